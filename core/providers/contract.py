@@ -1,0 +1,275 @@
+"""What every provider adapter offers, and the values that pass through it.
+
+An adapter turns one shard (lines for one provider, and for one model where the
+provider wants that) into one batch at that provider, and the provider's answers
+into result lines of one form. It knows nothing of the ledger, the bus or blobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one batch of a provider may hold. Sizes in bytes."""
+
+    max_lines: int
+    max_bytes: int
+    one_model_per_batch: bool
+    endpoints: frozenset[str]
+    max_embedding_inputs: int | None = None
+    """Sum over all lines of the inputs of an embeddings batch."""
+
+
+class LineRejected(Exception):
+    """A request cannot be put into the provider's form. Costs only this line."""
+
+    def __init__(self, field: str, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        """Path of the field, such as "body.messages[2].role"."""
+        self.reason = reason
+        """Machine code, such as "unsupported_parameter"."""
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How encoded lines are joined into the body that is sent."""
+
+    prefix: bytes
+    separator: bytes
+    suffix: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is about to be sent, recorded durably before the first byte leaves."""
+
+    shard_id: str
+    token: str
+    """Fresh for each attempt; travels with the request so that it can be found again."""
+    endpoint: str
+    model: str
+    """The provider's model id; of the first line where models are mixed."""
+    line_count: int
+    size: int
+    """Bytes of the spool file."""
+    sha256: str
+    intended_at: datetime
+
+    def custom_id(self, line: int) -> str:
+        """The id that the provider sees: at most 64 characters of [A-Za-z0-9_-]."""
+        return f"{self.shard_id}-{self.token}-{line}"
+
+
+def parse_custom_id(custom_id: str) -> tuple[str, str, int] | None:
+    """Take (shard id, token, line number) out of one of our custom ids; None if it is not ours."""
+    shard_id, _, rest = custom_id.partition("-")
+    token, _, line = rest.partition("-")
+    if not (shard_id and token and line.isascii() and line.isdigit()):
+        return None
+    return shard_id, token, int(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider created the batch."""
+
+    remote_id: str
+    remote_file_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider said no, clearly: nothing was created, nothing is paid."""
+
+    code: str
+    message: str
+    passing: bool
+    """True: the same request may be accepted later (rate, quota, overload)."""
+    retry_after: float | None = None
+    """Seconds, as the provider asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No clear answer: the batch may or may not exist. Look before sending again."""
+
+    message: str
+
+
+SubmitOutcome = Accepted | Refused | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The batch of the intent exists."""
+
+    remote_id: str
+    remote_file_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The batch of the intent surely does not exist: sending again is safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """It cannot be told yet; ask again later."""
+
+    message: str
+
+
+FindOutcome = Found | Absent | Unsure
+
+
+class RemoteState(StrEnum):
+    """Where a batch stands at its provider."""
+
+    RUNNING = "running"
+    STOPPING = "stopping"
+    ENDED = "ended"
+    """Results, whole or partial, can be fetched."""
+    FAILED = "failed"
+    """The batch as such was refused after creation: nothing ran, nothing is paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBatch:
+    """A provider's batch as it is now."""
+
+    remote_id: str
+    state: RemoteState
+    native_status: str
+    """The provider's own word, for people and logs."""
+    total: int = 0
+    finished: int = 0
+    """Lines that the provider calls finished, well or ill. 0 where it does not say."""
+    result_sources: tuple[str, ...] = ()
+    """What to fetch: file ids or urls; opaque to all but the adapter."""
+    refusal: Refused | None = None
+    """Set when FAILED."""
+    ended_as: str = ""
+    """"completed", "expired" or "cancelled" when ENDED."""
+
+
+class Outcome(StrEnum):
+    """What became of one line."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Answered with an error for good."""
+    RETRYABLE = "retryable"
+    """Failed for a passing reason: overload, rate, server error."""
+    EXPIRED = "expired"
+    """Never ran: the provider's window closed."""
+    CANCELLED = "cancelled"
+    """Never ran: the batch was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `input` includes the cached ones."""
+
+    input: int = 0
+    cached_input: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+
+@dataclass(slots=True)
+class ResultLine:
+    """One line's result in OpenAI's form, the bytes ready to be written."""
+
+    custom_id: str
+    """Ours, as Intent.custom_id made it; or anything, if the provider is confused."""
+    outcome: Outcome
+    provider_line_id: str
+    """The provider's id of the line ("batch_req_..."); empty if it has none."""
+    response: bytes | None
+    """JSON: {"status_code": int, "request_id": str, "body": {...}}; None if never run."""
+    error: bytes | None
+    """JSON: {"code": str, "message": str}; None if it was run."""
+    usage: Usage = field(default_factory=Usage)
+
+
+class ProviderUnavailable(Exception):
+    """The provider did not answer or answered with a passing error; try again later."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ProviderRejected(Exception):
+    """The provider refused a read or a cancel for good (bad key, unknown id)."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+class Provider(Protocol):
+    """One provider with one credential. Safe for concurrent use by many tasks."""
+
+    name: str
+    limits: Limits
+    framing: Framing
+
+    def encode_line(self, custom_id: str, url: str, model: str, body: bytes) -> bytes:
+        """Put one request into the provider's form.
+
+        `custom_id` is ours; `url` the endpoint; `model` the user's model as named in
+        the file (prefix and all); `body` the raw JSON of the request's body.
+        Returns JSON without a newline. Raises LineRejected.
+        """
+        ...
+
+    def remote_model(self, model: str) -> str:
+        """The provider's id of the user's model ("openai/gpt-4.1" -> "gpt-4.1")."""
+        ...
+
+    async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
+        """Upload the spool and create the batch. Never repeats the create by itself."""
+        ...
+
+    async def find(self, intent: Intent, known: frozenset[str]) -> FindOutcome:
+        """Ask whether the batch of an intent exists. `known`: remote ids already ours."""
+        ...
+
+    async def poll(self, remote_id: str) -> RemoteBatch:
+        """Raises ProviderUnavailable, ProviderRejected."""
+        ...
+
+    def results(self, batch: RemoteBatch) -> AsyncIterator[Sequence[ResultLine]]:
+        """Stream the results in any order, a group of lines at a time.
+
+        Lines that are not readable are left out and counted in a ResultLine-less way:
+        the caller compares the set of lines that came with the set it sent. Raises
+        ProviderUnavailable when the stream breaks; the caller starts again.
+        """
+        ...
+
+    async def cancel(self, remote_id: str) -> None:
+        """Ask for the end. No error when it has ended already."""
+        ...
+
+    async def discard(self, remote_file_id: str) -> None:
+        """Delete an uploaded input file that is no longer needed; never raises for absence."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+Registry = Mapping[str, Provider]
+"""Provider slug ("openai", "anthropic") to its adapter."""

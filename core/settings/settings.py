@@ -1,0 +1,109 @@
+"""Every setting of the services, with its default and its meaning.
+
+All are environment variables. Those of polybatch carry the prefix POLYBATCH_;
+provider access uses the variables of the vendors' own SDKs.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of polybatch itself. Sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="POLYBATCH_", extra="ignore", frozen=True)
+
+    data_dir: Path = Path(".polybatch")
+    """SQLite, blobs, NATS store and key of the embedded mode."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in the data folder."""
+    blobs_url: str = ""
+    """file://, s3://, gs:// or az:// URL; empty: a folder in the data folder."""
+    nats_url: str = ""
+    """nats:// URL; empty: the embedded server that the supervisor starts."""
+
+    gateway_listen: str = "127.0.0.1:50051"
+    collector_listen: str = "127.0.0.1:50052"
+    dispatcher_listen: str = "127.0.0.1:50053"
+    sandbox_listen: str = "127.0.0.1:8400"
+
+    log_level: str = "info"
+    log_format: str = "json"
+    """"json" or "console"."""
+
+    max_line_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    max_file_bytes: int = Field(default=64 * 1024**3, ge=1)
+    max_lines: int = Field(default=5_000_000, ge=1)
+    segment_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
+    """Size at which a segment of an uploaded file is committed."""
+    upload_idle_timeout: float = Field(default=60.0, gt=0)
+    """An upload stream that is silent for so long is ended; it can be resumed."""
+
+    submit_concurrency: int = Field(default=4, ge=1)
+    """Shards that one dispatcher translates and sends at a time."""
+    fetch_concurrency: int = Field(default=4, ge=1)
+    """Shards whose results one collector fetches at a time."""
+    poll_min_interval: float = Field(default=0.2, gt=0)
+    poll_max_interval: float = Field(default=60.0, gt=0)
+    sweep_interval: float = Field(default=15.0, gt=0)
+    """How often rows that have waited too long are put on the bus again."""
+    submit_lease: float = Field(default=900.0, gt=0)
+    """How long a submission may take before another dispatcher looks into it."""
+    reconcile_settle: float = Field(default=120.0, ge=0)
+    """How long after an unclear create its absence at the provider is believed."""
+    retry_limit: int = Field(default=3, ge=0)
+    """How often a line that failed for a passing reason is sent again."""
+    stop_grace: float = Field(default=900.0, ge=0)
+    """How long to wait for a provider to stop after a cancel or the window's end."""
+    provider_timeout: float = Field(default=600.0, gt=0)
+    """For one HTTP exchange with a provider; has to stay under submit_lease."""
+    watch_heartbeat: float = Field(default=15.0, gt=0)
+    shutdown_grace: float = Field(default=10.0, ge=0)
+
+    @cached_property
+    def effective_database_url(self) -> str:
+        """The database's URL with its default filled in."""
+        if self.database_url:
+            return self.database_url
+        return f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'ledger.sqlite3'}"
+
+    @cached_property
+    def effective_blobs_url(self) -> str:
+        """The blob store's URL with its default filled in."""
+        if self.blobs_url:
+            return self.blobs_url
+        return (self.data_dir.absolute() / "blobs").as_uri()
+
+    @cached_property
+    def spool_dir(self) -> Path:
+        """Where a service keeps temporary files; emptied of its own at each start."""
+        return self.data_dir.absolute() / "spool"
+
+    @cached_property
+    def api_key_file(self) -> Path:
+        """Where the embedded mode keeps the first key, readable by its owner only."""
+        return self.data_dir.absolute() / "api-key"
+
+    @cached_property
+    def submit_lease_span(self) -> timedelta:
+        """submit_lease as a span."""
+        return timedelta(seconds=self.submit_lease)
+
+
+class ProviderAccess(BaseSettings):
+    """Keys and addresses of the providers, under the names that the vendors' SDKs use."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str = "https://api.openai.com/v1"
+    openai_organization: str | None = Field(default=None, validation_alias="OPENAI_ORG_ID")
+    openai_project: str | None = Field(default=None, validation_alias="OPENAI_PROJECT_ID")
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str = "https://api.anthropic.com"

@@ -1,0 +1,22 @@
+"""Where file contents lie: a local folder or object storage, by URL."""
+
+from core.blobs.errors import (
+    BlobError,
+    BlobExists,
+    BlobMissing,
+    BlobUnavailable,
+    SegmentConflict,
+)
+from core.blobs.segments import SegmentWriter, StoredFile
+from core.blobs.store import BlobStore
+
+__all__ = [
+    "BlobError",
+    "BlobExists",
+    "BlobMissing",
+    "BlobStore",
+    "BlobUnavailable",
+    "SegmentConflict",
+    "SegmentWriter",
+    "StoredFile",
+]

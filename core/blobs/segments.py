@@ -1,0 +1,218 @@
+"""Stored files: ordered immutable segments under one prefix.
+
+A segment's key is `{prefix}/{offset:020d}`, the offset of its first byte in the
+file. What is committed is the contiguous run of segments from 0 on; a crash can
+only cost what was not committed, and whoever lists the segments knows where to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
+
+from core.blobs.errors import BlobError, BlobExists, BlobMissing, SegmentConflict
+from core.blobs.store import BlobStore
+
+DEFAULT_SEGMENT_BYTES = 4 * 1024 * 1024
+
+
+def segment_key(prefix: str, offset: int) -> str:
+    """Key of the segment that starts at `offset`."""
+    return f"{prefix}/{offset:020d}"
+
+
+class SegmentWriter:
+    """Appends to one stored file; for one task.
+
+    While one segment is being put, the next one fills: memory holds two segments at
+    most. After an error every further call raises it again.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        prefix: str,
+        *,
+        segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        offset: int = 0,
+        overwrite: bool = False,
+    ) -> None:
+        """Write under `prefix` from `offset` on (the committed size, to resume).
+
+        `segment_bytes`: a segment is committed once it holds so many bytes or more.
+        `overwrite`: for artefacts that come out the same when made again; what lies
+        under the prefix is deleted before the first commit, and nobody else's
+        segment is a conflict.
+        """
+        if overwrite and offset:
+            raise ValueError("overwrite starts at offset 0")
+        self._store = store
+        self._prefix = prefix
+        self._segment_bytes = segment_bytes
+        self._overwrite = overwrite
+        self._clean = not overwrite
+        self._parts: list[bytes | memoryview] = []
+        self._buffered = 0
+        self._in_flight: asyncio.Task[None] | None = None
+        self._next_offset = offset
+        self.committed = offset
+        """Bytes of the file that are durable. Never falls."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far, committed or not."""
+        return self._next_offset + self._buffered
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Append. The buffer must not change afterwards.
+
+        Raises SegmentConflict when another writer has been here, BlobUnavailable.
+        """
+        if not data:
+            return
+        self._parts.append(data)
+        self._buffered += len(data)
+        if self._buffered >= self._segment_bytes:
+            await self._put_buffered()
+
+    async def flush(self) -> int:
+        """Commit all that was written; returns the committed size."""
+        if self._buffered:
+            await self._put_buffered()
+        await self._settle()
+        return self.committed
+
+    async def close(self) -> int:
+        """Commit the rest; returns the file's size in bytes.
+
+        Errors as `write`. With `overwrite` an empty file has its prefix emptied too.
+        """
+        size = await self.flush()
+        if not self._clean:
+            await self._clear()
+        return size
+
+    async def abandon(self) -> int:
+        """Wait for the put in flight, drop the rest; returns the committed size.
+
+        Raises nothing when the put fails: the committed size says it.
+        """
+        self._parts = []
+        self._buffered = 0
+        with suppress(BlobError):
+            await self._settle()
+        return self.committed
+
+    async def _put_buffered(self) -> None:
+        await self._settle()
+        parts, length = self._parts, self._buffered
+        self._parts, self._buffered = [], 0
+        offset, self._next_offset = self._next_offset, self._next_offset + length
+        self._in_flight = asyncio.create_task(self._put(offset, parts))
+
+    async def _settle(self) -> None:
+        if self._in_flight is None:
+            return
+        # wait() instead of awaiting the task: a cancelled writer must not cancel a
+        # put half way, or nobody knows whether it is committed.
+        await asyncio.wait([self._in_flight])
+        self._in_flight.result()
+        self._in_flight = None
+        self.committed = self._next_offset
+
+    async def _put(self, offset: int, parts: list[bytes | memoryview]) -> None:
+        if not self._clean:
+            await self._clear()
+        key = segment_key(self._prefix, offset)
+        try:
+            await self._store.put(key, parts, create_only=not self._overwrite)
+        except BlobExists as error:
+            raise SegmentConflict(f"another writer committed the segment {key}", key=key) from error
+
+    async def _clear(self) -> None:
+        await self._store.delete_prefix(self._prefix)
+        self._clean = True
+
+
+class StoredFile:
+    """Reads one stored file as it was committed when it was opened."""
+
+    def __init__(self, store: BlobStore, prefix: str, starts: array[int], size: int) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._starts = starts
+        self.size = size
+        """Committed bytes: the end of the last contiguous segment."""
+
+    @classmethod
+    async def open(cls, store: BlobStore, prefix: str) -> StoredFile:
+        """List the segments. A prefix with none is a file of size 0."""
+        starts = array("Q")
+        size = 0
+        for key, length in await store.list(prefix):
+            if key != segment_key(prefix, size):
+                break
+            if length:
+                starts.append(size)
+            size += length
+        return cls(store, prefix, starts, size)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Read exactly `length` bytes from `offset`. Raises BlobMissing past the end."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise BlobMissing(
+                f"stored file {self._prefix} has {self.size} bytes, "
+                f"{offset}..{offset + length} asked for",
+                key=self._prefix,
+            )
+        spans = list(self._spans(offset, offset + length, length or 1))
+        if len(spans) == 1:
+            return await self._store.get_range(*spans[0])
+        return b"".join([await self._store.get_range(*span) for span in spans])
+
+    async def stream(
+        self, offset: int = 0, end: int | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes offset..end in order, in chunks of `chunk_bytes` at most.
+
+        Reads one chunk ahead, so memory holds two. Raises BlobMissing if `end` is
+        past the end of the file.
+        """
+        end = self.size if end is None else end
+        if not 0 <= offset <= end <= self.size:
+            raise BlobMissing(
+                f"stored file {self._prefix} has {self.size} bytes, {offset}..{end} asked for",
+                key=self._prefix,
+            )
+        ahead: asyncio.Task[bytes] | None = None
+        try:
+            for span in self._spans(offset, end, chunk_bytes):
+                if ahead is None:
+                    ahead = asyncio.create_task(self._store.get_range(*span))
+                    continue
+                chunk = await ahead
+                ahead = asyncio.create_task(self._store.get_range(*span))
+                yield chunk
+            if ahead is not None:
+                yield await ahead
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    def _spans(self, offset: int, end: int, longest: int) -> Iterator[tuple[str, int, int]]:
+        """Cut offset..end at segment borders into (key, start in segment, length)."""
+        number = bisect_right(self._starts, offset) - 1
+        while offset < end:
+            start = self._starts[number]
+            number += 1
+            border = self._starts[number] if number < len(self._starts) else self.size
+            key = segment_key(self._prefix, start)
+            stop = min(end, border)
+            while offset < stop:
+                length = min(longest, stop - offset)
+                yield key, offset - start, length
+                offset += length

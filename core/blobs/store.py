@@ -1,0 +1,160 @@
+"""Blobs by key, in a local folder or in object storage."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, from_url
+
+from core.blobs.errors import BlobExists, BlobMissing, BlobUnavailable
+from core.blobs.folder import Folder
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_REMOTE_SCHEMES = ("s3", "gs", "az")
+_DELETE_GROUP = 1000
+# A subset that needs no escaping in any store and cannot leave the folder.
+_KEY = re.compile(r"(?!\.\.?(?:/|$))[\w.=-]+(?:/(?!\.\.?(?:/|$))[\w.=-]+)*", re.ASCII)
+
+
+class BlobStore:
+    """Blobs by key. Keys are parts of [A-Za-z0-9_.=-] joined by "/".
+
+    Safe for concurrent use by many tasks. Every method but `open` raises
+    BlobUnavailable when the store cannot do it, and ValueError for a bad key.
+    """
+
+    def __init__(self, store: ObjectStore, folder: Folder | None) -> None:
+        self._store = store
+        self._folder = folder
+
+    @classmethod
+    def open(cls, url: str) -> BlobStore:
+        """Open the store at file://, s3://, gs:// or az://.
+
+        A local folder is made if it is not there. Access to object storage is taken
+        from the variables of the vendor's own tools (AWS_..., GOOGLE_..., AZURE_...).
+        Raises ValueError for any other URL.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            path = Path(unquote(parts.path))
+            if parts.netloc not in ("", "localhost") or not path.is_absolute():
+                raise ValueError(f"blob store URL {url!r}: expected file:///absolute/path")
+            folder = Folder(path)
+            return cls(LocalStore(prefix=path), folder)
+        if parts.scheme in _REMOTE_SCHEMES and parts.netloc:
+            return cls(from_url(url), None)
+        raise ValueError(
+            f"blob store URL {url!r}: expected file:///absolute/path, s3://bucket/prefix, "
+            "gs://bucket/prefix or az://account/container/prefix"
+        )
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | memoryview | Sequence[bytes | memoryview],
+        *,
+        create_only: bool = False,
+    ) -> None:
+        """Write a blob whole: atomic, and durable on return.
+
+        `data` may be given in pieces, which are joined. Raises BlobExists when
+        create_only and there is a blob under the key.
+        """
+        _check_key(key)
+        parts = [data] if isinstance(data, bytes | memoryview) else data
+        with _translated(key):
+            if self._folder is not None:
+                await asyncio.to_thread(self._folder.write, key, parts, create_only=create_only)
+                return
+            whole = parts[0] if len(parts) == 1 else b"".join(parts)
+            mode: obstore.PutMode = "create" if create_only else "overwrite"
+            # A multipart upload would ignore the mode.
+            await obstore.put_async(self._store, key, whole, mode=mode, use_multipart=False)
+
+    async def get(self, key: str) -> bytes:
+        """Read a blob whole. Raises BlobMissing."""
+        _check_key(key)
+        with _translated(key):
+            result = await obstore.get_async(self._store, key)
+            return bytes(await result.bytes_async())
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Read `length` bytes from `start`. Raises BlobMissing if there are not so many."""
+        _check_key(key)
+        if length == 0:
+            return b""
+        with _translated(key):
+            found = await obstore.get_range_async(self._store, key, start=start, length=length)
+        if len(found) != length:
+            raise BlobMissing(
+                f"blob {key} ends at {start + len(found)}, {start + length} asked for", key=key
+            )
+        return found.to_bytes()
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is a blob under the key."""
+        _check_key(key)
+        try:
+            with _translated(key):
+                await obstore.head_async(self._store, key)
+        except BlobMissing:
+            return False
+        return True
+
+    async def list(self, prefix: str) -> list[tuple[str, int]]:
+        """Keys and sizes in bytes of the blobs under the folder `prefix`, sorted by key."""
+        _check_key(prefix)
+        with _translated(prefix):
+            found = await obstore.list(self._store, prefix, chunk_size=1000).collect_async()
+        return sorted((entry["path"], entry["size"]) for entry in found)
+
+    async def delete_prefix(self, prefix: str) -> None:
+        """Delete all blobs under the folder `prefix`; none there is no error."""
+        _check_key(prefix)
+        if self._folder is not None:
+            with _translated(prefix):
+                await asyncio.to_thread(self._folder.delete_tree, prefix)
+            return
+        keys = [key for key, _ in await self.list(prefix)]
+        for first in range(0, len(keys), _DELETE_GROUP):
+            with _translated(prefix):
+                await obstore.delete_async(self._store, keys[first : first + _DELETE_GROUP])
+
+    async def check(self) -> None:
+        """Raise BlobUnavailable unless the store answers; cheap enough for readiness."""
+        if self._folder is not None:
+            with _translated("readiness"):
+                await asyncio.to_thread(self._folder.check)
+            return
+        await self.exists("readiness")
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"blob key {key!r}: expected parts of [A-Za-z0-9_.=-] joined by '/'")
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Turn the errors of obstore and of the file system into those of core.blobs."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BlobMissing(f"no blob {key}", key=key) from error
+    except (AlreadyExistsError, FileExistsError) as error:
+        raise BlobExists(f"blob {key} is there already", key=key) from error
+    except (BaseError, OSError) as error:
+        # The first line says what; below it obstore prints its whole inner structure.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BlobUnavailable(f"blob {key}: {reason}", key=key) from error

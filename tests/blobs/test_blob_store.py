@@ -1,0 +1,171 @@
+"""What every blob store does, and what a local folder does besides."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from core.blobs import BlobExists, BlobMissing, BlobStore, BlobUnavailable
+
+
+async def test_put_and_get(store: BlobStore) -> None:
+    await store.put("a/b", b"one")
+    assert await store.get("a/b") == b"one"
+    await store.put("a/b", b"two")
+    assert await store.get("a/b") == b"two"
+
+
+async def test_put_joins_pieces(store: BlobStore) -> None:
+    await store.put("a/b", [b"one", memoryview(b"two"), b""])
+    assert await store.get("a/b") == b"onetwo"
+    await store.put("a/none", [])
+    assert await store.get("a/none") == b""
+
+
+async def test_create_only_leaves_what_is_there(store: BlobStore) -> None:
+    await store.put("a/b", b"one", create_only=True)
+    with pytest.raises(BlobExists) as raised:
+        await store.put("a/b", b"two", create_only=True)
+    assert raised.value.key == "a/b"
+    assert await store.get("a/b") == b"one"
+
+
+async def test_one_of_many_creators_wins(store: BlobStore) -> None:
+    outcomes = await asyncio.gather(
+        *(store.put("a/b", b"%d" % n, create_only=True) for n in range(8)),
+        return_exceptions=True,
+    )
+    assert outcomes.count(None) == 1
+    assert await store.get("a/b") == b"%d" % outcomes.index(None)
+    assert all(o is None or isinstance(o, BlobExists) for o in outcomes)
+
+
+async def test_missing_blobs(store: BlobStore) -> None:
+    for reading in (store.get("a/b"), store.get_range("a/b", 0, 1)):
+        with pytest.raises(BlobMissing):
+            await reading
+    assert not await store.exists("a/b")
+    await store.put("a/b", b"x")
+    assert await store.exists("a/b")
+
+
+async def test_ranges(store: BlobStore) -> None:
+    await store.put("a/b", b"0123456789")
+    assert await store.get_range("a/b", 3, 4) == b"3456"
+    assert await store.get_range("a/b", 9, 1) == b"9"
+    assert await store.get_range("a/b", 9, 0) == b""
+    with pytest.raises(BlobMissing):
+        await store.get_range("a/b", 8, 3)
+
+
+async def test_list_is_sorted_and_stays_in_its_folder(store: BlobStore) -> None:
+    for key in ("a/b/2", "a/b/1", "a/bb/1", "a/b/c/1", "z"):
+        await store.put(key, b"x" * len(key))
+    assert await store.list("a/b") == [("a/b/1", 5), ("a/b/2", 5), ("a/b/c/1", 7)]
+    assert await store.list("none") == []
+
+
+async def test_delete_prefix(store: BlobStore) -> None:
+    for key in ("a/b/2", "a/b/c/1", "a/bb/1"):
+        await store.put(key, b"x")
+    await store.delete_prefix("a/b")
+    assert await store.list("a") == [("a/bb/1", 1)]
+    await store.delete_prefix("a/b")
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a//b", "../a", "a/..", "a/./b", "a#1", "a b", "a/"])
+async def test_bad_keys_are_refused(store: BlobStore, key: str) -> None:
+    with pytest.raises(ValueError, match="blob key"):
+        await store.put(key, b"x")
+    with pytest.raises(ValueError, match="blob key"):
+        await store.delete_prefix(key)
+
+
+@pytest.mark.parametrize("url", ["", "blobs", "http://x/y", "file://host/a", "s3://", "memory:///"])
+def test_urls_that_are_none_of_ours(url: str) -> None:
+    with pytest.raises(ValueError, match="expected file:///"):
+        BlobStore.open(url)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "gs://bucket/prefix"])
+def test_object_storage_opens_without_a_call(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    BlobStore.open(url)
+
+
+async def test_check(store: BlobStore) -> None:
+    await store.check()
+
+
+async def test_a_folder_that_went_away_is_unavailable(tmp_path: Path) -> None:
+    store = BlobStore.open((tmp_path / "blobs").as_uri())
+    (tmp_path / "blobs").rmdir()
+    with pytest.raises(BlobUnavailable):
+        await store.check()
+
+
+async def test_only_the_owner_can_read(folder_store: BlobStore, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        await folder_store.put("a/b/c", b"secret")
+    finally:
+        os.umask(before)
+    root = tmp_path / "blobs"
+    for path in (root, root / "a", root / "a/b"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE((root / "a/b/c").stat().st_mode) == 0o600
+
+
+async def test_folder_names_with_spaces(tmp_path: Path) -> None:
+    store = BlobStore.open((tmp_path / "my blobs é").as_uri())
+    await store.put("a/b", b"x")
+    assert await store.get("a/b") == b"x"
+    assert (tmp_path / "my blobs é/a/b").read_bytes() == b"x"
+
+
+async def test_contents_and_names_are_synced_before_put_returns(
+    folder_store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "blobs"
+    synced: list[tuple[str, bool]] = []
+    fsync = os.fsync
+
+    def recording(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        synced.append((path, (root / "a/b").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    await folder_store.put("a/b", b"x", create_only=True)
+    folders = [str(root / "a"), str(root)]
+    assert [path for path, _ in synced[:2]] == folders
+    assert synced[2][0].startswith(f"{root}/a/b#")
+    assert not synced[2][1], "the name appeared before its contents were on the disk"
+    assert synced[3:] == [(str(root / "a"), True)]
+
+
+async def test_a_failed_write_leaves_nothing(
+    folder_store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    await folder_store.put("a/other", b"x")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BlobUnavailable, match="No space left"):
+        await folder_store.put("a/b", b"x")
+    assert [path.name for path in (tmp_path / "blobs/a").iterdir()] == ["other"]
+
+
+async def test_unfinished_files_of_a_crash_are_not_seen(
+    folder_store: BlobStore, tmp_path: Path
+) -> None:
+    await folder_store.put("a/b", b"x")
+    (tmp_path / "blobs/a/c#123").write_bytes(b"torn")
+    assert await folder_store.list("a") == [("a/b", 1)]
+    await folder_store.delete_prefix("a")
+    assert not (tmp_path / "blobs/a").exists()

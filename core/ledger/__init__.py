@@ -1,0 +1,39 @@
+"""The ledger: the only place that knows SQL. Tables, state machines, transitions, migrations."""
+
+from core.ledger.accounts import Accounts, NewKey
+from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
+from core.ledger.files import FileInUse, Files
+from core.ledger.ids import new_id, new_token
+from core.ledger.ledger import Ledger
+from core.ledger.shards import Settlement, Shards
+from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
+from core.ledger.tables import Account, ApiKey, Batch, File, Shard, Upload, now
+
+__all__ = [
+    "STOP_ERRORS",
+    "TERMINAL",
+    "Account",
+    "Accounts",
+    "ApiKey",
+    "Batch",
+    "BatchState",
+    "Batches",
+    "File",
+    "FileGone",
+    "FileInUse",
+    "FileState",
+    "Files",
+    "Ledger",
+    "NewKey",
+    "RequestIdReused",
+    "Settlement",
+    "Shard",
+    "ShardState",
+    "Shards",
+    "Stale",
+    "Stop",
+    "Upload",
+    "new_id",
+    "new_token",
+    "now",
+]

@@ -1,0 +1,92 @@
+"""Accounts and their keys."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from core.ledger.database import Database
+from core.ledger.ids import new_id
+from core.ledger.tables import Account, ApiKey, now
+
+KEY_PREFIX = "pb_"
+
+
+def hash_key(secret: str) -> str:
+    """SHA-256 of a key, in hexadecimal. Keys hold 256 random bits, so no salt is needed."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made: the only moment at which its secret is known."""
+
+    key_id: str
+    account_id: str
+    secret: str
+
+
+class Accounts:
+    """Who may call."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_key(self, account_name: str, key_name: str = "") -> NewKey:
+        """Make a key for an account, and the account itself when it is new."""
+        secret = KEY_PREFIX + secrets.token_urlsafe(32)
+        async with self._database.write() as session:
+            found = await session.exec(select(Account).where(Account.name == account_name))
+            account = found.first()
+            if account is None:
+                account = Account(id=new_id("acct"), name=account_name, created_at=now())
+                session.add(account)
+                await session.flush()
+            key = ApiKey(
+                id=new_id("key"),
+                account_id=account.id,
+                name=key_name,
+                key_sha256=hash_key(secret),
+                created_at=now(),
+            )
+            session.add(key)
+        return NewKey(key.id, account.id, secret)
+
+    async def any_key(self) -> bool:
+        """True when at least one key was ever made."""
+        async with self._database.read() as session:
+            return (await session.exec(select(ApiKey.id).limit(1))).first() is not None
+
+    async def authenticate(self, secret: str) -> ApiKey | None:
+        """Find the key that a secret belongs to; None if there is none or it is revoked."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(ApiKey).where(
+                    ApiKey.key_sha256 == hash_key(secret), col(ApiKey.revoked_at).is_(None)
+                )
+            )
+            return found.first()
+
+    async def list_keys(self) -> list[tuple[ApiKey, str]]:
+        """All keys with their account's name, oldest first."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(ApiKey, Account.name)
+                .join(Account, col(Account.id) == ApiKey.account_id)
+                .order_by(col(ApiKey.created_at))
+            )
+            return [(key, name) for key, name in found]
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """End a key; False when there is no such living key."""
+        async with self._database.write() as session:
+            done = await session.exec(
+                update(ApiKey)
+                .where(col(ApiKey.id) == key_id, col(ApiKey.revoked_at).is_(None))
+                .values(revoked_at=now())
+            )
+            return bool(done.rowcount)

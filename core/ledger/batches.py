@@ -1,0 +1,278 @@
+"""Batches: making, planning, stopping and ending them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from core.ledger.database import Database
+from core.ledger.progress import advance, unsettled
+from core.ledger.states import TERMINAL, BatchState, ShardState, Stale, Stop
+from core.ledger.tables import Batch, File, Shard, now
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIdReused:
+    """The request id made another batch, with other arguments."""
+
+    batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileGone:
+    """The input file was deleted meanwhile."""
+
+
+class Batches:
+    """Batches of all accounts. Reads for callers name the account that asks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, batch: Batch) -> Batch | RequestIdReused | FileGone:
+        """Record a new batch; the same request id returns the batch it made before."""
+        async with self._database.write() as session:
+            file = await session.get(
+                File, batch.input_file_id, with_for_update=not self._database.is_sqlite
+            )
+            if batch.request_id is not None:
+                found = await session.exec(
+                    select(Batch).where(
+                        Batch.account_id == batch.account_id,
+                        Batch.request_id == batch.request_id,
+                    )
+                )
+                earlier = found.first()
+                if earlier is not None:
+                    same = earlier.request_digest == batch.request_digest
+                    return earlier if same else RequestIdReused(earlier.id)
+            if file is None:
+                return FileGone()
+            session.add(batch)
+        return batch
+
+    async def find_request(self, account_id: str, request_id: str) -> Batch | None:
+        """The batch that a request id made."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Batch).where(Batch.account_id == account_id, Batch.request_id == request_id)
+            )
+            return found.first()
+
+    async def get(self, batch_id: str, account_id: str | None = None) -> Batch | None:
+        """A batch, if it belongs to the account (None: whoever it belongs to)."""
+        async with self._database.read() as session:
+            batch = await session.get(Batch, batch_id)
+            if batch is None or account_id not in (None, batch.account_id):
+                return None
+            return batch
+
+    async def page(
+        self,
+        account_id: str,
+        size: int,
+        after: tuple[datetime, str] | None,
+        states: Sequence[BatchState] = (),
+    ) -> list[Batch]:
+        """Batches newest first, from behind the (created_at, id) of the last one seen."""
+        query = select(Batch).where(Batch.account_id == account_id)
+        if states:
+            query = query.where(col(Batch.state).in_(states))
+        if after is not None:
+            query = query.where(
+                sa.tuple_(col(Batch.created_at), col(Batch.id)) < sa.tuple_(*map(sa.literal, after))
+            )
+        query = query.order_by(col(Batch.created_at).desc(), col(Batch.id).desc()).limit(size)
+        async with self._database.read() as session:
+            return list(await session.exec(query))
+
+    async def plan(self, batch_id: str, shards: Sequence[Shard]) -> Batch | Stale:
+        """Record a batch's shards: VALIDATING -> IN_PROGRESS.
+
+        For a batch that was cancelled before, the shards are settled as cancelled at
+        once and it stays CANCELLING.
+        """
+        async with self._database.write() as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if (
+                batch is None
+                or batch.shard_count
+                or batch.state
+                not in (
+                    BatchState.VALIDATING,
+                    BatchState.CANCELLING,
+                )
+            ):
+                return Stale(batch_id)
+            stopped = batch.stop != Stop.NONE
+            for shard in shards:
+                if stopped:
+                    settle_unsent(shard, Stop(batch.stop))
+                session.add(shard)
+            if stopped:
+                return await advance(session, batch, due_at=now())
+            return await advance(
+                session,
+                batch,
+                state=BatchState.IN_PROGRESS,
+                in_progress_at=now(),
+                due_at=batch.expires_at,
+            )
+
+    async def fail(self, batch_id: str, code: str, message: str) -> Batch | Stale:
+        """End a batch that cannot run as such: VALIDATING -> FAILED."""
+        async with self._database.write() as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if batch is None or batch.state not in (
+                BatchState.VALIDATING,
+                BatchState.CANCELLING,
+            ):
+                return Stale(batch_id)
+            return await advance(
+                session,
+                batch,
+                state=BatchState.FAILED,
+                failed_at=now(),
+                queued=0,
+                failed=batch.total,
+                errors=[{"code": code, "message": message}],
+            )
+
+    async def cancel(self, batch_id: str) -> Batch | Stale:
+        """Stop a batch for its owner: -> CANCELLING. Stale when it has ended or is ending."""
+        async with self._database.write() as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if batch is None or batch.state not in (
+                BatchState.VALIDATING,
+                BatchState.IN_PROGRESS,
+            ):
+                return Stale(batch_id)
+            moment = now()
+            return await advance(
+                session,
+                batch,
+                state=BatchState.CANCELLING,
+                stop=Stop.CANCEL,
+                cancelling_at=moment,
+                stopping_at=moment,
+                due_at=moment,
+            )
+
+    async def close_window(self, batch_id: str) -> Batch | Stale:
+        """Stop a batch whose completion window has closed; its lines expire."""
+        async with self._database.write() as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            moment = now()
+            if (
+                batch is None
+                or batch.state != BatchState.IN_PROGRESS
+                or batch.stop != Stop.NONE
+                or batch.expires_at > moment
+            ):
+                return Stale(batch_id)
+            return await advance(
+                session, batch, stop=Stop.EXPIRE, stopping_at=moment, due_at=moment
+            )
+
+    async def settle_queued(self, batch_id: str) -> Batch | Stale:
+        """Settle the shards of a stopping batch that were never sent."""
+        async with self._database.write() as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if batch is None or batch.stop == Stop.NONE:
+                return Stale(batch_id)
+            found = await session.exec(
+                select(Shard).where(Shard.batch_id == batch_id, Shard.state == ShardState.QUEUED)
+            )
+            shards = list(found)
+            if not shards:
+                return Stale(batch_id)
+            for shard in shards:
+                settle_unsent(shard, Stop(batch.stop))
+            return await advance(session, batch)
+
+    async def start_finalizing(self, batch_id: str, due_at: datetime) -> Batch | Stale:
+        """Begin to assemble: all shards are settled. A batch being cancelled stays so."""
+        async with self._database.write() as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if (
+                batch is None
+                or BatchState(batch.state).terminal
+                or not batch.shard_count
+                or await unsettled(session, batch_id)
+            ):
+                return Stale(batch_id)
+            if batch.state == BatchState.IN_PROGRESS:
+                return await advance(
+                    session,
+                    batch,
+                    state=BatchState.FINALIZING,
+                    finalizing_at=now(),
+                    due_at=due_at,
+                )
+            await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(due_at=due_at))
+            return batch
+
+    async def end(self, batch_id: str, state: BatchState, results_prefix: str) -> Batch | Stale:
+        """End a batch whose results are written: -> COMPLETED, EXPIRED or CANCELLED."""
+        async with self._database.write() as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if batch is None or batch.state not in (
+                BatchState.FINALIZING,
+                BatchState.CANCELLING,
+            ):
+                return Stale(batch_id)
+            stamp = {
+                BatchState.COMPLETED: "completed_at",
+                BatchState.EXPIRED: "expired_at",
+                BatchState.CANCELLED: "cancelled_at",
+            }[state]
+            return await advance(
+                session,
+                batch,
+                state=state,
+                results_prefix=results_prefix,
+                finished_peak=batch.total,
+                **{stamp: now()},
+            )
+
+    async def overdue(self, before: datetime, limit: int) -> list[Batch]:
+        """Batches whose next step was expected before a moment, longest waiting first."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Batch)
+                .where(col(Batch.state).not_in(TERMINAL), col(Batch.due_at) < before)
+                .order_by(col(Batch.due_at))
+                .limit(limit)
+            )
+            return list(found)
+
+    async def postpone(self, batch_id: str, seen: datetime, delay: timedelta) -> bool:
+        """Take an overdue batch on: True for the one sweeper that was first."""
+        async with self._database.write() as session:
+            done = await session.exec(
+                update(Batch)
+                .where(col(Batch.id) == batch_id, col(Batch.due_at) == seen)
+                .values(due_at=now() + delay)
+            )
+            return bool(done.rowcount)
+
+
+def settle_unsent(shard: Shard, stop: Stop) -> None:
+    """Give every line of a shard that was never sent the outcome of the stop."""
+    shard.state = ShardState.SETTLED
+    shard.settled_at = now()
+    shard.failed = shard.line_count
+    shard.waiting_reason = ""
+    shard.fill_code, shard.fill_message = STOP_ERRORS[stop]
+
+
+STOP_ERRORS = {
+    Stop.CANCEL: ("batch_cancelled", "The batch was cancelled before this line was run."),
+    Stop.EXPIRE: ("batch_expired", "The completion window closed before this line was run."),
+}
+"""Error code and message of lines that a stop kept from running."""

@@ -1,0 +1,35 @@
+"""The ledger: one database, four repositories."""
+
+from __future__ import annotations
+
+from core.ledger.accounts import Accounts
+from core.ledger.batches import Batches
+from core.ledger.database import Database
+from core.ledger.files import Files
+from core.ledger.shards import Shards
+
+
+class Ledger:
+    """The truth about accounts, files, batches and shards."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.accounts = Accounts(database)
+        self.files = Files(database)
+        self.batches = Batches(database)
+        self.shards = Shards(database)
+
+    @classmethod
+    async def open(cls, url: str) -> Ledger:
+        """Connect to a SQLAlchemy URL and bring the schema up to date."""
+        database = Database.connect(url)
+        await database.migrate()
+        return cls(database)
+
+    async def check(self) -> None:
+        """Raise when the database does not answer."""
+        await self._database.check()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._database.close()

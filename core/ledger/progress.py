@@ -1,0 +1,85 @@
+"""How a batch's counts follow from its shards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import case, func, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from core.ledger.states import ShardState
+from core.ledger.tables import Batch, Shard
+
+_UNSENT = (ShardState.QUEUED, ShardState.SUBMITTING)
+_SENT = (ShardState.SUBMITTED, ShardState.FETCHING)
+
+
+async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
+    """Write changes to a locked batch with its counts recomputed and its revision raised.
+
+    Returns the batch as it now is. `retrying` are all unsettled lines that were
+    sent before; the other unsettled lines are queued, submitted or processed.
+    """
+    await session.flush()
+    first = col(Shard.round) == 0
+    settled = col(Shard.state) == ShardState.SETTLED
+    lines, finished = col(Shard.line_count), col(Shard.finished)
+
+    def total(condition: Any, value: Any) -> Any:
+        return func.coalesce(func.sum(case((condition, value), else_=0)), 0)
+
+    sums: Any = (
+        await session.exec(
+            select(
+                func.count().label("shards"),
+                total(settled, col(Shard.succeeded)).label("succeeded"),
+                total(settled, col(Shard.failed)).label("failed"),
+                total(first & col(Shard.state).in_(_UNSENT), lines).label("queued"),
+                total(first & col(Shard.state).in_(_SENT), lines - finished).label("submitted"),
+                total(first & col(Shard.state).in_(_SENT), finished).label("processed"),
+                total(~first & ~settled, lines).label("retrying"),
+                total(settled, col(Shard.input_tokens)).label("input_tokens"),
+                total(settled, col(Shard.cached_input_tokens)).label("cached_input_tokens"),
+                total(settled, col(Shard.output_tokens)).label("output_tokens"),
+                total(settled, col(Shard.reasoning_tokens)).label("reasoning_tokens"),
+            ).where(col(Shard.batch_id) == batch.id)
+        )
+    ).one()
+    counts: dict[str, Any] = {}
+    if sums.shards:
+        counts = {
+            "shard_count": sums.shards,
+            "succeeded": sums.succeeded,
+            "failed": sums.failed + batch.invalid,
+            "queued": sums.queued,
+            "submitted": sums.submitted,
+            "processed": sums.processed,
+            "retrying": sums.retrying,
+            "input_tokens": sums.input_tokens,
+            "cached_input_tokens": sums.cached_input_tokens,
+            "output_tokens": sums.output_tokens,
+            "reasoning_tokens": sums.reasoning_tokens,
+            "finished_peak": max(
+                batch.finished_peak,
+                sums.succeeded + sums.failed + batch.invalid + sums.processed,
+            ),
+        }
+    await session.exec(
+        update(Batch)
+        .where(col(Batch.id) == batch.id)
+        .values({"revision": col(Batch.revision) + 1, **counts, **changes})
+        .execution_options(synchronize_session=False)
+    )
+    await session.refresh(batch)
+    return batch
+
+
+async def unsettled(session: AsyncSession, batch_id: str) -> bool:
+    """True while a shard of the batch has no outcome yet."""
+    found = await session.exec(
+        select(Shard.id)
+        .where(Shard.batch_id == batch_id, Shard.state != ShardState.SETTLED)
+        .limit(1)
+    )
+    return found.first() is not None

@@ -1,0 +1,332 @@
+"""Shards: the way of one provider batch through the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import case, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from core.ledger.batches import settle_unsent
+from core.ledger.database import Database
+from core.ledger.progress import advance
+from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.tables import Batch, Shard, now
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a shard's lines."""
+
+    succeeded: int
+    failed: int
+    retried: int = 0
+    results_prefix: str = ""
+    fill_code: str = ""
+    fill_message: str = ""
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Shards:
+    """Shards of all batches."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, shard_id: str) -> Shard | None:
+        """One shard."""
+        async with self._database.read() as session:
+            return await session.get(Shard, shard_id)
+
+    async def of_batch(self, batch_id: str) -> list[Shard]:
+        """All shards of a batch in the order of their planning."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard).where(Shard.batch_id == batch_id).order_by(col(Shard.ordinal))
+            )
+            return list(found)
+
+    async def shown(self, batch_ids: Sequence[str], limit: int) -> dict[str, list[Shard]]:
+        """For each batch the shards to show a watcher: unsettled first, at most `limit`."""
+        shown: dict[str, list[Shard]] = {}
+        settled_last = case((col(Shard.state) == ShardState.SETTLED, 1), else_=0)
+        async with self._database.read() as session:
+            for batch_id in batch_ids:
+                found = await session.exec(
+                    select(Shard)
+                    .where(Shard.batch_id == batch_id)
+                    .order_by(settled_last, col(Shard.ordinal))
+                    .limit(limit)
+                )
+                shown[batch_id] = list(found)
+        return shown
+
+    async def remote_ids(self, provider: str, since: datetime) -> frozenset[str]:
+        """The provider's batch ids that are ours already, of shards intended since a moment."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard.remote_id).where(
+                    Shard.provider == provider,
+                    Shard.remote_id != "",
+                    col(Shard.intended_at) >= since,
+                )
+            )
+            return frozenset(found)
+
+    async def intend(
+        self,
+        shard_id: str,
+        *,
+        token: str,
+        remote_model: str,
+        sent_lines: int,
+        sent_bytes: int,
+        sent_sha256: str,
+        rejects_prefix: str,
+        lease: timedelta,
+    ) -> Shard | Stale:
+        """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
+
+        Stale when somebody else has the shard or its batch is stopping.
+        """
+        moment = now()
+        async with self._locked(shard_id) as (session, batch, shard):
+            if shard is None or batch.stop != Stop.NONE:
+                return Stale(shard_id)
+            moved = await self._move(
+                session,
+                shard,
+                (ShardState.QUEUED,),
+                state=ShardState.SUBMITTING,
+                token=token,
+                attempts=shard.attempts + 1,
+                remote_model=remote_model,
+                intended_at=moment,
+                sent_lines=sent_lines,
+                sent_bytes=sent_bytes,
+                sent_sha256=sent_sha256,
+                rejects_prefix=rejects_prefix,
+                waiting_reason="",
+                due_at=moment + lease,
+            )
+            if not moved:
+                return Stale(shard_id)
+            await advance(session, batch)
+            return shard
+
+    async def submitted(
+        self, shard: Shard, remote_id: str, remote_file_id: str, poll_at: datetime
+    ) -> Batch | Stale:
+        """SUBMITTING -> SUBMITTED: the provider has the batch of this token."""
+        return await self._transition(
+            shard,
+            (ShardState.SUBMITTING,),
+            state=ShardState.SUBMITTED,
+            remote_id=remote_id,
+            remote_file_id=remote_file_id,
+            submitted_at=now(),
+            waiting_reason="",
+            due_at=poll_at,
+        )
+
+    async def hold(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
+        """Stay SUBMITTING: it cannot be told yet whether the provider has the batch."""
+        return await self._transition(
+            shard, (ShardState.SUBMITTING,), waiting_reason=reason, due_at=until
+        )
+
+    async def requeue(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
+        """Back to QUEUED: surely nothing was created, or all of it was refused for now."""
+        return await self._transition(
+            shard,
+            (ShardState.QUEUED, ShardState.SUBMITTING, ShardState.SUBMITTED),
+            state=ShardState.QUEUED,
+            remote_id="",
+            remote_file_id="",
+            remote_status="",
+            finished=0,
+            waiting_reason=reason,
+            due_at=until,
+        )
+
+    async def polled(
+        self, shard: Shard, status: str, finished: int, next_poll: datetime
+    ) -> Batch | Stale | None:
+        """Note a poll. Returns the batch when it shows something new, None otherwise."""
+        finished = max(shard.finished, min(finished, shard.line_count))
+        if (
+            finished == shard.finished
+            and status == shard.remote_status
+            and not shard.waiting_reason
+        ):
+            async with self._database.write() as session:
+                moved = await self._move(session, shard, (ShardState.SUBMITTED,), due_at=next_poll)
+                return None if moved else Stale(shard.id)
+        return await self._transition(
+            shard,
+            (ShardState.SUBMITTED,),
+            remote_status=status,
+            finished=finished,
+            waiting_reason="",
+            due_at=next_poll,
+        )
+
+    async def unreachable(self, shard: Shard, reason: str, next_try: datetime) -> Batch | Stale:
+        """Note that the provider does not answer for now; the shard stays where it is."""
+        return await self._transition(
+            shard,
+            (ShardState.SUBMITTED, ShardState.FETCHING),
+            waiting_reason=reason,
+            due_at=next_try,
+        )
+
+    async def fetching(self, shard: Shard, status: str, until: datetime) -> Batch | Stale:
+        """SUBMITTED -> FETCHING: the provider is done with it."""
+        return await self._transition(
+            shard,
+            (ShardState.SUBMITTED,),
+            state=ShardState.FETCHING,
+            remote_status=status,
+            ended_at=now(),
+            waiting_reason="",
+            due_at=until,
+        )
+
+    async def refetch(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
+        """Stay FETCHING after results that were not whole."""
+        return await self._transition(
+            shard,
+            (ShardState.FETCHING,),
+            refetches=shard.refetches + 1,
+            waiting_reason=reason,
+            due_at=until,
+        )
+
+    async def settle(
+        self, shard: Shard, settlement: Settlement, retry: Iterable[Shard] = ()
+    ) -> Batch | Stale:
+        """-> SETTLED, together with the shards that its retried lines go into."""
+        async with self._locked(shard.id) as (session, batch, fresh):
+            if fresh is None:
+                return Stale(shard.id)
+            moved = await self._move(
+                session,
+                shard,
+                (
+                    ShardState.QUEUED,
+                    ShardState.SUBMITTING,
+                    ShardState.SUBMITTED,
+                    ShardState.FETCHING,
+                ),
+                state=ShardState.SETTLED,
+                settled_at=now(),
+                waiting_reason="",
+                succeeded=settlement.succeeded,
+                failed=settlement.failed,
+                retried=settlement.retried,
+                results_prefix=settlement.results_prefix,
+                fill_code=settlement.fill_code,
+                fill_message=settlement.fill_message,
+                input_tokens=settlement.input_tokens,
+                cached_input_tokens=settlement.cached_input_tokens,
+                output_tokens=settlement.output_tokens,
+                reasoning_tokens=settlement.reasoning_tokens,
+            )
+            if not moved:
+                return Stale(shard.id)
+            for ordinal, successor in enumerate(retry, start=batch.shard_count):
+                successor.ordinal = ordinal
+                if batch.stop != Stop.NONE:
+                    settle_unsent(successor, Stop(batch.stop))
+                session.add(successor)
+            return await advance(session, batch)
+
+    async def overdue(
+        self, states: Sequence[ShardState], before: datetime, limit: int
+    ) -> list[Shard]:
+        """Shards whose next step was expected before a moment, longest waiting first."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard)
+                .where(col(Shard.state).in_(states), col(Shard.due_at) < before)
+                .order_by(col(Shard.due_at))
+                .limit(limit)
+            )
+            return list(found)
+
+    async def postpone(self, shard: Shard, delay: timedelta) -> bool:
+        """Take an overdue shard on: True for the one sweeper that was first."""
+        async with self._database.write() as session:
+            return await self._move(
+                session,
+                shard,
+                (ShardState(shard.state),),
+                same_due=True,
+                due_at=now() + delay,
+            )
+
+    async def _transition(
+        self, shard: Shard, states: Sequence[ShardState], **changes: Any
+    ) -> Batch | Stale:
+        async with self._locked(shard.id) as (session, batch, fresh):
+            if fresh is None or not await self._move(session, shard, states, **changes):
+                return Stale(shard.id)
+            return await advance(session, batch)
+
+    @asynccontextmanager
+    async def _locked(
+        self, shard_id: str
+    ) -> AsyncIterator[tuple[AsyncSession, Batch, Shard | None]]:
+        """A write transaction that holds the lock of the shard's batch.
+
+        Every transition locks the batch before its shard: one order, no deadlock.
+        """
+        async with self._database.write() as session:
+            found = await session.exec(select(Shard.batch_id).where(Shard.id == shard_id))
+            batch_id = found.first()
+            batch = (
+                await self._database.lock_batch(session, batch_id) if batch_id is not None else None
+            )
+            if batch is None:
+                yield session, Batch(), None  # type: ignore[call-arg]
+                return
+            shard = await session.get(Shard, shard_id, populate_existing=True)
+            yield session, batch, shard
+
+    async def _move(
+        self,
+        session: AsyncSession,
+        shard: Shard,
+        states: Sequence[ShardState],
+        *,
+        same_due: bool = False,
+        **changes: Any,
+    ) -> bool:
+        """The conditional UPDATE: only in these states and for this attempt's token."""
+        conditions = [
+            col(Shard.id) == shard.id,
+            col(Shard.state).in_(states),
+            col(Shard.token) == shard.token,
+        ]
+        if same_due:
+            conditions.append(col(Shard.due_at) == shard.due_at)
+        done = await session.exec(
+            update(Shard)
+            .where(*conditions)
+            .values(**changes)
+            .execution_options(synchronize_session=False)
+        )
+        if not done.rowcount:
+            return False
+        attached = await session.get(Shard, shard.id)
+        if attached is not None:
+            await session.refresh(attached)
+        return True

@@ -1,0 +1,83 @@
+"""The state machines of batches and shards, drawn once.
+
+A batch, with the states that clients see::
+
+    VALIDATING --plan--> IN_PROGRESS --last shard settles--> FINALIZING --assemble--> COMPLETED
+        |                    |                                   ^            \\-----> EXPIRED
+        |                    |--window closes (stop=EXPIRE)--> (same, EXPIRED at its end)
+        |                    |--cancel (stop=CANCEL)--> CANCELLING --assemble--> CANCELLED
+        |--cancel (stop=CANCEL)--> CANCELLING
+        \\--cannot be planned--> FAILED
+
+A shard (lines for one provider)::
+
+    QUEUED --intent--> SUBMITTING --accepted--> SUBMITTED --provider ended--> FETCHING --> SETTLED
+      ^                    |                        |                            |
+      |---refused for now--|                        |                            |
+      |---surely absent----|                        |--provider refused late-----|
+      |------------------------------------------------- (back to QUEUED or on to SETTLED)
+      \\--stop or refused for good--> SETTLED
+
+Every transition is one conditional UPDATE (``WHERE id = ? AND state IN (...)``) in a
+transaction that also raises the batch's revision. Zero rows means that somebody
+else was faster or that the work is no longer wanted: `Stale`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class BatchState(StrEnum):
+    """States of a batch; names as in polybatch.v1.BatchState."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """True when nothing can change any more."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset(
+    {BatchState.COMPLETED, BatchState.FAILED, BatchState.EXPIRED, BatchState.CANCELLED}
+)
+
+
+class Stop(StrEnum):
+    """Why a batch is being stopped before its lines are done."""
+
+    NONE = ""
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+
+
+class ShardState(StrEnum):
+    """States of a shard."""
+
+    QUEUED = "queued"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    FETCHING = "fetching"
+    SETTLED = "settled"
+
+
+class FileState(StrEnum):
+    """States of a file; names as in polybatch.v1.FileState."""
+
+    READY = "ready"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A transition that found its row in another state, or gone: nothing was changed."""
+
+    subject: str
+    """Id of the row."""

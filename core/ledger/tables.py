@@ -1,0 +1,212 @@
+"""The tables. Rows handed out are detached copies: changing one changes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+from core.ledger.states import BatchState, FileState, ShardState, Stop
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC. Naive datetimes are refused; SQLite's lost zone is put back."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a time zone reached the ledger")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def now() -> datetime:
+    """The current moment, with its time zone."""
+    return datetime.now(UTC)
+
+
+def _moment(*, index: bool = False, nullable: bool = False) -> Any:
+    return Field(default=None, sa_type=UtcDateTime, nullable=nullable, index=index)
+
+
+def _big(default: int = 0) -> Any:
+    return Field(default=default, sa_type=sa.BigInteger, nullable=False)
+
+
+class Account(SQLModel, table=True):
+    """Owner of keys, files and batches."""
+
+    __tablename__ = "accounts"
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    created_at: datetime = _moment()
+
+
+class ApiKey(SQLModel, table=True):
+    """A caller's key: only its SHA-256 is kept."""
+
+    __tablename__ = "api_keys"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True, foreign_key="accounts.id")
+    name: str = ""
+    key_sha256: str = Field(unique=True)
+    created_at: datetime = _moment()
+    revoked_at: datetime | None = _moment(nullable=True)
+
+
+class Upload(SQLModel, table=True):
+    """An upload that has begun and has not become a file; its bytes are in the blobs."""
+
+    __tablename__ = "uploads"
+    account_id: str = Field(primary_key=True)
+    upload_id: str = Field(primary_key=True)
+    created_at: datetime = _moment(index=True)
+
+
+class File(SQLModel, table=True):
+    """A checked input file; its bytes, index and report are in the blobs."""
+
+    __tablename__ = "files"
+    __table_args__ = (sa.UniqueConstraint("account_id", "upload_id"),)
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    upload_id: str
+    filename: str = ""
+    state: FileState = Field(sa_type=sa.String)
+    bytes: int = _big()
+    sha256: str = ""
+    line_count: int = _big()
+    invalid_line_count: int = _big()
+    problem_count: int = _big()
+    endpoint: str = ""
+    groups: list[dict[str, Any]] = Field(default_factory=list, sa_type=sa.JSON)
+    """[{"provider", "model", "lines", "bytes"}]; index records point into it."""
+    created_at: datetime = _moment(index=True)
+
+    @property
+    def prefix(self) -> str:
+        """Where the blobs of the file lie."""
+        return f"files/{self.account_id}/{self.upload_id}"
+
+
+class Batch(SQLModel, table=True):
+    """One batch. Counts are derived from its shards at every transition."""
+
+    __tablename__ = "batches"
+    __table_args__ = (sa.UniqueConstraint("account_id", "request_id"),)
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    request_id: str | None = None
+    """Unique within the account; None when the caller gave none."""
+    request_digest: str = ""
+    """Of the other arguments of the call that made the batch."""
+    input_file_id: str = Field(index=True)
+    endpoint: str
+    state: BatchState = Field(sa_type=sa.String, index=True)
+    stop: Stop = Field(default=Stop.NONE, sa_type=sa.String)
+    revision: int = _big(1)
+    details: dict[str, str] = Field(default_factory=dict, sa_type=sa.JSON)
+    """The caller's metadata."""
+    window_seconds: float = 86_400.0
+    skip_invalid_lines: bool = False
+    total: int = _big()
+    invalid: int = _big()
+    """Lines that were never sent because they are invalid; part of `failed`."""
+    succeeded: int = _big()
+    failed: int = _big()
+    queued: int = _big()
+    submitted: int = _big()
+    processed: int = _big()
+    retrying: int = _big()
+    finished_peak: int = _big()
+    """The highest number of finished lines ever shown: progress never falls."""
+    input_tokens: int = _big()
+    cached_input_tokens: int = _big()
+    output_tokens: int = _big()
+    reasoning_tokens: int = _big()
+    errors: list[dict[str, str]] = Field(default_factory=list, sa_type=sa.JSON)
+    shard_count: int = 0
+    results_prefix: str = ""
+    """Where the results lie; set by the transition that ends the batch."""
+    created_at: datetime = _moment(index=True)
+    in_progress_at: datetime | None = _moment(nullable=True)
+    finalizing_at: datetime | None = _moment(nullable=True)
+    completed_at: datetime | None = _moment(nullable=True)
+    failed_at: datetime | None = _moment(nullable=True)
+    expired_at: datetime | None = _moment(nullable=True)
+    cancelling_at: datetime | None = _moment(nullable=True)
+    cancelled_at: datetime | None = _moment(nullable=True)
+    expires_at: datetime = _moment()
+    stopping_at: datetime | None = _moment(nullable=True)
+    """When the stop began, by cancel or by the window's end."""
+    due_at: datetime = _moment(index=True)
+    """When the next step was expected; the sweep looks at what is past it."""
+
+
+class Shard(SQLModel, table=True):
+    """Lines of a batch that go to one provider as one batch of its own."""
+
+    __tablename__ = "shards"
+    __table_args__ = (sa.UniqueConstraint("batch_id", "ordinal"),)
+    id: str = Field(primary_key=True)
+    batch_id: str = Field(index=True, foreign_key="batches.id")
+    ordinal: int
+    round: int = 0
+    """0 for lines sent for the first time, n for lines sent again n times."""
+    provider: str
+    model: str
+    """As named in the file; of the first line where models are mixed."""
+    endpoint: str
+    state: ShardState = Field(sa_type=sa.String, index=True)
+    line_count: int = _big()
+    byte_count: int = _big()
+    token: str = ""
+    """Of the latest attempt to submit; travels with the request."""
+    attempts: int = 0
+    intended_at: datetime | None = _moment(nullable=True)
+    sent_bytes: int = _big()
+    sent_lines: int = _big()
+    sent_sha256: str = ""
+    rejects_prefix: str = ""
+    """Result lines of requests that could not be put into the provider's form."""
+    remote_id: str = Field(default="", index=True)
+    remote_file_id: str = ""
+    remote_status: str = ""
+    remote_model: str = ""
+    waiting_reason: str = ""
+    finished: int = _big()
+    """Highest count of finished lines that the provider has reported."""
+    succeeded: int = _big()
+    failed: int = _big()
+    retried: int = _big()
+    input_tokens: int = _big()
+    cached_input_tokens: int = _big()
+    output_tokens: int = _big()
+    reasoning_tokens: int = _big()
+    results_prefix: str = ""
+    """Where the settled result lines lie; empty: every line gets `fill_code`."""
+    fill_code: str = ""
+    fill_message: str = ""
+    refetches: int = 0
+    created_at: datetime = _moment()
+    submitted_at: datetime | None = _moment(nullable=True)
+    ended_at: datetime | None = _moment(nullable=True)
+    settled_at: datetime | None = _moment(nullable=True)
+    due_at: datetime = _moment(index=True)
+    """When the next step was expected: send, look again, poll or fetch."""
+
+    @property
+    def lines_key(self) -> str:
+        """Blob with the shard's line list (records of core.batchfile.INDEX)."""
+        return f"batches/{self.batch_id}/shards/{self.id}/lines"

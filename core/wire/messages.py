@@ -1,0 +1,140 @@
+"""Rows of the ledger as protobuf messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from polybatch.v1 import batches_pb2, files_pb2
+
+from core.ledger import Batch, BatchState, File, FileState, Ledger, Shard
+
+STATES = {
+    BatchState.VALIDATING: batches_pb2.BATCH_STATE_VALIDATING,
+    BatchState.IN_PROGRESS: batches_pb2.BATCH_STATE_IN_PROGRESS,
+    BatchState.FINALIZING: batches_pb2.BATCH_STATE_FINALIZING,
+    BatchState.COMPLETED: batches_pb2.BATCH_STATE_COMPLETED,
+    BatchState.FAILED: batches_pb2.BATCH_STATE_FAILED,
+    BatchState.EXPIRED: batches_pb2.BATCH_STATE_EXPIRED,
+    BatchState.CANCELLING: batches_pb2.BATCH_STATE_CANCELLING,
+    BatchState.CANCELLED: batches_pb2.BATCH_STATE_CANCELLED,
+}
+
+_DISPLAY = {
+    BatchState.COMPLETED: "Completed",
+    BatchState.FAILED: "Failed",
+    BatchState.EXPIRED: "Failed",
+    BatchState.CANCELLED: "Failed",
+}
+_FILE_STATES = {
+    FileState.READY: files_pb2.FILE_STATE_READY,
+    FileState.INVALID: files_pb2.FILE_STATE_INVALID,
+}
+SHOWN_SHARDS = 20
+SHOWN_MODELS = 100
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def file_message(file: File) -> files_pb2.File:
+    """A file as clients see it; at most 100 of its models."""
+    return files_pb2.File(
+        id=file.id,
+        filename=file.filename,
+        state=_FILE_STATES[FileState(file.state)],
+        bytes=file.bytes,
+        sha256=file.sha256,
+        line_count=file.line_count,
+        invalid_line_count=file.invalid_line_count,
+        problem_count=file.problem_count,
+        endpoint=file.endpoint,
+        created_at=_timestamp(file.created_at),
+        models=[
+            files_pb2.ModelCount(
+                provider=group["provider"], model=group["model"], line_count=group["lines"]
+            )
+            for group in file.groups[:SHOWN_MODELS]
+        ],
+    )
+
+
+def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
+    """A batch as clients see it, with the given shards."""
+    state = BatchState(batch.state)
+    window = Duration()
+    window.FromNanoseconds(round(batch.window_seconds * 1_000_000_000))
+    progress = 100.0 * batch.finished_peak / batch.total if batch.total else 0.0
+    return batches_pb2.Batch(
+        id=batch.id,
+        state=STATES[state],
+        revision=batch.revision,
+        input_file_id=batch.input_file_id,
+        endpoint=batch.endpoint,
+        request_counts=batches_pb2.RequestCounts(
+            total=batch.total,
+            succeeded=batch.succeeded,
+            failed=batch.failed,
+            queued=batch.queued,
+            submitted=batch.submitted,
+            processed=batch.processed,
+            retrying=batch.retrying,
+        ),
+        progress_percent=progress,
+        display_state=_DISPLAY.get(state, "In Progress"),
+        errors=[
+            batches_pb2.BatchError(code=error["code"], message=error["message"])
+            for error in batch.errors
+        ],
+        metadata=batch.details,
+        completion_window=window,
+        skip_invalid_lines=batch.skip_invalid_lines,
+        usage=batches_pb2.Usage(
+            input_tokens=batch.input_tokens,
+            cached_input_tokens=batch.cached_input_tokens,
+            output_tokens=batch.output_tokens,
+            reasoning_tokens=batch.reasoning_tokens,
+            total_tokens=batch.input_tokens + batch.output_tokens,
+        ),
+        created_at=_timestamp(batch.created_at),
+        in_progress_at=_timestamp(batch.in_progress_at),
+        finalizing_at=_timestamp(batch.finalizing_at),
+        completed_at=_timestamp(batch.completed_at),
+        failed_at=_timestamp(batch.failed_at),
+        expired_at=_timestamp(batch.expired_at),
+        cancelling_at=_timestamp(batch.cancelling_at),
+        cancelled_at=_timestamp(batch.cancelled_at),
+        expires_at=_timestamp(batch.expires_at),
+        shards=[_shard_message(shard) for shard in shards],
+        shard_count=batch.shard_count,
+    )
+
+
+async def shown_batch(ledger: Ledger, batch: Batch) -> batches_pb2.Batch:
+    """A batch as clients see it, with the shards that matter most to them."""
+    return (await shown_batches(ledger, [batch]))[0]
+
+
+async def shown_batches(ledger: Ledger, batches: Sequence[Batch]) -> list[batches_pb2.Batch]:
+    """The same for a page of batches."""
+    shards = await ledger.shards.shown([batch.id for batch in batches], SHOWN_SHARDS)
+    return [batch_message(batch, shards[batch.id]) for batch in batches]
+
+
+def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:
+    return batches_pb2.ShardStatus(
+        id=shard.id,
+        provider=shard.provider,
+        model=shard.model,
+        line_count=shard.line_count,
+        state=shard.state,
+        provider_batch_id=shard.remote_id,
+        waiting_reason=shard.waiting_reason,
+    )

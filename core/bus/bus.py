@@ -1,0 +1,253 @@
+"""The connection to NATS: publishing, subscribing, and coming back after an outage."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeAlias
+
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.js.api import Header, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+
+from core.bus.consumer import Consumer
+from core.bus.work import STREAM, WORK_SUBJECTS, BusUnavailable, Handler, Step
+
+log = structlog.get_logger()
+
+EventSubscription: TypeAlias = Subscription
+
+_RECONNECT_WAIT = 0.2
+# A dead peer is noticed after interval * (outstanding + 1) seconds.
+_PING_INTERVAL = 10
+_REQUEST_TIMEOUT = 2.0
+_RETRY_PAUSE = 0.1
+_DUPLICATE_WINDOW = 120.0
+
+
+class Bus:
+    """One connection of one process to NATS. Made by `connect`, ended by `close`."""
+
+    def __init__(self, *, publish_timeout: float) -> None:
+        self._nc = Client()
+        self._js = self._nc.jetstream(timeout=_REQUEST_TIMEOUT)
+        self._publish_timeout = publish_timeout
+        self._up = asyncio.Event()
+        self._recovery: asyncio.Task[None] | None = None
+        self._consumers: list[Consumer] = []
+        self._closing = False
+        self.incarnation: datetime | None = None
+        """When the stream was created: changes when the server's store was lost."""
+
+    @classmethod
+    async def connect(
+        cls, url: str, *, name: str, connect_timeout: float = 30.0, publish_timeout: float = 5.0
+    ) -> Bus:
+        """Connect, and create the work stream if it is not there.
+
+        url: nats:// URL, or several separated by commas. name: shown by the server's
+        monitoring. connect_timeout: seconds to wait for a server at first; once connected, the
+        bus keeps reconnecting for ever. publish_timeout: see publish_work.
+
+        Raises BusUnavailable.
+        """
+        bus = cls(publish_timeout=publish_timeout)
+        try:
+            async with asyncio.timeout(connect_timeout):
+                await bus._nc.connect(
+                    url.split(","),
+                    name=name,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=_RECONNECT_WAIT,  # type: ignore[arg-type]
+                    ping_interval=_PING_INTERVAL,
+                    error_cb=bus._on_error,
+                    disconnected_cb=bus._on_disconnect,
+                    reconnected_cb=bus._on_reconnect,
+                )
+                await bus._recover()
+        except TimeoutError as error:
+            await bus.close()
+            raise BusUnavailable(f"no NATS server with JetStream answered at {url}") from error
+        return bus
+
+    @property
+    def ready(self) -> bool:
+        """Whether the server is connected and the work stream is there."""
+        return self._up.is_set() and self._nc.is_connected
+
+    async def publish_work(
+        self, step: Step, batch_id: str, shard_id: str = "", *, attempt: str = ""
+    ) -> None:
+        """Put a work item into the queue; returns once the server has stored it.
+
+        Two items of the same step, ids and attempt within two minutes count as one, even
+        if the first has been dealt with; without an attempt every item is a new one.
+
+        Raises BusUnavailable when the server has not confirmed within publish_timeout
+        seconds; it may have stored the item all the same.
+        """
+        message_id = f"{step}/{batch_id}/{shard_id}/{attempt or uuid.uuid4().hex}"
+        payload = WorkItem(batch_id=batch_id, shard_id=shard_id).SerializeToString()
+        try:
+            async with asyncio.timeout(self._publish_timeout):
+                while True:
+                    await self._up.wait()
+                    if await self._try_publish(step.subject, payload, message_id):
+                        return
+                    await asyncio.sleep(_RETRY_PAUSE)
+        except TimeoutError as error:
+            raise BusUnavailable(f"NATS did not take the work item {message_id}") from error
+
+    async def _try_publish(self, subject: str, payload: bytes, message_id: str) -> bool:
+        try:
+            await self._js.publish(
+                subject, payload, stream=STREAM, headers={Header.MSG_ID: message_id}
+            )
+        except NoStreamResponseError:
+            await self._ensure_stream_or_log()
+            return False
+        except NatsError as error:
+            log.info("work_publish_retried", message_id=message_id, cause=repr(error))
+            return False
+        return True
+
+    async def publish_event(self, event: BatchEvent) -> bool:
+        """Publish an event; False, and no error, if the server is away just now."""
+        if self._nc.is_connected:
+            subject = f"polybatch.events.{event.account_id}.{event.batch_id}"
+            try:
+                await self._nc.publish(subject, event.SerializeToString())
+            except NatsError as error:
+                log.info("event_dropped", batch_id=event.batch_id, cause=repr(error))
+                return False
+            return True
+        log.info("event_dropped", batch_id=event.batch_id, cause="not connected")
+        return False
+
+    async def subscribe_events(
+        self, callback: Callable[[BatchEvent], None], account: str = "*", batch: str = "*"
+    ) -> EventSubscription:
+        """Call `callback` with each event from now on; ends with `unsubscribe()`.
+
+        Survives reconnecting; events published in between are missed.
+        """
+
+        async def receive(msg: Msg) -> None:
+            try:
+                event = BatchEvent.FromString(msg.data)
+            except DecodeError:
+                log.warning("event_malformed", subject=msg.subject)
+                return
+            callback(event)
+
+        return await self._nc.subscribe(f"polybatch.events.{account}.{batch}", cb=receive)
+
+    async def consume(
+        self,
+        step: Step,
+        handler: Handler,
+        *,
+        concurrency: int,
+        ack_wait: float = 30.0,
+        stop_grace: float = 10.0,
+    ) -> Consumer:
+        """Run `handler` for work items of a step, `concurrency` at a time.
+
+        An item is this process's own while its handler runs, however long that takes; it
+        goes to another replica `ack_wait` seconds after this process has died. What the
+        handler raises is logged, and the item comes back later, ever more slowly.
+        `stop_grace`: seconds that Consumer.stop waits for running handlers.
+        """
+        consumer = Consumer(
+            self,
+            self._nc,
+            self._js,
+            step,
+            handler,
+            concurrency=concurrency,
+            ack_wait=ack_wait,
+            stop_grace=stop_grace,
+        )
+        await self._up.wait()
+        await consumer.start()
+        self._consumers.append(consumer)
+        return consumer
+
+    async def close(self) -> None:
+        """Stop the consumers and disconnect. Can be called twice."""
+        if self._closing:
+            return
+        self._closing = True
+        await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
+        if self._recovery is not None:
+            self._recovery.cancel()
+        await self._nc.close()
+        self._up.clear()
+
+    async def wait_up(self) -> None:
+        """Wait until the server is connected and the work stream is there."""
+        await self._up.wait()
+
+    async def ensure_stream(self) -> None:
+        """Create the work stream if it is missing. Raises nats errors.
+
+        An existing stream keeps what its operator has set, such as its replicas.
+        """
+        try:
+            info = await self._js.stream_info(STREAM)
+        except NotFoundError:
+            info = await self._js.add_stream(
+                StreamConfig(
+                    name=STREAM,
+                    subjects=[WORK_SUBJECTS],
+                    retention=RetentionPolicy.WORK_QUEUE,
+                    storage=StorageType.FILE,
+                    duplicate_window=_DUPLICATE_WINDOW,
+                )
+            )
+            log.info("work_stream_created")
+        self.incarnation = info.created
+
+    async def _ensure_stream_or_log(self) -> None:
+        try:
+            await self.ensure_stream()
+        except (NatsError, APIError) as error:
+            log.info("work_stream_not_ready", cause=repr(error))
+
+    async def _recover(self) -> None:
+        """After (re)connecting: wait for JetStream, restore what it lost, go on."""
+        while True:
+            try:
+                await self.ensure_stream()
+                for consumer in self._consumers:
+                    await consumer.bind()
+            except NatsError as error:
+                # JetStream answers some time after the server takes connections.
+                log.info("bus_recovery_retried", cause=repr(error))
+                await asyncio.sleep(_RETRY_PAUSE)
+            else:
+                self._up.set()
+                return
+
+    async def _on_disconnect(self) -> None:
+        self._up.clear()
+        if self._recovery is not None:
+            self._recovery.cancel()
+        if not self._closing:
+            log.warning("bus_disconnected")
+
+    async def _on_reconnect(self) -> None:
+        log.info("bus_reconnected")
+        # Not awaited here: nats-py goes on reconnecting only after this callback returns.
+        self._recovery = asyncio.create_task(self._recover())
+
+    async def _on_error(self, error: Exception) -> None:
+        log.debug("bus_error", cause=repr(error))

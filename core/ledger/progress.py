@@ -31,7 +31,7 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
 
     sums: Any = (
         await session.exec(
-            select(
+            select(  # type: ignore[call-overload]
                 func.count().label("shards"),
                 total(settled, col(Shard.succeeded)).label("succeeded"),
                 total(settled, col(Shard.failed)).label("failed"),

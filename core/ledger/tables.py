@@ -153,6 +153,11 @@ class Batch(SQLModel, table=True):
     due_at: datetime = _moment(index=True)
     """When the next step was expected; the sweep looks at what is past it."""
 
+    @property
+    def all_settled(self) -> bool:
+        """True when it is planned and every line has its outcome."""
+        return self.shard_count > 0 and self.succeeded + self.failed == self.total
+
 
 class Shard(SQLModel, table=True):
     """Lines of a batch that go to one provider as one batch of its own."""

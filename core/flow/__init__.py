@@ -1,0 +1,9 @@
+"""What keeps a batch moving, in every service: the connections that it stands on, the
+announcement of each change, and the sweep that finds again what the bus lost."""
+
+from core.flow.announce import Announcer
+from core.flow.backbone import Backbone, open_backbone
+from core.flow.readiness import Readiness
+from core.flow.sweep import Sweep, Watched
+
+__all__ = ["Announcer", "Backbone", "Readiness", "Sweep", "Watched", "open_backbone"]

@@ -1,0 +1,54 @@
+"""Tell the world of a committed change: events for watchers, work for the next step."""
+
+from __future__ import annotations
+
+import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.bus import Bus, BusUnavailable, Step
+from core.ledger import Batch, BatchState, Shard, now
+from core.wire import STATES
+
+log = structlog.get_logger()
+
+Kind = BatchEvent.Kind
+
+
+class Announcer:
+    """Publishes after the commit. What gets lost here, the sweep and the watchers' own
+    look at the ledger make good: so nothing is raised when the bus is away."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def changed(self, batch: Batch, kind: Kind, shard: Shard | None = None) -> None:
+        """Publish that a batch changed."""
+        moment = Timestamp()
+        moment.FromDatetime(now())
+        event = BatchEvent(
+            batch_id=batch.id,
+            account_id=batch.account_id,
+            revision=batch.revision,
+            kind=kind,
+            state=STATES[BatchState(batch.state)],
+            time=moment,
+        )
+        if shard is not None:
+            event.shard_id = shard.id
+            event.provider = shard.provider
+            event.provider_batch_id = shard.remote_id
+        await self._bus.publish_event(event)
+
+    async def wake(self, step: Step, batch_id: str, shard_id: str = "") -> None:
+        """Put the next step on the work queue."""
+        try:
+            await self._bus.publish_work(step, batch_id, shard_id)
+        except BusUnavailable as error:
+            log.warning(
+                "wake_lost",
+                step=step.value,
+                batch_id=batch_id,
+                shard_id=shard_id,
+                cause=str(error),
+            )

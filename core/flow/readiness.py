@@ -1,0 +1,58 @@
+"""Readiness: a service serves only while all that it stands on answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from core.serving import GrpcServer
+
+log = structlog.get_logger()
+
+_INTERVAL = 2.0
+_CHECK_TIMEOUT = 5.0
+
+
+class Readiness:
+    """Checks the ledger, blobs and bus every two seconds and tells the health service."""
+
+    def __init__(
+        self, server: GrpcServer, checks: Mapping[str, Callable[[], Awaitable[None]]]
+    ) -> None:
+        self._server = server
+        self._checks = checks
+        self._away: frozenset[str] | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Check until `stop` is set."""
+        while not stop.is_set():
+            await self.once()
+            try:
+                async with asyncio.timeout(_INTERVAL):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def once(self) -> bool:
+        """One round of checks; True when everything answers."""
+        outcomes = await asyncio.gather(*(self._answers(name) for name in self._checks))
+        away = frozenset(name for name, up in zip(self._checks, outcomes, strict=True) if not up)
+        if away != self._away:
+            self._away = away
+            if away:
+                log.warning("not_ready", away=sorted(away))
+            else:
+                log.info("ready")
+            await self._server.set_ready(not away)
+        return not away
+
+    async def _answers(self, name: str) -> bool:
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT):
+                await self._checks[name]()
+        except Exception as error:  # noqa: BLE001  (whatever it is, it means: not ready)
+            log.debug("check_failed", check=name, cause=type(error).__name__)
+            return False
+        return True

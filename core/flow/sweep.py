@@ -1,0 +1,94 @@
+"""The sweep: puts work on the bus again for rows that have waited too long.
+
+The bus only wakes people up. Whatever it lost (a message, or its whole store), the
+ledger still says what was due, and the sweep publishes that again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from core.bus import Step
+from core.flow.announce import Announcer
+from core.ledger import Batch, Ledger, ShardState, now
+
+log = structlog.get_logger()
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Which shards a service sweeps, and what wakes the one who sees to them."""
+
+    states: Sequence[ShardState]
+    step: Step
+
+
+class Sweep:
+    """Runs every `interval` seconds until it is stopped.
+
+    A row is overdue when the time at which its next step was expected lies more than
+    one interval back. Of several replicas one takes it, by moving that time.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        announcer: Announcer,
+        *,
+        interval: float,
+        shards: Sequence[Watched] = (),
+        batches: Callable[[Batch], Step | None] | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._announcer = announcer
+        self._interval = timedelta(seconds=interval)
+        self._shards = shards
+        self._batches = batches
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Sweep until `stop`."""
+        while not self._stopping.is_set():
+            try:
+                await self.once()
+            except DBAPIError as error:
+                # The database may come back; the next round looks again.
+                log.warning("sweep_failed", cause=type(error).__name__)
+            try:
+                async with asyncio.timeout(self._interval.total_seconds()):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    def stop(self) -> None:
+        """End after the round that is under way."""
+        self._stopping.set()
+
+    async def once(self) -> int:
+        """One round. Returns the number of rows that were woken."""
+        woken = 0
+        before = now() - self._interval
+        for watched in self._shards:
+            for shard in await self._ledger.shards.overdue(watched.states, before, _PAGE):
+                if await self._ledger.shards.postpone(shard, self._interval):
+                    await self._announcer.wake(watched.step, shard.batch_id, shard.id)
+                    woken += 1
+        if self._batches is not None:
+            for batch in await self._ledger.batches.overdue(before, _PAGE):
+                step = self._batches(batch)
+                if step is not None and await self._ledger.batches.postpone(
+                    batch.id, batch.due_at, self._interval
+                ):
+                    await self._announcer.wake(step, batch.id)
+                    woken += 1
+        if woken:
+            log.info("sweep_woke", rows=woken)
+        return woken

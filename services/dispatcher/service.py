@@ -1,0 +1,91 @@
+"""The dispatcher: plans batches and submits their shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+import structlog
+
+from core.bus import Step
+from core.flow import Readiness, Sweep, Watched, open_backbone
+from core.ledger import Batch, BatchState, ShardState
+from core.providers import open_providers
+from core.serving import GrpcServer
+from core.settings import ProviderAccess, Settings
+from services.dispatcher.planner import Planner
+from services.dispatcher.submit import Submitter
+
+log = structlog.get_logger()
+
+_PLAN_CONCURRENCY = 2
+
+
+def _no_services(_server: grpc.aio.Server) -> Sequence[str]:
+    return ()
+
+
+async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
+    """Run until `stop` is set; then finish what is under way, or hand it back."""
+    async with open_backbone(settings, "dispatcher") as backbone:
+        providers = open_providers(access, settings)
+        log.info("providers_configured", providers=sorted(providers))
+        planner = Planner(
+            ledger=backbone.ledger,
+            blobs=backbone.blobs,
+            announcer=backbone.announcer,
+            providers=providers,
+        )
+        submitter = Submitter(
+            ledger=backbone.ledger,
+            blobs=backbone.blobs,
+            announcer=backbone.announcer,
+            providers=providers,
+            settings=settings,
+        )
+        sweep = Sweep(
+            backbone.ledger,
+            backbone.announcer,
+            interval=settings.sweep_interval,
+            shards=[Watched((ShardState.QUEUED, ShardState.SUBMITTING), Step.SUBMIT)],
+            batches=step_of_new_batch,
+        )
+        server = GrpcServer(
+            settings.dispatcher_listen,
+            name="dispatcher",
+            authenticate=None,
+            register=_no_services,
+        )
+        grace = settings.shutdown_grace
+        await server.start()
+        consumers = [
+            await backbone.bus.consume(
+                Step.PLAN, planner.handle, concurrency=_PLAN_CONCURRENCY, stop_grace=grace
+            ),
+            await backbone.bus.consume(
+                Step.SUBMIT,
+                submitter.handle,
+                concurrency=settings.submit_concurrency,
+                stop_grace=grace,
+            ),
+        ]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(sweep.run())
+                tasks.create_task(Readiness(server, backbone.checks()).run(stop))
+                await stop.wait()
+                sweep.stop()
+        finally:
+            await asyncio.gather(*(consumer.stop() for consumer in consumers))
+            await server.stop(grace)
+            await asyncio.gather(*(provider.close() for provider in providers.values()))
+
+
+def step_of_new_batch(batch: Batch) -> Step | None:
+    """What an overdue batch waits for from the dispatcher."""
+    unplanned = batch.shard_count == 0 and batch.state in (
+        BatchState.VALIDATING,
+        BatchState.CANCELLING,
+    )
+    return Step.PLAN if unplanned else None

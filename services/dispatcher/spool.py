@@ -1,0 +1,141 @@
+"""Step 2 of a batch's way: put a shard's lines into the provider's form, in a local file."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from core.batchfile import (
+    INDEX,
+    ResultWriter,
+    answer_line,
+    decode_request,
+    error_json,
+    read_lines,
+)
+from core.blobs import BlobStore, StoredFile
+from core.ledger import Batch, File, Shard
+from core.providers import LineRejected, Provider
+
+_FLUSH_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """The file is written."""
+
+    size: int
+    sha256: str
+    lines: int
+    rejected: int
+    rejects_prefix: str
+    """Stored result lines of the rejected requests; empty if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overfull:
+    """In the provider's form the shard is over a limit: only so many lines fit."""
+
+    fitting: int
+
+
+async def write_spool(
+    path: Path,
+    *,
+    batch: Batch,
+    shard: Shard,
+    file: File,
+    token: str,
+    provider: Provider,
+    blobs: BlobStore,
+    segment_bytes: int,
+) -> Spooled | Overfull:
+    """Translate the shard's lines into `path`.
+
+    A line that cannot be put into the provider's form becomes a failed result line
+    and costs nothing else.
+    """
+    records = await blobs.get(shard.lines_key)
+    data = await StoredFile.open(blobs, f"{file.prefix}/data")
+    framing, limits = provider.framing, provider.limits
+    rejects_prefix = f"batches/{batch.id}/shards/{shard.id}/rejects/{token}"
+    rejects: ResultWriter | None = None
+    digest = hashlib.sha256()
+    written = lines = rejected = inputs = 0
+    pending = bytearray(framing.prefix)
+
+    with path.open("wb") as spool:
+
+        def flush(chunk: bytes) -> None:
+            spool.write(chunk)
+            digest.update(chunk)
+
+        async for group in read_lines(data, records):
+            for line, raw in group:
+                request = decode_request(raw)
+                body = bytes(request.body)
+                try:
+                    encoded = provider.encode_line(
+                        f"{shard.id}-{token}-{line}", batch.endpoint, request.model, body
+                    )
+                except LineRejected as rejection:
+                    if rejects is None:
+                        rejects = ResultWriter(blobs, rejects_prefix, segment_bytes=segment_bytes)
+                    error = error_json(rejection.reason, f"{rejection.field}: {rejection.message}")
+                    await rejects.append(
+                        line, False, answer_line(batch.id, line, request.custom_id, None, error)
+                    )
+                    rejected += 1
+                    continue
+                if limits.max_embedding_inputs is not None:
+                    inputs += _embedding_inputs(body)
+                size = written + len(pending) + len(encoded) + len(framing.separator)
+                if lines and (
+                    size + len(framing.suffix) > limits.max_bytes
+                    or inputs > (limits.max_embedding_inputs or inputs)
+                ):
+                    return Overfull(fitting=lines + rejected)
+                if lines:
+                    pending += framing.separator
+                pending += encoded
+                lines += 1
+            if len(pending) >= _FLUSH_BYTES:
+                chunk = bytes(pending)
+                pending.clear()
+                written += len(chunk)
+                await asyncio.to_thread(flush, chunk)
+        pending += framing.suffix
+        written += len(pending)
+        await asyncio.to_thread(flush, bytes(pending))
+
+    if rejects is not None:
+        await rejects.close()
+    return Spooled(
+        size=written,
+        sha256=digest.hexdigest(),
+        lines=lines,
+        rejected=rejected,
+        rejects_prefix=rejects_prefix if rejected else "",
+    )
+
+
+class _EmbeddingBody(msgspec.Struct):
+    input: msgspec.Raw
+
+
+def _embedding_inputs(body: bytes) -> int:
+    """How many inputs an embeddings request counts for: an array of ten texts is ten."""
+    value = msgspec.json.decode(msgspec.json.decode(body, type=_EmbeddingBody).input)
+    if isinstance(value, list) and value and not isinstance(value[0], int):
+        return len(value)
+    return 1
+
+
+def split_records(records: bytes, fitting: int) -> tuple[bytes, bytes]:
+    """Cut a line list behind its first `fitting` lines."""
+    cut = fitting * INDEX.size
+    return records[:cut], records[cut:]

@@ -1,0 +1,279 @@
+"""Step 3 of a batch's way: bring a shard to its provider, and never twice.
+
+    durable intent --> send --> accepted | refused | unknown
+
+The intent (attempt token, time, count, digest) is committed before the first byte
+leaves. A create is never repeated by itself: what is unknown is looked up at the
+provider by the token, and sent again only when it is sure that nothing was created.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+
+from core.batchfile import INDEX
+from core.blobs import BlobStore
+from core.bus import Again, Delivery, Done, Step
+from core.flow import Announcer
+from core.ledger import (
+    Batch,
+    Ledger,
+    Settlement,
+    Shard,
+    ShardState,
+    Stale,
+    new_id,
+    new_token,
+    now,
+)
+from core.providers import (
+    Absent,
+    Accepted,
+    Found,
+    Intent,
+    Provider,
+    Refused,
+    Registry,
+    SubmitOutcome,
+    Unknown,
+    Unsure,
+)
+from core.settings import Settings
+from services.dispatcher.spool import Overfull, split_records, write_spool
+
+log = structlog.get_logger()
+
+_REFUSED_PAUSE = 15.0
+_REFUSED_PAUSE_MAX = 600.0
+_UNSURE_PAUSE = 5.0
+# The part of the lease in which the calls have to be over.
+_LEASE_SHARE = 0.9
+
+
+class Submitter:
+    """Handles the submit step."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        blobs: BlobStore,
+        announcer: Announcer,
+        providers: Registry,
+        settings: Settings,
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._announcer = announcer
+        self._providers = providers
+        self._settings = settings
+        settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
+        """Bring the shard one step on."""
+        shard = await self._ledger.shards.get(item.shard_id)
+        if shard is None or shard.state not in (ShardState.QUEUED, ShardState.SUBMITTING):
+            return Done()
+        provider = self._providers.get(shard.provider)
+        if provider is None:
+            return await self._give_up(
+                shard,
+                "provider_not_configured",
+                f"This installation has no access to the provider {shard.provider!r}.",
+            )
+        wait = (shard.due_at - now()).total_seconds()
+        if shard.state == ShardState.SUBMITTING:
+            return Again(wait) if wait > 0 else await self._reconcile(shard, provider)
+        if shard.waiting_reason and wait > 0:
+            return Again(wait)
+        return await self._send(shard, provider)
+
+    async def _send(self, shard: Shard, provider: Provider) -> Done | Again:
+        batch = await self._ledger.batches.get(shard.batch_id)
+        file = await self._ledger.files.get_input(batch) if batch else None
+        if batch is None or file is None:
+            return await self._give_up(shard, "input_file_missing", "The input file is gone.")
+        token = new_token()
+        path = self._settings.spool_dir / f"{shard.id}-{token}"
+        try:
+            spooled = await write_spool(
+                path,
+                batch=batch,
+                shard=shard,
+                file=file,
+                token=token,
+                provider=provider,
+                blobs=self._blobs,
+                segment_bytes=self._settings.segment_bytes,
+            )
+            if isinstance(spooled, Overfull):
+                return await self._split(shard, spooled.fitting)
+            if not spooled.lines:
+                return await self._settle(
+                    shard,
+                    Settlement(0, shard.line_count, results_prefix=spooled.rejects_prefix),
+                )
+            intended = await self._ledger.shards.intend(
+                shard.id,
+                token=token,
+                remote_model=provider.remote_model(shard.model),
+                sent_lines=spooled.lines,
+                sent_bytes=spooled.size,
+                sent_sha256=spooled.sha256,
+                rejects_prefix=spooled.rejects_prefix,
+                lease=self._settings.submit_lease_span,
+            )
+            if isinstance(intended, Stale):
+                return Done()
+            return await self._conclude(intended, await self._submit(intended, provider, path))
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _submit(self, shard: Shard, provider: Provider, path: Path) -> SubmitOutcome:
+        try:
+            async with asyncio.timeout(self._settings.submit_lease * _LEASE_SHARE):
+                return await provider.submit(intent_of(shard), path)
+        except TimeoutError:
+            return Unknown("the provider did not answer within the lease")
+        except asyncio.CancelledError:
+            # We are being stopped between the first byte and the answer: let the next
+            # dispatcher look at once instead of waiting the lease out.
+            await asyncio.shield(
+                self._ledger.shards.hold(shard, "the dispatcher was stopped", now())
+            )
+            raise
+
+    async def _conclude(self, shard: Shard, outcome: SubmitOutcome) -> Done | Again:
+        ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
+        match outcome:
+            case Accepted(remote_id=remote_id, remote_file_id=remote_file_id):
+                log.info("shard_submitted", **ids, remote_id=remote_id, lines=shard.sent_lines)
+                return await self._adopt(shard, remote_id, remote_file_id)
+            case Refused(passing=True) as refused:
+                pause = refused.retry_after or min(
+                    _REFUSED_PAUSE * 2 ** (shard.attempts - 1), _REFUSED_PAUSE_MAX
+                )
+                log.info("shard_refused_for_now", **ids, code=refused.code, pause=pause)
+                return await self._requeue(shard, f"{refused.code}: {refused.message}", pause)
+            case Refused() as refused:
+                log.warning("shard_refused", **ids, code=refused.code)
+                return await self._give_up(shard, refused.code, refused.message)
+            case Unknown(message=message):
+                log.warning("shard_outcome_unknown", **ids, cause=message)
+                until = now() + timedelta(seconds=_UNSURE_PAUSE)
+                held = await self._ledger.shards.hold(shard, message, until)
+                await self._announce(held, BatchEvent.SHARD_WAITING, shard)
+                return Again(_UNSURE_PAUSE)
+
+    async def _reconcile(self, shard: Shard, provider: Provider) -> Done | Again:
+        """Find out what became of an attempt that nobody knows the end of."""
+        intent = intent_of(shard)
+        since = intent.intended_at - timedelta(days=1)
+        known = await self._ledger.shards.remote_ids(shard.provider, since)
+        outcome = await provider.find(intent, known)
+        log.info(
+            "shard_reconciled",
+            batch_id=shard.batch_id,
+            shard_id=shard.id,
+            outcome=type(outcome).__name__,
+        )
+        match outcome:
+            case Found(remote_id=remote_id, remote_file_id=remote_file_id):
+                return await self._adopt(shard, remote_id, remote_file_id)
+            case Absent():
+                return await self._requeue(shard, "", 0.0)
+            case Unsure(message=message):
+                until = now() + timedelta(seconds=_UNSURE_PAUSE)
+                held = await self._ledger.shards.hold(shard, message, until)
+                if message != shard.waiting_reason:
+                    await self._announce(held, BatchEvent.SHARD_WAITING, shard)
+                return Done() if isinstance(held, Stale) else Again(_UNSURE_PAUSE)
+
+    async def _adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Done:
+        poll_at = now() + timedelta(seconds=self._settings.poll_min_interval)
+        shard.remote_id = remote_id
+        batch = await self._ledger.shards.submitted(shard, remote_id, remote_file_id, poll_at)
+        await self._announce(batch, BatchEvent.SHARD_SUBMITTED, shard)
+        if isinstance(batch, Batch):
+            await self._announcer.wake(Step.POLL, shard.batch_id, shard.id)
+            if batch.stop:
+                await self._announcer.wake(Step.STOP, shard.batch_id)
+        return Done()
+
+    async def _requeue(self, shard: Shard, reason: str, pause: float) -> Done | Again:
+        until = now() + timedelta(seconds=pause)
+        batch = await self._ledger.shards.requeue(shard, reason, until)
+        await self._announce(batch, BatchEvent.SHARD_WAITING, shard)
+        if isinstance(batch, Stale):
+            return Done()
+        if batch.stop:
+            await self._announcer.wake(Step.STOP, shard.batch_id)
+            return Done()
+        return Again(pause)
+
+    async def _split(self, shard: Shard, fitting: int) -> Done:
+        """Replace a shard that is over a limit by one that fits and one for the rest."""
+        records = await self._blobs.get(shard.lines_key)
+        successors = []
+        for part in split_records(records, fitting):
+            successor = Shard(
+                id=new_id("shard"),
+                batch_id=shard.batch_id,
+                ordinal=0,
+                round=shard.round,
+                provider=shard.provider,
+                model=shard.model,
+                endpoint=shard.endpoint,
+                state=ShardState.QUEUED,
+                line_count=len(part) // INDEX.size,
+                byte_count=shard.byte_count * len(part) // len(records),
+                created_at=now(),
+                due_at=now(),
+            )
+            await self._blobs.put(successor.lines_key, part)
+            successors.append(successor)
+        log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)
+        return await self._settle(shard, Settlement(0, 0, retried=shard.line_count), successors)
+
+    async def _give_up(self, shard: Shard, code: str, message: str) -> Done:
+        """Fail every line of the shard for good: nothing of it was or will be run."""
+        return await self._settle(
+            shard, Settlement(0, shard.line_count, fill_code=code, fill_message=message)
+        )
+
+    async def _settle(
+        self, shard: Shard, settlement: Settlement, successors: Sequence[Shard] = ()
+    ) -> Done:
+        batch = await self._ledger.shards.settle(shard, settlement, successors)
+        await self._announce(batch, BatchEvent.SHARD_SETTLED, shard)
+        if isinstance(batch, Batch):
+            for successor in successors:
+                await self._announcer.wake(Step.SUBMIT, batch.id, successor.id)
+            if batch.all_settled:
+                await self._announcer.wake(Step.ASSEMBLE, batch.id)
+        return Done()
+
+    async def _announce(self, batch: Batch | Stale, kind: BatchEvent.Kind, shard: Shard) -> None:
+        if isinstance(batch, Batch):
+            await self._announcer.changed(batch, kind, shard)
+
+
+def intent_of(shard: Shard) -> Intent:
+    """The durable intent of a shard's latest attempt."""
+    assert shard.intended_at is not None
+    return Intent(
+        shard_id=shard.id,
+        token=shard.token,
+        endpoint=shard.endpoint,
+        model=shard.remote_model,
+        line_count=shard.sent_lines,
+        size=shard.sent_bytes,
+        sha256=shard.sent_sha256,
+        intended_at=shard.intended_at,
+    )

@@ -1,0 +1,21 @@
+"""gRPC server plumbing: lifecycle, health, reflection, interceptors, the process's main."""
+
+from core.serving.api_error import ApiError
+from core.serving.auth import Authenticate
+from core.serving.logs import configure_logging
+from core.serving.principal import Principal, current_principal
+from core.serving.process import StartupError, run
+from core.serving.server import GrpcServer, ListenError, Register
+
+__all__ = [
+    "ApiError",
+    "Authenticate",
+    "GrpcServer",
+    "ListenError",
+    "Principal",
+    "Register",
+    "StartupError",
+    "configure_logging",
+    "current_principal",
+    "run",
+]

@@ -1,0 +1,68 @@
+"""The log of a process: one event a line on stderr, as JSON or for a console."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from structlog.typing import Processor
+
+# Never to be logged; removed should a line of code name one all the same.
+_FORBIDDEN_KEYS = ("body", "authorization", "api_key")
+
+
+def configure_logging(service: str, *, level: str = "info", format: str = "json") -> None:
+    """Set up structlog and the standard library's logging, for the whole process.
+
+    level: "debug", "info", "warning" or "error". format: "json" or "console". Raises
+    ValueError for others.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"unknown log level {level!r}")
+    if format not in ("json", "console"):
+        raise ValueError(f"unknown log format {format!r}: 'json' or 'console' was expected")
+
+    def add_service(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["service"] = service
+        return event
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_service,
+        _remove_forbidden,
+    ]
+    # Plain tracebacks in both: the richer formatters print local variables, which may
+    # hold keys or request bodies.
+    render: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if format == "json"
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    )
+    structlog.configure(
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    # Libraries speak up only when something is wrong.
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _remove_forbidden(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key in _FORBIDDEN_KEYS:
+        if key in event:
+            event[key] = "[removed]"
+    return event

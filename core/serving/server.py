@@ -1,0 +1,131 @@
+"""One gRPC server: start, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
+
+from core.serving.access_log import AccessLogInterceptor
+from core.serving.auth import Authenticate, AuthInterceptor
+from core.serving.errors import ErrorsInterceptor
+from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
+from core.serving.process import StartupError
+
+log = structlog.get_logger()
+
+Register: TypeAlias = Callable[[grpc.aio.Server], Sequence[str]]
+"""Adds servicers to a server and returns the full names of their services."""
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+_OPTIONS = (
+    # Two servers on one port would each get some of the calls, and neither would say so.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Clients ping every 20 s, also while no call is open; by default a server takes one
+    # ping in 300 s and closes the connection of whoever sends more.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A watcher whose machine has vanished is noticed after these two.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+
+
+class ListenError(StartupError):
+    """The address cannot be listened on."""
+
+
+class GrpcServer:
+    """A server with health, reflection, authentication, typed errors and an access log.
+
+    listen: "host:port"; port 0 takes a free one. authenticate: None leaves all methods
+    open. The server answers NOT_SERVING to health checks until `set_ready(True)`.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        *,
+        name: str,
+        authenticate: Authenticate | None,
+        register: Register,
+    ) -> None:
+        self.name = name
+        self.port = 0
+        """The port listened on; 0 before start."""
+        self.draining = asyncio.Event()
+        """Set when stop begins: a handler of an endless stream ends its stream then."""
+        self.stopped = asyncio.Event()
+        self._listen = listen
+        self._authenticate = authenticate
+        self._register = register
+        self._server: grpc.aio.Server | None = None
+        self._services: Sequence[str] = ()
+        self._in_flight = InFlightInterceptor()
+        self._health = health.aio.HealthServicer()
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to listen. Raises ListenError."""
+        # From the outside in: the log sees the code that the errors were given, and an
+        # error of authentication is an error like any other.
+        interceptors: list[grpc.aio.ServerInterceptor] = [
+            AccessLogInterceptor(),
+            ErrorsInterceptor(),
+        ]
+        if self._authenticate is not None:
+            interceptors.append(AuthInterceptor(self._authenticate))
+        interceptors.append(self._in_flight)
+        server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+        self._services = [*self._register(server), health.SERVICE_NAME]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection([*self._services, reflection.SERVICE_NAME], server)
+        await self.set_ready(False)
+        try:
+            self.port = server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise ListenError(
+                f"{self.name} cannot listen on {self._listen}: "
+                "the port is taken, or the address is not this machine's"
+            ) from error
+        await server.start()
+        self._server = server
+        log.info("server_started", server=self.name, listen=self._listen, port=self.port)
+
+    async def set_ready(self, ready: bool) -> None:
+        """Say to health checks, for each service and for the whole, whether to send calls."""
+        status = (
+            health_pb2.HealthCheckResponse.SERVING
+            if ready
+            else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for service in ("", *self._services):
+            await self._health.set(service, status)
+
+    async def stop(self, grace: float) -> None:
+        """Drain and stop; returns when the last handler's finally blocks have run.
+
+        Refuses new calls at once, gives running ones `grace` seconds, and ends the rest
+        with UNAVAILABLE, reason SERVER_STOPPING. Can be called twice, and before start.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(grace))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, grace: float) -> None:
+        self.draining.set()
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            closing = asyncio.create_task(self._server.stop(grace + CLEANUP_LIMIT))
+            await self._in_flight.finish(grace)
+            await closing
+            log.info("server_stopped", server=self.name)
+        self.stopped.set()

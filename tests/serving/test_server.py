@@ -1,0 +1,223 @@
+"""The life of a server: readiness, draining, stopping, keepalive."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from polybatch.v1 import files_pb2, files_pb2_grpc
+
+from core.serving import GrpcServer, ListenError
+from core.serving import server as serving_server
+from tests.serving.conftest import Files, Running, Serve
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def health(running: Running, service: str) -> int:
+    stub = health_pb2_grpc.HealthStub(running.channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+    return int(answer.status)
+
+
+async def test_health_follows_readiness_and_needs_no_key(serve: Serve) -> None:
+    running = await serve()
+    for service in ("", "polybatch.v1.FileService"):
+        assert await health(running, service) == SERVING
+    await running.server.set_ready(False)
+    for service in ("", "polybatch.v1.FileService"):
+        assert await health(running, service) == NOT_SERVING
+
+
+async def test_reflection_lists_the_services_without_a_key(serve: Serve) -> None:
+    running = await serve()
+    stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    answers = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+    names = {service.name for service in answers[0].list_services_response.service}
+    assert {"polybatch.v1.FileService", "grpc.health.v1.Health"} <= names
+
+
+async def test_a_health_watch_sees_the_drain_and_does_not_hold_it_up(serve: Serve) -> None:
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def get(request: Any, context: Any) -> Any:
+        entered.set()
+        await go_on.wait()
+        return files_pb2.File()
+
+    running = await serve(get=get)
+    watch = health_pb2_grpc.HealthStub(running.channel).Watch(
+        health_pb2.HealthCheckRequest(service="")
+    )
+    assert (await watch.read()).status == SERVING
+    call = running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
+    async with asyncio.timeout(5):
+        await entered.wait()
+        stopping = asyncio.create_task(running.server.stop(grace=600))
+        assert (await watch.read()).status == NOT_SERVING
+        go_on.set()
+        await call
+        await stopping
+
+
+async def test_stop_lets_a_running_call_finish(serve: Serve) -> None:
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def get(request: Any, context: Any) -> Any:
+        entered.set()
+        await go_on.wait()
+        return files_pb2.File(id="file_1")
+
+    running = await serve(get=get)
+    call = running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
+    async with asyncio.timeout(5):
+        await entered.wait()
+        stopping = asyncio.create_task(running.server.stop(grace=600))
+        await running.server.draining.wait()
+        assert not running.server.stopped.is_set()
+        go_on.set()
+        assert (await call).id == "file_1"
+        await stopping
+        assert running.server.stopped.is_set()
+
+
+@pytest.mark.parametrize("kind", ["generator", "writer"])
+async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
+    serve: Serve, kind: str
+) -> None:
+    cleaning, clean, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def clean_up() -> None:
+        cleaning.set()
+        await clean.wait()
+        cleaned.set()
+
+    async def generator(request: Any, context: Any) -> Any:
+        try:
+            yield files_pb2.DownloadFileResponse()
+            await asyncio.Event().wait()
+        finally:
+            await clean_up()
+
+    async def writer(request: Any, context: Any) -> Any:
+        try:
+            await context.write(files_pb2.DownloadFileResponse())
+            await asyncio.Event().wait()
+        finally:
+            await clean_up()
+
+    running = await serve(download=generator if kind == "generator" else writer)
+    call = running.files.DownloadFile(files_pb2.DownloadFileRequest(), metadata=running.auth)
+    async with asyncio.timeout(5):
+        await call.read()
+        stopping = asyncio.create_task(running.server.stop(grace=0))
+        await cleaning.wait()
+        assert not stopping.done()
+        clean.set()
+        await stopping
+        assert cleaned.is_set()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "stopping" in (caught.value.details() or "")
+
+
+async def test_a_client_that_leaves_ends_the_handler_and_its_generator(serve: Serve) -> None:
+    cleaned = asyncio.Event()
+
+    async def download(request: Any, context: Any) -> Any:
+        try:
+            while True:
+                yield files_pb2.DownloadFileResponse(chunk=bytes(64 * 1024))
+        finally:
+            cleaned.set()
+
+    running = await serve(download=download)
+    call = running.files.DownloadFile(files_pb2.DownloadFileRequest(), metadata=running.auth)
+    await call.read()
+    call.cancel()
+    async with asyncio.timeout(5):
+        await cleaned.wait()
+
+
+async def test_stop_is_safe_before_start_and_twice(serve: Serve) -> None:
+    never_started = GrpcServer(
+        "127.0.0.1:0", name="test", authenticate=None, register=Files().register
+    )
+    await never_started.stop(grace=1)
+    assert never_started.stopped.is_set()
+    running = await serve()
+    await asyncio.gather(running.server.stop(grace=1), running.server.stop(grace=1))
+    await running.server.stop(grace=1)
+    assert running.server.stopped.is_set()
+
+
+async def test_a_taken_port_is_an_error_that_names_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        server = GrpcServer(listen, name="gateway", authenticate=None, register=Files().register)
+        with pytest.raises(ListenError, match=f"gateway cannot listen on {listen}"):
+            await server.start()
+
+
+async def test_two_servers_do_not_share_a_port(serve: Serve) -> None:
+    running = await serve()
+    listen = f"127.0.0.1:{running.server.port}"
+    second = GrpcServer(listen, name="second", authenticate=None, register=Files().register)
+    with pytest.raises(ListenError):
+        await second.start()
+
+
+async def ping_for(running: Running, *, every_ms: int, seconds: float) -> str | None:
+    """Hold a silent stream open while pinging; how it broke, or None if it lived."""
+    channel = grpc.aio.insecure_channel(
+        f"127.0.0.1:{running.server.port}",
+        options=[
+            ("grpc.keepalive_time_ms", every_ms),
+            ("grpc.keepalive_timeout_ms", 5_000),
+            ("grpc.http2.max_pings_without_data", 0),
+        ],
+    )
+    call = files_pb2_grpc.FileServiceStub(channel).DownloadFile(
+        files_pb2.DownloadFileRequest(), metadata=running.auth
+    )
+    try:
+        await call.read()
+        async with asyncio.timeout(seconds):
+            await call.read()
+    except TimeoutError:
+        return None
+    except grpc.aio.AioRpcError as error:
+        return error.details()
+    finally:
+        await channel.close()
+    raise AssertionError("the stream ended")
+
+
+async def hold(request: Any, context: Any) -> Any:
+    yield files_pb2.DownloadFileResponse()
+    await asyncio.Event().wait()
+
+
+async def test_client_pings_are_allowed_down_to_the_interval(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In small: a tenth of a second instead of ten, and pings every half second."""
+    options = dict(serving_server._OPTIONS)
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] <= 20_000
+    options["grpc.http2.min_ping_interval_without_data_ms"] = 100
+    monkeypatch.setattr(serving_server, "_OPTIONS", tuple(options.items()))
+    running = await serve(download=hold)
+    assert await ping_for(running, every_ms=500, seconds=3) is None
+
+
+async def test_client_pings_faster_than_that_are_refused(serve: Serve) -> None:
+    running = await serve(download=hold)
+    assert await ping_for(running, every_ms=500, seconds=10) == "Too many pings"

@@ -1,0 +1,21 @@
+"""What the clients do, written once for both: each operation is a coroutine over a Transport."""
+
+from polybatch._operations.calls import Caller, RetryObserver, log_retry
+from polybatch._operations.downloads import Downloads
+from polybatch._operations.requests import Requests, batch_request
+from polybatch._operations.sources import Progress, UploadInput
+from polybatch._operations.uploads import Uploads
+from polybatch._operations.watches import Watches
+
+__all__ = [
+    "Caller",
+    "Downloads",
+    "Progress",
+    "Requests",
+    "RetryObserver",
+    "UploadInput",
+    "Uploads",
+    "Watches",
+    "batch_request",
+    "log_retry",
+]

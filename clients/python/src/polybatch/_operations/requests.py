@@ -1,0 +1,105 @@
+"""The short calls: one request and one reply, and the pages of listings."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, cast
+
+from polybatch._operations.calls import Caller
+from polybatch._transport import methods
+from polybatch._transport.methods import Method
+from polybatch.errors import NotFound
+from polybatch.models import Batch, BatchState, File, LineFailure
+from polybatch.v1 import batches_pb2, files_pb2, results_pb2
+
+
+def batch_request(
+    *,
+    input_file_id: str = "",
+    completion_window: timedelta | None,
+    metadata: Mapping[str, str] | None,
+    skip_invalid_lines: bool,
+    request_id: str | None,
+) -> Any:
+    """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given."""
+    return batches_pb2.CreateBatchRequest(
+        input_file_id=input_file_id,
+        request_id=request_id or secrets.token_urlsafe(18),
+        completion_window=completion_window,
+        metadata=dict(metadata or {}),
+        skip_invalid_lines=skip_invalid_lines,
+    )
+
+
+class Requests:
+    """Batches, files and failures, as they are now."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def create_batch(self, request: Any) -> Batch:
+        """BatchService.CreateBatch."""
+        return Batch.from_proto(await self._caller.unary(methods.CREATE_BATCH, request))
+
+    async def get_batch(self, batch_id: str) -> Batch:
+        """BatchService.GetBatch."""
+        request = batches_pb2.GetBatchRequest(batch_id=batch_id)
+        return Batch.from_proto(await self._caller.unary(methods.GET_BATCH, request))
+
+    async def cancel_batch(self, batch_id: str) -> Batch:
+        """BatchService.CancelBatch."""
+        request = batches_pb2.CancelBatchRequest(batch_id=batch_id)
+        return Batch.from_proto(await self._caller.unary(methods.CANCEL_BATCH, request))
+
+    async def list_batches(
+        self, states: Iterable[BatchState], page_size: int
+    ) -> AsyncGenerator[Batch, None]:
+        """BatchService.ListBatches, page after page."""
+        request = batches_pb2.ListBatchesRequest(
+            page_size=page_size,
+            # The stubs know enum values as members, protobuf gives them as plain integers.
+            states=cast("list[batches_pb2.BatchState]", [state.to_proto() for state in states]),
+        )
+        async for page in self._pages(methods.LIST_BATCHES, request):
+            for message in page.batches:
+                yield Batch.from_proto(message)
+
+    async def failures(self, batch_id: str, page_size: int) -> AsyncGenerator[LineFailure, None]:
+        """ResultService.ListFailures, page after page."""
+        request = results_pb2.ListFailuresRequest(batch_id=batch_id, page_size=page_size)
+        async for page in self._pages(methods.LIST_FAILURES, request):
+            for message in page.failures:
+                yield LineFailure.from_proto(message)
+
+    async def get_file(self, file_id: str) -> File:
+        """FileService.GetFile."""
+        request = files_pb2.GetFileRequest(file_id=file_id)
+        return File.from_proto(await self._caller.unary(methods.GET_FILE, request))
+
+    async def list_files(self, page_size: int) -> AsyncGenerator[File, None]:
+        """FileService.ListFiles, page after page."""
+        request = files_pb2.ListFilesRequest(page_size=page_size)
+        async for page in self._pages(methods.LIST_FILES, request):
+            for message in page.files:
+                yield File.from_proto(message)
+
+    async def delete_file(self, file_id: str) -> None:
+        """FileService.DeleteFile."""
+        attempts = self._caller.attempts(methods.DELETE_FILE.server)
+        request = files_pb2.DeleteFileRequest(file_id=file_id)
+        try:
+            await self._caller.unary(methods.DELETE_FILE, request, attempts)
+        except NotFound:
+            # A first attempt whose reply was lost has deleted it.
+            if not attempts.failed:
+                raise
+
+    async def _pages(self, method: Method, request: Any) -> AsyncGenerator[Any, None]:
+        while True:
+            page = await self._caller.unary(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

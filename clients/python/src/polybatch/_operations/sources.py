@@ -1,0 +1,256 @@
+"""Where the bytes of an upload come from, cut into chunks, and read again after a break."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from polybatch.errors import UploadInterrupted
+
+CHUNK_BYTES = 1024 * 1024 - 64
+"""The service takes chunks up to 1 MiB; with its frame a message stays under that too."""
+
+TAIL_CHECK_BYTES = 16 * 1024 * 1024
+"""So much of a source that cannot be rewound is kept before asking what is committed."""
+
+TAIL_LIMIT_BYTES = 64 * 1024 * 1024
+"""More is not kept: an upload so far ahead of the service can no longer be resumed."""
+
+UploadInput = (
+    str | os.PathLike[str] | bytes | bytearray | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
+)
+"""A path, the content itself, a binary file object, or an iterable of pieces of any size."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes sent and the bytes in all (None where not known). After a break
+the bytes sent go back to what the service had committed."""
+
+Blocking = Callable[[Callable[[], bytes]], Awaitable[bytes]]
+
+
+class Source(Protocol):
+    """Bytes from position 0 on."""
+
+    total: int | None
+    """Size in bytes, None where not known beforehand."""
+    unconfirmed: int
+    """Bytes kept in memory because they may have to be sent again."""
+
+    async def read(self) -> bytes:
+        """Returns the next chunk of at most CHUNK_BYTES; empty at the end."""
+        ...
+
+    def rewind(self, offset: int) -> None:
+        """Goes to a position. UploadInterrupted where that cannot be done."""
+        ...
+
+    def confirm(self, committed: int) -> None:
+        """Bytes before `committed` will not be asked for again."""
+        ...
+
+    def close(self) -> None:
+        """Closes what this source has opened itself."""
+        ...
+
+
+def open_source(content: UploadInput, blocking: Blocking) -> tuple[Source, str]:
+    """Returns the source and a file name for people.
+
+    `blocking` runs file reads. Raises OSError where a path cannot be opened, TypeError
+    for what is no source of bytes.
+    """
+    if isinstance(content, str | os.PathLike):
+        path = Path(content)
+        # Unbuffered: reads are as large as chunks, a buffer would only copy them.
+        opened = path.open("rb", buffering=0)
+        if opened.seekable():
+            return SeekableSource(opened, blocking, owned=True), path.name
+        return ReplaySource(_file_reader(opened, blocking), closes=opened), path.name
+    if isinstance(content, bytes | bytearray):
+        return SeekableSource(io.BytesIO(content), blocking, owned=True), ""
+    if isinstance(content, io.TextIOBase):
+        raise TypeError("a text file cannot be uploaded: open it in binary mode ('rb')")
+    if hasattr(content, "read"):
+        file = cast("BinaryIO", content)
+        name = getattr(file, "name", "")
+        filename = Path(name).name if isinstance(name, str) else ""
+        if file.seekable():
+            return SeekableSource(file, blocking, owned=False), filename
+        return ReplaySource(_file_reader(file, blocking)), filename
+    if isinstance(content, AsyncIterable):
+        return ReplaySource(_Regrouped(_async_pieces(content)).read), ""
+    if isinstance(content, Iterable):
+        return ReplaySource(_Regrouped(_pieces(content)).read), ""
+    raise TypeError(
+        f"cannot upload {type(content).__name__}: "
+        "give a path, bytes, a binary file object or an iterable of bytes"
+    )
+
+
+class SeekableSource:
+    """A file: read again from any position. Starts where the file object stands."""
+
+    total: int | None
+    unconfirmed: int = 0
+
+    def __init__(self, file: BinaryIO | io.RawIOBase, blocking: Blocking, *, owned: bool) -> None:
+        self._file = file
+        self._blocking = blocking
+        self._owned = owned
+        self._base = file.tell()
+        self.total = file.seek(0, os.SEEK_END) - self._base
+        file.seek(self._base)
+        self._identity = _identity(file)
+
+    async def read(self) -> bytes:
+        """See Source."""
+        return await self._blocking(self._read)
+
+    def rewind(self, offset: int) -> None:
+        """See Source. A file that was changed meanwhile is not continued."""
+        if _identity(self._file) != self._identity or offset > (self.total or 0):
+            raise UploadInterrupted(
+                "the file was changed while it was being uploaded.",
+                reason="SOURCE_CHANGED",
+                next_step="upload it again.",
+            )
+        self._file.seek(self._base + offset)
+
+    def confirm(self, committed: int) -> None:
+        """See Source; a file keeps nothing in memory."""
+
+    def close(self) -> None:
+        """See Source."""
+        if self._owned:
+            self._file.close()
+
+    def _read(self) -> bytes:
+        return self._file.read(CHUNK_BYTES) or b""
+
+
+class ReplaySource:
+    """What can be read once only: keeps the chunks that are not yet committed."""
+
+    total: int | None = None
+
+    def __init__(
+        self, read: Callable[[], Awaitable[bytes]], closes: io.IOBase | None = None
+    ) -> None:
+        self._read = read
+        self._closes = closes
+        self._tail: deque[bytes] = deque()
+        self._tail_start = 0
+        self._replayed = 0
+        self.unconfirmed = 0
+
+    async def read(self) -> bytes:
+        """See Source."""
+        if self._replayed < len(self._tail):
+            chunk = self._tail[self._replayed]
+        else:
+            chunk = await self._read()
+            if not chunk:
+                return chunk
+            self._tail.append(chunk)
+            self.unconfirmed += len(chunk)
+        self._replayed += 1
+        while self.unconfirmed > TAIL_LIMIT_BYTES:
+            self._drop_first()
+        return chunk
+
+    def rewind(self, offset: int) -> None:
+        """See Source."""
+        self._replayed = len(self._tail)
+        self.confirm(offset)
+        if offset != self._tail_start:
+            raise UploadInterrupted(
+                f"the upload broke at byte {offset}, which is no longer in memory.",
+                reason="SOURCE_NOT_SEEKABLE",
+                next_step="write the data to a file and upload that, or start again.",
+            )
+        self._replayed = 0
+
+    def confirm(self, committed: int) -> None:
+        """See Source. What this stream has not sent again yet is kept in any case."""
+        while self._replayed and self._tail_start + len(self._tail[0]) <= committed:
+            self._drop_first()
+        if self._replayed and self._tail_start < committed:
+            first = self._tail[0]
+            cut = committed - self._tail_start
+            self._tail[0] = first[cut:]
+            self._tail_start = committed
+            self.unconfirmed -= cut
+
+    def close(self) -> None:
+        """See Source."""
+        if self._closes is not None:
+            self._closes.close()
+
+    def _drop_first(self) -> None:
+        dropped = len(self._tail.popleft())
+        self._tail_start += dropped
+        self.unconfirmed -= dropped
+        self._replayed -= 1
+
+
+class _Regrouped:
+    """Pieces of any size, such as lines, made into chunks of CHUNK_BYTES."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+        self._ended = False
+
+    async def read(self) -> bytes:
+        """Returns the next chunk; empty at the end."""
+        if len(self._rest) >= CHUNK_BYTES:
+            return self._take(CHUNK_BYTES)
+        gathered = bytearray(self._take(CHUNK_BYTES))
+        while len(gathered) < CHUNK_BYTES and not self._ended:
+            try:
+                piece = await anext(self._pieces)
+            except StopAsyncIteration:
+                self._ended = True
+                break
+            if not isinstance(piece, bytes | bytearray | memoryview):
+                raise TypeError(f"pieces of an upload are bytes, not {type(piece).__name__}")
+            self._rest = memoryview(piece)
+            gathered += self._take(CHUNK_BYTES - len(gathered))
+        return bytes(gathered)
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._rest[:count])
+        self._rest = self._rest[count:]
+        return taken
+
+
+async def _pieces(content: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in content:
+        yield piece
+
+
+async def _async_pieces(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    async for piece in content:
+        yield piece
+
+
+def _file_reader(
+    file: BinaryIO | io.RawIOBase, blocking: Blocking
+) -> Callable[[], Awaitable[bytes]]:
+    async def read() -> bytes:
+        return await blocking(lambda: file.read(CHUNK_BYTES) or b"")
+
+    return read
+
+
+def _identity(file: BinaryIO | io.RawIOBase) -> tuple[int, int] | None:
+    """What changes with a file's content; None where the system does not tell."""
+    try:
+        status = os.fstat(file.fileno())
+    except (OSError, AttributeError):
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,203 @@
+"""Uploads, alone or with the making of a batch, continued after a break."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from polybatch._operations.calls import Caller
+from polybatch._operations.sources import (
+    TAIL_CHECK_BYTES,
+    Progress,
+    Source,
+    UploadInput,
+    open_source,
+)
+from polybatch._transport import methods
+from polybatch._transport.methods import Method
+from polybatch.errors import DataError, NotFound, PolybatchError
+from polybatch.models import Batch, File, UploadStatus
+from polybatch.v1 import batches_pb2, files_pb2
+
+# Field 2 (chunk) of UploadFileRequest and of SubmitBatchRequest, length-delimited.
+# Written by hand: the generated code would copy every chunk twice more.
+_CHUNK_TAG = b"\x12"
+
+
+class Uploads:
+    """FileService.UploadFile and BatchService.SubmitBatch."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def upload(
+        self,
+        content: UploadInput,
+        *,
+        filename: str | None,
+        upload_id: str | None,
+        progress: Progress | None,
+    ) -> File:
+        """Uploads and returns the file, with the first problems of bad lines."""
+        name, source = self._open(content, filename)
+        own_id = upload_id or new_upload_id()
+
+        def spec(offset: int) -> bytes:
+            upload = files_pb2.UploadSpec(filename=name, upload_id=own_id, write_offset=offset)
+            serialized: bytes = files_pb2.UploadFileRequest(spec=upload).SerializeToString()
+            return serialized
+
+        try:
+            reply = await _Upload(
+                self._caller, methods.UPLOAD_FILE, source, own_id, spec, progress
+            ).run(resume=upload_id is not None)
+        finally:
+            source.close()
+        if source.total is not None and reply.file.bytes != source.total:
+            raise DataError(
+                f"the service has {reply.file.bytes} bytes of {source.total}.",
+                reason="UPLOAD_INCOMPLETE",
+                next_step="was the file changed meanwhile? Upload it again.",
+            )
+        return File.from_proto(reply.file, reply.problems)
+
+    async def submit(
+        self,
+        content: UploadInput,
+        batch: Any,
+        *,
+        filename: str | None,
+        upload_id: str | None,
+        progress: Progress | None,
+    ) -> Batch:
+        """Uploads and makes a batch of it; `batch` is a CreateBatchRequest."""
+        name, source = self._open(content, filename)
+        own_id = upload_id or new_upload_id()
+
+        def spec(offset: int) -> bytes:
+            message = batches_pb2.SubmitBatchRequest(
+                spec=batches_pb2.SubmitBatchRequest.Spec(
+                    upload=files_pb2.UploadSpec(
+                        filename=name, upload_id=own_id, write_offset=offset
+                    ),
+                    batch=batch,
+                )
+            )
+            serialized: bytes = message.SerializeToString()
+            return serialized
+
+        try:
+            reply = await _Upload(
+                self._caller, methods.SUBMIT_BATCH, source, own_id, spec, progress
+            ).run(resume=upload_id is not None)
+        finally:
+            source.close()
+        return Batch.from_proto(reply)
+
+    async def status(self, upload_id: str) -> UploadStatus:
+        """Returns how far an upload has come. NotFound where nothing is committed."""
+        return UploadStatus.from_proto(await _status(self._caller, upload_id))
+
+    def _open(self, content: UploadInput, filename: str | None) -> tuple[str, Source]:
+        source, own_name = open_source(content, self._caller.transport.blocking)
+        return filename if filename is not None else own_name, source
+
+
+def new_upload_id() -> str:
+    """Returns a random upload id of the form that the service asks for."""
+    return secrets.token_urlsafe(18)
+
+
+class _Upload:
+    def __init__(
+        self,
+        caller: Caller,
+        method: Method,
+        source: Source,
+        upload_id: str,
+        spec: Callable[[int], bytes],
+        progress: Progress | None,
+    ) -> None:
+        self._caller = caller
+        self._method = method
+        self._source = source
+        self._upload_id = upload_id
+        self._spec = spec
+        self._progress = progress
+        self._committed = 0
+
+    async def run(self, *, resume: bool) -> Any:
+        """Sends everything, however many streams it takes, and returns the reply."""
+        attempts = self._caller.attempts(self._method.server)
+        if resume:
+            self._source.rewind(await self._ask_committed())
+        while True:
+            before = self._committed
+            try:
+                reply = await self._send(before)
+            except PolybatchError as error:
+                misplaced = error.reason == "WRITE_OFFSET_MISMATCH"
+                if not misplaced:
+                    await attempts.pause(error)
+                committed = await self._ask_committed()
+                if committed > before:
+                    attempts.progress()
+                elif misplaced and committed == before:
+                    raise
+                self._source.rewind(committed)
+            else:
+                attempts.progress()
+                return reply
+
+    async def _send(self, offset: int) -> Any:
+        stream = self._caller.transport.upload(self._method)
+        try:
+            if await stream.write(self._spec(offset)):
+                await self._send_chunks(stream.write, offset)
+            return await stream.finish()
+        finally:
+            stream.cancel()
+
+    async def _send_chunks(self, write: Callable[[bytes], Any], offset: int) -> None:
+        sent = offset
+        ask_at = TAIL_CHECK_BYTES
+        self._report(sent)
+        while chunk := await self._source.read():
+            if not await write(_framed(chunk)):
+                return
+            sent += len(chunk)
+            self._report(sent)
+            if self._source.unconfirmed >= ask_at:
+                self._source.confirm(await self._ask_committed())
+                ask_at = self._source.unconfirmed + TAIL_CHECK_BYTES
+
+    def _report(self, sent: int) -> None:
+        if self._progress is not None:
+            self._progress(sent, self._source.total)
+
+    async def _ask_committed(self) -> int:
+        """Returns the committed size; 0 where the service knows nothing of the upload."""
+        try:
+            status = await _status(self._caller, self._upload_id)
+        except NotFound:
+            self._committed = 0
+        else:
+            self._committed = status.committed_size
+        return self._committed
+
+
+async def _status(caller: Caller, upload_id: str) -> Any:
+    return await caller.unary(
+        methods.GET_UPLOAD_STATUS, files_pb2.GetUploadStatusRequest(upload_id=upload_id)
+    )
+
+
+def _framed(chunk: bytes) -> bytes:
+    length = len(chunk)
+    varint = bytearray()
+    while length > 0x7F:
+        varint.append(length & 0x7F | 0x80)
+        length >>= 7
+    varint.append(length)
+    return b"".join((_CHUNK_TAG, varint, chunk))

@@ -1,0 +1,15 @@
+"""gRPC, blocking and asyncio, behind one contract."""
+
+from polybatch._transport.aio import AioTransport
+from polybatch._transport.blocking import BlockingTransport, iterate, run
+from polybatch._transport.contract import ReplyStream, Transport, UploadStream
+
+__all__ = [
+    "AioTransport",
+    "BlockingTransport",
+    "ReplyStream",
+    "Transport",
+    "UploadStream",
+    "iterate",
+    "run",
+]

@@ -1,0 +1,106 @@
+"""The RPCs that the client calls, each with its server and its message types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from polybatch.v1 import batches_pb2, files_pb2, results_pb2, status_pb2
+
+
+class Server(StrEnum):
+    """The services that clients speak to."""
+
+    GATEWAY = "gateway"
+    COLLECTOR = "collector"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC. Upload requests are serialized by the caller: `serialize` is None."""
+
+    server: Server
+    path: str
+    serialize: Callable[[Any], bytes] | None
+    parse: Callable[[bytes], Any]
+
+
+def _method(server: Server, path: str, request: Any, response: Any) -> Method:
+    serialize = None if request is None else request.SerializeToString
+    return Method(server, f"/polybatch.v1.{path}", serialize, response.FromString)
+
+
+UPLOAD_FILE = _method(Server.GATEWAY, "FileService/UploadFile", None, files_pb2.UploadFileResponse)
+GET_UPLOAD_STATUS = _method(
+    Server.GATEWAY,
+    "FileService/GetUploadStatus",
+    files_pb2.GetUploadStatusRequest,
+    files_pb2.UploadStatus,
+)
+DOWNLOAD_FILE = _method(
+    Server.GATEWAY,
+    "FileService/DownloadFile",
+    files_pb2.DownloadFileRequest,
+    files_pb2.DownloadFileResponse,
+)
+GET_FILE = _method(Server.GATEWAY, "FileService/GetFile", files_pb2.GetFileRequest, files_pb2.File)
+LIST_FILES = _method(
+    Server.GATEWAY,
+    "FileService/ListFiles",
+    files_pb2.ListFilesRequest,
+    files_pb2.ListFilesResponse,
+)
+DELETE_FILE = _method(
+    Server.GATEWAY,
+    "FileService/DeleteFile",
+    files_pb2.DeleteFileRequest,
+    files_pb2.DeleteFileResponse,
+)
+CREATE_BATCH = _method(
+    Server.GATEWAY,
+    "BatchService/CreateBatch",
+    batches_pb2.CreateBatchRequest,
+    batches_pb2.Batch,
+)
+SUBMIT_BATCH = _method(Server.GATEWAY, "BatchService/SubmitBatch", None, batches_pb2.Batch)
+GET_BATCH = _method(
+    Server.GATEWAY, "BatchService/GetBatch", batches_pb2.GetBatchRequest, batches_pb2.Batch
+)
+LIST_BATCHES = _method(
+    Server.GATEWAY,
+    "BatchService/ListBatches",
+    batches_pb2.ListBatchesRequest,
+    batches_pb2.ListBatchesResponse,
+)
+CANCEL_BATCH = _method(
+    Server.GATEWAY,
+    "BatchService/CancelBatch",
+    batches_pb2.CancelBatchRequest,
+    batches_pb2.Batch,
+)
+WATCH_BATCH = _method(
+    Server.COLLECTOR,
+    "StatusService/WatchBatch",
+    status_pb2.WatchBatchRequest,
+    status_pb2.WatchBatchResponse,
+)
+WATCH_BATCHES = _method(
+    Server.COLLECTOR,
+    "StatusService/WatchBatches",
+    status_pb2.WatchBatchesRequest,
+    status_pb2.WatchBatchesResponse,
+)
+DOWNLOAD_RESULTS = _method(
+    Server.COLLECTOR,
+    "ResultService/DownloadResults",
+    results_pb2.DownloadResultsRequest,
+    results_pb2.DownloadResultsResponse,
+)
+LIST_FAILURES = _method(
+    Server.COLLECTOR,
+    "ResultService/ListFailures",
+    results_pb2.ListFailuresRequest,
+    results_pb2.ListFailuresResponse,
+)

@@ -1,0 +1,154 @@
+"""From a failed RPC to an exception of this package, by its google.rpc.Status details."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import grpc
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from grpc_status import rpc_status  # type: ignore[import-untyped]
+
+from polybatch.errors import (
+    Conflict,
+    InternalError,
+    InvalidLines,
+    InvalidRequest,
+    LimitExceeded,
+    NotFound,
+    PolybatchError,
+    Unauthenticated,
+    Unavailable,
+)
+from polybatch.models import LineProblem
+
+_BY_CODE: dict[grpc.StatusCode, type[PolybatchError]] = {
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: Unauthenticated,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.UNIMPLEMENTED: InvalidRequest,
+    grpc.StatusCode.ALREADY_EXISTS: Conflict,
+    grpc.StatusCode.FAILED_PRECONDITION: Conflict,
+    grpc.StatusCode.ABORTED: Conflict,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceeded,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Unavailable,
+    grpc.StatusCode.CANCELLED: Unavailable,
+}
+
+# The reasons stand in the comments of protos/polybatch/v1.
+_NEXT_STEPS = {
+    "API_KEY_MISSING": "set POLYBATCH_API_KEY, or name the key's file.",
+    "API_KEY_INVALID": "check POLYBATCH_API_KEY; the key belongs to the service it came from.",
+    "INVALID_LINES": "mend the lines, or leave them out with skip_invalid_lines "
+    "(--skip-invalid): they come back as failed lines.",
+    "NO_VALID_LINES": "mend the file: not one of its lines can be sent.",
+    "FILE_NOT_FOUND": "list the files of this account for the right id.",
+    "BATCH_NOT_FOUND": "list the batches of this account for the right id.",
+    "UPLOAD_NOT_FOUND": "start the upload at its beginning.",
+    "REQUEST_ID_REUSED": "choose a new request id: this one was used with other arguments.",
+    "BATCH_ENDED": "nothing is left to cancel: fetch its results.",
+    "BATCH_NOT_ENDED": "watch it to its end first.",
+    "NO_RESULTS": "get the batch: its errors say why it could not run.",
+    "FILE_IN_USE": "wait for the end of the batch that reads it, or cancel that batch.",
+    "FILE_TOO_LARGE": "split the file.",
+    "TOO_MANY_LINES": "split the file.",
+    "PAGE_TOKEN_INVALID": "start the listing again.",
+    "OFFSET_OUT_OF_RANGE": "start the download again.",
+}
+
+
+class FailedCall(Protocol):
+    """What grpc.RpcError and grpc.aio.AioRpcError both offer."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Any: ...
+
+
+@dataclass
+class _Details:
+    reason: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    violations: list[Any] = field(default_factory=list)
+    retry_after: float | None = None
+
+
+def translate(call: FailedCall, peer: str) -> PolybatchError:
+    """Returns the exception for a failed call; `peer` names the server for people."""
+    code = call.code()
+    details = _details(call)
+    message = call.details() or code.name
+    next_step = _NEXT_STEPS.get(details.reason, "")
+    if details.reason == "INVALID_LINES":
+        return InvalidLines(
+            message,
+            problems=tuple(_line_problem(violation) for violation in details.violations),
+            file_id=details.metadata.get("file_id", ""),
+            next_step=next_step,
+            code=code.name,
+            metadata=details.metadata,
+        )
+    if details.violations:
+        named = "; ".join(f"{v.field}: {v.description}" for v in details.violations)
+        message = f"{message}: {named}"
+    # Without a reason the status comes from gRPC itself, which names no peer.
+    if not details.reason:
+        message = f"{peer}: {message}"
+        if code is grpc.StatusCode.UNAVAILABLE:
+            next_step = "check that the service runs at this address."
+        elif code is grpc.StatusCode.UNIMPLEMENTED:
+            next_step = "check the addresses of gateway and collector: no such call is served here."
+    if details.retry_after is not None and not next_step:
+        next_step = f"try again in {details.retry_after:g} s."
+    return _BY_CODE.get(code, InternalError)(
+        message,
+        reason=details.reason,
+        next_step=next_step,
+        code=code.name,
+        retry_after=details.retry_after,
+        metadata=details.metadata,
+    )
+
+
+def _details(call: FailedCall) -> _Details:
+    found = _Details()
+    try:
+        status = rpc_status.from_call(call)
+    except ValueError:
+        # A proxy on the way replaced code or message: the details are of another status.
+        return found
+    for packed in status.details if status is not None else ():
+        if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            packed.Unpack(info)
+            found.reason = info.reason
+            found.metadata = dict(info.metadata)
+        elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad_request = error_details_pb2.BadRequest()
+            packed.Unpack(bad_request)
+            found.violations = list(bad_request.field_violations)
+        elif packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry_info = error_details_pb2.RetryInfo()
+            packed.Unpack(retry_info)
+            found.retry_after = retry_info.retry_delay.ToTimedelta().total_seconds()
+    return found
+
+
+_LINE_FIELD = re.compile(r"^lines?\s*[\[:]?\s*(\d+)\]?[.:]?\s*(.*)$")
+
+
+def _line_problem(violation: Any) -> LineProblem:
+    """A violation's field is "lines[7].body.model": line number, then the field in it."""
+    match = _LINE_FIELD.match(violation.field)
+    line, path = (int(match[1]), match[2]) if match else (0, violation.field)
+    return LineProblem(
+        line=line,
+        custom_id="",
+        field=path,
+        reason=violation.reason,
+        message=violation.description,
+    )

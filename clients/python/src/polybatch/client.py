@@ -1,0 +1,266 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from polybatch._operations import (
+    Caller,
+    Downloads,
+    Progress,
+    Requests,
+    RetryObserver,
+    UploadInput,
+    Uploads,
+    Watches,
+    batch_request,
+    log_retry,
+)
+from polybatch._transport import BlockingTransport, iterate, run
+from polybatch.connection import Connection
+from polybatch.models import (
+    Batch,
+    BatchState,
+    File,
+    LineFailure,
+    LineProblem,
+    Manifest,
+    ResultFilter,
+    ResultLine,
+    UploadStatus,
+)
+from polybatch.retry import RetryPolicy
+
+__all__ = ["Client", "Files"]
+
+
+class Client:
+    """Blocking client of polybatch; may be shared by threads. Close it, or use it in `with`.
+
+    Arguments left out are taken from the environment, see Connection.resolve. Every
+    method raises a PolybatchError (see polybatch.errors), after the retries of `retry`.
+    `on_retry` is called before each wait with the error and the seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        gateway: str | None = None,
+        collector: str | None = None,
+        api_key: str | None = None,
+        api_key_file: str | os.PathLike[str] | None = None,
+        tls: bool | None = None,
+        tls_ca: str | os.PathLike[str] | None = None,
+        retry: RetryPolicy | None = None,
+        on_retry: RetryObserver = log_retry,
+    ) -> None:
+        self.connection = Connection.resolve(
+            gateway=gateway,
+            collector=collector,
+            api_key=api_key,
+            api_key_file=api_key_file,
+            tls=tls,
+            tls_ca=tls_ca,
+        )
+        self._transport = BlockingTransport(self.connection)
+        caller = Caller(self._transport, retry or RetryPolicy(), on_retry)
+        self._requests = Requests(caller)
+        self._uploads = Uploads(caller)
+        self._watches = Watches(caller)
+        self._downloads = Downloads(caller)
+        self.files = Files(self._requests, self._downloads)
+
+    def close(self) -> None:
+        """Closes the connections; calls still open end."""
+        run(self._transport.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def upload(
+        self,
+        content: UploadInput,
+        *,
+        filename: str | None = None,
+        upload_id: str | None = None,
+        progress: Progress | None = None,
+    ) -> File:
+        """Uploads one JSONL file and returns it, checked line by line.
+
+        `content` is a path, bytes, a binary file object (from where it stands) or an
+        iterable of bytes. A broken stream is resumed by itself; what can be read only
+        once is kept in memory until it is committed. A file with bad lines is no error:
+        its state is INVALID and `problems` holds the first 20.
+        `upload_id` continues an upload begun with that id, in another process even.
+        """
+        return run(
+            self._uploads.upload(content, filename=filename, upload_id=upload_id, progress=progress)
+        )
+
+    def upload_status(self, upload_id: str) -> UploadStatus:
+        """Returns how far an upload has come. NotFound where nothing is committed."""
+        return run(self._uploads.status(upload_id))
+
+    def submit(
+        self,
+        content: UploadInput,
+        *,
+        filename: str | None = None,
+        upload_id: str | None = None,
+        completion_window: timedelta | None = None,
+        metadata: Mapping[str, str] | None = None,
+        skip_invalid_lines: bool = False,
+        request_id: str | None = None,
+        progress: Progress | None = None,
+    ) -> Batch:
+        """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
+
+        Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set.
+        """
+        request = batch_request(
+            completion_window=completion_window,
+            metadata=metadata,
+            skip_invalid_lines=skip_invalid_lines,
+            request_id=request_id,
+        )
+        return run(
+            self._uploads.submit(
+                content, request, filename=filename, upload_id=upload_id, progress=progress
+            )
+        )
+
+    def create_batch(
+        self,
+        input_file: str | File,
+        *,
+        completion_window: timedelta | None = None,
+        metadata: Mapping[str, str] | None = None,
+        skip_invalid_lines: bool = False,
+        request_id: str | None = None,
+    ) -> Batch:
+        """Makes a batch of an uploaded file, given as such or by its id.
+
+        `completion_window`: 1 second to 7 days, 24 hours if left out. The same
+        `request_id` returns the same batch, however often it is asked.
+        """
+        request = batch_request(
+            input_file_id=input_file.id if isinstance(input_file, File) else input_file,
+            completion_window=completion_window,
+            metadata=metadata,
+            skip_invalid_lines=skip_invalid_lines,
+            request_id=request_id,
+        )
+        return run(self._requests.create_batch(request))
+
+    def get_batch(self, batch_id: str) -> Batch:
+        """Returns a batch as it is now."""
+        return run(self._requests.get_batch(batch_id))
+
+    def list_batches(
+        self, *, states: Iterable[BatchState] = (), page_size: int = 100
+    ) -> Iterator[Batch]:
+        """Yields the account's batches, newest first, fetched page by page."""
+        return iterate(self._requests.list_batches(states, page_size))
+
+    def cancel_batch(self, batch_id: str) -> Batch:
+        """Asks for the end of a batch; watch it to see it end."""
+        return run(self._requests.cancel_batch(batch_id))
+
+    def watch(
+        self, batch_id: str, *, last_revision: int = 0, timeout: float | None = None
+    ) -> Iterator[Batch]:
+        """Yields snapshots of a batch with rising revisions, the last one when it has ended.
+
+        Outlives broken connections. Leaving the loop ends the call. WaitTimeout after
+        `timeout` seconds.
+        """
+        return iterate(self._watches.watch(batch_id, last_revision=last_revision, within=timeout))
+
+    def watch_all(self) -> Iterator[Batch]:
+        """Yields snapshots of all the account's batches: the open ones, then every change."""
+        return iterate(self._watches.watch_all())
+
+    def wait(self, batch_id: str, *, timeout: float | None = None) -> Batch:
+        """Returns the batch once it has ended. WaitTimeout after `timeout` seconds."""
+        return run(self._watches.wait(batch_id, within=timeout))
+
+    def results(
+        self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL
+    ) -> Iterator[ResultLine]:
+        """Yields the results in input order. Conflict if the batch has not ended."""
+        return iterate(self._downloads.results(batch_id, filter))
+
+    def result_chunks(
+        self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL
+    ) -> Iterator[bytes]:
+        """Yields the bytes of the result file as they come, in no relation to lines."""
+        return iterate(self._downloads.result_chunks(batch_id, filter))
+
+    def download_results(
+        self,
+        batch_id: str,
+        path: str | os.PathLike[str],
+        *,
+        filter: ResultFilter = ResultFilter.ALL,
+        progress: Progress | None = None,
+    ) -> Manifest:
+        """Writes the results to `path`, whole or not at all, and returns the manifest.
+
+        The unfiltered file is checked against the manifest's digest (else DataError).
+        """
+        return run(self._downloads.save_results(batch_id, Path(path), filter, progress))
+
+    def manifest(self, batch_id: str) -> Manifest:
+        """Returns the proof of completeness that was written with the results."""
+        return run(self._downloads.manifest(batch_id))
+
+    def failures(self, batch_id: str, *, page_size: int = 1000) -> Iterator[LineFailure]:
+        """Yields the lines that failed, in input order, fetched page by page."""
+        return iterate(self._requests.failures(batch_id, page_size))
+
+
+class Files:
+    """The files of the account: `client.files`."""
+
+    def __init__(self, requests: Requests, downloads: Downloads) -> None:
+        self._requests = requests
+        self._downloads = downloads
+
+    def get(self, file_id: str) -> File:
+        """Returns what is known of a file."""
+        return run(self._requests.get_file(file_id))
+
+    def list(self, *, page_size: int = 100) -> Iterator[File]:
+        """Yields the account's files, newest first, fetched page by page."""
+        return iterate(self._requests.list_files(page_size))
+
+    def delete(self, file_id: str) -> None:
+        """Deletes a file. Conflict while a batch that has not ended reads it."""
+        run(self._requests.delete_file(file_id))
+
+    def download(
+        self,
+        file_id: str,
+        path: str | os.PathLike[str],
+        *,
+        progress: Progress | None = None,
+    ) -> File:
+        """Writes a file's content to `path`, whole and with the right digest or not at all."""
+        return run(self._downloads.save_file(file_id, Path(path), progress))
+
+    def validation_report(self, file_id: str) -> Iterator[LineProblem]:
+        """Yields every problem that was found in a file, in line order, warnings too."""
+        return iterate(self._downloads.validation_report(file_id))

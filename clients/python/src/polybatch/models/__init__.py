@@ -1,0 +1,41 @@
+"""What the services answer, as frozen dataclasses with timezone-aware times."""
+
+from polybatch.models.batches import (
+    Batch,
+    BatchError,
+    BatchState,
+    RequestCounts,
+    Shard,
+    Usage,
+)
+from polybatch.models.files import File, FileState, LineProblem, ModelCount, UploadStatus
+from polybatch.models.results import (
+    LineError,
+    LineFailure,
+    LineResponse,
+    Manifest,
+    ManifestShard,
+    ResultFilter,
+    ResultLine,
+)
+
+__all__ = [
+    "Batch",
+    "BatchError",
+    "BatchState",
+    "File",
+    "FileState",
+    "LineError",
+    "LineFailure",
+    "LineProblem",
+    "LineResponse",
+    "Manifest",
+    "ManifestShard",
+    "ModelCount",
+    "RequestCounts",
+    "ResultFilter",
+    "ResultLine",
+    "Shard",
+    "UploadStatus",
+    "Usage",
+]

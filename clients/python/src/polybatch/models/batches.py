@@ -1,0 +1,229 @@
+"""A batch and what stands in it. Fields are those of protos/polybatch/v1/batches.proto."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from polybatch.v1 import batches_pb2 as pb
+
+
+class BatchState(StrEnum):
+    """Where a batch stands; the values are OpenAI's."""
+
+    UNSPECIFIED = "unspecified"
+    """A state that this version of the client does not know."""
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self in _ENDED
+
+    @classmethod
+    def from_proto(cls, number: int) -> BatchState:
+        """Returns the state for its number on the wire; UNSPECIFIED for one yet unknown."""
+        return _BY_NUMBER.get(number, cls.UNSPECIFIED)
+
+    def to_proto(self) -> int:
+        """Returns the number on the wire."""
+        return _NUMBERS[self]
+
+
+_ENDED = frozenset(
+    {BatchState.COMPLETED, BatchState.FAILED, BatchState.EXPIRED, BatchState.CANCELLED}
+)
+_NUMBERS: dict[BatchState, int] = {
+    state: pb.BatchState.Value(f"BATCH_STATE_{state.name}") for state in BatchState
+}
+_BY_NUMBER: dict[int, BatchState] = {number: state for state, number in _NUMBERS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Lines by where they stand; `total` is the sum of the others."""
+
+    total: int
+    succeeded: int
+    failed: int
+    """Failed for good: answered with an error, expired, cancelled or invalid."""
+    queued: int
+    """Not yet sent to a provider."""
+    submitted: int
+    """At a provider."""
+    processed: int
+    """Finished at the provider, result not fetched yet."""
+    retrying: int
+    """Failed for a passing reason; being sent again."""
+
+    @property
+    def finished(self) -> int:
+        """Lines whose outcome is settled."""
+        return self.succeeded + self.failed
+
+    @classmethod
+    def from_proto(cls, message: Any) -> RequestCounts:
+        """Builds it from polybatch.v1.RequestCounts."""
+        return cls(
+            total=message.total,
+            succeeded=message.succeeded,
+            failed=message.failed,
+            queued=message.queued,
+            submitted=message.submitted,
+            processed=message.processed,
+            retrying=message.retrying,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens used by the lines answered so far."""
+
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def from_proto(cls, message: Any) -> Usage:
+        """Builds it from polybatch.v1.Usage."""
+        return cls(
+            input_tokens=message.input_tokens,
+            cached_input_tokens=message.cached_input_tokens,
+            output_tokens=message.output_tokens,
+            reasoning_tokens=message.reasoning_tokens,
+            total_tokens=message.total_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchError:
+    """Why a batch as such could not run."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Lines that go to one provider as one batch of its own."""
+
+    id: str
+    provider: str
+    model: str
+    line_count: int
+    state: str
+    """"queued", "submitting", "submitted", "fetching" or "settled"."""
+    provider_batch_id: str
+    """Empty before the provider has given one."""
+    waiting_reason: str
+    """Why it waits, for people; empty when it does not."""
+
+    @classmethod
+    def from_proto(cls, message: Any) -> Shard:
+        """Builds it from polybatch.v1.ShardStatus."""
+        return cls(
+            id=message.id,
+            provider=message.provider,
+            model=message.model,
+            line_count=message.line_count,
+            state=message.state,
+            provider_batch_id=message.provider_batch_id,
+            waiting_reason=message.waiting_reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A snapshot of a batch."""
+
+    id: str
+    state: BatchState
+    revision: int
+    """Raised by one with every change."""
+    input_file_id: str
+    endpoint: str
+    """The url of all lines, such as "/v1/chat/completions"."""
+    request_counts: RequestCounts
+    progress_percent: float
+    """0 to 100, of lines that are finished."""
+    display_state: str
+    """"In Progress", "Completed" or "Failed"."""
+    errors: tuple[BatchError, ...]
+    """Only in FAILED."""
+    metadata: Mapping[str, str]
+    completion_window: timedelta
+    skip_invalid_lines: bool
+    usage: Usage
+    created_at: datetime | None
+    in_progress_at: datetime | None
+    finalizing_at: datetime | None
+    completed_at: datetime | None
+    failed_at: datetime | None
+    expired_at: datetime | None
+    cancelling_at: datetime | None
+    cancelled_at: datetime | None
+    expires_at: datetime | None
+    """When the completion window closes."""
+    shards: tuple[Shard, ...]
+    """At most 20, those that have not settled first."""
+    shard_count: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state.ended
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is completed and no line failed."""
+        return self.state is BatchState.COMPLETED and self.request_counts.failed == 0
+
+    @classmethod
+    def from_proto(cls, message: Any) -> Batch:
+        """Builds it from polybatch.v1.Batch."""
+        return cls(
+            id=message.id,
+            state=BatchState.from_proto(message.state),
+            revision=message.revision,
+            input_file_id=message.input_file_id,
+            endpoint=message.endpoint,
+            request_counts=RequestCounts.from_proto(message.request_counts),
+            progress_percent=message.progress_percent,
+            display_state=message.display_state,
+            errors=tuple(BatchError(error.code, error.message) for error in message.errors),
+            metadata=dict(message.metadata),
+            completion_window=message.completion_window.ToTimedelta(),
+            skip_invalid_lines=message.skip_invalid_lines,
+            usage=Usage.from_proto(message.usage),
+            created_at=time_or_none(message, "created_at"),
+            in_progress_at=time_or_none(message, "in_progress_at"),
+            finalizing_at=time_or_none(message, "finalizing_at"),
+            completed_at=time_or_none(message, "completed_at"),
+            failed_at=time_or_none(message, "failed_at"),
+            expired_at=time_or_none(message, "expired_at"),
+            cancelling_at=time_or_none(message, "cancelling_at"),
+            cancelled_at=time_or_none(message, "cancelled_at"),
+            expires_at=time_or_none(message, "expires_at"),
+            shards=tuple(Shard.from_proto(shard) for shard in message.shards),
+            shard_count=message.shard_count,
+        )
+
+
+def time_or_none(message: Any, field: str) -> datetime | None:
+    """Returns a timestamp field in UTC, None where it is not set."""
+    if not message.HasField(field):
+        return None
+    moment: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
+    return moment

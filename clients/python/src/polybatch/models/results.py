@@ -1,0 +1,197 @@
+"""Results of a batch. Fields are those of protos/polybatch/v1/results.proto."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from polybatch.errors import DataError
+from polybatch.models.batches import RequestCounts, Usage
+from polybatch.v1 import results_pb2 as pb
+
+
+class ResultFilter(StrEnum):
+    """Which lines of the results."""
+
+    ALL = "all"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    def to_proto(self) -> pb.ResultFilter:
+        """Returns the number on the wire."""
+        return _FILTER_NUMBERS[self]
+
+
+_FILTER_NUMBERS: dict[ResultFilter, pb.ResultFilter] = {
+    ResultFilter.ALL: pb.RESULT_FILTER_UNSPECIFIED,
+    ResultFilter.SUCCEEDED: pb.RESULT_FILTER_SUCCEEDED,
+    ResultFilter.FAILED: pb.RESULT_FILTER_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LineResponse:
+    """A provider's answer to one line."""
+
+    status_code: int
+    """HTTP status."""
+    request_id: str
+    body: dict[str, Any]
+    """In OpenAI's form, whatever the provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """Why one line failed."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLine:
+    """One line of the results: a response, or an error."""
+
+    id: str
+    custom_id: str
+    response: LineResponse | None
+    error: LineError | None
+    raw: bytes
+    """The line as it came, without its newline."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the line succeeded."""
+        return (
+            self.error is None
+            and self.response is not None
+            and 200 <= self.response.status_code < 300
+        )
+
+    @property
+    def text(self) -> str | None:
+        """The text of the first choice of a chat completion; None where there is none."""
+        match self.response.body if self.response is not None else None:
+            case {"choices": [{"message": {"content": str(content)}}, *_]}:
+                return content
+            case _:
+                return None
+
+    @property
+    def embedding(self) -> list[float] | None:
+        """The first vector of an embeddings response; None where there is none."""
+        match self.response.body if self.response is not None else None:
+            case {"data": [{"embedding": list(vector)}, *_]}:
+                return vector
+            case _:
+                return None
+
+    @classmethod
+    def parse(cls, raw: bytes) -> ResultLine:
+        """Builds it from a line of a result file. DataError if it is none."""
+        try:
+            line = json.loads(raw)
+            response, error = line.get("response"), line.get("error")
+            return cls(
+                id=str(line.get("id", "")),
+                custom_id=line["custom_id"],
+                response=None
+                if response is None
+                else LineResponse(
+                    status_code=int(response["status_code"]),
+                    request_id=str(response.get("request_id") or ""),
+                    body=response.get("body") or {},
+                ),
+                error=None
+                if error is None
+                else LineError(str(error.get("code") or ""), str(error.get("message") or "")),
+                raw=raw,
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as problem:
+            raise DataError(
+                f"a line of the results cannot be read ({problem!r}).",
+                reason="RESULT_UNREADABLE",
+            ) from problem
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestShard:
+    """What became of one shard."""
+
+    id: str
+    provider: str
+    model: str
+    provider_batch_id: str
+    line_count: int
+    succeeded: int
+    failed: int
+    retried: int
+    """Lines handed on to a later shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Proof of completeness, written with the results."""
+
+    batch_id: str
+    input_sha256: str
+    input_line_count: int
+    results_sha256: str
+    """Of the unfiltered result file, lowercase hexadecimal."""
+    results_bytes: int
+    request_counts: RequestCounts
+    usage: Usage
+    shards: tuple[ManifestShard, ...]
+
+    @classmethod
+    def from_proto(cls, message: Any) -> Manifest:
+        """Builds it from polybatch.v1.Manifest."""
+        return cls(
+            batch_id=message.batch_id,
+            input_sha256=message.input_sha256,
+            input_line_count=message.input_line_count,
+            results_sha256=message.results_sha256,
+            results_bytes=message.results_bytes,
+            request_counts=RequestCounts.from_proto(message.request_counts),
+            usage=Usage.from_proto(message.usage),
+            shards=tuple(
+                ManifestShard(
+                    id=shard.id,
+                    provider=shard.provider,
+                    model=shard.model,
+                    provider_batch_id=shard.provider_batch_id,
+                    line_count=shard.line_count,
+                    succeeded=shard.succeeded,
+                    failed=shard.failed,
+                    retried=shard.retried,
+                )
+                for shard in message.shards
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LineFailure:
+    """One failed line."""
+
+    line: int
+    """1-based number of the line in the input file, blank lines counted."""
+    custom_id: str
+    code: str
+    """Machine code, such as "batch_expired" or the provider's own."""
+    message: str
+    status_code: int
+    """HTTP status of the provider's answer; 0 where the line never ran."""
+
+    @classmethod
+    def from_proto(cls, message: Any) -> LineFailure:
+        """Builds it from polybatch.v1.LineFailure."""
+        return cls(
+            line=message.line,
+            custom_id=message.custom_id,
+            code=message.code,
+            message=message.message,
+            status_code=message.status_code,
+        )

@@ -7,7 +7,7 @@ into result lines of one form. It knows nothing of the ledger, the bus or blobs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -87,6 +87,18 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line for whose sake the provider refused the whole batch."""
+
+    position: int
+    """1-based, in the spool as it was sent."""
+    code: str
+    field: str
+    """As the provider names it, such as "body.model"; empty if it does not say."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The provider said no, clearly: nothing was created, nothing is paid."""
 
@@ -96,6 +108,11 @@ class Refused:
     """True: the same request may be accepted later (rate, quota, overload)."""
     retry_after: float | None = None
     """Seconds, as the provider asked."""
+    bad_lines: tuple[BadLine, ...] = ()
+    """The culprits, where the provider names them: without them the rest may be accepted.
+
+    Not sure to be all of them: OpenAI may stop at the first.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +143,8 @@ class Unsure:
     """It cannot be told yet; ask again later."""
 
     message: str
+    retry_after: float | None = None
+    """Seconds until the answer may be another; None where it depends on the provider."""
 
 
 FindOutcome = Found | Absent | Unsure
@@ -159,6 +178,8 @@ class RemoteBatch:
     """Set when FAILED."""
     ended_as: str = ""
     """"completed", "expired" or "cancelled" when ENDED."""
+    ended_at: datetime | None = None
+    """When the provider ended it; dates the translated responses."""
 
 
 class Outcome(StrEnum):
@@ -240,23 +261,38 @@ class Provider(Protocol):
         ...
 
     async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
-        """Upload the spool and create the batch. Never repeats the create by itself."""
+        """Upload the spool and create the batch. Never repeats the create by itself.
+
+        Takes no longer than the provider timeout in all.
+        """
         ...
 
-    async def find(self, intent: Intent, known: frozenset[str]) -> FindOutcome:
-        """Ask whether the batch of an intent exists. `known`: remote ids already ours."""
+    async def find(
+        self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
+    ) -> FindOutcome:
+        """Ask whether the batch of an intent exists. `known`: remote ids already ours.
+
+        `quiet_since`: the moment since which no create for this intent can be under
+        way; absence is believed only a settle time after it, since a new batch may show
+        late. None: the intent's time plus the longest call (the provider timeout).
+        Raises ProviderUnavailable, ProviderRejected.
+        """
         ...
 
     async def poll(self, remote_id: str) -> RemoteBatch:
-        """Raises ProviderUnavailable, ProviderRejected."""
+        """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected.
+
+        Right after a create a provider may not know the batch yet (status 404).
+        """
         ...
 
-    def results(self, batch: RemoteBatch) -> AsyncIterator[Sequence[ResultLine]]:
+    def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the results in any order, a group of lines at a time.
 
-        Lines that are not readable are left out and counted in a ResultLine-less way:
-        the caller compares the set of lines that came with the set it sent. Raises
-        ProviderUnavailable when the stream breaks; the caller starts again.
+        Lines that are not readable are left out (and their number logged): the caller
+        compares the set of lines that came with the set it sent. Raises
+        ProviderUnavailable when the stream breaks; the caller starts again. A caller
+        that stops early closes the iterator (contextlib.aclosing).
         """
         ...
 

@@ -1,0 +1,264 @@
+"""Anthropic's Message Batches.
+
+Facts: anthropic 2.12.0 types, the Claude docs on batch processing, errors and versions.
+What decides about money: a create carries nothing of ours that a get or list gives back;
+only the results name our custom_ids, and only after the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from core.providers.catalogue import find_model
+from core.providers.contract import (
+    Absent,
+    Accepted,
+    FindOutcome,
+    Found,
+    Framing,
+    Intent,
+    Limits,
+    LineRejected,
+    Outcome,
+    ProviderRejected,
+    Refused,
+    RemoteBatch,
+    RemoteState,
+    ResultLine,
+    SubmitOutcome,
+    Unknown,
+    Unsure,
+    parse_custom_id,
+)
+from core.providers.http import ProviderHttp
+from core.providers.resultlines import UnreadableLine, read_results
+from core.providers.translation import read_line, translate_request
+
+log = structlog.get_logger()
+
+VERSION = "2023-06-01"
+"""anthropic-version. The newer 2026-10-21 refuses temperature and top_p for all models."""
+
+LIMITS = Limits(
+    max_lines=100_000,
+    # "256 MB": the smaller reading, so that no batch is refused for its size.
+    max_bytes=256_000_000,
+    one_model_per_batch=False,
+    endpoints=frozenset({"/v1/chat/completions"}),
+)
+
+BATCHES = "/v1/messages/batches"
+PAGE = 100
+
+_STATES = {
+    "in_progress": RemoteState.RUNNING,
+    "canceling": RemoteState.STOPPING,
+    "ended": RemoteState.ENDED,
+}
+
+
+class _Counts(msgspec.Struct, frozen=True):
+    processing: int = 0
+    succeeded: int = 0
+    errored: int = 0
+    canceled: int = 0
+    expired: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.processing + self.finished
+
+    @property
+    def finished(self) -> int:
+        return self.succeeded + self.errored + self.canceled + self.expired
+
+
+class _Batch(msgspec.Struct):
+    id: str
+    processing_status: str
+    created_at: datetime
+    request_counts: _Counts = _Counts()
+    ended_at: datetime | None = None
+    cancel_initiated_at: datetime | None = None
+    results_url: str | None = None
+
+
+class _Page(msgspec.Struct):
+    data: list[_Batch]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class AnthropicProvider:
+    """Anthropic's Message Batches with one key."""
+
+    name = "anthropic"
+    limits = LIMITS
+    framing = Framing(prefix=b'{"requests":[', separator=b",\n", suffix=b"]}")
+
+    def __init__(
+        self,
+        http: ProviderHttp,
+        *,
+        settle: timedelta,
+        clock_margin: timedelta = timedelta(minutes=5),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ."""
+        self._http = http
+        self._settle = settle
+        self._margin = clock_margin
+        self._now = now
+
+    def remote_model(self, model: str) -> str:
+        """The provider's id ("anthropic/claude-4.5-sonnet" -> "claude-sonnet-4-5-20250929")."""
+        return find_model(self.name, model).id
+
+    def encode_line(self, custom_id: str, url: str, model: str, body: bytes) -> bytes:
+        """Put one request into Anthropic's form. Raises LineRejected."""
+        if url not in self.limits.endpoints:
+            raise LineRejected("url", "unsupported_endpoint", f"Anthropic has no {url}.")
+        params, _ = translate_request(find_model(self.name, model), body)
+        return b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
+
+    async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
+        """Send the spool as one create. Never repeats it by itself."""
+        outcome = await self._http.create(BATCHES, spool, deadline=self._http.deadline())
+        if isinstance(outcome, (Refused, Unknown)):
+            return outcome
+        try:
+            return Accepted(msgspec.json.decode(outcome, type=_Batch).id)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Unknown(f"POST {BATCHES}: accepted, but the answer names no batch")
+
+    async def find(
+        self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
+    ) -> FindOutcome:
+        """Ask whether the batch of an intent exists, by time, count and first results.
+
+        A candidate that still runs cannot be told from a stranger's: Unsure until it ends.
+        """
+        asked_at = self._now()
+        running: list[str] = []
+        async for batch in self._batches(intent.intended_at - self._margin):
+            if batch.id in known or batch.request_counts.total != intent.line_count:
+                continue
+            if _STATES.get(batch.processing_status) is not RemoteState.ENDED:
+                running.append(batch.id)
+            elif await self._carries(batch, intent):
+                return Found(batch.id)
+        if running:
+            return Unsure(f"{', '.join(running[:5])} may be it, but has not ended yet.")
+        quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
+        wait = (quiet + self._settle - asked_at).total_seconds()
+        if wait > 0:
+            return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
+        return Absent()
+
+    async def _batches(self, oldest: datetime) -> AsyncGenerator[_Batch, None]:
+        """The batches from `oldest` on, newest first (documented)."""
+        params: dict[str, str | int] = {"limit": PAGE}
+        while True:
+            page = await self._http.call("GET", BATCHES, _Page, params=params)
+            for batch in page.data:
+                if batch.created_at < oldest:
+                    return
+                yield batch
+            if not page.has_more or not page.data or params.get("after_id") == page.data[-1].id:
+                return
+            params["after_id"] = page.data[-1].id
+
+    async def _carries(self, batch: _Batch, intent: Intent) -> bool:
+        """Whether the first readable result line of an ended batch is the intent's."""
+        async with (
+            aclosing(
+                self._http.download(self._results_address(batch.id, batch.results_url))
+            ) as chunks,
+            aclosing(read_results(chunks, _read_ours, source=batch.id)) as groups,
+        ):
+            async for group in groups:
+                shard_id, token, _ = parse_custom_id(group[0].custom_id) or ("", "", 0)
+                return (shard_id, token) == (intent.shard_id, intent.token)
+        return False
+
+    def _results_address(self, remote_id: str, results_url: str | None) -> str:
+        """Where the results are: never on a host other than the provider's own."""
+        if results_url is not None and self._http.own(results_url):
+            return results_url
+        return f"{BATCHES}/{quote(remote_id, safe='')}/results"
+
+    async def poll(self, remote_id: str) -> RemoteBatch:
+        """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
+        batch = await self._http.call("GET", f"{BATCHES}/{quote(remote_id, safe='')}", _Batch)
+        if batch.processing_status not in _STATES:
+            status = batch.processing_status
+            log.warning("unknown_remote_status", remote_id=remote_id, status=status)
+        state = _STATES.get(batch.processing_status, RemoteState.RUNNING)
+        ended = state is RemoteState.ENDED
+        return RemoteBatch(
+            remote_id=batch.id,
+            state=state,
+            native_status=batch.processing_status,
+            total=batch.request_counts.total,
+            finished=batch.request_counts.finished,
+            result_sources=(self._results_address(batch.id, batch.results_url),) if ended else (),
+            ended_as=_ended_as(batch) if ended else "",
+            ended_at=batch.ended_at,
+        )
+
+    async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
+        """Stream the result lines, translated."""
+        created = int(batch.ended_at.timestamp()) if batch.ended_at else 0
+        for source in batch.result_sources:
+            async with aclosing(self._http.download(source)) as chunks:
+                async for group in read_results(
+                    chunks, lambda line: read_line(line, created), source=batch.remote_id
+                ):
+                    yield group
+
+    async def cancel(self, remote_id: str) -> None:
+        """Ask for the end. No error when it has ended already."""
+        try:
+            path = f"{BATCHES}/{quote(remote_id, safe='')}/cancel"
+            await self._http.call("POST", path, _Batch)
+        except ProviderRejected:
+            batch = await self.poll(remote_id)
+            if batch.state is RemoteState.RUNNING:
+                raise
+
+    async def discard(self, remote_file_id: str) -> None:
+        """Nothing to do: a batch has no input file."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+
+class _Ours(msgspec.Struct):
+    custom_id: str
+
+
+_ours = msgspec.json.Decoder(_Ours)
+
+
+def _read_ours(line: bytes) -> ResultLine:
+    """Only the custom_id of a result line: enough to know whose it is."""
+    try:
+        custom_id = _ours.decode(line).custom_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UnreadableLine from None
+    return ResultLine(custom_id, Outcome.FAILED, "", None, None)
+
+
+def _ended_as(batch: _Batch) -> str:
+    counts = batch.request_counts
+    if counts.expired:
+        return "expired"
+    return "cancelled" if counts.canceled else "completed"

@@ -1,0 +1,93 @@
+"""A stream of result lines: cut into lines, each made a ResultLine by its provider's reader."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+
+import msgspec
+import structlog
+
+from core.providers.contract import ProviderUnavailable, ResultLine
+
+log = structlog.get_logger()
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A longer line is left out: what a provider sends must not fill the memory."""
+
+_any_json = msgspec.json.Decoder(msgspec.Raw)
+
+
+class UnreadableLine(Exception):
+    """A result line that cannot be tied to one of our lines."""
+
+
+async def split_lines(chunks: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes | None], None]:
+    """Cut chunks into non-blank lines, a group for each chunk; None stands for one too long.
+
+    Raises ProviderUnavailable if the stream ends in the middle of a line.
+    """
+    parts: list[bytes] = []
+    held = 0
+    async for chunk in chunks:
+        *ends, rest = chunk.split(b"\n")
+        group: list[bytes | None] = []
+        for end in ends:
+            held += len(end)
+            if held > MAX_LINE_BYTES:
+                group.append(None)
+            else:
+                line = b"".join((*parts, end)) if parts else end
+                if line.strip():
+                    group.append(line)
+            parts.clear()
+            held = 0
+        held += len(rest)
+        if held > MAX_LINE_BYTES:
+            parts.clear()
+        elif rest:
+            parts.append(rest)
+        if group:
+            yield group
+    last = b"".join(parts)
+    if last.strip():
+        # Where the length is not declared, a cut connection looks like an end.
+        try:
+            _any_json.decode(last)
+        except (msgspec.DecodeError, RecursionError):
+            text = "the stream of results ended in the middle of a line"
+            raise ProviderUnavailable(text) from None
+        yield [last]
+
+
+async def read_results(
+    chunks: AsyncIterable[bytes], read: Callable[[bytes], ResultLine], *, source: str
+) -> AsyncGenerator[Sequence[ResultLine], None]:
+    """Read result lines in groups. Unreadable lines are left out and counted in the log.
+
+    `read` raises UnreadableLine. `source` names the stream in the log.
+    """
+    unreadable = 0
+    async for lines in split_lines(chunks):
+        group: list[ResultLine] = []
+        for line in lines:
+            try:
+                if line is None or not _is_utf8(line):
+                    raise UnreadableLine
+                group.append(read(line))
+            except UnreadableLine:
+                unreadable += 1
+        if group:
+            yield group
+    if unreadable:
+        log.warning("unreadable_result_lines", source=source, count=unreadable)
+
+
+def _is_utf8(line: bytes) -> bool:
+    # Parts of a line are passed on unread, so no decoder looks at their bytes.
+    if line.isascii():
+        return True
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

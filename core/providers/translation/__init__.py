@@ -1,0 +1,7 @@
+"""Translation between OpenAI's chat completions and Anthropic's Messages."""
+
+from core.providers.translation.report import Note
+from core.providers.translation.request import check_translation, translate_request
+from core.providers.translation.response import read_line
+
+__all__ = ["Note", "check_translation", "read_line", "translate_request"]

@@ -41,6 +41,8 @@ class Bus:
         self._js = self._nc.jetstream(timeout=_REQUEST_TIMEOUT)
         self._publish_timeout = publish_timeout
         self._up = asyncio.Event()
+        self._down = asyncio.Event()
+        self._down.set()
         self._recovery: asyncio.Task[None] | None = None
         self._consumers: list[Consumer] = []
         self._closing = False
@@ -137,7 +139,8 @@ class Bus:
     ) -> EventSubscription:
         """Call `callback` with each event from now on; ends with `unsubscribe()`.
 
-        Survives reconnecting; events published in between are missed.
+        Survives reconnecting; events published in between are missed. What the callback
+        raises is logged. account, batch: ids, or "*" for all.
         """
 
         async def receive(msg: Msg) -> None:
@@ -146,9 +149,16 @@ class Bus:
             except DecodeError:
                 log.warning("event_malformed", subject=msg.subject)
                 return
-            callback(event)
+            try:
+                callback(event)
+            except Exception:
+                log.exception("event_callback_failed", batch_id=event.batch_id)
 
-        return await self._nc.subscribe(f"polybatch.events.{account}.{batch}", cb=receive)
+        subscription = await self._nc.subscribe(f"polybatch.events.{account}.{batch}", cb=receive)
+        if self._nc.is_connected:
+            # The server knows of the subscription once it has answered the flush.
+            await self._nc.flush()
+        return subscription
 
     async def consume(
         self,
@@ -190,11 +200,15 @@ class Bus:
         if self._recovery is not None:
             self._recovery.cancel()
         await self._nc.close()
-        self._up.clear()
+        self._mark(up=False)
 
     async def wait_up(self) -> None:
         """Wait until the server is connected and the work stream is there."""
         await self._up.wait()
+
+    async def wait_down(self) -> None:
+        """Wait until the server is away, or the bus closed."""
+        await self._down.wait()
 
     async def ensure_stream(self) -> None:
         """Create the work stream if it is missing. Raises nats errors.
@@ -234,11 +248,15 @@ class Bus:
                 log.info("bus_recovery_retried", cause=repr(error))
                 await asyncio.sleep(_RETRY_PAUSE)
             else:
-                self._up.set()
+                self._mark(up=True)
                 return
 
+    def _mark(self, *, up: bool) -> None:
+        (self._up if up else self._down).set()
+        (self._down if up else self._up).clear()
+
     async def _on_disconnect(self) -> None:
-        self._up.clear()
+        self._mark(up=False)
         if self._recovery is not None:
             self._recovery.cancel()
         if not self._closing:

@@ -1,0 +1,168 @@
+"""What the bus does when the server goes, comes back, or forgets everything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.bus import Bus, BusUnavailable, Done, EmbeddedNats, Step
+from tests.bus.conftest import Nats, free_port
+from tests.bus.test_work import Taken
+
+
+async def until_not_ready(bus: Bus) -> None:
+    await asyncio.wait_for(bus.wait_down(), 10)
+    assert not bus.ready
+
+
+@pytest.mark.parametrize("store", ["kept", "wiped"])
+async def test_consumers_go_on_after_a_restart(nats: Nats, bus: Bus, store: str) -> None:
+    taken = Taken()
+    await bus.consume(Step.PLAN, taken, concurrency=4)
+    await bus.consume(Step.POLL, taken, concurrency=1)
+    await bus.publish_work(Step.PLAN, "batch_1")
+    await taken.next()
+    for round_ in range(2):
+        await nats.kill()
+        if store == "wiped":
+            nats.wipe()
+        await nats.start()
+        await bus.publish_work(Step.PLAN, f"plan_{round_}")
+        assert (await taken.next(limit=5))[0].batch_id == f"plan_{round_}"
+        await bus.publish_work(Step.POLL, f"poll_{round_}")
+        assert (await taken.next(limit=5))[0].batch_id == f"poll_{round_}"
+        assert bus.ready
+
+
+async def test_work_published_before_a_restart_is_there_after_it(nats: Nats, bus: Bus) -> None:
+    await bus.publish_work(Step.PLAN, "batch_1")
+    await nats.kill()
+    await nats.start()
+    taken = Taken()
+    await bus.consume(Step.PLAN, taken, concurrency=1)
+    assert (await taken.next())[0].batch_id == "batch_1"
+
+
+async def test_a_handler_that_ran_through_a_restart_is_acknowledged(nats: Nats, bus: Bus) -> None:
+    entered, go_on, again = asyncio.Event(), asyncio.Event(), Taken()
+
+    async def slow(item: object, delivery: object) -> Done:
+        entered.set()
+        await go_on.wait()
+        return Done()
+
+    consumer = await bus.consume(Step.PLAN, slow, concurrency=1, ack_wait=3)
+    await bus.publish_work(Step.PLAN, "batch_1")
+    await asyncio.wait_for(entered.wait(), 5)
+    await nats.kill()
+    await until_not_ready(bus)
+    go_on.set()
+    await nats.start()
+    await bus.publish_work(Step.STOP, "the bus is up again")
+    await consumer.stop()
+    await bus.consume(Step.PLAN, again, concurrency=1, ack_wait=3)
+    with pytest.raises(TimeoutError):
+        await again.next(limit=4)
+
+
+async def test_an_outcome_from_before_a_wipe_is_not_applied_to_a_new_item(
+    nats: Nats, bus: Bus
+) -> None:
+    """Acknowledgements name a sequence number, and numbers start again after a wipe."""
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(item: object, delivery: object) -> Done:
+        entered.set()
+        await go_on.wait()
+        return Done()
+
+    first = await bus.consume(Step.PLAN, slow, concurrency=1)
+    await bus.publish_work(Step.PLAN, "before")
+    await asyncio.wait_for(entered.wait(), 5)
+    await nats.kill()
+    nats.wipe()
+    await nats.start()
+    stopping = asyncio.create_task(first.stop())
+    await bus.publish_work(Step.PLAN, "after")
+    go_on.set()
+    await stopping
+    taken = Taken()
+    await bus.consume(Step.PLAN, taken, concurrency=1)
+    assert (await taken.next())[0].batch_id == "after"
+
+
+async def test_a_deleted_stream_is_made_again(nats: Nats, bus: Bus) -> None:
+    taken = Taken()
+    await bus.consume(Step.PLAN, taken, concurrency=2)
+    await bus._js.delete_stream("POLYBATCH_WORK")
+    await bus.publish_work(Step.PLAN, "batch_1")
+    assert (await taken.next(limit=5))[0].batch_id == "batch_1"
+
+
+async def test_publishing_waits_for_a_server_that_is_away_for_a_moment(
+    nats: Nats, bus: Bus
+) -> None:
+    await nats.kill()
+    await until_not_ready(bus)
+    publishing = asyncio.create_task(bus.publish_work(Step.PLAN, "batch_1"))
+    await asyncio.sleep(0)
+    assert not publishing.done()
+    await nats.start()
+    await asyncio.wait_for(publishing, 5)
+    taken = Taken()
+    await bus.consume(Step.PLAN, taken, concurrency=1)
+    assert (await taken.next())[0].batch_id == "batch_1"
+
+
+async def test_publishing_gives_up_after_a_while(nats: Nats) -> None:
+    bus = await Bus.connect(nats.url, name="impatient", publish_timeout=0.3)
+    await nats.kill()
+    started = time.monotonic()
+    with pytest.raises(BusUnavailable):
+        await bus.publish_work(Step.PLAN, "batch_1")
+    assert time.monotonic() - started < 2
+    assert not bus.ready
+    await asyncio.wait_for(bus.close(), 5)
+
+
+async def test_consumers_stop_while_the_server_is_away(nats: Nats, bus: Bus) -> None:
+    consumer = await bus.consume(Step.PLAN, Taken(), concurrency=4, stop_grace=60)
+    await nats.kill()
+    await until_not_ready(bus)
+    await asyncio.wait_for(consumer.stop(), 5)
+
+
+async def test_an_event_for_a_server_that_is_away_is_dropped_without_an_error(
+    nats: Nats, bus: Bus
+) -> None:
+    event = BatchEvent(account_id="acct_1", batch_id="batch_1")
+    assert await bus.publish_event(event)
+    await nats.kill()
+    await until_not_ready(bus)
+    assert not await bus.publish_event(event)
+
+
+async def test_connecting_to_nobody_is_an_error_that_names_the_address() -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    with pytest.raises(BusUnavailable, match=url):
+        await Bus.connect(url, name="lonely", connect_timeout=0.5)
+
+
+async def test_connecting_waits_for_a_server_that_starts_late(nats: Nats) -> None:
+    await nats.kill()
+    connecting = asyncio.create_task(Bus.connect(nats.url, name="early"))
+    await asyncio.sleep(0)
+    await nats.start()
+    bus = await asyncio.wait_for(connecting, 10)
+    assert bus.ready
+    await bus.close()
+    await bus.close()
+
+
+def test_the_embedded_server_listens_on_loopback_only(tmp_path: Path) -> None:
+    command = EmbeddedNats(tmp_path, 4333).command()
+    assert '"host": "127.0.0.1"' in Path(command[-1]).read_text()

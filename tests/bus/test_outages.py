@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.bus import Bus, BusUnavailable, Done, EmbeddedNats, Step
+from core.bus import Again, Bus, BusUnavailable, Done, EmbeddedNats, Step
 from tests.bus.conftest import Nats, free_port
 from tests.bus.test_work import Taken
 
@@ -87,12 +87,16 @@ async def test_an_outcome_from_before_a_wipe_is_not_applied_to_a_new_item(
     nats.wipe()
     await nats.start()
     stopping = asyncio.create_task(first.stop())
+    other = await Bus.connect(nats.url, name="other")
+    taken = Taken(Again(1))
+    await other.consume(Step.PLAN, taken, concurrency=1)
     await bus.publish_work(Step.PLAN, "after")
+    await taken.next()
     go_on.set()
     await stopping
-    taken = Taken()
-    await bus.consume(Step.PLAN, taken, concurrency=1)
-    assert (await taken.next())[0].batch_id == "after"
+    item, delivery = await taken.next()
+    assert (item.batch_id, delivery.count) == ("after", 2)
+    await other.close()
 
 
 async def test_a_deleted_stream_is_made_again(nats: Nats, bus: Bus) -> None:

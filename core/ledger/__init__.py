@@ -1,6 +1,6 @@
 """The ledger: the only place that knows SQL. Tables, state machines, transitions, migrations."""
 
-from core.ledger.accounts import Accounts, NewKey
+from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
 from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
@@ -10,6 +10,7 @@ from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stal
 from core.ledger.tables import Account, ApiKey, Batch, File, Shard, Upload, now
 
 __all__ = [
+    "KEY_PREFIX",
     "STOP_ERRORS",
     "TERMINAL",
     "Account",
@@ -34,6 +35,7 @@ __all__ = [
     "Stop",
     "Upload",
     "new_id",
+    "new_secret",
     "new_token",
     "now",
 ]

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from core.ledger.database import Database
@@ -14,6 +15,11 @@ from core.ledger.ids import new_id
 from core.ledger.tables import Account, ApiKey, now
 
 KEY_PREFIX = "pb_"
+
+
+def new_secret() -> str:
+    """A key that nobody can guess."""
+    return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_key(secret: str) -> str:
@@ -38,7 +44,7 @@ class Accounts:
 
     async def create_key(self, account_name: str, key_name: str = "") -> NewKey:
         """Make a key for an account, and the account itself when it is new."""
-        secret = KEY_PREFIX + secrets.token_urlsafe(32)
+        secret = new_secret()
         async with self._database.write() as session:
             found = await session.exec(select(Account).where(Account.name == account_name))
             account = found.first()
@@ -55,6 +61,32 @@ class Accounts:
             )
             session.add(key)
         return NewKey(key.id, account.id, secret)
+
+    async def create_first_key(self, account_name: str, key_name: str, secret: str) -> bool:
+        """Make the very first key, of a secret that the caller has kept already.
+
+        False, and nothing made, when there is a key or somebody else was faster.
+        """
+        try:
+            async with self._database.write() as session:
+                if (await session.exec(select(ApiKey.id).limit(1))).first() is not None:
+                    return False
+                account = Account(id=new_id("acct"), name=account_name, created_at=now())
+                session.add(account)
+                await session.flush()
+                session.add(
+                    ApiKey(
+                        id=new_id("key"),
+                        account_id=account.id,
+                        name=key_name,
+                        key_sha256=hash_key(secret),
+                        created_at=now(),
+                    )
+                )
+        except IntegrityError:
+            # The account's name is unique: of two at the same time, one ends here.
+            return False
+        return True
 
     async def any_key(self) -> bool:
         """True when at least one key was ever made."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlmodel import col, select
 
 from core.ledger.database import Database
@@ -28,14 +28,14 @@ class Files:
         self._database = database
 
     async def begin_upload(self, account_id: str, upload_id: str) -> File | None:
-        """Note that an upload goes on. Returns the file when it is finished already."""
+        """Note that an upload goes on now. Returns the file when it is finished already."""
         async with self._database.write() as session:
             found = await session.exec(
                 select(File).where(File.account_id == account_id, File.upload_id == upload_id)
             )
             file = found.first()
-            if file is None and await session.get(Upload, (account_id, upload_id)) is None:
-                session.add(Upload(account_id=account_id, upload_id=upload_id, created_at=now()))
+            if file is None:
+                await session.merge(_upload_now(account_id, upload_id))
             return file
 
     async def finish_upload(self, file: File) -> File:
@@ -67,12 +67,33 @@ class Files:
             return found.first() or await session.get(Upload, (account_id, upload_id))
 
     async def stale_uploads(self, before: datetime, limit: int) -> list[Upload]:
-        """Uploads begun before a moment that never became files."""
+        """Uploads that have not gone on since a moment and never became files."""
         async with self._database.read() as session:
             found = await session.exec(
-                select(Upload).where(col(Upload.created_at) < before).limit(limit)
+                select(Upload)
+                .where(col(Upload.created_at) < before)
+                .order_by(col(Upload.created_at))
+                .limit(limit)
             )
             return list(found)
+
+    async def claim_upload(self, stale: Upload) -> bool:
+        """Take on a stale upload: True for the one sweeper that was first.
+
+        False too when the upload goes on again. Should the sweeper die, the upload is
+        stale again after as long a time.
+        """
+        async with self._database.write() as session:
+            done = await session.exec(
+                update(Upload)
+                .where(
+                    col(Upload.account_id) == stale.account_id,
+                    col(Upload.upload_id) == stale.upload_id,
+                    col(Upload.created_at) == stale.created_at,
+                )
+                .values(created_at=now())
+            )
+            return bool(done.rowcount)
 
     async def forget_upload(self, account_id: str, upload_id: str) -> None:
         """Drop an unfinished upload's row."""
@@ -107,7 +128,11 @@ class Files:
             return list(await session.exec(query))
 
     async def delete(self, account_id: str, file_id: str) -> File | FileInUse | None:
-        """Delete a file's row unless a batch still needs it; returns the row that went."""
+        """Delete a file's row unless a batch still needs it; returns the row that went.
+
+        Its upload is an unfinished one from then on, which the caller forgets once it has
+        deleted the blobs; if it dies before, the sweep of stale uploads does both.
+        """
         async with self._database.write() as session:
             file = await session.get(File, file_id, with_for_update=not self._database.is_sqlite)
             if file is None or file.account_id != account_id:
@@ -121,4 +146,9 @@ class Files:
             if reader is not None:
                 return FileInUse(reader)
             await session.delete(file)
+            await session.merge(_upload_now(file.account_id, file.upload_id))
             return file
+
+
+def _upload_now(account_id: str, upload_id: str) -> Upload:
+    return Upload(account_id=account_id, upload_id=upload_id, created_at=now())

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-from core.ledger.states import BatchState, FileState, ShardState, Stop
+from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stop
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -72,6 +72,7 @@ class Upload(SQLModel, table=True):
     account_id: str = Field(primary_key=True)
     upload_id: str = Field(primary_key=True)
     created_at: datetime = _moment(index=True)
+    """When it was begun, or was last seen to go on."""
 
 
 class File(SQLModel, table=True):
@@ -154,6 +155,11 @@ class Batch(SQLModel, table=True):
     """When the next step was expected; the sweep looks at what is past it."""
 
     @property
+    def ended(self) -> bool:
+        """True when nothing can change any more."""
+        return self.state in TERMINAL
+
+    @property
     def all_settled(self) -> bool:
         """True when it is planned and every line has its outcome."""
         return self.shard_count > 0 and self.succeeded + self.failed == self.total
@@ -180,6 +186,8 @@ class Shard(SQLModel, table=True):
     """Of the latest attempt to submit; travels with the request."""
     attempts: int = 0
     intended_at: datetime | None = _moment(nullable=True)
+    quiet_at: datetime | None = _moment(nullable=True)
+    """Since when no create of the latest attempt can be under way; None: not known."""
     sent_bytes: int = _big()
     sent_lines: int = _big()
     sent_sha256: str = ""
@@ -215,3 +223,30 @@ class Shard(SQLModel, table=True):
     def lines_key(self) -> str:
         """Blob with the shard's line list (records of core.batchfile.INDEX)."""
         return f"batches/{self.batch_id}/shards/{self.id}/lines"
+
+    def successor(
+        self,
+        shard_id: str,
+        *,
+        lines: int,
+        round_number: int,
+        due_at: datetime,
+        waiting_reason: str = "",
+    ) -> Shard:
+        """A shard that takes over some of this one's lines; its ordinal is given later."""
+        return Shard(
+            id=shard_id,
+            batch_id=self.batch_id,
+            ordinal=0,
+            round=round_number,
+            provider=self.provider,
+            model=self.model,
+            endpoint=self.endpoint,
+            state=ShardState.QUEUED,
+            line_count=lines,
+            byte_count=self.byte_count * lines // self.line_count,
+            attempts=self.attempts,
+            waiting_reason=waiting_reason,
+            created_at=now(),
+            due_at=due_at,
+        )

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """Size at which a segment of an uploaded file is committed."""
     upload_idle_timeout: float = Field(default=60.0, gt=0)
     """An upload stream that is silent for so long is ended; it can be resumed."""
+    upload_retention: float = Field(default=86_400.0, gt=0)
+    """An unfinished upload that nobody has gone on with for so long is deleted."""
 
     submit_concurrency: int = Field(default=4, ge=1)
     """Shards that one dispatcher translates and sends at a time."""
@@ -59,6 +61,8 @@ class Settings(BaseSettings):
     """How long after an unclear create its absence at the provider is believed."""
     retry_limit: int = Field(default=3, ge=0)
     """How often a line that failed for a passing reason is sent again."""
+    retry_delay: float = Field(default=5.0, ge=0)
+    """Pause before the first such repetition; doubled with each further one."""
     stop_grace: float = Field(default=900.0, ge=0)
     """How long to wait for a provider to stop after a cancel or the window's end."""
     provider_timeout: float = Field(default=600.0, gt=0)

@@ -72,6 +72,11 @@ class Batches:
                 return None
             return batch
 
+    async def get_many(self, batch_ids: Sequence[str]) -> list[Batch]:
+        """Batches by id, whoever they belong to; those that are not there are left out."""
+        async with self._database.read() as session:
+            return list(await session.exec(select(Batch).where(col(Batch.id).in_(batch_ids))))
+
     async def page(
         self,
         account_id: str,
@@ -217,8 +222,19 @@ class Batches:
             await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(due_at=due_at))
             return batch
 
-    async def end(self, batch_id: str, state: BatchState, results_prefix: str) -> Batch | Stale:
-        """End a batch whose results are written: -> COMPLETED, EXPIRED or CANCELLED."""
+    async def end(
+        self,
+        batch_id: str,
+        state: BatchState,
+        results_prefix: str,
+        *,
+        succeeded: int,
+        failed: int,
+    ) -> Batch | Stale:
+        """End a batch whose results are written: -> COMPLETED, EXPIRED or CANCELLED.
+
+        The final counts are those of the results, and never change again.
+        """
         async with self._database.write() as session:
             batch = await self._database.lock_batch(session, batch_id)
             if batch is None or batch.state not in (
@@ -237,8 +253,15 @@ class Batches:
                 state=state,
                 results_prefix=results_prefix,
                 finished_peak=batch.total,
+                succeeded=succeeded,
+                failed=failed,
                 **{stamp: now()},
             )
+
+    async def defer(self, batch_id: str, due_at: datetime) -> None:
+        """Note when the next step is due, without a new revision: nobody sees it."""
+        async with self._database.write() as session:
+            await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(due_at=due_at))
 
     async def overdue(self, before: datetime, limit: int) -> list[Batch]:
         """Batches whose next step was expected before a moment, longest waiting first."""

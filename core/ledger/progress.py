@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.ledger.states import ShardState
-from core.ledger.tables import Batch, Shard
+from core.ledger.tables import Batch, Shard, now
 
 _UNSENT = (ShardState.QUEUED, ShardState.SUBMITTING)
 _SENT = (ShardState.SUBMITTED, ShardState.FETCHING)
@@ -65,6 +65,9 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
                 sums.succeeded + sums.failed + batch.invalid + sums.processed,
             ),
         }
+        if sums.succeeded + sums.failed + batch.invalid == batch.total:
+            # Whoever assembles it is expected from now on.
+            counts["due_at"] = now()
     await session.exec(
         update(Batch)
         .where(col(Batch.id) == batch.id)

@@ -110,6 +110,7 @@ class Shards:
                 attempts=shard.attempts + 1,
                 remote_model=remote_model,
                 intended_at=moment,
+                quiet_at=None,
                 sent_lines=sent_lines,
                 sent_bytes=sent_bytes,
                 sent_sha256=sent_sha256,
@@ -138,9 +139,16 @@ class Shards:
         )
 
     async def hold(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
-        """Stay SUBMITTING: it cannot be told yet whether the provider has the batch."""
+        """Stay SUBMITTING: it cannot be told yet whether the provider has the batch.
+
+        Called when no call of the attempt is under way any more.
+        """
         return await self._transition(
-            shard, (ShardState.SUBMITTING,), waiting_reason=reason, due_at=until
+            shard,
+            (ShardState.SUBMITTING,),
+            waiting_reason=reason,
+            due_at=until,
+            quiet_at=shard.quiet_at or now(),
         )
 
     async def requeue(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
@@ -167,9 +175,8 @@ class Shards:
             and status == shard.remote_status
             and not shard.waiting_reason
         ):
-            async with self._database.write() as session:
-                moved = await self._move(session, shard, (ShardState.SUBMITTED,), due_at=next_poll)
-                return None if moved else Stale(shard.id)
+            moved = await self.postpone_poll(shard, next_poll)
+            return None if moved else Stale(shard.id)
         return await self._transition(
             shard,
             (ShardState.SUBMITTED,),
@@ -178,6 +185,11 @@ class Shards:
             waiting_reason="",
             due_at=next_poll,
         )
+
+    async def postpone_poll(self, shard: Shard, next_poll: datetime) -> bool:
+        """Note when the next poll is due, without a new revision: nobody sees it."""
+        async with self._database.write() as session:
+            return await self._move(session, shard, (ShardState.SUBMITTED,), due_at=next_poll)
 
     async def unreachable(self, shard: Shard, reason: str, next_try: datetime) -> Batch | Stale:
         """Note that the provider does not answer for now; the shard stays where it is."""

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from polybatch.v1 import batches_pb2, files_pb2
+from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 
 from core.ledger import Batch, BatchState, File, FileState, Ledger, Shard
 
@@ -96,13 +96,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         metadata=batch.details,
         completion_window=window,
         skip_invalid_lines=batch.skip_invalid_lines,
-        usage=batches_pb2.Usage(
-            input_tokens=batch.input_tokens,
-            cached_input_tokens=batch.cached_input_tokens,
-            output_tokens=batch.output_tokens,
-            reasoning_tokens=batch.reasoning_tokens,
-            total_tokens=batch.input_tokens + batch.output_tokens,
-        ),
+        usage=_usage(batch),
         created_at=_timestamp(batch.created_at),
         in_progress_at=_timestamp(batch.in_progress_at),
         finalizing_at=_timestamp(batch.finalizing_at),
@@ -126,6 +120,53 @@ async def shown_batches(ledger: Ledger, batches: Sequence[Batch]) -> list[batche
     """The same for a page of batches."""
     shards = await ledger.shards.shown([batch.id for batch in batches], SHOWN_SHARDS)
     return [batch_message(batch, shards[batch.id]) for batch in batches]
+
+
+def manifest_message(
+    batch: Batch,
+    file: File,
+    shards: Sequence[Shard],
+    *,
+    succeeded: int,
+    failed: int,
+    results_bytes: int,
+    results_sha256: str,
+) -> results_pb2.Manifest:
+    """The manifest of a batch whose result file is written."""
+    return results_pb2.Manifest(
+        batch_id=batch.id,
+        input_sha256=file.sha256,
+        input_line_count=file.line_count,
+        results_sha256=results_sha256,
+        results_bytes=results_bytes,
+        request_counts=batches_pb2.RequestCounts(
+            total=succeeded + failed, succeeded=succeeded, failed=failed
+        ),
+        usage=_usage(batch),
+        shards=[
+            results_pb2.ManifestShard(
+                id=shard.id,
+                provider=shard.provider,
+                model=shard.model,
+                provider_batch_id=shard.remote_id,
+                line_count=shard.line_count,
+                succeeded=shard.succeeded,
+                failed=shard.failed,
+                retried=shard.retried,
+            )
+            for shard in shards
+        ],
+    )
+
+
+def _usage(batch: Batch) -> batches_pb2.Usage:
+    return batches_pb2.Usage(
+        input_tokens=batch.input_tokens,
+        cached_input_tokens=batch.cached_input_tokens,
+        output_tokens=batch.output_tokens,
+        reasoning_tokens=batch.reasoning_tokens,
+        total_tokens=batch.input_tokens + batch.output_tokens,
+    )
 
 
 def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:

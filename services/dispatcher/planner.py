@@ -53,6 +53,8 @@ class Planner:
         if planned.all_settled:
             await self._announcer.wake(Step.ASSEMBLE, batch.id)
             return Done()
+        # Wakes the collector when the completion window closes.
+        await self._announcer.wake(Step.STOP, batch.id)
         for shard in shards:
             await self._announcer.wake(Step.SUBMIT, batch.id, shard.id)
         return Done()

@@ -7,8 +7,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from core.batchfile import (
     INDEX,
     ResultWriter,
@@ -19,7 +17,7 @@ from core.batchfile import (
 )
 from core.blobs import BlobStore, StoredFile
 from core.ledger import Batch, File, Shard
-from core.providers import LineRejected, Provider
+from core.providers import LineRejected, Provider, embedding_inputs
 
 _FLUSH_BYTES = 1 << 20
 
@@ -92,7 +90,7 @@ async def write_spool(
                     rejected += 1
                     continue
                 if limits.max_embedding_inputs is not None:
-                    inputs += _embedding_inputs(body)
+                    inputs += embedding_inputs(body)
                 size = written + len(pending) + len(encoded) + len(framing.separator)
                 if lines and (
                     size + len(framing.suffix) > limits.max_bytes
@@ -121,18 +119,6 @@ async def write_spool(
         rejected=rejected,
         rejects_prefix=rejects_prefix if rejected else "",
     )
-
-
-class _EmbeddingBody(msgspec.Struct):
-    input: msgspec.Raw
-
-
-def _embedding_inputs(body: bytes) -> int:
-    """How many inputs an embeddings request counts for: an array of ten texts is ten."""
-    value = msgspec.json.decode(msgspec.json.decode(body, type=_EmbeddingBody).input)
-    if isinstance(value, list) and value and not isinstance(value[0], int):
-        return len(value)
-    return 1
 
 
 def split_records(records: bytes, fitting: int) -> tuple[bytes, bytes]:

@@ -38,6 +38,8 @@ from core.providers import (
     Found,
     Intent,
     Provider,
+    ProviderRejected,
+    ProviderUnavailable,
     Refused,
     Registry,
     SubmitOutcome,
@@ -176,7 +178,10 @@ class Submitter:
         intent = intent_of(shard)
         since = intent.intended_at - timedelta(days=1)
         known = await self._ledger.shards.remote_ids(shard.provider, since)
-        outcome = await provider.find(intent, known)
+        try:
+            outcome = await provider.find(intent, known, quiet_since=shard.quiet_at)
+        except (ProviderUnavailable, ProviderRejected) as error:
+            outcome = Unsure(f"{shard.provider}: {error}")
         log.info(
             "shard_reconciled",
             batch_id=shard.batch_id,
@@ -189,11 +194,11 @@ class Submitter:
             case Absent():
                 return await self._requeue(shard, "", 0.0)
             case Unsure(message=message):
-                until = now() + timedelta(seconds=_UNSURE_PAUSE)
+                pause = outcome.retry_after or _UNSURE_PAUSE
+                until = now() + timedelta(seconds=pause)
                 held = await self._ledger.shards.hold(shard, message, until)
-                if message != shard.waiting_reason:
-                    await self._announce(held, BatchEvent.SHARD_WAITING, shard)
-                return Done() if isinstance(held, Stale) else Again(_UNSURE_PAUSE)
+                await self._announce(held, BatchEvent.SHARD_WAITING, shard)
+                return Done() if isinstance(held, Stale) else Again(pause)
 
     async def _adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Done:
         poll_at = now() + timedelta(seconds=self._settings.poll_min_interval)
@@ -222,18 +227,10 @@ class Submitter:
         records = await self._blobs.get(shard.lines_key)
         successors = []
         for part in split_records(records, fitting):
-            successor = Shard(
-                id=new_id("shard"),
-                batch_id=shard.batch_id,
-                ordinal=0,
-                round=shard.round,
-                provider=shard.provider,
-                model=shard.model,
-                endpoint=shard.endpoint,
-                state=ShardState.QUEUED,
-                line_count=len(part) // INDEX.size,
-                byte_count=shard.byte_count * len(part) // len(records),
-                created_at=now(),
+            successor = shard.successor(
+                new_id("shard"),
+                lines=len(part) // INDEX.size,
+                round_number=shard.round,
                 due_at=now(),
             )
             await self._blobs.put(successor.lines_key, part)

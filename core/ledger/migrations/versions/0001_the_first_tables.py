@@ -136,6 +136,7 @@ def upgrade() -> None:
         sa.Column("token", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("intended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("quiet_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sent_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sent_lines", sa.BigInteger(), nullable=False),
         sa.Column("sent_sha256", sa.String(), nullable=False),

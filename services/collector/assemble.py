@@ -1,0 +1,195 @@
+"""Step 6 of a batch's way: one result file, in input order, each input line exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from heapq import heapify, heappop, heapreplace
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+
+from core.batchfile import (
+    INDEX,
+    ResultWriter,
+    answer_line,
+    decode_request,
+    error_json,
+    iter_index,
+    iter_results,
+    read_lines,
+    read_report,
+)
+from core.blobs import BlobStore, StoredFile
+from core.bus import Again, Delivery, Done
+from core.flow import Announcer
+from core.ledger import Batch, BatchState, File, Ledger, Shard, Stop, new_token, now
+from core.settings import Settings
+from core.wire import manifest_message
+
+log = structlog.get_logger()
+
+_LEASE = timedelta(minutes=15)
+_INDEX_CHUNK = INDEX.size * 50_000
+
+Group = Sequence[tuple[int, bool, bytes]]
+"""Result lines in order: (line number, succeeded, the line's bytes)."""
+
+
+class ResultsInconsistent(Exception):
+    """The lines answered are not the lines asked: a fault of ours, never handed out."""
+
+
+@dataclass(slots=True)
+class _Source:
+    """A stream of result lines in order, and where its reader stands."""
+
+    groups: AsyncIterator[Group]
+    group: Group = ()
+    position: int = 0
+
+    async def refill(self) -> bool:
+        """Go to the next group that has lines; False at the end."""
+        async for group in self.groups:
+            if group:
+                self.group, self.position = group, 0
+                return True
+        return False
+
+
+class Assembler:
+    """Handles the assemble step."""
+
+    def __init__(
+        self, *, ledger: Ledger, blobs: BlobStore, announcer: Announcer, settings: Settings
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._announcer = announcer
+        self._settings = settings
+
+    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
+        """Assemble the results of one batch and end it."""
+        batch = await self._ledger.batches.start_finalizing(item.batch_id, now() + _LEASE)
+        if not isinstance(batch, Batch):
+            return Done()
+        if batch.state == BatchState.FINALIZING:
+            await self._announcer.changed(batch, BatchEvent.FINALIZING)
+        file = await self._ledger.files.get_input(batch)
+        if file is None:
+            raise ResultsInconsistent(f"the input file of {batch.id} is gone")
+        shards = await self._ledger.shards.of_batch(batch.id)
+        # A prefix of its own for each attempt: two assemblers never write into each other.
+        prefix = f"batches/{batch.id}/results/{new_token()}"
+        writer = ResultWriter(self._blobs, prefix, segment_bytes=self._settings.segment_bytes)
+        succeeded = await self._merge(batch, file, shards, writer)
+        written = await writer.close()
+        failed = written.lines - succeeded
+        manifest = manifest_message(
+            batch,
+            file,
+            shards,
+            succeeded=succeeded,
+            failed=failed,
+            results_bytes=written.size,
+            results_sha256=written.sha256,
+        )
+        await self._blobs.put(f"{prefix}/manifest", manifest.SerializeToString())
+        ended = await self._ledger.batches.end(
+            batch.id, final_state(batch, failed), prefix, succeeded=succeeded, failed=failed
+        )
+        if not isinstance(ended, Batch):
+            await self._blobs.delete_prefix(prefix)
+            return Done()
+        log.info(
+            "batch_ended",
+            batch_id=batch.id,
+            state=ended.state,
+            succeeded=succeeded,
+            failed=failed,
+            result_bytes=written.size,
+        )
+        await self._announcer.changed(ended, BatchEvent.ENDED)
+        await self._blobs.delete_prefix(f"batches/{batch.id}/shards")
+        return Done()
+
+    async def _merge(
+        self, batch: Batch, file: File, shards: Sequence[Shard], writer: ResultWriter
+    ) -> int:
+        """Merge all sources by line number against the index of the input.
+
+        Returns the number of lines that succeeded. Raises ResultsInconsistent.
+        """
+        sources = [
+            source
+            for source in (_Source(groups) for groups in self._sources(batch, file, shards))
+            if await source.refill()
+        ]
+        heap = [(source.group[0][0], number) for number, source in enumerate(sources)]
+        heapify(heap)
+        succeeded = 0
+        index = await StoredFile.open(self._blobs, f"{file.prefix}/index")
+        for start in range(0, index.size, _INDEX_CHUNK):
+            records = await index.read(start, min(_INDEX_CHUNK, index.size - start))
+            for _offset, _length, wanted, _group, _flags in iter_index(records):
+                if not heap or heap[0][0] != wanted:
+                    raise ResultsInconsistent(
+                        f"{batch.id}: line {wanted} has no result, or an earlier one has two"
+                    )
+                number = heap[0][1]
+                source = sources[number]
+                line, good, raw = source.group[source.position]
+                await writer.append(line, good, raw)
+                succeeded += good
+                source.position += 1
+                if source.position < len(source.group) or await source.refill():
+                    heapreplace(heap, (source.group[source.position][0], number))
+                else:
+                    heappop(heap)
+        if heap:
+            raise ResultsInconsistent(f"{batch.id}: line {heap[0][0]} was answered, not asked")
+        return succeeded
+
+    def _sources(
+        self, batch: Batch, file: File, shards: Sequence[Shard]
+    ) -> list[AsyncIterator[Group]]:
+        sources: list[AsyncIterator[Group]] = []
+        for shard in shards:
+            if shard.results_prefix:
+                sources.append(iter_results(self._blobs, shard.results_prefix))
+            elif shard.fill_code:
+                sources.append(self._filled(batch, file, shard))
+        if batch.invalid:
+            sources.append(self._invalid(batch, file))
+        return sources
+
+    async def _filled(self, batch: Batch, file: File, shard: Shard) -> AsyncIterator[Group]:
+        """The lines of a shard that ended as a whole, each with the shard's error."""
+        error = error_json(shard.fill_code, shard.fill_message)
+        records = await self._blobs.get(shard.lines_key)
+        data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
+        async for group in read_lines(data, records):
+            yield [
+                (
+                    line,
+                    False,
+                    answer_line(batch.id, line, decode_request(raw).custom_id, None, error),
+                )
+                for line, raw in group
+            ]
+
+    async def _invalid(self, batch: Batch, file: File) -> AsyncIterator[Group]:
+        """The lines that failed the check at upload, each with what the report says of it."""
+        async for line, custom_id, message in read_report(self._blobs, f"{file.prefix}/report"):
+            error = error_json("invalid_request", message)
+            yield [(line, False, answer_line(batch.id, line, custom_id, None, error))]
+
+
+def final_state(batch: Batch, failed: int) -> BatchState:
+    """How a batch ends."""
+    if batch.stop == Stop.CANCEL:
+        return BatchState.CANCELLED
+    if batch.stop == Stop.EXPIRE and failed:
+        return BatchState.EXPIRED
+    return BatchState.COMPLETED

@@ -1,0 +1,106 @@
+"""Leave out the lines for whose sake a provider refused a whole batch, and send the rest."""
+
+from __future__ import annotations
+
+import structlog
+
+from core.batchfile import (
+    INDEX,
+    ResultWriter,
+    answer_line,
+    decode_request,
+    error_json,
+    iter_index,
+    iter_results,
+    read_lines,
+)
+from core.blobs import BlobStore, StoredFile
+from core.ledger import File, Settlement, Shard, new_id, new_token, now
+from core.providers import BadLine, Refused
+from services.collector.settle import Settler
+
+log = structlog.get_logger()
+
+# A provider may name one line at a time; after so many attempts the shard is given up.
+_ATTEMPT_LIMIT = 20
+# What is wrong with the model of one line is wrong with all of the shard.
+_SHARED_FIELDS = frozenset({"body.model"})
+
+
+class Culprits:
+    """Splits a refused shard into its bad lines, which fail, and the rest."""
+
+    def __init__(self, *, blobs: BlobStore, settler: Settler, segment_bytes: int) -> None:
+        self._blobs = blobs
+        self._settler = settler
+        self._segment_bytes = segment_bytes
+
+    async def leave_out(self, shard: Shard, file: File, refusal: Refused) -> bool:
+        """Settle the shard's bad lines and queue the rest. False where that cannot help."""
+        named = {bad.position: bad for bad in refusal.bad_lines if bad.field not in _SHARED_FIELDS}
+        if not named or shard.attempts >= _ATTEMPT_LIMIT:
+            return False
+        records = await self._blobs.get(shard.lines_key)
+        culprits = await self._culprits(shard, records, named)
+        if not culprits or len(culprits) == shard.line_count:
+            return False
+        rest, bad = bytearray(), bytearray()
+        for position, (_, _, line, _, _) in enumerate(iter_index(records)):
+            record = records[position * INDEX.size : (position + 1) * INDEX.size]
+            if line in culprits:
+                bad += record
+            else:
+                rest += record
+        prefix = await self._write_failures(shard, file, bytes(bad), culprits)
+        successor = shard.successor(
+            new_id("shard"),
+            lines=len(rest) // INDEX.size,
+            round_number=shard.round,
+            due_at=now(),
+        )
+        await self._blobs.put(successor.lines_key, bytes(rest))
+        log.info(
+            "bad_lines_left_out",
+            batch_id=shard.batch_id,
+            shard_id=shard.id,
+            lines=len(culprits),
+        )
+        await self._settler.settle(
+            shard,
+            Settlement(
+                0,
+                len(culprits),
+                retried=successor.line_count,
+                results_prefix=prefix,
+            ),
+            [successor],
+        )
+        return True
+
+    async def _culprits(
+        self, shard: Shard, records: bytes, named: dict[int, BadLine]
+    ) -> dict[int, BadLine]:
+        """The bad lines by line number. Positions count the lines that were sent."""
+        unsent: set[int] = set()
+        if shard.rejects_prefix:
+            async for group in iter_results(self._blobs, shard.rejects_prefix):
+                unsent.update(line for line, _, _ in group)
+        sent = (line for _, _, line, _, _ in iter_index(records) if line not in unsent)
+        return {line: named[position] for position, line in enumerate(sent, 1) if position in named}
+
+    async def _write_failures(
+        self, shard: Shard, file: File, records: bytes, culprits: dict[int, BadLine]
+    ) -> str:
+        prefix = f"batches/{shard.batch_id}/shards/{shard.id}/results/{new_token()}"
+        writer = ResultWriter(self._blobs, prefix, segment_bytes=self._segment_bytes)
+        data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
+        async for group in read_lines(data, records):
+            for line, raw in group:
+                bad = culprits[line]
+                error = error_json(bad.code, f"{bad.field}: {bad.message}".removeprefix(": "))
+                custom_id = decode_request(raw).custom_id
+                await writer.append(
+                    line, False, answer_line(shard.batch_id, line, custom_id, None, error)
+                )
+        await writer.close()
+        return prefix

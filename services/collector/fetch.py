@@ -1,0 +1,249 @@
+"""Step 5 of a batch's way: bring a shard's results home.
+
+The provider gives lines in any order. They are spooled to a local file as they come,
+with a few bytes kept for each (where it lies, what became of it), and then written in
+the order of the input, each with the user's own custom_id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+
+from core.batchfile import (
+    INDEX,
+    ResultWriter,
+    answer_head,
+    answer_tail,
+    decode_request,
+    error_json,
+    iter_results,
+    read_lines,
+)
+from core.blobs import BlobStore, StoredFile
+from core.bus import Again, Delivery, Done
+from core.flow import Announcer
+from core.ledger import (
+    STOP_ERRORS,
+    Batch,
+    File,
+    Ledger,
+    Settlement,
+    Shard,
+    ShardState,
+    Stale,
+    Stop,
+    new_id,
+    new_token,
+    now,
+)
+from core.providers import (
+    Outcome,
+    Provider,
+    ProviderRejected,
+    ProviderUnavailable,
+    Registry,
+    RemoteBatch,
+)
+from core.settings import Settings
+from services.collector.settle import Settler
+from services.collector.sorter import Sorter, Tally
+
+log = structlog.get_logger()
+
+_REFETCH_LIMIT = 3
+_REFETCH_PAUSE = 2.0
+_UNREACHABLE_PAUSE = 5.0
+_UNREACHABLE_PAUSE_MAX = 300.0
+
+_MISSING = error_json(
+    "result_missing",
+    "The provider ended its batch without a result for this line. It may have been run, "
+    "so it is not sent again by itself.",
+)
+
+
+class Fetcher:
+    """Handles the fetch step."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        blobs: BlobStore,
+        announcer: Announcer,
+        providers: Registry,
+        settings: Settings,
+        settler: Settler,
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._announcer = announcer
+        self._providers = providers
+        self._settings = settings
+        self._settler = settler
+        settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def handle(self, item: WorkItem, delivery: Delivery) -> Done | Again:
+        """Fetch the results of one shard and settle it."""
+        shard = await self._ledger.shards.get(item.shard_id)
+        if shard is None or shard.state != ShardState.FETCHING:
+            return Done()
+        batch = await self._ledger.batches.get(shard.batch_id)
+        file = await self._ledger.files.get_input(batch) if batch else None
+        provider = self._providers.get(shard.provider)
+        if batch is None or file is None or provider is None:
+            code = "input_file_missing" if provider else "provider_not_configured"
+            await self._settler.fill(shard, code, f"{code}: the results cannot be fetched.")
+            return Done()
+        records = await self._blobs.get(shard.lines_key)
+        with Sorter(records, self._settings.spool_dir) as sorter:
+            try:
+                remote = await provider.poll(shard.remote_id)
+                await self._collect(shard, provider, remote, sorter)
+            except (ProviderUnavailable, ProviderRejected) as error:
+                return await self._unreachable(shard, error, delivery)
+            if await self._again(shard, batch, remote, sorter):
+                return Again(_REFETCH_PAUSE)
+            await self._write(shard, batch, file, records, sorter)
+        return Done()
+
+    async def _collect(
+        self, shard: Shard, provider: Provider, remote: RemoteBatch, sorter: Sorter
+    ) -> None:
+        """Take the provider's lines in, and those that were never sent to it."""
+        prefix = f"{shard.id}-{shard.token}-"
+        async with aclosing(provider.results(remote)) as groups:
+            async for lines in groups:
+                sorter.take(lines, prefix)
+        if shard.rejects_prefix:
+            async for group in iter_results(self._blobs, shard.rejects_prefix):
+                for line, _succeeded, raw in group:
+                    sorter.reject(line, raw)
+        if sorter.strangers or sorter.doubles:
+            log.warning(
+                "odd_result_lines",
+                batch_id=shard.batch_id,
+                shard_id=shard.id,
+                unknown=sorter.strangers,
+                doubled=sorter.doubles,
+            )
+
+    async def _again(self, shard: Shard, batch: Batch, remote: RemoteBatch, sorter: Sorter) -> bool:
+        """Whether to fetch once more because lines are missing that should be there."""
+        missing = sorter.missing()
+        if not missing or batch.stop or remote.ended_as != "completed":
+            return False
+        log.warning("results_incomplete", batch_id=batch.id, shard_id=shard.id, missing=missing)
+        if shard.refetches >= _REFETCH_LIMIT:
+            return False
+        until = now() + timedelta(seconds=_REFETCH_PAUSE)
+        reason = f"{missing} result lines are missing; asking {shard.provider} again"
+        changed = await self._ledger.shards.refetch(shard, reason, until)
+        if isinstance(changed, Stale):
+            return False
+        await self._announcer.changed(changed, BatchEvent.SHARD_WAITING, shard)
+        return True
+
+    async def _unreachable(
+        self, shard: Shard, error: ProviderUnavailable | ProviderRejected, delivery: Delivery
+    ) -> Done | Again:
+        pause = min(_UNREACHABLE_PAUSE * 2 ** min(delivery.count - 1, 8), _UNREACHABLE_PAUSE_MAX)
+        if isinstance(error, ProviderUnavailable) and error.retry_after:
+            pause = max(pause, error.retry_after)
+        reason = f"{shard.provider}: {error}"
+        batch = await self._ledger.shards.unreachable(shard, reason, _after(pause))
+        if isinstance(batch, Stale):
+            return Done()
+        log.warning("fetch_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=str(error))
+        await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        return Again(pause)
+
+    async def _write(
+        self, shard: Shard, batch: Batch, file: File, records: bytes, sorter: Sorter
+    ) -> None:
+        """Write the result lines in input order and settle the shard."""
+        prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
+        writer = ResultWriter(self._blobs, prefix, segment_bytes=self._settings.segment_bytes)
+        data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
+        tally = Tally()
+        retry = bytearray()
+        may_retry = (
+            not batch.stop
+            and shard.round < self._settings.retry_limit
+            and batch.expires_at > _after(self._settings.retry_delay)
+        )
+        position = 0
+        async for group in read_lines(data, records):
+            for line, raw in group:
+                outcome, piece = sorter.piece(position)
+                if outcome in (Outcome.RETRYABLE, Outcome.EXPIRED) and may_retry:
+                    start = position * INDEX.size
+                    retry += records[start : start + INDEX.size]
+                else:
+                    succeeded = outcome is Outcome.SUCCEEDED
+                    if not sorter.rejected(position):
+                        if not succeeded:
+                            piece = self._failed_tail(outcome, piece, batch)
+                        piece = answer_head(batch.id, line, decode_request(raw).custom_id) + piece
+                    await writer.append(line, succeeded, piece)
+                    tally.count(succeeded)
+                position += 1
+        await writer.close()
+        usage = sorter.usage
+        settled = await self._settler.settle(
+            shard,
+            Settlement(
+                succeeded=tally.succeeded,
+                failed=tally.failed,
+                retried=len(retry) // INDEX.size,
+                results_prefix=prefix,
+                input_tokens=usage.input,
+                cached_input_tokens=usage.cached_input,
+                output_tokens=usage.output,
+                reasoning_tokens=usage.reasoning,
+            ),
+            await self._retry_shards(shard, bytes(retry)),
+        )
+        log.info(
+            "shard_settled" if settled else "shard_settled_elsewhere",
+            batch_id=batch.id,
+            shard_id=shard.id,
+            succeeded=tally.succeeded,
+            failed=tally.failed,
+            retried=len(retry) // INDEX.size,
+        )
+        if not settled:
+            await self._blobs.delete_prefix(prefix)
+
+    def _failed_tail(self, outcome: Outcome | None, piece: bytes, batch: Batch) -> bytes:
+        if outcome is None:
+            if batch.stop:
+                return answer_tail(None, error_json(*STOP_ERRORS[Stop(batch.stop)]))
+            return answer_tail(None, _MISSING)
+        if outcome in (Outcome.CANCELLED, Outcome.EXPIRED) and batch.stop == Stop.EXPIRE:
+            # The provider was told to cancel because our window had closed.
+            return answer_tail(None, error_json(*STOP_ERRORS[Stop.EXPIRE]))
+        return piece
+
+    async def _retry_shards(self, shard: Shard, records: bytes) -> Sequence[Shard]:
+        """A shard for the lines to be sent again; its line list is stored first."""
+        if not records:
+            return []
+        successor = shard.successor(
+            new_id("shard"),
+            lines=len(records) // INDEX.size,
+            round_number=shard.round + 1,
+            due_at=_after(self._settings.retry_delay * 2**shard.round),
+            waiting_reason="lines that failed for a passing reason wait to be sent again",
+        )
+        await self._blobs.put(successor.lines_key, records)
+        return [successor]
+
+
+def _after(seconds: float) -> datetime:
+    return now() + timedelta(seconds=seconds)

@@ -1,0 +1,197 @@
+"""Fan-out of status: one subscription to events, one look at the ledger for each change,
+and any number of watchers in memory.
+
+A watcher costs one slot, not a queue: it sees the newest snapshot of its batch, however
+many it missed. Events may be lost, so what is watched is also looked at now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import structlog
+from polybatch.v1 import batches_pb2
+from polybatch.v1.events_pb2 import BatchEvent
+from sqlalchemy.exc import DBAPIError
+
+from core.bus import Bus
+from core.ledger import Batch, Ledger
+from core.wire import shown_batches
+
+log = structlog.get_logger()
+
+_PAGE = 200
+
+
+@dataclass(slots=True, eq=False)
+class Topic:
+    """One watched batch."""
+
+    batch_id: str
+    account_id: str
+    snapshot: batches_pb2.Batch
+    watchers: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, snapshot: batches_pb2.Batch) -> None:
+        """Take a snapshot, unless it is no newer."""
+        if snapshot.revision > self.snapshot.revision:
+            self.snapshot = snapshot
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+
+    def wake(self) -> None:
+        """Let the watchers look up, though nothing has changed."""
+        self._changed.set()
+
+    async def newer_than(self, revision: int, patience: float) -> batches_pb2.Batch | None:
+        """Wait for a snapshot newer than a revision; None after `patience` seconds, or woken."""
+        if self.snapshot.revision <= revision:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._changed.wait()
+        return self.snapshot if self.snapshot.revision > revision else None
+
+
+@dataclass(slots=True, eq=False)
+class AccountWatcher:
+    """One watcher of all batches of an account: the newest snapshot of each that changed."""
+
+    account_id: str
+    pending: dict[str, batches_pb2.Batch] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, snapshot: batches_pb2.Batch) -> None:
+        """Take a snapshot."""
+        known = self.pending.get(snapshot.id)
+        if known is None or known.revision < snapshot.revision:
+            self.pending[snapshot.id] = snapshot
+            self._changed.set()
+
+    def wake(self) -> None:
+        """Let the watcher look up, though nothing has changed."""
+        self._changed.set()
+
+    async def take(self, patience: float) -> list[batches_pb2.Batch]:
+        """Wait for changes and take them; empty after `patience` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._changed.wait()
+        self._changed.clear()
+        taken, self.pending = list(self.pending.values()), {}
+        return taken
+
+
+class Hub:
+    """All watched batches of one collector."""
+
+    def __init__(self, ledger: Ledger, bus: Bus, *, recheck: float) -> None:
+        self._ledger = ledger
+        self._bus = bus
+        self._recheck = recheck
+        self._topics: dict[str, Topic] = {}
+        self._accounts: dict[str, set[AccountWatcher]] = {}
+        self._dirty: set[str] = set()
+        self._work = asyncio.Event()
+        self.closing = False
+        """Set when the collector is being stopped: watches end, to be resumed elsewhere."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Feed the watchers until `stop` is set."""
+        subscription = await self._bus.subscribe_events(self._on_event)
+        recheck = asyncio.create_task(self._recheck_now_and_then())
+        refresh = asyncio.create_task(self._refresh_for_ever())
+        try:
+            await stop.wait()
+        finally:
+            self.closing = True
+            for topic in self._topics.values():
+                topic.wake()
+            for watchers in self._accounts.values():
+                for watcher in watchers:
+                    watcher.wake()
+            for task in (recheck, refresh):
+                task.cancel()
+            await asyncio.gather(recheck, refresh, return_exceptions=True)
+            await subscription.unsubscribe()
+
+    @asynccontextmanager
+    async def watch(self, batch: Batch) -> AsyncIterator[Topic]:
+        """Watch one batch for the length of the block."""
+        topic = self._topics.get(batch.id)
+        if topic is None:
+            # Subscribed first and read second, so that no change falls between the two.
+            topic = Topic(batch.id, batch.account_id, batches_pb2.Batch(id=batch.id))
+            self._topics[batch.id] = topic
+        topic.watchers += 1
+        try:
+            if not topic.snapshot.revision:
+                self._touch(batch.id)
+            yield topic
+        finally:
+            topic.watchers -= 1
+            if not topic.watchers:
+                self._topics.pop(batch.id, None)
+
+    @asynccontextmanager
+    async def watch_account(self, account_id: str) -> AsyncIterator[AccountWatcher]:
+        """Watch all batches of an account for the length of the block."""
+        watcher = AccountWatcher(account_id)
+        self._accounts.setdefault(account_id, set()).add(watcher)
+        try:
+            yield watcher
+        finally:
+            watchers = self._accounts[account_id]
+            watchers.discard(watcher)
+            if not watchers:
+                del self._accounts[account_id]
+
+    def _on_event(self, event: BatchEvent) -> None:
+        topic = self._topics.get(event.batch_id)
+        stale = topic is not None and topic.snapshot.revision < event.revision
+        if stale or event.account_id in self._accounts:
+            self._touch(event.batch_id)
+
+    def _touch(self, batch_id: str) -> None:
+        self._dirty.add(batch_id)
+        self._work.set()
+
+    async def _refresh_for_ever(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            dirty, self._dirty = self._dirty, set()
+            try:
+                await self.refresh(dirty)
+            except DBAPIError as error:
+                # The next recheck looks at all of them again.
+                log.warning("watch_refresh_failed", cause=type(error).__name__)
+
+    async def _recheck_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(self._recheck)
+            self._dirty.update(self._topics)
+            self._work.set()
+
+    async def refresh(self, batch_ids: Iterable[str]) -> None:
+        """Read batches from the ledger and hand what is new to their watchers."""
+        ids = list(batch_ids)
+        for start in range(0, len(ids), _PAGE):
+            batches = await self._ledger.batches.get_many(ids[start : start + _PAGE])
+            wanted = [batch for batch in batches if self._wanted(batch)]
+            for snapshot, batch in zip(
+                await shown_batches(self._ledger, wanted), wanted, strict=True
+            ):
+                topic = self._topics.get(batch.id)
+                if topic is not None:
+                    topic.put(snapshot)
+                for watcher in self._accounts.get(batch.account_id, ()):
+                    watcher.put(snapshot)
+
+    def _wanted(self, batch: Batch) -> bool:
+        topic = self._topics.get(batch.id)
+        newer = topic is not None and topic.snapshot.revision < batch.revision
+        return newer or batch.account_id in self._accounts

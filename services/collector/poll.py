@@ -1,0 +1,172 @@
+"""Step 4 of a batch's way: ask the provider until its batch has ended."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+
+from core.bus import Again, Delivery, Done, Step
+from core.flow import Announcer
+from core.ledger import Batch, File, Ledger, Shard, ShardState, Stale, now
+from core.providers import (
+    Provider,
+    ProviderRejected,
+    ProviderUnavailable,
+    Refused,
+    Registry,
+    RemoteBatch,
+    RemoteState,
+)
+from core.settings import Settings
+from services.collector.culprits import Culprits
+from services.collector.settle import Settler
+
+log = structlog.get_logger()
+
+# Polls come as often as a tenth of the time since the submission: quick for small
+# batches, and some sixty polls in the first ten minutes of a long one.
+_AGE_SHARE = 0.1
+_FETCH_LEASE = timedelta(minutes=15)
+_NOT_FOUND = 404
+_REFUSED_PAUSE = 30.0
+_REFUSED_PAUSE_MAX = 600.0
+# Less than a clock may differ between replicas; more than a timer may be early.
+_EARLY = 0.02
+
+
+class Poller:
+    """Handles the poll step."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        announcer: Announcer,
+        providers: Registry,
+        settings: Settings,
+        settler: Settler,
+        culprits: Culprits,
+    ) -> None:
+        self._ledger = ledger
+        self._announcer = announcer
+        self._providers = providers
+        self._settings = settings
+        self._settler = settler
+        self._culprits = culprits
+
+    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
+        """Poll one shard when its time has come."""
+        shard = await self._ledger.shards.get(item.shard_id)
+        if shard is None or shard.state != ShardState.SUBMITTED:
+            return Done()
+        wait = (shard.due_at - now()).total_seconds()
+        if wait > _EARLY:
+            return Again(wait)
+        pause = await self.poll(shard)
+        return Done() if pause is None else Again(pause)
+
+    async def poll(self, shard: Shard) -> float | None:
+        """Ask the provider once. Returns seconds until the next poll; None when it is over."""
+        provider = self._providers.get(shard.provider)
+        if provider is None:
+            return await self._wait(shard, f"no access to the provider {shard.provider!r}", None)
+        try:
+            remote = await provider.poll(shard.remote_id)
+        except ProviderUnavailable as error:
+            return await self._wait(shard, f"{shard.provider}: {error}", error.retry_after)
+        except ProviderRejected as error:
+            return await self._rejected(shard, error)
+        return await self._conclude(shard, provider, remote)
+
+    async def _conclude(
+        self, shard: Shard, provider: Provider, remote: RemoteBatch
+    ) -> float | None:
+        ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": provider.name}
+        match remote.state:
+            case RemoteState.RUNNING | RemoteState.STOPPING:
+                pause = self._interval(shard)
+                polled = await self._ledger.shards.polled(
+                    shard, remote.native_status, remote.finished, _after(pause)
+                )
+                if isinstance(polled, Batch):
+                    await self._announcer.changed(polled, BatchEvent.SHARD_PROGRESSED, shard)
+                return None if isinstance(polled, Stale) else pause
+            case RemoteState.ENDED:
+                log.info("shard_ended", **ids, status=remote.native_status)
+                batch = await self._ledger.shards.fetching(
+                    shard, remote.native_status, now() + _FETCH_LEASE
+                )
+                if isinstance(batch, Batch):
+                    await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
+                    await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
+                return None
+            case RemoteState.FAILED:
+                refusal = remote.refusal or Refused(
+                    "provider_batch_failed", "The provider gave no reason.", passing=False
+                )
+                await self._refused(shard, refusal)
+                return None
+
+    async def _refused(self, shard: Shard, refusal: Refused) -> None:
+        """The provider took the batch and refused it afterwards: nothing was run."""
+        ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
+        if not refusal.passing:
+            log.warning("shard_refused", **ids, code=refusal.code)
+            file = await self._input(shard) if refusal.bad_lines else None
+            if file is not None and await self._culprits.leave_out(shard, file, refusal):
+                return
+            await self._settler.fill(shard, refusal.code, refusal.message)
+            return
+        pause = refusal.retry_after or min(
+            _REFUSED_PAUSE * 2 ** (shard.attempts - 1), _REFUSED_PAUSE_MAX
+        )
+        log.info("shard_refused_for_now", **ids, code=refusal.code, pause=pause)
+        batch = await self._ledger.shards.requeue(
+            shard, f"{refusal.code}: {refusal.message}", _after(pause)
+        )
+        if isinstance(batch, Batch):
+            await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+            step = Step.STOP if batch.stop else Step.SUBMIT
+            await self._announcer.wake(step, shard.batch_id, "" if batch.stop else shard.id)
+
+    async def _input(self, shard: Shard) -> File | None:
+        batch = await self._ledger.batches.get(shard.batch_id)
+        return await self._ledger.files.get_input(batch) if batch else None
+
+    async def _rejected(self, shard: Shard, error: ProviderRejected) -> float | None:
+        age = now() - (shard.submitted_at or shard.created_at)
+        settle = timedelta(seconds=self._settings.reconcile_settle)
+        if error.status == _NOT_FOUND and age > settle:
+            await self._settler.fill(
+                shard,
+                "provider_batch_not_found",
+                f"The provider no longer knows its batch {shard.remote_id}.",
+            )
+            return None
+        # A new batch may be unknown for a moment, and a bad key can be mended.
+        return await self._wait(shard, f"{shard.provider}: {error.code}: {error.message}", None)
+
+    async def _wait(self, shard: Shard, reason: str, retry_after: float | None) -> float | None:
+        pause = max(self._interval(shard), retry_after or 0.0)
+        if reason == shard.waiting_reason:
+            polled = await self._ledger.shards.postpone_poll(shard, _after(pause))
+            return pause if polled else None
+        batch = await self._ledger.shards.unreachable(shard, reason, _after(pause))
+        if isinstance(batch, Stale):
+            return None
+        log.warning("poll_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=reason)
+        await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        return pause
+
+    def _interval(self, shard: Shard) -> float:
+        age = (now() - (shard.submitted_at or shard.created_at)).total_seconds()
+        return min(
+            max(age * _AGE_SHARE, self._settings.poll_min_interval),
+            self._settings.poll_max_interval,
+        )
+
+
+def _after(seconds: float) -> datetime:
+    return now() + timedelta(seconds=seconds)

@@ -1,0 +1,157 @@
+"""The collector: polls, fetches, assembles, and serves status and results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+import structlog
+from polybatch.v1 import (
+    results_pb2,
+    results_pb2_grpc,
+    status_pb2,
+    status_pb2_grpc,
+)
+
+from core.bus import Consumer, Handler, Step
+from core.flow import Backbone, Readiness, Sweep, Watched, open_backbone
+from core.ledger import Batch, BatchState, ShardState, now
+from core.providers import Registry, open_providers
+from core.serving import Authenticate, GrpcServer, Principal
+from core.settings import ProviderAccess, Settings
+from services.collector.assemble import Assembler
+from services.collector.culprits import Culprits
+from services.collector.fetch import Fetcher
+from services.collector.hub import Hub
+from services.collector.poll import Poller
+from services.collector.results import ResultService
+from services.collector.settle import Settler
+from services.collector.status import StatusService
+from services.collector.stop import Stopper
+
+log = structlog.get_logger()
+
+_POLL_CONCURRENCY = 32
+_STOP_CONCURRENCY = 8
+_ASSEMBLE_CONCURRENCY = 2
+
+
+async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
+    """Run until `stop` is set; then finish what is under way, or hand it back."""
+    async with open_backbone(settings, "collector") as backbone:
+        providers = open_providers(access, settings)
+        log.info("providers_configured", providers=sorted(providers))
+        hub = Hub(backbone.ledger, backbone.bus, recheck=settings.watch_heartbeat)
+        server = GrpcServer(
+            settings.collector_listen,
+            name="collector",
+            authenticate=authenticator(backbone),
+            register=lambda grpc_server: register(grpc_server, backbone, hub),
+        )
+        sweep = Sweep(
+            backbone.ledger,
+            backbone.announcer,
+            interval=settings.sweep_interval,
+            shards=[
+                Watched((ShardState.SUBMITTED,), Step.POLL),
+                Watched((ShardState.FETCHING,), Step.FETCH),
+            ],
+            batches=step_of_waiting_batch,
+        )
+        await server.start()
+        consumers = await start_consumers(backbone, providers)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(sweep.run())
+                tasks.create_task(hub.run(stop))
+                tasks.create_task(Readiness(server, backbone.checks()).run(stop))
+                await stop.wait()
+                sweep.stop()
+        finally:
+            await asyncio.gather(
+                server.stop(settings.shutdown_grace),
+                *(consumer.stop() for consumer in consumers),
+            )
+            await asyncio.gather(*(provider.close() for provider in providers.values()))
+
+
+async def start_consumers(backbone: Backbone, providers: Registry) -> list[Consumer]:
+    """Begin to work on the collector's steps."""
+    settings, ledger, announcer = backbone.settings, backbone.ledger, backbone.announcer
+    settler = Settler(ledger=ledger, announcer=announcer)
+    poller = Poller(
+        ledger=ledger,
+        announcer=announcer,
+        providers=providers,
+        settings=settings,
+        settler=settler,
+        culprits=Culprits(
+            blobs=backbone.blobs, settler=settler, segment_bytes=settings.segment_bytes
+        ),
+    )
+    fetcher = Fetcher(
+        ledger=ledger,
+        blobs=backbone.blobs,
+        announcer=announcer,
+        providers=providers,
+        settings=settings,
+        settler=settler,
+    )
+    stopper = Stopper(
+        ledger=ledger,
+        announcer=announcer,
+        providers=providers,
+        settings=settings,
+        poller=poller,
+        settler=settler,
+    )
+    assembler = Assembler(
+        ledger=ledger, blobs=backbone.blobs, announcer=announcer, settings=settings
+    )
+    handlers: list[tuple[Step, Handler, int]] = [
+        (Step.POLL, poller.handle, _POLL_CONCURRENCY),
+        (Step.FETCH, fetcher.handle, settings.fetch_concurrency),
+        (Step.STOP, stopper.handle, _STOP_CONCURRENCY),
+        (Step.ASSEMBLE, assembler.handle, _ASSEMBLE_CONCURRENCY),
+    ]
+    return [
+        await backbone.bus.consume(
+            step, handler, concurrency=concurrency, stop_grace=settings.shutdown_grace
+        )
+        for step, handler, concurrency in handlers
+    ]
+
+
+def authenticator(backbone: Backbone) -> Authenticate:
+    """Look keys up in the ledger."""
+
+    async def authenticate(secret: str) -> Principal | None:
+        key = await backbone.ledger.accounts.authenticate(secret)
+        return Principal(account_id=key.account_id, key_id=key.id) if key else None
+
+    return authenticate
+
+
+def register(server: grpc.aio.Server, backbone: Backbone, hub: Hub) -> Sequence[str]:
+    """Add the public services."""
+    heartbeat = backbone.settings.watch_heartbeat
+    status = StatusService(backbone.ledger, hub, heartbeat=heartbeat)
+    results = ResultService(backbone.ledger, backbone.blobs)
+    status_pb2_grpc.add_StatusServiceServicer_to_server(status, server)  # type: ignore[no-untyped-call]
+    results_pb2_grpc.add_ResultServiceServicer_to_server(results, server)  # type: ignore[no-untyped-call]
+    return [
+        status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name,
+        results_pb2.DESCRIPTOR.services_by_name["ResultService"].full_name,
+    ]
+
+
+def step_of_waiting_batch(batch: Batch) -> Step | None:
+    """What an overdue batch waits for from the collector."""
+    if batch.all_settled:
+        return Step.ASSEMBLE
+    if batch.stop:
+        return Step.STOP
+    if batch.state == BatchState.IN_PROGRESS and batch.expires_at <= now():
+        return Step.STOP
+    return None

@@ -1,0 +1,40 @@
+"""Give a shard's lines their outcome, and wake whoever comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.bus import Step
+from core.flow import Announcer
+from core.ledger import Batch, Ledger, Settlement, Shard
+
+
+class Settler:
+    """Settles shards. A shard that somebody else settled before is left alone."""
+
+    def __init__(self, *, ledger: Ledger, announcer: Announcer) -> None:
+        self._ledger = ledger
+        self._announcer = announcer
+
+    async def fill(self, shard: Shard, code: str, message: str) -> bool:
+        """End every line of the shard with one error."""
+        return await self.settle(
+            shard, Settlement(0, shard.line_count, fill_code=code, fill_message=message)
+        )
+
+    async def settle(
+        self, shard: Shard, settlement: Settlement, retry: Sequence[Shard] = ()
+    ) -> bool:
+        """Settle; False when the shard was settled already."""
+        batch = await self._ledger.shards.settle(shard, settlement, retry)
+        if not isinstance(batch, Batch):
+            return False
+        kind = BatchEvent.SHARD_RETRIED if retry else BatchEvent.SHARD_SETTLED
+        await self._announcer.changed(batch, kind, shard)
+        for successor in retry:
+            await self._announcer.wake(Step.SUBMIT, batch.id, successor.id)
+        if batch.all_settled:
+            await self._announcer.wake(Step.ASSEMBLE, batch.id)
+        return True

@@ -1,0 +1,159 @@
+"""Sort a shard's result lines by input line, in constant memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from core.batchfile import answer_tail, iter_index
+from core.providers import Outcome, ResultLine, Usage
+
+_FLUSH_BYTES = 1 << 20
+_OUTCOMES = (None, *Outcome)
+_NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
+_SUCCEEDED = _NUMBERS[Outcome.SUCCEEDED]
+# A line that was never sent: its piece is the finished line, head and all.
+_REJECTED = len(_OUTCOMES)
+_LINE_DIGITS = 10
+
+
+@dataclass(slots=True)
+class Tally:
+    """Lines by their end."""
+
+    succeeded: int = 0
+    failed: int = 0
+
+    def count(self, succeeded: bool) -> None:
+        """Count one line."""
+        if succeeded:
+            self.succeeded += 1
+        else:
+            self.failed += 1
+
+
+class Sorter:
+    """Spools the pieces of result lines as they come; gives them back by position.
+
+    Holds 17 bytes for each line of the shard. Of several results for one line a success
+    wins, or else the first. The spool file has no name, so that it goes with the process.
+    """
+
+    def __init__(self, records: bytes, folder: Path) -> None:
+        self._lines = array("I", (line for _, _, line, _, _ in iter_index(records)))
+        count = len(self._lines)
+        self._offsets = array("Q", bytes(8 * count))
+        self._lengths = array("I", bytes(4 * count))
+        self._outcomes = bytearray(count)
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._size = 0
+        self._spool = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        self._next = 0
+        self._input = self._cached = self._output = self._reasoning = 0
+        self.strangers = 0
+        """Result lines that do not belong to the shard."""
+        self.doubles = 0
+        """Result lines for a line that had one already."""
+
+    def __enter__(self) -> Sorter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._spool.close()
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all lines taken."""
+        return Usage(self._input, self._cached, self._output, self._reasoning)
+
+    def take(self, results: Sequence[ResultLine], prefix: str) -> None:
+        """Take result lines whose custom id is `prefix` and the line number."""
+        for result in results:
+            custom_id = result.custom_id
+            number = custom_id[len(prefix) :]
+            ours = (
+                custom_id.startswith(prefix)
+                and len(number) <= _LINE_DIGITS
+                and number.isascii()
+                and number.isdigit()
+            )
+            position = self._position(int(number)) if ours else None
+            if position is None:
+                self.strangers += 1
+                continue
+            outcome = _NUMBERS[result.outcome]
+            known = self._outcomes[position]
+            if known:
+                self.doubles += 1
+                if known == _SUCCEEDED or outcome != _SUCCEEDED:
+                    continue
+            self._store(position, outcome, answer_tail(result.response, result.error))
+            usage = result.usage
+            self._input += usage.input
+            self._cached += usage.cached_input
+            self._output += usage.output
+            self._reasoning += usage.reasoning
+
+    def reject(self, line: int, whole: bytes) -> None:
+        """Take the finished result line of a request that was never sent."""
+        position = self._position(line)
+        if position is not None:
+            self._store(position, _REJECTED, whole)
+
+    def missing(self) -> int:
+        """How many lines have no result."""
+        return self._outcomes.count(0)
+
+    def rejected(self, position: int) -> bool:
+        """Whether the line was never sent: then its piece is the finished line."""
+        return self._outcomes[position] == _REJECTED
+
+    def piece(self, position: int) -> tuple[Outcome | None, bytes]:
+        """Outcome and tail of the line at a position of the line list; None if it has none."""
+        if self._pending:
+            self._flush()
+        number = self._outcomes[position]
+        outcome = Outcome.FAILED if number == _REJECTED else _OUTCOMES[number]
+        length = self._lengths[position]
+        return outcome, os.pread(self._spool.fileno(), length, self._offsets[position])
+
+    def _position(self, line: int) -> int | None:
+        # Mostly they come in order, or nearly.
+        if self._next < len(self._lines) and self._lines[self._next] == line:
+            position = self._next
+        else:
+            position = bisect_left(self._lines, line)
+            if position == len(self._lines) or self._lines[position] != line:
+                return None
+        self._next = position + 1
+        return position
+
+    def _store(self, position: int, outcome: int, piece: bytes) -> None:
+        self._outcomes[position] = outcome
+        self._offsets[position] = self._size
+        self._lengths[position] = len(piece)
+        self._size += len(piece)
+        self._pending.append(piece)
+        self._pending_bytes += len(piece)
+        if self._pending_bytes >= _FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        contents = b"".join(self._pending)
+        self._pending = []
+        self._pending_bytes = 0
+        view = memoryview(contents)
+        while view:
+            view = view[self._spool.write(view) or 0 :]

@@ -1,0 +1,81 @@
+"""StatusService: live, resumable watches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+from polybatch.v1 import status_pb2, status_pb2_grpc
+
+from core.ledger import TERMINAL, Ledger
+from core.serving import ApiError, current_principal
+from core.wire import STATES, shown_batches
+from services.collector.hub import Hub
+
+_FIRST_BATCHES = 1000
+_TERMINAL = frozenset(STATES[state] for state in TERMINAL)
+_LIVING = [state for state in STATES if state not in TERMINAL]
+
+
+class StatusService(status_pb2_grpc.StatusServiceServicer):
+    """Serves polybatch.v1.StatusService."""
+
+    def __init__(self, ledger: Ledger, hub: Hub, *, heartbeat: float) -> None:
+        self._ledger = ledger
+        self._hub = hub
+        self._heartbeat = heartbeat
+
+    async def WatchBatch(
+        self,
+        request: status_pb2.WatchBatchRequest,
+        context: grpc.aio.ServicerContext[
+            status_pb2.WatchBatchRequest, status_pb2.WatchBatchResponse
+        ],
+    ) -> AsyncIterator[status_pb2.WatchBatchResponse]:
+        """See protos/polybatch/v1/status.proto."""
+        batch = await self._ledger.batches.get(request.batch_id, current_principal().account_id)
+        if batch is None:
+            raise ApiError.not_found(
+                "BATCH_NOT_FOUND", f"There is no batch {request.batch_id!r} in this account."
+            )
+        seen = request.last_revision
+        if batch.ended and seen >= batch.revision:
+            return
+        async with self._hub.watch(batch) as topic:
+            while True:
+                snapshot = await topic.newer_than(seen, self._heartbeat)
+                self._check_open()
+                if snapshot is None:
+                    yield status_pb2.WatchBatchResponse()
+                    continue
+                yield status_pb2.WatchBatchResponse(batch=snapshot)
+                seen = snapshot.revision
+                if snapshot.state in _TERMINAL:
+                    return
+
+    async def WatchBatches(
+        self,
+        request: status_pb2.WatchBatchesRequest,
+        context: grpc.aio.ServicerContext[
+            status_pb2.WatchBatchesRequest, status_pb2.WatchBatchesResponse
+        ],
+    ) -> AsyncIterator[status_pb2.WatchBatchesResponse]:
+        """See protos/polybatch/v1/status.proto."""
+        account_id = current_principal().account_id
+        async with self._hub.watch_account(account_id) as watcher:
+            living = await self._ledger.batches.page(account_id, _FIRST_BATCHES, None, _LIVING)
+            for snapshot in await shown_batches(self._ledger, living):
+                yield status_pb2.WatchBatchesResponse(batch=snapshot)
+            while True:
+                changed = await watcher.take(self._heartbeat)
+                self._check_open()
+                for snapshot in changed:
+                    yield status_pb2.WatchBatchesResponse(batch=snapshot)
+                if not changed:
+                    yield status_pb2.WatchBatchesResponse()
+
+    def _check_open(self) -> None:
+        if self._hub.closing:
+            raise ApiError.unavailable(
+                "SERVER_STOPPING", "The collector is being stopped: watch again."
+            )

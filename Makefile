@@ -1,0 +1,90 @@
+# polybatch: `make help` lists the targets. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+PROTOS := $(wildcard protos/polybatch/v1/*.proto)
+GENERATED := clients/python/src
+SOURCES := core services clients/python/src tests benchmarks examples
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up demo test test-fast bench key lint format generate verify lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.runtime: requirements/runtime.lock pyproject.toml clients/python/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "polybatch needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Setting up $(VENV) (once; later starts skip this) ..."
+ifneq ($(UV),)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e clients/python -e .
+else
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
+endif
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.lock
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+endif
+	@touch $@
+
+setup: $(VENV)/.dev ## Make the virtual environment with everything, for development
+
+up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SANDBOX=1: made-up answers, no keys)
+	@$(BIN)/python -m services.supervisor $(if $(SANDBOX),--sandbox)
+
+demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to printed results
+	@$(BIN)/python -m examples.demo
+
+test: $(VENV)/.dev ## Run all tests
+	@$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.dev ## Run the tests that start no processes of their own
+	@$(BIN)/python -m pytest -m "not e2e"
+
+bench: $(VENV)/.dev ## Measure, and print each figure beside its limit
+	@$(BIN)/python -m benchmarks
+
+key: $(VENV)/.runtime ## Make an API key: make key ACCOUNT=name
+	@$(BIN)/python -m services.gateway keys create --account "$(or $(ACCOUNT),default)"
+
+lint: $(VENV)/.dev ## Check style, types and the directions of imports
+	@$(BIN)/ruff check $(wildcard $(SOURCES))
+	@$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff check --fix $(wildcard $(SOURCES))
+	@$(BIN)/ruff format $(wildcard $(SOURCES))
+
+generate: $(VENV)/.dev ## Write the generated protobuf code
+	@$(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(GENERATED) \
+	  --pyi_out=$(GENERATED) --grpc_python_out=$(GENERATED) $(PROTOS)
+
+verify: $(VENV)/.dev ## Fail where the generated code is stale
+	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated
+	@$(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(VENV)/generated \
+	  --pyi_out=$(VENV)/generated --grpc_python_out=$(VENV)/generated $(PROTOS)
+	@diff -r -x __pycache__ -x __init__.py $(VENV)/generated/polybatch/v1 $(GENERATED)/polybatch/v1 \
+	  || { echo "The generated code is stale: run make generate."; exit 1; }
+	@rm -rf $(VENV)/generated
+	@echo "The generated code is up to date."
+
+lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
+	@for set in runtime dev; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	    --generate-hashes --upgrade requirements/$$set.in -o requirements/$$set.lock; done
+
+clean: ## Remove the virtual environment and caches (data in .polybatch stays)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

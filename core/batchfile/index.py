@@ -1,0 +1,114 @@
+"""The line index beside a file: where each line lies and which model it is for.
+
+One record of 20 bytes for each line that is not blank, in order:
+offset u64 | length u32 (without newline and CR) | line u32 (1-based, blank lines
+counted) | group u16 (position in the file's list of groups) | flags u8 | pad.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from core.blobs import StoredFile
+
+INDEX = struct.Struct("<QIIHBx")
+INVALID = 1
+"""Flag of a line that cannot be sent."""
+NO_GROUP = 0xFFFF
+"""Group of an invalid line whose provider or model cannot be told."""
+MAX_GROUPS = 4096
+RECORDS_AT_ONCE = 50_000
+
+
+class IndexRecord(NamedTuple):
+    """Where one line lies. A line over the length limit has length 0."""
+
+    offset: int
+    length: int
+    line: int
+    group: int
+    flags: int
+
+    @property
+    def valid(self) -> bool:
+        return not self.flags & INVALID
+
+
+class Group(msgspec.Struct, frozen=True):
+    """The valid lines of a file that are for one model of one provider."""
+
+    provider: str
+    model: str
+    """As named in the file, prefix and all."""
+    lines: int
+    bytes: int
+    """Sum of the lines' lengths, newlines left out."""
+
+
+def iter_index(records: bytes) -> Iterator[IndexRecord]:
+    """Unpack index records. Raises struct.error if they are not whole."""
+    return map(IndexRecord._make, INDEX.iter_unpack(records))
+
+
+async def stream_records(
+    file: StoredFile, record_size: int, *, first: int = 0, at_once: int = RECORDS_AT_ONCE
+) -> AsyncGenerator[bytes, None]:
+    """Yield the records of a stored index from number `first` on, whole ones only."""
+    rest = b""
+    start = min(first * record_size, file.size)
+    async for chunk in file.stream(start, chunk_bytes=at_once * record_size):
+        found = rest + chunk if rest else chunk
+        whole = len(found) - len(found) % record_size
+        rest = found[whole:]
+        yield found[:whole] if rest else found
+
+
+class Tally:
+    """Counts of a file's lines, from its index."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._groups = groups
+        self._lines = [0] * len(groups)
+        self._bytes = [0] * len(groups)
+        self.invalid_count = 0
+
+    def add(self, group: int, length: int, flags: int) -> None:
+        """Count one line."""
+        if flags & INVALID:
+            self.invalid_count += 1
+        else:
+            self._lines[group] += 1
+            self._bytes[group] += length
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups as counted; one may have no line left."""
+        return [
+            Group(group.provider, group.model, lines, size)
+            for group, lines, size in zip(self._groups, self._lines, self._bytes, strict=True)
+        ]
+
+
+async def mark_invalid(
+    chunks: AsyncIterator[bytes], lines: Sequence[int], tally: Tally
+) -> AsyncGenerator[bytes, None]:
+    """Yield index chunks in which the given lines (ascending) carry the INVALID flag.
+
+    `tally` counts what comes out.
+    """
+    at = 0
+    for_next = lines[0] if lines else 0
+    async for chunk in chunks:
+        marked = bytearray(chunk)
+        for number, (offset, length, line, group, flags) in enumerate(INDEX.iter_unpack(chunk)):
+            if line == for_next:
+                flags |= INVALID
+                INDEX.pack_into(marked, number * INDEX.size, offset, length, line, group, flags)
+                at += 1
+                for_next = lines[at] if at < len(lines) else 0
+            tally.add(group, length, flags)
+        yield bytes(marked)

@@ -1,0 +1,99 @@
+"""What can be wrong with a line, and the validation report that lists it.
+
+A report is JSONL in line order, one problem a line:
+{"line", "custom_id", "field", "reason", "message", "severity"}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Literal
+
+import msgspec
+
+from core.blobs import StoredFile
+
+
+class Problem(msgspec.Struct, frozen=True, gc=False):
+    """One problem of one line. Holds names and short values, never a body's contents."""
+
+    line: int
+    """1-based number of the line in the file, blank lines counted."""
+    custom_id: str
+    """Empty where the line has none that can be read."""
+    field: str
+    """Path such as "body.messages[2]"; empty for the line as a whole."""
+    reason: str
+    """Machine code, such as "duplicate_custom_id"."""
+    message: str
+    """For people: what is wrong and what was expected."""
+    severity: Literal["error", "warning"] = "error"
+    """A line with warnings only can be sent."""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Problem)
+
+
+def encode_report(problems: Sequence[Problem]) -> bytes:
+    """Report lines, each with its newline."""
+    return _encoder.encode_lines(problems)
+
+
+async def read_report(file: StoredFile) -> AsyncGenerator[list[Problem], None]:
+    """Yield the problems of a stored report in groups."""
+    rest = b""
+    async for chunk in file.stream():
+        whole, newline, tail = chunk.rpartition(b"\n")
+        if not newline:
+            rest += chunk
+            continue
+        yield _decoder.decode_lines(rest + whole)
+        rest = tail
+
+
+async def merge_problems(
+    first: AsyncIterator[Sequence[Problem]], second: AsyncIterator[Sequence[Problem]]
+) -> AsyncGenerator[list[Problem], None]:
+    """Merge two streams in line order; for one line, those of `first` come first."""
+    left = _Head(first)
+    right = _Head(second)
+    while await left.fill() and await right.fill():
+        if left.line <= right.line:
+            yield left.take(up_to=right.line)
+        else:
+            yield right.take(up_to=left.line - 1)
+    for head in (left, right):
+        while await head.fill():
+            yield head.take()
+
+
+class _Head:
+    """The group at the head of a stream, and how far it is taken."""
+
+    def __init__(self, groups: AsyncIterator[Sequence[Problem]]) -> None:
+        self._groups = groups
+        self._group: Sequence[Problem] = ()
+        self._at = 0
+
+    @property
+    def line(self) -> int:
+        return self._group[self._at].line
+
+    async def fill(self) -> bool:
+        """Whether there is a problem left; goes on to the next group where needed."""
+        while self._at == len(self._group):
+            self._at = 0
+            try:
+                self._group = await anext(self._groups)
+            except StopAsyncIteration:
+                self._group = ()
+                return False
+        return True
+
+    def take(self, *, up_to: int | None = None) -> list[Problem]:
+        """Take from the group what belongs to lines up to the given one."""
+        start = self._at
+        while self._at < len(self._group) and (up_to is None or self.line <= up_to):
+            self._at += 1
+        return list(self._group[start : self._at])

@@ -1,0 +1,83 @@
+"""Reading the lines that an index names: few large reads, constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from typing import TypeVar
+
+from core.batchfile.index import INDEX
+from core.blobs import StoredFile
+
+SPAN_BYTES = 1 << 20
+_MAX_GAP = 64 * 1024
+_MAX_RECORDS = 16_384
+
+Record = TypeVar("Record", bound=tuple[int, ...])
+
+
+async def read_lines(
+    file: StoredFile, records: bytes, *, span_bytes: int = SPAN_BYTES
+) -> AsyncGenerator[list[tuple[int, bytes]], None]:
+    """Yield groups of (line number, raw line) for index records in ascending order.
+
+    Memory: two reads of `span_bytes`, or of one line where that is longer.
+    Raises BlobMissing where the file is shorter than the index says.
+    """
+    async with aclosing(
+        read_records(file, INDEX.iter_unpack(records), span_bytes=span_bytes)
+    ) as groups:
+        async for group in groups:
+            yield [(record[2], raw) for record, raw in group]
+
+
+async def read_records(
+    file: StoredFile, records: Iterable[Record], *, span_bytes: int = SPAN_BYTES
+) -> AsyncGenerator[list[tuple[Record, bytes]], None]:
+    """Yield groups of (record, its bytes) for ascending (offset, length, ...) records.
+
+    Neighbours are read together, small gaps too. One read goes ahead of the consumer.
+    """
+    ahead: tuple[list[Record], asyncio.Task[bytes]] | None = None
+    try:
+        for span in _spans(records, span_bytes):
+            start = span[0][0]
+            length = span[-1][0] + span[-1][1] - start
+            reading = asyncio.create_task(file.read(start, length))
+            previous, ahead = ahead, (span, reading)
+            if previous is not None:
+                yield _cut(previous[0], await previous[1])
+        if ahead is not None:
+            yield _cut(ahead[0], await ahead[1])
+    finally:
+        if ahead is not None:
+            ahead[1].cancel()
+            await asyncio.gather(ahead[1], return_exceptions=True)
+
+
+def _cut(span: list[Record], contents: bytes) -> list[tuple[Record, bytes]]:
+    start = span[0][0]
+    return [
+        (record, contents[record[0] - start : record[0] - start + record[1]]) for record in span
+    ]
+
+
+def _spans(records: Iterable[Record], span_bytes: int) -> Iterator[list[Record]]:
+    span: list[Record] = []
+    start = end = 0
+    for record in records:
+        offset, length = record[0], record[1]
+        if span and (
+            offset + length - start > span_bytes
+            or offset - end > _MAX_GAP
+            or len(span) == _MAX_RECORDS
+        ):
+            yield span
+            span = []
+        if not span:
+            start = offset
+        span.append(record)
+        end = offset + length
+    if span:
+        yield span

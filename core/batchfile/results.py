@@ -1,0 +1,220 @@
+"""Result lines, stored in line order with an index beside them.
+
+`{prefix}/data` holds JSONL, `{prefix}/index` one record of 20 bytes a line:
+offset u64 | length u32 (with newline) | line u32 | outcome u8 (0 failed, 1 succeeded) | pad.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import NamedTuple
+
+import msgspec
+
+from core.batchfile.index import stream_records
+from core.batchfile.reading import SPAN_BYTES, read_records
+from core.blobs import BlobStore, SegmentWriter, StoredFile
+
+RESULT = struct.Struct("<QIIB3x")
+_SUCCEEDED = 1
+_BUFFER_BYTES = 256 * 1024
+
+
+class ResultLine(NamedTuple):
+    """One line of the results."""
+
+    number: int
+    """Of the record, 0-based: where to go on."""
+    line: int
+    """Of the input, 1-based."""
+    succeeded: bool
+    raw: bytes
+    """JSON with its newline."""
+
+
+class ResultTotals(msgspec.Struct, frozen=True):
+    """What was written. Bytes with newlines."""
+
+    bytes: int
+    sha256: str
+    """Of the data, lowercase hexadecimal."""
+    succeeded: int
+    failed: int
+    succeeded_bytes: int
+    failed_bytes: int
+
+    @property
+    def lines(self) -> int:
+        return self.succeeded + self.failed
+
+
+class ResultWriter:
+    """Writes the results of a shard or of a batch; what lies under the prefix is replaced."""
+
+    def __init__(self, store: BlobStore, prefix: str, *, segment_bytes: int) -> None:
+        self._data = SegmentWriter(
+            store, f"{prefix}/data", segment_bytes=segment_bytes, overwrite=True
+        )
+        self._index = SegmentWriter(
+            store, f"{prefix}/index", segment_bytes=segment_bytes, overwrite=True
+        )
+        self._digest = hashlib.sha256()
+        self._buffer = bytearray()
+        self._records = bytearray()
+        self._offset = 0
+        self._last_line = 0
+        self._lines = [0, 0]
+        self._bytes = [0, 0]
+
+    async def append(self, line: int, raw: bytes, *, succeeded: bool) -> None:
+        """Add one line: JSON without newlines; line numbers must rise.
+
+        Raises ValueError for a line out of order, and as SegmentWriter.write.
+        """
+        if line <= self._last_line:
+            raise ValueError(f"result of line {line} after that of line {self._last_line}")
+        self._last_line = line
+        length = len(raw) + 1
+        self._records += RESULT.pack(self._offset, length, line, succeeded)
+        self._offset += length
+        self._lines[succeeded] += 1
+        self._bytes[succeeded] += length
+        self._buffer += raw
+        self._buffer += b"\n"
+        if len(self._buffer) >= _BUFFER_BYTES:
+            await self._flush()
+
+    async def close(self) -> ResultTotals:
+        """Commit the rest."""
+        await self._flush()
+        size = await self._data.close()
+        await self._index.close()
+        return ResultTotals(
+            bytes=size,
+            sha256=self._digest.hexdigest(),
+            succeeded=self._lines[1],
+            failed=self._lines[0],
+            succeeded_bytes=self._bytes[1],
+            failed_bytes=self._bytes[0],
+        )
+
+    async def abandon(self) -> None:
+        """Stop writing; what was committed is replaced by the next writer."""
+        await self._data.abandon()
+        await self._index.abandon()
+
+    async def _flush(self) -> None:
+        data, records = bytes(self._buffer), bytes(self._records)
+        self._buffer.clear()
+        self._records.clear()
+        self._digest.update(data)
+        await self._data.write(data)
+        await self._index.write(records)
+
+
+class ResultFile:
+    """Reads stored results: in order, from a record on, or only those of one outcome."""
+
+    def __init__(self, data: StoredFile, index: StoredFile) -> None:
+        self._data = data
+        self._index = index
+
+    @classmethod
+    async def open(cls, store: BlobStore, prefix: str) -> ResultFile:
+        """Open what a ResultWriter closed."""
+        return cls(
+            await StoredFile.open(store, f"{prefix}/data"),
+            await StoredFile.open(store, f"{prefix}/index"),
+        )
+
+    @property
+    def line_count(self) -> int:
+        return self._index.size // RESULT.size
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data."""
+        return self._data.size
+
+    async def totals(self, *, succeeded: bool) -> tuple[int, int]:
+        """(bytes, lines) of one outcome; reads the index, about 1 s for 5 million lines."""
+        total = lines = 0
+        async for chunk in stream_records(self._index, RESULT.size):
+            for _, length, _, outcome in RESULT.iter_unpack(chunk):
+                if (outcome == _SUCCEEDED) == succeeded:
+                    total += length
+                    lines += 1
+        return total, lines
+
+    async def lines(
+        self, first: int = 0, *, succeeded: bool | None = None, span_bytes: int = SPAN_BYTES
+    ) -> AsyncGenerator[list[ResultLine], None]:
+        """Yield groups of lines from record number `first` on.
+
+        `succeeded`: only lines of this outcome. Memory: two reads of `span_bytes` (or
+        of one line where that is longer) and as much of the index.
+        """
+        number = first
+        at_once = max(1, span_bytes // RESULT.size)
+        async with aclosing(
+            stream_records(self._index, RESULT.size, first=first, at_once=at_once)
+        ) as chunks:
+            async for chunk in chunks:
+                wanted = _numbered(chunk, number, succeeded)
+                number += len(chunk) // RESULT.size
+                async with aclosing(
+                    read_records(self._data, wanted, span_bytes=span_bytes)
+                ) as groups:
+                    async for group in groups:
+                        yield [
+                            ResultLine(record[4], record[2], record[3] == _SUCCEEDED, raw)
+                            for record, raw in group
+                        ]
+
+    async def stream(
+        self, offset: int = 0, *, succeeded: bool | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the data from an offset on, in chunks of `chunk_bytes` at most.
+
+        `succeeded`: only lines of this outcome; `offset` then counts their bytes only.
+        An offset past the end gives nothing.
+        """
+        if succeeded is None:
+            start = min(offset, self.size)
+            async with aclosing(self._data.stream(start, chunk_bytes=chunk_bytes)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        first, skip = await self._find(offset, succeeded)
+        async with aclosing(
+            self.lines(first, succeeded=succeeded, span_bytes=chunk_bytes)
+        ) as groups:
+            async for group in groups:
+                joined = b"".join([line.raw for line in group])
+                for start in range(skip, len(joined), chunk_bytes):
+                    yield joined[start : start + chunk_bytes]
+                skip = 0
+
+    async def _find(self, offset: int, succeeded: bool) -> tuple[int, int]:
+        """Record that holds a byte of the filtered stream, and the byte's place in it."""
+        end = number = 0
+        async with aclosing(stream_records(self._index, RESULT.size)) as chunks:
+            async for chunk in chunks:
+                for _, length, _, outcome in RESULT.iter_unpack(chunk):
+                    if (outcome == _SUCCEEDED) == succeeded:
+                        end += length
+                        if end > offset:
+                            return number, offset - (end - length)
+                    number += 1
+        return number, 0
+
+
+def _numbered(
+    chunk: bytes, number: int, succeeded: bool | None
+) -> Iterator[tuple[int, int, int, int, int]]:
+    for at, (offset, length, line, outcome) in enumerate(RESULT.iter_unpack(chunk), number):
+        if succeeded is None or (outcome == _SUCCEEDED) == succeeded:
+            yield offset, length, line, outcome, at

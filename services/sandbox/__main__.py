@@ -1,0 +1,145 @@
+"""The command: python -m services.sandbox."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+import structlog
+from msgspec import Meta
+
+from .config import SPEEDS, Knobs, merge
+from .server import SandboxServer
+
+_ENV = "POLYBATCH_SANDBOX_"
+_ABOUT = """\
+Stand-in for OpenAI's files and batches and Anthropic's message batches, over HTTP.
+Nothing is spent: answers are made up from the requests, the same each time.
+
+  OPENAI_BASE_URL=http://127.0.0.1:8400/v1  OPENAI_API_KEY=anything
+  ANTHROPIC_BASE_URL=http://127.0.0.1:8400  ANTHROPIC_API_KEY=anything
+
+Each key has files and batches of its own; the key 'invalid-key' is refused.
+"""
+_MORE = """\
+every option can come from the environment: --batch-seconds from POLYBATCH_SANDBOX_BATCH_SECONDS
+
+while it runs:
+  GET  /healthz
+  GET  /sandbox/config    the knobs (the options named 'knobs' above), faults that are left
+  POST /sandbox/config    change some: {"batch_seconds": 3600}
+  GET  /sandbox/bill      what was run and what it would cost, lines that were run twice
+  POST /sandbox/reset     forget everything
+
+faults, as --fault or in "faults" of /sandbox/config:
+  {"kind": "status", "status": 429, "retry_after": 2, "path": "/v1/batches$", "count": 3}
+  {"kind": "status", "status": 529, "provider": "anthropic", "seconds": 30}
+  {"kind": "reset_after", "method": "POST", "path": "/v1/batches$", "count": 1}
+  {"kind": "reset_before", "probability": 0.05}
+  {"kind": "cut", "path": "/content$", "after_bytes": 100000, "count": 1}
+  {"kind": "slow", "path": "/results$", "delay": 0.5}
+  {"kind": "garbage", "count": 1}
+  {"kind": "fail_batch", "code": "token_limit_exceeded", "count": 1}
+  {"kind": "line", "outcome": "rate_limit", "probability": 0.01}
+  line outcomes: invalid rate_limit server overloaded timeout lost duplicate garbage
+
+markers in a message decide the fate of its line:
+  [[sandbox:error=rate_limit]]  (or invalid, server, overloaded, timeout)
+  [[sandbox:flaky=2]]           fails twice with a passing error, then succeeds
+  [[sandbox:lost]]              is run, and is in no result file
+  [[sandbox:duplicate]]         is answered twice
+  [[sandbox:garbage]]           is answered with torn JSON
+"""
+
+
+def main() -> None:
+    parser = _parser()
+    arguments = vars(parser.parse_args())
+    host, _, port = arguments["listen"].rpartition(":")
+    if not host or not port.isdigit():
+        parser.error(f"--listen: expected HOST:PORT, not '{arguments['listen']}'")
+    try:
+        knobs = _knobs(arguments)
+    except msgspec.DecodeError as error:
+        parser.error(str(error))
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log = structlog.get_logger()
+    with tempfile.TemporaryDirectory(prefix="polybatch-sandbox-") as temporary:
+        folder = Path(arguments["data_dir"] or temporary)
+
+        def ready(url: str) -> None:
+            log.info("sandbox_ready", url=url, data_dir=str(folder), speed=arguments["speed"])
+
+        SandboxServer(host, int(port), folder, knobs, ready).run()
+
+
+def _knobs(arguments: dict[str, Any]) -> Knobs:
+    """The knobs of the command line and the environment. Raises msgspec.DecodeError."""
+    given = {name: arguments[name] for name, _ in _knob_types() if arguments[name] is not None}
+    given["faults"] = [msgspec.json.decode(text) for text in arguments["faults"] or ()]
+    return msgspec.convert(
+        {**msgspec.to_builtins(merge(Knobs(), dict(SPEEDS[arguments["speed"]]))), **given},
+        Knobs,
+        strict=False,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services.sandbox",
+        description=_ABOUT,
+        epilog=_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=os.environ.get(f"{_ENV}LISTEN", "127.0.0.1:8400"),
+        help="where to listen (%(default)s); port 0 takes a free one",
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="FOLDER",
+        default=os.environ.get(f"{_ENV}DATA_DIR"),
+        help="where contents are kept while it runs; emptied at the start (a temporary folder)",
+    )
+    parser.add_argument(
+        "--speed",
+        choices=sorted(SPEEDS),
+        default=os.environ.get(f"{_ENV}SPEED", "instant"),
+        help="a set of times; single knobs win over it (%(default)s)",
+    )
+    group = parser.add_argument_group("knobs")
+    for name, (kind, description) in _knob_types():
+        default = os.environ.get(_ENV + name.upper())
+        if name == "faults":
+            group.add_argument(
+                "--fault", dest=name, metavar="JSON", action="append", help=description
+            )
+        else:
+            group.add_argument(
+                f"--{name.replace('_', '-')}", metavar=kind, default=default, help=description
+            )
+    return parser
+
+
+def _knob_types() -> Iterator[tuple[str, tuple[str, str]]]:
+    """(name, (what its value is, what it does)) of each knob."""
+    for name, hint in get_type_hints(Knobs, include_extras=True).items():
+        kind, *metas = get_args(hint)
+        description = next(m.description for m in metas if isinstance(m, Meta) and m.description)
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        what = "|".join(choices) or ("true|false" if kind is bool else "N")
+        default = getattr(Knobs(), name)
+        shown = str(default).lower() if isinstance(default, bool) else default
+        yield name, (what, description if name == "faults" else f"{description} ({shown})")
+
+
+if __name__ == "__main__":
+    main()

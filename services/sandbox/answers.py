@@ -1,0 +1,145 @@
+"""What the sandbox says: a short text that follows from the request alone.
+
+The text carries a fingerprint of the model and the question, and the beginning of the
+question, so that an answer that came back to the wrong line is noticed. Easy sums and
+series are really answered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import re
+from typing import Any
+from zlib import crc32
+
+from msgspec import Struct
+
+ECHO_CHARS = 60
+"""How much of the question an answer repeats."""
+TOOL_TOKENS = 16
+"""Output tokens of a tool call."""
+_FRAME_TOKENS = 12
+_CHARS_PER_TOKEN = 4
+_NEWLINE = b"\n"
+
+_SUM = re.compile(
+    r"what(?:'s| is) (-?\d{1,15}(?:\.\d{1,9})?) ?([-+*/x×]) ?(-?\d{1,15}(?:\.\d{1,9})?)",
+    re.IGNORECASE,
+)
+_SERIES = re.compile(r"series:? ((?:-?\d{1,15} ?, ?){2,40}(?:-?\d{1,15})?)", re.IGNORECASE)
+_OPERATORS = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "x": operator.mul,
+    "×": operator.mul,
+    "/": operator.truediv,
+}
+
+
+class Part(Struct, gc=False):
+    """A part of a message's content; of those that are not text only the type matters."""
+
+    type: str
+    text: str = ""
+
+
+def text_of(content: str | list[Part] | None) -> str:
+    """The text in a message's content."""
+    if isinstance(content, str):
+        return content
+    return " ".join(part.text for part in content or () if part.text)
+
+
+def text_tokens(text: str) -> int:
+    """A plausible number of tokens for a text."""
+    return len(text) // _CHARS_PER_TOKEN + 1
+
+
+def fingerprint(model: str, question: str) -> str:
+    """Eight hexadecimal digits: CRC-32 of the model, a newline and the question, in UTF-8."""
+    return f"{crc32(question.encode(), crc32(model.encode() + _NEWLINE)):08x}"
+
+
+def output_tokens(question: str, limit: int | None) -> int:
+    """Tokens of the answer to a question, known without making the answer."""
+    tokens = _FRAME_TOKENS + min(len(question), ECHO_CHARS) // _CHARS_PER_TOKEN
+    return tokens if limit is None or limit > tokens else limit
+
+
+def compose(print_: str, question: str, limit: int | None) -> tuple[str, bool]:
+    """The answer to a question, and whether `limit` tokens cut it short.
+
+    `print_` is the fingerprint of model and question.
+    """
+    text = f"sandbox answer {print_} to: {question[:ECHO_CHARS]}"
+    solution = solve(question)
+    if solution:
+        text = f"{text}\n\n{solution}"
+    if limit is not None and limit < output_tokens(question, None):
+        return text[: limit * _CHARS_PER_TOKEN], True
+    return text, False
+
+
+def solve(question: str) -> str:
+    """The result of a sum or the next number of a series in the question, if there is one."""
+    if "hat" in question and (found := _SUM.search(question)):
+        return _calculate(*found.groups())
+    if "eries" in question and (found := _SERIES.search(question)):
+        return _continue_series([int(number) for number in re.findall(r"-?\d+", found.group(1))])
+    return ""
+
+
+def _calculate(left: str, sign: str, right: str) -> str:
+    if sign == "/" and not float(right):
+        return "undefined"
+    number = float if "." in left + right else int
+    result = _OPERATORS[sign](number(left), number(right))
+    return f"{result:.12g}" if isinstance(result, float) else str(result)
+
+
+def _continue_series(numbers: list[int]) -> str:
+    if len(numbers) < 2:
+        return ""
+    step = numbers[1] - numbers[0]
+    if all(b - a == step for a, b in itertools.pairwise(numbers)):
+        return str(numbers[-1] + step)
+    if numbers[0] and numbers[1] % numbers[0] == 0:
+        factor = numbers[1] // numbers[0]
+        if all(b == a * factor for a, b in itertools.pairwise(numbers)):
+            return str(numbers[-1] * factor)
+    return ""
+
+
+def example_of(schema: Any, text: str, depth: int = 0) -> Any:
+    """A value that fits a simple JSON schema; its strings are `text`.
+
+    Follows type, properties, required, items, enum, const and the first of anyOf/oneOf.
+    """
+    if not isinstance(schema, dict) or depth > 8:
+        return text
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    for choice in ("anyOf", "oneOf"):
+        if schema.get(choice):
+            return example_of(schema[choice][0], text, depth + 1)
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = kind[0] if kind else None
+    match kind:
+        case "object" | None:
+            wanted = schema.get("properties", {})
+            return {name: example_of(inner, text, depth + 1) for name, inner in wanted.items()}
+        case "array":
+            return [example_of(schema.get("items"), text, depth + 1)]
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return True
+        case "null":
+            return None
+        case _:
+            return text

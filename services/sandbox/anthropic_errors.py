@@ -1,0 +1,40 @@
+"""Anthropic's error answers."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from .http import json_response
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class AnthropicError(Exception):
+    """An error answer in Anthropic's envelope."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.message = message
+
+    def response(self) -> Response:
+        error = {"type": self.kind, "message": self.message}
+        return json_response({"type": "error", "error": error}, self.status)
+
+
+def fault_response(status: int) -> Response:
+    """The answer of a fault with an HTTP status."""
+    kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    return AnthropicError(status, kind, f"The sandbox was asked to answer {status}.").response()

@@ -1,0 +1,114 @@
+"""Anthropic's requests: their form, and what is checked when a line is run.
+
+The forms are strict: what they accept is right, in one fast decode.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from . import answers
+from .answers import Part
+
+NOTHING = Raw(b"")
+"""An optional member that the request does not have."""
+FIRST_VERSION = "2023-06-01"
+NO_SAMPLING_VERSION = "2026-10-21"
+"""From this API version on, sampling settings are refused for every model."""
+_NO_SAMPLING_FROM = (4, 7)
+"""From this version of a model on, they are refused under any API version."""
+_MODEL = re.compile(r"claude-[a-z0-9-]+")
+_MODEL_VERSION = re.compile(r"-(\d{1,2})(?:-(\d{1,2}))?(?:-\d{8})?(?:-[a-z]+)?$")
+
+
+class Message(Struct, gc=False):
+    role: Literal["user", "assistant"]
+    content: Annotated[str, Meta(min_length=1)] | Annotated[list[Part], Meta(min_length=1)]
+
+
+class Params(Struct, gc=False, forbid_unknown_fields=True):
+    """The parameters of a Messages request: every member that the API knows in 2026-11."""
+
+    model: str
+    max_tokens: Annotated[int, Meta(ge=1)]
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    system: str | list[Part] = ""
+    stream: Literal[False] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    stop_sequences: list[str] | None = None
+    tools: Raw = NOTHING
+    tool_choice: Raw = NOTHING
+    output_config: Raw = NOTHING
+    thinking: Raw = NOTHING
+    cache_control: Raw = NOTHING
+    container: Raw = NOTHING
+    diagnostics: Raw = NOTHING
+    inference_geo: str | None = None
+    metadata: Raw = NOTHING
+    service_tier: str | None = None
+    speed: str | None = None
+    user_profile_id: str | None = None
+    workspace_id: str | None = None
+
+    @property
+    def question(self) -> str:
+        """The text of the last message from the user."""
+        for message in reversed(self.messages):
+            if message.role == "user":
+                return answers.text_of(message.content)
+        return ""
+
+    def measure(self) -> tuple[int, int]:
+        """(input tokens, output tokens) as the answer's usage will have them."""
+        prompt = 3 + answers.text_tokens(answers.text_of(self.system))
+        for message in self.messages:
+            prompt += 3 + answers.text_tokens(answers.text_of(message.content))
+        if self.tools is not NOTHING and forced_tool(self):
+            return prompt, answers.TOOL_TOKENS
+        return prompt, answers.output_tokens(self.question, self.max_tokens)
+
+    def problem(self, version: str) -> tuple[str, str] | None:
+        """(error type, message) of what the form does not show; None if all is well."""
+        if self.messages[0].role != "user":
+            return "invalid_request_error", 'messages: first message must use the "user" role'
+        if not _MODEL.fullmatch(self.model):
+            return "not_found_error", f"model: {self.model}"
+        if (
+            (self.temperature is not None and self.temperature != 1.0)
+            or (self.top_p is not None and self.top_p != 1.0)
+            or self.top_k
+        ) and (version >= NO_SAMPLING_VERSION or _model_version(self.model) >= _NO_SAMPLING_FROM):
+            return (
+                "invalid_request_error",
+                "temperature, top_p and top_k are not supported with this model.",
+            )
+        return None
+
+
+class Line(Struct, gc=False, forbid_unknown_fields=True):
+    custom_id: str
+    params: Raw
+
+
+def forced_tool(params: Params) -> dict[str, Any] | None:
+    """The tool that tool_choice makes the model use, if it does."""
+    if params.tool_choice is NOTHING or params.tools is NOTHING:
+        return None
+    tools = msgspec.json.decode(params.tools, type=list[dict[str, Any]])
+    match msgspec.json.decode(params.tool_choice):
+        case {"type": "any"}:
+            return tools[0] if tools else None
+        case {"type": "tool", "name": name}:
+            return next((tool for tool in tools if tool.get("name") == name), None)
+    return None
+
+
+def _model_version(model: str) -> tuple[int, int]:
+    found = _MODEL_VERSION.search(model)
+    return (int(found.group(1)), int(found.group(2) or 0)) if found else (0, 0)

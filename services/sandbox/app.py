@@ -1,0 +1,132 @@
+"""The sandbox's HTTP interface: both vendors' batch APIs, and its own under /sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from .anthropic_api import VERSIONS, MessageBatches
+from .anthropic_errors import AnthropicError
+from .front import Front
+from .http import api_key, json_response
+from .openai_batches import Batches
+from .openai_errors import OpenAIError
+from .openai_files import Files
+from .sandbox import Sandbox
+from .store import Workspace
+
+REFUSED_KEY = "invalid-key"
+"""The one key that nobody has."""
+
+_Handler = Callable[[Request, Workspace], Awaitable[Response]]
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(sandbox: Sandbox) -> Front:
+    """The ASGI application of a sandbox."""
+    files, batches, messages = Files(sandbox), Batches(sandbox), MessageBatches(sandbox)
+    control = _Control(sandbox)
+
+    def openai(path: str, method: str, handler: _Handler) -> Route:
+        return Route(f"/v1{path}", _openai_endpoint(sandbox, handler), methods=[method])
+
+    def anthropic(path: str, method: str, handler: _Handler) -> Route:
+        endpoint = _anthropic_endpoint(sandbox, handler)
+        return Route(f"/v1/messages/batches{path}", endpoint, methods=[method])
+
+    routes = [
+        openai("/files", "POST", files.upload),
+        openai("/files", "GET", files.list),
+        openai("/files/{file_id}", "GET", files.retrieve),
+        openai("/files/{file_id}", "DELETE", files.delete),
+        openai("/files/{file_id}/content", "GET", files.content),
+        openai("/batches", "POST", batches.create),
+        openai("/batches", "GET", batches.list),
+        openai("/batches/{batch_id}", "GET", batches.retrieve),
+        openai("/batches/{batch_id}/cancel", "POST", batches.cancel),
+        anthropic("", "POST", messages.create),
+        anthropic("", "GET", messages.list),
+        anthropic("/{batch_id}", "GET", messages.retrieve),
+        anthropic("/{batch_id}", "DELETE", messages.delete),
+        anthropic("/{batch_id}/results", "GET", messages.results),
+        anthropic("/{batch_id}/cancel", "POST", messages.cancel),
+        Route("/healthz", control.health),
+        Route("/sandbox/config", control.show, methods=["GET"]),
+        Route("/sandbox/config", control.change, methods=["POST"]),
+        Route("/sandbox/bill", control.bill, methods=["GET"]),
+        Route("/sandbox/reset", control.reset, methods=["POST"]),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await sandbox.close()
+
+    return Front(Starlette(routes=routes, lifespan=lifespan), sandbox)
+
+
+def _openai_endpoint(sandbox: Sandbox, handler: _Handler) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            key = api_key(request)
+            if not key or key == REFUSED_KEY:
+                raise OpenAIError(401, "Incorrect API key provided.", code="invalid_api_key")
+            return await handler(request, sandbox.store.workspace("openai", key))
+        except OpenAIError as error:
+            return error.response()
+
+    return endpoint
+
+
+def _anthropic_endpoint(sandbox: Sandbox, handler: _Handler) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            key = api_key(request)
+            if not key or key == REFUSED_KEY:
+                raise AnthropicError(401, "authentication_error", "invalid x-api-key")
+            version = request.headers.get("anthropic-version")
+            if version not in VERSIONS:
+                raise AnthropicError(
+                    400,
+                    "invalid_request_error",
+                    f"anthropic-version: must be one of {', '.join(sorted(VERSIONS))}",
+                )
+            return await handler(request, sandbox.store.workspace("anthropic", key))
+        except AnthropicError as error:
+            return error.response()
+
+    return endpoint
+
+
+class _Control:
+    """The sandbox's own interface."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    async def health(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def show(self, request: Request) -> Response:
+        return json_response(self._sandbox.current())
+
+    async def change(self, request: Request) -> Response:
+        try:
+            changes = msgspec.json.decode(await request.body(), type=dict[str, msgspec.Raw])
+            self._sandbox.change({k: msgspec.json.decode(v) for k, v in changes.items()})
+        except msgspec.DecodeError as error:
+            return json_response({"error": str(error)}, 400)
+        return json_response(self._sandbox.current())
+
+    async def bill(self, request: Request) -> Response:
+        return json_response(self._sandbox.report())
+
+    async def reset(self, request: Request) -> Response:
+        await self._sandbox.reset()
+        return json_response({"reset": True})

@@ -1,0 +1,153 @@
+"""A batch in time: the states that both vendors' batches go through, and when.
+
+No timer runs: a batch is a function of the clock and the knobs, brought up to date
+whenever somebody looks at it. The knobs of that moment count, so a batch that is held
+by a long `batch_seconds` ends as soon as the knob is turned down. States never go back.
+
+    WAITING --> RUNNING --> FINALIZING --> COMPLETED
+       |           |------------------------> EXPIRED
+       |           '--> STOPPING -----------> CANCELLED   (from WAITING too)
+       '--> FAILED
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from .config import Knobs, Provider
+from .plan import Plan
+
+
+class Phase(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINALIZING = "finalizing"
+    STOPPING = "stopping"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+ENDED = frozenset({Phase.COMPLETED, Phase.EXPIRED, Phase.CANCELLED, Phase.FAILED})
+
+
+@dataclass(slots=True)
+class Refusal:
+    """Why a batch cannot run, as OpenAI lists it."""
+
+    code: str
+    message: str
+    param: str | None = None
+    line: int | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """One batch of either vendor. Times are POSIX seconds."""
+
+    id: str
+    provider: Provider
+    created_at: float
+    expires_at: float
+    endpoint: str = ""
+    input_file_id: str = ""
+    metadata: dict[str, str] | None = None
+    output_seconds: float = 30 * 86400.0
+    """Life of the result files, from the end of the batch."""
+    version: str = ""
+    """The API version that the batch was made under (Anthropic)."""
+    path: Path | None = None
+    plan: Plan | None = None
+    planned_at: float = 0.0
+    refusals: list[Refusal] = field(default_factory=list)
+    phase: Phase = Phase.WAITING
+    times: dict[Phase, float] = field(default_factory=dict)
+    """When each phase was entered."""
+    executed: int = 0
+    """The lines 0 .. executed-1 have been run."""
+    output_dropped: bool = False
+    """The finished lines of a cancelled batch are in neither result file."""
+    filed: bool = False
+    """The result files have been made known, as far as there are any."""
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    """Sums over the lines that succeeded; filled at the end."""
+
+    @property
+    def total(self) -> int:
+        return self.plan.total if self.plan else 0
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ENDED
+
+    def refuse(self, refusals: list[Refusal], now: float) -> None:
+        """The check found that the batch cannot run."""
+        self.refusals = refusals
+        self.planned_at = now
+
+    def planned(self, plan: Plan, now: float) -> None:
+        """The check is done: the batch can run."""
+        self.plan = plan
+        self.planned_at = now
+
+    def cancel(self, now: float, knobs: Knobs) -> None:
+        """Stop as soon as possible. The caller has looked that the batch has not ended."""
+        self.advance(now, knobs)
+        if self.phase in (Phase.WAITING, Phase.RUNNING, Phase.FINALIZING):
+            self._enter(Phase.STOPPING, now)
+
+    def advance(self, now: float, knobs: Knobs) -> None:
+        """Bring the batch up to date."""
+        while not self.ended and self._step(now, knobs):
+            pass
+
+    def _step(self, now: float, knobs: Knobs) -> bool:
+        """Take at most one step; False when there is none to take."""
+        expiry = min(self.expires_at, self.created_at + knobs.window_seconds)
+        if self.phase is Phase.STOPPING:
+            end = self.times[Phase.STOPPING] + knobs.cancel_seconds
+            if now < end:
+                return False
+            if knobs.cancel_race and self.plan:
+                self.executed = self.total
+                self.output_dropped = False
+                self._enter(Phase.COMPLETED, end)
+            else:
+                self._enter(Phase.CANCELLED, end)
+            return True
+        if self.phase is Phase.WAITING:
+            ready = max(self.planned_at, self.created_at + knobs.validation_seconds)
+            if (self.refusals or self.plan) and ready <= now and ready < expiry:
+                self._enter(Phase.FAILED if self.refusals else Phase.RUNNING, ready)
+                return True
+        elif self.phase is Phase.RUNNING:
+            start = self.times[Phase.RUNNING]
+            duration = knobs.batch_seconds
+            if knobs.lines_per_second:
+                duration = max(duration, self.total / knobs.lines_per_second)
+            reached = min(now, expiry) - start
+            share = min(1.0, reached / duration) if duration else 1.0
+            self.executed = max(self.executed, int(self.total * share))
+            if share >= 1.0:
+                self._enter(Phase.FINALIZING, start + duration)
+                return True
+        elif self.phase is Phase.FINALIZING:
+            end = self.times[Phase.FINALIZING] + knobs.finalizing_seconds
+            if end <= now:
+                self._enter(Phase.COMPLETED, end)
+                return True
+            return False
+        if expiry <= now:
+            self._enter(Phase.EXPIRED, expiry)
+            return True
+        return False
+
+    def _enter(self, phase: Phase, at: float) -> None:
+        self.phase = phase
+        self.times[phase] = at

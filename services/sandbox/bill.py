@@ -1,0 +1,122 @@
+"""What the sandbox would charge: every line that it ran, and which were run twice.
+
+The content digests of billed lines go to a file, eight bytes each. They are only
+compared when somebody asks for the bill: an SQLite table on disk counts them, so memory
+stays constant however many there are.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from pathlib import Path
+from typing import Any
+
+from .batch import Batch, Phase
+from .config import Provider
+from .plan import Totals
+
+_READ_DIGESTS = 65536
+
+
+class Account:
+    """Sums of one provider."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.asked = 0
+        self.models: dict[str, Totals] = {}
+
+
+class Bill:
+    """Counts over all workspaces since the start or the last reset."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log_path = folder / "billed.digests"
+        self._table_path = folder / "billed.sqlite"
+        self.reset()
+
+    def reset(self) -> None:
+        self._accounts: dict[Provider, Account] = {"openai": Account(), "anthropic": Account()}
+        self._log_path.write_bytes(b"")
+        self._table_path.unlink(missing_ok=True)
+        self._counted = 0
+
+    def created(self, batch: Batch) -> None:
+        """A batch has been created."""
+        self._accounts[batch.provider].batches += 1
+
+    def ended(self, batch: Batch) -> None:
+        """A batch has come to its end: bill the lines that were run and went well.
+
+        Sets the batch's token sums.
+        """
+        plan = batch.plan
+        if plan is None or batch.phase is Phase.FAILED:
+            return
+        account = self._accounts[batch.provider]
+        account.asked += batch.total
+        with self._log_path.open("ab") as log:
+            for digests, sums in plan.billed(batch.executed):
+                digests.tofile(log)
+                for model, totals in sums.items():
+                    account.models.setdefault(model, Totals()).add(totals)
+                    batch.input_tokens += totals.input_tokens
+                    batch.output_tokens += totals.output_tokens
+
+    def report(self) -> dict[str, Any]:
+        """The answer of GET /sandbox/bill."""
+        twice, extra = self._repeated()
+        providers = {
+            name: {
+                "batches_created": account.batches,
+                "lines_asked": account.asked,
+                "lines_billed": sum(t.lines for t in account.models.values()),
+                "models": {
+                    model: {
+                        "lines_billed": totals.lines,
+                        "input_tokens": totals.input_tokens,
+                        "output_tokens": totals.output_tokens,
+                    }
+                    for model, totals in sorted(account.models.items())
+                },
+            }
+            for name, account in self._accounts.items()
+        }
+        return {
+            "batches_created": sum(a.batches for a in self._accounts.values()),
+            "lines_asked": sum(a.asked for a in self._accounts.values()),
+            "lines_billed": sum(
+                t.lines for a in self._accounts.values() for t in a.models.values()
+            ),
+            "distinct_lines_billed_more_than_once": twice,
+            "extra_billings": extra,
+            "providers": providers,
+        }
+
+    def _repeated(self) -> tuple[int, int]:
+        """(distinct lines billed more than once, billings beyond the first of each)."""
+        with sqlite3.connect(self._table_path, isolation_level=None) as table:
+            table.execute("PRAGMA journal_mode = OFF")
+            table.execute("PRAGMA synchronous = OFF")
+            table.execute(
+                "CREATE TABLE IF NOT EXISTS billed (digest INTEGER PRIMARY KEY, times INTEGER)"
+            )
+            with self._log_path.open("rb") as log:
+                log.seek(self._counted * 8)
+                while data := log.read(_READ_DIGESTS * 8):
+                    digests = array("q")
+                    digests.frombytes(data)
+                    table.execute("BEGIN")
+                    table.executemany(
+                        "INSERT INTO billed VALUES (?, 1) "
+                        "ON CONFLICT (digest) DO UPDATE SET times = times + 1",
+                        zip(digests),
+                    )
+                    table.execute("COMMIT")
+                    self._counted += len(digests)
+            twice, extra = table.execute(
+                "SELECT count(*), coalesce(sum(times - 1), 0) FROM billed WHERE times > 1"
+            ).fetchone()
+        table.close()
+        return twice, extra

@@ -1,0 +1,146 @@
+"""The sandbox's knobs: how fast it is, what it checks, how it misbehaves.
+
+One declaration serves the command line, the environment and the control API: the
+fields of `Knobs`. Times are in seconds, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+Provider = Literal["openai", "anthropic"]
+
+Seconds = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+
+FaultKind = Literal[
+    "status", "reset_before", "reset_after", "slow", "cut", "garbage", "fail_batch", "line"
+]
+
+LineOutcome = Literal[
+    "lost", "duplicate", "garbage", "invalid", "rate_limit", "server", "overloaded", "timeout"
+]
+
+
+class Fault(Struct, forbid_unknown_fields=True, kw_only=True):
+    """One way to misbehave, and when.
+
+    Where it strikes: `provider`, `method` and `path` (a regular expression searched in
+    the path). How often: on each match with `probability`, at most `count` times, for
+    `seconds` from the moment it is set. Each left out means no such restriction.
+    """
+
+    kind: FaultKind
+    """status: answer with `status` (and `retry_after`) without handling the request.
+    reset_before: reset the connection without handling the request.
+    reset_after: handle the request, then reset the connection: the answer is lost.
+    slow: wait `delay` before each piece of the answer's body.
+    cut: reset the connection after `after_bytes` of the answer's body.
+    garbage: answer 200 with an HTML page without handling the request.
+    fail_batch: let the check of a new OpenAI batch fail with `code`.
+    line: give request lines the fate `outcome`."""
+    provider: Provider | None = None
+    method: str = ""
+    path: str = ""
+    probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    count: Annotated[int, Meta(ge=0)] | None = None
+    seconds: Seconds | None = None
+    status: Annotated[int, Meta(ge=400, le=599)] = 503
+    retry_after: Seconds | None = None
+    delay: Seconds = 0.0
+    after_bytes: Count = 0
+    code: str = "token_limit_exceeded"
+    outcome: LineOutcome = "server"
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.path)
+        except re.error as error:
+            raise ValueError(f"path is no regular expression: {error}") from error
+
+
+class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """All settings that may change while the sandbox runs."""
+
+    validation_seconds: Annotated[
+        Seconds, Meta(description="least time that a new OpenAI batch stays in 'validating'")
+    ] = 0.0
+    batch_seconds: Annotated[
+        Seconds, Meta(description="time that a batch runs, whatever its size")
+    ] = 0.0
+    lines_per_second: Annotated[
+        float,
+        Meta(ge=0, description="rate at which a batch runs, on top of batch_seconds; 0: no limit"),
+    ] = 0.0
+    finalizing_seconds: Annotated[
+        Seconds, Meta(description="time in 'finalizing'; 0: that state is skipped")
+    ] = 0.0
+    cancel_seconds: Annotated[
+        Seconds, Meta(description="time in 'cancelling' ('canceling' at Anthropic)")
+    ] = 0.0
+    window_seconds: Annotated[
+        Seconds, Meta(description="age at which an unfinished batch expires")
+    ] = 86400.0
+    list_lag_seconds: Annotated[
+        Seconds, Meta(description="age below which a batch is in no list and not found")
+    ] = 0.0
+    enqueued_token_limit: Annotated[
+        Count,
+        Meta(description="OpenAI: prompt tokens of unfinished batches per key and model; 0: off"),
+    ] = 0
+    validation_errors: Annotated[
+        Literal["first", "all"],
+        Meta(description="OpenAI: a failed batch names its first bad line, or every one"),
+    ] = "first"
+    upload_checks: Annotated[
+        bool,
+        Meta(description="OpenAI: refuse an empty file or an unreadable first line at upload"),
+    ] = False
+    create_checks_file: Annotated[
+        bool,
+        Meta(description="OpenAI: an unknown input file refuses the create with 400"),
+    ] = False
+    cancel_keeps_results: Annotated[
+        bool,
+        Meta(description="a cancelled OpenAI batch keeps the output of its finished lines"),
+    ] = True
+    cancel_race: Annotated[
+        bool, Meta(description="a cancelled batch runs to its end all the same")
+    ] = False
+    shuffle: Annotated[bool, Meta(description="results come in another order than requests")] = True
+    counts_skew: Annotated[
+        int, Meta(description="added to 'completed' / 'succeeded' counts, to make them wrong")
+    ] = 0
+    unknown_result_lines: Annotated[
+        Count, Meta(description="result lines with a custom_id that nobody sent, per batch")
+    ] = 0
+    faults: Annotated[
+        list[Fault], Meta(description="a fault as JSON, such as the examples below; repeatable")
+    ] = []
+
+
+SPEEDS: dict[str, dict[str, float]] = {
+    "instant": {},
+    "demo": {
+        "validation_seconds": 1,
+        "batch_seconds": 8,
+        "finalizing_seconds": 1,
+        "cancel_seconds": 1,
+    },
+    "slow": {
+        "validation_seconds": 20,
+        "batch_seconds": 300,
+        "finalizing_seconds": 10,
+        "cancel_seconds": 30,
+    },
+}
+"""Named sets of times; knobs given one by one win over them."""
+
+
+def merge(knobs: Knobs, changes: dict[str, Any]) -> Knobs:
+    """The knobs with `changes` applied. Raises msgspec.ValidationError naming the bad one."""
+    return msgspec.convert({**msgspec.to_builtins(knobs), **changes}, Knobs)

@@ -1,0 +1,94 @@
+"""The sandbox as a whole: what it holds, its knobs, its faults and its bill."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from time import time
+from typing import Any
+
+import msgspec
+
+from .batch import Batch
+from .bill import Bill
+from .config import Knobs, merge
+from .faults import Faults
+from .store import Store, Workspace
+
+
+class Sandbox:
+    """`folder` is the sandbox's own: what lies in it is removed at the start."""
+
+    def __init__(self, folder: Path, knobs: Knobs) -> None:
+        self.store = Store(folder)
+        self.bill = Bill(folder)
+        self.faults = Faults()
+        self.knobs = self._first_knobs = knobs
+        self.faults.replace(merge(knobs, {}).faults)
+        self.checking = asyncio.Lock()
+        """Held while a batch file is checked: one at a time, so that memory is bounded."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def change(self, changes: dict[str, Any]) -> None:
+        """Change some knobs. Raises msgspec.ValidationError."""
+        self.knobs = merge(self.knobs, changes)
+        if "faults" in changes:
+            self.faults.replace(self.knobs.faults)
+
+    def current(self) -> dict[str, Any]:
+        """The knobs, with the faults that may still strike."""
+        return {
+            **msgspec.to_builtins(self.knobs),
+            "faults": msgspec.to_builtins(self.faults.left()),
+        }
+
+    async def reset(self) -> None:
+        """Back to the start: no files, no batches, an empty bill, the first knobs."""
+        await self.close()
+        self.store.reset()
+        self.bill.reset()
+        self.faults.reset()
+        self.knobs = self._first_knobs
+        self.faults.replace(merge(self.knobs, {}).faults)
+
+    def look(self, batch: Batch) -> Batch:
+        """Bring a batch up to date, and bill it when it has come to its end."""
+        if not batch.ended:
+            batch.advance(time(), self.knobs)
+            if batch.ended:
+                self.bill.ended(batch)
+        return batch
+
+    def report(self) -> dict[str, Any]:
+        """The bill as of now."""
+        for batch in self.store.batches():
+            self.look(batch)
+        return self.bill.report()
+
+    def find(self, workspace: Workspace, batch_id: str) -> Batch | None:
+        """A batch of a workspace, brought up to date; None if it is unknown or not seen yet."""
+        batch = workspace.batches.get(batch_id)
+        if batch is None or not self._visible(batch):
+            return None
+        return self.look(batch)
+
+    def newest_first(self, workspace: Workspace) -> list[Batch]:
+        """The batches of a workspace that can be seen, not brought up to date."""
+        return [b for b in reversed(workspace.batches.values()) if self._visible(b)]
+
+    def _visible(self, batch: Batch) -> bool:
+        return time() >= batch.created_at + self.knobs.list_lag_seconds
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the requests until it is done or the sandbox closes."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Stop all work that `start` began."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

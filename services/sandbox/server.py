@@ -1,0 +1,55 @@
+"""Runs the sandbox as a server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .app import create_app
+from .config import Knobs
+from .front import TRANSPORT
+from .sandbox import Sandbox
+
+
+class _Protocol(HttpToolsProtocol):
+    """Hands the connection to the application, so that a fault can reset it."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
+
+
+class SandboxServer(uvicorn.Server):
+    """A server for a sandbox that keeps its contents in `folder`.
+
+    Port 0 takes a free one. `on_ready` is called with the base URL once it answers.
+    `run()` serves until SIGINT, SIGTERM or `should_exit`.
+    """
+
+    def __init__(
+        self, host: str, port: int, folder: Path, knobs: Knobs, on_ready: Callable[[str], None]
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(Sandbox(folder, knobs)),
+                host=host,
+                port=port,
+                loop="uvloop",
+                http=_Protocol,
+                ws="none",
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+            )
+        )
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            port = self.servers[0].sockets[0].getsockname()[1]
+            self._on_ready(f"http://{self.config.host}:{port}")

@@ -266,6 +266,10 @@ class AsyncFiles:
         """Writes a file's content to `path`, whole and with the right digest or not at all."""
         return await self._downloads.save_file(file_id, Path(path), progress)
 
+    def chunks(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """Yields a file's bytes as they come, in no relation to lines."""
+        return self._downloads.file_chunks(file_id)
+
     def validation_report(self, file_id: str) -> AsyncGenerator[LineProblem, None]:
         """Yields every problem that was found in a file, in line order, warnings too."""
         return self._downloads.validation_report(file_id)

@@ -261,6 +261,10 @@ class Files:
         """Writes a file's content to `path`, whole and with the right digest or not at all."""
         return run(self._downloads.save_file(file_id, Path(path), progress))
 
+    def chunks(self, file_id: str) -> Iterator[bytes]:
+        """Yields a file's bytes as they come, in no relation to lines."""
+        return iterate(self._downloads.file_chunks(file_id))
+
     def validation_report(self, file_id: str) -> Iterator[LineProblem]:
         """Yields every problem that was found in a file, in line order, warnings too."""
         return iterate(self._downloads.validation_report(file_id))

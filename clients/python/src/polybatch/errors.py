@@ -70,12 +70,10 @@ class PolybatchError(Exception):
         self.metadata: Mapping[str, str] = dict(metadata or {})
 
     def __str__(self) -> str:
-        text = self.message
+        text = self.message.rstrip(".")
         if self.reason:
-            text = f"{text} [{self.reason}]"
-        if self.next_step:
-            text = f"{text} Next: {self.next_step}"
-        return text
+            text = f"{text} ({self.reason})"
+        return f"{text}; {self.next_step}" if self.next_step else f"{text}."
 
 
 class ConfigurationError(PolybatchError):

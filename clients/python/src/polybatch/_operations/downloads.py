@@ -77,13 +77,17 @@ class Downloads:
 
     async def save_file(self, file_id: str, path: Path, progress: Progress | None) -> File:
         """Writes a stored file's content to a file, whole or not at all."""
-        request = files_pb2.GetFileRequest(file_id=file_id)
-        file = File.from_proto(await self._caller.unary(methods.GET_FILE, request))
-        chunks = self._file_content(
-            file_id, files_pb2.FILE_CONTENT_UNSPECIFIED, lambda count: count == file.bytes
+        file = await self._get_file(file_id)
+        await self._save(
+            self._whole_file(file), path, lambda: file.sha256, lambda: file.bytes, progress
         )
-        await self._save(chunks, path, lambda: file.sha256, lambda: file.bytes, progress)
         return file
+
+    async def file_chunks(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """Yields a stored file's bytes as they come."""
+        async with aclosing(self._whole_file(await self._get_file(file_id))) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def validation_report(self, file_id: str) -> AsyncGenerator[LineProblem, None]:
         """Yields every problem of a file, in line order."""
@@ -91,6 +95,15 @@ class Downloads:
         async with aclosing(_lines(self._file_content(file_id, content, lambda _: True))) as lines:
             async for raw in lines:
                 yield LineProblem.from_report(raw)
+
+    async def _get_file(self, file_id: str) -> File:
+        request = files_pb2.GetFileRequest(file_id=file_id)
+        return File.from_proto(await self._caller.unary(methods.GET_FILE, request))
+
+    def _whole_file(self, file: File) -> AsyncGenerator[bytes, None]:
+        return self._file_content(
+            file.id, files_pb2.FILE_CONTENT_UNSPECIFIED, lambda count: count == file.bytes
+        )
 
     async def _file_content(
         self, file_id: str, content: files_pb2.FileContent, complete: Callable[[int], bool]

@@ -77,7 +77,7 @@ class AioTransport:
 
     def _error(self, error: grpc.aio.AioRpcError, method: Method) -> PolybatchError:
         server = method.server.value
-        return translate(error, f"{server} at {getattr(self._connection, server)}")
+        return translate(error, server, getattr(self._connection, server))
 
 
 class _AioUpload:

@@ -106,7 +106,7 @@ class BlockingTransport:
     def _error(self, error: Any, method: Method) -> PolybatchError:
         server = method.server.value
         call: FailedCall = error
-        return translate(call, f"{server} at {getattr(self._connection, server)}")
+        return translate(call, server, getattr(self._connection, server))
 
 
 class _BlockingUpload:

@@ -77,8 +77,8 @@ class _Details:
     retry_after: float | None = None
 
 
-def translate(call: FailedCall, peer: str) -> PolybatchError:
-    """Returns the exception for a failed call; `peer` names the server for people."""
+def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
+    """Returns the exception for a failed call to a server, "gateway" or "collector"."""
     code = call.code()
     details = _details(call)
     message = call.details() or code.name
@@ -97,9 +97,12 @@ def translate(call: FailedCall, peer: str) -> PolybatchError:
         message = f"{message}: {named}"
     # Without a reason the status comes from gRPC itself, which names no peer.
     if not details.reason:
-        message = f"{peer}: {message}"
+        message = f"{server} at {address}: {message}"
         if code is grpc.StatusCode.UNAVAILABLE:
-            next_step = "check that the service runs at this address."
+            next_step = (
+                "check that it runs there (`make up` starts polybatch), "
+                f"or set POLYBATCH_{server.upper()}."
+            )
         elif code is grpc.StatusCode.UNIMPLEMENTED:
             next_step = "check the addresses of gateway and collector: no such call is served here."
     if details.retry_after is not None and not next_step:

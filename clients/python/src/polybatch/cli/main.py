@@ -1,0 +1,84 @@
+"""Entry point: parse, run the command, turn what goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from polybatch.cli.arguments import build_parser
+from polybatch.cli.exit_codes import ExitCode
+from polybatch.cli.output import printable
+from polybatch.cli.session import Interrupted, Session, UnusableInput
+from polybatch.errors import InvalidLines, PolybatchError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code. `argv` defaults to sys.argv[1:]."""
+    # gRPC's C core logs to stderr, into the progress bar; what matters comes as an error.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a character shows it escaped, where Python would raise.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    arguments = build_parser().parse_args(argv)
+    as_json = getattr(arguments, "json", False)
+    try:
+        with Session(arguments) as session:
+            code: ExitCode = arguments.command(session, arguments)
+            sys.stdout.flush()
+            return code
+    except Interrupted as stop:
+        _complain(stop.message, as_json)
+        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt:
+        _complain("stopped.", as_json)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    except UnusableInput as error:
+        _complain(str(error), as_json)
+        return ExitCode.BAD_INPUT
+    except PolybatchError as error:
+        _explain(error, as_json)
+        return ExitCode.BAD_INPUT if isinstance(error, InvalidLines) else ExitCode.ERROR
+    except OSError as error:
+        _complain(f"{error.filename or 'output'}: {error.strerror or error}", as_json)
+        return ExitCode.ERROR
+
+
+def _complain(message: str, as_json: bool) -> None:
+    if as_json:
+        message = json.dumps({"error": {"reason": "", "message": message, "next_step": ""}})
+    else:
+        message = f"polybatch: {printable(message)}"
+    print(message, file=sys.stderr)
+
+
+def _explain(error: PolybatchError, as_json: bool) -> None:
+    problems = error.problems if isinstance(error, InvalidLines) else ()
+    if as_json:
+        document: dict[str, Any] = {
+            "reason": error.reason,
+            "message": error.message,
+            "next_step": error.next_step,
+            **error.metadata,
+        }
+        if problems:
+            document["problems"] = [
+                {"line": p.line, "field": p.field, "message": p.message} for p in problems
+            ]
+        print(json.dumps({"error": document}), file=sys.stderr)
+        return
+    print(f"polybatch: {printable(str(error))}", file=sys.stderr)
+    for problem in problems:
+        where = f"line {problem.line}" if problem.line else "file"
+        field = f" {problem.field}:" if problem.field else ""
+        print(f"  {where}:{field} {printable(problem.message)}", file=sys.stderr)
+    if problems:
+        print("  `polybatch validate FILE` shows every problem.", file=sys.stderr)

@@ -1,0 +1,114 @@
+"""What every command needs: the client, the progress display and the output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+from polybatch.cli.output import to_json
+from polybatch.cli.progress import Display, open_display
+from polybatch.client import Client
+from polybatch.errors import PolybatchError
+from polybatch.retry import RetryPolicy
+
+# Somebody sits in front of it: a service that is not there is to be said soon.
+_RETRY = replace(RetryPolicy(), connect_within=4.0)
+_WAIT_WORTH_TELLING = 1.0
+
+
+class UnusableInput(Exception):
+    """A file named on the command line cannot be used, or options contradict each other."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with what it means for what was going on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Session:
+    """One run of the command. Connects at the first use of `client`."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._client: Client | None = None
+        self.json: bool = getattr(arguments, "json", False)
+        self.display: Display = open_display(sys.stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.display.close()
+        if self._client is not None:
+            self._client.close()
+
+    @property
+    def client(self) -> Client:
+        """The client. ConfigurationError where there is no key."""
+        if self._client is None:
+            self._client = Client(
+                gateway=getattr(self._arguments, "gateway", None),
+                collector=getattr(self._arguments, "collector", None),
+                api_key_file=getattr(self._arguments, "api_key_file", None),
+                retry=_RETRY,
+                on_retry=self._on_retry,
+            )
+        return self._client
+
+    def emit(self, value: Any) -> None:
+        """Writes one JSON document as a line to stdout."""
+        print(to_json(value), flush=True)
+
+    def say(self, text: str) -> None:
+        """Writes a line of text to stdout."""
+        print(text, flush=True)
+
+    def note(self, text: str) -> None:
+        """Writes a line for people to stderr; scripts that asked for JSON are spared it."""
+        if not self.json:
+            self.display.note(text)
+
+    def _on_retry(self, error: PolybatchError, wait: float) -> None:
+        if wait >= _WAIT_WORTH_TELLING:
+            self.display.trouble(f"{error.message}; trying again in {wait:.0f} s")
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Says `message` if Ctrl-C comes in the block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(message) from None
+
+
+@contextmanager
+def opened_input(name: str) -> Iterator[tuple[BinaryIO, str]]:
+    """Opens an input file, `-` being stdin; yields it with its name for people."""
+    if name == "-":
+        yield sys.stdin.buffer, "stdin"
+        return
+    path = Path(name)
+    try:
+        if path.is_dir():
+            raise UnusableInput(f"{name} is a folder; name a JSONL file.")
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise UnusableInput(f"{name} cannot be read: {error.strerror}.") from error
+    with file:
+        # A raw file has all that an upload needs; a buffer would only copy.
+        yield cast("BinaryIO", file), path.name

@@ -217,7 +217,9 @@ class AnthropicProvider:
         """Stream the result lines, translated."""
         created = int(batch.ended_at.timestamp()) if batch.ended_at else 0
         for source in batch.result_sources:
-            async with aclosing(self._http.download(source)) as chunks:
+            # Named by the provider, and perhaps kept since its address was another.
+            address = self._results_address(batch.remote_id, source)
+            async with aclosing(self._http.download(address)) as chunks:
                 async for group in read_results(
                     chunks, lambda line: read_line(line, created), source=batch.remote_id
                 ):

@@ -8,7 +8,7 @@ metadata and the file name carry our shard and attempt, so that a batch is found
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +61,9 @@ SHARD_KEY = "polybatch_shard"
 TOKEN_KEY = "polybatch_token"
 
 PAGE = 100
+
+TRUE = msgspec.Raw(b"true")
+FALSE = msgspec.Raw(b"false")
 
 _STATES = {
     "validating": (RemoteState.RUNNING, ""),
@@ -122,7 +125,17 @@ class _FilePage(msgspec.Struct):
     has_more: bool = False
 
 
+class _StreamFlag(msgspec.Struct):
+    stream: msgspec.Raw = FALSE
+
+
+class _EmbeddingBody(msgspec.Struct):
+    input: str | list[msgspec.Raw]
+
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_stream = msgspec.json.Decoder(_StreamFlag)
+_embedding_body = msgspec.json.Decoder(_EmbeddingBody)
 _encoder = msgspec.json.Encoder()
 
 
@@ -156,11 +169,13 @@ class OpenAIProvider:
 
         Raises LineRejected for what would make OpenAI refuse the whole file.
         """
+        if url not in self.limits.endpoints:
+            raise LineRejected("url", "unsupported_endpoint", f"OpenAI batches have no {url}.")
         try:
             fields = _fields.decode(body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
-        check_fields(fields)
+        _refuse_streaming(fields.get("stream", FALSE))
         fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
         return b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),
@@ -190,7 +205,7 @@ class OpenAIProvider:
             "/batches", self._creation(intent, file), deadline=deadline
         )
         if isinstance(outcome, Refused):
-            await self._discard_quietly(file.id)
+            await self._discard_quietly(file.id, deadline)
             return outcome
         if isinstance(outcome, Unknown):
             return outcome
@@ -309,10 +324,11 @@ class OpenAIProvider:
             if error.status != 404:
                 raise
 
-    async def _discard_quietly(self, file_id: str) -> None:
+    async def _discard_quietly(self, file_id: str, deadline: float) -> None:
         try:
-            await self.discard(file_id)
-        except (ProviderUnavailable, ProviderRejected) as error:
+            async with asyncio.timeout_at(deadline):
+                await self.discard(file_id)
+        except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:
             # It expires by itself; the refusal is what the caller has to hear.
             log.info("orphan_not_deleted", remote_file_id=file_id, error=str(error))
 
@@ -321,10 +337,17 @@ class OpenAIProvider:
         await self._http.close()
 
 
-def check_fields(fields: Mapping[str, msgspec.Raw]) -> None:
+def check_body(body: bytes | msgspec.Raw) -> None:
     """Raise LineRejected for a body for whose sake OpenAI would refuse the whole file."""
-    stream = fields.get("stream")
-    if stream is not None and bytes(stream) == b"true":
+    try:
+        stream = _stream.decode(body).stream
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
+    _refuse_streaming(stream)
+
+
+def _refuse_streaming(stream: msgspec.Raw) -> None:
+    if stream == TRUE:
         raise LineRejected(
             "body.stream", "unsupported_parameter", "Batches do not stream: leave out stream."
         )
@@ -340,13 +363,6 @@ def embedding_inputs(body: bytes) -> int:
         return 1
     # A list of numbers is one input, given as tokens.
     return 1 if given and bytes(given[0])[:1].isdigit() else len(given)
-
-
-class _EmbeddingBody(msgspec.Struct):
-    input: str | list[msgspec.Raw]
-
-
-_embedding_body = msgspec.json.Decoder(_EmbeddingBody)
 
 
 def _filename(intent: Intent) -> str:

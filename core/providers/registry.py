@@ -61,4 +61,5 @@ def check_request(provider: str, url: str, model: str, body: bytes) -> Sequence[
         raise LineRejected("url", "unsupported_endpoint", f"{provider} has no {url}.")
     if provider == "anthropic":
         return check_translation(find_model(provider, model), body)
+    openai.check_body(body)
     return ()

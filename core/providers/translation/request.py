@@ -76,7 +76,7 @@ def _translate(model: Model, body: bytes | Raw, report: Report) -> dict[str, Any
     if system:
         params["system"] = system
     params["messages"] = turns
-    if len(given) > _FEWEST:
+    if not _ESSENTIAL.issuperset(given):
         _add_options(params, given, model, report)
     return params
 
@@ -230,8 +230,8 @@ _TRANSLATED = frozenset(
         "user",
     }
 )
-_FEWEST = 3
-"""model, messages and a limit: a request with no more has no options."""
+_ESSENTIAL = frozenset({"model", "messages", "max_completion_tokens", "max_tokens"})
+"""A request with no other field has no options to add."""
 
 _HARMLESS = frozenset(
     {

@@ -1,0 +1,48 @@
+"""Fixtures: a provider that does as it is told, and adapters connected to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from core.providers.anthropic import AnthropicProvider
+from core.providers.http import ProviderHttp
+from core.providers.openai import OpenAIProvider
+from tests.providers.fake_provider import NOW, SPOOLED, FakeProvider, Naps, connect, serving
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeProvider]:
+    async with serving(FakeProvider()) as provider:
+        yield provider
+
+
+@pytest.fixture
+def naps() -> Naps:
+    return Naps()
+
+
+@pytest.fixture
+async def http(fake: FakeProvider, naps: Naps) -> AsyncIterator[ProviderHttp]:
+    async with connect(fake.url, naps) as client:
+        yield client
+
+
+@pytest.fixture
+def openai(http: ProviderHttp) -> OpenAIProvider:
+    return OpenAIProvider(http, settle=timedelta(seconds=120), now=lambda: NOW)
+
+
+@pytest.fixture
+def anthropic(http: ProviderHttp) -> AnthropicProvider:
+    return AnthropicProvider(http, settle=timedelta(seconds=120), now=lambda: NOW)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    path = tmp_path / "spool.jsonl"
+    path.write_bytes(SPOOLED)
+    return path

@@ -1,0 +1,177 @@
+"""A provider that does as it is told, over real HTTP, and one that breaks connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.providers.contract import Intent
+from core.providers.http import ProviderHttp
+
+KEY = "sk-secret-0123456789"
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+METHODS = ["GET", "POST", "DELETE"]
+SPOOLED = b'{"a":1}\n' * 100_000
+
+
+@dataclass
+class Call:
+    """One request as the provider saw it."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+
+Reply = Response | Callable[[Call], Awaitable[Response] | Response]
+
+
+@dataclass
+class FakeProvider:
+    """Answers each (method, path) with its replies in turn; the last one stays."""
+
+    url: str = ""
+    calls: list[Call] = field(default_factory=list)
+    _replies: dict[tuple[str, str], list[Reply]] = field(default_factory=dict)
+
+    def on(self, method: str, path: str, *replies: Reply) -> None:
+        self._replies[method, path] = list(replies)
+
+    def seen(self, method: str, path: str) -> list[Call]:
+        return [call for call in self.calls if (call.method, call.path) == (method, path)]
+
+    async def handle(self, request: Request) -> Response:
+        call = Call(
+            request.method,
+            request.url.path,
+            dict(request.query_params),
+            dict(request.headers),
+            await request.body(),
+        )
+        self.calls.append(call)
+        replies = self._replies.get((call.method, call.path))
+        if replies is None:
+            return error(404, "no such thing", "not_found_error")
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        if isinstance(reply, Response):
+            return reply
+        answer = reply(call)
+        return answer if isinstance(answer, Response) else await answer
+
+
+def error(
+    status: int, message: str, kind: str, code: str | None = None, **headers: str
+) -> Response:
+    """An error in the vendors' envelope."""
+    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return JSONResponse(body, status, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+
+@asynccontextmanager
+async def serving(fake: FakeProvider) -> AsyncIterator[FakeProvider]:
+    app = Starlette(routes=[Route("/{path:path}", fake.handle, methods=METHODS)])
+    listener = socket.create_server(("127.0.0.1", 0))
+    fake.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield fake
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await running
+        listener.close()
+
+
+@dataclass
+class Naps:
+    """Takes the place of asyncio.sleep: returns at once and remembers."""
+
+    taken: list[float] = field(default_factory=list)
+
+    async def __call__(self, seconds: float) -> None:
+        self.taken.append(seconds)
+
+
+@asynccontextmanager
+async def connect(url: str, naps: Naps, *, seconds: float = 5.0) -> AsyncIterator[ProviderHttp]:
+    headers = {"authorization": f"Bearer {KEY}"}
+    http = ProviderHttp(url, headers, secret=KEY, timeout=seconds, sleep=naps)
+    try:
+        yield http
+    finally:
+        await http.close()
+
+
+def make_intent(**changes: Any) -> Intent:
+    values: dict[str, Any] = {
+        "shard_id": "shard_0001",
+        "token": "tok9",
+        "endpoint": "/v1/chat/completions",
+        "model": "gpt-4.1",
+        "line_count": 2,
+        "size": len(SPOOLED),
+        "sha256": "0" * 64,
+        "intended_at": NOW - timedelta(seconds=10),
+    }
+    return Intent(**(values | changes))
+
+
+@dataclass
+class Breaker:
+    """A server that reads a request, or not, and drops the connection."""
+
+    url: str
+    connections: int = 0
+    received: int = 0
+
+
+@asynccontextmanager
+async def breaking(*, read: bool, answer: bytes = b"") -> AsyncIterator[Breaker]:
+    """`answer` is sent, as it is, before the connection is dropped."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        breaker.connections += 1
+        if read:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = 0
+            for line in head.lower().split(b"\r\n"):
+                if line.startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            breaker.received += len(await reader.readexactly(length))
+        writer.write(answer)
+        if answer:
+            await writer.drain()
+            writer.close()
+        else:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    breaker = Breaker(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server:
+        yield breaker
+
+
+def unused_url() -> str:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def jsonl(*rows: object) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)

@@ -1,0 +1,306 @@
+"""Exchanges with a provider: what is repeated, what is not, and what an answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import msgspec
+import pytest
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from core.providers.contract import ProviderRejected, ProviderUnavailable, Refused, Unknown
+from core.providers.http import ProviderHttp, clean_key, parse_retry_after
+from tests.providers.fake_provider import (
+    KEY,
+    SPOOLED,
+    Call,
+    FakeProvider,
+    Naps,
+    breaking,
+    connect,
+    error,
+    serving,
+    unused_url,
+)
+
+
+class Thing(msgspec.Struct):
+    id: str
+
+
+async def create(http: ProviderHttp, content: bytes | Path = b"{}") -> bytes | Refused | Unknown:
+    return await http.create("/things", content, deadline=http.deadline())
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after-ms": "x", "retry-after": "3"}, 3.0),
+        ({}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    now = 1795435200.0  # 2026-11-23 12:00:00 UTC
+    assert parse_retry_after(headers, now=now) == seconds
+
+
+@pytest.mark.parametrize("key", ["", " ", "two words", "new\nline", "ключ"])
+def test_unusable_keys_are_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="OPENAI_API_KEY is not a usable API key") as caught:
+        clean_key("OPENAI_API_KEY", key)
+    assert not key.strip() or key not in str(caught.value)
+
+
+def test_white_space_around_a_key_is_removed() -> None:
+    assert clean_key("OPENAI_API_KEY", " sk-1\n") == "sk-1"
+
+
+async def test_reads_are_repeated_until_they_succeed(
+    fake: FakeProvider, http: ProviderHttp, naps: Naps
+) -> None:
+    fake.on(
+        "GET",
+        "/things/1",
+        Response(status_code=503),
+        error(429, "slow down", "rate_limit_error", retry_after="3"),
+        JSONResponse({"id": "1"}),
+    )
+    assert (await http.call("GET", "/things/1", Thing)).id == "1"
+    assert len(fake.calls) == 3
+    assert 0 < naps.taken[0] <= 0.5
+    assert naps.taken[1] == 3.0
+
+
+async def test_reads_give_up(fake: FakeProvider, http: ProviderHttp, naps: Naps) -> None:
+    fake.on("GET", "/things/1", error(529, "overloaded", "overloaded_error"))
+    with pytest.raises(ProviderUnavailable, match="overloaded"):
+        await http.call("GET", "/things/1", Thing)
+    assert len(fake.calls) == 3
+    assert len(naps.taken) == 2
+
+
+async def test_a_long_wait_is_left_to_the_caller(
+    fake: FakeProvider, http: ProviderHttp, naps: Naps
+) -> None:
+    fake.on("GET", "/things/1", error(429, "later", "rate_limit_error", retry_after="60"))
+    with pytest.raises(ProviderUnavailable) as caught:
+        await http.call("GET", "/things/1", Thing)
+    assert caught.value.retry_after == 60.0
+    assert (len(fake.calls), naps.taken) == (1, [])
+
+
+async def test_a_clear_no_is_not_repeated(fake: FakeProvider, http: ProviderHttp) -> None:
+    fake.on("GET", "/things/1", error(401, "bad key", "invalid_request_error", "invalid_api_key"))
+    with pytest.raises(ProviderRejected, match="bad key") as caught:
+        await http.call("GET", "/things/1", Thing)
+    assert (caught.value.code, caught.value.status) == ("invalid_api_key", 401)
+    assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "reply", [Response(b"<html>"), JSONResponse({"no": "id"}), Response(b"[" * 100_000), Response()]
+)
+async def test_an_answer_in_another_form_is_no_answer(
+    reply: Response, fake: FakeProvider, http: ProviderHttp
+) -> None:
+    fake.on("GET", "/things/1", reply)
+    with pytest.raises(ProviderUnavailable, match="not in the documented form"):
+        await http.call("GET", "/things/1", Thing)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (
+            error(429, "slow down", "rate_limit_error", retry_after="12"),
+            Refused("rate_limit_error", "POST /things: slow down", True, 12.0),
+        ),
+        (
+            error(429, "no money", "insufficient_quota", "insufficient_quota"),
+            Refused("insufficient_quota", "POST /things: no money", True),
+        ),
+        (
+            error(400, "bad endpoint", "invalid_request_error", "invalid_value"),
+            Refused("invalid_value", "POST /things: bad endpoint", False),
+        ),
+        (
+            error(400, "too many tokens", "invalid_request_error", "token_limit_exceeded"),
+            Refused("token_limit_exceeded", "POST /things: too many tokens", True),
+        ),
+        (
+            error(500, "oops", "api_error", request_id="req_7"),
+            Refused("api_error", "POST /things: oops (request id req_7)", True),
+        ),
+        (error(504, "timed out", "timeout_error"), Unknown("POST /things: timed out")),
+        (error(408, "too slow", "request_timeout"), Unknown("POST /things: too slow")),
+        (Response(status_code=500), Unknown("POST /things: status 500")),
+        (Response(b"<html>Bad gateway", 502), Unknown("POST /things: status 502")),
+        (Response(b'{"error":"x"}', 503), Unknown("POST /things: status 503")),
+        (Response(status_code=429), Refused("http_429", "POST /things: status 429", True)),
+        (Response(b"<html>", 413), Refused("http_413", "POST /things: status 413", False)),
+        (
+            Response(status_code=307, headers={"location": "/elsewhere"}),
+            Refused("http_307", "POST /things: status 307", False),
+        ),
+    ],
+)
+async def test_what_a_create_is_answered(
+    reply: Response, expected: Refused | Unknown, fake: FakeProvider, http: ProviderHttp
+) -> None:
+    fake.on("POST", "/things", reply)
+    assert await create(http) == expected
+    assert len(fake.calls) == 1
+
+
+async def test_a_create_that_is_accepted(fake: FakeProvider, http: ProviderHttp) -> None:
+    fake.on("POST", "/things", JSONResponse({"id": "1"}))
+    assert await create(http, b'{"x":1}') == b'{"id":"1"}'
+    (call,) = fake.calls
+    assert call.body == b'{"x":1}'
+    assert call.headers["content-type"] == "application/json"
+    assert call.headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_a_create_streams_its_file(
+    fake: FakeProvider, http: ProviderHttp, spool: Path
+) -> None:
+    fake.on("POST", "/things", JSONResponse({"id": "1"}))
+    await create(http, spool)
+    (call,) = fake.calls
+    assert call.body == SPOOLED
+    assert call.headers["content-length"] == str(len(SPOOLED))
+    assert "transfer-encoding" not in call.headers
+
+
+@pytest.mark.parametrize("read", [False, True])
+async def test_a_create_whose_connection_breaks_is_unknown(
+    read: bool, naps: Naps, spool: Path
+) -> None:
+    async with breaking(read=read) as breaker, connect(breaker.url, naps) as http:
+        assert isinstance(await create(http, spool), Unknown)
+        assert breaker.connections == 1
+        assert breaker.received == (len(SPOOLED) if read else 0)
+
+
+async def test_a_create_that_reaches_nobody_is_refused(naps: Naps) -> None:
+    async with connect(unused_url(), naps) as http:
+        outcome = await create(http)
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.passing) == ("unreachable", True)
+
+
+async def test_a_create_without_an_answer_is_unknown(fake: FakeProvider, naps: Naps) -> None:
+    async def never(call: Call) -> Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    fake.on("POST", "/things", never)
+    async with connect(fake.url, naps, seconds=0.2) as http:
+        outcome = await create(http)
+    assert isinstance(outcome, Unknown)
+    assert len(fake.calls) == 1
+
+
+async def test_a_create_answered_by_half_is_unknown(naps: Naps) -> None:
+    half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n" + b'{"id":'
+    async with breaking(read=True, answer=half) as breaker, connect(breaker.url, naps) as http:
+        assert isinstance(await create(http), Unknown)
+
+
+async def test_an_early_answer_counts(naps: Naps, spool: Path) -> None:
+    early = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    async with breaking(read=True, answer=early) as breaker, connect(breaker.url, naps) as http:
+        outcome = await create(http, spool)
+    assert isinstance(outcome, Refused)
+    assert not outcome.passing
+
+
+async def test_a_huge_error_body_is_cut(fake: FakeProvider, http: ProviderHttp) -> None:
+    sent = 0
+
+    async def endless() -> object:
+        nonlocal sent
+        while sent < 200 * 1024 * 1024:
+            sent += 65536
+            yield b"x" * 65536
+
+    fake.on("POST", "/things", StreamingResponse(endless(), 400))
+    assert await create(http) == Refused("http_400", "POST /things: status 400", False)
+    assert sent < 100 * 1024 * 1024
+
+
+async def test_a_long_message_is_cut(fake: FakeProvider, http: ProviderHttp) -> None:
+    fake.on("POST", "/things", error(400, "m" * 50_000, "invalid_request_error"))
+    outcome = await create(http)
+    assert isinstance(outcome, Refused)
+    assert len(outcome.message) < 1100
+
+
+async def test_the_key_goes_nowhere_but_into_the_header(
+    fake: FakeProvider,
+    http: ProviderHttp,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    fake.on("POST", "/things", error(401, f"wrong key: {KEY}", "authentication_error"))
+    fake.on("GET", "/things/1", error(503, f"wrong key: {KEY}", "authentication_error"))
+    outcome = await create(http)
+    with pytest.raises(ProviderUnavailable) as caught:
+        await http.call("GET", "/things/1", Thing)
+    assert isinstance(outcome, Refused)
+    assert "wrong key: ***" in outcome.message
+    written = capsys.readouterr()
+    assert KEY not in f"{outcome} {caught.value} {caplog.text} {written.out} {written.err}"
+    assert all(KEY not in f"{call.path} {call.query} {call.body!r}" for call in fake.calls)
+
+
+async def test_redirects_are_not_followed(fake: FakeProvider, http: ProviderHttp) -> None:
+    async with serving(FakeProvider()) as other:
+        moved = Response(status_code=302, headers={"location": f"{other.url}/things/1"})
+        fake.on("GET", "/things/1", moved)
+        with pytest.raises(ProviderRejected):
+            await http.call("GET", "/things/1", Thing)
+        with pytest.raises(ProviderRejected):
+            [_ async for _ in http.download("/things/1")]
+        assert other.calls == []
+
+
+async def test_only_the_providers_own_host_is_its_own(http: ProviderHttp) -> None:
+    assert http.own(f"{http.base_url}/v1/x")
+    for url in ("http://127.0.0.1:1/v1/x", "https://evil.example/x", "not a url", "http://[", ""):
+        assert not http.own(url)
+
+
+async def test_a_download_streams(fake: FakeProvider, http: ProviderHttp) -> None:
+    fake.on("GET", "/content", Response(b"x" * 5_000_000))
+    sizes = [len(chunk) async for chunk in http.download("/content")]
+    assert sum(sizes) == 5_000_000
+    assert max(sizes) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nhalf",
+        b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
+        b"",
+    ],
+)
+async def test_a_download_that_breaks_says_so(answer: bytes, naps: Naps) -> None:
+    async with breaking(read=True, answer=answer) as breaker, connect(breaker.url, naps) as http:
+        with pytest.raises(ProviderUnavailable):
+            [_ async for _ in http.download("/content")]

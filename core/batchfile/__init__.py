@@ -1,5 +1,6 @@
 """The JSONL line format: scan, check, index, report; and the results' format."""
 
+from core.batchfile.answers import answer_head, answer_line, answer_tail, error_json
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
 from core.batchfile.diagnosis import Rules
 from core.batchfile.duplicates import Duplicates, duplicate_problems
@@ -56,10 +57,14 @@ __all__ = [
     "Summary",
     "Tally",
     "TooManyLines",
+    "answer_head",
+    "answer_line",
+    "answer_tail",
     "custom_id_of",
     "decode_request",
     "duplicate_problems",
     "encode_report",
+    "error_json",
     "iter_index",
     "mark_invalid",
     "merge_problems",

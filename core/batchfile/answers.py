@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 def answer_line(
     batch_id: str, line: int, custom_id: str, response: bytes | None, error: bytes | None
 ) -> bytes:
-    """Make one result line, newline included.
+    """Make one result line, without newline.
 
     `response` and `error` are JSON ready to be written; `line` is the 1-based number of
     the input line, which makes the id stable however often the line was run.
@@ -36,8 +36,8 @@ def answer_head(batch_id: str, line: int, custom_id: str) -> bytes:
 
 
 def answer_tail(response: bytes | None, error: bytes | None) -> bytes:
-    """The part of a result line that comes from the provider, newline included."""
-    return b'"response":%s,"error":%s}\n' % (response or _NULL, error or _NULL)
+    """The part of a result line that comes from the provider, without newline."""
+    return b'"response":%s,"error":%s}' % (response or _NULL, error or _NULL)
 
 
 def error_json(code: str, message: str) -> bytes:

@@ -12,14 +12,14 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import (
     INDEX,
+    ResultFile,
     ResultWriter,
     answer_line,
     decode_request,
     error_json,
-    iter_index,
-    iter_results,
     read_lines,
     read_report,
+    stream_records,
 )
 from core.blobs import BlobStore, StoredFile
 from core.bus import Again, Delivery, Done
@@ -31,7 +31,8 @@ from core.wire import manifest_message
 log = structlog.get_logger()
 
 _LEASE = timedelta(minutes=15)
-_INDEX_CHUNK = INDEX.size * 50_000
+# What is held of each shard's results while they are merged.
+_SPAN_BYTES = 128 * 1024
 
 Group = Sequence[tuple[int, bool, bytes]]
 """Result lines in order: (line number, succeeded, the line's bytes)."""
@@ -83,16 +84,16 @@ class Assembler:
         # A prefix of its own for each attempt: two assemblers never write into each other.
         prefix = f"batches/{batch.id}/results/{new_token()}"
         writer = ResultWriter(self._blobs, prefix, segment_bytes=self._settings.segment_bytes)
-        succeeded = await self._merge(batch, file, shards, writer)
+        await self._merge(batch, file, shards, writer)
         written = await writer.close()
-        failed = written.lines - succeeded
+        succeeded, failed = written.succeeded, written.failed
         manifest = manifest_message(
             batch,
             file,
             shards,
             succeeded=succeeded,
             failed=failed,
-            results_bytes=written.size,
+            results_bytes=written.bytes,
             results_sha256=written.sha256,
         )
         await self._blobs.put(f"{prefix}/manifest", manifest.SerializeToString())
@@ -108,7 +109,7 @@ class Assembler:
             state=ended.state,
             succeeded=succeeded,
             failed=failed,
-            result_bytes=written.size,
+            result_bytes=written.bytes,
         )
         await self._announcer.changed(ended, BatchEvent.ENDED)
         await self._blobs.delete_prefix(f"batches/{batch.id}/shards")
@@ -116,10 +117,10 @@ class Assembler:
 
     async def _merge(
         self, batch: Batch, file: File, shards: Sequence[Shard], writer: ResultWriter
-    ) -> int:
+    ) -> None:
         """Merge all sources by line number against the index of the input.
 
-        Returns the number of lines that succeeded. Raises ResultsInconsistent.
+        Raises ResultsInconsistent.
         """
         sources = [
             source
@@ -128,11 +129,9 @@ class Assembler:
         ]
         heap = [(source.group[0][0], number) for number, source in enumerate(sources)]
         heapify(heap)
-        succeeded = 0
         index = await StoredFile.open(self._blobs, f"{file.prefix}/index")
-        for start in range(0, index.size, _INDEX_CHUNK):
-            records = await index.read(start, min(_INDEX_CHUNK, index.size - start))
-            for _offset, _length, wanted, _group, _flags in iter_index(records):
+        async for records in stream_records(index, INDEX.size):
+            for _offset, _length, wanted, _group, _flags in INDEX.iter_unpack(records):
                 if not heap or heap[0][0] != wanted:
                     raise ResultsInconsistent(
                         f"{batch.id}: line {wanted} has no result, or an earlier one has two"
@@ -140,8 +139,7 @@ class Assembler:
                 number = heap[0][1]
                 source = sources[number]
                 line, good, raw = source.group[source.position]
-                await writer.append(line, good, raw)
-                succeeded += good
+                await writer.append(line, raw, succeeded=good)
                 source.position += 1
                 if source.position < len(source.group) or await source.refill():
                     heapreplace(heap, (source.group[source.position][0], number))
@@ -149,7 +147,6 @@ class Assembler:
                     heappop(heap)
         if heap:
             raise ResultsInconsistent(f"{batch.id}: line {heap[0][0]} was answered, not asked")
-        return succeeded
 
     def _sources(
         self, batch: Batch, file: File, shards: Sequence[Shard]
@@ -157,12 +154,18 @@ class Assembler:
         sources: list[AsyncIterator[Group]] = []
         for shard in shards:
             if shard.results_prefix:
-                sources.append(iter_results(self._blobs, shard.results_prefix))
+                sources.append(self._stored(shard))
             elif shard.fill_code:
                 sources.append(self._filled(batch, file, shard))
         if batch.invalid:
             sources.append(self._invalid(batch, file))
         return sources
+
+    async def _stored(self, shard: Shard) -> AsyncIterator[Group]:
+        """The lines that a shard's results hold."""
+        results = await ResultFile.open(self._blobs, shard.results_prefix)
+        async for group in results.lines(span_bytes=_SPAN_BYTES):
+            yield [(found.line, found.succeeded, found.raw[:-1]) for found in group]
 
     async def _filled(self, batch: Batch, file: File, shard: Shard) -> AsyncIterator[Group]:
         """The lines of a shard that ended as a whole, each with the shard's error."""
@@ -181,9 +184,21 @@ class Assembler:
 
     async def _invalid(self, batch: Batch, file: File) -> AsyncIterator[Group]:
         """The lines that failed the check at upload, each with what the report says of it."""
-        async for line, custom_id, message in read_report(self._blobs, f"{file.prefix}/report"):
-            error = error_json("invalid_request", message)
-            yield [(line, False, answer_line(batch.id, line, custom_id, None, error))]
+        report = await StoredFile.open(self._blobs, f"{file.prefix}/report")
+        last = 0
+        async for problems in read_report(report):
+            group: list[tuple[int, bool, bytes]] = []
+            for problem in problems:
+                # One line may have several problems; its first stands for it.
+                if problem.severity != "error" or problem.line == last:
+                    continue
+                last = problem.line
+                error = error_json(
+                    "invalid_request", f"{problem.field}: {problem.message}".removeprefix(": ")
+                )
+                answer = answer_line(batch.id, last, problem.custom_id, None, error)
+                group.append((last, False, answer))
+            yield group
 
 
 def final_state(batch: Batch, failed: int) -> BatchState:

@@ -6,12 +6,11 @@ import structlog
 
 from core.batchfile import (
     INDEX,
+    ResultFile,
     ResultWriter,
     answer_line,
     decode_request,
     error_json,
-    iter_index,
-    iter_results,
     read_lines,
 )
 from core.blobs import BlobStore, StoredFile
@@ -45,7 +44,7 @@ class Culprits:
         if not culprits or len(culprits) == shard.line_count:
             return False
         rest, bad = bytearray(), bytearray()
-        for position, (_, _, line, _, _) in enumerate(iter_index(records)):
+        for position, (_, _, line, _, _) in enumerate(INDEX.iter_unpack(records)):
             record = records[position * INDEX.size : (position + 1) * INDEX.size]
             if line in culprits:
                 bad += record
@@ -83,9 +82,10 @@ class Culprits:
         """The bad lines by line number. Positions count the lines that were sent."""
         unsent: set[int] = set()
         if shard.rejects_prefix:
-            async for group in iter_results(self._blobs, shard.rejects_prefix):
-                unsent.update(line for line, _, _ in group)
-        sent = (line for _, _, line, _, _ in iter_index(records) if line not in unsent)
+            rejects = await ResultFile.open(self._blobs, shard.rejects_prefix)
+            async for group in rejects.lines():
+                unsent.update(reject.line for reject in group)
+        sent = (line for _, _, line, _, _ in INDEX.iter_unpack(records) if line not in unsent)
         return {line: named[position] for position, line in enumerate(sent, 1) if position in named}
 
     async def _write_failures(
@@ -100,7 +100,7 @@ class Culprits:
                 error = error_json(bad.code, f"{bad.field}: {bad.message}".removeprefix(": "))
                 custom_id = decode_request(raw).custom_id
                 await writer.append(
-                    line, False, answer_line(shard.batch_id, line, custom_id, None, error)
+                    line, answer_line(shard.batch_id, line, custom_id, None, error), succeeded=False
                 )
         await writer.close()
         return prefix

@@ -16,12 +16,12 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import (
     INDEX,
+    ResultFile,
     ResultWriter,
     answer_head,
     answer_tail,
     decode_request,
     error_json,
-    iter_results,
     read_lines,
 )
 from core.blobs import BlobStore, StoredFile
@@ -51,7 +51,7 @@ from core.providers import (
 )
 from core.settings import Settings
 from services.collector.settle import Settler
-from services.collector.sorter import Sorter, Tally
+from services.collector.sorter import Sorter
 
 log = structlog.get_logger()
 
@@ -121,9 +121,10 @@ class Fetcher:
             async for lines in groups:
                 sorter.take(lines, prefix)
         if shard.rejects_prefix:
-            async for group in iter_results(self._blobs, shard.rejects_prefix):
-                for line, _succeeded, raw in group:
-                    sorter.reject(line, raw)
+            rejects = await ResultFile.open(self._blobs, shard.rejects_prefix)
+            async for group in rejects.lines():
+                for reject in group:
+                    sorter.reject(reject.line, reject.raw.removesuffix(b"\n"))
         if sorter.strangers or sorter.doubles:
             log.warning(
                 "odd_result_lines",
@@ -170,7 +171,6 @@ class Fetcher:
         prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(self._blobs, prefix, segment_bytes=self._settings.segment_bytes)
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
-        tally = Tally()
         retry = bytearray()
         may_retry = (
             not batch.stop
@@ -190,16 +190,15 @@ class Fetcher:
                         if not succeeded:
                             piece = self._failed_tail(outcome, piece, batch)
                         piece = answer_head(batch.id, line, decode_request(raw).custom_id) + piece
-                    await writer.append(line, succeeded, piece)
-                    tally.count(succeeded)
+                    await writer.append(line, piece, succeeded=succeeded)
                 position += 1
-        await writer.close()
+        totals = await writer.close()
         usage = sorter.usage
         settled = await self._settler.settle(
             shard,
             Settlement(
-                succeeded=tally.succeeded,
-                failed=tally.failed,
+                succeeded=totals.succeeded,
+                failed=totals.failed,
                 retried=len(retry) // INDEX.size,
                 results_prefix=prefix,
                 input_tokens=usage.input,
@@ -213,8 +212,8 @@ class Fetcher:
             "shard_settled" if settled else "shard_settled_elsewhere",
             batch_id=batch.id,
             shard_id=shard.id,
-            succeeded=tally.succeeded,
-            failed=tally.failed,
+            succeeded=totals.succeeded,
+            failed=totals.failed,
             retried=len(retry) // INDEX.size,
         )
         if not settled:

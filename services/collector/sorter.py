@@ -7,11 +7,10 @@ import tempfile
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from core.batchfile import answer_tail, iter_index
+from core.batchfile import INDEX, answer_tail
 from core.providers import Outcome, ResultLine, Usage
 
 _FLUSH_BYTES = 1 << 20
@@ -23,21 +22,6 @@ _REJECTED = len(_OUTCOMES)
 _LINE_DIGITS = 10
 
 
-@dataclass(slots=True)
-class Tally:
-    """Lines by their end."""
-
-    succeeded: int = 0
-    failed: int = 0
-
-    def count(self, succeeded: bool) -> None:
-        """Count one line."""
-        if succeeded:
-            self.succeeded += 1
-        else:
-            self.failed += 1
-
-
 class Sorter:
     """Spools the pieces of result lines as they come; gives them back by position.
 
@@ -46,7 +30,7 @@ class Sorter:
     """
 
     def __init__(self, records: bytes, folder: Path) -> None:
-        self._lines = array("I", (line for _, _, line, _, _ in iter_index(records)))
+        self._lines = array("I", (line for _, _, line, _, _ in INDEX.iter_unpack(records)))
         count = len(self._lines)
         self._offsets = array("Q", bytes(8 * count))
         self._lengths = array("I", bytes(4 * count))

@@ -7,17 +7,15 @@ left, and writes a line list for each shard.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from core.batchfile import INDEX, INVALID, iter_index
+from core.batchfile import INDEX, INVALID, stream_records
 from core.blobs import BlobStore, StoredFile
 from core.ledger import Batch, File, Shard, ShardState, now
 from core.providers import Limits, Registry
 
 # Our custom id and the provider's envelope, beyond the line as the user wrote it.
 _LINE_OVERHEAD = 128
-_INDEX_CHUNK = INDEX.size * 50_000
 
 
 @dataclass(slots=True)
@@ -84,9 +82,9 @@ async def plan_shards(
         shards.append(shard)
 
     index = await StoredFile.open(blobs, f"{file.prefix}/index")
-    async for records in _record_chunks(index):
+    async for records in stream_records(index, INDEX.size):
         for position, (_offset, length, _line, group_number, flags) in enumerate(
-            iter_index(records)
+            INDEX.iter_unpack(records)
         ):
             if flags & INVALID:
                 continue
@@ -108,8 +106,3 @@ async def plan_shards(
     for draft in drafts.values():
         await cut(draft)
     return shards
-
-
-async def _record_chunks(index: StoredFile) -> AsyncIterator[bytes]:
-    for start in range(0, index.size, _INDEX_CHUNK):
-        yield await index.read(start, min(_INDEX_CHUNK, index.size - start))

@@ -13,6 +13,7 @@ from core.batchfile import (
     answer_line,
     decode_request,
     error_json,
+    model_of,
     read_lines,
 )
 from core.blobs import BlobStore, StoredFile
@@ -78,14 +79,16 @@ async def write_spool(
                 body = bytes(request.body)
                 try:
                     encoded = provider.encode_line(
-                        f"{shard.id}-{token}-{line}", batch.endpoint, request.model, body
+                        f"{shard.id}-{token}-{line}", batch.endpoint, model_of(request), body
                     )
                 except LineRejected as rejection:
                     if rejects is None:
                         rejects = ResultWriter(blobs, rejects_prefix, segment_bytes=segment_bytes)
                     error = error_json(rejection.reason, f"{rejection.field}: {rejection.message}")
                     await rejects.append(
-                        line, False, answer_line(batch.id, line, request.custom_id, None, error)
+                        line,
+                        answer_line(batch.id, line, request.custom_id, None, error),
+                        succeeded=False,
                     )
                     rejected += 1
                     continue

@@ -1,0 +1,172 @@
+"""ResultService: the result file of a batch that has ended."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import msgspec
+from polybatch.v1 import results_pb2, results_pb2_grpc
+
+from core.batchfile import ResultFile
+from core.blobs import BlobStore
+from core.ledger import Batch, Ledger
+from core.serving import ApiError, current_principal
+from core.wire import page_size
+
+_CHUNK_BYTES = 1 << 20
+_FILTERS = {
+    results_pb2.RESULT_FILTER_UNSPECIFIED: None,
+    results_pb2.RESULT_FILTER_SUCCEEDED: True,
+    results_pb2.RESULT_FILTER_FAILED: False,
+}
+_MESSAGE_LIMIT = 2000
+
+
+class _Answer(msgspec.Struct):
+    custom_id: str
+    response: _Response | None = None
+    error: _Error | None = None
+
+
+class _Response(msgspec.Struct):
+    status_code: int = 0
+    body: Any = None
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+class ResultService(results_pb2_grpc.ResultServiceServicer):
+    """Serves polybatch.v1.ResultService."""
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+
+    async def DownloadResults(
+        self,
+        request: results_pb2.DownloadResultsRequest,
+        context: grpc.aio.ServicerContext[
+            results_pb2.DownloadResultsRequest, results_pb2.DownloadResultsResponse
+        ],
+    ) -> AsyncIterator[results_pb2.DownloadResultsResponse]:
+        """See protos/polybatch/v1/results.proto."""
+        batch = await self._ended_batch(request.batch_id)
+        if request.filter not in _FILTERS:
+            raise ApiError.invalid_argument(
+                "INVALID_FIELD",
+                "The filter is not one of ResultFilter.",
+                violations=[("filter", f"{request.filter} is unknown")],
+            )
+        succeeded = _FILTERS[request.filter]
+        results = await ResultFile.open(self._blobs, batch.results_prefix)
+        if succeeded is None:
+            size, lines = results.size, results.line_count
+        else:
+            size, lines = await results.totals(succeeded=succeeded)
+        if not 0 <= request.offset <= size:
+            raise ApiError.out_of_range(
+                "OFFSET_OUT_OF_RANGE",
+                f"The offset {request.offset} is not in 0 to {size}.",
+                metadata={"size": str(size)},
+            )
+        manifest = await self._blobs.get(f"{batch.results_prefix}/manifest")
+        yield results_pb2.DownloadResultsResponse(
+            header=results_pb2.ResultsHeader(
+                total_bytes=size,
+                line_count=lines,
+                manifest=results_pb2.Manifest.FromString(manifest),
+            )
+        )
+        async for chunk in results.stream(
+            request.offset, succeeded=succeeded, chunk_bytes=_CHUNK_BYTES
+        ):
+            yield results_pb2.DownloadResultsResponse(chunk=chunk)
+
+    async def ListFailures(
+        self,
+        request: results_pb2.ListFailuresRequest,
+        context: grpc.aio.ServicerContext[
+            results_pb2.ListFailuresRequest, results_pb2.ListFailuresResponse
+        ],
+    ) -> results_pb2.ListFailuresResponse:
+        """See protos/polybatch/v1/results.proto."""
+        batch = await self._ended_batch(request.batch_id)
+        first = _decode_token(request.page_token)
+        size = page_size(request.page_size)
+        results = await ResultFile.open(self._blobs, batch.results_prefix)
+        page = results_pb2.ListFailuresResponse()
+        async for group in results.lines(first, succeeded=False):
+            for found in group:
+                if len(page.failures) == size:
+                    page.next_page_token = _encode_token(found.number)
+                    return page
+                page.failures.append(_failure(found.line, found.raw))
+        return page
+
+    async def _ended_batch(self, batch_id: str) -> Batch:
+        batch = await self._ledger.batches.get(batch_id, current_principal().account_id)
+        if batch is None:
+            raise ApiError.not_found(
+                "BATCH_NOT_FOUND", f"There is no batch {batch_id!r} in this account."
+            )
+        if not batch.ended:
+            raise ApiError.failed_precondition(
+                "BATCH_NOT_ENDED", f"The batch is {batch.state}; watch it to its end first."
+            )
+        if not batch.results_prefix:
+            raise ApiError.failed_precondition(
+                "NO_RESULTS", "The batch failed as such; its errors say why."
+            )
+        return batch
+
+
+def _failure(line: int, raw: bytes) -> results_pb2.LineFailure:
+    answer = _decode(raw)
+    failure = results_pb2.LineFailure(line=line, custom_id=answer.custom_id)
+    if answer.response is not None:
+        failure.status_code = answer.response.status_code
+        code, message = _body_error(answer.response.body)
+        failure.code = code or f"http_{answer.response.status_code}"
+        failure.message = message[:_MESSAGE_LIMIT]
+    elif answer.error is not None:
+        failure.code = answer.error.code
+        failure.message = answer.error.message[:_MESSAGE_LIMIT]
+    return failure
+
+
+def _body_error(body: Any) -> tuple[str, str]:
+    """Code and message of an OpenAI error body; empty where the provider gave another form."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return "", ""
+    code = error.get("code") or error.get("type") or ""
+    return str(code), str(error.get("message") or "")
+
+
+def _encode_token(number: int) -> str:
+    return base64.urlsafe_b64encode(b"record:%d" % number).decode()
+
+
+def _decode_token(token: str) -> int:
+    if not token:
+        return 0
+    try:
+        text = base64.b64decode(token, altchars=b"-_", validate=True).decode()
+        kind, _, number = text.partition(":")
+        if kind == "record" and number.isascii() and number.isdigit():
+            return int(number)
+    except (ValueError, binascii.Error):
+        pass
+    raise ApiError.invalid_argument(
+        "PAGE_TOKEN_INVALID", "The page token was not made by this service."
+    )

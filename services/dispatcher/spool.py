@@ -13,7 +13,6 @@ from core.batchfile import (
     answer_line,
     decode_request,
     error_json,
-    model_of,
     read_lines,
 )
 from core.blobs import BlobStore, StoredFile
@@ -66,6 +65,8 @@ async def write_spool(
     digest = hashlib.sha256()
     written = lines = rejected = inputs = 0
     pending = bytearray(framing.prefix)
+    models = [group["model"] for group in file.groups]
+    line_models = (models[record[3]] for record in INDEX.iter_unpack(records))
 
     with path.open("wb") as spool:
 
@@ -74,12 +75,12 @@ async def write_spool(
             digest.update(chunk)
 
         async for group in read_lines(data, records):
-            for line, raw in group:
+            for (line, raw), model in zip(group, line_models, strict=False):
                 request = decode_request(raw)
                 body = bytes(request.body)
                 try:
                     encoded = provider.encode_line(
-                        f"{shard.id}-{token}-{line}", batch.endpoint, model_of(request), body
+                        f"{shard.id}-{token}-{line}", batch.endpoint, model, body
                     )
                 except LineRejected as rejection:
                     if rejects is None:

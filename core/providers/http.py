@@ -346,7 +346,8 @@ class ProviderHttp:
     def _rejection(self, where: str, reply: Reply) -> ProviderUnavailable | ProviderRejected:
         code, message = self._error(reply)
         text = self._say(where, message or f"status {reply.status}", reply)
-        if is_passing(reply.status):
+        # A conflict over a cancel (it has ended already) does not pass by trying again.
+        if is_passing(reply.status) and reply.status != 409:
             return ProviderUnavailable(text, reply.retry_after)
         return ProviderRejected(code or f"http_{reply.status}", text, reply.status)
 

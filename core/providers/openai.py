@@ -39,7 +39,7 @@ from core.providers.contract import (
     Unknown,
     Unsure,
 )
-from core.providers.http import PASSING_CODES, ProviderHttp
+from core.providers.http import PASSING_CODES, ProviderHttp, is_passing
 from core.providers.openai_rows import read_row
 from core.providers.resultlines import read_results
 
@@ -200,7 +200,8 @@ class OpenAIProvider:
         except ProviderUnavailable as error:
             return Refused("upload_failed", str(error), passing=True, retry_after=error.retry_after)
         except ProviderRejected as error:
-            return Refused(error.code, error.message, passing=error.code in PASSING_CODES)
+            passing = is_passing(error.status, error.code)
+            return Refused(error.code, error.message, passing)
         outcome = await self._http.create(
             "/batches", self._creation(intent, file), deadline=deadline
         )

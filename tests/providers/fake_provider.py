@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -142,29 +142,43 @@ class Breaker:
 
 
 @asynccontextmanager
-async def breaking(*, read: bool, answer: bytes = b"") -> AsyncIterator[Breaker]:
-    """`answer` is sent, as it is, before the connection is dropped."""
+async def breaking(
+    *, read: bool, answer: bytes = b"", hold: bool = False
+) -> AsyncIterator[Breaker]:
+    """`answer` is sent, as it is, before the drop; `hold`: not before the client has gone."""
+
+    handlers: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        assert handler is not None
+        handlers.add(handler)
         breaker.connections += 1
-        if read:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = 0
-            for line in head.lower().split(b"\r\n"):
-                if line.startswith(b"content-length:"):
-                    length = int(line.split(b":")[1])
-            breaker.received += len(await reader.readexactly(length))
-        writer.write(answer)
-        if answer:
-            await writer.drain()
-            writer.close()
-        else:
-            writer.transport.abort()
+        try:
+            if read:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = 0
+                for line in head.lower().split(b"\r\n"):
+                    if line.startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                breaker.received += len(await reader.readexactly(length))
+            if hold:
+                await reader.read()
+            if answer:
+                writer.write(answer)
+                await writer.drain()
+                writer.close()
+        finally:
+            if not answer:
+                writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     breaker = Breaker(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     async with server:
         yield breaker
+    await asyncio.gather(*handlers, return_exceptions=True)
 
 
 def unused_url() -> str:

@@ -1,0 +1,68 @@
+"""`python -m services.gateway`: run the gateway, or administer API keys."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from core.ledger import Ledger
+from core.serving import run
+from core.settings import ProviderAccess, Settings
+from services.gateway.keys import create_key, list_keys, revoke_key
+from services.gateway.service import serve
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service until SIGTERM or SIGINT, or one command; returns the exit code."""
+    asked = _parser().parse_args(arguments)
+    settings = Settings()
+    if asked.command == "keys":
+        return asyncio.run(_administer(asked, settings))
+
+    async def body(stop: asyncio.Event) -> None:
+        await serve(settings, ProviderAccess(), stop)
+
+    return run(
+        body,
+        service="gateway",
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
+
+
+async def _administer(asked: argparse.Namespace, settings: Settings) -> int:
+    ledger = await Ledger.open(settings.effective_database_url)
+    try:
+        match asked.action:
+            case "create":
+                return await create_key(ledger, asked.account, asked.name)
+            case "revoke":
+                return await revoke_key(ledger, asked.id)
+            case _:
+                return await list_keys(ledger)
+    finally:
+        await ledger.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services.gateway",
+        description="Takes files in and makes batches of them. Without a command it runs the "
+        "service. Everything is set by environment variables; see the README's table of settings.",
+    )
+    commands = parser.add_subparsers(dest="command")
+    keys = commands.add_parser("keys", help="administer API keys, on the database directly")
+    actions = keys.add_subparsers(dest="action", required=True)
+    create = actions.add_parser("create", help="make a key, and its account where it is new")
+    create.add_argument("--account", required=True, help="name of the account")
+    create.add_argument("--name", default="", help="what the key is for")
+    actions.add_parser("list", help="list all keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="end a key at once")
+    revoke.add_argument("id", help="the key's id, as `keys list` shows it")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""BatchService of polybatch.v1: making, showing and cancelling batches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import structlog
+from polybatch.v1 import batches_pb2, batches_pb2_grpc
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.bus import Step
+from core.flow import Announcer
+from core.ledger import Batch, BatchState, Ledger, Stale
+from core.serving import ApiError, current_principal
+from core.wire import STATES, page_size, shown_batch, shown_batches
+from services.gateway.creating import BatchMaker, Order, invalid_fields
+from services.gateway.framing import parse_chunk, parse_spec
+from services.gateway.outages import outages
+from services.gateway.paging import cut_page, parse_page_token
+from services.gateway.stream import MessageStream
+from services.gateway.upload import Spec, Uploads
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_LEDGER_STATES = {on_wire: state for state, on_wire in STATES.items()}
+
+
+class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
+    """Answers as the comments in batches.proto say."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        announcer: Announcer,
+        uploads: Uploads,
+        maker: BatchMaker,
+        *,
+        idle_timeout: float,
+    ) -> None:
+        self._ledger = ledger
+        self._announcer = announcer
+        self._uploads = uploads
+        self._maker = maker
+        self._idle_timeout = idle_timeout
+
+    async def CreateBatch(
+        self, request: batches_pb2.CreateBatchRequest, _context: Context
+    ) -> batches_pb2.Batch:
+        order = Order.parse(request)
+        if not request.input_file_id:
+            raise invalid_fields([("input_file_id", "the id of an uploaded file")])
+        with outages():
+            batch = await self._maker.make(
+                current_principal().account_id, request.input_file_id, order
+            )
+            return await shown_batch(self._ledger, batch)
+
+    async def SubmitBatch(
+        self, messages: AsyncIterator[bytes], _context: Context
+    ) -> batches_pb2.Batch:
+        """Takes the messages as they came; see services.gateway.framing."""
+        account_id = current_principal().account_id
+        async with MessageStream(messages, idle_timeout=self._idle_timeout) as stream:
+            first = parse_spec(await stream.next() or b"", batches_pb2.SubmitBatchRequest)
+            spec = Spec.parse(first.spec.upload)
+            # Before the upload: nobody wants to send a file for nothing.
+            order = Order.parse(first.spec.batch)
+
+            async def next_chunk() -> bytes | None:
+                message = await stream.next()
+                if message is None:
+                    return None
+                return parse_chunk(message, batches_pb2.SubmitBatchRequest)
+
+            with outages():
+                finished = await self._uploads.receive(account_id, spec, next_chunk)
+        with outages():
+            batch = await self._maker.make(
+                account_id, finished.file.id, order.known_as(f"upload:{spec.upload_id}")
+            )
+            return await shown_batch(self._ledger, batch)
+
+    async def GetBatch(
+        self, request: batches_pb2.GetBatchRequest, _context: Context
+    ) -> batches_pb2.Batch:
+        with outages():
+            return await shown_batch(self._ledger, await self._get(request.batch_id))
+
+    async def ListBatches(
+        self, request: batches_pb2.ListBatchesRequest, _context: Context
+    ) -> batches_pb2.ListBatchesResponse:
+        size = page_size(request.page_size)
+        after = parse_page_token(request.page_token)
+        unknown = [state for state in request.states if state not in _LEDGER_STATES]
+        if unknown:
+            raise invalid_fields([("states", "states of polybatch.v1.BatchState")])
+        states = [_LEDGER_STATES[state] for state in request.states]
+        with outages():
+            batches = await self._ledger.batches.page(
+                current_principal().account_id, size + 1, after, states
+            )
+            shown, token = cut_page(batches, size)
+            return batches_pb2.ListBatchesResponse(
+                batches=await shown_batches(self._ledger, shown), next_page_token=token
+            )
+
+    async def CancelBatch(
+        self, request: batches_pb2.CancelBatchRequest, _context: Context
+    ) -> batches_pb2.Batch:
+        with outages():
+            batch = await self._get(request.batch_id)
+            cancelled = await self._ledger.batches.cancel(batch.id)
+            if isinstance(cancelled, Stale):
+                return await shown_batch(self._ledger, await self._ending(batch.id))
+            log.info("batch_cancelled", batch_id=batch.id, account_id=batch.account_id)
+            await self._announcer.changed(cancelled, BatchEvent.CANCEL_REQUESTED)
+            await self._announcer.wake(Step.STOP, batch.id)
+            return await shown_batch(self._ledger, cancelled)
+
+    async def _ending(self, batch_id: str) -> Batch:
+        """A batch that can no longer be cancelled, if that is because it was. Or BATCH_ENDED."""
+        batch = await self._get(batch_id)
+        if batch.state in (BatchState.CANCELLING, BatchState.CANCELLED):
+            return batch
+        raise ApiError.failed_precondition(
+            "BATCH_ENDED",
+            f"the batch is {BatchState(batch.state).value}: fetch its results",
+            metadata={"state": BatchState(batch.state).value},
+        )
+
+    async def _get(self, batch_id: str) -> Batch:
+        batch = await self._ledger.batches.get(batch_id, current_principal().account_id)
+        if batch is None:
+            raise ApiError.not_found("BATCH_NOT_FOUND", f"there is no batch {batch_id[:64]!r}")
+        return batch

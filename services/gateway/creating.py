@@ -1,0 +1,246 @@
+"""Making a batch of a checked file: the arguments, the refusals, the row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+from polybatch.v1 import batches_pb2
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.batchfile import Problem, read_report
+from core.blobs import BlobStore, StoredFile
+from core.bus import Step
+from core.flow import Announcer
+from core.ledger import (
+    Batch,
+    BatchState,
+    File,
+    FileGone,
+    Ledger,
+    RequestIdReused,
+    new_id,
+    now,
+)
+from core.serving import ApiError
+
+log = structlog.get_logger()
+
+DEFAULT_WINDOW = timedelta(hours=24)
+_SHORTEST_WINDOW = timedelta(seconds=1)
+_LONGEST_WINDOW = timedelta(days=7)
+_MAX_REQUEST_ID_BYTES = 128
+_MAX_PAIRS = 16
+_MAX_KEY = 64
+_MAX_VALUE = 512
+SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller asks for, checked; the file aside."""
+
+    request_id: str | None
+    window_seconds: float
+    metadata: Mapping[str, str]
+    skip_invalid_lines: bool
+
+    @classmethod
+    def parse(cls, request: batches_pb2.CreateBatchRequest) -> Order:
+        """Check the arguments. Raises INVALID_FIELD, with every field that is wrong."""
+        window = request.completion_window.ToTimedelta()
+        violations = [*_wrong_metadata(request.metadata)]
+        if len(request.request_id.encode()) > _MAX_REQUEST_ID_BYTES:
+            violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
+        if window and not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
+            violations.append(("completion_window", "from 1 second to 7 days, or 0 for 24 hours"))
+        if violations:
+            raise invalid_fields(violations)
+        return cls(
+            request_id=request.request_id or None,
+            window_seconds=(window or DEFAULT_WINDOW).total_seconds(),
+            metadata=dict(request.metadata),
+            skip_invalid_lines=request.skip_invalid_lines,
+        )
+
+    def known_as(self, request_id: str) -> Order:
+        """The same with this request id, where the caller gave none."""
+        return self if self.request_id else replace(self, request_id=request_id)
+
+    def digest(self, file_id: str) -> str:
+        """Tells apart the calls that come with one request id."""
+        arguments = [
+            file_id,
+            self.window_seconds,
+            sorted(self.metadata.items()),
+            self.skip_invalid_lines,
+        ]
+        return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
+
+
+def invalid_fields(violations: list[tuple[str, str]]) -> ApiError:
+    """Arguments that no state of the system makes right: (field, what was expected)."""
+    field, expected = violations[0]
+    return ApiError.invalid_argument("INVALID_FIELD", f"{field}: {expected}", violations=violations)
+
+
+def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    violations = []
+    if len(metadata) > _MAX_PAIRS:
+        violations.append(("metadata", f"at most {_MAX_PAIRS} pairs"))
+    for key, value in sorted(metadata.items()):
+        if not 1 <= len(key) <= _MAX_KEY:
+            violations.append(("metadata", f"keys of 1 to {_MAX_KEY} characters"))
+        if len(value) > _MAX_VALUE:
+            violations.append((f"metadata[{key[:_MAX_KEY]}]", f"at most {_MAX_VALUE} characters"))
+    return violations
+
+
+class BatchMaker:
+    """Makes batches, each once however often it is asked for."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: BlobStore,
+        announcer: Announcer,
+        *,
+        missing_keys: Mapping[str, str],
+        first_look: timedelta,
+    ) -> None:
+        """`missing_keys`: provider slug to the variable that would hold its key.
+
+        `first_look`: how long after its making the sweep takes a batch for forgotten.
+        """
+        self._ledger = ledger
+        self._blobs = blobs
+        self._announcer = announcer
+        self._missing_keys = missing_keys
+        self._first_look = first_look
+
+    async def make(self, account_id: str, file_id: str, order: Order) -> Batch:
+        """Record the batch and set it going; the one made before where it was asked before."""
+        digest = order.digest(file_id)
+        if order.request_id is not None:
+            # First of all: the file may have been deleted since.
+            earlier = await self._ledger.batches.find_request(account_id, order.request_id)
+            if earlier is not None:
+                if earlier.request_digest == digest:
+                    return earlier
+                raise _request_id_reused(order.request_id, earlier.id)
+        file = await self._ledger.files.get(account_id, file_id)
+        if file is None:
+            raise file_not_found(file_id)
+        await self._refuse_unfit(file, order)
+        batch = self._row(file, order, digest)
+        made = await self._ledger.batches.create(batch)
+        if isinstance(made, RequestIdReused):
+            raise _request_id_reused(order.request_id or "", made.batch_id)
+        if isinstance(made, FileGone):
+            raise file_not_found(file_id)
+        if made.id == batch.id:
+            log.info(
+                "batch_created",
+                batch_id=made.id,
+                file_id=file.id,
+                account_id=account_id,
+                lines=made.total,
+                invalid_lines=made.invalid,
+            )
+            await self._announcer.changed(made, BatchEvent.CREATED)
+            await self._announcer.wake(Step.PLAN, made.id)
+        return made
+
+    async def _refuse_unfit(self, file: File, order: Order) -> None:
+        if file.invalid_line_count and not order.skip_invalid_lines:
+            problems = await first_errors(self._blobs, file)
+            raise ApiError.invalid_argument(
+                "INVALID_LINES",
+                f"{file.invalid_line_count} of {file.line_count} lines are invalid: mend the "
+                "file, or set skip_invalid_lines; its validation report names all problems",
+                violations=[(_place(problem), problem.message) for problem in problems],
+                metadata={
+                    "file_id": file.id,
+                    "invalid_line_count": str(file.invalid_line_count),
+                },
+            )
+        if file.line_count == file.invalid_line_count:
+            raise ApiError.invalid_argument(
+                "NO_VALID_LINES",
+                "the file has no line that can be sent",
+                metadata={"file_id": file.id},
+            )
+        asked = {group["provider"] for group in file.groups if group["lines"]}
+        missing = sorted(asked & self._missing_keys.keys())
+        if missing:
+            variables = ", ".join(self._missing_keys[provider] for provider in missing)
+            raise ApiError.failed_precondition(
+                "PROVIDER_NOT_CONFIGURED",
+                f"the file has lines for {', '.join(missing)}, for which this service has no "
+                f"key: its operator has to set {variables}",
+                metadata={
+                    "file_id": file.id,
+                    "providers": ",".join(missing),
+                    "variables": variables,
+                },
+            )
+
+    def _row(self, file: File, order: Order, digest: str) -> Batch:
+        moment = now()
+        return Batch(
+            id=new_id("batch"),
+            account_id=file.account_id,
+            request_id=order.request_id,
+            request_digest=digest,
+            input_file_id=file.id,
+            endpoint=file.endpoint,
+            state=BatchState.VALIDATING,
+            details=dict(order.metadata),
+            window_seconds=order.window_seconds,
+            skip_invalid_lines=order.skip_invalid_lines,
+            total=file.line_count,
+            invalid=file.invalid_line_count,
+            failed=file.invalid_line_count,
+            queued=file.line_count - file.invalid_line_count,
+            finished_peak=file.invalid_line_count,
+            created_at=moment,
+            expires_at=moment + timedelta(seconds=order.window_seconds),
+            due_at=moment + self._first_look,
+        )
+
+
+async def first_errors(blobs: BlobStore, file: File) -> list[Problem]:
+    """The first problems of a file's report, 20 at most, warnings left out."""
+    found: list[Problem] = []
+    if not file.problem_count:
+        return found
+    report = await StoredFile.open(blobs, f"{file.prefix}/report")
+    async with aclosing(read_report(report)) as groups:
+        async for group in groups:
+            found += [problem for problem in group if problem.severity == "error"]
+            if len(found) >= SHOWN_PROBLEMS:
+                break
+    return found[:SHOWN_PROBLEMS]
+
+
+def file_not_found(file_id: str) -> ApiError:
+    """There is no such file in the caller's account."""
+    return ApiError.not_found("FILE_NOT_FOUND", f"there is no file {file_id[:64]!r}")
+
+
+def _request_id_reused(request_id: str, batch_id: str) -> ApiError:
+    return ApiError.already_exists(
+        "REQUEST_ID_REUSED",
+        f"the request id {request_id!r} made another batch, with other arguments: choose a new one",
+        metadata={"batch_id": batch_id},
+    )
+
+
+def _place(problem: Problem) -> str:
+    """Where a problem lies, such as "line 3: body.model"."""
+    return f"line {problem.line}: {problem.field}" if problem.field else f"line {problem.line}"

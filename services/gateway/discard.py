@@ -1,0 +1,68 @@
+"""Deleting uploads and files for good: blobs first, their row last.
+
+A crash in between leaves the row, and with it somebody who comes back: the sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from core.blobs import BlobError, BlobStore
+from core.ledger import Ledger, now
+
+log = structlog.get_logger()
+
+_PAGE = 100
+
+
+def upload_prefix(account_id: str, upload_id: str) -> str:
+    """Where the blobs of an upload lie, and of the file that it becomes."""
+    return f"files/{account_id}/{upload_id}"
+
+
+async def discard_upload(ledger: Ledger, blobs: BlobStore, account_id: str, upload_id: str) -> None:
+    """Delete what was stored under an upload id, then the upload's row."""
+    await blobs.delete_prefix(upload_prefix(account_id, upload_id))
+    await ledger.files.forget_upload(account_id, upload_id)
+
+
+class UploadSweep:
+    """Discards the uploads that nobody has gone on with for longer than `retention`."""
+
+    def __init__(
+        self, ledger: Ledger, blobs: BlobStore, *, retention: timedelta, interval: float
+    ) -> None:
+        """`interval`: seconds between two rounds."""
+        self._ledger = ledger
+        self._blobs = blobs
+        self._retention = retention
+        self._interval = interval
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sweep until `stop` is set."""
+        while not stop.is_set():
+            try:
+                await self.once()
+            except (DBAPIError, BlobError, OSError) as error:
+                # What is away may come back; the next round looks again.
+                log.warning("upload_sweep_failed", cause=type(error).__name__)
+            try:
+                async with asyncio.timeout(self._interval):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def once(self) -> int:
+        """One round. Returns how many uploads were discarded."""
+        discarded = 0
+        for upload in await self._ledger.files.stale_uploads(now() - self._retention, _PAGE):
+            if not await self._ledger.files.claim_upload(upload):
+                continue
+            await discard_upload(self._ledger, self._blobs, upload.account_id, upload.upload_id)
+            log.info("upload_discarded", account_id=upload.account_id, upload_id=upload.upload_id)
+            discarded += 1
+        return discarded

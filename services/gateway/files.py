@@ -1,0 +1,165 @@
+"""FileService of polybatch.v1: uploads, downloads and the rest of a file's life."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import structlog
+from polybatch.v1 import files_pb2, files_pb2_grpc
+
+from core.batchfile import Problem
+from core.blobs import BlobMissing, BlobStore, StoredFile
+from core.ledger import File, FileInUse, Ledger
+from core.serving import ApiError, current_principal
+from core.wire import file_message, page_size
+from services.gateway.creating import file_not_found
+from services.gateway.discard import discard_upload, upload_prefix
+from services.gateway.framing import parse_chunk, parse_spec
+from services.gateway.outages import outages
+from services.gateway.paging import cut_page, parse_page_token
+from services.gateway.stream import MessageStream
+from services.gateway.upload import Spec, Uploads
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+# Under the size of a gRPC frame's buffer of 1 MiB, the message's own bytes included.
+_DOWNLOAD_CHUNK_BYTES = (1 << 20) - 1024
+
+
+class FileServicer(files_pb2_grpc.FileServiceServicer):
+    """Answers as the comments in files.proto say."""
+
+    def __init__(
+        self, ledger: Ledger, blobs: BlobStore, uploads: Uploads, *, idle_timeout: float
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._uploads = uploads
+        self._idle_timeout = idle_timeout
+
+    async def UploadFile(
+        self, messages: AsyncIterator[bytes], _context: Context
+    ) -> files_pb2.UploadFileResponse:
+        """Takes the messages as they came; see services.gateway.framing."""
+        account_id = current_principal().account_id
+        async with MessageStream(messages, idle_timeout=self._idle_timeout) as stream:
+            first = parse_spec(await stream.next() or b"", files_pb2.UploadFileRequest)
+
+            async def next_chunk() -> bytes | None:
+                message = await stream.next()
+                if message is None:
+                    return None
+                return parse_chunk(message, files_pb2.UploadFileRequest)
+
+            with outages():
+                finished = await self._uploads.receive(
+                    account_id, Spec.parse(first.spec), next_chunk
+                )
+        return files_pb2.UploadFileResponse(
+            file=file_message(finished.file),
+            problems=[problem_message(problem) for problem in finished.problems],
+        )
+
+    async def GetUploadStatus(
+        self, request: files_pb2.GetUploadStatusRequest, _context: Context
+    ) -> files_pb2.UploadStatus:
+        account_id = current_principal().account_id
+        with outages():
+            found = await self._ledger.files.find_upload(account_id, request.upload_id)
+            if isinstance(found, File):
+                return files_pb2.UploadStatus(
+                    upload_id=found.upload_id,
+                    committed_size=found.bytes,
+                    complete=True,
+                    file_id=found.id,
+                )
+            committed = 0
+            if found is not None:
+                prefix = upload_prefix(account_id, found.upload_id)
+                committed = (await StoredFile.open(self._blobs, f"{prefix}/data")).size
+        if not committed:
+            raise ApiError.not_found(
+                "UPLOAD_NOT_FOUND", "nothing is committed under this upload id: start at 0"
+            )
+        return files_pb2.UploadStatus(upload_id=request.upload_id, committed_size=committed)
+
+    async def DownloadFile(
+        self, request: files_pb2.DownloadFileRequest, _context: Context
+    ) -> AsyncGenerator[files_pb2.DownloadFileResponse, None]:
+        with outages():
+            file = await self._get(request.file_id)
+            report = request.content == files_pb2.FILE_CONTENT_VALIDATION_REPORT
+            content = await StoredFile.open(
+                self._blobs, f"{file.prefix}/{'report' if report else 'data'}"
+            )
+            if not 0 <= request.offset <= content.size:
+                raise ApiError.out_of_range(
+                    "OFFSET_OUT_OF_RANGE",
+                    f"the offset {request.offset} is outside of 0 to {content.size}",
+                    metadata={"size": str(content.size)},
+                )
+            try:
+                async with aclosing(
+                    content.stream(request.offset, chunk_bytes=_DOWNLOAD_CHUNK_BYTES)
+                ) as chunks:
+                    async for chunk in chunks:
+                        yield files_pb2.DownloadFileResponse(chunk=chunk)
+            except BlobMissing as error:
+                # Deleted while it was being read.
+                raise file_not_found(request.file_id) from error
+
+    async def GetFile(self, request: files_pb2.GetFileRequest, _context: Context) -> files_pb2.File:
+        with outages():
+            return file_message(await self._get(request.file_id))
+
+    async def ListFiles(
+        self, request: files_pb2.ListFilesRequest, _context: Context
+    ) -> files_pb2.ListFilesResponse:
+        size = page_size(request.page_size)
+        after = parse_page_token(request.page_token)
+        with outages():
+            files = await self._ledger.files.page(current_principal().account_id, size + 1, after)
+        shown, token = cut_page(files, size)
+        return files_pb2.ListFilesResponse(
+            files=[file_message(file) for file in shown], next_page_token=token
+        )
+
+    async def DeleteFile(
+        self, request: files_pb2.DeleteFileRequest, _context: Context
+    ) -> files_pb2.DeleteFileResponse:
+        account_id = current_principal().account_id
+        with outages():
+            deleted = await self._ledger.files.delete(account_id, request.file_id)
+            if deleted is None:
+                raise file_not_found(request.file_id)
+            if isinstance(deleted, FileInUse):
+                raise ApiError.failed_precondition(
+                    "FILE_IN_USE",
+                    f"the batch {deleted.batch_id} reads the file: wait for its end or cancel it",
+                    metadata={"batch_id": deleted.batch_id},
+                )
+            await discard_upload(self._ledger, self._blobs, account_id, deleted.upload_id)
+        log.info("file_deleted", account_id=account_id, file_id=deleted.id)
+        return files_pb2.DeleteFileResponse()
+
+    async def _get(self, file_id: str) -> File:
+        file = await self._ledger.files.get(current_principal().account_id, file_id)
+        if file is None:
+            raise file_not_found(file_id)
+        return file
+
+
+def problem_message(problem: Problem) -> files_pb2.LineProblem:
+    """A problem as clients see it."""
+    return files_pb2.LineProblem(
+        line=problem.line,
+        custom_id=problem.custom_id,
+        field=problem.field,
+        reason=problem.reason,
+        message=problem.message,
+    )

@@ -1,0 +1,69 @@
+"""Taking the messages of an upload's stream apart.
+
+Protobuf's own parser takes twice as long over a chunk as one copy of it. A message that
+holds a chunk and nothing else, which is all but the first, is a tag byte, a varint
+length and the bytes (https://protobuf.dev/programming-guides/encoding/), and is cut
+here. Every other message goes through the parser.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
+from polybatch.v1 import batches_pb2, files_pb2
+
+from core.serving import ApiError
+
+MAX_CHUNK_BYTES = 1 << 20
+
+# Field 2, length-delimited: `chunk` of UploadFileRequest and of SubmitBatchRequest.
+_CHUNK_TAG = 0x12
+_MAX_LENGTH_BYTES = 5
+
+Request = TypeVar("Request", files_pb2.UploadFileRequest, batches_pb2.SubmitBatchRequest)
+
+
+def parse_spec(message: bytes, kind: type[Request]) -> Request:
+    """The first message of a stream, which has to hold a spec. Raises MALFORMED_STREAM."""
+    request = _parse(message, kind)
+    if request.WhichOneof("payload") != "spec":
+        raise malformed("the first message of the stream has to hold the spec")
+    return request
+
+
+def parse_chunk(message: bytes, kind: type[Request]) -> bytes:
+    """The chunk of a later message. Raises MALFORMED_STREAM."""
+    chunk = _lone_chunk(message)
+    if chunk is None:
+        request = _parse(message, kind)
+        if request.WhichOneof("payload") != "chunk":
+            raise malformed("every message behind the first has to hold a chunk")
+        chunk = request.chunk
+    if len(chunk) > MAX_CHUNK_BYTES:
+        raise malformed(f"a chunk has {len(chunk)} bytes; at most {MAX_CHUNK_BYTES} are taken")
+    return chunk
+
+
+def malformed(message: str) -> ApiError:
+    """The client breaks the rules of the stream."""
+    return ApiError.invalid_argument("MALFORMED_STREAM", message)
+
+
+def _parse(message: bytes, kind: type[Request]) -> Request:
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise malformed(f"a message of the stream is no {kind.DESCRIPTOR.name}") from None
+
+
+def _lone_chunk(message: bytes) -> bytes | None:
+    if not message or message[0] != _CHUNK_TAG:
+        return None
+    length = 0
+    for position, byte in enumerate(message[1 : 1 + _MAX_LENGTH_BYTES], start=1):
+        length |= (byte & 0x7F) << (7 * (position - 1))
+        if byte < 0x80:
+            start = position + 1
+            return message[start:] if start + length == len(message) else None
+    return None

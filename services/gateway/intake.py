@@ -1,0 +1,125 @@
+"""An upload's bytes on their way in: checked, hashed and stored at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+from core.batchfile import CheckedFile, FileChecker
+from core.blobs import BlobStore, SegmentWriter, StoredFile
+
+# Pieces below the first size are joined up to the second: what a piece costs besides its
+# bytes (a hash job, a scan, an entry in a segment) would outweigh them.
+_SMALL_PIECE = 128 * 1024
+_JOINED_PIECE = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An upload whose every byte is checked and durable."""
+
+    checked: CheckedFile
+    sha256: str
+
+
+class Intake:
+    """Takes one upload's bytes in order; for one task.
+
+    Hashing runs in a thread, beside the check and the receiving of the next piece, and
+    so does the writing of a segment: hashlib, write and fsync all let go of the GIL.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        prefix: str,
+        checker: FileChecker,
+        *,
+        segment_bytes: int,
+        offset: int,
+    ) -> None:
+        """`offset`: committed bytes of an upload that is resumed; give them to `replay`."""
+        self._blobs = blobs
+        self._data_prefix = f"{prefix}/data"
+        self._checker = checker
+        self._digest = hashlib.sha256()
+        self._hashing: asyncio.Future[None] | None = None
+        self._data = SegmentWriter(
+            blobs, self._data_prefix, segment_bytes=segment_bytes, offset=offset
+        )
+        self._small = bytearray()
+
+    @property
+    def size(self) -> int:
+        """Bytes taken, committed or not."""
+        return self._data.size + len(self._small)
+
+    @property
+    def committed(self) -> int:
+        """Bytes that are durable."""
+        return self._data.committed
+
+    async def replay(self, stored: StoredFile) -> None:
+        """Bring check and hash to where they were: by the committed bytes, read again."""
+        async for piece in stored.stream():
+            await self._check(piece)
+
+    async def take(self, piece: bytes) -> None:
+        """Take the next bytes. Raises TooManyLines, SegmentConflict, BlobUnavailable."""
+        if len(piece) < _SMALL_PIECE:
+            self._small += piece
+            if len(self._small) >= _JOINED_PIECE:
+                await self._take_small()
+            return
+        await self._take_small()
+        await self._take(piece)
+
+    async def finish(self) -> Taken | None:
+        """Commit everything; None when the stored bytes are not those that were taken.
+
+        That is so when the upload was deleted meanwhile. Raises as `take`.
+        """
+        await self._take_small()
+        size = await self._data.close()
+        stored = await StoredFile.open(self._blobs, self._data_prefix)
+        if stored.size != size:
+            return None
+        checked = await self._checker.finish(stored)
+        await self._hashed()
+        return Taken(checked, self._digest.hexdigest())
+
+    async def suspend(self) -> int:
+        """Commit what was taken, to be resumed; returns the committed size."""
+        await self._checker.abandon()
+        await self._hashed()
+        if self._small:
+            await self._data.write(bytes(self._small))
+            self._small.clear()
+        return await self._data.flush()
+
+    async def abandon(self) -> int:
+        """Stop without committing more; returns the committed size."""
+        await self._checker.abandon()
+        await self._hashed()
+        return await self._data.abandon()
+
+    async def _take_small(self) -> None:
+        if self._small:
+            piece = bytes(self._small)
+            self._small.clear()
+            await self._take(piece)
+
+    async def _take(self, piece: bytes) -> None:
+        await self._data.write(piece)
+        await self._check(piece)
+
+    async def _check(self, piece: bytes) -> None:
+        await self._hashed()
+        self._hashing = asyncio.get_running_loop().run_in_executor(None, self._digest.update, piece)
+        await self._checker.feed(piece)
+
+    async def _hashed(self) -> None:
+        if self._hashing is not None:
+            await asyncio.wait([self._hashing])
+            self._hashing = None

@@ -1,0 +1,125 @@
+"""The gateway: authenticates, takes files in, makes batches of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import grpc
+import structlog
+from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
+
+from core.batchfile import Rules
+from core.flow import Backbone, Readiness, open_backbone
+from core.ledger import Accounts
+from core.providers import provider_rules
+from core.serving import Authenticate, GrpcServer, Principal
+from core.settings import ProviderAccess, Settings
+from services.gateway.batches import BatchServicer
+from services.gateway.creating import BatchMaker
+from services.gateway.discard import UploadSweep
+from services.gateway.files import FileServicer
+from services.gateway.keys import ensure_first_key
+from services.gateway.outages import outages
+from services.gateway.upload import Uploads
+
+log = structlog.get_logger()
+
+FILE_SERVICE = files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
+BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
+
+
+class Gateway:
+    """The services of the gateway on one backbone; `register` adds them to a server."""
+
+    def __init__(self, backbone: Backbone, access: ProviderAccess) -> None:
+        settings, ledger, blobs = backbone.settings, backbone.ledger, backbone.blobs
+        uploads = Uploads(ledger, blobs, Rules(provider_rules()), settings)
+        maker = BatchMaker(
+            ledger,
+            blobs,
+            backbone.announcer,
+            missing_keys=missing_keys(access),
+            first_look=timedelta(seconds=settings.sweep_interval),
+        )
+        idle_timeout = settings.upload_idle_timeout
+        self._files = FileServicer(ledger, blobs, uploads, idle_timeout=idle_timeout)
+        self._batches = BatchServicer(
+            ledger, backbone.announcer, uploads, maker, idle_timeout=idle_timeout
+        )
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Add the servicers; returns the names of their services."""
+        files_pb2_grpc.add_FileServiceServicer_to_server(self._files, server)  # type: ignore[no-untyped-call]
+        batches_pb2_grpc.add_BatchServiceServicer_to_server(self._batches, server)  # type: ignore[no-untyped-call]
+        # In the place of the generated handlers: these two take messages as they came.
+        server.add_registered_method_handlers(
+            FILE_SERVICE,
+            {
+                "UploadFile": grpc.stream_unary_rpc_method_handler(
+                    self._files.UploadFile,
+                    response_serializer=files_pb2.UploadFileResponse.SerializeToString,
+                )
+            },
+        )
+        server.add_registered_method_handlers(
+            BATCH_SERVICE,
+            {
+                "SubmitBatch": grpc.stream_unary_rpc_method_handler(
+                    self._batches.SubmitBatch,
+                    response_serializer=batches_pb2.Batch.SerializeToString,
+                )
+            },
+        )
+        return [FILE_SERVICE, BATCH_SERVICE]
+
+
+async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
+    """Run until `stop` is set; then let running calls end, uploads so that they can resume."""
+    async with open_backbone(settings, "gateway") as backbone:
+        await ensure_first_key(backbone.ledger.accounts, settings.api_key_file)
+        log.info("providers_without_key", providers=sorted(missing_keys(access)))
+        server = GrpcServer(
+            settings.gateway_listen,
+            name="gateway",
+            authenticate=authenticator(backbone.ledger.accounts),
+            register=Gateway(backbone, access).register,
+        )
+        sweep = UploadSweep(
+            backbone.ledger,
+            backbone.blobs,
+            retention=timedelta(seconds=settings.upload_retention),
+            interval=settings.sweep_interval,
+        )
+        await server.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(Readiness(server, backbone.checks()).run(stop))
+                tasks.create_task(sweep.run(stop))
+        finally:
+            await server.stop(settings.shutdown_grace)
+
+
+def authenticator(accounts: Accounts) -> Authenticate:
+    """Finds the account that a key belongs to."""
+
+    async def authenticate(secret: str) -> Principal | None:
+        with outages():
+            key = await accounts.authenticate(secret)
+        return None if key is None else Principal(key.account_id, key.id)
+
+    return authenticate
+
+
+def missing_keys(access: ProviderAccess) -> dict[str, str]:
+    """Providers without a key, with the variable that would hold it."""
+    keys = {
+        "openai": ("OPENAI_API_KEY", access.openai_api_key),
+        "anthropic": ("ANTHROPIC_API_KEY", access.anthropic_api_key),
+    }
+    return {
+        provider: variable
+        for provider, (variable, key) in keys.items()
+        if key is None or not key.get_secret_value()
+    }

@@ -1,0 +1,200 @@
+"""Uploads: from the spec of a stream to the row of a file."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from polybatch.v1 import files_pb2
+
+from core.batchfile import FileChecker, Problem, Rules, TooManyLines
+from core.blobs import BlobError, BlobStore, SegmentConflict, StoredFile
+from core.ledger import File, FileState, Ledger, new_id, now
+from core.serving import ApiError
+from core.settings import Settings
+from services.gateway.creating import first_errors
+from services.gateway.discard import discard_upload, upload_prefix
+from services.gateway.framing import malformed
+from services.gateway.intake import Intake, Taken
+
+log = structlog.get_logger()
+
+NextChunk = Callable[[], Awaitable[bytes | None]]
+"""Gives the next chunk of the stream; None at its end."""
+
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
+_MAX_FILENAME_BYTES = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the first message of a stream says, checked."""
+
+    upload_id: str
+    filename: str
+    write_offset: int
+
+    @classmethod
+    def parse(cls, spec: files_pb2.UploadSpec) -> Spec:
+        """Check the fields; without an upload id a new one is made. Raises MALFORMED_STREAM."""
+        if len(spec.filename.encode()) > _MAX_FILENAME_BYTES:
+            raise malformed(f"the filename has more than {_MAX_FILENAME_BYTES} bytes")
+        if spec.upload_id and not _UPLOAD_ID.fullmatch(spec.upload_id):
+            raise malformed("the upload_id has to be 8 to 64 characters of [A-Za-z0-9_-]")
+        if spec.write_offset < 0:
+            raise malformed("write_offset is negative")
+        return cls(spec.upload_id or secrets.token_hex(16), spec.filename, spec.write_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An upload that has become a file."""
+
+    file: File
+    problems: Sequence[Problem]
+    """The first 20 errors."""
+
+
+class Uploads:
+    """Takes uploads in; any number at the same time, on any replica."""
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore, rules: Rules, settings: Settings) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._rules = rules
+        self._settings = settings
+
+    async def receive(self, account_id: str, spec: Spec, next_chunk: NextChunk) -> Finished:
+        """Take a whole stream in. Raises ApiError as the comment of UploadFile says.
+
+        However it ends, what is committed stays, so that the upload can be resumed; only
+        a file over the limits is given up.
+        """
+        known = await self._ledger.files.begin_upload(account_id, spec.upload_id)
+        if known is not None:
+            return Finished(known, await first_errors(self._blobs, known))
+        stored = await StoredFile.open(
+            self._blobs, f"{upload_prefix(account_id, spec.upload_id)}/data"
+        )
+        if spec.write_offset != stored.size:
+            raise ApiError.failed_precondition(
+                "WRITE_OFFSET_MISMATCH",
+                f"write_offset is {spec.write_offset}; {stored.size} bytes are committed: "
+                "continue from there",
+                metadata={"committed_size": str(stored.size)},
+            )
+        intake = self._intake(account_id, spec.upload_id, stored.size)
+        bound = log.bind(account_id=account_id, upload_id=spec.upload_id)
+        bound.info("upload_begun", offset=stored.size)
+        try:
+            await intake.replay(stored)
+            await self._take_chunks(account_id, spec.upload_id, intake, next_chunk)
+            taken = await intake.finish()
+        except SegmentConflict as error:
+            bound.info("upload_conflict", committed=await intake.abandon())
+            raise _conflict() from error
+        except (TooManyLines, FileTooLarge) as error:
+            bound.info("upload_refused", cause=str(error))
+            await intake.abandon()
+            await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
+            reason = "TOO_MANY_LINES" if isinstance(error, TooManyLines) else "FILE_TOO_LARGE"
+            raise ApiError.resource_exhausted(reason, f"{error}: split the file") from error
+        except (ApiError, asyncio.CancelledError):
+            # The client is silent, or gone, or the server stops: all that came is kept.
+            bound.info("upload_suspended", committed=await intake.suspend())
+            raise
+        except (BlobError, OSError):
+            bound.info("upload_failed", committed=await intake.abandon())
+            raise
+        if taken is None:
+            raise _conflict()
+        file = await self._ledger.files.finish_upload(_row(account_id, spec, taken))
+        bound.info(
+            "upload_finished",
+            file_id=file.id,
+            bytes=file.bytes,
+            lines=file.line_count,
+            invalid_lines=file.invalid_line_count,
+        )
+        return Finished(file, taken.checked.problems)
+
+    async def _take_chunks(
+        self, account_id: str, upload_id: str, intake: Intake, next_chunk: NextChunk
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        # Often enough for the sweep never to take a slow upload for an abandoned one.
+        heartbeat = self._settings.upload_retention / 4
+        due = clock() + heartbeat
+        while (chunk := await next_chunk()) is not None:
+            if intake.size + len(chunk) > self._settings.max_file_bytes:
+                raise FileTooLarge(self._settings.max_file_bytes)
+            await intake.take(chunk)
+            if clock() > due:
+                await self._ledger.files.begin_upload(account_id, upload_id)
+                due = clock() + heartbeat
+
+    def _intake(self, account_id: str, upload_id: str, offset: int) -> Intake:
+        prefix = upload_prefix(account_id, upload_id)
+        checker = FileChecker(
+            self._blobs,
+            prefix,
+            self._rules,
+            max_line_bytes=self._settings.max_line_bytes,
+            max_lines=self._settings.max_lines,
+            segment_bytes=self._settings.segment_bytes,
+        )
+        return Intake(
+            self._blobs,
+            prefix,
+            checker,
+            segment_bytes=self._settings.segment_bytes,
+            offset=offset,
+        )
+
+
+class FileTooLarge(Exception):
+    """The file has more bytes than a file may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the file has more than {limit} bytes")
+
+
+def _conflict() -> ApiError:
+    return ApiError.aborted(
+        "UPLOAD_CONFLICT",
+        "another stream writes the same upload, or it was deleted: ask GetUploadStatus, "
+        "then resume",
+        retry_after=1.0,
+    )
+
+
+def _row(account_id: str, spec: Spec, taken: Taken) -> File:
+    checked = taken.checked
+    fit = checked.line_count > 0 and checked.invalid_count == 0
+    return File(
+        id=new_id("file"),
+        account_id=account_id,
+        upload_id=spec.upload_id,
+        filename=spec.filename,
+        state=FileState.READY if fit else FileState.INVALID,
+        bytes=checked.bytes,
+        sha256=taken.sha256,
+        line_count=checked.line_count,
+        invalid_line_count=checked.invalid_count,
+        problem_count=checked.problem_count,
+        endpoint=checked.endpoint,
+        groups=[
+            {
+                "provider": group.provider,
+                "model": group.model,
+                "lines": group.lines,
+                "bytes": group.bytes,
+            }
+            for group in checked.groups
+        ],
+        created_at=now(),
+    )

@@ -20,8 +20,10 @@ ECHO_CHARS = 60
 TOOL_TOKENS = 16
 """Output tokens of a tool call."""
 _FRAME_TOKENS = 12
-_CHARS_PER_TOKEN = 4
+CHARS_PER_TOKEN = 4
 _NEWLINE = b"\n"
+
+_MAX_SCHEMA_DEPTH = 16
 
 _SUM = re.compile(
     r"what(?:'s| is) (-?\d{1,15}(?:\.\d{1,9})?) ?([-+*/x×]) ?(-?\d{1,15}(?:\.\d{1,9})?)",
@@ -52,9 +54,9 @@ def text_of(content: str | list[Part] | None) -> str:
     return " ".join(part.text for part in content or () if part.text)
 
 
-def text_tokens(text: str) -> int:
-    """A plausible number of tokens for a text."""
-    return len(text) // _CHARS_PER_TOKEN + 1
+def text_tokens(content: str | list[Part] | None) -> int:
+    """A plausible number of tokens for a message's content."""
+    return len(content if type(content) is str else text_of(content)) // CHARS_PER_TOKEN + 1
 
 
 def fingerprint(model: str, question: str) -> str:
@@ -64,7 +66,8 @@ def fingerprint(model: str, question: str) -> str:
 
 def output_tokens(question: str, limit: int | None) -> int:
     """Tokens of the answer to a question, known without making the answer."""
-    tokens = _FRAME_TOKENS + min(len(question), ECHO_CHARS) // _CHARS_PER_TOKEN
+    length = len(question)
+    tokens = _FRAME_TOKENS + (length if length < ECHO_CHARS else ECHO_CHARS) // CHARS_PER_TOKEN
     return tokens if limit is None or limit > tokens else limit
 
 
@@ -78,7 +81,7 @@ def compose(print_: str, question: str, limit: int | None) -> tuple[str, bool]:
     if solution:
         text = f"{text}\n\n{solution}"
     if limit is not None and limit < output_tokens(question, None):
-        return text[: limit * _CHARS_PER_TOKEN], True
+        return text[: limit * CHARS_PER_TOKEN], True
     return text, False
 
 
@@ -112,34 +115,38 @@ def _continue_series(numbers: list[int]) -> str:
     return ""
 
 
+def example_object(schema: Any, question: str) -> dict[str, Any]:
+    """Arguments that fit a tool's schema; its strings are the beginning of the question."""
+    example = example_of(schema, question[:ECHO_CHARS])
+    return example if isinstance(example, dict) else {}
+
+
 def example_of(schema: Any, text: str, depth: int = 0) -> Any:
     """A value that fits a simple JSON schema; its strings are `text`.
 
-    Follows type, properties, required, items, enum, const and the first of anyOf/oneOf.
+    Follows const, enum, the first of anyOf or oneOf, type, properties and items.
     """
-    if not isinstance(schema, dict) or depth > 8:
+    if depth > _MAX_SCHEMA_DEPTH:
         return text
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for choice in ("anyOf", "oneOf"):
-        if schema.get(choice):
-            return example_of(schema[choice][0], text, depth + 1)
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = kind[0] if kind else None
-    match kind:
-        case "object" | None:
-            wanted = schema.get("properties", {})
+    match schema:
+        case {"const": value}:
+            return value
+        case {"enum": [first, *_]}:
+            return first
+        case {"anyOf": [first, *_]} | {"oneOf": [first, *_]}:
+            return example_of(first, text, depth + 1)
+        case {"type": [first, *_]}:
+            return example_of({**schema, "type": first}, text, depth + 1)
+        case {"properties": {**wanted}}:
             return {name: example_of(inner, text, depth + 1) for name, inner in wanted.items()}
-        case "array":
+        case {"type": "object"}:
+            return {}
+        case {"type": "array"}:
             return [example_of(schema.get("items"), text, depth + 1)]
-        case "integer" | "number":
+        case {"type": "integer" | "number"}:
             return schema.get("minimum", 1)
-        case "boolean":
+        case {"type": "boolean"}:
             return True
-        case "null":
+        case {"type": "null"}:
             return None
-        case _:
-            return text
+    return text

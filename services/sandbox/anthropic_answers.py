@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from . import answers
-from .anthropic_lines import NOTHING, Line, Params, forced_tool
+from .anthropic_lines import Line, Params
 from .plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
@@ -98,20 +98,17 @@ class Answerer:
         question = params.question
         name = f"{self._seed}{index:06x}"
         print_ = answers.fingerprint(params.model, question)
-        tool = forced_tool(params) if params.tools is not NOTHING else None
+        tool = params.forced_tool() if params.tools else None
         block: TextBlock | ToolUseBlock
         if tool is not None:
-            example = answers.example_of(tool.get("input_schema"), question[: answers.ECHO_CHARS])
-            block = ToolUseBlock(
-                f"toolu_{print_}{name}",
-                str(tool.get("name")),
-                example if isinstance(example, dict) else {},
-            )
+            example = answers.example_object(tool.input_schema, question)
+            block = ToolUseBlock(f"toolu_{print_}{name}", tool.name, example)
             reason = "tool_use"
         else:
             text, cut = answers.compose(print_, question, params.max_tokens)
-            if params.output_config is not NOTHING and not cut:
-                text = self._as_json(params.output_config, text)
+            if params.output_config and params.output_config.format and not cut:
+                example = answers.example_of(params.output_config.format.schema, text)
+                text = self._encode(example).decode()
             block = TextBlock(text)
             reason = "max_tokens" if cut else "end_turn"
         message = AnswerMessage(
@@ -121,7 +118,7 @@ class Answerer:
             [block],
             reason,
             None,
-            Usage(*params.measure()),
+            Usage(*params.measure(question)),
         )
         return ResultLine(line.custom_id, Succeeded(message))
 
@@ -141,13 +138,6 @@ class Answerer:
 
     def unknown(self, number: int) -> ResultLine:
         return ResultLine(f"unknown-{self._seed}{number:06x}", NotRun("expired"))
-
-    def _as_json(self, output_config: Raw, text: str) -> str:
-        wanted: Any = msgspec.json.decode(output_config)
-        match wanted:
-            case {"format": {"type": "json_schema", "schema": schema}}:
-                return self._encode(answers.example_of(schema, text)).decode()
-        return text
 
     def _reason(self, line: Line) -> ErrorDetail:
         try:

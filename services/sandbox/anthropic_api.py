@@ -19,7 +19,6 @@ from .http import int_param, json_response, stream_response
 from .sandbox import Sandbox
 from .store import Workspace, new_id
 
-WINDOW_SECONDS = 86400
 VERSIONS = frozenset({FIRST_VERSION, NO_SAMPLING_VERSION})
 
 
@@ -42,7 +41,6 @@ class MessageBatches:
             new_id("msgbatch_01"),
             "anthropic",
             now,
-            now + WINDOW_SECONDS,
             version=version,
             path=path,
         )
@@ -159,7 +157,7 @@ class MessageBatches:
             "request_counts": counts,
             "ended_at": _rfc3339(ended_at),
             "created_at": _rfc3339(batch.created_at),
-            "expires_at": _rfc3339(batch.expires_at),
+            "expires_at": _rfc3339(batch.expires_at(self._sandbox.knobs)),
             "archived_at": None,
             "cancel_initiated_at": _rfc3339(batch.times.get(Phase.STOPPING)),
             "results_url": results_url if batch.ended else None,

@@ -106,7 +106,7 @@ class _Intake:
                 writer.add(digest, _model_of(line), 0, 0)
                 writer.refuse()
             else:
-                writer.add(digest, params.model, *params.measure())
+                writer.add(digest, params.model, *params.measure(params.question))
                 if params.problem(self._version):
                     writer.refuse()
                 elif MARK in raw:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Raw, Struct
 
 from . import answers
@@ -30,6 +29,25 @@ class Message(Struct, gc=False):
     content: Annotated[str, Meta(min_length=1)] | Annotated[list[Part], Meta(min_length=1)]
 
 
+class Tool(Struct, gc=False):
+    name: str
+    input_schema: dict[str, Any] | None = None
+
+
+class ToolChoice(Struct, gc=False):
+    type: Literal["auto", "any", "tool", "none"]
+    name: str = ""
+
+
+class Format(Struct, gc=False):
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class OutputConfig(Struct, gc=False):
+    format: Format | None = None
+
+
 class Params(Struct, gc=False, forbid_unknown_fields=True):
     """The parameters of a Messages request: every member that the API knows in 2026-11."""
 
@@ -42,9 +60,9 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None
     stop_sequences: list[str] | None = None
-    tools: Raw = NOTHING
-    tool_choice: Raw = NOTHING
-    output_config: Raw = NOTHING
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
+    output_config: OutputConfig | None = None
     thinking: Raw = NOTHING
     cache_control: Raw = NOTHING
     container: Raw = NOTHING
@@ -61,17 +79,28 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
         """The text of the last message from the user."""
         for message in reversed(self.messages):
             if message.role == "user":
-                return answers.text_of(message.content)
+                content = message.content
+                return content if type(content) is str else answers.text_of(content)
         return ""
 
-    def measure(self) -> tuple[int, int]:
+    def measure(self, question: str) -> tuple[int, int]:
         """(input tokens, output tokens) as the answer's usage will have them."""
-        prompt = 3 + answers.text_tokens(answers.text_of(self.system))
+        prompt = 3 + answers.text_tokens(self.system)
         for message in self.messages:
-            prompt += 3 + answers.text_tokens(answers.text_of(message.content))
-        if self.tools is not NOTHING and forced_tool(self):
+            prompt += 3 + answers.text_tokens(message.content)
+        if self.tools and self.forced_tool():
             return prompt, answers.TOOL_TOKENS
-        return prompt, answers.output_tokens(self.question, self.max_tokens)
+        return prompt, answers.output_tokens(question, self.max_tokens)
+
+    def forced_tool(self) -> Tool | None:
+        """The tool that tool_choice makes the model use, if it does."""
+        tools = self.tools or ()
+        match self.tool_choice:
+            case ToolChoice(type="any"):
+                return tools[0] if tools else None
+            case ToolChoice(type="tool", name=name):
+                return next((tool for tool in tools if tool.name == name), None)
+        return None
 
     def problem(self, version: str) -> tuple[str, str] | None:
         """(error type, message) of what the form does not show; None if all is well."""
@@ -94,19 +123,6 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
 class Line(Struct, gc=False, forbid_unknown_fields=True):
     custom_id: str
     params: Raw
-
-
-def forced_tool(params: Params) -> dict[str, Any] | None:
-    """The tool that tool_choice makes the model use, if it does."""
-    if params.tool_choice is NOTHING or params.tools is NOTHING:
-        return None
-    tools = msgspec.json.decode(params.tools, type=list[dict[str, Any]])
-    match msgspec.json.decode(params.tool_choice):
-        case {"type": "any"}:
-            return tools[0] if tools else None
-        case {"type": "tool", "name": name}:
-            return next((tool for tool in tools if tool.get("name") == name), None)
-    return None
 
 
 def _model_version(model: str) -> tuple[int, int]:

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -68,7 +69,25 @@ def create_app(sandbox: Sandbox) -> Front:
         yield
         await sandbox.close()
 
-    return Front(Starlette(routes=routes, lifespan=lifespan), sandbox)
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={404: _no_route, 405: _no_route, ClientDisconnect: _nobody_there},
+    )
+    return Front(app, sandbox)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    message = f"Invalid URL ({request.method} {request.url.path})"
+    if request.url.path.startswith("/v1/messages"):
+        return AnthropicError(status, "not_found_error", message).response()
+    return OpenAIError(status, message).response()
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    """The client went away while it sent its request: nobody reads this answer."""
+    return Response(status_code=400)
 
 
 def _openai_endpoint(sandbox: Sandbox, handler: _Handler) -> _Endpoint:

@@ -51,7 +51,6 @@ class Batch:
     id: str
     provider: Provider
     created_at: float
-    expires_at: float
     endpoint: str = ""
     input_file_id: str = ""
     metadata: dict[str, str] | None = None
@@ -86,6 +85,10 @@ class Batch:
     def ended(self) -> bool:
         return self.phase in ENDED
 
+    def expires_at(self, knobs: Knobs) -> float:
+        """When the batch expires if it has not ended."""
+        return self.created_at + knobs.window_seconds
+
     def refuse(self, refusals: list[Refusal], now: float) -> None:
         """The check found that the batch cannot run."""
         self.refusals = refusals
@@ -109,7 +112,7 @@ class Batch:
 
     def _step(self, now: float, knobs: Knobs) -> bool:
         """Take at most one step; False when there is none to take."""
-        expiry = min(self.expires_at, self.created_at + knobs.window_seconds)
+        expiry = self.expires_at(knobs)
         if self.phase is Phase.STOPPING:
             end = self.times[Phase.STOPPING] + knobs.cancel_seconds
             if now < end:

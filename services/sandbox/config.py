@@ -83,7 +83,7 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
         Seconds, Meta(description="time in 'cancelling' ('canceling' at Anthropic)")
     ] = 0.0
     window_seconds: Annotated[
-        Seconds, Meta(description="age at which an unfinished batch expires")
+        float, Meta(ge=0, le=86400, description="age at which an unfinished batch expires")
     ] = 86400.0
     list_lag_seconds: Annotated[
         Seconds, Meta(description="age below which a batch is in no list and not found")

@@ -20,6 +20,25 @@ TRANSPORT = "sandbox.transport"
 """Key of the connection's transport in a scope's extensions; server.py puts it there."""
 _GARBAGE = "<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
 
+_REQUEST_ID = {"openai": "x-request-id", "anthropic": "request-id"}
+_HEADERS: dict[Provider, dict[str, str]] = {
+    "openai": {
+        "openai-organization": "org-sandbox",
+        "openai-version": "2020-10-01",
+        "x-ratelimit-limit-requests": "10000",
+        "x-ratelimit-remaining-requests": "9999",
+        "x-ratelimit-reset-requests": "6ms",
+        "x-ratelimit-limit-tokens": "2000000",
+        "x-ratelimit-remaining-tokens": "1999999",
+        "x-ratelimit-reset-tokens": "0s",
+    },
+    "anthropic": {
+        "anthropic-organization-id": "org-sandbox",
+        "anthropic-ratelimit-requests-limit": "4000",
+        "anthropic-ratelimit-requests-remaining": "3999",
+    },
+}
+
 
 class Front:
     def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
@@ -45,25 +64,36 @@ class Front:
         match fault.kind:
             case "reset_before":
                 _reset(scope)
+                await _closed(receive)
             case "reset_after":
                 await self._app(scope, receive, _swallow)
                 _reset(scope)
+                await _closed(receive)
+            case "cut":
+                cut = _Cut(scope, send, fault.after_bytes)
+                await self._app(scope, receive, cut.send)
+                if cut.done:
+                    await _closed(receive)
+            case "slow":
+                await self._app(scope, receive, _slowly(send, fault.delay))
+            case "garbage":
+                await HTMLResponse(_GARBAGE)(scope, receive, send)
             case "status":
                 errors = anthropic_errors if provider == "anthropic" else openai_errors
                 response = errors.fault_response(fault.status)
                 if fault.retry_after is not None:
                     response.headers["retry-after"] = f"{fault.retry_after:g}"
                 await response(scope, receive, send)
-            case "garbage":
-                await HTMLResponse(_GARBAGE)(scope, receive, send)
-            case "slow":
-                await self._app(scope, receive, _slowly(send, fault.delay))
-            case "cut":
-                await self._app(scope, receive, _cut(send, fault.after_bytes, scope))
 
 
 async def _swallow(message: Message) -> None:
     """Sends nothing."""
+
+
+async def _closed(receive: Receive) -> None:
+    """Wait until the server knows that the connection is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _reset(scope: Scope) -> None:
@@ -72,6 +102,28 @@ def _reset(scope: Scope) -> None:
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+
+
+class _Cut:
+    """Sends the first `left` bytes of the answer's body, then closes the connection."""
+
+    def __init__(self, scope: Scope, send: Send, left: int) -> None:
+        self._transport: asyncio.Transport = scope["extensions"][TRANSPORT]
+        self._send = send
+        self._left = left
+        self.done = False
+
+    async def send(self, message: Message) -> None:
+        if self.done:
+            return
+        body = message.get("body", b"")
+        if message["type"] != "http.response.body" or len(body) < self._left:
+            self._left -= len(body)
+            await self._send(message)
+            return
+        self.done = True
+        await self._send({**message, "body": body[: self._left], "more_body": True})
+        self._transport.close()
 
 
 def _slowly(send: Send, delay: float) -> Send:
@@ -83,44 +135,16 @@ def _slowly(send: Send, delay: float) -> Send:
     return slow_send
 
 
-def _cut(send: Send, after_bytes: int, scope: Scope) -> Send:
-    left = after_bytes
-
-    async def cutting_send(message: Message) -> None:
-        nonlocal left
-        if message["type"] == "http.response.body":
-            body = message.get("body", b"")
-            if len(body) >= left:
-                await send({"type": "http.response.body", "body": body[:left], "more_body": True})
-                left = 0
-                scope["extensions"][TRANSPORT].close()
-                return
-            left -= len(body)
-        await send(message)
-
-    return cutting_send
-
-
 def _with_headers(send: Send, provider: Provider) -> Send:
     started = monotonic()
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            request_id = f"req_{secrets.token_hex(12)}"
-            if provider == "anthropic":
-                headers["request-id"] = request_id
-                headers["anthropic-organization-id"] = "org-sandbox"
-                headers["anthropic-ratelimit-requests-limit"] = "4000"
-                headers["anthropic-ratelimit-requests-remaining"] = "3999"
-            else:
-                headers["x-request-id"] = request_id
-                headers["openai-organization"] = "org-sandbox"
+            headers.update(_HEADERS[provider])
+            headers[_REQUEST_ID[provider]] = f"req_{secrets.token_hex(12)}"
+            if provider == "openai":
                 headers["openai-processing-ms"] = str(int((monotonic() - started) * 1000))
-                headers["openai-version"] = "2020-10-01"
-                headers["x-ratelimit-limit-requests"] = "10000"
-                headers["x-ratelimit-remaining-requests"] = "9999"
-                headers["x-ratelimit-reset-requests"] = "6ms"
         await send(message)
 
     return send_with_headers

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from . import answers, embeddings
-from .openai_lines import DIMENSIONS, NOTHING, Body, Chat, Embedding, Line, forced_tool
+from .openai_lines import DIMENSIONS, Body, Chat, Embedding, Line, ResponseFormat, reasons
 from .plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
 
 
-class Function(Struct, gc=False):
+class Call(Struct, gc=False):
     name: str
     arguments: str
 
@@ -23,7 +22,7 @@ class Function(Struct, gc=False):
 class ToolCall(Struct, gc=False):
     id: str
     type: str
-    function: Function
+    function: Call
 
 
 class AnswerMessage(Struct, gc=False, omit_defaults=True):
@@ -180,20 +179,20 @@ class Answerer:
 
     def _chat(self, chat: Chat, name: str) -> Completion:
         question = chat.question
-        prompt_tokens, completion_tokens = chat.measure()
+        prompt_tokens, completion_tokens = chat.measure(question)
         print_ = answers.fingerprint(chat.model, question)
-        tool = forced_tool(chat) if chat.tools is not NOTHING else None
-        if tool is not None:
-            example = answers.example_of(tool.get("parameters"), question[: answers.ECHO_CHARS])
-            arguments = self._encode(example if isinstance(example, dict) else {}).decode()
-            call = ToolCall(
-                f"call_{print_}{name}", "function", Function(str(tool.get("name")), arguments)
-            )
+        function = chat.forced_tool() if chat.tools else None
+        if function is not None:
+            example = answers.example_object(function.parameters, question)
+            arguments = self._encode(example).decode()
+            call = ToolCall(f"call_{print_}{name}", "function", Call(function.name, arguments))
             message = AnswerMessage("assistant", None, None, (), [call])
             finish = "tool_calls"
         else:
             text, cut = answers.compose(print_, question, chat.limit)
-            if chat.response_format is not NOTHING and not cut:
+            if cut and reasons(chat.model):
+                text = ""
+            elif chat.response_format and not cut:
                 text = self._as_json(chat.response_format, text)
             finish = "length" if cut else "stop"
             message = AnswerMessage("assistant", text, None, ())
@@ -206,13 +205,11 @@ class Answerer:
             ChatUsage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens),
         )
 
-    def _as_json(self, response_format: Raw, text: str) -> str:
-        wanted: Any = msgspec.json.decode(response_format)
-        match wanted:
-            case {"type": "json_schema", "json_schema": {"schema": schema}}:
-                return self._encode(answers.example_of(schema, text)).decode()
-            case {"type": "json_object"}:
-                return self._encode({"answer": text}).decode()
+    def _as_json(self, wanted: ResponseFormat, text: str) -> str:
+        if wanted.json_schema is not None:
+            return self._encode(answers.example_of(wanted.json_schema.schema, text)).decode()
+        if wanted.type == "json_object":
+            return self._encode({"answer": text}).decode()
         return text
 
     def _embedding(self, body: Embedding) -> EmbeddingList:
@@ -226,8 +223,8 @@ class Answerer:
             )
             for index, text in enumerate(body.texts)
         ]
-        tokens, _ = body.measure()
-        return EmbeddingList("list", items, body.model, EmbeddingUsage(tokens, tokens))
+        usage = EmbeddingUsage(body.tokens, body.tokens)
+        return EmbeddingList("list", items, body.model, usage)
 
     def _reason(self, line: Line) -> ErrorDetail:
         try:

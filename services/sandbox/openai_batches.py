@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .batch import Batch, Phase, Refusal
+from .config import Knobs
 from .http import int_param, json_response
 from .openai_check import BODIES, ENDPOINTS, Refused, check
 from .openai_errors import OpenAIError
@@ -18,7 +19,6 @@ from .plan import Plan
 from .sandbox import Sandbox
 from .store import Workspace, new_id
 
-WINDOW_SECONDS = 86400
 _STATUS = {
     Phase.WAITING: "validating",
     Phase.RUNNING: "in_progress",
@@ -63,7 +63,7 @@ class Batches:
         else:
             batch.path = self._sandbox.store.hold(source.path)
             self._sandbox.start(self._check(batch, workspace))
-        return json_response(shape(batch, self._sandbox.knobs.counts_skew))
+        return json_response(shape(batch, self._sandbox.knobs))
 
     async def _check(self, batch: Batch, workspace: Workspace) -> None:
         sandbox = self._sandbox
@@ -129,7 +129,7 @@ class Batches:
         if batch.phase not in (Phase.STOPPING, Phase.CANCELLED):
             batch.output_dropped = not self._sandbox.knobs.cancel_keeps_results
             batch.cancel(time(), self._sandbox.knobs)
-            return json_response(shape(batch, self._sandbox.knobs.counts_skew))
+            return json_response(shape(batch, self._sandbox.knobs))
         return json_response(self._show(batch, workspace))
 
     def _find(self, request: Request, workspace: Workspace) -> Batch:
@@ -141,11 +141,11 @@ class Batches:
 
     def _show(self, batch: Batch, workspace: Workspace) -> dict[str, Any]:
         register_results(self._sandbox.look(batch), workspace)
-        return shape(batch, self._sandbox.knobs.counts_skew)
+        return shape(batch, self._sandbox.knobs)
 
 
-def shape(batch: Batch, skew: int = 0) -> dict[str, Any]:
-    """The batch object as it is now. `skew` is added to the completed count."""
+def shape(batch: Batch, knobs: Knobs) -> dict[str, Any]:
+    """The batch object as it is now."""
     times = batch.times
 
     def at(phase: Phase) -> int | None:
@@ -159,7 +159,9 @@ def shape(batch: Batch, skew: int = 0) -> dict[str, Any]:
         succeeded = batch.plan.succeeded(batch.executed)
         counts = {
             "total": batch.total,
-            "completed": 0 if batch.ended and batch.output_dropped else succeeded + skew,
+            "completed": 0
+            if batch.ended and batch.output_dropped
+            else succeeded + knobs.counts_skew,
             "failed": batch.executed - succeeded if not batch.ended else batch.total - succeeded,
         }
     return {
@@ -175,7 +177,7 @@ def shape(batch: Batch, skew: int = 0) -> dict[str, Any]:
         "error_file_id": batch.error_file_id,
         "created_at": int(batch.created_at),
         "in_progress_at": at(Phase.RUNNING),
-        "expires_at": int(batch.expires_at),
+        "expires_at": int(batch.expires_at(knobs)),
         "finalizing_at": at(Phase.FINALIZING),
         "completed_at": at(Phase.COMPLETED),
         "failed_at": at(Phase.FAILED),
@@ -232,7 +234,6 @@ def _new_batch(wanted: dict[str, Any], now: float) -> Batch:
         new_id("batch_"),
         "openai",
         now,
-        now + WINDOW_SECONDS,
         endpoint=endpoint,
         input_file_id=file_id,
         metadata=_metadata(wanted.get("metadata")),

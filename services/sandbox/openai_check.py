@@ -113,7 +113,9 @@ class _Scan:
                 continue
             if isinstance(body, Embedding):
                 self._inputs += len(body.texts)
-            writer.add(digest, body.model, *body.measure())
+                writer.add(digest, body.model, body.tokens, 0)
+            else:
+                writer.add(digest, body.model, *body.measure(body.question))
             if marked and MARK in raw:
                 writer.mark(raw, digest)
         writer.end_block(offset, len(block))

@@ -121,10 +121,11 @@ class Files:
 
     async def _shape(self, file: File) -> dict[str, Any]:
         if file.size is None:
-            file.size = 0
+            size = 0
             for piece in self._pieces(file):
-                file.size += len(piece)
+                size += len(piece)
                 await asyncio.sleep(0)
+            file.size = size
         return {
             "id": file.id,
             "object": "file",

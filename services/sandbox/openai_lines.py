@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Raw, Struct
 
 from . import answers
@@ -18,9 +17,52 @@ NOTHING = Raw(b"")
 """An optional member that the line does not have."""
 
 
+_FIXED = "text-embedding-ada-002"
+DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, _FIXED: 1536}
+_MAX_INPUT_TOKENS = 8192
+_MAX_TOKENS = 300_000
+_REASONING = ("o1", "o3", "o4", "gpt-5", "gpt-6")
+
+
+def reasons(model: str) -> bool:
+    """Whether a model thinks before it answers."""
+    return model.startswith(_REASONING)
+
+
 class Message(Struct, gc=False):
     role: Literal["user", "system", "assistant", "developer", "tool", "function"]
     content: str | list[Part] | None = None
+
+
+class Function(Struct, gc=False):
+    """A function that the model may call."""
+
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(Struct, gc=False):
+    """A tool; only those of type "function" have one."""
+
+    type: str
+    function: Function | None = None
+
+
+class ToolChoice(Struct, gc=False):
+    """A choice that names a function, or another kind of choice."""
+
+    type: str
+    function: Function | None = None
+
+
+class JsonSchema(Struct, gc=False):
+    name: str
+    schema: dict[str, Any] | None = None
+
+
+class ResponseFormat(Struct, gc=False):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
 
 
 class Chat(Struct, gc=False, forbid_unknown_fields=True):
@@ -34,9 +76,9 @@ class Chat(Struct, gc=False, forbid_unknown_fields=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     stream: Literal[False] | None = None
-    tools: Raw = NOTHING
-    tool_choice: Raw = NOTHING
-    response_format: Raw = NOTHING
+    tools: list[Tool] | None = None
+    tool_choice: str | ToolChoice | None = None
+    response_format: ResponseFormat | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
@@ -66,8 +108,15 @@ class Chat(Struct, gc=False, forbid_unknown_fields=True):
     verbosity: Raw = NOTHING
     web_search_options: Raw = NOTHING
 
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and reasons(self.model):
+            raise ValueError(
+                "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead"
+            )
+
     @property
     def limit(self) -> int | None:
+        """The most tokens that the answer may have."""
         return self.max_completion_tokens or self.max_tokens
 
     @property
@@ -75,17 +124,29 @@ class Chat(Struct, gc=False, forbid_unknown_fields=True):
         """The text of the last message from the user."""
         for message in reversed(self.messages):
             if message.role == "user":
-                return answers.text_of(message.content)
+                content = message.content
+                return content if type(content) is str else answers.text_of(content)
         return ""
 
-    def measure(self) -> tuple[int, int]:
+    def measure(self, question: str) -> tuple[int, int]:
         """(prompt tokens, completion tokens) as the answer's usage will have them."""
         prompt = 3
         for message in self.messages:
-            prompt += 3 + answers.text_tokens(answers.text_of(message.content))
-        if self.tools is not NOTHING and forced_tool(self):
-            return prompt, answers.TOOL_TOKENS * (self.n or 1)
-        return prompt, answers.output_tokens(self.question, self.limit) * (self.n or 1)
+            prompt += 3 + answers.text_tokens(message.content)
+        choices = self.n or 1
+        if self.tools and self.forced_tool():
+            return prompt, answers.TOOL_TOKENS * choices
+        return prompt, answers.output_tokens(question, self.limit) * choices
+
+    def forced_tool(self) -> Function | None:
+        """The function that tool_choice makes the model call, if it does."""
+        functions = [tool.function for tool in self.tools or () if tool.function]
+        match self.tool_choice:
+            case "required":
+                return functions[0] if functions else None
+            case ToolChoice(function=Function(name=name)):
+                return next((f for f in functions if f.name == name), None)
+        return None
 
 
 class Embedding(Struct, gc=False, forbid_unknown_fields=True):
@@ -100,17 +161,29 @@ class Embedding(Struct, gc=False, forbid_unknown_fields=True):
     encoding_format: Literal["float", "base64"] = "float"
     user: str | None = None
 
+    def __post_init__(self) -> None:
+        most = DIMENSIONS.get(self.model, self.dimensions or 0)
+        if self.dimensions is not None and (self.model == _FIXED or self.dimensions > most):
+            raise ValueError(f"dimensions must be at most {most}, and cannot be set for {_FIXED}")
+        counts = [answers.text_tokens(t) if isinstance(t, str) else len(t) for t in self.texts]
+        if max(counts) > _MAX_INPUT_TOKENS or sum(counts) > _MAX_TOKENS:
+            raise ValueError(
+                f"input: at most {_MAX_INPUT_TOKENS} tokens an item and {_MAX_TOKENS} in all"
+            )
+
     @property
     def texts(self) -> list[str | list[int]]:
         """The inputs: texts, or texts given as tokens."""
-        if type(self.input) is str:
+        if isinstance(self.input, str):
             return [self.input]
-        if type(self.input[0]) is int:
+        if isinstance(self.input[0], int):
             return [self.input]  # type: ignore[list-item]
         return self.input  # type: ignore[return-value]
 
-    def measure(self) -> tuple[int, int]:
-        return sum(answers.text_tokens(t) if type(t) is str else len(t) for t in self.texts), 0
+    @property
+    def tokens(self) -> int:
+        """Prompt tokens as the answer's usage will have them."""
+        return sum(answers.text_tokens(t) if isinstance(t, str) else len(t) for t in self.texts)
 
 
 class Line(Struct, gc=False):
@@ -121,27 +194,3 @@ class Line(Struct, gc=False):
 
 
 Body = Chat | Embedding
-
-DIMENSIONS = {
-    "text-embedding-3-small": 1536,
-    "text-embedding-3-large": 3072,
-    "text-embedding-ada-002": 1536,
-}
-
-
-def forced_tool(chat: Chat) -> dict[str, Any] | None:
-    """The function that tool_choice makes the model call, if it does."""
-    if chat.tool_choice is NOTHING or chat.tools is NOTHING:
-        return None
-    choice = msgspec.json.decode(chat.tool_choice)
-    functions = [
-        tool["function"]
-        for tool in msgspec.json.decode(chat.tools, type=list[dict[str, Any]])
-        if isinstance(tool.get("function"), dict)
-    ]
-    if choice == "required":
-        return functions[0] if functions else None
-    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
-        name = choice["function"].get("name")
-        return next((f for f in functions if f.get("name") == name), None)
-    return None

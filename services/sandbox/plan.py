@@ -17,8 +17,11 @@ from pathlib import Path
 RECORD_WORDS = 2
 """64-bit words kept on disk for each line: content digest; model, input and output tokens."""
 _READ_LINES = 16384
-_TOKEN_BITS = 24
-_TOKEN_MASK = (1 << _TOKEN_BITS) - 1
+_INPUT_BITS = 28
+_OUTPUT_BITS = 24
+"""Wide enough for any line: a file has at most 256 MB, an answer a few thousand tokens."""
+_MAX_MODELS = 1 << (64 - _INPUT_BITS - _OUTPUT_BITS)
+_OTHER_MODELS = "other models"
 
 MARK = b"[[sandbox:"
 _MARKER = re.compile(
@@ -150,10 +153,10 @@ class Plan:
     def _sums(self, costs: array[int]) -> dict[str, Totals]:
         sums = [Totals() for _ in self.models]
         for cost in costs:
-            total = sums[cost >> 2 * _TOKEN_BITS]
+            total = sums[cost >> _INPUT_BITS + _OUTPUT_BITS]
             total.lines += 1
-            total.input_tokens += cost >> _TOKEN_BITS & _TOKEN_MASK
-            total.output_tokens += cost & _TOKEN_MASK
+            total.input_tokens += cost >> _OUTPUT_BITS & (1 << _INPUT_BITS) - 1
+            total.output_tokens += cost & (1 << _OUTPUT_BITS) - 1
         return {m: t for m, t in zip(self.models, sums, strict=True) if t.lines}
 
 
@@ -176,17 +179,17 @@ class PlanWriter:
     def add(self, digest: int, model: str, input_tokens: int, output_tokens: int) -> None:
         number = self._models.get(model)
         if number is None:
-            number = self._models[model] = len(self._models)
+            number = self._new_model(model)
         self._count += 1
         self._input_tokens += input_tokens
         self._words.extend(
-            (
-                digest,
-                number << 2 * _TOKEN_BITS
-                | min(input_tokens, _TOKEN_MASK) << _TOKEN_BITS
-                | min(output_tokens, _TOKEN_MASK),
-            )
+            (digest, (number << _INPUT_BITS | input_tokens) << _OUTPUT_BITS | output_tokens)
         )
+
+    def _new_model(self, model: str) -> int:
+        if len(self._models) + 1 >= _MAX_MODELS:
+            model = _OTHER_MODELS
+        return self._models.setdefault(model, len(self._models))
 
     def refuse(self) -> None:
         """The line just added is wrong in itself: it will be answered with an error."""

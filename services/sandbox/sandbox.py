@@ -9,6 +9,7 @@ from time import time
 from typing import Any
 
 import msgspec
+import structlog
 
 from .batch import Batch
 from .bill import Bill
@@ -84,7 +85,12 @@ class Sandbox:
         """Run something beside the requests until it is done or the sandbox closes."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            structlog.get_logger().error("sandbox_work_failed", exc_info=error)
 
     async def close(self) -> None:
         """Stop all work that `start` began."""

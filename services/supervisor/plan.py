@@ -1,0 +1,167 @@
+"""The suite as child processes: which ones, with what settings, at which addresses."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.bus import EmbeddedNats, ServerBinaryMissing
+from core.serving import StartupError
+from core.settings import ProviderAccess, Settings
+from services.supervisor import ports, probes
+from services.supervisor.spec import ChildSpec
+
+_NATS_PORT = 4222
+_SERVICES = ("collector", "dispatcher", "gateway")
+# A service may spend its own grace twice, on work and on calls, before it cleans up.
+_STOP_MARGIN = 10.0
+_PLACEHOLDER_KEY = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    sandbox: bool = False
+    auto_ports: bool = False
+    console_logs: bool = False
+    """Children log for people, unless POLYBATCH_LOG_FORMAT says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The children by stage, and where a client finds what."""
+
+    stages: list[list[ChildSpec]]
+    gateway: str
+    collector: str
+    dispatcher: str
+    sandbox: str | None
+    """http:// URL; None: no sandbox."""
+    nats: str
+    data_dir: Path
+    api_key_file: Path
+    providers: list[str]
+    """Those that a key is set for; with a sandbox, those that it stands in for."""
+
+
+def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> Plan:
+    """Choose addresses and lay out the children: what the others need comes first.
+
+    Raises StartupError when a port is taken or an address cannot be read.
+    """
+    data_dir = settings.data_dir.absolute()
+    listens = _listens(settings, options)
+    environment = {
+        "POLYBATCH_DATA_DIR": str(data_dir),
+        **{f"POLYBATCH_{name.upper()}_LISTEN": listen for name, listen in listens.items()},
+    }
+    if options.console_logs and "log_format" not in settings.model_fields_set:
+        environment["POLYBATCH_LOG_FORMAT"] = "console"
+    first: list[ChildSpec] = []
+    nats_url = settings.nats_url
+    if not nats_url:
+        child, nats_url = _nats(data_dir, options)
+        environment["POLYBATCH_NATS_URL"] = nats_url
+        first.append(child)
+    sandbox_url = None
+    if options.sandbox:
+        child, sandbox_url = _sandbox(listens["sandbox"], environment)
+        environment |= _sandbox_access(sandbox_url, access)
+        first.append(child)
+    services = [
+        ChildSpec(
+            name=name,
+            command=(sys.executable, "-m", f"services.{name}"),
+            probe=probes.grpc_serving(_reachable(listens[name])),
+            environment=environment,
+            stop_grace=2 * settings.shutdown_grace + _STOP_MARGIN,
+        )
+        for name in _SERVICES
+    ]
+    return Plan(
+        stages=[first, services],
+        gateway=_reachable(listens["gateway"]),
+        collector=_reachable(listens["collector"]),
+        dispatcher=_reachable(listens["dispatcher"]),
+        sandbox=sandbox_url,
+        nats=nats_url,
+        data_dir=data_dir,
+        api_key_file=settings.api_key_file,
+        providers=_providers(access, options),
+    )
+
+
+def _listens(settings: Settings, options: Options) -> dict[str, str]:
+    """host:port by name, each port settled and free."""
+    wanted = {
+        "gateway": settings.gateway_listen,
+        "collector": settings.collector_listen,
+        "dispatcher": settings.dispatcher_listen,
+    }
+    if options.sandbox:
+        wanted["sandbox"] = settings.sandbox_listen
+    spare = iter(ports.free_ports(len(wanted)))
+    listens: dict[str, str] = {}
+    for name, listen in wanted.items():
+        setting = f"POLYBATCH_{name.upper()}_LISTEN"
+        host, port = ports.split(listen, setting)
+        if options.auto_ports or port == 0:
+            port = next(spare)
+        else:
+            ports.require_free(host, port, setting)
+        listens[name] = ports.join(host, port)
+    return listens
+
+
+def _nats(data_dir: Path, options: Options) -> tuple[ChildSpec, str]:
+    """The embedded server: at NATS's usual port when that is free, else at any."""
+    usual = not options.auto_ports and ports.is_free("127.0.0.1", _NATS_PORT)
+    port = _NATS_PORT if usual else ports.free_ports(1)[0]
+    server = EmbeddedNats(data_dir, port)
+    try:
+        command = server.command(log_to_file=True)
+    except ServerBinaryMissing as error:
+        raise StartupError(str(error)) from error
+    child = ChildSpec(
+        name="nats",
+        command=tuple(command),
+        probe=probes.nats_greets("127.0.0.1", port),
+        stop_grace=10.0,
+        log_hint=f"see {server.log_file}",
+    )
+    return child, server.url
+
+
+def _sandbox(listen: str, environment: dict[str, str]) -> tuple[ChildSpec, str]:
+    host, port = ports.split(listen, "POLYBATCH_SANDBOX_LISTEN")
+    host = ports.local(host)
+    child = ChildSpec(
+        name="sandbox",
+        command=(sys.executable, "-m", "services.sandbox"),
+        probe=probes.http_ok(host, port, "/healthz"),
+        environment=dict(environment),
+        stop_grace=10.0,
+    )
+    return child, f"http://{ports.join(host, port)}"
+
+
+def _sandbox_access(url: str, access: ProviderAccess) -> dict[str, str]:
+    """Provider settings that lead to the sandbox; base URLs in the vendors' own form."""
+    environment = {"OPENAI_BASE_URL": f"{url}/v1", "ANTHROPIC_BASE_URL": url}
+    if not access.openai_api_key:
+        environment["OPENAI_API_KEY"] = _PLACEHOLDER_KEY
+    if not access.anthropic_api_key:
+        environment["ANTHROPIC_API_KEY"] = _PLACEHOLDER_KEY
+    return environment
+
+
+def _providers(access: ProviderAccess, options: Options) -> list[str]:
+    keys = {"openai": access.openai_api_key, "anthropic": access.anthropic_api_key}
+    return [name for name, key in keys.items() if key or options.sandbox]
+
+
+def _reachable(listen: str) -> str:
+    host, port = ports.split(listen, "listen")
+    return ports.join(ports.local(host), port)

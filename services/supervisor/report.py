@@ -1,0 +1,104 @@
+"""What the supervisor tells: a short block for people, a ready file for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from services.supervisor.plan import Plan
+
+_DEFAULT_GATEWAY = "127.0.0.1:50051"
+_DEFAULT_COLLECTOR = "127.0.0.1:50052"
+_DEFAULT_DATA_DIR = ".polybatch"
+
+
+def no_provider_notice(plan: Plan) -> str:
+    """Plain words about missing provider keys; empty if there is one."""
+    if plan.providers:
+        return ""
+    return (
+        "No provider key is set, so every batch will be refused.\n"
+        "Set OPENAI_API_KEY or ANTHROPIC_API_KEY (or both) and start again,\n"
+        "or try everything out without keys and without cost, on made-up answers:\n"
+        "  make up SANDBOX=1"
+    )
+
+
+def ready_block(plan: Plan) -> str:
+    """The block that is printed once everything is healthy."""
+    providers = ", ".join(plan.providers) or "none"
+    if plan.sandbox:
+        providers += (
+            f": a SANDBOX stands in at {plan.sandbox}. Answers are made up, nothing is spent."
+        )
+    rows = [
+        ("gateway", plan.gateway),
+        ("collector", plan.collector),
+        ("providers", providers),
+        ("API key", str(plan.api_key_file)),
+        ("data", str(plan.data_dir)),
+    ]
+    lines = ["polybatch is up", *(f"  {name:<10} {value}" for name, value in rows)]
+    if notice := no_provider_notice(plan):
+        lines += ["", notice]
+    lines += ["", "Send a first file, from another terminal:"]
+    lines += [f"  export {name}={value}" for name, value in _client_settings(plan).items()]
+    lines += [
+        f"  {_command_line()} submit examples/chat-mixed.jsonl -o results.jsonl",
+        "",
+        "Ctrl-C stops everything.",
+    ]
+    return "\n".join(lines)
+
+
+def _client_settings(plan: Plan) -> dict[str, str]:
+    """What the command line does not find by itself."""
+    settings = {}
+    if plan.gateway != _DEFAULT_GATEWAY:
+        settings["POLYBATCH_GATEWAY"] = plan.gateway
+    if plan.collector != _DEFAULT_COLLECTOR:
+        settings["POLYBATCH_COLLECTOR"] = plan.collector
+    if plan.data_dir != Path.cwd() / _DEFAULT_DATA_DIR:
+        settings["POLYBATCH_DATA_DIR"] = str(plan.data_dir)
+    return settings
+
+
+def _command_line() -> str:
+    """The polybatch command of this environment, as short as it can be typed here."""
+    path = Path(sys.executable).parent / "polybatch"
+    if not path.exists():
+        return "polybatch"
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+@contextmanager
+def removed_around(path: Path | None) -> Iterator[None]:
+    """See to it that no ready file is there before the children start and after they stop."""
+    if path is not None:
+        path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
+def write_ready_file(path: Path, plan: Plan, pids: Mapping[str, int]) -> None:
+    """Write addresses and pids as JSON, atomically: whoever sees the file sees all of it."""
+    content = {
+        "gateway": plan.gateway,
+        "collector": plan.collector,
+        "dispatcher": plan.dispatcher,
+        "sandbox": plan.sandbox,
+        "nats": plan.nats,
+        "data_dir": str(plan.data_dir),
+        "api_key_file": str(plan.api_key_file),
+        "pids": {"supervisor": os.getpid(), **pids},
+    }
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished.replace(path)

@@ -1,0 +1,205 @@
+"""What the suite is made of: addresses, settings of the children, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core.serving import StartupError
+from core.settings import ProviderAccess, Settings
+from services.supervisor import report
+from services.supervisor.lock import data_folder_lock
+from services.supervisor.plan import Options, Plan, make_plan
+from services.supervisor.ports import free_ports, split
+from services.supervisor.spec import ChildSpec
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "POLYBATCH_NATS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def settings(tmp_path: Path, **values: Any) -> Settings:
+    return Settings(data_dir=tmp_path / "data", **values)
+
+
+def plan(tmp_path: Path, *, options: Options | None = None, **values: Any) -> Plan:
+    auto = Options(auto_ports=True)
+    return make_plan(settings(tmp_path, **values), ProviderAccess(), options or auto)
+
+
+def children(plan: Plan) -> dict[str, ChildSpec]:
+    return {child.name: child for stage in plan.stages for child in stage}
+
+
+def test_the_suite_without_a_sandbox(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    assert [[child.name for child in stage] for stage in made.stages] == [
+        ["nats"],
+        ["collector", "dispatcher", "gateway"],
+    ]
+    environment = children(made)["gateway"].environment
+    assert environment["POLYBATCH_NATS_URL"] == made.nats
+    assert environment["POLYBATCH_GATEWAY_LISTEN"] == made.gateway
+    assert environment["POLYBATCH_DATA_DIR"] == str(tmp_path / "data")
+    assert "OPENAI_BASE_URL" not in environment
+    assert len({made.gateway, made.collector, made.dispatcher}) == 3
+
+
+def test_a_given_nats_is_not_started(tmp_path: Path) -> None:
+    made = plan(tmp_path, nats_url="nats://queue.internal:4222")
+    assert "nats" not in children(made)
+    assert made.nats == "nats://queue.internal:4222"
+    assert "POLYBATCH_NATS_URL" not in children(made)["gateway"].environment
+
+
+def test_the_sandbox_stands_in_for_both_providers(tmp_path: Path) -> None:
+    made = plan(tmp_path, options=Options(sandbox=True, auto_ports=True))
+    environment = children(made)["dispatcher"].environment
+    assert environment["OPENAI_BASE_URL"] == f"{made.sandbox}/v1"
+    assert environment["ANTHROPIC_BASE_URL"] == made.sandbox
+    assert environment["OPENAI_API_KEY"] == environment["ANTHROPIC_API_KEY"] == "sandbox"
+    assert made.stages[0][-1].name == "sandbox"
+    block = report.ready_block(made)
+    assert "Answers are made up" in block
+    assert "No provider key" not in block
+
+
+def test_a_given_key_is_kept_with_the_sandbox(tmp_path: Path) -> None:
+    made = make_plan(
+        settings(tmp_path),
+        ProviderAccess(openai_api_key=SecretStr("sk-given")),
+        Options(sandbox=True, auto_ports=True),
+    )
+    environment = children(made)["dispatcher"].environment
+    assert "OPENAI_API_KEY" not in environment
+    assert environment["ANTHROPIC_API_KEY"] == "sandbox"
+
+
+def test_without_a_key_it_says_so_and_offers_the_sandbox(tmp_path: Path) -> None:
+    block = report.ready_block(plan(tmp_path))
+    for words in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "make up SANDBOX=1"):
+        assert words in block
+
+
+def test_the_block_names_what_a_first_user_needs(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    block = report.ready_block(made)
+    for words in (
+        made.gateway,
+        made.collector,
+        str(tmp_path / "data" / "api-key"),
+        f"export POLYBATCH_GATEWAY={made.gateway}",
+        "submit examples/chat-mixed.jsonl",
+    ):
+        assert words in block
+
+
+def test_a_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            StartupError, match=f"port {port} is taken .*POLYBATCH_COLLECTOR_LISTEN"
+        ):
+            make_plan(
+                settings(
+                    tmp_path,
+                    gateway_listen="127.0.0.1:0",
+                    collector_listen=f"127.0.0.1:{port}",
+                    dispatcher_listen="127.0.0.1:0",
+                ),
+                ProviderAccess(),
+                Options(),
+            )
+
+
+@pytest.mark.parametrize(
+    "listen", ["50051", "localhost", "localhost:", "localhost:http", "h:70000"]
+)
+def test_an_unreadable_address_is_named_with_its_setting(tmp_path: Path, listen: str) -> None:
+    with pytest.raises(StartupError, match=r"POLYBATCH_GATEWAY_LISTEN is .*host:port was expected"):
+        make_plan(settings(tmp_path, gateway_listen=listen), ProviderAccess(), Options())
+
+
+def test_a_foreign_address_is_named_with_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="POLYBATCH_GATEWAY_LISTEN"):
+        make_plan(
+            settings(tmp_path, gateway_listen="203.0.113.1:50051"), ProviderAccess(), Options()
+        )
+
+
+def test_addresses_for_everybody_are_reached_over_loopback(tmp_path: Path) -> None:
+    made = plan(tmp_path, gateway_listen="0.0.0.0:0", collector_listen="[::]:0")
+    assert made.gateway.startswith("127.0.0.1:")
+    assert made.collector.startswith("[::1]:")
+    assert split(made.collector, "x")[0] == "::1"
+
+
+def test_free_ports_are_all_different() -> None:
+    assert len(set(free_ports(20))) == 20
+
+
+def _hold(data_dir: Path, held: Any, release: Any) -> None:
+    with data_folder_lock(data_dir):
+        held.set()
+        release.wait(30)
+
+
+@pytest.fixture
+def other_supervisor(tmp_path: Path) -> Iterator[int]:
+    spawn = multiprocessing.get_context("spawn")
+    held, release = spawn.Event(), spawn.Event()
+    process = spawn.Process(target=_hold, args=(tmp_path / "data", held, release))
+    process.start()
+    assert held.wait(30)
+    assert process.pid is not None
+    yield process.pid
+    release.set()
+    process.join(30)
+
+
+def test_two_supervisors_do_not_share_a_data_folder(tmp_path: Path, other_supervisor: int) -> None:
+    with (
+        pytest.raises(
+            StartupError, match=rf"in use by another supervisor \(process {other_supervisor}"
+        ),
+        data_folder_lock(tmp_path / "data"),
+    ):
+        pass
+
+
+def test_the_lock_is_free_again_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with data_folder_lock(tmp_path / "data"):
+            pass
+
+
+def test_the_ready_file_holds_addresses_and_pids(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    path = tmp_path / "ready.json"
+    report.write_ready_file(path, made, {"gateway": 17})
+    content = json.loads(path.read_text())
+    assert content["gateway"] == made.gateway
+    assert content["sandbox"] is None
+    assert content["api_key_file"] == str(tmp_path / "data" / "api-key")
+    assert content["pids"]["gateway"] == 17
+    assert [entry.name for entry in tmp_path.glob("ready*")] == ["ready.json"]
+
+
+def test_no_ready_file_before_and_after(tmp_path: Path) -> None:
+    path = tmp_path / "ready.json"
+    path.write_text("stale")
+    with report.removed_around(path):
+        assert not path.exists()
+        path.write_text("{}")
+    assert not path.exists()
+    with report.removed_around(None):
+        pass

@@ -130,7 +130,7 @@ def _take_apart(raw: bytes, verdict: Verdict) -> LooseLine | None:
         verdict.error("", "not_an_object", f"the line is {kind}; expected a JSON object")
     except RecursionError:
         verdict.error(
-            "", "nested_too_deeply", "the JSON is nested too deeply; expected fewer than 500 levels"
+            "", "nested_too_deeply", "the JSON is nested too deeply; expected 400 levels at most"
         )
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         verdict.error("", "invalid_json", f"not JSON: {error}; expected one JSON object a line")
@@ -301,7 +301,11 @@ def _examine_support(rules: Rules, verdict: Verdict) -> None:
         "url",
         "endpoint_not_supported",
         f"the provider {_quote(provider)} does not offer {url}; "
-        + (f"expected the provider to be {_slugs(others)}" if others else "no provider does"),
+        + (
+            f"expected the provider to be {_slugs(others)}"
+            if others
+            else "expected another url, as no provider does"
+        ),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -15,7 +17,9 @@ from core.batchfile.shapes import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine
 from core.batchfile.splitting import LineSplitter, Overlong
 
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
+_STACK_MARGIN = 400
 
+T = TypeVar("T")
 _Line = ChatLine | EmbeddingsLine
 _chat: Callable[[bytes], _Line] = msgspec.json.Decoder(ChatLine).decode
 _embeddings: Callable[[bytes], _Line] = msgspec.json.Decoder(EmbeddingsLine).decode
@@ -94,9 +98,10 @@ class LineScanner:
         odd = b"\r" in chunk or not chunk.isascii()
         may_be_overlong = self._size - self._offset > self._max_line_bytes
         lines = self._splitter.split(chunk)
-        scanned = self._scan(lines, odd=odd or self._tail_is_odd or may_be_overlong)
+        # What is left of the line before this chunk may be odd too.
+        odd_lines = odd or self._tail_is_odd or may_be_overlong
         self._tail_is_odd = odd or (self._tail_is_odd and not lines)
-        return scanned
+        return _deeper(_STACK_MARGIN, partial(self._scan, lines, odd_lines))
 
     def finish(self) -> tuple[Scanned, Summary]:
         """Take the last line, where no newline ends it, and sum up.
@@ -104,7 +109,8 @@ class LineScanner:
         Looks for duplicates, which takes about 0.2 s for a million lines.
         """
         last = self._splitter.finish()
-        scanned = self._scan([] if last is None else [last], odd=True)
+        lines = [] if last is None else [last]
+        scanned = _deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True))
         groups = zip(self._groups, self._group_lines, self._group_bytes, strict=True)
         summary = Summary(
             endpoint=self._endpoint,
@@ -116,7 +122,7 @@ class LineScanner:
         )
         return scanned, summary
 
-    def _scan(self, lines: Sequence[bytes | Overlong], *, odd: bool) -> Scanned:
+    def _scan(self, lines: Sequence[bytes | Overlong], odd: bool) -> Scanned:
         """`odd`: there may be a CR, a byte that is not ASCII or an overlong line."""
         if self._line + len(lines) > _MAX_LINE_NUMBER:
             raise TooManyLines(_MAX_LINE_NUMBER)
@@ -209,6 +215,16 @@ class LineScanner:
             self._endpoint = verdict.url
             self._decode = _embeddings if verdict.url == EMBEDDINGS else _chat
         return group
+
+
+def _deeper(levels: int, call: Callable[[], T]) -> T:
+    """Make a call further down the stack.
+
+    JSON that is nested deeper than what Python 3.11's recursion limit leaves cannot be
+    decoded. What passes the check down here can be decoded wherever it is read later,
+    so no line is accepted that would stop a service for ever.
+    """
+    return call() if levels == 0 else _deeper(levels - 1, call)
 
 
 _BYTE_ORDER_MARK = Problem(

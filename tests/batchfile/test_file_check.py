@@ -1,0 +1,158 @@
+"""A whole check: what lies in the store when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from core.batchfile import (
+    INDEX,
+    SHOWN_PROBLEMS,
+    CheckedFile,
+    FileChecker,
+    Group,
+    Problem,
+    Rules,
+    TooManyLines,
+    iter_index,
+    read_report,
+)
+from core.blobs import BlobStore, SegmentWriter, StoredFile
+
+MakeLine = Callable[..., bytes]
+
+
+async def check(
+    store: BlobStore, rules: Rules, data: bytes, *, chunk_bytes: int = 1 << 20
+) -> CheckedFile:
+    stored = SegmentWriter(store, "f/data", segment_bytes=1000)
+    checker = FileChecker(
+        store, "f", rules, max_line_bytes=10_000, max_lines=100_000, segment_bytes=1000
+    )
+    for start in range(0, len(data), chunk_bytes):
+        chunk = data[start : start + chunk_bytes]
+        await stored.write(chunk)
+        await checker.feed(chunk)
+    await stored.close()
+    return await checker.finish(await StoredFile.open(store, "f/data"))
+
+
+async def report_of(store: BlobStore) -> list[Problem]:
+    report = await StoredFile.open(store, "f/report")
+    return [problem async for group in read_report(report) for problem in group]
+
+
+async def index_of(store: BlobStore) -> bytes:
+    index = await StoredFile.open(store, "f/index")
+    return await index.read(0, index.size)
+
+
+async def test_a_good_file(store: BlobStore, rules: Rules, chat: MakeLine) -> None:
+    lines = [chat(f"id-{n}") for n in range(200)]
+    data = b"\n".join(lines)
+    checked = await check(store, rules, data, chunk_bytes=777)
+    assert checked == CheckedFile(
+        endpoint="/v1/chat/completions",
+        bytes=len(data),
+        line_count=200,
+        invalid_count=0,
+        groups=[Group("openai", "openai/gpt-4.1", 200, sum(map(len, lines)))],
+        problem_count=0,
+        problems=[],
+    )
+    assert await report_of(store) == []
+    records = list(iter_index(await index_of(store)))
+    assert [data[r.offset : r.offset + r.length] for r in records] == lines
+
+
+async def test_duplicates_are_marked_and_reported_in_line_order(
+    store: BlobStore, rules: Rules, chat: MakeLine
+) -> None:
+    lines = [
+        chat("a"),
+        chat("b", method="GET"),
+        chat("a"),
+        b"nonsense",
+        chat("b"),
+        chat("a", body={"model": "gpt-4.1"}),
+        chat("é" * 10),
+        chat("é" * 10, method="GET"),
+        chat("last", method="GET"),
+    ]
+    checked = await check(store, rules, b"\r\n".join(lines), chunk_bytes=64)
+    report = await report_of(store)
+    assert [(p.line, p.custom_id, p.reason) for p in report] == [
+        (2, "b", "unsupported_method"),
+        (3, "a", "duplicate_custom_id"),
+        (4, "", "invalid_json"),
+        (5, "b", "duplicate_custom_id"),
+        (6, "a", "duplicate_custom_id"),
+        (8, "é" * 10, "unsupported_method"),
+        (8, "é" * 10, "duplicate_custom_id"),
+        (9, "last", "unsupported_method"),
+    ]
+    assert "first in line 1;" in report[1].message
+    assert "first in line 2;" in report[3].message
+    assert checked.problems == report
+    assert checked.problem_count == 8
+    assert (checked.line_count, checked.invalid_count) == (9, 7)
+    records = list(iter_index(await index_of(store)))
+    assert [r.line for r in records if r.valid] == [1, 7]
+    assert [(g.model, g.lines) for g in checked.groups] == [("openai/gpt-4.1", 2), ("gpt-4.1", 0)]
+    assert checked.groups[0].bytes == len(lines[0]) + len(lines[6])
+    assert {key.split("/")[1] for key, _ in await store.list("f")} == {"data", "index", "report"}
+
+
+async def test_ten_thousand_duplicates_among_bad_lines(
+    store: BlobStore, rules: Rules, chat: MakeLine
+) -> None:
+    pair = chat("same") + b"\n" + chat("same", method="GET") + b"\n"
+    checked = await check(store, rules, pair * 5000)
+    report = await report_of(store)
+    assert len(report) == checked.problem_count == 9999 + 5000
+    assert [p.line for p in report] == sorted(p.line for p in report)
+    assert checked.problems == report[:SHOWN_PROBLEMS]
+    assert checked.invalid_count == 9999
+    assert [(g.lines, g.bytes) for g in checked.groups] == [(1, len(chat("same")))]
+
+
+async def test_warnings_are_reported_but_not_counted(
+    store: BlobStore, rules: Rules, chat: MakeLine
+) -> None:
+    data = chat("a", extra=1) + b"\n" + chat("b", method="GET")
+    checked = await check(store, rules, data)
+    assert [p.severity for p in await report_of(store)] == ["warning", "error"]
+    assert checked.problem_count == 1
+    assert [p.line for p in checked.problems] == [2]
+
+
+async def test_an_empty_file(store: BlobStore, rules: Rules) -> None:
+    checked = await check(store, rules, b"")
+    assert (checked.line_count, checked.endpoint, checked.groups) == (0, "", [])
+    assert await index_of(store) == b""
+
+
+async def test_a_check_that_is_begun_again_replaces_the_first(
+    store: BlobStore, rules: Rules, chat: MakeLine
+) -> None:
+    first = FileChecker(store, "f", rules, max_line_bytes=10_000, max_lines=1000, segment_bytes=100)
+    await first.feed(b"\n".join(chat(str(n), method="GET") for n in range(50)))
+    await first.abandon()
+    data = chat("a") + b"\n"
+    checked = await check(store, rules, data)
+    assert checked.invalid_count == 0
+    assert len(await index_of(store)) == INDEX.size
+    assert await report_of(store) == []
+
+
+async def test_many_short_lines_in_one_chunk(store: BlobStore, rules: Rules) -> None:
+    checked = await check(store, rules, b"x\n" * 30_000)
+    assert checked.line_count == checked.problem_count == 30_000
+
+
+async def test_too_many_lines(store: BlobStore, rules: Rules) -> None:
+    checker = FileChecker(store, "f", rules, max_line_bytes=100, max_lines=5, segment_bytes=1000)
+    with pytest.raises(TooManyLines):
+        await checker.feed(b"{}\n" * 6)
+    await checker.abandon()

@@ -5,9 +5,10 @@ from core.serving.auth import Authenticate
 from core.serving.logs import configure_logging
 from core.serving.principal import Principal, current_principal
 from core.serving.process import StartupError, run
-from core.serving.server import GrpcServer, ListenError, Register
+from core.serving.server import SERVER_OPTIONS, GrpcServer, ListenError, Register
 
 __all__ = [
+    "SERVER_OPTIONS",
     "ApiError",
     "Authenticate",
     "GrpcServer",

@@ -24,7 +24,7 @@ Register: TypeAlias = Callable[[grpc.aio.Server], Sequence[str]]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
-_OPTIONS = (
+SERVER_OPTIONS = (
     # Two servers on one port would each get some of the calls, and neither would say so.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -84,7 +84,7 @@ class GrpcServer:
         if self._authenticate is not None:
             interceptors.append(AuthInterceptor(self._authenticate))
         interceptors.append(self._in_flight)
-        server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         self._services = [*self._register(server), health.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*self._services, reflection.SERVICE_NAME], server)

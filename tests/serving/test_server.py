@@ -210,10 +210,10 @@ async def test_client_pings_are_allowed_down_to_the_interval(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In small: a tenth of a second instead of ten, and pings every half second."""
-    options = dict(serving_server._OPTIONS)
+    options = dict(serving_server.SERVER_OPTIONS)
     assert options["grpc.http2.min_ping_interval_without_data_ms"] <= 20_000
     options["grpc.http2.min_ping_interval_without_data_ms"] = 100
-    monkeypatch.setattr(serving_server, "_OPTIONS", tuple(options.items()))
+    monkeypatch.setattr(serving_server, "SERVER_OPTIONS", tuple(options.items()))
     running = await serve(download=hold)
     assert await ping_for(running, every_ms=500, seconds=3) is None
 

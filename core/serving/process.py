@@ -24,6 +24,7 @@ def run(
     service: str,
     log_level: str = "info",
     log_format: str = "json",
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
 ) -> int:
     """Run a service until it ends or is told to; returns the exit code.
 
@@ -33,7 +34,7 @@ def run(
     """
     configure_logging(service, level=log_level, format=log_format)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_serve(main))
     except StartupError as error:
         log.error("startup_failed", cause=str(error))

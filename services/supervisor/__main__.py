@@ -92,6 +92,8 @@ def main() -> int:
         log_format=settings.log_format
         if "log_format" in settings.model_fields_set
         else default_format,
+        # uvloop forks, which runs gRPC's fork handlers beside its threads; subprocess vforks.
+        loop_factory=asyncio.new_event_loop,
     )
 
 

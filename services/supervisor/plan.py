@@ -67,7 +67,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         first.append(child)
     sandbox_url = None
     if options.sandbox:
-        child, sandbox_url = _sandbox(listens["sandbox"], environment)
+        child, sandbox_url = _sandbox(listens["sandbox"], data_dir, environment)
         environment |= _sandbox_access(sandbox_url, access)
         first.append(child)
     services = [
@@ -134,12 +134,19 @@ def _nats(data_dir: Path, options: Options) -> tuple[ChildSpec, str]:
     return child, server.url
 
 
-def _sandbox(listen: str, environment: dict[str, str]) -> tuple[ChildSpec, str]:
+def _sandbox(listen: str, data_dir: Path, environment: dict[str, str]) -> tuple[ChildSpec, str]:
     host, port = ports.split(listen, "POLYBATCH_SANDBOX_LISTEN")
     host = ports.local(host)
     child = ChildSpec(
         name="sandbox",
-        command=(sys.executable, "-m", "services.sandbox"),
+        # Its own temporary folder would stay behind when it is killed.
+        command=(
+            sys.executable,
+            "-m",
+            "services.sandbox",
+            "--data-dir",
+            str(data_dir / "sandbox"),
+        ),
         probe=probes.http_ok(host, port, "/healthz"),
         environment=dict(environment),
         stop_grace=10.0,

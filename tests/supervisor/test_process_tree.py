@@ -14,7 +14,7 @@ from services.supervisor.spec import ChildSpec
 from tests.supervisor.conftest import Reports, process_end
 
 PROGRAM = """
-import sys
+import asyncio, sys
 from core.serving import run
 from services.supervisor.output import Output
 from services.supervisor.spec import ChildSpec
@@ -30,7 +30,7 @@ specs = [
     for kind in sys.argv[2:]
 ]
 supervisor = Supervisor([specs], output=Output(None), on_ready=lambda pids: None)
-sys.exit(run(supervisor.run, service="supervisor"))
+sys.exit(run(supervisor.run, service="supervisor", loop_factory=asyncio.new_event_loop))
 """
 
 

@@ -28,7 +28,7 @@ which of two events is the newer one. Bodies, keys and custom ids are never in a
 The embedded mode runs a nats-server as a child process: see core/bus/embedded.py.
 """
 
-from core.bus.bus import Bus, EventSubscription
+from core.bus.bus import Bus, EventSubscription, public_url
 from core.bus.consumer import Consumer
 from core.bus.embedded import EmbeddedNats, ServerBinaryMissing
 from core.bus.work import Again, BusUnavailable, Delivery, Done, Handler, Step
@@ -45,4 +45,5 @@ __all__ = [
     "Handler",
     "ServerBinaryMissing",
     "Step",
+    "public_url",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable
 from datetime import datetime
@@ -33,6 +34,11 @@ _RETRY_PAUSE = 0.1
 _DUPLICATE_WINDOW = 120.0
 
 
+def public_url(url: str) -> str:
+    """The URL, or several separated by commas, without user names and passwords."""
+    return re.sub(r"//[^/@,]*@", "//", url)
+
+
 class Bus:
     """One connection of one process to NATS. Made by `connect`, ended by `close`."""
 
@@ -46,6 +52,7 @@ class Bus:
         self._recovery: asyncio.Task[None] | None = None
         self._consumers: list[Consumer] = []
         self._closing = False
+        self._last_error: Exception | None = None
         self.incarnation: datetime | None = None
         """When the stream was created: changes when the server's store was lost."""
 
@@ -77,7 +84,10 @@ class Bus:
                 await bus._recover()
         except TimeoutError as error:
             await bus.close()
-            raise BusUnavailable(f"no NATS server with JetStream answered at {url}") from error
+            raise BusUnavailable(
+                f"no NATS server with JetStream answered at {public_url(url)}"
+                f" (last error: {bus._last_error})"
+            ) from error
         return bus
 
     @property
@@ -243,7 +253,7 @@ class Bus:
                 await self.ensure_stream()
                 for consumer in self._consumers:
                     await consumer.bind()
-            except NatsError as error:
+            except (NatsError, OSError) as error:
                 # JetStream answers some time after the server takes connections.
                 log.info("bus_recovery_retried", cause=repr(error))
                 await asyncio.sleep(_RETRY_PAUSE)
@@ -268,4 +278,5 @@ class Bus:
         self._recovery = asyncio.create_task(self._recover())
 
     async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
         log.debug("bus_error", cause=repr(error))

@@ -145,8 +145,8 @@ class Child:
         self._ready_at = asyncio.get_running_loop().time()
         self._was_ready = True
         self.ready.set()
-        log.info("child_ready", child=self.spec.name, pid=self.pid)
         self._on_ready()
+        log.info("child_ready", child=self.spec.name, pid=self.pid)
 
     def _healthy_for(self) -> float:
         if self._ready_at is None:

@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from core.bus import EmbeddedNats, ServerBinaryMissing
 from core.serving import StartupError
 from core.settings import ProviderAccess, Settings
@@ -44,6 +46,7 @@ class Plan:
     api_key_file: Path
     providers: list[str]
     """Those that a key is set for; with a sandbox, those that it stands in for."""
+    without_key: list[str]
 
 
 def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> Plan:
@@ -80,6 +83,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         )
         for name in _SERVICES
     ]
+    providers = [name for name, key in _keys(access).items() if key or options.sandbox]
     return Plan(
         stages=[first, services],
         gateway=_reachable(listens["gateway"]),
@@ -89,7 +93,8 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         nats=nats_url,
         data_dir=data_dir,
         api_key_file=settings.api_key_file,
-        providers=_providers(access, options),
+        providers=providers,
+        without_key=[name for name in _keys(access) if name not in providers],
     )
 
 
@@ -164,9 +169,8 @@ def _sandbox_access(url: str, access: ProviderAccess) -> dict[str, str]:
     return environment
 
 
-def _providers(access: ProviderAccess, options: Options) -> list[str]:
-    keys = {"openai": access.openai_api_key, "anthropic": access.anthropic_api_key}
-    return [name for name, key in keys.items() if key or options.sandbox]
+def _keys(access: ProviderAccess) -> dict[str, SecretStr | None]:
+    return {"openai": access.openai_api_key, "anthropic": access.anthropic_api_key}
 
 
 def _reachable(listen: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.bus import public_url
 from services.supervisor.plan import Plan
 
 _DEFAULT_GATEWAY = "127.0.0.1:50051"
@@ -31,6 +32,8 @@ def no_provider_notice(plan: Plan) -> str:
 def ready_block(plan: Plan) -> str:
     """The block that is printed once everything is healthy."""
     providers = ", ".join(plan.providers) or "none"
+    if plan.providers and plan.without_key:
+        providers += f" (no key for {', '.join(plan.without_key)}: its lines are refused)"
     if plan.sandbox:
         providers += (
             f": a SANDBOX stands in at {plan.sandbox}. Answers are made up, nothing is spent."
@@ -94,7 +97,7 @@ def write_ready_file(path: Path, plan: Plan, pids: Mapping[str, int]) -> None:
         "collector": plan.collector,
         "dispatcher": plan.dispatcher,
         "sandbox": plan.sandbox,
-        "nats": plan.nats,
+        "nats": public_url(plan.nats),
         "data_dir": str(plan.data_dir),
         "api_key_file": str(plan.api_key_file),
         "pids": {"supervisor": os.getpid(), **pids},

@@ -156,6 +156,14 @@ async def test_connecting_to_nobody_is_an_error_that_names_the_address() -> None
         await Bus.connect(url, name="lonely", connect_timeout=0.5)
 
 
+async def test_the_password_of_an_address_is_not_in_the_error() -> None:
+    url = f"nats://polybatch:hunter2@127.0.0.1:{free_port()},nats://u:hunter2@[::1]:1"
+    with pytest.raises(BusUnavailable) as caught:
+        await Bus.connect(url, name="lonely", connect_timeout=0.3)
+    assert "hunter2" not in str(caught.value)
+    assert "127.0.0.1" in str(caught.value)
+
+
 async def test_connecting_waits_for_a_server_that_starts_late(nats: Nats) -> None:
     await nats.kill()
     connecting = asyncio.create_task(Bus.connect(nats.url, name="early"))

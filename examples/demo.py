@@ -77,7 +77,7 @@ def describe(line: ResultLine) -> str:
     if line.embedding is not None:
         first = ", ".join(f"{number:.4f}" for number in line.embedding[:3])
         return f"[{model}] {len(line.embedding)} numbers: {first}, ..."
-    return f"[{model}] {line.text}"
+    return f"[{model}] {' '.join((line.text or '').split())}"
 
 
 @contextmanager
@@ -94,9 +94,12 @@ def suite(data_dir: Path) -> Iterator[dict[str, str]]:
     }
     command = [sys.executable, "-m", "services.supervisor", "--sandbox", "--ports", "auto"]
     command += ["--ready-file", str(ready_file), "--log-dir", str(log_dir)]
-    supervisor = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    log_dir.mkdir(parents=True)
+    with (log_dir / "supervisor.log").open("wb") as log:
+        # A session of its own: Ctrl-C reaches the demo, and the demo stops the suite.
+        supervisor = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         ready = wait_ready(supervisor, ready_file, log_dir)
         yield environment | {

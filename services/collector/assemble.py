@@ -194,7 +194,7 @@ class Assembler:
                     continue
                 last = problem.line
                 error = error_json(
-                    "invalid_request", f"{problem.field}: {problem.message}".removeprefix(": ")
+                    problem.reason, f"{problem.field}: {problem.message}".removeprefix(": ")
                 )
                 answer = answer_line(batch.id, last, problem.custom_id, None, error)
                 group.append((last, False, answer))

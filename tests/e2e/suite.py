@@ -1,0 +1,171 @@
+"""The whole suite as real processes, for end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polybatch import Client
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 30.0
+
+QUICK = {
+    "POLYBATCH_SWEEP_INTERVAL": "1",
+    "POLYBATCH_POLL_MIN_INTERVAL": "0.1",
+    "POLYBATCH_RETRY_DELAY": "0.2",
+    "POLYBATCH_SUBMIT_LEASE": "8",
+    "POLYBATCH_PROVIDER_TIMEOUT": "5",
+    "POLYBATCH_RECONCILE_SETTLE": "1",
+    "POLYBATCH_STOP_GRACE": "20",
+    "POLYBATCH_SHUTDOWN_GRACE": "2",
+}
+
+
+INSTANT = {
+    "batch_seconds": 0,
+    "unknown_result_lines": 0,
+    "counts_skew": 0,
+    "faults": [],
+}
+
+
+@dataclass
+class Suite:
+    """A running suite. Addresses are those of the ready file."""
+
+    supervisor: subprocess.Popen[bytes]
+    ready_file: Path
+    environment: dict[str, str]
+    log_dir: Path
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.ready_file.read_text())
+        return content
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.environment["POLYBATCH_DATA_DIR"])
+
+    def client(self, key: str | None = None) -> Client:
+        ready = self.ready
+        return Client(
+            gateway=ready["gateway"],
+            collector=ready["collector"],
+            api_key=key,
+            api_key_file=None if key else ready["api_key_file"],
+        )
+
+    def new_key(self, account: str) -> str:
+        """Make a key for another account, as an operator does."""
+        made = self.run("-m", "services.gateway", "keys", "create", "--account", account)
+        return next(word for word in made.stdout.split() if word.startswith("pb_"))
+
+    def cli(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return self.run("-m", "polybatch", *arguments, **options)
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        ready = self.ready
+        environment = self.environment | {
+            "POLYBATCH_GATEWAY": ready["gateway"],
+            "POLYBATCH_COLLECTOR": ready["collector"],
+        }
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            **options,
+        )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one process and wait until the supervisor has started it again."""
+        before = self.ready["pids"][name]
+        os.kill(before, signal.SIGKILL)
+        wait_for(lambda: self.ready["pids"].get(name) != before, f"a new {name}")
+
+    def sandbox(self, path: str, content: Any = None) -> Any:
+        """Call the sandbox's own interface."""
+        body = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(
+            f"{self.ready['sandbox']}{path}",
+            data=body,
+            headers={"content-type": "application/json"},
+            method="GET" if content is None else "POST",
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.loads(response.read())
+
+    def reset_sandbox(self, **config: Any) -> None:
+        self.sandbox("/sandbox/reset", {})
+        self.sandbox("/sandbox/config", INSTANT | config)
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+    """Look at other processes until something has come true there."""
+    pause = threading.Event()
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s for {what}")
+        pause.wait(0.02)
+
+
+@contextmanager
+def running_suite(folder: Path, **settings: str) -> Iterator[Suite]:
+    """Start everything on free ports; stop it and see that it went well."""
+    ready_file = folder / "ready.json"
+    log_dir = folder / "logs"
+    log_dir.mkdir(parents=True)
+    environment = (
+        os.environ
+        | QUICK
+        | {
+            "POLYBATCH_DATA_DIR": str(folder / "data"),
+            "OPENAI_API_KEY": "sandbox-openai",
+            "ANTHROPIC_API_KEY": "sandbox-anthropic",
+        }
+        | settings
+    )
+    command = [sys.executable, "-m", "services.supervisor", "--sandbox", "--ports", "auto"]
+    command += ["--ready-file", str(ready_file), "--log-dir", str(log_dir)]
+    with (log_dir / "supervisor.log").open("wb") as log:
+        supervisor = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+    suite = Suite(supervisor, ready_file, environment, log_dir)
+    try:
+        wait_for(
+            lambda: ready_file.exists() or supervisor.poll() is not None,
+            "the suite",
+            START_TIMEOUT,
+        )
+        assert supervisor.poll() is None, (log_dir / "supervisor.log").read_text()
+        pids = suite.ready["pids"]
+        yield suite
+        pids = suite.ready["pids"]
+    finally:
+        supervisor.send_signal(signal.SIGTERM)
+        try:
+            code = supervisor.wait(STOP_TIMEOUT)
+        finally:
+            supervisor.kill()
+    assert code == 0, (log_dir / "supervisor.log").read_text()[-2000:]
+    for name, pid in pids.items():
+        assert not Path(f"/proc/{pid}").exists(), f"{name} outlived the supervisor"

@@ -1,0 +1,148 @@
+"""Batches that end otherwise: cancelled, expired, failed lines, confused providers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+from polybatch import BatchState
+from inputs import chat, check_answers, write
+from suite import Suite, wait_for
+
+
+def test_cancel_in_the_middle(suite: Suite, tmp_path: Path) -> None:
+    suite.reset_sandbox(batch_seconds=3600)
+    path = write(tmp_path / "slow.jsonl", (chat(n) for n in range(200)))
+    with suite.client() as client:
+        batch = client.submit(path)
+        for snapshot in client.watch(batch.id, timeout=60):
+            if snapshot.request_counts.submitted == 200:
+                break
+        assert client.cancel_batch(batch.id).state == BatchState.CANCELLING
+        assert client.cancel_batch(batch.id).id == batch.id, "asking twice is no error"
+        ended = client.wait(batch.id, timeout=60)
+        assert ended.state == BatchState.CANCELLED
+        lines = list(check_answers(client.results(batch.id), range(200)))
+    codes = Counter(line.error.code if line.error else "ok" for line in lines)
+    assert codes["batch_cancelled"] + codes["ok"] == 200
+    assert ended.request_counts.failed == codes["batch_cancelled"]
+    done = suite.cli("get", batch.id)
+    assert "ancelled" in done.stdout
+
+
+def test_cancel_before_anything_is_sent(suite: Suite, tmp_path: Path) -> None:
+    suite.reset_sandbox(faults=[{"kind": "status", "status": 503}])
+    path = write(tmp_path / "unsent.jsonl", (chat(n) for n in range(10)))
+    with suite.client() as client:
+        batch = client.submit(path)
+        client.cancel_batch(batch.id)
+        suite.reset_sandbox()
+        ended = client.wait(batch.id, timeout=60)
+        assert ended.state == BatchState.CANCELLED
+        lines = list(client.results(batch.id))
+    assert {line.error.code for line in lines if line.error} <= {"batch_cancelled"}
+    assert len(lines) == 10
+
+
+def test_the_window_closes(suite: Suite, tmp_path: Path) -> None:
+    suite.reset_sandbox(batch_seconds=3600)
+    path = write(tmp_path / "late.jsonl", (chat(n) for n in range(50)))
+    with suite.client() as client:
+        batch = client.submit(path, completion_window=timedelta(seconds=3))
+        ended = client.wait(batch.id, timeout=60)
+        assert ended.state == BatchState.EXPIRED
+        assert ended.display_state == "Failed"
+        lines = list(check_answers(client.results(batch.id), range(50)))
+    codes = Counter(line.error.code if line.error else "ok" for line in lines)
+    assert codes["batch_expired"] == ended.request_counts.failed > 0
+    assert set(codes) <= {"batch_expired", "ok"}
+
+
+def test_lines_that_fail_for_a_passing_reason_are_sent_again(suite: Suite, tmp_path: Path) -> None:
+    lines = [chat(n, "[[sandbox:flaky=2]]" if n < 4 else None) for n in range(20)]
+    with suite.client() as client:
+        batch = client.submit(write(tmp_path / "flaky.jsonl", lines))
+        snapshots = list(client.watch(batch.id, timeout=60))
+        assert snapshots[-1].state == BatchState.COMPLETED
+        assert any(snapshot.request_counts.retrying for snapshot in snapshots)
+        assert all(line.ok for line in check_answers(client.results(batch.id), range(20)))
+
+
+def test_lines_that_fail_for_good_are_explained(suite: Suite, tmp_path: Path) -> None:
+    lines = [chat(n, "[[sandbox:error=invalid]]" if n in (3, 4) else None) for n in range(8)]
+    path = write(tmp_path / "failing.jsonl", lines)
+    done = suite.cli("submit", str(path), "-o", str(tmp_path / "out.jsonl"))
+    assert done.returncode == 3, done.stderr
+    with suite.client() as client:
+        batch = next(iter(client.list_batches()))
+        failures = list(client.failures(batch.id))
+        results = list(check_answers(client.results(batch.id), range(8)))
+    assert [(failure.line, failure.status_code) for failure in failures] == [(4, 400), (5, 400)]
+    assert all(failure.code and failure.message for failure in failures)
+    assert [line.ok for line in results] == [n not in (3, 4) for n in range(8)]
+
+
+def test_a_provider_that_answers_garbage(suite: Suite, tmp_path: Path) -> None:
+    marks = {3: "lost", 4: "lost", 5: "duplicate", 6: "duplicate", 7: "garbage", 8: "garbage"}
+    lines = [chat(n, f"[[sandbox:{marks[n]}]]" if n in marks else None) for n in range(40)]
+    suite.reset_sandbox(
+        unknown_result_lines=3,
+        counts_skew=7,
+        faults=[
+            {"kind": "garbage", "count": 3},
+            {"kind": "cut", "path": "(content|results)$", "after_bytes": 500, "count": 2},
+            {"kind": "status", "status": 500, "method": "GET", "count": 2},
+        ],
+    )
+    with suite.client() as client:
+        batch = client.submit(write(tmp_path / "odd.jsonl", lines))
+        ended = client.wait(batch.id, timeout=100)
+        assert ended.state == BatchState.COMPLETED
+        results = list(check_answers(client.results(batch.id), range(40)))
+    missing = {n for n in range(40) if not results[n].ok}
+    assert missing == {3, 4, 7, 8}
+    assert {results[n].error.code for n in missing if results[n].error} == {"result_missing"}
+    assert suite.sandbox("/sandbox/bill")["extra_billings"] == 0
+
+
+def test_a_provider_that_is_away_for_a_while(suite: Suite, tmp_path: Path) -> None:
+    suite.reset_sandbox(faults=[{"kind": "status", "status": 503, "seconds": 3}])
+    with suite.client() as client:
+        batch = client.submit(write(tmp_path / "away.jsonl", (chat(n) for n in range(10))))
+        reasons = set()
+        for snapshot in client.watch(batch.id, timeout=100):
+            reasons.update(shard.waiting_reason for shard in snapshot.shards)
+        assert snapshot.state == BatchState.COMPLETED
+        assert any(reasons), "a wait says why"
+        assert all(line.ok for line in check_answers(client.results(batch.id), range(10)))
+    assert suite.sandbox("/sandbox/bill")["extra_billings"] == 0
+
+
+def test_a_lost_answer_to_a_create_costs_nothing_twice(suite: Suite, tmp_path: Path) -> None:
+    suite.reset_sandbox(
+        faults=[{"kind": "reset_after", "method": "POST", "path": "/batches$", "count": 2}]
+    )
+    with suite.client() as client:
+        batch = client.submit(write(tmp_path / "lost.jsonl", (chat(n) for n in range(20))))
+        assert client.wait(batch.id, timeout=100).state == BatchState.COMPLETED
+        assert all(line.ok for line in check_answers(client.results(batch.id), range(20)))
+    bill = suite.sandbox("/sandbox/bill")
+    assert (bill["lines_billed"], bill["extra_billings"]) == (20, 0)
+
+
+def test_a_refused_key_is_explained(suite: Suite, tmp_path: Path) -> None:
+    suite.reset_sandbox(
+        faults=[
+            {"kind": "status", "status": 401, "provider": "openai", "method": "POST"},
+        ]
+    )
+    with suite.client() as client:
+        batch = client.submit(write(tmp_path / "refused.jsonl", (chat(n) for n in range(10))))
+        ended = client.wait(batch.id, timeout=60)
+        suite.reset_sandbox()
+        failures = list(client.failures(batch.id))
+    assert ended.request_counts.failed == 5
+    assert len(failures) == 5
+    assert all(failure.code for failure in failures)
+    wait_for(lambda: suite.supervisor.poll() is None, "the suite to be alive")

@@ -57,7 +57,7 @@ class FakeProvider:
     async def handle(self, request: Request) -> Response:
         call = Call(
             request.method,
-            request.url.path,
+            request.scope["path"],
             dict(request.query_params),
             dict(request.headers),
             await request.body(),

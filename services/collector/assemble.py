@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import heapify, heappop, heapreplace
@@ -46,7 +47,7 @@ class ResultsInconsistent(Exception):
 class _Source:
     """A stream of result lines in order, and where its reader stands."""
 
-    groups: AsyncIterator[Group]
+    groups: AsyncGenerator[Group, None]
     group: Group = ()
     position: int = 0
 
@@ -84,7 +85,11 @@ class Assembler:
         # A prefix of its own for each attempt: two assemblers never write into each other.
         prefix = f"batches/{batch.id}/results/{new_token()}"
         writer = ResultWriter(self._blobs, prefix, segment_bytes=self._settings.segment_bytes)
-        await self._merge(batch, file, shards, writer)
+        async with AsyncExitStack() as stack:
+            streams = self._sources(batch, file, shards)
+            for stream in streams:
+                await stack.enter_async_context(aclosing(stream))
+            await self._merge(batch, file, streams, writer)
         written = await writer.close()
         succeeded, failed = written.succeeded, written.failed
         manifest = manifest_message(
@@ -116,17 +121,17 @@ class Assembler:
         return Done()
 
     async def _merge(
-        self, batch: Batch, file: File, shards: Sequence[Shard], writer: ResultWriter
+        self,
+        batch: Batch,
+        file: File,
+        streams: Sequence[AsyncGenerator[Group, None]],
+        writer: ResultWriter,
     ) -> None:
         """Merge all sources by line number against the index of the input.
 
         Raises ResultsInconsistent.
         """
-        sources = [
-            source
-            for source in (_Source(groups) for groups in self._sources(batch, file, shards))
-            if await source.refill()
-        ]
+        sources = [source for source in map(_Source, streams) if await source.refill()]
         heap = [(source.group[0][0], number) for number, source in enumerate(sources)]
         heapify(heap)
         index = await StoredFile.open(self._blobs, f"{file.prefix}/index")
@@ -150,8 +155,8 @@ class Assembler:
 
     def _sources(
         self, batch: Batch, file: File, shards: Sequence[Shard]
-    ) -> list[AsyncIterator[Group]]:
-        sources: list[AsyncIterator[Group]] = []
+    ) -> list[AsyncGenerator[Group, None]]:
+        sources: list[AsyncGenerator[Group, None]] = []
         for shard in shards:
             if shard.results_prefix:
                 sources.append(self._stored(shard))
@@ -161,28 +166,30 @@ class Assembler:
             sources.append(self._invalid(batch, file))
         return sources
 
-    async def _stored(self, shard: Shard) -> AsyncIterator[Group]:
+    async def _stored(self, shard: Shard) -> AsyncGenerator[Group, None]:
         """The lines that a shard's results hold."""
         results = await ResultFile.open(self._blobs, shard.results_prefix)
-        async for group in results.lines(span_bytes=_SPAN_BYTES):
-            yield [(found.line, found.succeeded, found.raw[:-1]) for found in group]
+        async with aclosing(results.lines(span_bytes=_SPAN_BYTES)) as groups:
+            async for group in groups:
+                yield [(found.line, found.succeeded, found.raw[:-1]) for found in group]
 
-    async def _filled(self, batch: Batch, file: File, shard: Shard) -> AsyncIterator[Group]:
+    async def _filled(self, batch: Batch, file: File, shard: Shard) -> AsyncGenerator[Group, None]:
         """The lines of a shard that ended as a whole, each with the shard's error."""
         error = error_json(shard.fill_code, shard.fill_message)
         records = await self._blobs.get(shard.lines_key)
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
-        async for group in read_lines(data, records):
-            yield [
-                (
-                    line,
-                    False,
-                    answer_line(batch.id, line, decode_request(raw).custom_id, None, error),
-                )
-                for line, raw in group
-            ]
+        async with aclosing(read_lines(data, records)) as groups:
+            async for lines in groups:
+                yield [
+                    (
+                        line,
+                        False,
+                        answer_line(batch.id, line, decode_request(raw).custom_id, None, error),
+                    )
+                    for line, raw in lines
+                ]
 
-    async def _invalid(self, batch: Batch, file: File) -> AsyncIterator[Group]:
+    async def _invalid(self, batch: Batch, file: File) -> AsyncGenerator[Group, None]:
         """The lines that failed the check at upload, each with what the report says of it."""
         report = await StoredFile.open(self._blobs, f"{file.prefix}/report")
         last = 0

@@ -149,6 +149,11 @@ class Hub:
             if not watchers:
                 del self._accounts[account_id]
 
+    @property
+    def watched(self) -> int:
+        """Batches that are watched one by one."""
+        return len(self._topics)
+
     def _on_event(self, event: BatchEvent) -> None:
         topic = self._topics.get(event.batch_id)
         stale = topic is not None and topic.snapshot.revision < event.revision

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -87,10 +88,10 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                 manifest=results_pb2.Manifest.FromString(manifest),
             )
         )
-        async for chunk in results.stream(
-            request.offset, succeeded=succeeded, chunk_bytes=_CHUNK_BYTES
-        ):
-            yield results_pb2.DownloadResultsResponse(chunk=chunk)
+        stream = results.stream(request.offset, succeeded=succeeded, chunk_bytes=_CHUNK_BYTES)
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                yield results_pb2.DownloadResultsResponse(chunk=chunk)
 
     async def ListFailures(
         self,
@@ -105,12 +106,13 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         size = page_size(request.page_size)
         results = await ResultFile.open(self._blobs, batch.results_prefix)
         page = results_pb2.ListFailuresResponse()
-        async for group in results.lines(first, succeeded=False):
-            for found in group:
-                if len(page.failures) == size:
-                    page.next_page_token = _encode_token(found.number)
-                    return page
-                page.failures.append(_failure(found.line, found.raw))
+        async with aclosing(results.lines(first, succeeded=False)) as groups:
+            async for group in groups:
+                for found in group:
+                    if len(page.failures) == size:
+                        page.next_page_token = _encode_token(found.number)
+                        return page
+                    page.failures.append(_failure(found.line, found.raw))
         return page
 
     async def _ended_batch(self, batch_id: str) -> Batch:

@@ -1,0 +1,134 @@
+"""One result file: every line once, in order, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from polybatch.v1 import results_pb2
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+
+from core.batchfile import INDEX, ResultFile, ResultWriter
+from core.blobs import BlobStore, SegmentWriter
+from core.bus import Done
+from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, ShardState, now
+from core.settings import Settings
+from core.wire import batch_message
+from services.collector.assemble import Assembler, ResultsInconsistent
+
+LINES = [
+    b'{"custom_id":"%s","url":"/v1/chat/completions","body":{"model":"m","messages":[{}]}}' % name
+    for name in (b"a", b"b", b"c")
+]
+
+
+class Silence:
+    """Takes announcements; nobody listens in these tests."""
+
+    async def changed(
+        self, batch: Batch, kind: BatchEvent.Kind, shard: Shard | None = None
+    ) -> None:
+        assert batch_message(batch, []).revision
+
+
+@pytest.fixture
+def assembler(ledger: Ledger, blobs: BlobStore) -> Assembler:
+    return Assembler(ledger=ledger, blobs=blobs, announcer=Silence(), settings=Settings())  # type: ignore[arg-type]
+
+
+async def write(blobs: BlobStore, prefix: str, contents: bytes) -> None:
+    writer = SegmentWriter(blobs, prefix, segment_bytes=1 << 20)
+    await writer.write(contents)
+    await writer.close()
+
+
+async def store_input(blobs: BlobStore, file: File) -> bytes:
+    records = b""
+    offset = 0
+    for number, line in enumerate(LINES, 1):
+        records += INDEX.pack(offset, len(line), number, 0, 0)
+        offset += len(line) + 1
+    await write(blobs, f"{file.prefix}/data", b"\n".join(LINES) + b"\n")
+    await write(blobs, f"{file.prefix}/index", records)
+    return records
+
+
+async def add_shards(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, records: bytes, shares: Sequence[Sequence[int]]
+) -> list[Shard]:
+    shards = []
+    for ordinal, share in enumerate(shares):
+        shard = Shard(
+            id=f"shard_{ordinal}",
+            batch_id=batch.id,
+            ordinal=ordinal,
+            provider="openai",
+            model="m",
+            endpoint=batch.endpoint,
+            state=ShardState.QUEUED,
+            line_count=len(share),
+            created_at=now(),
+            due_at=now(),
+        )
+        size = INDEX.size
+        lines = b"".join(records[(line - 1) * size : line * size] for line in share)
+        await blobs.put(shard.lines_key, lines)
+        shards.append(shard)
+    assert isinstance(await ledger.batches.plan(batch.id, shards), Batch)
+    return await ledger.shards.of_batch(batch.id)
+
+
+async def settle_with(ledger: Ledger, blobs: BlobStore, shard: Shard, lines: Sequence[int]) -> None:
+    prefix = f"batches/{shard.batch_id}/shards/{shard.id}/results/t"
+    writer = ResultWriter(blobs, prefix, segment_bytes=1 << 20)
+    for line in lines:
+        await writer.append(line, b'{"n":%d}' % line, succeeded=True)
+    await writer.close()
+    settlement = Settlement(shard.line_count, 0, results_prefix=prefix)
+    assert isinstance(await ledger.shards.settle(shard, settlement), Batch)
+
+
+async def test_results_of_all_kinds_are_merged(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    records = await store_input(blobs, file)
+    first, second = await add_shards(ledger, blobs, batch, records, [[1, 3], [2]])
+    await settle_with(ledger, blobs, first, [1, 3])
+    fill = Settlement(0, 1, fill_code="model_not_found", fill_message="no such model")
+    await ledger.shards.settle(second, fill)
+    assert await assembler.handle(WorkItem(batch_id=batch.id), None) == Done()  # type: ignore[arg-type]
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert (ended.state, ended.succeeded, ended.failed) == (BatchState.COMPLETED, 2, 1)
+    results = await ResultFile.open(blobs, ended.results_prefix)
+    raw = b"".join([chunk async for chunk in results.stream()])
+    found = [json.loads(line) for line in raw.splitlines()]
+    assert (found[0], found[2]) == ({"n": 1}, {"n": 3})
+    assert found[1]["custom_id"] == "b"
+    assert found[1]["error"]["code"] == "model_not_found"
+    manifest = results_pb2.Manifest.FromString(await blobs.get(f"{ended.results_prefix}/manifest"))
+    assert manifest.results_bytes == len(raw)
+    assert [shard.failed for shard in manifest.shards] == [0, 1]
+    assert await blobs.list(f"batches/{batch.id}/shards") == [], "interim results are gone"
+    assert await assembler.handle(WorkItem(batch_id=batch.id), None) == Done()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("answered", [[1], [1, 2, 3], [2, 3]])
+async def test_lines_lost_or_doubled_are_never_handed_out(
+    ledger: Ledger,
+    blobs: BlobStore,
+    batch: Batch,
+    file: File,
+    assembler: Assembler,
+    answered: list[int],
+) -> None:
+    records = await store_input(blobs, file)
+    first, second = await add_shards(ledger, blobs, batch, records, [[1, 3], [2]])
+    await settle_with(ledger, blobs, first, answered)
+    await settle_with(ledger, blobs, second, [2])
+    with pytest.raises(ResultsInconsistent):
+        await assembler.handle(WorkItem(batch_id=batch.id), None)  # type: ignore[arg-type]
+    unfinished = await ledger.batches.get(batch.id)
+    assert unfinished is not None
+    assert unfinished.state == BatchState.FINALIZING

@@ -1,0 +1,126 @@
+"""Watchers see every change in the end, and never one that goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.bus import Bus, EmbeddedNats
+from core.flow import Announcer
+from core.ledger import Batch, Ledger, Shard, ShardState, now
+from services.collector.hub import Hub
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = await asyncio.create_subprocess_exec(
+        *EmbeddedNats(tmp_path / "nats", port).command(), stderr=subprocess.DEVNULL
+    )
+    connected = await Bus.connect(f"nats://127.0.0.1:{port}", name="test")
+    yield connected
+    await connected.close()
+    server.terminate()
+    await server.wait()
+
+
+async def run_hub(
+    ledger: Ledger, bus: Bus, recheck: float
+) -> tuple[Hub, asyncio.Event, asyncio.Task[None]]:
+    hub = Hub(ledger, bus, recheck=recheck)
+    stop = asyncio.Event()
+    return hub, stop, asyncio.create_task(hub.run(stop))
+
+
+def shard_of(batch: Batch) -> Shard:
+    return Shard(
+        id="shard_1",
+        batch_id=batch.id,
+        ordinal=0,
+        provider="openai",
+        model="openai/gpt-4.1",
+        endpoint=batch.endpoint,
+        state=ShardState.QUEUED,
+        line_count=3,
+        created_at=now(),
+        due_at=now(),
+    )
+
+
+async def test_all_watchers_of_a_batch_see_its_changes(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    hub, stop, running = await run_hub(ledger, bus, recheck=3600)
+    announcer = Announcer(bus)
+    seen: list[list[int]] = [[] for _ in range(50)]
+
+    async def watch(revisions: list[int]) -> None:
+        async with hub.watch(batch) as topic:
+            while len(revisions) < 2:
+                last = revisions[-1] if revisions else 0
+                snapshot = await topic.newer_than(last, PATIENCE)
+                assert snapshot is not None
+                revisions.append(snapshot.revision)
+
+    watchers = [asyncio.create_task(watch(revisions)) for revisions in seen]
+    async with hub.watch(batch) as topic:
+        assert await topic.newer_than(0, PATIENCE)
+    planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
+    assert isinstance(planned, Batch)
+    await announcer.changed(planned, BatchEvent.PLANNED)
+    await asyncio.gather(*watchers)
+    assert {tuple(revisions) for revisions in seen} == {(1, planned.revision)}
+    assert hub.watched == 0, "a watcher that left costs nothing"
+    stop.set()
+    await running
+
+
+async def test_a_lost_event_is_made_good_by_looking(ledger: Ledger, bus: Bus, batch: Batch) -> None:
+    hub, stop, running = await run_hub(ledger, bus, recheck=0.1)
+    async with hub.watch(batch) as topic:
+        assert await topic.newer_than(0, PATIENCE)
+        planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
+        assert isinstance(planned, Batch)
+        snapshot = await topic.newer_than(1, PATIENCE)
+        assert snapshot is not None
+        assert snapshot.revision == planned.revision
+    stop.set()
+    await running
+
+
+async def test_an_account_watcher_sees_each_batch_s_newest(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    hub, stop, running = await run_hub(ledger, bus, recheck=3600)
+    announcer = Announcer(bus)
+    async with hub.watch_account("acct_1") as mine, hub.watch_account("acct_2") as other:
+        await bus.publish_event(BatchEvent(batch_id="batch_unknown", account_id="acct_1"))
+        planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
+        assert isinstance(planned, Batch)
+        await announcer.changed(planned, BatchEvent.PLANNED)
+        [snapshot] = await mine.take(PATIENCE)
+        assert (snapshot.id, snapshot.revision) == (batch.id, planned.revision)
+        assert await other.take(0) == []
+    stop.set()
+    await running
+
+
+async def test_watchers_are_let_go_at_the_stop(ledger: Ledger, bus: Bus, batch: Batch) -> None:
+    hub, stop, running = await run_hub(ledger, bus, recheck=3600)
+    async with hub.watch(batch) as topic:
+        assert await topic.newer_than(0, PATIENCE)
+        waiting = asyncio.create_task(topic.newer_than(1, 3600))
+        stop.set()
+        await running
+        assert await asyncio.wait_for(waiting, PATIENCE) is None
+        assert hub.closing

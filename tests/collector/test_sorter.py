@@ -1,0 +1,106 @@
+"""Result lines come in any order, twice, or not at all; they go out in input order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.batchfile import INDEX
+from core.providers import Outcome, ResultLine, Usage
+from services.collector.sorter import Sorter
+
+PREFIX = "shard_x-token-"
+
+
+def records(lines: list[int]) -> bytes:
+    return b"".join(INDEX.pack(0, 10, line, 0, 0) for line in lines)
+
+
+def result(
+    custom_id: str, text: str = "a", outcome: Outcome = Outcome.SUCCEEDED, tokens: int = 0
+) -> ResultLine:
+    return ResultLine(
+        custom_id=custom_id,
+        outcome=outcome,
+        provider_line_id="",
+        response=b'{"t":"%s"}' % text.encode(),
+        error=None,
+        usage=Usage(input=tokens),
+    )
+
+
+def expected(text: str) -> bytes:
+    return b'"response":{"t":"%s"},"error":null}' % text.encode()
+
+
+@given(
+    st.lists(st.integers(1, 10_000), unique=True, min_size=1).flatmap(
+        lambda lines: st.tuples(st.just(sorted(lines)), st.permutations(lines))
+    )
+)
+def test_any_order_comes_out_in_line_order(
+    tmp_path_factory: pytest.TempPathFactory, orders: tuple[list[int], list[int]]
+) -> None:
+    lines, arrival = orders
+    with Sorter(records(lines), tmp_path_factory.getbasetemp()) as sorter:
+        for line in arrival:
+            sorter.take([result(f"{PREFIX}{line}", str(line))], PREFIX)
+        assert sorter.missing() == 0
+        assert [sorter.piece(position) for position in range(len(lines))] == [
+            (Outcome.SUCCEEDED, expected(str(line))) for line in lines
+        ]
+
+
+def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> None:
+    with Sorter(records([1, 2, 3]), tmp_path) as sorter:
+        first = [
+            result(f"{PREFIX}1", "good", tokens=5),
+            result(f"{PREFIX}2", "bad", Outcome.FAILED),
+            result(f"{PREFIX}3", "bad", Outcome.FAILED),
+        ]
+        second = [
+            result(f"{PREFIX}1", "other", Outcome.FAILED, tokens=7),
+            result(f"{PREFIX}2", "good"),
+            result(f"{PREFIX}3", "other", Outcome.RETRYABLE),
+        ]
+        sorter.take(first, PREFIX)
+        sorter.take(second, PREFIX)
+        assert sorter.doubles == 3
+        assert sorter.piece(0) == (Outcome.SUCCEEDED, expected("good"))
+        assert sorter.piece(1) == (Outcome.SUCCEEDED, expected("good"))
+        assert sorter.piece(2) == (Outcome.FAILED, expected("bad"))
+        assert sorter.usage.input == 5, "a result that does not count costs nothing"
+
+
+@pytest.mark.parametrize(
+    "custom_id",
+    [
+        "",
+        "user-1",
+        "shard_x-other-1",
+        "shard_y-token-1",
+        f"{PREFIX}9",
+        f"{PREFIX}-1",
+        f"{PREFIX}1x",
+        PREFIX,
+        PREFIX + "9" * 5000,
+        f"{PREFIX}٣",
+    ],
+)
+def test_strangers_are_counted_and_left_out(tmp_path: Path, custom_id: str) -> None:
+    with Sorter(records([1, 2]), tmp_path) as sorter:
+        sorter.take([result(custom_id)], PREFIX)
+        assert (sorter.strangers, sorter.missing()) == (1, 2)
+        assert sorter.piece(0) == (None, b"")
+
+
+def test_a_line_that_was_never_sent_is_finished_already(tmp_path: Path) -> None:
+    with Sorter(records([1, 2]), tmp_path) as sorter:
+        sorter.reject(2, b"whole")
+        assert sorter.rejected(1)
+        assert not sorter.rejected(0)
+        assert sorter.piece(1) == (Outcome.FAILED, b"whole")
+        assert sorter.missing() == 1

@@ -24,11 +24,16 @@ MakeLine = Callable[..., bytes]
 
 
 async def check(
-    store: BlobStore, rules: Rules, data: bytes, *, chunk_bytes: int = 1 << 20
+    store: BlobStore,
+    rules: Rules,
+    data: bytes,
+    *,
+    chunk_bytes: int = 1 << 20,
+    segment_bytes: int = 1000,
 ) -> CheckedFile:
     stored = SegmentWriter(store, "f/data", segment_bytes=1000)
     checker = FileChecker(
-        store, "f", rules, max_line_bytes=10_000, max_lines=100_000, segment_bytes=1000
+        store, "f", rules, max_line_bytes=10_000, max_lines=100_000, segment_bytes=segment_bytes
     )
     for start in range(0, len(data), chunk_bytes):
         chunk = data[start : start + chunk_bytes]
@@ -108,7 +113,7 @@ async def test_ten_thousand_duplicates_among_bad_lines(
     store: BlobStore, rules: Rules, chat: MakeLine
 ) -> None:
     pair = chat("same") + b"\n" + chat("same", method="GET") + b"\n"
-    checked = await check(store, rules, pair * 5000)
+    checked = await check(store, rules, pair * 5000, segment_bytes=200_000)
     report = await report_of(store)
     assert len(report) == checked.problem_count == 9999 + 5000
     assert [p.line for p in report] == sorted(p.line for p in report)
@@ -147,7 +152,7 @@ async def test_a_check_that_is_begun_again_replaces_the_first(
 
 
 async def test_many_short_lines_in_one_chunk(store: BlobStore, rules: Rules) -> None:
-    checked = await check(store, rules, b"x\n" * 30_000)
+    checked = await check(store, rules, b"x\n" * 30_000, segment_bytes=1 << 20)
     assert checked.line_count == checked.problem_count == 30_000
 
 

@@ -206,7 +206,7 @@ def test_what_is_accepted_can_be_decoded_far_down_the_stack(rules: Rules, chat: 
             def decode_below(levels: int, line: bytes = line) -> None:
                 decode_below(levels - 1) if levels else decode_request(line)
 
-            decode_below(200)
+            decode_below(90)
     assert accepted >= 400
 
 

@@ -43,7 +43,7 @@ async def test_a_report_is_jsonl_in_the_published_form(store: BlobStore) -> None
 async def test_a_report_comes_back_whatever_its_segments(store: BlobStore) -> None:
     problems = [Problem(n, "x" * (n % 50), "f", "r", "m" * (n % 30)) for n in range(1, 500)]
     contents = encode_report(problems)
-    for number, segment_bytes in enumerate((1, 50, 1000, 1 << 20)):
+    for number, segment_bytes in enumerate((50, 1000, 1 << 20)):
         writer = SegmentWriter(store, f"r{number}", segment_bytes=segment_bytes)
         for at in range(0, len(contents), 37 * segment_bytes):
             await writer.write(contents[at : at + 37 * segment_bytes])

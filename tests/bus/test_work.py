@@ -253,6 +253,32 @@ async def test_stop_hands_back_what_was_not_finished(nats: Nats, bus: Bus) -> No
     await other.close()
 
 
+async def test_what_arrives_while_a_consumer_stops_is_not_lost(nats: Nats, bus: Bus) -> None:
+    """An item on its way to an inbox that is being closed would come back after ack_wait."""
+    other = await Bus.connect(nats.url, name="other")
+    seen: set[str] = set()
+    all_in = asyncio.Event()
+
+    async def handle(item: WorkItem, delivery: Delivery) -> Done:
+        seen.add(item.batch_id)
+        if len(seen) == 400:
+            all_in.set()
+        return Done()
+
+    for round_ in range(4):
+        consumer = await bus.consume(Step.PLAN, handle, concurrency=8)
+        publishing = [
+            asyncio.create_task(other.publish_work(Step.PLAN, f"batch_{round_}_{n}"))
+            for n in range(100)
+        ]
+        await asyncio.wait(publishing, return_when=asyncio.FIRST_COMPLETED)
+        await consumer.stop()
+        await asyncio.gather(*publishing)
+    await other.consume(Step.PLAN, handle, concurrency=8)
+    await asyncio.wait_for(all_in.wait(), 5)
+    await other.close()
+
+
 async def test_an_idle_consumer_stops_at_once_and_takes_nothing_more(nats: Nats, bus: Bus) -> None:
     first, second = Taken(), Taken()
     consumer = await bus.consume(Step.PLAN, first, concurrency=4)

@@ -93,6 +93,8 @@ class Upload:
     committed: int = 0
     file_id: str = ""
     batch_id: str = ""
+    said_less: bool = False
+    """The next status names a segment less than is committed."""
 
 
 class FakePolybatch:
@@ -234,6 +236,9 @@ class FakePolybatch:
             upload.committed = len(upload.received) // SEGMENT_BYTES * SEGMENT_BYTES
             if fault and fault.after_bytes and got >= fault.after_bytes:
                 await fault.abort(context)
+        # To grpc.aio a broken stream has ended like any other; only sending tells them
+        # apart: on a broken one it never comes back.
+        await context.send_initial_metadata(())
         upload.committed = len(upload.received)
         content = bytes(upload.received)
         file_id = f"file_{len(self.contents):04d}"
@@ -288,7 +293,7 @@ class FakePolybatch:
                 "INVALID_LINES",
                 {"file_id": file_id},
                 [
-                    (f"lines[{problem['line']}]", problem["message"])
+                    (f"line {problem['line']}", problem["message"])
                     for problem in self.problems[file_id][:20]
                 ],
             ).abort(context)
@@ -336,9 +341,11 @@ class _Files(files_pb2_grpc.FileServiceServicer):  # type: ignore[misc]
         if upload is None:
             await Fault(NOT_FOUND, "no such upload", "UPLOAD_NOT_FOUND").abort(context)
         assert upload is not None
+        committed = upload.committed - (SEGMENT_BYTES if upload.said_less else 0)
+        upload.said_less = False
         return files_pb2.UploadStatus(
             upload_id=request.upload_id,
-            committed_size=upload.committed,
+            committed_size=committed,
             complete=bool(upload.file_id),
             file_id=upload.file_id,
         )

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from polybatch import Batch, BatchState
 from inputs import chat, check_answers, write
+from polybatch import Batch, BatchState
 from suite import Suite, wait_for
 
 

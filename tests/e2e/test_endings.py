@@ -6,8 +6,8 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
-from polybatch import BatchState
 from inputs import chat, check_answers, write
+from polybatch import BatchState
 from suite import Suite, wait_for
 
 

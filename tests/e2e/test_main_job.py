@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from polybatch import BatchState, InvalidLines, NotFound, ResultFilter
 from inputs import chat, check_answers, write
+from polybatch import BatchState, InvalidLines, NotFound, ResultFilter
 from suite import ROOT, Suite
 
 

@@ -145,11 +145,14 @@ async def test_the_way_of_a_batch_keeps_counts_that_add_up(ledger: Ledger) -> No
     final = await ledger.batches.start_finalizing(batch.id, now())
     assert isinstance(final, Batch)
     assert final.state == BatchState.FINALIZING
-    ended = await ledger.batches.end(batch.id, BatchState.COMPLETED, "prefix")
+    ended = await ledger.batches.end(
+        batch.id, BatchState.COMPLETED, "prefix", succeeded=9, failed=1
+    )
     assert isinstance(ended, Batch)
     assert parts(ended) == (0, 0, 0, 0, 9, 1)
     assert ended.completed_at is not None
-    assert isinstance(await ledger.batches.end(batch.id, BatchState.EXPIRED, "other"), Stale)
+    again = await ledger.batches.end(batch.id, BatchState.EXPIRED, "other", succeeded=0, failed=10)
+    assert isinstance(again, Stale)
 
 
 async def test_of_many_dispatchers_one_gets_the_shard(ledger: Ledger) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,13 +11,30 @@ import pytest
 from core.providers.anthropic import AnthropicProvider
 from core.providers.http import ProviderHttp
 from core.providers.openai import OpenAIProvider
-from tests.providers.fake_provider import NOW, SPOOLED, FakeProvider, Naps, connect, serving
+from tests.providers.fake_provider import NOW, SPOOLED, FakeProvider, Naps, Stage, connect
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    with Stage().open() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def other_stage() -> Iterator[Stage]:
+    with Stage().open() as opened:
+        yield opened
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeProvider]:
-    async with serving(FakeProvider()) as provider:
-        yield provider
+def fake(stage: Stage) -> FakeProvider:
+    return stage.present()
+
+
+@pytest.fixture
+def other(other_stage: Stage) -> FakeProvider:
+    """A host that is not the provider's."""
+    return other_stage.present()
 
 
 @pytest.fixture

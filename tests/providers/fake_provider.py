@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from typing import Any
 
 import uvicorn
@@ -81,21 +82,40 @@ def error(
     return JSONResponse(body, status, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
-@asynccontextmanager
-async def serving(fake: FakeProvider) -> AsyncIterator[FakeProvider]:
-    app = Starlette(routes=[Route("/{path:path}", fake.handle, methods=METHODS)])
-    listener = socket.create_server(("127.0.0.1", 0))
-    fake.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield fake
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        await running
-        listener.close()
+class Stage:
+    """A server in a thread of its own, on which one fake provider after another appears.
+
+    Started once for all tests: a server for each would take most of their time.
+    """
+
+    def __init__(self) -> None:
+        self.provider = FakeProvider()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        app = Starlette(routes=[Route("/{path:path}", self._handle, methods=METHODS)])
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
+        )
+        self._thread = Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
+
+    async def _handle(self, request: Request) -> Response:
+        return await self.provider.handle(request)
+
+    def present(self) -> FakeProvider:
+        """A fresh provider, which takes the place of the one before."""
+        self.provider = FakeProvider(self.url)
+        return self.provider
+
+    @contextmanager
+    def open(self) -> Iterator[Stage]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._server.should_exit = True
+            self._server.force_exit = True
+            self._thread.join(timeout=30)
+            self._listener.close()
 
 
 @dataclass

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.providers.anthropic import AnthropicProvider
@@ -18,6 +18,8 @@ from core.providers.openai import OpenAIProvider
 from tests.providers.fake_provider import make_intent
 
 CHAT = "/v1/chat/completions"
+
+QUICK = settings(deadline=None, max_examples=60)
 
 HTTP = ProviderHttp("http://127.0.0.1:9", {}, secret="", timeout=1)
 OPENAI = OpenAIProvider(HTTP, settle=timedelta(0))
@@ -60,6 +62,7 @@ def read(raw: bytes | str) -> Any:
     return json.loads(raw, parse_float=Number, parse_int=Number)
 
 
+@QUICK
 @given(st.dictionaries(texts, values), st.booleans())
 def test_openai_lines_change_nothing_but_the_model(extra: dict[str, Any], ascii_only: bool) -> None:
     body = extra | {"model": "openai/gpt-4.1", "metadata": {"model": "openai/gpt-4.1"}}
@@ -92,6 +95,7 @@ def test_a_body_without_a_model_gets_one() -> None:
 spoken = texts.filter(lambda text: bool(text) and not text.isspace())
 
 
+@QUICK
 @given(spoken, spoken, st.dictionaries(texts, values), numbers, st.booleans())
 def test_anthropic_lines_keep_texts_schemas_and_arguments(
     said: str, system: str, schema: dict[str, Any], number: str, ascii_only: bool
@@ -154,6 +158,7 @@ def test_endpoints_that_a_provider_lacks_are_refused() -> None:
         assert (caught.value.field, caught.value.reason) == ("url", "unsupported_endpoint")
 
 
+@QUICK
 @given(st.integers(1, 5_000_000))
 def test_our_ids_fit_and_come_back(line: int) -> None:
     # The longest that a shard id (core/ledger/ids.py) and a token get.

@@ -48,7 +48,7 @@ def batch(status: str = "in_progress", **fields: Any) -> dict[str, Any]:
     return {"id": "batch_1", "object": "batch", "status": status, "created_at": at} | fields
 
 
-def parts(call: Call) -> list[tuple[str, str | None, bytes]]:
+def parts(call: Call) -> list[tuple[Any, str | None, Any]]:
     """Name, file name and content of each part of a multipart request."""
     head = f"content-type: {call.headers['content-type']}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + call.body)

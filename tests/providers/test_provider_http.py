@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,6 @@ from tests.providers.fake_provider import (
     breaking,
     connect,
     error,
-    serving,
     unused_url,
 )
 
@@ -229,7 +229,7 @@ async def test_an_early_answer_counts(naps: Naps, spool: Path) -> None:
 async def test_a_huge_error_body_is_cut(fake: FakeProvider, http: ProviderHttp) -> None:
     sent = 0
 
-    async def endless() -> object:
+    async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
         while sent < 200 * 1024 * 1024:
             sent += 65536
@@ -266,15 +266,16 @@ async def test_the_key_goes_nowhere_but_into_the_header(
     assert all(KEY not in f"{call.path} {call.query} {call.body!r}" for call in fake.calls)
 
 
-async def test_redirects_are_not_followed(fake: FakeProvider, http: ProviderHttp) -> None:
-    async with serving(FakeProvider()) as other:
-        moved = Response(status_code=302, headers={"location": f"{other.url}/things/1"})
-        fake.on("GET", "/things/1", moved)
-        with pytest.raises(ProviderRejected):
-            await http.call("GET", "/things/1", Thing)
-        with pytest.raises(ProviderRejected):
-            [_ async for _ in http.download("/things/1")]
-        assert other.calls == []
+async def test_redirects_are_not_followed(
+    fake: FakeProvider, other: FakeProvider, http: ProviderHttp
+) -> None:
+    moved = Response(status_code=302, headers={"location": f"{other.url}/things/1"})
+    fake.on("GET", "/things/1", moved)
+    with pytest.raises(ProviderRejected):
+        await http.call("GET", "/things/1", Thing)
+    with pytest.raises(ProviderRejected):
+        [_ async for _ in http.download("/things/1")]
+    assert other.calls == []
 
 
 async def test_only_the_providers_own_host_is_its_own(http: ProviderHttp) -> None:

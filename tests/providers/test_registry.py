@@ -6,7 +6,6 @@ from typing import get_args
 
 import pytest
 from anthropic.types.model import Model as SdkModel
-from pydantic import SecretStr
 
 from core.providers import LineRejected, check_request, open_providers, provider_rules
 from core.providers.anthropic import VERSION
@@ -97,12 +96,12 @@ def test_an_unusable_key_is_refused_without_being_shown() -> None:
 
 
 async def test_what_is_sent_to_prove_who_asks(fake: FakeProvider) -> None:
-    given = ProviderAccess(
-        openai_api_key=SecretStr("sk-1"),
+    given = access(
+        openai_api_key="sk-1",
         openai_base_url=f"{fake.url}/v1/",
         OPENAI_ORG_ID="org-1",
         OPENAI_PROJECT_ID="proj-1",
-        anthropic_api_key=SecretStr("sk-2"),
+        anthropic_api_key="sk-2",
         anthropic_base_url=fake.url,
     )
     providers = open_providers(given, Settings())

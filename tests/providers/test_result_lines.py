@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.providers import resultlines
@@ -18,6 +18,8 @@ from core.providers.resultlines import UnreadableLine, split_lines
 from core.providers.translation import read_line
 
 CREATED = 1790000000
+
+QUICK = settings(deadline=None, max_examples=60)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,7 @@ def test_unreadable_lines(line: bytes) -> None:
         read_line(line, CREATED)
 
 
+@QUICK
 @given(st.binary(max_size=200))
 def test_no_bytes_at_all_break_the_readers(noise: bytes) -> None:
     for line in (
@@ -55,6 +58,7 @@ NAMES = st.sampled_from(
 odd_objects = st.dictionaries(NAMES, json_values | st.dictionaries(NAMES, json_values))
 
 
+@QUICK
 @given(odd_objects)
 def test_odd_results_give_a_line_whose_parts_are_json(odd: dict[str, Any]) -> None:
     for sent in (odd, {"type": "succeeded", "message": odd}, {"type": "errored", "error": odd}):

@@ -20,6 +20,11 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+async def read_to_the_end(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
 async def health(running: Running, service: str) -> int:
     stub = health_pb2_grpc.HealthStub(running.channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
@@ -88,7 +93,7 @@ async def test_stop_lets_a_running_call_finish(serve: Serve) -> None:
         assert running.server.stopped.is_set()
 
 
-@pytest.mark.parametrize("kind", ["generator", "writer"])
+@pytest.mark.parametrize("kind", ["generator", "blocked", "writer"])
 async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
     serve: Serve, kind: str
 ) -> None:
@@ -106,6 +111,14 @@ async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
         finally:
             await clean_up()
 
+    async def blocked(request: Any, context: Any) -> Any:
+        """Is at a yield when it ends: the client reads only the first of these."""
+        try:
+            while True:
+                yield files_pb2.DownloadFileResponse(chunk=bytes(1024 * 1024))
+        finally:
+            await clean_up()
+
     async def writer(request: Any, context: Any) -> Any:
         try:
             await context.write(files_pb2.DownloadFileResponse())
@@ -113,7 +126,8 @@ async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
         finally:
             await clean_up()
 
-    running = await serve(download=generator if kind == "generator" else writer)
+    handlers = {"generator": generator, "blocked": blocked, "writer": writer}
+    running = await serve(download=handlers[kind])
     call = running.files.DownloadFile(files_pb2.DownloadFileRequest(), metadata=running.auth)
     async with asyncio.timeout(5):
         await call.read()
@@ -124,9 +138,38 @@ async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
         await stopping
         assert cleaned.is_set()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call.read()
+            # What was on its way comes before the status.
+            await read_to_the_end(call)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "stopping" in (caught.value.details() or "")
+
+
+async def test_stop_waits_for_the_finally_of_a_handler_whose_client_has_left(
+    serve: Serve,
+) -> None:
+    cleaning, clean, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def download(request: Any, context: Any) -> Any:
+        try:
+            yield files_pb2.DownloadFileResponse()
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+            cleaned.set()
+
+    running = await serve(download=download)
+    call = running.files.DownloadFile(files_pb2.DownloadFileRequest(), metadata=running.auth)
+    async with asyncio.timeout(5):
+        await call.read()
+        call.cancel()
+        await cleaning.wait()
+        stopping = asyncio.create_task(running.server.stop(grace=0))
+        await asyncio.wait({stopping}, timeout=0.2)
+        assert not stopping.done()
+        clean.set()
+        await stopping
+    assert cleaned.is_set()
 
 
 async def test_a_client_that_leaves_ends_the_handler_and_its_generator(serve: Serve) -> None:

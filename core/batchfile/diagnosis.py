@@ -130,7 +130,7 @@ def _take_apart(raw: bytes, verdict: Verdict) -> LooseLine | None:
         verdict.error("", "not_an_object", f"the line is {kind}; expected a JSON object")
     except RecursionError:
         verdict.error(
-            "", "nested_too_deeply", "the JSON is nested too deeply; expected 400 levels at most"
+            "", "nested_too_deeply", "the JSON is nested too deeply; expected 500 levels at most"
         )
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         verdict.error("", "invalid_json", f"not JSON: {error}; expected one JSON object a line")

@@ -31,6 +31,8 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     """A line with warnings only can be sent."""
 
 
+_GROUP = 1000
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Problem)
 
@@ -58,11 +60,16 @@ async def merge_problems(
     """Merge two streams in line order; for one line, those of `first` come first."""
     left = _Head(first)
     right = _Head(second)
+    merged: list[Problem] = []
     while await left.fill() and await right.fill():
         if left.line <= right.line:
-            yield left.take(up_to=right.line)
+            merged += left.take(up_to=right.line)
         else:
-            yield right.take(up_to=left.line - 1)
+            merged += right.take(up_to=left.line - 1)
+        if len(merged) >= _GROUP:
+            yield merged
+            merged = []
+    yield merged
     for head in (left, right):
         while await head.fill():
             yield head.take()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,7 +17,7 @@ from core.batchfile.shapes import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine
 from core.batchfile.splitting import LineSplitter, Overlong
 
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
-_STACK_MARGIN = 400
+_STACK_MARGIN = 100
 
 T = TypeVar("T")
 _Line = ChatLine | EmbeddingsLine
@@ -94,14 +94,19 @@ class LineScanner:
 
         Raises TooManyLines; nothing else, whatever the bytes.
         """
+        if self._line + len(chunk) > _MAX_LINE_NUMBER:
+            raise TooManyLines(_MAX_LINE_NUMBER)
         self._size += len(chunk)
         odd = b"\r" in chunk or not chunk.isascii()
+        if b"\n" not in chunk:
+            self._splitter.keep(chunk)
+            self._tail_is_odd |= odd
+            return Scanned(b"", [])
         may_be_overlong = self._size - self._offset > self._max_line_bytes
         lines = self._splitter.split(chunk)
-        # What is left of the line before this chunk may be odd too.
-        odd_lines = odd or self._tail_is_odd or may_be_overlong
-        self._tail_is_odd = odd or (self._tail_is_odd and not lines)
-        return _deeper(_STACK_MARGIN, partial(self._scan, lines, odd_lines))
+        scan = partial(self._scan, lines, odd or self._tail_is_odd or may_be_overlong)
+        self._tail_is_odd = odd
+        return _deeper(_STACK_MARGIN, scan)
 
     def finish(self) -> tuple[Scanned, Summary]:
         """Take the last line, where no newline ends it, and sum up.
@@ -122,16 +127,14 @@ class LineScanner:
         )
         return scanned, summary
 
-    def _scan(self, lines: Sequence[bytes | Overlong], odd: bool) -> Scanned:
+    def _scan(self, lines: Iterable[bytes | Overlong], odd: bool) -> Scanned:
         """`odd`: there may be a CR, a byte that is not ASCII or an overlong line."""
-        if self._line + len(lines) > _MAX_LINE_NUMBER:
-            raise TooManyLines(_MAX_LINE_NUMBER)
-        index: list[bytes] = []
+        index = bytearray()
         problems: list[Problem] = []
         # Locals, as this loop runs once for each line of the file.
         decode, known_group, see = self._decode, self._group_of.get, self._seen.add
         group_lines, group_bytes = self._group_lines, self._group_bytes
-        record, pack = index.append, INDEX.pack
+        pack = INDEX.pack
         line, offset = self._line, self._offset
         for piece in lines:
             line += 1
@@ -141,7 +144,7 @@ class LineScanner:
             if isinstance(raw, Overlong):
                 self._invalid += 1
                 problems.append(_line_too_long(line, raw, self._max_line_bytes))
-                record(pack(start, 0, line, NO_GROUP, INVALID))
+                index += pack(start, 0, line, NO_GROUP, INVALID)
                 continue
             try:
                 if odd and not raw.isascii():
@@ -152,21 +155,19 @@ class LineScanner:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 group = None
             if group is None:
-                examined = self._examine(raw, line, start, problems)
-                if examined:
-                    record(examined)
+                index += self._examine(raw, line, start, problems)
                 decode = self._decode
                 continue
             see(line, found.custom_id)
             size = len(raw)
             group_lines[group] += 1
             group_bytes[group] += size
-            record(pack(start, size, line, group, 0))
+            index += pack(start, size, line, group, 0)
         self._line, self._offset = line, offset
-        self._records += len(index)
+        self._records += len(index) // INDEX.size
         if self._records > self._max_lines:
             raise TooManyLines(self._max_lines)
-        return Scanned(b"".join(index), problems)
+        return Scanned(bytes(index), problems)
 
     def _trimmed(self, piece: bytes | Overlong) -> bytes | Overlong:
         if isinstance(piece, Overlong):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.batchfile import CheckedFile, FileChecker
@@ -13,6 +14,9 @@ from core.blobs import BlobStore, SegmentWriter, StoredFile
 # bytes (a hash job, a scan, an entry in a segment) would outweigh them.
 _SMALL_PIECE = 128 * 1024
 _JOINED_PIECE = 512 * 1024
+# A thread needs the GIL to start and to end, and may wait long for it: few jobs, large
+# ones. The pieces are held by a segment for about as long anyway.
+_HASHED_AT_ONCE = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Intake:
         self._checker = checker
         self._digest = hashlib.sha256()
         self._hashing: asyncio.Future[None] | None = None
+        self._unhashed: list[bytes] = []
+        self._unhashed_size = 0
         self._data = SegmentWriter(
             blobs, self._data_prefix, segment_bytes=segment_bytes, offset=offset
         )
@@ -86,6 +92,7 @@ class Intake:
         if stored.size != size:
             return None
         checked = await self._checker.finish(stored)
+        await self._hash()
         await self._hashed()
         return Taken(checked, self._digest.hexdigest())
 
@@ -115,11 +122,25 @@ class Intake:
         await self._check(piece)
 
     async def _check(self, piece: bytes) -> None:
-        await self._hashed()
-        self._hashing = asyncio.get_running_loop().run_in_executor(None, self._digest.update, piece)
+        self._unhashed.append(piece)
+        self._unhashed_size += len(piece)
+        if self._unhashed_size >= _HASHED_AT_ONCE:
+            await self._hash()
         await self._checker.feed(piece)
+
+    async def _hash(self) -> None:
+        await self._hashed()
+        pieces, self._unhashed, self._unhashed_size = self._unhashed, [], 0
+        self._hashing = asyncio.get_running_loop().run_in_executor(
+            None, _update, self._digest, pieces
+        )
 
     async def _hashed(self) -> None:
         if self._hashing is not None:
             await asyncio.wait([self._hashing])
             self._hashing = None
+
+
+def _update(digest: hashlib._Hash, pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        digest.update(piece)

@@ -52,8 +52,10 @@ class InFlightInterceptor(CallInterceptor):
         """
         await self._wait(self._except_plumbing, grace)
         for task in self._running:
-            self._ended.add(task)
-            task.cancel()
+            # One whose client has left is in its finally blocks: let it be.
+            if not task.cancelling():
+                self._ended.add(task)
+                task.cancel()
         await self._wait(lambda: set(self._running), CLEANUP_LIMIT)
         if self._running:
             log.error("handlers_abandoned", methods=sorted(self._running.values()))

@@ -135,11 +135,11 @@ async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
         await cleaning.wait()
         assert not stopping.done()
         clean.set()
-        await stopping
-        assert cleaned.is_set()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             # What was on its way comes before the status.
             await read_to_the_end(call)
+        await stopping
+        assert cleaned.is_set()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "stopping" in (caught.value.details() or "")
 

@@ -15,7 +15,7 @@ from tests.client.fake_service import API_KEY, FakePolybatch
 
 RetryObserver = Callable[[PolybatchError, float], None]
 
-QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.05, give_up_after=5.0, connect_within=2.0)
+QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.05, give_up_after=2.0, connect_within=1.0)
 
 
 class Api:

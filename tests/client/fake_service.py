@@ -109,6 +109,8 @@ class FakePolybatch:
         self.problems: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.batches: dict[str, list[batches_pb2.Batch]] = {}
         """The snapshots of each batch, oldest first."""
+        self.stale: list[batches_pb2.Batch] = []
+        """What watches begin with, as from a replica that lags behind."""
         self.results: dict[str, bytes] = {}
         self.results_digest: dict[str, str] = {}
         """Overrides the right digest."""
@@ -437,6 +439,8 @@ class _Status(status_pb2_grpc.StatusServiceServicer):  # type: ignore[misc]
         revision, sent = request.last_revision, 0
         try:
             yield watch_pb2.WatchBatchResponse()
+            for snapshot in self._fake.stale:
+                yield watch_pb2.WatchBatchResponse(batch=snapshot)
             while True:
                 news = [
                     snapshot
@@ -453,6 +457,8 @@ class _Status(status_pb2_grpc.StatusServiceServicer):  # type: ignore[misc]
                     revision = snapshot.revision
                 if _ended(self._fake.batches[request.batch_id][-1]):
                     return
+                if fault and sent >= fault.after_messages:
+                    await fault.abort(context)
                 await self._fake.wait_for_change()
         except asyncio.CancelledError:
             self._fake.cancelled.set()
@@ -476,6 +482,8 @@ class _Status(status_pb2_grpc.StatusServiceServicer):  # type: ignore[misc]
                     yield watch_pb2.WatchBatchesResponse(batch=newest)
                     sent += 1
                 first = False
+                if fault and sent >= fault.after_messages:
+                    await fault.abort(context)
                 yield watch_pb2.WatchBatchesResponse()
                 await self._fake.wait_for_change()
         except asyncio.CancelledError:
@@ -517,7 +525,8 @@ class _Results(results_pb2_grpc.ResultServiceServicer):  # type: ignore[misc]
             chunk_bytes = self._fake.chunk_bytes
             async for chunk in _cut(wanted, request.offset, chunk_bytes, fault, context):
                 yield results_pb2.DownloadResultsResponse(chunk=chunk)
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled while writing, it is an error of the write.
             self._fake.cancelled.set()
             raise
 

@@ -85,13 +85,13 @@ async def test_leaving_the_loop_cancels_the_call(api: Api, fake: FakePolybatch) 
 
 async def test_old_snapshots_are_left_out(api: Api, fake: FakePolybatch) -> None:
     fake.publish(snapshot(BATCH, 5))
+    fake.publish(snapshot(BATCH, 6, "COMPLETED", succeeded=100))
     fake.faults["WatchBatch"].append(Fault(after_messages=1))
 
-    def go_back(error: object, wait: float) -> None:
-        # A replica that lags behind answers the next watch.
-        fake.batches[BATCH] = [snapshot(BATCH, 6, "COMPLETED", succeeded=100)]
+    def lag(error: object, wait: float) -> None:
+        fake.stale = [snapshot(BATCH, 3), snapshot(BATCH, 4)]
 
-    api.observe(go_back)
+    api.observe(lag)
     seen = await api.items("watch", BATCH)
     assert [batch.revision for batch in seen] == [5, 6]
 

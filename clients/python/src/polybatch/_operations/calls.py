@@ -57,8 +57,8 @@ class Attempts:
         self._caller = caller
         self._server = server
         self._backoff = Backoff(caller.policy)
-        self.failed = 0
-        """Attempts that failed, progress or not."""
+        self.repeats = 0
+        """Attempts after the first."""
 
     def progress(self) -> None:
         """Something got through: waits start over."""
@@ -67,9 +67,12 @@ class Attempts:
 
     async def pause(self, error: PolybatchError) -> None:
         """Waits before the next attempt; raises the error where none makes sense."""
-        self.failed += 1
+        if error.reason != error.code:
+            # A reason is polybatch's own word: the service is there, if not well.
+            self._caller.reached.add(self._server)
         wait = self._backoff.wait_before_retry(error, reached=self._server in self._caller.reached)
         if wait is None:
             raise error
+        self.repeats += 1
         self._caller.on_retry(error, wait)
         await self._caller.transport.sleep(wait)

@@ -93,7 +93,7 @@ class Requests:
             await self._caller.unary(methods.DELETE_FILE, request, attempts)
         except NotFound:
             # A first attempt whose reply was lost has deleted it.
-            if not attempts.failed:
+            if not attempts.repeats:
                 raise
 
     async def _pages(self, method: Method, request: Any) -> AsyncGenerator[Any, None]:

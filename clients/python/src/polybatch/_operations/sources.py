@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -82,9 +82,9 @@ def open_source(content: UploadInput, blocking: Blocking) -> tuple[Source, str]:
             return SeekableSource(file, blocking, owned=False), filename
         return ReplaySource(_file_reader(file, blocking)), filename
     if isinstance(content, AsyncIterable):
-        return ReplaySource(_Regrouped(_async_pieces(content)).read), ""
+        return ReplaySource(_Regrouped(_async_gatherer(content)).read), ""
     if isinstance(content, Iterable):
-        return ReplaySource(_Regrouped(_pieces(content)).read), ""
+        return ReplaySource(_Regrouped(_gatherer(content)).read), ""
     raise TypeError(
         f"cannot upload {type(content).__name__}: "
         "give a path, bytes, a binary file object or an iterable of bytes"
@@ -200,42 +200,49 @@ class ReplaySource:
 class _Regrouped:
     """Pieces of any size, such as lines, made into chunks of CHUNK_BYTES."""
 
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
-        self._pieces = pieces
+    def __init__(self, gather: Callable[[int], Awaitable[list[bytes]]]) -> None:
+        self._gather = gather
         self._rest = memoryview(b"")
-        self._ended = False
 
     async def read(self) -> bytes:
         """Returns the next chunk; empty at the end."""
-        if len(self._rest) >= CHUNK_BYTES:
-            return self._take(CHUNK_BYTES)
-        gathered = bytearray(self._take(CHUNK_BYTES))
-        while len(gathered) < CHUNK_BYTES and not self._ended:
-            try:
-                piece = await anext(self._pieces)
-            except StopAsyncIteration:
-                self._ended = True
+        missing = CHUNK_BYTES - len(self._rest)
+        if missing > 0:
+            pieces = await self._gather(missing)
+            self._rest = memoryview(b"".join((self._rest, *pieces)))
+        chunk = bytes(self._rest[:CHUNK_BYTES])
+        self._rest = self._rest[CHUNK_BYTES:]
+        return chunk
+
+
+def _gatherer(content: Iterable[bytes]) -> Callable[[int], Awaitable[list[bytes]]]:
+    pieces = iter(content)
+
+    async def gather(wanted: int) -> list[bytes]:
+        gathered: list[bytes] = []
+        for piece in pieces:
+            gathered.append(piece)
+            wanted -= len(piece)
+            if wanted <= 0:
                 break
-            if not isinstance(piece, bytes | bytearray | memoryview):
-                raise TypeError(f"pieces of an upload are bytes, not {type(piece).__name__}")
-            self._rest = memoryview(piece)
-            gathered += self._take(CHUNK_BYTES - len(gathered))
-        return bytes(gathered)
+        return gathered
 
-    def _take(self, count: int) -> bytes:
-        taken = bytes(self._rest[:count])
-        self._rest = self._rest[count:]
-        return taken
+    return gather
 
 
-async def _pieces(content: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for piece in content:
-        yield piece
+def _async_gatherer(content: AsyncIterable[bytes]) -> Callable[[int], Awaitable[list[bytes]]]:
+    pieces = aiter(content)
 
+    async def gather(wanted: int) -> list[bytes]:
+        gathered: list[bytes] = []
+        async for piece in pieces:
+            gathered.append(piece)
+            wanted -= len(piece)
+            if wanted <= 0:
+                break
+        return gathered
 
-async def _async_pieces(content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    async for piece in content:
-        yield piece
+    return gather
 
 
 def _file_reader(

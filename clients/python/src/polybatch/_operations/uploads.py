@@ -126,12 +126,13 @@ class _Upload:
         self._spec = spec
         self._progress = progress
         self._committed = 0
+        self._complete = False
 
     async def run(self, *, resume: bool) -> Any:
         """Sends everything, however many streams it takes, and returns the reply."""
         attempts = self._caller.attempts(self._method.server)
         if resume:
-            self._source.rewind(await self._ask_committed())
+            await self._go_to(await self._ask_committed())
         while True:
             before = self._committed
             try:
@@ -145,10 +146,19 @@ class _Upload:
                     attempts.progress()
                 elif misplaced and committed == before:
                     raise
-                self._source.rewind(committed)
+                await self._go_to(committed)
             else:
                 attempts.progress()
                 return reply
+
+    async def _go_to(self, committed: int) -> None:
+        self._source.rewind(committed)
+        if self._complete and await self._source.read():
+            raise DataError(
+                f"the service took the upload for complete after {committed} bytes; more follow.",
+                reason="UPLOAD_TRUNCATED",
+                next_step="upload it again; cancel what was made of the part.",
+            )
 
     async def _send(self, offset: int) -> Any:
         stream = self._caller.transport.upload(self._method)
@@ -181,9 +191,9 @@ class _Upload:
         try:
             status = await _status(self._caller, self._upload_id)
         except NotFound:
-            self._committed = 0
+            self._committed, self._complete = 0, False
         else:
-            self._committed = status.committed_size
+            self._committed, self._complete = status.committed_size, status.complete
         return self._committed
 
 

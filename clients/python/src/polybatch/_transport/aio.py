@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
 from polybatch._transport.contract import ReplyStream, UploadStream
+from polybatch._transport.driving import run
 from polybatch._transport.methods import Method, Server
 from polybatch._transport.translate import translate
 from polybatch.connection import CHANNEL_OPTIONS, Connection
 from polybatch.errors import PolybatchError
 
 T = TypeVar("T")
+
+_STATUS_WAIT = 1.0
+"""Seconds to wait for a status that is on its way."""
 
 
 class AioTransport:
@@ -81,9 +86,19 @@ class AioTransport:
 
 
 class _AioUpload:
+    """A call of many requests that tells the status which the server gave.
+
+    Where a server ends the call while a message is being written, grpc.aio sets a status
+    of its own, "Internal error from Core", before or after the server's, which is lost:
+    https://github.com/grpc/grpc/issues/36066. Callbacks run for each of the two.
+    """
+
     def __init__(self, call: Any, translated: Callable[[Any], PolybatchError]) -> None:
         self._call = call
         self._translated = translated
+        self._status: grpc.aio.AioRpcError | None = None
+        self._status_known = asyncio.Event()
+        call.add_done_callback(self._note_status)
 
     async def write(self, message: bytes) -> bool:
         try:
@@ -98,10 +113,36 @@ class _AioUpload:
             await self._call.done_writing()
             return await self._call
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from None
+            raise self._translated(await self._servers_own(error)) from None
 
     def cancel(self) -> None:
         self._call.cancel()
+
+    def _note_status(self, call: Any) -> None:
+        status = grpc.aio.AioRpcError(
+            run(call.code()),
+            trailing_metadata=run(call.trailing_metadata()),
+            details=run(call.details()),
+        )
+        if not _is_stand_in(status):
+            self._status = status
+            self._status_known.set()
+
+    async def _servers_own(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        if not _is_stand_in(error):
+            return error
+        # Where the connection itself is gone no other status comes.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._status_known.wait(), _STATUS_WAIT)
+        if self._status is None or self._status.code() is grpc.StatusCode.OK:
+            return error
+        return self._status
+
+
+def _is_stand_in(status: grpc.aio.AioRpcError) -> bool:
+    return (
+        status.code() is grpc.StatusCode.INTERNAL and status.details() == "Internal error from Core"
+    )
 
 
 class _AioReplies:

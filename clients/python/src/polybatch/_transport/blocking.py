@@ -1,11 +1,11 @@
-"""The blocking transport: plain grpc, and the drivers that run coroutines on it."""
+"""The blocking transport: plain grpc."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import grpc
@@ -20,30 +20,6 @@ T = TypeVar("T")
 
 # One message is on its way while the next is being read; more would only cost memory.
 _QUEUED_MESSAGES = 2
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Drives a coroutine over the blocking transport, which never suspends, to its end."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    coroutine.close()
-    raise RuntimeError("a blocking client was given something that needs an event loop")
-
-
-def iterate(items: AsyncGenerator[T, None]) -> Iterator[T]:
-    """The same for an asynchronous generator. Closing the iterator closes the generator."""
-    try:
-        while True:
-            try:
-                item = run(items.__anext__())
-            except StopAsyncIteration:
-                return
-            yield item
-    finally:
-        run(items.aclose())
 
 
 class BlockingTransport:

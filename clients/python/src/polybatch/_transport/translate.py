@@ -141,13 +141,13 @@ def _details(call: FailedCall) -> _Details:
     return found
 
 
-_LINE_FIELD = re.compile(r"^lines?\s*[\[:]?\s*(\d+)\]?[.:]?\s*(.*)$")
+_PLACE = re.compile(r"line (\d+)(?:: (.*))?")
 
 
 def _line_problem(violation: Any) -> LineProblem:
-    """A violation's field is "lines[7].body.model": line number, then the field in it."""
-    match = _LINE_FIELD.match(violation.field)
-    line, path = (int(match[1]), match[2]) if match else (0, violation.field)
+    """A violation's field is "line 7: body.model", or "line 7" for the line as a whole."""
+    match = _PLACE.fullmatch(violation.field)
+    line, path = (int(match[1]), match[2] or "") if match else (0, violation.field)
     return LineProblem(
         line=line,
         custom_id="",

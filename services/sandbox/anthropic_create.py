@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .anthropic_lines import Line, Params
-from .plan import MARK, Plan, PlanWriter
+from .plan import MARK, UNREADABLE, Plan, PlanWriter
 from .splitter import BadBody, ElementTooLong, Splitter
 from .store import BLOCK_BYTES
 from .unique import UniqueIds
@@ -102,7 +102,7 @@ class _Intake:
             digest = int.from_bytes(blake2b(line.params, digest_size=8).digest(), "little")
             try:
                 params = _params_of(line.params)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 writer.add(digest, _model_of(line), 0, 0)
                 writer.refuse()
             else:
@@ -136,7 +136,7 @@ class _Intake:
         where = f"requests.{self._writer.count}"
         try:
             request: Any = msgspec.json.decode(raw)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return _invalid(f"The request body is not valid JSON: {error}")
         for name in ("custom_id", "params"):
             if name not in request:

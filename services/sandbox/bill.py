@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +66,18 @@ class Bill:
                     batch.input_tokens += totals.input_tokens
                     batch.output_tokens += totals.output_tokens
 
-    def report(self) -> dict[str, Any]:
-        """The answer of GET /sandbox/bill."""
+    def report(self, batches: Iterable[Batch]) -> dict[str, Any]:
+        """The answer of GET /sandbox/bill. `batches`: all there are."""
         twice, extra = self._repeated()
+        running: Counter[Provider] = Counter()
+        for batch in batches:
+            if not batch.ended:
+                running[batch.provider] += batch.executed
         providers = {
             name: {
                 "batches_created": account.batches,
                 "lines_asked": account.asked,
+                "lines_running": running[name],
                 "lines_billed": sum(t.lines for t in account.models.values()),
                 "models": {
                     model: {
@@ -85,6 +92,7 @@ class Bill:
         }
         return {
             "batches_created": sum(a.batches for a in self._accounts.values()),
+            "lines_running": running.total(),
             "lines_asked": sum(a.asked for a in self._accounts.values()),
             "lines_billed": sum(
                 t.lines for a in self._accounts.values() for t in a.models.values()

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import socket
 import struct
+from contextlib import suppress
 from time import monotonic
 
 from starlette.datastructures import MutableHeaders
@@ -75,7 +76,7 @@ class Front:
                 if cut.done:
                     await _closed(receive)
             case "slow":
-                await self._app(scope, receive, _slowly(send, fault.delay))
+                await self._app(scope, receive, _slowly(receive, send, fault.delay))
             case "garbage":
                 await HTMLResponse(_GARBAGE)(scope, receive, send)
             case "status":
@@ -126,10 +127,12 @@ class _Cut:
         self._transport.close()
 
 
-def _slowly(send: Send, delay: float) -> Send:
+def _slowly(receive: Receive, send: Send, delay: float) -> Send:
     async def slow_send(message: Message) -> None:
         if message["type"] == "http.response.body":
-            await asyncio.sleep(delay)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await _closed(receive)
         await send(message)
 
     return slow_send

@@ -17,7 +17,7 @@ import msgspec
 
 from .batch import Refusal
 from .openai_lines import Body, Chat, Embedding, Line
-from .plan import MARK, Plan, PlanWriter
+from .plan import MARK, UNREADABLE, Plan, PlanWriter
 from .store import read_blocks, split_lines
 from .unique import UniqueIds
 
@@ -90,7 +90,7 @@ class _Scan:
             try:
                 line = _line_of(raw)
                 body = self._body_of(line.body)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 slow = self._look_closely(raw)
                 if slow is None:
                     continue
@@ -176,7 +176,7 @@ class _Scan:
         """Say what is wrong with a line. Returns it if that costs only this line."""
         try:
             line: Any = msgspec.json.decode(raw)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             self._refuse("invalid_json_line", "This line is not parseable as valid JSON.", None)
             return None
         if not isinstance(line, dict):
@@ -226,7 +226,7 @@ def _duplicates(path: Path, repeated: set[int]) -> Iterator[Refusal]:
             number += 1
             try:
                 custom_id = _line_of(raw).custom_id
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 continue
             value = hash(custom_id)
             if value in seen:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
+import msgspec
+
 RECORD_WORDS = 2
 """64-bit words kept on disk for each line: content digest; model, input and output tokens."""
 _READ_LINES = 16384
@@ -23,6 +25,8 @@ _OUTPUT_BITS = 24
 _MAX_MODELS = 1 << (64 - _INPUT_BITS - _OUTPUT_BITS)
 _OTHER_MODELS = "other models"
 
+UNREADABLE = (msgspec.DecodeError, RecursionError)
+"""What reading JSON raises if it is wrong, or nested deeper than anybody means."""
 MARK = b"[[sandbox:"
 _MARKER = re.compile(
     rb"\[\[sandbox:(?:error=(invalid|rate_limit|server|overloaded|timeout)"

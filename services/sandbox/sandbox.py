@@ -63,9 +63,8 @@ class Sandbox:
 
     def report(self) -> dict[str, Any]:
         """The bill as of now."""
-        for batch in self.store.batches():
-            self.look(batch)
-        return self.bill.report()
+        batches = [self.look(batch) for batch in self.store.batches()]
+        return self.bill.report(batches)
 
     def find(self, workspace: Workspace, batch_id: str) -> Batch | None:
         """A batch of a workspace, brought up to date; None if it is unknown or not seen yet."""

@@ -14,6 +14,9 @@ from .config import Knobs
 from .front import TRANSPORT
 from .sandbox import Sandbox
 
+_GRACE_SECONDS = 3
+"""How long requests under way may take to end when the server stops."""
+
 
 class _Protocol(HttpToolsProtocol):
     """Hands the connection to the application, so that a fault can reset it."""
@@ -44,6 +47,7 @@ class SandboxServer(uvicorn.Server):
                 access_log=False,
                 log_level="warning",
                 server_header=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
             )
         )
         self._on_ready = on_ready

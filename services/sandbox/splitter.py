@@ -13,17 +13,19 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-import msgspec
+from .plan import UNREADABLE
 
 T = TypeVar("T")
 
 _HEAD = re.compile(rb'\s*+\{\s*+"requests"\s*+:\s*+\[')
 _MAX_HEAD_BYTES = 1024
+_EXPECTED = 'The request body must be {"requests": [...]}, with no other member'
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _TAIL = re.compile(rb"[ \t\r\n]*+\}[ \t\r\n]*+")
 _SEAM = re.compile(rb'\}[ \t\r\n]*+,[ \t\r\n]*+(?=\{[ \t\r\n]*+"(?:custom_id|params)")')
 _STRUCTURE = re.compile(rb'["{}\[\]]')
-_IN_STRING = re.compile(rb'["\\]')
+_REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+"""Up to the closing quotation mark, or the end of what is there (before a lone backslash)."""
 
 
 class BadBody(Exception):
@@ -79,7 +81,7 @@ class Splitter(Generic[T]):
                         element = buffer[position : seam.start() + 1]
                         try:
                             found.append((element, self._decode(element)))
-                        except msgspec.DecodeError:
+                        except UNREADABLE:
                             pass
                         else:
                             position = seam.end()
@@ -103,6 +105,8 @@ class Splitter(Generic[T]):
 
     def finish(self) -> None:
         """The body has ended. Raises BadBody if it should not have."""
+        if self._at is _At.HEAD:
+            raise BadBody(_EXPECTED)
         if self._at is not _At.TAIL or not _TAIL.fullmatch(self._buffer):
             raise BadBody("The request body is not valid JSON: unexpected end of data")
 
@@ -114,7 +118,7 @@ class Splitter(Generic[T]):
             if head is None:
                 if len(buffer) < _MAX_HEAD_BYTES:
                     return None
-                raise BadBody('The request body must be {"requests": [...]}, with no other member')
+                raise BadBody(_EXPECTED)
             self._at = _At.FIRST
             return head.end()
         if self._at is _At.TAIL:
@@ -142,17 +146,22 @@ class Splitter(Generic[T]):
         buffer = self._buffer
         position = start + self._scanned
         while True:
-            pattern = _IN_STRING if self._in_string else _STRUCTURE
-            sign = pattern.search(buffer, position)
+            if self._in_string:
+                rest = _REST_OF_STRING.match(buffer, position)
+                position = rest.end() if rest else position
+                if buffer[position : position + 1] != b'"':
+                    break
+                position += 1
+                self._in_string = False
+                continue
+            sign = _STRUCTURE.search(buffer, position)
             if sign is None:
-                self._scanned = max(position, len(buffer)) - start
-                return 0
+                position = len(buffer)
+                break
             position = sign.end()
             match sign.group():
                 case b'"':
-                    self._in_string = not self._in_string
-                case b"\\":
-                    position += 1
+                    self._in_string = True
                 case b"{" | b"[":
                     self._depth += 1
                 case _:
@@ -160,9 +169,11 @@ class Splitter(Generic[T]):
                     if not self._depth:
                         self._scanned = 0
                         return position
+        self._scanned = position - start
+        return 0
 
     def _decoded(self, element: bytearray) -> T | None:
         try:
             return self._decode(element)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None

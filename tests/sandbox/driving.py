@@ -12,6 +12,7 @@ import openai
 import pydantic
 from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
 from openai.types import Batch
+from openai.types.batch_error import BatchError
 
 PATIENCE = 20.0
 """Seconds after which a test no longer waits for what must come."""
@@ -27,13 +28,15 @@ class Sandbox:
     def set(self, **knobs: Any) -> dict[str, Any]:
         answer = self.http.post("/sandbox/config", json=knobs)
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        config: dict[str, Any] = answer.json()
+        return config
 
     def fault(self, kind: str, **members: Any) -> None:
         self.set(faults=[{"kind": kind, **members}])
 
     def bill(self) -> dict[str, Any]:
-        return self.http.get("/sandbox/bill").json()
+        bill: dict[str, Any] = self.http.get("/sandbox/bill").json()
+        return bill
 
     def openai(self, key: str = "key") -> openai.OpenAI:
         return openai.OpenAI(
@@ -95,6 +98,14 @@ def until(client: openai.OpenAI, batch: Batch, *statuses: str) -> Batch:
         assert monotonic() < deadline, f"{batch.status} instead of {wanted}"
         batch = client.batches.retrieve(batch.id)
     return batch
+
+
+def errors(batch: Batch) -> list[BatchError]:
+    """Why a batch failed its check."""
+    assert batch.status == "failed"
+    assert batch.errors is not None
+    assert batch.errors.object == "list"
+    return batch.errors.data or []
 
 
 def until_ended(client: anthropic.Anthropic, batch: MessageBatch) -> MessageBatch:

@@ -243,10 +243,12 @@ def test_more_than_100000_requests_are_refused(sandbox: Sandbox) -> None:
 
 
 def test_more_than_256_mb_are_refused(sandbox: Sandbox) -> None:
+    text = b"x" * 1024 * 1024
+
     def body() -> Iterator[bytes]:
         yield b'{"requests":['
         for i in range(257):
-            yield json.dumps(message_request(f"{i}", "x" * 1024 * 1024)).encode() + b","
+            yield b'{"custom_id":"%d","params":{"x":"%b"}},' % (i, text)
 
     answer = sandbox.http.post("/v1/messages/batches", content=body(), headers=HEADERS)
     assert answer.status_code == 413

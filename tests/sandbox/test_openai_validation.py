@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai.types import Batch
 
-from tests.sandbox.driving import Sandbox, assert_exact, chat_line, create, until
+from tests.sandbox.driving import Sandbox, assert_exact, chat_line, create, errors, until
 
 
 def lines(*bad: Any) -> bytes:
@@ -74,9 +74,7 @@ def test_a_bad_line_fails_the_batch(
     batch = until(openai_client, create(openai_client, lines(bad)))
     assert batch.status == "failed"
     assert batch.failed_at
-    assert batch.errors is not None
-    assert batch.errors.object == "list"
-    (error,) = batch.errors.data or ()
+    (error,) = errors(batch)
     assert (error.code, error.param, error.line) == (code, param, 2)
     assert error.message
     assert batch.request_counts is not None
@@ -90,8 +88,7 @@ def test_a_bad_line_fails_the_batch(
 @pytest.mark.parametrize("model", ["openai/gpt-4.1", "claude-sonnet-4-5", "gpt-realtime-2"])
 def test_an_unknown_model_is_not_found(openai_client: openai.OpenAI, model: str) -> None:
     batch = until(openai_client, create(openai_client, [chat_line("a", model=model)]))
-    assert batch.errors is not None
-    (error,) = batch.errors.data or ()
+    (error,) = errors(batch)
     assert (error.code, error.param, error.line) == ("model_not_found", "body.model", 1)
 
 
@@ -118,8 +115,7 @@ def test_what_is_wrong_with_a_file_as_a_whole(
 ) -> None:
     content, endpoint = make()
     batch = until(openai_client, create(openai_client, content, endpoint))
-    assert batch.errors is not None
-    (error,) = batch.errors.data or ()
+    (error,) = errors(batch)
     assert (error.code, error.param, error.line) == (code, None, None)
 
 
@@ -127,8 +123,7 @@ def test_every_error_when_asked(sandbox: Sandbox, openai_client: openai.OpenAI) 
     sandbox.set(validation_errors="all")
     bad = lines("nonsense", chat_line("first"), without("url"), chat_line("first"))
     batch = until(openai_client, create(openai_client, bad))
-    assert batch.errors is not None
-    assert [(e.code, e.line) for e in batch.errors.data or ()] == [
+    assert [(e.code, e.line) for e in errors(batch)] == [
         ("invalid_json_line", 2),
         ("duplicate_custom_id", 3),
         ("missing_required_parameter", 4),
@@ -147,8 +142,7 @@ def test_an_unknown_file_fails_the_batch_or_the_create(
         )
 
     batch = until(openai_client, attempt())
-    assert batch.errors is not None
-    (error,) = batch.errors.data or ()
+    (error,) = errors(batch)
     assert (error.code, error.param, error.line) == ("invalid_request", "file_id", None)
     sandbox.set(create_checks_file=True)
     with pytest.raises(openai.BadRequestError):
@@ -161,8 +155,7 @@ def test_a_file_with_another_purpose_fails_the_batch(openai_client: openai.OpenA
         input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
     )
     batch = until(openai_client, batch)
-    assert batch.errors is not None
-    (error,) = batch.errors.data or ()
+    (error,) = errors(batch)
     assert error.code == "invalid_request"
 
 
@@ -174,8 +167,7 @@ def test_enqueued_tokens_are_limited_per_model(
     first = until(openai_client, create(openai_client, [chat_line("a", long)]), "in_progress")
     second = until(openai_client, create(openai_client, [chat_line("b", long)]))
     assert second.status == "failed"
-    assert second.errors is not None
-    (error,) = second.errors.data or ()
+    (error,) = errors(second)
     assert (error.code, error.param, error.line) == ("token_limit_exceeded", None, None)
     assert "gpt-4.1" in (error.message or "")
     assert "150" in (error.message or "")
@@ -197,8 +189,7 @@ def test_a_batch_can_be_made_to_fail(
     sandbox.fault("fail_batch", code=code, count=1)
     batch = until(openai_client, create(openai_client, [chat_line("a")]))
     assert batch.status == "failed"
-    assert batch.errors is not None
-    (error,) = batch.errors.data or ()
+    (error,) = errors(batch)
     assert error.code == code
     assert until(openai_client, create(openai_client, [chat_line("a")])).status == "completed"
 

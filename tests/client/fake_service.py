@@ -498,9 +498,12 @@ class _Results(results_pb2_grpc.ResultServiceServicer):  # type: ignore[misc]
     async def DownloadResults(self, request: Any, context: Any) -> AsyncIterator[Any]:
         fault = await self._fake.enter("DownloadResults", request, context)
         if request.batch_id not in self._fake.results:
-            await Fault(
-                grpc.StatusCode.FAILED_PRECONDITION, "it has not ended", "BATCH_NOT_ENDED"
-            ).abort(context)
+            snapshots = self._fake.batches.get(request.batch_id, ())
+            failed = snapshots and snapshots[-1].state == batches_pb2.BATCH_STATE_FAILED
+            reason = "NO_RESULTS" if failed else "BATCH_NOT_ENDED"
+            await Fault(grpc.StatusCode.FAILED_PRECONDITION, "there are no results", reason).abort(
+                context
+            )
         everything = self._fake.results[request.batch_id]
         wanted = b"".join(
             line

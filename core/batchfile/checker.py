@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from core.batchfile.diagnosis import Rules
 from core.batchfile.duplicates import Duplicates, duplicate_problems
-from core.batchfile.index import INDEX, Group, Tally, mark_invalid, stream_records
-from core.batchfile.problems import Problem, encode_report, merge_problems, read_report
+from core.batchfile.index import (
+    INDEX,
+    INDEX_SEGMENT_BYTES,
+    Group,
+    Tally,
+    mark_invalid,
+    whole_records,
+)
+from core.batchfile.problems import Problem, decode_report, encode_report, merge_problems
 from core.batchfile.scanner import LineScanner, Scanned
-from core.blobs import BlobStore, SegmentWriter, StoredFile
+from core.batchfile.spool import Spool
+from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
 
 SHOWN_PROBLEMS = 20
 _LINES_AT_ONCE = 4096
@@ -36,10 +46,11 @@ class CheckedFile:
 
 
 class FileChecker:
-    """Checks one file chunk by chunk; stores `{prefix}/index` and `{prefix}/report`.
+    """Checks one file chunk by chunk; in the end stores `{prefix}/index` and `{prefix}/report`.
 
-    Both are written anew by each checker, so an upload that is resumed is fed again
-    from its first byte. Memory as LineScanner, and a few segments.
+    An upload that is resumed is fed again, from its first byte, to a new checker. What
+    comes out is the same each time, so two that end at once do no harm. Memory as
+    LineScanner, and a few segments.
     """
 
     def __init__(
@@ -53,12 +64,13 @@ class FileChecker:
         segment_bytes: int,
     ) -> None:
         self._store = store
-        self._index_prefix = f"{prefix}/index"
-        self._report_prefix = f"{prefix}/report"
-        self._segment_bytes = segment_bytes
+        self._prefix = prefix
+        self._segment_bytes = min(segment_bytes, INDEX_SEGMENT_BYTES)
         self._scanner = LineScanner(rules, max_line_bytes=max_line_bytes, max_lines=max_lines)
-        self._index = self._writer(self._index_prefix)
-        self._report = self._writer(self._report_prefix)
+        # Nothing final before the end: only then is it known which ids come twice.
+        self._scratch = f"{prefix}/scratch/{secrets.token_hex(8)}"
+        self._index = Spool(store, f"{self._scratch}/index", segment_bytes=self._segment_bytes)
+        self._report = Spool(store, f"{self._scratch}/report", segment_bytes=self._segment_bytes)
         self._shown = _Shown()
 
     async def feed(self, chunk: bytes) -> None:
@@ -70,11 +82,11 @@ class FileChecker:
         # holds up the event loop, and fills the memory, a little at a time.
         pieces = 1 + chunk.count(b"\n") // _LINES_AT_ONCE
         if pieces == 1:
-            await self._store_scanned(self._scanner.feed(chunk))
+            await self._keep(self._scanner.feed(chunk))
             return
         size = -(-len(chunk) // pieces)
         for start in range(0, len(chunk), size):
-            await self._store_scanned(self._scanner.feed(chunk[start : start + size]))
+            await self._keep(self._scanner.feed(chunk[start : start + size]))
             await asyncio.sleep(0)
 
     async def finish(self, data: StoredFile) -> CheckedFile:
@@ -83,14 +95,19 @@ class FileChecker:
         Raises TooManyLines, BlobUnavailable.
         """
         scanned, summary = await asyncio.to_thread(self._scanner.finish)
-        await self._store_scanned(scanned)
-        await self._index.close()
-        await self._report.close()
+        await self._keep(scanned)
         groups, invalid_count = summary.groups, summary.invalid_count
         if summary.duplicates:
-            tally = await self._mark(summary.duplicates, groups)
+            tally = Tally(groups)
+            records = whole_records(self._index.stream(), INDEX.size)
+            await self._store_as("index", mark_invalid(records, summary.duplicates.lines, tally))
             groups, invalid_count = tally.groups, tally.invalid_count
-            await self._report_duplicates(data, summary.duplicates)
+            await self._store_as("report", self._with_duplicates(data, summary.duplicates))
+        else:
+            await self._store_as("index", self._index.stream())
+            await self._store_as("report", self._report.stream())
+        # What crashed checkers of this upload left, too.
+        await self._store.delete_prefix(f"{self._prefix}/scratch")
         return CheckedFile(
             endpoint=summary.endpoint,
             bytes=summary.bytes,
@@ -102,53 +119,41 @@ class FileChecker:
         )
 
     async def abandon(self) -> None:
-        """Stop; what was stored is replaced by the next checker."""
+        """Stop; leaves nothing behind, unless the store is away."""
         await self._index.abandon()
         await self._report.abandon()
+        # Often called because the store is away; the next checker to end deletes it.
+        with suppress(BlobError):
+            await self._store.delete_prefix(self._scratch)
 
-    async def _store_scanned(self, scanned: Scanned) -> None:
+    async def _keep(self, scanned: Scanned) -> None:
         await self._index.write(scanned.index)
         if scanned.problems:
             self._shown.add(scanned.problems)
             await self._report.write(encode_report(scanned.problems))
 
-    async def _mark(self, duplicates: Duplicates, groups: Sequence[Group]) -> Tally:
-        tally = Tally(groups)
-        index = await StoredFile.open(self._store, self._index_prefix)
-        records = stream_records(index, INDEX.size)
-        await self._rewrite(self._index_prefix, mark_invalid(records, duplicates.lines, tally))
-        return tally
-
-    async def _report_duplicates(self, data: StoredFile, duplicates: Duplicates) -> None:
-        index = await StoredFile.open(self._store, self._index_prefix)
-        report = await StoredFile.open(self._store, self._report_prefix)
-        self._shown = _Shown()
-        merged = merge_problems(read_report(report), duplicate_problems(data, index, duplicates))
-        await self._rewrite(self._report_prefix, self._encoded(merged))
-
-    async def _encoded(
-        self, groups: AsyncIterator[Sequence[Problem]]
+    async def _with_duplicates(
+        self, data: StoredFile, duplicates: Duplicates
     ) -> AsyncGenerator[bytes, None]:
-        async for group in groups:
+        """The whole report, in line order."""
+        self._shown = _Shown()
+        index = await StoredFile.open(self._store, f"{self._prefix}/index")
+        found = decode_report(self._report.stream())
+        async for group in merge_problems(found, duplicate_problems(data, index, duplicates)):
             self._shown.add(group)
             yield encode_report(group)
 
-    async def _rewrite(self, prefix: str, contents: AsyncIterator[bytes]) -> None:
-        """Replace a stored file by what is made of it while it is read."""
-        interim = f"{prefix}.new"
-        await self._write(interim, contents)
-        made = await StoredFile.open(self._store, interim)
-        await self._write(prefix, made.stream())
-        await self._store.delete_prefix(interim)
-
-    async def _write(self, prefix: str, contents: AsyncIterator[bytes]) -> None:
-        writer = self._writer(prefix)
-        async for piece in contents:
-            await writer.write(piece)
+    async def _store_as(self, name: str, contents: AsyncGenerator[bytes, None]) -> None:
+        writer = SegmentWriter(
+            self._store,
+            f"{self._prefix}/{name}",
+            segment_bytes=self._segment_bytes,
+            overwrite=True,
+        )
+        async with aclosing(contents):
+            async for piece in contents:
+                await writer.write(piece)
         await writer.close()
-
-    def _writer(self, prefix: str) -> SegmentWriter:
-        return SegmentWriter(self._store, prefix, segment_bytes=self._segment_bytes, overwrite=True)
 
 
 class _Shown:

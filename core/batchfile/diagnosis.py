@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeGuard, TypeVar
+from typing import TypeGuard
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -21,6 +21,7 @@ from core.batchfile.shapes import (
     EMBEDDINGS,
     ENDPOINTS,
     MAX_CUSTOM_ID,
+    MAX_MODEL,
     Input,
     KnownFieldsOnly,
     LooseBody,
@@ -48,8 +49,6 @@ _text = msgspec.json.Decoder(str)
 _messages: msgspec.json.Decoder[object] = msgspec.json.Decoder(Messages)
 _input: msgspec.json.Decoder[object] = msgspec.json.Decoder(Input)
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -71,7 +70,6 @@ class Verdict:
     model: str = ""
     url: str = ""
     problems: list[Problem] = field(default_factory=list)
-
     id_is_whole: bool = True
     """False where `custom_id` is only the start of one that is too long."""
 
@@ -223,6 +221,12 @@ _INPUT_EXPECTED = (
 
 def _examine_model(model: str, rules: Rules, verdict: Verdict) -> None:
     verdict.model = model
+    if len(model) > MAX_MODEL:
+        verdict.error(
+            "body.model",
+            "model_too_long",
+            f"body.model has {len(model)} characters; expected at most {MAX_MODEL}",
+        )
     prefix, slash, name = model.partition("/")
     if not slash or prefix not in rules.providers:
         if verdict.stated_provider is None:

@@ -1,7 +1,7 @@
 """Finding custom ids that a file uses twice, in 12 bytes a line.
 
 Ids are kept as 64-bit fingerprints (Python's keyed string hash: nobody can make two
-ids collide on purpose, and by chance two of 5 million do in one file of a million).
+ids collide on purpose; by chance two do in one of a million files of 5 million lines).
 They are dealt into partitions by their low bits while lines come in; at the end one
 partition after another is looked through, so that only a small set is ever built.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from struct import Struct
 
@@ -89,8 +90,9 @@ async def duplicate_problems(
                 firsts.append(duplicates.firsts[at])
                 at += 1
         first = iter(firsts)
-        async for group in read_lines(data, bytes(wanted)):
-            yield [_duplicate(line, custom_id_of(raw), next(first)) for line, raw in group]
+        async with aclosing(read_lines(data, bytes(wanted))) as groups:
+            async for group in groups:
+                yield [_duplicate(line, custom_id_of(raw), next(first)) for line, raw in group]
         if at == len(duplicates):
             return
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +23,8 @@ NO_GROUP = 0xFFFF
 """Group of an invalid line whose provider or model cannot be told."""
 MAX_GROUPS = 4096
 RECORDS_AT_ONCE = 50_000
+INDEX_SEGMENT_BYTES = 1 << 20
+"""Indexes grow slowly beside their data: large segments would only sit in memory."""
 
 
 class IndexRecord(NamedTuple):
@@ -58,13 +61,26 @@ async def stream_records(
     file: StoredFile, record_size: int, *, first: int = 0, at_once: int = RECORDS_AT_ONCE
 ) -> AsyncGenerator[bytes, None]:
     """Yield the records of a stored index from number `first` on, whole ones only."""
-    rest = b""
     start = min(first * record_size, file.size)
-    async for chunk in file.stream(start, chunk_bytes=at_once * record_size):
+    async with (
+        aclosing(file.stream(start, chunk_bytes=at_once * record_size)) as chunks,
+        aclosing(whole_records(chunks, record_size)) as records,
+    ):
+        async for found in records:
+            yield found
+
+
+async def whole_records(
+    chunks: AsyncIterator[bytes], record_size: int
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of any chunks again, cut between records."""
+    rest = b""
+    async for chunk in chunks:
         found = rest + chunk if rest else chunk
         whole = len(found) - len(found) % record_size
         rest = found[whole:]
-        yield found[:whole] if rest else found
+        if whole:
+            yield found[:whole] if rest else found
 
 
 class Tally:

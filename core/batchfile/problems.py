@@ -7,6 +7,7 @@ A report is JSONL in line order, one problem a line:
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Literal
 
 import msgspec
@@ -44,8 +45,15 @@ def encode_report(problems: Sequence[Problem]) -> bytes:
 
 async def read_report(file: StoredFile) -> AsyncGenerator[list[Problem], None]:
     """Yield the problems of a stored report in groups."""
+    async with aclosing(file.stream()) as chunks, aclosing(decode_report(chunks)) as groups:
+        async for group in groups:
+            yield group
+
+
+async def decode_report(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[Problem], None]:
+    """Yield the problems of a report that comes in any chunks."""
     rest = b""
-    async for chunk in file.stream():
+    async for chunk in chunks:
         whole, newline, tail = chunk.rpartition(b"\n")
         if not newline:
             rest += chunk

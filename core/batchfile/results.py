@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from core.batchfile.index import stream_records
+from core.batchfile.index import INDEX_SEGMENT_BYTES, stream_records
 from core.batchfile.reading import SPAN_BYTES, read_records
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 
@@ -59,7 +59,10 @@ class ResultWriter:
             store, f"{prefix}/data", segment_bytes=segment_bytes, overwrite=True
         )
         self._index = SegmentWriter(
-            store, f"{prefix}/index", segment_bytes=segment_bytes, overwrite=True
+            store,
+            f"{prefix}/index",
+            segment_bytes=min(segment_bytes, INDEX_SEGMENT_BYTES),
+            overwrite=True,
         )
         self._digest = hashlib.sha256()
         self._buffer = bytearray()

@@ -21,8 +21,12 @@ BOM = b"\xef\xbb\xbf"
 MAX_CUSTOM_ID = 1024
 """Characters. No provider sees the user's id; this keeps reports and errors small."""
 
+MAX_MODEL = 256
+"""Characters. A file's models are kept in its row and in memory."""
+
 _CustomId = Annotated[str, Meta(min_length=1, max_length=MAX_CUSTOM_ID)]
 _Text = Annotated[str, Meta(min_length=1)]
+_Model = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL)]
 _Token = Annotated[int, Meta(ge=0)]
 
 
@@ -48,7 +52,7 @@ def is_mixture(found: object) -> bool:
 class ChatBody(Struct, gc=False):
     """Body of a chat completion."""
 
-    model: _Text
+    model: _Model
     messages: Messages
     stream: bool | None = None
 
@@ -56,7 +60,7 @@ class ChatBody(Struct, gc=False):
 class EmbeddingsBody(Struct, gc=False):
     """Body of an embeddings request."""
 
-    model: _Text
+    model: _Model
     input: Input
     stream: bool | None = None
 

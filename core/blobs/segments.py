@@ -16,8 +16,6 @@ from contextlib import suppress
 from core.blobs.errors import BlobError, BlobExists, BlobMissing, SegmentConflict
 from core.blobs.store import BlobStore
 
-DEFAULT_SEGMENT_BYTES = 4 * 1024 * 1024
-
 
 def segment_key(prefix: str, offset: int) -> str:
     """Key of the segment that starts at `offset`."""
@@ -27,8 +25,9 @@ def segment_key(prefix: str, offset: int) -> str:
 class SegmentWriter:
     """Appends to one stored file; for one task.
 
-    While one segment is being put, the next one fills: memory holds two segments at
-    most. After an error every further call raises it again.
+    Segments have `segment_bytes` each, the last one what remains. While one is being
+    put, the next one fills: memory holds two at most. After an error every further
+    call raises it again.
     """
 
     def __init__(
@@ -36,16 +35,15 @@ class SegmentWriter:
         store: BlobStore,
         prefix: str,
         *,
-        segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        segment_bytes: int,
         offset: int = 0,
         overwrite: bool = False,
     ) -> None:
         """Write under `prefix` from `offset` on (the committed size, to resume).
 
-        `segment_bytes`: a segment is committed once it holds so many bytes or more.
-        `overwrite`: for artefacts that come out the same when made again; what lies
-        under the prefix is deleted before the first commit, and nobody else's
-        segment is a conflict.
+        `overwrite`: for what comes out the same whenever it is made again. Segments
+        of an earlier or a concurrent making are replaced by their like, so a reader of
+        a complete file is never disturbed; `close` deletes what does not belong.
         """
         if overwrite and offset:
             raise ValueError("overwrite starts at offset 0")
@@ -53,7 +51,6 @@ class SegmentWriter:
         self._prefix = prefix
         self._segment_bytes = segment_bytes
         self._overwrite = overwrite
-        self._clean = not overwrite
         self._parts: list[bytes | memoryview] = []
         self._buffered = 0
         self._in_flight: asyncio.Task[None] | None = None
@@ -71,28 +68,30 @@ class SegmentWriter:
 
         Raises SegmentConflict when another writer has been here, BlobUnavailable.
         """
-        if not data:
-            return
-        self._parts.append(data)
-        self._buffered += len(data)
-        if self._buffered >= self._segment_bytes:
+        while self._buffered + len(data) >= self._segment_bytes:
+            room = self._segment_bytes - self._buffered
+            if room < len(data):
+                data = memoryview(data)
+            self._append(data[:room])
+            data = data[room:]
             await self._put_buffered()
+        self._append(data)
 
     async def flush(self) -> int:
-        """Commit all that was written; returns the committed size."""
+        """Commit all that was written; returns the committed size.
+
+        Errors as `write`. Not for `overwrite`, whose segments have to come out the same.
+        """
         if self._buffered:
             await self._put_buffered()
         await self._settle()
         return self.committed
 
     async def close(self) -> int:
-        """Commit the rest; returns the file's size in bytes.
-
-        Errors as `write`. With `overwrite` an empty file has its prefix emptied too.
-        """
+        """Commit the rest; returns the file's size in bytes. Errors as `write`."""
         size = await self.flush()
-        if not self._clean:
-            await self._clear()
+        if self._overwrite:
+            await self._delete_strays(size)
         return size
 
     async def abandon(self) -> int:
@@ -105,6 +104,11 @@ class SegmentWriter:
         with suppress(BlobError):
             await self._settle()
         return self.committed
+
+    def _append(self, data: bytes | memoryview) -> None:
+        if data:
+            self._parts.append(data)
+            self._buffered += len(data)
 
     async def _put_buffered(self) -> None:
         await self._settle()
@@ -124,17 +128,17 @@ class SegmentWriter:
         self.committed = self._next_offset
 
     async def _put(self, offset: int, parts: list[bytes | memoryview]) -> None:
-        if not self._clean:
-            await self._clear()
         key = segment_key(self._prefix, offset)
         try:
             await self._store.put(key, parts, create_only=not self._overwrite)
         except BlobExists as error:
             raise SegmentConflict(f"another writer committed the segment {key}", key=key) from error
 
-    async def _clear(self) -> None:
-        await self._store.delete_prefix(self._prefix)
-        self._clean = True
+    async def _delete_strays(self, size: int) -> None:
+        """Delete the segments of an earlier making that had other sizes."""
+        own = {segment_key(self._prefix, offset) for offset in range(0, size, self._segment_bytes)}
+        strays = [key for key, _ in await self._store.list(self._prefix) if key not in own]
+        await self._store.delete(strays)
 
 
 class StoredFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -126,9 +126,12 @@ class BlobStore:
             with _translated(prefix):
                 await asyncio.to_thread(self._folder.delete_tree, prefix)
             return
-        keys = [key for key, _ in await self.list(prefix)]
+        await self.delete([key for key, _ in await self.list(prefix)])
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete these blobs; one that is not there is no error."""
         for first in range(0, len(keys), _DELETE_GROUP):
-            with _translated(prefix):
+            with suppress(BlobMissing), _translated(keys[first]):
                 await obstore.delete_async(self._store, keys[first : first + _DELETE_GROUP])
 
     async def check(self) -> None:

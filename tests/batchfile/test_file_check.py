@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from core.batchfile import (
-    INDEX,
     SHOWN_PROBLEMS,
     CheckedFile,
     FileChecker,
@@ -138,17 +138,55 @@ async def test_an_empty_file(store: BlobStore, rules: Rules) -> None:
     assert await index_of(store) == b""
 
 
-async def test_a_check_that_is_begun_again_replaces_the_first(
+async def test_a_check_that_is_given_up_leaves_nothing(
     store: BlobStore, rules: Rules, chat: MakeLine
 ) -> None:
-    first = FileChecker(store, "f", rules, max_line_bytes=10_000, max_lines=1000, segment_bytes=100)
-    await first.feed(b"\n".join(chat(str(n), method="GET") for n in range(50)))
-    await first.abandon()
-    data = chat("a") + b"\n"
-    checked = await check(store, rules, data)
-    assert checked.invalid_count == 0
-    assert len(await index_of(store)) == INDEX.size
-    assert await report_of(store) == []
+    checker = FileChecker(
+        store, "f", rules, max_line_bytes=10_000, max_lines=1000, segment_bytes=100
+    )
+    await checker.feed(b"\n".join(chat(str(n), method="GET") for n in range(50)))
+    assert await store.list("f")
+    await checker.abandon()
+    assert await store.list("f") == []
+
+
+async def test_a_check_after_a_crash_comes_out_the_same(
+    store: BlobStore, rules: Rules, chat: MakeLine
+) -> None:
+    data = b"\n".join(chat(str(n % 40), method="PUT" if n % 7 else "POST") for n in range(60))
+    crashed = FileChecker(store, "f", rules, max_line_bytes=9999, max_lines=99, segment_bytes=100)
+    await crashed.feed(data[:5000])
+    first = await check(store, rules, data)
+    stored = [(key, await store.get(key)) for key, _ in await store.list("f")]
+    assert {key.split("/")[1] for key, _ in stored} == {"data", "index", "report"}
+    second = FileChecker(store, "f", rules, max_line_bytes=9999, max_lines=99, segment_bytes=1000)
+    for at in range(0, len(data), 100):
+        await second.feed(data[at : at + 100])
+    assert await second.finish(await StoredFile.open(store, "f/data")) == first
+    assert [(key, await store.get(key)) for key, _ in await store.list("f")] == stored
+
+
+async def test_a_reader_of_a_finished_file_is_not_disturbed_by_a_late_checker(
+    store: BlobStore, rules: Rules, chat: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"\n".join(chat(str(n % 90)) for n in range(100))
+    await check(store, rules, data, segment_bytes=100)
+    index, report = await index_of(store), await report_of(store)
+    put = BlobStore.put
+    puts = 0
+
+    async def looking(self: BlobStore, key: str, *args: Any, **options: Any) -> None:
+        nonlocal puts
+        await put(self, key, *args, **options)
+        puts += 1
+        assert await index_of(store) == index
+        assert await report_of(store) == report
+
+    late = FileChecker(store, "f", rules, max_line_bytes=9999, max_lines=999, segment_bytes=100)
+    monkeypatch.setattr(BlobStore, "put", looking)
+    await late.feed(data)
+    await late.finish(await StoredFile.open(store, "f/data"))
+    assert puts > 20
 
 
 async def test_many_short_lines_in_one_chunk(store: BlobStore, rules: Rules) -> None:

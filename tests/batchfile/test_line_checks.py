@@ -92,6 +92,7 @@ FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"body": {"model": ...}}, "body.model", "missing_field"),
     ({"body": {"model": ""}}, "body.model", "empty_field"),
     ({"body": {"model": "openai/"}}, "body.model", "empty_field"),
+    ({"body": {"model": "m" * 257}}, "body.model", "model_too_long"),
     ({"body": {"model": 4}}, "body.model", "wrong_type"),
     ({"body": {"model": "anthropic/x"}}, "body.model", "model_provider_mismatch"),
     ({"body": {"messages": ...}}, "body.messages", "missing_field"),

@@ -77,6 +77,14 @@ async def test_delete_prefix(store: BlobStore) -> None:
     await store.delete_prefix("a/b")
 
 
+async def test_delete(store: BlobStore) -> None:
+    for key in ("a/1", "a/2", "a/3"):
+        await store.put(key, b"x")
+    await store.delete(["a/1", "a/none", "a/3"])
+    assert await store.list("a") == [("a/2", 1)]
+    await store.delete([])
+
+
 @pytest.mark.parametrize("key", ["", "/a", "a//b", "../a", "a/..", "a/./b", "a#1", "a b", "a/"])
 async def test_bad_keys_are_refused(store: BlobStore, key: str) -> None:
     with pytest.raises(ValueError, match="blob key"):

@@ -19,14 +19,19 @@ async def _bytes_of(file: StoredFile, **where: int) -> bytes:
 
 async def test_segments_are_cut_at_the_size_and_named_by_offset(store: BlobStore) -> None:
     writer = SegmentWriter(store, "f", segment_bytes=4)
-    for piece in (b"ab", b"cde", b"", b"f"):
+    for piece in (b"ab", b"cde", b"", b"fghijklmn"):
         await writer.write(piece)
-    assert writer.size == 6
-    assert await writer.close() == 6
-    assert await store.list("f") == [(segment_key("f", 0), 5), (segment_key("f", 5), 1)]
+    assert writer.size == 14
+    assert await writer.close() == 14
+    assert await store.list("f") == [
+        (segment_key("f", 0), 4),
+        (segment_key("f", 4), 4),
+        (segment_key("f", 8), 4),
+        (segment_key("f", 12), 2),
+    ]
     file = await StoredFile.open(store, "f")
-    assert file.size == 6
-    assert await _bytes_of(file) == b"abcdef"
+    assert file.size == 14
+    assert await _bytes_of(file) == b"abcdefghijklmn"
 
 
 async def test_an_empty_file(store: BlobStore) -> None:
@@ -41,11 +46,12 @@ async def test_resume_at_the_committed_size(store: BlobStore) -> None:
     first = SegmentWriter(store, "f", segment_bytes=2)
     await first.write(b"abc")
     await first.write(b"d")
-    assert await first.abandon() == 3
+    await first.write(b"e")
+    assert await first.abandon() == 4
     committed = (await StoredFile.open(store, "f")).size
-    assert committed == 3
+    assert committed == 4
     second = SegmentWriter(store, "f", segment_bytes=2, offset=committed)
-    await second.write(b"def")
+    await second.write(b"ef")
     assert await second.close() == 6
     assert await _bytes_of(await StoredFile.open(store, "f")) == b"abcdef"
 
@@ -65,14 +71,26 @@ async def test_a_second_writer_at_the_same_offset_is_told(store: BlobStore) -> N
 
 
 async def test_overwrite_replaces_all_segments(store: BlobStore) -> None:
-    for segment_bytes, contents in ((2, b"abcdef"), (100, b"xyz"), (1, b"")):
+    for segment_bytes, contents in ((2, b"abcdef"), (4, b"abcdefgh"), (100, b"xyz"), (1, b"")):
         writer = SegmentWriter(store, "f", segment_bytes=segment_bytes, overwrite=True)
-        for at in range(0, len(contents), 2):
-            await writer.write(contents[at : at + 2])
-        await writer.close()
-        file = await StoredFile.open(store, "f")
-        assert await _bytes_of(file) == contents
+        for at in range(0, len(contents), 3):
+            await writer.write(contents[at : at + 3])
+        assert await writer.close() == len(contents)
+        assert await _bytes_of(await StoredFile.open(store, "f")) == contents
         assert sum(size for _, size in await store.list("f")) == len(contents)
+
+
+async def test_overwriting_by_the_like_never_disturbs_a_reader(store: BlobStore) -> None:
+    contents = bytes(range(100))
+    first = SegmentWriter(store, "f", segment_bytes=8, overwrite=True)
+    await first.write(contents)
+    await first.close()
+    again = SegmentWriter(store, "f", segment_bytes=8, overwrite=True)
+    for at in range(100):
+        await again.write(contents[at : at + 1])
+        assert await _bytes_of(await StoredFile.open(store, "f")) == contents
+    await again.abandon()
+    assert await _bytes_of(await StoredFile.open(store, "f")) == contents
 
 
 async def test_what_follows_a_gap_is_not_committed(store: BlobStore) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -68,15 +71,24 @@ def main() -> None:
         knobs = _knobs(arguments)
     except msgspec.DecodeError as error:
         parser.error(str(error))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     log = structlog.get_logger()
-    with tempfile.TemporaryDirectory(prefix="polybatch-sandbox-") as temporary:
-        folder = Path(arguments["data_dir"] or temporary)
+    with ExitStack() as stack:
+        data_dir = arguments["data_dir"] or stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="polybatch-sandbox-")
+        )
 
         def ready(url: str) -> None:
-            log.info("sandbox_ready", url=url, data_dir=str(folder), speed=arguments["speed"])
+            log.info("sandbox_ready", url=url, data_dir=data_dir, speed=arguments["speed"])
 
-        SandboxServer(host, int(port), folder, knobs, ready).run()
+        SandboxServer(host, int(port), Path(data_dir), knobs, ready).run()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Leave in good order: the server raises its signal again once it has stopped."""
+    sys.exit(0)
 
 
 def _knobs(arguments: dict[str, Any]) -> Knobs:
@@ -107,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir",
         metavar="FOLDER",
         default=os.environ.get(f"{_ENV}DATA_DIR"),
-        help="where contents are kept while it runs; emptied at the start (a temporary folder)",
+        help="folder for the contents while it runs (a temporary one); holds no state between runs",
     )
     parser.add_argument(
         "--speed",

@@ -144,7 +144,7 @@ class _Control:
         return json_response(self._sandbox.current())
 
     async def bill(self, request: Request) -> Response:
-        return json_response(self._sandbox.report())
+        return json_response(await self._sandbox.report())
 
     async def reset(self, request: Request) -> Response:
         await self._sandbox.reset()

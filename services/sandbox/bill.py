@@ -7,6 +7,7 @@ stays constant however many there are.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from array import array
 from collections import Counter
@@ -36,6 +37,7 @@ class Bill:
     def __init__(self, folder: Path) -> None:
         self._log_path = folder / "billed.digests"
         self._table_path = folder / "billed.sqlite"
+        self._counting = asyncio.Lock()
         self.reset()
 
     def reset(self) -> None:
@@ -66,9 +68,10 @@ class Bill:
                     batch.input_tokens += totals.input_tokens
                     batch.output_tokens += totals.output_tokens
 
-    def report(self, batches: Iterable[Batch]) -> dict[str, Any]:
+    async def report(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """The answer of GET /sandbox/bill. `batches`: all there are."""
-        twice, extra = self._repeated()
+        async with self._counting:
+            twice, extra = await asyncio.to_thread(self._repeated)
         running: Counter[Provider] = Counter()
         for batch in batches:
             if not batch.ended:
@@ -119,7 +122,7 @@ class Bill:
                     table.executemany(
                         "INSERT INTO billed VALUES (?, 1) "
                         "ON CONFLICT (digest) DO UPDATE SET times = times + 1",
-                        zip(digests),
+                        zip(sorted(digests)),
                     )
                     table.execute("COMMIT")
                     self._counted += len(digests)

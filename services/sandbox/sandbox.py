@@ -19,11 +19,11 @@ from .store import Store, Workspace
 
 
 class Sandbox:
-    """`folder` is the sandbox's own: what lies in it is removed at the start."""
+    """Its contents lie in a folder of their own within `data_dir`, emptied at the start."""
 
-    def __init__(self, folder: Path, knobs: Knobs) -> None:
-        self.store = Store(folder)
-        self.bill = Bill(folder)
+    def __init__(self, data_dir: Path, knobs: Knobs) -> None:
+        self.store = Store(data_dir)
+        self.bill = Bill(self.store.root)
         self.faults = Faults()
         self.knobs = self._first_knobs = knobs
         self.faults.replace(merge(knobs, {}).faults)
@@ -61,10 +61,10 @@ class Sandbox:
                 self.bill.ended(batch)
         return batch
 
-    def report(self) -> dict[str, Any]:
+    async def report(self) -> dict[str, Any]:
         """The bill as of now."""
         batches = [self.look(batch) for batch in self.store.batches()]
-        return self.bill.report(batches)
+        return await self.bill.report(batches)
 
     def find(self, workspace: Workspace, batch_id: str) -> Batch | None:
         """A batch of a workspace, brought up to date; None if it is unknown or not seen yet."""

@@ -27,18 +27,18 @@ class _Protocol(HttpToolsProtocol):
 
 
 class SandboxServer(uvicorn.Server):
-    """A server for a sandbox that keeps its contents in `folder`.
+    """A server for a sandbox that keeps its contents in a folder within `data_dir`.
 
     Port 0 takes a free one. `on_ready` is called with the base URL once it answers.
     `run()` serves until SIGINT, SIGTERM or `should_exit`.
     """
 
     def __init__(
-        self, host: str, port: int, folder: Path, knobs: Knobs, on_ready: Callable[[str], None]
+        self, host: str, port: int, data_dir: Path, knobs: Knobs, on_ready: Callable[[str], None]
     ) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(Sandbox(folder, knobs)),
+                create_app(Sandbox(data_dir, knobs)),
                 host=host,
                 port=port,
                 loop="uvloop",

@@ -19,6 +19,9 @@ from .config import Provider
 BLOCK_BYTES = 256 * 1024
 """How much is read, checked or answered at one go, between looks at other requests."""
 
+_FOLDER = "sandbox-contents"
+"""Within the data folder: all that is ours, so that nothing else is ever removed."""
+
 
 @dataclass(slots=True)
 class File:
@@ -50,8 +53,8 @@ class Workspace:
 class Store:
     """All workspaces and the folder with the contents."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, data_dir: Path) -> None:
+        self.root = data_dir / _FOLDER
         self._workspaces: dict[tuple[Provider, str], Workspace] = {}
         self._clear_disk()
 
@@ -84,10 +87,10 @@ class Store:
         self._clear_disk()
 
     def _clear_disk(self) -> None:
+        if self.root.exists():
+            shutil.rmtree(self.root)
         for kind in ("files", "batches", "records"):
-            folder = self.root / kind
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            (self.root / kind).mkdir(parents=True)
 
 
 def new_id(prefix: str) -> str:

@@ -53,13 +53,26 @@ def test_serves_until_terminated(tmp_path: Path) -> None:
             assert http.get("/healthz").text == "ok\n"
             config = http.get("/sandbox/config").json()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) in (0, -signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
     assert config["batch_seconds"] == 3
     assert config["validation_seconds"] == 1
     assert config["shuffle"] is False
     assert config["faults"][0]["path"] == "/nowhere"
-    assert (tmp_path / "data").is_dir()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["sandbox-contents"]
+
+
+def test_the_temporary_folder_is_removed(tmp_path: Path) -> None:
+    env = {"POLYBATCH_SANDBOX_LISTEN": "127.0.0.1:0", "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        COMMAND, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **env}
+    ) as process:
+        assert process.stderr is not None
+        assert str(tmp_path) in process.stderr.readline()
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_teaches() -> None:

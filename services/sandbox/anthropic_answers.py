@@ -85,7 +85,7 @@ _TORN = 40
 class Answerer:
     """Makes the result lines of one batch, made under API version `version`."""
 
-    rows_a_piece = 512
+    rows_at_once = 512
 
     def __init__(self, batch_id: str, version: str) -> None:
         self._seed = batch_id.rpartition("_")[2][:12]

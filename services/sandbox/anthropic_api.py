@@ -42,10 +42,9 @@ class MessageBatches:
             "anthropic",
             now,
             version=version,
-            path=path,
         )
         self._sandbox.faults.deal("anthropic", plan)
-        batch.planned(plan, now)
+        batch.start(plan)
         workspace.batches[batch.id] = batch
         self._sandbox.bill.created(batch)
         return json_response(self._shape(batch, request))
@@ -122,8 +121,7 @@ class MessageBatches:
             )
         del workspace.batches[batch.id]
         if batch.plan:
-            batch.plan.path.unlink()
-            batch.plan.records.unlink()
+            batch.plan.remove()
         return json_response({"id": batch.id, "type": "message_batch_deleted"})
 
     def _find(self, request: Request, workspace: Workspace) -> Batch:

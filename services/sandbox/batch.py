@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 from .config import Knobs, Provider
 from .plan import Plan
@@ -58,7 +57,6 @@ class Batch:
     """Life of the result files, from the end of the batch."""
     version: str = ""
     """The API version that the batch was made under (Anthropic)."""
-    path: Path | None = None
     plan: Plan | None = None
     planned_at: float = 0.0
     refusals: list[Refusal] = field(default_factory=list)
@@ -82,6 +80,11 @@ class Batch:
         return self.plan.total if self.plan else 0
 
     @property
+    def started(self) -> bool:
+        """Whether it passed its check in time, so that its lines count."""
+        return Phase.RUNNING in self.times
+
+    @property
     def ended(self) -> bool:
         return self.phase in ENDED
 
@@ -98,6 +101,11 @@ class Batch:
         """The check is done: the batch can run."""
         self.plan = plan
         self.planned_at = now
+
+    def start(self, plan: Plan) -> None:
+        """The batch needs no check: it runs from its creation on."""
+        self.planned(plan, self.created_at)
+        self._enter(Phase.RUNNING, self.created_at)
 
     def cancel(self, now: float, knobs: Knobs) -> None:
         """Stop as soon as possible. The caller has looked that the batch has not ended."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .batch import Batch, Phase
+from .batch import Batch
 from .config import Provider
 from .plan import Totals
 
@@ -56,7 +56,7 @@ class Bill:
         Sets the batch's token sums.
         """
         plan = batch.plan
-        if plan is None or batch.phase is Phase.FAILED:
+        if plan is None or not batch.started:
             return
         account = self._accounts[batch.provider]
         account.asked += batch.total

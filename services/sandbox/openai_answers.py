@@ -139,7 +139,7 @@ class Answerer:
         self._seed = batch_id.rpartition("_")[2][:12]
         self._created = created
         self._encode = msgspec.json.Encoder().encode
-        self.rows_a_piece = 512 if body_type is Chat else 16
+        self.rows_at_once = 512 if body_type is Chat else 1
 
     def answer(self, index: int, raw: bytes) -> Row:
         """The row of a line that was run and went well."""
@@ -232,6 +232,11 @@ class Answerer:
         except msgspec.DecodeError as error:
             what, _, where = str(error).partition(" - at `$.")
             param = where.rstrip("`") or None
+            if what.startswith("Unsupported parameter"):
+                param = what.split("'")[1]
+                return ErrorDetail(
+                    what, "invalid_request_error", param, code="unsupported_parameter"
+                )
             return ErrorDetail(
                 f"Invalid request: {what}" + (f" at '{param}'." if param else "."),
                 "invalid_request_error",

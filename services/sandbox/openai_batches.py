@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from time import time
 from typing import Any
 
@@ -61,45 +62,49 @@ class Batches:
             message = f"The input file '{batch.input_file_id}' was not found or is not for batches."
             batch.refuse([Refusal("invalid_request", message, "file_id")], time())
         else:
-            batch.path = self._sandbox.store.hold(source.path)
-            self._sandbox.start(self._check(batch, workspace))
+            path = self._sandbox.store.hold(source.path)
+            self._sandbox.start(self._check(batch, path, workspace))
         return json_response(shape(batch, self._sandbox.knobs))
 
-    async def _check(self, batch: Batch, workspace: Workspace) -> None:
+    async def _check(self, batch: Batch, path: Path, workspace: Workspace) -> None:
         sandbox = self._sandbox
-        assert batch.path is not None
+        every_error = sandbox.knobs.validation_errors == "all"
         async with sandbox.checking:
             try:
                 plan = await check(
-                    batch.path,
-                    sandbox.store.new_path("records"),
-                    batch.endpoint,
-                    sandbox.knobs.validation_errors == "all",
+                    path, sandbox.store.new_path("records"), batch.endpoint, every_error
                 )
-                self._check_enqueued(plan, workspace)
             except Refused as refused:
+                sandbox.store.drop(path)
                 batch.refuse(refused.refusals, time())
                 return
+        refusal = self._over_limit(plan, workspace)
+        if refusal is not None:
+            plan.remove()
+            batch.refuse([refusal], time())
+            return
         sandbox.faults.deal("openai", plan)
         batch.planned(plan, time())
 
-    def _check_enqueued(self, plan: Plan, workspace: Workspace) -> None:
+    def _over_limit(self, plan: Plan, workspace: Workspace) -> Refusal | None:
+        """Whether the tokens of a plan are too many beside those that are enqueued."""
         limit = self._sandbox.knobs.enqueued_token_limit
         if not limit:
-            return
+            return None
         model = plan.models[0]
         enqueued = plan.input_tokens
         for other in workspace.batches.values():
             self._sandbox.look(other)
             if other.plan and not other.ended and other.plan.models[0] == model:
                 enqueued += other.plan.input_tokens
-        if enqueued > limit:
-            message = (
-                f"Enqueued token limit reached for {model} in organization org-sandbox. Limit: "
-                f"{limit:,} enqueued tokens. Please try again once some in_progress batches "
-                f"have been completed."
-            )
-            raise Refused([Refusal("token_limit_exceeded", message)])
+        if enqueued <= limit:
+            return None
+        return Refusal(
+            "token_limit_exceeded",
+            f"Enqueued token limit reached for {model} in organization org-sandbox. Limit: "
+            f"{limit:,} enqueued tokens. Please try again once some in_progress batches have "
+            f"been completed.",
+        )
 
     async def list(self, request: Request, workspace: Workspace) -> Response:
         try:
@@ -155,7 +160,7 @@ def shape(batch: Batch, knobs: Knobs) -> dict[str, Any]:
     if batch.phase is Phase.FAILED:
         errors = {"object": "list", "data": [msgspec.to_builtins(r) for r in batch.refusals]}
     counts = {"total": 0, "completed": 0, "failed": 0}
-    if batch.plan and batch.phase not in (Phase.WAITING, Phase.FAILED):
+    if batch.plan and batch.started:
         succeeded = batch.plan.succeeded(batch.executed)
         counts = {
             "total": batch.total,

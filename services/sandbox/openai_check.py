@@ -61,6 +61,8 @@ async def check(path: Path, records: Path, endpoint: str, every_error: bool) -> 
     try:
         for offset, block in read_blocks(path):
             scan.block(offset, block)
+            if scan.count > MAX_LINES:
+                break
             await asyncio.sleep(0)
         scan.end(path)
     except BaseException:
@@ -80,6 +82,11 @@ class _Scan:
         self._model = ""
         self._number = 0
         self._inputs = 0
+
+    @property
+    def count(self) -> int:
+        """Lines read so far."""
+        return self._number
 
     def block(self, offset: int, block: bytes) -> None:
         writer, ids, endpoint = self._writer, self._ids, self._endpoint
@@ -127,7 +134,7 @@ class _Scan:
         if self._number > MAX_LINES:
             self._refuse(
                 "too_many_tasks",
-                f"The batch has {self._number} requests; at most {MAX_LINES} are allowed.",
+                f"The batch has more than {MAX_LINES} requests.",
                 None,
                 line=None,
             )

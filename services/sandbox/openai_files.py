@@ -156,7 +156,7 @@ class Files:
 
 def register_results(batch: Batch, workspace: Workspace) -> None:
     """Give an ended batch its output and error files, as far as it has any."""
-    if not batch.ended or batch.plan is None or batch.filed:
+    if not batch.ended or not batch.started or batch.plan is None or batch.filed:
         return
     batch.filed = True
     answered = batch.plan.succeeded(batch.executed) - batch.plan.lost(batch.executed)

@@ -111,7 +111,8 @@ class Chat(Struct, gc=False, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.max_tokens is not None and reasons(self.model):
             raise ValueError(
-                "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead"
+                "Unsupported parameter: 'max_tokens' is not supported with this model. "
+                "Use 'max_completion_tokens' instead."
             )
 
     @property

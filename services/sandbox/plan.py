@@ -108,6 +108,11 @@ class Plan:
     flaky: list[tuple[int, int, int]] = field(default_factory=list)
     """(line index, content digest, attempts that fail) of lines marked flaky."""
 
+    def remove(self) -> None:
+        """Take the plan's files off the disk."""
+        self.path.unlink()
+        self.records.unlink()
+
     def fate_of(self, index: int) -> Fate:
         return Fate.OK if self.fates is None else Fate(self.fates[index])
 

@@ -17,6 +17,8 @@ from .batch import Batch, Phase
 from .plan import LAST_BILLED, LAST_IN_OUTPUT, Fate
 from .store import split_lines
 
+PIECE_BYTES = 256 * 1024
+"""A piece is at least so long, the last one aside."""
 _STRIDE = 7
 _NOT_RUN = {Phase.EXPIRED: "batch_expired", Phase.CANCELLED: "batch_cancelled"}
 
@@ -24,8 +26,8 @@ _NOT_RUN = {Phase.EXPIRED: "batch_expired", Phase.CANCELLED: "batch_cancelled"}
 class Answerer(Protocol):
     """A vendor's rows: objects that msgspec writes as JSON."""
 
-    rows_a_piece: int
-    """So many rows make at least 256 KiB, ordinarily."""
+    rows_at_once: int
+    """How many rows may be held: some hundred short ones, few long ones."""
 
     def answer(self, index: int, raw: bytes) -> object:
         """The row of a line that was run and went well."""
@@ -58,24 +60,27 @@ def pieces(
     how many rows that belong to no line come on top.
     """
     encode = msgspec.json.Encoder().encode_lines
-    size = answerer.rows_a_piece
     plan = batch.plan
     plain = plan is not None and plan.fates is None and batch.executed == plan.total and answered
-    rows: list[object] = []
+    size = 0
+    parts: list[bytes] = []
     for lines in _blocks(batch, answered=answered, shuffle=shuffle):
-        for start in range(0, len(lines), size):
-            some = lines[start : start + size]
+        for start in range(0, len(lines), answerer.rows_at_once):
+            rows: list[object] = []
+            some = lines[start : start + answerer.rows_at_once]
             if plain:
-                rows.extend([answerer.answer(index, raw) for index, raw in some])
+                rows = [answerer.answer(index, raw) for index, raw in some]
             else:
                 for index, raw in some:
                     rows.extend(_rows_of(batch, answerer, index, raw, answered, failed))
-            if len(rows) >= size:
-                yield encode(rows)
-                rows = []
-    rows.extend(answerer.unknown(number) for number in range(unknown))
-    if rows:
-        yield encode(rows)
+            parts.append(encode(rows))
+            size += len(parts[-1])
+            if size >= PIECE_BYTES:
+                yield b"".join(parts)
+                parts.clear()
+                size = 0
+    parts.append(encode([answerer.unknown(number) for number in range(unknown)]))
+    yield b"".join(parts)
 
 
 def _blocks(batch: Batch, *, answered: bool, shuffle: bool) -> Iterator[list[tuple[int, bytes]]]:

@@ -81,6 +81,10 @@ class Store:
         os.link(path, held)
         return held
 
+    def drop(self, path: Path) -> None:
+        """Take a name that `hold` gave off the disk."""
+        path.unlink()
+
     def reset(self) -> None:
         """Forget everything."""
         self._workspaces.clear()

@@ -105,7 +105,7 @@ def test_when_every_line_fails_there_is_no_output_file(openai_client: openai.Ope
     ("body", "param"),
     [
         ({"max_completion_tokens": 0}, "max_completion_tokens"),
-        ({"model": "gpt-5", "max_tokens": 10}, None),
+        ({"model": "gpt-5", "max_tokens": 10}, "max_tokens"),
         ({"tools": 5}, "tools"),
         ({"reasoning_effort": "huge"}, "reasoning_effort"),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages[0].role"),
@@ -192,6 +192,18 @@ def test_cancel_while_validating_runs_nothing(
     assert batch.status == "cancelled"
     assert batch.output_file_id is None
     assert sandbox.bill()["lines_billed"] == 0
+
+
+def test_expiry_while_validating_runs_nothing(
+    sandbox: Sandbox, openai_client: openai.OpenAI
+) -> None:
+    sandbox.set(validation_seconds=3600)
+    batch = create(openai_client, [chat_line("a")])
+    sandbox.set(window_seconds=0)
+    batch = until(openai_client, batch)
+    assert batch.status == "expired"
+    assert (batch.output_file_id, batch.error_file_id) == (None, None)
+    assert sandbox.bill()["lines_asked"] == 0
 
 
 def test_cancel_race_completes(sandbox: Sandbox, openai_client: openai.OpenAI) -> None:

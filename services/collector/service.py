@@ -32,6 +32,9 @@ from services.collector.stop import Stopper
 
 log = structlog.get_logger()
 
+STATUS_SERVICE = status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name
+RESULT_SERVICE = results_pb2.DESCRIPTOR.services_by_name["ResultService"].full_name
+
 _POLL_CONCURRENCY = 32
 _STOP_CONCURRENCY = 8
 _ASSEMBLE_CONCURRENCY = 2
@@ -42,7 +45,8 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     async with open_backbone(settings, "collector") as backbone:
         providers = open_providers(access, settings)
         log.info("providers_configured", providers=sorted(providers))
-        hub = Hub(backbone.ledger, backbone.bus, recheck=settings.watch_heartbeat)
+        heartbeat = settings.watch_heartbeat
+        hub = Hub(backbone.ledger, backbone.bus, recheck=heartbeat, heartbeat=heartbeat)
         server = GrpcServer(
             settings.collector_listen,
             name="collector",
@@ -140,10 +144,19 @@ def register(server: grpc.aio.Server, backbone: Backbone, hub: Hub) -> Sequence[
     results = ResultService(backbone.ledger, backbone.blobs)
     status_pb2_grpc.add_StatusServiceServicer_to_server(status, server)  # type: ignore[no-untyped-call]
     results_pb2_grpc.add_ResultServiceServicer_to_server(results, server)  # type: ignore[no-untyped-call]
-    return [
-        status_pb2.DESCRIPTOR.services_by_name["StatusService"].full_name,
-        results_pb2.DESCRIPTOR.services_by_name["ResultService"].full_name,
-    ]
+    # In the place of the generated handlers: these two give messages serialized already.
+    server.add_registered_method_handlers(
+        STATUS_SERVICE,
+        {
+            "WatchBatch": grpc.unary_stream_rpc_method_handler(
+                status.WatchBatch, status_pb2.WatchBatchRequest.FromString
+            ),
+            "WatchBatches": grpc.unary_stream_rpc_method_handler(
+                status.WatchBatches, status_pb2.WatchBatchesRequest.FromString
+            ),
+        },
+    )
+    return [STATUS_SERVICE, RESULT_SERVICE]
 
 
 def step_of_waiting_batch(batch: Batch) -> Step | None:

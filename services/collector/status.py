@@ -1,4 +1,7 @@
-"""StatusService: live, resumable watches."""
+"""StatusService: live, resumable watches.
+
+The methods yield messages that are serialized already: register them without a serializer.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from polybatch.v1 import status_pb2, status_pb2_grpc
 from core.ledger import TERMINAL, Ledger
 from core.serving import ApiError, current_principal
 from core.wire import STATES, shown_batches
-from services.collector.hub import Hub
+from services.collector.hub import Hub, Snapshot
 
 _FIRST_BATCHES = 1000
-_TERMINAL = frozenset(STATES[state] for state in TERMINAL)
+_SIGN_OF_LIFE = b""
 _LIVING = [state for state in STATES if state not in TERMINAL]
 
 
@@ -28,10 +31,8 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
     async def WatchBatch(
         self,
         request: status_pb2.WatchBatchRequest,
-        context: grpc.aio.ServicerContext[
-            status_pb2.WatchBatchRequest, status_pb2.WatchBatchResponse
-        ],
-    ) -> AsyncIterator[status_pb2.WatchBatchResponse]:
+        context: grpc.aio.ServicerContext[status_pb2.WatchBatchRequest, bytes],
+    ) -> AsyncIterator[bytes]:
         """See protos/polybatch/v1/status.proto."""
         batch = await self._ledger.batches.get(request.batch_id, current_principal().account_id)
         if batch is None:
@@ -43,36 +44,34 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
             return
         async with self._hub.watch(batch) as topic:
             while True:
-                snapshot = await topic.newer_than(seen, self._heartbeat)
                 self._check_open()
+                snapshot = await topic.newer_than(seen)
                 if snapshot is None:
-                    yield status_pb2.WatchBatchResponse()
+                    yield _SIGN_OF_LIFE
                     continue
-                yield status_pb2.WatchBatchResponse(batch=snapshot)
+                yield snapshot.message
                 seen = snapshot.revision
-                if snapshot.state in _TERMINAL:
+                if snapshot.ended:
                     return
 
     async def WatchBatches(
         self,
         request: status_pb2.WatchBatchesRequest,
-        context: grpc.aio.ServicerContext[
-            status_pb2.WatchBatchesRequest, status_pb2.WatchBatchesResponse
-        ],
-    ) -> AsyncIterator[status_pb2.WatchBatchesResponse]:
+        context: grpc.aio.ServicerContext[status_pb2.WatchBatchesRequest, bytes],
+    ) -> AsyncIterator[bytes]:
         """See protos/polybatch/v1/status.proto."""
         account_id = current_principal().account_id
         async with self._hub.watch_account(account_id) as watcher:
             living = await self._ledger.batches.page(account_id, _FIRST_BATCHES, None, _LIVING)
-            for snapshot in await shown_batches(self._ledger, living):
-                yield status_pb2.WatchBatchesResponse(batch=snapshot)
+            for shown in await shown_batches(self._ledger, living):
+                yield Snapshot.of(shown).message
             while True:
-                changed = await watcher.take(self._heartbeat)
                 self._check_open()
+                changed = await watcher.take(self._heartbeat)
                 for snapshot in changed:
-                    yield status_pb2.WatchBatchesResponse(batch=snapshot)
+                    yield snapshot.message
                 if not changed:
-                    yield status_pb2.WatchBatchesResponse()
+                    yield _SIGN_OF_LIFE
 
     def _check_open(self) -> None:
         if self._hub.closing:

@@ -14,7 +14,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Bus, EmbeddedNats
 from core.flow import Announcer
 from core.ledger import Batch, Ledger, Shard, ShardState, now
-from services.collector.hub import Hub
+from services.collector.hub import Hub, Snapshot, Topic
 
 PATIENCE = 10.0
 
@@ -35,11 +35,15 @@ async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
 
 
 async def run_hub(
-    ledger: Ledger, bus: Bus, recheck: float
+    ledger: Ledger, bus: Bus, recheck: float, heartbeat: float = 3600
 ) -> tuple[Hub, asyncio.Event, asyncio.Task[None]]:
-    hub = Hub(ledger, bus, recheck=recheck)
+    hub = Hub(ledger, bus, recheck=recheck, heartbeat=heartbeat)
     stop = asyncio.Event()
     return hub, stop, asyncio.create_task(hub.run(stop))
+
+
+async def newer(topic: Topic, revision: int) -> Snapshot | None:
+    return await asyncio.wait_for(topic.newer_than(revision), PATIENCE)
 
 
 def shard_of(batch: Batch) -> Shard:
@@ -68,13 +72,13 @@ async def test_all_watchers_of_a_batch_see_its_changes(
         async with hub.watch(batch) as topic:
             while len(revisions) < 2:
                 last = revisions[-1] if revisions else 0
-                snapshot = await topic.newer_than(last, PATIENCE)
+                snapshot = await newer(topic, last)
                 assert snapshot is not None
                 revisions.append(snapshot.revision)
 
     watchers = [asyncio.create_task(watch(revisions)) for revisions in seen]
     async with hub.watch(batch) as topic:
-        assert await topic.newer_than(0, PATIENCE)
+        assert await newer(topic, 0)
     planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
     assert isinstance(planned, Batch)
     await announcer.changed(planned, BatchEvent.PLANNED)
@@ -88,10 +92,10 @@ async def test_all_watchers_of_a_batch_see_its_changes(
 async def test_a_lost_event_is_made_good_by_looking(ledger: Ledger, bus: Bus, batch: Batch) -> None:
     hub, stop, running = await run_hub(ledger, bus, recheck=0.1)
     async with hub.watch(batch) as topic:
-        assert await topic.newer_than(0, PATIENCE)
+        assert await newer(topic, 0)
         planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
         assert isinstance(planned, Batch)
-        snapshot = await topic.newer_than(1, PATIENCE)
+        snapshot = await newer(topic, 1)
         assert snapshot is not None
         assert snapshot.revision == planned.revision
     stop.set()
@@ -115,11 +119,21 @@ async def test_an_account_watcher_sees_each_batch_s_newest(
     await running
 
 
+async def test_a_silent_topic_wakes_its_watchers(ledger: Ledger, bus: Bus, batch: Batch) -> None:
+    hub, stop, running = await run_hub(ledger, bus, recheck=3600, heartbeat=0.1)
+    async with hub.watch(batch) as topic:
+        assert await newer(topic, 0)
+        for _ in range(3):
+            assert await newer(topic, 1) is None
+    stop.set()
+    await running
+
+
 async def test_watchers_are_let_go_at_the_stop(ledger: Ledger, bus: Bus, batch: Batch) -> None:
     hub, stop, running = await run_hub(ledger, bus, recheck=3600)
     async with hub.watch(batch) as topic:
-        assert await topic.newer_than(0, PATIENCE)
-        waiting = asyncio.create_task(topic.newer_than(1, 3600))
+        assert await newer(topic, 0)
+        waiting = asyncio.create_task(topic.newer_than(1))
         stop.set()
         await running
         assert await asyncio.wait_for(waiting, PATIENCE) is None

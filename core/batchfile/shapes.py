@@ -121,12 +121,7 @@ class Request(Struct, gc=False, frozen=True):
     provider: str | None = None
 
 
-class _Named(Struct, gc=False):
-    model: str
-
-
 _request_decoder = msgspec.json.Decoder(Request)
-_model_decoder = msgspec.json.Decoder(_Named)
 _loose_decoder = msgspec.json.Decoder(LooseLine)
 _text_decoder = msgspec.json.Decoder(str)
 
@@ -137,11 +132,6 @@ def decode_request(raw: bytes) -> Request:
     Raises msgspec.DecodeError for a line that the scanner would have refused.
     """
     return _request_decoder.decode(raw)
-
-
-def model_of(body: Raw) -> str:
-    """The model as named in a valid body, prefix and all."""
-    return _model_decoder.decode(body).model
 
 
 def custom_id_of(raw: bytes) -> str:

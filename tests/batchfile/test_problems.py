@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.batchfile import Problem, encode_report, merge_problems, read_report
+from core.batchfile import Problem, read_report
+from core.batchfile.problems import encode_report, merge_problems
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 
 

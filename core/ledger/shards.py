@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, update
+from sqlalchemy import case, func, update
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -56,17 +57,21 @@ class Shards:
 
     async def shown(self, batch_ids: Sequence[str], limit: int) -> dict[str, list[Shard]]:
         """For each batch the shards to show a watcher: unsettled first, at most `limit`."""
-        shown: dict[str, list[Shard]] = {}
         settled_last = case((col(Shard.state) == ShardState.SETTLED, 1), else_=0)
+        place = func.row_number().over(
+            partition_by=col(Shard.batch_id), order_by=(settled_last, col(Shard.ordinal))
+        )
+        # One query for all: a hub asks for fifty batches that changed at the same time.
+        placed = (
+            select(Shard, place.label("place")).where(col(Shard.batch_id).in_(batch_ids)).subquery()
+        )
+        query = (
+            select(aliased(Shard, placed)).where(placed.c.place <= limit).order_by(placed.c.place)
+        )
+        shown: dict[str, list[Shard]] = {batch_id: [] for batch_id in batch_ids}
         async with self._database.read() as session:
-            for batch_id in batch_ids:
-                found = await session.exec(
-                    select(Shard)
-                    .where(Shard.batch_id == batch_id)
-                    .order_by(settled_last, col(Shard.ordinal))
-                    .limit(limit)
-                )
-                shown[batch_id] = list(found)
+            for shard in await session.exec(query):
+                shown[shard.batch_id].append(shard)
         return shown
 
     async def remote_ids(self, provider: str, since: datetime) -> frozenset[str]:

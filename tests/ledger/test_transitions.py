@@ -313,3 +313,22 @@ async def test_a_moment_without_a_zone_is_refused(ledger: Ledger) -> None:
     batch.due_at = batch.due_at.replace(tzinfo=None)
     with pytest.raises(Exception, match="without a time zone"):
         await ledger.batches.create(batch)
+
+
+async def test_the_shards_shown_are_the_unsettled_ones_first(ledger: Ledger) -> None:
+    file = await make_file(ledger)
+    batches = [new_batch(file), new_batch(file), new_batch(file)]
+    for batch in batches:
+        await ledger.batches.create(batch)
+    for batch in batches[:2]:
+        shards = [new_shard(batch, ordinal, 2) for ordinal in range(5)]
+        for ordinal in (0, 2):
+            shards[ordinal].state = ShardState.SETTLED
+        await ledger.batches.plan(batch.id, shards)
+    shown = await ledger.shards.shown([batch.id for batch in batches], 4)
+    assert [[shard.ordinal for shard in shown[batch.id]] for batch in batches] == [
+        [1, 3, 4, 0],
+        [1, 3, 4, 0],
+        [],
+    ]
+    assert await ledger.shards.shown([], 4) == {}

@@ -3,7 +3,8 @@ announcement of each change, and the sweep that finds again what the bus lost.""
 
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone
+from core.flow.program import run_service
 from core.flow.readiness import Readiness
 from core.flow.sweep import Sweep, Watched
 
-__all__ = ["Announcer", "Backbone", "Readiness", "Sweep", "Watched", "open_backbone"]
+__all__ = ["Announcer", "Backbone", "Readiness", "Sweep", "Watched", "open_backbone", "run_service"]

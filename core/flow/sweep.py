@@ -15,8 +15,8 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from core.bus import Step
-from core.flow.announce import Announcer
-from core.ledger import Batch, Ledger, ShardState, now
+from core.flow.backbone import Backbone
+from core.ledger import Batch, ShardState, now
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class Watched:
 
 
 class Sweep:
-    """Runs every `interval` seconds until it is stopped.
+    """Runs every POLYBATCH_SWEEP_INTERVAL seconds until it is stopped.
 
     A row is overdue when the time at which its next step was expected lies more than
     one interval back. Of several replicas one takes it, by moving that time.
@@ -40,16 +40,14 @@ class Sweep:
 
     def __init__(
         self,
-        ledger: Ledger,
-        announcer: Announcer,
+        backbone: Backbone,
         *,
-        interval: float,
         shards: Sequence[Watched] = (),
         batches: Callable[[Batch], Step | None] | None = None,
     ) -> None:
-        self._ledger = ledger
-        self._announcer = announcer
-        self._interval = timedelta(seconds=interval)
+        self._ledger = backbone.ledger
+        self._announcer = backbone.announcer
+        self._interval = timedelta(seconds=backbone.settings.sweep_interval)
         self._shards = shards
         self._batches = batches
         self._stopping = asyncio.Event()

@@ -22,11 +22,10 @@ from core.batchfile import (
     read_report,
     stream_records,
 )
-from core.blobs import BlobStore, StoredFile
+from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done
-from core.flow import Announcer
-from core.ledger import Batch, BatchState, File, Ledger, Shard, Stop, new_token, now
-from core.settings import Settings
+from core.flow import Backbone
+from core.ledger import Batch, BatchState, File, Shard, Stop, new_token, now
 from core.wire import manifest_message
 
 log = structlog.get_logger()
@@ -63,13 +62,11 @@ class _Source:
 class Assembler:
     """Handles the assemble step."""
 
-    def __init__(
-        self, *, ledger: Ledger, blobs: BlobStore, announcer: Announcer, settings: Settings
-    ) -> None:
-        self._ledger = ledger
-        self._blobs = blobs
-        self._announcer = announcer
-        self._settings = settings
+    def __init__(self, backbone: Backbone) -> None:
+        self._ledger = backbone.ledger
+        self._blobs = backbone.blobs
+        self._announcer = backbone.announcer
+        self._segment_bytes = backbone.settings.segment_bytes
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Assemble the results of one batch and end it."""
@@ -84,7 +81,7 @@ class Assembler:
         shards = await self._ledger.shards.of_batch(batch.id)
         # A prefix of its own for each attempt: two assemblers never write into each other.
         prefix = f"batches/{batch.id}/results/{new_token()}"
-        writer = ResultWriter(self._blobs, prefix, segment_bytes=self._settings.segment_bytes)
+        writer = ResultWriter(self._blobs, prefix, segment_bytes=self._segment_bytes)
         async with AsyncExitStack() as stack:
             streams = self._sources(batch, file, shards)
             for stream in streams:

@@ -13,7 +13,8 @@ from core.batchfile import (
     error_json,
     read_lines,
 )
-from core.blobs import BlobStore, StoredFile
+from core.blobs import StoredFile
+from core.flow import Backbone
 from core.ledger import File, Settlement, Shard, new_id, new_token, now
 from core.providers import BadLine, Refused
 from services.collector.settle import Settler
@@ -29,10 +30,10 @@ _SHARED_FIELDS = frozenset({"body.model"})
 class Culprits:
     """Splits a refused shard into its bad lines, which fail, and the rest."""
 
-    def __init__(self, *, blobs: BlobStore, settler: Settler, segment_bytes: int) -> None:
-        self._blobs = blobs
+    def __init__(self, backbone: Backbone, settler: Settler) -> None:
+        self._blobs = backbone.blobs
+        self._segment_bytes = backbone.settings.segment_bytes
         self._settler = settler
-        self._segment_bytes = segment_bytes
 
     async def leave_out(self, shard: Shard, file: File, refusal: Refused) -> bool:
         """Settle the shard's bad lines and queue the rest. False where that cannot help."""

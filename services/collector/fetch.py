@@ -24,14 +24,13 @@ from core.batchfile import (
     error_json,
     read_lines,
 )
-from core.blobs import BlobStore, StoredFile
+from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done
-from core.flow import Announcer
+from core.flow import Backbone
 from core.ledger import (
     STOP_ERRORS,
     Batch,
     File,
-    Ledger,
     Settlement,
     Shard,
     ShardState,
@@ -49,7 +48,6 @@ from core.providers import (
     Registry,
     RemoteBatch,
 )
-from core.settings import Settings
 from services.collector.settle import Settler
 from services.collector.sorter import Sorter
 
@@ -70,23 +68,14 @@ _MISSING = error_json(
 class Fetcher:
     """Handles the fetch step."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        blobs: BlobStore,
-        announcer: Announcer,
-        providers: Registry,
-        settings: Settings,
-        settler: Settler,
-    ) -> None:
-        self._ledger = ledger
-        self._blobs = blobs
-        self._announcer = announcer
+    def __init__(self, backbone: Backbone, providers: Registry, settler: Settler) -> None:
+        self._ledger = backbone.ledger
+        self._blobs = backbone.blobs
+        self._announcer = backbone.announcer
+        self._settings = backbone.settings
         self._providers = providers
-        self._settings = settings
         self._settler = settler
-        settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def handle(self, item: WorkItem, delivery: Delivery) -> Done | Again:
         """Fetch the results of one shard and settle it."""

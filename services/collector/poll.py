@@ -8,8 +8,8 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Announcer
-from core.ledger import Batch, File, Ledger, Shard, ShardState, Stale, now
+from core.flow import Backbone
+from core.ledger import Batch, File, Shard, ShardState, Stale, now
 from core.providers import (
     Provider,
     ProviderRejected,
@@ -19,7 +19,6 @@ from core.providers import (
     RemoteBatch,
     RemoteState,
 )
-from core.settings import Settings
 from services.collector.culprits import Culprits
 from services.collector.settle import Settler
 
@@ -40,19 +39,12 @@ class Poller:
     """Handles the poll step."""
 
     def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        announcer: Announcer,
-        providers: Registry,
-        settings: Settings,
-        settler: Settler,
-        culprits: Culprits,
+        self, backbone: Backbone, providers: Registry, settler: Settler, culprits: Culprits
     ) -> None:
-        self._ledger = ledger
-        self._announcer = announcer
+        self._ledger = backbone.ledger
+        self._announcer = backbone.announcer
+        self._settings = backbone.settings
         self._providers = providers
-        self._settings = settings
         self._settler = settler
         self._culprits = culprits
 

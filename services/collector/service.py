@@ -54,9 +54,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             register=lambda grpc_server: register(grpc_server, backbone, hub),
         )
         sweep = Sweep(
-            backbone.ledger,
-            backbone.announcer,
-            interval=settings.sweep_interval,
+            backbone,
             shards=[
                 Watched((ShardState.SUBMITTED,), Step.POLL),
                 Watched((ShardState.FETCHING,), Step.FETCH),
@@ -82,37 +80,12 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
 
 async def start_consumers(backbone: Backbone, providers: Registry) -> list[Consumer]:
     """Begin to work on the collector's steps."""
-    settings, ledger, announcer = backbone.settings, backbone.ledger, backbone.announcer
-    settler = Settler(ledger=ledger, announcer=announcer)
-    poller = Poller(
-        ledger=ledger,
-        announcer=announcer,
-        providers=providers,
-        settings=settings,
-        settler=settler,
-        culprits=Culprits(
-            blobs=backbone.blobs, settler=settler, segment_bytes=settings.segment_bytes
-        ),
-    )
-    fetcher = Fetcher(
-        ledger=ledger,
-        blobs=backbone.blobs,
-        announcer=announcer,
-        providers=providers,
-        settings=settings,
-        settler=settler,
-    )
-    stopper = Stopper(
-        ledger=ledger,
-        announcer=announcer,
-        providers=providers,
-        settings=settings,
-        poller=poller,
-        settler=settler,
-    )
-    assembler = Assembler(
-        ledger=ledger, blobs=backbone.blobs, announcer=announcer, settings=settings
-    )
+    settings = backbone.settings
+    settler = Settler(backbone)
+    poller = Poller(backbone, providers, settler, Culprits(backbone, settler))
+    fetcher = Fetcher(backbone, providers, settler)
+    stopper = Stopper(backbone, providers, poller, settler)
+    assembler = Assembler(backbone)
     handlers: list[tuple[Step, Handler, int]] = [
         (Step.POLL, poller.handle, _POLL_CONCURRENCY),
         (Step.FETCH, fetcher.handle, settings.fetch_concurrency),

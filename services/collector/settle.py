@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.flow import Announcer
-from core.ledger import Batch, Ledger, Settlement, Shard
+from core.flow import Backbone
+from core.ledger import Batch, Settlement, Shard
 
 
 class Settler:
     """Settles shards. A shard that somebody else settled before is left alone."""
 
-    def __init__(self, *, ledger: Ledger, announcer: Announcer) -> None:
-        self._ledger = ledger
-        self._announcer = announcer
+    def __init__(self, backbone: Backbone) -> None:
+        self._ledger = backbone.ledger
+        self._announcer = backbone.announcer
 
     async def fill(self, shard: Shard, code: str, message: str) -> bool:
         """End every line of the shard with one error."""

@@ -10,10 +10,9 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Announcer
-from core.ledger import STOP_ERRORS, Batch, Ledger, Shard, ShardState, Stop, now
+from core.flow import Backbone
+from core.ledger import STOP_ERRORS, Batch, Shard, ShardState, Stop, now
 from core.providers import ProviderRejected, ProviderUnavailable, Registry
-from core.settings import Settings
 from services.collector.poll import Poller
 from services.collector.settle import Settler
 
@@ -33,19 +32,12 @@ class Stopper:
     """Handles the stop step."""
 
     def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        announcer: Announcer,
-        providers: Registry,
-        settings: Settings,
-        poller: Poller,
-        settler: Settler,
+        self, backbone: Backbone, providers: Registry, poller: Poller, settler: Settler
     ) -> None:
-        self._ledger = ledger
-        self._announcer = announcer
+        self._ledger = backbone.ledger
+        self._announcer = backbone.announcer
+        self._grace = timedelta(seconds=backbone.settings.stop_grace)
         self._providers = providers
-        self._grace = timedelta(seconds=settings.stop_grace)
         self._poller = poller
         self._settler = settler
 

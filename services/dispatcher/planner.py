@@ -5,10 +5,9 @@ from __future__ import annotations
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Announcer
-from core.ledger import Batch, BatchState, Ledger, Stale
+from core.flow import Backbone
+from core.ledger import Batch, BatchState, Stale
 from core.providers import Registry
 from services.dispatcher.plan import ProviderMissing, plan_shards
 
@@ -18,12 +17,10 @@ log = structlog.get_logger()
 class Planner:
     """Handles the plan step."""
 
-    def __init__(
-        self, *, ledger: Ledger, blobs: BlobStore, announcer: Announcer, providers: Registry
-    ) -> None:
-        self._ledger = ledger
-        self._blobs = blobs
-        self._announcer = announcer
+    def __init__(self, backbone: Backbone, providers: Registry) -> None:
+        self._ledger = backbone.ledger
+        self._blobs = backbone.blobs
+        self._announcer = backbone.announcer
         self._providers = providers
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:

@@ -31,23 +31,10 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     async with open_backbone(settings, "dispatcher") as backbone:
         providers = open_providers(access, settings)
         log.info("providers_configured", providers=sorted(providers))
-        planner = Planner(
-            ledger=backbone.ledger,
-            blobs=backbone.blobs,
-            announcer=backbone.announcer,
-            providers=providers,
-        )
-        submitter = Submitter(
-            ledger=backbone.ledger,
-            blobs=backbone.blobs,
-            announcer=backbone.announcer,
-            providers=providers,
-            settings=settings,
-        )
+        planner = Planner(backbone, providers)
+        submitter = Submitter(backbone, providers)
         sweep = Sweep(
-            backbone.ledger,
-            backbone.announcer,
-            interval=settings.sweep_interval,
+            backbone,
             shards=[Watched((ShardState.QUEUED, ShardState.SUBMITTING), Step.SUBMIT)],
             batches=step_of_new_batch,
         )

@@ -18,12 +18,10 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import INDEX
-from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Announcer
+from core.flow import Backbone
 from core.ledger import (
     Batch,
-    Ledger,
     Settlement,
     Shard,
     ShardState,
@@ -46,7 +44,6 @@ from core.providers import (
     Unknown,
     Unsure,
 )
-from core.settings import Settings
 from services.dispatcher.spool import Overfull, split_records, write_spool
 
 log = structlog.get_logger()
@@ -61,21 +58,13 @@ _LEASE_SHARE = 0.9
 class Submitter:
     """Handles the submit step."""
 
-    def __init__(
-        self,
-        *,
-        ledger: Ledger,
-        blobs: BlobStore,
-        announcer: Announcer,
-        providers: Registry,
-        settings: Settings,
-    ) -> None:
-        self._ledger = ledger
-        self._blobs = blobs
-        self._announcer = announcer
+    def __init__(self, backbone: Backbone, providers: Registry) -> None:
+        self._ledger = backbone.ledger
+        self._blobs = backbone.blobs
+        self._announcer = backbone.announcer
+        self._settings = backbone.settings
         self._providers = providers
-        self._settings = settings
-        settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Bring the shard one step on."""

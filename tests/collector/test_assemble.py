@@ -11,7 +11,8 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import INDEX, ResultFile, ResultWriter
 from core.blobs import BlobStore, SegmentWriter
-from core.bus import Done
+from core.bus import Bus, Done
+from core.flow import Announcer, Backbone
 from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, ShardState, now
 from core.settings import Settings
 from core.wire import batch_message
@@ -23,8 +24,11 @@ LINES = [
 ]
 
 
-class Silence:
+class Silence(Announcer):
     """Takes announcements; nobody listens in these tests."""
+
+    def __init__(self) -> None:
+        pass
 
     async def changed(
         self, batch: Batch, kind: BatchEvent.Kind, shard: Shard | None = None
@@ -34,7 +38,15 @@ class Silence:
 
 @pytest.fixture
 def assembler(ledger: Ledger, blobs: BlobStore) -> Assembler:
-    return Assembler(ledger=ledger, blobs=blobs, announcer=Silence(), settings=Settings())  # type: ignore[arg-type]
+    return Assembler(
+        Backbone(
+            settings=Settings(),
+            ledger=ledger,
+            blobs=blobs,
+            bus=Bus(publish_timeout=1.0),
+            announcer=Silence(),
+        )
+    )
 
 
 async def write(blobs: BlobStore, prefix: str, contents: bytes) -> None:

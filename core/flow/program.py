@@ -1,0 +1,27 @@
+"""The command of a service that takes no arguments: everything is set by the environment."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from core.serving import run
+from core.settings import ProviderAccess, Settings
+
+Serve = Callable[[Settings, ProviderAccess, asyncio.Event], Awaitable[None]]
+
+
+def run_service(name: str, purpose: str, serve: Serve) -> int:
+    """Run a service until SIGTERM or SIGINT; returns the exit code."""
+    argparse.ArgumentParser(
+        prog=f"python -m services.{name}",
+        description=f"{purpose} Everything is set by environment variables; "
+        "see the README's table of settings.",
+    ).parse_args()
+    settings = Settings()
+
+    async def body(stop: asyncio.Event) -> None:
+        await serve(settings, ProviderAccess(), stop)
+
+    return run(body, service=name, log_level=settings.log_level, log_format=settings.log_format)

@@ -21,7 +21,8 @@ from polybatch.v1 import results_pb2
 
 from tests.client.batches import result_line
 from tests.client.conftest import Api
-from tests.client.fake_service import FakePolybatch, Fault
+from tests.client.fake_service import FakePolybatch
+from tests.client.fault import Fault
 
 BATCH = "batch_1"
 

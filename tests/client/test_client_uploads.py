@@ -30,7 +30,9 @@ from polybatch._operations.uploads import _framed
 from polybatch.v1 import files_pb2
 
 from tests.client.conftest import QUICK, Api
-from tests.client.fake_service import API_KEY, SEGMENT_BYTES, FakePolybatch, Fault
+from tests.client.fake_service import API_KEY, FakePolybatch
+from tests.client.fake_servicers import SEGMENT_BYTES
+from tests.client.fault import Fault
 
 LINE = b'{"custom_id": "a", "text": "' + b"x" * 80 + b'"}\n'
 # A little over three chunks, not a multiple of anything.
@@ -238,12 +240,13 @@ async def test_memory_of_a_pipe_is_released_as_it_is_committed(
     api: Api, fake: FakePolybatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("polybatch._operations.uploads.TAIL_CHECK_BYTES", 2 * sources.CHUNK_BYTES)
-    monkeypatch.setattr(sources, "TAIL_LIMIT_BYTES", 4 * sources.CHUNK_BYTES)
+    monkeypatch.setattr(sources, "TAIL_LIMIT_BYTES", 8 * sources.CHUNK_BYTES)
     content = CONTENT * 5
     fake.faults["UploadFile"].append(Fault(after_bytes=15_000_000))
     file = await api.call("upload", [content])
     assert fake.contents[file.id] == content
-    assert fake.count("GetUploadStatus") > 3
+    # It has more chunks than are kept, so the break was survived only by asking.
+    assert fake.count("GetUploadStatus") > 1
 
 
 async def test_pipe_too_far_ahead_cannot_be_resumed(

@@ -12,7 +12,8 @@ from polybatch import BatchState, NotFound, Unavailable, WaitTimeout
 
 from tests.client.batches import snapshot
 from tests.client.conftest import Api
-from tests.client.fake_service import FakePolybatch, Fault
+from tests.client.fake_service import FakePolybatch
+from tests.client.fault import Fault
 
 BATCH = "batch_1"
 

@@ -19,7 +19,8 @@ from polybatch.cli import ExitCode
 from polybatch.v1 import batches_pb2, results_pb2
 
 from tests.client.batches import result_line, snapshot
-from tests.client.fake_service import API_KEY, FakePolybatch, Fault
+from tests.client.fake_service import API_KEY, FakePolybatch
+from tests.client.fault import Fault
 
 GOOD = b'{"custom_id": "a"}\n' * 100
 BATCH = "batch_0000"

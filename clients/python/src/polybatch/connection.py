@@ -11,6 +11,8 @@ import grpc
 
 from polybatch.errors import ConfigurationError
 
+__all__ = ["CHANNEL_OPTIONS", "Connection"]
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _LOOPBACK = ("localhost:", "127.", "[::1]:", "unix:")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from polybatch.errors import PolybatchError
 
+__all__ = ["Backoff", "RetryPolicy"]
+
 _PASSING = frozenset({"UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED"})
 # Every RPC may be repeated safely, but these rarely pass by themselves.
 _UNCLEAR = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
@@ -20,7 +22,7 @@ class RetryPolicy:
     """Times in seconds. Waits double from `first_wait` to `longest_wait`, with jitter."""
 
     first_wait: float = 0.2
-    longest_wait: float = 10.0
+    longest_wait: float = 5.0
     give_up_after: float | None = 300.0
     """How long nothing may get through before the error is raised; None: never give up."""
     connect_within: float | None = 10.0

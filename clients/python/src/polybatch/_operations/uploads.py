@@ -8,6 +8,7 @@ from typing import Any
 
 from polybatch._operations.calls import Caller
 from polybatch._operations.sources import (
+    CHUNK_BYTES,
     TAIL_CHECK_BYTES,
     Progress,
     Source,
@@ -23,6 +24,9 @@ from polybatch.v1 import batches_pb2, files_pb2
 # Field 2 (chunk) of UploadFileRequest and of SubmitBatchRequest, length-delimited.
 # Written by hand: the generated code would copy every chunk twice more.
 _CHUNK_TAG = b"\x12"
+
+# Both transports hold less than this back while there is no connection.
+_SURELY_ARRIVING = 8 * CHUNK_BYTES
 
 
 class Uploads:
@@ -178,6 +182,8 @@ class _Upload:
                 return
             sent += len(chunk)
             self._report(sent)
+            if sent - offset > _SURELY_ARRIVING:
+                self._caller.reached.add(self._method.server)
             if self._source.unconfirmed >= ask_at:
                 self._source.confirm(await self._ask_committed())
                 ask_at = self._source.unconfirmed + TAIL_CHECK_BYTES

@@ -43,22 +43,40 @@ _BY_CODE: dict[grpc.StatusCode, type[PolybatchError]] = {
 _NEXT_STEPS = {
     "API_KEY_MISSING": "set POLYBATCH_API_KEY, or name the key's file.",
     "API_KEY_INVALID": "check POLYBATCH_API_KEY; the key belongs to the service it came from.",
-    "INVALID_LINES": "mend the lines, or leave them out with skip_invalid_lines "
-    "(--skip-invalid): they come back as failed lines.",
-    "NO_VALID_LINES": "mend the file: not one of its lines can be sent.",
+    "INVALID_LINES": "mend them (`polybatch validate` shows every problem), or let the good "
+    "lines run with skip_invalid_lines (--skip-invalid).",
+    "NO_VALID_LINES": "mend the file; `polybatch validate` shows every problem.",
     "FILE_NOT_FOUND": "list the files of this account for the right id.",
     "BATCH_NOT_FOUND": "list the batches of this account for the right id.",
     "UPLOAD_NOT_FOUND": "start the upload at its beginning.",
-    "REQUEST_ID_REUSED": "choose a new request id: this one was used with other arguments.",
-    "BATCH_ENDED": "nothing is left to cancel: fetch its results.",
+    "REQUEST_ID_REUSED": "choose a new request id.",
+    "BATCH_ENDED": "nothing is left to cancel; fetch its results.",
     "BATCH_NOT_ENDED": "watch it to its end first.",
-    "NO_RESULTS": "get the batch: its errors say why it could not run.",
-    "FILE_IN_USE": "wait for the end of the batch that reads it, or cancel that batch.",
+    "NO_RESULTS": "get the batch; its errors say why it could not run.",
+    "FILE_IN_USE": "wait for the end of that batch, or cancel it.",
     "FILE_TOO_LARGE": "split the file.",
     "TOO_MANY_LINES": "split the file.",
     "PAGE_TOKEN_INVALID": "start the listing again.",
     "OFFSET_OUT_OF_RANGE": "start the download again.",
 }
+
+# The services' messages for these end in advice in terms of the API: "the batch is
+# completed: fetch its results". Advice in terms of this client takes its place.
+_ADVISED = frozenset(
+    {
+        "INVALID_LINES",
+        "UPLOAD_NOT_FOUND",
+        "REQUEST_ID_REUSED",
+        "BATCH_ENDED",
+        "BATCH_NOT_ENDED",
+        "NO_RESULTS",
+        "FILE_IN_USE",
+        "FILE_TOO_LARGE",
+        "TOO_MANY_LINES",
+        "PAGE_TOKEN_INVALID",
+    }
+)
+_BEFORE_ADVICE = re.compile(r"(?:(?!: |; ).)*", re.DOTALL)
 
 
 class FailedCall(Protocol):
@@ -83,6 +101,8 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
     details = _details(call)
     message = call.details() or code.name
     next_step = _NEXT_STEPS.get(details.reason, "")
+    if details.reason in _ADVISED and (match := _BEFORE_ADVICE.match(message)):
+        message = match[0] or message
     if details.reason == "INVALID_LINES":
         return InvalidLines(
             message,
@@ -92,19 +112,11 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
             code=code.name,
             metadata=details.metadata,
         )
-    if details.violations:
-        named = "; ".join(f"{v.field}: {v.description}" for v in details.violations)
-        message = f"{message}: {named}"
-    # Without a reason the status comes from gRPC itself, which names no peer.
+    for violation in details.violations:
+        if violation.description not in message:
+            message = f"{message.rstrip('.')}; {violation.field}: {violation.description}"
     if not details.reason:
-        message = f"{server} at {address}: {message}"
-        if code is grpc.StatusCode.UNAVAILABLE:
-            next_step = (
-                "check that it runs there (`make up` starts polybatch), "
-                f"or set POLYBATCH_{server.upper()}."
-            )
-        elif code is grpc.StatusCode.UNIMPLEMENTED:
-            next_step = "check the addresses of gateway and collector: no such call is served here."
+        message, next_step = _of_grpc(code, message, server, address)
     if details.retry_after is not None and not next_step:
         next_step = f"try again in {details.retry_after:g} s."
     return _BY_CODE.get(code, InternalError)(
@@ -114,6 +126,34 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
         code=code.name,
         retry_after=details.retry_after,
         metadata=details.metadata,
+    )
+
+
+_TLS_CAUSE = re.compile(r"OPENSSL_internal:([A-Z_]+)")
+
+
+def _of_grpc(code: grpc.StatusCode, message: str, server: str, address: str) -> tuple[str, str]:
+    """What happened and what to do, for a status that comes from gRPC, which names no server."""
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return (
+            f"{server} at {address} does not know this call.",
+            "check the addresses of gateway and collector.",
+        )
+    if code is not grpc.StatusCode.UNAVAILABLE:
+        return f"{server} at {address}: {message}", ""
+    setting = f"POLYBATCH_{server.upper()}"
+    if "handshake" in message.lower():
+        cause = _TLS_CAUSE.search(message)
+        return (
+            f"{server} at {address}: TLS failed: {cause[1] if cause else message}",
+            f"check the certificate, or set POLYBATCH_TLS=0 or {setting}=grpc://{address} "
+            "where it speaks none.",
+        )
+    if message.startswith("failed to connect"):
+        message = f"cannot be reached: {message.rpartition(': ')[2]}"
+    return (
+        f"{server} at {address}: {message}",
+        f"check that it runs there (`make up` starts polybatch), or set {setting}.",
     )
 
 

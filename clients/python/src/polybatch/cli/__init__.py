@@ -1,6 +1,20 @@
 """The command `polybatch`."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
 from polybatch.cli.exit_codes import ExitCode
-from polybatch.cli.main import main
 
 __all__ = ["ExitCode", "main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code. `argv` defaults to sys.argv[1:]."""
+    # gRPC's core would log into the progress bar; what matters comes as an error. It reads
+    # this once, when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from polybatch.cli.main import main as run
+
+    return run(argv)

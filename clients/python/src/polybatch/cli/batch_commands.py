@@ -62,6 +62,7 @@ def watch(session: Session, arguments: argparse.Namespace) -> ExitCode:
 
 def list_batches(session: Session, arguments: argparse.Namespace) -> ExitCode:
     """Lists batches."""
+    number = -1
     for number, batch in enumerate(islice(session.client.list_batches(), arguments.limit)):
         if session.json:
             session.emit(batch)
@@ -79,6 +80,8 @@ def list_batches(session: Session, arguments: argparse.Namespace) -> ExitCode:
                 moment(batch.created_at),
             )
         )
+    if number < 0:
+        session.note("no batches yet: polybatch submit FILE makes one")
     return ExitCode.OK
 
 

@@ -13,13 +13,13 @@ from polybatch.cli.arguments import build_parser
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.output import printable
 from polybatch.cli.session import Interrupted, Session, UnusableInput
-from polybatch.errors import InvalidLines, PolybatchError
+from polybatch.errors import InvalidLines, InvalidRequest, PolybatchError
+
+_INPUT_TOO_LARGE = frozenset({"FILE_TOO_LARGE", "TOO_MANY_LINES"})
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code. `argv` defaults to sys.argv[1:]."""
-    # gRPC's C core logs to stderr, into the progress bar; what matters comes as an error.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+def main(argv: Sequence[str] | None) -> int:
+    """What `polybatch.cli.main` does once gRPC may be imported."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows it escaped, where Python would raise.
         if isinstance(stream, io.TextIOWrapper):
@@ -46,10 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.BAD_INPUT
     except PolybatchError as error:
         _explain(error, as_json)
-        return ExitCode.BAD_INPUT if isinstance(error, InvalidLines) else ExitCode.ERROR
+        return ExitCode.BAD_INPUT if _blames_input(error) else ExitCode.ERROR
     except OSError as error:
         _complain(f"{error.filename or 'output'}: {error.strerror or error}", as_json)
         return ExitCode.ERROR
+
+
+def _blames_input(error: PolybatchError) -> bool:
+    return isinstance(error, InvalidRequest) or error.reason in _INPUT_TOO_LARGE
 
 
 def _complain(message: str, as_json: bool) -> None:
@@ -80,5 +84,3 @@ def _explain(error: PolybatchError, as_json: bool) -> None:
         where = f"line {problem.line}" if problem.line else "file"
         field = f" {problem.field}:" if problem.field else ""
         print(f"  {where}:{field} {printable(problem.message)}", file=sys.stderr)
-    if problems:
-        print("  `polybatch validate FILE` shows every problem.", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from core.batchfile.answers import answer_head, answer_line, answer_tail, error_json
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
-from core.batchfile.diagnosis import Rules
+from core.batchfile.diagnosis import Check, Finding, Rules
 from core.batchfile.index import (
     INDEX,
     INVALID,
@@ -34,8 +34,10 @@ __all__ = [
     "NO_GROUP",
     "RESULT",
     "SHOWN_PROBLEMS",
+    "Check",
     "CheckedFile",
     "FileChecker",
+    "Finding",
     "Group",
     "IndexRecord",
     "LineScanner",

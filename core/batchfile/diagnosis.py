@@ -7,9 +7,9 @@ must not be fooled: whatever bytes come, the answer is a verdict, never an excep
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from typing import Literal, NamedTuple, TypeAlias, TypeGuard
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -50,12 +50,27 @@ _messages: msgspec.json.Decoder[object] = msgspec.json.Decoder(Messages)
 _input: msgspec.json.Decoder[object] = msgspec.json.Decoder(Input)
 
 
+class Finding(NamedTuple):
+    """What a provider's own check says of one request."""
+
+    field: str
+    reason: str
+    message: str
+    severity: Literal["error", "warning"]
+
+
+Check: TypeAlias = Callable[[str, str, Raw], Iterable[Finding]]
+"""Takes url, model as named in the file, and body. Runs for every line: has to be fast."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a file may ask for."""
 
     providers: Mapping[str, frozenset[str]]
     """Provider slug to the endpoints (url paths) that it supports."""
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """Provider slug to what else is asked of each request that is valid otherwise."""
 
 
 @dataclass(slots=True)

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import msgspec
 
-from core.batchfile.diagnosis import Rules, Verdict, examine
+from core.batchfile.diagnosis import Check, Rules, Verdict, examine
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.index import INDEX, INVALID, MAX_GROUPS, NO_GROUP, Group
 from core.batchfile.problems import Problem
-from core.batchfile.shapes import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine
+from core.batchfile.shapes import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
 
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
@@ -81,6 +81,7 @@ class LineScanner:
         self._groups: list[tuple[str, str]] = []
         self._group_lines: list[int] = []
         self._group_bytes: list[int] = []
+        self._checked_groups: dict[int, Check] = {}
         self._endpoint = ""
         self._tail_is_odd = False
         self._size = 0
@@ -134,7 +135,7 @@ class LineScanner:
         # Locals, as this loop runs once for each line of the file.
         decode, known_group, see = self._decode, self._group_of.get, self._seen.add
         group_lines, group_bytes = self._group_lines, self._group_bytes
-        pack = INDEX.pack
+        checked, pack = self._checked_groups, INDEX.pack
         line, offset = self._line, self._offset
         for piece in lines:
             line += 1
@@ -160,6 +161,10 @@ class LineScanner:
                 continue
             see(line, found.custom_id)
             size = len(raw)
+            if group in checked and not self._passes(raw, line, group, found, problems):
+                self._invalid += 1
+                index += pack(start, size, line, NO_GROUP, INVALID)
+                continue
             group_lines[group] += 1
             group_bytes[group] += size
             index += pack(start, size, line, group, 0)
@@ -184,6 +189,10 @@ class LineScanner:
         if not raw or raw.isspace():
             return b""
         verdict = examine(raw, line, self._endpoint, self._rules)
+        check = self._rules.checks.get(verdict.provider)
+        if check is not None and verdict.valid:
+            for finding in check(verdict.url, verdict.model, decode_request(raw).body):
+                verdict.problems.append(Problem(line, verdict.custom_id, *finding))
         group = self._group(verdict) if verdict.valid else NO_GROUP
         problems += verdict.problems
         if verdict.custom_id and verdict.id_is_whole:
@@ -194,6 +203,17 @@ class LineScanner:
         self._group_lines[group] += 1
         self._group_bytes[group] += len(raw)
         return INDEX.pack(start, len(raw), line, group, 0)
+
+    def _passes(
+        self, raw: bytes, line: int, group: int, found: _Line, problems: list[Problem]
+    ) -> bool:
+        """Whether the provider's own check finds no error in a line that is valid otherwise."""
+        _, model = self._groups[group]
+        passes = True
+        for finding in self._checked_groups[group](found.url, model, decode_request(raw).body):
+            problems.append(Problem(line, found.custom_id, *finding))
+            passes &= finding.severity == "warning"
+        return passes
 
     def _group(self, verdict: Verdict) -> int:
         """The group of a valid line; a new one may turn out to be one too many."""
@@ -210,6 +230,8 @@ class LineScanner:
             self._groups.append(named)
             self._group_lines.append(0)
             self._group_bytes.append(0)
+            if verdict.provider in self._rules.checks:
+                self._checked_groups[len(self._groups) - 1] = self._rules.checks[verdict.provider]
         group = self._group_of[named]
         self._group_of[verdict.stated_provider, verdict.model] = group
         if not self._endpoint:

@@ -108,6 +108,9 @@ class Refused:
     """True: the same request may be accepted later (rate, quota, overload)."""
     retry_after: float | None = None
     """Seconds, as the provider asked."""
+    enqueued_token_limit: int | None = None
+    """Set for code "token_limit_exceeded" when the provider names its limit: tokens that
+    may be enqueued for the model at a time."""
     bad_lines: tuple[BadLine, ...] = ()
     """The culprits, where the provider names them: without them the rest may be accepted.
 

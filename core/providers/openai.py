@@ -7,6 +7,7 @@ metadata and the file name carry our shard and attempt, so that a batch is found
 
 from __future__ import annotations
 
+import re
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -376,6 +377,12 @@ def _past(created: list[int], oldest: datetime) -> bool:
     return newest_first and created[-1] < oldest.timestamp()
 
 
+def _stated_limit(message: str) -> int | None:
+    """The limit in "... Limit: 90,000 enqueued tokens. ..."."""
+    found = re.search(r"[Ll]imit:? *([\d,]+) +enqueued tokens", message)
+    return int(found[1].replace(",", "")) if found else None
+
+
 def _refusal(batch: _Batch) -> Refused:
     errors = (batch.errors.data if batch.errors else None) or [_BatchError()]
     codes = [error.code or "failed" for error in errors]
@@ -388,6 +395,7 @@ def _refusal(batch: _Batch) -> Refused:
         code=codes[0],
         message="; ".join(told[:20])[:2000],
         passing=all(code in PASSING_CODES for code in codes),
+        enqueued_token_limit=_stated_limit(errors[0].message or ""),
         bad_lines=tuple(
             BadLine(error.line, code, error.param or "", error.message or "")
             for code, error in zip(codes, errors, strict=True)

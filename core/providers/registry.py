@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from msgspec import Raw
+
 from core.providers import anthropic, openai
 from core.providers.anthropic import AnthropicProvider
 from core.providers.catalogue import find_model
@@ -13,6 +15,9 @@ from core.providers.http import ProviderHttp, clean_key
 from core.providers.openai import OpenAIProvider
 from core.providers.translation import Note, check_translation
 from core.settings import ProviderAccess, Settings
+
+TRANSLATED = frozenset({"anthropic"})
+"""Providers whose requests are put into another form; of others check_request says nothing."""
 
 
 def provider_rules() -> Mapping[str, frozenset[str]]:
@@ -48,7 +53,7 @@ def open_providers(access: ProviderAccess, settings: Settings) -> dict[str, Prov
     return providers
 
 
-def check_request(provider: str, url: str, model: str, body: bytes) -> Sequence[Note]:
+def check_request(provider: str, url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
     """Whether a provider would take a request; what would be dropped or filled in.
 
     `model` as named in the file. Cheap enough for every line of an upload. Raises
@@ -59,7 +64,7 @@ def check_request(provider: str, url: str, model: str, body: bytes) -> Sequence[
         raise LineRejected("provider", "unknown_provider", f"There is no provider {provider}.")
     if url not in endpoints:
         raise LineRejected("url", "unsupported_endpoint", f"{provider} has no {url}.")
-    if provider == "anthropic":
+    if provider in TRANSLATED:
         return check_translation(find_model(provider, model), body)
     openai.check_body(body)
     return ()

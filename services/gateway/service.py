@@ -10,13 +10,12 @@ import grpc
 import structlog
 from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
 
-from core.batchfile import Rules
 from core.flow import Backbone, Readiness, open_backbone
 from core.ledger import Accounts
-from core.providers import provider_rules
 from core.serving import Authenticate, GrpcServer, Principal
 from core.settings import ProviderAccess, Settings
 from services.gateway.batches import BatchServicer
+from services.gateway.checks import upload_rules
 from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
 from services.gateway.files import FileServicer
@@ -35,7 +34,7 @@ class Gateway:
 
     def __init__(self, backbone: Backbone, access: ProviderAccess) -> None:
         settings, ledger, blobs = backbone.settings, backbone.ledger, backbone.blobs
-        uploads = Uploads(ledger, blobs, Rules(provider_rules()), settings)
+        uploads = Uploads(ledger, blobs, upload_rules(), settings)
         maker = BatchMaker(
             ledger,
             blobs,

@@ -1,0 +1,30 @@
+"""What the providers ask of each request, as the check of an upload takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from msgspec import Raw
+
+from core.batchfile import Finding, Rules
+from core.providers import TRANSLATED, LineRejected, check_request, provider_rules
+
+
+def upload_rules() -> Rules:
+    """Every known provider, with a key or without, and the checks of those that have one.
+
+    What cannot be translated is an error of its line; what a translation drops or fills
+    in is a warning.
+    """
+    return Rules(provider_rules(), {provider: partial(_check, provider) for provider in TRANSLATED})
+
+
+def _check(provider: str, url: str, model: str, body: Raw) -> Iterable[Finding]:
+    try:
+        notes = check_request(provider, url, model, body)
+    except LineRejected as error:
+        return (Finding(error.field, error.reason, error.message, "error"),)
+    if not notes:
+        return ()
+    return [Finding(note.field, note.reason, note.message, "warning") for note in notes]

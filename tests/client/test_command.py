@@ -409,6 +409,23 @@ def test_wrong_key_and_no_service(command: Command, fake: FakePolybatch) -> None
     assert "make up" in error["next_step"]
 
 
+def test_batch_goes_on_without_its_collector(command: Command, fake: FakePolybatch) -> None:
+    command.environment["POLYBATCH_COLLECTOR"] = "localhost:1"
+    done = command.run("submit", "good.jsonl")
+    assert done.returncode == ExitCode.ERROR
+    assert done.stdout == f"{BATCH}\n"
+    assert f"watch it again: polybatch watch {BATCH}" in done.stderr
+    assert "collector at localhost:1: cannot be reached: Connection refused" in done.stderr
+
+
+@pytest.mark.usefixtures("ended")
+def test_output_that_cannot_be_written(command: Command) -> None:
+    done = command.run("results", BATCH, "-o", "no-such-folder/x.jsonl")
+    assert done.returncode == ExitCode.ERROR
+    assert "no-such-folder" in done.stderr
+    assert "No such file or directory" in done.stderr
+
+
 def test_internal_errors_name_their_reference(command: Command, fake: FakePolybatch) -> None:
     fake.faults["ListBatches"].extend(
         Fault(grpc.StatusCode.INTERNAL, "internal error, reference abc123", "INTERNAL")

@@ -146,8 +146,7 @@ def _of_grpc(code: grpc.StatusCode, message: str, server: str, address: str) -> 
         cause = _TLS_CAUSE.search(message)
         return (
             f"{server} at {address}: TLS failed: {cause[1] if cause else message}",
-            f"check the certificate, or set POLYBATCH_TLS=0 or {setting}=grpc://{address} "
-            "where it speaks none.",
+            "check the certificate, or set POLYBATCH_TLS=0 where no TLS is spoken.",
         )
     if message.startswith("failed to connect"):
         message = f"cannot be reached: {message.rpartition(': ')[2]}"

@@ -11,7 +11,7 @@ from polybatch.cli.exit_codes import ExitCode, outcome
 from polybatch.cli.output import moment, row, size
 from polybatch.cli.progress import describe_counts, describe_state, describe_waiting
 from polybatch.cli.session import Session, UnusableInput, interruptible, opened_input
-from polybatch.errors import Conflict
+from polybatch.errors import Conflict, Unavailable
 from polybatch.models import Batch, ResultFilter
 
 
@@ -184,10 +184,14 @@ def _watch(session: Session, batch_id: str, *, every_snapshot: bool) -> Batch:
         f"cancel it: polybatch cancel {batch_id}"
     ):
         last: Batch | None = None
-        for last in session.client.watch(batch_id):
-            session.display.batch(last)
-            if every_snapshot:
-                session.emit(last)
+        try:
+            for last in session.client.watch(batch_id):
+                session.display.batch(last)
+                if every_snapshot:
+                    session.emit(last)
+        except Unavailable:
+            session.note(f"{batch_id} goes on; watch it again: polybatch watch {batch_id}")
+            raise
     assert last is not None, "a watch ends with a snapshot"
     session.display.settle()
     return last

@@ -32,23 +32,23 @@ def main(argv: Sequence[str] | None) -> int:
             sys.stdout.flush()
             return code
     except Interrupted as stop:
-        _complain(stop.message, as_json)
+        _complain("INTERRUPTED", stop.message, as_json)
         return ExitCode.INTERRUPTED
     except KeyboardInterrupt:
-        _complain("stopped.", as_json)
+        _complain("INTERRUPTED", "stopped.", as_json)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except UnusableInput as error:
-        _complain(str(error), as_json)
+        _complain("BAD_INPUT", str(error), as_json)
         return ExitCode.BAD_INPUT
     except PolybatchError as error:
         _explain(error, as_json)
         return ExitCode.BAD_INPUT if _blames_input(error) else ExitCode.ERROR
     except OSError as error:
-        _complain(f"{error.filename or 'output'}: {error.strerror or error}", as_json)
+        _complain("OS_ERROR", f"{error.filename or 'output'}: {error.strerror or error}.", as_json)
         return ExitCode.ERROR
 
 
@@ -56,9 +56,9 @@ def _blames_input(error: PolybatchError) -> bool:
     return isinstance(error, InvalidRequest) or error.reason in _INPUT_TOO_LARGE
 
 
-def _complain(message: str, as_json: bool) -> None:
+def _complain(reason: str, message: str, as_json: bool) -> None:
     if as_json:
-        message = json.dumps({"error": {"reason": "", "message": message, "next_step": ""}})
+        message = json.dumps({"error": {"reason": reason, "message": message, "next_step": ""}})
     else:
         message = f"polybatch: {printable(message)}"
     print(message, file=sys.stderr)

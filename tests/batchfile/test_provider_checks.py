@@ -36,7 +36,7 @@ def test_lines_of_a_checked_provider_pass_its_check(rules: Rules, chat: MakeLine
         claude("first-good"),
         claude("refused", n=2),
         claude("warned", seed=1),
-        claude("wrong otherwise", method="GET"),
+        chat("wrong otherwise", provider="anthropic", method="GET", body=CLAUDE),
         claude("good"),
     ]
     scanned = scanner.feed(b"\n".join(lines) + b"\n")

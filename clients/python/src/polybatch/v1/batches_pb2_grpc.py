@@ -76,6 +76,10 @@ class BatchServiceServicer:
         `skip_invalid_lines`. NO_VALID_LINES: nothing to send.
         INVALID_FIELD: BadRequest names it.
         NOT_FOUND           FILE_NOT_FOUND: no such file in this account.
+        FAILED_PRECONDITION PROVIDER_NOT_CONFIGURED: the file has lines for a provider
+        that the service has no key for (ErrorInfo metadata
+        `providers` and `variables` name it and what its operator
+        has to set): have it set, or leave these lines out.
         ALREADY_EXISTS      REQUEST_ID_REUSED: the request id was used with other
         arguments: choose a new one.
         """
@@ -107,6 +111,7 @@ class BatchServiceServicer:
         """Lists the account's batches, newest first.
 
         INVALID_ARGUMENT PAGE_TOKEN_INVALID: start again without a token.
+        INVALID_FIELD: BadRequest names it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

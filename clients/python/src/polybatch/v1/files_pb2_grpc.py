@@ -109,8 +109,11 @@ class FileServiceServicer:
         committed size (ErrorInfo metadata `committed_size`
         says it): continue from there.
         ABORTED             UPLOAD_CONFLICT: another stream writes the same upload:
-        ask GetUploadStatus, then resume.
-        RESOURCE_EXHAUSTED  FILE_TOO_LARGE or TOO_MANY_LINES: split the file.
+        ask GetUploadStatus, then resume. UPLOAD_IDLE: nothing
+        came for too long: likewise.
+        RESOURCE_EXHAUSTED  FILE_TOO_LARGE or TOO_MANY_LINES: the upload is given up:
+        split the file. STORAGE_FULL: the service has no room left:
+        resume later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -6,5 +6,16 @@ from core.flow.backbone import Backbone, open_backbone
 from core.flow.program import run_service
 from core.flow.readiness import Readiness
 from core.flow.sweep import Sweep, Watched
+from core.flow.tokens import Allowance, TokenBudgets
 
-__all__ = ["Announcer", "Backbone", "Readiness", "Sweep", "Watched", "open_backbone", "run_service"]
+__all__ = [
+    "Allowance",
+    "Announcer",
+    "Backbone",
+    "Readiness",
+    "Sweep",
+    "TokenBudgets",
+    "Watched",
+    "open_backbone",
+    "run_service",
+]

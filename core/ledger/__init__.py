@@ -2,12 +2,13 @@
 
 from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
 from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
+from core.ledger.budgets import Budget, Budgets, NoRoom
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
 from core.ledger.ledger import Ledger
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
-from core.ledger.tables import Account, ApiKey, Batch, File, Shard, Upload, now
+from core.ledger.tables import Account, ApiKey, Batch, File, Shard, TokenBudget, Upload, now
 
 __all__ = [
     "KEY_PREFIX",
@@ -19,6 +20,8 @@ __all__ = [
     "Batch",
     "BatchState",
     "Batches",
+    "Budget",
+    "Budgets",
     "File",
     "FileGone",
     "FileInUse",
@@ -26,6 +29,7 @@ __all__ = [
     "Files",
     "Ledger",
     "NewKey",
+    "NoRoom",
     "RequestIdReused",
     "Settlement",
     "Shard",
@@ -33,6 +37,7 @@ __all__ = [
     "Shards",
     "Stale",
     "Stop",
+    "TokenBudget",
     "Upload",
     "new_id",
     "new_secret",

@@ -1,9 +1,10 @@
-"""The ledger: one database, four repositories."""
+"""The ledger: one database, five repositories."""
 
 from __future__ import annotations
 
 from core.ledger.accounts import Accounts
 from core.ledger.batches import Batches
+from core.ledger.budgets import Budgets
 from core.ledger.database import Database
 from core.ledger.files import Files
 from core.ledger.shards import Shards
@@ -18,6 +19,7 @@ class Ledger:
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
+        self.budgets = Budgets(database)
 
     @classmethod
     async def open(cls, url: str) -> Ledger:

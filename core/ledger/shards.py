@@ -14,6 +14,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.ledger.batches import settle_unsent
+from core.ledger.budgets import NoRoom, check_room
 from core.ledger.database import Database
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
@@ -97,15 +98,23 @@ class Shards:
         sent_sha256: str,
         rejects_prefix: str,
         lease: timedelta,
-    ) -> Shard | Stale:
+        tokens: int = 0,
+        limit: int | None = None,
+    ) -> Shard | Stale | NoRoom:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
-        Stale when somebody else has the shard or its batch is stopping.
+        `tokens`: estimated prompt tokens; `limit`: how many may be enqueued for the
+        model. Stale when somebody else has the shard or its batch is stopping; NoRoom
+        when it does not fit under the limit or it is another one's turn.
         """
         moment = now()
         async with self._locked(shard_id) as (session, batch, shard):
             if shard is None or batch.stop != Stop.NONE:
                 return Stale(shard_id)
+            if limit is not None:
+                full = await check_room(session, self._database, shard, tokens, limit)
+                if full is not None:
+                    return full
             moved = await self._move(
                 session,
                 shard,
@@ -120,6 +129,8 @@ class Shards:
                 sent_bytes=sent_bytes,
                 sent_sha256=sent_sha256,
                 rejects_prefix=rejects_prefix,
+                tokens=tokens,
+                waits_for_room=False,
                 waiting_reason="",
                 due_at=moment + lease,
             )
@@ -156,12 +167,42 @@ class Shards:
             quiet_at=shard.quiet_at or now(),
         )
 
-    async def requeue(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
-        """Back to QUEUED: surely nothing was created, or all of it was refused for now."""
+    async def has_room(self, shard: Shard, tokens: int, limit: int) -> NoRoom | None:
+        """Whether a queued shard could go now; `intend` decides."""
+        async with self._database.write() as session:
+            return await check_room(session, self._database, shard, tokens, limit)
+
+    async def wait_for_room(
+        self, shard: Shard, reason: str, until: datetime
+    ) -> Batch | Stale | None:
+        """Stay QUEUED until there is room; `until`: when to look again at the latest.
+
+        Returns the batch when this is news to its watchers, None otherwise.
+        """
+        changes: dict[str, Any] = {
+            "waits_for_room": True,
+            "waiting_reason": reason,
+            "due_at": until,
+        }
+        if shard.waits_for_room and shard.waiting_reason == reason:
+            async with self._database.write() as session:
+                moved = await self._move(session, shard, (ShardState.QUEUED,), **changes)
+                return None if moved else Stale(shard.id)
+        return await self._transition(shard, (ShardState.QUEUED,), **changes)
+
+    async def requeue(
+        self, shard: Shard, reason: str, until: datetime, *, over_limit: bool = False
+    ) -> Batch | Stale:
+        """Back to QUEUED: surely nothing was created, or all of it was refused for now.
+
+        `over_limit`: it was refused for the provider's enqueued-token limit.
+        """
         return await self._transition(
             shard,
             (ShardState.QUEUED, ShardState.SUBMITTING, ShardState.SUBMITTED),
             state=ShardState.QUEUED,
+            token_refusals=shard.token_refusals + 1 if over_limit else 0,
+            waits_for_room=False,
             remote_id="",
             remote_file_id="",
             remote_status="",

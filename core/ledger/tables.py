@@ -172,6 +172,7 @@ class Shard(SQLModel, table=True):
     __table_args__ = (sa.UniqueConstraint("batch_id", "ordinal"),)
     id: str = Field(primary_key=True)
     batch_id: str = Field(index=True, foreign_key="batches.id")
+    account_id: str = ""
     ordinal: int
     round: int = 0
     """0 for lines sent for the first time, n for lines sent again n times."""
@@ -197,6 +198,13 @@ class Shard(SQLModel, table=True):
     remote_file_id: str = ""
     remote_status: str = ""
     remote_model: str = ""
+    """The provider's id of the model."""
+    tokens: int = _big()
+    """Estimated prompt tokens of the latest attempt."""
+    token_refusals: int = 0
+    """How often in a row the provider refused it for its enqueued-token limit."""
+    waits_for_room: bool = False
+    """Queued until there is room under the enqueued-token limit."""
     waiting_reason: str = ""
     finished: int = _big()
     """Highest count of finished lines that the provider has reported."""
@@ -237,10 +245,12 @@ class Shard(SQLModel, table=True):
         return Shard(
             id=shard_id,
             batch_id=self.batch_id,
+            account_id=self.account_id,
             ordinal=0,
             round=round_number,
             provider=self.provider,
             model=self.model,
+            remote_model=self.remote_model,
             endpoint=self.endpoint,
             state=ShardState.QUEUED,
             line_count=lines,
@@ -250,3 +260,16 @@ class Shard(SQLModel, table=True):
             created_at=now(),
             due_at=due_at,
         )
+
+
+class TokenBudget(SQLModel, table=True):
+    """What is known of a provider's enqueued-token limit for one model."""
+
+    __tablename__ = "token_budgets"
+    provider: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    limit_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    stated: bool = False
+    """True: the provider named the limit; False: it is guessed."""
+    learned_at: datetime | None = _moment(nullable=True)
+    bytes_per_token: float = 3.0

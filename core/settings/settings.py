@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     log_format: str = "json"
     """"json" or "console"."""
 
+    @field_validator("enqueued_token_limits")
+    @classmethod
+    def _check_token_limits(cls, text: str) -> str:
+        parse_token_limits(text)
+        return text
+
     max_line_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     max_file_bytes: int = Field(default=64 * 1024**3, ge=1)
     max_lines: int = Field(default=5_000_000, ge=1)
@@ -59,6 +65,9 @@ class Settings(BaseSettings):
     """How long a submission may take before another dispatcher looks into it."""
     reconcile_settle: float = Field(default=120.0, ge=0)
     """How long after an unclear create its absence at the provider is believed."""
+    enqueued_token_limits: str = ""
+    """Prompt tokens that a provider lets be enqueued at a time, by model:
+    "openai/gpt-4.1=2000000,openai/*=900000". What is not named is learned from refusals."""
     retry_limit: int = Field(default=3, ge=0)
     """How often a line that failed for a passing reason is sent again."""
     retry_delay: float = Field(default=5.0, ge=0)
@@ -84,6 +93,15 @@ class Settings(BaseSettings):
             return self.blobs_url
         return (self.data_dir.absolute() / "blobs").as_uri()
 
+    def enqueued_token_limit(self, provider: str, model: str) -> int | None:
+        """The limit set for a provider's model; None if none is set."""
+        limits = self._token_limits
+        return limits.get(f"{provider}/{model}", limits.get(f"{provider}/*"))
+
+    @cached_property
+    def _token_limits(self) -> dict[str, int]:
+        return parse_token_limits(self.enqueued_token_limits)
+
     @cached_property
     def spool_dir(self) -> Path:
         """Where a service keeps temporary files; emptied of its own at each start."""
@@ -98,6 +116,21 @@ class Settings(BaseSettings):
     def submit_lease_span(self) -> timedelta:
         """submit_lease as a span."""
         return timedelta(seconds=self.submit_lease)
+
+
+def parse_token_limits(text: str) -> dict[str, int]:
+    """Read "provider/model=tokens, ..."; raises ValueError with what was expected."""
+    limits: dict[str, int] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, number = (part.strip() for part in item.partition("="))
+        digits = number.replace("_", "")
+        if not equals or "/" not in name or not digits.isdecimal() or int(digits) < 1:
+            raise ValueError(
+                f"{item!r} in POLYBATCH_ENQUEUED_TOKEN_LIMITS: expected provider/model=tokens, "
+                "such as openai/gpt-4.1=2000000 or openai/*=900000"
+            )
+        limits[name] = int(digits)
+    return limits
 
 
 class ProviderAccess(BaseSettings):

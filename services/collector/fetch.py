@@ -26,7 +26,7 @@ from core.batchfile import (
 )
 from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done
-from core.flow import Backbone
+from core.flow import Backbone, TokenBudgets
 from core.ledger import (
     STOP_ERRORS,
     Batch,
@@ -75,6 +75,7 @@ class Fetcher:
         self._settings = backbone.settings
         self._providers = providers
         self._settler = settler
+        self._budgets = TokenBudgets(backbone)
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def handle(self, item: WorkItem, delivery: Delivery) -> Done | Again:
@@ -183,6 +184,8 @@ class Fetcher:
                 position += 1
         totals = await writer.close()
         usage = sorter.usage
+        if not totals.failed and not retry:
+            await self._budgets.observe(shard, usage.input)
         settled = await self._settler.settle(
             shard,
             Settlement(

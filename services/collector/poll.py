@@ -8,7 +8,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone
+from core.flow import Backbone, TokenBudgets
 from core.ledger import Batch, File, Shard, ShardState, Stale, now
 from core.providers import (
     Provider,
@@ -29,8 +29,6 @@ log = structlog.get_logger()
 _AGE_SHARE = 0.1
 _FETCH_LEASE = timedelta(minutes=15)
 _NOT_FOUND = 404
-_REFUSED_PAUSE = 30.0
-_REFUSED_PAUSE_MAX = 600.0
 # Less than a clock may differ between replicas; more than a timer may be early.
 _EARLY = 0.02
 
@@ -47,6 +45,7 @@ class Poller:
         self._providers = providers
         self._settler = settler
         self._culprits = culprits
+        self._budgets = TokenBudgets(backbone)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Poll one shard when its time has come."""
@@ -93,6 +92,7 @@ class Poller:
                 if isinstance(batch, Batch):
                     await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
                     await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
+                    await self._budgets.wake_next(shard.provider, shard.remote_model)
                 return None
             case RemoteState.FAILED:
                 refusal = remote.refusal or Refused(
@@ -111,13 +111,16 @@ class Poller:
                 return
             await self._settler.fill(shard, refusal.code, refusal.message)
             return
-        pause = refusal.retry_after or min(
-            _REFUSED_PAUSE * 2 ** (shard.attempts - 1), _REFUSED_PAUSE_MAX
-        )
+        over_limit = await self._budgets.learn(shard, refusal)
+        pause = self._budgets.pause(shard, refusal)
         log.info("shard_refused_for_now", **ids, code=refusal.code, pause=pause)
         batch = await self._ledger.shards.requeue(
-            shard, f"{refusal.code}: {refusal.message}", _after(pause)
+            shard,
+            f"{refusal.code}: {refusal.message}",
+            _after(pause),
+            over_limit=over_limit,
         )
+        await self._budgets.wake_next(shard.provider, shard.remote_model)
         if isinstance(batch, Batch):
             await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
             step = Step.STOP if batch.stop else Step.SUBMIT

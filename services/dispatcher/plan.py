@@ -68,9 +68,11 @@ async def plan_shards(
             # Not random: a repeated plan finds its own line lists again.
             id=f"shard_{batch.id.removeprefix('batch_')}{len(shards):04d}",
             batch_id=batch.id,
+            account_id=batch.account_id,
             ordinal=len(shards),
             provider=draft.provider,
             model=draft.model,
+            remote_model=providers[draft.provider].remote_model(draft.model),
             endpoint=batch.endpoint,
             state=ShardState.QUEUED,
             line_count=draft.lines,

@@ -19,9 +19,10 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import INDEX
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone
+from core.flow import Allowance, Backbone, TokenBudgets
 from core.ledger import (
     Batch,
+    NoRoom,
     Settlement,
     Shard,
     ShardState,
@@ -48,9 +49,8 @@ from services.dispatcher.spool import Overfull, split_records, write_spool
 
 log = structlog.get_logger()
 
-_REFUSED_PAUSE = 15.0
-_REFUSED_PAUSE_MAX = 600.0
 _UNSURE_PAUSE = 5.0
+_ROOM_PAUSE = 60.0
 # The part of the lease in which the calls have to be over.
 _LEASE_SHARE = 0.9
 
@@ -64,6 +64,7 @@ class Submitter:
         self._announcer = backbone.announcer
         self._settings = backbone.settings
         self._providers = providers
+        self._budgets = TokenBudgets(backbone)
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
@@ -81,7 +82,7 @@ class Submitter:
         wait = (shard.due_at - now()).total_seconds()
         if shard.state == ShardState.SUBMITTING:
             return Again(wait) if wait > 0 else await self._reconcile(shard, provider)
-        if shard.waiting_reason and wait > 0:
+        if shard.waiting_reason and wait > 0 and not shard.waits_for_room:
             return Again(wait)
         return await self._send(shard, provider)
 
@@ -90,6 +91,12 @@ class Submitter:
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is None or file is None:
             return await self._give_up(shard, "input_file_missing", "The input file is gone.")
+        allowance = await self._budgets.allowance(shard)
+        if allowance.fitting < shard.line_count:
+            return await self._split(shard, allowance.fitting)
+        full = await self._budgets.full(shard, allowance)
+        if full is not None:
+            return await self._wait_for_room(shard, allowance, full)
         token = new_token()
         path = self._settings.spool_dir / f"{shard.id}-{token}"
         try:
@@ -119,9 +126,16 @@ class Submitter:
                 sent_sha256=spooled.sha256,
                 rejects_prefix=spooled.rejects_prefix,
                 lease=self._settings.submit_lease_span,
+                tokens=allowance.tokens,
+                limit=allowance.limit,
             )
+            if isinstance(intended, NoRoom):
+                return await self._wait_for_room(shard, allowance, intended)
             if isinstance(intended, Stale):
                 return Done()
+            if allowance.limit is not None:
+                # There may be room for one more.
+                await self._budgets.wake_next(shard.provider, shard.remote_model)
             return await self._conclude(intended, await self._submit(intended, provider, path))
         finally:
             path.unlink(missing_ok=True)
@@ -147,11 +161,11 @@ class Submitter:
                 log.info("shard_submitted", **ids, remote_id=remote_id, lines=shard.sent_lines)
                 return await self._adopt(shard, remote_id, remote_file_id)
             case Refused(passing=True) as refused:
-                pause = refused.retry_after or min(
-                    _REFUSED_PAUSE * 2 ** (shard.attempts - 1), _REFUSED_PAUSE_MAX
-                )
+                over_limit = await self._budgets.learn(shard, refused)
+                pause = self._budgets.pause(shard, refused)
                 log.info("shard_refused_for_now", **ids, code=refused.code, pause=pause)
-                return await self._requeue(shard, f"{refused.code}: {refused.message}", pause)
+                reason = f"{refused.code}: {refused.message}"
+                return await self._requeue(shard, reason, pause, over_limit=over_limit)
             case Refused() as refused:
                 log.warning("shard_refused", **ids, code=refused.code)
                 return await self._give_up(shard, refused.code, refused.message)
@@ -200,9 +214,27 @@ class Submitter:
                 await self._announcer.wake(Step.STOP, shard.batch_id)
         return Done()
 
-    async def _requeue(self, shard: Shard, reason: str, pause: float) -> Done | Again:
+    async def _wait_for_room(
+        self, shard: Shard, allowance: Allowance, full: NoRoom
+    ) -> Done | Again:
+        """Stay queued. No message sleeps for it: it is woken when it is its turn."""
+        reason = (
+            f"waits for room under {shard.provider}'s limit of {allowance.limit:,} enqueued "
+            f"tokens for {shard.remote_model}"
+        )
+        until = now() + timedelta(seconds=_ROOM_PAUSE)
+        batch = await self._ledger.shards.wait_for_room(shard, reason, until)
+        if isinstance(batch, Batch):
+            await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        if full.first is not None:
+            await self._budgets.wake_next(shard.provider, shard.remote_model)
+        return Done()
+
+    async def _requeue(
+        self, shard: Shard, reason: str, pause: float, *, over_limit: bool = False
+    ) -> Done | Again:
         until = now() + timedelta(seconds=pause)
-        batch = await self._ledger.shards.requeue(shard, reason, until)
+        batch = await self._ledger.shards.requeue(shard, reason, until, over_limit=over_limit)
         await self._announce(batch, BatchEvent.SHARD_WAITING, shard)
         if isinstance(batch, Stale):
             return Done()

@@ -38,6 +38,7 @@ INSTANT = {
     "batch_seconds": 0,
     "unknown_result_lines": 0,
     "counts_skew": 0,
+    "enqueued_token_limit": 0,
     "faults": [],
 }
 

@@ -146,3 +146,20 @@ def test_a_refused_key_is_explained(suite: Suite, tmp_path: Path) -> None:
     assert len(failures) == 5
     assert all(failure.code for failure in failures)
     wait_for(lambda: suite.supervisor.poll() is None, "the suite to be alive")
+
+
+def test_the_enqueued_token_limit_only_slows_a_batch_down(suite: Suite, tmp_path: Path) -> None:
+    """Learned from a refusal, then obeyed: the shards are cut and go one after another."""
+    suite.reset_sandbox(enqueued_token_limit=4000, batch_seconds=0.3)
+    lines = (chat(2 * n, "word " * 100) for n in range(100))
+    with suite.client() as client:
+        batch = client.submit(write(tmp_path / "tokens.jsonl", lines))
+        reasons: set[str] = set()
+        for snapshot in client.watch(batch.id, timeout=110):
+            reasons.update(shard.waiting_reason for shard in snapshot.shards)
+        assert snapshot.state == BatchState.COMPLETED
+        assert snapshot.request_counts.succeeded == 100
+        assert any("enqueued" in reason for reason in reasons), "the wait says why"
+        assert all(line.ok for line in check_answers(client.results(batch.id), range(0, 200, 2)))
+    bill = suite.sandbox("/sandbox/bill")
+    assert (bill["lines_billed"], bill["extra_billings"]) == (100, 0)

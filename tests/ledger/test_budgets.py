@@ -1,0 +1,180 @@
+"""Enqueued-token limits: learned, obeyed, and shared out in fair order."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.ledger import (
+    Batch,
+    BatchState,
+    File,
+    FileState,
+    Ledger,
+    NoRoom,
+    Shard,
+    ShardState,
+    Stale,
+    new_id,
+    now,
+)
+from core.settings import Settings
+
+MODEL = "gpt-4.1"
+
+
+async def add(
+    ledger: Ledger, account: str, shards: int, tokens_each: int = 100
+) -> tuple[str, list[Shard]]:
+    """A planned batch with shards of some size."""
+    file = await ledger.files.finish_upload(
+        File(
+            id=new_id("file"),
+            account_id=account,
+            upload_id=new_id("file"),
+            state=FileState.READY,
+            created_at=now(),
+        )
+    )
+    moment = now()
+    batch = await ledger.batches.create(
+        Batch(
+            id=new_id("batch"),
+            account_id=account,
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            state=BatchState.VALIDATING,
+            total=shards,
+            created_at=moment,
+            expires_at=moment + timedelta(days=1),
+            due_at=moment,
+        )
+    )
+    assert isinstance(batch, Batch)
+    rows = [
+        Shard(
+            id=new_id("shard"),
+            batch_id=batch.id,
+            account_id=account,
+            ordinal=number,
+            provider="openai",
+            model=f"openai/{MODEL}",
+            remote_model=MODEL,
+            endpoint=batch.endpoint,
+            state=ShardState.QUEUED,
+            line_count=1,
+            created_at=now(),
+            due_at=now(),
+        )
+        for number in range(shards)
+    ]
+    await ledger.batches.plan(batch.id, rows)
+    return batch.id, await ledger.shards.of_batch(batch.id)
+
+
+async def try_to_go(
+    ledger: Ledger, shard: Shard, tokens: int = 100, limit: int = 250
+) -> Shard | Stale | NoRoom:
+    outcome = await ledger.shards.intend(
+        shard.id,
+        token="t",
+        remote_model=MODEL,
+        sent_lines=1,
+        sent_bytes=1,
+        sent_sha256="",
+        rejects_prefix="",
+        lease=timedelta(minutes=1),
+        tokens=tokens,
+        limit=limit,
+    )
+    if isinstance(outcome, NoRoom):
+        await ledger.shards.wait_for_room(shard, "full", now() + timedelta(minutes=1))
+    return outcome
+
+
+async def test_no_more_goes_than_there_is_room_for(ledger: Ledger) -> None:
+    _, shards = await add(ledger, "acct_a", 4)
+    outcomes = [await try_to_go(ledger, shard) for shard in shards]
+    assert [type(outcome) for outcome in outcomes] == [Shard, Shard, NoRoom, NoRoom]
+    assert outcomes[2] == NoRoom(enqueued=200, first=None)
+    first = outcomes[0]
+    assert isinstance(first, Shard)
+    await ledger.shards.requeue(first, "refused", now() + timedelta(minutes=1))
+    waiting = await ledger.budgets.next_waiting("openai", MODEL)
+    assert waiting is not None
+    assert waiting.id == shards[2].id
+
+
+async def test_with_nothing_enqueued_any_shard_may_try(ledger: Ledger) -> None:
+    _, [shard] = await add(ledger, "acct_a", 1)
+    assert isinstance(await try_to_go(ledger, shard, tokens=10_000), Shard)
+
+
+async def test_the_account_with_the_least_enqueued_goes_first(ledger: Ledger) -> None:
+    _, greedy = await add(ledger, "acct_greedy", 5)
+    for shard in greedy[:3]:
+        await try_to_go(ledger, shard)
+    _, modest = await add(ledger, "acct_modest", 2)
+    assert isinstance(await try_to_go(ledger, modest[0]), NoRoom)
+    running = await ledger.shards.get(greedy[0].id)
+    assert running is not None
+    await ledger.shards.submitted(running, "batch_r", "", now())
+    running = await ledger.shards.get(greedy[0].id)
+    assert running is not None
+    await ledger.shards.fetching(running, "completed", now())
+    turn = await try_to_go(ledger, greedy[3])
+    assert isinstance(turn, NoRoom)
+    assert turn.first == modest[0].id, "it came later and has nothing enqueued"
+    assert isinstance(await try_to_go(ledger, modest[0]), Shard)
+
+
+async def test_a_stopping_batch_holds_nobody_up(ledger: Ledger) -> None:
+    _, first = await add(ledger, "acct_a", 1)
+    await try_to_go(ledger, first[0], tokens=250)
+    stopped_id, stopped = await add(ledger, "acct_b", 1)
+    assert isinstance(await try_to_go(ledger, stopped[0]), NoRoom)
+    await ledger.batches.cancel(stopped_id)
+    _, third = await add(ledger, "acct_c", 1)
+    assert isinstance(await try_to_go(ledger, third[0], limit=500), Shard)
+
+
+async def test_a_limit_is_learned_from_a_refusal(ledger: Ledger) -> None:
+    _, shards = await add(ledger, "acct_a", 2)
+    assert (await ledger.budgets.of("openai", MODEL)).limit is None
+    sent = await try_to_go(ledger, shards[0], tokens=8000)
+    assert isinstance(sent, Shard)
+    assert await ledger.budgets.refused(sent, 90_000) == 90_000
+    assert (await ledger.budgets.of("openai", MODEL)).limit == 90_000
+    assert await ledger.budgets.refused(sent, None) == 4000, "alone: half of what was refused"
+    second = await try_to_go(ledger, shards[1], tokens=500, limit=100_000)
+    assert isinstance(second, Shard)
+    assert await ledger.budgets.refused(second, None) == 8000, "the other one was not too much"
+
+
+async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:
+    before = await ledger.budgets.of("openai", MODEL)
+    for _ in range(20):
+        await ledger.budgets.observe("openai", MODEL, 60_000, 10_000)
+    after = await ledger.budgets.of("openai", MODEL)
+    assert before.tokens(6000) == 2000
+    assert after.tokens(6000) == pytest.approx(1111, abs=10), "6 bytes a token, with caution"
+
+
+async def test_waiting_is_news_only_once(ledger: Ledger) -> None:
+    _, [shard] = await add(ledger, "acct_a", 1)
+    until = now() + timedelta(minutes=1)
+    assert isinstance(await ledger.shards.wait_for_room(shard, "full", until), Batch)
+    again = await ledger.shards.get(shard.id)
+    assert again is not None
+    assert await ledger.shards.wait_for_room(again, "full", until) is None
+
+
+def test_limits_can_be_set() -> None:
+    settings = Settings(enqueued_token_limits="openai/gpt-4.1=2_000_000, openai/*=900000")
+    assert settings.enqueued_token_limit("openai", "gpt-4.1") == 2_000_000
+    assert settings.enqueued_token_limit("openai", "o3") == 900_000
+    assert settings.enqueued_token_limit("anthropic", "claude") is None
+    for wrong in ("openai=5", "openai/x=", "openai/x=-1", "openai/x=many"):
+        with pytest.raises(ValueError, match="POLYBATCH_ENQUEUED_TOKEN_LIMITS"):
+            Settings(enqueued_token_limits=wrong)

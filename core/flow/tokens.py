@@ -85,7 +85,7 @@ class TokenBudgets:
         if refusal.code == CODE and not shard.token_refusals:
             # The limit is known from now on: the next attempt is another one.
             return _LEARNED_PAUSE
-        return min(_REFUSED_PAUSE * 2 ** min(shard.attempts - 1, 10), _REFUSED_PAUSE_MAX)
+        return min(_REFUSED_PAUSE * 2.0 ** min(shard.attempts - 1, 10), _REFUSED_PAUSE_MAX)
 
     async def observe(self, shard: Shard, input_tokens: int) -> None:
         """Take in what a shard that ran really had."""

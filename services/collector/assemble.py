@@ -181,7 +181,14 @@ class Assembler:
                     (
                         line,
                         False,
-                        answer_line(batch.id, line, decode_request(raw).custom_id, None, error),
+                        answer_line(
+                            batch.id,
+                            line,
+                            decode_request(raw).custom_id,
+                            None,
+                            error,
+                            attempts=shard.round,
+                        ),
                     )
                     for line, raw in lines
                 ]

@@ -101,7 +101,11 @@ class Culprits:
                 error = error_json(bad.code, f"{bad.field}: {bad.message}".removeprefix(": "))
                 custom_id = decode_request(raw).custom_id
                 await writer.append(
-                    line, answer_line(shard.batch_id, line, custom_id, None, error), succeeded=False
+                    line,
+                    answer_line(
+                        shard.batch_id, line, custom_id, None, error, attempts=shard.round + 1
+                    ),
+                    succeeded=False,
                 )
         await writer.close()
         return prefix

@@ -91,7 +91,8 @@ class Fetcher:
             await self._settler.fill(shard, code, f"{code}: the results cannot be fetched.")
             return Done()
         records = await self._blobs.get(shard.lines_key)
-        with Sorter(records, self._settings.spool_dir) as sorter:
+        attempts = shard.round + 1
+        with Sorter(records, self._settings.spool_dir, attempts=attempts) as sorter:
             try:
                 remote = await provider.poll(shard.remote_id)
                 await self._collect(shard, provider, remote, sorter)
@@ -178,7 +179,7 @@ class Fetcher:
                     succeeded = outcome is Outcome.SUCCEEDED
                     if not sorter.rejected(position):
                         if not succeeded:
-                            piece = self._failed_tail(outcome, piece, batch)
+                            piece = self._failed_tail(shard, outcome, piece, batch)
                         piece = answer_head(batch.id, line, decode_request(raw).custom_id) + piece
                     await writer.append(line, piece, succeeded=succeeded)
                 position += 1
@@ -211,14 +212,17 @@ class Fetcher:
         if not settled:
             await self._blobs.delete_prefix(prefix)
 
-    def _failed_tail(self, outcome: Outcome | None, piece: bytes, batch: Batch) -> bytes:
+    def _failed_tail(
+        self, shard: Shard, outcome: Outcome | None, piece: bytes, batch: Batch
+    ) -> bytes:
+        attempts = shard.round + 1
         if outcome is None:
             if batch.stop:
-                return answer_tail(None, error_json(*STOP_ERRORS[Stop(batch.stop)]))
-            return answer_tail(None, _MISSING)
+                return answer_tail(None, error_json(*STOP_ERRORS[Stop(batch.stop)]), attempts)
+            return answer_tail(None, _MISSING, attempts)
         if outcome in (Outcome.CANCELLED, Outcome.EXPIRED) and batch.stop == Stop.EXPIRE:
             # The provider was told to cancel because our window had closed.
-            return answer_tail(None, error_json(*STOP_ERRORS[Stop.EXPIRE]))
+            return answer_tail(None, error_json(*STOP_ERRORS[Stop.EXPIRE]), attempts)
         return piece
 
     async def _retry_shards(self, shard: Shard, records: bytes) -> Sequence[Shard]:

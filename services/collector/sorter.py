@@ -29,7 +29,9 @@ class Sorter:
     wins, or else the first. The spool file has no name, so that it goes with the process.
     """
 
-    def __init__(self, records: bytes, folder: Path) -> None:
+    def __init__(self, records: bytes, folder: Path, *, attempts: int) -> None:
+        """`attempts`: how often the lines were sent, this time included."""
+        self._attempts = attempts
         self._lines = array("I", (line for _, _, line, _, _ in INDEX.iter_unpack(records)))
         count = len(self._lines)
         self._offsets = array("Q", bytes(8 * count))
@@ -83,7 +85,9 @@ class Sorter:
                 self.doubles += 1
                 if known == _SUCCEEDED or outcome != _SUCCEEDED:
                     continue
-            self._store(position, outcome, answer_tail(result.response, result.error))
+            self._store(
+                position, outcome, answer_tail(result.response, result.error, self._attempts)
+            )
             usage = result.usage
             self._input += usage.input
             self._cached += usage.cached_input

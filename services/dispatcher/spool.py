@@ -88,7 +88,9 @@ async def write_spool(
                     error = error_json(rejection.reason, f"{rejection.field}: {rejection.message}")
                     await rejects.append(
                         line,
-                        answer_line(batch.id, line, request.custom_id, None, error),
+                        answer_line(
+                            batch.id, line, request.custom_id, None, error, attempts=shard.round
+                        ),
                         succeeded=False,
                     )
                     rejected += 1

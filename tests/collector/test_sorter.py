@@ -33,7 +33,7 @@ def result(
 
 
 def expected(text: str) -> bytes:
-    return b'"response":{"t":"%s"},"error":null}' % text.encode()
+    return b'"response":{"t":"%s"},"error":null,"attempts":1}' % text.encode()
 
 
 @given(
@@ -45,7 +45,7 @@ def test_any_order_comes_out_in_line_order(
     tmp_path_factory: pytest.TempPathFactory, orders: tuple[list[int], list[int]]
 ) -> None:
     lines, arrival = orders
-    with Sorter(records(lines), tmp_path_factory.getbasetemp()) as sorter:
+    with Sorter(records(lines), tmp_path_factory.getbasetemp(), attempts=1) as sorter:
         for line in arrival:
             sorter.take([result(f"{PREFIX}{line}", str(line))], PREFIX)
         assert sorter.missing() == 0
@@ -55,7 +55,7 @@ def test_any_order_comes_out_in_line_order(
 
 
 def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> None:
-    with Sorter(records([1, 2, 3]), tmp_path) as sorter:
+    with Sorter(records([1, 2, 3]), tmp_path, attempts=1) as sorter:
         first = [
             result(f"{PREFIX}1", "good", tokens=5),
             result(f"{PREFIX}2", "bad", Outcome.FAILED),
@@ -91,14 +91,14 @@ def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> Non
     ],
 )
 def test_strangers_are_counted_and_left_out(tmp_path: Path, custom_id: str) -> None:
-    with Sorter(records([1, 2]), tmp_path) as sorter:
+    with Sorter(records([1, 2]), tmp_path, attempts=1) as sorter:
         sorter.take([result(custom_id)], PREFIX)
         assert (sorter.strangers, sorter.missing()) == (1, 2)
         assert sorter.piece(0) == (None, b"")
 
 
 def test_a_line_that_was_never_sent_is_finished_already(tmp_path: Path) -> None:
-    with Sorter(records([1, 2]), tmp_path) as sorter:
+    with Sorter(records([1, 2]), tmp_path, attempts=1) as sorter:
         sorter.reject(2, b"whole")
         assert sorter.rejected(1)
         assert not sorter.rejected(0)

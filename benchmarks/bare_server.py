@@ -26,7 +26,7 @@ async def upload_file(messages: AsyncIterator[bytes], _context: Any) -> Any:
     await anext(messages)
     size = 0
     async for message in messages:
-        size += len(message) - _FRAME_BYTES
+        size += max(len(message) - _FRAME_BYTES, 0)
     return files_pb2.UploadFileResponse(file=files_pb2.File(bytes=size))
 
 

@@ -71,10 +71,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             order = Order.parse(first.spec.batch)
 
             async def next_chunk() -> bytes | None:
-                message = await stream.next()
-                if message is None:
-                    return None
-                return parse_chunk(message, batches_pb2.SubmitBatchRequest)
+                return parse_chunk(await stream.next(), batches_pb2.SubmitBatchRequest)
 
             with outages():
                 finished = await self._uploads.receive(account_id, spec, next_chunk)

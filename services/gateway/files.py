@@ -51,10 +51,7 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
             first = parse_spec(await stream.next() or b"", files_pb2.UploadFileRequest)
 
             async def next_chunk() -> bytes | None:
-                message = await stream.next()
-                if message is None:
-                    return None
-                return parse_chunk(message, files_pb2.UploadFileRequest)
+                return parse_chunk(await stream.next(), files_pb2.UploadFileRequest)
 
             with outages():
                 finished = await self._uploads.receive(

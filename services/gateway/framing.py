@@ -32,13 +32,25 @@ def parse_spec(message: bytes, kind: type[Request]) -> Request:
     return request
 
 
-def parse_chunk(message: bytes, kind: type[Request]) -> bytes:
-    """The chunk of a later message. Raises MALFORMED_STREAM."""
+def parse_chunk(message: bytes | None, kind: type[Request]) -> bytes | None:
+    """The chunk of a later message; None for the last one, which says that all is sent.
+
+    A stream that ends without it (`message` None) was broken off: to a handler of
+    grpc.aio a client that vanished looks like one that has closed its side. Raises
+    UPLOAD_UNFINISHED, MALFORMED_STREAM.
+    """
+    if message is None:
+        raise ApiError.aborted(
+            "UPLOAD_UNFINISHED",
+            "the stream ended without `finish`: ask GetUploadStatus, then resume",
+        )
     chunk = _lone_chunk(message)
     if chunk is None:
         request = _parse(message, kind)
+        if request.WhichOneof("payload") == "finish" and request.finish:
+            return None
         if request.WhichOneof("payload") != "chunk":
-            raise malformed("every message behind the first has to hold a chunk")
+            raise malformed("a message behind the first has to hold a chunk or finish")
         chunk = request.chunk
     if len(chunk) > MAX_CHUNK_BYTES:
         raise malformed(f"a chunk has {len(chunk)} bytes; at most {MAX_CHUNK_BYTES} are taken")

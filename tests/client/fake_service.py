@@ -177,7 +177,12 @@ class FakePolybatch:
             ).abort(context)
         del upload.received[upload.committed :]
         got = 0
+        finished = False
         async for request in requests:
+            assert not finished, "nothing follows finish"
+            finished = request.finish
+            if finished:
+                continue
             assert request.WhichOneof("payload") == "chunk"
             assert 0 < len(request.chunk) <= 1024 * 1024
             upload.received += request.chunk
@@ -186,9 +191,11 @@ class FakePolybatch:
             upload.committed = len(upload.received) // SEGMENT_BYTES * SEGMENT_BYTES
             if fault and fault.after_bytes and got >= fault.after_bytes:
                 await fault.abort(context)
-        # To grpc.aio a broken stream has ended like any other; only sending tells them
-        # apart: on a broken one it never comes back.
-        await context.send_initial_metadata(())
+        if not finished:
+            # To grpc.aio a broken stream has ended like any other.
+            await Fault(
+                grpc.StatusCode.ABORTED, "the stream ended without finish", "UPLOAD_UNFINISHED"
+            ).abort(context)
         upload.committed = len(upload.received)
         content = bytes(upload.received)
         file_id = f"file_{len(self.contents):04d}"

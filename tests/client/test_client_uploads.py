@@ -26,8 +26,8 @@ from polybatch import (
     UploadInterrupted,
 )
 from polybatch._operations import sources
-from polybatch._operations.uploads import _framed
-from polybatch.v1 import files_pb2
+from polybatch._operations.uploads import _FINISH, _framed
+from polybatch.v1 import batches_pb2, files_pb2
 
 from tests.client.conftest import QUICK, Api
 from tests.client.fake_service import API_KEY, FakePolybatch
@@ -415,3 +415,5 @@ def test_frames_are_what_protobuf_would_write() -> None:
     for length in (1, 127, 128, 16_383, 16_384, sources.CHUNK_BYTES):
         chunk = os.urandom(length)
         assert _framed(chunk) == files_pb2.UploadFileRequest(chunk=chunk).SerializeToString()
+    assert files_pb2.UploadFileRequest(finish=True).SerializeToString() == _FINISH
+    assert batches_pb2.SubmitBatchRequest(finish=True).SerializeToString() == _FINISH

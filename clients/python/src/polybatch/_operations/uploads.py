@@ -24,6 +24,8 @@ from polybatch.v1 import batches_pb2, files_pb2
 # Field 2 (chunk) of UploadFileRequest and of SubmitBatchRequest, length-delimited.
 # Written by hand: the generated code would copy every chunk twice more.
 _CHUNK_TAG = b"\x12"
+# Field 3 (finish) of both: true.
+_FINISH = b"\x18\x01"
 
 # Both transports hold less than this back while there is no connection.
 _SURELY_ARRIVING = 8 * CHUNK_BYTES
@@ -187,6 +189,7 @@ class _Upload:
             if self._source.unconfirmed >= ask_at:
                 self._source.confirm(await self._ask_committed())
                 ask_at = self._source.unconfirmed + TAIL_CHECK_BYTES
+        await write(_FINISH)
 
     def _report(self, sent: int) -> None:
         if self._progress is not None:

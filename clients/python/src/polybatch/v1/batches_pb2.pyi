@@ -172,7 +172,7 @@ class CreateBatchRequest(_message.Message):
     def __init__(self, input_file_id: _Optional[str] = ..., request_id: _Optional[str] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., skip_invalid_lines: _Optional[bool] = ...) -> None: ...
 
 class SubmitBatchRequest(_message.Message):
-    __slots__ = ("spec", "chunk")
+    __slots__ = ("spec", "chunk", "finish")
     class Spec(_message.Message):
         __slots__ = ("upload", "batch")
         UPLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -182,9 +182,11 @@ class SubmitBatchRequest(_message.Message):
         def __init__(self, upload: _Optional[_Union[_files_pb2.UploadSpec, _Mapping]] = ..., batch: _Optional[_Union[CreateBatchRequest, _Mapping]] = ...) -> None: ...
     SPEC_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    FINISH_FIELD_NUMBER: _ClassVar[int]
     spec: SubmitBatchRequest.Spec
     chunk: bytes
-    def __init__(self, spec: _Optional[_Union[SubmitBatchRequest.Spec, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    finish: bool
+    def __init__(self, spec: _Optional[_Union[SubmitBatchRequest.Spec, _Mapping]] = ..., chunk: _Optional[bytes] = ..., finish: _Optional[bool] = ...) -> None: ...
 
 class GetBatchRequest(_message.Message):
     __slots__ = ("batch_id",)

@@ -87,12 +87,14 @@ class UploadSpec(_message.Message):
     def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ...) -> None: ...
 
 class UploadFileRequest(_message.Message):
-    __slots__ = ("spec", "chunk")
+    __slots__ = ("spec", "chunk", "finish")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    FINISH_FIELD_NUMBER: _ClassVar[int]
     spec: UploadSpec
     chunk: bytes
-    def __init__(self, spec: _Optional[_Union[UploadSpec, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+    finish: bool
+    def __init__(self, spec: _Optional[_Union[UploadSpec, _Mapping]] = ..., chunk: _Optional[bytes] = ..., finish: _Optional[bool] = ...) -> None: ...
 
 class UploadFileResponse(_message.Message):
     __slots__ = ("file", "problems")

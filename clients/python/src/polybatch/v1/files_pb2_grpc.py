@@ -93,7 +93,8 @@ class FileServiceServicer:
 
     def UploadFile(self, request_iterator, context):
         """Uploads one JSONL file. The first message holds the spec, all later ones
-        hold chunks of up to 1 MiB. The answer comes once every byte is checked and
+        hold chunks of up to 1 MiB, the last one holds `finish`: without it the stream
+        counts as broken off, however it ended. The answer comes once every byte is checked and
         durable. A file with bad lines is kept too, in state INVALID, with its
         validation report, so that the lines can be mended or skipped.
 
@@ -108,7 +109,9 @@ class FileServiceServicer:
         FAILED_PRECONDITION WRITE_OFFSET_MISMATCH: `write_offset` is not the
         committed size (ErrorInfo metadata `committed_size`
         says it): continue from there.
-        ABORTED             UPLOAD_CONFLICT: another stream writes the same upload:
+        ABORTED             UPLOAD_UNFINISHED: the stream ended without `finish`: ask
+        GetUploadStatus, then resume.
+        UPLOAD_CONFLICT: another stream writes the same upload:
         ask GetUploadStatus, then resume. UPLOAD_IDLE: nothing
         came for too long: likewise.
         RESOURCE_EXHAUSTED  FILE_TOO_LARGE or TOO_MANY_LINES: the upload is given up:

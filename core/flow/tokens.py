@@ -82,10 +82,13 @@ class TokenBudgets:
         """Seconds to wait after a refusal that will pass."""
         if refusal.retry_after is not None:
             return refusal.retry_after
-        if refusal.code == CODE and not shard.token_refusals:
-            # The limit is known from now on: the next attempt is another one.
-            return _LEARNED_PAUSE
-        return min(_REFUSED_PAUSE * 2.0 ** min(shard.attempts - 1, 10), _REFUSED_PAUSE_MAX)
+        before = shard.attempts - 1
+        if refusal.code == CODE:
+            if not shard.token_refusals:
+                # More is known from now on: the next attempt is another one.
+                return _LEARNED_PAUSE
+            before = shard.token_refusals - 1
+        return min(_REFUSED_PAUSE * 2.0 ** min(before, 10), _REFUSED_PAUSE_MAX)
 
     async def observe(self, shard: Shard, input_tokens: int) -> None:
         """Take in what a shard that ran really had."""

@@ -22,7 +22,9 @@ FIRST_BYTES_PER_TOKEN = 3.0
 """Before anything is known of a model: English has about four, and JSON around it."""
 _NEW_SHARE = 0.3
 _CAUTION = 0.9
-_BYTES_PER_TOKEN = (0.5, 50.0)
+# Whatever was seen: hardly a text has more tokens than bytes, and one with fewer than a
+# token in six bytes says little of the next.
+_BYTES_PER_TOKEN = (1.0, 6.0)
 _SMALLEST_GUESS = 1000
 # An account may move to a higher tier; a guess may have come from others' tokens.
 _STATED_LIMIT_AGE = timedelta(days=1)
@@ -73,8 +75,7 @@ class Budgets:
 
     async def observe(self, provider: str, model: str, size: int, tokens: int) -> None:
         """Learn from a shard that has run: its bytes, and the tokens that were counted."""
-        low, high = _BYTES_PER_TOKEN
-        seen = min(max(_CAUTION * size / tokens, low), high)
+        seen = _bounded(_CAUTION * size / tokens)
         async with self._database.write() as session:
             row = await _locked(session, self._database, provider, model)
             row.bytes_per_token += _NEW_SHARE * (seen - row.bytes_per_token)
@@ -84,18 +85,23 @@ class Budgets:
         """Learn from a refusal for the limit. Returns the limit that now holds.
 
         Without a stated limit it is guessed: what is enqueued was not too much; if
-        nothing is, half of what was refused.
+        nothing is, half of what was refused. With one, a shard that should have fitted
+        had more tokens than was thought.
         """
         async with self._database.write() as session:
             row = await _locked(session, self._database, shard.provider, shard.remote_model)
+            others = await enqueued(session, shard.provider, shard.remote_model)
+            if shard.state in ENQUEUED:
+                others -= shard.tokens
             if stated is None:
-                others = await enqueued(session, shard.provider, shard.remote_model)
-                if shard.state in ENQUEUED:
-                    others -= shard.tokens
                 guess = others if others > 0 else shard.tokens // 2
                 limit = max(guess, _SMALLEST_GUESS)
             else:
                 limit = stated
+                room = max(limit - others, 1)
+                if shard.tokens <= room:
+                    least = _bounded(_CAUTION * shard.byte_count / room)
+                    row.bytes_per_token = min(row.bytes_per_token, least)
             row.limit_tokens, row.stated, row.learned_at = limit, stated is not None, now()
             session.add(row)
             return limit
@@ -178,6 +184,11 @@ async def first_waiting(
         .limit(1)
     )
     return found.first()
+
+
+def _bounded(bytes_per_token: float) -> float:
+    low, high = _BYTES_PER_TOKEN
+    return min(max(bytes_per_token, low), high)
 
 
 async def _locked(

@@ -155,10 +155,23 @@ async def test_a_limit_is_learned_from_a_refusal(ledger: Ledger) -> None:
 async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:
     before = await ledger.budgets.of("openai", MODEL)
     for _ in range(20):
-        await ledger.budgets.observe("openai", MODEL, 60_000, 10_000)
+        await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
     after = await ledger.budgets.of("openai", MODEL)
     assert before.tokens(6000) == 2000
-    assert after.tokens(6000) == pytest.approx(1111, abs=10), "6 bytes a token, with caution"
+    assert after.tokens(6000) == pytest.approx(1333, abs=10), "5 bytes a token, with caution"
+
+
+async def test_a_refusal_that_should_not_have_been_corrects_the_estimate(
+    ledger: Ledger,
+) -> None:
+    _, [shard] = await add(ledger, "acct_a", 1)
+    sent = await try_to_go(ledger, shard, tokens=3000, limit=100_000)
+    assert isinstance(sent, Shard)
+    sent.byte_count = 9000
+    await ledger.budgets.refused(sent, 5000)
+    budget = await ledger.budgets.of("openai", MODEL)
+    assert budget.limit == 5000
+    assert budget.tokens(9000) > 5000, "it had more tokens than was thought, so it is cut"
 
 
 async def test_waiting_is_news_only_once(ledger: Ledger) -> None:

@@ -66,7 +66,9 @@ def test_lines_that_fail_for_a_passing_reason_are_sent_again(suite: Suite, tmp_p
         snapshots = list(client.watch(batch.id, timeout=60))
         assert snapshots[-1].state == BatchState.COMPLETED
         assert any(snapshot.request_counts.retrying for snapshot in snapshots)
-        assert all(line.ok for line in check_answers(client.results(batch.id), range(20)))
+        results = list(check_answers(client.results(batch.id), range(20)))
+    assert all(line.ok for line in results)
+    assert [line.attempts for line in results] == [3] * 4 + [1] * 16
 
 
 def test_lines_that_fail_for_good_are_explained(suite: Suite, tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ class ResultLine:
     custom_id: str
     response: LineResponse | None
     error: LineError | None
+    attempts: int
+    """How often the line was sent to its provider; 0 if never."""
     raw: bytes
     """The line as it came, without its newline."""
 
@@ -107,6 +109,7 @@ class ResultLine:
                 error=None
                 if error is None
                 else LineError(str(error.get("code") or ""), str(error.get("message") or "")),
+                attempts=int(line.get("attempts") or 0),
                 raw=raw,
             )
         except (ValueError, TypeError, KeyError, AttributeError) as problem:

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def spool_dir(self) -> Path:
-        """Where a service keeps temporary files; emptied of its own at each start."""
+        """Where a service keeps temporary files; what a crash left there goes at the next start."""
         return self.data_dir.absolute() / "spool"
 
     @cached_property

@@ -10,6 +10,7 @@ provider by the token, and sent again only when it is sure that nothing was crea
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -66,6 +67,7 @@ class Submitter:
         self._providers = providers
         self._budgets = TokenBudgets(backbone)
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_stale_spools(self._settings.spool_dir, self._settings.submit_lease)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Bring the shard one step on."""
@@ -280,6 +282,15 @@ class Submitter:
     async def _announce(self, batch: Batch | Stale, kind: BatchEvent.Kind, shard: Shard) -> None:
         if isinstance(batch, Batch):
             await self._announcer.changed(batch, kind, shard)
+
+
+def remove_stale_spools(folder: Path, age: float) -> None:
+    """Delete what a dispatcher that died has left: no spool is in use for longer than a lease."""
+    oldest = time.time() - age
+    for path in folder.glob("shard_*"):
+        if path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
+            log.info("stale_spool_removed", spool=path.name)
 
 
 def intent_of(shard: Shard) -> Intent:

@@ -32,13 +32,14 @@ from core.providers.contract import (
     RemoteBatch,
     RemoteState,
     ResultLine,
+    ResultsGone,
     SubmitOutcome,
     Unknown,
     Unsure,
     parse_custom_id,
 )
 from core.providers.http import ProviderHttp
-from core.providers.resultlines import UnreadableLine, read_results
+from core.providers.resultlines import UnreadableLine, download_results, read_results
 from core.providers.translation import read_line, translate_request
 
 log = structlog.get_logger()
@@ -87,6 +88,7 @@ class _Batch(msgspec.Struct):
     request_counts: _Counts = _Counts()
     ended_at: datetime | None = None
     cancel_initiated_at: datetime | None = None
+    archived_at: datetime | None = None
     results_url: str | None = None
 
 
@@ -94,6 +96,10 @@ class _Page(msgspec.Struct):
     data: list[_Batch]
     has_more: bool = False
     last_id: str | None = None
+
+
+_read_batch = msgspec.json.Decoder(_Batch).decode
+_read_page = msgspec.json.Decoder(_Page).decode
 
 
 class AnthropicProvider:
@@ -134,7 +140,7 @@ class AnthropicProvider:
         if isinstance(outcome, (Refused, Unknown)):
             return outcome
         try:
-            return Accepted(msgspec.json.decode(outcome, type=_Batch).id)
+            return Accepted(_read_batch(outcome).id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Unknown(f"POST {BATCHES}: accepted, but the answer names no batch")
 
@@ -166,7 +172,7 @@ class AnthropicProvider:
         """The batches from `oldest` on, newest first (documented)."""
         params: dict[str, str | int] = {"limit": PAGE}
         while True:
-            page = await self._http.call("GET", BATCHES, _Page, params=params)
+            page = await self._http.call("GET", BATCHES, _read_page, params=params)
             for batch in page.data:
                 if batch.created_at < oldest:
                     return
@@ -196,19 +202,23 @@ class AnthropicProvider:
 
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
-        batch = await self._http.call("GET", f"{BATCHES}/{quote(remote_id, safe='')}", _Batch)
+        batch = await self._http.call("GET", f"{BATCHES}/{quote(remote_id, safe='')}", _read_batch)
         if batch.processing_status not in _STATES:
             status = batch.processing_status
             log.warning("unknown_remote_status", remote_id=remote_id, status=status)
         state = _STATES.get(batch.processing_status, RemoteState.RUNNING)
         ended = state is RemoteState.ENDED
+        # Archived 29 days after its creation: what it was stays known, its results do not.
+        readable = ended and batch.archived_at is None
         return RemoteBatch(
             remote_id=batch.id,
             state=state,
             native_status=batch.processing_status,
             total=batch.request_counts.total,
             finished=batch.request_counts.finished,
-            result_sources=(self._results_address(batch.id, batch.results_url),) if ended else (),
+            result_sources=(
+                (self._results_address(batch.id, batch.results_url),) if readable else ()
+            ),
             ended_as=_ended_as(batch) if ended else "",
             ended_at=batch.ended_at,
         )
@@ -216,20 +226,24 @@ class AnthropicProvider:
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the result lines, translated."""
         created = int(batch.ended_at.timestamp()) if batch.ended_at else 0
+        if not batch.result_sources:
+            text = f"{batch.remote_id} is archived: its results were kept for 29 days."
+            raise ResultsGone("results_expired", text, 404)
         for source in batch.result_sources:
             # Named by the provider, and perhaps kept since its address was another.
             address = self._results_address(batch.remote_id, source)
-            async with aclosing(self._http.download(address)) as chunks:
-                async for group in read_results(
-                    chunks, lambda line: read_line(line, created), source=batch.remote_id
-                ):
+            lines = download_results(
+                self._http, address, lambda line: read_line(line, created), batch, now=self._now
+            )
+            async with aclosing(lines) as groups:
+                async for group in groups:
                     yield group
 
     async def cancel(self, remote_id: str) -> None:
         """Ask for the end. No error when it has ended already."""
         try:
             path = f"{BATCHES}/{quote(remote_id, safe='')}/cancel"
-            await self._http.call("POST", path, _Batch)
+            await self._http.call("POST", path, bytes)
         except ProviderRejected:
             batch = await self.poll(remote_id)
             if batch.state is RemoteState.RUNNING:

@@ -180,9 +180,13 @@ class RemoteBatch:
     refusal: Refused | None = None
     """Set when FAILED."""
     ended_as: str = ""
-    """"completed", "expired" or "cancelled" when ENDED."""
+    """"completed", "expired" or "cancelled" when ENDED; "failed": it broke off, and what
+    had been run by then is kept."""
     ended_at: datetime | None = None
     """When the provider ended it; dates the translated responses."""
+    unanswered: Outcome | None = None
+    """What became of lines that no result names, where the provider says so: EXPIRED or
+    CANCELLED, they never ran. None: it does not say, they may have been run and paid."""
 
 
 class Outcome(StrEnum):
@@ -243,6 +247,10 @@ class ProviderRejected(Exception):
         self.status = status
 
 
+class ResultsGone(ProviderRejected):
+    """The provider has deleted the results of a batch: they can never be read again."""
+
+
 class Provider(Protocol):
     """One provider with one credential. Safe for concurrent use by many tasks."""
 
@@ -294,8 +302,9 @@ class Provider(Protocol):
 
         Lines that are not readable are left out (and their number logged): the caller
         compares the set of lines that came with the set it sent. Raises
-        ProviderUnavailable when the stream breaks; the caller starts again. A caller
-        that stops early closes the iterator (contextlib.aclosing).
+        ProviderUnavailable when the stream breaks; the caller starts again. Raises
+        ResultsGone, ProviderRejected. A caller that stops early closes the iterator
+        (contextlib.aclosing).
         """
         ...
 

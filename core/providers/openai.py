@@ -1,4 +1,4 @@
-"""OpenAI's Batch API: files and batches.
+"""OpenAI's Batch API, and that of servers in its form: files and batches.
 
 Facts: openai-openapi openapi.yaml (2026-08-21), the openai package 3.54, the Batch guide.
 What decides about money: `POST /batches` has no idempotency key, so it is sent once; the
@@ -7,10 +7,10 @@ metadata and the file name carry our shard and attempt, so that a batch is found
 
 from __future__ import annotations
 
-import re
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from core.providers.catalogue import find_model
 from core.providers.contract import (
     Absent,
     Accepted,
-    BadLine,
     FindOutcome,
     Found,
     Framing,
@@ -40,9 +39,13 @@ from core.providers.contract import (
     Unknown,
     Unsure,
 )
-from core.providers.http import PASSING_CODES, ProviderHttp, is_passing
+from core.providers.faults import is_passing
+from core.providers.http import ProviderHttp
+from core.providers.openai_errors import TOKEN_LIMIT, refusal, stated_limit
+from core.providers.openai_find import Lists
 from core.providers.openai_rows import read_row
-from core.providers.resultlines import read_results
+from core.providers.openai_wire import STATES, RemoteFile, read_created, read_file, read_job
+from core.providers.resultlines import download_results
 
 log = structlog.get_logger()
 
@@ -57,73 +60,52 @@ LIMITS = Limits(
 
 INPUT_FILE_SECONDS = 7 * 86400
 """How long OpenAI keeps an uploaded input: past any batch's end, and orphans do go away."""
+OUTPUT_FILE_SECONDS = 30 * 86400
+"""How long it keeps results; its own default, and the longest there is."""
 
 SHARD_KEY = "polybatch_shard"
 TOKEN_KEY = "polybatch_token"
 
-PAGE = 100
-
 TRUE = msgspec.Raw(b"true")
 FALSE = msgspec.Raw(b"false")
 
-_STATES = {
-    "validating": (RemoteState.RUNNING, ""),
-    "in_progress": (RemoteState.RUNNING, ""),
-    "finalizing": (RemoteState.RUNNING, ""),
-    "cancelling": (RemoteState.STOPPING, ""),
-    "completed": (RemoteState.ENDED, "completed"),
-    "expired": (RemoteState.ENDED, "expired"),
-    "cancelled": (RemoteState.ENDED, "cancelled"),
-    "failed": (RemoteState.FAILED, ""),
-}
+_PROCESSING = frozenset({"uploaded", "pending", "processing", "running", "queued"})
+_LOOK_SECONDS = 1.0
+_GONE = frozenset({404, 410})
 
 
-class _File(msgspec.Struct):
-    id: str
-    filename: str | None = None
-    created_at: int = 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """Where a server with OpenAI's files and batches differs from OpenAI itself."""
+
+    slug: str
+    limits: Limits
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Our endpoints to what the server calls them, where that is something else."""
+    completion_window: str = "24h"
+    upload_path: str = "/files"
+    upload_fields: Mapping[str, str] = field(default_factory=lambda: {"purpose": "batch"})
+    """Sent before the file; "{filename}" stands for its name."""
+    create_fields: Mapping[str, Any] = field(default_factory=dict)
+    """Further members of a create."""
+    keeps_metadata: bool = True
+    """False: a batch is found again by the name of its input file."""
+    processes_uploads: bool = False
+    """An uploaded file can be used only when its status says so."""
 
 
-class _Counts(msgspec.Struct):
-    total: int | None = 0
-    completed: int | None = 0
-    failed: int | None = 0
-
-
-class _BatchError(msgspec.Struct):
-    code: str | None = None
-    message: str | None = None
-    param: str | None = None
-    line: int | None = None
-
-
-class _BatchErrors(msgspec.Struct):
-    data: list[_BatchError] | None = None
-
-
-class _Batch(msgspec.Struct):
-    id: str
-    status: str
-    created_at: int = 0
-    input_file_id: str | None = None
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-    completed_at: int | None = None
-    expired_at: int | None = None
-    cancelled_at: int | None = None
-    request_counts: _Counts | None = None
-    errors: _BatchErrors | None = None
-    metadata: dict[str, Any] | None = None
-
-
-class _Page(msgspec.Struct):
-    data: list[_Batch]
-    has_more: bool = False
-
-
-class _FilePage(msgspec.Struct):
-    data: list[_File]
-    has_more: bool = False
+OPENAI = Dialect(
+    slug="openai",
+    limits=LIMITS,
+    upload_fields={
+        "purpose": "batch",
+        "expires_after[anchor]": "created_at",
+        "expires_after[seconds]": str(INPUT_FILE_SECONDS),
+    },
+    create_fields={
+        "output_expires_after": {"anchor": "created_at", "seconds": OUTPUT_FILE_SECONDS}
+    },
+)
 
 
 class _StreamFlag(msgspec.Struct):
@@ -143,20 +125,23 @@ _encoder = msgspec.json.Encoder()
 class OpenAIProvider:
     """OpenAI, or a server with the same files and batches, with one key."""
 
-    name = "openai"
-    limits = LIMITS
     framing = Framing(prefix=b"", separator=b"\n", suffix=b"\n")
 
     def __init__(
         self,
         http: ProviderHttp,
         *,
+        dialect: Dialect = OPENAI,
         settle: timedelta,
         clock_margin: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ."""
+        self.name = dialect.slug
+        self.limits = dialect.limits
+        self._dialect = dialect
         self._http = http
+        self._lists = Lists(http)
         self._settle = settle
         self._margin = clock_margin
         self._now = now
@@ -171,7 +156,8 @@ class OpenAIProvider:
         Raises LineRejected for what would make OpenAI refuse the whole file.
         """
         if url not in self.limits.endpoints:
-            raise LineRejected("url", "unsupported_endpoint", f"OpenAI batches have no {url}.")
+            text = f"Batches of {self.name} have no {url}."
+            raise LineRejected("url", "unsupported_endpoint", text)
         try:
             fields = _fields.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -180,22 +166,17 @@ class OpenAIProvider:
         fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
         return b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),
-            url.encode(),
+            self._dialect.urls.get(url, url).encode(),
             _encoder.encode(fields),
         )
 
     async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself."""
         deadline = self._http.deadline()
-        fields = {
-            "purpose": "batch",
-            "expires_after[anchor]": "created_at",
-            "expires_after[seconds]": str(INPUT_FILE_SECONDS),
-        }
         # A file without a batch costs nothing: until the create, all may be repeated.
         try:
             async with asyncio.timeout_at(deadline):
-                file = await self._http.upload("/files", fields, _filename(intent), spool, _File)
+                file = await self._upload(intent, spool)
         except TimeoutError:
             return Refused("upload_too_slow", "The upload took too long.", passing=True)
         except ProviderUnavailable as error:
@@ -203,115 +184,116 @@ class OpenAIProvider:
         except ProviderRejected as error:
             passing = is_passing(error.status, error.code)
             return Refused(error.code, error.message, passing)
-        outcome = await self._http.create(
-            "/batches", self._creation(intent, file), deadline=deadline
-        )
+        creation = self._creation(intent, file)
+        outcome = await self._http.create("/batches", creation, deadline=deadline)
         if isinstance(outcome, Refused):
             await self._discard_quietly(file.id, deadline)
+            if outcome.code == TOKEN_LIMIT:
+                return replace(outcome, enqueued_token_limit=stated_limit(outcome.message))
             return outcome
         if isinstance(outcome, Unknown):
             return outcome
         try:
-            return Accepted(msgspec.json.decode(outcome, type=_Batch).id, file.id)
+            return Accepted(read_created(outcome).id, file.id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Unknown("POST /batches: accepted, but the answer names no batch")
 
-    def _creation(self, intent: Intent, file: _File) -> bytes:
-        return _encoder.encode(
-            {
-                "input_file_id": file.id,
-                "endpoint": intent.endpoint,
-                "completion_window": "24h",
-                "metadata": {SHARD_KEY: intent.shard_id, TOKEN_KEY: intent.token},
-            }
-        )
+    async def _upload(self, intent: Intent, spool: Path) -> RemoteFile:
+        """Upload the spool; where the server processes files, wait until it has."""
+        dialect, name = self._dialect, _filename(intent)
+        fields = {
+            key: text.replace("{filename}", name) for key, text in dialect.upload_fields.items()
+        }
+        file = await self._http.upload(dialect.upload_path, fields, name, spool, read_file)
+        while dialect.processes_uploads and (file.status or "").lower() in _PROCESSING:
+            await self._http.pause(_LOOK_SECONDS)
+            file = await self._http.call("GET", f"/files/{quote(file.id, safe='')}", read_file)
+        if dialect.processes_uploads and (file.status or "").lower() == "error":
+            raise ProviderUnavailable(f"the file {file.id} was not processed")
+        return file
+
+    def _creation(self, intent: Intent, file: RemoteFile) -> bytes:
+        fields: dict[str, Any] = {
+            "input_file_id": file.id,
+            "endpoint": self._dialect.urls.get(intent.endpoint, intent.endpoint),
+            "completion_window": self._dialect.completion_window,
+            **self._dialect.create_fields,
+        }
+        if self._dialect.keeps_metadata:
+            fields["metadata"] = {SHARD_KEY: intent.shard_id, TOKEN_KEY: intent.token}
+        return _encoder.encode(fields)
 
     async def find(
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
     ) -> FindOutcome:
-        """Ask whether the batch of an intent exists, by its metadata."""
+        """Ask whether the batch of an intent exists, by its metadata or its input file."""
         asked_at = self._now()
         oldest = intent.intended_at - self._margin
-        async for batch in self._batches(oldest):
-            metadata = batch.metadata or {}
+        uploads: set[str] = set()
+        if not self._dialect.keeps_metadata:
+            uploads = {file.id async for file in self._uploads(intent, oldest)}
+        async for job in self._lists.jobs(oldest):
+            metadata = job.metadata if isinstance(job.metadata, dict) else {}
             ours = (metadata.get(SHARD_KEY), metadata.get(TOKEN_KEY))
-            if ours == (intent.shard_id, intent.token):
-                return Found(batch.id, batch.input_file_id or "")
+            if ours == (intent.shard_id, intent.token) or job.input_file_id in uploads:
+                return Found(job.id, job.input_file_id or "")
         quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
         wait = (quiet + self._settle - asked_at).total_seconds()
         if wait > 0:
             return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
-        await self._discard_orphans(intent, oldest)
-        return Absent()
-
-    async def _batches(self, oldest: datetime) -> AsyncGenerator[_Batch, None]:
-        """All batches from `oldest` on, and perhaps older ones.
-
-        The newest come first, as observed; but nothing promises it, so the scan stops
-        early only after a page that is in that order itself.
-        """
-        params: dict[str, str | int] = {"limit": PAGE}
-        while True:
-            page = await self._http.call("GET", "/batches", _Page, params=params)
-            for batch in page.data:
-                yield batch
-            if not page.has_more or not page.data or params.get("after") == page.data[-1].id:
-                return
-            if _past([batch.created_at for batch in page.data], oldest):
-                return
-            params["after"] = page.data[-1].id
-
-    async def _discard_orphans(self, intent: Intent, oldest: datetime) -> None:
-        """Delete the uploads of a submission that created no batch."""
-        name = _filename(intent)
-        params: dict[str, str | int] = {"purpose": "batch", "order": "desc", "limit": PAGE}
         try:
-            while True:
-                page = await self._http.call("GET", "/files", _FilePage, params=params)
-                for file in page.data:
-                    if file.filename == name:
-                        await self.discard(file.id)
-                if not page.has_more or not page.data or params.get("after") == page.data[-1].id:
-                    return
-                if page.data[-1].created_at < oldest.timestamp():
-                    return
-                params["after"] = page.data[-1].id
+            async for file in self._uploads(intent, oldest):
+                await self.discard(file.id)
         except (ProviderUnavailable, ProviderRejected) as error:
             # They expire by themselves; the answer to the caller does not hang on them.
             log.info("orphan_search_failed", shard_id=intent.shard_id, error=str(error))
+        return Absent()
+
+    async def _uploads(self, intent: Intent, oldest: datetime) -> AsyncGenerator[RemoteFile, None]:
+        """The uploads of a submission: more than one if an answer was lost."""
+        name = _filename(intent)
+        purpose = self._dialect.upload_fields.get("purpose", "batch")
+        async for file in self._lists.files(purpose, oldest):
+            if file.filename == name:
+                yield file
 
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
-        batch = await self._http.call("GET", f"/batches/{quote(remote_id, safe='')}", _Batch)
-        if batch.status not in _STATES:
-            log.warning("unknown_remote_status", remote_id=remote_id, status=batch.status)
-        state, ended_as = _STATES.get(batch.status, (RemoteState.RUNNING, ""))
-        counts = batch.request_counts or _Counts()
-        ended = batch.completed_at or batch.expired_at or batch.cancelled_at
+        job = await self._http.call("GET", f"/batches/{quote(remote_id, safe='')}", read_job)
+        status = job.status.lower()
+        if status not in STATES:
+            log.warning("unknown_remote_status", remote_id=remote_id, status=job.status)
+        state, ended_as = STATES.get(status, (RemoteState.RUNNING, ""))
+        finished = (job.counts.completed or 0) + (job.counts.failed or 0)
+        sources = tuple(i for i in (job.output_file_id, job.error_file_id) if i)
+        if state is RemoteState.FAILED and finished and sources:
+            # Broke off while it ran: not at OpenAI, where what failed has never run.
+            state, ended_as = RemoteState.ENDED, "failed"
         return RemoteBatch(
-            remote_id=batch.id,
+            remote_id=job.id,
             state=state,
-            native_status=batch.status,
-            total=counts.total or 0,
-            finished=(counts.completed or 0) + (counts.failed or 0),
-            result_sources=tuple(i for i in (batch.output_file_id, batch.error_file_id) if i),
-            refusal=_refusal(batch) if state is RemoteState.FAILED else None,
+            native_status=job.status,
+            total=job.counts.total or 0,
+            finished=finished,
+            result_sources=sources,
+            refusal=refusal(job) if state is RemoteState.FAILED else None,
             ended_as=ended_as,
-            ended_at=datetime.fromtimestamp(ended, UTC) if ended else None,
+            ended_at=job.ended_at,
         )
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the rows of the output file, then of the error file."""
         for source in batch.result_sources:
             path = f"/files/{quote(source, safe='')}/content"
-            async with aclosing(self._http.download(path)) as chunks:
-                async for group in read_results(chunks, read_row, source=source):
+            lines = download_results(self._http, path, read_row, batch, now=self._now)
+            async with aclosing(lines) as groups:
+                async for group in groups:
                     yield group
 
     async def cancel(self, remote_id: str) -> None:
         """Ask for the end. No error when it has ended already."""
         try:
-            await self._http.call("POST", f"/batches/{quote(remote_id, safe='')}/cancel", _Batch)
+            await self._http.call("POST", f"/batches/{quote(remote_id, safe='')}/cancel", bytes)
         except ProviderRejected:
             batch = await self.poll(remote_id)
             if batch.state is RemoteState.RUNNING:
@@ -320,10 +302,9 @@ class OpenAIProvider:
     async def discard(self, remote_file_id: str) -> None:
         """Delete an uploaded input file; never raises for absence."""
         try:
-            path = f"/files/{quote(remote_file_id, safe='')}"
-            await self._http.call("DELETE", path, msgspec.Raw)
+            await self._http.call("DELETE", f"/files/{quote(remote_file_id, safe='')}", bytes)
         except ProviderRejected as error:
-            if error.status != 404:
+            if error.status not in _GONE:
                 raise
 
     async def _discard_quietly(self, file_id: str, deadline: float) -> None:
@@ -369,36 +350,3 @@ def embedding_inputs(body: bytes) -> int:
 
 def _filename(intent: Intent) -> str:
     return f"pb-{intent.shard_id}-{intent.token}.jsonl"
-
-
-def _past(created: list[int], oldest: datetime) -> bool:
-    """Whether a page runs from new to old and has come to before `oldest`."""
-    newest_first = created == sorted(created, reverse=True) and created[0] > created[-1]
-    return newest_first and created[-1] < oldest.timestamp()
-
-
-def _stated_limit(message: str) -> int | None:
-    """The limit in "... Limit: 90,000 enqueued tokens. ..."."""
-    found = re.search(r"[Ll]imit:? *([\d,]+) +enqueued tokens", message)
-    return int(found[1].replace(",", "")) if found else None
-
-
-def _refusal(batch: _Batch) -> Refused:
-    errors = (batch.errors.data if batch.errors else None) or [_BatchError()]
-    codes = [error.code or "failed" for error in errors]
-    told = []
-    for code, error in zip(codes, errors, strict=True):
-        where = f" at line {error.line}" if error.line is not None else ""
-        field = f" ({error.param})" if error.param else ""
-        told.append(f"{code}{where}{field}: {error.message or 'no message'}")
-    return Refused(
-        code=codes[0],
-        message="; ".join(told[:20])[:2000],
-        passing=all(code in PASSING_CODES for code in codes),
-        enqueued_token_limit=_stated_limit(errors[0].message or ""),
-        bad_lines=tuple(
-            BadLine(error.line, code, error.param or "", error.message or "")
-            for code, error in zip(codes, errors, strict=True)
-            if error.line is not None
-        ),
-    )

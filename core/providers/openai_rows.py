@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import Outcome, ResultLine, Usage
-from core.providers.http import is_passing
+from core.providers.faults import is_passing
 from core.providers.resultlines import UnreadableLine
 
 Loose = str | list[Any] | int | float | bool | None

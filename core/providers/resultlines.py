@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
 
-from core.providers.contract import ProviderUnavailable, ResultLine
+from core.providers.contract import (
+    ProviderRejected,
+    ProviderUnavailable,
+    RemoteBatch,
+    ResultLine,
+    ResultsGone,
+)
+from core.providers.http import ProviderHttp
 
 log = structlog.get_logger()
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A longer line is left out: what a provider sends must not fill the memory."""
+
+SHOWN_WITHIN = timedelta(hours=1)
+"""From the end of a batch on: results that are not found later have been deleted."""
+_NOT_FOUND = frozenset({404, 410})
 
 _any_json = msgspec.json.Decoder(msgspec.Raw)
 
@@ -57,6 +70,33 @@ async def split_lines(chunks: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes
             text = "the stream of results ended in the middle of a line"
             raise ProviderUnavailable(text) from None
         yield [last]
+
+
+async def download_results(
+    http: ProviderHttp,
+    url: str,
+    read: Callable[[bytes], ResultLine],
+    batch: RemoteBatch,
+    *,
+    now: Callable[[], datetime],
+) -> AsyncGenerator[Sequence[ResultLine], None]:
+    """Fetch and read one source of a batch's results, a group of lines at a time.
+
+    Raises ProviderUnavailable, ResultsGone, ProviderRejected.
+    """
+    try:
+        async with (
+            aclosing(http.download(url)) as chunks,
+            aclosing(read_results(chunks, read, source=batch.remote_id)) as groups,
+        ):
+            async for group in groups:
+                yield group
+    except ProviderRejected as error:
+        if error.status not in _NOT_FOUND or batch.ended_at is None:
+            raise
+        if now() - batch.ended_at < SHOWN_WITHIN:
+            raise ProviderUnavailable(error.message) from None
+        raise ResultsGone("results_expired", error.message, error.status) from None
 
 
 async def read_results(

@@ -23,6 +23,7 @@ from core.providers.contract import (
     Refused,
     RemoteBatch,
     RemoteState,
+    ResultsGone,
     Unknown,
     Unsure,
 )
@@ -325,6 +326,37 @@ async def test_results_are_fetched_from_the_own_host_only(
         lines = [line async for group in anthropic.results(ended) for line in group]
         assert len(lines) == 1
     assert other.calls == []
+
+
+async def test_results_of_an_archived_batch_are_gone(
+    fake: FakeProvider, anthropic: AnthropicProvider
+) -> None:
+    archived = batch(status="ended", archived_at=stamp(NOW))
+    fake.on("GET", f"{BATCHES}/msgbatch_1", JSONResponse(archived))
+    polled = await anthropic.poll("msgbatch_1")
+    assert (polled.state, polled.result_sources) == (RemoteState.ENDED, ())
+    with pytest.raises(ResultsGone, match="29 days"):
+        [group async for group in anthropic.results(polled)]
+
+
+@pytest.mark.parametrize(
+    ("age", "raised"),
+    [(timedelta(minutes=1), ProviderUnavailable), (timedelta(days=30), ResultsGone)],
+)
+async def test_results_that_are_not_there(
+    age: timedelta, raised: type[Exception], fake: FakeProvider, anthropic: AnthropicProvider
+) -> None:
+    ended = batch(status="ended", ended_at=stamp(NOW - age))
+    fake.on("GET", f"{BATCHES}/msgbatch_1", JSONResponse(ended))
+    polled = await anthropic.poll("msgbatch_1")
+    with pytest.raises(raised):
+        [group async for group in anthropic.results(polled)]
+
+
+def test_limits_of_a_batch(anthropic: AnthropicProvider) -> None:
+    assert anthropic.limits.max_lines == 100_000
+    assert anthropic.limits.max_bytes == 256_000_000
+    assert not anthropic.limits.one_model_per_batch
 
 
 async def test_results_cut_short(naps: Naps) -> None:

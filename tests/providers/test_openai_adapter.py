@@ -78,6 +78,7 @@ async def test_submit(fake: FakeProvider, openai: OpenAIProvider, spool: Path) -
         "input_file_id": "file-1",
         "endpoint": "/v1/chat/completions",
         "completion_window": "24h",
+        "output_expires_after": {"anchor": "created_at", "seconds": 2_592_000},
         "metadata": OURS,
     }
 
@@ -204,13 +205,12 @@ def validation_error(code: str | None, **fields: Any) -> dict[str, Any]:
             ),
         ),
         (
-            [validation_error("mismatched_model", param="body.model", line=7)],
+            [validation_error("invalid_json_line", line=7)],
             Refused(
-                "mismatched_model",
-                "mismatched_model at line 7 (body.model): about mismatched_model",
+                "invalid_json_line",
+                "invalid_json_line at line 7: about invalid_json_line",
                 False,
-                None,
-                (BadLine(7, "mismatched_model", "body.model", "about mismatched_model"),),
+                bad_lines=(BadLine(7, "invalid_json_line", "", "about invalid_json_line"),),
             ),
         ),
         (
@@ -220,8 +220,7 @@ def validation_error(code: str | None, **fields: Any) -> dict[str, Any]:
                 "token_limit_exceeded: about token_limit_exceeded; "
                 "invalid_request at line 2: about invalid_request",
                 False,
-                None,
-                (BadLine(2, "invalid_request", "", "about invalid_request"),),
+                bad_lines=(BadLine(2, "invalid_request", "", "about invalid_request"),),
             ),
         ),
         ([], Refused("failed", "failed: no message", False)),

@@ -1,0 +1,124 @@
+"""What an error answer of a provider says, and whether the same may fare better later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+LONGEST_WAIT = 7 * 86400
+"""Seconds; a provider that asks to wait for longer is taken to be confused."""
+
+PASSING_STATUSES = frozenset({408, 409, 425, 429, 499})
+"""Beside all from 500 on. 499 is Google's: the call was cancelled."""
+PASSING_CODES = frozenset(
+    {
+        "api_error",
+        "billing_error",
+        "billing_hard_limit_reached",
+        "insufficient_quota",
+        "overloaded_error",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        "request_timeout",
+        "server_error",
+        "timeout_error",
+        "token_limit_exceeded",
+    }
+)
+
+
+def is_passing(status: int, code: str = "") -> bool:
+    """Whether the same request may fare better later, by HTTP status or error code."""
+    return status in PASSING_STATUSES or status >= 500 or code in PASSING_CODES
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """What the body of an error answer says. Texts are empty where it says nothing."""
+
+    code: str = ""
+    message: str = ""
+    documented: bool = False
+    """True: the vendors' own envelope; False: what a proxy before them may have written."""
+    retry_after: float | None = None
+    """Seconds."""
+
+
+_decoder = msgspec.json.Decoder()
+
+
+def read_error(body: bytes) -> ErrorAnswer:
+    """Read the body of an error answer, in whatever form it is.
+
+    {"error": {"message", "type", "code", "param"}} is the envelope of OpenAI and its
+    kin, and of Anthropic; Google's has a number for code, "status" and "details".
+    """
+    try:
+        found: Any = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ErrorAnswer()
+    match found:
+        case [first, *_]:
+            found = first
+    match found:
+        case {"error": {"message": str(message)} as error}:
+            param = error.get("param")
+            if isinstance(param, str) and param and param not in message:
+                message = f"{message} ({param})"
+            return ErrorAnswer(_code(error), message, True, _retry_info(error))
+        case {"error": dict() as error}:
+            code = _code(error)
+            return ErrorAnswer(code, code, bool(code), _retry_info(error))
+        case {"error": str(message)} | {"message": str(message)} | {"detail": str(message)}:
+            return ErrorAnswer(_code(found), message)
+    return ErrorAnswer()
+
+
+def _code(error: dict[str, Any]) -> str:
+    for name in ("code", "status", "type"):
+        code = error.get(name)
+        if isinstance(code, str) and code and not code.isdigit():
+            return code
+    return ""
+
+
+def _retry_info(error: dict[str, Any]) -> float | None:
+    """google.rpc.RetryInfo: {"retryDelay": "34s"} among the details."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        match detail:
+            case {"retryDelay": str(delay)}:
+                return _seconds(delay.removesuffix("s"))
+    return None
+
+
+def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Seconds to wait, from retry-after-ms or Retry-After (seconds or an HTTP date)."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            float(value)
+        except ValueError:
+            try:
+                value, scale = str(parsedate_to_datetime(value).timestamp() - now), 1.0
+            except (ValueError, TypeError, OverflowError):
+                continue
+        seconds = _seconds(value, scale)
+        if seconds is not None:
+            return seconds
+    return None
+
+
+def _seconds(value: str, scale: float = 1.0) -> float | None:
+    try:
+        seconds = float(value) / scale
+    except ValueError:
+        return None
+    # NaN and infinity are floats too.
+    return seconds if 0 <= seconds < LONGEST_WAIT else None

@@ -7,12 +7,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.batchfile import CheckedFile, FileChecker
-from core.blobs import BlobStore, SegmentWriter, StoredFile
+import structlog
 
-# Pieces below the first size are joined up to the second: what a piece costs besides its
-# bytes (a hash job, a scan, an entry in a segment) would outweigh them.
-_SMALL_PIECE = 128 * 1024
+from core.batchfile import CheckedFile, FileChecker
+from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
+
+log = structlog.get_logger()
+
+# Pieces below a quarter of this are joined up to it: what a piece costs besides its bytes
+# (a scan, an entry in a segment and in a hash job) would outweigh them.
 _JOINED_PIECE = 512 * 1024
 # A thread needs the GIL to start and to end, and may wait long for it: few jobs, large
 # ones. The pieces are held by a segment for about as long anyway.
@@ -55,6 +58,7 @@ class Intake:
             blobs, self._data_prefix, segment_bytes=segment_bytes, offset=offset
         )
         self._small = bytearray()
+        self._joined_piece = min(_JOINED_PIECE, segment_bytes)
 
     @property
     def size(self) -> int:
@@ -73,9 +77,9 @@ class Intake:
 
     async def take(self, piece: bytes) -> None:
         """Take the next bytes. Raises TooManyLines, SegmentConflict, BlobUnavailable."""
-        if len(piece) < _SMALL_PIECE:
+        if len(piece) < self._joined_piece // 4:
             self._small += piece
-            if len(self._small) >= _JOINED_PIECE:
+            if len(self._small) >= self._joined_piece:
                 await self._take_small()
             return
         await self._take_small()
@@ -97,16 +101,18 @@ class Intake:
         return Taken(checked, self._digest.hexdigest())
 
     async def suspend(self) -> int:
-        """Commit what was taken, to be resumed; returns the committed size."""
-        await self._checker.abandon()
-        await self._hashed()
-        if self._small:
-            await self._data.write(bytes(self._small))
-            self._small.clear()
-        return await self._data.flush()
+        """Commit what was taken, as far as that goes; returns the committed size."""
+        try:
+            if self._small:
+                await self._data.write(bytes(self._small))
+                self._small.clear()
+            await self._data.flush()
+        except BlobError as error:
+            log.info("upload_tail_lost", cause=type(error).__name__)
+        return await self.abandon()
 
     async def abandon(self) -> int:
-        """Stop without committing more; returns the committed size."""
+        """Stop without committing more; returns the committed size. Raises nothing."""
         await self._checker.abandon()
         await self._hashed()
         return await self._data.abandon()

@@ -12,7 +12,7 @@ import structlog
 from polybatch.v1 import files_pb2
 
 from core.batchfile import FileChecker, Problem, Rules, TooManyLines
-from core.blobs import BlobError, BlobStore, SegmentConflict, StoredFile
+from core.blobs import BlobError, BlobMissing, BlobStore, SegmentConflict, StoredFile
 from core.ledger import File, FileState, Ledger, new_id, now
 from core.serving import ApiError
 from core.settings import Settings
@@ -94,7 +94,7 @@ class Uploads:
             await intake.replay(stored)
             await self._take_chunks(account_id, spec.upload_id, intake, next_chunk)
             taken = await intake.finish()
-        except SegmentConflict as error:
+        except (SegmentConflict, BlobMissing) as error:
             bound.info("upload_conflict", committed=await intake.abandon())
             raise _conflict() from error
         except (TooManyLines, FileTooLarge) as error:
@@ -103,12 +103,12 @@ class Uploads:
             await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
             reason = "TOO_MANY_LINES" if isinstance(error, TooManyLines) else "FILE_TOO_LARGE"
             raise ApiError.resource_exhausted(reason, f"{error}: split the file") from error
-        except (ApiError, asyncio.CancelledError):
-            # The client is silent, or gone, or the server stops: all that came is kept.
-            bound.info("upload_suspended", committed=await intake.suspend())
-            raise
         except (BlobError, OSError):
             bound.info("upload_failed", committed=await intake.abandon())
+            raise
+        except BaseException:
+            # The client is silent, or gone, or the server stops: all that came is kept.
+            bound.info("upload_suspended", committed=await intake.suspend())
             raise
         if taken is None:
             raise _conflict()

@@ -47,6 +47,7 @@ from core.providers import (
     ProviderUnavailable,
     Registry,
     RemoteBatch,
+    ResultsGone,
 )
 from services.collector.settle import Settler
 from services.collector.sorter import Sorter
@@ -63,6 +64,10 @@ _MISSING = error_json(
     "The provider ended its batch without a result for this line. It may have been run, "
     "so it is not sent again by itself.",
 )
+_NEVER_RUN = {
+    Outcome.EXPIRED: ("batch_expired", "The provider's time for the batch ran out first."),
+    Outcome.CANCELLED: ("batch_cancelled", "The batch was cancelled first."),
+}
 
 
 class Fetcher:
@@ -108,14 +113,24 @@ class Fetcher:
     ) -> None:
         """Take the provider's lines in, and those that were never sent to it."""
         prefix = f"{shard.id}-{shard.token}-"
-        async with aclosing(provider.results(remote)) as groups:
-            async for lines in groups:
-                sorter.take(lines, prefix)
+        gone: ResultsGone | None = None
+        try:
+            async with aclosing(provider.results(remote)) as groups:
+                async for lines in groups:
+                    sorter.take(lines, prefix)
+        except ResultsGone as error:
+            # What came before it counts; the rest never will.
+            gone = error
+            log.warning("results_gone", shard_id=shard.id, cause=str(error))
         if shard.rejects_prefix:
             rejects = await ResultFile.open(self._blobs, shard.rejects_prefix)
             async for group in rejects.lines():
                 for reject in group:
                     sorter.reject(reject.line, reject.raw.removesuffix(b"\n"))
+        if gone is not None:
+            sorter.answer_rest(Outcome.FAILED, error_json(gone.code, gone.message))
+        elif remote.unanswered is not None:
+            sorter.answer_rest(remote.unanswered, error_json(*_NEVER_RUN[remote.unanswered]))
         if sorter.strangers or sorter.doubles:
             log.warning(
                 "odd_result_lines",

@@ -100,6 +100,17 @@ class Sorter:
         if position is not None:
             self._store(position, _REJECTED, whole)
 
+    def answer_rest(self, outcome: Outcome, error: bytes) -> None:
+        """Give one error to all lines that have no result."""
+        missing = [position for position, found in enumerate(self._outcomes) if not found]
+        if not missing:
+            return
+        self._store(missing[0], _NUMBERS[outcome], answer_tail(None, error, self._attempts))
+        for position in missing[1:]:
+            self._outcomes[position] = _NUMBERS[outcome]
+            self._offsets[position] = self._offsets[missing[0]]
+            self._lengths[position] = self._lengths[missing[0]]
+
     def missing(self) -> int:
         """How many lines have no result."""
         return self._outcomes.count(0)

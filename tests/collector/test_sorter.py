@@ -104,3 +104,16 @@ def test_a_line_that_was_never_sent_is_finished_already(tmp_path: Path) -> None:
         assert not sorter.rejected(0)
         assert sorter.piece(1) == (Outcome.FAILED, b"whole")
         assert sorter.missing() == 1
+
+
+def test_the_rest_is_answered_at_once(tmp_path: Path) -> None:
+    with Sorter(records([1, 2, 3, 4]), tmp_path, attempts=2) as sorter:
+        sorter.take([result(f"{PREFIX}3", "good")], PREFIX)
+        sorter.answer_rest(Outcome.EXPIRED, b'{"code":"batch_expired","message":"m"}')
+        assert sorter.missing() == 0
+        error = b'"response":null,"error":{"code":"batch_expired","message":"m"},"attempts":2}'
+        for position in (0, 1, 3):
+            assert sorter.piece(position) == (Outcome.EXPIRED, error)
+        assert sorter.piece(2)[0] is Outcome.SUCCEEDED
+        sorter.answer_rest(Outcome.FAILED, b"{}")
+        assert sorter.piece(0)[0] is Outcome.EXPIRED

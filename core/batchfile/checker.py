@@ -24,7 +24,6 @@ from core.batchfile.spool import Spool
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
 
 SHOWN_PROBLEMS = 20
-_LINES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +77,11 @@ class FileChecker:
 
         Raises TooManyLines, BlobUnavailable.
         """
-        # A chunk of very short bad lines makes more problems than bytes: in pieces, it
-        # holds up the event loop, and fills the memory, a little at a time.
-        pieces = 1 + chunk.count(b"\n") // _LINES_AT_ONCE
-        if pieces == 1:
-            await self._keep(self._scanner.feed(chunk))
-            return
-        size = -(-len(chunk) // pieces)
-        for start in range(0, len(chunk), size):
-            await self._keep(self._scanner.feed(chunk[start : start + size]))
-            await asyncio.sleep(0)
+        for number, scanned in enumerate(self._scanner.feed(chunk)):
+            if number:
+                # Many short lines: others have their turn in between.
+                await asyncio.sleep(0)
+            await self._keep(scanned)
 
     async def finish(self, data: StoredFile) -> CheckedFile:
         """End the check. `data`: the file as stored, for the ids of duplicates.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from core.batchfile.splitting import LineSplitter, Overlong
 
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
 _STACK_MARGIN = 100
+_LINES_AT_ONCE = 4096
 
 T = TypeVar("T")
 _Line = ChatLine | EmbeddingsLine
@@ -90,10 +92,11 @@ class LineScanner:
         self._records = 0
         self._invalid = 0
 
-    def feed(self, chunk: bytes) -> Scanned:
-        """Take the next bytes; returns what the lines that they end gave.
+    def feed(self, chunk: bytes) -> Iterator[Scanned]:
+        """Take the next bytes; yields what the lines that they end gave. To be exhausted.
 
-        Raises TooManyLines; nothing else, whatever the bytes.
+        A chunk of very short bad lines makes more problems than bytes: they come a few
+        thousand lines at a time. Raises TooManyLines; nothing else, whatever the bytes.
         """
         if self._line + len(chunk) > _MAX_LINE_NUMBER:
             raise TooManyLines(_MAX_LINE_NUMBER)
@@ -102,12 +105,17 @@ class LineScanner:
         if b"\n" not in chunk:
             self._splitter.keep(chunk)
             self._tail_is_odd |= odd
-            return Scanned(b"", [])
+            return
         may_be_overlong = self._size - self._offset > self._max_line_bytes
-        lines = self._splitter.split(chunk)
-        scan = partial(self._scan, lines, odd or self._tail_is_odd or may_be_overlong)
+        odd_lines = odd or self._tail_is_odd or may_be_overlong
         self._tail_is_odd = odd
-        return _deeper(_STACK_MARGIN, scan)
+        lines = self._splitter.split(chunk)
+        scanned = _LINES_AT_ONCE
+        while scanned == _LINES_AT_ONCE:
+            before = self._line
+            some = islice(lines, _LINES_AT_ONCE)
+            yield _deeper(_STACK_MARGIN, partial(self._scan, some, odd_lines))
+            scanned = self._line - before
 
     def finish(self) -> tuple[Scanned, Summary]:
         """Take the last line, where no newline ends it, and sum up.

@@ -26,9 +26,11 @@ def scan(
     rules: Rules, data: bytes, *, max_line_bytes: int = 1 << 20
 ) -> tuple[list[Problem], bytes, Summary]:
     scanner = LineScanner(rules, max_line_bytes=max_line_bytes, max_lines=10_000)
-    first = scanner.feed(data)
+    parts = list(scanner.feed(data))
     last, summary = scanner.finish()
-    return first.problems + last.problems, first.index + last.index, summary
+    parts.append(last)
+    problems = [problem for part in parts for problem in part.problems]
+    return problems, b"".join(part.index for part in parts), summary
 
 
 def found(rules: Rules, *lines: bytes) -> list[tuple[int, str, str]]:

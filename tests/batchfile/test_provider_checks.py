@@ -39,7 +39,7 @@ def test_lines_of_a_checked_provider_pass_its_check(rules: Rules, chat: MakeLine
         chat("wrong otherwise", provider="anthropic", method="GET", body=CLAUDE),
         claude("good"),
     ]
-    scanned = scanner.feed(b"\n".join(lines) + b"\n")
+    [scanned] = scanner.feed(b"\n".join(lines) + b"\n")
     _, summary = scanner.finish()
 
     assert [

@@ -59,9 +59,9 @@ def scan(chunks: Iterator[bytes] | list[bytes]) -> tuple[bytes, list[Problem], S
     scanner = LineScanner(RULES, max_line_bytes=LIMIT, max_lines=1000)
     index, problems = b"", []
     for chunk in chunks:
-        scanned = scanner.feed(chunk)
-        index += scanned.index
-        problems += scanned.problems
+        for scanned in scanner.feed(chunk):
+            index += scanned.index
+            problems += scanned.problems
     last, summary = scanner.finish()
     return index + last.index, problems + last.problems, summary
 
@@ -131,7 +131,7 @@ def test_a_long_line_that_comes_in_small_chunks(chat: MakeLine) -> None:
     line = chat("a", body={"messages": [{"role": "user", "content": "x" * 3_000_000}]})
     scanner = LineScanner(RULES, max_line_bytes=4_000_000, max_lines=10)
     for at in range(0, len(line), 1000):
-        assert scanner.feed(line[at : at + 1000]).index == b""
+        assert not list(scanner.feed(line[at : at + 1000]))
     last, summary = scanner.finish()
     assert len(last.index) == INDEX.size
     assert summary.groups[0].bytes == len(line)
@@ -141,23 +141,31 @@ def test_an_overlong_line_is_counted_to_its_end(chat: MakeLine) -> None:
     scanner = LineScanner(RULES, max_line_bytes=1000, max_lines=10)
     problems = []
     for chunk in [chat("a") + b"\n", *[b"x" * 10_000] * 50, b"x\r\n" + chat("b") + b"\n"]:
-        problems += scanner.feed(chunk).problems
+        for scanned in scanner.feed(chunk):
+            problems += scanned.problems
     _, summary = scanner.finish()
     assert [problem.line for problem in problems] == [2]
     assert "has 500001 bytes" in problems[0].message
     assert (summary.line_count, summary.invalid_count) == (3, 1)
 
 
+def test_a_chunk_of_many_bad_lines_comes_in_parts() -> None:
+    scanner = LineScanner(RULES, max_line_bytes=1000, max_lines=100_000)
+    parts = [scanned.problems for scanned in scanner.feed(b"x\n" * 8192 + b"\n\n[")]
+    assert [len(problems) for problems in parts] == [4096, 4096, 0]
+    assert [problem.line for problems in parts for problem in problems] == [*range(1, 8193)]
+
+
 def test_too_many_lines(chat: MakeLine) -> None:
     scanner = LineScanner(RULES, max_line_bytes=1000, max_lines=2)
-    scanner.feed(b"\n\n" + chat("a") + b"\n\n" + chat("b") + b"\n\n")
+    list(scanner.feed(b"\n\n" + chat("a") + b"\n\n" + chat("b") + b"\n\n"))
     with pytest.raises(TooManyLines) as raised:
-        scanner.feed(chat("c") + b"\n")
+        list(scanner.feed(chat("c") + b"\n"))
     assert raised.value.limit == 2
 
 
 def test_the_last_line_may_be_one_too_many(chat: MakeLine) -> None:
     scanner = LineScanner(RULES, max_line_bytes=1000, max_lines=1)
-    scanner.feed(chat("a") + b"\n" + chat("b"))
+    list(scanner.feed(chat("a") + b"\n" + chat("b")))
     with pytest.raises(TooManyLines):
         scanner.finish()

@@ -6,6 +6,7 @@ The data is models.toml beside this file; its head says how to add a model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from functools import lru_cache
 from importlib.resources import files
 from typing import Literal
@@ -14,23 +15,38 @@ import msgspec
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 
+_FINE_TUNED = "ft:"
+
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model of a provider. The defaults are those of a model that is not listed."""
+    """One model of a provider. models.toml says what each field means.
+
+    The defaults, but for `endpoints`, are those of a model that is not listed.
+    """
 
     id: str
+    aliases: tuple[str, ...] = ()
     family: str = ""
     version: str = ""
-    aliases: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ("/v1/chat/completions",)
+    """Empty: not known, as the model is not listed."""
+    batch: bool = True
+    retires: date | None = None
     max_output: int | None = None
     """Most tokens of one answer; None where it is not known."""
     sampling: bool = True
     structured: bool = True
-    forced_tools: bool = True
     prefill: bool = True
+    forced_tools: bool = True
+    forced_while_thinking: bool = True
     thinking: Literal["budget", "effort"] = "effort"
     efforts: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
     no_thinking: Literal["omitted", "disabled", "between_tools", ""] = "omitted"
+
+    @property
+    def listed(self) -> bool:
+        """Whether the catalogue has it."""
+        return bool(self.endpoints)
 
     def names(self) -> set[str]:
         """All names of the model, in lower case, without a provider prefix."""
@@ -45,19 +61,32 @@ class Catalogue:
     """The models of all providers."""
 
     def __init__(self, models: Mapping[str, Iterable[Model]]) -> None:
-        self._models = {
-            provider: {name: model for model in listed for name in model.names()}
-            for provider, listed in models.items()
-        }
+        """Raises ValueError where two models of a provider share a name."""
+        self._models: dict[str, dict[str, Model]] = {}
+        for provider, listed in models.items():
+            names = self._models.setdefault(provider, {})
+            for model in listed:
+                for name in model.names():
+                    if name in names:
+                        raise ValueError(f"models.toml: {provider} has two models {name!r}")
+                    names[name] = model
 
     def model(self, provider: str, name: str) -> Model:
         """The model that a user's name means; an unlisted one has the name as its id.
 
-        `name` may carry the provider as a prefix ("anthropic/claude-4.5-sonnet").
+        `name` may carry the provider as a prefix ("anthropic/claude-4.5-sonnet"). A
+        fine-tuned model ("ft:gpt-4.1:org::id") is as the model that it was made of.
         """
         bare = name.removeprefix(f"{provider}/")
-        listed = self._models.get(provider, {}).get(bare.lower())
-        return listed if listed is not None else Model(id=bare)
+        names = self._models.get(provider, {})
+        listed = names.get(bare.lower())
+        if listed is not None:
+            return listed
+        if bare.startswith(_FINE_TUNED):
+            base = names.get(bare.split(":")[1].lower())
+            if base is not None:
+                return msgspec.structs.replace(base, id=bare)
+        return Model(id=bare, endpoints=())
 
 
 def load() -> Catalogue:

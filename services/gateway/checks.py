@@ -27,4 +27,12 @@ def _check(provider: str, url: str, model: str, body: Raw) -> Iterable[Finding]:
         return (Finding(error.field, error.reason, error.message, "error"),)
     if not notes:
         return ()
-    return [Finding(note.field, note.reason, note.message, "warning") for note in notes]
+    return [
+        Finding(
+            note.field,
+            note.reason,
+            note.message,
+            "warning" if note.weight == "harmless" else "error",
+        )
+        for note in notes
+    ]

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+import pytest
 from anthropic.types.message_create_params import (
     MessageCreateParamsBase,
     MessageCreateParamsNonStreaming,
@@ -14,7 +16,13 @@ from anthropic.types.messages.batch_create_params import Request
 from pydantic import TypeAdapter
 
 from core.providers.catalogue import Model, find_model
-from core.providers.translation import check_translation, translate_request
+from core.providers.contract import LineRejected
+from core.providers.translation import (
+    PlainRequest,
+    check_translation,
+    is_plain,
+    translate_request,
+)
 
 SONNET = find_model("anthropic", "claude-sonnet-4-5")
 NEW_SONNET = find_model("anthropic", "claude-sonnet-5")
@@ -39,7 +47,11 @@ WEATHER_TOOL = {
     "description": "The weather.",
     "input_schema": WEATHER["function"]["parameters"],  # type: ignore[index]
 }
-SCHEMA = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9007199254740993}}}
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "enum": [9007199254740993]}},
+    "additionalProperties": False,
+}
 
 
 def user(content: Any = "hi") -> dict[str, Any]:
@@ -91,6 +103,14 @@ SDK_KEYS = (
 )
 
 
+def plain(body: dict[str, Any], model: Model) -> bool:
+    """Whether the shortcut of the check at upload takes a body."""
+    try:
+        return is_plain(model, msgspec.json.decode(encode(body), type=PlainRequest))
+    except msgspec.DecodeError:
+        return False
+
+
 def translate(
     body: dict[str, Any], model: Model = SONNET, *, lenient: bool = False
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -101,7 +121,33 @@ def translate(
     exhaust(SDK_PARAMS.validate_python(params))
     exhaust(SDK_REQUEST.validate_python({"custom_id": "a-b-1", "params": params}))
     assert params.keys() <= SDK_KEYS
-    if not lenient:
-        checked = check_translation(model, encode(body))
-        assert [(n.field, n.reason) for n in checked] == [(n.field, n.reason) for n in notes]
+    assert list(check_translation(model, encode(body))) == list(notes)
+    assert not (plain(body, model) and notes)
     return params, [(note.field, note.reason) for note in notes]
+
+
+def assert_refused(body: dict[str, Any], field: str, reason: str, model: Model = SONNET) -> None:
+    """No mode sends the request, and the check at upload says so too."""
+    assert not plain(body, model)
+    for lenient in (False, True):
+        with pytest.raises(LineRejected) as caught:
+            translate_request(model, encode(body), lenient=lenient)
+        assert (caught.value.field, caught.value.reason) == (field, reason)
+        assert caught.value.message
+    last = check_translation(model, encode(body))[-1]
+    assert (last.field, last.reason, last.weight) == (field, reason, "refused")
+
+
+def assert_lost(
+    body: dict[str, Any], field: str, reason: str, model: Model = SONNET
+) -> dict[str, Any]:
+    """Only the lenient mode sends the request, which gives the params that it sends."""
+    assert not plain(body, model)
+    with pytest.raises(LineRejected) as caught:
+        translate_request(model, encode(body))
+    assert (caught.value.field, caught.value.reason) == (field, reason)
+    lost = [note for note in check_translation(model, encode(body)) if note.weight == "lost"]
+    assert [(note.field, note.reason) for note in lost] == [(field, reason)]
+    params, notes = translate(body, model, lenient=True)
+    assert (field, reason) in notes
+    return params

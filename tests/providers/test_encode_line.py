@@ -98,8 +98,9 @@ spoken = texts.filter(lambda text: bool(text) and not text.isspace())
 @QUICK
 @given(spoken, spoken, st.dictionaries(texts, values), numbers, st.booleans())
 def test_anthropic_lines_keep_texts_schemas_and_arguments(
-    said: str, system: str, schema: dict[str, Any], number: str, ascii_only: bool
+    said: str, system: str, extra: dict[str, Any], number: str, ascii_only: bool
 ) -> None:
+    schema = extra | {"type": "object"}
     arguments = write({"n": Number(number), "t": said}, ascii_only)
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
     body = {
@@ -111,7 +112,12 @@ def test_anthropic_lines_keep_texts_schemas_and_arguments(
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "c", "content": said},
         ],
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {"name": "f", "parameters": {"type": "object"} | extra},
+            }
+        ],
     }
     line = ANTHROPIC.encode_line(
         "s-t-1", CHAT, "anthropic/claude-4.5-sonnet", write(body, ascii_only).encode()
@@ -123,8 +129,7 @@ def test_anthropic_lines_keep_texts_schemas_and_arguments(
     (use,) = params["messages"][1]["content"]
     assert use["input"] == read(arguments)
     assert params["messages"][2]["content"][0]["content"] == said
-    if schema:
-        assert params["tools"][0]["input_schema"] == read(write(schema, ascii_only))
+    assert params["tools"][0]["input_schema"] == read(write(schema, ascii_only))
 
 
 @pytest.mark.parametrize("number", ["0.7", "0.70", "7e-1", "0", "0.0", "0.1234567890123456789"])

@@ -57,10 +57,31 @@ OPTIONS: list[tuple[str, Model, dict[str, Any], dict[str, Any]]] = [
         },
         {
             "tools": [
-                {"name": "f", "strict": True, "input_schema": {"type": "object", "properties": {}}},
+                {
+                    "name": "f",
+                    "strict": True,
+                    "input_schema": {
+                        "type": "object",
+                        "properties": {},
+                        "additionalProperties": False,
+                    },
+                },
                 {"name": "g", "input_schema": {"type": "object", "properties": {}}},
             ]
         },
+    ),
+    (
+        "a strict function with parameters",
+        SONNET,
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {"name": "f", "strict": True, "parameters": SCHEMA},
+                }
+            ]
+        },
+        {"tools": [{"name": "f", "strict": True, "input_schema": SCHEMA}]},
     ),
     (
         "choice auto",
@@ -121,6 +142,45 @@ OPTIONS: list[tuple[str, Model, dict[str, Any], dict[str, Any]]] = [
             }
         },
         {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+    ),
+    (
+        "what the schema is for",
+        SONNET,
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "n", "description": "A number.", "schema": SCHEMA},
+            }
+        },
+        {
+            "output_config": {
+                "format": {
+                    "type": "json_schema",
+                    "schema": SCHEMA | {"description": "A number."},
+                }
+            }
+        },
+    ),
+    ("no stops", SONNET, {"stop": []}, {}),
+    ("temperature's default", SONNET, {"temperature": 1}, {}),
+    ("top_p's default", SONNET, {"temperature": 0.5, "top_p": 1.0}, {"temperature": 0.5}),
+    ("defaults of a model without", NEW_SONNET, {"temperature": 1.0, "top_p": 1}, {}),
+    (
+        "top_p while it thinks",
+        OPUS_46,
+        {"reasoning_effort": "low", "top_p": 0.95},
+        {"top_p": 0.95, "thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+    ),
+    (
+        "a forced tool while it thinks",
+        NEW_SONNET,
+        {"reasoning_effort": "low", "tools": [WEATHER], "tool_choice": "required"},
+        {
+            "tools": [WEATHER_TOOL],
+            "tool_choice": {"type": "any"},
+            "thinking": {"type": "adaptive"},
+            "output_config": {"effort": "low"},
+        },
     ),
     (
         "effort as a budget",
@@ -200,8 +260,6 @@ NOTED: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
         {"max_completion_tokens": 2000, "max_tokens": 3},
         [("body.max_tokens", "ignored")],
     ),
-    ("default temperature", {"temperature": 1}, [("body.temperature", "ignored")]),
-    ("default top_p", {"temperature": 0.5, "top_p": 1.0}, [("body.top_p", "ignored")]),
     *(
         (name, {name: value}, [(f"body.{name}", "ignored")])
         for name, value in {
@@ -229,6 +287,13 @@ NOTED: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
 def test_what_is_harmless_is_told(options: dict[str, Any], notes: list[tuple[str, str]]) -> None:
     params, told = translate(request(**options))
     assert told == notes
-    expected = {"model", "max_tokens", "messages"}
-    assert params.keys() - {"temperature"} == expected
+    assert params.keys() == {"model", "max_tokens", "messages"}
     assert params["max_tokens"] == (64_000 if "filled_in" in notes[0] else 2000)
+
+
+def test_parameters_without_a_type_are_an_object() -> None:
+    function = {"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}
+    params, notes = translate(request(tools=[{"type": "function", "function": function}]))
+    (tool,) = params["tools"]
+    assert tool["input_schema"] == {"type": "object", "properties": {"a": {"type": "string"}}}
+    assert notes == [("body.tools[0].function.parameters.type", "filled_in")]

@@ -17,10 +17,13 @@ from tests.providers.chat_requests import (
     SONNET,
     UNKNOWN,
     WEATHER,
+    assert_lost,
+    assert_refused,
     assistant,
+    call,
     encode,
     request,
-    translate,
+    tool,
     user,
 )
 
@@ -70,6 +73,64 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
         "unsupported_parameter",
     ),
     (
+        SONNET,
+        {
+            "messages": [user(), assistant("{")],
+            "response_format": {"type": "json_schema", "json_schema": {"schema": {}}},
+        },
+        "body.response_format.json_schema",
+        "unsupported_parameter",
+    ),
+    (
+        SONNET,
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"schema": {"description": "one"}, "description": "two"},
+            }
+        },
+        "body.response_format.json_schema.description",
+        "unsupported_parameter",
+    ),
+    (
+        SONNET,
+        {"response_format": {"type": "text", "odd": 1}},
+        "body.response_format.odd",
+        "unsupported_parameter",
+    ),
+    (
+        SONNET,
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "odd": 1}}},
+        "body.response_format.json_schema.odd",
+        "unsupported_parameter",
+    ),
+    (SONNET, {"max_tokens": 64_001}, "body.max_tokens", "unsupported_value"),
+    (SONNET, {"user": "ann@example.org"}, "body.user", "unsupported_value"),
+    (SONNET, {"user": "+47 (0) 555-1234"}, "body.user", "unsupported_value"),
+    (SONNET, {"user": "x" * 257}, "body.user", "unsupported_value"),
+    (
+        SONNET,
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {"name": "f", "parameters": {"type": "object", "anyOf": [{}]}},
+                }
+            ]
+        },
+        "body.tools[0].function.parameters.anyOf",
+        "unsupported_parameter",
+    ),
+    (
+        SONNET,
+        {
+            "tools": [WEATHER],
+            "tool_choice": {"type": "function", "function": {"name": "weather"}, "odd": 1},
+        },
+        "body.tool_choice.odd",
+        "unsupported_parameter",
+    ),
+    (
         PLAIN,
         {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
         "body.tools[0].function.strict",
@@ -89,11 +150,39 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
         "body.reasoning_effort",
         "unsupported_value",
     ),
+    *(
+        (
+            model,
+            {"reasoning_effort": "low", "tools": [WEATHER], "tool_choice": "required"},
+            "body.reasoning_effort",
+            "unsupported_parameter",
+        )
+        for model in (SONNET, OPUS_46)
+    ),
     (
         SONNET,
-        {"reasoning_effort": "low", "tools": [WEATHER], "tool_choice": "required"},
+        {"reasoning_effort": "low", "messages": [user(), assistant("It is")]},
         "body.reasoning_effort",
         "unsupported_parameter",
+    ),
+    (
+        SONNET,
+        {
+            "reasoning_effort": "low",
+            "messages": [user(), assistant(None, tool_calls=[call("c")]), tool("c")],
+            "tools": [WEATHER],
+        },
+        "body.reasoning_effort",
+        "unsupported_parameter",
+    ),
+    *(
+        (
+            OPUS_46,
+            {name: value, "reasoning_effort": "low"},
+            f"body.{name}",
+            "unsupported_parameter",
+        )
+        for name, value in {"temperature": 0.5, "top_p": 0.9}.items()
     ),
     (
         SONNET,
@@ -114,14 +203,7 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
 def test_what_would_be_lost_is_refused_or_told(
     model: Model, options: dict[str, Any], field: str, reason: str
 ) -> None:
-    body = request() | options
-    for strict in (translate_request, check_translation):
-        with pytest.raises(LineRejected) as caught:
-            strict(model, encode(body))
-        assert (caught.value.field, caught.value.reason) == (field, reason)
-        assert caught.value.message
-    _, notes = translate(body, model, lenient=True)
-    assert notes == [(field, reason)]
+    assert_lost(request() | options, field, reason, model)
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -146,7 +228,37 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "body.tools[0].function.parameters",
         "wrong_type",
     ),
+    (
+        {"tools": [{"type": "function", "function": {"name": "a.b"}}]},
+        "body.tools[0].function.name",
+        "unsupported_value",
+    ),
+    ({"tools": [WEATHER, WEATHER]}, "body.tools[1].function.name", "duplicate_tool"),
+    (
+        {
+            "tools": [
+                {"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}
+            ]
+        },
+        "body.tools[0].function.parameters.type",
+        "unsupported_value",
+    ),
     ({"tool_choice": "required"}, "body.tool_choice", "missing_tools"),
+    (
+        {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        "body.tool_choice.function.name",
+        "unsupported_value",
+    ),
+    (
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"schema": {}, "description": 5},
+            }
+        },
+        "body.response_format.json_schema.description",
+        "wrong_type",
+    ),
     (
         {"tools": [WEATHER], "tool_choice": {"type": "allowed_tools"}},
         "body.tool_choice",
@@ -168,13 +280,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("options", "field", "reason"), REFUSED)
-@pytest.mark.parametrize("lenient", [False, True])
-def test_what_is_wrong_is_refused_always(
-    options: dict[str, Any], field: str, reason: str, lenient: bool
-) -> None:
-    with pytest.raises(LineRejected) as caught:
-        translate_request(SONNET, encode(request() | options), lenient=lenient)
-    assert (caught.value.field, caught.value.reason) == (field, reason)
+def test_what_is_wrong_is_refused_always(options: dict[str, Any], field: str, reason: str) -> None:
+    assert_refused(request() | options, field, reason)
 
 
 @pytest.mark.parametrize(
@@ -198,10 +305,7 @@ def test_what_is_wrong_is_refused_always(
 def test_what_a_model_cannot_do_is_refused(
     model: Model, options: dict[str, Any], field: str, reason: str
 ) -> None:
-    for strict in (translate_request, check_translation):
-        with pytest.raises(LineRejected) as caught:
-            strict(model, encode(request() | options))
-        assert (caught.value.field, caught.value.reason) == (field, reason)
+    assert_refused(request() | options, field, reason, model)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +313,33 @@ def test_what_a_model_cannot_do_is_refused(
     [b"", b"null", b"[]", b'"x"', b"{", b'{"messages":' + b"[" * 100_000, b'{"messages":["\xff"]}'],
 )
 def test_unreadable_bodies_are_refused(body: bytes) -> None:
-    for strict in (translate_request, check_translation):
+    for lenient in (False, True):
         with pytest.raises(LineRejected):
-            strict(SONNET, body)
+            translate_request(SONNET, body, lenient=lenient)
+    assert check_translation(SONNET, body)[-1].weight == "refused"
+
+
+def test_all_that_gets_lost_is_told_before_what_is_refused() -> None:
+    body = request(n=2, verbosity="low", seed=1, stop=" ")
+    assert [(note.field, note.weight) for note in check_translation(SONNET, encode(body))] == [
+        ("body.n", "lost"),
+        ("body.verbosity", "lost"),
+        ("body.seed", "harmless"),
+        ("body.stop", "refused"),
+    ]
+
+
+def test_names_of_the_users_own_are_cut() -> None:
+    (note,) = check_translation(SONNET, encode(request(**{"x" * 10_000: 1})))
+    assert len(note.field) < 300
+    assert len(note.message) < 300
+
+
+def test_what_the_lenient_mode_leaves_out() -> None:
+    body = request(n=2, seed=1, max_completion_tokens=5)
+    _, notes = translate_request(SONNET, encode(body), lenient=True)
+    assert [note.field for note in notes if note.dropped] == [
+        "body.n",
+        "body.seed",
+        "body.max_tokens",
+    ]

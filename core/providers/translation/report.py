@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -11,16 +11,34 @@ from core.providers.contract import LineRejected
 
 T = TypeVar("T")
 
+IGNORED = "ignored"
+"""Reason of a note: something without effect on the answer is left out."""
+FILLED_IN = "filled_in"
+"""Reason of a note: something that the provider needs was not given."""
+CHANGED = "changed"
+"""Reason of a note: something is said in another way."""
+
+NO_EQUIVALENT = "There is no equivalent."
+
+_LONGEST_FIELD = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something of a request that was dropped or filled in; the request is still sent."""
+    """Something of a request that does not reach the provider as it was given."""
 
     field: str
     """Path of the field, such as "body.seed"."""
     reason: str
-    """Machine code: "ignored", "filled_in", "changed" or, when lenient, that of a refusal."""
+    """Machine code: that of a refusal, or IGNORED, FILLED_IN, CHANGED."""
     message: str
+    weight: Literal["harmless", "lost", "refused"] = "harmless"
+    """"lost": only the lenient mode sends the request; "refused": no mode does."""
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the lenient mode leaves the field out, or what it asks for."""
+        return self.weight == "lost" or self.reason == IGNORED
 
 
 class Report:
@@ -28,19 +46,26 @@ class Report:
 
     __slots__ = ("lenient", "notes")
 
-    def __init__(self, lenient: bool = False) -> None:
+    def __init__(self, lenient: bool) -> None:
         self.lenient = lenient
         self.notes: list[Note] = []
 
     def note(self, field: str, reason: str, message: str) -> None:
         """Tell of something that is not lost, or harmless."""
-        self.notes.append(Note(field, reason, message))
+        self.notes.append(Note(shown(field), reason, message))
 
-    def lose(self, field: str, message: str, reason: str = "unsupported_parameter") -> None:
+    def lose(
+        self, field: str, message: str = NO_EQUIVALENT, reason: str = "unsupported_parameter"
+    ) -> None:
         """A part of the request has no equivalent: LineRejected, or a note when lenient."""
         if not self.lenient:
-            raise LineRejected(field, reason, message)
-        self.notes.append(Note(field, reason, message))
+            raise LineRejected(shown(field), reason, message)
+        self.notes.append(Note(shown(field), reason, message, "lost"))
+
+
+def shown(field: str) -> str:
+    """A path that may hold names of the user's own, cut at 200 characters."""
+    return field if len(field) <= _LONGEST_FIELD else field[:_LONGEST_FIELD] + "…"
 
 
 def decode(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw, field: str, expected: str) -> T:
@@ -48,4 +73,9 @@ def decode(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw, field: str, expec
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise LineRejected(field, "wrong_type", f"{field} has to be {expected}.") from None
+        raise wrong_type(field, expected) from None
+
+
+def wrong_type(field: str, expected: str) -> LineRejected:
+    """A field is not what it has to be."""
+    return LineRejected(field, "wrong_type", f"{field} has to be {expected}.")

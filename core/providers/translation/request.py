@@ -8,31 +8,40 @@ bytes that came.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
-from core.providers.translation.messages import translate_messages
-from core.providers.translation.report import Note, Report, decode
-from core.providers.translation.tools import translate_tool_choice, translate_tools
+from core.providers.translation.messages import Conversation, translate_messages
+from core.providers.translation.plain import translate_plain
+from core.providers.translation.report import FILLED_IN, IGNORED, Note, Report, decode
+from core.providers.translation.settings import add_effort, add_format, add_sampling
+from core.providers.translation.tools import (
+    tools_of_calls,
+    translate_tool_choice,
+    translate_tools,
+)
 
 Raw = msgspec.Raw
 Fields = dict[str, Raw]
 
-BUDGETS = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16384}
-"""thinking.budget_tokens by reasoning_effort; 1,024 is the least that Anthropic takes."""
+NULL = Raw(b"null")
+
+MAX_USER_ID = 256
+"""Characters (platform.claude.com, Messages API, metadata.user_id)."""
 
 _fields = msgspec.json.Decoder(Fields)
 _text = msgspec.json.Decoder(str)
 _stops = msgspec.json.Decoder(str | list[str])
-_positive = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1)])
-_temperature = msgspec.json.Decoder(Annotated[float, msgspec.Meta(ge=0, le=2)])
-_top_p = msgspec.json.Decoder(Annotated[float, msgspec.Meta(ge=0, le=1)])
-_effort = msgspec.json.Decoder(Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+_positive: msgspec.json.Decoder[int] = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1)])
 _encoder = msgspec.json.Encoder()
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_PHONE = re.compile(r"\+?[\d\s()-]{7,}")
 
 
 def translate_request(
@@ -40,19 +49,28 @@ def translate_request(
 ) -> tuple[bytes, Sequence[Note]]:
     """Turn the body of a chat completion request into Messages params.
 
-    Gives the params as JSON without a newline, and what was dropped or filled in. Raises
-    LineRejected.
+    Gives the params as JSON without a newline, and what does not reach the provider as
+    it was given. Raises LineRejected.
     """
+    plain = translate_plain(model, body)
+    if plain is not None:
+        return _encoder.encode(plain), ()
     report = Report(lenient)
     return _encoder.encode(_translate(model, body, report)), report.notes
 
 
 def check_translation(model: Model, body: bytes | Raw) -> Sequence[Note]:
-    """Whether translate_request (strict) would take a body. Raises LineRejected."""
-    if _is_plain(model, body):
+    """What the translation of a body would change, lose and refuse.
+
+    All of what gets lost is told; of what no mode sends, the first.
+    """
+    if translate_plain(model, body) is not None:
         return ()
-    report = Report()
-    _translate(model, body, report)
+    report = Report(lenient=True)
+    try:
+        _translate(model, body, report)
+    except LineRejected as error:
+        report.notes.append(Note(error.field, error.reason, error.message, "refused"))
     return report.notes
 
 
@@ -66,49 +84,57 @@ def _translate(model: Model, body: bytes | Raw, report: Report) -> dict[str, Any
     for key in given:
         if key not in _TRANSLATED:
             _settle_untranslated(key, given[key], report)
-    params: dict[str, Any] = {
-        "model": model.id,
-        "max_tokens": _max_tokens(given, model, report),
-    }
+    params: dict[str, Any] = {"model": model.id, "max_tokens": _max_tokens(given, model, report)}
     if "messages" not in given:
         raise LineRejected("body.messages", "missing_field", "messages are needed.")
-    system, turns = translate_messages(given["messages"], model, report)
-    if system:
-        params["system"] = system
-    params["messages"] = turns
-    if not _ESSENTIAL.issuperset(given):
-        _add_options(params, given, model, report)
+    talk = translate_messages(given["messages"], model, report)
+    if talk.system:
+        params["system"] = talk.system
+    params["messages"] = talk.turns
+    if talk.functions or not _ESSENTIAL.issuperset(given):
+        _add_options(params, given, model, talk, report)
     return params
 
 
-def _add_options(params: dict[str, Any], given: Fields, model: Model, report: Report) -> None:
+def _add_options(
+    params: dict[str, Any], given: Fields, model: Model, talk: Conversation, report: Report
+) -> None:
     if "stop" in given:
-        params["stop_sequences"] = _stop_sequences(given["stop"])
+        stops = _stop_sequences(given["stop"])
+        if stops:
+            params["stop_sequences"] = stops
     if "user" in given:
-        params["metadata"] = {"user_id": decode(_text, given["user"], "body.user", "a string")}
-    if "tools" in given:
-        tools = translate_tools(given["tools"], model, report)
-        if tools:
-            params["tools"] = tools
+        _add_user(params, given["user"], report)
+    tools = translate_tools(given["tools"], model, report) if "tools" in given else []
     choice = translate_tool_choice(
-        given.get("tool_choice"), given.get("parallel_tool_calls"), "tools" in params, model
+        given.get("tool_choice"), given.get("parallel_tool_calls"), tools, model, report
     )
+    if talk.functions and not tools:
+        tools, choice = tools_of_calls(talk.functions, report), {"type": "none"}
+    if tools:
+        params["tools"] = tools
     if choice is not None:
         params["tool_choice"] = choice
     if "response_format" in given:
-        _add_format(params, given["response_format"], model, report)
+        add_format(params, given["response_format"], model, talk, report)
     if "reasoning_effort" in given:
-        _add_effort(params, given, model, report)
-    _add_sampling(params, given, model, report)
+        add_effort(params, given["reasoning_effort"], model, talk, report)
+    add_sampling(params, given, model, report)
 
 
-def _max_tokens(given: Fields, model: Model, report: Report) -> Raw | int:
-    path = "max_completion_tokens" if "max_completion_tokens" in given else "max_tokens"
-    if path in given:
-        decode(_positive, given[path], f"body.{path}", "a whole number from 1 on")
-        if path == "max_completion_tokens" and "max_tokens" in given:
-            report.note("body.max_tokens", "ignored", "max_completion_tokens is used.")
-        return given[path]
+def _max_tokens(given: Fields, model: Model, report: Report) -> int:
+    name = "max_completion_tokens" if "max_completion_tokens" in given else "max_tokens"
+    path = f"body.{name}"
+    if name in given:
+        limit = decode(_positive, given[name], path, "a whole number from 1 on")
+        if name == "max_completion_tokens" and "max_tokens" in given:
+            report.note("body.max_tokens", IGNORED, "max_completion_tokens is used.")
+        if model.max_output is None or limit <= model.max_output:
+            return limit
+        report.lose(
+            path, f"{model.id} gives at most {model.max_output} tokens.", "unsupported_value"
+        )
+        return model.max_output
     if model.max_output is None:
         raise LineRejected(
             "body.max_completion_tokens",
@@ -117,7 +143,7 @@ def _max_tokens(given: Fields, model: Model, report: Report) -> Raw | int:
         )
     report.note(
         "body.max_completion_tokens",
-        "filled_in",
+        FILLED_IN,
         f"Not given: the most of {model.id} is used, {model.max_output}.",
     )
     return model.max_output
@@ -125,93 +151,31 @@ def _max_tokens(given: Fields, model: Model, report: Report) -> Raw | int:
 
 def _stop_sequences(raw: Raw) -> list[str]:
     stops = decode(_stops, raw, "body.stop", "a string or a list of strings")
+    one = isinstance(stops, str)
     stops = [stops] if isinstance(stops, str) else stops
     for index, stop in enumerate(stops):
         if not stop or stop.isspace():
             raise LineRejected(
-                f"body.stop[{index}]",
+                "body.stop" if one else f"body.stop[{index}]",
                 "unsupported_value",
                 "A stop sequence must not be empty or only white space.",
             )
     return stops
 
 
-def _add_sampling(params: dict[str, Any], given: Fields, model: Model, report: Report) -> None:
-    for name, decoder, expected in (
-        ("temperature", _temperature, "a number from 0 to 2"),
-        ("top_p", _top_p, "a number from 0 to 1"),
-    ):
-        raw = given.get(name)
-        if raw is None:
-            continue
-        path = f"body.{name}"
-        value = decode(decoder, raw, path, expected)
-        if value == 1:
-            # Both vendors' default. Anthropic refuses it only beside other settings.
-            report.note(path, "ignored", f"{name} 1 is the default.")
-        elif value > 1:
-            report.lose(path, f"{name} goes up to 1.", "unsupported_value")
-        elif not model.sampling:
-            report.lose(path, f"{model.id} takes no {name}.")
-        elif name == "top_p" and "temperature" in params:
-            report.lose(path, f"{model.id} takes temperature or top_p, not both.")
-        elif name == "temperature" and params.get("thinking", {}).get("type") == "enabled":
-            report.lose(path, "temperature cannot be set together with reasoning_effort.")
-        else:
-            params[name] = raw
-
-
-def _add_format(params: dict[str, Any], raw: Raw, model: Model, report: Report) -> None:
-    path = "body.response_format"
-    given = decode(_fields, raw, path, "an object")
-    kind = decode(_text, given.get("type", NULL), f"{path}.type", "a string")
-    if kind == "json_schema":
-        path += ".json_schema"
-        described = decode(_fields, given.get("json_schema", NULL), path, "an object")
-        schema = described.get("schema", NULL)
-        decode(_fields, schema, f"{path}.schema", "a JSON schema")
-        if model.structured:
-            chosen = {"type": "json_schema", "schema": schema}
-            params.setdefault("output_config", {})["format"] = chosen
-        else:
-            report.lose(path, f"{model.id} does not enforce schemas.")
-    elif kind != "text":
-        report.lose(f"{path}.type", f"{kind} has no equivalent: use json_schema.")
-
-
-def _add_effort(params: dict[str, Any], given: Fields, model: Model, report: Report) -> None:
-    path = "body.reasoning_effort"
-    effort = decode(_effort, given["reasoning_effort"], path, "none, minimal, low ... max")
-    if effort == "none":
-        if not model.no_thinking:
-            report.lose(path, f"{model.id} always thinks.", "unsupported_value")
-        elif model.no_thinking != "omitted":
-            params["thinking"] = {"type": model.no_thinking}
-    elif model.thinking == "budget":
-        _add_budget(params, path, BUDGETS[effort], report)
+def _add_user(params: dict[str, Any], raw: Raw, report: Report) -> None:
+    user = decode(_text, raw, "body.user", "a string")
+    if len(user) > MAX_USER_ID:
+        report.lose("body.user", f"user goes up to {MAX_USER_ID} characters.", "unsupported_value")
+    elif _EMAIL.fullmatch(user) or _PHONE.fullmatch(user):
+        report.lose(
+            "body.user",
+            "Anthropic takes no email addresses and phone numbers: send a hash.",
+            "unsupported_value",
+        )
     else:
-        level = "low" if effort == "minimal" else effort
-        if level not in model.efforts:
-            report.lose(path, f"{model.id} has no effort {level}.", "unsupported_value")
-            return
-        params["thinking"] = {"type": "adaptive"}
-        params.setdefault("output_config", {})["effort"] = level
+        params["metadata"] = {"user_id": user}
 
-
-def _add_budget(params: dict[str, Any], path: str, budget: int, report: Report) -> None:
-    limit = params["max_tokens"]
-    most = _positive.decode(limit) if isinstance(limit, Raw) else limit
-    # The budget has to stay below max_tokens, which covers thinking and answer.
-    budget = min(budget, most - 1)
-    if budget < 1024:
-        report.lose(path, "Thinking needs max_completion_tokens above 1024.", "unsupported_value")
-    elif params.get("tool_choice", {}).get("type") in ("any", "tool"):
-        report.lose(path, "This model cannot think when tool_choice asks for a tool.")
-    else:
-        params["thinking"] = {"type": "enabled", "budget_tokens": budget}
-
-
-NULL = Raw(b"null")
 
 _TRANSLATED = frozenset(
     {
@@ -263,7 +227,7 @@ _HARMLESS_VALUES: dict[str, tuple[Any, ...]] = {
 def _settle_untranslated(key: str, raw: Raw, report: Report) -> None:
     path = f"body.{key}"
     if key in _HARMLESS:
-        report.note(path, "ignored", f"{key} has no equivalent and no effect on the answer.")
+        report.note(path, IGNORED, f"{key} has no equivalent and no effect on the answer.")
         return
     if key in _HARMLESS_VALUES:
         try:
@@ -271,47 +235,6 @@ def _settle_untranslated(key: str, raw: Raw, report: Report) -> None:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             asks_nothing = False
         if asks_nothing:
-            report.note(path, "ignored", f"{key} asks for nothing.")
+            report.note(path, IGNORED, f"{key} asks for nothing.")
             return
-    report.lose(path, f"{key} has no equivalent.")
-
-
-class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
-    model: str
-    messages: list[_PlainMessage]
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, lt=1)] | None = None
-
-
-_plain = msgspec.json.Decoder(_PlainRequest)
-
-
-def _is_plain(model: Model, body: bytes | Raw) -> bool:
-    """Whether a body is of the common kind that surely translates, without a note.
-
-    A shortcut for the check at upload, several times as fast as the translation; False
-    says nothing.
-    """
-    try:
-        request = _plain.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    if (request.max_tokens is None) == (request.max_completion_tokens is None):
-        return False
-    if request.temperature is not None and not model.sampling:
-        return False
-    talking = False
-    for message in request.messages:
-        if message.content.isspace():
-            return False
-        if message.role == "user":
-            talking = True
-        elif talking != (message.role == "assistant"):
-            return False
-    return talking and request.messages[-1].role == "user"
+    report.lose(path)

@@ -1,0 +1,87 @@
+"""The common request: a few texts and a limit. Nothing to report, nothing to refuse."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from core.providers.catalogue import Model
+
+Raw = msgspec.Raw
+
+_ROLES = ("user", "assistant")
+_INSTRUCTIONS = frozenset({"system", "developer"})
+
+
+class PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
+    """A message that is one text."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A chat completion request of the common kind, if is_plain says so."""
+
+    model: str
+    messages: list[PlainMessage]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    temperature: Raw | msgspec.UnsetType = msgspec.UNSET
+    stream: None = None
+
+
+_request = msgspec.json.Decoder(PlainRequest)
+_temperature = msgspec.json.Decoder(Annotated[float, msgspec.Meta(ge=0, lt=1)])
+
+
+def is_plain(model: Model, request: PlainRequest) -> bool:
+    """Whether a request surely translates, without a note. False says nothing."""
+    if request.temperature is not msgspec.UNSET:
+        if not model.sampling:
+            return False
+        try:
+            _temperature.decode(request.temperature)
+        except msgspec.DecodeError:
+            return False
+    limit = request.max_tokens or request.max_completion_tokens
+    if limit is None or (request.max_tokens and request.max_completion_tokens):
+        return False
+    if model.max_output is not None and limit > model.max_output:
+        return False
+    turns = 0
+    for message in request.messages:
+        if message.content.isspace():
+            return False
+        if message.role == _ROLES[turns & 1]:
+            turns += 1
+        elif turns or message.role not in _INSTRUCTIONS:
+            return False
+    return turns % 2 == 1
+
+
+def translate_plain(model: Model, body: bytes | Raw) -> dict[str, Any] | None:
+    """Messages params of a body that is of the common kind, to be encoded; None of others.
+
+    A short way, several times as fast as the long one, to the same params.
+    """
+    try:
+        request = _request.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not is_plain(model, request):
+        return None
+    messages = request.messages
+    params: dict[str, Any] = {
+        "model": model.id,
+        "max_tokens": request.max_tokens or request.max_completion_tokens,
+        "messages": messages,
+    }
+    if messages[0].role != "user":
+        instructions = [each.content for each in messages if each.role in _INSTRUCTIONS]
+        params["system"] = "\n\n".join(instructions)
+        params["messages"] = messages[len(instructions) :]
+    if request.temperature is not msgspec.UNSET:
+        params["temperature"] = request.temperature
+    return params

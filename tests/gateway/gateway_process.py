@@ -226,6 +226,18 @@ class Gateway(Caller):
         await wait_for_health(self.channel, wanted)
 
 
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel that tries again soon while the server is not up yet."""
+    return grpc.aio.insecure_channel(
+        address,
+        options=[
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 200),
+        ],
+    )
+
+
 async def wait_for_health(channel: grpc.aio.Channel, wanted: int) -> None:
     watch = health_pb2_grpc.HealthStub(channel).Watch(
         health_pb2.HealthCheckRequest(), wait_for_ready=True
@@ -252,7 +264,7 @@ async def running_gateway(settings: Settings, keys: Sequence[str]) -> AsyncItera
     )
     stop = asyncio.Event()
     task = asyncio.create_task(serve(settings, access, stop))
-    channel = grpc.aio.insecure_channel(settings.gateway_listen)
+    channel = open_channel(settings.gateway_listen)
     ready = asyncio.create_task(wait_for_health(channel, health_pb2.HealthCheckResponse.SERVING))
     await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
     if task.done():

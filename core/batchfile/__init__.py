@@ -12,6 +12,7 @@ from core.batchfile.index import (
     iter_index,
     stream_records,
 )
+from core.batchfile.plain import Plain
 from core.batchfile.problems import Problem, read_report
 from core.batchfile.reading import read_lines
 from core.batchfile.results import RESULT, ResultFile, ResultLine, ResultTotals, ResultWriter
@@ -41,6 +42,7 @@ __all__ = [
     "Group",
     "IndexRecord",
     "LineScanner",
+    "Plain",
     "Problem",
     "Request",
     "ResultFile",

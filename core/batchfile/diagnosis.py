@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeGuard
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from core.batchfile.plain import Plain
 from core.batchfile.problems import Problem
 from core.batchfile.shapes import (
     BOM,
@@ -71,6 +72,8 @@ class Rules:
     """Provider slug to the endpoints (url paths) that it supports."""
     checks: Mapping[str, Check] = field(default_factory=dict)
     """Provider slug to what else is asked of each request that is valid otherwise."""
+    plain: Mapping[str, Plain] = field(default_factory=dict)
+    """Provider slug to the requests that surely pass its check, which is then not run."""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import msgspec
 from core.batchfile.diagnosis import Check, Rules, Verdict, examine
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.index import INDEX, INVALID, MAX_GROUPS, NO_GROUP, Group
+from core.batchfile.plain import PlainDecoder
 from core.batchfile.problems import Problem
 from core.batchfile.shapes import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
@@ -23,7 +24,6 @@ _LINES_AT_ONCE = 4096
 
 T = TypeVar("T")
 _Line = ChatLine | EmbeddingsLine
-_chat: Callable[[bytes], _Line] = msgspec.json.Decoder(ChatLine).decode
 _embeddings: Callable[[bytes], _Line] = msgspec.json.Decoder(EmbeddingsLine).decode
 
 
@@ -76,7 +76,8 @@ class LineScanner:
         self._max_lines = max_lines
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
-        self._decode = _chat
+        self._chat = PlainDecoder(rules.providers, rules.plain).decode
+        self._decode: Callable[[bytes], _Line] = self._chat
         self._seen = SeenIds()
         # Only what is valid for the file's endpoint, so empty until that is known.
         self._group_of: dict[tuple[str | None, str], int] = {}
@@ -169,7 +170,11 @@ class LineScanner:
                 continue
             see(line, found.custom_id)
             size = len(raw)
-            if group in checked and not self._passes(raw, line, group, found, problems):
+            if (
+                group in checked
+                and not found.passed
+                and not self._passes(raw, line, group, found, problems)
+            ):
                 self._invalid += 1
                 index += pack(start, size, line, NO_GROUP, INVALID)
                 continue
@@ -244,7 +249,7 @@ class LineScanner:
         self._group_of[verdict.stated_provider, verdict.model] = group
         if not self._endpoint:
             self._endpoint = verdict.url
-            self._decode = _embeddings if verdict.url == EMBEDDINGS else _chat
+            self._decode = _embeddings if verdict.url == EMBEDDINGS else self._chat
         return group
 
 

@@ -6,7 +6,7 @@ name only what is checked; the rest of a body is skipped over (but has to be JSO
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -24,7 +24,7 @@ MAX_CUSTOM_ID = 1024
 MAX_MODEL = 256
 """Characters. A file's models are kept in its row and in memory."""
 
-_CustomId = Annotated[str, Meta(min_length=1, max_length=MAX_CUSTOM_ID)]
+CustomId = Annotated[str, Meta(min_length=1, max_length=MAX_CUSTOM_ID)]
 _Text = Annotated[str, Meta(min_length=1)]
 _Model = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL)]
 _Token = Annotated[int, Meta(ge=0)]
@@ -72,21 +72,24 @@ class EmbeddingsBody(Struct, gc=False):
 class ChatLine(Struct, gc=False, forbid_unknown_fields=True):
     """A line that is right in all that one line can tell, but for `stream`."""
 
-    custom_id: _CustomId
+    custom_id: CustomId
     method: Literal["POST"]
     url: Literal["/v1/chat/completions"]
     body: ChatBody
     provider: str | None = None
+    passed: ClassVar[bool] = False
+    """Whether the provider's own check has nothing left to find; see core.batchfile.plain."""
 
 
 class EmbeddingsLine(Struct, gc=False, forbid_unknown_fields=True):
     """As ChatLine."""
 
-    custom_id: _CustomId
+    custom_id: CustomId
     method: Literal["POST"]
     url: Literal["/v1/embeddings"]
     body: EmbeddingsBody
     provider: str | None = None
+    passed: ClassVar[bool] = False
 
 
 class LooseLine(Struct, gc=False):

@@ -27,10 +27,17 @@ from core.providers.contract import (
     parse_custom_id,
 )
 from core.providers.openai import embedding_inputs
-from core.providers.registry import TRANSLATED, check_request, open_providers, provider_rules
+from core.providers.registry import (
+    PLAIN,
+    TRANSLATED,
+    check_request,
+    open_providers,
+    provider_rules,
+)
 from core.providers.translation import Note
 
 __all__ = [
+    "PLAIN",
     "TRANSLATED",
     "Absent",
     "Accepted",

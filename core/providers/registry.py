@@ -13,11 +13,19 @@ from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, Provider
 from core.providers.http import ProviderHttp, clean_key
 from core.providers.openai import OpenAIProvider
-from core.providers.translation import Note, check_translation
+from core.providers.translation import Note, PlainRequest, check_translation, is_plain
 from core.settings import ProviderAccess, Settings
 
 TRANSLATED = frozenset({"anthropic"})
 """Providers whose requests are put into another form; of others check_request says nothing."""
+
+
+def _is_plain(request: PlainRequest) -> bool:
+    return is_plain(find_model("anthropic", request.model), request)
+
+
+PLAIN = {"anthropic": (PlainRequest, _is_plain)}
+"""Provider slug to requests that surely pass its check: their type, and a test of them."""
 
 
 def provider_rules() -> Mapping[str, frozenset[str]]:

@@ -7,8 +7,8 @@ from functools import partial
 
 from msgspec import Raw
 
-from core.batchfile import Finding, Rules
-from core.providers import TRANSLATED, LineRejected, check_request, provider_rules
+from core.batchfile import Finding, Plain, Rules
+from core.providers import PLAIN, TRANSLATED, LineRejected, check_request, provider_rules
 
 
 def upload_rules() -> Rules:
@@ -17,7 +17,11 @@ def upload_rules() -> Rules:
     What cannot be translated is an error of its line; what a translation drops or fills
     in is a warning.
     """
-    return Rules(provider_rules(), {provider: partial(_check, provider) for provider in TRANSLATED})
+    return Rules(
+        provider_rules(),
+        checks={provider: partial(_check, provider) for provider in TRANSLATED},
+        plain={provider: Plain(*plain) for provider, plain in PLAIN.items()},
+    )
 
 
 def _check(provider: str, url: str, model: str, body: Raw) -> Iterable[Finding]:

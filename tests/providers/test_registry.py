@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import get_args
 
+import msgspec
 import pytest
 from anthropic.types.model import Model as SdkModel
 
-from core.providers import LineRejected, check_request, open_providers, provider_rules
+from core.providers import PLAIN, LineRejected, check_request, open_providers, provider_rules
 from core.providers.anthropic import VERSION
 from core.providers.catalogue import CATALOGUE, find_model
 from core.settings import ProviderAccess, Settings
@@ -124,12 +125,20 @@ BODY = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":5
 
 
 def test_check_request() -> None:
-    assert check_request("anthropic", CHAT, "claude-opus-5", BODY) == ()
+    assert not check_request("anthropic", CHAT, "claude-opus-5", BODY)
     assert check_request("openai", CHAT, "gpt-4.1", BODY) == ()
     (note,) = check_request(
         "anthropic", CHAT, "claude-opus-5", BODY.replace(b'"max', b'"seed":1,"max')
     )
     assert (note.field, note.reason) == ("body.seed", "ignored")
+
+
+def test_requests_of_the_common_kind_pass_unchecked() -> None:
+    body_type, passes = PLAIN["anthropic"]
+    claude = BODY.replace(b'"m"', b'"anthropic/claude-4.5-sonnet"')
+    assert passes(msgspec.json.decode(claude, type=body_type))
+    silent = claude.replace(b',"max_tokens":5', b"")
+    assert not passes(msgspec.json.decode(silent, type=body_type))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ from .server import SandboxServer
 
 _ENV = "POLYBATCH_SANDBOX_"
 _ABOUT = """\
-Stand-in for OpenAI's files and batches and Anthropic's message batches, over HTTP.
+Stand-in for OpenAI's files and batches and Anthropic's message batches, over HTTP; and for
+any server that answers single calls of OpenAI's form (the key may be left out there).
 Nothing is spent: answers are made up from the requests, the same each time.
 
   OPENAI_BASE_URL=http://127.0.0.1:8400/v1  OPENAI_API_KEY=anything

@@ -1,4 +1,5 @@
-"""The sandbox's HTTP interface: both vendors' batch APIs, and its own under /sandbox."""
+"""The sandbox's HTTP interface: both vendors' batch APIs, single calls in OpenAI's form, and
+its own under /sandbox."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from .anthropic_errors import AnthropicError
 from .front import Front
 from .http import api_key, json_response
 from .openai_batches import Batches
+from .openai_calls import Calls
 from .openai_errors import OpenAIError
 from .openai_files import Files
 from .sandbox import Sandbox
@@ -32,7 +34,7 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 def create_app(sandbox: Sandbox) -> Front:
     """The ASGI application of a sandbox."""
     files, batches, messages = Files(sandbox), Batches(sandbox), MessageBatches(sandbox)
-    control = _Control(sandbox)
+    calls, control = Calls(sandbox), _Control(sandbox)
 
     def openai(path: str, method: str, handler: _Handler) -> Route:
         return Route(f"/v1{path}", _openai_endpoint(sandbox, handler), methods=[method])
@@ -51,6 +53,8 @@ def create_app(sandbox: Sandbox) -> Front:
         openai("/batches", "GET", batches.list),
         openai("/batches/{batch_id}", "GET", batches.retrieve),
         openai("/batches/{batch_id}/cancel", "POST", batches.cancel),
+        Route("/v1/chat/completions", _call(calls.chat), methods=["POST"]),
+        Route("/v1/embeddings", _call(calls.embeddings), methods=["POST"]),
         anthropic("", "POST", messages.create),
         anthropic("", "GET", messages.list),
         anthropic("/{batch_id}", "GET", messages.retrieve),
@@ -99,6 +103,18 @@ def _openai_endpoint(sandbox: Sandbox, handler: _Handler) -> _Endpoint:
             return await handler(request, sandbox.store.workspace("openai", key))
         except OpenAIError as error:
             return error.response()
+
+    return endpoint
+
+
+def _call(handler: _Endpoint) -> _Endpoint:
+    """A single call needs no key: servers at home ask for none."""
+
+    async def endpoint(request: Request) -> Response:
+        if api_key(request) == REFUSED_KEY:
+            error = OpenAIError(401, "Incorrect API key provided.", code="invalid_api_key")
+            return error.response()
+        return await handler(request)
 
     return endpoint
 

@@ -12,6 +12,7 @@ import sqlite3
 from array import array
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ class Account:
         self.models: dict[str, Totals] = {}
 
 
+@dataclass(slots=True)
+class Calls:
+    """Single calls."""
+
+    begun: int = 0
+    refused: int = 0
+    most_at_once: int = 0
+
+
 class Bill:
     """Counts over all workspaces since the start or the last reset."""
 
@@ -42,6 +52,7 @@ class Bill:
 
     def reset(self) -> None:
         self._accounts: dict[Provider, Account] = {"openai": Account(), "anthropic": Account()}
+        self._calls = Calls()
         self._log_path.write_bytes(b"")
         self._table_path.unlink(missing_ok=True)
         self._counted = 0
@@ -49,6 +60,23 @@ class Bill:
     def created(self, batch: Batch) -> None:
         """A batch has been created."""
         self._accounts[batch.provider].batches += 1
+
+    def call_refused(self) -> None:
+        """A single call was too many."""
+        self._calls.refused += 1
+
+    def call_begun(self, under_way: int) -> None:
+        """A single call begins; so many are under way now."""
+        self._calls.begun += 1
+        self._calls.most_at_once = max(self._calls.most_at_once, under_way)
+        self._accounts["openai"].asked += 1
+
+    def call_ended(self, model: str, digest: int, input_tokens: int, output_tokens: int) -> None:
+        """A single call was run and went well: bill it."""
+        with self._log_path.open("ab") as log:
+            array("Q", (digest,)).tofile(log)
+        sums = self._accounts["openai"].models.setdefault(model, Totals())
+        sums.add(Totals(1, input_tokens, output_tokens))
 
     def ended(self, batch: Batch) -> None:
         """A batch has come to its end: bill the lines that were run and went well.
@@ -102,6 +130,7 @@ class Bill:
             ),
             "distinct_lines_billed_more_than_once": twice,
             "extra_billings": extra,
+            "calls": asdict(self._calls),
             "providers": providers,
         }
 

@@ -118,6 +118,17 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     unknown_result_lines: Annotated[
         Count, Meta(description="result lines with a custom_id that nobody sent, per batch")
     ] = 0
+    call_seconds: Annotated[Seconds, Meta(description="time that a single call takes")] = 0.0
+    calls_at_once: Annotated[
+        Count, Meta(description="single calls under way beyond which one is refused; 0: no limit")
+    ] = 0
+    calls_per_second: Annotated[
+        float,
+        Meta(ge=0, description="rate of single calls beyond which one is refused; 0: no limit"),
+    ] = 0.0
+    call_retry_seconds: Annotated[
+        Seconds, Meta(description="Retry-After of a call refused for calls_at_once")
+    ] = 1.0
     faults: Annotated[
         list[Fault], Meta(description="a fault as JSON, such as the examples below; repeatable")
     ] = []

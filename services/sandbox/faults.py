@@ -61,12 +61,26 @@ class Faults:
                 return fault
         return None
 
+    def for_call(self, provider: Provider, digest: int, marked: Fate, failing: int) -> Fate:
+        """The fate of a single call: as it is marked, or by a fault of kind "line"."""
+        if failing:
+            return Fate.SERVER if self._fails(digest, failing) else Fate.OK
+        if marked is not Fate.OK:
+            return marked
+        for fault, at in self._set_at:
+            if (
+                fault.kind == "line"
+                and self._live(fault, at)
+                and fault.provider in (None, provider)
+                and self._strikes(fault)
+            ):
+                return Fate[fault.outcome.upper()]
+        return Fate.OK
+
     def deal(self, provider: Provider, plan: Plan) -> None:
         """Deal fates to the lines of a batch that starts."""
         for index, digest, failing in plan.flaky:
-            attempt = self._attempts.get(digest, 0) + 1
-            self._attempts[digest] = attempt
-            if attempt <= failing:
+            if self._fails(digest, failing):
                 plan.set_fate(index, Fate.SERVER)
         for fault, at in self._set_at:
             if fault.kind != "line" or fault.provider not in (None, provider):
@@ -77,6 +91,11 @@ class Faults:
                     break
                 if plan.fate_of(index) is Fate.OK and self._strikes(fault):
                     plan.set_fate(index, fate)
+
+    def _fails(self, digest: int, failing: int) -> bool:
+        """Whether this is one of the first `failing` attempts at a line."""
+        attempt = self._attempts[digest] = self._attempts.get(digest, 0) + 1
+        return attempt <= failing
 
     def _live(self, fault: Fault, at: float) -> bool:
         if fault.seconds is not None and monotonic() >= at + fault.seconds:

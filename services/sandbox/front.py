@@ -144,7 +144,8 @@ def _with_headers(send: Send, provider: Provider) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers.update(_HEADERS[provider])
+            for name, value in _HEADERS[provider].items():
+                headers.setdefault(name, value)
             headers[_REQUEST_ID[provider]] = f"req_{secrets.token_hex(12)}"
             if provider == "openai":
                 headers["openai-processing-ms"] = str(int((monotonic() - started) * 1000))

@@ -1,0 +1,150 @@
+"""OpenAI's single calls, as any server in its form has them: POST /v1/chat/completions and
+/v1/embeddings.
+
+A call that was begun is run to its end and billed, whether or not somebody still waits
+for the answer. Calls that are too many are refused with 429 and cost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import ceil
+from time import monotonic, time
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .http import json_response
+from .openai_answers import Answerer, Row
+from .openai_check import BODIES
+from .openai_errors import OpenAIError
+from .openai_lines import Body, Embedding
+from .plan import LAST_BILLED, UNREADABLE, Fate, marked_fate
+from .sandbox import Sandbox
+
+_TORN = 40
+_NO_BODY = "We could not parse the JSON body of your request."
+
+
+@dataclass(slots=True)
+class _Allowance:
+    """Calls that may begin now, at most a second's worth."""
+
+    calls: float = 0.0
+    at: float = 0.0
+
+    def refill(self, rate: float, now: float) -> None:
+        self.calls = min(max(rate, 1.0), self.calls + (now - self.at) * rate)
+        self.at = now
+
+
+class Calls:
+    """The handlers of single calls. One limit holds for all keys together."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._allowance = _Allowance()
+        self._under_way = 0
+        self._number = 0
+
+    async def chat(self, request: Request) -> Response:
+        return await self._answer("/v1/chat/completions", request)
+
+    async def embeddings(self, request: Request) -> Response:
+        return await self._answer("/v1/embeddings", request)
+
+    async def _answer(self, endpoint: str, request: Request) -> Response:
+        raw = await request.body()
+        refusal = self._over_limit()
+        if refusal is not None:
+            self._sandbox.bill.call_refused()
+            return refusal
+        self._under_way += 1
+        self._sandbox.bill.call_begun(self._under_way)
+        try:
+            return await self._run(BODIES[endpoint], raw)
+        except OpenAIError as error:
+            return error.response()
+        finally:
+            self._under_way -= 1
+
+    def _over_limit(self) -> Response | None:
+        """A refusal if there are too many calls; else takes one from the allowance."""
+        knobs = self._sandbox.knobs
+        if knobs.calls_at_once and self._under_way >= knobs.calls_at_once:
+            return _refusal(knobs.call_retry_seconds)
+        rate = knobs.calls_per_second
+        if rate:
+            self._allowance.refill(rate, monotonic())
+            if self._allowance.calls < 1:
+                return _refusal((1 - self._allowance.calls) / rate)
+            self._allowance.calls -= 1
+        return None
+
+    async def _run(self, kind: type[Body], raw: bytes) -> Response:
+        body, line = _read(kind, raw)
+        self._number += 1
+        answerer = Answerer(kind, "call_0", int(time()))
+        if body is None:
+            return _row(answerer.failure(self._number, line, Fate.REFUSED))
+        digest = int.from_bytes(blake2b(raw, digest_size=8).digest(), "little")
+        fate = self._sandbox.faults.for_call("openai", digest, *marked_fate(raw))
+        await asyncio.sleep(self._sandbox.knobs.call_seconds)
+        if fate > LAST_BILLED:
+            return _row(answerer.failure(self._number, line, fate))
+        tokens = (body.tokens, 0) if isinstance(body, Embedding) else body.measure(body.question)
+        self._sandbox.bill.call_ended(body.model, digest, *tokens)
+        response = _row(answerer.answer(self._number, line))
+        if fate is Fate.GARBAGE:
+            return Response(bytes(response.body)[:_TORN], media_type="application/json")
+        if fate is Fate.LOST:
+            raise OpenAIError(504, "The answer was lost.", kind="server_error")
+        if self._sandbox.knobs.calls_per_second:
+            response.headers.update(self._left())
+        return response
+
+    def _left(self) -> dict[str, str]:
+        rate, calls = self._sandbox.knobs.calls_per_second, self._allowance.calls
+        most = max(rate, 1.0)
+        return {
+            "x-ratelimit-limit-requests": str(ceil(most)),
+            "x-ratelimit-remaining-requests": str(int(calls)),
+            "x-ratelimit-reset-requests": f"{(most - calls) / rate * 1000:.0f}ms",
+        }
+
+
+def _read(kind: type[Body], raw: bytes) -> tuple[Body | None, bytes]:
+    """The body, None if it is wrong in itself, and the batch line that it would be.
+
+    Raises OpenAIError for what no API would take apart.
+    """
+    line = b'{"custom_id":"call","method":"POST","url":"","body":%b}' % raw
+    try:
+        return msgspec.json.decode(raw, type=kind), line
+    except msgspec.ValidationError:
+        found = msgspec.json.decode(raw)
+        if not isinstance(found, dict):
+            raise OpenAIError(400, _NO_BODY) from None
+        if found.get("stream") is True:
+            raise OpenAIError(400, "The sandbox does not stream.", param="stream") from None
+        return None, line
+    except UNREADABLE:
+        raise OpenAIError(400, _NO_BODY) from None
+
+
+def _row(row: Row) -> Response:
+    """What the row of a batch has as its response, as a response."""
+    assert row.response is not None, "the line was run"
+    return json_response(row.response.body, row.response.status_code)
+
+
+def _refusal(seconds: float) -> Response:
+    response = OpenAIError(
+        429, "Rate limit reached.", kind="requests", code="rate_limit_exceeded"
+    ).response()
+    response.headers["retry-after-ms"] = str(ceil(seconds * 1000))
+    response.headers["retry-after"] = str(ceil(seconds))
+    return response

@@ -1,5 +1,6 @@
 """gRPC server plumbing: lifecycle, health, reflection, interceptors, the process's main."""
 
+from core.serving.allocator import tune_malloc
 from core.serving.api_error import ApiError
 from core.serving.auth import Authenticate
 from core.serving.logs import configure_logging
@@ -19,4 +20,5 @@ __all__ = [
     "configure_logging",
     "current_principal",
     "run",
+    "tune_malloc",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvloop
 
+from core.serving.allocator import tune_malloc
 from core.serving.logs import configure_logging
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ def run(
     signal ends the process at once. Exit code 1: main raised. A StartupError is logged
     as its message, anything else with its traceback.
     """
+    tune_malloc()
     configure_logging(service, level=log_level, format=log_format)
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:

@@ -1,5 +1,14 @@
 """The providers' batch APIs, and the translation of requests and results."""
 
+from core.providers.calls import (
+    Answered,
+    CallOutcome,
+    DirectProvider,
+    DirectRegistry,
+    Lost,
+    NotNow,
+    Terms,
+)
 from core.providers.contract import (
     Absent,
     Accepted,
@@ -41,13 +50,19 @@ __all__ = [
     "TRANSLATED",
     "Absent",
     "Accepted",
+    "Answered",
     "BadLine",
+    "CallOutcome",
+    "DirectProvider",
+    "DirectRegistry",
     "FindOutcome",
     "Found",
     "Framing",
     "Intent",
     "Limits",
     "LineRejected",
+    "Lost",
+    "NotNow",
     "Note",
     "Outcome",
     "Provider",
@@ -60,6 +75,7 @@ __all__ = [
     "ResultLine",
     "ResultsGone",
     "SubmitOutcome",
+    "Terms",
     "Unknown",
     "Unsure",
     "Usage",

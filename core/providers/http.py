@@ -1,11 +1,12 @@
 """HTTP with a provider: what is repeated, what is not, and what an answer means.
 
-Four kinds of exchange, each with its own rule:
+Five kinds of exchange, each with its own rule:
 
 - repeatable calls (reads, cancels, deletes) and uploads: tried again a few times with
   back-off, then ProviderUnavailable; a clear no is ProviderRejected;
 - creates: sent once, and the answer is the reply's body, Refused or Unknown;
-- downloads: streamed; ProviderUnavailable when they break.
+- downloads: streamed; ProviderUnavailable when they break;
+- plain exchanges: sent once, and the reply is the caller's to judge, as is the pace.
 
 A Retry-After is obeyed by all calls of its kind, not only by the one that was told.
 Keys travel in headers only.
@@ -57,7 +58,8 @@ class ProviderHttp:
 
     `base_url` without a trailing slash; `headers` carry the key, which is also named as
     `secret` so that no text that leaves this class contains it; `timeout` in seconds for
-    one whole exchange (a download: for each wait for bytes).
+    one whole exchange (a download: for each wait for bytes); `connections`: how many are
+    opened at most, and kept.
     """
 
     def __init__(
@@ -67,13 +69,14 @@ class ProviderHttp:
         *,
         secret: str,
         timeout: float,
+        connections: int | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
         self._secret = secret
         self._sleep = sleep
-        self._transport = Transport(headers, timeout=timeout)
+        self._transport = Transport(headers, timeout=timeout, connections=connections)
         self._held: dict[str, float] = {}
         """Kind of call to the time until which the provider wants none."""
 
@@ -203,11 +206,21 @@ class ProviderHttp:
                     "POST", url, deadline=deadline, content=content, headers=_JSON
                 )
         except NotSent as error:
-            return Refused("unreachable", self._say(where, str(error)), passing=True)
+            return Refused("unreachable", self.say(where, str(error)), passing=True)
         except Broken as error:
-            return Unknown(self._say(where, str(error)))
+            return Unknown(self.say(where, str(error)))
         self._heed("create", reply)
         return reply.body if reply.ok else self._classify_create(where, reply)
+
+    async def exchange(self, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
+        """POST JSON once; gives the reply whatever its status. Raises NotSent, Broken."""
+        return await self._transport.send(
+            "POST",
+            self.base_url + path,
+            deadline=self.deadline(),
+            content=content,
+            headers={**_JSON, **headers},
+        )
 
     async def download(self, url: str) -> AsyncGenerator[bytes, None]:
         """Stream the body of a GET. `url`: absolute, or a path under the base URL.
@@ -225,7 +238,7 @@ class ProviderHttp:
                 async for chunk in body:
                     yield chunk
         except Broken as error:
-            raise ProviderUnavailable(self._say(where, str(error))) from None
+            raise ProviderUnavailable(self.say(where, str(error))) from None
 
     async def _repeat(
         self,
@@ -244,7 +257,7 @@ class ProviderHttp:
                 self._heed(kind, reply)
                 failure = self._rejection(where, reply)
             except (NotSent, Broken) as error:
-                failure = ProviderUnavailable(self._say(where, str(error)))
+                failure = ProviderUnavailable(self.say(where, str(error)))
             if isinstance(failure, ProviderRejected) or attempt == ATTEMPTS:
                 raise failure
             if failure.retry_after is None:
@@ -272,7 +285,7 @@ class ProviderHttp:
         if wait <= 0:
             self._held.pop(kind, None)
         elif wait > LONGEST_DELAY:
-            text = self._say(where, f"not sent: the provider asked to wait, {wait:.0f} s more")
+            text = self.say(where, f"not sent: the provider asked to wait, {wait:.0f} s more")
             raise ProviderUnavailable(text, wait)
         else:
             # Spread, for those who wait are many.
@@ -282,12 +295,12 @@ class ProviderHttp:
         try:
             return read(reply.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            text = self._say(where, "the answer is not in the documented form", reply)
+            text = self.say(where, "the answer is not in the documented form", reply)
             raise ProviderUnavailable(text) from None
 
     def _classify_create(self, where: str, reply: Reply) -> Refused | Unknown:
         error = reply.error
-        text = self._say(where, error.message or f"status {reply.status}", reply)
+        text = self.say(where, error.message or f"status {reply.status}", reply)
         timed_out = reply.status in (408, 504) or error.code == "timeout_error"
         if timed_out or (reply.status >= 500 and not error.documented):
             return Unknown(text)
@@ -296,13 +309,14 @@ class ProviderHttp:
 
     def _rejection(self, where: str, reply: Reply) -> ProviderUnavailable | ProviderRejected:
         error = reply.error
-        text = self._say(where, error.message or f"status {reply.status}", reply)
+        text = self.say(where, error.message or f"status {reply.status}", reply)
         # A conflict over a cancel (it has ended already) does not pass by trying again.
         if is_passing(reply.status) and reply.status != 409:
             return ProviderUnavailable(text, reply.retry_after)
         return ProviderRejected(error.code or f"http_{reply.status}", text, reply.status)
 
-    def _say(self, where: str, what: str, reply: Reply | None = None) -> str:
+    def say(self, where: str, what: str, reply: Reply | None = None) -> str:
+        """What happened in an exchange, for people: short, and without the key."""
         text = self._hide(f"{where}: {what}")
         if len(text) > MAX_MESSAGE_CHARS:
             text = text[:MAX_MESSAGE_CHARS] + "…"

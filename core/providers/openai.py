@@ -162,7 +162,7 @@ class OpenAIProvider:
             fields = _fields.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
-        _refuse_streaming(fields.get("stream", FALSE))
+        refuse_streaming(fields.get("stream", FALSE))
         fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
         return b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),
@@ -326,10 +326,11 @@ def check_body(body: bytes | msgspec.Raw) -> None:
         stream = _stream.decode(body).stream
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
-    _refuse_streaming(stream)
+    refuse_streaming(stream)
 
 
-def _refuse_streaming(stream: msgspec.Raw) -> None:
+def refuse_streaming(stream: msgspec.Raw) -> None:
+    """Raise LineRejected if a request's `stream` is true."""
     if stream == TRUE:
         raise LineRejected(
             "body.stream", "unsupported_parameter", "Batches do not stream: leave out stream."

@@ -111,7 +111,7 @@ async def read_results(
         group: list[ResultLine] = []
         for line in lines:
             try:
-                if line is None or not _is_utf8(line):
+                if line is None or not is_utf8(line):
                     raise UnreadableLine
                 group.append(read(line))
             except UnreadableLine:
@@ -122,7 +122,8 @@ async def read_results(
         log.warning("unreadable_result_lines", source=source, count=unreadable)
 
 
-def _is_utf8(line: bytes) -> bool:
+def is_utf8(line: bytes) -> bool:
+    """Whether bytes are text."""
     # Parts of a line are passed on unread, so no decoder looks at their bytes.
     if line.isascii():
         return True

@@ -28,7 +28,7 @@ KEEPALIVE_SECONDS = 2.0
 """Short of the 5 s after which many servers drop an idle connection: a create that meets
 a connection just dropped has an unknown outcome."""
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 256 * 1024
 
 
 class NotSent(Exception):
@@ -76,11 +76,18 @@ _BEFORE_SENDING = (
 class Transport:
     """Connections to one provider; `headers` go with every request. Times in seconds."""
 
-    def __init__(self, headers: Mapping[str, str], *, timeout: float) -> None:
+    def __init__(
+        self, headers: Mapping[str, str], *, timeout: float, connections: int | None = None
+    ) -> None:
+        """`connections`: so many are opened at most, and kept; None: no limit."""
         self._client = httpx2.AsyncClient(
             headers=dict(headers),
             timeout=httpx2.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
-            limits=httpx2.Limits(keepalive_expiry=KEEPALIVE_SECONDS),
+            limits=httpx2.Limits(
+                max_connections=connections,
+                max_keepalive_connections=connections,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
             follow_redirects=False,
         )
 

@@ -1,0 +1,95 @@
+"""Providers without a batch API: what an adapter for single calls offers.
+
+The dispatcher runs the lines of such a provider itself, one call each. An adapter makes
+one call and says what came of it; how many are made at a time, what is made again and
+what is kept is the dispatcher's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.providers.contract import Limits, Outcome, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the operator lets one process ask of a provider."""
+
+    max_concurrency: int
+    """Calls under way at a time, at most."""
+    requests_per_minute: float | None = None
+    rerun_lost: bool = False
+    """Whether a line whose answer was lost is run again: it may have been paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The provider answered, well or ill."""
+
+    outcome: Outcome
+    """SUCCEEDED; FAILED for good; RETRYABLE, for a passing reason that is the line's own."""
+    response: bytes
+    """JSON, as ResultLine.response."""
+    usage: Usage
+    pause: float = 0.0
+    """Seconds for which the provider wants no further call."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """The call was surely not run, for a reason that is not the line's: rate, quota,
+    overload, a refused key, nobody there."""
+
+    reason: str
+    """For people; without the key."""
+    retry_after: float | None = None
+    """Seconds, as the provider asked."""
+    reachable: bool = True
+    """False: no connection came about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No clear answer: the call may have been run and billed."""
+
+    message: str
+
+
+CallOutcome = Answered | NotNow | Lost
+
+
+class DirectProvider(Protocol):
+    """One provider with one credential or none. Safe for concurrent use by many tasks."""
+
+    name: str
+    limits: Limits
+    """`max_lines`: lines whose results are kept together; several such shards of a file
+    run side by side."""
+    terms: Terms
+
+    def remote_model(self, model: str) -> str:
+        """The provider's id of the user's model ("local/llama3.2" -> "llama3.2")."""
+        ...
+
+    def encode_body(self, url: str, model: str, body: bytes) -> bytes:
+        """The body of the call for one request. Raises LineRejected.
+
+        `url`: our endpoint; `model` as named in the file; `body`: the request's, raw JSON.
+        """
+        ...
+
+    async def call(self, call_id: str, url: str, body: bytes) -> CallOutcome:
+        """Make one call, once. Takes no longer than the provider timeout.
+
+        `call_id`: at most 64 characters of [A-Za-z0-9_-], for the provider's logs.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+DirectRegistry = Mapping[str, DirectProvider]
+"""Provider slug to its adapter."""

@@ -46,7 +46,7 @@ class Report:
 
     __slots__ = ("lenient", "notes")
 
-    def __init__(self, lenient: bool) -> None:
+    def __init__(self, lenient: bool = False) -> None:
         self.lenient = lenient
         self.notes: list[Note] = []
 

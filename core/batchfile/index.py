@@ -22,7 +22,7 @@ INVALID = 1
 NO_GROUP = 0xFFFF
 """Group of an invalid line whose provider or model cannot be told."""
 MAX_GROUPS = 4096
-RECORDS_AT_ONCE = 50_000
+RECORDS_AT_ONCE = 16_384
 INDEX_SEGMENT_BYTES = 512 * 1024
 """Indexes grow slowly beside their data: large segments would only sit in memory."""
 

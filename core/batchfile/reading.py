@@ -10,7 +10,7 @@ from typing import TypeVar
 from core.batchfile.index import INDEX
 from core.blobs import StoredFile
 
-SPAN_BYTES = 1 << 20
+SPAN_BYTES = 256 * 1024
 _MAX_GAP = 64 * 1024
 _MAX_RECORDS = 16_384
 

@@ -57,6 +57,8 @@ log = structlog.get_logger()
 _REFETCH_LIMIT = 3
 _REFETCH_PAUSE = 2.0
 _UNREACHABLE_PAUSE = 5.0
+# Short-lived, and several shards are written at the same time: less than an upload's.
+_SEGMENT_BYTES = 1024 * 1024
 _UNREACHABLE_PAUSE_MAX = 300.0
 
 _MISSING = error_json(
@@ -175,7 +177,7 @@ class Fetcher:
     ) -> None:
         """Write the result lines in input order and settle the shard."""
         prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
-        writer = ResultWriter(self._blobs, prefix, segment_bytes=self._settings.segment_bytes)
+        writer = ResultWriter(self._blobs, prefix, segment_bytes=_SEGMENT_BYTES)
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
         retry = bytearray()
         may_retry = (

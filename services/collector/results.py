@@ -18,7 +18,7 @@ from core.ledger import Batch, Ledger
 from core.serving import ApiError, current_principal
 from core.wire import page_size
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 256 * 1024
 _FILTERS = {
     results_pb2.RESULT_FILTER_UNSPECIFIED: None,
     results_pb2.RESULT_FILTER_SUCCEEDED: True,

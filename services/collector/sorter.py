@@ -13,7 +13,7 @@ from types import TracebackType
 from core.batchfile import INDEX, answer_tail
 from core.providers import Outcome, ResultLine, Usage
 
-_FLUSH_BYTES = 1 << 20
+_FLUSH_BYTES = 256 * 1024
 _OUTCOMES = (None, *Outcome)
 _NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 _SUCCEEDED = _NUMBERS[Outcome.SUCCEEDED]

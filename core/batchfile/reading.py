@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from core.batchfile.index import INDEX
-from core.blobs import StoredFile
+from core.blobs import BlobStore, StoredFile
 
 SPAN_BYTES = 256 * 1024
 _MAX_GAP = 64 * 1024
@@ -30,6 +30,21 @@ async def read_lines(
     ) as groups:
         async for group in groups:
             yield [(record[2], raw) for record, raw in group]
+
+
+async def read_listed(
+    file: StoredFile, store: BlobStore, key: str, count: int
+) -> AsyncGenerator[list[tuple[tuple[int, ...], bytes]], None]:
+    """Yield groups of (index record, raw line) for a stored list of `count` index records.
+
+    The list, which may have 2 MB, is read a part at a time too. Raises BlobMissing.
+    """
+    for first in range(0, count, _MAX_RECORDS):
+        part = min(_MAX_RECORDS, count - first)
+        records = await store.get_range(key, first * INDEX.size, part * INDEX.size)
+        async with aclosing(read_records(file, INDEX.iter_unpack(records))) as groups:
+            async for group in groups:
+                yield group
 
 
 async def read_records(

@@ -22,7 +22,7 @@ from core.batchfile import (
     answer_tail,
     decode_request,
     error_json,
-    read_lines,
+    read_listed,
 )
 from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done
@@ -97,9 +97,10 @@ class Fetcher:
             code = "input_file_missing" if provider else "provider_not_configured"
             await self._settler.fill(shard, code, f"{code}: the results cannot be fetched.")
             return Done()
-        records = await self._blobs.get(shard.lines_key)
-        attempts = shard.round + 1
-        with Sorter(records, self._settings.spool_dir, attempts=attempts) as sorter:
+        listed = await self._blobs.get(shard.lines_key)
+        with Sorter(listed, self._settings.spool_dir, attempts=shard.round + 1) as sorter:
+            # Up to 2 MB that would be held as long as the provider takes.
+            del listed
             try:
                 remote = await provider.poll(shard.remote_id)
                 await self._collect(shard, provider, remote, sorter)
@@ -107,7 +108,7 @@ class Fetcher:
                 return await self._unreachable(shard, error, delivery)
             if await self._again(shard, batch, remote, sorter):
                 return Again(_REFETCH_PAUSE)
-            await self._write(shard, batch, file, records, sorter)
+            await self._write(shard, batch, file, sorter)
         return Done()
 
     async def _collect(
@@ -172,9 +173,7 @@ class Fetcher:
         await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
         return Again(pause)
 
-    async def _write(
-        self, shard: Shard, batch: Batch, file: File, records: bytes, sorter: Sorter
-    ) -> None:
+    async def _write(self, shard: Shard, batch: Batch, file: File, sorter: Sorter) -> None:
         """Write the result lines in input order and settle the shard."""
         prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(self._blobs, prefix, segment_bytes=_SEGMENT_BYTES)
@@ -186,12 +185,12 @@ class Fetcher:
             and batch.expires_at > _after(self._settings.retry_delay)
         )
         position = 0
-        async for group in read_lines(data, records):
-            for line, raw in group:
+        async for group in read_listed(data, self._blobs, shard.lines_key, shard.line_count):
+            for record, raw in group:
+                line = record[2]
                 outcome, piece = sorter.piece(position)
                 if outcome in (Outcome.RETRYABLE, Outcome.EXPIRED) and may_retry:
-                    start = position * INDEX.size
-                    retry += records[start : start + INDEX.size]
+                    retry += INDEX.pack(*record)
                 else:
                     succeeded = outcome is Outcome.SUCCEEDED
                     if not sorter.rejected(position):

@@ -13,7 +13,7 @@ from core.batchfile import (
     answer_line,
     decode_request,
     error_json,
-    read_lines,
+    read_listed,
 )
 from core.blobs import BlobStore, StoredFile
 from core.ledger import Batch, File, Shard
@@ -57,7 +57,6 @@ async def write_spool(
     A line that cannot be put into the provider's form becomes a failed result line
     and costs nothing else.
     """
-    records = await blobs.get(shard.lines_key)
     data = await StoredFile.open(blobs, f"{file.prefix}/data")
     framing, limits = provider.framing, provider.limits
     rejects_prefix = f"batches/{batch.id}/shards/{shard.id}/rejects/{token}"
@@ -66,7 +65,6 @@ async def write_spool(
     written = lines = rejected = inputs = 0
     pending = bytearray(framing.prefix)
     models = [group["model"] for group in file.groups]
-    line_models = (models[record[3]] for record in INDEX.iter_unpack(records))
 
     with path.open("wb") as spool:
 
@@ -74,13 +72,13 @@ async def write_spool(
             spool.write(chunk)
             digest.update(chunk)
 
-        async for group in read_lines(data, records):
-            for (line, raw), model in zip(group, line_models, strict=False):
+        async for group in read_listed(data, blobs, shard.lines_key, shard.line_count):
+            for (_offset, _length, line, number, _flags), raw in group:
                 request = decode_request(raw)
                 body = bytes(request.body)
                 try:
                     encoded = provider.encode_line(
-                        f"{shard.id}-{token}-{line}", batch.endpoint, model, body
+                        f"{shard.id}-{token}-{line}", batch.endpoint, models[number], body
                     )
                 except LineRejected as rejection:
                     if rejects is None:

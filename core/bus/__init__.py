@@ -3,7 +3,8 @@
 Work, on JetStream, private to the dispatcher and the collector:
 
     stream    POLYBATCH_WORK     work-queue retention, file storage
-    subject   polybatch.work.<step>    step: plan, submit, poll, fetch, assemble, stop
+    subject   polybatch.work.<step>    step: plan, submit, run, poll, fetch, assemble,
+                                       stop
     consumer  <step>             durable pull consumer, shared by all replicas of a service
     payload   polybatch.v1.WorkItem (protobuf): batch_id, shard_id
     header    Nats-Msg-Id: <step>/<batch id>/<shard id>/<attempt>

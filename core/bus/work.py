@@ -23,6 +23,7 @@ class Step(StrEnum):
 
     PLAN = "plan"
     SUBMIT = "submit"
+    RUN = "run"
     POLL = "poll"
     FETCH = "fetch"
     ASSEMBLE = "assemble"

@@ -6,6 +6,7 @@ from core.ledger.budgets import Budget, Budgets, NoRoom
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
 from core.ledger.ledger import Ledger
+from core.ledger.runs import Crowded, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
 from core.ledger.tables import Account, ApiKey, Batch, File, Shard, TokenBudget, Upload, now
@@ -22,6 +23,7 @@ __all__ = [
     "Batches",
     "Budget",
     "Budgets",
+    "Crowded",
     "File",
     "FileGone",
     "FileInUse",
@@ -31,6 +33,7 @@ __all__ = [
     "NewKey",
     "NoRoom",
     "RequestIdReused",
+    "Runs",
     "Settlement",
     "Shard",
     "ShardState",

@@ -1,4 +1,4 @@
-"""The ledger: one database, five repositories."""
+"""The ledger: one database, six repositories."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
 from core.ledger.database import Database
 from core.ledger.files import Files
+from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 
 
@@ -19,6 +20,7 @@ class Ledger:
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
+        self.runs = Runs(database)
         self.budgets = Budgets(database)
 
     @classmethod

@@ -12,7 +12,7 @@ from core.ledger.states import ShardState
 from core.ledger.tables import Batch, Shard, now
 
 _UNSENT = (ShardState.QUEUED, ShardState.SUBMITTING)
-_SENT = (ShardState.SUBMITTED, ShardState.FETCHING)
+_SENT = (ShardState.SUBMITTED, ShardState.RUNNING, ShardState.FETCHING)
 
 
 async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:

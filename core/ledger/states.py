@@ -16,7 +16,9 @@ A shard (lines for one provider)::
       |---refused for now--|                        |                            |
       |---surely absent----|                        |--provider refused late-----|
       |------------------------------------------------- (back to QUEUED or on to SETTLED)
-      \\--stop or refused for good--> SETTLED
+      |--stop or refused for good--> SETTLED
+      \\--started--> RUNNING --all lines run, or stopped--> FETCHING --> SETTLED
+                     (the dispatcher makes the calls itself: providers without batches)
 
 Every transition is one conditional UPDATE (``WHERE id = ? AND state IN (...)``) in a
 transaction that also raises the batch's revision. Zero rows means that somebody
@@ -64,6 +66,7 @@ class ShardState(StrEnum):
     QUEUED = "queued"
     SUBMITTING = "submitting"
     SUBMITTED = "submitted"
+    RUNNING = "running"
     FETCHING = "fetching"
     SETTLED = "settled"
 

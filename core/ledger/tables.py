@@ -207,7 +207,8 @@ class Shard(SQLModel, table=True):
     """Queued until there is room under the enqueued-token limit."""
     waiting_reason: str = ""
     finished: int = _big()
-    """Highest count of finished lines that the provider has reported."""
+    """Highest count of finished lines that the provider has reported, or whose results
+    are kept."""
     succeeded: int = _big()
     failed: int = _big()
     retried: int = _big()
@@ -231,6 +232,16 @@ class Shard(SQLModel, table=True):
     def lines_key(self) -> str:
         """Blob with the shard's line list (records of core.batchfile.INDEX)."""
         return f"batches/{self.batch_id}/shards/{self.id}/lines"
+
+    @property
+    def run_prefix(self) -> str:
+        """Where the log of a run lies, for a shard that the dispatcher runs itself."""
+        return f"batches/{self.batch_id}/shards/{self.id}/run"
+
+    @property
+    def ran_here(self) -> bool:
+        """True for a shard past its end if the dispatcher ran it: no provider has an id for it."""
+        return not self.remote_id
 
     def successor(
         self,

@@ -1,0 +1,81 @@
+"""How a shard moves: one conditional UPDATE, in a transaction that raises its batch's revision."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from core.ledger.database import Database
+from core.ledger.progress import advance
+from core.ledger.states import ShardState, Stale
+from core.ledger.tables import Batch, Shard
+
+
+class ShardMoves:
+    """What every repository of shards is made of."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def _transition(
+        self, shard: Shard, states: Sequence[ShardState], **changes: Any
+    ) -> Batch | Stale:
+        async with self._locked(shard.id) as (session, batch, fresh):
+            if fresh is None or not await self._move(session, shard, states, **changes):
+                return Stale(shard.id)
+            return await advance(session, batch)
+
+    @asynccontextmanager
+    async def _locked(
+        self, shard_id: str
+    ) -> AsyncIterator[tuple[AsyncSession, Batch, Shard | None]]:
+        """A write transaction that holds the lock of the shard's batch.
+
+        Every transition locks the batch before its shard: one order, no deadlock.
+        """
+        async with self._database.write() as session:
+            found = await session.exec(select(Shard.batch_id).where(Shard.id == shard_id))
+            batch_id = found.first()
+            batch = (
+                await self._database.lock_batch(session, batch_id) if batch_id is not None else None
+            )
+            if batch is None:
+                yield session, Batch(), None  # type: ignore[call-arg]
+                return
+            shard = await session.get(Shard, shard_id, populate_existing=True)
+            yield session, batch, shard
+
+    async def _move(
+        self,
+        session: AsyncSession,
+        shard: Shard,
+        states: Sequence[ShardState],
+        *,
+        same_due: bool = False,
+        **changes: Any,
+    ) -> bool:
+        """The conditional UPDATE: only in these states and for this attempt's token."""
+        conditions = [
+            col(Shard.id) == shard.id,
+            col(Shard.state).in_(states),
+            col(Shard.token) == shard.token,
+        ]
+        if same_due:
+            conditions.append(col(Shard.due_at) == shard.due_at)
+        done = await session.exec(
+            update(Shard)
+            .where(*conditions)
+            .values(**changes)
+            .execution_options(synchronize_session=False)
+        )
+        if not done.rowcount:
+            return False
+        attached = await session.get(Shard, shard.id)
+        if attached is not None:
+            await session.refresh(attached)
+        return True

@@ -1,0 +1,170 @@
+"""Shards whose lines the dispatcher runs itself, for providers without a batch API.
+
+A running shard is leased: `due_at` is the lease's end, and each claim changes the token,
+so that whoever held the shard before can move it no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import case, func
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from core.ledger.ids import new_token
+from core.ledger.moves import ShardMoves
+from core.ledger.progress import advance
+from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.tables import Batch, Shard, now
+
+
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """As many shards run at the provider as may at a time: of its batch, or of all."""
+
+    running: int
+    of_batch: int
+
+
+class Runs(ShardMoves):
+    """Running shards of all batches."""
+
+    async def start(
+        self, shard: Shard, *, remote_model: str, most: int, most_of_batch: int
+    ) -> Batch | Stale | Crowded:
+        """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
+
+        `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
+        so that a large one does not keep the others waiting.
+        """
+        moment = now()
+        async with self._locked(shard.id) as (session, batch, fresh):
+            if fresh is None or batch.stop != Stop.NONE:
+                return Stale(shard.id)
+            running, of_batch = await self._running(session, fresh)
+            if running >= most or of_batch >= most_of_batch:
+                return Crowded(running, of_batch)
+            moved = await self._move(
+                session,
+                shard,
+                (ShardState.QUEUED,),
+                state=ShardState.RUNNING,
+                token=new_token(),
+                attempts=fresh.attempts + 1,
+                remote_model=remote_model,
+                intended_at=moment,
+                submitted_at=moment,
+                sent_lines=fresh.line_count,
+                waits_for_room=False,
+                waiting_reason="",
+                due_at=moment,
+            )
+            return await advance(session, batch) if moved else Stale(shard.id)
+
+    async def _running(self, session: AsyncSession, shard: Shard) -> tuple[int, int]:
+        """Shards that run at the shard's provider: all, and those of its batch."""
+        of_batch = case((col(Shard.batch_id) == shard.batch_id, 1), else_=0)
+        found = await session.exec(
+            select(func.count(), func.coalesce(func.sum(of_batch), 0)).where(
+                Shard.provider == shard.provider, Shard.state == ShardState.RUNNING
+            )
+        )
+        running, own = found.one()
+        return int(running), int(own)
+
+    async def next_waiting(self, provider: str, most_of_batch: int) -> Shard | None:
+        """The shard whose turn it is when another has ended.
+
+        The account with the fewest running shards goes first, then the oldest shard.
+        """
+        running = (
+            select(
+                col(Shard.batch_id),
+                col(Shard.account_id),
+                func.count().label("shards"),
+            )
+            .where(Shard.provider == provider, Shard.state == ShardState.RUNNING)
+            .group_by(col(Shard.batch_id), col(Shard.account_id))
+            .cte()
+        )
+        accounts = (
+            select(running.c.account_id, func.sum(running.c.shards).label("shards"))
+            .group_by(running.c.account_id)
+            .subquery()
+        )
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard)
+                .join(Batch, col(Batch.id) == Shard.batch_id)
+                .outerjoin(running, running.c.batch_id == Shard.batch_id)
+                .outerjoin(accounts, accounts.c.account_id == Shard.account_id)
+                .where(
+                    Shard.provider == provider,
+                    Shard.state == ShardState.QUEUED,
+                    col(Shard.waits_for_room),
+                    Batch.stop == Stop.NONE,
+                    func.coalesce(running.c.shards, 0) < most_of_batch,
+                )
+                .order_by(
+                    func.coalesce(accounts.c.shards, 0),
+                    col(Shard.created_at),
+                    col(Shard.ordinal),
+                )
+                .limit(1)
+            )
+            return found.first()
+
+    async def claim(self, shard: Shard, lease: timedelta) -> Shard | Stale:
+        """Take hold of a running shard as it was read; its lease must be over.
+
+        Of several that try, one succeeds. The shard that it gets has the token under
+        which it holds it.
+        """
+        if shard.due_at > now():
+            return Stale(shard.id)
+        async with self._database.write() as session:
+            moved = await self._move(
+                session,
+                shard,
+                (ShardState.RUNNING,),
+                same_due=True,
+                token=new_token(),
+                due_at=now() + lease,
+            )
+            claimed = await session.get(Shard, shard.id)
+            return claimed if moved and claimed is not None else Stale(shard.id)
+
+    async def renew(self, shard: Shard, lease: timedelta) -> bool:
+        """Keep hold of a shard, without a new revision; False when it was lost."""
+        async with self._database.write() as session:
+            return await self._move(session, shard, (ShardState.RUNNING,), due_at=now() + lease)
+
+    async def progressed(
+        self, shard: Shard, finished: int, reason: str, lease: timedelta
+    ) -> Batch | Stale:
+        """Note how far it is and what it waits for, and keep hold of it."""
+        return await self._transition(
+            shard,
+            (ShardState.RUNNING,),
+            finished=finished,
+            waiting_reason=reason,
+            due_at=now() + lease,
+        )
+
+    async def release(self, shard: Shard) -> bool:
+        """Let somebody else go on with it at once."""
+        async with self._database.write() as session:
+            return await self._move(session, shard, (ShardState.RUNNING,), due_at=now())
+
+    async def end(self, shard: Shard, until: datetime) -> Batch | Stale:
+        """RUNNING -> FETCHING: no further call will be made for it."""
+        return await self._transition(
+            shard,
+            (ShardState.RUNNING,),
+            state=ShardState.FETCHING,
+            ended_at=now(),
+            waiting_reason="",
+            due_at=until,
+        )

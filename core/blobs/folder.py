@@ -11,10 +11,52 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
-_WRITE_BUFFER = 128 * 1024
+# Linux and macOS take no more in one call.
+_PARTS_AT_ONCE = 1024
+
+
+class FileDraft:
+    """A file while it is written: nobody sees it before it is committed. All methods block.
+
+    One that is forgotten is deleted. After an error it can only be discarded.
+    """
+
+    def __init__(self, path: Path, unfinished: Path, descriptor: int) -> None:
+        self._path = path
+        self._unfinished = unfinished
+        self._descriptor = descriptor
+        self.discard = weakref.finalize(self, _discard, unfinished, descriptor)
+        """Delete it, if it is not committed. Raises nothing."""
+
+    def append(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Write behind what is there. Raises OSError."""
+        for first in range(0, len(parts), _PARTS_AT_ONCE):
+            some = parts[first : first + _PARTS_AT_ONCE]
+            written = os.writev(self._descriptor, some)
+            if written < sum(map(len, some)):
+                _write_rest(self._descriptor, memoryview(b"".join(some))[written:])
+
+    def commit(self, parts: Sequence[bytes | memoryview], *, create_only: bool) -> None:
+        """Append the last parts and give the file its name; it survives a power cut then.
+
+        The contents are on the disk before the name appears, so no crash leaves a
+        name with torn contents. Raises FileExistsError when create_only and the
+        name is taken; OSError otherwise.
+        """
+        try:
+            self.append(parts)
+            os.fsync(self._descriptor)
+            if create_only:
+                os.link(self._unfinished, self._path)
+            else:
+                os.replace(self._unfinished, self._path)
+        finally:
+            self.discard()
+        _sync_folder(self._path.parent)
 
 
 class Folder:
@@ -27,28 +69,18 @@ class Folder:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sync_folder(root.parent)
 
-    def write(self, key: str, parts: Iterable[bytes | memoryview], *, create_only: bool) -> None:
+    def write(self, key: str, parts: Sequence[bytes | memoryview], *, create_only: bool) -> None:
         """Write a file whole; on return it survives a power cut.
 
-        The contents are on the disk before the name appears, so no crash leaves a
-        name with torn contents. Raises FileExistsError when create_only and the
-        name is taken; OSError otherwise.
+        Raises FileExistsError when create_only and the name is taken; OSError otherwise.
         """
+        self.draft(key).commit(parts, create_only=create_only)
+
+    def draft(self, key: str) -> FileDraft:
+        """Begin a file that is written bit by bit."""
         path = self.root / key
         unfinished = path.with_name(f"{path.name}#{secrets.randbits(63)}")
-        descriptor = self._create(unfinished)
-        try:
-            with os.fdopen(descriptor, "wb", buffering=_WRITE_BUFFER) as out:
-                out.writelines(parts)
-                out.flush()
-                os.fsync(out.fileno())
-            if create_only:
-                os.link(unfinished, path)
-            else:
-                os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        return FileDraft(path, unfinished, self._create(unfinished))
 
     def delete_tree(self, prefix: str) -> None:
         """Delete everything under the prefix, unfinished files too."""
@@ -81,6 +113,16 @@ class Folder:
         # another process that has not synced it yet.
         for path in chain:
             _sync_folder(path)
+
+
+def _write_rest(descriptor: int, rest: memoryview) -> None:
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _discard(unfinished: Path, descriptor: int) -> None:
+    os.close(descriptor)
+    unfinished.unlink(missing_ok=True)
 
 
 def _sync_folder(path: Path) -> None:

@@ -14,7 +14,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 
 from core.blobs.errors import BlobError, BlobExists, BlobMissing, SegmentConflict
-from core.blobs.store import BlobStore
+from core.blobs.store import BlobStore, Draft
+
+_PIECE_BYTES = 1024 * 1024
 
 
 def segment_key(prefix: str, offset: int) -> str:
@@ -25,9 +27,10 @@ def segment_key(prefix: str, offset: int) -> str:
 class SegmentWriter:
     """Appends to one stored file; for one task.
 
-    Segments have `segment_bytes` each, the last one what remains. While one is being
-    put, the next one fills: memory holds two at most. After an error every further
-    call raises it again.
+    Segments have `segment_bytes` each, the last one what remains. Their bytes go to a
+    draft a piece at a time, so in a local folder memory holds a few pieces; object
+    storage takes segments whole, and memory holds two. While one segment is being
+    committed, the next one fills. After an error every further call raises it again.
     """
 
     def __init__(
@@ -51,39 +54,43 @@ class SegmentWriter:
         self._prefix = prefix
         self._segment_bytes = segment_bytes
         self._overwrite = overwrite
+        self._start = offset
+        self._draft: Draft | None = None
+        self._drafted = 0
         self._parts: list[bytes | memoryview] = []
         self._buffered = 0
-        self._in_flight: asyncio.Task[None] | None = None
-        self._next_offset = offset
+        self._appending: asyncio.Task[None] | None = None
+        self._committing: asyncio.Task[int] | None = None
         self.committed = offset
         """Bytes of the file that are durable. Never falls."""
 
     @property
     def size(self) -> int:
         """Bytes written so far, committed or not."""
-        return self._next_offset + self._buffered
+        return self._start + self._drafted + self._buffered
 
     async def write(self, data: bytes | memoryview) -> None:
         """Append. The buffer must not change afterwards.
 
         Raises SegmentConflict when another writer has been here, BlobUnavailable.
         """
-        while self._buffered + len(data) >= self._segment_bytes:
-            room = self._segment_bytes - self._buffered
+        while (room := self._start + self._segment_bytes - self.size) <= len(data):
             if room < len(data):
                 data = memoryview(data)
             self._append(data[:room])
             data = data[room:]
-            await self._put_buffered()
+            await self._commit_segment()
         self._append(data)
+        if self._buffered >= _PIECE_BYTES:
+            await self._hand_over()
 
     async def flush(self) -> int:
         """Commit all that was written; returns the committed size.
 
         Errors as `write`. Not for `overwrite`, whose segments have to come out the same.
         """
-        if self._buffered:
-            await self._put_buffered()
+        if self._drafted or self._buffered:
+            await self._commit_segment()
         await self._settle()
         return self.committed
 
@@ -95,12 +102,16 @@ class SegmentWriter:
         return size
 
     async def abandon(self) -> int:
-        """Wait for the put in flight, drop the rest; returns the committed size.
+        """Wait for the commit under way, drop the rest; returns the committed size.
 
-        Raises nothing when the put fails: the committed size says it.
+        Raises nothing when the commit fails: the committed size says it.
         """
         self._parts = []
         self._buffered = 0
+        with suppress(BlobError):
+            await self._appended()
+        if self._draft is not None:
+            await self._draft.discard()
         with suppress(BlobError):
             await self._settle()
         return self.committed
@@ -110,29 +121,50 @@ class SegmentWriter:
             self._parts.append(data)
             self._buffered += len(data)
 
-    async def _put_buffered(self) -> None:
+    async def _hand_over(self) -> None:
+        """Give the draft what is buffered, unless it is busy and there is room yet."""
+        busy = self._appending is not None and not self._appending.done()
+        if busy and self._buffered < 2 * _PIECE_BYTES:
+            return
+        await self._appended()
+        parts, self._parts = self._parts, []
+        self._drafted, self._buffered = self._drafted + self._buffered, 0
+        draft = self._draft = self._draft or self._new_draft()
+        self._appending = asyncio.create_task(draft.append(parts))
+
+    async def _appended(self) -> None:
+        if self._appending is not None:
+            # wait() instead of awaiting the task: a cancelled writer must not cancel it
+            # half way, or nobody knows what was written.
+            await asyncio.wait([self._appending])
+            self._appending.result()
+            self._appending = None
+
+    async def _commit_segment(self) -> None:
         await self._settle()
-        parts, length = self._parts, self._buffered
-        self._parts, self._buffered = [], 0
-        offset, self._next_offset = self._next_offset, self._next_offset + length
-        self._in_flight = asyncio.create_task(self._put(offset, parts))
+        await self._appended()
+        draft, self._draft = self._draft or self._new_draft(), None
+        parts, self._parts = self._parts, []
+        self._start, self._drafted, self._buffered = self.size, 0, 0
+        self._committing = asyncio.create_task(self._commit(draft, parts, self._start))
 
     async def _settle(self) -> None:
-        if self._in_flight is None:
-            return
-        # wait() instead of awaiting the task: a cancelled writer must not cancel a
-        # put half way, or nobody knows whether it is committed.
-        await asyncio.wait([self._in_flight])
-        self._in_flight.result()
-        self._in_flight = None
-        self.committed = self._next_offset
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+            self.committed = self._committing.result()
+            self._committing = None
 
-    async def _put(self, offset: int, parts: list[bytes | memoryview]) -> None:
-        key = segment_key(self._prefix, offset)
+    def _new_draft(self) -> Draft:
+        return self._store.draft(segment_key(self._prefix, self._start))
+
+    async def _commit(self, draft: Draft, parts: list[bytes | memoryview], end: int) -> int:
         try:
-            await self._store.put(key, parts, create_only=not self._overwrite)
+            await draft.commit(parts, create_only=not self._overwrite)
         except BlobExists as error:
-            raise SegmentConflict(f"another writer committed the segment {key}", key=key) from error
+            raise SegmentConflict(
+                f"another writer committed the segment {error.key}", key=error.key
+            ) from error
+        return end
 
     async def _delete_strays(self, size: int) -> None:
         """Delete the segments of an earlier making that had other sizes."""

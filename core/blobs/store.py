@@ -15,7 +15,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 from core.blobs.errors import BlobExists, BlobMissing, BlobUnavailable
-from core.blobs.folder import Folder
+from core.blobs.folder import FileDraft, Folder
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -82,6 +82,11 @@ class BlobStore:
             # A multipart upload would ignore the mode.
             await obstore.put_async(self._store, key, whole, mode=mode, use_multipart=False)
 
+    def draft(self, key: str) -> Draft:
+        """Begin a blob that is written bit by bit."""
+        _check_key(key)
+        return Draft(self, key, self._folder)
+
     async def get(self, key: str) -> bytes:
         """Read a blob whole. Raises BlobMissing."""
         _check_key(key)
@@ -141,6 +146,47 @@ class BlobStore:
                 await asyncio.to_thread(self._folder.check)
             return
         await self.exists("readiness")
+
+
+class Draft:
+    """A blob while it is written: nobody sees it before it is committed.
+
+    In a local folder its bytes leave the memory as they come; object storage takes blobs
+    whole, so there they are kept. For one task. One that is forgotten leaves nothing.
+    """
+
+    def __init__(self, store: BlobStore, key: str, folder: Folder | None) -> None:
+        self._store = store
+        self._key = key
+        self._folder = folder
+        self._file: FileDraft | None = None
+        self._parts: list[bytes | memoryview] = []
+
+    async def append(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Write behind what is there. Raises BlobUnavailable."""
+        if self._folder is None:
+            self._parts += parts
+            return
+        with _translated(self._key):
+            await asyncio.to_thread(self._append, self._folder, parts)
+
+    async def commit(self, parts: Sequence[bytes | memoryview], *, create_only: bool) -> None:
+        """Append the last parts and make it a blob; errors as those of BlobStore.put."""
+        if self._file is None:
+            await self._store.put(self._key, [*self._parts, *parts], create_only=create_only)
+            return
+        with _translated(self._key):
+            await asyncio.to_thread(self._file.commit, parts, create_only=create_only)
+
+    async def discard(self) -> None:
+        """Let it go, unless it is committed. Raises nothing."""
+        if self._file is not None:
+            await asyncio.to_thread(self._file.discard)
+
+    def _append(self, folder: Folder, parts: Sequence[bytes | memoryview]) -> None:
+        if self._file is None:
+            self._file = folder.draft(self._key)
+        self._file.append(parts)
 
 
 def _check_key(key: str) -> None:

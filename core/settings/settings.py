@@ -6,6 +6,7 @@ provider access uses the variables of the vendors' own SDKs.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,10 @@ class Settings(BaseSettings):
     nats_url: str = ""
     """nats:// URL; empty: the embedded server that the supervisor starts."""
 
+    providers_file: Path | None = None
+    """TOML file of further providers (docs/providers.md); unset: providers.toml in the data
+    folder, if there is one."""
+
     gateway_listen: str = "127.0.0.1:50051"
     collector_listen: str = "127.0.0.1:50052"
     dispatcher_listen: str = "127.0.0.1:50053"
@@ -46,7 +51,7 @@ class Settings(BaseSettings):
     max_line_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     max_file_bytes: int = Field(default=64 * 1024**3, ge=1)
     max_lines: int = Field(default=5_000_000, ge=1)
-    segment_bytes: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
+    segment_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024)
     """Size at which a segment of an uploaded file is committed."""
     upload_idle_timeout: float = Field(default=60.0, gt=0)
     """An upload stream that is silent for so long is ended; it can be resumed."""
@@ -103,6 +108,11 @@ class Settings(BaseSettings):
         return parse_token_limits(self.enqueued_token_limits)
 
     @cached_property
+    def effective_providers_file(self) -> Path:
+        """The providers file with its default filled in."""
+        return self.providers_file or self.data_dir.absolute() / "providers.toml"
+
+    @cached_property
     def spool_dir(self) -> Path:
         """Where a service keeps temporary files; what a crash left there goes at the next start."""
         return self.data_dir.absolute() / "spool"
@@ -136,7 +146,7 @@ def parse_token_limits(text: str) -> dict[str, int]:
 class ProviderAccess(BaseSettings):
     """Keys and addresses of the providers, under the names that the vendors' SDKs use."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
     openai_api_key: SecretStr | None = None
     openai_base_url: str = "https://api.openai.com/v1"
@@ -144,3 +154,23 @@ class ProviderAccess(BaseSettings):
     openai_project: str | None = Field(default=None, validation_alias="OPENAI_PROJECT_ID")
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str = "https://api.anthropic.com"
+
+    gemini_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    )
+    gemini_base_url: str = Field(
+        default="https://generativelanguage.googleapis.com",
+        validation_alias=AliasChoices("GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"),
+    )
+
+    def secret(self, variable: str) -> str:
+        """The key that an environment variable holds; empty if it is not set."""
+        keys = {
+            "OPENAI_API_KEY": self.openai_api_key,
+            "ANTHROPIC_API_KEY": self.anthropic_api_key,
+            "GEMINI_API_KEY": self.gemini_api_key,
+        }
+        if variable not in keys:
+            return os.environ.get(variable, "").strip()
+        key = keys[variable]
+        return key.get_secret_value() if key is not None else ""

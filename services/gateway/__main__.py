@@ -21,6 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.command == "keys":
         return asyncio.run(_administer(asked, settings))
 
+    # Threads that write and hash need the GIL for moments only; by default each may wait
+    # 5 ms for it while lines are being checked.
+    sys.setswitchinterval(0.0002)
+
     async def body(stop: asyncio.Event) -> None:
         await serve(settings, ProviderAccess(), stop)
 

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 _JOINED_PIECE = 512 * 1024
 # A thread needs the GIL to start and to end, and may wait long for it: few jobs, large
 # ones. The pieces are held by a segment for about as long anyway.
-_HASHED_AT_ONCE = 4 * 1024 * 1024
+_HASHED_AT_ONCE = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

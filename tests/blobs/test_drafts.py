@@ -1,0 +1,131 @@
+"""Blobs that are written bit by bit: unseen until committed, and nothing is left of the others."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+from core.blobs import BlobExists, BlobStore, BlobUnavailable, SegmentConflict
+from core.blobs.segments import SegmentWriter, StoredFile, segment_key
+
+MIB = 1024 * 1024
+
+
+def names_in(tmp_path: Path) -> list[str]:
+    return [path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+
+
+async def test_a_draft_is_seen_once_it_is_committed(store: BlobStore) -> None:
+    draft = store.draft("a/b")
+    await draft.append([b"one", memoryview(b"two")])
+    await draft.append([])
+    assert await store.list("a") == []
+    await draft.commit([b"three"], create_only=True)
+    assert await store.get("a/b") == b"onetwothree"
+    await draft.discard()
+    assert await store.get("a/b") == b"onetwothree"
+
+
+async def test_a_draft_without_bytes(store: BlobStore) -> None:
+    await store.draft("a/b").commit([], create_only=True)
+    assert await store.get("a/b") == b""
+
+
+async def test_create_only_leaves_what_is_there(store: BlobStore, tmp_path: Path) -> None:
+    await store.put("a/b", b"first")
+    draft = store.draft("a/b")
+    await draft.append([b"second"])
+    with pytest.raises(BlobExists):
+        await draft.commit([], create_only=True)
+    assert await store.get("a/b") == b"first"
+    other = store.draft("a/b")
+    await other.append([b"third"])
+    await other.commit([], create_only=False)
+    assert await store.get("a/b") == b"third"
+    assert names_in(tmp_path) in ([], ["b"])
+
+
+async def test_a_discarded_or_forgotten_draft_leaves_nothing(
+    folder_store: BlobStore, tmp_path: Path
+) -> None:
+    for forget in (False, True):
+        draft = folder_store.draft("a/b")
+        await draft.append([b"x"])
+        assert len(names_in(tmp_path)) == 1
+        if not forget:
+            await draft.discard()
+        del draft
+        gc.collect()
+        assert names_in(tmp_path) == []
+
+
+async def test_more_parts_than_one_call_takes(folder_store: BlobStore) -> None:
+    parts = [b"%d," % number for number in range(5000)]
+    await folder_store.put("a/b", parts)
+    assert await folder_store.get("a/b") == b"".join(parts)
+
+
+async def test_a_write_that_is_cut_short_goes_on(
+    folder_store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, writev = os.write, os.writev
+    monkeypatch.setattr(os, "writev", lambda at, parts: writev(at, [parts[0][:2]]))
+    monkeypatch.setattr(os, "write", lambda at, data: write(at, data[:3]))
+    await folder_store.put("a/b", [b"01234", b"56789", b"abc"])
+    assert await folder_store.get("a/b") == b"0123456789abc"
+
+
+@pytest.mark.parametrize("piece", [300_000, MIB, 2 * MIB + 1, 7 * MIB])
+@pytest.mark.parametrize("segment", [MIB, 3 * MIB, 3 * MIB + 5])
+async def test_large_segments_from_pieces_of_any_size(
+    store: BlobStore, piece: int, segment: int
+) -> None:
+    contents = os.urandom(7 * MIB + 11)
+    writer = SegmentWriter(store, "f", segment_bytes=segment)
+    for at in range(0, len(contents), piece):
+        await writer.write(contents[at : at + piece])
+        assert writer.size == min(at + piece, len(contents))
+    assert await writer.close() == len(contents)
+    file = await StoredFile.open(store, "f")
+    assert b"".join([chunk async for chunk in file.stream()]) == contents
+    sizes = [size for _, size in await store.list("f")]
+    assert sizes == [segment] * (len(contents) // segment) + [len(contents) % segment]
+
+
+async def test_a_conflict_over_a_drafted_segment(folder_store: BlobStore, tmp_path: Path) -> None:
+    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB)
+    await writer.write(b"x" * 2 * MIB)
+    await folder_store.put(segment_key("f", 0), b"another's")
+    with pytest.raises(SegmentConflict):
+        await writer.flush()
+    assert await writer.abandon() == 0
+    assert names_in(tmp_path) == ["0" * 20]
+
+
+async def test_what_is_abandoned_leaves_no_file(folder_store: BlobStore, tmp_path: Path) -> None:
+    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB)
+    for _ in range(4):
+        await writer.write(b"x" * MIB)
+    assert await writer.abandon() == 3 * MIB
+    assert names_in(tmp_path) == ["0" * 20]
+
+
+async def test_a_disk_that_fills_up(
+    folder_store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int, _parts: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB)
+    monkeypatch.setattr(os, "writev", full)
+    await writer.write(b"x" * MIB)
+    for _ in range(2):
+        with pytest.raises(BlobUnavailable):
+            await writer.flush()
+    monkeypatch.undo()
+    assert await writer.abandon() == 0
+    assert names_in(tmp_path) == []

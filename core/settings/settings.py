@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -173,4 +173,4 @@ class ProviderAccess(BaseSettings):
         if variable not in keys:
             return os.environ.get(variable, "").strip()
         key = keys[variable]
-        return key.get_secret_value() if key is not None else ""
+        return key.get_secret_value().strip() if key is not None else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import TypeVar
@@ -32,16 +33,25 @@ async def read_lines(
             yield [(record[2], raw) for record, raw in group]
 
 
+async def listed_lines(store: BlobStore, key: str, count: int) -> array[int]:
+    """The line numbers of a stored list of `count` index records, 4 bytes each.
+
+    Raises BlobMissing.
+    """
+    lines = array("I")
+    async for records in _parts(store, key, count):
+        lines.extend(line for _, _, line, _, _ in INDEX.iter_unpack(records))
+    return lines
+
+
 async def read_listed(
     file: StoredFile, store: BlobStore, key: str, count: int
 ) -> AsyncGenerator[list[tuple[tuple[int, ...], bytes]], None]:
     """Yield groups of (index record, raw line) for a stored list of `count` index records.
 
-    The list, which may have 2 MB, is read a part at a time too. Raises BlobMissing.
+    Memory as read_lines, and a part of the list. Raises BlobMissing.
     """
-    for first in range(0, count, _MAX_RECORDS):
-        part = min(_MAX_RECORDS, count - first)
-        records = await store.get_range(key, first * INDEX.size, part * INDEX.size)
+    async for records in _parts(store, key, count):
         async with aclosing(read_records(file, INDEX.iter_unpack(records))) as groups:
             async for group in groups:
                 yield group
@@ -69,6 +79,13 @@ async def read_records(
         if ahead is not None:
             ahead[1].cancel()
             await asyncio.gather(ahead[1], return_exceptions=True)
+
+
+async def _parts(store: BlobStore, key: str, count: int) -> AsyncGenerator[bytes, None]:
+    # A shard's list may have 2 MB, and several shards are worked on at a time.
+    for first in range(0, count, _MAX_RECORDS):
+        part = min(_MAX_RECORDS, count - first)
+        yield await store.get_range(key, first * INDEX.size, part * INDEX.size)
 
 
 def _cut(span: list[Record], contents: bytes) -> list[tuple[Record, bytes]]:

@@ -22,6 +22,7 @@ from core.batchfile import (
     answer_tail,
     decode_request,
     error_json,
+    listed_lines,
     read_listed,
 )
 from core.blobs import StoredFile
@@ -97,10 +98,8 @@ class Fetcher:
             code = "input_file_missing" if provider else "provider_not_configured"
             await self._settler.fill(shard, code, f"{code}: the results cannot be fetched.")
             return Done()
-        listed = await self._blobs.get(shard.lines_key)
-        with Sorter(listed, self._settings.spool_dir, attempts=shard.round + 1) as sorter:
-            # Up to 2 MB that would be held as long as the provider takes.
-            del listed
+        lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
+        with Sorter(lines, self._settings.spool_dir, attempts=shard.round + 1) as sorter:
             try:
                 remote = await provider.poll(shard.remote_id)
                 await self._collect(shard, provider, remote, sorter)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from core.batchfile import INDEX, answer_tail
+from core.batchfile import answer_tail
 from core.providers import Outcome, ResultLine, Usage
 
 _FLUSH_BYTES = 256 * 1024
@@ -29,11 +29,14 @@ class Sorter:
     wins, or else the first. The spool file has no name, so that it goes with the process.
     """
 
-    def __init__(self, records: bytes, folder: Path, *, attempts: int) -> None:
-        """`attempts`: how often the lines were sent, this time included."""
+    def __init__(self, lines: array[int], folder: Path, *, attempts: int) -> None:
+        """`lines`: the shard's line numbers, ascending.
+
+        `attempts`: how often the lines were sent, this time included.
+        """
         self._attempts = attempts
-        self._lines = array("I", (line for _, _, line, _, _ in INDEX.iter_unpack(records)))
-        count = len(self._lines)
+        self._lines = lines
+        count = len(lines)
         self._offsets = array("Q", bytes(8 * count))
         self._lengths = array("I", bytes(4 * count))
         self._outcomes = bytearray(count)

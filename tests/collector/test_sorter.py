@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.batchfile import INDEX
 from core.providers import Outcome, ResultLine, Usage
 from services.collector.sorter import Sorter
 
 PREFIX = "shard_x-token-"
-
-
-def records(lines: list[int]) -> bytes:
-    return b"".join(INDEX.pack(0, 10, line, 0, 0) for line in lines)
 
 
 def result(
@@ -45,7 +41,7 @@ def test_any_order_comes_out_in_line_order(
     tmp_path_factory: pytest.TempPathFactory, orders: tuple[list[int], list[int]]
 ) -> None:
     lines, arrival = orders
-    with Sorter(records(lines), tmp_path_factory.getbasetemp(), attempts=1) as sorter:
+    with Sorter(array("I", lines), tmp_path_factory.getbasetemp(), attempts=1) as sorter:
         for line in arrival:
             sorter.take([result(f"{PREFIX}{line}", str(line))], PREFIX)
         assert sorter.missing() == 0
@@ -55,7 +51,7 @@ def test_any_order_comes_out_in_line_order(
 
 
 def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> None:
-    with Sorter(records([1, 2, 3]), tmp_path, attempts=1) as sorter:
+    with Sorter(array("I", [1, 2, 3]), tmp_path, attempts=1) as sorter:
         first = [
             result(f"{PREFIX}1", "good", tokens=5),
             result(f"{PREFIX}2", "bad", Outcome.FAILED),
@@ -91,14 +87,14 @@ def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> Non
     ],
 )
 def test_strangers_are_counted_and_left_out(tmp_path: Path, custom_id: str) -> None:
-    with Sorter(records([1, 2]), tmp_path, attempts=1) as sorter:
+    with Sorter(array("I", [1, 2]), tmp_path, attempts=1) as sorter:
         sorter.take([result(custom_id)], PREFIX)
         assert (sorter.strangers, sorter.missing()) == (1, 2)
         assert sorter.piece(0) == (None, b"")
 
 
 def test_a_line_that_was_never_sent_is_finished_already(tmp_path: Path) -> None:
-    with Sorter(records([1, 2]), tmp_path, attempts=1) as sorter:
+    with Sorter(array("I", [1, 2]), tmp_path, attempts=1) as sorter:
         sorter.reject(2, b"whole")
         assert sorter.rejected(1)
         assert not sorter.rejected(0)
@@ -107,7 +103,7 @@ def test_a_line_that_was_never_sent_is_finished_already(tmp_path: Path) -> None:
 
 
 def test_the_rest_is_answered_at_once(tmp_path: Path) -> None:
-    with Sorter(records([1, 2, 3, 4]), tmp_path, attempts=2) as sorter:
+    with Sorter(array("I", [1, 2, 3, 4]), tmp_path, attempts=2) as sorter:
         sorter.take([result(f"{PREFIX}3", "good")], PREFIX)
         sorter.answer_rest(Outcome.EXPIRED, b'{"code":"batch_expired","message":"m"}')
         assert sorter.missing() == 0

@@ -36,36 +36,35 @@ from core.providers.contract import (
     parse_custom_id,
 )
 from core.providers.openai import embedding_inputs
-from core.providers.registry import (
-    PLAIN,
-    TRANSLATED,
-    check_request,
-    open_providers,
-    provider_rules,
-)
+from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
+from core.providers.registry import KnownProviders, known_providers
 from core.providers.translation import Note
 
 __all__ = [
-    "PLAIN",
-    "TRANSLATED",
     "Absent",
     "Accepted",
     "Answered",
     "BadLine",
+    "BadProviderConfig",
     "CallOutcome",
+    "Check",
     "DirectProvider",
     "DirectRegistry",
     "FindOutcome",
     "Found",
     "Framing",
     "Intent",
+    "KnownProviders",
     "Limits",
     "LineRejected",
     "Lost",
     "NotNow",
     "Note",
+    "Opening",
     "Outcome",
+    "PlainBody",
     "Provider",
+    "ProviderPlugin",
     "ProviderRejected",
     "ProviderUnavailable",
     "Refused",
@@ -79,9 +78,7 @@ __all__ = [
     "Unknown",
     "Unsure",
     "Usage",
-    "check_request",
     "embedding_inputs",
-    "open_providers",
+    "known_providers",
     "parse_custom_id",
-    "provider_rules",
 ]

@@ -330,11 +330,3 @@ class ProviderHttp:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def clean_key(name: str, key: str) -> str:
-    """An API key fit for a header. Raises ValueError that does not show the key."""
-    key = key.strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(f"{name} is not a usable API key: expected printable ASCII, no spaces")
-    return key

@@ -1,78 +1,128 @@
-"""Which providers there are, and which of them can be reached with the keys at hand."""
+"""Which providers there are, and which of them can be reached with the keys at hand.
+
+They come from three places: those that are built in, those of the providers file, and
+those of installed packages with an entry point in the group "polybatch.providers".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from importlib.metadata import EntryPoint, entry_points
 
-from msgspec import Raw
-
-from core.providers import anthropic, openai
-from core.providers.anthropic import AnthropicProvider
-from core.providers.catalogue import find_model
-from core.providers.contract import LineRejected, Provider
-from core.providers.http import ProviderHttp, clean_key
-from core.providers.openai import OpenAIProvider
-from core.providers.translation import Note, PlainRequest, check_translation, is_plain
+from core.providers.builtin import built_in
+from core.providers.configured import read_providers_file
+from core.providers.contract import Provider
+from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.settings import ProviderAccess, Settings
 
-TRANSLATED = frozenset({"anthropic"})
-"""Providers whose requests are put into another form; of others check_request says nothing."""
+ENTRY_POINT_GROUP = "polybatch.providers"
 
 
-def _is_plain(request: PlainRequest) -> bool:
-    return is_plain(find_model("anthropic", request.model), request)
+class KnownProviders:
+    """All providers of this installation, with a key or without."""
 
+    def __init__(
+        self, plugins: Iterable[ProviderPlugin], secret: Callable[[str], str], settings: Settings
+    ) -> None:
+        """`secret`: the value of an environment variable, without white space around it;
+        empty if it is not set.
 
-PLAIN = {"anthropic": (PlainRequest, _is_plain)}
-"""Provider slug to requests that surely pass its check: their type, and a test of them."""
+        Raises BadProviderConfig if two have the same name, or if a key is unusable.
+        """
+        self._plugins: dict[str, ProviderPlugin] = {}
+        self._keys: dict[str, str] = {}
+        for plugin in plugins:
+            if plugin.slug in self._plugins:
+                raise BadProviderConfig(
+                    f"there are two providers of the name {plugin.slug!r}: "
+                    "rename the one of the providers file or of the plug-in"
+                )
+            self._plugins[plugin.slug] = plugin
+            if plugin.key_variable and (key := secret(plugin.key_variable)):
+                self._keys[plugin.slug] = _clean(plugin.key_variable, key)
+        self._settings = settings
 
+    @property
+    def rules(self) -> Mapping[str, frozenset[str]]:
+        """Endpoints by provider slug."""
+        return {slug: plugin.endpoints for slug, plugin in self._plugins.items()}
 
-def provider_rules() -> Mapping[str, frozenset[str]]:
-    """Endpoints by provider slug, of all known providers, with a key or without."""
-    return {"openai": openai.LIMITS.endpoints, "anthropic": anthropic.LIMITS.endpoints}
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """What some of them ask of each request, by provider slug."""
+        return {slug: plugin.check for slug, plugin in self._plugins.items() if plugin.check}
 
+    @property
+    def plain(self) -> Mapping[str, PlainBody]:
+        """Requests that surely pass those checks, by provider slug."""
+        return {slug: plugin.plain for slug, plugin in self._plugins.items() if plugin.plain}
 
-def open_providers(access: ProviderAccess, settings: Settings) -> dict[str, Provider]:
-    """The adapters of the providers that have a key. Raises ValueError for an unusable key.
+    @property
+    def missing_keys(self) -> dict[str, str]:
+        """Providers without a key, with the variable that would hold it."""
+        return {
+            slug: plugin.key_variable
+            for slug, plugin in self._plugins.items()
+            if plugin.key_variable and slug not in self._keys
+        }
 
-    The caller closes each of them.
-    """
-    providers: dict[str, Provider] = {}
-    settle = timedelta(seconds=settings.reconcile_settle)
-    if access.openai_api_key is not None and access.openai_api_key.get_secret_value():
-        key = clean_key("OPENAI_API_KEY", access.openai_api_key.get_secret_value())
-        headers = {"authorization": f"Bearer {key}"}
-        if access.openai_organization:
-            headers["openai-organization"] = access.openai_organization
-        if access.openai_project:
-            headers["openai-project"] = access.openai_project
-        http = ProviderHttp(
-            access.openai_base_url, headers, secret=key, timeout=settings.provider_timeout
+    @property
+    def usable(self) -> list[str]:
+        """Providers that have their key, or need none."""
+        return [slug for slug in self._plugins if slug not in self.missing_keys]
+
+    def open(self) -> dict[str, Provider]:
+        """The adapters of the usable ones. The caller closes each of them."""
+        return {slug: self._plugins[slug].open(self._opening(slug)) for slug in self.usable}
+
+    def _opening(self, slug: str) -> Opening:
+        return Opening(
+            key=self._keys.get(slug, ""),
+            timeout=self._settings.provider_timeout,
+            settle=timedelta(seconds=self._settings.reconcile_settle),
         )
-        providers["openai"] = OpenAIProvider(http, settle=settle)
-    if access.anthropic_api_key is not None and access.anthropic_api_key.get_secret_value():
-        key = clean_key("ANTHROPIC_API_KEY", access.anthropic_api_key.get_secret_value())
-        headers = {"x-api-key": key, "anthropic-version": anthropic.VERSION}
-        http = ProviderHttp(
-            access.anthropic_base_url, headers, secret=key, timeout=settings.provider_timeout
+
+
+def known_providers(access: ProviderAccess, settings: Settings) -> KnownProviders:
+    """Find all providers. Raises BadProviderConfig."""
+    plugins = [*built_in(access), *_configured(settings), *_installed()]
+    return KnownProviders(plugins, access.secret, settings)
+
+
+def _configured(settings: Settings) -> Iterable[ProviderPlugin]:
+    path = settings.effective_providers_file
+    # The default place may be empty; a place that was named must not be.
+    if settings.providers_file is None and not path.exists():
+        return ()
+    return read_providers_file(path)
+
+
+def _installed() -> Iterable[ProviderPlugin]:
+    return [_load(entry) for entry in entry_points(group=ENTRY_POINT_GROUP)]
+
+
+def _load(entry: EntryPoint) -> ProviderPlugin:
+    try:
+        plugin = entry.load()
+    except Exception as error:
+        # Whatever a stranger's module raises when it is imported.
+        raise BadProviderConfig(
+            f"the plug-in {entry.name} ({entry.value}) cannot be loaded: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(plugin, ProviderPlugin):
+        raise BadProviderConfig(
+            f"the plug-in {entry.name} ({entry.value}) is a {type(plugin).__name__}, "
+            "expected a core.providers.ProviderPlugin"
         )
-        providers["anthropic"] = AnthropicProvider(http, settle=settle)
-    return providers
+    return plugin
 
 
-def check_request(provider: str, url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
-    """Whether a provider would take a request; what would be dropped or filled in.
-
-    `model` as named in the file. Cheap enough for every line of an upload. Raises
-    LineRejected, with the path of the field.
-    """
-    endpoints = provider_rules().get(provider)
-    if endpoints is None:
-        raise LineRejected("provider", "unknown_provider", f"There is no provider {provider}.")
-    if url not in endpoints:
-        raise LineRejected("url", "unsupported_endpoint", f"{provider} has no {url}.")
-    if provider in TRANSLATED:
-        return check_translation(find_model(provider, model), body)
-    openai.check_body(body)
-    return ()
+def _clean(variable: str, key: str) -> str:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        # The key itself is never shown.
+        raise BadProviderConfig(
+            f"{variable} is not a usable API key: expected printable ASCII, no spaces"
+        )
+    return key

@@ -15,9 +15,9 @@ from polybatch.v1 import (
 )
 
 from core.bus import Consumer, Handler, Step
-from core.flow import Backbone, Readiness, Sweep, Watched, open_backbone
+from core.flow import Backbone, Readiness, Sweep, Watched, find_providers, open_backbone
 from core.ledger import Batch, BatchState, ShardState, now
-from core.providers import Registry, open_providers
+from core.providers import Registry
 from core.serving import Authenticate, GrpcServer, Principal
 from core.settings import ProviderAccess, Settings
 from services.collector.assemble import Assembler
@@ -43,7 +43,7 @@ _ASSEMBLE_CONCURRENCY = 2
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     async with open_backbone(settings, "collector") as backbone:
-        providers = open_providers(access, settings)
+        providers = find_providers(access, settings).open()
         log.info("providers_configured", providers=sorted(providers))
         heartbeat = settings.watch_heartbeat
         hub = Hub(backbone.ledger, backbone.bus, recheck=heartbeat, heartbeat=heartbeat)

@@ -9,9 +9,8 @@ import grpc
 import structlog
 
 from core.bus import Step
-from core.flow import Readiness, Sweep, Watched, open_backbone
+from core.flow import Readiness, Sweep, Watched, find_providers, open_backbone
 from core.ledger import Batch, BatchState, ShardState
-from core.providers import open_providers
 from core.serving import GrpcServer
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.planner import Planner
@@ -29,7 +28,7 @@ def _no_services(_server: grpc.aio.Server) -> Sequence[str]:
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     async with open_backbone(settings, "dispatcher") as backbone:
-        providers = open_providers(access, settings)
+        providers = find_providers(access, settings).open()
         log.info("providers_configured", providers=sorted(providers))
         planner = Planner(backbone, providers)
         submitter = Submitter(backbone, providers)

@@ -8,25 +8,25 @@ from functools import partial
 from msgspec import Raw
 
 from core.batchfile import Finding, Plain, Rules
-from core.providers import PLAIN, TRANSLATED, LineRejected, check_request, provider_rules
+from core.providers import Check, KnownProviders, LineRejected
 
 
-def upload_rules() -> Rules:
+def upload_rules(known: KnownProviders) -> Rules:
     """Every known provider, with a key or without, and the checks of those that have one.
 
     What cannot be translated is an error of its line; what a translation drops or fills
     in is a warning.
     """
     return Rules(
-        provider_rules(),
-        checks={provider: partial(_check, provider) for provider in TRANSLATED},
-        plain={provider: Plain(*plain) for provider, plain in PLAIN.items()},
+        known.rules,
+        checks={provider: partial(_check, check) for provider, check in known.checks.items()},
+        plain={provider: Plain(*plain) for provider, plain in known.plain.items()},
     )
 
 
-def _check(provider: str, url: str, model: str, body: Raw) -> Iterable[Finding]:
+def _check(check: Check, url: str, model: str, body: Raw) -> Iterable[Finding]:
     try:
-        notes = check_request(provider, url, model, body)
+        notes = check(url, model, body)
     except LineRejected as error:
         return (Finding(error.field, error.reason, error.message, "error"),)
     if not notes:

@@ -10,8 +10,9 @@ import grpc
 import structlog
 from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
 
-from core.flow import Backbone, Readiness, open_backbone
+from core.flow import Backbone, Readiness, find_providers, open_backbone
 from core.ledger import Accounts
+from core.providers import KnownProviders
 from core.serving import Authenticate, GrpcServer, Principal
 from core.settings import ProviderAccess, Settings
 from services.gateway.batches import BatchServicer
@@ -32,14 +33,14 @@ BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_nam
 class Gateway:
     """The services of the gateway on one backbone; `register` adds them to a server."""
 
-    def __init__(self, backbone: Backbone, access: ProviderAccess) -> None:
+    def __init__(self, backbone: Backbone, providers: KnownProviders) -> None:
         settings, ledger, blobs = backbone.settings, backbone.ledger, backbone.blobs
-        uploads = Uploads(ledger, blobs, upload_rules(), settings)
+        uploads = Uploads(ledger, blobs, upload_rules(providers), settings)
         maker = BatchMaker(
             ledger,
             blobs,
             backbone.announcer,
-            missing_keys=missing_keys(access),
+            missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
         )
         idle_timeout = settings.upload_idle_timeout
@@ -78,12 +79,13 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     """Run until `stop` is set; then let running calls end, uploads so that they can resume."""
     async with open_backbone(settings, "gateway") as backbone:
         await ensure_first_key(backbone.ledger.accounts, settings.api_key_file)
-        log.info("providers_without_key", providers=sorted(missing_keys(access)))
+        providers = find_providers(access, settings)
+        log.info("providers_without_key", providers=sorted(providers.missing_keys))
         server = GrpcServer(
             settings.gateway_listen,
             name="gateway",
             authenticate=authenticator(backbone.ledger.accounts),
-            register=Gateway(backbone, access).register,
+            register=Gateway(backbone, providers).register,
         )
         sweep = UploadSweep(
             backbone.ledger,
@@ -109,16 +111,3 @@ def authenticator(accounts: Accounts) -> Authenticate:
         return None if key is None else Principal(key.account_id, key.id)
 
     return authenticate
-
-
-def missing_keys(access: ProviderAccess) -> dict[str, str]:
-    """Providers without a key, with the variable that would hold it."""
-    keys = {
-        "openai": ("OPENAI_API_KEY", access.openai_api_key),
-        "anthropic": ("ANTHROPIC_API_KEY", access.anthropic_api_key),
-    }
-    return {
-        provider: variable
-        for provider, (variable, key) in keys.items()
-        if key is None or not key.get_secret_value()
-    }

@@ -6,9 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from core.bus import EmbeddedNats, ServerBinaryMissing
+from core.flow import find_providers
 from core.serving import StartupError
 from core.settings import ProviderAccess, Settings
 from services.supervisor import ports, probes
@@ -19,6 +18,7 @@ _SERVICES = ("collector", "dispatcher", "gateway")
 # A service may spend its own grace twice, on work and on calls, before it cleans up.
 _STOP_MARGIN = 10.0
 _PLACEHOLDER_KEY = "sandbox"
+_STOOD_IN = ("openai", "anthropic", "gemini")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,19 @@ class Plan:
     data_dir: Path
     api_key_file: Path
     providers: list[str]
-    """Those that a key is set for; with a sandbox, those that it stands in for."""
+    """Those that can be used: a key is set for them, they need none, or the sandbox stands in."""
+    stood_in: list[str]
+    """Those of them that the sandbox stands in for."""
     without_key: list[str]
 
 
 def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> Plan:
     """Choose addresses and lay out the children: what the others need comes first.
 
-    Raises StartupError when a port is taken or an address cannot be read.
+    Raises StartupError when a port is taken, an address cannot be read, or the providers
+    are set up badly.
     """
+    known = find_providers(access, settings)
     data_dir = settings.data_dir.absolute()
     listens = _listens(settings, options)
     environment = {
@@ -83,7 +87,8 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         )
         for name in _SERVICES
     ]
-    providers = [name for name, key in _keys(access).items() if key or options.sandbox]
+    stood_in = list(_STOOD_IN) if options.sandbox else []
+    providers = stood_in + [name for name in known.usable if name not in stood_in]
     return Plan(
         stages=[first, services],
         gateway=_reachable(listens["gateway"]),
@@ -94,7 +99,8 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         data_dir=data_dir,
         api_key_file=settings.api_key_file,
         providers=providers,
-        without_key=[name for name in _keys(access) if name not in providers],
+        stood_in=stood_in,
+        without_key=[name for name in known.missing_keys if name not in providers],
     )
 
 
@@ -161,16 +167,15 @@ def _sandbox(listen: str, data_dir: Path, environment: dict[str, str]) -> tuple[
 
 def _sandbox_access(url: str, access: ProviderAccess) -> dict[str, str]:
     """Provider settings that lead to the sandbox; base URLs in the vendors' own form."""
-    environment = {"OPENAI_BASE_URL": f"{url}/v1", "ANTHROPIC_BASE_URL": url}
-    if not access.openai_api_key:
-        environment["OPENAI_API_KEY"] = _PLACEHOLDER_KEY
-    if not access.anthropic_api_key:
-        environment["ANTHROPIC_API_KEY"] = _PLACEHOLDER_KEY
+    environment = {
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "ANTHROPIC_BASE_URL": url,
+        "GEMINI_BASE_URL": url,
+    }
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
+        if not access.secret(variable):
+            environment[variable] = _PLACEHOLDER_KEY
     return environment
-
-
-def _keys(access: ProviderAccess) -> dict[str, SecretStr | None]:
-    return {"openai": access.openai_api_key, "anthropic": access.anthropic_api_key}
 
 
 def _reachable(listen: str) -> str:

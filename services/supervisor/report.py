@@ -23,7 +23,7 @@ def no_provider_notice(plan: Plan) -> str:
         return ""
     return (
         "No provider key is set, so every batch will be refused.\n"
-        "Set OPENAI_API_KEY or ANTHROPIC_API_KEY (or both) and start again,\n"
+        "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY and start again,\n"
         "or try everything out without keys and without cost, on made-up answers:\n"
         "  make up SANDBOX=1"
     )
@@ -31,17 +31,10 @@ def no_provider_notice(plan: Plan) -> str:
 
 def ready_block(plan: Plan) -> str:
     """The block that is printed once everything is healthy."""
-    providers = ", ".join(plan.providers) or "none"
-    if plan.providers and plan.without_key:
-        providers += f" (no key for {', '.join(plan.without_key)}: its lines are refused)"
-    if plan.sandbox:
-        providers += (
-            f": a SANDBOX stands in at {plan.sandbox}. Answers are made up, nothing is spent."
-        )
     rows = [
         ("gateway", plan.gateway),
         ("collector", plan.collector),
-        ("providers", providers),
+        ("providers", _providers(plan)),
         ("API key", str(plan.api_key_file)),
         ("data", str(plan.data_dir)),
     ]
@@ -56,6 +49,20 @@ def ready_block(plan: Plan) -> str:
         "Ctrl-C stops everything.",
     ]
     return "\n".join(lines)
+
+
+def _providers(plan: Plan) -> str:
+    real = ", ".join(name for name in plan.providers if name not in plan.stood_in)
+    if plan.sandbox:
+        text = (
+            f"{', '.join(plan.stood_in)}: a SANDBOX stands in at {plan.sandbox}. "
+            "Answers are made up, nothing is spent."
+        )
+        return f"{text} REAL: {real}" if real else text
+    text = real or "none"
+    if plan.providers and plan.without_key:
+        text += f" (no key for {', '.join(plan.without_key)}: its lines are refused)"
+    return text
 
 
 def _client_settings(plan: Plan) -> dict[str, str]:

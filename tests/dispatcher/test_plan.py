@@ -14,7 +14,7 @@ import pytest
 from core.batchfile import INDEX, FileChecker, ResultFile, Rules, read_lines
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
-from core.providers import Provider, open_providers, provider_rules
+from core.providers import Provider, known_providers
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.plan import ProviderMissing, plan_shards
 from services.dispatcher.spool import Overfull, Spooled, split_records, write_spool
@@ -25,7 +25,7 @@ OPENAI, CLAUDE = "openai/gpt-4.1", "anthropic/claude-4.5-sonnet"
 @pytest.fixture
 def providers() -> dict[str, Provider]:
     access = ProviderAccess.model_validate({"openai_api_key": "k", "anthropic_api_key": "k"})
-    return open_providers(access, Settings())
+    return known_providers(access, Settings()).open()
 
 
 def limit(provider: Provider, **changes: Any) -> None:
@@ -69,7 +69,7 @@ async def store(blobs: BlobStore, lines: list[bytes]) -> tuple[Batch, File]:
     checker = FileChecker(
         blobs,
         file.prefix,
-        Rules(provider_rules()),
+        Rules(known_providers(ProviderAccess(), Settings()).rules),
         max_line_bytes=1 << 20,
         max_lines=10_000,
         segment_bytes=1 << 20,

@@ -23,7 +23,13 @@ from services.supervisor.spec import ChildSpec
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "POLYBATCH_NATS_URL"):
+    for name in (
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
+        "POLYBATCH_NATS_URL",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -61,12 +67,13 @@ def test_a_given_nats_is_not_started(tmp_path: Path) -> None:
     assert "POLYBATCH_NATS_URL" not in children(made)["gateway"].environment
 
 
-def test_the_sandbox_stands_in_for_both_providers(tmp_path: Path) -> None:
+def test_the_sandbox_stands_in_for_every_provider(tmp_path: Path) -> None:
     made = plan(tmp_path, options=Options(sandbox=True, auto_ports=True))
     environment = children(made)["dispatcher"].environment
     assert environment["OPENAI_BASE_URL"] == f"{made.sandbox}/v1"
-    assert environment["ANTHROPIC_BASE_URL"] == made.sandbox
-    assert environment["OPENAI_API_KEY"] == environment["ANTHROPIC_API_KEY"] == "sandbox"
+    assert environment["ANTHROPIC_BASE_URL"] == environment["GEMINI_BASE_URL"] == made.sandbox
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
+        assert environment[name] == "sandbox"
     assert made.stages[0][-1].name == "sandbox"
     block = report.ready_block(made)
     assert "Answers are made up" in block
@@ -84,9 +91,28 @@ def test_a_given_key_is_kept_with_the_sandbox(tmp_path: Path) -> None:
     assert environment["ANTHROPIC_API_KEY"] == "sandbox"
 
 
+def test_a_provider_of_the_file_stays_real_beside_the_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "providers.toml"
+    file.write_text("[groq]\n")
+    auto = Options(sandbox=True, auto_ports=True)
+    with_key = {"providers_file": file}
+    assert "REAL" not in report.ready_block(plan(tmp_path, options=auto, **with_key))
+    monkeypatch.setenv("GROQ_API_KEY", "gsk-1")
+    assert "REAL: groq" in report.ready_block(plan(tmp_path, options=auto, **with_key))
+
+
+def test_a_bad_providers_file_is_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "providers.toml"
+    file.write_text('[acme]\nkind = "openai-compatible"\n')
+    with pytest.raises(StartupError, match=r"providers\.toml, \[acme\]: .*base_url"):
+        plan(tmp_path, providers_file=file)
+
+
 def test_without_a_key_it_says_so_and_offers_the_sandbox(tmp_path: Path) -> None:
     block = report.ready_block(plan(tmp_path))
-    for words in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "make up SANDBOX=1"):
+    for words in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "make up SANDBOX=1"):
         assert words in block
 
 

@@ -1,0 +1,91 @@
+"""The providers that polybatch comes with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from msgspec import Raw
+
+from core.providers import anthropic, gemini, openai
+from core.providers.anthropic import AnthropicProvider
+from core.providers.catalogue import Model, find_model
+from core.providers.contract import Provider
+from core.providers.gemini import GeminiProvider
+from core.providers.gemini_embeddings import check_embedding
+from core.providers.gemini_request import check_request
+from core.providers.http import ProviderHttp
+from core.providers.openai import OpenAIProvider
+from core.providers.plugin import Opening, PlainBody, ProviderPlugin
+from core.providers.translation import Note, PlainRequest, check_translation, is_plain
+from core.settings import ProviderAccess
+
+
+def built_in(access: ProviderAccess) -> Iterable[ProviderPlugin]:
+    """OpenAI, Anthropic and Gemini, at the addresses of the settings."""
+    return (_openai(access), _anthropic(access), _gemini(access))
+
+
+def _openai(access: ProviderAccess) -> ProviderPlugin:
+    def open_(opening: Opening) -> Provider:
+        headers = {"authorization": f"Bearer {opening.key}"}
+        if access.openai_organization:
+            headers["openai-organization"] = access.openai_organization
+        if access.openai_project:
+            headers["openai-project"] = access.openai_project
+        http = _http(access.openai_base_url, headers, opening)
+        return OpenAIProvider(http, settle=opening.settle)
+
+    return ProviderPlugin(
+        slug="openai",
+        endpoints=openai.LIMITS.endpoints,
+        key_variable="OPENAI_API_KEY",
+        open=open_,
+    )
+
+
+def _anthropic(access: ProviderAccess) -> ProviderPlugin:
+    def open_(opening: Opening) -> Provider:
+        headers = {"x-api-key": opening.key, "anthropic-version": anthropic.VERSION}
+        http = _http(access.anthropic_base_url, headers, opening)
+        return AnthropicProvider(http, settle=opening.settle)
+
+    def check(_url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
+        return check_translation(find_model("anthropic", model), body)
+
+    def passes(request: PlainRequest) -> bool:
+        return is_plain(find_model("anthropic", request.model), request)
+
+    return ProviderPlugin(
+        slug="anthropic",
+        endpoints=anthropic.LIMITS.endpoints,
+        key_variable="ANTHROPIC_API_KEY",
+        open=open_,
+        check=check,
+        plain=PlainBody(PlainRequest, passes),
+    )
+
+
+def _gemini(access: ProviderAccess) -> ProviderPlugin:
+    def open_(opening: Opening) -> Provider:
+        http = _http(access.gemini_base_url, {"x-goog-api-key": opening.key}, opening)
+        return GeminiProvider(http, settle=opening.settle)
+
+    def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
+        if url == gemini.EMBEDDINGS:
+            return check_embedding(body)
+        return check_request(gemini.remote_model(model), body)
+
+    return ProviderPlugin(
+        slug="gemini",
+        endpoints=gemini.LIMITS.endpoints,
+        key_variable="GEMINI_API_KEY",
+        open=open_,
+        check=check,
+        # What the translation asks of these does not depend on the model.
+        plain=PlainBody(PlainRequest, partial(is_plain, Model(id=""))),
+    )
+
+
+def _http(base_url: str, headers: Mapping[str, str], opening: Opening) -> ProviderHttp:
+    return ProviderHttp(base_url, headers, secret=opening.key, timeout=opening.timeout)

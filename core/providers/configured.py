@@ -1,0 +1,144 @@
+"""Providers that exist by configuration alone: the tables of the providers file.
+
+The file's settings are described in docs/providers.md; presets.toml beside this module
+has those of well-known providers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from core.providers.contract import Limits, Provider
+from core.providers.http import ProviderHttp
+from core.providers.openai import Dialect, OpenAIProvider
+from core.providers.plugin import BadProviderConfig, Opening, ProviderPlugin
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
+
+_Count = Annotated[int, Meta(ge=1)]
+_Path = Annotated[str, Meta(pattern="^/")]
+_Tables = dict[str, dict[str, Any]]
+
+
+class Compatible(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A provider with OpenAI's files and batches."""
+
+    kind: Literal["openai-compatible"]
+    base_url: str
+    api_key_env: str
+    endpoints: Annotated[list[str], Meta(min_length=1)]
+    auth: Literal["bearer", "api-key"] = "bearer"
+    urls: dict[str, _Path] = {}
+    max_lines: _Count = 50_000
+    max_bytes: _Count = 100_000_000
+    max_embedding_inputs: _Count | None = None
+    one_model_per_batch: bool = True
+    completion_window: str = "24h"
+    upload_path: _Path = "/files"
+    upload_fields: dict[str, str] = msgspec.field(default_factory=lambda: {"purpose": "batch"})
+    create_fields: dict[str, Any] = {}
+    keeps_metadata: bool = True
+    processes_uploads: bool = False
+
+    def __post_init__(self) -> None:
+        address = urlsplit(self.base_url)
+        if address.scheme not in ("http", "https") or not address.hostname or address.query:
+            raise ValueError("base_url has to be an http:// or https:// URL without a query")
+        if address.username or address.password:
+            raise ValueError("base_url must not hold a key: name its variable in api_key_env")
+        if not _VARIABLE.fullmatch(self.api_key_env):
+            # Never shown: it may be the key itself.
+            raise ValueError(
+                "api_key_env has to be the name of an environment variable that holds the key, "
+                "such as ACME_API_KEY; the key itself does not belong in this file"
+            )
+        for named in (self.endpoints, self.urls):
+            if not _ENDPOINTS.issuperset(named):
+                raise ValueError(
+                    f"endpoints and urls have to be of {', '.join(sorted(_ENDPOINTS))}"
+                )
+
+
+def read_providers_file(path: Path) -> list[ProviderPlugin]:
+    """The providers that a file sets up. Raises BadProviderConfig."""
+    try:
+        tables = msgspec.toml.decode(path.read_bytes(), type=_Tables)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise BadProviderConfig(f"{path}: {error}") from None
+    return [_plugin(path, slug, table) for slug, table in tables.items()]
+
+
+def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
+    where = f"{path}, [{slug}]"
+    if not _SLUG.fullmatch(slug):
+        raise BadProviderConfig(
+            f"{where}: a provider's name has lower-case letters, digits, dashes"
+        )
+    settings = dict(table)
+    preset = settings.pop("preset", slug if slug in presets() else None)
+    if preset is not None:
+        if preset not in presets():
+            known = ", ".join(sorted(presets()))
+            raise BadProviderConfig(f"{where}: there is no preset {preset!r}, only {known}")
+        settings = {**presets()[preset], **settings}
+    try:
+        found = msgspec.convert(settings, Compatible)
+    except msgspec.ValidationError as error:
+        raise BadProviderConfig(f"{where}: {_readable(error)}") from None
+    return ProviderPlugin(
+        slug=slug,
+        endpoints=frozenset(found.endpoints),
+        key_variable=found.api_key_env,
+        open=partial(_open, slug, found),
+    )
+
+
+def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
+    if settings.auth == "api-key":
+        headers = {"api-key": opening.key}
+    else:
+        headers = {"authorization": f"Bearer {opening.key}"}
+    http = ProviderHttp(settings.base_url, headers, secret=opening.key, timeout=opening.timeout)
+    dialect = Dialect(
+        slug=slug,
+        limits=Limits(
+            max_lines=settings.max_lines,
+            max_bytes=settings.max_bytes,
+            one_model_per_batch=settings.one_model_per_batch,
+            endpoints=frozenset(settings.endpoints),
+            max_embedding_inputs=settings.max_embedding_inputs,
+        ),
+        urls=settings.urls,
+        completion_window=settings.completion_window,
+        upload_path=settings.upload_path,
+        upload_fields=settings.upload_fields,
+        create_fields=settings.create_fields,
+        keeps_metadata=settings.keeps_metadata,
+        processes_uploads=settings.processes_uploads,
+    )
+    return OpenAIProvider(http, dialect=dialect, settle=opening.settle)
+
+
+@cache
+def presets() -> _Tables:
+    """The settings of well-known providers, by name."""
+    text = files("core.providers").joinpath("presets.toml").read_bytes()
+    return msgspec.toml.decode(text, type=_Tables)
+
+
+def _readable(error: msgspec.ValidationError) -> str:
+    """ "Expected `int`, got `str` - at `$.max_lines`" -> "max_lines: Expected ..."."""
+    what, _, place = str(error).partition(" - at `$")
+    place = place.strip(".`")
+    return f"{place}: {what}" if place else what

@@ -1,0 +1,320 @@
+"""Google Gemini's batch mode (Gemini API, not Vertex AI).
+
+Facts, as of 2026-11:
+
+- A batch is a long-running operation "batches/ID" over an uploaded JSONL file of {"key",
+  "request"} (2 GB, kept for 48 hours, 20 GB a project) or over inline requests (20 MB; not
+  used here). The model is in the address: one a batch. [guide, api/batch-api]
+- Upload: resumable protocol, POST /upload/v1beta/files gives an address for the bytes;
+  create: POST /v1beta/models/MODEL:batchGenerateContent, for embeddings
+  :asyncBatchEmbedContent; results: GET /download/v1beta/FILE:download?alt=media, one line
+  a request, in order. [guide, SDK files.py, batches.py]
+- "The creation of a batch job is not idempotent": it is sent once. Its displayName comes
+  back from get and list, and carries our shard and attempt, so that it is found again.
+- States BATCH_STATE_* (JOB_STATE_* in the guide). After 48 hours it expires and "will not
+  have any results"; half of the price; cancel stops new requests; a delete removes it.
+- At most 100 batches at a time, and enqueued tokens by model and tier; over that 429
+  RESOURCE_EXHAUSTED, at creation. [rate limits page]
+- Errors: google.rpc.Status, with RetryInfo among its details; no Retry-After promised.
+- Unknown files are answered 403, like those of others. [SDK issues]
+
+Sources: ai.google.dev/gemini-api/docs/batch-api, /rate-limits, /files and /api/batch-api;
+google-genai 2.19; google-gemini/cookbook quickstarts/Batch_mode.ipynb.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from core.providers.catalogue import find_model
+from core.providers.contract import (
+    Absent,
+    Accepted,
+    FindOutcome,
+    Found,
+    Framing,
+    Intent,
+    Limits,
+    LineRejected,
+    Outcome,
+    ProviderRejected,
+    ProviderUnavailable,
+    Refused,
+    RemoteBatch,
+    RemoteState,
+    ResultLine,
+    SubmitOutcome,
+    Unknown,
+    Unsure,
+)
+from core.providers.faults import is_passing
+from core.providers.gemini_embeddings import BASE64, translate_embedding
+from core.providers.gemini_request import translate_request
+from core.providers.gemini_response import read_line
+from core.providers.gemini_wire import (
+    PASSING,
+    STATES,
+    Operation,
+    RemoteFile,
+    read_file,
+    read_files,
+    read_operation,
+    read_operations,
+    read_status,
+    read_uploaded,
+)
+from core.providers.http import ProviderHttp
+from core.providers.openai_wire import moment_of
+from core.providers.resultlines import download_results
+
+log = structlog.get_logger()
+
+CHAT = "/v1/chat/completions"
+EMBEDDINGS = "/v1/embeddings"
+
+LIMITS = Limits(
+    # No number is documented; large batches are to be broken up, as they may take longer
+    # than the 48 hours after which nothing of them is left.
+    max_lines=50_000,
+    max_bytes=200_000_000,
+    one_model_per_batch=True,
+    endpoints=frozenset({CHAT, EMBEDDINGS}),
+)
+
+PAGE = 100
+MEDIA_TYPE = "jsonl"
+"""As in the guide and its notebook."""
+_LOOK_SECONDS = 1.0
+_ABSENT = frozenset({403, 404, 410})
+
+_encoder = msgspec.json.Encoder()
+
+
+class GeminiProvider:
+    """Gemini's batch mode with one key."""
+
+    name = "gemini"
+    limits = LIMITS
+    framing = Framing(prefix=b"", separator=b"\n", suffix=b"\n")
+
+    def __init__(
+        self,
+        http: ProviderHttp,
+        *,
+        settle: timedelta,
+        clock_margin: timedelta = timedelta(minutes=5),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ."""
+        self._http = http
+        self._settle = settle
+        self._margin = clock_margin
+        self._now = now
+
+    def remote_model(self, model: str) -> str:
+        """Gemini's id of the user's model ("gemini/gemini-3.8-flash" -> "gemini-3.8-flash")."""
+        return remote_model(model)
+
+    def encode_line(self, custom_id: str, url: str, model: str, body: bytes) -> bytes:
+        """Put one request into Gemini's form. Raises LineRejected."""
+        if url == CHAT:
+            request, _ = translate_request(self.remote_model(model), body)
+        elif url == EMBEDDINGS:
+            request, base64, _ = translate_embedding(body)
+            custom_id += BASE64 if base64 else ""
+        else:
+            raise LineRejected("url", "unsupported_endpoint", f"Gemini batches have no {url}.")
+        return b'{"key":"%b","request":%b}' % (custom_id.encode(), request)
+
+    async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
+        """Upload the spool and create the batch. Never repeats the create by itself."""
+        deadline = self._http.deadline()
+        # A file without a batch costs nothing: until the create, all may be repeated.
+        try:
+            async with asyncio.timeout_at(deadline):
+                file = await self._upload(intent, spool)
+        except TimeoutError:
+            return Refused("upload_too_slow", "The upload took too long.", passing=True)
+        except ProviderUnavailable as error:
+            return Refused("upload_failed", str(error), passing=True, retry_after=error.retry_after)
+        except ProviderRejected as error:
+            return Refused(error.code, error.message, is_passing(error.status, error.code))
+        method = (
+            "asyncBatchEmbedContent" if intent.endpoint == EMBEDDINGS else "batchGenerateContent"
+        )
+        path = f"/v1beta/models/{quote(intent.model, safe='')}:{method}"
+        batch = {"displayName": _display_name(intent), "inputConfig": {"fileName": file.name}}
+        outcome = await self._http.create(
+            path, _encoder.encode({"batch": batch}), deadline=deadline
+        )
+        if isinstance(outcome, Refused):
+            await self._discard_quietly(file.name, deadline)
+            return outcome
+        if isinstance(outcome, Unknown):
+            return outcome
+        try:
+            return Accepted(read_operation(outcome).name, file.name)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Unknown(f"POST {path}: accepted, but the answer names no batch")
+
+    async def _upload(self, intent: Intent, spool: Path) -> RemoteFile:
+        about = {"file": {"displayName": _display_name(intent), "mimeType": MEDIA_TYPE}}
+        file = await self._http.upload_resumable(
+            "/upload/v1beta/files", _encoder.encode(about), spool, MEDIA_TYPE, read_uploaded
+        )
+        while file.state == "PROCESSING":
+            await self._http.pause(_LOOK_SECONDS)
+            file = await self._http.call("GET", f"/v1beta/{_name(file.name)}", read_file)
+        if file.state == "FAILED":
+            raise ProviderUnavailable(f"the file {file.name} was not processed")
+        return file
+
+    async def find(
+        self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
+    ) -> FindOutcome:
+        """Ask whether the batch of an intent exists, by its display name."""
+        asked_at = self._now()
+        wanted = _display_name(intent)
+        async for operation in self._batches(intent.intended_at - self._margin):
+            if operation.metadata.displayName == wanted:
+                return Found(operation.name)
+        quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
+        wait = (quiet + self._settle - asked_at).total_seconds()
+        if wait > 0:
+            return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
+        await self._discard_orphans(wanted)
+        return Absent()
+
+    async def _batches(self, oldest: datetime) -> AsyncGenerator[Operation, None]:
+        """All batches created from `oldest` on, and perhaps older ones.
+
+        The newest come first, as observed; but nothing promises it, so the scan stops
+        early only after a page that is in that order itself.
+        """
+        params: dict[str, str | int] = {"pageSize": PAGE}
+        while True:
+            page = await self._http.call("GET", "/v1beta/batches", read_operations, params=params)
+            for operation in page.operations:
+                yield operation
+            created = [moment_of(each.metadata.createTime) for each in page.operations]
+            moments = [moment for moment in created if moment is not None]
+            in_order = len(moments) == len(created) > 1 and moments == sorted(moments, reverse=True)
+            if in_order and moments[-1] < min(oldest, moments[0]):
+                return
+            if not page.nextPageToken or page.nextPageToken == params.get("pageToken"):
+                return
+            params["pageToken"] = page.nextPageToken
+
+    async def _discard_orphans(self, wanted: str) -> None:
+        """Delete the uploads of a submission that created no batch."""
+        params: dict[str, str | int] = {"pageSize": PAGE}
+        try:
+            while True:
+                page = await self._http.call("GET", "/v1beta/files", read_files, params=params)
+                for file in page.files:
+                    if file.displayName == wanted:
+                        await self.discard(file.name)
+                if not page.nextPageToken or page.nextPageToken == params.get("pageToken"):
+                    return
+                params["pageToken"] = page.nextPageToken
+        except (ProviderUnavailable, ProviderRejected) as error:
+            # They go away after 48 hours; the answer to the caller does not hang on them.
+            log.info("orphan_search_failed", name=wanted, error=str(error))
+
+    async def poll(self, remote_id: str) -> RemoteBatch:
+        """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
+        operation = await self._http.call("GET", f"/v1beta/{_name(remote_id)}", read_operation)
+        if operation.state not in STATES:
+            log.warning("unknown_remote_status", remote_id=remote_id, status=operation.state)
+        state, ended_as = STATES.get(operation.state, (RemoteState.RUNNING, ""))
+        stats, responses = operation.stats, operation.responses_file
+        finished = stats.successfulRequestCount + stats.failedRequestCount
+        if state is RemoteState.FAILED and responses and finished:
+            state, ended_as = RemoteState.ENDED, "failed"
+        # The model goes with the source: embeddings do not name theirs.
+        model = operation.metadata.model.removeprefix("models/")
+        return RemoteBatch(
+            remote_id=operation.name,
+            state=state,
+            native_status=operation.metadata.state,
+            total=stats.requestCount,
+            finished=finished,
+            result_sources=(f"{responses}#{model}",) if responses else (),
+            refusal=_refusal(operation) if state is RemoteState.FAILED else None,
+            ended_as=ended_as,
+            ended_at=moment_of(operation.metadata.endTime),
+            unanswered=Outcome.EXPIRED if ended_as == "expired" else None,
+        )
+
+    async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
+        """Stream the lines of the responses file, translated."""
+        created = int(batch.ended_at.timestamp()) if batch.ended_at else 0
+        for source in batch.result_sources:
+            file, _, model = source.partition("#")
+            lines = download_results(
+                self._http,
+                f"/download/v1beta/{_name(file)}:download?alt=media",
+                lambda line: read_line(line, created, model),  # noqa: B023
+                batch,
+                now=self._now,
+            )
+            async with aclosing(lines) as groups:
+                async for group in groups:
+                    yield group
+
+    async def cancel(self, remote_id: str) -> None:
+        """Ask for the end. No error when it has ended already."""
+        try:
+            await self._http.call("POST", f"/v1beta/{_name(remote_id)}:cancel", bytes)
+        except ProviderRejected:
+            batch = await self.poll(remote_id)
+            if batch.state is RemoteState.RUNNING:
+                raise
+
+    async def discard(self, remote_file_id: str) -> None:
+        """Delete an uploaded input file; never raises for absence."""
+        try:
+            await self._http.call("DELETE", f"/v1beta/{_name(remote_file_id)}", bytes)
+        except ProviderRejected as error:
+            if error.status not in _ABSENT:
+                raise
+
+    async def _discard_quietly(self, name: str, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.discard(name)
+        except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:
+            # It goes away after 48 hours; the refusal is what the caller has to hear.
+            log.info("orphan_not_deleted", remote_file_id=name, error=str(error))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+
+def remote_model(model: str) -> str:
+    """Gemini's id of the user's model, without the "models/" of its resource name."""
+    return find_model("gemini", model).id.removeprefix("models/")
+
+
+def _display_name(intent: Intent) -> str:
+    return f"pb-{intent.shard_id}-{intent.token}"
+
+
+def _name(name: str) -> str:
+    """A resource name ("batches/x", "files/x") as part of a path."""
+    return quote(name, safe="/").replace("..", "%2E%2E")
+
+
+def _refusal(operation: Operation) -> Refused:
+    name, _, message = read_status(operation.error)
+    code = name if operation.error else "failed"
+    return Refused(code, f"{code}: {message}", passing=name in PASSING and bool(operation.error))

@@ -1,0 +1,59 @@
+"""A provider as the registry knows it before it is opened: what an entry point gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeAlias
+
+from msgspec import Raw, Struct
+
+from core.providers.contract import Provider
+from core.providers.translation import Note
+
+Check: TypeAlias = Callable[[str, str, bytes | Raw], Sequence[Note]]
+"""Takes url, model as named in the file, and body; tells what would be dropped or filled
+in. Raises LineRejected. Runs for every line of an upload: has to be fast."""
+
+
+class PlainBody(NamedTuple):
+    """Requests that surely pass a check, so that it need not run for each."""
+
+    body: type[Struct]
+    """Has the fields `model`, `messages` and `stream`, and refuses unknown ones."""
+    passes: Callable[[Any], bool]
+    """Takes a decoded body. True: the check surely finds nothing in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an adapter is opened with. Times in seconds where they are numbers."""
+
+    key: str
+    """Fit for a header; empty where the plug-in names no variable for it."""
+    timeout: float
+    """For one exchange with the provider."""
+    settle: timedelta
+    """How long after an unclear create its absence is doubted."""
+
+
+class BadProviderConfig(ValueError):
+    """The providers are set up in a way that their operator has to mend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderPlugin:
+    """One provider: its name, what it needs, and how it is opened."""
+
+    slug: str
+    """As files name it: lower-case letters, digits and dashes."""
+    endpoints: frozenset[str]
+    """Of "/v1/chat/completions" and "/v1/embeddings", those that it has."""
+    key_variable: str
+    """The environment variable that holds the key; empty: it needs none."""
+    open: Callable[[Opening], Provider]
+    check: Check | None = None
+    """What it asks of each request beyond the form of the endpoint."""
+    plain: PlainBody | None = None
+    """For speed alone: the chat completions of the common kind."""

@@ -1,11 +1,13 @@
 """What keeps a batch moving, in every service: the connections that it stands on, the
-announcement of each change, and the sweep that finds again what the bus lost."""
+announcement of each change, the sweep that finds again what the bus lost, and what
+dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone
 from core.flow.program import run_service
 from core.flow.providers import find_providers
 from core.flow.readiness import Readiness
+from core.flow.runlog import Event, Record, RunLog, RunTaken, read_run
 from core.flow.sweep import Sweep, Watched
 from core.flow.tokens import Allowance, TokenBudgets
 
@@ -13,11 +15,16 @@ __all__ = [
     "Allowance",
     "Announcer",
     "Backbone",
+    "Event",
     "Readiness",
+    "Record",
+    "RunLog",
+    "RunTaken",
     "Sweep",
     "TokenBudgets",
     "Watched",
     "find_providers",
     "open_backbone",
+    "read_run",
     "run_service",
 ]

@@ -1,0 +1,212 @@
+"""The log of a run: what survives, and that only one writer goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.blobs import BlobStore, BlobUnavailable
+from core.flow.runlog import Event, Record, RunLog, RunTaken, read_run
+from core.providers import Usage
+
+PREFIX = "batches/b/shards/s/run"
+LINES = 8
+
+steps = st.lists(
+    st.tuples(
+        st.integers(0, LINES - 1),
+        st.sampled_from([event for event in Event if event is not Event.HELD]),
+        st.binary(max_size=40),
+        st.sampled_from(["go on", "flush", "crash"]),
+    ),
+    max_size=40,
+)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore.open((tmp_path / "blobs").as_uri())
+
+
+async def records(blobs: BlobStore, prefix: str = PREFIX) -> list[Record]:
+    return [record async for group in read_run(blobs, prefix) for record in group]
+
+
+async def held(blobs: BlobStore, token: str, prefix: str = PREFIX) -> RunLog:
+    log = await RunLog.open(blobs, prefix, LINES)
+    log.hold(token)
+    await log.flush()
+    return log
+
+
+async def test_what_was_flushed_is_read_back(blobs: BlobStore) -> None:
+    log = await held(blobs, "t1")
+    usage = Usage(input=1 << 40, cached_input=2, output=3, reasoning=4)
+    log.add(0, Event.BEGUN)
+    log.add(1, Event.BEGUN)
+    log.add(1, Event.SUCCEEDED, b'"response":{}', usage)
+    assert log.kept == 0
+    await log.flush()
+    assert log.kept == 1
+    log.add(0, Event.SUCCEEDED, b"never flushed")
+    found = await records(blobs)
+    assert [(record.position, record.event) for record in found] == [
+        (0, Event.HELD),
+        (0, Event.BEGUN),
+        (1, Event.BEGUN),
+        (1, Event.SUCCEEDED),
+    ]
+    assert found[0].piece == b"t1"
+    assert found[3].piece == b'"response":{}'
+    assert found[3].usage == Usage((1 << 32) - 1, 2, 3, 4)
+    after = await RunLog.open(blobs, PREFIX, LINES)
+    assert after.kept == 1
+    assert after.final(1)
+    assert after.under_way() == [0]
+
+
+async def test_an_empty_log(blobs: BlobStore) -> None:
+    log = await RunLog.open(blobs, PREFIX, LINES)
+    await log.flush()
+    assert await blobs.list(PREFIX) == []
+    assert (log.kept, log.under_way()) == (0, [])
+    assert await records(blobs) == []
+
+
+async def test_the_slower_of_two_holders_finds_out(blobs: BlobStore) -> None:
+    first = await held(blobs, "t1")
+    first.add(0, Event.BEGUN)
+    second = await held(blobs, "t2")
+    with pytest.raises(RunTaken):
+        await first.flush()
+    with pytest.raises(RunTaken):
+        await first.flush()
+    second.add(0, Event.BEGUN)
+    await second.flush()
+    assert [record.event for record in await records(blobs)] == [
+        Event.HELD,
+        Event.HELD,
+        Event.BEGUN,
+    ]
+
+
+async def test_of_two_takers_one_is_the_holder(blobs: BlobStore) -> None:
+    await held(blobs, "t1")
+    logs = [await RunLog.open(blobs, PREFIX, LINES) for _ in range(2)]
+    for number, log in enumerate(logs):
+        log.hold(f"taker-{number}")
+    outcomes = await asyncio.gather(*(log.flush() for log in logs), return_exceptions=True)
+    assert sorted(map(str, map(type, outcomes))) == sorted(map(str, [type(None), RunTaken]))
+
+
+class LosesConfirmation(BlobStore):
+    """Stores what it is given, and says that it did not, the first time."""
+
+    lost = False
+
+    async def put(self, key, data, *, create_only=False) -> None:  # type: ignore[no-untyped-def]
+        await super().put(key, data, create_only=create_only)
+        if not self.lost:
+            self.lost = True
+            raise BlobUnavailable("no confirmation", key=key)
+
+
+async def test_a_lost_confirmation_is_not_another_holder(tmp_path: Path) -> None:
+    blobs = LosesConfirmation.open((tmp_path / "blobs").as_uri())
+    log = await RunLog.open(blobs, PREFIX, LINES)
+    log.hold("t1")
+    with pytest.raises(BlobUnavailable):
+        await log.flush()
+    log.add(3, Event.SUCCEEDED, b"x")
+    await log.flush()
+    assert log.kept == 1
+    assert [record.position for record in await records(blobs)] == [0, 3]
+
+
+async def test_what_comes_while_a_segment_is_written_goes_into_the_next(
+    blobs: BlobStore,
+) -> None:
+    log = await held(blobs, "t1")
+    log.add(0, Event.SUCCEEDED, b"a")
+    writing = asyncio.create_task(log.flush())
+    await asyncio.sleep(0)
+    log.add(1, Event.SUCCEEDED, b"b")
+    await asyncio.gather(writing, log.flush())
+    assert log.kept == 2
+    assert [record.piece for record in await records(blobs)] == [b"t1", b"a", b"b"]
+
+
+async def test_many_small_segments(blobs: BlobStore) -> None:
+    log = await held(blobs, "t1")
+    for round_number in range(40):
+        log.add(round_number % LINES, Event.RETRYABLE, b"%d" % round_number)
+        await log.flush()
+    found = await records(blobs)
+    assert [record.piece for record in found[1:]] == [b"%d" % n for n in range(40)]
+    again = await RunLog.open(blobs, PREFIX, LINES)
+    assert list(again.attempts) == [5] * LINES
+    again.hold("t2")
+    await again.flush()
+    assert len(await blobs.list(PREFIX)) == 42
+
+
+async def test_a_call_that_was_not_run_is_not_under_way(blobs: BlobStore) -> None:
+    log = await held(blobs, "t1")
+    for position, events in enumerate(
+        (
+            [Event.BEGUN],
+            [Event.BEGUN, Event.RETURNED],
+            [Event.BEGUN, Event.RETRYABLE],
+            [Event.BEGUN, Event.RETRYABLE, Event.BEGUN],
+            [Event.BEGUN, Event.FAILED],
+        )
+    ):
+        for event in events:
+            log.add(position, event)
+    await log.flush()
+    after = await RunLog.open(blobs, PREFIX, LINES)
+    assert after.under_way() == [0, 3]
+    assert after.events == log.events
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=steps)
+async def test_after_any_crash_what_was_flushed_counts(
+    steps: list[tuple[int, Event, bytes, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A model: the records in order, those since the last flush lost at each crash."""
+    blobs = BlobStore.open(tmp_path_factory.mktemp("log").as_uri())
+    log = await held(blobs, "t")
+    kept: list[tuple[int, Event, bytes]] = []
+    since: list[tuple[int, Event, bytes]] = []
+    for position, event, piece, then in steps:
+        log.add(position, event, piece)
+        since.append((position, event, piece))
+        if then == "flush":
+            await log.flush()
+            kept += since
+            since = []
+        elif then == "crash":
+            log = await held(blobs, "t")
+            since = []
+            again = await RunLog.open(blobs, PREFIX, LINES)
+            assert (again.events, again.attempts) == (log.events, log.attempts)
+    found = await records(blobs)
+    written = [record[:3] for record in found if record.event is not Event.HELD]
+    assert written == kept
+    reopened = await RunLog.open(blobs, PREFIX, LINES)
+    for position in range(LINES):
+        own = [event for at, event, _ in kept if at == position]
+        answers = [event for event in own if event >= Event.RETRYABLE]
+        assert reopened.attempts[position] == len(answers)
+        begun = [event for event in own if event is not Event.RETURNED]
+        if begun:
+            last_is_return = own[-1] is Event.RETURNED and begun[-1] is Event.BEGUN
+            expected = Event.RETURNED if last_is_return else begun[-1]
+            assert reopened.events[position] == expected
+    finals = {at for at in range(LINES) if reopened.final(at)}
+    assert reopened.kept == len(finals)

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from core.providers import direct
+from core.providers.calls import DirectProvider, Terms
 from core.providers.contract import Limits, Provider
 from core.providers.http import ProviderHttp
 from core.providers.openai import Dialect, OpenAIProvider
@@ -52,22 +54,54 @@ class Compatible(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     processes_uploads: bool = False
 
     def __post_init__(self) -> None:
-        address = urlsplit(self.base_url)
-        if address.scheme not in ("http", "https") or not address.hostname or address.query:
-            raise ValueError("base_url has to be an http:// or https:// URL without a query")
-        if address.username or address.password:
-            raise ValueError("base_url must not hold a key: name its variable in api_key_env")
-        if not _VARIABLE.fullmatch(self.api_key_env):
-            # Never shown: it may be the key itself.
-            raise ValueError(
-                "api_key_env has to be the name of an environment variable that holds the key, "
-                "such as ACME_API_KEY; the key itself does not belong in this file"
-            )
-        for named in (self.endpoints, self.urls):
-            if not _ENDPOINTS.issuperset(named):
-                raise ValueError(
-                    f"endpoints and urls have to be of {', '.join(sorted(_ENDPOINTS))}"
-                )
+        _check(self)
+
+
+class Direct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A server without batches that answers OpenAI's single calls."""
+
+    kind: Literal["openai-direct"]
+    base_url: str
+    api_key_env: str = ""
+    """Empty: the server asks for no key."""
+    endpoints: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: sorted(_ENDPOINTS)
+    )
+    auth: Literal["bearer", "api-key"] = "bearer"
+    urls: dict[str, _Path] = {}
+    max_concurrency: _Count = direct.CONCURRENCY
+    requests_per_minute: Annotated[float, Meta(gt=0)] | None = None
+    rerun_lost: bool | None = None
+    """None: where there is a key, a call may have to be paid for, so no."""
+    max_lines: _Count = direct.SHARD_LINES
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+_KINDS: dict[str, type[Compatible | Direct]] = {
+    "openai-compatible": Compatible,
+    "openai-direct": Direct,
+}
+
+
+def _check(found: Compatible | Direct) -> None:
+    """Raise ValueError for what the types do not say."""
+    address = urlsplit(found.base_url)
+    if address.scheme not in ("http", "https") or not address.hostname or address.query:
+        raise ValueError("base_url has to be an http:// or https:// URL without a query")
+    if address.username or address.password:
+        raise ValueError("base_url must not hold a key: name its variable in api_key_env")
+    keyless = isinstance(found, Direct) and not found.api_key_env
+    if not keyless and not _VARIABLE.fullmatch(found.api_key_env):
+        # Never shown: it may be the key itself.
+        raise ValueError(
+            "api_key_env has to be the name of an environment variable that holds the key, "
+            "such as ACME_API_KEY; the key itself does not belong in this file"
+        )
+    for named in (found.endpoints, found.urls):
+        if not _ENDPOINTS.issuperset(named):
+            raise ValueError(f"endpoints and urls have to be of {', '.join(sorted(_ENDPOINTS))}")
 
 
 def read_providers_file(path: Path) -> list[ProviderPlugin]:
@@ -92,23 +126,62 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
             known = ", ".join(sorted(presets()))
             raise BadProviderConfig(f"{where}: there is no preset {preset!r}, only {known}")
         settings = {**presets()[preset], **settings}
+    kind = settings.get("kind")
+    if kind not in _KINDS:
+        raise BadProviderConfig(f"{where}: kind has to be one of {', '.join(_KINDS)}")
     try:
-        found = msgspec.convert(settings, Compatible)
+        found = msgspec.convert(settings, _KINDS[kind])
     except msgspec.ValidationError as error:
         raise BadProviderConfig(f"{where}: {_readable(error)}") from None
+    endpoints = frozenset(found.endpoints)
+    variable = found.api_key_env
+    if isinstance(found, Direct):
+        opener = partial(_open_direct, slug, found)
+        return ProviderPlugin(
+            slug=slug, endpoints=endpoints, key_variable=variable, open_direct=opener
+        )
     return ProviderPlugin(
+        slug=slug, endpoints=endpoints, key_variable=variable, open=partial(_open, slug, found)
+    )
+
+
+def _headers(settings: Compatible | Direct, key: str) -> dict[str, str]:
+    if not key:
+        return {}
+    if settings.auth == "api-key":
+        return {"api-key": key}
+    return {"authorization": f"Bearer {key}"}
+
+
+def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvider:
+    keyless = not settings.api_key_env
+    http = ProviderHttp(
+        settings.base_url,
+        _headers(settings, opening.key),
+        secret=opening.key,
+        timeout=opening.timeout,
+        connections=settings.max_concurrency,
+    )
+    return direct.OpenAICalls(
+        http,
         slug=slug,
-        endpoints=frozenset(found.endpoints),
-        key_variable=found.api_key_env,
-        open=partial(_open, slug, found),
+        limits=Limits(
+            max_lines=settings.max_lines,
+            max_bytes=direct.SHARD_BYTES,
+            one_model_per_batch=False,
+            endpoints=frozenset(settings.endpoints),
+        ),
+        terms=Terms(
+            max_concurrency=settings.max_concurrency,
+            requests_per_minute=settings.requests_per_minute,
+            rerun_lost=keyless if settings.rerun_lost is None else settings.rerun_lost,
+        ),
+        urls=settings.urls,
     )
 
 
 def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
-    if settings.auth == "api-key":
-        headers = {"api-key": opening.key}
-    else:
-        headers = {"authorization": f"Bearer {opening.key}"}
+    headers = _headers(settings, opening.key)
     http = ProviderHttp(settings.base_url, headers, secret=opening.key, timeout=opening.timeout)
     dialect = Dialect(
         slug=slug,

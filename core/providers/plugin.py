@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import Raw, Struct
 
+from core.providers.calls import DirectProvider
 from core.providers.contract import Provider
 from core.providers.translation import Note
 
@@ -52,8 +53,16 @@ class ProviderPlugin:
     """Of "/v1/chat/completions" and "/v1/embeddings", those that it has."""
     key_variable: str
     """The environment variable that holds the key; empty: it needs none."""
-    open: Callable[[Opening], Provider]
+    open: Callable[[Opening], Provider] | None = None
+    open_direct: Callable[[Opening], DirectProvider] | None = None
+    """In the place of `open`: for a provider without a batch API."""
     check: Check | None = None
     """What it asks of each request beyond the form of the endpoint."""
     plain: PlainBody | None = None
     """For speed alone: the chat completions of the common kind."""
+
+    def __post_init__(self) -> None:
+        if (self.open is None) == (self.open_direct is None):
+            raise BadProviderConfig(
+                f"the provider {self.slug!r} has to be given by one of open and open_direct"
+            )

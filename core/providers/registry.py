@@ -11,6 +11,7 @@ from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
 
 from core.providers.builtin import built_in
+from core.providers.calls import DirectProvider
 from core.providers.configured import read_providers_file
 from core.providers.contract import Provider
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
@@ -73,8 +74,20 @@ class KnownProviders:
         return [slug for slug in self._plugins if slug not in self.missing_keys]
 
     def open(self) -> dict[str, Provider]:
-        """The adapters of the usable ones. The caller closes each of them."""
-        return {slug: self._plugins[slug].open(self._opening(slug)) for slug in self.usable}
+        """The adapters of the usable ones that have batches. The caller closes each of them."""
+        return {
+            slug: open_one(self._opening(slug))
+            for slug in self.usable
+            if (open_one := self._plugins[slug].open)
+        }
+
+    def open_direct(self) -> dict[str, DirectProvider]:
+        """The adapters of the usable ones without. The caller closes each of them."""
+        return {
+            slug: open_one(self._opening(slug))
+            for slug in self.usable
+            if (open_one := self._plugins[slug].open_direct)
+        }
 
     def _opening(self, slug: str) -> Opening:
         return Opening(

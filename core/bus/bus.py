@@ -209,7 +209,14 @@ class Bus:
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
         if self._recovery is not None:
             self._recovery.cancel()
-        await self._nc.close()
+        try:
+            await self._nc.close()
+        except asyncio.CancelledError:
+            # nats-py cancels its own reconnecting, and with it the future that says that
+            # the old transport is closed, which it waits for next.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
         self._mark(up=False)
 
     async def wait_up(self) -> None:

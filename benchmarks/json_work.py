@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from benchmarks.inputs import MODELS
 from core.batchfile import answer_line, decode_request
-from core.providers import Provider, ResultLine, open_providers
+from core.providers import Provider, ResultLine, known_providers
 from core.providers.openai_rows import read_row
 from core.providers.translation import read_line
 from core.settings import ProviderAccess, Settings
@@ -63,7 +63,7 @@ def main() -> None:
     source, folder, target = map(Path, sys.argv[1:])
     nobody = SecretStr("none")
     access = ProviderAccess(openai_api_key=nobody, anthropic_api_key=nobody)
-    providers = open_providers(access, Settings())
+    providers = known_providers(access, Settings()).open()
     lines = source.read_bytes().splitlines()
     answers: list[tuple[Reader, list[bytes]]] = [
         (read_row, (folder / "openai.jsonl").read_bytes().splitlines()),

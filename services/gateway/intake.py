@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 # Pieces below a quarter of this are joined up to it: what a piece costs besides its bytes
 # (a scan, an entry in a segment and in a hash job) would outweigh them.
-_JOINED_PIECE = 512 * 1024
+_JOINED_PIECE = 1024 * 1024
 # A thread needs the GIL to start and to end, and may wait long for it: few jobs, large
 # ones. The pieces are held by a segment for about as long anyway.
 _HASHED_AT_ONCE = 2 * 1024 * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,11 +10,14 @@ from typing import Any
 import pytest
 
 from core.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from gateway_nats import Nats, free_port
-from gateway_process import SEGMENT, Gateway, MakeSettings, StartGateway, running_gateway
+from tests.gateway.gateway_nats import Nats, free_port
+from tests.gateway.gateway_process import (
+    SEGMENT,
+    Gateway,
+    MakeSettings,
+    StartGateway,
+    running_gateway,
+)
 
 
 @pytest.fixture(scope="session")

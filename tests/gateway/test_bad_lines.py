@@ -6,8 +6,9 @@ import json
 
 import grpc
 import pytest
-from gateway_process import CHAT, Gateway, StartGateway, line, lines, refused
 from polybatch.v1 import batches_pb2, files_pb2
+
+from tests.gateway.gateway_process import CHAT, Gateway, StartGateway, line, lines, refused
 
 CLAUDE = {
     "model": "anthropic/claude-4.5-sonnet",

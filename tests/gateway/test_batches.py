@@ -9,13 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
-from gateway_process import CHAT, Caller, Gateway, line, lines, refused
 from google.protobuf.duration_pb2 import Duration
 from polybatch.v1 import batches_pb2
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Bus, Delivery, Done, Step
 from core.ledger import Batch, BatchState, Shard, ShardState, new_id, now
+from tests.gateway.gateway_process import CHAT, Caller, Gateway, line, lines, refused
 
 VALIDATING = batches_pb2.BATCH_STATE_VALIDATING
 

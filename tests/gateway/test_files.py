@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from gateway_process import SEGMENT, Gateway, lines, refused
 from polybatch.v1 import files_pb2
 
 from core.blobs.folder import Folder
 from core.ledger import Upload, now
 from services.gateway.discard import UploadSweep
+from tests.gateway.gateway_process import SEGMENT, Gateway, lines, refused
 
 
 async def test_pages_of_files_newest_first(gateway: Gateway) -> None:

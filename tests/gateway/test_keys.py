@@ -9,13 +9,20 @@ from pathlib import Path
 
 import grpc
 import pytest
-from gateway_process import Caller, Gateway, MakeSettings, StartGateway, lines, refused
 from polybatch.v1 import files_pb2
 
 from core.ledger import Ledger, new_secret
 from core.serving import StartupError
 from services.gateway import __main__ as command
 from services.gateway.keys import FIRST_ACCOUNT, ensure_first_key
+from tests.gateway.gateway_process import (
+    Caller,
+    Gateway,
+    MakeSettings,
+    StartGateway,
+    lines,
+    refused,
+)
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from gateway_nats import Nats
-from gateway_process import Caller, MakeSettings, StartGateway, lines, open_channel, wait_for_health
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 from sqlalchemy.exc import OperationalError
@@ -21,6 +19,15 @@ from core.serving import ApiError, StartupError
 from core.settings import ProviderAccess
 from services.gateway.outages import outages
 from services.gateway.service import BATCH_SERVICE, FILE_SERVICE, serve
+from tests.gateway.gateway_nats import Nats
+from tests.gateway.gateway_process import (
+    Caller,
+    MakeSettings,
+    StartGateway,
+    lines,
+    open_channel,
+    wait_for_health,
+)
 
 
 async def test_it_serves_only_while_the_bus_answers(

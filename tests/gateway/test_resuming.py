@@ -7,7 +7,11 @@ import hashlib
 
 import grpc
 import pytest
-from gateway_process import (
+from polybatch.v1 import files_pb2
+
+from core.blobs import BlobStore, SegmentWriter
+from core.ledger import Ledger
+from tests.gateway.gateway_process import (
     FINISH,
     SEGMENT,
     Caller,
@@ -20,10 +24,6 @@ from gateway_process import (
     refused,
     running_gateway,
 )
-from polybatch.v1 import files_pb2
-
-from core.blobs import BlobStore, SegmentWriter
-from core.ledger import Ledger
 
 UPLOAD = "upload-1"
 

@@ -7,10 +7,19 @@ import hashlib
 
 import grpc
 import pytest
-from gateway_process import CHAT, FINISH, SEGMENT, Gateway, StartGateway, line, lines, refused
 from polybatch.v1 import files_pb2
 
 from core.blobs import StoredFile
+from tests.gateway.gateway_process import (
+    CHAT,
+    FINISH,
+    SEGMENT,
+    Gateway,
+    StartGateway,
+    line,
+    lines,
+    refused,
+)
 
 READY, INVALID = files_pb2.FILE_STATE_READY, files_pb2.FILE_STATE_INVALID
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -65,15 +66,11 @@ class Intake:
         """Bytes taken, committed or not."""
         return self._data.size + len(self._small)
 
-    @property
-    def committed(self) -> int:
-        """Bytes that are durable."""
-        return self._data.committed
-
     async def replay(self, stored: StoredFile) -> None:
         """Bring check and hash to where they were: by the committed bytes, read again."""
-        async for piece in stored.stream():
-            await self._check(piece)
+        async with aclosing(stored.stream()) as pieces:
+            async for piece in pieces:
+                await self._check(piece)
 
     async def take(self, piece: bytes) -> None:
         """Take the next bytes. Raises TooManyLines, SegmentConflict, BlobUnavailable."""
@@ -86,9 +83,10 @@ class Intake:
         await self._take(piece)
 
     async def finish(self) -> Taken | None:
-        """Commit everything; None when the stored bytes are not those that were taken.
+        """Commit everything and end the check. Raises as `take`.
 
-        That is so when the upload was deleted meanwhile. Raises as `take`.
+        None when the stored bytes are not those that were taken: somebody has deleted
+        the upload meanwhile.
         """
         await self._take_small()
         size = await self._data.close()
@@ -144,6 +142,7 @@ class Intake:
     async def _hashed(self) -> None:
         if self._hashing is not None:
             await asyncio.wait([self._hashing])
+            self._hashing.result()
             self._hashing = None
 
 

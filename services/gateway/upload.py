@@ -111,6 +111,8 @@ class Uploads:
             bound.info("upload_suspended", committed=await intake.suspend())
             raise
         if taken is None:
+            await intake.abandon()
+            await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
             raise _conflict()
         file = await self._ledger.files.finish_upload(_row(account_id, spec, taken))
         bound.info(

@@ -281,3 +281,5 @@ async def test_an_upload_deleted_meanwhile_makes_no_file(
     await call.write(FINISH)
     failure = await refused(call)
     assert (failure.code, failure.reason) == (grpc.StatusCode.ABORTED, "UPLOAD_CONFLICT")
+    assert await gateway.blobs.list("files") == []
+    assert await gateway.committed(UPLOAD) == 0

@@ -14,7 +14,7 @@ from core.batchfile.index import (
 )
 from core.batchfile.plain import Plain
 from core.batchfile.problems import Problem, read_report
-from core.batchfile.reading import listed_lines, read_lines, read_listed
+from core.batchfile.reading import listed_lines, read_lines, read_listed, read_records
 from core.batchfile.results import RESULT, ResultFile, ResultLine, ResultTotals, ResultWriter
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.shapes import (
@@ -63,6 +63,7 @@ __all__ = [
     "listed_lines",
     "read_lines",
     "read_listed",
+    "read_records",
     "read_report",
     "stream_records",
 ]

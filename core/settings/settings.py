@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     """How often rows that have waited too long are put on the bus again."""
     submit_lease: float = Field(default=900.0, gt=0)
     """How long a submission may take before another dispatcher looks into it."""
+    run_concurrency: int = Field(default=64, ge=1)
+    """Shards of providers without batches that one dispatcher runs at a time."""
+    run_lease: float = Field(default=30.0, gt=0)
+    """How long after its last sign a dispatcher that runs a shard is taken for dead."""
     reconcile_settle: float = Field(default=120.0, ge=0)
     """How long after an unclear create its absence at the provider is believed."""
     enqueued_token_limits: str = ""

@@ -50,6 +50,7 @@ from core.providers import (
     RemoteBatch,
     ResultsGone,
 )
+from services.collector.ran import take_run
 from services.collector.settle import Settler
 from services.collector.sorter import Sorter
 
@@ -93,6 +94,12 @@ class Fetcher:
             return Done()
         batch = await self._ledger.batches.get(shard.batch_id)
         file = await self._ledger.files.get_input(batch) if batch else None
+        if batch is not None and file is not None and shard.ran_here:
+            lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
+            with Sorter(lines, self._settings.spool_dir, attempts=shard.round + 1) as sorter:
+                await take_run(self._blobs, shard, sorter)
+                await self._write(shard, batch, file, sorter)
+            return Done()
         provider = self._providers.get(shard.provider)
         if batch is None or file is None or provider is None:
             code = "input_file_missing" if provider else "provider_not_configured"

@@ -91,11 +91,19 @@ class Sorter:
             self._store(
                 position, outcome, answer_tail(result.response, result.error, self._attempts)
             )
-            usage = result.usage
-            self._input += usage.input
-            self._cached += usage.cached_input
-            self._output += usage.output
-            self._reasoning += usage.reasoning
+            self._count(result.usage)
+
+    def keep(self, position: int, outcome: Outcome, tail: bytes, usage: Usage) -> None:
+        """Take the newest result of the line at a position; it replaces all but a success."""
+        if self._outcomes[position] != _SUCCEEDED:
+            self._store(position, _NUMBERS[outcome], tail)
+            self._count(usage)
+
+    def _count(self, usage: Usage) -> None:
+        self._input += usage.input
+        self._cached += usage.cached_input
+        self._output += usage.output
+        self._reasoning += usage.reasoning
 
     def reject(self, line: int, whole: bytes) -> None:
         """Take the finished result line of a request that was never sent."""

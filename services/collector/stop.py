@@ -26,6 +26,7 @@ _PAUSE_MAX = 15.0
 # of batches which have ended go away.
 _WINDOW_PAUSE_MAX = 600.0
 _PARALLEL_CANCELS = 8
+_FETCH_LEASE = timedelta(minutes=15)
 
 
 class Stopper:
@@ -95,7 +96,12 @@ class Stopper:
         return closed
 
     async def _see_to(self, shard: Shard, stop: Stop, *, overdue: bool) -> None:
-        if overdue:
+        if shard.state == ShardState.RUNNING:
+            # Whoever runs it ends it, as soon as its last call has ended.
+            if overdue or shard.due_at <= now():
+                await self._end_run(shard)
+            return
+        if overdue and not (shard.state == ShardState.FETCHING and shard.ran_here):
             # The provider had its time; what it has not given back by now is given up.
             log.warning("stop_grace_over", batch_id=shard.batch_id, shard_id=shard.id)
             await self._settler.fill(shard, *STOP_ERRORS[stop])
@@ -111,3 +117,11 @@ class Stopper:
             except ProviderRejected as error:
                 log.warning("cancel_rejected", shard_id=shard.id, code=error.code)
         await self._poller.poll(shard)
+
+    async def _end_run(self, shard: Shard) -> None:
+        """Let a shard go on without its runner: with the results that are kept."""
+        batch = await self._ledger.runs.end(shard, now() + _FETCH_LEASE)
+        if isinstance(batch, Batch):
+            log.info("run_ended_for_it", batch_id=shard.batch_id, shard_id=shard.id)
+            await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
+            await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)

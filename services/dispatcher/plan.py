@@ -7,12 +7,13 @@ left, and writes a line list for each shard.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from core.batchfile import INDEX, INVALID, stream_records
 from core.blobs import BlobStore, StoredFile
 from core.ledger import Batch, File, Shard, ShardState, now
-from core.providers import Limits, Registry
+from core.providers import DirectProvider, Limits, Provider
 
 # Our custom id and the provider's envelope, beyond the line as the user wrote it.
 _LINE_OVERHEAD = 128
@@ -44,7 +45,7 @@ class ProviderMissing(Exception):
 
 
 async def plan_shards(
-    batch: Batch, file: File, blobs: BlobStore, providers: Registry
+    batch: Batch, file: File, blobs: BlobStore, providers: Mapping[str, Provider | DirectProvider]
 ) -> list[Shard]:
     """Cut the lines of a file into shards and store their line lists.
 

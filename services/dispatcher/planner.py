@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
 from core.flow import Backbone
 from core.ledger import Batch, BatchState, Stale
-from core.providers import Registry
+from core.providers import DirectProvider, Provider
 from services.dispatcher.plan import ProviderMissing, plan_shards
 
 log = structlog.get_logger()
@@ -17,7 +19,9 @@ log = structlog.get_logger()
 class Planner:
     """Handles the plan step."""
 
-    def __init__(self, backbone: Backbone, providers: Registry) -> None:
+    def __init__(
+        self, backbone: Backbone, providers: Mapping[str, Provider | DirectProvider]
+    ) -> None:
         self._ledger = backbone.ledger
         self._blobs = backbone.blobs
         self._announcer = backbone.announcer

@@ -14,7 +14,9 @@ from core.ledger import Batch, BatchState, ShardState
 from core.serving import GrpcServer
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.planner import Planner
+from services.dispatcher.run import Runner
 from services.dispatcher.submit import Submitter
+from services.dispatcher.turns import Turns
 
 log = structlog.get_logger()
 
@@ -28,13 +30,19 @@ def _no_services(_server: grpc.aio.Server) -> Sequence[str]:
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     async with open_backbone(settings, "dispatcher") as backbone:
-        providers = find_providers(access, settings).open()
-        log.info("providers_configured", providers=sorted(providers))
-        planner = Planner(backbone, providers)
-        submitter = Submitter(backbone, providers)
+        known = find_providers(access, settings)
+        providers, direct = known.open(), known.open_direct()
+        log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
+        turns = Turns(backbone)
+        planner = Planner(backbone, {**providers, **direct})
+        submitter = Submitter(backbone, providers, direct, turns)
+        runner = Runner(backbone, direct, turns)
         sweep = Sweep(
             backbone,
-            shards=[Watched((ShardState.QUEUED, ShardState.SUBMITTING), Step.SUBMIT)],
+            shards=[
+                Watched((ShardState.QUEUED, ShardState.SUBMITTING), Step.SUBMIT),
+                Watched((ShardState.RUNNING,), Step.RUN),
+            ],
             batches=step_of_new_batch,
         )
         server = GrpcServer(
@@ -55,6 +63,13 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 concurrency=settings.submit_concurrency,
                 stop_grace=grace,
             ),
+            await backbone.bus.consume(
+                Step.RUN,
+                runner.handle,
+                concurrency=settings.run_concurrency,
+                ack_wait=settings.run_lease,
+                stop_grace=grace,
+            ),
         ]
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -63,9 +78,13 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 await stop.wait()
                 sweep.stop()
         finally:
+            runner.stop()
             await asyncio.gather(*(consumer.stop() for consumer in consumers))
             await server.stop(grace)
-            await asyncio.gather(*(provider.close() for provider in providers.values()))
+            await asyncio.gather(
+                *(provider.close() for provider in providers.values()),
+                *(provider.close() for provider in direct.values()),
+            )
 
 
 def step_of_new_batch(batch: Batch) -> Step | None:

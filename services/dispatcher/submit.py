@@ -35,6 +35,7 @@ from core.ledger import (
 from core.providers import (
     Absent,
     Accepted,
+    DirectRegistry,
     Found,
     Intent,
     Provider,
@@ -47,6 +48,7 @@ from core.providers import (
     Unsure,
 )
 from services.dispatcher.spool import Overfull, split_records, write_spool
+from services.dispatcher.turns import Turns
 
 log = structlog.get_logger()
 
@@ -59,12 +61,16 @@ _LEASE_SHARE = 0.9
 class Submitter:
     """Handles the submit step."""
 
-    def __init__(self, backbone: Backbone, providers: Registry) -> None:
+    def __init__(
+        self, backbone: Backbone, providers: Registry, direct: DirectRegistry, turns: Turns
+    ) -> None:
         self._ledger = backbone.ledger
         self._blobs = backbone.blobs
         self._announcer = backbone.announcer
         self._settings = backbone.settings
         self._providers = providers
+        self._direct = direct
+        self._turns = turns
         self._budgets = TokenBudgets(backbone)
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale_spools(self._settings.spool_dir, self._settings.submit_lease)
@@ -74,6 +80,14 @@ class Submitter:
         shard = await self._ledger.shards.get(item.shard_id)
         if shard is None or shard.state not in (ShardState.QUEUED, ShardState.SUBMITTING):
             return Done()
+        wait = (shard.due_at - now()).total_seconds()
+        pausing = wait > 0 and bool(shard.waiting_reason) and not shard.waits_for_room
+        if shard.state == ShardState.QUEUED and pausing:
+            return Again(wait)
+        direct = self._direct.get(shard.provider)
+        if shard.state == ShardState.QUEUED and direct is not None:
+            await self._turns.start(shard, direct)
+            return Done()
         provider = self._providers.get(shard.provider)
         if provider is None:
             return await self._give_up(
@@ -81,11 +95,8 @@ class Submitter:
                 "provider_not_configured",
                 f"This installation has no access to the provider {shard.provider!r}.",
             )
-        wait = (shard.due_at - now()).total_seconds()
         if shard.state == ShardState.SUBMITTING:
             return Again(wait) if wait > 0 else await self._reconcile(shard, provider)
-        if shard.waiting_reason and wait > 0 and not shard.waits_for_room:
-            return Again(wait)
         return await self._send(shard, provider)
 
     async def _send(self, shard: Shard, provider: Provider) -> Done | Again:

@@ -1,0 +1,127 @@
+"""Keeping hold of a running shard: its lease, its progress, and the signs to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent
+from sqlalchemy.exc import DBAPIError
+
+from core.flow import Backbone, RunTaken
+from core.ledger import Batch, Shard, Stale, now
+from services.dispatcher.lines import LineRun
+from services.dispatcher.pace import Pace
+
+log = structlog.get_logger()
+
+# Looked after every twentieth of the time that the run has taken, within these bounds.
+_AGE_SHARE = 0.05
+_LOOK_MIN = 0.5
+_LOOK_MAX = 3.0
+_RENEWED_AFTER = 0.3
+# Of the grace at a stop; the rest is for keeping what has come.
+_CALLS_SHARE = 0.8
+
+
+class Hold:
+    """The hold of this dispatcher on one shard while its lines run."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        shard: Shard,
+        run: LineRun,
+        pace: Pace,
+        *,
+        stopping: asyncio.Event,
+    ) -> None:
+        """`stopping`: the process is about to end."""
+        self._ledger = backbone.ledger
+        self._announcer = backbone.announcer
+        self._shard = shard
+        self._run = run
+        self._pace = pace
+        self._stopping = stopping
+        self._lease = timedelta(seconds=backbone.settings.run_lease)
+        self._grace = backbone.settings.shutdown_grace * _CALLS_SHARE
+        self._began = self._renewed_at = _now()
+        self._shown = (shard.finished, shard.waiting_reason)
+        self._abandon_at: float | None = None
+        self.stopped = False
+        """Whether the batch is being stopped."""
+
+    async def keep(self, until: asyncio.Task[None]) -> None:
+        """Keep hold until a task is done. Raises RunTaken when it is lost."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while True:
+                await self._wait(until, stopping)
+                if until.done():
+                    return
+                if stopping.done():
+                    self._leave()
+                await self._look()
+        finally:
+            stopping.cancel()
+
+    async def _wait(self, until: asyncio.Task[None], stopping: asyncio.Task[bool]) -> None:
+        age = _now() - self._began
+        pause = min(max(age * _AGE_SHARE, _LOOK_MIN), _LOOK_MAX)
+        if self._abandon_at is None:
+            signs: set[asyncio.Task[None] | asyncio.Task[bool]] = {until, stopping}
+        else:
+            signs = {until}
+            pause = min(pause, max(self._abandon_at - _now(), 0.0))
+        await asyncio.wait(signs, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+
+    def _leave(self) -> None:
+        """The process is ending: let the calls under way end, but not for long."""
+        if self._abandon_at is None:
+            self._run.halt()
+            self._abandon_at = _now() + self._grace
+        elif _now() >= self._abandon_at:
+            self._run.abandon()
+            self._abandon_at = float("inf")
+
+    async def _look(self) -> None:
+        looked_at = _now()
+        try:
+            batch = await self._touch()
+        except DBAPIError as error:
+            # It may come back before the lease is over; after that, another one may hold
+            # the shard, so no further call begins.
+            log.warning("run_hold_unsure", shard_id=self._shard.id, cause=type(error).__name__)
+            if looked_at - self._renewed_at >= self._lease.total_seconds():
+                self._run.pause(True)
+            return
+        self._run.pause(False)
+        self.stopped = batch is None or bool(batch.stop)
+        if batch is None or batch.stop or batch.expires_at <= now():
+            self._run.halt()
+
+    async def _touch(self) -> Batch | None:
+        """Show what is new, or renew the lease if it is time. Raises RunTaken."""
+        looked_at = _now()
+        shown = (self._run.kept, self._reason())
+        if shown != self._shown:
+            batch = await self._ledger.runs.progressed(self._shard, *shown, self._lease)
+            if isinstance(batch, Stale):
+                raise RunTaken(self._shard.id)
+            self._shown, self._renewed_at = shown, looked_at
+            await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, self._shard)
+            return batch
+        if looked_at - self._renewed_at >= self._lease.total_seconds() * _RENEWED_AFTER:
+            if not await self._ledger.runs.renew(self._shard, self._lease):
+                raise RunTaken(self._shard.id)
+            self._renewed_at = looked_at
+        return await self._ledger.batches.get(self._shard.batch_id)
+
+    def _reason(self) -> str:
+        said = self._run.trouble or self._pace.reason
+        return f"{self._shard.provider}: {said}" if said else ""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,324 @@
+"""Running the lines of one shard, one call each, at a provider without batches.
+
+    begun (kept first, where a lost answer would be money) --> called --> answered
+
+What came of a line is noted in the shard's log. Of the lines themselves only those under
+way are in memory; one that is to be run again is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from core.batchfile import INDEX, answer_tail, decode_request, error_json, read_records
+from core.blobs import BlobError, BlobStore, BlobUnavailable, StoredFile
+from core.flow import Event, RunLog
+from core.ledger import Batch, File, Shard
+from core.providers import (
+    Answered,
+    CallOutcome,
+    DirectProvider,
+    LineRejected,
+    Lost,
+    NotNow,
+    Outcome,
+    Usage,
+)
+from services.dispatcher.pace import Pace
+
+log = structlog.get_logger()
+
+# Lines whose begin is kept together, and how far apart such writes are at least.
+_GROUP_LINES = 64
+_GROUP_SECONDS = 0.02
+_FLUSH_BYTES = 1 << 20
+_FIRST_STORE_PAUSE = 0.2
+_LONGEST_STORE_PAUSE = 10.0
+
+LOST_CODE = "result_missing"
+_LOST = "It may have been run and paid for, so it is not run again by itself."
+_ENDED = "The dispatcher ended before the answer to this line came."
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often, and how soon, a line that failed for a passing reason is run again."""
+
+    limit: int
+    delay: float
+    """Seconds before the first; doubled with each further one."""
+
+
+class _Line(NamedTuple):
+    position: int
+    body: bytes
+
+
+class LineRun:
+    """Runs the lines of a shard that have no final result yet."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        batch: Batch,
+        file: File,
+        *,
+        provider: DirectProvider,
+        pace: Pace,
+        run_log: RunLog,
+        blobs: BlobStore,
+        retries: Retries,
+    ) -> None:
+        self._shard = shard
+        self._url = batch.endpoint
+        self._file = file
+        self._provider = provider
+        self._pace = pace
+        self._log = run_log
+        self._blobs = blobs
+        self._retries = retries
+        self._guarded = not provider.terms.rerun_lost
+        self._records = b""
+        self._data: StoredFile
+        self._again: list[tuple[float, int]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._may_begin = asyncio.Event()
+        self._may_begin.set()
+        self._feeder: asyncio.Task[None] | None = None
+        self._halted = False
+        self._group_at = 0.0
+        self.unread: BlobError | None = None
+        """Why lines could not be read, which ended the run early."""
+        self.trouble = ""
+        """Why results cannot be kept just now, for people."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every line has its final result, kept for good."""
+        return self._log.kept == self._shard.line_count
+
+    @property
+    def kept(self) -> int:
+        """Lines with a final result that is kept for good."""
+        return self._log.kept
+
+    async def work(self) -> None:
+        """Run until every line has its result, or after `halt` until no call is under way.
+
+        Raises RunTaken.
+        """
+        self._records = await self._blobs.get(self._shard.lines_key)
+        self._data = await StoredFile.open(self._blobs, f"{self._file.prefix}/data")
+        if self._guarded:
+            for position in self._log.under_way():
+                self._give_up(position, _ENDED)
+        async with asyncio.TaskGroup() as calls:
+            if not self._halted:
+                self._feeder = calls.create_task(self._feed(calls))
+
+    def halt(self) -> None:
+        """Begin no further call."""
+        self._halted = True
+        if self._feeder is not None:
+            self._feeder.cancel()
+
+    def abandon(self) -> None:
+        """Wait no longer for the calls that are under way: their answers are lost."""
+        for call in self._under_way:
+            call.cancel()
+
+    def pause(self, paused: bool) -> None:
+        """Begin no further call until it is taken back."""
+        if paused:
+            self._may_begin.clear()
+        else:
+            self._may_begin.set()
+
+    async def flush(self) -> None:
+        """Keep what was noted, however long the store takes. Raises RunTaken."""
+        pause = _FIRST_STORE_PAUSE
+        while True:
+            try:
+                await self._log.flush()
+            except BlobUnavailable as error:
+                log.warning("run_log_waits", shard_id=self._shard.id, cause=str(error))
+                self.trouble = "results cannot be stored just now"
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_STORE_PAUSE)
+            else:
+                self.trouble = ""
+                return
+
+    async def _feed(self, calls: asyncio.TaskGroup) -> None:
+        try:
+            await self._begin_all(calls)
+        except BlobError as error:
+            # The calls under way may have been paid for: they end first.
+            self.unread = error
+
+    async def _begin_all(self, calls: asyncio.TaskGroup) -> None:
+        async with aclosing(self._fresh()) as fresh:
+            while (line := await self._next(fresh)) is not None:
+                if self._log.pending_bytes > _FLUSH_BYTES:
+                    await self.flush()
+                await self._may_begin.wait()
+                await self._pace.enter()
+                group = [line]
+                if self._guarded:
+                    await self._keep_begun(group, fresh)
+                for entry in group:
+                    call = calls.create_task(self._call(entry))
+                    self._under_way.add(call)
+                    call.add_done_callback(self._ended)
+
+    async def _keep_begun(self, group: list[_Line], fresh: AsyncGenerator[_Line, None]) -> None:
+        """Make it durable that the lines are about to be run, with more that can be now.
+
+        Each line holds a place in the pace; what cannot be begun gives it back.
+        """
+        noted = 0
+        try:
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(max(0.0, self._group_at + _GROUP_SECONDS - loop.time()))
+            self._group_at = loop.time()
+            while len(group) < _GROUP_LINES and self._pace.try_enter():
+                try:
+                    line = await self._ready(fresh)
+                except BaseException:
+                    self._pace.left()
+                    raise
+                if line is None:
+                    self._pace.left()
+                    break
+                group.append(line)
+            for line in group:
+                self._log.add(line.position, Event.BEGUN)
+                noted += 1
+            await self.flush()
+        except BaseException:
+            for line in group[:noted]:
+                self._log.add(line.position, Event.RETURNED)
+            for _ in group:
+                self._pace.left()
+            raise
+
+    async def _next(self, fresh: AsyncGenerator[_Line, None]) -> _Line | None:
+        """The next line to run, when there is one; None when none will come."""
+        while True:
+            self._changed.clear()
+            line = await self._ready(fresh)
+            if line is not None:
+                return line
+            if not self._again and not self._under_way:
+                return None
+            due = self._again[0][0] if self._again else None
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _ready(self, fresh: AsyncGenerator[_Line, None]) -> _Line | None:
+        """A line that can be run now: one that is due again, or the next in order."""
+        while self._again and self._again[0][0] <= asyncio.get_running_loop().time():
+            _, position = heapq.heappop(self._again)
+            offset, length, _, group, _ = INDEX.unpack_from(self._records, position * INDEX.size)
+            line = self._encode(position, group, await self._data.read(offset, length))
+            if line is not None:
+                return line
+        return await anext(fresh, None)
+
+    async def _fresh(self) -> AsyncGenerator[_Line, None]:
+        """The lines without a final result, in order."""
+        wanted = (
+            (offset, length, position, group)
+            for position, (offset, length, _, group, _) in enumerate(
+                INDEX.iter_unpack(self._records)
+            )
+            if not self._log.final(position)
+        )
+        async with aclosing(read_records(self._data, wanted)) as groups:
+            async for records in groups:
+                for (_, _, position, group), raw in records:
+                    line = self._encode(position, group, raw)
+                    if line is not None:
+                        yield line
+
+    def _encode(self, position: int, group: int, raw: bytes) -> _Line | None:
+        """The call for a line; None if the provider would have none of it."""
+        model = self._file.groups[group]["model"]
+        try:
+            body = self._provider.encode_body(self._url, model, bytes(decode_request(raw).body))
+        except LineRejected as error:
+            said = error_json(error.reason, f"{error.field}: {error.message}")
+            tail = answer_tail(None, said, self._shard.round)
+            self._log.add(position, Event.FAILED, tail)
+            return None
+        return _Line(position, body)
+
+    async def _call(self, line: _Line) -> None:
+        began = asyncio.get_running_loop().time()
+        call_id = f"{self._shard.id}-{line.position}"
+        outcome = await self._provider.call(call_id, self._url, line.body)
+        self._conclude(line.position, outcome, began)
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        if call.cancelled() or call.exception() is not None:
+            # Perhaps before it had begun: then nothing in it could have said so.
+            self._pace.left()
+        self._under_way.discard(call)
+        self._changed.set()
+
+    def _conclude(self, position: int, outcome: CallOutcome, began: float) -> None:
+        match outcome:
+            case Answered(outcome=Outcome.RETRYABLE, response=response):
+                self._pace.failed(began, "it answers with errors only")
+                self._fail(position, response, None)
+            case Answered(outcome=found, response=response, usage=usage, pause=pause):
+                self._pace.answered(began, pause)
+                good = found is Outcome.SUCCEEDED
+                event = Event.SUCCEEDED if good else Event.FAILED
+                self._note(position, event, response, None, usage)
+            case NotNow():
+                self._pace.refused(began, outcome)
+                if self._guarded:
+                    self._log.add(position, Event.RETURNED)
+                heapq.heappush(self._again, (began, position))
+            case Lost(message=message):
+                self._pace.lost(began, message)
+                if self._guarded:
+                    self._give_up(position, message)
+                else:
+                    self._fail(position, None, error_json(LOST_CODE, message))
+
+    def _fail(self, position: int, response: bytes | None, error: bytes | None) -> None:
+        """A line failed for a passing reason: once more, while it may."""
+        before = self._log.attempts[position]
+        if before >= self._retries.limit:
+            self._note(position, Event.FAILED, response, error)
+            return
+        self._note(position, Event.RETRYABLE, response, error)
+        due = asyncio.get_running_loop().time() + self._retries.delay * 2.0**before
+        heapq.heappush(self._again, (due, position))
+
+    def _give_up(self, position: int, why: str) -> None:
+        self._note(position, Event.FAILED, None, error_json(LOST_CODE, f"{why} {_LOST}"))
+
+    def _note(
+        self,
+        position: int,
+        event: Event,
+        response: bytes | None,
+        error: bytes | None,
+        usage: Usage | None = None,
+    ) -> None:
+        attempts = self._shard.round + self._log.attempts[position] + 1
+        self._log.add(position, event, answer_tail(response, error, attempts), usage)

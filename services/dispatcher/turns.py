@@ -1,0 +1,56 @@
+"""Which shards run at a provider without batches, and which wait for their turn."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.bus import Step
+from core.flow import Backbone
+from core.ledger import Batch, Crowded, Shard, Stale, now
+from core.providers import DirectProvider
+
+log = structlog.get_logger()
+
+# The calls of a provider are shared out evenly over its running shards. Two of a batch
+# keep them busy, also while one of them comes to its end; more would only be more of the
+# calls for large batches.
+_MOST_OF_BATCH = 2
+_MOST = 16
+_WAIT = timedelta(seconds=60)
+
+
+class Turns:
+    """Starts shards in fair order."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._ledger = backbone.ledger
+        self._announcer = backbone.announcer
+
+    async def start(self, shard: Shard, provider: DirectProvider) -> None:
+        """Let a queued shard run, or wait. No message sleeps for it: it is woken."""
+        model = provider.remote_model(shard.model)
+        started = await self._ledger.runs.start(
+            shard, remote_model=model, most=_MOST, most_of_batch=_MOST_OF_BATCH
+        )
+        match started:
+            case Batch():
+                await self._announcer.changed(started, BatchEvent.SHARD_SUBMITTED, shard)
+                await self._announcer.wake(Step.RUN, shard.batch_id, shard.id)
+                # There may be room for one more.
+                await self.wake_next(shard.provider)
+            case Crowded():
+                reason = f"waits for its turn: other shards are running at {shard.provider}"
+                batch = await self._ledger.shards.wait_for_room(shard, reason, now() + _WAIT)
+                if isinstance(batch, Batch):
+                    await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+            case Stale():
+                log.debug("start_not_wanted", batch_id=shard.batch_id, shard_id=shard.id)
+
+    async def wake_next(self, provider: str) -> None:
+        """There may be room: wake the shard whose turn it is."""
+        waiting = await self._ledger.runs.next_waiting(provider, _MOST_OF_BATCH)
+        if waiting is not None:
+            await self._announcer.wake(Step.SUBMIT, waiting.batch_id, waiting.id)

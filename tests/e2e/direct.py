@@ -1,0 +1,112 @@
+"""A suite with a server that has no batches: its own sandbox, on its own bill."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from inputs import chat
+from suite import ROOT, STOP_TIMEOUT, Suite, running_suite, wait_for
+
+CALLS = {
+    "call_seconds": 0,
+    "calls_at_once": 0,
+    "calls_per_second": 0,
+    "call_retry_seconds": 1,
+    "faults": [],
+}
+
+PROVIDERS = """
+[local]
+kind = "openai-direct"
+base_url = "{url}/v1"
+max_lines = 300
+
+[paid]
+kind = "openai-direct"
+base_url = "{url}/v1"
+api_key_env = "PAID_API_KEY"
+max_lines = 300
+"""
+
+
+@dataclass
+class Server:
+    """The server for single calls."""
+
+    url: str
+
+    def post(self, path: str, content: Any) -> None:
+        httpx2.post(self.url + path, json=content, timeout=10).raise_for_status()
+
+    def reset(self, **knobs: Any) -> None:
+        self.post("/sandbox/reset", {})
+        self.set(**(CALLS | knobs))
+
+    def set(self, **knobs: Any) -> None:
+        self.post("/sandbox/config", knobs)
+
+    @property
+    def bill(self) -> dict[str, Any]:
+        found: dict[str, Any] = httpx2.get(self.url + "/sandbox/bill", timeout=10).json()
+        return found
+
+    def up(self) -> bool:
+        try:
+            return httpx2.get(self.url + "/healthz", timeout=1).is_success
+        except httpx2.TransportError:
+            return False
+
+
+@contextmanager
+def running_server(folder: Path, port: int) -> Iterator[Server]:
+    """A sandbox at a port, ready."""
+    server = Server(f"http://127.0.0.1:{port}")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "services.sandbox"),
+            *("--listen", f"127.0.0.1:{port}", "--data-dir", str(folder)),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(server.up, "the server for single calls")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(STOP_TIMEOUT)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def direct_suite(folder: Path, port: int) -> Iterator[Suite]:
+    """A suite that knows the server at a port as "local", without a key, and as "paid"."""
+    providers = folder / "providers.toml"
+    providers.write_text(PROVIDERS.format(url=f"http://127.0.0.1:{port}"))
+    with running_suite(
+        folder,
+        POLYBATCH_PROVIDERS_FILE=str(providers),
+        PAID_API_KEY="paid-key",
+        POLYBATCH_RUN_LEASE="3",
+    ) as suite:
+        yield suite
+
+
+def ask(number: int, provider: str = "local", text: str | None = None) -> dict[str, Any]:
+    """A chat request for the server."""
+    line = chat(number, text)
+    line["provider"] = provider
+    line["body"]["model"] = f"{provider}/llama3.2:3b"
+    return line

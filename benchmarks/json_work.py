@@ -39,6 +39,7 @@ def work(
 ) -> None:
     """Do it."""
     custom_ids: list[str] = []
+    models: list[str] = []
     for number, raw in enumerate(lines, start=1):
         request = decode_request(raw)
         slug = request.provider or ""
@@ -46,13 +47,19 @@ def work(
             f"{_PREFIX}{number}", request.url, MODELS[slug], bytes(request.body)
         )
         custom_ids.append(request.custom_id)
+        models.append(MODELS[slug])
     for read, rows in answers:
         for row in rows:
             result = read(row)
             number = int(result.custom_id.rpartition("-")[2])
             out.write(
                 answer_line(
-                    _BATCH_ID, number, custom_ids[number - 1], result.response, result.error
+                    _BATCH_ID,
+                    number,
+                    custom_ids[number - 1],
+                    result.response,
+                    result.error,
+                    model=models[number - 1],
                 )
             )
             out.write(b"\n")

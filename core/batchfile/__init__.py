@@ -2,10 +2,11 @@
 
 from core.batchfile.answers import answer_head, answer_line, answer_tail, error_json
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
-from core.batchfile.diagnosis import Check, Finding, Rules
+from core.batchfile.diagnosis import Check, Finding, ModelCheck, Rules
 from core.batchfile.index import (
     INDEX,
     INVALID,
+    LENIENT,
     NO_GROUP,
     Group,
     IndexRecord,
@@ -32,6 +33,7 @@ __all__ = [
     "ENDPOINTS",
     "INDEX",
     "INVALID",
+    "LENIENT",
     "NO_GROUP",
     "RESULT",
     "SHOWN_PROBLEMS",
@@ -42,6 +44,7 @@ __all__ = [
     "Group",
     "IndexRecord",
     "LineScanner",
+    "ModelCheck",
     "Plain",
     "Problem",
     "Request",

@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from core.batchfile.diagnosis import Rules
-from core.batchfile.duplicates import Duplicates, duplicate_problems
+from core.batchfile.duplicates import duplicate_problems
 from core.batchfile.index import (
     INDEX,
     INDEX_SEGMENT_BYTES,
@@ -19,7 +19,7 @@ from core.batchfile.index import (
     whole_records,
 )
 from core.batchfile.problems import Problem, decode_report, encode_report, merge_problems
-from core.batchfile.scanner import LineScanner, Scanned
+from core.batchfile.scanner import LineScanner, Scanned, Summary
 from core.batchfile.spool import Spool
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
 
@@ -36,6 +36,9 @@ class CheckedFile:
     line_count: int
     """Lines that are not blank; 0 for an empty file."""
     invalid_count: int
+    """Lines that not every batch takes."""
+    lenient_count: int
+    """Of these, lines that a lenient batch takes."""
     groups: list[Group]
     """The index's group numbers point in here; a group may have no valid line."""
     problem_count: int
@@ -90,15 +93,16 @@ class FileChecker:
         """
         scanned, summary = await asyncio.to_thread(self._scanner.finish)
         await self._keep(scanned)
-        groups, invalid_count = summary.groups, summary.invalid_count
+        counts: Summary | Tally = summary
         if summary.duplicates:
-            tally = Tally(groups)
+            counts = Tally(summary.groups)
             records = whole_records(self._index.stream(), INDEX.size)
-            await self._store_as("index", mark_invalid(records, summary.duplicates.lines, tally))
-            groups, invalid_count = tally.groups, tally.invalid_count
-            await self._store_as("report", self._with_duplicates(data, summary.duplicates))
+            await self._store_as("index", mark_invalid(records, summary.duplicates.lines, counts))
         else:
             await self._store_as("index", self._index.stream())
+        if summary.duplicates or summary.warnings:
+            await self._store_as("report", self._merged(data, summary))
+        else:
             await self._store_as("report", self._report.stream())
         # What crashed checkers of this upload left, too.
         await self._store.delete_prefix(f"{self._prefix}/scratch")
@@ -106,8 +110,9 @@ class FileChecker:
             endpoint=summary.endpoint,
             bytes=summary.bytes,
             line_count=summary.line_count,
-            invalid_count=invalid_count,
-            groups=groups,
+            invalid_count=counts.invalid_count,
+            lenient_count=counts.lenient_count,
+            groups=counts.groups,
             problem_count=self._shown.count,
             problems=self._shown.first,
         )
@@ -126,14 +131,14 @@ class FileChecker:
             self._shown.add(scanned.problems)
             await self._report.write(encode_report(scanned.problems))
 
-    async def _with_duplicates(
-        self, data: StoredFile, duplicates: Duplicates
-    ) -> AsyncGenerator[bytes, None]:
+    async def _merged(self, data: StoredFile, summary: Summary) -> AsyncGenerator[bytes, None]:
         """The whole report, in line order."""
         self._shown = _Shown()
         index = await StoredFile.open(self._store, f"{self._prefix}/index")
-        found = decode_report(self._report.stream())
-        async for group in merge_problems(found, duplicate_problems(data, index, duplicates)):
+        late = merge_problems(
+            _group_of(summary.warnings), duplicate_problems(data, index, summary.duplicates)
+        )
+        async for group in merge_problems(decode_report(self._report.stream()), late):
             self._shown.add(group)
             yield encode_report(group)
 
@@ -148,6 +153,10 @@ class FileChecker:
             async for piece in contents:
                 await writer.write(piece)
         await writer.close()
+
+
+async def _group_of(problems: list[Problem]) -> AsyncGenerator[list[Problem], None]:
+    yield problems
 
 
 class _Shown:

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeGuard
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from core.batchfile.index import INVALID, LENIENT
 from core.batchfile.plain import Plain
 from core.batchfile.problems import Problem
 from core.batchfile.shapes import (
@@ -58,10 +59,19 @@ class Finding(NamedTuple):
     reason: str
     message: str
     severity: Literal["error", "warning"]
+    lenient: bool = False
+    """Whether an error is one only for batches that are not lenient."""
 
 
 Check: TypeAlias = Callable[[str, str, Raw], Iterable[Finding]]
 """Takes url, model as named in the file, and body. Runs for every line: has to be fast."""
+
+ModelCheck: TypeAlias = Callable[[str, str, str], Iterable[Finding]]
+"""Takes provider, url and model as named in the file; asked on a model's first valid line."""
+
+
+def _nothing(_provider: str, _url: str, _model: str) -> Iterable[Finding]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,8 @@ class Rules:
     """Provider slug to what else is asked of each request that is valid otherwise."""
     plain: Mapping[str, Plain] = field(default_factory=dict)
     """Provider slug to the requests that surely pass its check, which is then not run."""
+    check_model: ModelCheck = _nothing
+    """What is to be said of each model; an error is one of all its lines."""
 
 
 @dataclass(slots=True)
@@ -92,8 +104,12 @@ class Verdict:
     """False where `custom_id` is only the start of one that is too long."""
 
     @property
-    def valid(self) -> bool:
-        return all(problem.severity == "warning" for problem in self.problems)
+    def flags(self) -> int:
+        """Those of the line's index record."""
+        errors = [problem for problem in self.problems if problem.severity == "error"]
+        if not errors:
+            return 0
+        return LENIENT if all(problem.lenient for problem in errors) else INVALID
 
     def error(self, field: str, reason: str, message: str) -> None:
         self.problems.append(Problem(self.line, self.custom_id, field, reason, message))

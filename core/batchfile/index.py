@@ -19,6 +19,8 @@ from core.blobs import StoredFile
 INDEX = struct.Struct("<QIIHBx")
 INVALID = 1
 """Flag of a line that cannot be sent."""
+LENIENT = 2
+"""Flag of a line that is sent only where the batch is lenient. Beside INVALID it says nothing."""
 NO_GROUP = 0xFFFF
 """Group of an invalid line whose provider or model cannot be told."""
 MAX_GROUPS = 4096
@@ -38,7 +40,8 @@ class IndexRecord(NamedTuple):
 
     @property
     def valid(self) -> bool:
-        return not self.flags & INVALID
+        """Whether every batch takes the line."""
+        return not self.flags
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -50,6 +53,8 @@ class Group(msgspec.Struct, frozen=True):
     lines: int
     bytes: int
     """Sum of the lines' lengths, newlines left out."""
+    lenient_lines: int = 0
+    """Lines beside these that only a lenient batch takes."""
 
 
 def iter_index(records: bytes) -> Iterator[IndexRecord]:
@@ -90,23 +95,34 @@ class Tally:
         self._groups = groups
         self._lines = [0] * len(groups)
         self._bytes = [0] * len(groups)
-        self.invalid_count = 0
+        self._lenient = [0] * len(groups)
+        self._invalid = 0
 
     def add(self, group: int, length: int, flags: int) -> None:
         """Count one line."""
         if flags & INVALID:
-            self.invalid_count += 1
+            self._invalid += 1
+        elif flags & LENIENT:
+            self._lenient[group] += 1
         else:
             self._lines[group] += 1
             self._bytes[group] += length
 
     @property
+    def invalid_count(self) -> int:
+        """Lines that not every batch takes."""
+        return self._invalid + self.lenient_count
+
+    @property
+    def lenient_count(self) -> int:
+        """Of these, lines that a lenient batch takes."""
+        return sum(self._lenient)
+
+    @property
     def groups(self) -> list[Group]:
         """The groups as counted; one may have no line left."""
-        return [
-            Group(group.provider, group.model, lines, size)
-            for group, lines, size in zip(self._groups, self._lines, self._bytes, strict=True)
-        ]
+        counts = zip(self._groups, self._lines, self._bytes, self._lenient, strict=True)
+        return [Group(group.provider, group.model, *each) for group, *each in counts]
 
 
 async def mark_invalid(

@@ -1,7 +1,8 @@
 """What can be wrong with a line, and the validation report that lists it.
 
 A report is JSONL in line order, one problem a line:
-{"line", "custom_id", "field", "reason", "message", "severity"}.
+{"line", "custom_id", "field", "reason", "message", "severity", "lenient"}. What many lines
+are warned of is told once, on the first of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     """For people: what is wrong and what was expected."""
     severity: Literal["error", "warning"] = "error"
     """A line with warnings only can be sent."""
+    lenient: bool = False
+    """Whether an error is one only for batches that are not lenient."""
 
 
 _GROUP = 1000

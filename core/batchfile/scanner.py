@@ -12,9 +12,10 @@ import msgspec
 
 from core.batchfile.diagnosis import Check, Rules, Verdict, examine
 from core.batchfile.duplicates import Duplicates, SeenIds
-from core.batchfile.index import INDEX, INVALID, MAX_GROUPS, NO_GROUP, Group
+from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, NO_GROUP, Group
 from core.batchfile.plain import PlainDecoder
 from core.batchfile.problems import Problem
+from core.batchfile.repeated import RepeatedWarnings
 from core.batchfile.shapes import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
 
@@ -42,7 +43,7 @@ class Scanned:
     index: bytes
     """Index records, one for each line that is not blank."""
     problems: list[Problem]
-    """In line order."""
+    """In line order; without the warnings, which come with the Summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,12 @@ class Summary:
     line_count: int
     """Lines that are not blank."""
     invalid_count: int
+    """Lines that not every batch takes."""
+    lenient_count: int
+    """Of these, lines that a lenient batch takes."""
     groups: list[Group]
+    warnings: list[Problem]
+    """In line order, each kind once."""
     duplicates: Duplicates
 
 
@@ -84,6 +90,8 @@ class LineScanner:
         self._groups: list[tuple[str, str]] = []
         self._group_lines: list[int] = []
         self._group_bytes: list[int] = []
+        self._group_lenient: list[int] = []
+        self._warnings = RepeatedWarnings()
         self._checked_groups: dict[int, Check] = {}
         self._endpoint = ""
         self._tail_is_odd = False
@@ -126,13 +134,17 @@ class LineScanner:
         last = self._splitter.finish()
         lines = [] if last is None else [last]
         scanned = _deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True))
-        groups = zip(self._groups, self._group_lines, self._group_bytes, strict=True)
+        counts = zip(
+            self._groups, self._group_lines, self._group_bytes, self._group_lenient, strict=True
+        )
         summary = Summary(
             endpoint=self._endpoint,
             bytes=self._size,
             line_count=self._records,
             invalid_count=self._invalid,
-            groups=[Group(provider, model, *counts) for (provider, model), *counts in groups],
+            lenient_count=sum(self._group_lenient),
+            groups=[Group(provider, model, *each) for (provider, model), *each in counts],
+            warnings=self._warnings.problems(),
             duplicates=self._seen.duplicates(),
         )
         return scanned, summary
@@ -173,10 +185,9 @@ class LineScanner:
             if (
                 group in checked
                 and not found.passed
-                and not self._passes(raw, line, group, found, problems)
+                and (flags := self._check(raw, line, group, found, problems))
             ):
-                self._invalid += 1
-                index += pack(start, size, line, NO_GROUP, INVALID)
+                index += self._unfit(start, size, line, group, flags)
                 continue
             group_lines[group] += 1
             group_bytes[group] += size
@@ -198,38 +209,54 @@ class LineScanner:
         if line == 1 and raw.startswith(BOM):
             raw = raw[len(BOM) :]
             start += len(BOM)
-            problems.append(_BYTE_ORDER_MARK)
+            self._warnings.add(_BYTE_ORDER_MARK)
         if not raw or raw.isspace():
             return b""
         verdict = examine(raw, line, self._endpoint, self._rules)
         check = self._rules.checks.get(verdict.provider)
-        if check is not None and verdict.valid:
+        if check is not None and not verdict.flags:
             for finding in check(verdict.url, verdict.model, decode_request(raw).body):
                 verdict.problems.append(Problem(line, verdict.custom_id, *finding))
-        group = self._group(verdict) if verdict.valid else NO_GROUP
-        problems += verdict.problems
+        group = NO_GROUP if verdict.flags & INVALID else self._group(verdict)
+        flags = verdict.flags
+        for problem in verdict.problems:
+            if problem.severity == "error":
+                problems.append(problem)
+            else:
+                self._warnings.add(problem)
         if verdict.custom_id and verdict.id_is_whole:
             self._seen.add(line, verdict.custom_id)
-        if not verdict.valid:
-            self._invalid += 1
-            return INDEX.pack(start, len(raw), line, NO_GROUP, INVALID)
+        if flags:
+            return self._unfit(start, len(raw), line, group, flags)
         self._group_lines[group] += 1
         self._group_bytes[group] += len(raw)
         return INDEX.pack(start, len(raw), line, group, 0)
 
-    def _passes(
+    def _check(
         self, raw: bytes, line: int, group: int, found: _Line, problems: list[Problem]
-    ) -> bool:
-        """Whether the provider's own check finds no error in a line that is valid otherwise."""
+    ) -> int:
+        """The flags that a provider's own check gives a line that is valid otherwise."""
         _, model = self._groups[group]
-        passes = True
+        flags = 0
         for finding in self._checked_groups[group](found.url, model, decode_request(raw).body):
-            problems.append(Problem(line, found.custom_id, *finding))
-            passes &= finding.severity == "warning"
-        return passes
+            problem = Problem(line, found.custom_id, *finding)
+            if finding.severity == "warning":
+                self._warnings.add(problem)
+                continue
+            problems.append(problem)
+            flags |= LENIENT if finding.lenient else INVALID
+        return flags
+
+    def _unfit(self, start: int, size: int, line: int, group: int, flags: int) -> bytes:
+        """Count a line that not every batch takes; returns its index record."""
+        self._invalid += 1
+        if flags & INVALID:
+            return INDEX.pack(start, size, line, NO_GROUP, INVALID)
+        self._group_lenient[group] += 1
+        return INDEX.pack(start, size, line, group, LENIENT)
 
     def _group(self, verdict: Verdict) -> int:
-        """The group of a valid line; a new one may turn out to be one too many."""
+        """The group of a line; a new one may turn out to be one too many, or not to be had."""
         named = (verdict.provider, verdict.model)
         if named not in self._group_of:
             if len(self._groups) == MAX_GROUPS:
@@ -239,10 +266,15 @@ class LineScanner:
                     f"the file names more than {MAX_GROUPS} models; expected fewer",
                 )
                 return NO_GROUP
+            for finding in self._rules.check_model(verdict.provider, verdict.url, verdict.model):
+                verdict.problems.append(Problem(verdict.line, verdict.custom_id, *finding))
+            if verdict.flags & INVALID:
+                return NO_GROUP
             self._group_of[named] = len(self._groups)
             self._groups.append(named)
             self._group_lines.append(0)
             self._group_bytes.append(0)
+            self._group_lenient.append(0)
             if verdict.provider in self._rules.checks:
                 self._checked_groups[len(self._groups) - 1] = self._rules.checks[verdict.provider]
         group = self._group_of[named]

@@ -89,10 +89,16 @@ class File(SQLModel, table=True):
     sha256: str = ""
     line_count: int = _big()
     invalid_line_count: int = _big()
+    """Lines that not every batch takes."""
+    lenient_line_count: int = _big()
+    """Of these, lines that a lenient batch takes."""
     problem_count: int = _big()
     endpoint: str = ""
     groups: list[dict[str, Any]] = Field(default_factory=list, sa_type=sa.JSON)
-    """[{"provider", "model", "lines", "bytes"}]; index records point into it."""
+    """[{"provider", "model", "lines", "bytes", "lenient_lines"}]; index records point into it.
+
+    Older rows lack the last.
+    """
     created_at: datetime = _moment(index=True)
 
     @property
@@ -121,6 +127,7 @@ class Batch(SQLModel, table=True):
     """The caller's metadata."""
     window_seconds: float = 86_400.0
     skip_invalid_lines: bool = False
+    lenient_translation: bool = False
     total: int = _big()
     invalid: int = _big()
     """Lines that were never sent because they are invalid; part of `failed`."""
@@ -242,6 +249,10 @@ class Shard(SQLModel, table=True):
     def ran_here(self) -> bool:
         """True for a shard past its end if the dispatcher ran it: no provider has an id for it."""
         return not self.remote_id
+
+    def dropped_prefix(self, token: str) -> str:
+        """Where it lies what a lenient translation left out of the lines of an attempt."""
+        return f"batches/{self.batch_id}/shards/{self.id}/dropped/{token}"
 
     def successor(
         self,

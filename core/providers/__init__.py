@@ -9,6 +9,7 @@ from core.providers.calls import (
     NotNow,
     Terms,
 )
+from core.providers.checks import check_model
 from core.providers.contract import (
     Absent,
     Accepted,
@@ -78,6 +79,7 @@ __all__ = [
     "Unknown",
     "Unsure",
     "Usage",
+    "check_model",
     "embedding_inputs",
     "known_providers",
     "parse_custom_id",

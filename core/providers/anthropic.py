@@ -20,6 +20,7 @@ from core.providers.catalogue import find_model
 from core.providers.contract import (
     Absent,
     Accepted,
+    EncodedLine,
     FindOutcome,
     Found,
     Framing,
@@ -40,7 +41,7 @@ from core.providers.contract import (
 )
 from core.providers.http import ProviderHttp
 from core.providers.resultlines import UnreadableLine, download_results, read_results
-from core.providers.translation import read_line, translate_request
+from core.providers.translation import dropped_fields, read_line, translate_request
 
 log = structlog.get_logger()
 
@@ -127,12 +128,15 @@ class AnthropicProvider:
         """The provider's id ("anthropic/claude-4.5-sonnet" -> "claude-sonnet-4-5-20250929")."""
         return find_model(self.name, model).id
 
-    def encode_line(self, custom_id: str, url: str, model: str, body: bytes) -> bytes:
+    def encode_line(
+        self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False
+    ) -> EncodedLine:
         """Put one request into Anthropic's form. Raises LineRejected."""
         if url not in self.limits.endpoints:
             raise LineRejected("url", "unsupported_endpoint", f"Anthropic has no {url}.")
-        params, _ = translate_request(find_model(self.name, model), body)
-        return b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
+        params, notes = translate_request(find_model(self.name, model), body, lenient=lenient)
+        line = b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
+        return line, dropped_fields(notes) if lenient else ()
 
     async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
         """Send the spool as one create. Never repeats it by itself."""

@@ -71,6 +71,10 @@ class Catalogue:
                         raise ValueError(f"models.toml: {provider} has two models {name!r}")
                     names[name] = model
 
+    def knows(self, provider: str) -> bool:
+        """Whether it has models of a provider."""
+        return provider in self._models
+
     def model(self, provider: str, name: str) -> Model:
         """The model that a user's name means; an unlisted one has the name as its id.
 

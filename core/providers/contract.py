@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +251,11 @@ class ResultsGone(ProviderRejected):
     """The provider has deleted the results of a batch: they can never be read again."""
 
 
+EncodedLine: TypeAlias = tuple[bytes, Sequence[str]]
+"""A request in the provider's form, JSON without a newline; and the paths of what a lenient
+translation left out, such as "body.seed"."""
+
+
 class Provider(Protocol):
     """One provider with one credential. Safe for concurrent use by many tasks."""
 
@@ -258,12 +263,15 @@ class Provider(Protocol):
     limits: Limits
     framing: Framing
 
-    def encode_line(self, custom_id: str, url: str, model: str, body: bytes) -> bytes:
+    def encode_line(
+        self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False
+    ) -> EncodedLine:
         """Put one request into the provider's form.
 
         `custom_id` is ours; `url` the endpoint; `model` the user's model as named in
         the file (prefix and all); `body` the raw JSON of the request's body.
-        Returns JSON without a newline. Raises LineRejected.
+        `lenient`: leave out what the provider lacks, instead of rejecting the line.
+        Raises LineRejected.
         """
         ...
 

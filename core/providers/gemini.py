@@ -38,6 +38,7 @@ from core.providers.catalogue import find_model
 from core.providers.contract import (
     Absent,
     Accepted,
+    EncodedLine,
     FindOutcome,
     Found,
     Framing,
@@ -74,6 +75,7 @@ from core.providers.gemini_wire import (
 from core.providers.http import ProviderHttp
 from core.providers.openai_wire import moment_of
 from core.providers.resultlines import download_results
+from core.providers.translation import dropped_fields
 
 log = structlog.get_logger()
 
@@ -123,16 +125,19 @@ class GeminiProvider:
         """Gemini's id of the user's model ("gemini/gemini-3.8-flash" -> "gemini-3.8-flash")."""
         return remote_model(model)
 
-    def encode_line(self, custom_id: str, url: str, model: str, body: bytes) -> bytes:
+    def encode_line(
+        self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False
+    ) -> EncodedLine:
         """Put one request into Gemini's form. Raises LineRejected."""
         if url == CHAT:
-            request, _ = translate_request(self.remote_model(model), body)
+            request, notes = translate_request(self.remote_model(model), body, lenient=lenient)
         elif url == EMBEDDINGS:
-            request, base64, _ = translate_embedding(body)
+            request, base64, notes = translate_embedding(body, lenient=lenient)
             custom_id += BASE64 if base64 else ""
         else:
             raise LineRejected("url", "unsupported_endpoint", f"Gemini batches have no {url}.")
-        return b'{"key":"%b","request":%b}' % (custom_id.encode(), request)
+        line = b'{"key":"%b","request":%b}' % (custom_id.encode(), request)
+        return line, dropped_fields(notes) if lenient else ()
 
     async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself."""

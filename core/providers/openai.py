@@ -23,6 +23,7 @@ from core.providers.catalogue import find_model
 from core.providers.contract import (
     Absent,
     Accepted,
+    EncodedLine,
     FindOutcome,
     Found,
     Framing,
@@ -150,10 +151,13 @@ class OpenAIProvider:
         """The provider's id of the user's model ("openai/gpt-4.1" -> "gpt-4.1")."""
         return find_model(self.name, model).id
 
-    def encode_line(self, custom_id: str, url: str, model: str, body: bytes) -> bytes:
+    def encode_line(
+        self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False
+    ) -> EncodedLine:
         """Put one request into OpenAI's form: other ids, other model, the rest as it came.
 
-        Raises LineRejected for what would make OpenAI refuse the whole file.
+        Nothing is left out, lenient or not. Raises LineRejected for what would make
+        OpenAI refuse the whole file.
         """
         if url not in self.limits.endpoints:
             text = f"Batches of {self.name} have no {url}."
@@ -164,11 +168,12 @@ class OpenAIProvider:
             raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
         refuse_streaming(fields.get("stream", FALSE))
         fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
-        return b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
+        line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),
             self._dialect.urls.get(url, url).encode(),
             _encoder.encode(fields),
         )
+        return line, ()
 
     async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself."""

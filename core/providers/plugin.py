@@ -14,8 +14,8 @@ from core.providers.contract import Provider
 from core.providers.translation import Note
 
 Check: TypeAlias = Callable[[str, str, bytes | Raw], Sequence[Note]]
-"""Takes url, model as named in the file, and body; tells what would be dropped or filled
-in. Raises LineRejected. Runs for every line of an upload: has to be fast."""
+"""Takes url, model as named in the file, and body; tells what its translation would change,
+lose and refuse. Raises LineRejected. Runs for every line of an upload: has to be fast."""
 
 
 class PlainBody(NamedTuple):

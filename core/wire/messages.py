@@ -45,7 +45,8 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
 
 
 def file_message(file: File) -> files_pb2.File:
-    """A file as clients see it; at most 100 of its models."""
+    """A file as clients see it; at most 100 of its models, those without a line left out."""
+    shown = [group for group in file.groups if group["lines"]][:SHOWN_MODELS]
     return files_pb2.File(
         id=file.id,
         filename=file.filename,
@@ -55,13 +56,14 @@ def file_message(file: File) -> files_pb2.File:
         line_count=file.line_count,
         invalid_line_count=file.invalid_line_count,
         problem_count=file.problem_count,
+        lenient_line_count=file.lenient_line_count,
         endpoint=file.endpoint,
         created_at=_timestamp(file.created_at),
         models=[
             files_pb2.ModelCount(
                 provider=group["provider"], model=group["model"], line_count=group["lines"]
             )
-            for group in file.groups[:SHOWN_MODELS]
+            for group in shown
         ],
     )
 
@@ -96,6 +98,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         metadata=batch.details,
         completion_window=window,
         skip_invalid_lines=batch.skip_invalid_lines,
+        lenient_translation=batch.lenient_translation,
         usage=_usage(batch),
         created_at=_timestamp(batch.created_at),
         in_progress_at=_timestamp(batch.in_progress_at),

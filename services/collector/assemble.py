@@ -18,7 +18,7 @@ from core.batchfile import (
     answer_line,
     decode_request,
     error_json,
-    read_lines,
+    read_listed,
     read_report,
     stream_records,
 )
@@ -173,9 +173,11 @@ class Assembler:
     async def _filled(self, batch: Batch, file: File, shard: Shard) -> AsyncGenerator[Group, None]:
         """The lines of a shard that ended as a whole, each with the shard's error."""
         error = error_json(shard.fill_code, shard.fill_message)
-        records = await self._blobs.get(shard.lines_key)
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
-        async with aclosing(read_lines(data, records)) as groups:
+        models = [group["model"] for group in file.groups]
+        async with aclosing(
+            read_listed(data, self._blobs, shard.lines_key, shard.line_count)
+        ) as groups:
             async for lines in groups:
                 yield [
                     (
@@ -187,10 +189,11 @@ class Assembler:
                             decode_request(raw).custom_id,
                             None,
                             error,
+                            model=models[number],
                             attempts=shard.round,
                         ),
                     )
-                    for line, raw in lines
+                    for (_offset, _length, line, number, _flags), raw in lines
                 ]
 
     async def _invalid(self, batch: Batch, file: File) -> AsyncGenerator[Group, None]:
@@ -202,6 +205,8 @@ class Assembler:
             for problem in problems:
                 # One line may have several problems; its first stands for it.
                 if problem.severity != "error" or problem.line == last:
+                    continue
+                if problem.lenient and batch.lenient_translation:
                     continue
                 last = problem.line
                 error = error_json(

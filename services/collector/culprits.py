@@ -11,6 +11,7 @@ from core.batchfile import (
     answer_line,
     decode_request,
     error_json,
+    iter_index,
     read_lines,
 )
 from core.blobs import StoredFile
@@ -95,6 +96,7 @@ class Culprits:
         prefix = f"batches/{shard.batch_id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(self._blobs, prefix, segment_bytes=self._segment_bytes)
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
+        models = {record.line: file.groups[record.group]["model"] for record in iter_index(records)}
         async for group in read_lines(data, records):
             for line, raw in group:
                 bad = culprits[line]
@@ -103,7 +105,13 @@ class Culprits:
                 await writer.append(
                     line,
                     answer_line(
-                        shard.batch_id, line, custom_id, None, error, attempts=shard.round + 1
+                        shard.batch_id,
+                        line,
+                        custom_id,
+                        None,
+                        error,
+                        model=models[line],
+                        attempts=shard.round + 1,
                     ),
                     succeeded=False,
                 )

@@ -50,6 +50,7 @@ from core.providers import (
     RemoteBatch,
     ResultsGone,
 )
+from services.collector.left_out import LeftOut
 from services.collector.ran import take_run
 from services.collector.settle import Settler
 from services.collector.sorter import Sorter
@@ -184,6 +185,8 @@ class Fetcher:
         prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(self._blobs, prefix, segment_bytes=_SEGMENT_BYTES)
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
+        models = [group["model"] for group in file.groups]
+        lenient = batch.lenient_translation
         retry = bytearray()
         may_retry = (
             not batch.stop
@@ -191,20 +194,23 @@ class Fetcher:
             and batch.expires_at > _after(self._settings.retry_delay)
         )
         position = 0
-        async for group in read_listed(data, self._blobs, shard.lines_key, shard.line_count):
-            for record, raw in group:
-                line = record[2]
-                outcome, piece = sorter.piece(position)
-                if outcome in (Outcome.RETRYABLE, Outcome.EXPIRED) and may_retry:
-                    retry += INDEX.pack(*record)
-                else:
-                    succeeded = outcome is Outcome.SUCCEEDED
-                    if not sorter.rejected(position):
-                        if not succeeded:
-                            piece = self._failed_tail(shard, outcome, piece, batch)
-                        piece = answer_head(batch.id, line, decode_request(raw).custom_id) + piece
-                    await writer.append(line, piece, succeeded=succeeded)
-                position += 1
+        async with LeftOut(self._blobs, shard.dropped_prefix(shard.token)) as left_out:
+            async for group in read_listed(data, self._blobs, shard.lines_key, shard.line_count):
+                for record, raw in group:
+                    line, model = record[2], models[record[3]]
+                    outcome, piece = sorter.piece(position)
+                    if outcome in (Outcome.RETRYABLE, Outcome.EXPIRED) and may_retry:
+                        retry += INDEX.pack(*record)
+                    else:
+                        succeeded = outcome is Outcome.SUCCEEDED
+                        if not sorter.rejected(position):
+                            if not succeeded:
+                                piece = self._failed_tail(shard, outcome, piece, batch)
+                            dropped = await left_out.of(line) if lenient else None
+                            custom_id = decode_request(raw).custom_id
+                            piece = answer_head(batch.id, line, custom_id, model, dropped) + piece
+                        await writer.append(line, piece, succeeded=succeeded)
+                    position += 1
         totals = await writer.close()
         usage = sorter.usage
         if not totals.failed and not retry:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.batchfile import INDEX, INVALID, stream_records
+from core.batchfile import INDEX, INVALID, LENIENT, stream_records
 from core.blobs import BlobStore, StoredFile
 from core.ledger import Batch, File, Shard, ShardState, now
 from core.providers import DirectProvider, Limits, Provider
@@ -54,8 +54,15 @@ async def plan_shards(
     """
     drafts: dict[tuple[str, str], _Draft] = {}
     keys: list[tuple[str, str]] = []
+    unfit = INVALID if batch.lenient_translation else INVALID | LENIENT
     for group in file.groups:
         slug = group["provider"]
+        lines = group["lines"]
+        if batch.lenient_translation:
+            lines += group.get("lenient_lines", 0)
+        if not lines:
+            keys.append((slug, ""))
+            continue
         if slug not in providers:
             raise ProviderMissing(slug)
         provider = providers[slug]
@@ -89,7 +96,7 @@ async def plan_shards(
         for position, (_offset, length, _line, group_number, flags) in enumerate(
             INDEX.iter_unpack(records)
         ):
-            if flags & INVALID:
+            if flags & unfit:
                 continue
             key = keys[group_number]
             draft = drafts.get(key)

@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from core.batchfile import (
     INDEX,
     ResultWriter,
@@ -55,12 +57,14 @@ async def write_spool(
     """Translate the shard's lines into `path`.
 
     A line that cannot be put into the provider's form becomes a failed result line
-    and costs nothing else.
+    and costs nothing else. What a lenient batch leaves out of lines is stored under
+    the shard's dropped_prefix.
     """
     data = await StoredFile.open(blobs, f"{file.prefix}/data")
     framing, limits = provider.framing, provider.limits
     rejects_prefix = f"batches/{batch.id}/shards/{shard.id}/rejects/{token}"
     rejects: ResultWriter | None = None
+    lenient, left_out = batch.lenient_translation, None
     digest = hashlib.sha256()
     written = lines = rejected = inputs = 0
     pending = bytearray(framing.prefix)
@@ -77,8 +81,12 @@ async def write_spool(
                 request = decode_request(raw)
                 body = bytes(request.body)
                 try:
-                    encoded = provider.encode_line(
-                        f"{shard.id}-{token}-{line}", batch.endpoint, models[number], body
+                    encoded, dropped = provider.encode_line(
+                        f"{shard.id}-{token}-{line}",
+                        batch.endpoint,
+                        models[number],
+                        body,
+                        lenient=lenient,
                     )
                 except LineRejected as rejection:
                     if rejects is None:
@@ -87,7 +95,13 @@ async def write_spool(
                     await rejects.append(
                         line,
                         answer_line(
-                            batch.id, line, request.custom_id, None, error, attempts=shard.round
+                            batch.id,
+                            line,
+                            request.custom_id,
+                            None,
+                            error,
+                            model=models[number],
+                            attempts=shard.round,
                         ),
                         succeeded=False,
                     )
@@ -101,6 +115,11 @@ async def write_spool(
                     or inputs > (limits.max_embedding_inputs or inputs)
                 ):
                     return Overfull(fitting=lines + rejected)
+                if dropped:
+                    if left_out is None:
+                        prefix = shard.dropped_prefix(token)
+                        left_out = ResultWriter(blobs, prefix, segment_bytes=segment_bytes)
+                    await left_out.append(line, msgspec.json.encode(dropped), succeeded=True)
                 if lines:
                     pending += framing.separator
                 pending += encoded
@@ -114,8 +133,9 @@ async def write_spool(
         written += len(pending)
         await asyncio.to_thread(flush, bytes(pending))
 
-    if rejects is not None:
-        await rejects.close()
+    for writer in (rejects, left_out):
+        if writer is not None:
+            await writer.close()
     return Spooled(
         size=written,
         sha256=digest.hexdigest(),

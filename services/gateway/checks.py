@@ -8,19 +8,20 @@ from functools import partial
 from msgspec import Raw
 
 from core.batchfile import Finding, Plain, Rules
-from core.providers import Check, KnownProviders, LineRejected
+from core.providers import Check, KnownProviders, LineRejected, Note, check_model
 
 
 def upload_rules(known: KnownProviders) -> Rules:
     """Every known provider, with a key or without, and the checks of those that have one.
 
-    What cannot be translated is an error of its line; what a translation drops or fills
-    in is a warning.
+    What a translation loses is an error of its line, unless the batch is lenient; what it
+    changes without loss is a warning.
     """
     return Rules(
         known.rules,
         checks={provider: partial(_check, check) for provider, check in known.checks.items()},
         plain={provider: Plain(*plain) for provider, plain in known.plain.items()},
+        check_model=_check_model,
     )
 
 
@@ -29,14 +30,18 @@ def _check(check: Check, url: str, model: str, body: Raw) -> Iterable[Finding]:
         notes = check(url, model, body)
     except LineRejected as error:
         return (Finding(error.field, error.reason, error.message, "error"),)
-    if not notes:
-        return ()
-    return [
-        Finding(
-            note.field,
-            note.reason,
-            note.message,
-            "warning" if note.weight == "harmless" else "error",
-        )
-        for note in notes
-    ]
+    return map(_finding, notes)
+
+
+def _check_model(provider: str, url: str, model: str) -> Iterable[Finding]:
+    return map(_finding, check_model(provider, url, model))
+
+
+def _finding(note: Note) -> Finding:
+    return Finding(
+        note.field,
+        note.reason,
+        note.message,
+        "warning" if note.weight == "harmless" else "error",
+        lenient=note.weight == "lost",
+    )

@@ -49,6 +49,7 @@ class Order:
     window_seconds: float
     metadata: Mapping[str, str]
     skip_invalid_lines: bool
+    lenient_translation: bool = False
 
     @classmethod
     def parse(cls, request: batches_pb2.CreateBatchRequest) -> Order:
@@ -66,6 +67,7 @@ class Order:
             window_seconds=(window or DEFAULT_WINDOW).total_seconds(),
             metadata=dict(request.metadata),
             skip_invalid_lines=request.skip_invalid_lines,
+            lenient_translation=request.lenient_translation,
         )
 
     def known_as(self, request_id: str) -> Order:
@@ -74,12 +76,15 @@ class Order:
 
     def digest(self, file_id: str) -> str:
         """Tells apart the calls that come with one request id."""
-        arguments = [
+        arguments: list[object] = [
             file_id,
             self.window_seconds,
             sorted(self.metadata.items()),
             self.skip_invalid_lines,
         ]
+        if self.lenient_translation:
+            # Only then: a digest that was made before this argument stays as it is.
+            arguments.append("lenient_translation")
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -157,25 +162,35 @@ class BatchMaker:
         return made
 
     async def _refuse_unfit(self, file: File, order: Order) -> None:
-        if file.invalid_line_count and not order.skip_invalid_lines:
-            problems = await first_errors(self._blobs, file)
+        lenient = order.lenient_translation
+        invalid = _invalid_lines(file, order)
+        if invalid and not order.skip_invalid_lines:
+            problems = await first_errors(self._blobs, file, lenient=lenient)
+            takes = ""
+            if file.lenient_line_count and not lenient:
+                takes = f" (lenient_translation would take {file.lenient_line_count} of them)"
             raise ApiError.invalid_argument(
                 "INVALID_LINES",
-                f"{file.invalid_line_count} of {file.line_count} lines are invalid: mend the "
+                f"{invalid} of {file.line_count} lines are invalid{takes}: mend the "
                 "file, or set skip_invalid_lines; its validation report names all problems",
                 violations=[(_place(problem), problem.message) for problem in problems],
                 metadata={
                     "file_id": file.id,
-                    "invalid_line_count": str(file.invalid_line_count),
+                    "invalid_line_count": str(invalid),
+                    "lenient_line_count": str(0 if lenient else file.lenient_line_count),
                 },
             )
-        if file.line_count == file.invalid_line_count:
+        if file.line_count == invalid:
             raise ApiError.invalid_argument(
                 "NO_VALID_LINES",
                 "the file has no line that can be sent",
                 metadata={"file_id": file.id},
             )
-        asked = {group["provider"] for group in file.groups if group["lines"]}
+        asked = {
+            group["provider"]
+            for group in file.groups
+            if group["lines"] or (lenient and group.get("lenient_lines"))
+        }
         missing = sorted(asked & self._missing_keys.keys())
         if missing:
             variables = ", ".join(self._missing_keys[provider] for provider in missing)
@@ -192,6 +207,7 @@ class BatchMaker:
 
     def _row(self, file: File, order: Order, digest: str) -> Batch:
         moment = now()
+        invalid = _invalid_lines(file, order)
         return Batch(
             id=new_id("batch"),
             account_id=file.account_id,
@@ -203,26 +219,40 @@ class BatchMaker:
             details=dict(order.metadata),
             window_seconds=order.window_seconds,
             skip_invalid_lines=order.skip_invalid_lines,
+            lenient_translation=order.lenient_translation,
             total=file.line_count,
-            invalid=file.invalid_line_count,
-            failed=file.invalid_line_count,
-            queued=file.line_count - file.invalid_line_count,
-            finished_peak=file.invalid_line_count,
+            invalid=invalid,
+            failed=invalid,
+            queued=file.line_count - invalid,
+            finished_peak=invalid,
             created_at=moment,
             expires_at=moment + timedelta(seconds=order.window_seconds),
             due_at=moment + self._first_look,
         )
 
 
-async def first_errors(blobs: BlobStore, file: File) -> list[Problem]:
-    """The first problems of a file's report, 20 at most, warnings left out."""
+def _invalid_lines(file: File, order: Order) -> int:
+    """How many lines of the file this batch does not take."""
+    lenient = file.lenient_line_count if order.lenient_translation else 0
+    return file.invalid_line_count - lenient
+
+
+async def first_errors(blobs: BlobStore, file: File, *, lenient: bool = False) -> list[Problem]:
+    """The first problems of a file's report, 20 at most, warnings left out.
+
+    `lenient`: only those that a lenient batch has as well.
+    """
     found: list[Problem] = []
     if not file.problem_count:
         return found
     report = await StoredFile.open(blobs, f"{file.prefix}/report")
     async with aclosing(read_report(report)) as groups:
         async for group in groups:
-            found += [problem for problem in group if problem.severity == "error"]
+            found += [
+                problem
+                for problem in group
+                if problem.severity == "error" and not (lenient and problem.lenient)
+            ]
             if len(found) >= SHOWN_PROBLEMS:
                 break
     return found[:SHOWN_PROBLEMS]

@@ -154,6 +154,7 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
 def problem_message(problem: Problem) -> files_pb2.LineProblem:
     """A problem as clients see it."""
     return files_pb2.LineProblem(
+        lenient=problem.lenient,
         line=problem.line,
         custom_id=problem.custom_id,
         field=problem.field,

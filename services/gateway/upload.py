@@ -187,6 +187,7 @@ def _row(account_id: str, spec: Spec, taken: Taken) -> File:
         sha256=taken.sha256,
         line_count=checked.line_count,
         invalid_line_count=checked.invalid_count,
+        lenient_line_count=checked.lenient_count,
         problem_count=checked.problem_count,
         endpoint=checked.endpoint,
         groups=[
@@ -195,6 +196,7 @@ def _row(account_id: str, spec: Spec, taken: Taken) -> File:
                 "model": group.model,
                 "lines": group.lines,
                 "bytes": group.bytes,
+                "lenient_lines": group.lenient_lines,
             }
             for group in checked.groups
         ],

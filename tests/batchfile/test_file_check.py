@@ -62,6 +62,7 @@ async def test_a_good_file(store: BlobStore, rules: Rules, chat: MakeLine) -> No
         bytes=len(data),
         line_count=200,
         invalid_count=0,
+        lenient_count=0,
         groups=[Group("openai", "openai/gpt-4.1", 200, sum(map(len, lines)))],
         problem_count=0,
         problems=[],

@@ -29,7 +29,8 @@ def scan(
     parts = list(scanner.feed(data))
     last, summary = scanner.finish()
     parts.append(last)
-    problems = [problem for part in parts for problem in part.problems]
+    problems = summary.warnings + [problem for part in parts for problem in part.problems]
+    problems.sort(key=lambda problem: problem.line)
     return problems, b"".join(part.index for part in parts), summary
 
 
@@ -241,6 +242,14 @@ def test_an_unknown_field_is_a_warning(rules: Rules, chat: MakeLine) -> None:
     assert summary.invalid_count == 0
     assert summary.groups[0].lines == 3
     assert all(record.valid for record in iter_index(index))
+
+
+def test_a_warning_of_many_lines_is_told_once(rules: Rules, chat: MakeLine) -> None:
+    lines = [chat(str(n), odd=1) if n % 2 else chat(str(n)) for n in range(1000)]
+    (warning,), _, summary = scan(rules, b"\n".join(lines))
+    assert (warning.line, warning.custom_id, warning.field) == (2, "1", "odd")
+    assert "(500 lines; the first)" in warning.message
+    assert summary.warnings == [warning]
 
 
 def test_messages_hold_no_contents(rules: Rules, chat: MakeLine) -> None:

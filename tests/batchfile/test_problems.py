@@ -16,7 +16,7 @@ from core.blobs import BlobStore, SegmentWriter, StoredFile
 
 async def test_a_report_is_jsonl_in_the_published_form(store: BlobStore) -> None:
     problems = [
-        Problem(1, "é", "body.model", "missing_field", 'say "what"\n'),
+        Problem(1, "é", "body.model", "missing_field", 'say "what"\n', lenient=True),
         Problem(2, "", "", "byte_order_mark", "none", "warning"),
     ]
     contents = encode_report(problems)
@@ -28,6 +28,7 @@ async def test_a_report_is_jsonl_in_the_published_form(store: BlobStore) -> None
             "reason": "missing_field",
             "message": 'say "what"\n',
             "severity": "error",
+            "lenient": True,
         },
         {
             "line": 2,
@@ -36,6 +37,7 @@ async def test_a_report_is_jsonl_in_the_published_form(store: BlobStore) -> None
             "reason": "byte_order_mark",
             "message": "none",
             "severity": "warning",
+            "lenient": False,
         },
     ]
     assert contents.endswith(b"\n")

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from core.batchfile import Finding, LineScanner, Plain, Rules, iter_index
+from core.batchfile import (
+    INVALID,
+    LENIENT,
+    NO_GROUP,
+    FileChecker,
+    Finding,
+    Group,
+    LineScanner,
+    Plain,
+    Problem,
+    Rules,
+    iter_index,
+    read_report,
+)
+from core.batchfile.repeated import RepeatedWarnings
+from core.blobs import BlobStore, SegmentWriter, StoredFile
 
 MakeLine = Callable[..., bytes]
 
-CLAUDE = {"model": "anthropic/claude-4.5-sonnet", "messages": [{"role": "user", "content": "Hi"}]}
+CLAUDE: dict[str, Any] = {
+    "model": "anthropic/claude-4.5-sonnet",
+    "messages": [{"role": "user", "content": "Hi"}],
+}
 
 
 def test_lines_of_a_checked_provider_pass_its_check(rules: Rules, chat: MakeLine) -> None:
@@ -43,14 +62,12 @@ def test_lines_of_a_checked_provider_pass_its_check(rules: Rules, chat: MakeLine
     [scanned] = scanner.feed(b"\n".join(lines) + b"\n")
     _, summary = scanner.finish()
 
-    assert [
-        (problem.line, problem.custom_id, problem.severity) for problem in scanned.problems
-    ] == [
-        (1, "first-refused", "error"),
-        (4, "refused", "error"),
-        (5, "warned", "warning"),
-        (6, "wrong otherwise", "error"),
+    assert [(problem.line, problem.custom_id) for problem in scanned.problems] == [
+        (1, "first-refused"),
+        (4, "refused"),
+        (6, "wrong otherwise"),
     ]
+    assert [(problem.line, problem.custom_id) for problem in summary.warnings] == [(5, "warned")]
     assert [record.line for record in iter_index(scanned.index) if not record.valid] == [1, 4, 6]
     assert summary.invalid_count == 3
     assert {(group.provider, group.lines) for group in summary.groups} == {
@@ -61,6 +78,151 @@ def test_lines_of_a_checked_provider_pass_its_check(rules: Rules, chat: MakeLine
     assert {(url, model) for url, model, _ in asked} == {
         ("/v1/chat/completions", "anthropic/claude-4.5-sonnet")
     }
+
+
+def lose(_url: str, _model: str, body: Raw) -> Iterable[Finding]:
+    """Loses `n`, refuses `stop`, warns of `seed` and of `detail` by place."""
+    fields = msgspec.json.decode(body)
+    if "n" in fields:
+        yield Finding("body.n", "unsupported", "n is lost", "error", lenient=True)
+    if "stop" in fields:
+        yield Finding("body.stop", "unsupported", "stop is refused", "error")
+    if "seed" in fields:
+        yield Finding("body.seed", "ignored", "seed is ignored", "warning")
+    for place in fields.get("detail", ()):
+        yield Finding(f"body.messages[{place}].detail", "ignored", "detail", "warning")
+
+
+def test_lines_that_only_a_lenient_batch_takes(rules: Rules, chat: MakeLine) -> None:
+    def claude(custom_id: str, **fields: object) -> bytes:
+        return chat(custom_id, provider="anthropic", body=CLAUDE | fields)
+
+    scanner = LineScanner(
+        Rules(rules.providers, {"anthropic": lose}), max_line_bytes=10_000, max_lines=100
+    )
+    lines = [
+        claude("first lost", n=2),
+        claude("good"),
+        claude("lost", n=2),
+        claude("refused", stop="x"),
+        claude("both", n=2, stop="x"),
+        claude("lost and warned", n=2, seed=1),
+    ]
+    [scanned] = scanner.feed(b"\n".join(lines) + b"\n")
+    _, summary = scanner.finish()
+    records = list(iter_index(scanned.index))
+    assert [record.flags for record in records] == [LENIENT, 0, LENIENT, INVALID, INVALID, LENIENT]
+    assert [record.group for record in records] == [0, 0, 0, NO_GROUP, NO_GROUP, 0]
+    assert [(problem.line, problem.field, problem.lenient) for problem in scanned.problems] == [
+        (1, "body.n", True),
+        (3, "body.n", True),
+        (4, "body.stop", False),
+        (5, "body.n", True),
+        (5, "body.stop", False),
+        (6, "body.n", True),
+    ]
+    assert (summary.invalid_count, summary.lenient_count) == (5, 3)
+    assert summary.endpoint == "/v1/chat/completions"
+    assert summary.groups == [
+        Group("anthropic", CLAUDE["model"], 1, len(lines[1]), lenient_lines=3)
+    ]
+    assert [(problem.line, problem.field) for problem in summary.warnings] == [(6, "body.seed")]
+
+
+async def test_a_lenient_line_with_an_id_that_comes_twice_is_invalid(
+    store: BlobStore, rules: Rules, chat: MakeLine
+) -> None:
+    def claude(custom_id: str) -> bytes:
+        return chat(custom_id, provider="anthropic", body=CLAUDE | {"n": 2})
+
+    checker = FileChecker(
+        store,
+        "f",
+        Rules(rules.providers, {"anthropic": lose}),
+        max_line_bytes=10_000,
+        max_lines=100,
+        segment_bytes=1000,
+    )
+    data = b"\n".join([claude("a"), claude("a"), claude("b")])
+    stored = SegmentWriter(store, "f/data", segment_bytes=1000)
+    await stored.write(data)
+    await stored.close()
+    await checker.feed(data)
+    checked = await checker.finish(await StoredFile.open(store, "f/data"))
+    assert (checked.invalid_count, checked.lenient_count) == (3, 2)
+    assert checked.groups == [Group("anthropic", CLAUDE["model"], 0, 0, lenient_lines=2)]
+    index = await StoredFile.open(store, "f/index")
+    flags = [record.flags for record in iter_index(await index.read(0, index.size))]
+    assert [flag & INVALID for flag in flags] == [0, INVALID, 0]
+
+
+async def test_a_warning_of_many_lines_is_reported_once(
+    store: BlobStore, rules: Rules, chat: MakeLine
+) -> None:
+    checker = FileChecker(
+        store,
+        "f",
+        Rules(rules.providers, {"anthropic": lose}),
+        max_line_bytes=10_000,
+        max_lines=10_000,
+        segment_bytes=1000,
+    )
+    lines = [
+        chat(str(n), provider="anthropic", body=CLAUDE | {"seed": n, "detail": [n, 2 * n]})
+        for n in range(3000)
+    ]
+    lines[1] = b"no"
+    data = b"\n".join(lines)
+    stored = SegmentWriter(store, "f/data", segment_bytes=1_000_000)
+    await stored.write(data)
+    await stored.close()
+    await checker.feed(data)
+    checked = await checker.finish(await StoredFile.open(store, "f/data"))
+    assert (checked.invalid_count, checked.problem_count) == (1, 1)
+    report = await StoredFile.open(store, "f/report")
+    problems = [problem async for group in read_report(report) for problem in group]
+    assert [(problem.line, problem.field, problem.message) for problem in problems] == [
+        (1, "body.seed", "seed is ignored (2999 lines; the first)"),
+        (1, "body.messages[0].detail", "detail (5998 lines; the first)"),
+        (2, "", problems[2].message),
+    ]
+
+
+def test_a_model_is_checked_once_and_an_error_is_one_of_all_its_lines(
+    rules: Rules, chat: MakeLine
+) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def check_model(provider: str, url: str, model: str) -> Iterable[Finding]:
+        asked.append((provider, url, model))
+        if model == "unknown":
+            return [Finding("body.model", "unknown_model", "who is that", "warning")]
+        if model == "embedder":
+            return [Finding("body.model", "model_endpoint_mismatch", "no chat", "error")]
+        return ()
+
+    scanner = LineScanner(
+        Rules(rules.providers, check_model=check_model), max_line_bytes=10_000, max_lines=100
+    )
+    models = ["gpt-4.1", "unknown", "embedder", "unknown", "openai/gpt-4.1", "embedder", "gpt-4.1"]
+    lines = [chat(str(n), body={"model": model}) for n, model in enumerate(models)]
+    [scanned] = scanner.feed(b"\n".join(lines) + b"\n")
+    _, summary = scanner.finish()
+    assert [problem.line for problem in scanned.problems] == [3, 6]
+    assert [problem.line for problem in summary.warnings] == [2]
+    assert [record.line for record in iter_index(scanned.index) if not record.valid] == [3, 6]
+    assert [group.model for group in summary.groups] == ["gpt-4.1", "unknown", "openai/gpt-4.1"]
+    assert [model for _, _, model in asked].count("unknown") == 1
+    assert {(provider, url) for provider, url, _ in asked} == {("openai", "/v1/chat/completions")}
+
+
+def test_kinds_of_warnings_are_kept_a_thousand_at_most() -> None:
+    warnings = RepeatedWarnings()
+    for line in range(1, 5001):
+        warnings.add(Problem(line, "", f"field {line}", "odd", "odd", "warning"))
+    problems = warnings.problems()
+    assert [problem.line for problem in problems] == [*range(1, 1002)]
+    assert problems[-1].message == "odd (4000 lines; the first)"
 
 
 class PlainBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -248,7 +248,7 @@ class FakePolybatch:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"{file.invalid_line_count} of {file.line_count} lines cannot be sent",
                 "INVALID_LINES",
-                {"file_id": file_id},
+                {"file_id": file_id, "lenient_line_count": str(file.lenient_line_count)},
                 [
                     (f"line {problem['line']}", problem["message"])
                     for problem in self.problems[file_id][:20]
@@ -263,6 +263,7 @@ class FakePolybatch:
             display_state="In Progress",
             metadata=request.metadata,
             skip_invalid_lines=request.skip_invalid_lines,
+            lenient_translation=request.lenient_translation,
             completion_window=request.completion_window,
             shard_count=1,
         )

@@ -398,8 +398,23 @@ async def test_submit_names_the_bad_lines(api: Api, fake: FakePolybatch) -> None
     ]
     assert error.file_id in fake.files
     assert error.next_step
+    assert "lenient" not in error.next_step
     batch = await api.call("submit", b"{}\nbad\n", skip_invalid_lines=True)
     assert batch.skip_invalid_lines
+    assert not batch.lenient_translation
+
+
+async def test_lenient_batches_are_asked_for_and_offered(api: Api, fake: FakePolybatch) -> None:
+    file = await api.call("upload", b"{}\nbad\n")
+    assert file.lenient_line_count == 0
+    fake.files[file.id].lenient_line_count = 1
+    with pytest.raises(InvalidLines) as caught:
+        await api.call("create_batch", file)
+    assert "--lenient" in caught.value.next_step
+    batch = await api.call("create_batch", file, lenient=True, skip_invalid_lines=True)
+    assert batch.lenient_translation
+    batch = await api.call("submit", b"{}\n", lenient=True)
+    assert batch.lenient_translation
 
 
 async def test_create_batch_is_repeated_with_its_request_id(api: Api, fake: FakePolybatch) -> None:

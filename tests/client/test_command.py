@@ -118,6 +118,7 @@ def test_submit_to_the_end(
 def test_submit_passes_its_options_on(command: Command, fake: FakePolybatch) -> None:
     done = command.run(
         *("--json", "submit", "bad.jsonl", "--no-watch", "--window", "90m", "--skip-invalid"),
+        "--lenient",
         *("--metadata", "team=search", "--metadata", "note=a=b", "--request-id", "mine"),
     )
     assert done.returncode == 0
@@ -127,6 +128,7 @@ def test_submit_passes_its_options_on(command: Command, fake: FakePolybatch) -> 
     assert document["metadata"] == {"team": "search", "note": "a=b"}
     assert document["completion_window"] == 5400
     assert document["skip_invalid_lines"] is True
+    assert document["lenient_translation"] is True
     assert document["created_at"] == "2027-01-15T08:00:00+00:00"
     [spec] = [request for name, request in fake.calls if name == "SubmitBatch"]
     assert spec.batch.request_id == "mine"

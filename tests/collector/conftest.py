@@ -28,6 +28,7 @@ async def file(ledger: Ledger) -> File:
             account_id="acct_1",
             upload_id="upload-1",
             state=FileState.READY,
+            groups=[{"provider": "openai", "model": "openai/m", "lines": 3, "bytes": 300}],
             created_at=now(),
         )
     )

@@ -117,7 +117,7 @@ async def test_results_of_all_kinds_are_merged(
     raw = b"".join([chunk async for chunk in results.stream()])
     found = [json.loads(line) for line in raw.splitlines()]
     assert (found[0], found[2]) == ({"n": 1}, {"n": 3})
-    assert found[1]["custom_id"] == "b"
+    assert (found[1]["custom_id"], found[1]["model"]) == ("b", "openai/m")
     assert found[1]["error"]["code"] == "model_not_found"
     manifest = results_pb2.Manifest.FromString(await blobs.get(f"{ended.results_prefix}/manifest"))
     assert manifest.results_bytes == len(raw)
@@ -144,3 +144,54 @@ async def test_lines_lost_or_doubled_are_never_handed_out(
     unfinished = await ledger.batches.get(batch.id)
     assert unfinished is not None
     assert unfinished.state == BatchState.FINALIZING
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+async def test_what_the_check_at_upload_refused_depends_on_the_batch(
+    ledger: Ledger,
+    blobs: BlobStore,
+    batch: Batch,
+    file: File,
+    assembler: Assembler,
+    lenient: bool,
+) -> None:
+    """Line 2 is bad for strict batches only, line 3 for all; both have two problems."""
+    records = await store_input(blobs, file)
+    report = [
+        {"line": 2, "custom_id": "b", "field": "body.n", "lenient": True},
+        {"line": 2, "custom_id": "b", "field": "body.top_k", "lenient": True},
+        {"line": 3, "custom_id": "c", "field": "body.n", "lenient": True},
+        {"line": 3, "custom_id": "c", "field": "body.stop", "lenient": False},
+    ]
+    common = {"reason": "unsupported", "message": "no", "severity": "error"}
+    rows = b"".join(json.dumps(problem | common).encode() + b"\n" for problem in report)
+    await write(blobs, f"{file.prefix}/report", rows)
+    invalid = 1 if lenient else 2
+    made = await ledger.batches.create(
+        Batch(
+            id="batch_bad",
+            account_id=batch.account_id,
+            input_file_id=file.id,
+            endpoint=batch.endpoint,
+            state=BatchState.VALIDATING,
+            total=3,
+            invalid=invalid,
+            lenient_translation=lenient,
+            created_at=now(),
+            expires_at=batch.expires_at,
+            due_at=now(),
+        )
+    )
+    assert isinstance(made, Batch)
+    sent = [1, 2] if lenient else [1]
+    [shard] = await add_shards(ledger, blobs, made, records, [sent])
+    await settle_with(ledger, blobs, shard, sent)
+    assert await assembler.handle(WorkItem(batch_id=made.id), None) == Done()  # type: ignore[arg-type]
+    ended = await ledger.batches.get(made.id)
+    assert ended is not None
+    assert (ended.succeeded, ended.failed) == (len(sent), invalid)
+    results = await ResultFile.open(blobs, ended.results_prefix)
+    found = [json.loads(each.raw) async for group in results.lines() for each in group]
+    blamed = [line["error"]["message"].partition(":")[0] for line in found if "error" in line]
+    assert blamed == (["body.stop"] if lenient else ["body.n", "body.n"])
+    assert all("model" not in line for line in found if "error" in line)

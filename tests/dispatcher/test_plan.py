@@ -18,6 +18,7 @@ from core.providers import Provider, known_providers
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.plan import ProviderMissing, plan_shards
 from services.dispatcher.spool import Overfull, Spooled, split_records, write_spool
+from services.gateway.checks import upload_rules
 
 OPENAI, CLAUDE = "openai/gpt-4.1", "anthropic/claude-4.5-sonnet"
 
@@ -54,7 +55,10 @@ def embedding(number: int, inputs: int) -> bytes:
     return json.dumps(line).encode()
 
 
-async def store(blobs: BlobStore, lines: list[bytes]) -> tuple[Batch, File]:
+async def store(
+    blobs: BlobStore, lines: list[bytes], *, lenient: bool | None = None
+) -> tuple[Batch, File]:
+    """`lenient`: of the batch; None: the providers' checks at upload are left out."""
     file = File(
         id="file_1",
         account_id="acct_1",
@@ -66,17 +70,18 @@ async def store(blobs: BlobStore, lines: list[bytes]) -> tuple[Batch, File]:
     data = SegmentWriter(blobs, f"{file.prefix}/data", segment_bytes=1 << 20)
     await data.write(contents)
     await data.close()
+    known = known_providers(ProviderAccess(), Settings())
     checker = FileChecker(
         blobs,
         file.prefix,
-        Rules(known_providers(ProviderAccess(), Settings()).rules),
+        Rules(known.rules) if lenient is None else upload_rules(known),
         max_line_bytes=1 << 20,
         max_lines=10_000,
         segment_bytes=1 << 20,
     )
     await checker.feed(contents)
     checked = await checker.finish(await StoredFile.open(blobs, f"{file.prefix}/data"))
-    assert checked.invalid_count == 0, checked.problems
+    assert lenient is not None or checked.invalid_count == 0, checked.problems
     file.groups = [msgspec.to_builtins(group) for group in checked.groups]
     moment = now()
     batch = Batch(
@@ -86,6 +91,7 @@ async def store(blobs: BlobStore, lines: list[bytes]) -> tuple[Batch, File]:
         endpoint=checked.endpoint,
         state=BatchState.VALIDATING,
         total=len(lines),
+        lenient_translation=bool(lenient),
         created_at=moment,
         expires_at=moment + timedelta(days=1),
         due_at=moment,
@@ -210,6 +216,66 @@ async def test_a_line_that_cannot_be_translated_costs_only_itself(
     answer = json.loads(reject.raw)
     assert (reject.line, reject.succeeded, answer["custom_id"]) == (2, False, "c2")
     assert "body.n" in answer["error"]["message"]
+
+
+LENIENT_LINES = [
+    chat(1, CLAUDE),
+    chat(2, CLAUDE, n=3, seed=1, verbosity="low"),
+    chat(3, CLAUDE, stop=" "),
+    chat(4, CLAUDE, seed=1),
+    chat(5, OPENAI, n=3, seed=1),
+]
+
+
+@pytest.mark.parametrize(("lenient", "planned"), [(False, [1, 4]), (True, [1, 2, 4])])
+async def test_only_a_lenient_batch_takes_lines_that_lose_something(
+    blobs: BlobStore, providers: dict[str, Provider], lenient: bool, planned: list[int]
+) -> None:
+    batch, file = await store(blobs, LENIENT_LINES, lenient=lenient)
+    shards = await plan_shards(batch, file, blobs, providers)
+    lines = {shard.provider: await lines_of(blobs, shard) for shard in shards}
+    assert lines == {"anthropic": planned, "openai": [5]}
+
+
+async def test_a_provider_without_lines_for_the_batch_need_not_be_there(
+    blobs: BlobStore, providers: dict[str, Provider]
+) -> None:
+    del providers["anthropic"]
+    lines = [chat(1, OPENAI), chat(2, CLAUDE, n=3)]
+    batch, file = await store(blobs, lines, lenient=False)
+    [shard] = await plan_shards(batch, file, blobs, providers)
+    assert await lines_of(blobs, shard) == [1]
+    batch.lenient_translation = True
+    with pytest.raises(ProviderMissing):
+        await plan_shards(batch, file, blobs, providers)
+
+
+async def test_what_a_lenient_batch_leaves_out_is_stored_by_line(
+    tmp_path: Path, blobs: BlobStore, providers: dict[str, Provider]
+) -> None:
+    batch, file = await store(blobs, LENIENT_LINES, lenient=True)
+    dropped = {}
+    for shard in await plan_shards(batch, file, blobs, providers):
+        path = tmp_path / shard.id
+        spooled = await spool(path, blobs, batch, file, shard, providers[shard.provider])
+        assert isinstance(spooled, Spooled)
+        assert spooled.rejected == 0
+        stored = await ResultFile.open(blobs, shard.dropped_prefix("tok"))
+        async for group in stored.lines():
+            dropped |= {each.line: json.loads(each.raw) for each in group}
+    assert dropped == {
+        2: ["body.n", "body.seed", "body.verbosity"],
+        4: ["body.seed"],
+    }
+
+
+async def test_a_strict_batch_stores_nothing_beside_its_lines(
+    tmp_path: Path, blobs: BlobStore, providers: dict[str, Provider]
+) -> None:
+    batch, file = await store(blobs, [chat(1, CLAUDE, seed=1)], lenient=False)
+    [shard] = await plan_shards(batch, file, blobs, providers)
+    await spool(tmp_path / "spool", blobs, batch, file, shard, providers["anthropic"])
+    assert await blobs.list(shard.dropped_prefix("tok")) == []
 
 
 async def test_line_lists_point_at_the_lines(

@@ -135,6 +135,43 @@ def test_bad_lines_can_be_skipped(suite: Suite, bad_file: Path) -> None:
     assert [line.custom_id for line in only_good] == ["line-1", "line-16"]
 
 
+def test_a_lenient_batch_tells_what_it_left_out(suite: Suite, tmp_path: Path) -> None:
+    lines = [
+        chat(0, seed=1, n=1),
+        chat(1, seed=1, n=2, verbosity="low"),
+        chat(2),
+        chat(3),
+        chat(5, seed=1),
+        chat(7, stop=" "),
+    ]
+    path = write(tmp_path / "lossy.jsonl", lines)
+    with suite.client() as client:
+        with pytest.raises(InvalidLines) as caught:
+            client.submit(path)
+        assert {problem.line for problem in caught.value.problems} == {2, 6}
+        assert "--lenient" in caught.value.next_step
+        batch = client.submit(path, lenient=True, skip_invalid_lines=True)
+        ended = client.wait(batch.id, timeout=60)
+        assert (ended.state, ended.lenient_translation) == (BatchState.COMPLETED, True)
+        assert (ended.request_counts.succeeded, ended.request_counts.failed) == (5, 1)
+        found = list(client.results(batch.id))
+        strict = client.submit(path, skip_invalid_lines=True)
+        assert client.wait(strict.id, timeout=60).request_counts.failed == 2
+        assert all(b"dropped" not in line.raw for line in client.results(strict.id))
+    assert [line.dropped for line in found] == [
+        (),
+        ("body.seed", "body.n", "body.verbosity"),
+        (),
+        (),
+        ("body.seed",),
+        (),
+    ]
+    assert [b"dropped" in line.raw for line in found] == [False, True, False, False, True, False]
+    assert [line.ok for line in found] == [True] * 5 + [False]
+    gpt, claude = "openai/gpt-4.1", "anthropic/claude-4.5-sonnet"
+    assert [line.model for line in found] == [gpt, claude, gpt, claude, claude, ""]
+
+
 def test_two_accounts_see_nothing_of_each_other(suite: Suite, tmp_path: Path) -> None:
     path = write(tmp_path / "few.jsonl", (chat(n) for n in range(4)))
     with suite.client() as mine, suite.client(suite.new_key("stranger")) as stranger:

@@ -76,7 +76,15 @@ async def test_every_kind_of_bad_line_is_reported(gateway: Gateway) -> None:
     assert [(row["line"], row["field"], row["reason"]) for row in report] == expected
     assert file.problem_count == len(report)
     for row in report:
-        assert set(row) == {"line", "custom_id", "field", "reason", "message", "severity"}
+        assert set(row) == {
+            "line",
+            "custom_id",
+            "field",
+            "reason",
+            "message",
+            "severity",
+            "lenient",
+        }
         assert row["severity"] == "error"
     assert [(each.line, each.field, each.reason) for each in response.problems] == expected
     assert [(each.model, each.line_count) for each in file.models] == [("openai/gpt-4.1", 1)]
@@ -113,6 +121,77 @@ async def test_only_bad_lines_make_no_batch(gateway: Gateway) -> None:
     assert (await refused(gateway.create(file.id))).reason == "INVALID_LINES"
     failure = await refused(gateway.create(file.id, skip_invalid_lines=True))
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "NO_VALID_LINES")
+
+
+async def test_a_lenient_batch_takes_what_only_loses_something(gateway: Gateway) -> None:
+    content = b"\n".join(
+        [
+            line("good", provider="anthropic", body=CLAUDE),
+            line("lost", provider="anthropic", body=CLAUDE | {"n": 2, "verbosity": "low"}),
+            line("refused", provider="anthropic", body=CLAUDE | {"n": 2, "stop": " "}),
+        ]
+    )
+    response = await gateway.upload(content)
+    file = response.file
+    assert file.state == files_pb2.FILE_STATE_INVALID
+    assert (file.line_count, file.invalid_line_count, file.lenient_line_count) == (3, 2, 1)
+    assert [(each.line, each.field, each.lenient) for each in response.problems] == [
+        (2, "body.n", True),
+        (2, "body.verbosity", True),
+        (3, "body.n", True),
+        (3, "body.stop", False),
+    ]
+    assert [row["lenient"] for row in await gateway.report(file.id)] == [True, True, True, False]
+
+    failure = await refused(gateway.create(file.id))
+    assert "lenient_translation would take 1 of them" in failure.message
+    assert failure.metadata["lenient_line_count"] == "1"
+    assert len(failure.violations) == 4
+    failure = await refused(gateway.create(file.id, lenient_translation=True))
+    assert (failure.reason, failure.metadata["invalid_line_count"]) == ("INVALID_LINES", "1")
+    assert [field for field, _ in failure.violations] == ["line 3: body.stop"]
+
+    strict = await gateway.create(file.id, skip_invalid_lines=True)
+    lenient = await gateway.create(file.id, skip_invalid_lines=True, lenient_translation=True)
+    assert (strict.lenient_translation, lenient.lenient_translation) == (False, True)
+    assert (strict.request_counts.failed, strict.request_counts.queued) == (2, 1)
+    assert (lenient.request_counts.failed, lenient.request_counts.queued) == (1, 2)
+
+
+async def test_a_lenient_batch_is_another_than_a_strict_one(gateway: Gateway) -> None:
+    file = (await gateway.upload(lines(1))).file
+    strict = await gateway.create(file.id, request_id="strict")
+    lenient = await gateway.create(file.id, request_id="lenient", lenient_translation=True)
+    assert strict.id != lenient.id
+    again = await gateway.create(file.id, request_id="lenient", lenient_translation=True)
+    assert again.id == lenient.id
+    failure = await refused(gateway.create(file.id, request_id="lenient"))
+    assert failure.reason == "REQUEST_ID_REUSED"
+
+
+async def test_models_are_told_once_each(gateway: Gateway) -> None:
+    def ask(custom_id: str, model: str) -> bytes:
+        return line(custom_id, body={"model": model, "messages": MESSAGES})
+
+    models = [
+        "openai/gpt-4.1",
+        "openai/gpt-of-tomorrow",
+        "openai/text-embedding-3-small",
+        "openai/gpt-of-tomorrow",
+        "openai/gpt-3.5-turbo",
+        "openai/text-embedding-3-small",
+    ]
+    content = b"\n".join(ask(str(number), model) for number, model in enumerate(models))
+    file = (await gateway.upload(content)).file
+    assert (file.line_count, file.invalid_line_count, file.problem_count) == (6, 2, 2)
+    report = await gateway.report(file.id)
+    assert [(row["line"], row["reason"], row["severity"]) for row in report] == [
+        (2, "unknown_model", "warning"),
+        (3, "model_endpoint_mismatch", "error"),
+        (5, "model_retired", "warning"),
+        (6, "model_endpoint_mismatch", "error"),
+    ]
+    assert {row["field"] for row in report} == {"body.model"}
 
 
 async def test_what_a_translation_leaves_out_is_a_warning(gateway: Gateway) -> None:

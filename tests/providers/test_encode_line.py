@@ -67,7 +67,7 @@ def read(raw: bytes | str) -> Any:
 def test_openai_lines_change_nothing_but_the_model(extra: dict[str, Any], ascii_only: bool) -> None:
     body = extra | {"model": "openai/gpt-4.1", "metadata": {"model": "openai/gpt-4.1"}}
     body.pop("stream", None)
-    line = OPENAI.encode_line("s-t-1", CHAT, "openai/gpt-4.1", write(body, ascii_only).encode())
+    line, _ = OPENAI.encode_line("s-t-1", CHAT, "openai/gpt-4.1", write(body, ascii_only).encode())
     assert b"\n" not in line
     assert read(line) == {
         "custom_id": "s-t-1",
@@ -83,12 +83,14 @@ def test_openai_lines_change_nothing_but_the_model(extra: dict[str, Any], ascii_
 
 def test_a_model_that_is_spelt_with_escapes_is_replaced_too() -> None:
     body = rb'{"m\u006fdel":"x","user":"\"model\":\"openai/gpt-4.1\""}'
-    line = OPENAI.encode_line("s-t-1", CHAT, "openai/gpt-4.1", body)
+    line, _ = OPENAI.encode_line("s-t-1", CHAT, "openai/gpt-4.1", body)
     assert json.loads(line)["body"] == {"model": "gpt-4.1", "user": '"model":"openai/gpt-4.1"'}
 
 
 def test_a_body_without_a_model_gets_one() -> None:
-    line = OPENAI.encode_line("s-t-1", "/v1/embeddings", "text-embedding-3-small", b'{"input":"x"}')
+    line, _ = OPENAI.encode_line(
+        "s-t-1", "/v1/embeddings", "text-embedding-3-small", b'{"input":"x"}'
+    )
     assert json.loads(line)["body"] == {"input": "x", "model": "text-embedding-3-small"}
 
 
@@ -119,7 +121,7 @@ def test_anthropic_lines_keep_texts_schemas_and_arguments(
             }
         ],
     }
-    line = ANTHROPIC.encode_line(
+    line, _ = ANTHROPIC.encode_line(
         "s-t-1", CHAT, "anthropic/claude-4.5-sonnet", write(body, ascii_only).encode()
     )
     assert b"\n" not in line
@@ -137,7 +139,7 @@ def test_settings_keep_their_spelling(number: str) -> None:
     body = (
         f'{{"messages":[{{"role":"user","content":"x"}}],"max_tokens":5,"temperature":{number}}}'
     ).encode()
-    line = ANTHROPIC.encode_line("s-t-1", CHAT, "claude-sonnet-4-5", body)
+    line, _ = ANTHROPIC.encode_line("s-t-1", CHAT, "claude-sonnet-4-5", body)
     assert f'"temperature":{number}}}'.encode() in line
 
 

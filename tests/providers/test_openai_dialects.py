@@ -41,7 +41,7 @@ def speak(http: ProviderHttp, **differences: Any) -> OpenAIProvider:
 
 async def test_a_url_that_is_called_otherwise(fake: FakeProvider, http: ProviderHttp) -> None:
     acme = speak(http, urls={CHAT: "/chat/completions"}, completion_window="7d")
-    line = json.loads(acme.encode_line("s-t-1", CHAT, "acme/m", b'{"model":"acme/m"}'))
+    line = json.loads(acme.encode_line("s-t-1", CHAT, "acme/m", b'{"model":"acme/m"}')[0])
     assert (line["url"], line["body"]) == ("/chat/completions", {"model": "m"})
     with pytest.raises(LineRejected, match="acme"):
         acme.encode_line("s-t-1", "/v1/embeddings", "m", b"{}")

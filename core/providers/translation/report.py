@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -39,6 +40,11 @@ class Note:
     def dropped(self) -> bool:
         """Whether the lenient mode leaves the field out, or what it asks for."""
         return self.weight == "lost" or self.reason == IGNORED
+
+
+def dropped_fields(notes: Sequence[Note]) -> Sequence[str]:
+    """What a lenient translation left out."""
+    return [note.field for note in notes if note.dropped] if notes else ()
 
 
 class Report:

@@ -167,7 +167,7 @@ def _add_user(params: dict[str, Any], raw: Raw, report: Report) -> None:
     user = decode(_text, raw, "body.user", "a string")
     if len(user) > MAX_USER_ID:
         report.lose("body.user", f"user goes up to {MAX_USER_ID} characters.", "unsupported_value")
-    elif _EMAIL.fullmatch(user) or _PHONE.fullmatch(user):
+    elif ("@" in user and _EMAIL.fullmatch(user)) or _PHONE.fullmatch(user):
         report.lose(
             "body.user",
             "Anthropic takes no email addresses and phone numbers: send a hash.",

@@ -123,17 +123,20 @@ class AsyncClient:
         completion_window: timedelta | None = None,
         metadata: Mapping[str, str] | None = None,
         skip_invalid_lines: bool = False,
+        lenient: bool = False,
         request_id: str | None = None,
         progress: Progress | None = None,
     ) -> Batch:
         """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
 
-        Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set.
+        Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
+        takes the lines that are bad only for what their provider lacks.
         """
         request = batch_request(
             completion_window=completion_window,
             metadata=metadata,
             skip_invalid_lines=skip_invalid_lines,
+            lenient=lenient,
             request_id=request_id,
         )
         return await self._uploads.submit(
@@ -147,18 +150,22 @@ class AsyncClient:
         completion_window: timedelta | None = None,
         metadata: Mapping[str, str] | None = None,
         skip_invalid_lines: bool = False,
+        lenient: bool = False,
         request_id: str | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
-        `completion_window`: 1 second to 7 days, 24 hours if left out. The same
-        `request_id` returns the same batch, however often it is asked.
+        `completion_window`: 1 second to 7 days, 24 hours if left out. `lenient`: leave
+        out what a line asks for and its provider lacks, instead of refusing the line; the
+        results tell what. The same `request_id` returns the same batch, however often it
+        is asked.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
             completion_window=completion_window,
             metadata=metadata,
             skip_invalid_lines=skip_invalid_lines,
+            lenient=lenient,
             request_id=request_id,
         )
         return await self._requests.create_batch(request)

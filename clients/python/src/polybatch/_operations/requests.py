@@ -21,6 +21,7 @@ def batch_request(
     completion_window: timedelta | None,
     metadata: Mapping[str, str] | None,
     skip_invalid_lines: bool,
+    lenient: bool,
     request_id: str | None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given."""
@@ -30,6 +31,7 @@ def batch_request(
         completion_window=completion_window,
         metadata=dict(metadata or {}),
         skip_invalid_lines=skip_invalid_lines,
+        lenient_translation=lenient,
     )
 
 

@@ -60,6 +60,12 @@ _NEXT_STEPS = {
     "OFFSET_OUT_OF_RANGE": "start the download again.",
 }
 
+_LENIENT_HELPS = (
+    "mend them (`polybatch validate` shows every problem), leave out what their providers lack "
+    "with lenient=True (--lenient), or let the good lines run with skip_invalid_lines "
+    "(--skip-invalid)."
+)
+
 # The services' messages for these end in advice in terms of the API: "the batch is
 # completed: fetch its results". Advice in terms of this client takes its place.
 _ADVISED = frozenset(
@@ -104,6 +110,8 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
     if details.reason in _ADVISED and (match := _BEFORE_ADVICE.match(message)):
         message = match[0] or message
     if details.reason == "INVALID_LINES":
+        if int(details.metadata.get("lenient_line_count", "0")):
+            next_step = _LENIENT_HELPS
         return InvalidLines(
             message,
             problems=tuple(_line_problem(violation) for violation in details.violations),

@@ -97,6 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="run the good lines; bad ones come back as failed lines",
     )
     submit.add_argument(
+        "--lenient",
+        action="store_true",
+        help="leave out what a provider lacks; the results tell what",
+    )
+    submit.add_argument(
         "--metadata",
         type=_pair,
         action="append",

@@ -33,6 +33,7 @@ def submit(session: Session, arguments: argparse.Namespace) -> ExitCode:
             completion_window=arguments.window,
             metadata=dict(arguments.metadata),
             skip_invalid_lines=arguments.skip_invalid,
+            lenient=arguments.lenient,
             request_id=arguments.request_id,
             progress=lambda sent, total: session.display.upload(name, sent, total),
         )

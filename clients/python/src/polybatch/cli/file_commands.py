@@ -37,6 +37,8 @@ def validate(session: Session, arguments: argparse.Namespace) -> ExitCode:
         session.emit({"type": "summary", "valid": file.valid, "file": file})
     else:
         verdict = "can be submitted" if file.valid else "cannot be submitted as it is"
+        if file.lenient_line_count and file.lenient_line_count == file.invalid_line_count:
+            verdict = "can be submitted with --lenient only"
         session.note(f"{name}: {_describe_lines(file)}; it {verdict}.")
     return ExitCode.OK if file.valid else ExitCode.BAD_INPUT
 

@@ -165,6 +165,7 @@ class Batch:
     metadata: Mapping[str, str]
     completion_window: timedelta
     skip_invalid_lines: bool
+    lenient_translation: bool
     usage: Usage
     created_at: datetime | None
     in_progress_at: datetime | None
@@ -206,6 +207,7 @@ class Batch:
             metadata=dict(message.metadata),
             completion_window=message.completion_window.ToTimedelta(),
             skip_invalid_lines=message.skip_invalid_lines,
+            lenient_translation=message.lenient_translation,
             usage=Usage.from_proto(message.usage),
             created_at=time_or_none(message, "created_at"),
             in_progress_at=time_or_none(message, "in_progress_at"),

@@ -59,6 +59,8 @@ class LineProblem:
     """What is wrong and what was expected."""
     severity: str = "error"
     """"error" or "warning"."""
+    lenient: bool = False
+    """Whether an error is one only for batches that are not lenient."""
 
     @classmethod
     def from_proto(cls, message: Any) -> LineProblem:
@@ -69,6 +71,7 @@ class LineProblem:
             field=message.field,
             reason=message.reason,
             message=message.message,
+            lenient=message.lenient,
         )
 
     @classmethod
@@ -83,6 +86,7 @@ class LineProblem:
                 reason=str(entry["reason"]),
                 message=str(entry["message"]),
                 severity=str(entry.get("severity", "error")),
+                lenient=bool(entry.get("lenient", False)),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(
@@ -105,6 +109,9 @@ class File:
     line_count: int
     """Lines that are not blank."""
     invalid_line_count: int
+    """Lines that not every batch takes."""
+    lenient_line_count: int
+    """Of these, lines that a lenient batch takes."""
     endpoint: str
     """The one url of all lines."""
     created_at: datetime | None
@@ -130,6 +137,7 @@ class File:
             sha256=message.sha256,
             line_count=message.line_count,
             invalid_line_count=message.invalid_line_count,
+            lenient_line_count=message.lenient_line_count,
             endpoint=message.endpoint,
             created_at=time_or_none(message, "created_at"),
             models=tuple(

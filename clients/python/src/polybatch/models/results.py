@@ -62,6 +62,10 @@ class ResultLine:
     """How often the line was sent to its provider; 0 if never."""
     raw: bytes
     """The line as it came, without its newline."""
+    model: str = ""
+    """The one that was asked for, as the input names it; empty where it cannot be told."""
+    dropped: tuple[str, ...] = ()
+    """Paths of what was left out of the request, such as "body.seed"; lenient batches only."""
 
     @property
     def ok(self) -> bool:
@@ -111,6 +115,8 @@ class ResultLine:
                 else LineError(str(error.get("code") or ""), str(error.get("message") or "")),
                 attempts=int(line.get("attempts") or 0),
                 raw=raw,
+                model=str(line.get("model") or ""),
+                dropped=tuple(map(str, line.get("dropped") or ())),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as problem:
             raise DataError(

@@ -73,7 +73,9 @@ class BatchServiceServicer:
         INVALID_ARGUMENT    INVALID_LINES: the file has bad lines (BadRequest names
         up to 20; the validation report has all; ErrorInfo
         metadata `file_id` names the file): mend the file or set
-        `skip_invalid_lines`. NO_VALID_LINES: nothing to send.
+        `skip_invalid_lines`, or `lenient_translation` where the
+        metadata `lenient_line_count` says that it takes some.
+        NO_VALID_LINES: nothing to send.
         INVALID_FIELD: BadRequest names it.
         NOT_FOUND           FILE_NOT_FOUND: no such file in this account.
         FAILED_PRECONDITION PROVIDER_NOT_CONFIGURED: the file has lines for a provider

@@ -27,7 +27,7 @@ FILE_CONTENT_UNSPECIFIED: FileContent
 FILE_CONTENT_VALIDATION_REPORT: FileContent
 
 class File(_message.Message):
-    __slots__ = ("id", "filename", "state", "bytes", "sha256", "line_count", "invalid_line_count", "endpoint", "created_at", "models", "problem_count")
+    __slots__ = ("id", "filename", "state", "bytes", "sha256", "line_count", "invalid_line_count", "endpoint", "created_at", "models", "problem_count", "lenient_line_count")
     ID_FIELD_NUMBER: _ClassVar[int]
     FILENAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class File(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LENIENT_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     id: str
     filename: str
     state: FileState
@@ -50,7 +51,8 @@ class File(_message.Message):
     created_at: _timestamp_pb2.Timestamp
     models: _containers.RepeatedCompositeFieldContainer[ModelCount]
     problem_count: int
-    def __init__(self, id: _Optional[str] = ..., filename: _Optional[str] = ..., state: _Optional[_Union[FileState, str]] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., line_count: _Optional[int] = ..., invalid_line_count: _Optional[int] = ..., endpoint: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelCount, _Mapping]]] = ..., problem_count: _Optional[int] = ...) -> None: ...
+    lenient_line_count: int
+    def __init__(self, id: _Optional[str] = ..., filename: _Optional[str] = ..., state: _Optional[_Union[FileState, str]] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., line_count: _Optional[int] = ..., invalid_line_count: _Optional[int] = ..., endpoint: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelCount, _Mapping]]] = ..., problem_count: _Optional[int] = ..., lenient_line_count: _Optional[int] = ...) -> None: ...
 
 class ModelCount(_message.Message):
     __slots__ = ("provider", "model", "line_count")
@@ -63,18 +65,20 @@ class ModelCount(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., line_count: _Optional[int] = ...) -> None: ...
 
 class LineProblem(_message.Message):
-    __slots__ = ("line", "custom_id", "field", "reason", "message")
+    __slots__ = ("line", "custom_id", "field", "reason", "message", "lenient")
     LINE_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_ID_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LENIENT_FIELD_NUMBER: _ClassVar[int]
     line: int
     custom_id: str
     field: str
     reason: str
     message: str
-    def __init__(self, line: _Optional[int] = ..., custom_id: _Optional[str] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    lenient: bool
+    def __init__(self, line: _Optional[int] = ..., custom_id: _Optional[str] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., lenient: _Optional[bool] = ...) -> None: ...
 
 class UploadSpec(_message.Message):
     __slots__ = ("filename", "upload_id", "write_offset")

@@ -1,0 +1,49 @@
+"""What is to be said of a model when a file that names it is uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from core.providers.catalogue import CATALOGUE, find_model
+from core.providers.translation import Note
+
+_QUOTED = 80
+
+
+def check_model(provider: str, url: str, name: str) -> Sequence[Note]:
+    """What the catalogue says of a model as named in the file, for lines of one url.
+
+    Nothing of providers that it has no models of.
+    """
+    if not CATALOGUE.knows(provider):
+        return ()
+    model = find_model(provider, name)
+    if not model.listed:
+        quoted = name if len(name) <= _QUOTED else name[:_QUOTED] + "…"
+        unknown = f'the catalogue has no model "{quoted}" of {provider}; it is passed on as it is'
+        return (Note("body.model", "unknown_model", unknown),)
+    notes = []
+    if url not in model.endpoints:
+        notes.append(
+            Note(
+                "body.model",
+                "model_endpoint_mismatch",
+                f"{model.id} does not answer {url}; expected a model that does, "
+                f"or the url to be {' or '.join(model.endpoints)}",
+                "refused",
+            )
+        )
+    if not model.batch:
+        notes.append(
+            Note("body.model", "not_in_batches", f"{provider} may not run {model.id} in batches")
+        )
+    if model.retires is not None and model.retires <= datetime.now(UTC).date():
+        notes.append(
+            Note(
+                "body.model",
+                "model_retired",
+                f"{provider} has announced to serve {model.id} no more from {model.retires} on",
+            )
+        )
+    return notes

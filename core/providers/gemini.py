@@ -15,11 +15,12 @@ Facts, as of 2026-11:
   have any results"; half of the price; cancel stops new requests; a delete removes it.
 - At most 100 batches at a time, and enqueued tokens by model and tier; over that 429
   RESOURCE_EXHAUSTED, at creation. [rate limits page]
+- The REST reference has all of this under v1beta; google-genai 3 has moved to v1.
 - Errors: google.rpc.Status, with RetryInfo among its details; no Retry-After promised.
 - Unknown files are answered 403, like those of others. [SDK issues]
 
 Sources: ai.google.dev/gemini-api/docs/batch-api, /rate-limits, /files and /api/batch-api;
-google-genai 2.19; google-gemini/cookbook quickstarts/Batch_mode.ipynb.
+google-genai 3.4; google-gemini/cookbook quickstarts/Batch_mode.ipynb.
 """
 
 from __future__ import annotations

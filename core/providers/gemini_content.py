@@ -1,6 +1,6 @@
 """Content parts of a message: texts, images, audio and files to Gemini's parts.
 
-Sources: google-genai 2.19 types.py (Part, Blob, FileData), ai.google.dev: file input
+Sources: google-genai 3.4 types.py (Part, Blob, FileData), ai.google.dev: file input
 methods (external URLs, batches included), image, audio and document understanding; openai
 3.54 types/chat/chat_completion_content_part_*.py.
 """

@@ -1,6 +1,6 @@
 """The conversation: chat completion messages to Gemini's system instruction and contents.
 
-Sources: google-genai 2.19 types.py (Content, Part, FunctionCall, FunctionResponse);
+Sources: google-genai 3.4 types.py (Content, Part, FunctionCall, FunctionResponse);
 ai.google.dev: thought signatures.
 """
 

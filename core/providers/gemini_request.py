@@ -1,6 +1,6 @@
 """Chat completion requests to Gemini's GenerateContentRequest.
 
-Sources: google-genai 2.19 types.py (GenerateContentConfig, ToolConfig), openai 3.54
+Sources: google-genai 3.4 types.py (GenerateContentConfig, ToolConfig), openai 3.54
 types/chat/completion_create_params.py. What has no equivalent is refused with the path of
 the field (strict), or dropped and told (lenient). Numbers and schemas are passed on as the
 bytes that came.

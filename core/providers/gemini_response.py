@@ -1,6 +1,6 @@
 """Gemini's responses to chat completions, and the lines of its result files.
 
-Sources: google-genai 2.19 types.py (GenerateContentResponse, FinishReason, BlockedReason,
+Sources: google-genai 3.4 types.py (GenerateContentResponse, FinishReason, BlockedReason,
 UsageMetadata), the batch guide and its notebook (google-gemini/cookbook Batch_mode.ipynb:
 {"key", "response"} a line); openai 3.54 types/chat/chat_completion.py. A field in a form that
 nobody knows must never cost the line: whatever is not understood is left out, and what has
@@ -32,6 +32,9 @@ BLOCKED = frozenset(
         "IMAGE_SAFETY",
         "IMAGE_PROHIBITED_CONTENT",
         "IMAGE_RECITATION",
+        "ESCALATION",
+        "MODEL_ARMOR",
+        "PUP_LIMITED_DISABLED",
     }
 )
 """Finish reasons of an answer that was held back."""
@@ -281,7 +284,7 @@ def _choice(
     if isinstance(reason, str) and reason in BLOCKED:
         refusal = _told(candidate.finishMessage) or f"The answer was blocked: {reason}"
         finish = "content_filter"
-    elif reason == "MAX_TOKENS":
+    elif reason in ("MAX_TOKENS", "CONTINUATION"):
         finish = "length"
     else:
         finish = "tool_calls" if calls else "stop"

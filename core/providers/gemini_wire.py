@@ -1,7 +1,7 @@
 """What Gemini answers about files and batches, and its codes for what went wrong.
 
 Sources: ai.google.dev/api/batch-api (GenerateContentBatch, BatchStats, BatchState), the
-batch guide (JOB_STATE_*, 48 hours), google-genai 2.19 batches.py and _transformers.py
+batch guide (JOB_STATE_*, 48 hours), google-genai 3.4 batches.py and _transformers.py
 (states under both prefixes), google.rpc.Code.
 """
 

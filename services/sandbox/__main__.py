@@ -22,14 +22,17 @@ from .server import SandboxServer
 
 _ENV = "POLYBATCH_SANDBOX_"
 _ABOUT = """\
-Stand-in for OpenAI's files and batches and Anthropic's message batches, over HTTP; and for
-any server that answers single calls of OpenAI's form (the key may be left out there).
+Stand-in for OpenAI's files and batches, Anthropic's message batches and Gemini's batch
+mode, over HTTP; and for any server that answers single calls of OpenAI's form (the key may
+be left out there).
 Nothing is spent: answers are made up from the requests, the same each time.
 
   OPENAI_BASE_URL=http://127.0.0.1:8400/v1  OPENAI_API_KEY=anything
   ANTHROPIC_BASE_URL=http://127.0.0.1:8400  ANTHROPIC_API_KEY=anything
+  GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:8400  GEMINI_API_KEY=anything
 
-Each key has files and batches of its own; the key 'invalid-key' is refused.
+Each key has files and batches of its own; the key 'invalid-key' is refused. Gemini is at
+API version v1beta (for Google's own clients: GOOGLE_GENAI_API_VERSION=beta).
 """
 _MORE = """\
 every option can come from the environment: --batch-seconds from POLYBATCH_SANDBOX_BATCH_SECONDS

@@ -1,10 +1,11 @@
-"""The sandbox's HTTP interface: both vendors' batch APIs, single calls in OpenAI's form, and
+"""The sandbox's HTTP interface: the vendors' batch APIs, single calls in OpenAI's form, and
 its own under /sandbox."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 from starlette.applications import Starlette
@@ -15,7 +16,11 @@ from starlette.routing import Route
 
 from .anthropic_api import VERSIONS, MessageBatches
 from .anthropic_errors import AnthropicError
-from .front import Front
+from .front import Front, provider_of
+from .gemini_batches import Batches as GeminiBatches
+from .gemini_errors import GeminiError, no_key, refused_key
+from .gemini_files import FORMS
+from .gemini_files import Files as GeminiFiles
 from .http import api_key, json_response
 from .openai_batches import Batches
 from .openai_calls import Calls
@@ -34,6 +39,7 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 def create_app(sandbox: Sandbox) -> Front:
     """The ASGI application of a sandbox."""
     files, batches, messages = Files(sandbox), Batches(sandbox), MessageBatches(sandbox)
+    gemini_files, gemini_batches = GeminiFiles(sandbox), GeminiBatches(sandbox)
     calls, control = Calls(sandbox), _Control(sandbox)
 
     def openai(path: str, method: str, handler: _Handler) -> Route:
@@ -42,6 +48,12 @@ def create_app(sandbox: Sandbox) -> Front:
     def anthropic(path: str, method: str, handler: _Handler) -> Route:
         endpoint = _anthropic_endpoint(sandbox, handler)
         return Route(f"/v1/messages/batches{path}", endpoint, methods=[method])
+
+    def gemini(path: str, method: str, handler: _Handler) -> Route:
+        return Route(path, _gemini_endpoint(sandbox, handler), methods=[method])
+
+    def maker(method: str) -> _Handler:
+        return partial(gemini_batches.create, method=method)
 
     routes = [
         openai("/files", "POST", files.upload),
@@ -61,6 +73,17 @@ def create_app(sandbox: Sandbox) -> Front:
         anthropic("/{batch_id}", "DELETE", messages.delete),
         anthropic("/{batch_id}/results", "GET", messages.results),
         anthropic("/{batch_id}/cancel", "POST", messages.cancel),
+        Route("/upload/v1beta/files", _gemini_upload(sandbox, gemini_files), methods=["POST"]),
+        gemini("/v1beta/files", "GET", gemini_files.list),
+        gemini("/v1beta/files/{file_id}:download", "GET", gemini_files.download),
+        gemini("/download/v1beta/files/{file_id}:download", "GET", gemini_files.download),
+        gemini("/v1beta/files/{file_id}", "GET", gemini_files.retrieve),
+        gemini("/v1beta/files/{file_id}", "DELETE", gemini_files.delete),
+        *(gemini(f"/v1beta/models/{{model}}:{each}", "POST", maker(each)) for each in FORMS),
+        gemini("/v1beta/batches", "GET", gemini_batches.list),
+        gemini("/v1beta/batches/{batch_id}", "GET", gemini_batches.retrieve),
+        gemini("/v1beta/batches/{batch_id}", "DELETE", gemini_batches.delete),
+        gemini("/v1beta/batches/{batch_id}:cancel", "POST", gemini_batches.cancel),
         Route("/healthz", control.health),
         Route("/sandbox/config", control.show, methods=["GET"]),
         Route("/sandbox/config", control.change, methods=["POST"]),
@@ -84,8 +107,11 @@ def create_app(sandbox: Sandbox) -> Front:
 async def _no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     message = f"Invalid URL ({request.method} {request.url.path})"
-    if request.url.path.startswith("/v1/messages"):
-        return AnthropicError(status, "not_found_error", message).response()
+    match provider_of(request.url.path):
+        case "anthropic":
+            return AnthropicError(status, "not_found_error", message).response()
+        case "gemini":
+            return GeminiError("NOT_FOUND", message).response()
     return OpenAIError(status, message).response()
 
 
@@ -137,6 +163,37 @@ def _anthropic_endpoint(sandbox: Sandbox, handler: _Handler) -> _Endpoint:
             return error.response()
 
     return endpoint
+
+
+def _gemini_endpoint(sandbox: Sandbox, handler: _Handler) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request, _gemini_workspace(sandbox, request))
+        except GeminiError as error:
+            return error.response()
+
+    return endpoint
+
+
+def _gemini_upload(sandbox: Sandbox, files: GeminiFiles) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            if "upload_id" in request.query_params:
+                return await files.proceed(request)
+            return await files.start(request, _gemini_workspace(sandbox, request))
+        except GeminiError as error:
+            return error.response()
+
+    return endpoint
+
+
+def _gemini_workspace(sandbox: Sandbox, request: Request) -> Workspace:
+    key = request.headers.get("x-goog-api-key") or request.query_params.get("key", "")
+    if not key:
+        raise no_key()
+    if key == REFUSED_KEY:
+        raise refused_key()
+    return sandbox.store.workspace("gemini", key)
 
 
 class _Control:

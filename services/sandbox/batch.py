@@ -1,4 +1,4 @@
-"""A batch in time: the states that both vendors' batches go through, and when.
+"""A batch in time: the states that every vendor's batches go through, and when.
 
 No timer runs: a batch is a function of the clock and the knobs, brought up to date
 whenever somebody looks at it. The knobs of that moment count, so a batch that is held
@@ -45,7 +45,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Batch:
-    """One batch of either vendor. Times are POSIX seconds."""
+    """One batch of any vendor. Times are POSIX seconds."""
 
     id: str
     provider: Provider
@@ -53,6 +53,9 @@ class Batch:
     endpoint: str = ""
     input_file_id: str = ""
     metadata: dict[str, str] | None = None
+    display_name: str = ""
+    model: str = ""
+    """As the create names it (Gemini: it is not in the lines)."""
     output_seconds: float = 30 * 86400.0
     """Life of the result files, from the end of the batch."""
     version: str = ""

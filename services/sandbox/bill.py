@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .batch import Batch
 from .config import Provider
@@ -51,7 +51,7 @@ class Bill:
         self.reset()
 
     def reset(self) -> None:
-        self._accounts: dict[Provider, Account] = {"openai": Account(), "anthropic": Account()}
+        self._accounts: dict[Provider, Account] = {name: Account() for name in get_args(Provider)}
         self._calls = Calls()
         self._log_path.write_bytes(b"")
         self._table_path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-Provider = Literal["openai", "anthropic"]
+Provider = Literal["openai", "anthropic", "gemini"]
 
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
@@ -41,7 +41,7 @@ class Fault(Struct, forbid_unknown_fields=True, kw_only=True):
     slow: wait `delay` before each piece of the answer's body.
     cut: reset the connection after `after_bytes` of the answer's body.
     garbage: answer 200 with an HTML page without handling the request.
-    fail_batch: let the check of a new OpenAI batch fail with `code`.
+    fail_batch: let the check of a new OpenAI or Gemini batch fail with `code`.
     line: give request lines the fate `outcome`."""
     provider: Provider | None = None
     method: str = ""
@@ -67,7 +67,7 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """All settings that may change while the sandbox runs."""
 
     validation_seconds: Annotated[
-        Seconds, Meta(description="least time that a new OpenAI batch stays in 'validating'")
+        Seconds, Meta(description="least time that a new OpenAI or Gemini batch is being checked")
     ] = 0.0
     batch_seconds: Annotated[
         Seconds, Meta(description="time that a batch runs, whatever its size")
@@ -80,7 +80,7 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
         Seconds, Meta(description="time in 'finalizing'; 0: that state is skipped")
     ] = 0.0
     cancel_seconds: Annotated[
-        Seconds, Meta(description="time in 'cancelling' ('canceling' at Anthropic)")
+        Seconds, Meta(description="time from the request to cancel until the batch has ended")
     ] = 0.0
     window_seconds: Annotated[
         float, Meta(ge=0, le=86400, description="age at which an unfinished batch expires")
@@ -90,7 +90,10 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     ] = 0.0
     enqueued_token_limit: Annotated[
         Count,
-        Meta(description="OpenAI: prompt tokens of unfinished batches per key and model; 0: off"),
+        Meta(
+            description="OpenAI and Gemini: prompt tokens of unfinished batches per key and "
+            "model; 0: off"
+        ),
     ] = 0
     validation_errors: Annotated[
         Literal["first", "all"],
@@ -106,7 +109,7 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     ] = False
     cancel_keeps_results: Annotated[
         bool,
-        Meta(description="a cancelled OpenAI batch keeps the output of its finished lines"),
+        Meta(description="a cancelled OpenAI or Gemini batch keeps the output of finished lines"),
     ] = True
     cancel_race: Annotated[
         bool, Meta(description="a cancelled batch runs to its end all the same")

@@ -13,7 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import anthropic_errors, openai_errors
+from . import anthropic_errors, gemini_errors, openai_errors
 from .config import Fault, Provider
 from .sandbox import Sandbox
 
@@ -21,7 +21,8 @@ TRANSPORT = "sandbox.transport"
 """Key of the connection's transport in a scope's extensions; server.py puts it there."""
 _GARBAGE = "<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
 
-_REQUEST_ID = {"openai": "x-request-id", "anthropic": "request-id"}
+_REQUEST_ID: dict[Provider, str] = {"openai": "x-request-id", "anthropic": "request-id"}
+_ERRORS = {"openai": openai_errors, "anthropic": anthropic_errors, "gemini": gemini_errors}
 _HEADERS: dict[Provider, dict[str, str]] = {
     "openai": {
         "openai-organization": "org-sandbox",
@@ -38,7 +39,17 @@ _HEADERS: dict[Provider, dict[str, str]] = {
         "anthropic-ratelimit-requests-limit": "4000",
         "anthropic-ratelimit-requests-remaining": "3999",
     },
+    "gemini": {"x-content-type-options": "nosniff", "x-frame-options": "SAMEORIGIN"},
 }
+
+
+def provider_of(path: str) -> Provider | None:
+    """Whose interface a path belongs to; None: the sandbox's own."""
+    if path.startswith(("/v1beta/", "/upload/v1beta/", "/download/v1beta/")):
+        return "gemini"
+    if path.startswith("/v1/messages"):
+        return "anthropic"
+    return "openai" if path.startswith("/v1/") else None
 
 
 class Front:
@@ -47,11 +58,11 @@ class Front:
         self._sandbox = sandbox
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        path = scope.get("path", "")
+        provider = provider_of(path)
+        if scope["type"] != "http" or provider is None:
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        provider: Provider = "anthropic" if path.startswith("/v1/messages") else "openai"
         send = _with_headers(send, provider)
         fault = self._sandbox.faults.for_request(provider, scope["method"], path)
         if fault is None:
@@ -80,8 +91,7 @@ class Front:
             case "garbage":
                 await HTMLResponse(_GARBAGE)(scope, receive, send)
             case "status":
-                errors = anthropic_errors if provider == "anthropic" else openai_errors
-                response = errors.fault_response(fault.status)
+                response = _ERRORS[provider].fault_response(fault.status)
                 if fault.retry_after is not None:
                     response.headers["retry-after"] = f"{fault.retry_after:g}"
                 await response(scope, receive, send)
@@ -146,7 +156,8 @@ def _with_headers(send: Send, provider: Provider) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS[provider].items():
                 headers.setdefault(name, value)
-            headers[_REQUEST_ID[provider]] = f"req_{secrets.token_hex(12)}"
+            if provider in _REQUEST_ID:
+                headers[_REQUEST_ID[provider]] = f"req_{secrets.token_hex(12)}"
             if provider == "openai":
                 headers["openai-processing-ms"] = str(int((monotonic() - started) * 1000))
         await send(message)

@@ -1,4 +1,4 @@
-"""Small pieces of HTTP that both vendors' interfaces are made of."""
+"""Small pieces of HTTP that the vendors' interfaces are made of."""
 
 from __future__ import annotations
 

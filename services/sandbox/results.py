@@ -36,7 +36,8 @@ class Answerer(Protocol):
         """The row of a line that was run and went wrong."""
 
     def not_run(self, index: int, raw: bytes, code: str) -> object:
-        """The row of a line that was not; `code` is batch_expired or batch_cancelled."""
+        """The row of a line that was not, None if it has none; `code` is batch_expired or
+        batch_cancelled."""
 
     def torn(self, index: int, raw: bytes) -> object:
         """A row that breaks off in the middle of its JSON."""
@@ -107,7 +108,8 @@ def _rows_of(
     plan = batch.plan
     assert plan is not None
     if index >= batch.executed:
-        return (answerer.not_run(index, raw, _NOT_RUN[batch.phase]),) if failed else ()
+        row = answerer.not_run(index, raw, _NOT_RUN[batch.phase]) if failed else None
+        return () if row is None else (row,)
     if plan.fates is None:
         return (answerer.answer(index, raw),) if answered else ()
     fate = plan.fates[index]

@@ -25,11 +25,13 @@ _FOLDER = "sandbox-contents"
 
 @dataclass(slots=True)
 class File:
-    """An OpenAI file: uploaded (it has a path) or to be made from a batch when read."""
+    """An uploaded file (it has a path), or one to be made from a batch when it is read."""
 
     id: str
     filename: str
+    """At Gemini: its display name."""
     purpose: str
+    """At Gemini: its media type."""
     created_at: float
     expires_at: float | None
     path: Path | None = None

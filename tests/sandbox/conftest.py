@@ -9,6 +9,7 @@ from pathlib import Path
 import anthropic
 import openai
 import pytest
+from google import genai
 
 from services.sandbox.config import Knobs
 from services.sandbox.server import SandboxServer
@@ -54,3 +55,10 @@ def openai_client(sandbox: Sandbox) -> Iterator[openai.OpenAI]:
 def anthropic_client(sandbox: Sandbox) -> Iterator[anthropic.Anthropic]:
     with sandbox.anthropic() as client:
         yield client
+
+
+@pytest.fixture
+def gemini_client(sandbox: Sandbox) -> Iterator[genai.Client]:
+    client = sandbox.gemini()
+    yield client
+    client.close()

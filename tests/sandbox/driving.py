@@ -11,6 +11,8 @@ import httpx2
 import openai
 import pydantic
 from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
+from google import genai
+from google.genai import types as gemini_types
 from openai.types import Batch
 from openai.types.batch_error import BatchError
 
@@ -45,6 +47,16 @@ class Sandbox:
 
     def anthropic(self, key: str = "key") -> anthropic.Anthropic:
         return anthropic.Anthropic(base_url=self.url, api_key=key, max_retries=0, timeout=PATIENCE)
+
+    def gemini(self, key: str = "key") -> genai.Client:
+        options = gemini_types.HttpOptions(
+            base_url=self.url,
+            # At v1, its default, the sandbox has OpenAI's files.
+            api_version="v1beta",
+            timeout=int(PATIENCE * 1000),
+            retry_options=gemini_types.HttpRetryOptions(attempts=1),
+        )
+        return genai.Client(api_key=key, http_options=options)
 
 
 def chat_line(custom_id: str, content: Any = "Hi", **body: Any) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     """Shards that one dispatcher translates and sends at a time."""
     fetch_concurrency: int = Field(default=4, ge=1)
     """Shards whose results one collector fetches at a time."""
-    poll_min_interval: float = Field(default=0.2, gt=0)
+    poll_min_interval: float = Field(default=0.1, gt=0)
     poll_max_interval: float = Field(default=60.0, gt=0)
     sweep_interval: float = Field(default=15.0, gt=0)
     """How often rows that have waited too long are put on the bus again."""

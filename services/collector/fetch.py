@@ -7,6 +7,7 @@ the order of the input, each with the user's own custom_id.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -86,6 +87,9 @@ class Fetcher:
         self._providers = providers
         self._settler = settler
         self._budgets = TokenBudgets(backbone)
+        # One shard is written at a time, while others are received: it is the work of one
+        # thread, and by turns all of them would be late, and hold their buffers.
+        self._writing = asyncio.Lock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def handle(self, item: WorkItem, delivery: Delivery) -> Done | Again:
@@ -99,7 +103,8 @@ class Fetcher:
             lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
             with Sorter(lines, self._settings.spool_dir, attempts=shard.round + 1) as sorter:
                 await take_run(self._blobs, shard, sorter)
-                await self._write(shard, batch, file, sorter)
+                async with self._writing:
+                    await self._write(shard, batch, file, sorter)
             return Done()
         provider = self._providers.get(shard.provider)
         if batch is None or file is None or provider is None:
@@ -115,7 +120,8 @@ class Fetcher:
                 return await self._unreachable(shard, error, delivery)
             if await self._again(shard, batch, remote, sorter):
                 return Again(_REFETCH_PAUSE)
-            await self._write(shard, batch, file, sorter)
+            async with self._writing:
+                await self._write(shard, batch, file, sorter)
         return Done()
 
     async def _collect(

@@ -72,6 +72,9 @@ class Submitter:
         self._direct = direct
         self._turns = turns
         self._budgets = TokenBudgets(backbone)
+        # One shard is translated at a time, while others travel: it is the work of one
+        # thread, and by turns all of them would be late, and hold their buffers.
+        self._translating = asyncio.Lock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale_spools(self._settings.spool_dir, self._settings.submit_lease)
 
@@ -113,16 +116,17 @@ class Submitter:
         token = new_token()
         path = self._settings.spool_dir / f"{shard.id}-{token}"
         try:
-            spooled = await write_spool(
-                path,
-                batch=batch,
-                shard=shard,
-                file=file,
-                token=token,
-                provider=provider,
-                blobs=self._blobs,
-                segment_bytes=self._settings.segment_bytes,
-            )
+            async with self._translating:
+                spooled = await write_spool(
+                    path,
+                    batch=batch,
+                    shard=shard,
+                    file=file,
+                    token=token,
+                    provider=provider,
+                    blobs=self._blobs,
+                    segment_bytes=self._settings.segment_bytes,
+                )
             if isinstance(spooled, Overfull):
                 return await self._split(shard, spooled.fitting)
             if not spooled.lines:

@@ -28,7 +28,7 @@ _FETCH_LEASE = timedelta(minutes=15)
 _HAND_BACK = 0.1
 _UNCONFIGURED_PAUSE = 30.0
 _WINDOW_PAUSE = 1.0
-_FLUSH_SECONDS = 2.0
+_FLUSH_SECONDS = 1.0
 # Where an answer is money, less of it is at stake.
 _GUARDED_FLUSH_SECONDS = 0.5
 

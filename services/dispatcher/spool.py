@@ -21,7 +21,7 @@ from core.blobs import BlobStore, StoredFile
 from core.ledger import Batch, File, Shard
 from core.providers import LineRejected, Provider, embedding_inputs
 
-_FLUSH_BYTES = 256 * 1024
+_FLUSH_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,14 +39,39 @@ max_lines = 300
 
 @dataclass
 class Server:
-    """The server for single calls."""
+    """The server for single calls: a sandbox at a port, which can go away and come back."""
 
-    url: str
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "services.sandbox"),
+                    *("--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self.folder)),
+                ],
+                cwd=ROOT,
+                stderr=subprocess.DEVNULL,
+            )
+            wait_for(self.up, "the server for single calls")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(STOP_TIMEOUT)
+            self.process = None
 
     def post(self, path: str, content: Any) -> None:
         httpx2.post(self.url + path, json=content, timeout=10).raise_for_status()
 
     def reset(self, **knobs: Any) -> None:
+        self.start()
         self.post("/sandbox/reset", {})
         self.set(**(CALLS | knobs))
 
@@ -58,31 +83,14 @@ class Server:
         found: dict[str, Any] = httpx2.get(self.url + "/sandbox/bill", timeout=10).json()
         return found
 
+    def wait_until_billed(self, lines: int) -> None:
+        wait_for(lambda: self.bill["lines_billed"] >= lines, f"{lines} lines")
+
     def up(self) -> bool:
         try:
             return httpx2.get(self.url + "/healthz", timeout=1).is_success
         except httpx2.TransportError:
             return False
-
-
-@contextmanager
-def running_server(folder: Path, port: int) -> Iterator[Server]:
-    """A sandbox at a port, ready."""
-    server = Server(f"http://127.0.0.1:{port}")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "services.sandbox"),
-            *("--listen", f"127.0.0.1:{port}", "--data-dir", str(folder)),
-        ],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(server.up, "the server for single calls")
-        yield server
-    finally:
-        process.terminate()
-        process.wait(STOP_TIMEOUT)
 
 
 def free_port() -> int:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from direct import Server, ask, direct_suite, free_port, running_server
+from direct import Server, ask, direct_suite, free_port
 from inputs import chat, check_answers, write
-from polybatch import BatchState
+from polybatch import Batch, BatchState, Client, ResultLine
 from suite import Suite, wait_for
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(free_port(), tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), port) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def own_suite(
-    tmp_path_factory: pytest.TempPathFactory, port: int, own_server: Server
-) -> Iterator[Suite]:
-    with direct_suite(tmp_path_factory.mktemp("direct"), port) as suite:
+def own_suite(tmp_path_factory: pytest.TempPathFactory, own_server: Server) -> Iterator[Suite]:
+    with direct_suite(tmp_path_factory.mktemp("direct"), own_server.port) as suite:
         yield suite
 
 
@@ -63,3 +62,191 @@ def test_one_file_for_all_kinds_of_providers(suite: Suite, server: Server, tmp_p
     bill = server.bill
     assert (bill["lines_billed"], bill["extra_billings"]) == (750, 0)
     assert bill["calls"]["most_at_once"] <= 2 * 16, "two providers at one server"
+
+
+def outcomes(lines: list[ResultLine]) -> Counter[str]:
+    return Counter("ok" if line.ok else line.error.code if line.error else "?" for line in lines)
+
+
+def status(line: ResultLine) -> int:
+    return line.response.status_code if line.response else 0
+
+
+def submit(client: Client, path: Path, count: int, provider: str, **options: Any) -> Batch:
+    return client.submit(write(path, (ask(n, provider) for n in range(count))), **options)
+
+
+def finish(client: Client, batch: Batch, count: int) -> tuple[Batch, list[ResultLine]]:
+    """Wait for the end; each line is in the results once, and answers its own question."""
+    ended = client.wait(batch.id, timeout=100)
+    return ended, list(check_answers(client.results(batch.id), range(count)))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"calls_at_once": 3, "call_seconds": 0.02, "call_retry_seconds": 0.2},
+        {"calls_per_second": 60},
+    ],
+    ids=["at once", "a second"],
+)
+def test_a_server_that_refuses_what_is_too_much(
+    suite: Suite, server: Server, tmp_path: Path, knobs: dict[str, float]
+) -> None:
+    count = 120
+    server.set(**knobs)
+    with suite.client() as client:
+        batch = submit(client, tmp_path / "limited.jsonl", count, "paid")
+        ended, lines = finish(client, batch, count)
+    assert ended.state == BatchState.COMPLETED
+    assert outcomes(lines) == {"ok": count}
+    assert {line.attempts for line in lines} == {1}, "a refusal is no attempt"
+    bill = server.bill
+    assert (bill["lines_billed"], bill["extra_billings"]) == (count, 0)
+    assert 0 < bill["calls"]["refused"] < count / 2, "and is not asked for again and again"
+
+
+def test_progress_is_seen_while_the_lines_run(suite: Suite, server: Server, tmp_path: Path) -> None:
+    count = 140
+    server.set(call_seconds=0.4)
+    with suite.client() as client:
+        batch = submit(client, tmp_path / "progress.jsonl", count, "local")
+        seen = list(client.watch(batch.id, timeout=100))
+    processed = [snapshot.request_counts.processed for snapshot in seen]
+    assert len({number for number in processed if 0 < number < count}) >= 2
+    progress = [snapshot.progress_percent for snapshot in seen]
+    assert progress == sorted(progress)
+    assert {"running"} <= {shard.state for snapshot in seen for shard in snapshot.shards}
+
+
+@pytest.mark.parametrize("provider", ["paid", "local"])
+@pytest.mark.timeout(180)
+def test_a_killed_dispatcher(suite: Suite, server: Server, tmp_path: Path, provider: str) -> None:
+    """What was under way is run again where it costs nothing, and reported where it may."""
+    count = 350
+    server.set(call_seconds=0.3)
+    with suite.client() as client:
+        batch = submit(client, tmp_path / "killed.jsonl", count, provider)
+        server.wait_until_billed(100)
+        suite.kill("dispatcher")
+        ended, lines = finish(client, batch, count)
+    assert ended.state == BatchState.COMPLETED
+    found = outcomes(lines)
+    bill = server.bill
+    if provider == "paid":
+        assert bill["extra_billings"] == 0, "nothing is paid twice"
+        assert found["ok"] + found["result_missing"] == count
+        # At most what was under way, or had come in the half second before.
+        assert 0 < found["result_missing"] <= 2 * 16 + 0.5 * 16 / 0.3
+        assert count - found["result_missing"] <= bill["lines_billed"] <= count
+    else:
+        assert found == {"ok": count}
+        assert bill["lines_billed"] == count + bill["extra_billings"]
+        assert bill["extra_billings"] <= 16 + 2 * 16 / 0.3
+
+
+def test_a_dispatcher_that_is_stopped_loses_nothing(
+    suite: Suite, server: Server, tmp_path: Path
+) -> None:
+    count = 200
+    server.set(call_seconds=0.2)
+    with suite.client() as client:
+        batch = submit(client, tmp_path / "stopped.jsonl", count, "paid")
+        server.wait_until_billed(50)
+        before = suite.ready["pids"]["dispatcher"]
+        os.kill(before, signal.SIGTERM)
+        wait_for(lambda: suite.ready["pids"].get("dispatcher") != before, "a new dispatcher")
+        ended, lines = finish(client, batch, count)
+    assert ended.state == BatchState.COMPLETED
+    assert outcomes(lines) == {"ok": count}
+    bill = server.bill
+    assert (bill["lines_billed"], bill["extra_billings"]) == (count, 0)
+
+
+def test_cancel(suite: Suite, server: Server, tmp_path: Path) -> None:
+    count = 1000
+    server.set(call_seconds=0.3)
+    with suite.client() as client:
+        batch = submit(client, tmp_path / "cancelled.jsonl", count, "paid")
+        server.wait_until_billed(30)
+        client.cancel_batch(batch.id)
+        ended, lines = finish(client, batch, count)
+    assert ended.state == BatchState.CANCELLED
+    found = outcomes(lines)
+    assert found["ok"] >= 30
+    assert found["ok"] + found["batch_cancelled"] == count
+    assert server.bill["lines_billed"] == found["ok"], "what was paid for is kept"
+    assert ended.request_counts.succeeded == found["ok"]
+
+
+def test_the_window_closes(suite: Suite, server: Server, tmp_path: Path) -> None:
+    count = 1000
+    server.set(call_seconds=0.3)
+    with suite.client() as client:
+        window = timedelta(seconds=3)
+        batch = submit(client, tmp_path / "late.jsonl", count, "paid", completion_window=window)
+        ended, lines = finish(client, batch, count)
+    assert ended.state == BatchState.EXPIRED
+    found = outcomes(lines)
+    assert found["ok"] > 0
+    assert found["ok"] + found["batch_expired"] == count
+    assert server.bill["lines_billed"] == found["ok"]
+
+
+def test_lines_that_fail(suite: Suite, server: Server, tmp_path: Path) -> None:
+    marks = {
+        1: "[[sandbox:flaky=2]]",
+        2: "[[sandbox:error=invalid]]",
+        3: "[[sandbox:error=server]]",
+        4: "[[sandbox:lost]]",
+        5: "[[sandbox:garbage]]",
+    }
+    with suite.client() as client:
+        for provider in ("paid", "local"):
+            server.reset()
+            path = tmp_path / f"{provider}.jsonl"
+            lines = [ask(n, provider, marks.get(n)) for n in range(8)]
+            ended, results = finish(client, client.submit(write(path, lines)), 8)
+            assert ended.state == BatchState.COMPLETED
+            assert [line.ok for line in results] == [True, True, *[False] * 4, True, True]
+            assert [status(line) for line in results[:4]] == [200, 200, 400, 500]
+            lost = {line.error.code for line in results[4:6] if line.error}
+            assert lost == {"result_missing"}
+            again = 1 if provider == "paid" else 4
+            assert [line.attempts for line in results] == [1, 3, 1, 4, again, again, 1, 1]
+            assert server.bill["extra_billings"] == 2 * (again - 1)
+
+
+def test_a_server_that_is_away(suite: Suite, server: Server, tmp_path: Path) -> None:
+    server.stop()
+    with suite.client() as client:
+        batch = submit(client, tmp_path / "away.jsonl", 20, "paid")
+        for snapshot in client.watch(batch.id, timeout=60):
+            reasons = [shard.waiting_reason for shard in snapshot.shards if shard.waiting_reason]
+            if reasons:
+                break
+        assert reasons[0].startswith("paid: POST /chat/completions: ConnectError")
+        server.reset()
+        ended, lines = finish(client, batch, 20)
+    assert ended.state == BatchState.COMPLETED
+    assert outcomes(lines) == {"ok": 20}
+    assert {line.attempts for line in lines} == {1}
+    assert server.bill["lines_billed"] == 20
+
+
+def test_a_small_batch_need_not_wait_for_a_large_one(
+    suite: Suite, server: Server, tmp_path: Path
+) -> None:
+    server.set(call_seconds=0.2)
+    with suite.client() as client:
+        large = submit(client, tmp_path / "large.jsonl", 3000, "local")
+        server.wait_until_billed(20)
+        states = {shard.state for shard in client.get_batch(large.id).shards}
+        assert states == {"running", "queued"}
+        small = submit(client, tmp_path / "small.jsonl", 20, "local")
+        ended, lines = finish(client, small, 20)
+        assert ended.state == BatchState.COMPLETED
+        assert outcomes(lines) == {"ok": 20}
+        assert client.get_batch(large.id).state == BatchState.IN_PROGRESS
+        client.cancel_batch(large.id)
+        client.wait(large.id, timeout=60)

@@ -1,0 +1,488 @@
+"""Running lines one call each: what is called, what is kept, and what a crash costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.batchfile import INDEX
+from core.blobs import BlobStore, BlobUnavailable, SegmentWriter
+from core.flow import Event, RunLog, RunTaken, read_run
+from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
+from core.providers import (
+    Answered,
+    CallOutcome,
+    LineRejected,
+    Lost,
+    NotNow,
+    Outcome,
+    Terms,
+    Usage,
+)
+from core.providers.contract import Limits
+from services.dispatcher.lines import LineRun, Retries
+from services.dispatcher.pace import Pace
+
+CHAT = "/v1/chat/completions"
+PATIENCE = 10.0
+LIMITS = Limits(
+    max_lines=100, max_bytes=10**9, one_model_per_batch=False, endpoints=frozenset({CHAT})
+)
+
+
+def answered(outcome: Outcome = Outcome.SUCCEEDED, status: int = 200) -> Answered:
+    return Answered(outcome, b'{"status_code":%d}' % status, Usage(input=3, output=1))
+
+
+OK = answered()
+BAD = answered(Outcome.FAILED, 400)
+ERROR = answered(Outcome.RETRYABLE, 500)
+NOT_NOW = NotNow("not now", retry_after=0.0)
+LOST = Lost("gone")
+
+
+@dataclass
+class Scripted:
+    """A provider that answers each line as it is told, and remembers the calls."""
+
+    terms: Terms
+    script: Callable[[int, int], CallOutcome] = lambda number, attempt: OK
+    """Takes the line's number and which of its calls it is, from 1."""
+    gate: Callable[[int], Any] | None = None
+    """Awaited in each call; takes the line's number."""
+    calls: Counter[int] = field(default_factory=Counter)
+    ran: Counter[int] = field(default_factory=Counter)
+    """Calls that may have cost something."""
+    at_once: int = 0
+    most_at_once: int = 0
+    name: str = "local"
+    limits: Limits = LIMITS
+
+    def remote_model(self, model: str) -> str:
+        return model
+
+    def encode_body(self, url: str, model: str, body: bytes) -> bytes:
+        if json.loads(body).get("bad"):
+            raise LineRejected("body.bad", "unsupported_parameter", "no")
+        return body
+
+    async def call(self, call_id: str, url: str, body: bytes) -> CallOutcome:
+        number = int(json.loads(body)["n"])
+        assert call_id.startswith("shard_1-")
+        self.calls[number] += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        outcome = self.script(number, self.calls[number])
+        self.ran[number] += not isinstance(outcome, NotNow) and outcome is not ERROR
+        try:
+            if self.gate is not None:
+                await self.gate(number)
+            else:
+                await asyncio.sleep(0)
+        finally:
+            self.at_once -= 1
+        return outcome
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass
+class Stand:
+    """A shard of `count` lines, whose body of line n (from 0) is {"n": n}."""
+
+    blobs: BlobStore
+    count: int
+    shard: Shard
+    batch: Batch
+    file: File
+
+    @classmethod
+    async def build(cls, folder: Path, count: int, bad: frozenset[int] = frozenset()) -> Stand:
+        blobs = BlobStore.open(folder.as_uri())
+        file = File(
+            id="file_1",
+            account_id="acct",
+            upload_id="u",
+            state=FileState.READY,
+            groups=[{"provider": "local", "model": "m", "lines": count, "bytes": 0}],
+            created_at=now(),
+        )
+        batch = Batch(
+            id="batch_1",
+            account_id="acct",
+            input_file_id=file.id,
+            endpoint=CHAT,
+            state=BatchState.IN_PROGRESS,
+            created_at=now(),
+            expires_at=now() + timedelta(days=1),
+            due_at=now(),
+        )
+        shard = Shard(
+            id="shard_1",
+            batch_id=batch.id,
+            ordinal=0,
+            provider="local",
+            model="m",
+            endpoint=CHAT,
+            state=ShardState.RUNNING,
+            line_count=count,
+            created_at=now(),
+            due_at=now(),
+        )
+        content, records = bytearray(), bytearray()
+        for n in range(count):
+            body = {"n": n} | ({"bad": True} if n in bad else {})
+            line = json.dumps({"custom_id": f"c{n}", "url": CHAT, "body": body}).encode()
+            records += INDEX.pack(len(content), len(line), n + 1, 0, 0)
+            content += line + b"\n"
+        writer = SegmentWriter(blobs, f"{file.prefix}/data", segment_bytes=1 << 20)
+        await writer.write(bytes(content))
+        await writer.close()
+        await blobs.put(shard.lines_key, bytes(records))
+        return cls(blobs, count, shard, batch, file)
+
+    async def log(self, token: str = "t") -> RunLog:
+        log = await RunLog.open(self.blobs, self.shard.run_prefix, self.count)
+        log.hold(token)
+        await log.flush()
+        return log
+
+    async def run(self, provider: Scripted, *, limit: int = 2) -> tuple[LineRun, RunLog]:
+        log = await self.log()
+        run = LineRun(
+            self.shard,
+            self.batch,
+            self.file,
+            provider=provider,
+            pace=Pace(provider.terms),
+            run_log=log,
+            blobs=self.blobs,
+            retries=Retries(limit, 0.0),
+        )
+        # The pauses of a pace are tested by themselves.
+        run._pace._close = lambda seconds, reason: None  # type: ignore[method-assign]
+        return run, log
+
+    async def results(self) -> dict[int, tuple[Event, dict[str, Any]]]:
+        """By line: the last event, and what its result ends with."""
+        found: dict[int, tuple[Event, dict[str, Any]]] = {}
+        async for records in read_run(self.blobs, self.shard.run_prefix):
+            for position, event, piece, _ in records:
+                if event is not Event.HELD:
+                    found[position] = (event, json.loads(b"{" + piece) if piece else {})
+        return found
+
+    async def events(self) -> Counter[Event]:
+        return Counter(event for event, _ in (await self.results()).values())
+
+
+@pytest.fixture
+async def stand(tmp_path: Path) -> Stand:
+    return await Stand.build(tmp_path, 60)
+
+
+def paid(most: int = 8) -> Terms:
+    return Terms(max_concurrency=most)
+
+
+def free(most: int = 8) -> Terms:
+    return Terms(max_concurrency=most, rerun_lost=True)
+
+
+@asynccontextmanager
+async def working(run: LineRun) -> AsyncIterator[asyncio.Task[None]]:
+    work = asyncio.create_task(run.work())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield work
+    finally:
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+
+@pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
+async def test_each_line_is_run_once(stand: Stand, terms: Terms) -> None:
+    provider = Scripted(terms)
+    run, _ = await stand.run(provider)
+    await run.work()
+    await run.flush()
+    assert run.complete
+    assert provider.calls == Counter(range(60))
+    assert provider.most_at_once <= 8
+    results = await stand.results()
+    assert results.keys() == set(range(60))
+    for event, tail in results.values():
+        assert event is Event.SUCCEEDED
+        assert tail == {"response": {"status_code": 200}, "error": None, "attempts": 1}
+
+
+async def test_what_each_answer_becomes(stand: Stand) -> None:
+    scripts: dict[int, list[CallOutcome]] = {
+        1: [BAD],
+        2: [ERROR, ERROR, OK],
+        3: [ERROR],
+        4: [NOT_NOW, NOT_NOW, OK],
+        5: [LOST, OK],
+    }
+
+    def script(number: int, attempt: int) -> CallOutcome:
+        outcomes = scripts.get(number, [OK])
+        return outcomes[min(attempt, len(outcomes)) - 1]
+
+    expected = {
+        1: (Event.FAILED, 400, 1),
+        2: (Event.SUCCEEDED, 200, 3),
+        3: (Event.FAILED, 500, 3),
+        4: (Event.SUCCEEDED, 200, 1),
+        6: (Event.SUCCEEDED, 200, 1),
+    }
+    provider = Scripted(paid(), script)
+    run, _ = await stand.run(provider)
+    await run.work()
+    await run.flush()
+    results = await stand.results()
+    for number, (event, status, attempts) in expected.items():
+        assert results[number][0] is event
+        assert results[number][1]["response"]["status_code"] == status
+        assert results[number][1]["attempts"] == attempts
+    lost_event, lost = results[5]
+    assert lost_event is Event.FAILED
+    assert (lost["response"], lost["error"]["code"]) == (None, "result_missing")
+    assert "paid for" in lost["error"]["message"]
+    assert provider.calls[5] == 1
+
+
+async def test_where_calls_cost_nothing_a_lost_answer_is_asked_for_again(stand: Stand) -> None:
+    provider = Scripted(free(), lambda n, attempt: LOST if n == 9 or attempt == 1 else OK)
+    run, _ = await stand.run(provider)
+    await run.work()
+    await run.flush()
+    results = await stand.results()
+    assert results[9][0] is Event.FAILED
+    assert results[9][1]["error"] == {"code": "result_missing", "message": "gone"}
+    assert results[9][1]["attempts"] == provider.calls[9] == 3
+    assert all(results[n][0] is Event.SUCCEEDED for n in range(60) if n != 9)
+
+
+async def test_a_line_that_the_provider_would_not_take_is_not_sent(tmp_path: Path) -> None:
+    stand = await Stand.build(tmp_path, 5, bad=frozenset({0, 4}))
+    provider = Scripted(paid())
+    run, _ = await stand.run(provider)
+    await run.work()
+    await run.flush()
+    assert run.complete
+    assert sorted(provider.calls) == [1, 2, 3]
+    event, tail = (await stand.results())[0]
+    assert event is Event.FAILED
+    assert tail["attempts"] == 0
+    assert tail["error"] == {"code": "unsupported_parameter", "message": "body.bad: no"}
+
+
+async def test_halted_it_lets_the_calls_under_way_end(stand: Stand) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def gate(number: int) -> None:
+        begun.set()
+        await go_on.wait()
+
+    provider = Scripted(paid(), gate=gate)
+    run, log = await stand.run(provider)
+    async with working(run) as work:
+        await begun.wait()
+        run.halt()
+        go_on.set()
+        await work
+    await run.flush()
+    assert not run.complete
+    assert await stand.events() == {Event.SUCCEEDED: len(provider.calls)}
+    assert log.under_way() == []
+    second = Scripted(paid())
+    run, _ = await stand.run(second)
+    await run.work()
+    await run.flush()
+    assert run.complete
+    assert not provider.calls & second.calls
+
+
+async def test_halted_before_it_began(stand: Stand) -> None:
+    provider = Scripted(paid())
+    run, _ = await stand.run(provider)
+    run.halt()
+    await run.work()
+    assert not provider.calls
+
+
+@pytest.mark.parametrize("terms", [paid(4), free(4)], ids=["paid", "free"])
+async def test_abandoned_calls(stand: Stand, terms: Terms) -> None:
+    begun = asyncio.Event()
+
+    async def gate(number: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    provider = Scripted(terms, gate=gate)
+    run, _ = await stand.run(provider)
+    async with working(run) as work:
+        await begun.wait()
+        run.halt()
+        run.abandon()
+        await work
+    await run.flush()
+    assert run._pace.under_way == 0
+    second = Scripted(terms)
+    run, _ = await stand.run(second)
+    await run.work()
+    await run.flush()
+    assert run.complete
+    results = await stand.results()
+    lost = {n for n, (event, _) in results.items() if event is Event.FAILED}
+    if terms.rerun_lost:
+        assert not lost
+        assert second.calls.keys() == set(range(60))
+    else:
+        assert lost == set(provider.calls)
+        assert not provider.calls & second.calls
+        assert {results[n][1]["error"]["code"] for n in lost} == {"result_missing"}
+        assert {results[n][1]["attempts"] for n in lost} == {1}
+
+
+async def test_paused_it_begins_nothing(stand: Stand) -> None:
+    provider = Scripted(free())
+    run, _ = await stand.run(provider)
+    run.pause(True)
+    async with working(run) as work:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not provider.calls
+        run.pause(False)
+        await work
+    assert len(provider.calls) == 60
+
+
+async def test_a_store_that_is_away_for_a_while(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an answer is money no line begins before its begin is kept; nothing is lost."""
+    provider = Scripted(paid())
+    run, _ = await stand.run(provider)
+    put = stand.blobs.put
+    failures = 3
+
+    async def failing(key: str, data: Any, *, create_only: bool = False) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            assert not provider.calls
+            raise BlobUnavailable("away", key=key)
+        await put(key, data, create_only=create_only)
+
+    monkeypatch.setattr(stand.blobs, "put", failing)
+    monkeypatch.setattr("services.dispatcher.lines._FIRST_STORE_PAUSE", 0.01)
+    async with asyncio.timeout(PATIENCE):
+        await run.work()
+    await run.flush()
+    assert run.complete
+    assert run.trouble == ""
+    assert provider.calls == Counter(range(60))
+
+
+async def test_who_lost_the_shard_begins_no_further_call(stand: Stand) -> None:
+    first_begun = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def gate(number: int) -> None:
+        first_begun.set()
+        await go_on.wait()
+
+    slow = Scripted(paid(4), gate=gate)
+    run, _ = await stand.run(slow)
+    work = asyncio.create_task(run.work())
+    async with asyncio.timeout(PATIENCE):
+        await first_begun.wait()
+        quick = Scripted(paid(4))
+        other, _ = await stand.run(quick)
+        await other.work()
+        await other.flush()
+        go_on.set()
+        with pytest.raises(ExceptionGroup) as caught:
+            await work
+    assert caught.value.subgroup(RunTaken)
+    assert other.complete
+    assert not slow.calls & quick.calls, "no line is run by both"
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    rerun=st.booleans(),
+    most=st.integers(1, 6),
+    outcomes=st.lists(st.sampled_from([OK, OK, OK, BAD, ERROR, NOT_NOW, LOST]), max_size=50),
+    crashes=st.lists(st.integers(1, 12), max_size=3),
+    flushes=st.booleans(),
+)
+async def test_crashes(
+    tmp_path_factory: pytest.TempPathFactory,
+    rerun: bool,
+    most: int,
+    outcomes: list[CallOutcome],
+    crashes: list[int],
+    flushes: bool,
+) -> None:
+    """Whatever happens: each line ends once, and none that may have cost is paid twice."""
+    count = 14
+    stand = await Stand.build(tmp_path_factory.mktemp("run"), count)
+    left = iter(outcomes)
+    terms = Terms(max_concurrency=most, rerun_lost=rerun)
+    provider = Scripted(terms, lambda number, attempt: next(left, OK))
+    for crash in [*crashes, None]:
+        run, log = await stand.run(provider)
+        before = provider.calls.total()
+        reached = asyncio.Event()
+
+        async def gate(
+            number: int,
+            crash: int | None = crash,
+            before: int = before,
+            reached: asyncio.Event = reached,
+        ) -> None:
+            if crash is not None and provider.calls.total() - before >= crash:
+                reached.set()
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)
+
+        provider.gate = gate
+        work = asyncio.create_task(run.work())
+        waiting = asyncio.create_task(reached.wait())
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([work, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done() and not work.done():
+            if flushes:
+                await log.flush()
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+        else:
+            await run.flush()
+        waiting.cancel()
+    reopened = await RunLog.open(stand.blobs, stand.shard.run_prefix, count)
+    assert reopened.kept == count
+    results = await stand.results()
+    assert results.keys() == set(range(count))
+    if not rerun:
+        assert all(times <= 1 for times in provider.ran.values())
+    for number, (event, tail) in results.items():
+        if tail["error"] and tail["error"]["code"] == "result_missing":
+            assert event is Event.FAILED
+            assert provider.calls[number] >= 1, "only what was begun is reported so"

@@ -149,11 +149,14 @@ class FakePolybatch:
             await fault.abort(context)
         return fault
 
-    async def wait_for_change(self) -> None:
-        """Until the next `publish`."""
-        changed = self._changed
+    def next_change(self) -> asyncio.Event:
+        """Set by the next `publish`; taken before looking, so that none is missed."""
+        return self._changed
+
+    async def wait_for_change(self, change: asyncio.Event) -> None:
+        """Until the `publish` that `next_change` was taken before."""
         self.watching.set()
-        await changed.wait()
+        await change.wait()
 
     async def snapshots(self, batch_id: str, context: Any) -> list[batches_pb2.Batch]:
         """The snapshots of a batch."""

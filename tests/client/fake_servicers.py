@@ -152,6 +152,7 @@ class Status(status_pb2_grpc.StatusServiceServicer):
             for snapshot in self._fake.stale:
                 yield status_pb2.WatchBatchResponse(batch=snapshot)
             while True:
+                change = self._fake.next_change()
                 news = [
                     snapshot
                     for snapshot in await self._fake.snapshots(request.batch_id, context)
@@ -169,7 +170,7 @@ class Status(status_pb2_grpc.StatusServiceServicer):
                     return
                 if fault and sent >= fault.after_messages:
                     await fault.abort(context)
-                await self._fake.wait_for_change()
+                await self._fake.wait_for_change(change)
         except asyncio.CancelledError:
             self._fake.cancelled.set()
             raise
@@ -180,6 +181,7 @@ class Status(status_pb2_grpc.StatusServiceServicer):
         first, sent = True, 0
         try:
             while True:
+                change = self._fake.next_change()
                 for batch_id, snapshots in list(self._fake.batches.items()):
                     newest = snapshots[-1]
                     if first and ended(newest):
@@ -195,7 +197,7 @@ class Status(status_pb2_grpc.StatusServiceServicer):
                 if fault and sent >= fault.after_messages:
                     await fault.abort(context)
                 yield status_pb2.WatchBatchesResponse()
-                await self._fake.wait_for_change()
+                await self._fake.wait_for_change(change)
         except asyncio.CancelledError:
             self._fake.cancelled.set()
             raise

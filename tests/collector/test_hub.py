@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,13 +24,18 @@ async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = await asyncio.create_subprocess_exec(
-        *EmbeddedNats(tmp_path / "nats", port).command(), stderr=subprocess.DEVNULL
+        *EmbeddedNats(tmp_path / "nats", port).command(), stderr=asyncio.subprocess.PIPE
     )
+    assert server.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        async for line in server.stderr:
+            if b"Server is ready" in line:
+                break
     connected = await Bus.connect(f"nats://127.0.0.1:{port}", name="test")
     yield connected
     await connected.close()
     server.terminate()
-    await server.wait()
+    await server.communicate()
 
 
 async def run_hub(

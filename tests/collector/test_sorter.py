@@ -45,8 +45,9 @@ def test_any_order_comes_out_in_line_order(
         for line in arrival:
             sorter.take([result(f"{PREFIX}{line}", str(line))], PREFIX)
         assert sorter.missing() == 0
-        assert [sorter.piece(position) for position in range(len(lines))] == [
-            (Outcome.SUCCEEDED, expected(str(line))) for line in lines
+        cut = len(lines) // 2
+        assert [*sorter.pieces(0, cut), *sorter.pieces(cut, len(lines) - cut)] == [
+            (Outcome.SUCCEEDED, expected(str(line)), False) for line in lines
         ]
 
 
@@ -65,9 +66,11 @@ def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> Non
         sorter.take(first, PREFIX)
         sorter.take(second, PREFIX)
         assert sorter.doubles == 3
-        assert sorter.piece(0) == (Outcome.SUCCEEDED, expected("good"))
-        assert sorter.piece(1) == (Outcome.SUCCEEDED, expected("good"))
-        assert sorter.piece(2) == (Outcome.FAILED, expected("bad"))
+        assert sorter.pieces(0, 3) == [
+            (Outcome.SUCCEEDED, expected("good"), False),
+            (Outcome.SUCCEEDED, expected("good"), False),
+            (Outcome.FAILED, expected("bad"), False),
+        ]
         assert sorter.usage.input == 5, "a result that does not count costs nothing"
 
 
@@ -90,15 +93,13 @@ def test_strangers_are_counted_and_left_out(tmp_path: Path, custom_id: str) -> N
     with Sorter(array("I", [1, 2]), tmp_path, attempts=1) as sorter:
         sorter.take([result(custom_id)], PREFIX)
         assert (sorter.strangers, sorter.missing()) == (1, 2)
-        assert sorter.piece(0) == (None, b"")
+        assert sorter.pieces(0, 1) == [(None, b"", False)]
 
 
 def test_a_line_that_was_never_sent_is_finished_already(tmp_path: Path) -> None:
     with Sorter(array("I", [1, 2]), tmp_path, attempts=1) as sorter:
         sorter.reject(2, b"whole")
-        assert sorter.rejected(1)
-        assert not sorter.rejected(0)
-        assert sorter.piece(1) == (Outcome.FAILED, b"whole")
+        assert sorter.pieces(0, 2) == [(None, b"", False), (Outcome.FAILED, b"whole", True)]
         assert sorter.missing() == 1
 
 
@@ -108,8 +109,8 @@ def test_the_rest_is_answered_at_once(tmp_path: Path) -> None:
         sorter.answer_rest(Outcome.EXPIRED, b'{"code":"batch_expired","message":"m"}')
         assert sorter.missing() == 0
         error = b'"response":null,"error":{"code":"batch_expired","message":"m"},"attempts":2}'
-        for position in (0, 1, 3):
-            assert sorter.piece(position) == (Outcome.EXPIRED, error)
-        assert sorter.piece(2)[0] is Outcome.SUCCEEDED
+        pieces = sorter.pieces(0, 4)
+        assert pieces[2][0] is Outcome.SUCCEEDED
+        assert [*pieces[:2], *pieces[3:]] == [(Outcome.EXPIRED, error, False)] * 3
         sorter.answer_rest(Outcome.FAILED, b"{}")
-        assert sorter.piece(0)[0] is Outcome.EXPIRED
+        assert sorter.pieces(0, 4) == pieces

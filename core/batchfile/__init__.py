@@ -16,7 +16,7 @@ from core.batchfile.index import (
 from core.batchfile.plain import Plain
 from core.batchfile.problems import Problem, read_report
 from core.batchfile.reading import listed_lines, read_lines, read_listed, read_records
-from core.batchfile.results import RESULT, ResultFile, ResultLine, ResultTotals, ResultWriter
+from core.batchfile.results import RESULT, Entry, ResultFile, ResultLine, ResultTotals, ResultWriter
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.shapes import (
     CHAT_COMPLETIONS,
@@ -39,6 +39,7 @@ __all__ = [
     "SHOWN_PROBLEMS",
     "Check",
     "CheckedFile",
+    "Entry",
     "FileChecker",
     "Finding",
     "Group",

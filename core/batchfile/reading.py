@@ -11,7 +11,7 @@ from typing import TypeVar
 from core.batchfile.index import INDEX
 from core.blobs import BlobStore, StoredFile
 
-SPAN_BYTES = 256 * 1024
+SPAN_BYTES = 512 * 1024
 _MAX_GAP = 64 * 1024
 _MAX_RECORDS = 16_384
 

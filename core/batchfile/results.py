@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -33,6 +33,10 @@ class ResultLine(NamedTuple):
     succeeded: bool
     raw: bytes
     """JSON with its newline."""
+
+
+Entry: TypeAlias = tuple[int, bool, bytes]
+"""A result line: number of the input line, whether it succeeded, JSON with its newline."""
 
 
 class ResultTotals(msgspec.Struct, frozen=True):
@@ -65,29 +69,37 @@ class ResultWriter:
             overwrite=True,
         )
         self._digest = hashlib.sha256()
-        self._buffer = bytearray()
+        self._buffer: list[bytes] = []
         self._records = bytearray()
         self._offset = 0
+        self._flushed = 0
         self._last_line = 0
         self._lines = [0, 0]
         self._bytes = [0, 0]
 
     async def append(self, line: int, raw: bytes, *, succeeded: bool) -> None:
-        """Add one line: JSON without newlines; line numbers must rise.
+        """Add one line: JSON without newlines. As `extend`."""
+        await self.extend(((line, succeeded, raw + b"\n"),))
+
+    async def extend(self, lines: Iterable[Entry]) -> None:
+        """Add lines; their numbers must rise.
 
         Raises ValueError for a line out of order, and as SegmentWriter.write.
         """
-        if line <= self._last_line:
-            raise ValueError(f"result of line {line} after that of line {self._last_line}")
-        self._last_line = line
-        length = len(raw) + 1
-        self._records += RESULT.pack(self._offset, length, line, succeeded)
-        self._offset += length
-        self._lines[succeeded] += 1
-        self._bytes[succeeded] += length
-        self._buffer += raw
-        self._buffer += b"\n"
-        if len(self._buffer) >= _BUFFER_BYTES:
+        last, offset = self._last_line, self._offset
+        pack, records, keep = RESULT.pack, self._records, self._buffer.append
+        for line, succeeded, raw in lines:
+            if line <= last:
+                raise ValueError(f"result of line {line} after that of line {last}")
+            last = line
+            length = len(raw)
+            records += pack(offset, length, line, succeeded)
+            offset += length
+            self._lines[succeeded] += 1
+            self._bytes[succeeded] += length
+            keep(raw)
+        self._last_line, self._offset = last, offset
+        if offset - self._flushed >= _BUFFER_BYTES:
             await self._flush()
 
     async def close(self) -> ResultTotals:
@@ -110,9 +122,10 @@ class ResultWriter:
         await self._index.abandon()
 
     async def _flush(self) -> None:
-        data, records = bytes(self._buffer), bytes(self._records)
+        data, records = b"".join(self._buffer), bytes(self._records)
         self._buffer.clear()
         self._records.clear()
+        self._flushed = self._offset
         self._digest.update(data)
         await self._data.write(data)
         await self._index.write(records)

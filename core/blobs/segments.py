@@ -16,7 +16,7 @@ from contextlib import suppress
 from core.blobs.errors import BlobError, BlobExists, BlobMissing, SegmentConflict
 from core.blobs.store import BlobStore, Draft
 
-_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 512 * 1024
 
 
 def segment_key(prefix: str, offset: int) -> str:

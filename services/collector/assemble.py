@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
-from heapq import heapify, heappop, heapreplace
+from operator import itemgetter
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import (
     INDEX,
+    Entry,
     ResultFile,
     ResultWriter,
     answer_line,
@@ -31,11 +33,12 @@ from core.wire import manifest_message
 log = structlog.get_logger()
 
 _LEASE = timedelta(minutes=15)
-# What is held of each shard's results while they are merged.
-_SPAN_BYTES = 128 * 1024
+# What is read at a time while results are merged, of all shards and of one at most.
+_MERGED_BYTES = 2 * 1024 * 1024
+_LEAST_SPAN_BYTES = 64 * 1024
+_MOST_SPAN_BYTES = 512 * 1024
 
-Group = Sequence[tuple[int, bool, bytes]]
-"""Result lines in order: (line number, succeeded, the line's bytes)."""
+_line_number = itemgetter(0)
 
 
 class ResultsInconsistent(Exception):
@@ -46,8 +49,8 @@ class ResultsInconsistent(Exception):
 class _Source:
     """A stream of result lines in order, and where its reader stands."""
 
-    groups: AsyncGenerator[Group, None]
-    group: Group = ()
+    groups: AsyncGenerator[Sequence[Entry], None]
+    group: Sequence[Entry] = ()
     position: int = 0
 
     async def refill(self) -> bool:
@@ -57,6 +60,35 @@ class _Source:
                 self.group, self.position = group, 0
                 return True
         return False
+
+    @property
+    def last(self) -> int:
+        """Line number at the group's end."""
+        return self.group[-1][0]
+
+    def take(self, last: int) -> Sequence[Entry]:
+        """The group's lines up to a number, that have not been taken yet."""
+        begin = self.position
+        self.position = bisect_right(self.group, last, begin, key=_line_number)
+        return self.group[begin : self.position]
+
+
+class _Asked:
+    """The line numbers of the input's index, in order."""
+
+    def __init__(self, index: AsyncGenerator[bytes, None]) -> None:
+        self._index = index
+        self._lines: list[int] = []
+
+    async def take(self, count: int) -> list[int]:
+        """The next `count` ones; fewer at the end."""
+        while len(self._lines) < count:
+            records = await anext(self._index, b"")
+            if not records:
+                break
+            self._lines += (line for _, _, line, _, _ in INDEX.iter_unpack(records))
+        taken, self._lines = self._lines[:count], self._lines[count:]
+        return taken
 
 
 class Assembler:
@@ -121,56 +153,60 @@ class Assembler:
         self,
         batch: Batch,
         file: File,
-        streams: Sequence[AsyncGenerator[Group, None]],
+        streams: Sequence[AsyncGenerator[Sequence[Entry], None]],
         writer: ResultWriter,
     ) -> None:
-        """Merge all sources by line number against the index of the input.
+        """Merge all sources by line number; check that they answer the lines of the input.
 
-        Raises ResultsInconsistent.
+        Goes from one end of a source's group to the next, as sorting what lies between
+        is cheaper than merging line by line. Raises ResultsInconsistent.
         """
         sources = [source for source in map(_Source, streams) if await source.refill()]
-        heap = [(source.group[0][0], number) for number, source in enumerate(sources)]
-        heapify(heap)
         index = await StoredFile.open(self._blobs, f"{file.prefix}/index")
-        async for records in stream_records(index, INDEX.size):
-            for _offset, _length, wanted, _group, _flags in INDEX.iter_unpack(records):
-                if not heap or heap[0][0] != wanted:
+        async with aclosing(stream_records(index, INDEX.size)) as records:
+            asked = _Asked(records)
+            while sources:
+                last = min(source.last for source in sources)
+                lines = [entry for source in sources for entry in source.take(last)]
+                lines.sort(key=_line_number)
+                answered = [line for line, _, _ in lines]
+                if answered != await asked.take(len(lines)):
                     raise ResultsInconsistent(
-                        f"{batch.id}: line {wanted} has no result, or an earlier one has two"
+                        f"{batch.id}: among the lines {answered[0]} to {last}, one has no "
+                        "result, or two, or was not asked"
                     )
-                number = heap[0][1]
-                source = sources[number]
-                line, good, raw = source.group[source.position]
-                await writer.append(line, raw, succeeded=good)
-                source.position += 1
-                if source.position < len(source.group) or await source.refill():
-                    heapreplace(heap, (source.group[source.position][0], number))
-                else:
-                    heappop(heap)
-        if heap:
-            raise ResultsInconsistent(f"{batch.id}: line {heap[0][0]} was answered, not asked")
+                await writer.extend(lines)
+                sources = [
+                    source for source in sources if source.last > last or await source.refill()
+                ]
+            left = await asked.take(1)
+        if left:
+            raise ResultsInconsistent(f"{batch.id}: line {left[0]} has no result")
 
     def _sources(
         self, batch: Batch, file: File, shards: Sequence[Shard]
-    ) -> list[AsyncGenerator[Group, None]]:
-        sources: list[AsyncGenerator[Group, None]] = []
+    ) -> list[AsyncGenerator[Sequence[Entry], None]]:
+        sources: list[AsyncGenerator[Sequence[Entry], None]] = []
+        span = max(_LEAST_SPAN_BYTES, min(_MERGED_BYTES // (len(shards) or 1), _MOST_SPAN_BYTES))
         for shard in shards:
             if shard.results_prefix:
-                sources.append(self._stored(shard))
+                sources.append(self._stored(shard, span))
             elif shard.fill_code:
                 sources.append(self._filled(batch, file, shard))
         if batch.invalid:
             sources.append(self._invalid(batch, file))
         return sources
 
-    async def _stored(self, shard: Shard) -> AsyncGenerator[Group, None]:
+    async def _stored(self, shard: Shard, span: int) -> AsyncGenerator[Sequence[Entry], None]:
         """The lines that a shard's results hold."""
         results = await ResultFile.open(self._blobs, shard.results_prefix)
-        async with aclosing(results.lines(span_bytes=_SPAN_BYTES)) as groups:
+        async with aclosing(results.lines(span_bytes=span)) as groups:
             async for group in groups:
-                yield [(found.line, found.succeeded, found.raw[:-1]) for found in group]
+                yield [found[1:] for found in group]
 
-    async def _filled(self, batch: Batch, file: File, shard: Shard) -> AsyncGenerator[Group, None]:
+    async def _filled(
+        self, batch: Batch, file: File, shard: Shard
+    ) -> AsyncGenerator[Sequence[Entry], None]:
         """The lines of a shard that ended as a whole, each with the shard's error."""
         error = error_json(shard.fill_code, shard.fill_message)
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
@@ -191,17 +227,18 @@ class Assembler:
                             error,
                             model=models[number],
                             attempts=shard.round,
-                        ),
+                        )
+                        + b"\n",
                     )
                     for (_offset, _length, line, number, _flags), raw in lines
                 ]
 
-    async def _invalid(self, batch: Batch, file: File) -> AsyncGenerator[Group, None]:
+    async def _invalid(self, batch: Batch, file: File) -> AsyncGenerator[Sequence[Entry], None]:
         """The lines that failed the check at upload, each with what the report says of it."""
         report = await StoredFile.open(self._blobs, f"{file.prefix}/report")
         last = 0
         async for problems in read_report(report):
-            group: list[tuple[int, bool, bytes]] = []
+            group: list[Entry] = []
             for problem in problems:
                 # One line may have several problems; its first stands for it.
                 if problem.severity != "error" or problem.line == last:
@@ -213,7 +250,7 @@ class Assembler:
                     problem.reason, f"{problem.field}: {problem.message}".removeprefix(": ")
                 )
                 answer = answer_line(batch.id, last, problem.custom_id, None, error)
-                group.append((last, False, answer))
+                group.append((last, False, answer + b"\n"))
             yield group
 
 

@@ -17,6 +17,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import (
     INDEX,
+    Entry,
     ResultFile,
     ResultWriter,
     answer_head,
@@ -188,7 +189,8 @@ class Fetcher:
 
     async def _write(self, shard: Shard, batch: Batch, file: File, sorter: Sorter) -> None:
         """Write the result lines in input order and settle the shard."""
-        prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
+        batch_id = batch.id
+        prefix = f"batches/{batch_id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(self._blobs, prefix, segment_bytes=_SEGMENT_BYTES)
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
         models = [group["model"] for group in file.groups]
@@ -202,21 +204,25 @@ class Fetcher:
         position = 0
         async with LeftOut(self._blobs, shard.dropped_prefix(shard.token)) as left_out:
             async for group in read_listed(data, self._blobs, shard.lines_key, shard.line_count):
-                for record, raw in group:
-                    line, model = record[2], models[record[3]]
-                    outcome, piece = sorter.piece(position)
-                    if outcome in (Outcome.RETRYABLE, Outcome.EXPIRED) and may_retry:
-                        retry += INDEX.pack(*record)
-                    else:
-                        succeeded = outcome is Outcome.SUCCEEDED
-                        if not sorter.rejected(position):
-                            if not succeeded:
-                                piece = self._failed_tail(shard, outcome, piece, batch)
-                            dropped = await left_out.of(line) if lenient else None
-                            custom_id = decode_request(raw).custom_id
-                            piece = answer_head(batch.id, line, custom_id, model, dropped) + piece
-                        await writer.append(line, piece, succeeded=succeeded)
-                    position += 1
+                pieces = sorter.pieces(position, len(group))
+                position += len(group)
+                written: list[Entry] = []
+                for (record, raw), (outcome, piece, whole) in zip(group, pieces, strict=True):
+                    line = record[2]
+                    succeeded = outcome is Outcome.SUCCEEDED
+                    if not succeeded:
+                        if may_retry and outcome in (Outcome.RETRYABLE, Outcome.EXPIRED):
+                            retry += INDEX.pack(*record)
+                            continue
+                        if not whole:
+                            piece = self._failed_tail(shard, outcome, piece, batch)
+                    head = b""
+                    if not whole:
+                        dropped = await left_out.of(line) if lenient else None
+                        custom_id = decode_request(raw).custom_id
+                        head = answer_head(batch_id, line, custom_id, models[record[3]], dropped)
+                    written.append((line, succeeded, b"%b%b\n" % (head, piece)))
+                await writer.extend(written)
         totals = await writer.close()
         usage = sorter.usage
         if not totals.failed and not retry:

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 from core.batchfile import answer_tail
 from core.providers import Outcome, ResultLine, Usage
@@ -19,7 +20,12 @@ _NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 _SUCCEEDED = _NUMBERS[Outcome.SUCCEEDED]
 # A line that was never sent: its piece is the finished line, head and all.
 _REJECTED = len(_OUTCOMES)
+_SHOWN = (*_OUTCOMES, Outcome.FAILED)
 _LINE_DIGITS = 10
+
+Piece: TypeAlias = tuple[Outcome | None, bytes, bool]
+"""A line's outcome (None: it has none), its tail, and whether it was never sent: then the
+tail is the finished line."""
 
 
 class Sorter:
@@ -69,29 +75,30 @@ class Sorter:
 
     def take(self, results: Sequence[ResultLine], prefix: str) -> None:
         """Take result lines whose custom id is `prefix` and the line number."""
+        # Locals, as this loop runs once for each line.
+        skip, outcomes, attempts = len(prefix), self._outcomes, self._attempts
+        find, store, count = self._position, self._store, self._count
         for result in results:
             custom_id = result.custom_id
-            number = custom_id[len(prefix) :]
+            number = custom_id[skip:]
             ours = (
                 custom_id.startswith(prefix)
                 and len(number) <= _LINE_DIGITS
                 and number.isascii()
                 and number.isdigit()
             )
-            position = self._position(int(number)) if ours else None
+            position = find(int(number)) if ours else None
             if position is None:
                 self.strangers += 1
                 continue
             outcome = _NUMBERS[result.outcome]
-            known = self._outcomes[position]
+            known = outcomes[position]
             if known:
                 self.doubles += 1
                 if known == _SUCCEEDED or outcome != _SUCCEEDED:
                     continue
-            self._store(
-                position, outcome, answer_tail(result.response, result.error, self._attempts)
-            )
-            self._count(result.usage)
+            store(position, outcome, answer_tail(result.response, result.error, attempts))
+            count(result.usage)
 
     def keep(self, position: int, outcome: Outcome, tail: bytes, usage: Usage) -> None:
         """Take the newest result of the line at a position; it replaces all but a success."""
@@ -126,18 +133,17 @@ class Sorter:
         """How many lines have no result."""
         return self._outcomes.count(0)
 
-    def rejected(self, position: int) -> bool:
-        """Whether the line was never sent: then its piece is the finished line."""
-        return self._outcomes[position] == _REJECTED
-
-    def piece(self, position: int) -> tuple[Outcome | None, bytes]:
-        """Outcome and tail of the line at a position of the line list; None if it has none."""
+    def pieces(self, first: int, count: int) -> list[Piece]:
+        """What became of `count` lines from a position of the line list on."""
         if self._pending:
             self._flush()
-        number = self._outcomes[position]
-        outcome = Outcome.FAILED if number == _REJECTED else _OUTCOMES[number]
-        length = self._lengths[position]
-        return outcome, os.pread(self._spool.fileno(), length, self._offsets[position])
+        spool, some = self._spool.fileno(), slice(first, first + count)
+        return [
+            (_SHOWN[number], os.pread(spool, length, offset), number == _REJECTED)
+            for number, length, offset in zip(
+                self._outcomes[some], self._lengths[some], self._offsets[some], strict=True
+            )
+        ]
 
     def _position(self, line: int) -> int | None:
         # Mostly they come in order, or nearly.

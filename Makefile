@@ -9,7 +9,7 @@ GENERATED := clients/python/src
 SOURCES := core services clients/python/src tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test test-fast bench key lint format generate verify lock clean
+.PHONY: help setup up demo test test-fast differential bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,15 @@ else
 endif
 	@touch $@
 
+# The lock is whole, and litellm's wish for an older openai is not heeded: no dependencies.
+$(VENV)/.differential: $(VENV)/.dev requirements/differential.lock
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/differential.lock
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/differential.lock
+endif
+	@touch $@
+
 setup: $(VENV)/.dev ## Make the virtual environment with everything, for development
 
 up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SANDBOX=1: made-up answers, no keys)
@@ -51,6 +60,9 @@ test: $(VENV)/.dev ## Run all tests
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes of their own
 	@$(BIN)/python -m pytest -m "not e2e"
+
+differential: $(VENV)/.differential ## Compare the translation with litellm's
+	@$(BIN)/python -m pytest tests/differential
 
 bench: $(VENV)/.dev ## Measure, and print each figure beside its limit
 	@$(BIN)/python -m benchmarks
@@ -85,6 +97,11 @@ lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 	    --generate-hashes --upgrade requirements/$$set.in -o requirements/$$set.lock; done
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	  --generate-hashes --upgrade --constraints requirements/dev.lock \
+	  --overrides requirements/differential.overrides \
+	  --excludes requirements/differential.excludes \
+	  requirements/differential.in -o requirements/differential.lock
 
 clean: ## Remove the virtual environment and caches (data in .polybatch stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

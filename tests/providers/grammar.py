@@ -129,6 +129,9 @@ class Grammar:
                 body |= {"max_tokens": 300, "max_completion_tokens": 3000}
         if self.often(0.4):
             self._add_tools(body)
+        elif self.often(0.04):
+            body["tool_choice"] = self.one(("auto", "none", "required"))
+            body["parallel_tool_calls"] = self.often(0.5)
         if self.often(0.2):
             body["response_format"] = self._format()
         self._add_settings(body)
@@ -156,6 +159,9 @@ class Grammar:
                 messages.append(self._user())
         if self.often(0.15):
             messages += self._assistant_turn(9)
+        elif self.often(0.03):
+            said = [{"type": "text", "text": "It is "}, {"type": "text", "text": "now \n"}]
+            messages.append({"role": "assistant", "content": said})
         return messages
 
     def _instruction(self) -> dict[str, Any]:
@@ -323,7 +329,7 @@ class Grammar:
     def _block(self) -> dict[str, Any]:
         kind = self.one(("text", "text", "thinking", "redacted_thinking", "tool_use"))
         if kind == "text":
-            return {"type": "text", "text": self.one(TEXTS), "citations": None}
+            return {"type": "text", "text": self.one((*TEXTS, "")), "citations": None}
         if kind == "thinking":
             return {"type": "thinking", "thinking": self.one((*TEXTS, "")), "signature": "s"}
         if kind == "redacted_thinking":

@@ -131,6 +131,7 @@ def test_requests(requests: list[tuple[str, dict[str, Any]]]) -> None:
         "empty_content",
         "first_message_not_user",
         "invalid_arguments",
+        "missing_tools",
         "tool_call_without_result",
         "unsupported_content",
         "unsupported_file_id",

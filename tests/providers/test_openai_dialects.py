@@ -191,8 +191,8 @@ async def test_results_of_a_batch_that_ended_early(
     fake.on("GET", "/batches/b", JSONResponse(ended))
     response = {"status_code": 200, "request_id": "r", "body": {}}
     done = {"id": "1", "custom_id": "s-t-1", "response": response, "error": None}
-    not_run = {"id": "2", "custom_id": "s-t-2", "response": None}
-    not_run |= {"error": {"code": f"batch_{status}", "message": "not run"}}
+    why = {"code": f"batch_{status}", "message": "not run"}
+    not_run = {"id": "2", "custom_id": "s-t-2", "response": None, "error": why}
     fake.on("GET", "/files/o/content", Response(jsonl(done)))
     fake.on("GET", "/files/e/content", Response(jsonl(not_run)))
     acme = speak(http)

@@ -109,16 +109,11 @@ OPENAI = Dialect(
 )
 
 
-class _StreamFlag(msgspec.Struct):
-    stream: msgspec.Raw = FALSE
-
-
 class _EmbeddingBody(msgspec.Struct):
     input: str | list[msgspec.Raw]
 
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_stream = msgspec.json.Decoder(_StreamFlag)
 _embedding_body = msgspec.json.Decoder(_EmbeddingBody)
 _encoder = msgspec.json.Encoder()
 
@@ -323,15 +318,6 @@ class OpenAIProvider:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
-
-
-def check_body(body: bytes | msgspec.Raw) -> None:
-    """Raise LineRejected for a body for whose sake OpenAI would refuse the whole file."""
-    try:
-        stream = _stream.decode(body).stream
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
-    refuse_streaming(stream)
 
 
 def refuse_streaming(stream: msgspec.Raw) -> None:

@@ -1,65 +1,20 @@
-"""Which providers there are, the models they know, and the check at upload."""
+"""Which providers there are, how they are reached, and their checks at upload."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 from textwrap import dedent
-from typing import get_args
 
 import msgspec
 import pytest
-from anthropic.types.model import Model as SdkModel
 
 from core.providers import BadProviderConfig, KnownProviders, known_providers
 from core.providers.anthropic import VERSION
-from core.providers.catalogue import CATALOGUE, find_model
 from core.settings import ProviderAccess, Settings
 from tests.providers.fake_provider import FakeProvider
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "anthropic/claude-4.5-sonnet",
-        "anthropic/claude-sonnet-4.5",
-        "anthropic/claude-sonnet-4-5",
-        "claude-4-5-sonnet",
-        "Claude-Sonnet-4.5",
-        "claude-sonnet-4-5-20250929",
-    ],
-)
-def test_every_spelling_of_a_model(name: str) -> None:
-    model = find_model("anthropic", name)
-    assert (model.id, model.max_output) == ("claude-sonnet-4-5-20250929", 64_000)
-
-
-@pytest.mark.parametrize(
-    ("provider", "name", "remote"),
-    [
-        ("openai", "openai/gpt-4.1", "gpt-4.1"),
-        ("openai", "gpt-6.2-sol", "gpt-6.2-sol"),
-        ("openai", "openai/ft:gpt-4.1:org::id", "ft:gpt-4.1:org::id"),
-        ("openai", "anthropic/claude", "anthropic/claude"),
-        ("anthropic", "anthropic/claude-opus-5", "claude-opus-5"),
-        ("anthropic", "claude-5.5-haiku", "claude-haiku-5-5"),
-        ("anthropic", "anthropic/claude-of-tomorrow", "claude-of-tomorrow"),
-    ],
-)
-def test_ids_at_the_provider(provider: str, name: str, remote: str) -> None:
-    assert find_model(provider, name).id == remote
-
-
-def test_every_model_of_the_sdk_is_listed() -> None:
-    # Retired (anthropic 2.12.0 resources/messages, DEPRECATED_MODELS).
-    retired = {"claude-mythos-preview"}
-    literal, _ = get_args(SdkModel)
-    for name in set(get_args(literal)) - retired:
-        model = CATALOGUE.model("anthropic", name)
-        assert model.family, name
-        assert model.max_output, name
 
 
 EVERYWHERE = frozenset({CHAT, EMBEDDINGS})

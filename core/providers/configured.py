@@ -122,12 +122,12 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
     settings = dict(table)
     preset = settings.pop("preset", slug if slug in presets() else None)
     if preset is not None:
-        if preset not in presets():
+        if not isinstance(preset, str) or preset not in presets():
             known = ", ".join(sorted(presets()))
             raise BadProviderConfig(f"{where}: there is no preset {preset!r}, only {known}")
         settings = {**presets()[preset], **settings}
     kind = settings.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise BadProviderConfig(f"{where}: kind has to be one of {', '.join(_KINDS)}")
     try:
         found = msgspec.convert(settings, _KINDS[kind])

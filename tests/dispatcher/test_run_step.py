@@ -1,0 +1,295 @@
+"""The run step: who holds a shard, when it is let go, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from polybatch.v1.events_pb2 import WorkItem
+
+from core.bus import Again, Bus, Delivery, Done, EmbeddedNats, Step
+from core.flow import Announcer, Backbone
+from core.ledger import Batch, Ledger, Shard, ShardState, new_id, now
+from core.settings import Settings
+from services.dispatcher.lines import LineRun
+from services.dispatcher.run import Runner
+from services.dispatcher.turns import Turns
+from tests.dispatcher.test_lines import CHAT, PATIENCE, Scripted, Stand, free, paid
+
+DELIVERY = Delivery(1, now())
+ITEM = WorkItem(batch_id="batch_1", shard_id="shard_1")
+
+
+@pytest.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    embedded = EmbeddedNats(tmp_path / "nats", port)
+    server = await asyncio.create_subprocess_exec(
+        *embedded.command(), stderr=asyncio.subprocess.DEVNULL
+    )
+    connected = await Bus.connect(embedded.url, name="test")
+    yield connected
+    await connected.close()
+    server.kill()
+    await server.wait()
+
+
+@pytest.fixture
+async def backbone(ledger: Ledger, bus: Bus, stand: Stand, tmp_path: Path) -> Backbone:
+    """With a shard of 60 lines that may run, in its second round of trying."""
+    settings = Settings(
+        data_dir=tmp_path, run_lease=2.0, retry_delay=0.0, retry_limit=2, shutdown_grace=1.0
+    )
+    stand.batch.total = stand.batch.queued = 60
+    stand.shard.state = ShardState.QUEUED
+    await ledger.files.finish_upload(stand.file)
+    stand.batch.state = "validating"  # type: ignore[assignment]
+    made = await ledger.batches.create(stand.batch)
+    assert isinstance(made, Batch)
+    await ledger.batches.plan(made.id, [stand.shard])
+    return Backbone(settings, ledger, stand.blobs, bus, Announcer(bus))
+
+
+@pytest.fixture
+async def stand(tmp_path: Path) -> Stand:
+    return await Stand.build(tmp_path / "stand", 60)
+
+
+async def start(backbone: Backbone, provider: Scripted) -> Runner:
+    turns = Turns(backbone)
+    shard = await backbone.ledger.shards.get("shard_1")
+    assert shard is not None
+    await turns.start(shard, provider)
+    return Runner(backbone, {"local": provider}, turns)
+
+
+async def shard_now(backbone: Backbone) -> Shard:
+    shard = await backbone.ledger.shards.get("shard_1")
+    assert shard is not None
+    return shard
+
+
+async def woken(bus: Bus, step: Step) -> WorkItem:
+    """The first item of a step."""
+    arrived: asyncio.Queue[WorkItem] = asyncio.Queue()
+
+    async def take(item: WorkItem, delivery: Delivery) -> Done:
+        arrived.put_nowait(item)
+        return Done()
+
+    consumer = await bus.consume(step, take, concurrency=1)
+    async with asyncio.timeout(PATIENCE):
+        item = await arrived.get()
+    await consumer.stop()
+    return item
+
+
+class Stuck:
+    """Lets the first calls begin and holds them."""
+
+    def __init__(self, provider: Scripted) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        provider.gate = self.hold
+
+    async def hold(self, number: int) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+
+
+async def test_from_its_start_to_the_fetch(backbone: Backbone, stand: Stand, bus: Bus) -> None:
+    provider = Scripted(paid())
+    runner = await start(backbone, provider)
+    assert (await woken(bus, Step.RUN)).shard_id == "shard_1"
+    assert await runner.handle(ITEM, DELIVERY) == Done()
+    shard = await shard_now(backbone)
+    assert shard.state == ShardState.FETCHING
+    assert shard.ran_here
+    assert (await woken(bus, Step.FETCH)).shard_id == "shard_1"
+    assert len(await stand.results()) == 60
+    assert await runner.handle(ITEM, DELIVERY) == Done(), "a second message finds nothing to do"
+    assert provider.calls.total() == 60
+
+
+async def test_two_messages_at_the_same_time(backbone: Backbone) -> None:
+    provider = Scripted(free())
+    first = await start(backbone, provider)
+    second = Runner(backbone, {"local": provider}, Turns(backbone))
+    outcomes = await asyncio.gather(first.handle(ITEM, DELIVERY), second.handle(ITEM, DELIVERY))
+    assert Done() in outcomes
+    (other,) = [outcome for outcome in outcomes if outcome != Done()] or [Again(1.0)]
+    assert isinstance(other, Again)
+    assert provider.calls.total() == 60
+    assert await second.handle(ITEM, DELIVERY) == Done()
+
+
+async def test_stopped_it_hands_the_shard_back(backbone: Backbone, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(backbone, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        runner.stop()
+        stuck.go_on.set()
+        assert isinstance(await handling, Again)
+    shard = await shard_now(backbone)
+    assert shard.state == ShardState.RUNNING
+    assert shard.due_at <= now(), "free at once"
+    assert isinstance(await runner.handle(ITEM, DELIVERY), Again)
+    begun = provider.calls.total()
+    assert begun < 60
+    next_one = Runner(backbone, {"local": provider}, Turns(backbone))
+    assert await next_one.handle(ITEM, DELIVERY) == Done()
+    assert provider.calls.total() == 60, "what had begun came to its end"
+
+
+async def test_calls_that_outlast_the_grace_are_given_up(backbone: Backbone, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(backbone, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        runner.stop()
+        assert isinstance(await handling, Again)
+    lost = set(provider.calls)
+    provider.gate = None
+    assert (
+        await Runner(backbone, {"local": provider}, Turns(backbone)).handle(ITEM, DELIVERY)
+        == Done()
+    )
+    results = await stand.results()
+    codes = {n for n, (_, tail) in results.items() if tail["error"]}
+    assert codes == lost
+    assert provider.calls.total() == 60
+
+
+async def test_cancelled_it_ends_with_what_it_has(
+    backbone: Backbone, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halted = asyncio.Event()
+    halt = LineRun.halt
+
+    def note(run: LineRun) -> None:
+        halt(run)
+        halted.set()
+
+    monkeypatch.setattr(LineRun, "halt", note)
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(backbone, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        await backbone.ledger.batches.cancel("batch_1")
+        await halted.wait()
+        stuck.go_on.set()
+        assert await handling == Done()
+    assert (await shard_now(backbone)).state == ShardState.FETCHING
+    assert set(await stand.results()) == set(provider.calls)
+    assert len(provider.calls) < 60
+
+
+async def test_a_hold_that_was_lost_ends_the_run(backbone: Backbone, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(backbone, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        held = await shard_now(backbone)
+        # As if the lease had been over for long.
+        assert await backbone.ledger.runs.release(held)
+        taken = await backbone.ledger.runs.claim(await shard_now(backbone), timedelta(seconds=9))
+        assert isinstance(taken, Shard)
+        assert isinstance(await handling, Again)
+    assert len(provider.calls) <= 8
+    assert (await shard_now(backbone)).token == taken.token
+
+
+async def test_a_provider_that_is_gone(backbone: Backbone) -> None:
+    await start(backbone, Scripted(paid()))
+    runner = Runner(backbone, {}, Turns(backbone))
+    assert isinstance(await runner.handle(ITEM, DELIVERY), Again)
+    assert "no access to the provider 'local'" in (await shard_now(backbone)).waiting_reason
+    await backbone.ledger.batches.cancel("batch_1")
+    assert await backbone.ledger.runs.release(await shard_now(backbone))
+    assert await runner.handle(ITEM, DELIVERY) == Done()
+    assert (await shard_now(backbone)).state == ShardState.FETCHING
+
+
+async def test_progress_and_the_reason_to_wait_are_shown(backbone: Backbone, stand: Stand) -> None:
+    seen = asyncio.Event()
+    events: list[str] = []
+
+    def note(event: object) -> None:
+        events.append(str(event))
+        seen.set()
+
+    subscription = await backbone.bus.subscribe_events(note)
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(backbone, provider)
+    runner._paces["local"]._reason = "asked to wait"
+    runner._paces["local"]._closed_until = asyncio.get_running_loop().time() + 1.5
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        while (shard := await shard_now(backbone)).waiting_reason != "local: asked to wait":
+            seen.clear()
+            await seen.wait()
+        stuck.go_on.set()
+        assert await handling == Done()
+    await subscription.unsubscribe()
+    assert shard.state == ShardState.RUNNING
+    assert (await shard_now(backbone)).waiting_reason == ""
+
+
+async def test_a_shard_waits_for_its_turn(
+    backbone: Backbone, ledger: Ledger, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dispatcher.turns._MOST", 1)
+    await start(backbone, Scripted(paid()))
+    first = await shard_now(backbone)
+    batch = await ledger.batches.get("batch_1")
+    assert batch is not None
+    other = Batch(
+        id=new_id("batch"),
+        account_id="acct",
+        input_file_id=batch.input_file_id,
+        endpoint=CHAT,
+        state="validating",
+        total=1,
+        created_at=now(),
+        expires_at=now() + timedelta(days=1),
+        due_at=now(),
+    )
+    assert isinstance(await ledger.batches.create(other), Batch)
+    shard = Shard(
+        id="shard_2",
+        batch_id=other.id,
+        account_id="acct",
+        ordinal=0,
+        provider="local",
+        model="m",
+        endpoint=CHAT,
+        state=ShardState.QUEUED,
+        line_count=1,
+        created_at=now(),
+        due_at=now(),
+    )
+    await ledger.batches.plan(other.id, [shard])
+    turns = Turns(backbone)
+    await turns.start(shard, Scripted(paid()))
+    waiting = await ledger.shards.get("shard_2")
+    assert waiting is not None
+    assert (waiting.state, waiting.waits_for_room) == (ShardState.QUEUED, True)
+    assert waiting.waiting_reason == "waits for its turn: other shards are running at local"
+    runner = Runner(backbone, {"local": Scripted(paid())}, turns)
+    assert await runner.handle(ITEM, DELIVERY) == Done()
+    assert (await woken(bus, Step.SUBMIT)).shard_id == "shard_2"
+    assert first.id == "shard_1"

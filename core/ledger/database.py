@@ -14,9 +14,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from core.ledger.tables import Batch
+from core.ledger.tables import Batch, Shard
 
 _BUSY_SECONDS = 30
 _UPGRADING = threading.Lock()
@@ -67,6 +68,14 @@ class Database:
     async def lock_batch(self, session: AsyncSession, batch_id: str) -> Batch | None:
         """Read a batch under its row lock, which orders the revisions of one batch."""
         return await session.get(Batch, batch_id, with_for_update=not self.is_sqlite)
+
+    async def lock_batch_of(self, session: AsyncSession, shard_id: str) -> Batch | None:
+        """The same for the batch of a shard."""
+        batch_id = select(Shard.batch_id).where(Shard.id == shard_id).scalar_subquery()
+        query = select(Batch).where(Batch.id == batch_id)
+        if not self.is_sqlite:
+            query = query.with_for_update()
+        return (await session.exec(query)).first()
 
     async def check(self) -> None:
         """Raise when the database does not answer."""

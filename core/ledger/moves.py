@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import update
-from sqlmodel import col, select
+from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.ledger.database import Database
@@ -39,11 +39,7 @@ class ShardMoves:
         Every transition locks the batch before its shard: one order, no deadlock.
         """
         async with self._database.write() as session:
-            found = await session.exec(select(Shard.batch_id).where(Shard.id == shard_id))
-            batch_id = found.first()
-            batch = (
-                await self._database.lock_batch(session, batch_id) if batch_id is not None else None
-            )
+            batch = await self._database.lock_batch_of(session, shard_id)
             if batch is None:
                 yield session, Batch(), None  # type: ignore[call-arg]
                 return
@@ -67,15 +63,12 @@ class ShardMoves:
         ]
         if same_due:
             conditions.append(col(Shard.due_at) == shard.due_at)
-        done = await session.exec(
+        moved = await session.exec(
             update(Shard)
             .where(*conditions)
             .values(**changes)
-            .execution_options(synchronize_session=False)
+            .returning(Shard)
+            # What the session holds of the shard is brought up to date without a second look.
+            .execution_options(synchronize_session=False, populate_existing=True)
         )
-        if not done.rowcount:
-            return False
-        attached = await session.get(Shard, shard.id)
-        if attached is not None:
-            await session.refresh(attached)
-        return True
+        return moved.first() is not None

@@ -56,7 +56,6 @@ class Runs(ShardMoves):
                 remote_model=remote_model,
                 intended_at=moment,
                 submitted_at=moment,
-                sent_lines=fresh.line_count,
                 waits_for_room=False,
                 waiting_reason="",
                 due_at=moment,

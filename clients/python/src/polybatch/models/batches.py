@@ -124,7 +124,8 @@ class Shard:
     model: str
     line_count: int
     state: str
-    """"queued", "submitting", "submitted", "fetching" or "settled"."""
+    """"queued", "submitting", "submitted", "running" (line by line, at a provider without
+    batches), "fetching" or "settled"."""
     provider_batch_id: str
     """Empty before the provider has given one."""
     waiting_reason: str

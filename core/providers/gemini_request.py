@@ -18,7 +18,8 @@ from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
 from core.providers.gemini_messages import translate_messages
 from core.providers.gemini_models import Abilities, abilities
-from core.providers.gemini_tools import translate_tool_choice, translate_tools
+from core.providers.gemini_schemas import described, translate_schema
+from core.providers.gemini_tools import only, translate_tool_choice, translate_tools
 from core.providers.translation.plain import PlainRequest, is_plain
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
@@ -190,13 +191,18 @@ def _add_format(config: dict[str, Any], raw: Raw, report: Report) -> None:
     path = "body.response_format"
     given = decode(_fields, raw, path, "an object")
     kind = decode(_text, given.get("type", NULL), f"{path}.type", "a string")
+    only(path, given, {"type", "json_schema"} if kind == "json_schema" else {"type"}, report)
     if kind == "json_object":
         config["responseMimeType"] = "application/json"
     elif kind == "json_schema":
         path += ".json_schema"
-        described = decode(_fields, given.get("json_schema", NULL), path, "an object")
-        schema = described.get("schema", NULL)
+        format_ = decode(_fields, given.get("json_schema", NULL), path, "an object")
+        only(path, format_, {"name", "description", "schema", "strict"}, report)
+        schema = format_.get("schema", NULL)
         decode(_fields, schema, f"{path}.schema", "a JSON schema")
+        schema = translate_schema(schema, f"{path}.schema", report)
+        if format_.get("description", NULL) != NULL:
+            schema = described(schema, format_["description"], f"{path}.description", report)
         config["responseMimeType"] = "application/json"
         config["responseJsonSchema"] = schema
     elif kind != "text":

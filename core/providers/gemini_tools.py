@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import LineRejected
+from core.providers.gemini_schemas import translate_schema
 from core.providers.translation.report import Report, decode
 
 Raw = msgspec.Raw
@@ -35,17 +36,20 @@ def translate_tools(raw: Raw, report: Report) -> tuple[list[dict[str, Any]], boo
             raise LineRejected(
                 f"{path}.type", "unsupported_tool", "Only function tools can be translated."
             )
-        _only(path, tool, {"type", "function"}, report)
+        only(path, tool, {"type", "function"}, report)
         path += ".function"
         function = decode(_fields, tool["function"], path, "an object")
         function = {key: value for key, value in function.items() if value != NULL}
-        _only(path, function, {"name", "description", "parameters", "strict"}, report)
-        functions.append(_declaration(path, function))
-        strict |= decode(_flag, function.get("strict", FALSE), f"{path}.strict", "true or false")
+        only(path, function, {"name", "description", "parameters", "strict"}, report)
+        held = decode(_flag, function.get("strict", FALSE), f"{path}.strict", "true or false")
+        functions.append(_declaration(path, function, held, report))
+        strict |= held
     return functions, strict
 
 
-def _declaration(path: str, function: dict[str, Raw]) -> dict[str, Any]:
+def _declaration(
+    path: str, function: dict[str, Raw], strict: bool, report: Report
+) -> dict[str, Any]:
     if "name" not in function:
         raise LineRejected(f"{path}.name", "missing_field", "A function needs a name.")
     made: dict[str, Any] = {"name": decode(_text, function["name"], f"{path}.name", "a string")}
@@ -55,6 +59,8 @@ def _declaration(path: str, function: dict[str, Raw]) -> dict[str, Any]:
     if "parameters" in function:
         parameters = function["parameters"]
         if decode(_fields, parameters, f"{path}.parameters", "an object"):
+            if strict:
+                parameters = translate_schema(parameters, f"{path}.parameters", report)
             made["parametersJsonSchema"] = parameters
     return made
 
@@ -94,7 +100,8 @@ def _read_choice(path: str, choice: str | dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _only(path: str, given: dict[str, Raw], known: set[str], report: Report) -> None:
+def only(path: str, given: dict[str, Raw], known: set[str], report: Report) -> None:
+    """Lose what is not known. Raises LineRejected."""
     for key in given:
         if key not in known and given[key] != NULL:
             report.lose(f"{path}.{key}")

@@ -1,0 +1,169 @@
+"""JSON schemas that Gemini is to enforce: what of them it knows, and what gets lost.
+
+Source: google-genai 3.4 types.py, GenerationConfig.response_json_schema: the keywords that
+are supported (others are ignored, which would be a silent loss), enum for strings and
+numbers, oneOf taken for anyOf, nothing but $-keywords beside $ref.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from core.providers.contract import LineRejected
+from core.providers.translation.report import CHANGED, Note, Report, decode, shown
+
+Raw = msgspec.Raw
+Fields = dict[str, Any]
+
+_CACHED_BYTES = 64 * 1024
+_SUPPORTED = frozenset(
+    {
+        "$id",
+        "$defs",
+        "$ref",
+        "$anchor",
+        "type",
+        "format",
+        "title",
+        "description",
+        "enum",
+        "items",
+        "prefixItems",
+        "minItems",
+        "maxItems",
+        "minimum",
+        "maximum",
+        "anyOf",
+        "properties",
+        "additionalProperties",
+        "required",
+        "propertyOrdering",
+    }
+)
+_SILENT = frozenset(
+    {"$schema", "$comment", "default", "deprecated", "examples", "readOnly", "writeOnly"}
+)
+"""Keywords that ask for nothing."""
+_ASKS_NOTHING: Fields = {"uniqueItems": False, "minLength": 0, "minProperties": 0}
+_ONE = ("items", "additionalProperties")
+_MANY = ("anyOf", "prefixItems")
+_NAMED = ("properties", "$defs")
+
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_text = msgspec.json.Decoder(str)
+_decode = msgspec.json.Decoder(dict[str, Any])
+_encode = msgspec.json.Encoder().encode
+
+
+class _Checked(NamedTuple):
+    """A schema as it is sent, and the notes of it; their fields are below the schema."""
+
+    schema: bytes
+    notes: tuple[Note, ...]
+
+
+def translate_schema(schema: Raw, path: str, report: Report) -> Raw:
+    """A schema that is to be enforced, in the form that Gemini takes.
+
+    `schema`: a JSON object. Raises LineRejected.
+    """
+    raw = bytes(schema)
+    # Mostly all lines of a file have the same one.
+    checked = _check_once(raw) if len(raw) <= _CACHED_BYTES else _check(raw)
+    for note in checked.notes:
+        field = path + note.field
+        if note.weight == "refused":
+            raise LineRejected(shown(field), note.reason, note.message)
+        if note.weight == "lost":
+            report.lose(field, note.message, note.reason)
+        else:
+            report.note(field, note.reason, note.message)
+    return Raw(checked.schema)
+
+
+def described(schema: Raw, description: Raw, path: str, report: Report) -> Raw:
+    """The schema with what its format is for, which OpenAI tells the model as well."""
+    decode(_text, description, path, "a string")
+    fields = _fields.decode(schema)
+    if "description" in fields:
+        report.lose(path, "The schema has a description of its own.")
+        return schema
+    return Raw(_encode(fields | {"description": description}))
+
+
+def _check(raw: bytes) -> _Checked:
+    notes: list[Note] = []
+    try:
+        given = _decode.decode(raw)
+        made = _walk(given, "", notes)
+    except (RecursionError, msgspec.DecodeError):
+        text = "The schema is nested too deeply, or has a number out of range."
+        return _Checked(raw, (Note("", "unsupported_schema", text, "refused"),))
+    return _Checked(raw if made == given else _encode(made), tuple(notes))
+
+
+_check_once = lru_cache(maxsize=256)(_check)
+
+
+def _walk(schema: Any, path: str, notes: list[Note]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    fields = {key: value for key, value in schema.items() if key not in _SILENT}
+    _use_enum(fields, path, notes)
+    _use_any_of(fields, path, notes)
+    for key in [key for key in fields if key not in _SUPPORTED]:
+        value = fields.pop(key)
+        if key not in _ASKS_NOTHING or value != _ASKS_NOTHING[key]:
+            notes.append(_lost(f"{path}.{key}", f"{key} cannot be enforced."))
+    for key in _ONE:
+        if key in fields:
+            fields[key] = _walk(fields[key], f"{path}.{key}", notes)
+    for key in _MANY:
+        if isinstance(fields.get(key), list):
+            fields[key] = [
+                _walk(each, f"{path}.{key}[{number}]", notes)
+                for number, each in enumerate(fields[key])
+            ]
+    for key in _NAMED:
+        if isinstance(fields.get(key), dict):
+            fields[key] = {
+                name: _walk(each, f"{path}.{key}.{name}", notes)
+                for name, each in fields[key].items()
+            }
+    if "$ref" in fields and any(not key.startswith("$") for key in fields):
+        if "anyOf" in fields:
+            del fields["anyOf"]
+            notes.append(_lost(f"{path}.anyOf", "anyOf beside $ref cannot be enforced."))
+        # What stands beside it stays, around it.
+        fields["anyOf"] = [{"$ref": fields.pop("$ref")}]
+        notes.append(Note(f"{path}.$ref", CHANGED, "anyOf holds $ref, beside other keywords."))
+    return fields
+
+
+def _use_enum(fields: Fields, path: str, notes: list[Note]) -> None:
+    if "const" in fields and "enum" not in fields:
+        fields["enum"] = [fields.pop("const")]
+        notes.append(Note(f"{path}.const", CHANGED, "enum takes the place of const."))
+    values = fields.get("enum")
+    if isinstance(values, list) and any(
+        isinstance(value, bool) or not isinstance(value, str | int | float) for value in values
+    ):
+        del fields["enum"]
+        notes.append(_lost(f"{path}.enum", "enum takes strings and numbers only."))
+
+
+def _use_any_of(fields: Fields, path: str, notes: list[Note]) -> None:
+    for key in ("oneOf", "allOf"):
+        given = fields.get(key)
+        # All of one schema is any of it.
+        same = isinstance(given, list) and (key == "oneOf" or len(given) == 1)
+        if same and "anyOf" not in fields:
+            fields["anyOf"] = fields.pop(key)
+            notes.append(Note(f"{path}.{key}", CHANGED, f"anyOf takes the place of {key}."))
+
+
+def _lost(field: str, message: str) -> Note:
+    return Note(field, "unsupported_schema", message, "lost")

@@ -169,8 +169,7 @@ class LineRun:
             while (line := await self._next(fresh)) is not None:
                 if self._log.pending_bytes > _FLUSH_BYTES:
                     await self.flush()
-                await self._may_begin.wait()
-                await self._pace.enter()
+                await self._enter()
                 group = [line]
                 if self._guarded:
                     await self._keep_begun(group, fresh)
@@ -178,6 +177,15 @@ class LineRun:
                     call = calls.create_task(self._call(entry))
                     self._under_way.add(call)
                     call.add_done_callback(self._ended)
+
+    async def _enter(self) -> None:
+        """Wait for a place in the pace while calls may begin at all."""
+        while True:
+            await self._may_begin.wait()
+            await self._pace.enter()
+            if self._may_begin.is_set():
+                return
+            self._pace.left()
 
     async def _keep_begun(self, group: list[_Line], fresh: AsyncGenerator[_Line, None]) -> None:
         """Make it durable that the lines are about to be run, with more that can be now.

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
+from sqlalchemy.exc import OperationalError
 
 from core.bus import Again, Bus, Delivery, Done, EmbeddedNats, Step
 from core.flow import Announcer, Backbone
 from core.ledger import Batch, Ledger, Shard, ShardState, new_id, now
 from core.settings import Settings
+from services.dispatcher.hold import Hold
 from services.dispatcher.lines import LineRun
 from services.dispatcher.run import Runner
 from services.dispatcher.turns import Turns
@@ -210,6 +212,41 @@ async def test_a_hold_that_was_lost_ends_the_run(backbone: Backbone, stand: Stan
         assert isinstance(await handling, Again)
     assert len(provider.calls) <= 8
     assert (await shard_now(backbone)).token == taken.token
+
+
+async def test_while_the_ledger_is_away_no_call_begins_beyond_the_lease(
+    backbone: Backbone, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = True
+    paused = asyncio.Event()
+    touch, pause = Hold._touch, LineRun.pause
+
+    async def touch_or_fail(hold: Hold) -> Batch | None:
+        if away:
+            raise OperationalError("SELECT 1", {}, OSError("gone"))
+        return await touch(hold)
+
+    def note(run: LineRun, on: bool) -> None:
+        pause(run, on)
+        if on:
+            paused.set()
+
+    monkeypatch.setattr(Hold, "_touch", touch_or_fail)
+    monkeypatch.setattr(LineRun, "pause", note)
+    provider = Scripted(free(4))
+    stuck = Stuck(provider)
+    runner = await start(backbone, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await paused.wait()
+        begun = provider.calls.total()
+        stuck.go_on.set()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert provider.calls.total() == begun
+        away = False
+        assert await handling == Done()
+    assert provider.calls.total() == 60
 
 
 async def test_a_provider_that_is_gone(backbone: Backbone) -> None:

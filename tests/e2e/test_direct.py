@@ -64,6 +64,30 @@ def test_one_file_for_all_kinds_of_providers(suite: Suite, server: Server, tmp_p
     assert bill["calls"]["most_at_once"] <= 2 * 16, "two providers at one server"
 
 
+def test_embeddings(suite: Suite, server: Server, tmp_path: Path) -> None:
+    models = [("local", "local/bge-m3"), ("openai", "openai/text-embedding-3-small")]
+    lines = [
+        {
+            "custom_id": f"line-{n}",
+            "provider": models[n % 2][0],
+            "method": "POST",
+            "url": "/v1/embeddings",
+            "body": {"model": models[n % 2][1], "input": [f"text {n}", "more"]},
+        }
+        for n in range(10)
+    ]
+    with suite.client() as client:
+        batch = client.submit(write(tmp_path / "embeddings.jsonl", lines))
+        ended = client.wait(batch.id, timeout=60)
+        results = list(client.results(batch.id))
+    assert ended.state == BatchState.COMPLETED
+    assert [line.custom_id for line in results] == [f"line-{n}" for n in range(10)]
+    for line in results:
+        assert line.response is not None
+        assert [len(item["embedding"]) for item in line.response.body["data"]] == [1536, 1536]
+    assert server.bill["lines_billed"] == 5
+
+
 def outcomes(lines: list[ResultLine]) -> Counter[str]:
     return Counter("ok" if line.ok else line.error.code if line.error else "?" for line in lines)
 

@@ -91,7 +91,8 @@ class _Translator:
                 "unsupported_role",
                 f"{path}.role has to be system, developer, user, assistant or tool.",
             )
-        known_only(path, message, known, self._report)
+        if not known.issuperset(message):
+            known_only(path, message, known, self._report)
         if role == "user":
             self._answered(path)
             self._extend("user", self._user_content(f"{path}.content", message.get("content")))

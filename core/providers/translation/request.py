@@ -40,8 +40,8 @@ _stops = msgspec.json.Decoder(str | list[str])
 _positive: msgspec.json.Decoder[int] = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1)])
 _encoder = msgspec.json.Encoder()
 
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_PHONE = re.compile(r"\+?[\d\s()-]{7,}")
+_PERSONAL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|\+?[\d\s()-]{7,}")
+"""An email address or a phone number."""
 
 
 def translate_request(
@@ -167,7 +167,7 @@ def _add_user(params: dict[str, Any], raw: Raw, report: Report) -> None:
     user = decode(_text, raw, "body.user", "a string")
     if len(user) > MAX_USER_ID:
         report.lose("body.user", f"user goes up to {MAX_USER_ID} characters.", "unsupported_value")
-    elif ("@" in user and _EMAIL.fullmatch(user)) or _PHONE.fullmatch(user):
+    elif _PERSONAL.fullmatch(user):
         report.lose(
             "body.user",
             "Anthropic takes no email addresses and phone numbers: send a hash.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -36,7 +37,7 @@ _choice = msgspec.json.Decoder(str | dict[str, Any])
 EMPTY_SCHEMA = {"type": "object", "properties": {}}
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_COMBINATORS = ("anyOf", "oneOf", "allOf")
+_COMBINATORS = frozenset({"anyOf", "oneOf", "allOf"})
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -92,7 +93,7 @@ def _translate_function(
 
 def check_name(path: str, name: str) -> None:
     """Raise LineRejected for a name that no function can have."""
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         raise LineRejected(
             path,
             "unsupported_value",
@@ -100,24 +101,28 @@ def check_name(path: str, name: str) -> None:
         )
 
 
+# The lines of a file mostly name the same few.
+@lru_cache(maxsize=4096)
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
 def _input_schema(path: str, parameters: Raw, report: Report) -> Raw | dict[str, Any]:
     given = decode(_fields, parameters, path, "an object")
     if not given:
         return EMPTY_SCHEMA
-    rest = {key: value for key, value in given.items() if key not in _COMBINATORS}
-    for key in given.keys() - rest.keys():
+    if given.get("type") == OBJECT and _COMBINATORS.isdisjoint(given):
+        return parameters
+    for key in sorted(_COMBINATORS & given.keys()):
         report.lose(f"{path}.{key}", f"{key} cannot stand at the top of a tool's parameters.")
-    kind = rest.get("type", OBJECT)
-    if kind != OBJECT:
+        del given[key]
+    if "type" not in given:
+        report.note(f"{path}.type", FILLED_IN, "Not given: object.")
+    elif given["type"] != OBJECT:
         raise LineRejected(
             f"{path}.type", "unsupported_value", "The parameters of a tool have to be an object."
         )
-    if "type" not in rest:
-        report.note(f"{path}.type", FILLED_IN, "Not given: object.")
-        rest = {"type": OBJECT, **rest}
-    elif len(rest) == len(given):
-        return parameters
-    return Raw(msgspec.json.encode(rest))
+    return Raw(msgspec.json.encode({"type": OBJECT} | given))
 
 
 def translate_tool_choice(

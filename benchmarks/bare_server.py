@@ -1,6 +1,6 @@
 """A program: the least that can take an upload, for comparison with the gateway.
 
-A grpc.aio server on uvloop, with the options and the malloc of ours, which counts the
+A grpc.aio server on uvloop, with the options and the memory settings of ours, which counts the
 bytes and throws them away. It does not even parse the messages: the gateway takes them
 as they come, too.
 """
@@ -15,7 +15,7 @@ import grpc
 import uvloop
 from polybatch.v1 import files_pb2
 
-from core.serving import SERVER_OPTIONS, tune_malloc
+from core.serving import SERVER_OPTIONS, tune_memory
 
 _SERVICE = files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
 # Of a message that holds a chunk: tag and length.
@@ -50,6 +50,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    tune_malloc()
+    tune_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())

@@ -1,9 +1,9 @@
 """gRPC server plumbing: lifecycle, health, reflection, interceptors, the process's main."""
 
-from core.serving.allocator import tune_malloc
 from core.serving.api_error import ApiError
 from core.serving.auth import Authenticate
 from core.serving.logs import configure_logging
+from core.serving.memory import tune_memory
 from core.serving.principal import Principal, current_principal
 from core.serving.process import StartupError, run
 from core.serving.server import SERVER_OPTIONS, GrpcServer, ListenError, Register
@@ -20,5 +20,5 @@ __all__ = [
     "configure_logging",
     "current_principal",
     "run",
-    "tune_malloc",
+    "tune_memory",
 ]

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvloop
 
-from core.serving.allocator import tune_malloc
 from core.serving.logs import configure_logging
+from core.serving.memory import tune_memory
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ def run(
     signal ends the process at once. Exit code 1: main raised. A StartupError is logged
     as its message, anything else with its traceback.
     """
-    tune_malloc()
+    tune_memory()
     configure_logging(service, level=log_level, format=log_format)
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:

@@ -271,6 +271,8 @@ class GeminiProvider:
                 lambda line: read_line(line, created, model),  # noqa: B023
                 batch,
                 now=self._now,
+                # The batch was just shown to this key: what it may not see is not there.
+                not_found=_ABSENT,
             )
             async with aclosing(lines) as groups:
                 async for group in groups:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence, Set
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 
 SHOWN_WITHIN = timedelta(hours=1)
 """From the end of a batch on: results that are not found later have been deleted."""
-_NOT_FOUND = frozenset({404, 410})
+NOT_FOUND = frozenset({404, 410})
 
 _any_json = msgspec.json.Decoder(msgspec.Raw)
 
@@ -79,9 +79,11 @@ async def download_results(
     batch: RemoteBatch,
     *,
     now: Callable[[], datetime],
+    not_found: Set[int] = NOT_FOUND,
 ) -> AsyncGenerator[Sequence[ResultLine], None]:
     """Fetch and read one source of a batch's results, a group of lines at a time.
 
+    `not_found`: statuses that the provider answers with when a source is not there.
     Raises ProviderUnavailable, ResultsGone, ProviderRejected.
     """
     try:
@@ -92,7 +94,7 @@ async def download_results(
             async for group in groups:
                 yield group
     except ProviderRejected as error:
-        if error.status not in _NOT_FOUND or batch.ended_at is None:
+        if error.status not in not_found or batch.ended_at is None:
             raise
         if now() - batch.ended_at < SHOWN_WITHIN:
             raise ProviderUnavailable(error.message) from None

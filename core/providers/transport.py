@@ -193,9 +193,10 @@ def moved_to(url: str, base: str) -> str:
     """The URL at the scheme, host and port of another one. Raises ValueError if it is none."""
     try:
         target, origin = httpx2.URL(url), httpx2.URL(base)
+        moved = target.copy_with(scheme=origin.scheme, host=origin.host, port=origin.port)
     except httpx2.InvalidURL as error:
         raise ValueError(str(error)) from None
-    return str(target.copy_with(scheme=origin.scheme, host=origin.host, port=origin.port))
+    return str(moved)
 
 
 def path_of(url: str) -> str:

@@ -83,7 +83,7 @@ async def results_that_cannot_be_had_now(bench: Bench) -> None:
 
 async def results_that_are_refused(bench: Bench) -> None:
     provider, _, batch = await _ended(bench)
-    await bench.stand.trouble(Call.RESULTS, Answer(403), times=100)
+    await bench.stand.trouble(Call.RESULTS, Answer(401), times=100)
     try:
         lines = await bench.read(provider, batch)
     except ProviderRejected:

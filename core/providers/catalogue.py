@@ -6,7 +6,6 @@ The data is models.toml beside this file; its head says how to add a model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
 from functools import lru_cache
 from importlib.resources import files
 from typing import Literal
@@ -31,7 +30,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     endpoints: tuple[str, ...] = ("/v1/chat/completions",)
     """Empty: not known, as the model is not listed."""
     batch: bool = True
-    retires: date | None = None
+    retired: bool = False
     max_output: int | None = None
     """Most tokens of one answer; None where it is not known."""
     sampling: bool = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from core.providers.catalogue import CATALOGUE, find_model
 from core.providers.translation import Note
@@ -38,12 +37,8 @@ def check_model(provider: str, url: str, name: str) -> Sequence[Note]:
         notes.append(
             Note("body.model", "not_in_batches", f"{provider} may not run {model.id} in batches")
         )
-    if model.retires is not None and model.retires <= datetime.now(UTC).date():
+    if model.retired:
         notes.append(
-            Note(
-                "body.model",
-                "model_retired",
-                f"{provider} has announced to serve {model.id} no more from {model.retires} on",
-            )
+            Note("body.model", "model_retired", f"{provider} has stopped to serve {model.id}")
         )
     return notes

@@ -250,7 +250,7 @@ def test_a_server_that_is_away(suite: Suite, server: Server, tmp_path: Path) -> 
             if reasons:
                 break
         assert reasons[0].startswith("paid: POST /chat/completions: ConnectError")
-        server.reset()
+        server.start()
         ended, lines = finish(client, batch, 20)
     assert ended.state == BatchState.COMPLETED
     assert outcomes(lines) == {"ok": 20}

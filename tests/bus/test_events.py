@@ -31,7 +31,7 @@ async def subscribe(bus: Bus, **of: str) -> asyncio.Queue[BatchEvent]:
 async def drain_up_to(queue: asyncio.Queue[BatchEvent], last: str) -> list[str]:
     batch_ids: list[str] = []
     while last not in batch_ids:
-        batch_ids.append((await asyncio.wait_for(queue.get(), 5)).batch_id)
+        batch_ids.append((await asyncio.wait_for(queue.get(), 30)).batch_id)
     return batch_ids
 
 
@@ -54,7 +54,7 @@ async def test_an_event_arrives_as_it_was_sent(bus: Bus) -> None:
     queue = await subscribe(bus)
     sent = event("acct_1", "batch_1", revision=7)
     await bus.publish_event(sent)
-    assert await asyncio.wait_for(queue.get(), 5) == sent
+    assert await asyncio.wait_for(queue.get(), 30) == sent
 
 
 async def test_a_malformed_event_or_a_callback_that_raises_ends_nothing(bus: Bus) -> None:
@@ -70,18 +70,18 @@ async def test_a_malformed_event_or_a_callback_that_raises_ends_nothing(bus: Bus
     with capture_logs() as logs:
         await bus.publish_event(event("acct_1", "bad"))
         await bus.publish_event(event("acct_1", "good"))
-        assert (await asyncio.wait_for(queue.get(), 5)).batch_id == "good"
+        assert (await asyncio.wait_for(queue.get(), 30)).batch_id == "good"
     assert "event_callback_failed" in [entry["event"] for entry in logs]
 
 
 async def test_a_subscription_survives_a_restart_of_the_server(nats: Nats, bus: Bus) -> None:
     queue = await subscribe(bus)
     await nats.kill()
-    await asyncio.wait_for(bus.wait_down(), 5)
+    await asyncio.wait_for(bus.wait_down(), 30)
     await nats.start()
-    await asyncio.wait_for(bus.wait_up(), 5)
+    await asyncio.wait_for(bus.wait_up(), 30)
     assert await bus.publish_event(event("acct_1", "batch_1"))
-    assert (await asyncio.wait_for(queue.get(), 5)).batch_id == "batch_1"
+    assert (await asyncio.wait_for(queue.get(), 30)).batch_id == "batch_1"
 
 
 async def test_unsubscribing_ends_the_events(bus: Bus) -> None:

@@ -57,7 +57,7 @@ async def test_a_handler_that_ran_through_a_restart_is_acknowledged(nats: Nats, 
 
     consumer = await bus.consume(Step.PLAN, slow, concurrency=1, ack_wait=3)
     await bus.publish_work(Step.PLAN, "batch_1")
-    await asyncio.wait_for(entered.wait(), 5)
+    await asyncio.wait_for(entered.wait(), 30)
     await nats.kill()
     await until_not_ready(bus)
     go_on.set()
@@ -82,7 +82,7 @@ async def test_an_outcome_from_before_a_wipe_is_not_applied_to_a_new_item(
 
     first = await bus.consume(Step.PLAN, slow, concurrency=1)
     await bus.publish_work(Step.PLAN, "before")
-    await asyncio.wait_for(entered.wait(), 5)
+    await asyncio.wait_for(entered.wait(), 30)
     await nats.kill()
     nats.wipe()
     await nats.start()
@@ -116,7 +116,7 @@ async def test_publishing_waits_for_a_server_that_is_away_for_a_moment(
     await asyncio.sleep(0)
     assert not publishing.done()
     await nats.start()
-    await asyncio.wait_for(publishing, 5)
+    await asyncio.wait_for(publishing, 30)
     taken = Taken()
     await bus.consume(Step.PLAN, taken, concurrency=1)
     assert (await taken.next())[0].batch_id == "batch_1"
@@ -130,14 +130,14 @@ async def test_publishing_gives_up_after_a_while(nats: Nats) -> None:
         await bus.publish_work(Step.PLAN, "batch_1")
     assert time.monotonic() - started < 2
     assert not bus.ready
-    await asyncio.wait_for(bus.close(), 5)
+    await asyncio.wait_for(bus.close(), 30)
 
 
 async def test_consumers_stop_while_the_server_is_away(nats: Nats, bus: Bus) -> None:
     consumer = await bus.consume(Step.PLAN, Taken(), concurrency=4, stop_grace=60)
     await nats.kill()
     await until_not_ready(bus)
-    await asyncio.wait_for(consumer.stop(), 5)
+    await asyncio.wait_for(consumer.stop(), 30)
 
 
 async def test_an_event_for_a_server_that_is_away_is_dropped_without_an_error(

@@ -115,7 +115,7 @@ async def test_items_that_wait_do_not_hold_up_others(bus: Bus) -> None:
     await asyncio.gather(*(bus.publish_work(Step.POLL, f"batch_{n}") for n in range(1500)))
     await asyncio.wait_for(everything_waits.wait(), 20)
     await bus.publish_work(Step.POLL, "urgent")
-    await asyncio.wait_for(passed.wait(), 5)
+    await asyncio.wait_for(passed.wait(), 30)
 
 
 DYING_CONSUMER = """
@@ -166,7 +166,7 @@ async def test_a_handler_may_take_longer_than_ack_wait(nats: Nats, bus: Bus) -> 
 
     await bus.consume(Step.FETCH, slow, concurrency=1, ack_wait=0.5)
     await bus.publish_work(Step.FETCH, "batch_1")
-    await asyncio.wait_for(entered.wait(), 5)
+    await asyncio.wait_for(entered.wait(), 30)
     await other.consume(Step.FETCH, extra, concurrency=1, ack_wait=0.5)
     with pytest.raises(TimeoutError):
         await extra.next(limit=2)
@@ -222,12 +222,12 @@ async def test_stop_waits_for_running_handlers(bus: Bus) -> None:
 
     consumer = await bus.consume(Step.PLAN, slow, concurrency=2)
     await bus.publish_work(Step.PLAN, "batch_1")
-    await asyncio.wait_for(entered.wait(), 5)
+    await asyncio.wait_for(entered.wait(), 30)
     stopping = asyncio.create_task(consumer.stop())
     await asyncio.sleep(0)
     assert not stopping.done()
     go_on.set()
-    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(stopping, 30)
     assert finished.is_set()
     await consumer.stop()
 
@@ -243,10 +243,10 @@ async def test_stop_hands_back_what_was_not_finished(nats: Nats, bus: Bus) -> No
 
     consumer = await bus.consume(Step.PLAN, endless, concurrency=1, stop_grace=0.1)
     await bus.publish_work(Step.PLAN, "batch_1")
-    await asyncio.wait_for(entered.wait(), 5)
+    await asyncio.wait_for(entered.wait(), 30)
     taken = Taken()
     await other.consume(Step.PLAN, taken, concurrency=1)
-    await asyncio.wait_for(consumer.stop(), 5)
+    await asyncio.wait_for(consumer.stop(), 30)
     # Long before ack_wait, which is 30 s here.
     item, delivery = await taken.next(limit=3)
     assert (item.batch_id, delivery.count) == ("batch_1", 2)
@@ -275,7 +275,7 @@ async def test_what_arrives_while_a_consumer_stops_is_not_lost(nats: Nats, bus: 
         await consumer.stop()
         await asyncio.gather(*publishing)
     await other.consume(Step.PLAN, handle, concurrency=8)
-    await asyncio.wait_for(all_in.wait(), 5)
+    await asyncio.wait_for(all_in.wait(), 30)
     await other.close()
 
 

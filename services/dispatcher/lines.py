@@ -301,6 +301,7 @@ class LineRun:
                     self._log.add(position, Event.RETURNED)
                 heapq.heappush(self._again, (began, position))
             case Lost(message=message):
+                log.info("answer_lost", shard_id=self._shard.id, cause=message)
                 self._pace.lost(began, message)
                 if self._guarded:
                     self._give_up(position, message)

@@ -254,7 +254,7 @@ async def test_stop_hands_back_what_was_not_finished(nats: Nats, bus: Bus) -> No
 
 
 async def test_what_arrives_while_a_consumer_stops_is_not_lost(nats: Nats, bus: Bus) -> None:
-    """An item on its way to an inbox that is being closed would come back after ack_wait."""
+    """An item on its way to an inbox that is being closed comes back after ack_wait at the latest."""
     other = await Bus.connect(nats.url, name="other")
     seen: set[str] = set()
     all_in = asyncio.Event()
@@ -266,7 +266,7 @@ async def test_what_arrives_while_a_consumer_stops_is_not_lost(nats: Nats, bus: 
         return Done()
 
     for round_ in range(4):
-        consumer = await bus.consume(Step.PLAN, handle, concurrency=8)
+        consumer = await bus.consume(Step.PLAN, handle, concurrency=8, ack_wait=5)
         publishing = [
             asyncio.create_task(other.publish_work(Step.PLAN, f"batch_{round_}_{n}"))
             for n in range(100)
@@ -274,7 +274,7 @@ async def test_what_arrives_while_a_consumer_stops_is_not_lost(nats: Nats, bus: 
         await asyncio.wait(publishing, return_when=asyncio.FIRST_COMPLETED)
         await consumer.stop()
         await asyncio.gather(*publishing)
-    await other.consume(Step.PLAN, handle, concurrency=8)
+    await other.consume(Step.PLAN, handle, concurrency=8, ack_wait=5)
     await asyncio.wait_for(all_in.wait(), 30)
     await other.close()
 

@@ -254,7 +254,7 @@ async def test_stop_hands_back_what_was_not_finished(nats: Nats, bus: Bus) -> No
 
 
 async def test_what_arrives_while_a_consumer_stops_is_not_lost(nats: Nats, bus: Bus) -> None:
-    """An item on its way to an inbox that is being closed comes back after ack_wait at the latest."""
+    """What is on its way to an inbox being closed comes back after ack_wait at the latest."""
     other = await Bus.connect(nats.url, name="other")
     seen: set[str] = set()
     all_in = asyncio.Event()

@@ -95,9 +95,9 @@ verify: $(VENV)/.dev ## Fail where the generated code is stale
 
 lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev; do \
-	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	    --generate-hashes --upgrade requirements/$$set.in -o requirements/$$set.lock; done
-	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  --overrides requirements/differential.overrides \
 	  --excludes requirements/differential.excludes \

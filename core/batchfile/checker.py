@@ -22,8 +22,10 @@ from core.batchfile.problems import Problem, decode_report, encode_report, merge
 from core.batchfile.scanner import LineScanner, Scanned, Summary
 from core.batchfile.spool import Spool
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 
 SHOWN_PROBLEMS = 20
+_POINTS = {"index": Failpoint.UPLOAD_INDEX, "report": Failpoint.UPLOAD_REPORT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,9 @@ class FileChecker:
         else:
             await self._store_as("report", self._report.stream())
         # What crashed checkers of this upload left, too.
-        await self._store.delete_prefix(f"{self._prefix}/scratch")
+        await self._store.delete_prefix(
+            f"{self._prefix}/scratch", point=Failpoint.UPLOAD_SCRATCH_DELETE
+        )
         return CheckedFile(
             endpoint=summary.endpoint,
             bytes=summary.bytes,
@@ -123,7 +127,7 @@ class FileChecker:
         await self._report.abandon()
         # Often called because the store is away; the next checker to end deletes it.
         with suppress(BlobError):
-            await self._store.delete_prefix(self._scratch)
+            await self._store.delete_prefix(self._scratch, point=Failpoint.UPLOAD_SCRATCH_DELETE)
 
     async def _keep(self, scanned: Scanned) -> None:
         await self._index.write(scanned.index)
@@ -146,6 +150,7 @@ class FileChecker:
         writer = SegmentWriter(
             self._store,
             f"{self._prefix}/{name}",
+            point=_POINTS[name],
             segment_bytes=self._segment_bytes,
             overwrite=True,
         )

@@ -17,6 +17,7 @@ import msgspec
 from core.batchfile.index import INDEX_SEGMENT_BYTES, stream_records
 from core.batchfile.reading import SPAN_BYTES, read_records
 from core.blobs import BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 
 RESULT = struct.Struct("<QIIB3x")
 _SUCCEEDED = 1
@@ -58,13 +59,16 @@ class ResultTotals(msgspec.Struct, frozen=True):
 class ResultWriter:
     """Writes the results of a shard or of a batch; what lies under the prefix is replaced."""
 
-    def __init__(self, store: BlobStore, prefix: str, *, segment_bytes: int) -> None:
+    def __init__(
+        self, store: BlobStore, prefix: str, *, point: Failpoint, segment_bytes: int
+    ) -> None:
         self._data = SegmentWriter(
-            store, f"{prefix}/data", segment_bytes=segment_bytes, overwrite=True
+            store, f"{prefix}/data", point=point, segment_bytes=segment_bytes, overwrite=True
         )
         self._index = SegmentWriter(
             store,
             f"{prefix}/index",
+            point=point,
             segment_bytes=min(segment_bytes, INDEX_SEGMENT_BYTES),
             overwrite=True,
         )

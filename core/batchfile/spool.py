@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from core.blobs import BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 
 
 class Spool:
@@ -48,7 +49,10 @@ class Spool:
     async def _store_kept(self) -> None:
         if self._writer is None:
             self._writer = SegmentWriter(
-                self._store, self._prefix, segment_bytes=self._segment_bytes
+                self._store,
+                self._prefix,
+                point=Failpoint.UPLOAD_SCRATCH,
+                segment_bytes=self._segment_bytes,
             )
         kept = bytes(self._kept)
         self._kept.clear()

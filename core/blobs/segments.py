@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from core.blobs.errors import BlobError, BlobExists, BlobMissing, SegmentConflict
 from core.blobs.store import BlobStore, Draft
+from core.failpoints import Failpoint
 
 _PIECE_BYTES = 512 * 1024
 
@@ -38,12 +39,14 @@ class SegmentWriter:
         store: BlobStore,
         prefix: str,
         *,
+        point: Failpoint,
         segment_bytes: int,
         offset: int = 0,
         overwrite: bool = False,
     ) -> None:
         """Write under `prefix` from `offset` on (the committed size, to resume).
 
+        `point` names each segment's commit.
         `overwrite`: for what comes out the same whenever it is made again. Segments
         of an earlier or a concurrent making are replaced by their like, so a reader of
         a complete file is never disturbed; `close` deletes what does not belong.
@@ -52,6 +55,7 @@ class SegmentWriter:
             raise ValueError("overwrite starts at offset 0")
         self._store = store
         self._prefix = prefix
+        self._point = point
         self._segment_bytes = segment_bytes
         self._overwrite = overwrite
         self._start = offset
@@ -155,7 +159,7 @@ class SegmentWriter:
             self._committing = None
 
     def _new_draft(self) -> Draft:
-        return self._store.draft(segment_key(self._prefix, self._start))
+        return self._store.draft(segment_key(self._prefix, self._start), point=self._point)
 
     async def _commit(self, draft: Draft, parts: list[bytes | memoryview], end: int) -> int:
         try:
@@ -170,7 +174,7 @@ class SegmentWriter:
         """Delete the segments of an earlier making that had other sizes."""
         own = {segment_key(self._prefix, offset) for offset in range(0, size, self._segment_bytes)}
         strays = [key for key, _ in await self._store.list(self._prefix) if key not in own]
-        await self._store.delete(strays)
+        await self._store.delete(strays, point=self._point)
 
 
 class StoredFile:

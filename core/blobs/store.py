@@ -16,6 +16,7 @@ from obstore.store import LocalStore, from_url
 
 from core.blobs.errors import BlobExists, BlobMissing, BlobUnavailable
 from core.blobs.folder import FileDraft, Folder
+from core.failpoints import Failpoint, writing
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -64,16 +65,17 @@ class BlobStore:
         key: str,
         data: bytes | memoryview | Sequence[bytes | memoryview],
         *,
+        point: Failpoint,
         create_only: bool = False,
     ) -> None:
-        """Write a blob whole: atomic, and durable on return.
+        """Write a blob whole: atomic, and durable on return. `point` names the write.
 
         `data` may be given in pieces, which are joined. Raises BlobExists when
         create_only and there is a blob under the key.
         """
         _check_key(key)
         parts = [data] if isinstance(data, bytes | memoryview) else data
-        with _translated(key):
+        with writing(point), _translated(key):
             if self._folder is not None:
                 await asyncio.to_thread(self._folder.write, key, parts, create_only=create_only)
                 return
@@ -82,10 +84,10 @@ class BlobStore:
             # A multipart upload would ignore the mode.
             await obstore.put_async(self._store, key, whole, mode=mode, use_multipart=False)
 
-    def draft(self, key: str) -> Draft:
-        """Begin a blob that is written bit by bit."""
+    def draft(self, key: str, *, point: Failpoint) -> Draft:
+        """Begin a blob that is written bit by bit. `point` names its commit."""
         _check_key(key)
-        return Draft(self, key, self._folder)
+        return Draft(self, key, self._folder, point)
 
     async def get(self, key: str) -> bytes:
         """Read a blob whole. Raises BlobMissing."""
@@ -124,19 +126,19 @@ class BlobStore:
             found = await obstore.list(self._store, prefix, chunk_size=1000).collect_async()
         return sorted((entry["path"], entry["size"]) for entry in found)
 
-    async def delete_prefix(self, prefix: str) -> None:
+    async def delete_prefix(self, prefix: str, *, point: Failpoint) -> None:
         """Delete all blobs under the folder `prefix`; none there is no error."""
         _check_key(prefix)
         if self._folder is not None:
-            with _translated(prefix):
+            with writing(point), _translated(prefix):
                 await asyncio.to_thread(self._folder.delete_tree, prefix)
             return
-        await self.delete([key for key, _ in await self.list(prefix)])
+        await self.delete([key for key, _ in await self.list(prefix)], point=point)
 
-    async def delete(self, keys: Sequence[str]) -> None:
+    async def delete(self, keys: Sequence[str], *, point: Failpoint) -> None:
         """Delete these blobs; one that is not there is no error."""
         for first in range(0, len(keys), _DELETE_GROUP):
-            with suppress(BlobMissing), _translated(keys[first]):
+            with writing(point), suppress(BlobMissing), _translated(keys[first]):
                 await obstore.delete_async(self._store, keys[first : first + _DELETE_GROUP])
 
     async def check(self) -> None:
@@ -155,10 +157,11 @@ class Draft:
     whole, so there they are kept. For one task. One that is forgotten leaves nothing.
     """
 
-    def __init__(self, store: BlobStore, key: str, folder: Folder | None) -> None:
+    def __init__(self, store: BlobStore, key: str, folder: Folder | None, point: Failpoint) -> None:
         self._store = store
         self._key = key
         self._folder = folder
+        self._point = point
         self._file: FileDraft | None = None
         self._parts: list[bytes | memoryview] = []
 
@@ -173,9 +176,10 @@ class Draft:
     async def commit(self, parts: Sequence[bytes | memoryview], *, create_only: bool) -> None:
         """Append the last parts and make it a blob; errors as those of BlobStore.put."""
         if self._file is None:
-            await self._store.put(self._key, [*self._parts, *parts], create_only=create_only)
+            whole = [*self._parts, *parts]
+            await self._store.put(self._key, whole, point=self._point, create_only=create_only)
             return
-        with _translated(self._key):
+        with writing(self._point), _translated(self._key):
             await asyncio.to_thread(self._file.commit, parts, create_only=create_only)
 
     async def discard(self) -> None:

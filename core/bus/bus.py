@@ -21,6 +21,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus.consumer import Consumer
 from core.bus.work import STREAM, WORK_SUBJECTS, BusUnavailable, Handler, Step
+from core.failpoints import Failpoint, writing
 
 log = structlog.get_logger()
 
@@ -112,17 +113,17 @@ class Bus:
             async with asyncio.timeout(self._publish_timeout):
                 while True:
                     await self._up.wait()
-                    if await self._try_publish(step.subject, payload, message_id):
+                    if await self._try_publish(step, payload, message_id):
                         return
                     await asyncio.sleep(_RETRY_PAUSE)
         except TimeoutError as error:
             raise BusUnavailable(f"NATS did not take the work item {message_id}") from error
 
-    async def _try_publish(self, subject: str, payload: bytes, message_id: str) -> bool:
+    async def _try_publish(self, step: Step, payload: bytes, message_id: str) -> bool:
+        headers = {Header.MSG_ID.value: message_id}
         try:
-            await self._js.publish(
-                subject, payload, stream=STREAM, headers={Header.MSG_ID: message_id}
-            )
+            with writing(Failpoint(f"bus.wake.{step}")):
+                await self._js.publish(step.subject, payload, stream=STREAM, headers=headers)
         except NoStreamResponseError:
             await self._ensure_stream_or_log()
             return False
@@ -136,7 +137,8 @@ class Bus:
         if self._nc.is_connected:
             subject = f"polybatch.events.{event.account_id}.{event.batch_id}"
             try:
-                await self._nc.publish(subject, event.SerializeToString())
+                with writing(Failpoint.EVENT):
+                    await self._nc.publish(subject, event.SerializeToString())
             except NatsError as error:
                 log.info("event_dropped", batch_id=event.batch_id, cause=repr(error))
                 return False
@@ -235,15 +237,15 @@ class Bus:
         try:
             info = await self._js.stream_info(STREAM)
         except NotFoundError:
-            info = await self._js.add_stream(
-                StreamConfig(
-                    name=STREAM,
-                    subjects=[WORK_SUBJECTS],
-                    retention=RetentionPolicy.WORK_QUEUE,
-                    storage=StorageType.FILE,
-                    duplicate_window=_DUPLICATE_WINDOW,
-                )
+            config = StreamConfig(
+                name=STREAM,
+                subjects=[WORK_SUBJECTS],
+                retention=RetentionPolicy.WORK_QUEUE,
+                storage=StorageType.FILE,
+                duplicate_window=_DUPLICATE_WINDOW,
             )
+            with writing(Failpoint.STREAM_CREATE):
+                info = await self._js.add_stream(config)
             log.info("work_stream_created")
         self.incarnation = info.created
 

@@ -18,6 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus.work import STREAM, Again, Delivery, Done, Handler, Step
+from core.failpoints import Failpoint, writing
 
 if TYPE_CHECKING:
     from core.bus.bus import Bus
@@ -168,19 +169,18 @@ class Consumer:
                 await self._bind()
 
     async def _bind(self) -> None:
-        await self._js.add_consumer(
-            STREAM,
-            ConsumerConfig(
-                durable_name=self._step.value,
-                filter_subject=self._step.subject,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=self._ack_wait,
-                max_deliver=-1,
-                # Items that wait for their delay count as pending acknowledgements.
-                max_ack_pending=-1,
-                max_waiting=4096,
-            ),
+        config = ConsumerConfig(
+            durable_name=self._step.value,
+            filter_subject=self._step.subject,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=self._ack_wait,
+            max_deliver=-1,
+            # Items that wait for their delay count as pending acknowledgements.
+            max_ack_pending=-1,
+            max_waiting=4096,
         )
+        with writing(Failpoint.CONSUMER_CREATE):
+            await self._js.add_consumer(STREAM, config)
         session = _Session(self._nc, self._step, self._bus.incarnation)
         await session.open()
         old, self._session = self._session, session
@@ -290,9 +290,11 @@ class Consumer:
             # The store was lost meanwhile: this number now stands for another item.
             log.info("work_outcome_dropped", step=self._step)
         elif isinstance(outcome, Done):
-            await msg.ack()
+            with writing(Failpoint(f"bus.done.{self._step}")):
+                await msg.ack()
         else:
-            await msg.nak(max(outcome.delay, _MIN_DELAY))
+            with writing(Failpoint.AGAIN):
+                await msg.nak(max(outcome.delay, _MIN_DELAY))
 
     async def _keep(self, msg: Msg) -> None:
         while True:

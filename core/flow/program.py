@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from core.failpoints import arm
 from core.serving import run
 from core.settings import ProviderAccess, Settings
 
@@ -20,6 +21,7 @@ def run_service(name: str, purpose: str, serve: Serve) -> int:
         "see the README's table of settings.",
     ).parse_args()
     settings = Settings()
+    arm(name)
 
     async def body(stop: asyncio.Event) -> None:
         await serve(settings, ProviderAccess(), stop)

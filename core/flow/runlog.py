@@ -18,6 +18,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from core.blobs import BlobExists, BlobStore
+from core.failpoints import Failpoint
 from core.providers import Usage
 
 HEAD = struct.Struct("<IIB3xIIII")
@@ -133,7 +134,7 @@ class RunLog:
             return
         key = f"{self._prefix}/{self._number:010d}"
         try:
-            await self._blobs.put(key, self._segment, create_only=True)
+            await self._blobs.put(key, self._segment, point=Failpoint.RUN_LOG, create_only=True)
         except BlobExists:
             # Ours, if an earlier try was written and only its confirmation got lost.
             if await self._blobs.get(key) != self._segment:

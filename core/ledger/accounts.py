@@ -10,6 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
+from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.ids import new_id
 from core.ledger.tables import Account, ApiKey, now
@@ -45,7 +46,7 @@ class Accounts:
     async def create_key(self, account_name: str, key_name: str = "") -> NewKey:
         """Make a key for an account, and the account itself when it is new."""
         secret = new_secret()
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.KEY_CREATE) as session:
             found = await session.exec(select(Account).where(Account.name == account_name))
             account = found.first()
             if account is None:
@@ -68,7 +69,7 @@ class Accounts:
         False, and nothing made, when there is a key or somebody else was faster.
         """
         try:
-            async with self._database.write() as session:
+            async with self._database.write(Failpoint.KEY_FIRST) as session:
                 if (await session.exec(select(ApiKey.id).limit(1))).first() is not None:
                     return False
                 account = Account(id=new_id("acct"), name=account_name, created_at=now())
@@ -115,7 +116,7 @@ class Accounts:
 
     async def revoke_key(self, key_id: str) -> bool:
         """End a key; False when there is no such living key."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.KEY_REVOKE) as session:
             done = await session.exec(
                 update(ApiKey)
                 .where(col(ApiKey.id) == key_id, col(ApiKey.revoked_at).is_(None))

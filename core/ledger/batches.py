@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import update
 from sqlmodel import col, select
 
+from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.progress import advance, unsettled
 from core.ledger.states import TERMINAL, BatchState, ShardState, Stale, Stop
@@ -36,7 +37,7 @@ class Batches:
 
     async def create(self, batch: Batch) -> Batch | RequestIdReused | FileGone:
         """Record a new batch; the same request id returns the batch it made before."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_CREATE) as session:
             file = await session.get(
                 File, batch.input_file_id, with_for_update=not self._database.is_sqlite
             )
@@ -102,7 +103,7 @@ class Batches:
         For a batch that was cancelled before, the shards are settled as cancelled at
         once and it stays CANCELLING.
         """
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_PLAN) as session:
             batch = await self._database.lock_batch(session, batch_id)
             if (
                 batch is None
@@ -131,7 +132,7 @@ class Batches:
 
     async def fail(self, batch_id: str, code: str, message: str) -> Batch | Stale:
         """End a batch that cannot run as such: VALIDATING -> FAILED."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_FAIL) as session:
             batch = await self._database.lock_batch(session, batch_id)
             if batch is None or batch.state not in (
                 BatchState.VALIDATING,
@@ -150,7 +151,7 @@ class Batches:
 
     async def cancel(self, batch_id: str) -> Batch | Stale:
         """Stop a batch for its owner: -> CANCELLING. Stale when it has ended or is ending."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_CANCEL) as session:
             batch = await self._database.lock_batch(session, batch_id)
             if batch is None or batch.state not in (
                 BatchState.VALIDATING,
@@ -170,7 +171,7 @@ class Batches:
 
     async def close_window(self, batch_id: str) -> Batch | Stale:
         """Stop a batch whose completion window has closed; its lines expire."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_CLOSE_WINDOW) as session:
             batch = await self._database.lock_batch(session, batch_id)
             moment = now()
             if (
@@ -186,7 +187,7 @@ class Batches:
 
     async def settle_queued(self, batch_id: str) -> Batch | Stale:
         """Settle the shards of a stopping batch that were never sent."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_SETTLE_QUEUED) as session:
             batch = await self._database.lock_batch(session, batch_id)
             if batch is None or batch.stop == Stop.NONE:
                 return Stale(batch_id)
@@ -202,7 +203,7 @@ class Batches:
 
     async def start_finalizing(self, batch_id: str, due_at: datetime) -> Batch | Stale:
         """Begin to assemble: all shards are settled. A batch being cancelled stays so."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_FINALIZE) as session:
             batch = await self._database.lock_batch(session, batch_id)
             if (
                 batch is None
@@ -235,7 +236,7 @@ class Batches:
 
         The final counts are those of the results, and never change again.
         """
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_END) as session:
             batch = await self._database.lock_batch(session, batch_id)
             if batch is None or batch.state not in (
                 BatchState.FINALIZING,
@@ -260,7 +261,7 @@ class Batches:
 
     async def defer(self, batch_id: str, due_at: datetime) -> None:
         """Note when the next step is due, without a new revision: nobody sees it."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_DEFER) as session:
             await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(due_at=due_at))
 
     async def overdue(self, before: datetime, limit: int) -> list[Batch]:
@@ -276,7 +277,7 @@ class Batches:
 
     async def postpone(self, batch_id: str, seen: datetime, delay: timedelta) -> bool:
         """Take an overdue batch on: True for the one sweeper that was first."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BATCH_POSTPONE) as session:
             done = await session.exec(
                 update(Batch)
                 .where(col(Batch.id) == batch_id, col(Batch.due_at) == seen)

@@ -14,6 +14,7 @@ from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.states import ShardState, Stop
 from core.ledger.tables import Batch, Shard, TokenBudget, now
@@ -76,7 +77,7 @@ class Budgets:
     async def observe(self, provider: str, model: str, size: int, tokens: int) -> None:
         """Learn from a shard that has run: its bytes, and the tokens that were counted."""
         seen = _bounded(_CAUTION * size / tokens)
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BUDGET_OBSERVE) as session:
             row = await _locked(session, self._database, provider, model)
             row.bytes_per_token += _NEW_SHARE * (seen - row.bytes_per_token)
             session.add(row)
@@ -88,7 +89,7 @@ class Budgets:
         nothing is, half of what was refused. With one, a shard that should have fitted
         had more tokens than was thought.
         """
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.BUDGET_REFUSED) as session:
             row = await _locked(session, self._database, shard.provider, shard.remote_model)
             others = await enqueued(session, shard.provider, shard.remote_model)
             if shard.state in ENQUEUED:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from core.failpoints import Failpoint, writing
 from core.ledger.tables import Batch, Shard
 
 _BUSY_SECONDS = 30
@@ -48,16 +49,18 @@ class Database:
     async def migrate(self) -> None:
         """Bring the schema to the newest revision; safe to run from many processes."""
         url = self._engine.url.render_as_string(hide_password=False)
-        await asyncio.to_thread(upgrade, url)
+        with writing(Failpoint.MIGRATE):
+            await asyncio.to_thread(upgrade, url)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, point: Failpoint) -> AsyncIterator[AsyncSession]:
         """A transaction that commits at the end of the block, or leaves no trace."""
         async with AsyncSession(self._engine, expire_on_commit=False) as session:
             if self.is_sqlite:
                 await session.exec(sa.text("BEGIN IMMEDIATE"))  # type: ignore[call-overload]
             yield session
-            await session.commit()
+            with writing(point):
+                await session.commit()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import delete, update
 from sqlmodel import col, select
 
+from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.states import TERMINAL
 from core.ledger.tables import Batch, File, Upload, now
@@ -29,7 +30,7 @@ class Files:
 
     async def begin_upload(self, account_id: str, upload_id: str) -> File | None:
         """Note that an upload goes on now. Returns the file when it is finished already."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.UPLOAD_BEGIN) as session:
             found = await session.exec(
                 select(File).where(File.account_id == account_id, File.upload_id == upload_id)
             )
@@ -40,7 +41,7 @@ class Files:
 
     async def finish_upload(self, file: File) -> File:
         """Record a checked file. When another stream was faster, its file is returned."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.UPLOAD_FINISH) as session:
             found = await session.exec(
                 select(File).where(
                     File.account_id == file.account_id, File.upload_id == file.upload_id
@@ -83,7 +84,7 @@ class Files:
         False too when the upload goes on again. Should the sweeper die, the upload is
         stale again after as long a time.
         """
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.UPLOAD_CLAIM) as session:
             done = await session.exec(
                 update(Upload)
                 .where(
@@ -97,7 +98,7 @@ class Files:
 
     async def forget_upload(self, account_id: str, upload_id: str) -> None:
         """Drop an unfinished upload's row."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.UPLOAD_FORGET) as session:
             await session.exec(
                 delete(Upload).where(
                     col(Upload.account_id) == account_id, col(Upload.upload_id) == upload_id
@@ -133,7 +134,7 @@ class Files:
         Its upload is an unfinished one from then on, which the caller forgets once it has
         deleted the blobs; if it dies before, the sweep of stale uploads does both.
         """
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.FILE_DELETE) as session:
             file = await session.get(File, file_id, with_for_update=not self._database.is_sqlite)
             if file is None or file.account_id != account_id:
                 return None

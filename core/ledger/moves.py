@@ -10,6 +10,7 @@ from sqlalchemy import update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale
@@ -23,22 +24,22 @@ class ShardMoves:
         self._database = database
 
     async def _transition(
-        self, shard: Shard, states: Sequence[ShardState], **changes: Any
+        self, point: Failpoint, shard: Shard, states: Sequence[ShardState], **changes: Any
     ) -> Batch | Stale:
-        async with self._locked(shard.id) as (session, batch, fresh):
+        async with self._locked(point, shard.id) as (session, batch, fresh):
             if fresh is None or not await self._move(session, shard, states, **changes):
                 return Stale(shard.id)
             return await advance(session, batch)
 
     @asynccontextmanager
     async def _locked(
-        self, shard_id: str
+        self, point: Failpoint, shard_id: str
     ) -> AsyncIterator[tuple[AsyncSession, Batch, Shard | None]]:
         """A write transaction that holds the lock of the shard's batch.
 
         Every transition locks the batch before its shard: one order, no deadlock.
         """
-        async with self._database.write() as session:
+        async with self._database.write(point) as session:
             batch = await self._database.lock_batch_of(session, shard_id)
             if batch is None:
                 yield session, Batch(), None  # type: ignore[call-arg]

@@ -13,6 +13,7 @@ from sqlalchemy import case, func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from core.failpoints import Failpoint
 from core.ledger.ids import new_token
 from core.ledger.moves import ShardMoves
 from core.ledger.progress import advance
@@ -40,7 +41,7 @@ class Runs(ShardMoves):
         so that a large one does not keep the others waiting.
         """
         moment = now()
-        async with self._locked(shard.id) as (session, batch, fresh):
+        async with self._locked(Failpoint.RUN_START, shard.id) as (session, batch, fresh):
             if fresh is None or batch.stop != Stop.NONE:
                 return Stale(shard.id)
             running, of_batch = await self._running(session, fresh)
@@ -123,7 +124,7 @@ class Runs(ShardMoves):
         """
         if shard.due_at > now():
             return Stale(shard.id)
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.RUN_CLAIM) as session:
             moved = await self._move(
                 session,
                 shard,
@@ -137,7 +138,7 @@ class Runs(ShardMoves):
 
     async def renew(self, shard: Shard, lease: timedelta) -> bool:
         """Keep hold of a shard, without a new revision; False when it was lost."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.RUN_RENEW) as session:
             return await self._move(session, shard, (ShardState.RUNNING,), due_at=now() + lease)
 
     async def progressed(
@@ -145,6 +146,7 @@ class Runs(ShardMoves):
     ) -> Batch | Stale:
         """Note how far it is and what it waits for, and keep hold of it."""
         return await self._transition(
+            Failpoint.RUN_PROGRESS,
             shard,
             (ShardState.RUNNING,),
             finished=finished,
@@ -154,12 +156,13 @@ class Runs(ShardMoves):
 
     async def release(self, shard: Shard) -> bool:
         """Let somebody else go on with it at once."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.RUN_RELEASE) as session:
             return await self._move(session, shard, (ShardState.RUNNING,), due_at=now())
 
     async def end(self, shard: Shard, until: datetime) -> Batch | Stale:
         """RUNNING -> FETCHING: no further call will be made for it."""
         return await self._transition(
+            Failpoint.RUN_END,
             shard,
             (ShardState.RUNNING,),
             state=ShardState.FETCHING,

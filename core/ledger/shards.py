@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from core.failpoints import Failpoint
 from core.ledger.batches import settle_unsent
 from core.ledger.budgets import NoRoom, check_room
 from core.ledger.moves import ShardMoves
@@ -113,7 +114,7 @@ class Shards(ShardMoves):
         when it does not fit under the limit or it is another one's turn.
         """
         moment = now()
-        async with self._locked(shard_id) as (session, batch, shard):
+        async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
             if shard is None or batch.stop != Stop.NONE:
                 return Stale(shard_id)
             if limit is not None:
@@ -149,6 +150,7 @@ class Shards(ShardMoves):
     ) -> Batch | Stale:
         """SUBMITTING -> SUBMITTED: the provider has the batch of this token."""
         return await self._transition(
+            Failpoint.SHARD_SUBMITTED,
             shard,
             (ShardState.SUBMITTING,),
             state=ShardState.SUBMITTED,
@@ -165,6 +167,7 @@ class Shards(ShardMoves):
         Called when no call of the attempt is under way any more.
         """
         return await self._transition(
+            Failpoint.SHARD_HOLD,
             shard,
             (ShardState.SUBMITTING,),
             waiting_reason=reason,
@@ -174,7 +177,7 @@ class Shards(ShardMoves):
 
     async def has_room(self, shard: Shard, tokens: int, limit: int) -> NoRoom | None:
         """Whether a queued shard could go now; `intend` decides."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.SHARD_ROOM) as session:
             return await check_room(session, self._database, shard, tokens, limit)
 
     async def wait_for_room(
@@ -190,10 +193,10 @@ class Shards(ShardMoves):
             "due_at": until,
         }
         if shard.waits_for_room and shard.waiting_reason == reason:
-            async with self._database.write() as session:
+            async with self._database.write(Failpoint.SHARD_WAIT) as session:
                 moved = await self._move(session, shard, (ShardState.QUEUED,), **changes)
                 return None if moved else Stale(shard.id)
-        return await self._transition(shard, (ShardState.QUEUED,), **changes)
+        return await self._transition(Failpoint.SHARD_WAIT, shard, (ShardState.QUEUED,), **changes)
 
     async def requeue(
         self, shard: Shard, reason: str, until: datetime, *, over_limit: bool = False
@@ -203,6 +206,7 @@ class Shards(ShardMoves):
         `over_limit`: it was refused for the provider's enqueued-token limit.
         """
         return await self._transition(
+            Failpoint.SHARD_REQUEUE,
             shard,
             (ShardState.QUEUED, ShardState.SUBMITTING, ShardState.SUBMITTED),
             state=ShardState.QUEUED,
@@ -229,6 +233,7 @@ class Shards(ShardMoves):
             moved = await self.postpone_poll(shard, next_poll)
             return None if moved else Stale(shard.id)
         return await self._transition(
+            Failpoint.SHARD_POLLED,
             shard,
             (ShardState.SUBMITTED,),
             remote_status=status,
@@ -239,12 +244,13 @@ class Shards(ShardMoves):
 
     async def postpone_poll(self, shard: Shard, next_poll: datetime) -> bool:
         """Note when the next poll is due, without a new revision: nobody sees it."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.SHARD_POSTPONE_POLL) as session:
             return await self._move(session, shard, (ShardState.SUBMITTED,), due_at=next_poll)
 
     async def unreachable(self, shard: Shard, reason: str, next_try: datetime) -> Batch | Stale:
         """Note that the provider does not answer for now; the shard stays where it is."""
         return await self._transition(
+            Failpoint.SHARD_UNREACHABLE,
             shard,
             (ShardState.SUBMITTED, ShardState.FETCHING),
             waiting_reason=reason,
@@ -254,6 +260,7 @@ class Shards(ShardMoves):
     async def fetching(self, shard: Shard, status: str, until: datetime) -> Batch | Stale:
         """SUBMITTED -> FETCHING: the provider is done with it."""
         return await self._transition(
+            Failpoint.SHARD_FETCHING,
             shard,
             (ShardState.SUBMITTED,),
             state=ShardState.FETCHING,
@@ -266,6 +273,7 @@ class Shards(ShardMoves):
     async def refetch(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
         """Stay FETCHING after results that were not whole."""
         return await self._transition(
+            Failpoint.SHARD_REFETCH,
             shard,
             (ShardState.FETCHING,),
             refetches=shard.refetches + 1,
@@ -277,7 +285,7 @@ class Shards(ShardMoves):
         self, shard: Shard, settlement: Settlement, retry: Iterable[Shard] = ()
     ) -> Batch | Stale:
         """-> SETTLED, together with the shards that its retried lines go into."""
-        async with self._locked(shard.id) as (session, batch, fresh):
+        async with self._locked(Failpoint.SHARD_SETTLE, shard.id) as (session, batch, fresh):
             if fresh is None:
                 return Stale(shard.id)
             moved = await self._move(
@@ -327,7 +335,7 @@ class Shards(ShardMoves):
 
     async def postpone(self, shard: Shard, delay: timedelta) -> bool:
         """Take an overdue shard on: True for the one sweeper that was first."""
-        async with self._database.write() as session:
+        async with self._database.write(Failpoint.SHARD_POSTPONE) as session:
             return await self._move(
                 session,
                 shard,

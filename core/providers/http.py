@@ -24,6 +24,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
+from core.failpoints import Failpoint, writing
 from core.providers.contract import ProviderRejected, ProviderUnavailable, Refused, Unknown
 from core.providers.faults import is_passing
 from core.providers.transport import (
@@ -49,6 +50,11 @@ LONGEST_DELAY = 8.0
 LONGEST_HOLD = 600.0
 """A Retry-After beyond this holds back only the call that was told."""
 
+_POINTS = {
+    "GET": Failpoint.PROVIDER_ASK,
+    "POST": Failpoint.PROVIDER_CANCEL,
+    "DELETE": Failpoint.PROVIDER_DELETE,
+}
 _JSON = {"content-type": "application/json"}
 _HELD_BACK = "rate_limit_exceeded"
 
@@ -110,9 +116,10 @@ class ProviderHttp:
         """
 
         async def send() -> Reply:
-            return await self._transport.send(
-                method, self.base_url + path, deadline=self.deadline(), params=params
-            )
+            with writing(_POINTS[method]):
+                return await self._transport.send(
+                    method, self.base_url + path, deadline=self.deadline(), params=params
+                )
 
         return await self._repeat(f"{method} {path}", method, send, read)
 
@@ -132,13 +139,14 @@ class ProviderHttp:
 
             async def send() -> Reply:
                 content.seek(0)
-                return await self._transport.send(
-                    "POST",
-                    self.base_url + path,
-                    deadline=self.deadline(),
-                    data=dict(fields),
-                    files={"file": (filename, content, "application/jsonl")},
-                )
+                with writing(Failpoint.PROVIDER_UPLOAD):
+                    return await self._transport.send(
+                        "POST",
+                        self.base_url + path,
+                        deadline=self.deadline(),
+                        data=dict(fields),
+                        files={"file": (filename, content, "application/jsonl")},
+                    )
 
             return await self._repeat(f"POST {path}", "upload", send, read)
 
@@ -176,9 +184,10 @@ class ProviderHttp:
                 address = moved_to(address, self.base_url)
             except ValueError as error:
                 raise Broken(f"the address to upload to is none: {error}") from None
-            return await self._transport.send_file(
-                address, file, deadline=self.deadline(), headers=finish
-            )
+            with writing(Failpoint.PROVIDER_UPLOAD):
+                return await self._transport.send_file(
+                    address, file, deadline=self.deadline(), headers=finish
+                )
 
         return await self._repeat(f"POST {path}", "upload", send, read)
 
@@ -197,14 +206,15 @@ class ProviderHttp:
         except ProviderUnavailable as error:
             return Refused(_HELD_BACK, str(error), True, error.retry_after)
         try:
-            if isinstance(content, Path):
-                reply = await self._transport.send_file(
-                    url, content, deadline=deadline, headers=_JSON
-                )
-            else:
-                reply = await self._transport.send(
-                    "POST", url, deadline=deadline, content=content, headers=_JSON
-                )
+            with writing(Failpoint.PROVIDER_CREATE):
+                if isinstance(content, Path):
+                    reply = await self._transport.send_file(
+                        url, content, deadline=deadline, headers=_JSON
+                    )
+                else:
+                    reply = await self._transport.send(
+                        "POST", url, deadline=deadline, content=content, headers=_JSON
+                    )
         except NotSent as error:
             return Refused("unreachable", self.say(where, str(error)), passing=True)
         except Broken as error:
@@ -214,13 +224,14 @@ class ProviderHttp:
 
     async def exchange(self, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         """POST JSON once; gives the reply whatever its status. Raises NotSent, Broken."""
-        return await self._transport.send(
-            "POST",
-            self.base_url + path,
-            deadline=self.deadline(),
-            content=content,
-            headers={**_JSON, **headers},
-        )
+        with writing(Failpoint.PROVIDER_CALL):
+            return await self._transport.send(
+                "POST",
+                self.base_url + path,
+                deadline=self.deadline(),
+                content=content,
+                headers={**_JSON, **headers},
+            )
 
     async def download(self, url: str) -> AsyncGenerator[bytes, None]:
         """Stream the body of a GET. `url`: absolute, or a path under the base URL.
@@ -231,12 +242,13 @@ class ProviderHttp:
         where = f"GET {path_of(absolute)}"
         await self._hold_back(where, "download")
         try:
-            async with self._transport.stream(absolute) as body:
-                if isinstance(body, Reply):
-                    self._heed("download", body)
-                    raise self._rejection(where, body)
-                async for chunk in body:
-                    yield chunk
+            with writing(Failpoint.PROVIDER_DOWNLOAD):
+                async with self._transport.stream(absolute) as body:
+                    if isinstance(body, Reply):
+                        self._heed("download", body)
+                        raise self._rejection(where, body)
+                    async for chunk in body:
+                        yield chunk
         except Broken as error:
             raise ProviderUnavailable(self.say(where, str(error))) from None
 

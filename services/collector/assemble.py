@@ -26,6 +26,7 @@ from core.batchfile import (
 )
 from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done
+from core.failpoints import Failpoint
 from core.flow import Backbone
 from core.ledger import Batch, BatchState, File, Shard, Stop, new_token, now
 from core.wire import manifest_message
@@ -113,7 +114,12 @@ class Assembler:
         shards = await self._ledger.shards.of_batch(batch.id)
         # A prefix of its own for each attempt: two assemblers never write into each other.
         prefix = f"batches/{batch.id}/results/{new_token()}"
-        writer = ResultWriter(self._blobs, prefix, segment_bytes=self._segment_bytes)
+        writer = ResultWriter(
+            self._blobs,
+            prefix,
+            point=Failpoint.BATCH_RESULTS,
+            segment_bytes=self._segment_bytes,
+        )
         async with AsyncExitStack() as stack:
             streams = self._sources(batch, file, shards)
             for stream in streams:
@@ -130,12 +136,14 @@ class Assembler:
             results_bytes=written.bytes,
             results_sha256=written.sha256,
         )
-        await self._blobs.put(f"{prefix}/manifest", manifest.SerializeToString())
+        await self._blobs.put(
+            f"{prefix}/manifest", manifest.SerializeToString(), point=Failpoint.BATCH_MANIFEST
+        )
         ended = await self._ledger.batches.end(
             batch.id, final_state(batch, failed), prefix, succeeded=succeeded, failed=failed
         )
         if not isinstance(ended, Batch):
-            await self._blobs.delete_prefix(prefix)
+            await self._blobs.delete_prefix(prefix, point=Failpoint.BATCH_RESULTS_DELETE)
             return Done()
         log.info(
             "batch_ended",
@@ -146,7 +154,9 @@ class Assembler:
             result_bytes=written.bytes,
         )
         await self._announcer.changed(ended, BatchEvent.ENDED)
-        await self._blobs.delete_prefix(f"batches/{batch.id}/shards")
+        await self._blobs.delete_prefix(
+            f"batches/{batch.id}/shards", point=Failpoint.BATCH_SHARDS_DELETE
+        )
         return Done()
 
     async def _merge(

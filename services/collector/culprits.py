@@ -15,6 +15,7 @@ from core.batchfile import (
     read_lines,
 )
 from core.blobs import StoredFile
+from core.failpoints import Failpoint
 from core.flow import Backbone
 from core.ledger import File, Settlement, Shard, new_id, new_token, now
 from core.providers import BadLine, Refused
@@ -59,7 +60,7 @@ class Culprits:
             round_number=shard.round,
             due_at=now(),
         )
-        await self._blobs.put(successor.lines_key, bytes(rest))
+        await self._blobs.put(successor.lines_key, bytes(rest), point=Failpoint.CULPRIT_LINES)
         log.info(
             "bad_lines_left_out",
             batch_id=shard.batch_id,
@@ -94,7 +95,12 @@ class Culprits:
         self, shard: Shard, file: File, records: bytes, culprits: dict[int, BadLine]
     ) -> str:
         prefix = f"batches/{shard.batch_id}/shards/{shard.id}/results/{new_token()}"
-        writer = ResultWriter(self._blobs, prefix, segment_bytes=self._segment_bytes)
+        writer = ResultWriter(
+            self._blobs,
+            prefix,
+            point=Failpoint.CULPRIT_RESULTS,
+            segment_bytes=self._segment_bytes,
+        )
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
         models = {record.line: file.groups[record.group]["model"] for record in iter_index(records)}
         async for group in read_lines(data, records):

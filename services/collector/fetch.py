@@ -29,6 +29,7 @@ from core.batchfile import (
 )
 from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done
+from core.failpoints import Failpoint
 from core.flow import Backbone, TokenBudgets
 from core.ledger import (
     STOP_ERRORS,
@@ -191,7 +192,9 @@ class Fetcher:
         """Write the result lines in input order and settle the shard."""
         batch_id = batch.id
         prefix = f"batches/{batch_id}/shards/{shard.id}/results/{new_token()}"
-        writer = ResultWriter(self._blobs, prefix, segment_bytes=_SEGMENT_BYTES)
+        writer = ResultWriter(
+            self._blobs, prefix, point=Failpoint.SHARD_RESULTS, segment_bytes=_SEGMENT_BYTES
+        )
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
         models = [group["model"] for group in file.groups]
         lenient = batch.lenient_translation
@@ -250,7 +253,7 @@ class Fetcher:
             retried=len(retry) // INDEX.size,
         )
         if not settled:
-            await self._blobs.delete_prefix(prefix)
+            await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
 
     def _failed_tail(
         self, shard: Shard, outcome: Outcome | None, piece: bytes, batch: Batch
@@ -276,7 +279,7 @@ class Fetcher:
             due_at=_after(self._settings.retry_delay * 2**shard.round),
             waiting_reason="lines that failed for a passing reason wait to be sent again",
         )
-        await self._blobs.put(successor.lines_key, records)
+        await self._blobs.put(successor.lines_key, records, point=Failpoint.RETRY_LINES)
         return [successor]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from core.batchfile import INDEX, INVALID, LENIENT, stream_records
 from core.blobs import BlobStore, StoredFile
+from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard, ShardState, now
 from core.providers import DirectProvider, Limits, Provider
 
@@ -88,7 +89,7 @@ async def plan_shards(
             created_at=now(),
             due_at=now(),
         )
-        await blobs.put(shard.lines_key, bytes(draft.records))
+        await blobs.put(shard.lines_key, bytes(draft.records), point=Failpoint.PLAN_LINES)
         shards.append(shard)
 
     index = await StoredFile.open(blobs, f"{file.prefix}/index")

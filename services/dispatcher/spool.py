@@ -18,6 +18,7 @@ from core.batchfile import (
     read_listed,
 )
 from core.blobs import BlobStore, StoredFile
+from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard
 from core.providers import LineRejected, Provider, embedding_inputs
 
@@ -90,7 +91,12 @@ async def write_spool(
                     )
                 except LineRejected as rejection:
                     if rejects is None:
-                        rejects = ResultWriter(blobs, rejects_prefix, segment_bytes=segment_bytes)
+                        rejects = ResultWriter(
+                            blobs,
+                            rejects_prefix,
+                            point=Failpoint.SHARD_REJECTS,
+                            segment_bytes=segment_bytes,
+                        )
                     error = error_json(rejection.reason, f"{rejection.field}: {rejection.message}")
                     await rejects.append(
                         line,
@@ -118,7 +124,12 @@ async def write_spool(
                 if dropped:
                     if left_out is None:
                         prefix = shard.dropped_prefix(token)
-                        left_out = ResultWriter(blobs, prefix, segment_bytes=segment_bytes)
+                        left_out = ResultWriter(
+                            blobs,
+                            prefix,
+                            point=Failpoint.SHARD_DROPPED,
+                            segment_bytes=segment_bytes,
+                        )
                     await left_out.append(line, msgspec.json.encode(dropped), succeeded=True)
                 if lines:
                     pending += framing.separator

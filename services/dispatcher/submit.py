@@ -20,6 +20,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import INDEX
 from core.bus import Again, Delivery, Done, Step
+from core.failpoints import Failpoint
 from core.flow import Allowance, Backbone, TokenBudgets
 from core.ledger import (
     Batch,
@@ -271,7 +272,7 @@ class Submitter:
                 round_number=shard.round,
                 due_at=now(),
             )
-            await self._blobs.put(successor.lines_key, part)
+            await self._blobs.put(successor.lines_key, part, point=Failpoint.SPLIT_LINES)
             successors.append(successor)
         log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)
         return await self._settle(shard, Settlement(0, 0, retried=shard.line_count), successors)

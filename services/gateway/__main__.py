@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
+from core.failpoints import arm
 from core.ledger import Ledger
 from core.serving import run
 from core.settings import ProviderAccess, Settings
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service until SIGTERM or SIGINT, or one command; returns the exit code."""
     asked = _parser().parse_args(arguments)
     settings = Settings()
+    arm(asked.command or "gateway")
     if asked.command == "keys":
         return asyncio.run(_administer(asked, settings))
 

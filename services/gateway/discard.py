@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from core.blobs import BlobError, BlobStore
+from core.failpoints import Failpoint
 from core.ledger import Ledger, now
 
 log = structlog.get_logger()
@@ -26,7 +27,8 @@ def upload_prefix(account_id: str, upload_id: str) -> str:
 
 async def discard_upload(ledger: Ledger, blobs: BlobStore, account_id: str, upload_id: str) -> None:
     """Delete what was stored under an upload id, then the upload's row."""
-    await blobs.delete_prefix(upload_prefix(account_id, upload_id))
+    prefix = upload_prefix(account_id, upload_id)
+    await blobs.delete_prefix(prefix, point=Failpoint.UPLOAD_DELETE)
     await ledger.files.forget_upload(account_id, upload_id)
 
 

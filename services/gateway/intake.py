@@ -12,6 +12,7 @@ import structlog
 
 from core.batchfile import CheckedFile, FileChecker
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 
 log = structlog.get_logger()
 
@@ -56,7 +57,11 @@ class Intake:
         self._unhashed: list[bytes] = []
         self._unhashed_size = 0
         self._data = SegmentWriter(
-            blobs, self._data_prefix, segment_bytes=segment_bytes, offset=offset
+            blobs,
+            self._data_prefix,
+            point=Failpoint.UPLOAD_DATA,
+            segment_bytes=segment_bytes,
+            offset=offset,
         )
         self._small = bytearray()
         self._joined_piece = min(_JOINED_PIECE, segment_bytes)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from core.failpoints import Failpoint, writing
 from core.ledger import KEY_PREFIX, Accounts, Ledger, new_secret
 from core.serving import StartupError
 
@@ -65,7 +66,8 @@ def _create_key_file(path: Path) -> bool:
             out.write(new_secret() + "\n")
             out.flush()
             os.fsync(out.fileno())
-        os.link(unfinished, path)
+        with writing(Failpoint.KEY_FILE):
+            os.link(unfinished, path)
     except FileExistsError:
         return False
     finally:

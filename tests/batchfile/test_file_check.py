@@ -19,6 +19,7 @@ from core.batchfile import (
     read_report,
 )
 from core.blobs import BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 
 MakeLine = Callable[..., bytes]
 
@@ -31,7 +32,7 @@ async def check(
     chunk_bytes: int = 1 << 20,
     segment_bytes: int = 1000,
 ) -> CheckedFile:
-    stored = SegmentWriter(store, "f/data", segment_bytes=1000)
+    stored = SegmentWriter(store, "f/data", segment_bytes=1000, point=Failpoint.UPLOAD_DATA)
     checker = FileChecker(
         store, "f", rules, max_line_bytes=10_000, max_lines=100_000, segment_bytes=segment_bytes
     )

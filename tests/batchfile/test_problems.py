@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from core.batchfile import Problem, read_report
 from core.batchfile.problems import encode_report, merge_problems
 from core.blobs import BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 
 
 async def test_a_report_is_jsonl_in_the_published_form(store: BlobStore) -> None:
@@ -47,7 +48,9 @@ async def test_a_report_comes_back_whatever_its_segments(store: BlobStore) -> No
     problems = [Problem(n, "x" * (n % 50), "f", "r", "m" * (n % 30)) for n in range(1, 500)]
     contents = encode_report(problems)
     for number, segment_bytes in enumerate((50, 1000, 1 << 20)):
-        writer = SegmentWriter(store, f"r{number}", segment_bytes=segment_bytes)
+        writer = SegmentWriter(
+            store, f"r{number}", segment_bytes=segment_bytes, point=Failpoint.UPLOAD_DATA
+        )
         for at in range(0, len(contents), 37 * segment_bytes):
             await writer.write(contents[at : at + 37 * segment_bytes])
         await writer.close()

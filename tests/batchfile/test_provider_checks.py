@@ -24,6 +24,7 @@ from core.batchfile import (
 )
 from core.batchfile.repeated import RepeatedWarnings
 from core.blobs import BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 
 MakeLine = Callable[..., bytes]
 
@@ -144,7 +145,7 @@ async def test_a_lenient_line_with_an_id_that_comes_twice_is_invalid(
         segment_bytes=1000,
     )
     data = b"\n".join([claude("a"), claude("a"), claude("b")])
-    stored = SegmentWriter(store, "f/data", segment_bytes=1000)
+    stored = SegmentWriter(store, "f/data", segment_bytes=1000, point=Failpoint.UPLOAD_DATA)
     await stored.write(data)
     await stored.close()
     await checker.feed(data)
@@ -173,7 +174,7 @@ async def test_a_warning_of_many_lines_is_reported_once(
     ]
     lines[1] = b"no"
     data = b"\n".join(lines)
-    stored = SegmentWriter(store, "f/data", segment_bytes=1_000_000)
+    stored = SegmentWriter(store, "f/data", segment_bytes=1_000_000, point=Failpoint.UPLOAD_DATA)
     await stored.write(data)
     await stored.close()
     await checker.feed(data)

@@ -13,10 +13,11 @@ from obstore.store import MemoryStore
 from core.batchfile import INDEX, read_lines, stream_records
 from core.batchfile.reading import read_records
 from core.blobs import BlobMissing, BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 
 
 async def stored(store: BlobStore, data: bytes, segment_bytes: int) -> StoredFile:
-    writer = SegmentWriter(store, "f", segment_bytes=segment_bytes)
+    writer = SegmentWriter(store, "f", segment_bytes=segment_bytes, point=Failpoint.UPLOAD_DATA)
     for at in range(0, len(data), 7):
         await writer.write(data[at : at + 7])
     await writer.close()
@@ -56,7 +57,7 @@ def test_ranges_come_back_whole(
 async def test_neighbours_are_read_together_and_far_ones_are_not(
     store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.put("f/" + "0" * 20, bytes(1_000_000))
+    await store.put("f/" + "0" * 20, bytes(1_000_000), point=Failpoint.UPLOAD_DATA)
     file = await StoredFile.open(store, "f")
     read = file.read
     reads: list[tuple[int, int]] = []
@@ -73,7 +74,7 @@ async def test_neighbours_are_read_together_and_far_ones_are_not(
 
 
 async def test_only_one_read_goes_ahead(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    await store.put("f/" + "0" * 20, bytes(100))
+    await store.put("f/" + "0" * 20, bytes(100), point=Failpoint.UPLOAD_DATA)
     file = await StoredFile.open(store, "f")
     read = file.read
     reads: list[int] = []
@@ -91,7 +92,7 @@ async def test_only_one_read_goes_ahead(store: BlobStore, monkeypatch: pytest.Mo
 
 
 async def test_a_file_that_is_shorter_than_its_index(store: BlobStore) -> None:
-    await store.put("f/" + "0" * 20, b"abc")
+    await store.put("f/" + "0" * 20, b"abc", point=Failpoint.UPLOAD_DATA)
     file = await StoredFile.open(store, "f")
     with pytest.raises(BlobMissing):
         _ = [group async for group in read_lines(file, INDEX.pack(0, 4, 1, 0, 0))]

@@ -13,12 +13,13 @@ from obstore.store import MemoryStore
 
 from core.batchfile import ResultFile, ResultLine, ResultWriter
 from core.blobs import BlobStore
+from core.failpoints import Failpoint
 
 Lines = list[tuple[int, bytes, bool]]
 
 
 async def written(store: BlobStore, lines: Lines, *, segment_bytes: int = 1000) -> ResultFile:
-    writer = ResultWriter(store, "r", segment_bytes=segment_bytes)
+    writer = ResultWriter(store, "r", segment_bytes=segment_bytes, point=Failpoint.UPLOAD_DATA)
     for line, raw, succeeded in lines:
         await writer.append(line, raw, succeeded=succeeded)
     totals = await writer.close()
@@ -93,7 +94,7 @@ async def test_many_lines_over_many_segments(store: BlobStore) -> None:
 
 
 async def test_lines_out_of_order_are_refused(store: BlobStore) -> None:
-    writer = ResultWriter(store, "r", segment_bytes=1000)
+    writer = ResultWriter(store, "r", segment_bytes=1000, point=Failpoint.UPLOAD_DATA)
     await writer.append(2, b"{}", succeeded=True)
     for line in (2, 1):
         with pytest.raises(ValueError, match="after that of line 2"):

@@ -10,33 +10,37 @@ from pathlib import Path
 import pytest
 
 from core.blobs import BlobExists, BlobMissing, BlobStore, BlobUnavailable
+from core.failpoints import Failpoint
 
 
 async def test_put_and_get(store: BlobStore) -> None:
-    await store.put("a/b", b"one")
+    await store.put("a/b", b"one", point=Failpoint.UPLOAD_DATA)
     assert await store.get("a/b") == b"one"
-    await store.put("a/b", b"two")
+    await store.put("a/b", b"two", point=Failpoint.UPLOAD_DATA)
     assert await store.get("a/b") == b"two"
 
 
 async def test_put_joins_pieces(store: BlobStore) -> None:
-    await store.put("a/b", [b"one", memoryview(b"two"), b""])
+    await store.put("a/b", [b"one", memoryview(b"two"), b""], point=Failpoint.UPLOAD_DATA)
     assert await store.get("a/b") == b"onetwo"
-    await store.put("a/none", [])
+    await store.put("a/none", [], point=Failpoint.UPLOAD_DATA)
     assert await store.get("a/none") == b""
 
 
 async def test_create_only_leaves_what_is_there(store: BlobStore) -> None:
-    await store.put("a/b", b"one", create_only=True)
+    await store.put("a/b", b"one", create_only=True, point=Failpoint.UPLOAD_DATA)
     with pytest.raises(BlobExists) as raised:
-        await store.put("a/b", b"two", create_only=True)
+        await store.put("a/b", b"two", create_only=True, point=Failpoint.UPLOAD_DATA)
     assert raised.value.key == "a/b"
     assert await store.get("a/b") == b"one"
 
 
 async def test_one_of_many_creators_wins(store: BlobStore) -> None:
     outcomes = await asyncio.gather(
-        *(store.put("a/b", b"%d" % n, create_only=True) for n in range(8)),
+        *(
+            store.put("a/b", b"%d" % n, create_only=True, point=Failpoint.UPLOAD_DATA)
+            for n in range(8)
+        ),
         return_exceptions=True,
     )
     assert outcomes.count(None) == 1
@@ -49,12 +53,12 @@ async def test_missing_blobs(store: BlobStore) -> None:
         with pytest.raises(BlobMissing):
             await reading
     assert not await store.exists("a/b")
-    await store.put("a/b", b"x")
+    await store.put("a/b", b"x", point=Failpoint.UPLOAD_DATA)
     assert await store.exists("a/b")
 
 
 async def test_ranges(store: BlobStore) -> None:
-    await store.put("a/b", b"0123456789")
+    await store.put("a/b", b"0123456789", point=Failpoint.UPLOAD_DATA)
     assert await store.get_range("a/b", 3, 4) == b"3456"
     assert await store.get_range("a/b", 9, 1) == b"9"
     assert await store.get_range("a/b", 9, 0) == b""
@@ -64,33 +68,33 @@ async def test_ranges(store: BlobStore) -> None:
 
 async def test_list_is_sorted_and_stays_in_its_folder(store: BlobStore) -> None:
     for key in ("a/b/2", "a/b/1", "a/bb/1", "a/b/c/1", "z"):
-        await store.put(key, b"x" * len(key))
+        await store.put(key, b"x" * len(key), point=Failpoint.UPLOAD_DATA)
     assert await store.list("a/b") == [("a/b/1", 5), ("a/b/2", 5), ("a/b/c/1", 7)]
     assert await store.list("none") == []
 
 
 async def test_delete_prefix(store: BlobStore) -> None:
     for key in ("a/b/2", "a/b/c/1", "a/bb/1"):
-        await store.put(key, b"x")
-    await store.delete_prefix("a/b")
+        await store.put(key, b"x", point=Failpoint.UPLOAD_DATA)
+    await store.delete_prefix("a/b", point=Failpoint.UPLOAD_DATA)
     assert await store.list("a") == [("a/bb/1", 1)]
-    await store.delete_prefix("a/b")
+    await store.delete_prefix("a/b", point=Failpoint.UPLOAD_DATA)
 
 
 async def test_delete(store: BlobStore) -> None:
     for key in ("a/1", "a/2", "a/3"):
-        await store.put(key, b"x")
-    await store.delete(["a/1", "a/none", "a/3"])
+        await store.put(key, b"x", point=Failpoint.UPLOAD_DATA)
+    await store.delete(["a/1", "a/none", "a/3"], point=Failpoint.UPLOAD_DATA)
     assert await store.list("a") == [("a/2", 1)]
-    await store.delete([])
+    await store.delete([], point=Failpoint.UPLOAD_DATA)
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a//b", "../a", "a/..", "a/./b", "a#1", "a b", "a/"])
 async def test_bad_keys_are_refused(store: BlobStore, key: str) -> None:
     with pytest.raises(ValueError, match="blob key"):
-        await store.put(key, b"x")
+        await store.put(key, b"x", point=Failpoint.UPLOAD_DATA)
     with pytest.raises(ValueError, match="blob key"):
-        await store.delete_prefix(key)
+        await store.delete_prefix(key, point=Failpoint.UPLOAD_DATA)
 
 
 @pytest.mark.parametrize("url", ["", "blobs", "http://x/y", "file://host/a", "s3://", "memory:///"])
@@ -119,7 +123,7 @@ async def test_a_folder_that_went_away_is_unavailable(tmp_path: Path) -> None:
 async def test_only_the_owner_can_read(folder_store: BlobStore, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        await folder_store.put("a/b/c", b"secret")
+        await folder_store.put("a/b/c", b"secret", point=Failpoint.UPLOAD_DATA)
     finally:
         os.umask(before)
     root = tmp_path / "blobs"
@@ -130,7 +134,7 @@ async def test_only_the_owner_can_read(folder_store: BlobStore, tmp_path: Path) 
 
 async def test_folder_names_with_spaces(tmp_path: Path) -> None:
     store = BlobStore.open((tmp_path / "my blobs é").as_uri())
-    await store.put("a/b", b"x")
+    await store.put("a/b", b"x", point=Failpoint.UPLOAD_DATA)
     assert await store.get("a/b") == b"x"
     assert (tmp_path / "my blobs é/a/b").read_bytes() == b"x"
 
@@ -148,7 +152,7 @@ async def test_contents_and_names_are_synced_before_put_returns(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", recording)
-    await folder_store.put("a/b", b"x", create_only=True)
+    await folder_store.put("a/b", b"x", create_only=True, point=Failpoint.UPLOAD_DATA)
     folders = [str(root / "a"), str(root)]
     assert [path for path, _ in synced[:2]] == folders
     assert synced[2][0].startswith(f"{root}/a/b#")
@@ -162,18 +166,18 @@ async def test_a_failed_write_leaves_nothing(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    await folder_store.put("a/other", b"x")
+    await folder_store.put("a/other", b"x", point=Failpoint.UPLOAD_DATA)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BlobUnavailable, match="No space left"):
-        await folder_store.put("a/b", b"x")
+        await folder_store.put("a/b", b"x", point=Failpoint.UPLOAD_DATA)
     assert [path.name for path in (tmp_path / "blobs/a").iterdir()] == ["other"]
 
 
 async def test_unfinished_files_of_a_crash_are_not_seen(
     folder_store: BlobStore, tmp_path: Path
 ) -> None:
-    await folder_store.put("a/b", b"x")
+    await folder_store.put("a/b", b"x", point=Failpoint.UPLOAD_DATA)
     (tmp_path / "blobs/a/c#123").write_bytes(b"torn")
     assert await folder_store.list("a") == [("a/b", 1)]
-    await folder_store.delete_prefix("a")
+    await folder_store.delete_prefix("a", point=Failpoint.UPLOAD_DATA)
     assert not (tmp_path / "blobs/a").exists()

@@ -11,6 +11,7 @@ import pytest
 
 from core.blobs import BlobExists, BlobStore, BlobUnavailable, SegmentConflict
 from core.blobs.segments import SegmentWriter, StoredFile, segment_key
+from core.failpoints import Failpoint
 
 MIB = 1024 * 1024
 
@@ -20,7 +21,7 @@ def names_in(tmp_path: Path) -> list[str]:
 
 
 async def test_a_draft_is_seen_once_it_is_committed(store: BlobStore) -> None:
-    draft = store.draft("a/b")
+    draft = store.draft("a/b", point=Failpoint.UPLOAD_DATA)
     await draft.append([b"one", memoryview(b"two")])
     await draft.append([])
     assert await store.list("a") == []
@@ -31,18 +32,18 @@ async def test_a_draft_is_seen_once_it_is_committed(store: BlobStore) -> None:
 
 
 async def test_a_draft_without_bytes(store: BlobStore) -> None:
-    await store.draft("a/b").commit([], create_only=True)
+    await store.draft("a/b", point=Failpoint.UPLOAD_DATA).commit([], create_only=True)
     assert await store.get("a/b") == b""
 
 
 async def test_create_only_leaves_what_is_there(store: BlobStore, tmp_path: Path) -> None:
-    await store.put("a/b", b"first")
-    draft = store.draft("a/b")
+    await store.put("a/b", b"first", point=Failpoint.UPLOAD_DATA)
+    draft = store.draft("a/b", point=Failpoint.UPLOAD_DATA)
     await draft.append([b"second"])
     with pytest.raises(BlobExists):
         await draft.commit([], create_only=True)
     assert await store.get("a/b") == b"first"
-    other = store.draft("a/b")
+    other = store.draft("a/b", point=Failpoint.UPLOAD_DATA)
     await other.append([b"third"])
     await other.commit([], create_only=False)
     assert await store.get("a/b") == b"third"
@@ -53,7 +54,7 @@ async def test_a_discarded_or_forgotten_draft_leaves_nothing(
     folder_store: BlobStore, tmp_path: Path
 ) -> None:
     for forget in (False, True):
-        draft = folder_store.draft("a/b")
+        draft = folder_store.draft("a/b", point=Failpoint.UPLOAD_DATA)
         await draft.append([b"x"])
         assert len(names_in(tmp_path)) == 1
         if not forget:
@@ -65,7 +66,7 @@ async def test_a_discarded_or_forgotten_draft_leaves_nothing(
 
 async def test_more_parts_than_one_call_takes(folder_store: BlobStore) -> None:
     parts = [b"%d," % number for number in range(5000)]
-    await folder_store.put("a/b", parts)
+    await folder_store.put("a/b", parts, point=Failpoint.UPLOAD_DATA)
     assert await folder_store.get("a/b") == b"".join(parts)
 
 
@@ -75,7 +76,7 @@ async def test_a_write_that_is_cut_short_goes_on(
     write, writev = os.write, os.writev
     monkeypatch.setattr(os, "writev", lambda at, parts: writev(at, [parts[0][:2]]))
     monkeypatch.setattr(os, "write", lambda at, data: write(at, data[:3]))
-    await folder_store.put("a/b", [b"01234", b"56789", b"abc"])
+    await folder_store.put("a/b", [b"01234", b"56789", b"abc"], point=Failpoint.UPLOAD_DATA)
     assert await folder_store.get("a/b") == b"0123456789abc"
 
 
@@ -85,7 +86,7 @@ async def test_large_segments_from_pieces_of_any_size(
     store: BlobStore, piece: int, segment: int
 ) -> None:
     contents = os.urandom(7 * MIB + 11)
-    writer = SegmentWriter(store, "f", segment_bytes=segment)
+    writer = SegmentWriter(store, "f", segment_bytes=segment, point=Failpoint.UPLOAD_DATA)
     for at in range(0, len(contents), piece):
         await writer.write(contents[at : at + piece])
         assert writer.size == min(at + piece, len(contents))
@@ -97,9 +98,9 @@ async def test_large_segments_from_pieces_of_any_size(
 
 
 async def test_a_conflict_over_a_drafted_segment(folder_store: BlobStore, tmp_path: Path) -> None:
-    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB)
+    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB, point=Failpoint.UPLOAD_DATA)
     await writer.write(b"x" * 2 * MIB)
-    await folder_store.put(segment_key("f", 0), b"another's")
+    await folder_store.put(segment_key("f", 0), b"another's", point=Failpoint.UPLOAD_DATA)
     with pytest.raises(SegmentConflict):
         await writer.flush()
     assert await writer.abandon() == 0
@@ -107,7 +108,7 @@ async def test_a_conflict_over_a_drafted_segment(folder_store: BlobStore, tmp_pa
 
 
 async def test_what_is_abandoned_leaves_no_file(folder_store: BlobStore, tmp_path: Path) -> None:
-    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB)
+    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB, point=Failpoint.UPLOAD_DATA)
     for _ in range(4):
         await writer.write(b"x" * MIB)
     assert await writer.abandon() == 3 * MIB
@@ -120,7 +121,7 @@ async def test_a_disk_that_fills_up(
     def full(_descriptor: int, _parts: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB)
+    writer = SegmentWriter(folder_store, "f", segment_bytes=3 * MIB, point=Failpoint.UPLOAD_DATA)
     monkeypatch.setattr(os, "writev", full)
     await writer.write(b"x" * MIB)
     for _ in range(2):

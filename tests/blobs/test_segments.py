@@ -11,6 +11,7 @@ from obstore.store import MemoryStore
 
 from core.blobs import BlobMissing, BlobStore, BlobUnavailable, SegmentConflict
 from core.blobs.segments import SegmentWriter, StoredFile, segment_key
+from core.failpoints import Failpoint
 
 
 async def _bytes_of(file: StoredFile, **where: int) -> bytes:
@@ -18,7 +19,7 @@ async def _bytes_of(file: StoredFile, **where: int) -> bytes:
 
 
 async def test_segments_are_cut_at_the_size_and_named_by_offset(store: BlobStore) -> None:
-    writer = SegmentWriter(store, "f", segment_bytes=4)
+    writer = SegmentWriter(store, "f", segment_bytes=4, point=Failpoint.UPLOAD_DATA)
     for piece in (b"ab", b"cde", b"", b"fghijklmn"):
         await writer.write(piece)
     assert writer.size == 14
@@ -35,7 +36,9 @@ async def test_segments_are_cut_at_the_size_and_named_by_offset(store: BlobStore
 
 
 async def test_an_empty_file(store: BlobStore) -> None:
-    assert await SegmentWriter(store, "f", segment_bytes=4).close() == 0
+    assert (
+        await SegmentWriter(store, "f", segment_bytes=4, point=Failpoint.UPLOAD_DATA).close() == 0
+    )
     file = await StoredFile.open(store, "f")
     assert file.size == 0
     assert await file.read(0, 0) == b""
@@ -43,22 +46,24 @@ async def test_an_empty_file(store: BlobStore) -> None:
 
 
 async def test_resume_at_the_committed_size(store: BlobStore) -> None:
-    first = SegmentWriter(store, "f", segment_bytes=2)
+    first = SegmentWriter(store, "f", segment_bytes=2, point=Failpoint.UPLOAD_DATA)
     await first.write(b"abc")
     await first.write(b"d")
     await first.write(b"e")
     assert await first.abandon() == 4
     committed = (await StoredFile.open(store, "f")).size
     assert committed == 4
-    second = SegmentWriter(store, "f", segment_bytes=2, offset=committed)
+    second = SegmentWriter(
+        store, "f", segment_bytes=2, offset=committed, point=Failpoint.UPLOAD_DATA
+    )
     await second.write(b"ef")
     assert await second.close() == 6
     assert await _bytes_of(await StoredFile.open(store, "f")) == b"abcdef"
 
 
 async def test_a_second_writer_at_the_same_offset_is_told(store: BlobStore) -> None:
-    first = SegmentWriter(store, "f", segment_bytes=2)
-    second = SegmentWriter(store, "f", segment_bytes=2)
+    first = SegmentWriter(store, "f", segment_bytes=2, point=Failpoint.UPLOAD_DATA)
+    second = SegmentWriter(store, "f", segment_bytes=2, point=Failpoint.UPLOAD_DATA)
     await first.write(b"ab")
     assert await first.flush() == 2
     await second.write(b"xy")
@@ -72,7 +77,9 @@ async def test_a_second_writer_at_the_same_offset_is_told(store: BlobStore) -> N
 
 async def test_overwrite_replaces_all_segments(store: BlobStore) -> None:
     for segment_bytes, contents in ((2, b"abcdef"), (4, b"abcdefgh"), (100, b"xyz"), (1, b"")):
-        writer = SegmentWriter(store, "f", segment_bytes=segment_bytes, overwrite=True)
+        writer = SegmentWriter(
+            store, "f", segment_bytes=segment_bytes, overwrite=True, point=Failpoint.UPLOAD_DATA
+        )
         for at in range(0, len(contents), 3):
             await writer.write(contents[at : at + 3])
         assert await writer.close() == len(contents)
@@ -82,10 +89,10 @@ async def test_overwrite_replaces_all_segments(store: BlobStore) -> None:
 
 async def test_overwriting_by_the_like_never_disturbs_a_reader(store: BlobStore) -> None:
     contents = bytes(range(100))
-    first = SegmentWriter(store, "f", segment_bytes=8, overwrite=True)
+    first = SegmentWriter(store, "f", segment_bytes=8, overwrite=True, point=Failpoint.UPLOAD_DATA)
     await first.write(contents)
     await first.close()
-    again = SegmentWriter(store, "f", segment_bytes=8, overwrite=True)
+    again = SegmentWriter(store, "f", segment_bytes=8, overwrite=True, point=Failpoint.UPLOAD_DATA)
     for at in range(100):
         await again.write(contents[at : at + 1])
         assert await _bytes_of(await StoredFile.open(store, "f")) == contents
@@ -94,13 +101,13 @@ async def test_overwriting_by_the_like_never_disturbs_a_reader(store: BlobStore)
 
 
 async def test_what_follows_a_gap_is_not_committed(store: BlobStore) -> None:
-    await store.put(segment_key("f", 0), b"abc")
-    await store.put(segment_key("f", 4), b"efg")
+    await store.put(segment_key("f", 0), b"abc", point=Failpoint.UPLOAD_DATA)
+    await store.put(segment_key("f", 4), b"efg", point=Failpoint.UPLOAD_DATA)
     assert (await StoredFile.open(store, "f")).size == 3
 
 
 async def test_reads_outside_the_file(store: BlobStore) -> None:
-    await store.put(segment_key("f", 0), b"abc")
+    await store.put(segment_key("f", 0), b"abc", point=Failpoint.UPLOAD_DATA)
     file = await StoredFile.open(store, "f")
     for offset, length in ((0, 4), (3, 1), (-1, 1)):
         with pytest.raises(BlobMissing):
@@ -117,13 +124,13 @@ async def test_one_put_in_flight_while_the_next_segment_fills(
     started: list[str] = []
     may_go_on = asyncio.Event()
 
-    async def held(key: str, data: bytes, *, create_only: bool = False) -> None:
+    async def held(key: str, data: bytes, *, point: Failpoint, create_only: bool) -> None:
         started.append(key)
         await may_go_on.wait()
-        await put(key, data, create_only=create_only)
+        await put(key, data, point=point, create_only=create_only)
 
     monkeypatch.setattr(folder_store, "put", held)
-    writer = SegmentWriter(folder_store, "f", segment_bytes=2)
+    writer = SegmentWriter(folder_store, "f", segment_bytes=2, point=Failpoint.UPLOAD_DATA)
     await writer.write(b"ab")
     await writer.write(b"c")
     full = asyncio.create_task(writer.write(b"d"))
@@ -143,12 +150,12 @@ async def test_a_cancelled_writer_lets_its_put_end(
     put = folder_store.put
     may_go_on = asyncio.Event()
 
-    async def held(key: str, data: bytes, *, create_only: bool = False) -> None:
+    async def held(key: str, data: bytes, *, point: Failpoint, create_only: bool) -> None:
         await may_go_on.wait()
-        await put(key, data, create_only=create_only)
+        await put(key, data, point=point, create_only=create_only)
 
     monkeypatch.setattr(folder_store, "put", held)
-    writer = SegmentWriter(folder_store, "f", segment_bytes=2)
+    writer = SegmentWriter(folder_store, "f", segment_bytes=2, point=Failpoint.UPLOAD_DATA)
     await writer.write(b"ab")
     closing = asyncio.create_task(writer.close())
     await asyncio.wait([closing], timeout=0.01)
@@ -163,11 +170,11 @@ async def test_a_cancelled_writer_lets_its_put_end(
 async def test_an_error_of_the_store_is_raised_by_every_later_call(
     folder_store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(key: str, data: bytes, *, create_only: bool = False) -> None:
+    async def broken(key: str, data: bytes, *, point: Failpoint, create_only: bool) -> None:
         raise BlobUnavailable("disk full", key=key)
 
     monkeypatch.setattr(folder_store, "put", broken)
-    writer = SegmentWriter(folder_store, "f", segment_bytes=2)
+    writer = SegmentWriter(folder_store, "f", segment_bytes=2, point=Failpoint.UPLOAD_DATA)
     await writer.write(b"ab")
     for _ in range(2):
         with pytest.raises(BlobUnavailable):
@@ -177,7 +184,7 @@ async def test_an_error_of_the_store_is_raised_by_every_later_call(
 
 
 async def test_a_reader_that_stops_early_leaves_no_task(store: BlobStore) -> None:
-    await store.put(segment_key("f", 0), b"abcdef")
+    await store.put(segment_key("f", 0), b"abcdef", point=Failpoint.UPLOAD_DATA)
     file = await StoredFile.open(store, "f")
     stream = file.stream(chunk_bytes=1)
     assert await anext(stream) == b"a"
@@ -200,7 +207,7 @@ def test_any_range_of_any_segmentation(
 
     async def check() -> None:
         store = BlobStore(MemoryStore(), None)
-        writer = SegmentWriter(store, "f", segment_bytes=segment_bytes)
+        writer = SegmentWriter(store, "f", segment_bytes=segment_bytes, point=Failpoint.UPLOAD_DATA)
         for piece in pieces:
             await writer.write(piece)
         assert await writer.close() == len(whole)

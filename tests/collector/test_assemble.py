@@ -12,6 +12,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.batchfile import INDEX, ResultFile, ResultWriter
 from core.blobs import BlobStore, SegmentWriter
 from core.bus import Bus, Done
+from core.failpoints import Failpoint
 from core.flow import Announcer, Backbone
 from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, ShardState, now
 from core.settings import Settings
@@ -50,7 +51,7 @@ def assembler(ledger: Ledger, blobs: BlobStore) -> Assembler:
 
 
 async def write(blobs: BlobStore, prefix: str, contents: bytes) -> None:
-    writer = SegmentWriter(blobs, prefix, segment_bytes=1 << 20)
+    writer = SegmentWriter(blobs, prefix, segment_bytes=1 << 20, point=Failpoint.UPLOAD_DATA)
     await writer.write(contents)
     await writer.close()
 
@@ -85,7 +86,7 @@ async def add_shards(
         )
         size = INDEX.size
         lines = b"".join(records[(line - 1) * size : line * size] for line in share)
-        await blobs.put(shard.lines_key, lines)
+        await blobs.put(shard.lines_key, lines, point=Failpoint.UPLOAD_DATA)
         shards.append(shard)
     assert isinstance(await ledger.batches.plan(batch.id, shards), Batch)
     return await ledger.shards.of_batch(batch.id)
@@ -93,7 +94,7 @@ async def add_shards(
 
 async def settle_with(ledger: Ledger, blobs: BlobStore, shard: Shard, lines: Sequence[int]) -> None:
     prefix = f"batches/{shard.batch_id}/shards/{shard.id}/results/t"
-    writer = ResultWriter(blobs, prefix, segment_bytes=1 << 20)
+    writer = ResultWriter(blobs, prefix, segment_bytes=1 << 20, point=Failpoint.UPLOAD_DATA)
     for line in lines:
         await writer.append(line, b'{"n":%d}' % line, succeeded=True)
     await writer.close()

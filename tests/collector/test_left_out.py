@@ -6,11 +6,12 @@ import pytest
 
 from core.batchfile import ResultWriter
 from core.blobs import BlobStore
+from core.failpoints import Failpoint
 from services.collector.left_out import LeftOut
 
 
 async def store(blobs: BlobStore, lines: list[int]) -> None:
-    writer = ResultWriter(blobs, "left", segment_bytes=1000)
+    writer = ResultWriter(blobs, "left", segment_bytes=1000, point=Failpoint.UPLOAD_DATA)
     for line in lines:
         await writer.append(line, b'["body.%d"]' % line, succeeded=True)
     await writer.close()

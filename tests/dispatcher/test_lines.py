@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from core.batchfile import INDEX
 from core.blobs import BlobStore, BlobUnavailable, SegmentWriter
+from core.failpoints import Failpoint
 from core.flow import Event, RunLog, RunTaken, read_run
 from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
 from core.providers import (
@@ -147,10 +148,12 @@ class Stand:
             line = json.dumps({"custom_id": f"c{n}", "url": CHAT, "body": body}).encode()
             records += INDEX.pack(len(content), len(line), n + 1, 0, 0)
             content += line + b"\n"
-        writer = SegmentWriter(blobs, f"{file.prefix}/data", segment_bytes=1 << 20)
+        writer = SegmentWriter(
+            blobs, f"{file.prefix}/data", segment_bytes=1 << 20, point=Failpoint.UPLOAD_DATA
+        )
         await writer.write(bytes(content))
         await writer.close()
-        await blobs.put(shard.lines_key, bytes(records))
+        await blobs.put(shard.lines_key, bytes(records), point=Failpoint.UPLOAD_DATA)
         return cls(blobs, count, shard, batch, file)
 
     async def log(self, token: str = "t") -> RunLog:
@@ -381,13 +384,13 @@ async def test_a_store_that_is_away_for_a_while(
     put = stand.blobs.put
     failures = 3
 
-    async def failing(key: str, data: Any, *, create_only: bool = False) -> None:
+    async def failing(key: str, data: Any, **options: Any) -> None:
         nonlocal failures
         if failures:
             failures -= 1
             assert not provider.calls
             raise BlobUnavailable("away", key=key)
-        await put(key, data, create_only=create_only)
+        await put(key, data, **options)
 
     monkeypatch.setattr(stand.blobs, "put", failing)
     monkeypatch.setattr("services.dispatcher.lines._FIRST_STORE_PAUSE", 0.01)

@@ -13,6 +13,7 @@ import pytest
 
 from core.batchfile import INDEX, FileChecker, ResultFile, Rules, read_lines
 from core.blobs import BlobStore, SegmentWriter, StoredFile
+from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
 from core.providers import Provider, known_providers
 from core.settings import ProviderAccess, Settings
@@ -67,7 +68,9 @@ async def store(
         created_at=now(),
     )
     contents = b"\n".join(lines) + b"\n"
-    data = SegmentWriter(blobs, f"{file.prefix}/data", segment_bytes=1 << 20)
+    data = SegmentWriter(
+        blobs, f"{file.prefix}/data", segment_bytes=1 << 20, point=Failpoint.UPLOAD_DATA
+    )
     await data.write(contents)
     await data.close()
     known = known_providers(ProviderAccess(), Settings())

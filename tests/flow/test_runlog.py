@@ -108,8 +108,8 @@ class LosesConfirmation(BlobStore):
 
     lost = False
 
-    async def put(self, key, data, *, create_only=False) -> None:  # type: ignore[no-untyped-def]
-        await super().put(key, data, create_only=create_only)
+    async def put(self, key, data, *, point, create_only=False) -> None:  # type: ignore[no-untyped-def]
+        await super().put(key, data, point=point, create_only=create_only)
         if not self.lost:
             self.lost = True
             raise BlobUnavailable("no confirmation", key=key)

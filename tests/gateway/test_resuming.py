@@ -10,6 +10,7 @@ import pytest
 from polybatch.v1 import files_pb2
 
 from core.blobs import BlobStore, SegmentWriter
+from core.failpoints import Failpoint
 from core.ledger import Ledger
 from tests.gateway.gateway_process import (
     FINISH,
@@ -244,10 +245,14 @@ async def test_what_a_crash_left_half_way_is_no_obstacle(gateway: Gateway) -> No
     prefix = f"files/{account}/{UPLOAD}"
     await gateway.ledger.files.begin_upload(account, UPLOAD)
     content = lines(700, size=400)
-    writer = SegmentWriter(gateway.blobs, f"{prefix}/data", segment_bytes=SEGMENT)
+    writer = SegmentWriter(
+        gateway.blobs, f"{prefix}/data", segment_bytes=SEGMENT, point=Failpoint.UPLOAD_DATA
+    )
     await writer.write(content[:SEGMENT])
     await writer.close()
-    await gateway.blobs.put(f"{prefix}/scratch/0123456789abcdef/index/{0:020d}", b"rest")
+    await gateway.blobs.put(
+        f"{prefix}/scratch/0123456789abcdef/index/{0:020d}", b"rest", point=Failpoint.UPLOAD_DATA
+    )
     assert await gateway.committed(UPLOAD) == SEGMENT
     file = (await gateway.upload(content, upload_id=UPLOAD, offset=SEGMENT)).file
     assert await gateway.download(file.id) == content
@@ -275,7 +280,9 @@ async def test_an_upload_deleted_meanwhile_makes_no_file(
     settings = make_settings()
     ledger = await Ledger.open(settings.effective_database_url)
     account = (await ledger.accounts.list_keys())[0][0].account_id
-    await BlobStore.open(settings.effective_blobs_url).delete_prefix(f"files/{account}/{UPLOAD}")
+    await BlobStore.open(settings.effective_blobs_url).delete_prefix(
+        f"files/{account}/{UPLOAD}", point=Failpoint.UPLOAD_DATA
+    )
     await ledger.close()
     await call.write(chunk(content[SEGMENT : SEGMENT + 100]))
     await call.write(FINISH)

@@ -1,0 +1,113 @@
+"""The name of every write that leaves a process: the places where dying matters.
+
+A write is named where it is made, and each name has a crash test: tests/chaos fails for a
+name that no schedule reaches. "Before" a point nothing has happened yet, "after" it all has;
+what lies between two writes is after the one and before the other.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Failpoint(StrEnum):
+    """One write to the ledger, the blobs, the bus, a provider, or a file of the data folder."""
+
+    MIGRATE = "ledger.migrate"
+    KEY_CREATE = "ledger.key.create"
+    KEY_FIRST = "ledger.key.first"
+    KEY_REVOKE = "ledger.key.revoke"
+    UPLOAD_BEGIN = "ledger.upload.begin"
+    UPLOAD_FINISH = "ledger.upload.finish"
+    UPLOAD_CLAIM = "ledger.upload.claim"
+    UPLOAD_FORGET = "ledger.upload.forget"
+    FILE_DELETE = "ledger.file.delete"
+    BATCH_CREATE = "ledger.batch.create"
+    BATCH_PLAN = "ledger.batch.plan"
+    BATCH_FAIL = "ledger.batch.fail"
+    BATCH_CANCEL = "ledger.batch.cancel"
+    BATCH_CLOSE_WINDOW = "ledger.batch.close_window"
+    BATCH_SETTLE_QUEUED = "ledger.batch.settle_queued"
+    BATCH_FINALIZE = "ledger.batch.finalize"
+    BATCH_END = "ledger.batch.end"
+    BATCH_DEFER = "ledger.batch.defer"
+    BATCH_POSTPONE = "ledger.batch.postpone"
+    SHARD_INTEND = "ledger.shard.intend"
+    SHARD_SUBMITTED = "ledger.shard.submitted"
+    SHARD_HOLD = "ledger.shard.hold"
+    SHARD_ROOM = "ledger.shard.room"
+    SHARD_WAIT = "ledger.shard.wait"
+    SHARD_REQUEUE = "ledger.shard.requeue"
+    SHARD_POLLED = "ledger.shard.polled"
+    SHARD_POSTPONE_POLL = "ledger.shard.postpone_poll"
+    SHARD_UNREACHABLE = "ledger.shard.unreachable"
+    SHARD_FETCHING = "ledger.shard.fetching"
+    SHARD_REFETCH = "ledger.shard.refetch"
+    SHARD_SETTLE = "ledger.shard.settle"
+    SHARD_POSTPONE = "ledger.shard.postpone"
+    RUN_START = "ledger.run.start"
+    RUN_CLAIM = "ledger.run.claim"
+    RUN_RENEW = "ledger.run.renew"
+    RUN_PROGRESS = "ledger.run.progress"
+    RUN_RELEASE = "ledger.run.release"
+    RUN_END = "ledger.run.end"
+    BUDGET_OBSERVE = "ledger.budget.observe"
+    BUDGET_REFUSED = "ledger.budget.refused"
+
+    UPLOAD_DATA = "blob.upload.data"
+    UPLOAD_INDEX = "blob.upload.index"
+    UPLOAD_REPORT = "blob.upload.report"
+    UPLOAD_SCRATCH = "blob.upload.scratch"
+    UPLOAD_SCRATCH_DELETE = "blob.upload.scratch.delete"
+    UPLOAD_DELETE = "blob.upload.delete"
+    PLAN_LINES = "blob.plan.lines"
+    SPLIT_LINES = "blob.split.lines"
+    RETRY_LINES = "blob.retry.lines"
+    CULPRIT_LINES = "blob.culprit.lines"
+    CULPRIT_RESULTS = "blob.culprit.results"
+    SHARD_REJECTS = "blob.shard.rejects"
+    SHARD_DROPPED = "blob.shard.dropped"
+    SHARD_RESULTS = "blob.shard.results"
+    SHARD_RESULTS_DELETE = "blob.shard.results.delete"
+    RUN_LOG = "blob.run.log"
+    BATCH_RESULTS = "blob.batch.results"
+    BATCH_MANIFEST = "blob.batch.manifest"
+    BATCH_RESULTS_DELETE = "blob.batch.results.delete"
+    BATCH_SHARDS_DELETE = "blob.batch.shards.delete"
+
+    STREAM_CREATE = "bus.stream.create"
+    CONSUMER_CREATE = "bus.consumer.create"
+    WAKE_PLAN = "bus.wake.plan"
+    WAKE_SUBMIT = "bus.wake.submit"
+    WAKE_RUN = "bus.wake.run"
+    WAKE_POLL = "bus.wake.poll"
+    WAKE_FETCH = "bus.wake.fetch"
+    WAKE_ASSEMBLE = "bus.wake.assemble"
+    WAKE_STOP = "bus.wake.stop"
+    DONE_PLAN = "bus.done.plan"
+    DONE_SUBMIT = "bus.done.submit"
+    DONE_RUN = "bus.done.run"
+    DONE_POLL = "bus.done.poll"
+    DONE_FETCH = "bus.done.fetch"
+    DONE_ASSEMBLE = "bus.done.assemble"
+    DONE_STOP = "bus.done.stop"
+    AGAIN = "bus.again"
+    EVENT = "bus.event"
+
+    PROVIDER_UPLOAD = "provider.upload"
+    PROVIDER_CREATE = "provider.create"
+    PROVIDER_CALL = "provider.call"
+    PROVIDER_ASK = "provider.ask"
+    """A read: no write, but the answer is what the next write hangs on."""
+    PROVIDER_CANCEL = "provider.cancel"
+    PROVIDER_DELETE = "provider.delete"
+    PROVIDER_DOWNLOAD = "provider.download"
+
+    KEY_FILE = "file.key"
+
+
+class Moment(StrEnum):
+    """Which side of a write."""
+
+    BEFORE = "before"
+    AFTER = "after"

@@ -9,6 +9,7 @@ from core.flow.providers import find_providers
 from core.flow.readiness import Readiness
 from core.flow.runlog import Event, Record, RunLog, RunTaken, read_run
 from core.flow.sweep import Sweep, Watched
+from core.flow.tls import tls_files
 from core.flow.tokens import Allowance, TokenBudgets
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "open_backbone",
     "read_run",
     "run_service",
+    "tls_files",
 ]

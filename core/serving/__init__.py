@@ -7,16 +7,20 @@ from core.serving.memory import tune_memory
 from core.serving.principal import Principal, current_principal
 from core.serving.process import StartupError, run
 from core.serving.server import SERVER_OPTIONS, GrpcServer, ListenError, Register
+from core.serving.tls import Identity, TlsError, TlsFiles
 
 __all__ = [
     "SERVER_OPTIONS",
     "ApiError",
     "Authenticate",
     "GrpcServer",
+    "Identity",
     "ListenError",
     "Principal",
     "Register",
     "StartupError",
+    "TlsError",
+    "TlsFiles",
     "configure_logging",
     "current_principal",
     "run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import TypeAlias
 
 import grpc
@@ -16,6 +17,7 @@ from core.serving.auth import Authenticate, AuthInterceptor
 from core.serving.errors import ErrorsInterceptor
 from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
 from core.serving.process import StartupError
+from core.serving.tls import ServerTls, TlsFiles
 
 log = structlog.get_logger()
 
@@ -52,7 +54,8 @@ class GrpcServer:
     """A server with health, reflection, authentication, typed errors and an access log.
 
     listen: "host:port"; port 0 takes a free one. authenticate: None leaves all methods
-    open. The server answers NOT_SERVING to health checks until `set_ready(True)`.
+    open. tls: None speaks in the clear. The server answers NOT_SERVING to health checks
+    until `set_ready(True)`.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class GrpcServer:
         name: str,
         authenticate: Authenticate | None,
         register: Register,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.name = name
         self.port = 0
@@ -72,6 +76,7 @@ class GrpcServer:
         self._listen = listen
         self._authenticate = authenticate
         self._register = register
+        self._tls = tls
         self._server: grpc.aio.Server | None = None
         self._services: Sequence[str] = ()
         self._in_flight = InFlightInterceptor()
@@ -79,7 +84,8 @@ class GrpcServer:
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to listen. Raises ListenError."""
+        """Begin to listen. Raises ListenError, and TlsError."""
+        credentials = None if self._tls is None else ServerTls(self._tls).credentials()
         # From the outside in: the log sees the code that the errors were given, and an
         # error of authentication is an error like any other.
         interceptors: list[grpc.aio.ServerInterceptor] = [
@@ -95,7 +101,11 @@ class GrpcServer:
         reflection.enable_server_reflection([*self._services, reflection.SERVICE_NAME], server)
         await self.set_ready(False)
         try:
-            self.port = server.add_insecure_port(self._listen)
+            self.port = (
+                server.add_insecure_port(self._listen)
+                if credentials is None
+                else server.add_secure_port(self._listen, credentials)
+            )
         except RuntimeError as error:
             raise ListenError(
                 f"{self.name} cannot listen on {self._listen}: "
@@ -103,7 +113,21 @@ class GrpcServer:
             ) from error
         await server.start()
         self._server = server
-        log.info("server_started", server=self.name, listen=self._listen, port=self.port)
+        log.info(
+            "server_started",
+            server=self.name,
+            listen=self._listen,
+            port=self.port,
+            tls=_kind(self._tls),
+        )
+        if self._tls is None and self._authenticate is not None and not is_local(self._listen):
+            log.warning(
+                "keys_in_the_clear",
+                server=self.name,
+                listen=self._listen,
+                next_step="set POLYBATCH_TLS_CERT and POLYBATCH_TLS_KEY, unless something in "
+                "front of this server speaks TLS",
+            )
 
     async def set_ready(self, ready: bool) -> None:
         """Say to health checks, for each service and for the whole, whether to send calls."""
@@ -134,3 +158,18 @@ class GrpcServer:
             await closing
             log.info("server_stopped", server=self.name)
         self.stopped.set()
+
+
+def is_local(listen: str) -> bool:
+    """Whether only this machine reaches "host:port"."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _kind(tls: TlsFiles | None) -> str:
+    if tls is None:
+        return "off"
+    return "on" if tls.client_ca is None else "mutual"

@@ -18,7 +18,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Settings of polybatch itself. Sizes in bytes, times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="POLYBATCH_", extra="ignore", frozen=True)
+    # An empty variable, as compose files leave them, is one that is not set.
+    model_config = SettingsConfigDict(
+        env_prefix="POLYBATCH_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     data_dir: Path = Path(".polybatch")
     """SQLite, blobs, NATS store and key of the embedded mode."""
@@ -37,6 +40,19 @@ class Settings(BaseSettings):
     collector_listen: str = "127.0.0.1:50052"
     dispatcher_listen: str = "127.0.0.1:50053"
     sandbox_listen: str = "127.0.0.1:8400"
+
+    tls_cert: Path | None = None
+    """PEM file of the services' certificate, followed by its intermediates; unset: no TLS.
+    Read again when it changes."""
+    tls_key: Path | None = None
+    """PEM file of its private key."""
+    tls_client_ca: Path | None = None
+    """PEM file of authorities: clients have to bring a certificate of one of them."""
+    tls_client_cert: Path | None = None
+    """PEM file of the certificate that the supervisor brings when it asks the services for
+    their health; needed where tls_client_ca is set. The variables are the client's own."""
+    tls_client_key: Path | None = None
+    """PEM file of its private key."""
 
     log_level: str = "info"
     log_format: str = "json"

@@ -15,7 +15,7 @@ from polybatch.v1 import (
 )
 
 from core.bus import Consumer, Handler, Step
-from core.flow import Backbone, Readiness, Sweep, Watched, find_providers, open_backbone
+from core.flow import Backbone, Readiness, Sweep, Watched, find_providers, open_backbone, tls_files
 from core.ledger import Batch, BatchState, ShardState, now
 from core.providers import Registry
 from core.serving import Authenticate, GrpcServer, Principal
@@ -52,6 +52,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             name="collector",
             authenticate=authenticator(backbone),
             register=lambda grpc_server: register(grpc_server, backbone, hub),
+            tls=tls_files(settings),
         )
         sweep = Sweep(
             backbone,

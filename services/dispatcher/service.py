@@ -9,7 +9,7 @@ import grpc
 import structlog
 
 from core.bus import Step
-from core.flow import Readiness, Sweep, Watched, find_providers, open_backbone
+from core.flow import Readiness, Sweep, Watched, find_providers, open_backbone, tls_files
 from core.ledger import Batch, BatchState, ShardState
 from core.serving import GrpcServer
 from core.settings import ProviderAccess, Settings
@@ -50,6 +50,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             name="dispatcher",
             authenticate=None,
             register=_no_services,
+            tls=tls_files(settings),
         )
         grace = settings.shutdown_grace
         await server.start()

@@ -10,7 +10,7 @@ import grpc
 import structlog
 from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
 
-from core.flow import Backbone, Readiness, find_providers, open_backbone
+from core.flow import Backbone, Readiness, find_providers, open_backbone, tls_files
 from core.ledger import Accounts
 from core.providers import KnownProviders
 from core.serving import Authenticate, GrpcServer, Principal
@@ -86,6 +86,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             name="gateway",
             authenticate=authenticator(backbone.ledger.accounts),
             register=Gateway(backbone, providers).register,
+            tls=tls_files(settings),
         )
         sweep = UploadSweep(
             backbone.ledger,

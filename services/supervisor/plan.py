@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.bus import EmbeddedNats, ServerBinaryMissing
-from core.flow import find_providers
-from core.serving import StartupError
+from core.flow import find_providers, tls_files
+from core.serving import Identity, StartupError
 from core.settings import ProviderAccess, Settings
 from services.supervisor import ports, probes
 from services.supervisor.spec import ChildSpec
@@ -37,6 +38,7 @@ class Plan:
 
     stages: list[list[ChildSpec]]
     gateway: str
+    """host:port, or grpcs://host:port under TLS; so are the next two."""
     collector: str
     dispatcher: str
     sandbox: str | None
@@ -55,9 +57,11 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     """Choose addresses and lay out the children: what the others need comes first.
 
     Raises StartupError when a port is taken, an address cannot be read, or the providers
-    are set up badly.
+    or TLS are set up badly.
     """
     known = find_providers(access, settings)
+    tls = _probe_tls(settings)
+    names = Identity.read(tls.server).names if tls is not None else ()
     data_dir = settings.data_dir.absolute()
     listens = _listens(settings, options)
     environment = {
@@ -81,7 +85,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         ChildSpec(
             name=name,
             command=(sys.executable, "-m", f"services.{name}"),
-            probe=probes.grpc_serving(_reachable(listens[name])),
+            probe=probes.grpc_serving(_reachable(listens[name]), tls),
             environment=environment,
             stop_grace=2 * settings.shutdown_grace + _STOP_MARGIN,
         )
@@ -91,9 +95,9 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     providers = stood_in + [name for name in known.usable if name not in stood_in]
     return Plan(
         stages=[first, services],
-        gateway=_reachable(listens["gateway"]),
-        collector=_reachable(listens["collector"]),
-        dispatcher=_reachable(listens["dispatcher"]),
+        gateway=_address(listens["gateway"], names),
+        collector=_address(listens["collector"], names),
+        dispatcher=_address(listens["dispatcher"], names),
         sandbox=sandbox_url,
         nats=nats_url,
         data_dir=data_dir,
@@ -181,3 +185,34 @@ def _sandbox_access(url: str, access: ProviderAccess) -> dict[str, str]:
 def _reachable(listen: str) -> str:
     host, port = ports.split(listen, "listen")
     return ports.join(ports.local(host), port)
+
+
+def _address(listen: str, names: Sequence[str]) -> str:
+    """Where clients of this machine connect. names: those of the certificate; none: no TLS."""
+    host, port = ports.split(listen, "listen")
+    host = ports.local(host)
+    if not names:
+        return ports.join(host, port)
+    fitting = [name for name in (host, "localhost") if name in names]
+    return f"grpcs://{ports.join([*fitting, names[0]][0], port)}"
+
+
+def _probe_tls(settings: Settings) -> probes.ProbeTls | None:
+    files = tls_files(settings)
+    if files is None:
+        return None
+    cert, key = settings.tls_client_cert, settings.tls_client_key
+    if files.client_ca is None:
+        return probes.ProbeTls(files)
+    for setting, path in (
+        ("POLYBATCH_TLS_CLIENT_CERT", cert),
+        ("POLYBATCH_TLS_CLIENT_KEY", key),
+    ):
+        if path is None:
+            raise StartupError(
+                f"{setting} is not set: with POLYBATCH_TLS_CLIENT_CA every client brings a "
+                "certificate, and so must the supervisor, which asks the services for their health"
+            )
+        if not path.is_file():
+            raise StartupError(f"{setting} ({path}) is not a file")
+    return probes.ProbeTls(files, cert, key)

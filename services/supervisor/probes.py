@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import http.client
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
+from core.serving import Identity, TlsError, TlsFiles
 from services.supervisor.spec import Probe
 
 _PAUSE = 0.05
 _HTTP_TIMEOUT = 2.0
+_WATCH_TIMEOUT = 10.0
 
 _CHANNEL_OPTIONS = (
     # A fresh connection: a shared one may still be backing off from the child before.
@@ -23,22 +27,54 @@ _CHANNEL_OPTIONS = (
 )
 
 
-def grpc_serving(address: str) -> Probe:
-    """A gRPC server whose health is SERVING. address: host:port."""
+@dataclass(frozen=True, slots=True)
+class ProbeTls:
+    """How to reach a server whose TLS files are at hand."""
+
+    server: TlsFiles
+    client_cert: Path | None = None
+    """What mutual TLS asks for; None: no certificate."""
+    client_key: Path | None = None
+
+    def channel(self, address: str) -> grpc.aio.Channel:
+        """A channel that takes the server's own certificate, and no other, for proof.
+
+        Raises TlsError, and OSError for the client's files.
+        """
+        identity = Identity.read(self.server)
+        credentials = grpc.ssl_channel_credentials(
+            identity.chain,
+            self.client_key.read_bytes() if self.client_key else None,
+            self.client_cert.read_bytes() if self.client_cert else None,
+        )
+        # It is asked at a local address, which the certificate need not hold for.
+        name = identity.names[0].replace("*", "any", 1)
+        options = (*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name))
+        return grpc.aio.secure_channel(address, credentials, options=options)
+
+
+def grpc_serving(address: str, tls: ProbeTls | None = None) -> Probe:
+    """A gRPC server whose health is SERVING. address: host:port. tls: None: in the clear."""
+
+    def channel() -> grpc.aio.Channel:
+        if tls is None:
+            return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        return tls.channel(address)
 
     async def probe() -> None:
-        async with grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            while True:
-                watch = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
-                try:
+        while True:
+            try:
+                # A new one each time, so that renewed certificates are taken up.
+                async with channel() as opened:
+                    watch = health_pb2_grpc.HealthStub(opened).Watch(
+                        health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=_WATCH_TIMEOUT
+                    )
                     async for answer in watch:
                         if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                            watch.cancel()
                             return
-                except grpc.aio.AioRpcError:
-                    await asyncio.sleep(_PAUSE)
-                finally:
-                    watch.cancel()
+            except (grpc.aio.AioRpcError, TlsError, OSError):
+                await asyncio.sleep(_PAUSE)
 
     return probe
 

@@ -43,6 +43,10 @@ def ready_block(plan: Plan) -> str:
         lines += ["", notice]
     lines += ["", "Send a first file, from another terminal:"]
     lines += [f"  export {name}={value}" for name, value in _client_settings(plan).items()]
+    if plan.gateway.startswith("grpcs://"):
+        lines += [
+            "  export POLYBATCH_TLS_CA=...   # the certificate's authority, unless a public one"
+        ]
     lines += [
         f"  {_command_line()} submit examples/chat-mixed.jsonl -o results.jsonl",
         "",

@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+import trustme
 from polybatch import (
     Client,
     ConfigurationError,
@@ -45,13 +46,54 @@ def test_defaults_and_environment() -> None:
         ("gateway.example:443", "0", False),
         ("grpc://gateway.example:443", "", False),
         ("grpcs://localhost:443", "", True),
+        ("https://localhost:443", "", True),
+        # Names that only look like this machine's.
+        ("127.example.com:443", "", True),
+        ("localhost.example.com:443", "", True),
+        ("127.0.0.2:443", "", False),
+        ("[::1]:443", "", False),
+        ("grpcs://localhost:443", "1", True),
     ],
 )
 def test_keys_cross_a_network_under_tls(gateway: str, setting: str, tls: bool) -> None:
     environ = KEY | {"POLYBATCH_TLS": setting}
     connection = Connection.resolve(gateway=gateway, environ=environ)
     assert connection.tls is tls
-    assert not connection.gateway.startswith("grpc")
+    assert not connection.gateway.startswith(("grpc", "http"))
+
+
+def test_tls_settings_that_contradict_each_other() -> None:
+    with pytest.raises(ConfigurationError, match="asks for it"):
+        Connection.resolve(collector="grpcs://a:1", environ=KEY | {"POLYBATCH_TLS": "0"})
+    with pytest.raises(ConfigurationError, match="POLYBATCH_TLS_CLIENT_KEY is not set"):
+        Connection.resolve(tls_client_cert="cert.pem", environ=KEY)
+    with pytest.raises(ConfigurationError, match="POLYBATCH_TLS_CLIENT_CERT is not set"):
+        Connection.resolve(environ=KEY | {"POLYBATCH_TLS_CLIENT_KEY": "key.pem"})
+
+
+def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    def complaint(**files: Path) -> str:
+        connection = Connection.resolve(tls=True, environ=KEY, **files)
+        with pytest.raises(ConfigurationError) as caught:
+            connection.channel_credentials()
+        assert caught.value.reason == "TLS_FILE_UNUSABLE"
+        return str(caught.value)
+
+    authority = trustme.CA()
+    mine, other = authority.issue_cert("a.example"), authority.issue_cert("b.example")
+    cert, key, wrong = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "wrong.pem"
+    mine.cert_chain_pems[0].write_to_path(cert)
+    mine.private_key_pem.write_to_path(key)
+    other.private_key_pem.write_to_path(wrong)
+    absent = tmp_path / "absent.pem"
+    assert "absent.pem cannot be read: No such file" in complaint(tls_ca=absent)
+    assert "key.pem is no PEM file" in complaint(tls_ca=key)
+    assert "absent.pem cannot be read" in complaint(tls_client_cert=cert, tls_client_key=absent)
+    text = complaint(tls_client_cert=cert, tls_client_key=wrong)
+    assert "wrong.pem belongs to another certificate" in text
+    assert "set POLYBATCH_TLS_CLIENT_KEY" in text
+    right = Connection.resolve(tls=True, tls_client_cert=cert, tls_client_key=key, environ=KEY)
+    assert right.channel_credentials() is not None
 
 
 def test_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

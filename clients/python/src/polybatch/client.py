@@ -56,6 +56,8 @@ class Client:
         api_key_file: str | os.PathLike[str] | None = None,
         tls: bool | None = None,
         tls_ca: str | os.PathLike[str] | None = None,
+        tls_client_cert: str | os.PathLike[str] | None = None,
+        tls_client_key: str | os.PathLike[str] | None = None,
         retry: RetryPolicy | None = None,
         on_retry: RetryObserver = log_retry,
     ) -> None:
@@ -66,6 +68,8 @@ class Client:
             api_key_file=api_key_file,
             tls=tls,
             tls_ca=tls_ca,
+            tls_client_cert=tls_client_cert,
+            tls_client_key=tls_client_key,
         )
         self._transport = BlockingTransport(self.connection)
         caller = Caller(self._transport, retry or RetryPolicy(), on_retry)

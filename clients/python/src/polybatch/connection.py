@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 import grpc
@@ -15,7 +18,7 @@ __all__ = ["CHANNEL_OPTIONS", "Connection"]
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
-_LOOPBACK = ("localhost:", "127.", "[::1]:", "unix:")
+_TLS_SCHEMES = ("grpcs://", "https://")
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
@@ -42,7 +45,11 @@ class Connection:
     tls: bool
     """Whether to speak TLS to both."""
     tls_ca: Path | None
-    """PEM file of the certificate authority; None: the system's."""
+    """PEM file of the certificate authority; None: the public ones that gRPC brings."""
+    tls_client_cert: Path | None = None
+    """PEM file of the caller's certificate, for services that ask for one (mutual TLS)."""
+    tls_client_key: Path | None = None
+    """PEM file of its private key, not encrypted."""
 
     @classmethod
     def resolve(
@@ -54,69 +61,135 @@ class Connection:
         api_key_file: str | os.PathLike[str] | None = None,
         tls: bool | None = None,
         tls_ca: str | os.PathLike[str] | None = None,
+        tls_client_cert: str | os.PathLike[str] | None = None,
+        tls_client_key: str | os.PathLike[str] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Connection:
         """Fills in what is not given.
 
         Addresses: POLYBATCH_GATEWAY and POLYBATCH_COLLECTOR, else localhost:50051 and
-        localhost:50052; the schemes grpc:// and grpcs:// say whether to use TLS.
+        localhost:50052; the schemes grpc:// and grpcs:// (or https://) say whether to use TLS.
         Key: POLYBATCH_API_KEY, else the file that the embedded mode writes,
         $POLYBATCH_DATA_DIR/api-key, where the folder defaults to .polybatch.
-        TLS: POLYBATCH_TLS (0 or 1), else on unless both hosts are this machine;
-        POLYBATCH_TLS_CA names a CA file.
+        TLS: POLYBATCH_TLS (0 or 1), else on unless both hosts are this machine: a key
+        crosses a network in the clear only where that was asked for. POLYBATCH_TLS_CA
+        names a CA file, POLYBATCH_TLS_CLIENT_CERT and POLYBATCH_TLS_CLIENT_KEY the
+        caller's certificate for mutual TLS.
 
-        Raises ConfigurationError where no key is found or a value makes no sense.
+        Raises ConfigurationError where no key is found, a value makes no sense, or values
+        contradict each other.
         """
         gateway = gateway or environ.get("POLYBATCH_GATEWAY") or "localhost:50051"
         collector = collector or environ.get("POLYBATCH_COLLECTOR") or "localhost:50052"
         ca = tls_ca or environ.get("POLYBATCH_TLS_CA") or None
-        if tls is None:
-            tls = _tls_setting(environ, gateway, collector)
+        cert = tls_client_cert or environ.get("POLYBATCH_TLS_CLIENT_CERT") or None
+        key = tls_client_key or environ.get("POLYBATCH_TLS_CLIENT_KEY") or None
+        if (cert is None) != (key is None):
+            missing = "POLYBATCH_TLS_CLIENT_CERT" if cert is None else "POLYBATCH_TLS_CLIENT_KEY"
+            raise ConfigurationError(
+                f"a client certificate needs its key: {missing} is not set.",
+                reason="TLS_CLIENT_CERT_INCOMPLETE",
+                next_step="name both PEM files.",
+            )
+        tls = _tls(_tls_setting(environ) if tls is None else tls, gateway, collector)
         return cls(
             gateway=_host_and_port("gateway", gateway),
             collector=_host_and_port("collector", collector),
             api_key=_find_key(api_key, api_key_file, environ),
             tls=tls,
             tls_ca=Path(ca) if ca else None,
+            tls_client_cert=Path(cert) if cert else None,
+            tls_client_key=Path(key) if key else None,
         )
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
         """Returns TLS credentials, None for a connection in the clear."""
         if not self.tls:
             return None
-        if self.tls_ca is None:
-            return grpc.ssl_channel_credentials()
-        try:
-            return grpc.ssl_channel_credentials(self.tls_ca.read_bytes())
-        except OSError as error:
-            raise ConfigurationError(
-                f"the CA file {self.tls_ca} cannot be read: {error.strerror}.",
-                reason="TLS_CA_UNREADABLE",
-                next_step="set POLYBATCH_TLS_CA to a PEM file.",
-            ) from error
+        # gRPC would report files that it cannot use as a server that cannot be reached.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ca = cert = key = None
+        if self.tls_ca is not None:
+            with _usable("POLYBATCH_TLS_CA", self.tls_ca):
+                context.load_verify_locations(self.tls_ca)
+                ca = self.tls_ca.read_bytes()
+        if self.tls_client_cert is not None and self.tls_client_key is not None:
+            with _usable("POLYBATCH_TLS_CLIENT_CERT", self.tls_client_cert):
+                cert = self.tls_client_cert.read_bytes()
+            with _usable("POLYBATCH_TLS_CLIENT_KEY", self.tls_client_key):
+                key = self.tls_client_key.read_bytes()
+                # A password, lest it asks for one at the terminal.
+                context.load_cert_chain(self.tls_client_cert, self.tls_client_key, password="")
+        return grpc.ssl_channel_credentials(ca, key, cert)
 
 
-def _tls_setting(environ: Mapping[str, str], gateway: str, collector: str) -> bool:
+@contextmanager
+def _usable(setting: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            cause = "belongs to another certificate"
+        else:
+            cause = f"is no PEM file of what is asked for, or is encrypted ({error.reason})"
+        raise _tls_file_error(setting, path, cause) from error
+    except OSError as error:
+        raise _tls_file_error(setting, path, f"cannot be read: {error.strerror}") from error
+
+
+def _tls_file_error(setting: str, path: Path, cause: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the file {path} {cause}.",
+        reason="TLS_FILE_UNUSABLE",
+        next_step=f"set {setting} to the right PEM file.",
+    )
+
+
+def _tls_setting(environ: Mapping[str, str]) -> bool | None:
     setting = environ.get("POLYBATCH_TLS", "").strip().lower()
-    if setting in _TRUE:
-        return True
-    if setting in _FALSE:
-        return False
-    if setting:
+    if not setting:
+        return None
+    if setting in _TRUE | _FALSE:
+        return setting in _TRUE
+    raise ConfigurationError(
+        f"POLYBATCH_TLS is {setting!r}.",
+        reason="TLS_SETTING_INVALID",
+        next_step="set it to 1 or 0.",
+    )
+
+
+def _tls(asked: bool | None, *addresses: str) -> bool:
+    named = [address for address in addresses if address.startswith(_TLS_SCHEMES)]
+    if asked is False and named:
         raise ConfigurationError(
-            f"POLYBATCH_TLS is {setting!r}.",
+            f"TLS is turned off, but the address {named[0]} asks for it.",
             reason="TLS_SETTING_INVALID",
-            next_step="set it to 1 or 0.",
+            next_step="use grpc:// in the address, or leave POLYBATCH_TLS at 1.",
         )
-    for address in (gateway, collector):
-        if address.startswith("grpcs://"):
-            return True
+    if asked is not None:
+        return asked
     # A key must not cross a network in the clear unless somebody asked for that.
-    return not all(address.startswith(("grpc://", *_LOOPBACK)) for address in (gateway, collector))
+    return bool(named) or not all(
+        address.startswith("grpc://") or _is_local(address) for address in addresses
+    )
+
+
+def _is_local(address: str) -> bool:
+    """Whether it can only be this machine."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _host_and_port(name: str, address: str) -> str:
-    bare = address.removeprefix("grpcs://").removeprefix("grpc://").rstrip("/")
+    bare = address
+    for scheme in ("grpc://", *_TLS_SCHEMES):
+        bare = bare.removeprefix(scheme)
+    bare = bare.rstrip("/")
     port = bare.rpartition(":")[2]
     if bare.startswith(("unix:", "dns:", "ipv4:", "ipv6:")) or (
         port.isdigit() and "/" not in bare and len(bare) > len(port) + 1

@@ -29,7 +29,9 @@ environment:
   POLYBATCH_API_KEY     the key; else the file $POLYBATCH_DATA_DIR/api-key
   POLYBATCH_DATA_DIR    folder of that file (.polybatch)
   POLYBATCH_TLS         1 or 0; on by itself unless both addresses are this machine
-  POLYBATCH_TLS_CA      CA file (PEM)
+  POLYBATCH_TLS_CA      authority of the services' certificate (PEM file)
+  POLYBATCH_TLS_CLIENT_CERT, POLYBATCH_TLS_CLIENT_KEY
+                        your certificate and its key, where mutual TLS is on
   NO_COLOR              no colours
 """
 
@@ -233,6 +235,14 @@ def _connection_options() -> argparse.ArgumentParser:
     group.add_argument("--gateway", metavar="HOST:PORT", help="address of the gateway")
     group.add_argument("--collector", metavar="HOST:PORT", help="address of the collector")
     group.add_argument("--api-key-file", metavar="FILE", help="file that holds the API key")
+    group.add_argument(
+        "--tls",
+        action=argparse.BooleanOptionalAction,
+        help="speak TLS; on by itself unless both addresses are this machine",
+    )
+    group.add_argument("--tls-ca", metavar="FILE", help="authority of the services' certificate")
+    group.add_argument("--tls-client-cert", metavar="FILE", help="your certificate (mutual TLS)")
+    group.add_argument("--tls-client-key", metavar="FILE", help="its private key")
     return parent
 
 

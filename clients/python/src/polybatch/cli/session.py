@@ -21,6 +21,17 @@ from polybatch.retry import RetryPolicy
 _RETRY = replace(RetryPolicy(), connect_within=4.0)
 _WAIT_WORTH_TELLING = 1.0
 
+CONNECTION_OPTIONS = (
+    "gateway",
+    "collector",
+    "api_key_file",
+    "tls",
+    "tls_ca",
+    "tls_client_cert",
+    "tls_client_key",
+)
+"""Options of the command line that are arguments of the client."""
+
 
 class UnusableInput(Exception):
     """A file named on the command line cannot be used, or options contradict each other."""
@@ -60,10 +71,11 @@ class Session:
     def client(self) -> Client:
         """The client. ConfigurationError where there is no key."""
         if self._client is None:
+            given: dict[str, Any] = {
+                name: getattr(self._arguments, name, None) for name in CONNECTION_OPTIONS
+            }
             self._client = Client(
-                gateway=getattr(self._arguments, "gateway", None),
-                collector=getattr(self._arguments, "collector", None),
-                api_key_file=getattr(self._arguments, "api_key_file", None),
+                **given,
                 retry=_RETRY,
                 on_retry=self._on_retry,
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from core.serving import StartupError
@@ -229,3 +230,30 @@ def test_no_ready_file_before_and_after(tmp_path: Path) -> None:
     assert not path.exists()
     with report.removed_around(None):
         pass
+
+
+def test_tls_is_checked_before_anything_starts(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    with pytest.raises(StartupError, match="POLYBATCH_TLS_CERT"):
+        plan(tmp_path, tls_cert=cert, tls_key=key)
+    issued = trustme.CA().issue_cert("polybatch.test")
+    issued.cert_chain_pems[0].write_to_path(cert)
+    issued.private_key_pem.write_to_path(key)
+    made = plan(tmp_path, tls_cert=cert, tls_key=key)
+    assert made.gateway.startswith("grpcs://polybatch.test:")
+    assert "POLYBATCH_TLS_CA" in report.ready_block(made)
+    with pytest.raises(StartupError, match="POLYBATCH_TLS_CLIENT_CERT is not set"):
+        plan(tmp_path, tls_cert=cert, tls_key=key, tls_client_ca=cert)
+
+
+def test_under_tls_an_address_is_shown_by_a_name_of_the_certificate(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    for names, shown in (
+        (("a.test", "localhost"), "localhost"),
+        (("a.test", "localhost", "127.0.0.1"), "127.0.0.1"),
+    ):
+        issued = trustme.CA().issue_cert(*names)
+        issued.cert_chain_pems[0].write_to_path(cert)
+        issued.private_key_pem.write_to_path(key)
+        made = plan(tmp_path, tls_cert=cert, tls_key=key)
+        assert made.collector.startswith(f"grpcs://{shown}:")

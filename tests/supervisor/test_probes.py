@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
+import trustme
 
 from core.bus import EmbeddedNats
-from core.serving import GrpcServer
+from core.serving import GrpcServer, TlsFiles
 from services.supervisor import probes
 from services.supervisor.ports import free_ports
 
@@ -98,3 +100,33 @@ async def test_nats_waits_for_the_greeting(tmp_path: object) -> None:
     await asyncio.wait_for(probing, 10)
     process.terminate()
     await process.wait()
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+async def test_grpc_under_tls_trusts_the_servers_own_certificate(
+    tmp_path: Path, mutual: bool
+) -> None:
+    # Of a private authority that the supervisor does not know, for a name elsewhere.
+    authority, clients = trustme.CA(), trustme.CA()
+    issued, mine = authority.issue_cert("*.polybatch.test"), clients.issue_cert("supervisor")
+    paths = {name: tmp_path / f"{name}.pem" for name in ("cert", "key", "ca", "my-cert", "my-key")}
+    issued.cert_chain_pems[0].write_to_path(paths["cert"])
+    issued.private_key_pem.write_to_path(paths["key"])
+    clients.cert_pem.write_to_path(paths["ca"])
+    mine.cert_chain_pems[0].write_to_path(paths["my-cert"])
+    mine.private_key_pem.write_to_path(paths["my-key"])
+    files = TlsFiles(paths["cert"], paths["key"], paths["ca"] if mutual else None)
+    tls = (
+        probes.ProbeTls(files, paths["my-cert"], paths["my-key"])
+        if mutual
+        else probes.ProbeTls(files)
+    )
+    server = GrpcServer(
+        "127.0.0.1:0", name="test", authenticate=None, register=lambda server: (), tls=files
+    )
+    await server.start()
+    probing = started(probes.grpc_serving(f"127.0.0.1:{server.port}", tls))
+    assert await still_waits(probing)
+    await server.set_ready(True)
+    await asyncio.wait_for(probing, 20)
+    await server.stop(0)

@@ -1,0 +1,63 @@
+"""The suite under mutual TLS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+from suite import Suite, running_suite
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    folder = tmp_path_factory.mktemp("secured")
+    services, clients = trustme.CA(), trustme.CA()
+    paths = {
+        name: folder / f"{name}.pem"
+        for name in ("cert", "key", "ca", "client-ca", "mine", "my-key")
+    }
+    issued, mine = services.issue_cert("localhost"), clients.issue_cert("me")
+    issued.cert_chain_pems[0].write_to_path(paths["cert"])
+    issued.private_key_pem.write_to_path(paths["key"])
+    services.cert_pem.write_to_path(paths["ca"])
+    clients.cert_pem.write_to_path(paths["client-ca"])
+    mine.cert_chain_pems[0].write_to_path(paths["mine"])
+    mine.private_key_pem.write_to_path(paths["my-key"])
+    with running_suite(
+        folder,
+        POLYBATCH_TLS_CERT=str(paths["cert"]),
+        POLYBATCH_TLS_KEY=str(paths["key"]),
+        POLYBATCH_TLS_CLIENT_CA=str(paths["client-ca"]),
+        # The client's.
+        POLYBATCH_TLS_CA=str(paths["ca"]),
+        POLYBATCH_TLS_CLIENT_CERT=str(paths["mine"]),
+        POLYBATCH_TLS_CLIENT_KEY=str(paths["my-key"]),
+    ) as suite:
+        suite.reset_sandbox()
+        yield suite
+
+
+def test_the_main_job_under_mutual_tls(secured: Suite, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    assert secured.ready["gateway"].startswith("grpcs://localhost:")
+    done = secured.cli("submit", "examples/chat-mixed.jsonl", "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["error"] for line in lines] == [None] * 4
+
+
+def test_who_brings_no_certificate_or_no_tls_gets_nowhere(secured: Suite) -> None:
+    for name in ("gateway", "collector", "dispatcher"):
+        target = secured.ready[name].removeprefix("grpcs://")
+        authority = Path(secured.environment["POLYBATCH_TLS_CA"]).read_bytes()
+        for channel in (
+            grpc.insecure_channel(target),
+            grpc.secure_channel(target, grpc.ssl_channel_credentials(authority)),
+        ):
+            with channel, pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, name

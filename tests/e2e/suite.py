@@ -118,7 +118,7 @@ class Suite:
         self.sandbox("/sandbox/config", INSTANT | config)
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
     """Look at other processes until something has come true there."""
     pause = threading.Event()
     deadline = time.monotonic() + timeout

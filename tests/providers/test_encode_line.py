@@ -95,10 +95,12 @@ def test_a_body_without_a_model_gets_one() -> None:
 
 
 spoken = texts.filter(lambda text: bool(text) and not text.isspace())
+# What Anthropic takes at the top of a tool's parameters, as it is.
+members = texts.filter(lambda key: key not in ("type", "oneOf", "anyOf", "allOf"))
 
 
 @QUICK
-@given(spoken, spoken, st.dictionaries(texts, values), numbers, st.booleans())
+@given(spoken, spoken, st.dictionaries(members, values), numbers, st.booleans())
 def test_anthropic_lines_keep_texts_schemas_and_arguments(
     said: str, system: str, extra: dict[str, Any], number: str, ascii_only: bool
 ) -> None:

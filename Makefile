@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
+# Tests mostly wait for other processes.
+WORKERS ?= 3
 SOURCES := core services clients/python/src tests benchmarks examples
 
 .DEFAULT_GOAL := help
@@ -55,8 +57,8 @@ up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SA
 demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to printed results
 	@$(BIN)/python -m examples.demo
 
-test: $(VENV)/.dev ## Run all tests
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Run all tests (WORKERS=0: in one process)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes of their own
 	@$(BIN)/python -m pytest -m "not e2e"

@@ -11,6 +11,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from polybatch.v1 import files_pb2
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from core.serving import Principal, current_principal
 from tests.serving.conftest import ALICE, Serve
@@ -103,11 +104,21 @@ def test_outside_of_an_rpc_there_is_no_principal() -> None:
 
 async def test_the_access_log_names_caller_and_code_but_no_key(serve: Serve) -> None:
     running = await serve(get=get_account)
-    with capture_logs() as logs:
-        await running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
-        with pytest.raises(grpc.aio.AioRpcError):
-            await running.files.GetFile(files_pb2.GetFileRequest())
-    first, second = (entry for entry in logs if entry["event"] == "rpc_ended")
+    ended: asyncio.Queue[EventDict] = asyncio.Queue()
+
+    def hear(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        if event["event"] == "rpc_ended":
+            ended.put_nowait(event)
+        return event
+
+    async with asyncio.timeout(30):
+        with capture_logs(processors=[hear]) as logs:
+            await running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
+            first = await ended.get()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await running.files.GetFile(files_pb2.GetFileRequest())
+            # The answer can be here before the line is written.
+            second = await ended.get()
     assert first["method"] == "/polybatch.v1.FileService/GetFile"
     assert (first["code"], first["account_id"]) == ("OK", ALICE.account_id)
     assert (second["code"], second["account_id"]) == ("UNAUTHENTICATED", None)

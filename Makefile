@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
+GO := $(firstword $(shell command -v go 2>/dev/null) $(wildcard /usr/local/go/bin/go))
 PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
 # Tests mostly wait for other processes.
@@ -11,7 +12,7 @@ WORKERS ?= 3
 SOURCES := core services clients/python/src tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test test-fast differential bench key lint format generate verify lock clean
+.PHONY: help setup up demo test test-fast s3-server differential bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -57,11 +58,21 @@ up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SA
 demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to printed results
 	@$(BIN)/python -m examples.demo
 
-test: $(VENV)/.dev ## Run all tests (WORKERS=0: in one process)
+# A machine without Go skips the tests that need the server, and says so.
+test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Run all tests (WORKERS=0: in one process)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes of their own
 	@$(BIN)/python -m pytest -m "not e2e"
+
+$(BIN)/versitygw: tests/stores/versitygw.version | $(VENV)/.runtime
+	@test -n "$(GO)" || { echo "Go is missing: see https://go.dev/dl"; exit 1; }
+	@echo "Building versitygw, the S3-compatible server of the tests (once, some minutes) ..."
+	@GOBIN=$(abspath $(BIN)) GOFLAGS=-trimpath $(GO) install -ldflags="-s -w" \
+	  github.com/versity/versitygw/cmd/versitygw@$$(cat $<)
+	@touch $@
+
+s3-server: $(BIN)/versitygw ## Build the S3-compatible server of the tests (needs Go)
 
 differential: $(VENV)/.differential ## Compare the translation with litellm's
 	@$(BIN)/python -m pytest tests/differential

@@ -1,0 +1,54 @@
+"""Servers that are shared by all tests of a session; each test gets a place of its own there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+import pytest
+
+from tests.stores.object_storage import ObjectStorage, running_object_storage
+from tests.stores.postgres import PostgresServer, running_postgres
+from tests.stores.process import ServerMissing
+
+Server = TypeVar("Server")
+
+
+def started(stack: ExitStack, server: AbstractContextManager[Server]) -> Server:
+    """Start a server; where it is missing the test is skipped, or fails on CI."""
+    try:
+        return stack.enter_context(server)
+    except ServerMissing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"{missing} (CI must have it)", pytrace=False)
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL. A test that stops it starts a server of its own instead."""
+    with ExitStack() as stack:
+        yield started(stack, running_postgres())
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of an empty database."""
+    return postgres_server.create_database()
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[ObjectStorage]:
+    """A running S3-compatible server. A test that stops it starts one of its own instead."""
+    with ExitStack() as stack:
+        yield started(stack, running_object_storage())
+
+
+@pytest.fixture
+def s3_url(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket, with AWS's variables set for it."""
+    for name, value in object_storage.environment.items():
+        monkeypatch.setenv(name, value)
+    return object_storage.create_bucket()

@@ -52,8 +52,9 @@ endif
 
 setup: $(VENV)/.dev ## Make the virtual environment with everything, for development
 
-up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SANDBOX=1: made-up answers, no keys)
-	@$(BIN)/python -m services.supervisor $(if $(SANDBOX),--sandbox)
+up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SANDBOX=1: made-up answers, no keys; GATEWAYS=2 DISPATCHERS=3 COLLECTORS=3: replicas)
+	@$(BIN)/python -m services.supervisor $(if $(SANDBOX),--sandbox) $(if $(GATEWAYS),--gateways $(GATEWAYS)) \
+	  $(if $(DISPATCHERS),--dispatchers $(DISPATCHERS)) $(if $(COLLECTORS),--collectors $(COLLECTORS))
 
 demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to printed results
 	@$(BIN)/python -m examples.demo

@@ -119,6 +119,15 @@ class ApiError(Exception):
         )
 
     @classmethod
-    def unavailable(cls, reason: str, message: str, *, retry_after: float = 1.0) -> ApiError:
+    def unavailable(cls, reason: str, message: str, *, retry_after: float | None = 1.0) -> ApiError:
         """UNAVAILABLE: away for now; the same call may succeed in a moment."""
         return cls(grpc.StatusCode.UNAVAILABLE, reason, message, retry_after=retry_after)
+
+    @classmethod
+    def stopping(cls) -> ApiError:
+        """UNAVAILABLE: this server is being stopped; another one, or its next, will do it."""
+        return cls.unavailable(
+            "SERVER_STOPPING",
+            "the server is stopping; repeat the call on another connection",
+            retry_after=None,
+        )

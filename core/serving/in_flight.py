@@ -38,9 +38,7 @@ class InFlightInterceptor(CallInterceptor):
             if task not in self._ended:
                 raise
             task.uncancel()
-            raise ApiError.unavailable(
-                "SERVER_STOPPING", "the server is stopping; repeat the call on another connection"
-            ) from None
+            raise ApiError.stopping() from None
         finally:
             del self._running[task]
             self._ended.discard(task)

@@ -40,6 +40,9 @@ SERVER_OPTIONS = (
     # ping in 300 s and closes the connection of whoever sends more.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # So often a client has to connect anew, which is when it learns of new replicas. The
+    # calls that are open on the old connection go on there, however long they take.
+    ("grpc.max_connection_age_ms", 600_000),
     # A watcher whose machine has vanished is noticed after these two.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -71,7 +74,7 @@ class GrpcServer:
         self.port = 0
         """The port listened on; 0 before start."""
         self.draining = asyncio.Event()
-        """Set when stop begins: a handler of an endless stream ends its stream then."""
+        """Set once no new call comes in: a handler of an endless stream ends its stream then."""
         self.stopped = asyncio.Event()
         self._listen = listen
         self._authenticate = authenticate
@@ -139,21 +142,29 @@ class GrpcServer:
         for service in ("", *self._services):
             await self._health.set(service, status)
 
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float, *, drain_delay: float = 0.0) -> None:
         """Drain and stop; returns when the last handler's finally blocks have run.
 
-        Refuses new calls at once, gives running ones `grace` seconds, and ends the rest
-        with UNAVAILABLE, reason SERVER_STOPPING. Can be called twice, and before start.
+        Says NOT_SERVING to health checks at once, and refuses new calls after another
+        `drain_delay` seconds, which give load balancers the time to hear of it. Then it
+        gives running calls `grace` seconds, and ends the rest with UNAVAILABLE, reason
+        SERVER_STOPPING. Can be called twice, and before start.
         """
         if self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop(grace))
+            self._stopping = asyncio.create_task(self._stop(grace, drain_delay))
         await asyncio.shield(self._stopping)
 
-    async def _stop(self, grace: float) -> None:
-        self.draining.set()
-        if self._server is not None:
+    async def _stop(self, grace: float, drain_delay: float) -> None:
+        if self._server is None:
+            self.draining.set()
+        else:
             await self._health.enter_graceful_shutdown()
+            await asyncio.sleep(drain_delay)
             closing = asyncio.create_task(self._server.stop(grace + CLEANUP_LIMIT))
+            # It has told the clients to go (GOAWAY) before any stream ends: whoever comes
+            # back at once comes to another replica.
+            await asyncio.sleep(0)
+            self.draining.set()
             await self._in_flight.finish(grace)
             await closing
             log.info("server_stopped", server=self.name)

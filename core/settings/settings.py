@@ -103,6 +103,10 @@ class Settings(BaseSettings):
     """For one HTTP exchange with a provider; has to stay under submit_lease."""
     watch_heartbeat: float = Field(default=15.0, gt=0)
     shutdown_grace: float = Field(default=10.0, ge=0)
+    """How long a service that is told to stop waits for what is under way."""
+    drain_delay: float = Field(default=0.0, ge=0)
+    """How long before that it goes on taking calls, though its health says NOT_SERVING:
+    for load balancers that look at the health now and then."""
 
     @cached_property
     def effective_database_url(self) -> str:

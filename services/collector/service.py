@@ -67,16 +67,22 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run())
-                tasks.create_task(hub.run(stop))
+                tasks.create_task(hub.run(server.draining))
                 tasks.create_task(Readiness(server, backbone.checks()).run(stop))
                 await stop.wait()
                 sweep.stop()
+                await leave(server, consumers, settings)
         finally:
-            await asyncio.gather(
-                server.stop(settings.shutdown_grace),
-                *(consumer.stop() for consumer in consumers),
-            )
+            await leave(server, consumers, settings)
             await asyncio.gather(*(provider.close() for provider in providers.values()))
+
+
+async def leave(server: GrpcServer, consumers: Sequence[Consumer], settings: Settings) -> None:
+    """Hand work back and send the callers elsewhere. Can be called twice."""
+    await asyncio.gather(
+        server.stop(settings.shutdown_grace, drain_delay=settings.drain_delay),
+        *(consumer.stop() for consumer in consumers),
+    )
 
 
 async def start_consumers(backbone: Backbone, providers: Registry) -> list[Consumer]:

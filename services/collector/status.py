@@ -75,6 +75,4 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
 
     def _check_open(self) -> None:
         if self._hub.closing:
-            raise ApiError.unavailable(
-                "SERVER_STOPPING", "The collector is being stopped: watch again."
-            )
+            raise ApiError.stopping()

@@ -100,7 +100,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 tasks.create_task(Readiness(server, backbone.checks()).run(stop))
                 tasks.create_task(sweep.run(stop))
         finally:
-            await server.stop(settings.shutdown_grace)
+            await server.stop(settings.shutdown_grace, drain_delay=settings.drain_delay)
 
 
 def authenticator(accounts: Accounts) -> Authenticate:

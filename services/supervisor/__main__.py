@@ -16,6 +16,8 @@ from services.supervisor.plan import Options, make_plan
 from services.supervisor.report import ready_block, removed_around, write_ready_file
 from services.supervisor.supervisor import Supervisor
 
+_MOST_REPLICAS = 64
+
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -35,6 +37,14 @@ def _arguments() -> argparse.Namespace:
         default="fixed",
         help="auto: free ports instead of those of the settings",
     )
+    for service in ("gateway", "dispatcher", "collector"):
+        parser.add_argument(
+            f"--{service}s",
+            type=_count,
+            default=1,
+            metavar="N",
+            help=f"so many {service} processes (%(default)s)",
+        )
     parser.add_argument(
         "--ready-file",
         type=Path,
@@ -45,6 +55,13 @@ def _arguments() -> argparse.Namespace:
         "--log-dir", type=Path, metavar="PATH", help="a log file for each child in this folder"
     )
     return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= _MOST_REPLICAS:
+        raise argparse.ArgumentTypeError(f"from 1 to {_MOST_REPLICAS} can run on one machine")
+    return count
 
 
 async def supervise(
@@ -61,6 +78,11 @@ async def supervise(
         sandbox=arguments.sandbox,
         auto_ports=arguments.ports == "auto",
         console_logs=console and arguments.log_dir is None,
+        replicas={
+            "gateway": arguments.gateways,
+            "dispatcher": arguments.dispatchers,
+            "collector": arguments.collectors,
+        },
     )
     with data_folder_lock(settings.data_dir.absolute()):
         plan = make_plan(settings, access, options)
@@ -74,7 +96,8 @@ async def supervise(
                 print(f"\n{ready_block(plan)}\n", flush=True)
                 announced = True
 
-        output = Output(arguments.log_dir)
+        names = [child.name for stage in plan.stages for child in stage]
+        output = Output(arguments.log_dir, name_width=max(map(len, names)))
         with removed_around(ready_file):
             await Supervisor(plan.stages, output=output, on_ready=on_ready).run(stop)
 

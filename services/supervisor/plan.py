@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.bus import EmbeddedNats, ServerBinaryMissing
@@ -30,6 +30,8 @@ class Options:
     auto_ports: bool = False
     console_logs: bool = False
     """Children log for people, unless POLYBATCH_LOG_FORMAT says otherwise."""
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    """How many of each service; one of those that are not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,8 @@ class Plan:
     """The children by stage, and where a client finds what."""
 
     stages: list[list[ChildSpec]]
-    gateway: str
-    """host:port, or grpcs://host:port under TLS; so are the next two."""
-    collector: str
-    dispatcher: str
+    addresses: dict[str, str]
+    """host:port of each replica, or grpcs://host:port under TLS, by the name of its child."""
     sandbox: str | None
     """http:// URL; None: no sandbox."""
     nats: str
@@ -51,6 +51,25 @@ class Plan:
     stood_in: list[str]
     """Those of them that the sandbox stands in for."""
     without_key: list[str]
+
+    @property
+    def gateway(self) -> str:
+        """Where clients find it: the address of each replica, separated by commas."""
+        return self._replicas_of("gateway")
+
+    @property
+    def collector(self) -> str:
+        """As `gateway`."""
+        return self._replicas_of("collector")
+
+    @property
+    def dispatcher(self) -> str:
+        """As `gateway`."""
+        return self._replicas_of("dispatcher")
+
+    def _replicas_of(self, service: str) -> str:
+        own = (name for name in self.addresses if name.partition("-")[0] == service)
+        return ",".join(self.addresses[name] for name in own)
 
 
 def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> Plan:
@@ -66,7 +85,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     listens = _listens(settings, options)
     environment = {
         "POLYBATCH_DATA_DIR": str(data_dir),
-        **{f"POLYBATCH_{name.upper()}_LISTEN": listen for name, listen in listens.items()},
+        **{_listen_setting(name): listens[name] for name in _configured(options)},
     }
     if options.console_logs and "log_format" not in settings.model_fields_set:
         environment["POLYBATCH_LOG_FORMAT"] = "console"
@@ -84,20 +103,19 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     services = [
         ChildSpec(
             name=name,
-            command=(sys.executable, "-m", f"services.{name}"),
+            command=(sys.executable, "-m", f"services.{service}"),
             probe=probes.grpc_serving(_reachable(listens[name]), tls),
-            environment=environment,
-            stop_grace=2 * settings.shutdown_grace + _STOP_MARGIN,
+            environment={**environment, _listen_setting(service): listens[name]},
+            stop_grace=2 * settings.shutdown_grace + settings.drain_delay + _STOP_MARGIN,
         )
-        for name in _SERVICES
+        for service in _SERVICES
+        for name in _replicas(service, options)
     ]
     stood_in = list(_STOOD_IN) if options.sandbox else []
     providers = stood_in + [name for name in known.usable if name not in stood_in]
     return Plan(
         stages=[first, services],
-        gateway=_address(listens["gateway"], names),
-        collector=_address(listens["collector"], names),
-        dispatcher=_address(listens["dispatcher"], names),
+        addresses={child.name: _address(listens[child.name], names) for child in services},
         sandbox=sandbox_url,
         nats=nats_url,
         data_dir=data_dir,
@@ -108,25 +126,45 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     )
 
 
+def _replicas(service: str, options: Options) -> list[str]:
+    """Names of a service's children: "gateway", "gateway-2" and so on."""
+    count = options.replicas.get(service, 1)
+    return [service, *(f"{service}-{number}" for number in range(2, count + 1))]
+
+
+def _configured(options: Options) -> list[str]:
+    """The children whose addresses are settings."""
+    services = [*reversed(_SERVICES)]
+    return [*services, "sandbox"] if options.sandbox else services
+
+
+def _listen_setting(service: str) -> str:
+    return f"POLYBATCH_{service.upper()}_LISTEN"
+
+
 def _listens(settings: Settings, options: Options) -> dict[str, str]:
-    """host:port by name, each port settled and free."""
+    """host:port by name, each port settled and free.
+
+    A service's first replica listens where the settings say, the others beside it.
+    """
     wanted = {
         "gateway": settings.gateway_listen,
         "collector": settings.collector_listen,
         "dispatcher": settings.dispatcher_listen,
+        "sandbox": settings.sandbox_listen,
     }
-    if options.sandbox:
-        wanted["sandbox"] = settings.sandbox_listen
-    spare = iter(ports.free_ports(len(wanted)))
+    names = {service: _replicas(service, options) for service in _configured(options)}
+    spare = iter(ports.free_ports(sum(map(len, names.values()))))
     listens: dict[str, str] = {}
-    for name, listen in wanted.items():
-        setting = f"POLYBATCH_{name.upper()}_LISTEN"
-        host, port = ports.split(listen, setting)
-        if options.auto_ports or port == 0:
-            port = next(spare)
-        else:
-            ports.require_free(host, port, setting)
-        listens[name] = ports.join(host, port)
+    for service, replicas in names.items():
+        setting = _listen_setting(service)
+        host, port = ports.split(wanted[service], setting)
+        for name in replicas:
+            if options.auto_ports or port == 0 or name != service:
+                listens[name] = ports.join(host, next(spare))
+            else:
+                ports.require_free(host, port, setting)
+                listens[name] = ports.join(host, port)
     return listens
 
 

@@ -107,6 +107,7 @@ def write_ready_file(path: Path, plan: Plan, pids: Mapping[str, int]) -> None:
         "gateway": plan.gateway,
         "collector": plan.collector,
         "dispatcher": plan.dispatcher,
+        "addresses": plan.addresses,
         "sandbox": plan.sandbox,
         "nats": public_url(plan.nats),
         "data_dir": str(plan.data_dir),

@@ -10,11 +10,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from polybatch import AsyncClient, PolybatchError
 from polybatch.v1 import files_pb2, files_pb2_grpc
 
 from core.serving import GrpcServer, ListenError
 from core.serving import server as serving_server
-from tests.serving.conftest import Files, Running, Serve
+from tests.serving.conftest import KEY, Files, Running, Serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -264,3 +265,56 @@ async def test_client_pings_are_allowed_down_to_the_interval(
 async def test_client_pings_faster_than_that_are_refused(serve: Serve) -> None:
     running = await serve(download=hold)
     assert await ping_for(running, every_ms=500, seconds=10) == "Too many pings"
+
+
+async def test_calls_are_taken_until_the_delay_of_the_drain_is_over(serve: Serve) -> None:
+    async def get(request: Any, context: Any) -> Any:
+        return files_pb2.File(id="file_1")
+
+    running = await serve(get=get)
+    watch = health_pb2_grpc.HealthStub(running.channel).Watch(
+        health_pb2.HealthCheckRequest(service="")
+    )
+    assert (await watch.read()).status == SERVING
+    stopping = asyncio.create_task(running.server.stop(grace=600, drain_delay=2))
+    async with asyncio.timeout(10):
+        assert (await watch.read()).status == NOT_SERVING
+        found = await running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
+        assert found.id == "file_1"
+        assert not running.server.draining.is_set()
+        watch.cancel()
+        await stopping
+
+
+async def test_a_client_leaves_a_replica_that_is_not_serving(serve: Serve) -> None:
+    answered: list[int] = []
+
+    def answering(number: int) -> Any:
+        async def get(request: Any, context: Any) -> Any:
+            answered.append(number)
+            return files_pb2.File(id="file_1")
+
+        return get
+
+    one, two = await serve(get=answering(1)), await serve(get=answering(2))
+    retries: list[PolybatchError] = []
+    async with AsyncClient(
+        gateway=f"127.0.0.1:{one.server.port},127.0.0.1:{two.server.port}",
+        api_key=KEY,
+        on_retry=lambda error, wait: retries.append(error),
+    ) as client:
+        for _ in range(4):
+            await client.files.get("file_1")
+        assert sorted(answered) == [1, 1, 2, 2]
+        watch = health_pb2_grpc.HealthStub(one.channel).Watch(
+            health_pb2.HealthCheckRequest(service="")
+        )
+        await watch.read()
+        await one.server.set_ready(False)
+        await watch.read()
+        answered.clear()
+        for _ in range(4):
+            await client.files.get("file_1")
+        assert answered.count(2) >= 3, "at most the call that was on its way"
+        assert {error.reason for error in retries} <= {"NOT_SERVING"}
+        watch.cancel()

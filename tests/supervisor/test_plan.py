@@ -61,6 +61,34 @@ def test_the_suite_without_a_sandbox(tmp_path: Path) -> None:
     assert len({made.gateway, made.collector, made.dispatcher}) == 3
 
 
+def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
+    counts = {"gateway": 2, "dispatcher": 3, "collector": 1}
+    port = free_ports(1)[0]
+    made = plan(
+        tmp_path,
+        options=Options(replicas=counts),
+        gateway_listen=f"127.0.0.1:{port}",
+        dispatcher_listen="127.0.0.1:0",
+        collector_listen="127.0.0.1:0",
+    )
+    assert [child.name for child in made.stages[1]] == [
+        "collector",
+        "dispatcher",
+        "dispatcher-2",
+        "dispatcher-3",
+        "gateway",
+        "gateway-2",
+    ]
+    first, second = made.gateway.split(",")
+    assert first == f"127.0.0.1:{port}"
+    assert len({*made.addresses.values()}) == 6
+    assert len(made.dispatcher.split(",")) == 3
+    gateways = [children(made)[name] for name in ("gateway", "gateway-2")]
+    assert [each.environment["POLYBATCH_GATEWAY_LISTEN"] for each in gateways] == [first, second]
+    assert [each.command[-1] for each in gateways] == ["services.gateway"] * 2
+    assert f"export POLYBATCH_GATEWAY={first},{second}" in report.ready_block(made)
+
+
 def test_a_given_nats_is_not_started(tmp_path: Path) -> None:
     made = plan(tmp_path, nats_url="nats://queue.internal:4222")
     assert "nats" not in children(made)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -14,13 +15,13 @@ import grpc
 
 from polybatch.errors import ConfigurationError
 
-__all__ = ["CHANNEL_OPTIONS", "Connection"]
+__all__ = ["Connection"]
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _TLS_SCHEMES = ("grpcs://", "https://")
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+_CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Without it gRPC sends two pings and no more while an idle watch has no data.
@@ -33,11 +34,30 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
+# Where there may be several replicas: calls go by turns to all machines behind a name, and
+# to none that says that it is not serving. Names are looked up again soon after a replica
+# has gone, as the one that takes its place has another address in most clusters.
+_REPLICA_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "loadBalancingConfig": [{"round_robin": {}}],
+                "healthCheckConfig": {"serviceName": ""},
+            }
+        ),
+    ),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Addresses ("host:port") and credentials of the two public services."""
+    """Addresses and credentials of the two public services.
+
+    An address is "host:port", or several of them separated by commas: one for each
+    replica. A name may stand for several machines; then each is used too.
+    """
 
     gateway: str
     collector: str
@@ -68,7 +88,8 @@ class Connection:
         """Fills in what is not given.
 
         Addresses: POLYBATCH_GATEWAY and POLYBATCH_COLLECTOR, else localhost:50051 and
-        localhost:50052; the schemes grpc:// and grpcs:// (or https://) say whether to use TLS.
+        localhost:50052; several replicas separated by commas. The schemes grpc:// and
+        grpcs:// (or https://) say whether to use TLS.
         Key: POLYBATCH_API_KEY, else the file that the embedded mode writes,
         $POLYBATCH_DATA_DIR/api-key, where the folder defaults to .polybatch.
         TLS: POLYBATCH_TLS (0 or 1), else on unless both hosts are this machine: a key
@@ -91,16 +112,28 @@ class Connection:
                 reason="TLS_CLIENT_CERT_INCOMPLETE",
                 next_step="name both PEM files.",
             )
-        tls = _tls(_tls_setting(environ) if tls is None else tls, gateway, collector)
+        tls = _tls(
+            _tls_setting(environ) if tls is None else tls, *_split(gateway), *_split(collector)
+        )
         return cls(
-            gateway=_host_and_port("gateway", gateway),
-            collector=_host_and_port("collector", collector),
+            gateway=_addresses("gateway", gateway),
+            collector=_addresses("collector", collector),
             api_key=_find_key(api_key, api_key_file, environ),
             tls=tls,
             tls_ca=Path(ca) if ca else None,
             tls_client_cert=Path(cert) if cert else None,
             tls_client_key=Path(key) if key else None,
         )
+
+    def addresses(self, server: str) -> Sequence[str]:
+        """Returns the addresses of "gateway" or "collector", one for each replica."""
+        return (self.gateway if server == "gateway" else self.collector).split(",")
+
+    def channel_options(self, address: str) -> Sequence[tuple[str, int | str]]:
+        """Returns gRPC's options for the channel to one of the addresses."""
+        if address in (self.gateway, self.collector) and not _may_be_several(address):
+            return _CHANNEL_OPTIONS
+        return (*_CHANNEL_OPTIONS, *_REPLICA_OPTIONS)
 
     def channel_credentials(self) -> grpc.ChannelCredentials | None:
         """Returns TLS credentials, None for a connection in the clear."""
@@ -185,6 +218,28 @@ def _is_local(address: str) -> bool:
         return host == "localhost"
 
 
+def _split(addresses: str) -> list[str]:
+    return [address for part in addresses.split(",") if (address := part.strip())]
+
+
+def _addresses(name: str, text: str) -> str:
+    # None at all is an address that makes no sense, too.
+    found = _split(text) or [text]
+    return ",".join(dict.fromkeys(_host_and_port(name, address) for address in found))
+
+
+def _may_be_several(address: str) -> bool:
+    """Whether the address is a name that more than one machine can have."""
+    host = address.removeprefix("dns:").rpartition("/")[2].rpartition(":")[0]
+    if address.startswith(("unix:", "ipv4:", "ipv6:")) or host == "localhost":
+        return False
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return True
+    return False
+
+
 def _host_and_port(name: str, address: str) -> str:
     bare = address
     for scheme in ("grpc://", *_TLS_SCHEMES):
@@ -198,7 +253,8 @@ def _host_and_port(name: str, address: str) -> str:
     raise ConfigurationError(
         f"the {name} address {address!r} is not host:port.",
         reason="ADDRESS_INVALID",
-        next_step=f"give an address such as localhost:50051 (POLYBATCH_{name.upper()}).",
+        next_step="give an address such as localhost:50051, or several separated by commas "
+        f"(POLYBATCH_{name.upper()}).",
     )
 
 

@@ -15,6 +15,8 @@ _PASSING = frozenset({"UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED"
 # Every RPC may be repeated safely, but these rarely pass by themselves.
 _UNCLEAR = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 _UNCLEAR_LIMIT = 3
+# The replica is being stopped, in order: there is another one, or soon will be.
+_AT_ONCE = "SERVER_STOPPING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Backoff:
             return None
         if error.code not in _PASSING | _UNCLEAR | {"RESOURCE_EXHAUSTED"}:
             return None
+        if error.reason == _AT_ONCE and self._failures == 1:
+            return 0.0
         ceiling = min(
             self.policy.longest_wait, self.policy.first_wait * 2 ** min(self._failures - 1, 30)
         )

@@ -13,9 +13,8 @@ import grpc.aio
 from polybatch._transport.contract import ReplyStream, UploadStream
 from polybatch._transport.driving import run
 from polybatch._transport.methods import Method, Server
-from polybatch._transport.translate import translate
-from polybatch.connection import CHANNEL_OPTIONS, Connection
-from polybatch.errors import PolybatchError
+from polybatch._transport.replicas import Replicas, Turn
+from polybatch.connection import Connection
 
 T = TypeVar("T")
 
@@ -29,30 +28,30 @@ class AioTransport:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._metadata = grpc.aio.Metadata(("authorization", f"Bearer {connection.api_key}"))
-        self._channels: dict[Server, grpc.aio.Channel] = {}
+        self._servers: dict[Server, Replicas[grpc.aio.Channel]] = {}
 
     async def unary(self, method: Method, request: Any, seconds: float) -> Any:
         """See Transport."""
-        call = self._channel(method.server).unary_unary(method.path, method.serialize, method.parse)
+        turn = self._turn(method)
+        call = turn.channel.unary_unary(method.path, method.serialize, method.parse)
         try:
-            return await call(request, timeout=seconds, metadata=self._metadata)
+            reply = await call(request, timeout=seconds, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise self._error(error, method) from None
+            raise turn.failed(error) from None
+        turn.answered()
+        return reply
 
     def upload(self, method: Method) -> UploadStream:
         """See Transport."""
-        call: Any = self._channel(method.server).stream_unary(method.path, None, method.parse)
-        return _AioUpload(call(metadata=self._metadata), lambda error: self._error(error, method))
+        turn = self._turn(method)
+        call: Any = turn.channel.stream_unary(method.path, None, method.parse)
+        return _AioUpload(call(metadata=self._metadata), turn)
 
     def replies(self, method: Method, request: Any, seconds: float | None = None) -> ReplyStream:
         """See Transport."""
-        call: Any = self._channel(method.server).unary_stream(
-            method.path, method.serialize, method.parse
-        )
-        return _AioReplies(
-            call(request, timeout=seconds, metadata=self._metadata),
-            lambda error: self._error(error, method),
-        )
+        turn = self._turn(method)
+        call: Any = turn.channel.unary_stream(method.path, method.serialize, method.parse)
+        return _AioReplies(call(request, timeout=seconds, metadata=self._metadata), turn)
 
     async def sleep(self, seconds: float) -> None:
         """See Transport."""
@@ -64,25 +63,25 @@ class AioTransport:
 
     async def close(self) -> None:
         """See Transport."""
-        channels = list(self._channels.values())
-        self._channels.clear()
-        for channel in channels:
-            await channel.close()
+        servers = list(self._servers.values())
+        self._servers.clear()
+        for replicas in servers:
+            for channel in replicas.channels():
+                await channel.close()
 
-    def _channel(self, server: Server) -> grpc.aio.Channel:
-        if server not in self._channels:
-            target = getattr(self._connection, server.value)
-            credentials = self._connection.channel_credentials()
-            self._channels[server] = (
-                grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
-                if credentials is None
-                else grpc.aio.secure_channel(target, credentials, CHANNEL_OPTIONS)
-            )
-        return self._channels[server]
+    def _turn(self, method: Method) -> Turn[grpc.aio.Channel]:
+        server = method.server
+        if server not in self._servers:
+            addresses = self._connection.addresses(server.value)
+            self._servers[server] = Replicas(server.value, addresses, self._connect)
+        return self._servers[server].turn()
 
-    def _error(self, error: grpc.aio.AioRpcError, method: Method) -> PolybatchError:
-        server = method.server.value
-        return translate(error, server, getattr(self._connection, server))
+    def _connect(self, address: str) -> grpc.aio.Channel:
+        credentials = self._connection.channel_credentials()
+        options = self._connection.channel_options(address)
+        if credentials is None:
+            return grpc.aio.insecure_channel(address, options)
+        return grpc.aio.secure_channel(address, credentials, options)
 
 
 class _AioUpload:
@@ -93,9 +92,9 @@ class _AioUpload:
     https://github.com/grpc/grpc/issues/36066. Callbacks run for each of the two.
     """
 
-    def __init__(self, call: Any, translated: Callable[[Any], PolybatchError]) -> None:
+    def __init__(self, call: Any, turn: Turn[grpc.aio.Channel]) -> None:
         self._call = call
-        self._translated = translated
+        self._turn = turn
         self._status: grpc.aio.AioRpcError | None = None
         self._status_known = asyncio.Event()
         call.add_done_callback(self._note_status)
@@ -111,9 +110,11 @@ class _AioUpload:
     async def finish(self) -> Any:
         try:
             await self._call.done_writing()
-            return await self._call
+            reply = await self._call
         except grpc.aio.AioRpcError as error:
-            raise self._translated(await self._servers_own(error)) from None
+            raise self._turn.failed(await self._servers_own(error)) from None
+        self._turn.answered()
+        return reply
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -146,15 +147,16 @@ def _is_stand_in(status: grpc.aio.AioRpcError) -> bool:
 
 
 class _AioReplies:
-    def __init__(self, call: Any, translated: Callable[[Any], PolybatchError]) -> None:
+    def __init__(self, call: Any, turn: Turn[grpc.aio.Channel]) -> None:
         self._call = call
-        self._translated = translated
+        self._turn = turn
 
     async def read(self) -> Any | None:
         try:
             reply = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from None
+            raise self._turn.failed(error) from None
+        self._turn.answered()
         return None if reply is grpc.aio.EOF else reply
 
     def cancel(self) -> None:

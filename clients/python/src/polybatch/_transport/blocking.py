@@ -12,9 +12,9 @@ import grpc
 
 from polybatch._transport.contract import ReplyStream, UploadStream
 from polybatch._transport.methods import Method, Server
-from polybatch._transport.translate import FailedCall, translate
-from polybatch.connection import CHANNEL_OPTIONS, Connection
-from polybatch.errors import PolybatchError
+from polybatch._transport.replicas import Replicas, Turn
+from polybatch._transport.translate import FailedCall
+from polybatch.connection import Connection
 
 T = TypeVar("T")
 
@@ -28,43 +28,36 @@ class BlockingTransport:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._metadata = (("authorization", f"Bearer {connection.api_key}"),)
-        credentials = connection.channel_credentials()
-        self._channels: dict[Server, grpc.Channel] = {}
-        for server in Server:
-            target = getattr(connection, server.value)
-            self._channels[server] = (
-                grpc.insecure_channel(target, CHANNEL_OPTIONS)
-                if credentials is None
-                else grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
-            )
+        self._credentials = connection.channel_credentials()
+        self._servers = {
+            server: Replicas(server.value, connection.addresses(server.value), self._connect)
+            for server in Server
+        }
 
     async def unary(self, method: Method, request: Any, seconds: float) -> Any:
         """See Transport."""
-        call = self._channels[method.server].unary_unary(
-            method.path, method.serialize, method.parse
-        )
+        turn = self._servers[method.server].turn()
+        call = turn.channel.unary_unary(method.path, method.serialize, method.parse)
         try:
-            return call(request, timeout=seconds, metadata=self._metadata)
+            reply = call(request, timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise self._error(error, method) from None
+            raise turn.failed(_status(error)) from None
+        turn.answered()
+        return reply
 
     def upload(self, method: Method) -> UploadStream:
         """See Transport."""
-        call: Any = self._channels[method.server].stream_unary(method.path, None, method.parse)
+        turn = self._servers[method.server].turn()
+        call: Any = turn.channel.stream_unary(method.path, None, method.parse)
         return _BlockingUpload(
-            lambda messages: call.future(messages, metadata=self._metadata),
-            lambda error: self._error(error, method),
+            lambda messages: call.future(messages, metadata=self._metadata), turn
         )
 
     def replies(self, method: Method, request: Any, seconds: float | None = None) -> ReplyStream:
         """See Transport."""
-        call = self._channels[method.server].unary_stream(
-            method.path, method.serialize, method.parse
-        )
-        return _BlockingReplies(
-            call(request, timeout=seconds, metadata=self._metadata),
-            lambda error: self._error(error, method),
-        )
+        turn = self._servers[method.server].turn()
+        call = turn.channel.unary_stream(method.path, method.serialize, method.parse)
+        return _BlockingReplies(call(request, timeout=seconds, metadata=self._metadata), turn)
 
     async def sleep(self, seconds: float) -> None:
         """See Transport."""
@@ -76,13 +69,21 @@ class BlockingTransport:
 
     async def close(self) -> None:
         """See Transport."""
-        for channel in self._channels.values():
-            channel.close()
+        for replicas in self._servers.values():
+            for channel in replicas.channels():
+                channel.close()
 
-    def _error(self, error: Any, method: Method) -> PolybatchError:
-        server = method.server.value
-        call: FailedCall = error
-        return translate(call, server, getattr(self._connection, server))
+    def _connect(self, address: str) -> grpc.Channel:
+        options = self._connection.channel_options(address)
+        if self._credentials is None:
+            return grpc.insecure_channel(address, options)
+        return grpc.secure_channel(address, self._credentials, options)
+
+
+def _status(error: Any) -> FailedCall:
+    # What grpc raises is the call itself.
+    call: FailedCall = error
+    return call
 
 
 class _BlockingUpload:
@@ -95,13 +96,13 @@ class _BlockingUpload:
     def __init__(
         self,
         start: Callable[[Iterator[bytes]], Any],
-        translated: Callable[[Any], PolybatchError],
+        turn: Turn[grpc.Channel],
     ) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._closed = False
         self._ended = False
-        self._translated = translated
+        self._turn = turn
         self._call = start(self._messages())
         self._call.add_done_callback(self._on_done)
 
@@ -117,9 +118,11 @@ class _BlockingUpload:
     async def finish(self) -> Any:
         self._close()
         try:
-            return self._call.result()
+            reply = self._call.result()
         except grpc.RpcError as error:
-            raise self._translated(error) from None
+            raise self._turn.failed(_status(error)) from None
+        self._turn.answered()
+        return reply
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -148,17 +151,19 @@ class _BlockingUpload:
 
 
 class _BlockingReplies:
-    def __init__(self, call: Any, translated: Callable[[Any], PolybatchError]) -> None:
+    def __init__(self, call: Any, turn: Turn[grpc.Channel]) -> None:
         self._call = call
-        self._translated = translated
+        self._turn = turn
 
     async def read(self) -> Any | None:
         try:
-            return next(self._call)
+            reply = next(self._call)
         except StopIteration:
             return None
         except grpc.RpcError as error:
-            raise self._translated(error) from None
+            raise self._turn.failed(_status(error)) from None
+        self._turn.answered()
+        return reply
 
     def cancel(self) -> None:
         self._call.cancel()

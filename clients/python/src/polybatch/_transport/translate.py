@@ -123,6 +123,10 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
     for violation in details.violations:
         if violation.description not in message:
             message = f"{message.rstrip('.')}; {violation.field}: {violation.description}"
+    if not details.reason and message.endswith(_UNHEALTHY):
+        details.reason = "NOT_SERVING"
+        message = f"{server} at {address} is there, but not ready"
+        next_step = "its log says what it waits for."
     if not details.reason:
         message, next_step = _of_grpc(code, message, server, address)
     if details.retry_after is not None and not next_step:
@@ -136,6 +140,10 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
         metadata=details.metadata,
     )
 
+
+# gRPC's words where it watches the health of replicas.
+_UNHEALTHY = "backend unhealthy"
+_ALL_FAILING = re.compile(r"connections to all backends failing; last error: (?:[A-Z_]+: )?")
 
 _TLS_CAUSE = re.compile(r"OPENSSL_internal:([A-Z_]+)")
 
@@ -156,7 +164,8 @@ def _of_grpc(code: grpc.StatusCode, message: str, server: str, address: str) -> 
             f"{server} at {address}: TLS failed: {cause[1] if cause else message}",
             "check the certificate, or set POLYBATCH_TLS=0 where no TLS is spoken.",
         )
-    if message.startswith("failed to connect"):
+    message = _ALL_FAILING.sub("", message)
+    if "failed to connect" in message.lower():
         message = f"cannot be reached: {message.rpartition(': ')[2]}"
     return (
         f"{server} at {address}: {message}",

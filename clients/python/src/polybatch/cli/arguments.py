@@ -24,8 +24,9 @@ examples:
 
 _ENVIRONMENT = """\
 environment:
-  POLYBATCH_GATEWAY     address of the gateway (localhost:50051); grpcs:// for TLS
-  POLYBATCH_COLLECTOR   address of the collector (localhost:50052)
+  POLYBATCH_GATEWAY     address of the gateway (localhost:50051); grpcs:// for TLS;
+                        several replicas separated by commas
+  POLYBATCH_COLLECTOR   address of the collector (localhost:50052), as for the gateway
   POLYBATCH_API_KEY     the key; else the file $POLYBATCH_DATA_DIR/api-key
   POLYBATCH_DATA_DIR    folder of that file (.polybatch)
   POLYBATCH_TLS         1 or 0; on by itself unless both addresses are this machine
@@ -232,8 +233,8 @@ def _connection_options() -> argparse.ArgumentParser:
         action="store_true",
         help="for scripts: one JSON document on stdout, one a line for listings and watches",
     )
-    group.add_argument("--gateway", metavar="HOST:PORT", help="address of the gateway")
-    group.add_argument("--collector", metavar="HOST:PORT", help="address of the collector")
+    group.add_argument("--gateway", metavar="HOST:PORT,...", help="address of the gateway")
+    group.add_argument("--collector", metavar="HOST:PORT,...", help="address of the collector")
     group.add_argument("--api-key-file", metavar="FILE", help="file that holds the API key")
     group.add_argument(
         "--tls",

@@ -33,6 +33,8 @@ class FileServiceStub:
     `authorization: Bearer <key>` metadata with a valid key.
     UNAVAILABLE        the service or what it stands on is away for now: retry
     with exponential back-off (RetryInfo names a first wait).
+    SERVER_STOPPING: this replica is being stopped: retry at
+    once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
     INTERNAL           our fault; the message holds a reference id that stands in
@@ -85,6 +87,8 @@ class FileServiceServicer:
     `authorization: Bearer <key>` metadata with a valid key.
     UNAVAILABLE        the service or what it stands on is away for now: retry
     with exponential back-off (RetryInfo names a first wait).
+    SERVER_STOPPING: this replica is being stopped: retry at
+    once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
     INTERNAL           our fault; the message holds a reference id that stands in
@@ -220,6 +224,8 @@ class FileService:
     `authorization: Bearer <key>` metadata with a valid key.
     UNAVAILABLE        the service or what it stands on is away for now: retry
     with exponential back-off (RetryInfo names a first wait).
+    SERVER_STOPPING: this replica is being stopped: retry at
+    once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
     INTERNAL           our fault; the message holds a reference id that stands in

@@ -154,11 +154,14 @@ def _listens(settings: Settings, options: Options) -> dict[str, str]:
         "sandbox": settings.sandbox_listen,
     }
     names = {service: _replicas(service, options) for service in _configured(options)}
-    spare = iter(ports.free_ports(sum(map(len, names.values()))))
+    settled = {service: ports.split(wanted[service], _listen_setting(service)) for service in names}
+    taken = {port for _, port in settled.values()}
+    count = sum(map(len, names.values())) + len(taken)
+    spare = (port for port in ports.free_ports(count) if port not in taken)
     listens: dict[str, str] = {}
     for service, replicas in names.items():
         setting = _listen_setting(service)
-        host, port = ports.split(wanted[service], setting)
+        host, port = settled[service]
         for name in replicas:
             if options.auto_ports or port == 0 or name != service:
                 listens[name] = ports.join(host, next(spare))

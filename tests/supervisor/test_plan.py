@@ -63,11 +63,10 @@ def test_the_suite_without_a_sandbox(tmp_path: Path) -> None:
 
 def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
     counts = {"gateway": 2, "dispatcher": 3, "collector": 1}
-    port = free_ports(1)[0]
     made = plan(
         tmp_path,
         options=Options(replicas=counts),
-        gateway_listen=f"127.0.0.1:{port}",
+        gateway_listen="127.0.0.1:0",
         dispatcher_listen="127.0.0.1:0",
         collector_listen="127.0.0.1:0",
     )
@@ -80,7 +79,6 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
         "gateway-2",
     ]
     first, second = made.gateway.split(",")
-    assert first == f"127.0.0.1:{port}"
     assert len({*made.addresses.values()}) == 6
     assert len(made.dispatcher.split(",")) == 3
     gateways = [children(made)[name] for name in ("gateway", "gateway-2")]

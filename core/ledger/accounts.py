@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import update
@@ -16,6 +17,7 @@ from core.ledger.ids import new_id
 from core.ledger.tables import Account, ApiKey, now
 
 KEY_PREFIX = "pb_"
+_ASKED_AT_ONCE = 500
 
 
 def new_secret() -> str:
@@ -103,6 +105,19 @@ class Accounts:
                 )
             )
             return found.first()
+
+    async def revoked(self, key_ids: Collection[str]) -> set[str]:
+        """Those of the keys that are revoked."""
+        ids = list(key_ids)
+        found: set[str] = set()
+        async with self._database.read() as session:
+            for start in range(0, len(ids), _ASKED_AT_ONCE):
+                query = select(ApiKey.id).where(
+                    col(ApiKey.id).in_(ids[start : start + _ASKED_AT_ONCE]),
+                    col(ApiKey.revoked_at).is_not(None),
+                )
+                found.update(await session.exec(query))
+        return found
 
     async def list_keys(self) -> list[tuple[ApiKey, str]]:
         """All keys with their account's name, oldest first."""

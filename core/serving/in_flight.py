@@ -1,20 +1,29 @@
-"""Interceptor: knows the RPCs that are running, and ends them when the server stops."""
+"""Interceptor: knows the RPCs that are running, and ends them: when the server stops, or
+when their key is no longer valid."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from core.serving.api_error import ApiError
 from core.serving.interceptor import PLUMBING, CallInterceptor, Context, Proceed
+from core.serving.principal import calling
 
 log = structlog.get_logger()
 
 # How long after its cancellation a handler's finally blocks may take, in seconds.
 CLEANUP_LIMIT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    method: str
+    key_id: str | None
 
 
 class InFlightInterceptor(CallInterceptor):
@@ -25,23 +34,45 @@ class InFlightInterceptor(CallInterceptor):
     """
 
     def __init__(self) -> None:
-        self._running: dict[asyncio.Task[Any], str] = {}
-        self._ended: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], _Call] = {}
+        self._ended: dict[asyncio.Task[Any], ApiError] = {}
 
     async def around(self, method: str, context: Context, proceed: Proceed) -> Any:
         task = asyncio.current_task()
         assert task is not None, "grpc.aio runs each RPC in a task"
-        self._running[task] = method
+        principal = calling.get()
+        self._running[task] = _Call(method, principal.key_id if principal else None)
         try:
             return await proceed()
         except asyncio.CancelledError:
             if task not in self._ended:
                 raise
             task.uncancel()
-            raise ApiError.stopping() from None
+            raise self._ended[task] from None
         finally:
             del self._running[task]
-            self._ended.discard(task)
+            self._ended.pop(task, None)
+
+    @property
+    def keys(self) -> set[str]:
+        """The ids of the keys that running calls came with."""
+        return {call.key_id for call in self._running.values() if call.key_id is not None}
+
+    def end_calls_of(self, key_id: str, error: ApiError) -> int:
+        """End the running calls of a key with an error; returns how many."""
+        return sum(
+            self._end(task, error)
+            for task, call in list(self._running.items())
+            if call.key_id == key_id
+        )
+
+    def _end(self, task: asyncio.Task[Any], error: ApiError) -> bool:
+        # One whose client has left is in its finally blocks: let it be.
+        if task.cancelling():
+            return False
+        self._ended[task] = error
+        task.cancel()
+        return True
 
     async def finish(self, grace: float) -> None:
         """Wait up to `grace` seconds for running handlers, then end those that are left.
@@ -50,16 +81,16 @@ class InFlightInterceptor(CallInterceptor):
         """
         await self._wait(self._except_plumbing, grace)
         for task in self._running:
-            # One whose client has left is in its finally blocks: let it be.
-            if not task.cancelling():
-                self._ended.add(task)
-                task.cancel()
+            self._end(task, ApiError.stopping())
         await self._wait(lambda: set(self._running), CLEANUP_LIMIT)
         if self._running:
-            log.error("handlers_abandoned", methods=sorted(self._running.values()))
+            methods = sorted(call.method for call in self._running.values())
+            log.error("handlers_abandoned", methods=methods)
 
     def _except_plumbing(self) -> set[asyncio.Task[Any]]:
-        return {task for task, method in self._running.items() if not method.startswith(PLUMBING)}
+        return {
+            task for task, call in self._running.items() if not call.method.startswith(PLUMBING)
+        }
 
     async def _wait(self, tasks: Callable[[], set[asyncio.Task[Any]]], limit: float) -> None:
         deadline = asyncio.get_running_loop().time() + limit

@@ -17,6 +17,7 @@ from core.serving.auth import Authenticate, AuthInterceptor
 from core.serving.errors import ErrorsInterceptor
 from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
 from core.serving.process import StartupError
+from core.serving.revocation import Revocation, Revoked
 from core.serving.tls import ServerTls, TlsFiles
 
 log = structlog.get_logger()
@@ -57,8 +58,9 @@ class GrpcServer:
     """A server with health, reflection, authentication, typed errors and an access log.
 
     listen: "host:port"; port 0 takes a free one. authenticate: None leaves all methods
-    open. tls: None speaks in the clear. The server answers NOT_SERVING to health checks
-    until `set_ready(True)`.
+    open. tls: None speaks in the clear. revoked: asked every `revoked_within` seconds for
+    the keys of open calls. The server answers NOT_SERVING to health checks until
+    `set_ready(True)`.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class GrpcServer:
         authenticate: Authenticate | None,
         register: Register,
         tls: TlsFiles | None = None,
+        revoked: Revoked | None = None,
+        revoked_within: float = 2.0,
     ) -> None:
         self.name = name
         self.port = 0
@@ -84,6 +88,10 @@ class GrpcServer:
         self._services: Sequence[str] = ()
         self._in_flight = InFlightInterceptor()
         self._health = health.aio.HealthServicer()
+        self._revocation = (
+            Revocation(self._in_flight, revoked, revoked_within) if revoked is not None else None
+        )
+        self._looking: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -116,6 +124,8 @@ class GrpcServer:
             ) from error
         await server.start()
         self._server = server
+        if self._revocation is not None:
+            self._looking = asyncio.create_task(self._revocation.run())
         log.info(
             "server_started",
             server=self.name,
@@ -167,6 +177,9 @@ class GrpcServer:
             self.draining.set()
             await self._in_flight.finish(grace)
             await closing
+            if self._looking is not None:
+                self._looking.cancel()
+                await asyncio.gather(self._looking, return_exceptions=True)
             log.info("server_stopped", server=self.name)
         self.stopped.set()
 

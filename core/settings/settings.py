@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     provider_timeout: float = Field(default=600.0, gt=0)
     """For one HTTP exchange with a provider; has to stay under submit_lease."""
     watch_heartbeat: float = Field(default=15.0, gt=0)
+    key_recheck: float = Field(default=2.0, gt=0)
+    """How often it is looked whether the keys of open calls were revoked, which ends them."""
     shutdown_grace: float = Field(default=10.0, ge=0)
     """How long a service that is told to stop waits for what is under way."""
     drain_delay: float = Field(default=0.0, ge=0)

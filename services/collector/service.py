@@ -53,6 +53,8 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             authenticate=authenticator(backbone),
             register=lambda grpc_server: register(grpc_server, backbone, hub),
             tls=tls_files(settings),
+            revoked=backbone.ledger.accounts.revoked,
+            revoked_within=settings.key_recheck,
         )
         sweep = Sweep(
             backbone,

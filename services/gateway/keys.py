@@ -96,7 +96,7 @@ async def list_keys(ledger: Ledger) -> int:
 async def revoke_key(ledger: Ledger, key_id: str) -> int:
     """End a key; returns the exit code, 1 when there is no such living key."""
     if await ledger.accounts.revoke_key(key_id):
-        print(f"revoked {key_id}")
+        print(f"revoked {key_id}: it begins no new call, and its open ones end within seconds")
         return 0
     print(f"there is no valid key {key_id}")
     return 1

@@ -87,6 +87,8 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             authenticate=authenticator(backbone.ledger.accounts),
             register=Gateway(backbone, providers).register,
             tls=tls_files(settings),
+            revoked=backbone.ledger.accounts.revoked,
+            revoked_within=settings.key_recheck,
         )
         sweep = UploadSweep(
             backbone.ledger,

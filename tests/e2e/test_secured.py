@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 import trustme
-from suite import Suite, running_suite
+from suite import ROOT, Suite, running_suite
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,32 @@ def test_who_brings_no_certificate_or_no_tls_gets_nowhere(secured: Suite) -> Non
             with channel, pytest.raises(grpc.RpcError) as caught:
                 channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, name
+
+
+def test_a_watch_ends_when_its_key_is_revoked(secured: Suite) -> None:
+    secured.reset_sandbox(batch_seconds=600)
+    made = secured.run("-m", "services.gateway", "keys", "create", "--account", "team").stdout
+    key_id, secret = made.split()[1], next(w for w in made.split() if w.startswith("pb_"))
+    environment = {
+        **secured.environment,
+        "POLYBATCH_API_KEY": secret,
+        "POLYBATCH_GATEWAY": secured.ready["gateway"],
+        "POLYBATCH_COLLECTOR": secured.ready["collector"],
+    }
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "polybatch", "submit", "examples/chat-mixed.jsonl"],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stderr is not None
+    with watching:
+        assert any("In Progress" in line for line in watching.stderr)
+        revoked = secured.run("-m", "services.gateway", "keys", "revoke", key_id)
+        assert "revoked" in revoked.stdout, revoked.stderr
+        said = watching.stderr.read()
+        assert watching.wait(60) == 1
+    assert "the API key was revoked (API_KEY_REVOKED); get a new key" in said
+    secured.reset_sandbox()

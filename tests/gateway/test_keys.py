@@ -6,6 +6,7 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,6 +17,8 @@ from core.serving import StartupError
 from services.gateway import __main__ as command
 from services.gateway.keys import FIRST_ACCOUNT, ensure_first_key
 from tests.gateway.gateway_process import (
+    FINISH,
+    SEGMENT,
     Caller,
     Gateway,
     MakeSettings,
@@ -115,6 +118,48 @@ async def test_keys_of_one_account_share_its_files(gateway: Gateway) -> None:
         files_pb2.ListFilesRequest(), metadata=stranger.metadata
     )
     assert not listed.files
+
+
+async def test_a_revoked_key_ends_its_open_uploads_on_every_gateway(
+    start_gateway: StartGateway,
+) -> None:
+    gateways = [await start_gateway(key_recheck=0.05) for _ in range(2)]
+    key = await gateways[0].ledger.accounts.create_key("team")
+    other = await gateways[0].another_account()
+    content = lines(2, size=SEGMENT)
+
+    async def begun(caller: Caller, upload_id: str) -> Any:
+        stream = caller.stream()
+        await stream.write(
+            files_pb2.UploadFileRequest(spec=files_pb2.UploadSpec(upload_id=upload_id))
+        )
+        await stream.write(files_pb2.UploadFileRequest(chunk=content[: SEGMENT * 3 // 2]))
+        async with asyncio.timeout(20):
+            # It is open for sure once a segment is committed.
+            while not await caller.committed(upload_id):
+                pass
+        return stream
+
+    callers = [Caller(gateway.channel, key.secret) for gateway in gateways]
+    streams = [await begun(caller, f"upload-{number}") for number, caller in enumerate(callers)]
+    goes_on = await begun(other, "upload-of-another")
+    await gateways[0].ledger.accounts.revoke_key(key.key_id)
+    for stream in streams:
+        failure = await refused(stream)
+        assert failure.code is grpc.StatusCode.UNAUTHENTICATED
+        assert failure.reason == "API_KEY_REVOKED"
+    await goes_on.write(files_pb2.UploadFileRequest(chunk=content[SEGMENT * 3 // 2 :]))
+    await goes_on.write(FINISH)
+    assert (await asyncio.wait_for(_reply(goes_on), 20)).file.line_count == 2
+    # What had come is kept for another key of the account.
+    successor = await gateways[0].another_account("team")
+    assert await successor.committed("upload-0") == SEGMENT * 3 // 2
+    resumed = await successor.upload(content, upload_id="upload-0", offset=SEGMENT * 3 // 2)
+    assert resumed.file.line_count == 2
+
+
+async def _reply(stream: Any) -> Any:
+    return await stream
 
 
 def run(monkeypatch: pytest.MonkeyPatch, data_dir: Path, *arguments: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -56,13 +57,17 @@ async def serve() -> AsyncIterator[Serve]:
     started: list[Running] = []
 
     async def start(
-        *, authenticate: Authenticate | None = authenticate, **handlers: Any
+        *,
+        authenticate: Authenticate | None = authenticate,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        **handlers: Any,
     ) -> Running:
         server = GrpcServer(
             "127.0.0.1:0",
             name="test",
             authenticate=authenticate,
             register=Files(**handlers).register,
+            **options,
         )
         await server.start()
         await server.set_ready(True)

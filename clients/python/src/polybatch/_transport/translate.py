@@ -43,6 +43,7 @@ _BY_CODE: dict[grpc.StatusCode, type[PolybatchError]] = {
 _NEXT_STEPS = {
     "API_KEY_MISSING": "set POLYBATCH_API_KEY, or name the key's file.",
     "API_KEY_INVALID": "check POLYBATCH_API_KEY; the key belongs to the service it came from.",
+    "API_KEY_REVOKED": "get a new key from the operator, and set POLYBATCH_API_KEY.",
     "INVALID_LINES": "mend them (`polybatch validate` shows every problem), or let the good "
     "lines run with skip_invalid_lines (--skip-invalid).",
     "NO_VALID_LINES": "mend the file; `polybatch validate` shows every problem.",

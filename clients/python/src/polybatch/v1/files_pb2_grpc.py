@@ -31,6 +31,7 @@ class FileServiceStub:
 
     UNAUTHENTICATED    API_KEY_MISSING or API_KEY_INVALID: send
     `authorization: Bearer <key>` metadata with a valid key.
+    API_KEY_REVOKED: the key was revoked while the call was open.
     UNAVAILABLE        the service or what it stands on is away for now: retry
     with exponential back-off (RetryInfo names a first wait).
     SERVER_STOPPING: this replica is being stopped: retry at
@@ -85,6 +86,7 @@ class FileServiceServicer:
 
     UNAUTHENTICATED    API_KEY_MISSING or API_KEY_INVALID: send
     `authorization: Bearer <key>` metadata with a valid key.
+    API_KEY_REVOKED: the key was revoked while the call was open.
     UNAVAILABLE        the service or what it stands on is away for now: retry
     with exponential back-off (RetryInfo names a first wait).
     SERVER_STOPPING: this replica is being stopped: retry at
@@ -222,6 +224,7 @@ class FileService:
 
     UNAUTHENTICATED    API_KEY_MISSING or API_KEY_INVALID: send
     `authorization: Bearer <key>` metadata with a valid key.
+    API_KEY_REVOKED: the key was revoked while the call was open.
     UNAVAILABLE        the service or what it stands on is away for now: retry
     with exponential back-off (RetryInfo names a first wait).
     SERVER_STOPPING: this replica is being stopped: retry at

@@ -49,7 +49,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor, metaclass=abc.ABCMeta):
     def _wrap(
         self, handler: grpc.RpcMethodHandler[Any, Any], method: str
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        call, rebuild = _parts(handler)
+        call, rebuild = parts_of(handler)
 
         # A real coroutine function: grpc.aio tells the kinds of handlers apart by it.
         async def wrapped(request: Any, context: Context) -> Any:
@@ -61,7 +61,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor, metaclass=abc.ABCMeta):
         return rebuilt
 
 
-def _parts(handler: Any) -> tuple[_Call, _Rebuild]:
+def parts_of(handler: Any) -> tuple[_Call, _Rebuild]:
     """Take a handler apart: its call, as a coroutine function, and what makes one like it."""
     if handler.request_streaming and handler.response_streaming:
         return _awaitable(handler.stream_stream), grpc.stream_stream_rpc_method_handler

@@ -16,6 +16,7 @@ from core.serving.access_log import AccessLogInterceptor
 from core.serving.auth import Authenticate, AuthInterceptor
 from core.serving.errors import ErrorsInterceptor
 from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
+from core.serving.parsing import ParsingInterceptor
 from core.serving.process import StartupError
 from core.serving.revocation import Revocation, Revoked
 from core.serving.tls import ServerTls, TlsFiles
@@ -105,7 +106,7 @@ class GrpcServer:
         ]
         if self._authenticate is not None:
             interceptors.append(AuthInterceptor(self._authenticate))
-        interceptors.append(self._in_flight)
+        interceptors += [self._in_flight, ParsingInterceptor()]
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         self._services = [*self._register(server), health.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
@@ -36,8 +36,12 @@ def decode_page_token(token: str) -> tuple[datetime, str] | None:
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
         moment, _, row_id = text.partition("|")
         created_at = datetime.fromisoformat(moment)
-    except (ValueError, binascii.Error) as error:
+        if created_at.tzinfo is None:
+            raise ValueError("a time without a zone")
+        # In UTC already where it was made here; any other may have no time there.
+        created_at = created_at.astimezone(UTC)
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise PageTokenInvalid("the page token was not made by this service") from error
-    if created_at.tzinfo is None or not row_id:
+    if not row_id or "\0" in row_id:
         raise PageTokenInvalid("the page token was not made by this service")
     return created_at, row_id

@@ -31,9 +31,9 @@ from core.serving import ApiError
 
 log = structlog.get_logger()
 
-DEFAULT_WINDOW = timedelta(hours=24)
-_SHORTEST_WINDOW = timedelta(seconds=1)
-_LONGEST_WINDOW = timedelta(days=7)
+DEFAULT_WINDOW_SECONDS = timedelta(hours=24).total_seconds()
+_SHORTEST_WINDOW = 1.0
+_LONGEST_WINDOW = timedelta(days=7).total_seconds()
 _MAX_REQUEST_ID_BYTES = 128
 _MAX_PAIRS = 16
 _MAX_KEY = 64
@@ -54,7 +54,9 @@ class Order:
     @classmethod
     def parse(cls, request: batches_pb2.CreateBatchRequest) -> Order:
         """Check the arguments. Raises INVALID_FIELD, with every field that is wrong."""
-        window = request.completion_window.ToTimedelta()
+        # Not ToTimedelta(), which raises where a Duration is out of its own range.
+        asked = request.completion_window
+        window = asked.seconds + asked.nanos / 1e9
         violations = [*_wrong_metadata(request.metadata)]
         if len(request.request_id.encode()) > _MAX_REQUEST_ID_BYTES:
             violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
@@ -64,7 +66,7 @@ class Order:
             raise invalid_fields(violations)
         return cls(
             request_id=request.request_id or None,
-            window_seconds=(window or DEFAULT_WINDOW).total_seconds(),
+            window_seconds=window or DEFAULT_WINDOW_SECONDS,
             metadata=dict(request.metadata),
             skip_invalid_lines=request.skip_invalid_lines,
             lenient_translation=request.lenient_translation,

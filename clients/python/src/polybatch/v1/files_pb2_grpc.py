@@ -38,6 +38,8 @@ class FileServiceStub:
     once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
+    INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
+    a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in
     the service's log. Retrying is safe for every RPC.
     """
@@ -93,6 +95,8 @@ class FileServiceServicer:
     once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
+    INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
+    a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in
     the service's log. Retrying is safe for every RPC.
     """
@@ -231,6 +235,8 @@ class FileService:
     once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
+    INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
+    a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in
     the service's log. Retrying is safe for every RPC.
     """

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
+import hypothesis
 import pytest
 
 from tests.stores.object_storage import ObjectStorage, running_object_storage
@@ -14,6 +15,13 @@ from tests.stores.postgres import PostgresServer, running_postgres
 from tests.stores.process import ServerMissing
 
 Server = TypeVar("Server")
+
+# The same examples in each run, so that a failure can be repeated; `make fuzz` tries others.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
+hypothesis.settings.load_profile(
+    "fuzz" if os.environ.get("POLYBATCH_FUZZ_FACTOR") else "repeatable"
+)
 
 
 def started(stack: ExitStack, server: AbstractContextManager[Server]) -> Server:

@@ -30,6 +30,7 @@ def make_hostile_settings(hostile_nats: Nats, tmp_path_factory: pytest.TempPathF
             "collector_listen": f"127.0.0.1:{free_port()}",
             "segment_bytes": 64 * 1024,
             "max_line_bytes": 256 * 1024,
+            "watch_heartbeat": 0.1,
             "shutdown_grace": 0.2,
         }
         return Settings(**(values | changes))

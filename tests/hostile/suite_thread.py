@@ -8,7 +8,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from pydantic import SecretStr
 
 from core.batchfile import ResultWriter
 from core.blobs import BlobStore
+from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, Ledger, new_id, now
 from core.settings import ProviderAccess, Settings
 from services.collector.service import serve as serve_collector
@@ -57,14 +57,6 @@ class SuiteThread:
         """Run a coroutine on the services' loop."""
         future: Future[Any] = asyncio.run_coroutine_threadsafe(make(), self.loop)
         return future.result(PATIENCE)
-
-    def tasks(self) -> int:
-        """How many tasks the services have."""
-
-        async def count() -> int:
-            return len(asyncio.all_tasks())
-
-        return int(self.run(count))
 
     @contextmanager
     def open(self) -> Iterator[SuiteThread]:
@@ -104,8 +96,7 @@ class SuiteThread:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_until_complete(self._serve())
-        except BaseException as error:
-            # For the test's own thread to raise.
+        except BaseException as error:  # noqa: BLE001 - for the test's own thread to raise
             self._failure = error
         finally:
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
@@ -113,17 +104,25 @@ class SuiteThread:
 
     async def _serve(self) -> None:
         access = ProviderAccess(openai_api_key=SecretStr("sk-test"))
-        # Alembic's context is one for the process: the tables are made before both start.
+        # SQLite changes to write-ahead logging only while nobody else is there.
         ledger = await Ledger.open(self.settings.effective_database_url)
-        await ledger.close()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve_gateway(self.settings, access, self._stop))
-            tasks.create_task(serve_collector(self.settings, access, self._stop))
+        await ledger.accounts.any_key()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(serve_gateway(self.settings, access, self._stop))
+                tasks.create_task(serve_collector(self.settings, access, self._stop))
+        finally:
+            await ledger.close()
+
+    @property
+    def secret(self) -> str:
+        """The first key."""
+        return self.settings.api_key_file.read_text().strip()
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
         """With the first key."""
-        return [("authorization", f"Bearer {self.settings.api_key_file.read_text().strip()}")]
+        return [("authorization", f"Bearer {self.secret}")]
 
     def call(self, method: str, *messages: bytes, at_most: int = 10_000) -> Ended:
         """Call any method with any bytes; of a stream of answers, take `at_most`."""
@@ -178,13 +177,17 @@ async def ended_batch(settings: Settings, account_id: str, file_id: str, answers
     try:
         batch_id = new_id("batch")
         prefix = f"batches/{batch_id}/results/made"
-        writer = ResultWriter(blobs, prefix, segment_bytes=settings.segment_bytes)
+        writer = ResultWriter(
+            blobs, prefix, point=Failpoint.UPLOAD_DATA, segment_bytes=settings.segment_bytes
+        )
         lines = answers.splitlines()
         for number, line in enumerate(lines, 1):
             await writer.append(number, line, succeeded=number % 2 == 0)
         await writer.close()
         manifest = results_pb2.Manifest(batch_id=batch_id, input_line_count=len(lines))
-        await blobs.put(f"{prefix}/manifest", manifest.SerializeToString())
+        await blobs.put(
+            f"{prefix}/manifest", manifest.SerializeToString(), point=Failpoint.UPLOAD_DATA
+        )
         moment, later = now(), now() + timedelta(days=1)
         made = await ledger.batches.create(
             Batch(
@@ -209,11 +212,11 @@ async def ended_batch(settings: Settings, account_id: str, file_id: str, answers
         await ledger.close()
 
 
-async def account_of(settings: Settings) -> str:
+async def account_of(settings: Settings, secret: str) -> str:
     """The account of the first key."""
     ledger = await Ledger.open(settings.effective_database_url)
     try:
-        key = await ledger.accounts.authenticate(Path(settings.api_key_file).read_text().strip())
+        key = await ledger.accounts.authenticate(secret)
         assert key is not None
         return key.account_id
     finally:

@@ -47,7 +47,7 @@ def known(suite: SuiteThread) -> list[str]:
     answer = b'{"custom_id":"a","response":{"status_code":400,"body":{"error":{"code":7}}}}\n'
 
     async def prepare() -> list[str]:
-        account = await account_of(suite.settings)
+        account = await account_of(suite.settings, suite.secret)
         ids = [
             await ended_batch(suite.settings, account, file.id, answer * count) for count in (3, 9)
         ]
@@ -63,7 +63,7 @@ def known(suite: SuiteThread) -> list[str]:
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 @given(data=st.data())
 @settings(
-    max_examples=examples(20),
+    max_examples=examples(40),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_any_values_get_a_documented_code(
@@ -79,7 +79,7 @@ def test_any_values_get_a_documented_code(
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 @given(data=st.data())
-@settings(max_examples=examples(8))
+@settings(max_examples=examples(15))
 def test_any_bytes_get_a_documented_code(
     suite: SuiteThread, known: list[str], method: MethodDescriptor, data: st.DataObject
 ) -> None:

@@ -22,6 +22,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.bus.consumer import Consumer
 from core.bus.work import STREAM, WORK_SUBJECTS, BusUnavailable, Handler, Step
 from core.failpoints import Failpoint, writing
+from core.metrics import BUS_CONNECTED
 
 log = structlog.get_logger()
 
@@ -273,6 +274,7 @@ class Bus:
     def _mark(self, *, up: bool) -> None:
         (self._up if up else self._down).set()
         (self._down if up else self._up).clear()
+        BUS_CONNECTED.set(up)
 
     async def _on_disconnect(self) -> None:
         self._mark(up=False)

@@ -17,7 +17,8 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 from polybatch.v1.events_pb2 import WorkItem
 
-from core.bus.work import STREAM, Again, Delivery, Done, Handler, Step
+from core.bus.measured import Handling, measured
+from core.bus.work import STREAM, Again, Delivery, Done, Handler, Outcome, Step
 from core.failpoints import Failpoint, writing
 
 if TYPE_CHECKING:
@@ -253,7 +254,8 @@ class Consumer:
         delivery = Delivery(msg.metadata.num_delivered, msg.metadata.timestamp)
         keeper = asyncio.create_task(self._keep(msg))
         try:
-            outcome = await self._handle(item, delivery)
+            with measured(self._step, delivery) as handling:
+                outcome = await self._handle(item, delivery, handling)
         except asyncio.CancelledError:
             await msg.nak(_HAND_BACK_DELAY)
             raise
@@ -261,9 +263,10 @@ class Consumer:
             keeper.cancel()
         await self._settle(msg, session, outcome)
 
-    async def _handle(self, item: WorkItem, delivery: Delivery) -> Done | Again:
+    async def _handle(self, item: WorkItem, delivery: Delivery, handling: Handling) -> Outcome:
         try:
-            return await self._handler(item, delivery)
+            handling.outcome = await self._handler(item, delivery)
+            return handling.outcome
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -282,9 +285,11 @@ class Consumer:
             retry_in=round(delay, 2),
             exc_info=failure,
         )
-        return Again(delay)
+        handling.failed = True
+        handling.outcome = Again(delay)
+        return handling.outcome
 
-    async def _settle(self, msg: Msg, session: _Session, outcome: Done | Again) -> None:
+    async def _settle(self, msg: Msg, session: _Session, outcome: Outcome) -> None:
         await self._bus.wait_up()
         if session.incarnation != self._bus.incarnation:
             # The store was lost meanwhile: this number now stands for another item.

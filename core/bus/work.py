@@ -57,5 +57,7 @@ class Again:
     delay: float
 
 
-Handler: TypeAlias = Callable[[WorkItem, Delivery], Awaitable[Done | Again]]
+Outcome: TypeAlias = Done | Again
+
+Handler: TypeAlias = Callable[[WorkItem, Delivery], Awaitable[Outcome]]
 """Must be safe to run twice for one item, also at the same time in two replicas."""

@@ -4,6 +4,7 @@ dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone
+from core.flow.observing import observed
 from core.flow.program import run_service
 from core.flow.providers import find_providers
 from core.flow.readiness import Readiness
@@ -25,6 +26,7 @@ __all__ = [
     "TokenBudgets",
     "Watched",
     "find_providers",
+    "observed",
     "open_backbone",
     "read_run",
     "run_service",

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
+from core.metrics import DEPENDENCY_UP
 from core.serving import GrpcServer
 
 log = structlog.get_logger()
@@ -38,6 +39,8 @@ class Readiness:
     async def once(self) -> bool:
         """One round of checks; True when everything answers."""
         outcomes = await asyncio.gather(*(self._answers(name) for name in self._checks))
+        for name, up in zip(self._checks, outcomes, strict=True):
+            DEPENDENCY_UP.labels(name).set(up)
         away = frozenset(name for name, up in zip(self._checks, outcomes, strict=True) if not up)
         if away != self._away:
             self._away = away

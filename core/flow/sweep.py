@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from core.bus import Step
 from core.flow.backbone import Backbone
 from core.ledger import Batch, ShardState, now
+from core.metrics import SWEEP_WOKEN
 
 log = structlog.get_logger()
 
@@ -78,6 +79,7 @@ class Sweep:
             for shard in await self._ledger.shards.overdue(watched.states, before, _PAGE):
                 if await self._ledger.shards.postpone(shard, self._interval):
                     await self._announcer.wake(watched.step, shard.batch_id, shard.id)
+                    SWEEP_WOKEN.labels(watched.step.value).inc()
                     woken += 1
         if self._batches is not None:
             for batch in await self._ledger.batches.overdue(before, _PAGE):
@@ -86,6 +88,7 @@ class Sweep:
                     batch.id, batch.due_at, self._interval
                 ):
                     await self._announcer.wake(step, batch.id)
+                    SWEEP_WOKEN.labels(step.value).inc()
                     woken += 1
         if woken:
             log.info("sweep_woke", rows=woken)

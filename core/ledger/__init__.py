@@ -3,6 +3,7 @@
 from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
 from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
 from core.ledger.budgets import Budget, Budgets, NoRoom
+from core.ledger.census import Census, Count, LivingBatches, UnsettledShards
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
 from core.ledger.ledger import Ledger
@@ -23,6 +24,8 @@ __all__ = [
     "Batches",
     "Budget",
     "Budgets",
+    "Census",
+    "Count",
     "Crowded",
     "File",
     "FileGone",
@@ -30,6 +33,7 @@ __all__ = [
     "FileState",
     "Files",
     "Ledger",
+    "LivingBatches",
     "NewKey",
     "NoRoom",
     "RequestIdReused",
@@ -41,6 +45,7 @@ __all__ = [
     "Stale",
     "Stop",
     "TokenBudget",
+    "UnsettledShards",
     "Upload",
     "new_id",
     "new_secret",

@@ -1,10 +1,11 @@
-"""The ledger: one database, six repositories."""
+"""The ledger: one database, seven repositories."""
 
 from __future__ import annotations
 
 from core.ledger.accounts import Accounts
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
+from core.ledger.census import Census
 from core.ledger.database import Database
 from core.ledger.files import Files
 from core.ledger.runs import Runs
@@ -22,6 +23,7 @@ class Ledger:
         self.shards = Shards(database)
         self.runs = Runs(database)
         self.budgets = Budgets(database)
+        self.census = Census(database)
 
     @classmethod
     async def open(cls, url: str) -> Ledger:

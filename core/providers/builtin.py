@@ -33,7 +33,7 @@ def _openai(access: ProviderAccess) -> ProviderPlugin:
             headers["openai-organization"] = access.openai_organization
         if access.openai_project:
             headers["openai-project"] = access.openai_project
-        http = _http(access.openai_base_url, headers, opening)
+        http = _http("openai", access.openai_base_url, headers, opening)
         return OpenAIProvider(http, settle=opening.settle)
 
     return ProviderPlugin(
@@ -47,7 +47,7 @@ def _openai(access: ProviderAccess) -> ProviderPlugin:
 def _anthropic(access: ProviderAccess) -> ProviderPlugin:
     def open_(opening: Opening) -> Provider:
         headers = {"x-api-key": opening.key, "anthropic-version": anthropic.VERSION}
-        http = _http(access.anthropic_base_url, headers, opening)
+        http = _http("anthropic", access.anthropic_base_url, headers, opening)
         return AnthropicProvider(http, settle=opening.settle)
 
     def check(_url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
@@ -68,7 +68,7 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
 
 def _gemini(access: ProviderAccess) -> ProviderPlugin:
     def open_(opening: Opening) -> Provider:
-        http = _http(access.gemini_base_url, {"x-goog-api-key": opening.key}, opening)
+        http = _http("gemini", access.gemini_base_url, {"x-goog-api-key": opening.key}, opening)
         return GeminiProvider(http, settle=opening.settle)
 
     def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
@@ -87,5 +87,7 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
     )
 
 
-def _http(base_url: str, headers: Mapping[str, str], opening: Opening) -> ProviderHttp:
-    return ProviderHttp(base_url, headers, secret=opening.key, timeout=opening.timeout)
+def _http(slug: str, base_url: str, headers: Mapping[str, str], opening: Opening) -> ProviderHttp:
+    return ProviderHttp(
+        base_url, headers, secret=opening.key, timeout=opening.timeout, provider=slug
+    )

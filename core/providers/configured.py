@@ -160,6 +160,7 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
         _headers(settings, opening.key),
         secret=opening.key,
         timeout=opening.timeout,
+        provider=slug,
         connections=settings.max_concurrency,
     )
     return direct.OpenAICalls(
@@ -182,7 +183,9 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
 
 def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
     headers = _headers(settings, opening.key)
-    http = ProviderHttp(settings.base_url, headers, secret=opening.key, timeout=opening.timeout)
+    http = ProviderHttp(
+        settings.base_url, headers, secret=opening.key, timeout=opening.timeout, provider=slug
+    )
     dialect = Dialect(
         slug=slug,
         limits=Limits(

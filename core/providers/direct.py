@@ -16,11 +16,12 @@ import msgspec
 from core.providers.calls import Answered, CallOutcome, Lost, NotNow, Terms
 from core.providers.catalogue import find_model
 from core.providers.contract import Limits, LineRejected
+from core.providers.exchange import Broken, NotSent
 from core.providers.http import ProviderHttp
 from core.providers.openai import FALSE, refuse_streaming
 from core.providers.openai_rows import read_row
 from core.providers.resultlines import UnreadableLine, is_utf8
-from core.providers.transport import Broken, NotSent, Reply
+from core.providers.transport import Reply
 
 SHARD_LINES = 5_000
 SHARD_BYTES = 200_000_000

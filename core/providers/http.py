@@ -26,10 +26,9 @@ import structlog
 
 from core.failpoints import Failpoint, writing
 from core.providers.contract import ProviderRejected, ProviderUnavailable, Refused, Unknown
+from core.providers.exchange import Broken, NotSent
 from core.providers.faults import is_passing
 from core.providers.transport import (
-    Broken,
-    NotSent,
     Reply,
     Transport,
     moved_to,
@@ -56,6 +55,7 @@ _POINTS = {
     "DELETE": Failpoint.PROVIDER_DELETE,
 }
 _JSON = {"content-type": "application/json"}
+_KINDS = {"GET": "read", "POST": "cancel", "DELETE": "delete"}
 _HELD_BACK = "rate_limit_exceeded"
 
 
@@ -64,8 +64,8 @@ class ProviderHttp:
 
     `base_url` without a trailing slash; `headers` carry the key, which is also named as
     `secret` so that no text that leaves this class contains it; `timeout` in seconds for
-    one whole exchange (a download: for each wait for bytes); `connections`: how many are
-    opened at most, and kept.
+    one whole exchange (a download: for each wait for bytes); `provider`: its slug, for the
+    metrics; `connections`: how many are opened at most, and kept.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class ProviderHttp:
         *,
         secret: str,
         timeout: float,
+        provider: str = "unnamed",
         connections: int | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -82,7 +83,9 @@ class ProviderHttp:
         self.timeout = timeout
         self._secret = secret
         self._sleep = sleep
-        self._transport = Transport(headers, timeout=timeout, connections=connections)
+        self._transport = Transport(
+            headers, provider=provider, timeout=timeout, connections=connections
+        )
         self._held: dict[str, float] = {}
         """Kind of call to the time until which the provider wants none."""
 
@@ -118,7 +121,11 @@ class ProviderHttp:
         async def send() -> Reply:
             with writing(_POINTS[method]):
                 return await self._transport.send(
-                    method, self.base_url + path, deadline=self.deadline(), params=params
+                    method,
+                    self.base_url + path,
+                    kind=_KINDS[method],
+                    deadline=self.deadline(),
+                    params=params,
                 )
 
         return await self._repeat(f"{method} {path}", method, send, read)
@@ -143,6 +150,7 @@ class ProviderHttp:
                     return await self._transport.send(
                         "POST",
                         self.base_url + path,
+                        kind="upload",
                         deadline=self.deadline(),
                         data=dict(fields),
                         files={"file": (filename, content, "application/jsonl")},
@@ -170,6 +178,7 @@ class ProviderHttp:
             started = await self._transport.send(
                 "POST",
                 self.base_url + path,
+                kind="upload",
                 deadline=self.deadline(),
                 content=about,
                 headers=_JSON | start,
@@ -186,7 +195,7 @@ class ProviderHttp:
                 raise Broken(f"the address to upload to is none: {error}") from None
             with writing(Failpoint.PROVIDER_UPLOAD):
                 return await self._transport.send_file(
-                    address, file, deadline=self.deadline(), headers=finish
+                    address, file, kind="upload", deadline=self.deadline(), headers=finish
                 )
 
         return await self._repeat(f"POST {path}", "upload", send, read)
@@ -209,11 +218,16 @@ class ProviderHttp:
             with writing(Failpoint.PROVIDER_CREATE):
                 if isinstance(content, Path):
                     reply = await self._transport.send_file(
-                        url, content, deadline=deadline, headers=_JSON
+                        url, content, kind="create", deadline=deadline, headers=_JSON
                     )
                 else:
                     reply = await self._transport.send(
-                        "POST", url, deadline=deadline, content=content, headers=_JSON
+                        "POST",
+                        url,
+                        kind="create",
+                        deadline=deadline,
+                        content=content,
+                        headers=_JSON,
                     )
         except NotSent as error:
             return Refused("unreachable", self.say(where, str(error)), passing=True)
@@ -228,6 +242,7 @@ class ProviderHttp:
             return await self._transport.send(
                 "POST",
                 self.base_url + path,
+                kind="run",
                 deadline=self.deadline(),
                 content=content,
                 headers={**_JSON, **headers},

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx2
 
+from core.providers.exchange import Broken, Exchange, NotSent, measured
 from core.providers.faults import ErrorAnswer, parse_retry_after, read_error
 
 MAX_ERROR_BYTES = 64 * 1024
@@ -29,14 +30,6 @@ KEEPALIVE_SECONDS = 2.0
 a connection just dropped has an unknown outcome."""
 
 _CHUNK_BYTES = 256 * 1024
-
-
-class NotSent(Exception):
-    """No connection came about: the provider has seen nothing."""
-
-
-class Broken(Exception):
-    """The exchange broke off; the provider may have acted on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +70,16 @@ class Transport:
     """Connections to one provider; `headers` go with every request. Times in seconds."""
 
     def __init__(
-        self, headers: Mapping[str, str], *, timeout: float, connections: int | None = None
+        self,
+        headers: Mapping[str, str],
+        *,
+        provider: str,
+        timeout: float,
+        connections: int | None = None,
     ) -> None:
-        """`connections`: so many are opened at most, and kept; None: no limit."""
+        """`provider`: its slug, for the metrics. `connections`: so many are opened at most,
+        and kept; None: no limit."""
+        self._provider = provider
         self._client = httpx2.AsyncClient(
             headers=dict(headers),
             timeout=httpx2.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
@@ -95,15 +95,27 @@ class Transport:
         """Close the connections. May be called twice."""
         await self._client.aclose()
 
-    async def send(self, method: str, url: str, *, deadline: float, **parts: Any) -> Reply:
+    async def send(
+        self, method: str, url: str, *, kind: str, deadline: float, **parts: Any
+    ) -> Reply:
         """Make one exchange; `deadline` in the event loop's time, `parts` as httpx2 has them.
 
-        Raises NotSent, Broken.
+        `kind`: of call, for the metrics. Raises NotSent, Broken.
         """
+        with measured(self._provider, kind) as exchange:
+            return await self._send(method, url, exchange, deadline=deadline, **parts)
+
+    async def _send(
+        self, method: str, url: str, exchange: Exchange, *, deadline: float, **parts: Any
+    ) -> Reply:
         try:
             request = self._client.build_request(method, url, **parts)
+            exchange.sent = _length(request.headers)
             async with asyncio.timeout_at(deadline), self._opened(request) as response:
-                return await _read(response)
+                exchange.status = response.status_code
+                reply = await _read(response)
+                exchange.received = len(reply.body)
+                return reply
         except _BEFORE_SENDING as error:
             raise NotSent(_describe(error)) from None
         except httpx2.HTTPError as error:
@@ -112,7 +124,7 @@ class Transport:
             raise Broken("no answer in time") from None
 
     async def send_file(
-        self, url: str, file: Path, *, deadline: float, headers: Mapping[str, str]
+        self, url: str, file: Path, *, kind: str, deadline: float, headers: Mapping[str, str]
     ) -> Reply:
         """POST a file's bytes as the body, streamed. Raises NotSent, Broken."""
 
@@ -125,6 +137,7 @@ class Transport:
             return await self.send(
                 "POST",
                 url,
+                kind=kind,
                 deadline=deadline,
                 content=chunks(),
                 headers={**headers, "content-length": length},
@@ -136,14 +149,17 @@ class Transport:
 
         Raises Broken, also in the middle.
         """
-        try:
-            async with self._client.stream("GET", url) as response:
-                if 200 <= response.status_code < 300:
-                    yield response.aiter_bytes()
-                else:
-                    yield await _read(response)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise Broken(_describe(error)) from None
+        with measured(self._provider, "download") as exchange:
+            try:
+                async with self._client.stream("GET", url) as response:
+                    exchange.status = response.status_code
+                    if 200 <= response.status_code < 300:
+                        async with aclosing(_counted(response, exchange)) as pieces:
+                            yield pieces
+                    else:
+                        yield await _read(response)
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                raise Broken(_describe(error)) from None
 
     @asynccontextmanager
     async def _opened(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Response, None]:
@@ -152,6 +168,18 @@ class Transport:
             yield response
         finally:
             await response.aclose()
+
+
+async def _counted(response: httpx2.Response, exchange: Exchange) -> AsyncGenerator[bytes, None]:
+    async with aclosing(response.aiter_bytes()) as pieces:
+        async for piece in pieces:
+            exchange.received += len(piece)
+            yield piece
+
+
+def _length(headers: Mapping[str, str]) -> int:
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
 
 
 async def _read(response: httpx2.Response) -> Reply:

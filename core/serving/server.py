@@ -19,6 +19,7 @@ from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
 from core.serving.parsing import ParsingInterceptor
 from core.serving.process import StartupError
 from core.serving.revocation import Revocation, Revoked
+from core.serving.rpc_metrics import RpcMetricsInterceptor
 from core.serving.tls import ServerTls, TlsFiles
 
 log = structlog.get_logger()
@@ -102,6 +103,7 @@ class GrpcServer:
         # error of authentication is an error like any other.
         interceptors: list[grpc.aio.ServerInterceptor] = [
             AccessLogInterceptor(),
+            RpcMetricsInterceptor(),
             ErrorsInterceptor(),
         ]
         if self._authenticate is not None:

@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     tls_client_key: Path | None = None
     """PEM file of its private key."""
 
+    gateway_metrics_listen: str = "127.0.0.1:9551"
+    """host:port that Prometheus reads the gateway's metrics from, over plain HTTP and without
+    a key; empty: none."""
+    collector_metrics_listen: str = "127.0.0.1:9552"
+    dispatcher_metrics_listen: str = "127.0.0.1:9553"
+
     log_level: str = "info"
     log_format: str = "json"
     """"json" or "console"."""

@@ -29,6 +29,7 @@ from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
 from core.flow import Backbone
 from core.ledger import Batch, BatchState, File, Shard, Stop, new_token, now
+from core.metrics import BATCHES_ENDED
 from core.wire import manifest_message
 
 log = structlog.get_logger()
@@ -145,6 +146,7 @@ class Assembler:
         if not isinstance(ended, Batch):
             await self._blobs.delete_prefix(prefix, point=Failpoint.BATCH_RESULTS_DELETE)
             return Done()
+        BATCHES_ENDED.labels(BatchState(ended.state).value).inc()
         log.info(
             "batch_ended",
             batch_id=batch.id,

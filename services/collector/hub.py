@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.bus import Bus
 from core.ledger import TERMINAL, Batch, Ledger
+from core.metrics import WATCHERS
 from core.wire import STATES, shown_batches
 
 log = structlog.get_logger()
@@ -160,11 +161,13 @@ class Hub:
             topic = Topic(batch.id, batch.account_id, Snapshot(batch.id, 0, False, b""))
             self._topics[batch.id] = topic
         topic.watchers += 1
+        WATCHERS.labels("batch").inc()
         try:
             if not topic.snapshot.revision:
                 self._touch(batch.id)
             yield topic
         finally:
+            WATCHERS.labels("batch").dec()
             topic.watchers -= 1
             if not topic.watchers:
                 self._topics.pop(batch.id, None)
@@ -174,9 +177,11 @@ class Hub:
         """Watch all batches of an account for the length of the block."""
         watcher = AccountWatcher(account_id)
         self._accounts.setdefault(account_id, set()).add(watcher)
+        WATCHERS.labels("account").inc()
         try:
             yield watcher
         finally:
+            WATCHERS.labels("account").dec()
             watchers = self._accounts[account_id]
             watchers.discard(watcher)
             if not watchers:

@@ -10,6 +10,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.bus import Again, Delivery, Done, Step
 from core.flow import Backbone, TokenBudgets
 from core.ledger import Batch, File, Shard, ShardState, Stale, now
+from core.metrics import POLL_LAG_SECONDS
 from core.providers import (
     Provider,
     ProviderRejected,
@@ -55,6 +56,7 @@ class Poller:
         wait = (shard.due_at - now()).total_seconds()
         if wait > _EARLY:
             return Again(wait)
+        POLL_LAG_SECONDS.labels(shard.provider).observe(max(-wait, 0.0))
         pause = await self.poll(shard)
         return Done() if pause is None else Again(pause)
 

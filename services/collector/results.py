@@ -15,6 +15,7 @@ from polybatch.v1 import results_pb2, results_pb2_grpc
 from core.batchfile import ResultFile
 from core.blobs import BlobStore
 from core.ledger import Batch, Ledger
+from core.metrics import DOWNLOAD_BYTES
 from core.serving import ApiError, current_principal
 from core.wire import page_size
 
@@ -92,6 +93,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 yield results_pb2.DownloadResultsResponse(chunk=chunk)
+                DOWNLOAD_BYTES.labels("results").inc(len(chunk))
 
     async def ListFailures(
         self,

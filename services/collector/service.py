@@ -15,7 +15,16 @@ from polybatch.v1 import (
 )
 
 from core.bus import Consumer, Handler, Step
-from core.flow import Backbone, Readiness, Sweep, Watched, find_providers, open_backbone, tls_files
+from core.flow import (
+    Backbone,
+    Readiness,
+    Sweep,
+    Watched,
+    find_providers,
+    observed,
+    open_backbone,
+    tls_files,
+)
 from core.ledger import Batch, BatchState, ShardState, now
 from core.providers import Registry
 from core.serving import Authenticate, GrpcServer, Principal
@@ -42,7 +51,15 @@ _ASSEMBLE_CONCURRENCY = 2
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
-    async with open_backbone(settings, "collector") as backbone:
+    async with (
+        open_backbone(settings, "collector") as backbone,
+        observed(
+            backbone,
+            settings.collector_metrics_listen,
+            "POLYBATCH_COLLECTOR_METRICS_LISTEN",
+            ledger=True,
+        ),
+    ):
         providers = find_providers(access, settings).open()
         log.info("providers_configured", providers=sorted(providers))
         heartbeat = settings.watch_heartbeat

@@ -9,6 +9,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Step
 from core.flow import Backbone
 from core.ledger import Batch, Settlement, Shard
+from core.metrics import LINES_SETTLED, TOKENS
 
 
 class Settler:
@@ -31,6 +32,7 @@ class Settler:
         batch = await self._ledger.shards.settle(shard, settlement, retry)
         if not isinstance(batch, Batch):
             return False
+        _count(shard.provider, settlement)
         kind = BatchEvent.SHARD_RETRIED if retry else BatchEvent.SHARD_SETTLED
         await self._announcer.changed(batch, kind, shard)
         for successor in retry:
@@ -38,3 +40,19 @@ class Settler:
         if batch.all_settled:
             await self._announcer.wake(Step.ASSEMBLE, batch.id)
         return True
+
+
+def _count(provider: str, settlement: Settlement) -> None:
+    for outcome, lines in (
+        ("succeeded", settlement.succeeded),
+        ("failed", settlement.failed),
+        ("retried", settlement.retried),
+    ):
+        LINES_SETTLED.labels(provider, outcome).inc(lines)
+    for kind, tokens in (
+        ("input", settlement.input_tokens),
+        ("cached_input", settlement.cached_input_tokens),
+        ("output", settlement.output_tokens),
+        ("reasoning", settlement.reasoning_tokens),
+    ):
+        TOKENS.labels(provider, kind).inc(tokens)

@@ -10,6 +10,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.bus import Again, Delivery, Done, Step
 from core.flow import Backbone
 from core.ledger import Batch, BatchState, Stale
+from core.metrics import BATCHES_ENDED
 from core.providers import DirectProvider, Provider
 from services.dispatcher.plan import ProviderMissing, plan_shards
 
@@ -63,6 +64,7 @@ class Planner:
     async def _fail(self, batch: Batch, code: str, message: str) -> Done:
         failed = await self._ledger.batches.fail(batch.id, code, message)
         if isinstance(failed, Batch):
+            BATCHES_ENDED.labels(BatchState.FAILED.value).inc()
             log.warning("batch_failed", batch_id=batch.id, code=code)
             await self._announcer.changed(failed, BatchEvent.ENDED)
         return Done()

@@ -9,7 +9,7 @@ import grpc
 import structlog
 
 from core.bus import Step
-from core.flow import Readiness, Sweep, Watched, find_providers, open_backbone, tls_files
+from core.flow import Readiness, Sweep, Watched, find_providers, observed, open_backbone, tls_files
 from core.ledger import Batch, BatchState, ShardState
 from core.serving import GrpcServer
 from core.settings import ProviderAccess, Settings
@@ -29,7 +29,12 @@ def _no_services(_server: grpc.aio.Server) -> Sequence[str]:
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
-    async with open_backbone(settings, "dispatcher") as backbone:
+    async with (
+        open_backbone(settings, "dispatcher") as backbone,
+        observed(
+            backbone, settings.dispatcher_metrics_listen, "POLYBATCH_DISPATCHER_METRICS_LISTEN"
+        ),
+    ):
         known = find_providers(access, settings)
         providers, direct = known.open(), known.open_direct()
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))

@@ -27,6 +27,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from core.metrics import BATCHES_CREATED
 from core.serving import ApiError
 
 log = structlog.get_logger()
@@ -151,6 +152,7 @@ class BatchMaker:
         if isinstance(made, FileGone):
             raise file_not_found(file_id)
         if made.id == batch.id:
+            BATCHES_CREATED.inc()
             log.info(
                 "batch_created",
                 batch_id=made.id,

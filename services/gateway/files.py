@@ -13,6 +13,7 @@ from polybatch.v1 import files_pb2, files_pb2_grpc
 from core.batchfile import Problem
 from core.blobs import BlobMissing, BlobStore, StoredFile
 from core.ledger import File, FileInUse, Ledger
+from core.metrics import DOWNLOAD_BYTES
 from core.serving import ApiError, current_principal
 from core.wire import file_message, page_size
 from services.gateway.creating import file_not_found
@@ -106,6 +107,7 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
                 ) as chunks:
                     async for chunk in chunks:
                         yield files_pb2.DownloadFileResponse(chunk=chunk)
+                        DOWNLOAD_BYTES.labels("report" if report else "input").inc(len(chunk))
             except BlobMissing as error:
                 # Deleted while it was being read.
                 raise file_not_found(request.file_id) from error

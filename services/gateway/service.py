@@ -10,7 +10,7 @@ import grpc
 import structlog
 from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
 
-from core.flow import Backbone, Readiness, find_providers, open_backbone, tls_files
+from core.flow import Backbone, Readiness, find_providers, observed, open_backbone, tls_files
 from core.ledger import Accounts
 from core.providers import KnownProviders
 from core.serving import Authenticate, GrpcServer, Principal
@@ -77,7 +77,10 @@ class Gateway:
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then let running calls end, uploads so that they can resume."""
-    async with open_backbone(settings, "gateway") as backbone:
+    async with (
+        open_backbone(settings, "gateway") as backbone,
+        observed(backbone, settings.gateway_metrics_listen, "POLYBATCH_GATEWAY_METRICS_LISTEN"),
+    ):
         await ensure_first_key(backbone.ledger.accounts, settings.api_key_file)
         providers = find_providers(access, settings)
         log.info("providers_without_key", providers=sorted(providers.missing_keys))

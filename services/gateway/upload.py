@@ -14,6 +14,7 @@ from polybatch.v1 import files_pb2
 from core.batchfile import FileChecker, Problem, Rules, TooManyLines
 from core.blobs import BlobError, BlobMissing, BlobStore, SegmentConflict, StoredFile
 from core.ledger import File, FileState, Ledger, new_id, now
+from core.metrics import UPLOAD_BYTES, UPLOAD_LINES
 from core.serving import ApiError
 from core.settings import Settings
 from services.gateway.creating import first_errors
@@ -115,6 +116,8 @@ class Uploads:
             await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
             raise _conflict()
         file = await self._ledger.files.finish_upload(_row(account_id, spec, taken))
+        UPLOAD_LINES.labels("valid").inc(file.line_count - file.invalid_line_count)
+        UPLOAD_LINES.labels("invalid").inc(file.invalid_line_count)
         bound.info(
             "upload_finished",
             file_id=file.id,
@@ -135,6 +138,7 @@ class Uploads:
             if intake.size + len(chunk) > self._settings.max_file_bytes:
                 raise FileTooLarge(self._settings.max_file_bytes)
             await intake.take(chunk)
+            UPLOAD_BYTES.inc(len(chunk))
             if clock() > due:
                 await self._ledger.files.begin_upload(account_id, upload_id)
                 due = clock() + heartbeat

@@ -18,6 +18,7 @@ _NATS_PORT = 4222
 _SERVICES = ("collector", "dispatcher", "gateway")
 # A service may spend its own grace twice, on work and on calls, before it cleans up.
 _STOP_MARGIN = 10.0
+_METRICS = "_metrics"
 _PLACEHOLDER_KEY = "sandbox"
 _STOOD_IN = ("openai", "anthropic", "gemini")
 
@@ -44,6 +45,8 @@ class Plan:
     sandbox: str | None
     """http:// URL; None: no sandbox."""
     nats: str
+    metrics: dict[str, str]
+    """http:// URL of each replica's metrics, by the name of its child; none where they are off."""
     data_dir: Path
     api_key_file: Path
     providers: list[str]
@@ -82,10 +85,11 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     tls = _probe_tls(settings)
     names = Identity.read(tls.server).names if tls is not None else ()
     data_dir = settings.data_dir.absolute()
-    listens = _listens(settings, options)
+    wanted = _wanted(settings, options)
+    listens = _listens(wanted, options)
     environment = {
         "POLYBATCH_DATA_DIR": str(data_dir),
-        **{_listen_setting(name): listens[name] for name in _configured(options)},
+        **{_listen_setting(name): listens[name] for name in wanted},
     }
     if options.console_logs and "log_format" not in settings.model_fields_set:
         environment["POLYBATCH_LOG_FORMAT"] = "console"
@@ -105,7 +109,14 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
             name=name,
             command=(sys.executable, "-m", f"services.{service}"),
             probe=probes.grpc_serving(_reachable(listens[name]), tls),
-            environment={**environment, _listen_setting(service): listens[name]},
+            environment={
+                **environment,
+                **{
+                    _listen_setting(each): listens[each + name.removeprefix(service)]
+                    for each in (service, service + _METRICS)
+                    if each in wanted
+                },
+            },
             stop_grace=2 * settings.shutdown_grace + settings.drain_delay + _STOP_MARGIN,
         )
         for service in _SERVICES
@@ -118,6 +129,11 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         addresses={child.name: _address(listens[child.name], names) for child in services},
         sandbox=sandbox_url,
         nats=nats_url,
+        metrics={
+            name.replace(_METRICS, ""): f"http://{_reachable(listen)}/metrics"
+            for name, listen in listens.items()
+            if _METRICS in name
+        },
         data_dir=data_dir,
         api_key_file=settings.api_key_file,
         providers=providers,
@@ -128,32 +144,37 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
 
 def _replicas(service: str, options: Options) -> list[str]:
     """Names of a service's children: "gateway", "gateway-2" and so on."""
-    count = options.replicas.get(service, 1)
+    count = options.replicas.get(service.removesuffix(_METRICS), 1)
     return [service, *(f"{service}-{number}" for number in range(2, count + 1))]
-
-
-def _configured(options: Options) -> list[str]:
-    """The children whose addresses are settings."""
-    services = [*reversed(_SERVICES)]
-    return [*services, "sandbox"] if options.sandbox else services
 
 
 def _listen_setting(service: str) -> str:
     return f"POLYBATCH_{service.upper()}_LISTEN"
 
 
-def _listens(settings: Settings, options: Options) -> dict[str, str]:
+def _wanted(settings: Settings, options: Options) -> dict[str, str]:
+    """What the settings say of where to listen, by service; metrics under a name of their own."""
+    wanted = {
+        "gateway": settings.gateway_listen,
+        "dispatcher": settings.dispatcher_listen,
+        "collector": settings.collector_listen,
+    }
+    if options.sandbox:
+        wanted["sandbox"] = settings.sandbox_listen
+    metrics = {
+        "gateway": settings.gateway_metrics_listen,
+        "dispatcher": settings.dispatcher_metrics_listen,
+        "collector": settings.collector_metrics_listen,
+    }
+    return wanted | {name + _METRICS: listen for name, listen in metrics.items() if listen}
+
+
+def _listens(wanted: Mapping[str, str], options: Options) -> dict[str, str]:
     """host:port by name, each port settled and free.
 
     A service's first replica listens where the settings say, the others beside it.
     """
-    wanted = {
-        "gateway": settings.gateway_listen,
-        "collector": settings.collector_listen,
-        "dispatcher": settings.dispatcher_listen,
-        "sandbox": settings.sandbox_listen,
-    }
-    names = {service: _replicas(service, options) for service in _configured(options)}
+    names = {service: _replicas(service, options) for service in wanted}
     settled = {service: ports.split(wanted[service], _listen_setting(service)) for service in names}
     taken = {port for _, port in settled.values()}
     count = sum(map(len, names.values())) + len(taken)

@@ -38,6 +38,8 @@ def ready_block(plan: Plan) -> str:
         ("API key", str(plan.api_key_file)),
         ("data", str(plan.data_dir)),
     ]
+    if plan.metrics:
+        rows.append(("metrics", " ".join(sorted(plan.metrics.values()))))
     lines = ["polybatch is up", *(f"  {name:<10} {value}" for name, value in rows)]
     if notice := no_provider_notice(plan):
         lines += ["", notice]
@@ -110,6 +112,7 @@ def write_ready_file(path: Path, plan: Plan, pids: Mapping[str, int]) -> None:
         "addresses": plan.addresses,
         "sandbox": plan.sandbox,
         "nats": public_url(plan.nats),
+        "metrics": plan.metrics,
         "data_dir": str(plan.data_dir),
         "api_key_file": str(plan.api_key_file),
         "pids": {"supervisor": os.getpid(), **pids},

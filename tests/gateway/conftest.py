@@ -46,6 +46,7 @@ def make_settings(tmp_path: Path, shared_nats: Nats) -> MakeSettings:
             "data_dir": tmp_path / "data",
             "nats_url": shared_nats.url,
             "gateway_listen": f"127.0.0.1:{free_port()}",
+            "gateway_metrics_listen": "",
             "segment_bytes": SEGMENT,
             "shutdown_grace": 0.2,
         }

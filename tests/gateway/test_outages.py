@@ -86,6 +86,7 @@ async def test_the_process_starts_serves_and_stops(make_settings: MakeSettings) 
         "POLYBATCH_DATA_DIR": str(settings.data_dir),
         "POLYBATCH_NATS_URL": settings.nats_url,
         "POLYBATCH_GATEWAY_LISTEN": settings.gateway_listen,
+        "POLYBATCH_GATEWAY_METRICS_LISTEN": "",
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.gateway"),

@@ -69,6 +69,9 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
         gateway_listen="127.0.0.1:0",
         dispatcher_listen="127.0.0.1:0",
         collector_listen="127.0.0.1:0",
+        gateway_metrics_listen="127.0.0.1:0",
+        dispatcher_metrics_listen="127.0.0.1:0",
+        collector_metrics_listen="127.0.0.1:0",
     )
     assert [child.name for child in made.stages[1]] == [
         "collector",
@@ -85,6 +88,28 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
     assert [each.environment["POLYBATCH_GATEWAY_LISTEN"] for each in gateways] == [first, second]
     assert [each.command[-1] for each in gateways] == ["services.gateway"] * 2
     assert f"export POLYBATCH_GATEWAY={first},{second}" in report.ready_block(made)
+    assert made.metrics.keys() == made.addresses.keys()
+    assert not {url.split("/")[2] for url in made.metrics.values()} & {*made.addresses.values()}
+    for name in made.metrics:
+        listen = children(made)[name].environment[
+            f"POLYBATCH_{name.partition('-')[0].upper()}_METRICS_LISTEN"
+        ]
+        assert made.metrics[name] == f"http://{listen}/metrics"
+
+
+def test_each_service_has_a_metrics_address_of_its_own(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    assert sorted(made.metrics) == ["collector", "dispatcher", "gateway"]
+    listen = children(made)["collector"].environment["POLYBATCH_COLLECTOR_METRICS_LISTEN"]
+    assert made.metrics["collector"] == f"http://{listen}/metrics"
+    assert len(set(made.metrics.values())) == 3
+    assert made.metrics["gateway"] in report.ready_block(made)
+
+
+def test_metrics_can_be_turned_off(tmp_path: Path) -> None:
+    made = plan(tmp_path, gateway_metrics_listen="", dispatcher_metrics_listen="")
+    assert list(made.metrics) == ["collector"]
+    assert "POLYBATCH_GATEWAY_METRICS_LISTEN" not in children(made)["gateway"].environment
 
 
 def test_a_given_nats_is_not_started(tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""A service as its operator sees it: its metrics, served for as long as it runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from core.flow.backbone import Backbone
+from core.ledger import Count, LivingBatches
+from core.ledger.census import LIVING
+from core.metrics import (
+    DISK_FREE_BYTES,
+    DISK_SIZE_BYTES,
+    AskedAtScrape,
+    Family,
+    MetricsListener,
+    Reading,
+    Readings,
+)
+from core.serving import StartupError
+
+LEDGER_READ = Family(
+    "polybatch_ledger_read", "1 if the ledger answered this scrape; else its gauges are left out."
+)
+BATCHES = Family("polybatch_batches", "Batches that have not ended.", ("state",))
+BATCH_AGE = Family(
+    "polybatch_batch_oldest_seconds", "Age of the oldest batch in a state.", ("state",)
+)
+OVERDUE = Family(
+    "polybatch_batches_overdue",
+    "Batches that have not ended though their window closed more than twice "
+    "POLYBATCH_STOP_GRACE ago.",
+)
+LINES = Family("polybatch_lines", "Lines of batches that have not ended.", ("state",))
+SHARDS = Family("polybatch_shards", "Shards without an outcome.", ("provider", "state"))
+SHARD_LINES = Family(
+    "polybatch_shard_lines", "Unfinished lines of such shards.", ("provider", "state")
+)
+SHARD_AGE = Family(
+    "polybatch_shard_oldest_seconds",
+    "How long the shard that has been in a state for longest has been in it.",
+    ("provider", "state"),
+)
+WAITING_FOR_ROOM = Family(
+    "polybatch_shards_waiting_for_room",
+    "Shards that wait for room under the provider's enqueued-token limit.",
+    ("provider",),
+)
+
+_FAMILIES = (
+    BATCHES,
+    BATCH_AGE,
+    OVERDUE,
+    LINES,
+    SHARDS,
+    SHARD_LINES,
+    SHARD_AGE,
+    WAITING_FOR_ROOM,
+)
+
+
+@asynccontextmanager
+async def observed(
+    backbone: Backbone, listen: str, setting: str, *, ledger: bool = False
+) -> AsyncIterator[None]:
+    """Serve the metrics of this process for the length of the block.
+
+    `listen`: host:port, or empty for none; `setting`: its name, for the error. `ledger`:
+    export the ledger's gauges too. Every replica of a service that does exports the same
+    ones: take their maximum, not their sum. Raises StartupError.
+    """
+    if not listen:
+        yield
+        return
+    _watch_disk(backbone.settings.data_dir)
+    gauges = ledger_gauges(backbone) if ledger else None
+    listener = _listener(listen, setting)
+    try:
+        listener.start()
+    except OSError as error:
+        raise StartupError(
+            f"cannot listen on {listen} for metrics ({setting}): {error.strerror or error}; "
+            f"set {setting} to another host:port, or to nothing for no metrics"
+        ) from error
+    try:
+        if gauges is not None:
+            gauges.start()
+        yield
+    finally:
+        if gauges is not None:
+            gauges.stop()
+        await listener.stop()
+
+
+def _listener(listen: str, setting: str) -> MetricsListener:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise StartupError(f"{setting} is {listen!r}: host:port was expected")
+    return MetricsListener(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _watch_disk(data_dir: Path) -> None:
+    folder = data_dir.absolute()
+    DISK_FREE_BYTES.set_function(lambda: shutil.disk_usage(folder).free)
+    DISK_SIZE_BYTES.set_function(lambda: shutil.disk_usage(folder).total)
+
+
+def ledger_gauges(backbone: Backbone) -> AskedAtScrape:
+    """What is under way, by the ledger: the same whichever process is asked, and after a
+    restart."""
+    grace = timedelta(seconds=2 * backbone.settings.stop_grace)
+
+    async def ask() -> Readings:
+        return readings(await backbone.ledger.census.take(grace=grace))
+
+    return AskedAtScrape(LEDGER_READ, _FAMILIES, ask)
+
+
+def readings(count: Count) -> Readings:
+    """The values of the ledger's gauges."""
+    found = {living.state: living for living in count.batches}
+    batches = [found.get(state, LivingBatches(state, *([0] * 9))) for state in LIVING]
+    lines = {
+        name: sum(getattr(living, name) for living in batches)
+        for name in ("queued", "submitted", "processed", "retrying", "succeeded", "failed")
+    }
+    waiting: dict[str, int] = {}
+    for shards in count.shards:
+        waiting[shards.provider] = waiting.get(shards.provider, 0) + shards.waiting_for_room
+    return {
+        BATCHES: _by_state((living.state, living.batches) for living in batches),
+        BATCH_AGE: _by_state((living.state, living.oldest) for living in batches),
+        OVERDUE: [Reading((), sum(living.overdue for living in batches))],
+        LINES: _by_state(lines.items()),
+        SHARDS: [Reading((each.provider, each.state), each.shards) for each in count.shards],
+        SHARD_LINES: [Reading((each.provider, each.state), each.lines) for each in count.shards],
+        SHARD_AGE: [Reading((each.provider, each.state), each.oldest) for each in count.shards],
+        WAITING_FOR_ROOM: _by_state(waiting.items()),
+    }
+
+
+def _by_state(values: Iterable[tuple[str, float]]) -> list[Reading]:
+    return [Reading((str(name),), value) for name, value in values]

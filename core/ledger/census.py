@@ -1,0 +1,139 @@
+"""How much of what is under way: for metrics, so in two small queries over living rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import case, func, literal
+from sqlmodel import col, select
+
+from core.ledger.database import Database
+from core.ledger.states import TERMINAL, BatchState, ShardState
+from core.ledger.tables import Batch, Shard, now
+
+LIVING = tuple(state for state in BatchState if state not in TERMINAL)
+UNSETTLED = tuple(state for state in ShardState if state is not ShardState.SETTLED)
+
+
+@dataclass(frozen=True, slots=True)
+class LivingBatches:
+    """Batches in one state that have not ended. Counts of lines; ages in seconds."""
+
+    state: BatchState
+    batches: int
+    oldest: float
+    """Age of the oldest, since it was made."""
+    overdue: int
+    """Those whose window closed longer ago than was asked."""
+    queued: int
+    submitted: int
+    processed: int
+    retrying: int
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnsettledShards:
+    """Shards of one provider in one state."""
+
+    provider: str
+    state: ShardState
+    shards: int
+    lines: int
+    """Without those that the provider has reported as finished."""
+    oldest: float
+    """Seconds since the one that has been in the state for longest came into it."""
+    waiting_for_room: int
+    """Those that wait for room under the provider's enqueued-token limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """All that is under way."""
+
+    batches: Sequence[LivingBatches]
+    shards: Sequence[UnsettledShards]
+
+
+class Census:
+    """Counts what is under way. Costs grow with that, not with what has ended."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(self, *, grace: timedelta) -> Count:
+        """Count. `grace`: how long after its window's end a batch is overdue."""
+        moment = now()
+        async with self._database.read() as session:
+            batches = (await session.exec(_batches(moment - grace))).all()
+            shards = (await session.exec(_shards())).all()
+        return Count(
+            [
+                LivingBatches(BatchState(state), count, _age(moment, oldest), *map(int, rest))
+                for state, count, oldest, *rest in batches
+            ],
+            [
+                UnsettledShards(
+                    provider,
+                    ShardState(state),
+                    count,
+                    int(lines),
+                    _age(moment, oldest),
+                    int(waiting),
+                )
+                for provider, state, count, lines, oldest, waiting in shards
+            ],
+        )
+
+
+def _batches(overdue_before: datetime) -> Any:
+    def total(value: Any) -> Any:
+        return func.coalesce(func.sum(value), 0)
+
+    overdue = col(Batch.expires_at) < overdue_before
+    return (
+        select(  # type: ignore[call-overload]
+            Batch.state,
+            func.count(),
+            func.min(col(Batch.created_at)),
+            total(case((overdue, 1), else_=0)),
+            total(Batch.queued),
+            total(Batch.submitted),
+            total(Batch.processed),
+            total(Batch.retrying),
+            total(Batch.succeeded),
+            total(Batch.failed),
+        )
+        .where(col(Batch.state).in_(LIVING))
+        .group_by(col(Batch.state))
+    )
+
+
+def _shards() -> Any:
+    came = case(
+        (col(Shard.state) == ShardState.SUBMITTING, col(Shard.intended_at)),
+        (col(Shard.state) == ShardState.FETCHING, col(Shard.ended_at)),
+        (col(Shard.state) != ShardState.QUEUED, col(Shard.submitted_at)),
+        else_=col(Shard.created_at),
+    )
+    waiting = (col(Shard.state) == ShardState.QUEUED) & col(Shard.waits_for_room)
+    return (
+        select(  # type: ignore[call-overload]
+            Shard.provider,
+            Shard.state,
+            func.count(),
+            func.coalesce(func.sum(Shard.line_count - Shard.finished), 0),
+            func.min(func.coalesce(came, col(Shard.created_at))),
+            func.sum(case((waiting, literal(1)), else_=literal(0))),
+        )
+        .where(col(Shard.state).in_(UNSETTLED))
+        .group_by(col(Shard.provider), col(Shard.state))
+    )
+
+
+def _age(moment: datetime, since: datetime) -> float:
+    return max(0.0, (moment - since).total_seconds())

@@ -1,0 +1,64 @@
+"""Metrics for Prometheus: what is measured, and the HTTP listener that it is read from.
+
+Counters and histograms say what one process did since its start; the gauges of the
+ledger (core/flow/observing.py) are asked at each scrape, so that a restart changes
+nothing of them. Labels are bounded: provider, step, state, method, code; never an id,
+an account, a model or anything that a caller chose.
+"""
+
+from core.metrics.catalogue import (
+    BATCHES_CREATED,
+    BATCHES_ENDED,
+    BUS_CONNECTED,
+    DEPENDENCY_UP,
+    DISK_FREE_BYTES,
+    DISK_SIZE_BYTES,
+    DOWNLOAD_BYTES,
+    LINES_SETTLED,
+    POLL_LAG_SECONDS,
+    PROVIDER_CALL_SECONDS,
+    PROVIDER_RECEIVED_BYTES,
+    PROVIDER_SENT_BYTES,
+    RPC_IN_FLIGHT,
+    RPC_SECONDS,
+    SWEEP_WOKEN,
+    TOKENS,
+    UPLOAD_BYTES,
+    UPLOAD_LINES,
+    WATCHERS,
+    WORK_ITEMS_IN_HAND,
+    WORK_SECONDS,
+    WORK_WAIT_SECONDS,
+)
+from core.metrics.listener import MetricsListener
+from core.metrics.scraped import AskedAtScrape, Family, Reading, Readings
+
+__all__ = [
+    "BATCHES_CREATED",
+    "BATCHES_ENDED",
+    "BUS_CONNECTED",
+    "DEPENDENCY_UP",
+    "DISK_FREE_BYTES",
+    "DISK_SIZE_BYTES",
+    "DOWNLOAD_BYTES",
+    "LINES_SETTLED",
+    "POLL_LAG_SECONDS",
+    "PROVIDER_CALL_SECONDS",
+    "PROVIDER_RECEIVED_BYTES",
+    "PROVIDER_SENT_BYTES",
+    "RPC_IN_FLIGHT",
+    "RPC_SECONDS",
+    "SWEEP_WOKEN",
+    "TOKENS",
+    "UPLOAD_BYTES",
+    "UPLOAD_LINES",
+    "WATCHERS",
+    "WORK_ITEMS_IN_HAND",
+    "WORK_SECONDS",
+    "WORK_WAIT_SECONDS",
+    "AskedAtScrape",
+    "Family",
+    "MetricsListener",
+    "Reading",
+    "Readings",
+]

@@ -1,0 +1,54 @@
+"""One HTTP exchange with a provider: how it can fail, and what it leaves in the metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from core.metrics import PROVIDER_CALL_SECONDS, PROVIDER_RECEIVED_BYTES, PROVIDER_SENT_BYTES
+
+
+class NotSent(Exception):
+    """No connection came about: the provider has seen nothing."""
+
+
+class Broken(Exception):
+    """The exchange broke off; the provider may have acted on it."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of an exchange so far."""
+
+    status: int = 0
+    """Of the answer; 0 before it came."""
+    sent: int = 0
+    """Bytes of the request's body."""
+    received: int = 0
+
+
+@contextmanager
+def measured(provider: str, kind: str) -> Iterator[Exchange]:
+    """Measure the exchange that the block makes; it fills in what the answer was.
+
+    `kind`: create, upload, download, read, cancel, delete or run.
+    """
+    exchange = Exchange()
+    started = time.perf_counter()
+    broken = ""
+    try:
+        yield exchange
+    except NotSent:
+        broken = "not_sent"
+        raise
+    except Broken:
+        broken = "broken"
+        raise
+    finally:
+        code = broken or (str(exchange.status) if exchange.status else "cancelled")
+        PROVIDER_CALL_SECONDS.labels(provider, kind, code).observe(time.perf_counter() - started)
+        if exchange.status:
+            PROVIDER_SENT_BYTES.labels(provider).inc(exchange.sent)
+        PROVIDER_RECEIVED_BYTES.labels(provider).inc(exchange.received)

@@ -1,0 +1,117 @@
+"""What Prometheus reads from the running services."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+from inputs import chat, write
+from polybatch import BatchState
+from prometheus_client.parser import text_string_to_metric_families
+from suite import Suite, wait_for
+
+SERVICES = {"gateway", "dispatcher", "collector"}
+
+
+class Scrape:
+    """The samples of all services at one moment."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.samples: dict[str, list[tuple[dict[str, str], float]]] = {}
+        self.text = ""
+        for url in suite.ready["metrics"].values():
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                text = answer.read().decode()
+            self.text += text
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    found = self.samples.setdefault(sample.name, [])
+                    found.append((sample.labels, sample.value))
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum over all services and over the labels that are not given."""
+        return sum(
+            value for found, value in self.samples.get(name, []) if labels.items() <= found.items()
+        )
+
+
+def test_a_batch_is_counted_wherever_it_comes_by(suite: Suite, tmp_path: Path) -> None:
+    path = write(tmp_path / "in.jsonl", (chat(number) for number in range(20)))
+    before = Scrape(suite)
+    with suite.client() as client:
+        batch = client.submit(path)
+        assert client.wait(batch.id, timeout=60).state == BatchState.COMPLETED
+        results = list(client.results(batch.id))
+    wait_for(
+        lambda: (
+            Scrape(suite).total("polybatch_download_bytes_total", kind="results")
+            > before.total("polybatch_download_bytes_total", kind="results")
+        ),
+        "the download to be counted",
+    )
+    after = Scrape(suite)
+
+    def grown(name: str, **labels: str) -> float:
+        return after.total(name, **labels) - before.total(name, **labels)
+
+    assert len(results) == 20
+    assert suite.ready["metrics"].keys() == SERVICES
+    assert grown("polybatch_batches_created_total") == 1
+    assert grown("polybatch_batches_ended_total", state="completed") == 1
+    assert grown("polybatch_upload_bytes_total") == path.stat().st_size
+    assert grown("polybatch_upload_lines_total", verdict="valid") == 20
+    for provider in ("openai", "anthropic"):
+        settled = grown("polybatch_lines_settled_total", provider=provider, outcome="succeeded")
+        assert settled == 10
+        assert grown("polybatch_tokens_total", provider=provider, kind="output") > 0
+        for kind in ("create", "read", "download"):
+            count = "polybatch_provider_call_seconds_count"
+            assert grown(count, provider=provider, kind=kind, code="200") > 0, kind
+        assert grown("polybatch_provider_sent_bytes_total", provider=provider) > 1000
+        assert grown("polybatch_provider_received_bytes_total", provider=provider) > 1000
+        assert grown("polybatch_poll_lag_seconds_count", provider=provider) > 0
+    for step in ("plan", "submit", "fetch", "assemble"):
+        assert grown("polybatch_work_seconds_count", step=step, outcome="done") > 0, step
+        assert grown("polybatch_work_wait_seconds_count", step=step) > 0, step
+    assert after.total("polybatch_work_in_hand", step="plan") == 0
+    assert after.total("polybatch_bus_connected") == len(SERVICES)
+    for dependency in ("ledger", "blobs", "bus"):
+        assert after.total("polybatch_dependency_up", dependency=dependency) == len(SERVICES)
+    rpc = "polybatch_rpc_seconds_count"
+    assert grown(rpc, method="polybatch.v1.ResultService/DownloadResults", code="OK") == 1
+    assert after.total("polybatch_disk_free_bytes") > 0
+    assert len(after.samples["process_resident_memory_bytes"]) == len(SERVICES)
+
+
+def test_nothing_in_the_metrics_was_chosen_by_a_caller(suite: Suite, tmp_path: Path) -> None:
+    path = write(tmp_path / "in.jsonl", [chat(1, "a secret question")])
+    with suite.client() as client:
+        batch = client.submit(path)
+        client.wait(batch.id, timeout=60)
+    text = Scrape(suite).text
+    key = (suite.data_dir / "api-key").read_text().strip()
+    for word in (batch.id, "acct_", "line-1", "secret question", "gpt-4.1", key, "sandbox-openai"):
+        assert word not in text, word
+
+
+def test_what_is_under_way_is_right_after_a_restart(suite: Suite, tmp_path: Path) -> None:
+    suite.reset_sandbox(batch_seconds=600)
+    path = write(tmp_path / "in.jsonl", (chat(number) for number in range(8)))
+    before = Scrape(suite).total("polybatch_shard_lines", state="submitted")
+
+    def waiting() -> float:
+        return Scrape(suite).total("polybatch_shard_lines", state="submitted") - before
+
+    with suite.client() as client:
+        batch = client.submit(path)
+        wait_for(lambda: waiting() == 8, "the lines to be submitted")
+        suite.kill("collector")
+        scrape = Scrape(suite)
+        assert waiting() == 8
+        assert scrape.total("polybatch_ledger_read") == 1, "one service reads the ledger"
+        assert scrape.total("polybatch_batches", state="in_progress") >= 1
+        assert scrape.total("polybatch_lines", state="submitted") >= 8
+        assert scrape.total("polybatch_batches_overdue") == 0
+        client.cancel_batch(batch.id)
+        client.wait(batch.id, timeout=60)
+    wait_for(lambda: waiting() == 0, "nothing to wait any more")

@@ -1,0 +1,141 @@
+"""What is under way, counted in the database."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from core.ledger import (
+    Batch,
+    BatchState,
+    File,
+    FileState,
+    Ledger,
+    LivingBatches,
+    Shard,
+    ShardState,
+    UnsettledShards,
+    new_id,
+    now,
+)
+
+HOUR = timedelta(hours=1)
+
+
+async def make_batch(ledger: Ledger, made: datetime, shards: list[tuple[str, int]]) -> list[Shard]:
+    """A planned batch with a window of an hour; shards as (provider, lines)."""
+    total = sum(lines for _, lines in shards)
+    file = await ledger.files.finish_upload(
+        File(
+            id=new_id("file"),
+            account_id="acct_a",
+            upload_id=new_id("upload"),
+            state=FileState.READY,
+            line_count=total,
+            created_at=made,
+        )
+    )
+    batch = await ledger.batches.create(
+        Batch(
+            id=new_id("batch"),
+            account_id=file.account_id,
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            state=BatchState.VALIDATING,
+            total=total,
+            queued=total,
+            window_seconds=HOUR.total_seconds(),
+            created_at=made,
+            expires_at=made + HOUR,
+            due_at=made,
+        )
+    )
+    assert isinstance(batch, Batch)
+    await ledger.batches.plan(
+        batch.id,
+        [
+            Shard(
+                id=new_id("shard"),
+                batch_id=batch.id,
+                ordinal=ordinal,
+                provider=provider,
+                model="m",
+                endpoint=batch.endpoint,
+                state=ShardState.QUEUED,
+                line_count=lines,
+                created_at=made,
+                due_at=made,
+            )
+            for ordinal, (provider, lines) in enumerate(shards)
+        ],
+    )
+    return await ledger.shards.of_batch(batch.id)
+
+
+async def submit(ledger: Ledger, shard: Shard, finished: int) -> None:
+    intended = await ledger.shards.intend(
+        shard.id,
+        token="t",
+        remote_model="m",
+        sent_lines=shard.line_count,
+        sent_bytes=1,
+        sent_sha256="",
+        rejects_prefix="",
+        lease=HOUR,
+    )
+    assert isinstance(intended, Shard)
+    assert isinstance(await ledger.shards.submitted(intended, "remote", "", now()), Batch)
+    sent = await ledger.shards.get(shard.id)
+    assert sent is not None
+    await ledger.shards.polled(sent, "in_progress", finished, now())
+
+
+async def test_an_empty_ledger_has_nothing_under_way(ledger: Ledger) -> None:
+    count = await ledger.census.take(grace=HOUR)
+    assert (count.batches, count.shards) == ([], [])
+
+
+async def test_batches_and_shards_are_counted_by_state_and_provider(ledger: Ledger) -> None:
+    old = now() - 5 * HOUR
+    first, _ = await make_batch(ledger, old, [("openai", 6), ("anthropic", 4)])
+    await make_batch(ledger, now(), [("openai", 3)])
+    await submit(ledger, first, finished=2)
+
+    count = await ledger.census.take(grace=HOUR)
+
+    (living,) = count.batches
+    assert 5 * 3600 <= living.oldest < 5 * 3600 + 600
+    assert living == LivingBatches(
+        BatchState.IN_PROGRESS,
+        batches=2,
+        oldest=living.oldest,
+        overdue=1,
+        queued=7,
+        submitted=4,
+        processed=2,
+        retrying=0,
+        succeeded=0,
+        failed=0,
+    )
+    by_place = {(each.provider, each.state): each for each in count.shards}
+    sent = by_place.pop(("openai", ShardState.SUBMITTED))
+    assert sent == UnsettledShards("openai", ShardState.SUBMITTED, 1, 4, sent.oldest, 0)
+    assert sent.oldest < 600, "since it was submitted, not since it was made"
+    waiting = by_place.pop(("anthropic", ShardState.QUEUED))
+    assert (waiting.shards, waiting.lines) == (1, 4)
+    assert waiting.oldest >= 5 * 3600
+    queued = by_place.pop(("openai", ShardState.QUEUED))
+    assert (queued.shards, queued.lines, queued.waiting_for_room) == (1, 3, 0)
+    assert not by_place
+
+
+async def test_what_waits_for_room_is_counted_and_what_has_ended_is_not(ledger: Ledger) -> None:
+    (shard,) = await make_batch(ledger, now(), [("openai", 3)])
+    await ledger.shards.wait_for_room(shard, "the limit", now())
+    (queued,) = (await ledger.census.take(grace=HOUR)).shards
+    assert queued.waiting_for_room == 1
+
+    await ledger.batches.cancel(shard.batch_id)
+    await ledger.batches.settle_queued(shard.batch_id)
+    await ledger.batches.end(shard.batch_id, BatchState.CANCELLED, "results", succeeded=0, failed=3)
+    count = await ledger.census.take(grace=HOUR)
+    assert (count.batches, count.shards) == ([], [])

@@ -11,8 +11,10 @@ GENERATED := clients/python/src
 WORKERS ?= 3
 SOURCES := core services clients/python/src tests benchmarks examples
 
+comma := ,
+
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test test-fast s3-server differential bench key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-fast s3-server differential bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -80,6 +82,16 @@ differential: $(VENV)/.differential ## Compare the translation with litellm's
 
 bench: $(VENV)/.dev ## Measure, and print each figure beside its limit
 	@$(BIN)/python -m benchmarks
+
+env: .env ## Write .env for docker compose, with random passwords (SANDBOX=1: made-up answers, no keys)
+
+.env:
+	@umask 077; while IFS= read -r line; do \
+	  case "$$line" in *_PASSWORD=) line="$$line$$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')";; esac; \
+	  printf '%s\n' "$$line"; \
+	done < .env.example | sed '$(if $(SANDBOX),/^#COMPOSE_PROFILES/$(comma)/^$$/ s/^#//)' > .env.unfinished
+	@mv .env.unfinished .env
+	@echo "Wrote .env, with random passwords$(if $(SANDBOX), and the sandbox in the place of the providers,: put your providers' keys there)."
 
 key: $(VENV)/.runtime ## Make an API key: make key ACCOUNT=name
 	@$(BIN)/python -m services.gateway keys create --account "$(or $(ACCOUNT),default)"

@@ -14,7 +14,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-fast s3-server differential bench key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-fast s3-server compose-test differential bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ $(BIN)/versitygw: tests/stores/versitygw.version | $(VENV)/.runtime
 	@touch $@
 
 s3-server: $(BIN)/versitygw ## Build the S3-compatible server of the tests (needs Go)
+
+compose-test: $(VENV)/.dev ## Build the image, start docker-compose.yml and kill parts of it (needs Docker)
+	@$(BIN)/python -m pytest tests/containers/compose_run.py
 
 differential: $(VENV)/.differential ## Compare the translation with litellm's
 	@$(BIN)/python -m pytest tests/differential

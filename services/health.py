@@ -1,11 +1,12 @@
 """`python -m services.health HOST:PORT`: asks a service's grpc.health.v1 once.
 
-For the health checks of containers: little is imported, since it runs every few seconds.
+For the health checks of containers, which run every few seconds: little is imported.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,23 +18,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the answer; returns the exit code: 0 only for SERVING."""
     parser = argparse.ArgumentParser(
         prog="python -m services.health",
-        description="Asks a service whether it serves: exit code 0 if so, 1 if not.",
+        description="Asks a service of this machine whether it serves: exit code 0 if so, 1 if "
+        "not. Under TLS it takes the certificate of POLYBATCH_TLS_CERT for proof.",
     )
     parser.add_argument("address", metavar="HOST:PORT")
-    parser.add_argument(
-        "--timeout", type=float, default=5.0, metavar="SECONDS", help="%(default)s"
-    )
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="%(default)s")
     asked = parser.parse_args(arguments)
-    with grpc.insecure_channel(asked.address) as channel:
+    with _channel(asked.address) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=asked.timeout
+                health_pb2.HealthCheckRequest(), timeout=asked.timeout, wait_for_ready=True
             )
         except grpc.RpcError as error:
             print(f"{asked.address}: {error.code().name}: {error.details()}")
             return 1
     print(f"{asked.address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}")
     return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1
+
+
+def _channel(address: str) -> grpc.Channel:
+    # Looked at here, since reading all settings takes longer than asking.
+    if not os.environ.get("POLYBATCH_TLS_CERT"):
+        return grpc.insecure_channel(address)
+    from core.serving import StartupError
+    from core.settings import Settings
+    from services.supervisor.plan import probe_tls
+
+    try:
+        tls = probe_tls(Settings())
+        assert tls is not None
+        credentials, options = tls.credentials()
+    except (StartupError, OSError) as error:
+        sys.exit(str(error))
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     or TLS are set up badly.
     """
     known = find_providers(access, settings)
-    tls = _probe_tls(settings)
+    tls = probe_tls(settings)
     names = Identity.read(tls.server).names if tls is not None else ()
     data_dir = settings.data_dir.absolute()
     wanted = _wanted(settings, options)
@@ -259,7 +259,8 @@ def _address(listen: str, names: Sequence[str]) -> str:
     return f"grpcs://{ports.join([*fitting, names[0]][0], port)}"
 
 
-def _probe_tls(settings: Settings) -> probes.ProbeTls | None:
+def probe_tls(settings: Settings) -> probes.ProbeTls | None:
+    """How the services' TLS is asked for their health; None: no TLS. Raises StartupError."""
     files = tls_files(settings)
     if files is None:
         return None

@@ -37,7 +37,12 @@ class ProbeTls:
     client_key: Path | None = None
 
     def channel(self, address: str) -> grpc.aio.Channel:
-        """A channel that takes the server's own certificate, and no other, for proof.
+        """A channel to address. Raises TlsError, and OSError for the client's files."""
+        credentials, options = self.credentials()
+        return grpc.aio.secure_channel(address, credentials, options=options)
+
+    def credentials(self) -> tuple[grpc.ChannelCredentials, tuple[tuple[str, int | str], ...]]:
+        """Credentials that take the server's own certificate, and no other, for proof; options.
 
         Raises TlsError, and OSError for the client's files.
         """
@@ -49,8 +54,7 @@ class ProbeTls:
         )
         # It is asked at a local address, which the certificate need not hold for.
         name = identity.names[0].replace("*", "any", 1)
-        options = (*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name))
-        return grpc.aio.secure_channel(address, credentials, options=options)
+        return credentials, (*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name))
 
 
 def grpc_serving(address: str, tls: ProbeTls | None = None) -> Probe:

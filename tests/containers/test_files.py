@@ -67,6 +67,9 @@ def test_each_service_runs_a_module_of_ours_at_its_usual_port(name: str) -> None
     assert service["command"] == ["python", "-m", f"services.{name}"]
     assert importlib.util.find_spec(f"services.{name}.__main__") is not None
     assert f"POLYBATCH_{name.upper()}_LISTEN=0.0.0.0:{port_of(name)}" in DOCKERFILE
+    if name != "sandbox":
+        port = port_of(f"{name}_metrics")
+        assert f"POLYBATCH_{name.upper()}_METRICS_LISTEN=0.0.0.0:{port}" in DOCKERFILE
     check = service["healthcheck"]["test"]
     if name == "sandbox":
         assert f"127.0.0.1:{port_of(name)}/healthz" in check[-1]
@@ -120,6 +123,11 @@ def test_images_are_pinned() -> None:
     images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     for image in images:
         assert re.search(r":[a-z]?\d+\.?\d*", image), image
+
+
+def test_the_object_storage_is_the_one_that_the_tests_run_against() -> None:
+    version = (ROOT / "tests/stores/versitygw.version").read_text().strip()
+    assert SERVICES["s3"]["image"] == f"versity/versitygw:{version}"
 
 
 def test_there_is_time_to_stop() -> None:

@@ -4,6 +4,7 @@ from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
 from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
 from core.ledger.budgets import Budget, Budgets, NoRoom
 from core.ledger.census import Census, Count, LivingBatches, UnsettledShards
+from core.ledger.errors import BadDatabaseUrl, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
 from core.ledger.ledger import Ledger
@@ -19,6 +20,7 @@ __all__ = [
     "Account",
     "Accounts",
     "ApiKey",
+    "BadDatabaseUrl",
     "Batch",
     "BatchState",
     "Batches",
@@ -34,6 +36,7 @@ __all__ = [
     "Files",
     "Ledger",
     "LivingBatches",
+    "LedgerUnavailable",
     "NewKey",
     "NoRoom",
     "RequestIdReused",

@@ -49,6 +49,7 @@ class Accounts:
         """Make a key for an account, and the account itself when it is new."""
         secret = new_secret()
         async with self._database.write(Failpoint.KEY_CREATE) as session:
+            await self._database.lock_name(session, "account", account_name)
             found = await session.exec(select(Account).where(Account.name == account_name))
             account = found.first()
             if account is None:

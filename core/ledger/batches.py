@@ -14,7 +14,7 @@ from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.progress import advance, unsettled
 from core.ledger.states import TERMINAL, BatchState, ShardState, Stale, Stop
-from core.ledger.tables import Batch, File, Shard, now
+from core.ledger.tables import Batch, Shard, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,11 @@ class Batches:
     async def create(self, batch: Batch) -> Batch | RequestIdReused | FileGone:
         """Record a new batch; the same request id returns the batch it made before."""
         async with self._database.write(Failpoint.BATCH_CREATE) as session:
-            file = await session.get(
-                File, batch.input_file_id, with_for_update=not self._database.is_sqlite
-            )
+            if batch.request_id is not None:
+                await self._database.lock_name(
+                    session, "request", batch.account_id, batch.request_id
+                )
+            file = await self._database.lock_file(session, batch.input_file_id)
             if batch.request_id is not None:
                 found = await session.exec(
                     select(Batch).where(

@@ -119,7 +119,7 @@ async def check_room(
 ) -> NoRoom | None:
     """Whether a queued shard may go now: it fits, and nobody fairer waits.
 
-    Holds the budget's row lock until the transaction ends, so that two shards never
+    Holds the budget's lock until the transaction ends, so that two shards never
     take the same room. With nothing enqueued any shard may try.
     """
     await _locked(session, database, shard.provider, shard.remote_model)
@@ -195,7 +195,8 @@ def _bounded(bytes_per_token: float) -> float:
 async def _locked(
     session: AsyncSession, database: Database, provider: str, model: str
 ) -> TokenBudget:
-    row = await session.get(TokenBudget, (provider, model), with_for_update=not database.is_sqlite)
+    await database.lock_name(session, "budget", provider, model)
+    row = await session.get(TokenBudget, (provider, model))
     if row is None:
         row = TokenBudget(provider=provider, model=model)
         session.add(row)

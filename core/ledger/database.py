@@ -3,70 +3,87 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint, writing
-from core.ledger.tables import Batch, Shard
+from core.ledger.engine import make_engine
+from core.ledger.errors import translated
+from core.ledger.tables import Batch, File, Shard
 
-_BUSY_SECONDS = 30
 _UPGRADING = threading.Lock()
 
 
 class Database:
     """One engine. Write transactions take SQLite's write lock at once, so that a
-    transaction never fails half-way for a lock that another process holds."""
+    transaction never fails half-way for a lock that another process holds. On PostgreSQL
+    each takes the locks that it needs, always in this order, so that none waits for
+    another one in a circle: a name (lock_name), a file, a batch, a name within the batch's
+    transition (a provider's runs, a budget), shards.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    Every method raises LedgerUnavailable when the database does not do it.
+    """
+
+    def __init__(self, url: str, engine: AsyncEngine) -> None:
+        self._url = url
         self._engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
 
     @classmethod
-    def connect(cls, url: str) -> Database:
-        """Make the engine for a SQLAlchemy URL; nothing is opened yet."""
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            if parsed.database:
-                folder = Path(parsed.database).parent
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS})
-            sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        else:
-            engine = create_async_engine(url, pool_pre_ping=True)
-        return cls(engine)
+    def connect(cls, url: str, *, pool_size: int) -> Database:
+        """Make the engine for a URL; nothing is opened yet. Raises BadDatabaseUrl."""
+        return cls(url, make_engine(url, pool_size=pool_size))
 
     async def migrate(self) -> None:
         """Bring the schema to the newest revision; safe to run from many processes."""
-        url = self._engine.url.render_as_string(hide_password=False)
-        with writing(Failpoint.MIGRATE):
-            await asyncio.to_thread(upgrade, url)
+        with translated(), writing(Failpoint.MIGRATE):
+            await asyncio.to_thread(upgrade, self._url)
 
     @asynccontextmanager
     async def write(self, point: Failpoint) -> AsyncIterator[AsyncSession]:
         """A transaction that commits at the end of the block, or leaves no trace."""
-        async with AsyncSession(self._engine, expire_on_commit=False) as session:
-            if self.is_sqlite:
-                await session.exec(sa.text("BEGIN IMMEDIATE"))  # type: ignore[call-overload]
-            yield session
-            with writing(point):
-                await session.commit()
+        with translated():
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                if self.is_sqlite:
+                    await session.exec(sa.text("BEGIN IMMEDIATE"))  # type: ignore[call-overload]
+                yield session
+                with writing(point):
+                    await session.commit()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session for reading."""
-        async with AsyncSession(self._engine, expire_on_commit=False) as session:
-            yield session
+        with translated():
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                yield session
+
+    async def lock_name(self, session: AsyncSession, *parts: str) -> None:
+        """Of the transactions that name the same, let one run at a time.
+
+        For what no row stands for yet, or what spans many rows. SQLite's writers run one
+        at a time anyway.
+        """
+        if self.is_sqlite:
+            return
+        digest = hashlib.sha256("\0".join(parts).encode()).digest()
+        number = int.from_bytes(digest[:8], signed=True)
+        await session.exec(sa.select(sa.func.pg_advisory_xact_lock(number)))  # type: ignore[call-overload]
+
+    async def lock_file(self, session: AsyncSession, file_id: str) -> File | None:
+        """Read a file under its row lock: it stays, or is gone, until the end."""
+        return await session.get(
+            File, file_id, with_for_update=not self.is_sqlite, populate_existing=True
+        )
 
     async def lock_batch(self, session: AsyncSession, batch_id: str) -> Batch | None:
         """Read a batch under its row lock, which orders the revisions of one batch."""
@@ -88,18 +105,6 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own BEGIN comes late and takes a read lock first; with it off,
-    # the BEGIN IMMEDIATE above is the only one.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
 
 
 def alembic_config(url: str) -> Config:

@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import delete, update
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
@@ -31,6 +32,7 @@ class Files:
     async def begin_upload(self, account_id: str, upload_id: str) -> File | None:
         """Note that an upload goes on now. Returns the file when it is finished already."""
         async with self._database.write(Failpoint.UPLOAD_BEGIN) as session:
+            await self._lock(session, account_id, upload_id)
             found = await session.exec(
                 select(File).where(File.account_id == account_id, File.upload_id == upload_id)
             )
@@ -42,6 +44,7 @@ class Files:
     async def finish_upload(self, file: File) -> File:
         """Record a checked file. When another stream was faster, its file is returned."""
         async with self._database.write(Failpoint.UPLOAD_FINISH) as session:
+            await self._lock(session, file.account_id, file.upload_id)
             found = await session.exec(
                 select(File).where(
                     File.account_id == file.account_id, File.upload_id == file.upload_id
@@ -85,6 +88,7 @@ class Files:
         stale again after as long a time.
         """
         async with self._database.write(Failpoint.UPLOAD_CLAIM) as session:
+            await self._lock(session, stale.account_id, stale.upload_id)
             done = await session.exec(
                 update(Upload)
                 .where(
@@ -99,6 +103,7 @@ class Files:
     async def forget_upload(self, account_id: str, upload_id: str) -> None:
         """Drop an unfinished upload's row."""
         async with self._database.write(Failpoint.UPLOAD_FORGET) as session:
+            await self._lock(session, account_id, upload_id)
             await session.exec(
                 delete(Upload).where(
                     col(Upload.account_id) == account_id, col(Upload.upload_id) == upload_id
@@ -135,8 +140,12 @@ class Files:
         deleted the blobs; if it dies before, the sweep of stale uploads does both.
         """
         async with self._database.write(Failpoint.FILE_DELETE) as session:
-            file = await session.get(File, file_id, with_for_update=not self._database.is_sqlite)
-            if file is None or file.account_id != account_id:
+            seen = await session.get(File, file_id)
+            if seen is None or seen.account_id != account_id:
+                return None
+            await self._lock(session, account_id, seen.upload_id)
+            file = await self._database.lock_file(session, file_id)
+            if file is None:
                 return None
             found = await session.exec(
                 select(Batch.id)
@@ -149,6 +158,10 @@ class Files:
             await session.delete(file)
             await session.merge(_upload_now(file.account_id, file.upload_id))
             return file
+
+    async def _lock(self, session: AsyncSession, account_id: str, upload_id: str) -> None:
+        """Whatever becomes of one upload happens one after another."""
+        await self._database.lock_name(session, "upload", account_id, upload_id)
 
 
 def _upload_now(account_id: str, upload_id: str) -> Upload:

@@ -26,14 +26,18 @@ class Ledger:
         self.census = Census(database)
 
     @classmethod
-    async def open(cls, url: str) -> Ledger:
-        """Connect to a SQLAlchemy URL and bring the schema up to date."""
-        database = Database.connect(url)
+    async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:
+        """Connect to a database and bring the schema up to date.
+
+        `pool_size`: connections to PostgreSQL at the most. Raises BadDatabaseUrl and
+        LedgerUnavailable.
+        """
+        database = Database.connect(url, pool_size=pool_size)
         await database.migrate()
         return cls(database)
 
     async def check(self) -> None:
-        """Raise when the database does not answer."""
+        """Raise LedgerUnavailable when the database does not answer."""
         await self._database.check()
 
     async def close(self) -> None:

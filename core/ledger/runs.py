@@ -44,6 +44,8 @@ class Runs(ShardMoves):
         async with self._locked(Failpoint.RUN_START, shard.id) as (session, batch, fresh):
             if fresh is None or batch.stop != Stop.NONE:
                 return Stale(shard.id)
+            # Two that begin at the same time must see each other.
+            await self._database.lock_name(session, "runs", fresh.provider)
             running, of_batch = await self._running(session, fresh)
             if running >= most or of_batch >= most_of_batch:
                 return Crowded(running, of_batch)

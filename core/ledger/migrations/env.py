@@ -4,13 +4,12 @@ import asyncio
 
 import sqlalchemy as sa
 from alembic import context
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 import core.ledger.tables  # noqa: F401  (fills SQLModel.metadata)
+from core.ledger.engine import make_migration_engine
 
 _ADVISORY_LOCK = 7_307_118_207
-_BUSY_SECONDS = 60
 
 
 def _run(connection: sa.Connection) -> None:
@@ -28,19 +27,8 @@ def _run(connection: sa.Connection) -> None:
         context.run_migrations()
 
 
-def _manual_begin(dbapi_connection, _record) -> None:  # type: ignore[no-untyped-def]
-    # Without this the driver commits before DDL, and the lock would be lost.
-    dbapi_connection.isolation_level = None
-
-
 async def _main() -> None:
-    url = context.config.get_main_option("sqlalchemy.url") or ""
-    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
-    if engine.dialect.name == "sqlite":
-        engine = create_async_engine(
-            url, poolclass=sa.pool.NullPool, connect_args={"timeout": _BUSY_SECONDS}
-        )
-        sa.event.listen(engine.sync_engine, "connect", _manual_begin)
+    engine = make_migration_engine(context.config.get_main_option("sqlalchemy.url") or "")
     async with engine.connect() as connection:
         await connection.run_sync(_run)
         await connection.commit()

@@ -1,0 +1,137 @@
+"""Engines: how the ledger connects to SQLite and to PostgreSQL."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg  # type: ignore[import-untyped]
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from core.ledger.errors import BadDatabaseUrl
+
+_SQLITE_BUSY_SECONDS = 30
+_SQLITE_MIGRATION_SECONDS = 60
+_CONNECT_TIMEOUT = 10.0
+# A little longer than the server's own limit, for a server that answers no more.
+_ANSWER_TIMEOUT = 40.0
+_POOL_TIMEOUT = 30.0
+_SERVER_SETTINGS = {
+    # What the transitions are written for, whatever the database's default is.
+    "default_transaction_isolation": "read committed",
+    "statement_timeout": "30s",
+    "lock_timeout": "15s",
+    # A process that hangs must not hold a batch's row for ever.
+    "idle_in_transaction_session_timeout": "60s",
+}
+_EXPECTED = "expected postgresql://user:password@host:5432/database or sqlite:////absolute/path"
+
+
+def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
+    """An engine for the ledger's own use; nothing is opened yet. Raises BadDatabaseUrl."""
+    if _kind(url) == "sqlite":
+        engine = _sqlite_engine(url, busy_seconds=_SQLITE_BUSY_SECONDS)
+        sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        return engine
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=functools.partial(
+            asyncpg.connect,
+            _dsn(url),
+            timeout=_CONNECT_TIMEOUT,
+            command_timeout=_ANSWER_TIMEOUT,
+            server_settings={"application_name": "polybatch", **_SERVER_SETTINGS},
+        ),
+        # No more than these: all replicas share the server's max_connections.
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_POOL_TIMEOUT,
+        pool_pre_ping=True,
+    )
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", _replace_nul, retval=True)
+    return engine
+
+
+def make_migration_engine(url: str) -> AsyncEngine:
+    """An engine for the migrations, which may take long and wait long for each other."""
+    if _kind(url) == "sqlite":
+        engine = _sqlite_engine(url, busy_seconds=_SQLITE_MIGRATION_SECONDS, poolclass=NullPool)
+        sa.event.listen(engine.sync_engine, "connect", _manual_begin)
+        return engine
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=functools.partial(
+            asyncpg.connect,
+            _dsn(url),
+            timeout=_CONNECT_TIMEOUT,
+            server_settings={"application_name": "polybatch migrations"},
+        ),
+        poolclass=NullPool,
+    )
+
+
+def _kind(url: str) -> str:
+    scheme, found, _ = url.partition("://")
+    if not found:
+        raise BadDatabaseUrl(f"the database URL has no scheme: {_EXPECTED}")
+    if scheme in ("sqlite", "sqlite+aiosqlite"):
+        return "sqlite"
+    if scheme in ("postgresql", "postgres", "postgresql+asyncpg"):
+        return "postgresql"
+    raise BadDatabaseUrl(f"the database URL's scheme is {scheme!r}: {_EXPECTED}")
+
+
+def _dsn(url: str) -> str:
+    """The URL as libpq takes it; asyncpg reads its parameters, such as sslmode, itself."""
+    dsn = "postgresql://" + url.partition("://")[2]
+    try:
+        urlsplit(dsn)
+    except ValueError as error:
+        raise BadDatabaseUrl(f"the database URL cannot be read: {_EXPECTED}") from error
+    return dsn
+
+
+def _replace_nul(
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
+) -> tuple[str, Any]:
+    """PostgreSQL's text holds everything but NUL, which callers and providers may send."""
+    return statement, [*map(_without_nul, parameters)] if many else _without_nul(parameters)
+
+
+def _without_nul(parameters: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        value.replace("\0", "\ufffd") if isinstance(value, str) and "\0" in value else value
+        for value in parameters
+    )
+
+
+def _sqlite_engine(url: str, *, busy_seconds: int, **options: Any) -> AsyncEngine:
+    try:
+        parsed = make_url(url).set(drivername="sqlite+aiosqlite")
+    except ArgumentError as error:
+        raise BadDatabaseUrl(f"the database URL cannot be read: {_EXPECTED}") from error
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return create_async_engine(parsed, connect_args={"timeout": busy_seconds}, **options)
+
+
+def _manual_begin(connection: Any, _record: Any) -> None:
+    # The driver's own BEGIN comes late and takes a read lock first, and it commits before
+    # DDL; with it off, the ledger's BEGIN IMMEDIATE is the only one.
+    connection.isolation_level = None
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    _manual_begin(connection, record)
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={_SQLITE_BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

@@ -1,0 +1,65 @@
+"""What can go wrong with the database, apart from mistakes of this program.
+
+BadDatabaseUrl       the URL names no database that the ledger can use
+LedgerUnavailable    the database did not do it, or its answer was lost
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg  # type: ignore[import-untyped]
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+# Classes of PostgreSQL's SQLSTATE that say nothing against the statement itself: lost
+# connection, refused login, unknown database, transaction ended by the server, deadlock,
+# out of resources, lock not granted in time, shutdown, I/O error.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_PASSING = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
+
+
+class BadDatabaseUrl(ValueError):
+    """The database's URL cannot be used. The message never holds the URL's password."""
+
+
+class LedgerUnavailable(Exception):
+    """The database did not do it; the same call may succeed later.
+
+    Where the answer to a commit was lost, it may have done it all the same: every
+    transition says Stale then when it is repeated, and what is made has a key of its own.
+    The message says why, without the statement and its values.
+    """
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the outages among the errors of the block's SQL into LedgerUnavailable."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not _passing(error):
+            raise
+        raise LedgerUnavailable(_reason(error.orig or error)) from error
+    # Raw ones: the driver is asked to connect outside of SQLAlchemy's own translation.
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, PoolTimeout) as error:
+        raise LedgerUnavailable(_reason(error)) from error
+
+
+def _passing(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_PASSING)
+    return isinstance(error, OperationalError)
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    # The driver's own error, below SQLAlchemy's copy of it.
+    error = error.__cause__ or error
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -3,8 +3,9 @@ announcement of each change, the sweep that finds again what the bus lost, and w
 dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.flow.announce import Announcer
-from core.flow.backbone import Backbone, open_backbone
+from core.flow.backbone import Backbone, open_backbone, open_ledger
 from core.flow.observing import observed
+from core.flow.outages import outages, storage_error
 from core.flow.program import run_service
 from core.flow.providers import find_providers
 from core.flow.readiness import Readiness
@@ -28,7 +29,10 @@ __all__ = [
     "find_providers",
     "observed",
     "open_backbone",
+    "open_ledger",
+    "outages",
     "read_run",
     "run_service",
+    "storage_error",
     "tls_files",
 ]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from core.blobs import BlobStore
 from core.bus import Bus, BusUnavailable
 from core.flow.announce import Announcer
-from core.ledger import Ledger
+from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
 from core.serving import StartupError
 from core.settings import Settings
+
+log = structlog.get_logger()
+
+# As long as the bus waits for NATS.
+_PATIENCE = 30.0
+_RETRY_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,37 @@ class Backbone:
         return {"ledger": self.ledger.check, "blobs": self.blobs.check, "bus": bus}
 
 
+async def open_ledger(settings: Settings, *, patience: float = _PATIENCE) -> Ledger:
+    """Connect to the database and bring it up to date. Raises StartupError.
+
+    `patience`: seconds to wait for a database that does not answer yet.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + patience
+    while True:
+        try:
+            return await Ledger.open(
+                settings.effective_database_url, pool_size=settings.database_pool_size
+            )
+        except BadDatabaseUrl as error:
+            raise StartupError(f"POLYBATCH_DATABASE_URL: {error}") from error
+        except LedgerUnavailable as error:
+            if loop.time() >= end:
+                raise StartupError(
+                    f"the database of POLYBATCH_DATABASE_URL cannot be used: {error}"
+                ) from error
+            log.warning("ledger_not_ready", cause=str(error))
+            await asyncio.sleep(_RETRY_PAUSE)
+
+
+def open_blobs(settings: Settings) -> BlobStore:
+    """Open the blob store. Raises StartupError."""
+    try:
+        return BlobStore.open(settings.effective_blobs_url)
+    except ValueError as error:
+        raise StartupError(f"POLYBATCH_BLOBS_URL: {error}") from error
+
+
 @asynccontextmanager
 async def open_backbone(settings: Settings, name: str) -> AsyncIterator[Backbone]:
     """Connect to everything and close it at the end of the block. Raises StartupError."""
@@ -43,9 +83,9 @@ async def open_backbone(settings: Settings, name: str) -> AsyncIterator[Backbone
             "or name the nats:// URL of a server with JetStream"
         )
     async with AsyncExitStack() as stack:
-        ledger = await Ledger.open(settings.effective_database_url)
+        ledger = await open_ledger(settings)
         stack.push_async_callback(ledger.close)
-        blobs = BlobStore.open(settings.effective_blobs_url)
+        blobs = open_blobs(settings)
         try:
             bus = await Bus.connect(settings.nats_url, name=name)
         except BusUnavailable as error:

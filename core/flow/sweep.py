@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from core.bus import Step
 from core.flow.backbone import Backbone
-from core.ledger import Batch, ShardState, now
+from core.ledger import Batch, LedgerUnavailable, ShardState, now
 from core.metrics import SWEEP_WOKEN
 
 log = structlog.get_logger()
@@ -58,9 +57,9 @@ class Sweep:
         while not self._stopping.is_set():
             try:
                 await self.once()
-            except DBAPIError as error:
+            except LedgerUnavailable as error:
                 # The database may come back; the next round looks again.
-                log.warning("sweep_failed", cause=type(error).__name__)
+                log.warning("sweep_failed", cause=str(error))
             try:
                 async with asyncio.timeout(self._interval.total_seconds()):
                     await self._stopping.wait()

@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".polybatch")
     """SQLite, blobs, NATS store and key of the embedded mode."""
     database_url: str = ""
-    """SQLAlchemy URL; empty: SQLite in the data folder."""
+    """postgresql://user:password@host:5432/database; empty: SQLite in the data folder."""
+    database_pool_size: int = Field(default=10, ge=2)
+    """Connections to PostgreSQL that one process holds at the most."""
     blobs_url: str = ""
     """file://, s3://, gs:// or az:// URL; empty: a folder in the data folder."""
     nats_url: str = ""
@@ -121,7 +123,7 @@ class Settings(BaseSettings):
         """The database's URL with its default filled in."""
         if self.database_url:
             return self.database_url
-        return f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'ledger.sqlite3'}"
+        return f"sqlite:///{self.data_dir.absolute() / 'ledger.sqlite3'}"
 
     @cached_property
     def effective_blobs_url(self) -> str:

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 import structlog
 from polybatch.v1 import batches_pb2, status_pb2
 from polybatch.v1.events_pb2 import BatchEvent
-from sqlalchemy.exc import DBAPIError
 
 from core.bus import Bus
-from core.ledger import TERMINAL, Batch, Ledger
+from core.ledger import TERMINAL, Batch, Ledger, LedgerUnavailable
 from core.metrics import WATCHERS
 from core.wire import STATES, shown_batches
 
@@ -209,9 +208,9 @@ class Hub:
             dirty, self._dirty = self._dirty, set()
             try:
                 await self.refresh(dirty)
-            except DBAPIError as error:
+            except LedgerUnavailable as error:
                 # The next recheck looks at all of them again.
-                log.warning("watch_refresh_failed", cause=type(error).__name__)
+                log.warning("watch_refresh_failed", cause=str(error))
 
     async def _recheck_now_and_then(self) -> None:
         while True:

@@ -14,6 +14,7 @@ from polybatch.v1 import results_pb2, results_pb2_grpc
 
 from core.batchfile import ResultFile
 from core.blobs import BlobStore
+from core.flow import outages
 from core.ledger import Batch, Ledger
 from core.metrics import DOWNLOAD_BYTES
 from core.serving import ApiError, current_principal
@@ -70,30 +71,31 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                 violations=[("filter", f"{request.filter} is unknown")],
             )
         succeeded = _FILTERS[request.filter]
-        results = await ResultFile.open(self._blobs, batch.results_prefix)
-        if succeeded is None:
-            size, lines = results.size, results.line_count
-        else:
-            size, lines = await results.totals(succeeded=succeeded)
-        if not 0 <= request.offset <= size:
-            raise ApiError.out_of_range(
-                "OFFSET_OUT_OF_RANGE",
-                f"The offset {request.offset} is not in 0 to {size}.",
-                metadata={"size": str(size)},
+        with outages():
+            results = await ResultFile.open(self._blobs, batch.results_prefix)
+            if succeeded is None:
+                size, lines = results.size, results.line_count
+            else:
+                size, lines = await results.totals(succeeded=succeeded)
+            if not 0 <= request.offset <= size:
+                raise ApiError.out_of_range(
+                    "OFFSET_OUT_OF_RANGE",
+                    f"The offset {request.offset} is not in 0 to {size}.",
+                    metadata={"size": str(size)},
+                )
+            manifest = await self._blobs.get(f"{batch.results_prefix}/manifest")
+            yield results_pb2.DownloadResultsResponse(
+                header=results_pb2.ResultsHeader(
+                    total_bytes=size,
+                    line_count=lines,
+                    manifest=results_pb2.Manifest.FromString(manifest),
+                )
             )
-        manifest = await self._blobs.get(f"{batch.results_prefix}/manifest")
-        yield results_pb2.DownloadResultsResponse(
-            header=results_pb2.ResultsHeader(
-                total_bytes=size,
-                line_count=lines,
-                manifest=results_pb2.Manifest.FromString(manifest),
-            )
-        )
-        stream = results.stream(request.offset, succeeded=succeeded, chunk_bytes=_CHUNK_BYTES)
-        async with aclosing(stream) as chunks:
-            async for chunk in chunks:
-                yield results_pb2.DownloadResultsResponse(chunk=chunk)
-                DOWNLOAD_BYTES.labels("results").inc(len(chunk))
+            stream = results.stream(request.offset, succeeded=succeeded, chunk_bytes=_CHUNK_BYTES)
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    yield results_pb2.DownloadResultsResponse(chunk=chunk)
+                    DOWNLOAD_BYTES.labels("results").inc(len(chunk))
 
     async def ListFailures(
         self,
@@ -106,19 +108,21 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         batch = await self._ended_batch(request.batch_id)
         first = _decode_token(request.page_token)
         size = page_size(request.page_size)
-        results = await ResultFile.open(self._blobs, batch.results_prefix)
-        page = results_pb2.ListFailuresResponse()
-        async with aclosing(results.lines(first, succeeded=False)) as groups:
-            async for group in groups:
-                for found in group:
-                    if len(page.failures) == size:
-                        page.next_page_token = _encode_token(found.number)
-                        return page
-                    page.failures.append(_failure(found.line, found.raw))
-        return page
+        with outages():
+            results = await ResultFile.open(self._blobs, batch.results_prefix)
+            page = results_pb2.ListFailuresResponse()
+            async with aclosing(results.lines(first, succeeded=False)) as groups:
+                async for group in groups:
+                    for found in group:
+                        if len(page.failures) == size:
+                            page.next_page_token = _encode_token(found.number)
+                            return page
+                        page.failures.append(_failure(found.line, found.raw))
+            return page
 
     async def _ended_batch(self, batch_id: str) -> Batch:
-        batch = await self._ledger.batches.get(batch_id, current_principal().account_id)
+        with outages():
+            batch = await self._ledger.batches.get(batch_id, current_principal().account_id)
         if batch is None:
             raise ApiError.not_found(
                 "BATCH_NOT_FOUND", f"There is no batch {batch_id!r} in this account."

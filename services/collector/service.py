@@ -23,6 +23,7 @@ from core.flow import (
     find_providers,
     observed,
     open_backbone,
+    outages,
     tls_files,
 )
 from core.ledger import Batch, BatchState, ShardState, now
@@ -130,7 +131,8 @@ def authenticator(backbone: Backbone) -> Authenticate:
     """Look keys up in the ledger."""
 
     async def authenticate(secret: str) -> Principal | None:
-        key = await backbone.ledger.accounts.authenticate(secret)
+        with outages():
+            key = await backbone.ledger.accounts.authenticate(secret)
         return Principal(account_id=key.account_id, key_id=key.id) if key else None
 
     return authenticate

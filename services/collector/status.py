@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import grpc
 from polybatch.v1 import status_pb2, status_pb2_grpc
 
+from core.flow import outages
 from core.ledger import TERMINAL, Ledger
 from core.serving import ApiError, current_principal
 from core.wire import STATES, shown_batches
@@ -34,7 +35,8 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
         context: grpc.aio.ServicerContext[status_pb2.WatchBatchRequest, bytes],
     ) -> AsyncIterator[bytes]:
         """See protos/polybatch/v1/status.proto."""
-        batch = await self._ledger.batches.get(request.batch_id, current_principal().account_id)
+        with outages():
+            batch = await self._ledger.batches.get(request.batch_id, current_principal().account_id)
         if batch is None:
             raise ApiError.not_found(
                 "BATCH_NOT_FOUND", f"There is no batch {request.batch_id!r} in this account."
@@ -62,8 +64,10 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
         """See protos/polybatch/v1/status.proto."""
         account_id = current_principal().account_id
         async with self._hub.watch_account(account_id) as watcher:
-            living = await self._ledger.batches.page(account_id, _FIRST_BATCHES, None, _LIVING)
-            for shown in await shown_batches(self._ledger, living):
+            with outages():
+                living = await self._ledger.batches.page(account_id, _FIRST_BATCHES, None, _LIVING)
+                first = await shown_batches(self._ledger, living)
+            for shown in first:
                 yield Snapshot.of(shown).message
             while True:
                 self._check_open()

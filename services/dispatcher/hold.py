@@ -7,10 +7,9 @@ from datetime import timedelta
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
-from sqlalchemy.exc import DBAPIError
 
 from core.flow import Backbone, RunTaken
-from core.ledger import Batch, Shard, Stale, now
+from core.ledger import Batch, LedgerUnavailable, Shard, Stale, now
 from services.dispatcher.lines import LineRun
 from services.dispatcher.pace import Pace
 
@@ -89,10 +88,10 @@ class Hold:
         looked_at = _now()
         try:
             batch = await self._touch()
-        except DBAPIError as error:
+        except LedgerUnavailable as error:
             # It may come back before the lease is over; after that, another one may hold
             # the shard, so no further call begins.
-            log.warning("run_hold_unsure", shard_id=self._shard.id, cause=type(error).__name__)
+            log.warning("run_hold_unsure", shard_id=self._shard.id, cause=str(error))
             if looked_at - self._renewed_at >= self._lease.total_seconds():
                 self._run.pause(True)
             return

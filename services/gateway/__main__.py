@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from core.failpoints import arm
-from core.ledger import Ledger
-from core.serving import run
+from core.flow import open_ledger
+from core.ledger import LedgerUnavailable
+from core.serving import StartupError, run
 from core.settings import ProviderAccess, Settings
 from services.gateway.keys import create_key, list_keys, revoke_key
 from services.gateway.service import serve
@@ -21,7 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings()
     arm(asked.command or "gateway")
     if asked.command == "keys":
-        return asyncio.run(_administer(asked, settings))
+        try:
+            return asyncio.run(_administer(asked, settings))
+        except (StartupError, LedgerUnavailable) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
 
     # Threads that write and hash need the GIL for moments only; by default each may wait
     # 5 ms for it while lines are being checked.
@@ -39,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _administer(asked: argparse.Namespace, settings: Settings) -> int:
-    ledger = await Ledger.open(settings.effective_database_url)
+    ledger = await open_ledger(settings, patience=0)
     try:
         match asked.action:
             case "create":

@@ -9,11 +9,10 @@ import asyncio
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from core.blobs import BlobError, BlobStore
 from core.failpoints import Failpoint
-from core.ledger import Ledger, now
+from core.ledger import Ledger, LedgerUnavailable, now
 
 log = structlog.get_logger()
 
@@ -49,7 +48,7 @@ class UploadSweep:
         while not stop.is_set():
             try:
                 await self.once()
-            except (DBAPIError, BlobError, OSError) as error:
+            except (LedgerUnavailable, BlobError, OSError) as error:
                 # What is away may come back; the next round looks again.
                 log.warning("upload_sweep_failed", cause=type(error).__name__)
             try:

@@ -12,6 +12,7 @@ from polybatch.v1 import files_pb2, files_pb2_grpc
 
 from core.batchfile import Problem
 from core.blobs import BlobMissing, BlobStore, StoredFile
+from core.flow import outages
 from core.ledger import File, FileInUse, Ledger
 from core.metrics import DOWNLOAD_BYTES
 from core.serving import ApiError, current_principal
@@ -19,7 +20,6 @@ from core.wire import file_message, page_size
 from services.gateway.creating import file_not_found
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.framing import parse_chunk, parse_spec
-from services.gateway.outages import outages
 from services.gateway.paging import cut_page, parse_page_token
 from services.gateway.stream import MessageStream
 from services.gateway.upload import Spec, Uploads

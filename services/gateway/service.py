@@ -10,7 +10,15 @@ import grpc
 import structlog
 from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
 
-from core.flow import Backbone, Readiness, find_providers, observed, open_backbone, tls_files
+from core.flow import (
+    Backbone,
+    Readiness,
+    find_providers,
+    observed,
+    open_backbone,
+    outages,
+    tls_files,
+)
 from core.ledger import Accounts
 from core.providers import KnownProviders
 from core.serving import Authenticate, GrpcServer, Principal
@@ -21,7 +29,6 @@ from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
 from services.gateway.files import FileServicer
 from services.gateway.keys import ensure_first_key
-from services.gateway.outages import outages
 from services.gateway.upload import Uploads
 
 log = structlog.get_logger()

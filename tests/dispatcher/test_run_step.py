@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
-from sqlalchemy.exc import OperationalError
 
 from core.bus import Again, Bus, Delivery, Done, EmbeddedNats, Step
 from core.flow import Announcer, Backbone
-from core.ledger import Batch, Ledger, Shard, ShardState, new_id, now
+from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_id, now
 from core.settings import Settings
 from services.dispatcher.hold import Hold
 from services.dispatcher.lines import LineRun
@@ -223,7 +222,7 @@ async def test_while_the_ledger_is_away_no_call_begins_beyond_the_lease(
 
     async def touch_or_fail(hold: Hold) -> Batch | None:
         if away:
-            raise OperationalError("SELECT 1", {}, OSError("gone"))
+            raise LedgerUnavailable("OSError: gone")
         return await touch(hold)
 
     def note(run: LineRun, on: bool) -> None:

@@ -1,4 +1,4 @@
-"""What clients are told when something that the gateway stands on is away."""
+"""What clients are told when something that a service stands on is away."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from core.blobs import BlobUnavailable
+from core.ledger import LedgerUnavailable
 from core.serving import ApiError
 
 log = structlog.get_logger()
@@ -24,12 +24,12 @@ def outages() -> Iterator[None]:
         yield
     except BlobUnavailable as error:
         raise storage_error(error) from error
-    except DBAPIError as error:
-        # Its text may hold the database's address or a statement's values.
-        log.warning("ledger_unavailable", cause=type(error.orig).__name__)
+    except LedgerUnavailable as error:
+        # For the operator only: its text may hold the database's address.
+        log.warning("ledger_unavailable", cause=str(error))
         raise ApiError.unavailable("LEDGER_UNAVAILABLE", "the database does not answer") from error
     except OSError as error:
-        # A refused connection to PostgreSQL, or the folder of the spooled index.
+        # Such as the folder of the spooled index.
         raise storage_error(error) from error
 
 

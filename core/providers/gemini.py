@@ -191,7 +191,7 @@ class GeminiProvider:
         wanted = _display_name(intent)
         async for operation in self._batches(intent.intended_at - self._margin):
             if operation.metadata.displayName == wanted:
-                return Found(operation.name)
+                return Found(operation.name, operation.input_file)
         quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
         wait = (quiet + self._settle - asked_at).total_seconds()
         if wait > 0:

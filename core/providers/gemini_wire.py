@@ -84,6 +84,7 @@ class Metadata(msgspec.Struct):
     createTime: Any = None
     endTime: Any = None
     batchStats: Any = None
+    inputConfig: Any = None
     output: Any = None
 
 
@@ -109,6 +110,14 @@ class Operation(msgspec.Struct):
             return msgspec.convert(self.metadata.batchStats or {}, Stats, strict=False)
         except msgspec.ValidationError:
             return Stats()
+
+    @property
+    def input_file(self) -> str:
+        """The name of the uploaded input; empty if it does not say."""
+        match self.metadata.inputConfig:
+            case {"fileName": str(name)}:
+                return name
+        return ""
 
     @property
     def responses_file(self) -> str:

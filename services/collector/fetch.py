@@ -53,6 +53,7 @@ from core.providers import (
     RemoteBatch,
     ResultsGone,
 )
+from services.collector.inputs import discard_input
 from services.collector.left_out import LeftOut
 from services.collector.ran import take_run
 from services.collector.settle import Settler
@@ -123,7 +124,9 @@ class Fetcher:
             if await self._again(shard, batch, remote, sorter):
                 return Again(_REFETCH_PAUSE)
             async with self._writing:
-                await self._write(shard, batch, file, sorter)
+                settled = await self._write(shard, batch, file, sorter)
+        if settled:
+            await discard_input(provider, shard)
         return Done()
 
     async def _collect(
@@ -188,8 +191,11 @@ class Fetcher:
         await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
         return Again(pause)
 
-    async def _write(self, shard: Shard, batch: Batch, file: File, sorter: Sorter) -> None:
-        """Write the result lines in input order and settle the shard."""
+    async def _write(self, shard: Shard, batch: Batch, file: File, sorter: Sorter) -> bool:
+        """Write the result lines in input order and settle the shard.
+
+        False when it was settled elsewhere in the meantime.
+        """
         batch_id = batch.id
         prefix = f"batches/{batch_id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(
@@ -254,6 +260,7 @@ class Fetcher:
         )
         if not settled:
             await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
+        return settled
 
     def _failed_tail(
         self, shard: Shard, outcome: Outcome | None, piece: bytes, batch: Batch

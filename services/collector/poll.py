@@ -21,6 +21,7 @@ from core.providers import (
     RemoteState,
 )
 from services.collector.culprits import Culprits
+from services.collector.inputs import discard_input
 from services.collector.settle import Settler
 
 log = structlog.get_logger()
@@ -101,6 +102,7 @@ class Poller:
                     "provider_batch_failed", "The provider gave no reason.", passing=False
                 )
                 await self._refused(shard, refusal)
+                await discard_input(provider, shard)
                 return None
 
     async def _refused(self, shard: Shard, refusal: Refused) -> None:

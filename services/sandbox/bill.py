@@ -11,7 +11,7 @@ import asyncio
 import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -96,8 +96,13 @@ class Bill:
                     batch.input_tokens += totals.input_tokens
                     batch.output_tokens += totals.output_tokens
 
-    async def report(self, batches: Iterable[Batch]) -> dict[str, Any]:
-        """The answer of GET /sandbox/bill. `batches`: all there are."""
+    async def report(
+        self, batches: Iterable[Batch], uploads: Mapping[Provider, int]
+    ) -> dict[str, Any]:
+        """The answer of GET /sandbox/bill.
+
+        `batches`: all there are; `uploads`: how many uploaded files are still kept.
+        """
         async with self._counting:
             twice, extra = await asyncio.to_thread(self._repeated)
         running: Counter[Provider] = Counter()
@@ -109,6 +114,7 @@ class Bill:
                 "batches_created": account.batches,
                 "lines_asked": account.asked,
                 "lines_running": running[name],
+                "uploads_kept": uploads.get(name, 0),
                 "lines_billed": sum(t.lines for t in account.models.values()),
                 "models": {
                     model: {
@@ -124,6 +130,7 @@ class Bill:
         return {
             "batches_created": sum(a.batches for a in self._accounts.values()),
             "lines_running": running.total(),
+            "uploads_kept": sum(uploads.values()),
             "lines_asked": sum(a.asked for a in self._accounts.values()),
             "lines_billed": sum(
                 t.lines for a in self._accounts.values() for t in a.models.values()

@@ -64,7 +64,7 @@ class Sandbox:
     async def report(self) -> dict[str, Any]:
         """The bill as of now."""
         batches = [self.look(batch) for batch in self.store.batches()]
-        return await self.bill.report(batches)
+        return await self.bill.report(batches, self.store.uploads())
 
     def find(self, workspace: Workspace, batch_id: str) -> Batch | None:
         """A batch of a workspace, brought up to date; None if it is unknown or not seen yet."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -72,6 +73,13 @@ class Store:
         """The batches of all workspaces."""
         for workspace in self._workspaces.values():
             yield from workspace.batches.values()
+
+    def uploads(self) -> Counter[Provider]:
+        """How many uploaded files are kept for each provider, over all workspaces."""
+        kept: Counter[Provider] = Counter()
+        for (provider, _), workspace in self._workspaces.items():
+            kept[provider] += sum(file.path is not None for file in workspace.files.values())
+        return kept
 
     def new_path(self, kind: str) -> Path:
         """A fresh path for a file of `kind` (it names the folder)."""

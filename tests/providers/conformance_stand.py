@@ -71,6 +71,7 @@ _OPENAI_CALLS = {
     Call.POLL: ("GET", "/v1/batches/[^/]+$"),
     Call.RESULTS: ("GET", "/v1/files/[^/]+/content$"),
     Call.CANCEL: ("POST", "/v1/batches/[^/]+/cancel$"),
+    Call.DISCARD: ("DELETE", "/v1/files/[^/]+$"),
 }
 _ANTHROPIC_CALLS = {
     Call.CREATE: ("POST", "/v1/messages/batches$"),
@@ -86,6 +87,7 @@ _GEMINI_CALLS = {
     Call.POLL: ("GET", "/v1beta/batches/[^/]+$"),
     Call.RESULTS: ("GET", "/download/v1beta/files/[^/]+:download$"),
     Call.CANCEL: ("POST", "/v1beta/batches/[^/]+:cancel$"),
+    Call.DISCARD: ("DELETE", "/v1beta/files/[^/]+$"),
 }
 
 
@@ -268,6 +270,10 @@ class SandboxStand:
     async def created(self) -> int:
         created: int = (await self._bill())["batches_created"]
         return created
+
+    async def uploads(self) -> int:
+        kept: int = (await self._bill())["uploads_kept"]
+        return kept
 
     async def reset(self) -> None:
         """Back to the start."""

@@ -130,6 +130,11 @@ class TakesFailuresForSuccesses(Flawed):
                 yield [dataclasses.replace(line, outcome=Outcome.SUCCEEDED) for line in group]
 
 
+class KeepsInputs(Flawed):
+    async def discard(self, remote_file_id: str) -> None:
+        return None
+
+
 class LogsTheKey(Flawed):
     async def poll(self, remote_id: str) -> RemoteBatch:
         structlog.get_logger().info("polled", header=f"Bearer {KEY}")
@@ -155,6 +160,7 @@ class FlawedStand(SandboxStand):
         (TakesUnknownStatesForEnds, "a_state_that_nobody_knows"),
         (SwapsAnswers, "every_line_is_answered_once"),
         (TakesFailuresForSuccesses, "lines_that_fail"),
+        (KeepsInputs, "inputs_are_discarded"),
         (LogsTheKey, "a_cancel_that_comes_too_late"),
     ],
 )

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.providers.conformance import reading, submitting, watching
+from core.providers.conformance import discarding, reading, submitting, watching
 from core.providers.conformance.bench import Bench, Nonconformity, bench
 from core.providers.conformance.stand import (
     Answer,
@@ -69,6 +69,7 @@ async def run(case: Case, stand: Stand, folder: Path) -> None:
 
 
 _UPLOAD = frozenset({Call.UPLOAD})
+_DISCARD = frozenset({Call.UPLOAD, Call.DISCARD})
 
 CASES = (
     Case(submitting.one_batch_is_created),
@@ -86,6 +87,11 @@ CASES = (
     Case(submitting.an_upload_that_is_refused, _UPLOAD),
     Case(submitting.an_upload_that_is_sent_again, _UPLOAD),
     Case(submitting.a_huge_error),
+    Case(discarding.inputs_are_discarded, _DISCARD),
+    Case(discarding.a_discard_that_is_refused, _DISCARD),
+    Case(discarding.a_discard_that_fails_for_now, _DISCARD),
+    Case(discarding.nothing_is_left_of_a_refused_create, _DISCARD),
+    Case(discarding.an_adopted_batch_names_its_input, _DISCARD),
     Case(watching.a_batch_that_is_not_known_yet),
     Case(watching.a_state_that_nobody_knows),
     Case(watching.polls_that_fail_once),
@@ -98,7 +104,6 @@ CASES = (
     Case(watching.a_cancel_whose_answer_is_lost),
     Case(watching.a_cancel_that_comes_too_late),
     Case(watching.an_expired_batch),
-    Case(watching.inputs_are_discarded),
     Case(watching.the_key_is_never_told),
     Case(reading.every_line_is_answered_once),
     Case(reading.lines_that_fail),

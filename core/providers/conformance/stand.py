@@ -19,6 +19,7 @@ class Call(StrEnum):
     POLL = "poll"
     RESULTS = "results"
     CANCEL = "cancel"
+    DISCARD = "discard"
 
 
 class Fate(StrEnum):
@@ -125,4 +126,8 @@ class Stand(Protocol):
 
     async def created(self) -> int:
         """How many batches have been created."""
+        ...
+
+    async def uploads(self) -> int:
+        """How many uploaded input files are kept; 0 where a provider has none."""
         ...

@@ -137,16 +137,6 @@ async def an_expired_batch(bench: Bench) -> None:
     _none_is_left_open(batch, lines, Outcome.EXPIRED)
 
 
-async def inputs_are_discarded(bench: Bench) -> None:
-    provider = bench.open()
-    accepted = await bench.accepted(provider, bench.shard(provider))
-    await bench.ended(provider, accepted.remote_id)
-    if accepted.remote_file_id:
-        # The second time it is gone already.
-        await provider.discard(accepted.remote_file_id)
-        await provider.discard(accepted.remote_file_id)
-
-
 async def the_key_is_never_told(bench: Bench) -> None:
     key = bench.stand.key
     for status in (400, 500):
@@ -165,6 +155,8 @@ async def the_key_is_never_told(bench: Bench) -> None:
                 bench.read(provider, batch),
                 provider.cancel(done.remote_id),
             ]
+            if done.remote_file_id:
+                attempts.append(provider.discard(done.remote_file_id))
             for attempt in attempts:
                 check(key not in await _said(attempt), f"a {status} to {call} tells the key")
             await bench.stand.trouble(call, Answer(status), times=0)

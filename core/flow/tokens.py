@@ -14,8 +14,7 @@ from core.providers import Refused
 log = structlog.get_logger()
 
 _LEARNED_PAUSE = 1.0
-_REFUSED_PAUSE = 15.0
-_REFUSED_PAUSE_MAX = 600.0
+_LONGEST_REFUSED_PAUSE = 40
 CODE = "token_limit_exceeded"
 # So that one shard can run while the next is being checked.
 _SHARD_SHARE = 0.5
@@ -88,7 +87,8 @@ class TokenBudgets:
                 # More is known from now on: the next attempt is another one.
                 return _LEARNED_PAUSE
             before = shard.token_refusals - 1
-        return min(_REFUSED_PAUSE * 2.0 ** min(before, 10), _REFUSED_PAUSE_MAX)
+        doubled = min(2.0 ** min(before, 10), _LONGEST_REFUSED_PAUSE)
+        return self._settings.refused_pause * doubled
 
     async def observe(self, shard: Shard, input_tokens: int) -> None:
         """Take in what a shard that ran really had."""

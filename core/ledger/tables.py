@@ -277,7 +277,8 @@ class Shard(SQLModel, table=True):
             state=ShardState.QUEUED,
             line_count=lines,
             byte_count=self.byte_count * lines // self.line_count,
-            attempts=self.attempts,
+            # Lines that ran show that the provider takes them: a pause begins small again.
+            attempts=self.attempts if round_number == self.round else 0,
             waiting_reason=waiting_reason,
             created_at=now(),
             due_at=due_at,

@@ -105,6 +105,12 @@ class Settings(BaseSettings):
     """How often a line that failed for a passing reason is sent again."""
     retry_delay: float = Field(default=5.0, ge=0)
     """Pause before the first such repetition; doubled with each further one."""
+    refused_pause: float = Field(default=15.0, gt=0)
+    """Pause after a provider has refused a shard for a passing reason and did not say for how
+    long; doubled with each further refusal, up to forty times it."""
+    unreachable_pause: float = Field(default=5.0, gt=0)
+    """Pause after a provider gave no clear answer; for results that cannot be fetched it is
+    doubled each time, up to sixty times it."""
     stop_grace: float = Field(default=900.0, ge=0)
     """How long to wait for a provider to stop after a cancel or the window's end."""
     provider_timeout: float = Field(default=600.0, gt=0)

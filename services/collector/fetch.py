@@ -63,15 +63,18 @@ log = structlog.get_logger()
 
 _REFETCH_LIMIT = 3
 _REFETCH_PAUSE = 2.0
-_UNREACHABLE_PAUSE = 5.0
+_LONGEST_UNREACHABLE_PAUSE = 60
 # Short-lived, and several shards are written at the same time: less than an upload's.
 _SEGMENT_BYTES = 1024 * 1024
-_UNREACHABLE_PAUSE_MAX = 300.0
 
 _MISSING = error_json(
     "result_missing",
     "The provider ended its batch without a result for this line. It may have been run, "
     "so it is not sent again by itself.",
+)
+_STOPPED = (
+    "The batch was stopped, and the provider ended its part without a result for this line: "
+    "most likely it was never run."
 )
 _NEVER_RUN = {
     Outcome.EXPIRED: ("batch_expired", "The provider's time for the batch ran out first."),
@@ -180,7 +183,8 @@ class Fetcher:
     async def _unreachable(
         self, shard: Shard, error: ProviderUnavailable | ProviderRejected, delivery: Delivery
     ) -> Done | Again:
-        pause = min(_UNREACHABLE_PAUSE * 2 ** min(delivery.count - 1, 8), _UNREACHABLE_PAUSE_MAX)
+        doubled = min(2.0 ** min(delivery.count - 1, 8), _LONGEST_UNREACHABLE_PAUSE)
+        pause = self._settings.unreachable_pause * doubled
         if isinstance(error, ProviderUnavailable) and error.retry_after:
             pause = max(pause, error.retry_after)
         reason = f"{shard.provider}: {error}"
@@ -268,7 +272,8 @@ class Fetcher:
         attempts = shard.round + 1
         if outcome is None:
             if batch.stop:
-                return answer_tail(None, error_json(*STOP_ERRORS[Stop(batch.stop)]), attempts)
+                code, _ = STOP_ERRORS[Stop(batch.stop)]
+                return answer_tail(None, error_json(code, _STOPPED), attempts)
             return answer_tail(None, _MISSING, attempts)
         if outcome in (Outcome.CANCELLED, Outcome.EXPIRED) and batch.stop == Stop.EXPIRE:
             # The provider was told to cancel because our window had closed.

@@ -104,7 +104,7 @@ class Stopper:
         if overdue and not (shard.state == ShardState.FETCHING and shard.ran_here):
             # The provider had its time; what it has not given back by now is given up.
             log.warning("stop_grace_over", batch_id=shard.batch_id, shard_id=shard.id)
-            await self._settler.fill(shard, *STOP_ERRORS[stop])
+            await self._settler.fill(shard, STOP_ERRORS[stop][0], _given_up(shard, stop))
             return
         provider = self._providers.get(shard.provider)
         if shard.state != ShardState.SUBMITTED or provider is None:
@@ -125,3 +125,13 @@ class Stopper:
             log.info("run_ended_for_it", batch_id=shard.batch_id, shard_id=shard.id)
             await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
             await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
+
+
+def _given_up(shard: Shard, stop: Stop) -> str:
+    """What is to be said of lines that a provider did not give back in time."""
+    cause = "was cancelled" if stop is Stop.CANCEL else "came to the end of its completion window"
+    batch = f", its batch {shard.remote_id}" if shard.remote_id else ""
+    return (
+        f"The batch {cause}, and {shard.provider} did not give this line back in the time left "
+        f"to it (POLYBATCH_STOP_GRACE). It may have been run and billed{batch}."
+    )

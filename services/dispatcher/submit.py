@@ -53,7 +53,6 @@ from services.dispatcher.turns import Turns
 
 log = structlog.get_logger()
 
-_UNSURE_PAUSE = 5.0
 _ROOM_PAUSE = 60.0
 # The part of the lease in which the calls have to be over.
 _LEASE_SHARE = 0.9
@@ -189,10 +188,11 @@ class Submitter:
                 return await self._give_up(shard, refused.code, refused.message)
             case Unknown(message=message):
                 log.warning("shard_outcome_unknown", **ids, cause=message)
-                until = now() + timedelta(seconds=_UNSURE_PAUSE)
+                pause = self._settings.unreachable_pause
+                until = now() + timedelta(seconds=pause)
                 held = await self._ledger.shards.hold(shard, message, until)
                 await self._announce(held, BatchEvent.SHARD_WAITING, shard)
-                return Again(_UNSURE_PAUSE)
+                return Again(pause)
 
     async def _reconcile(self, shard: Shard, provider: Provider) -> Done | Again:
         """Find out what became of an attempt that nobody knows the end of."""
@@ -215,7 +215,7 @@ class Submitter:
             case Absent():
                 return await self._requeue(shard, "", 0.0)
             case Unsure(message=message):
-                pause = outcome.retry_after or _UNSURE_PAUSE
+                pause = outcome.retry_after or self._settings.unreachable_pause
                 until = now() + timedelta(seconds=pause)
                 held = await self._ledger.shards.hold(shard, message, until)
                 await self._announce(held, BatchEvent.SHARD_WAITING, shard)

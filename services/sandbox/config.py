@@ -54,6 +54,8 @@ class Fault(Struct, forbid_unknown_fields=True, kw_only=True):
     delay: Seconds = 0.0
     after_bytes: Count = 0
     code: str = "token_limit_exceeded"
+    line: Annotated[int, Meta(ge=1)] | None = None
+    """The line that the code is said to be about."""
     outcome: LineOutcome = "server"
 
     def __post_init__(self) -> None:

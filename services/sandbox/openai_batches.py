@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .batch import Batch, Phase, Refusal
-from .config import Knobs
+from .config import Fault, Knobs
 from .http import int_param, json_response
 from .openai_check import BODIES, ENDPOINTS, Refused, check
 from .openai_errors import OpenAIError
@@ -57,7 +57,7 @@ class Batches:
         workspace.batches[batch.id] = batch
         self._sandbox.bill.created(batch)
         if fault is not None:
-            batch.refuse([_forced_refusal(fault.code)], time())
+            batch.refuse([_forced_refusal(fault)], time())
         elif source is None or source.path is None:
             message = f"The input file '{batch.input_file_id}' was not found or is not for batches."
             batch.refuse([Refusal("invalid_request", message, "file_id")], time())
@@ -295,5 +295,6 @@ def _output_seconds(expires: Any) -> float:
     )
 
 
-def _forced_refusal(code: str) -> Refusal:
-    return Refusal(code, f"The sandbox was asked to let this batch fail with '{code}'.")
+def _forced_refusal(fault: Fault) -> Refusal:
+    message = f"The sandbox was asked to let this batch fail with '{fault.code}'."
+    return Refusal(fault.code, message, line=fault.line)

@@ -26,6 +26,8 @@ QUICK = {
     "POLYBATCH_SWEEP_INTERVAL": "1",
     "POLYBATCH_POLL_MIN_INTERVAL": "0.1",
     "POLYBATCH_RETRY_DELAY": "0.2",
+    "POLYBATCH_REFUSED_PAUSE": "0.5",
+    "POLYBATCH_UNREACHABLE_PAUSE": "0.5",
     "POLYBATCH_SUBMIT_LEASE": "8",
     "POLYBATCH_PROVIDER_TIMEOUT": "5",
     "POLYBATCH_RECONCILE_SETTLE": "1",
@@ -129,14 +131,17 @@ def wait_for(condition: Callable[[], bool], what: str, timeout: float = 60.0) ->
 
 
 @contextmanager
-def running_suite(folder: Path, **settings: str) -> Iterator[Suite]:
-    """Start everything on free ports; stop it and see that it went well."""
+def running_suite(folder: Path, *, quick: bool = True, **settings: str) -> Iterator[Suite]:
+    """Start everything on free ports; stop it and see that it went well.
+
+    `quick`: with times that suit tests, instead of the defaults.
+    """
     ready_file = folder / "ready.json"
     log_dir = folder / "logs"
     log_dir.mkdir(parents=True)
     environment = (
         os.environ
-        | QUICK
+        | (QUICK if quick else {})
         | {
             "POLYBATCH_DATA_DIR": str(folder / "data"),
             "OPENAI_API_KEY": "sandbox-openai",

@@ -10,11 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from direct import Server, ask, direct_suite, free_port
 from inputs import chat, check_answers, write
 from polybatch import Batch, BatchState, Client, ResultLine
-from suite import Suite, wait_for
+from stories import strike
+from suite import QUICK, Suite, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +247,38 @@ def test_lines_that_fail(suite: Suite, server: Server, tmp_path: Path) -> None:
             again = 1 if provider == "paid" else 4
             assert [line.attempts for line in results] == [1, 3, 1, 4, again, again, 1, 1]
             assert server.bill["extra_billings"] == 2 * (again - 1)
+
+
+@pytest.mark.parametrize("provider", ["paid", "local"])
+def test_calls_that_go_wrong_in_every_way(
+    suite: Suite, server: Server, tmp_path: Path, provider: str
+) -> None:
+    count = 40
+    not_run = [
+        {"kind": "status", "status": 429, "retry_after": 0.5},
+        {"kind": "status", "status": 503, "retry_after": 0.5},
+        {"kind": "status", "status": 500},
+    ]
+    answer_lost = [
+        {"kind": "reset_after"},
+        {"kind": "cut", "after_bytes": 20},
+        {"kind": "slow", "delay": float(QUICK["POLYBATCH_PROVIDER_TIMEOUT"]) + 2},
+    ]
+    nobody_knows = [{"kind": "reset_before"}, {"kind": "garbage"}]
+    faults = strike("POST", ["^/v1/chat/completions$"], *not_run, *answer_lost, *nobody_knows)
+    server.set(faults=faults)
+    with suite.client() as client:
+        batch = submit(client, tmp_path / "faults.jsonl", count, provider)
+        ended, lines = finish(client, batch, count)
+    assert ended.state == BatchState.COMPLETED
+    assert httpx2.get(server.url + "/sandbox/config", timeout=10).json()["faults"] == []
+    bill = server.bill
+    if provider == "paid":
+        assert outcomes(lines) == {"ok": count - 5, "result_missing": 5}
+        assert (bill["lines_billed"], bill["extra_billings"]) == (count - 2, 0)
+    else:
+        assert outcomes(lines) == {"ok": count}
+        assert (bill["lines_billed"], bill["extra_billings"]) == (count + 3, 3)
 
 
 def test_a_server_that_is_away(suite: Suite, server: Server, tmp_path: Path) -> None:

@@ -85,54 +85,6 @@ def test_lines_that_fail_for_good_are_explained(suite: Suite, tmp_path: Path) ->
     assert [line.ok for line in results] == [n not in (3, 4) for n in range(8)]
 
 
-def test_a_provider_that_answers_garbage(suite: Suite, tmp_path: Path) -> None:
-    marks = {3: "lost", 4: "lost", 5: "duplicate", 6: "duplicate", 7: "garbage", 8: "garbage"}
-    lines = [chat(n, f"[[sandbox:{marks[n]}]]" if n in marks else None) for n in range(40)]
-    suite.reset_sandbox(
-        unknown_result_lines=3,
-        counts_skew=7,
-        faults=[
-            {"kind": "garbage", "count": 3},
-            {"kind": "cut", "path": "(content|results)$", "after_bytes": 500, "count": 2},
-            {"kind": "status", "status": 500, "method": "GET", "count": 2},
-        ],
-    )
-    with suite.client() as client:
-        batch = client.submit(write(tmp_path / "odd.jsonl", lines))
-        ended = client.wait(batch.id, timeout=100)
-        assert ended.state == BatchState.COMPLETED
-        results = list(check_answers(client.results(batch.id), range(40)))
-    missing = {n for n in range(40) if not results[n].ok}
-    assert missing == {3, 4, 7, 8}
-    assert {results[n].error.code for n in missing if results[n].error} == {"result_missing"}
-    assert suite.sandbox("/sandbox/bill")["extra_billings"] == 0
-
-
-def test_a_provider_that_is_away_for_a_while(suite: Suite, tmp_path: Path) -> None:
-    suite.reset_sandbox(faults=[{"kind": "status", "status": 503, "seconds": 3}])
-    with suite.client() as client:
-        batch = client.submit(write(tmp_path / "away.jsonl", (chat(n) for n in range(10))))
-        reasons = set()
-        for snapshot in client.watch(batch.id, timeout=100):
-            reasons.update(shard.waiting_reason for shard in snapshot.shards)
-        assert snapshot.state == BatchState.COMPLETED
-        assert any(reasons), "a wait says why"
-        assert all(line.ok for line in check_answers(client.results(batch.id), range(10)))
-    assert suite.sandbox("/sandbox/bill")["extra_billings"] == 0
-
-
-def test_a_lost_answer_to_a_create_costs_nothing_twice(suite: Suite, tmp_path: Path) -> None:
-    suite.reset_sandbox(
-        faults=[{"kind": "reset_after", "method": "POST", "path": "/batches$", "count": 2}]
-    )
-    with suite.client() as client:
-        batch = client.submit(write(tmp_path / "lost.jsonl", (chat(n) for n in range(20))))
-        assert client.wait(batch.id, timeout=100).state == BatchState.COMPLETED
-        assert all(line.ok for line in check_answers(client.results(batch.id), range(20)))
-    bill = suite.sandbox("/sandbox/bill")
-    assert (bill["lines_billed"], bill["extra_billings"]) == (20, 0)
-
-
 def test_a_refused_key_is_explained(suite: Suite, tmp_path: Path) -> None:
     suite.reset_sandbox(
         faults=[

@@ -14,7 +14,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-fast s3-server compose-test differential bench key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-fast s3-server compose-test differential outage bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,10 @@ compose-test: $(VENV)/.dev ## Build the image, start docker-compose.yml and kill
 
 differential: $(VENV)/.differential ## Compare the translation with litellm's
 	@$(BIN)/python -m pytest tests/differential
+
+outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a running suite with default settings
+	@POLYBATCH_OUTAGE=$(or $(OUTAGE),300) $(BIN)/python -m pytest -s \
+	  tests/e2e/test_provider_outages.py -k settings_of_production
 
 bench: $(VENV)/.dev ## Measure, and print each figure beside its limit
 	@$(BIN)/python -m benchmarks

@@ -8,6 +8,7 @@ Work, on JetStream, private to the dispatcher and the collector:
     consumer  <step>             durable pull consumer, shared by all replicas of a service
     payload   polybatch.v1.WorkItem (protobuf): batch_id, shard_id
     header    Nats-Msg-Id: <step>/<batch id>/<shard id>/<attempt>
+    header    traceparent: of the batch's trace, if it is traced (W3C)
 
 A work item only wakes somebody up: the ledger says what is to be done. It may come
 twice, late or never, so a handler looks at the ledger first, and a sweep publishes again

@@ -20,7 +20,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus.consumer import Consumer
-from core.bus.work import STREAM, WORK_SUBJECTS, BusUnavailable, Handler, Step
+from core.bus.work import STREAM, TRACEPARENT, WORK_SUBJECTS, BusUnavailable, Handler, Step
 from core.failpoints import Failpoint, writing
 from core.metrics import BUS_CONNECTED
 
@@ -98,12 +98,19 @@ class Bus:
         return self._up.is_set() and self._nc.is_connected
 
     async def publish_work(
-        self, step: Step, batch_id: str, shard_id: str = "", *, attempt: str = ""
+        self,
+        step: Step,
+        batch_id: str,
+        shard_id: str = "",
+        *,
+        attempt: str = "",
+        traceparent: str = "",
     ) -> None:
         """Put a work item into the queue; returns once the server has stored it.
 
         Two items of the same step, ids and attempt within two minutes count as one, even
         if the first has been dealt with; without an attempt every item is a new one.
+        `traceparent`: span context that the batch was made in, for its trace.
 
         Raises BusUnavailable when the server has not confirmed within publish_timeout
         seconds; it may have stored the item all the same.
@@ -114,14 +121,18 @@ class Bus:
             async with asyncio.timeout(self._publish_timeout):
                 while True:
                     await self._up.wait()
-                    if await self._try_publish(step, payload, message_id):
+                    if await self._try_publish(step, payload, message_id, traceparent):
                         return
                     await asyncio.sleep(_RETRY_PAUSE)
         except TimeoutError as error:
             raise BusUnavailable(f"NATS did not take the work item {message_id}") from error
 
-    async def _try_publish(self, step: Step, payload: bytes, message_id: str) -> bool:
+    async def _try_publish(
+        self, step: Step, payload: bytes, message_id: str, traceparent: str
+    ) -> bool:
         headers = {Header.MSG_ID.value: message_id}
+        if traceparent:
+            headers[TRACEPARENT] = traceparent
         try:
             with writing(Failpoint(f"bus.wake.{step}")):
                 await self._js.publish(step.subject, payload, stream=STREAM, headers=headers)

@@ -18,7 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus.measured import Handling, measured
-from core.bus.work import STREAM, Again, Delivery, Done, Handler, Outcome, Step
+from core.bus.work import STREAM, TRACEPARENT, Again, Delivery, Done, Handler, Outcome, Step
 from core.failpoints import Failpoint, writing
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ class _Session:
 
 def _status(msg: Msg) -> str | None:
     return msg.headers.get("Status") if msg.headers else None
+
+
+def _traceparent(msg: Msg) -> str:
+    return msg.headers.get(TRACEPARENT, "") if msg.headers else ""
 
 
 class Consumer:
@@ -254,7 +258,7 @@ class Consumer:
         delivery = Delivery(msg.metadata.num_delivered, msg.metadata.timestamp)
         keeper = asyncio.create_task(self._keep(msg))
         try:
-            with measured(self._step, delivery) as handling:
+            with measured(self._step, item, delivery, _traceparent(msg)) as handling:
                 outcome = await self._handle(item, delivery, handling)
         except asyncio.CancelledError:
             await msg.nak(_HAND_BACK_DELAY)

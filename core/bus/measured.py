@@ -1,4 +1,4 @@
-"""What the handling of one delivery leaves in the metrics."""
+"""What the handling of one delivery leaves in the metrics and in the trace of its batch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from polybatch.v1.events_pb2 import WorkItem
+
+from core import tracing
 from core.bus.work import Delivery, Done, Outcome, Step
 from core.metrics import WORK_ITEMS_IN_HAND, WORK_SECONDS, WORK_WAIT_SECONDS
 
@@ -31,8 +34,16 @@ class Handling:
 
 
 @contextmanager
-def measured(step: Step, delivery: Delivery) -> Iterator[Handling]:
-    """Measure the handling of a delivery, which is the block."""
+def measured(
+    step: Step, item: WorkItem, delivery: Delivery, traceparent: str
+) -> Iterator[Handling]:
+    """Measure the handling of a delivery, which is the block. `traceparent`: of its batch."""
+    with _counted(step, delivery) as handling, _traced(step, item, delivery, traceparent, handling):
+        yield handling
+
+
+@contextmanager
+def _counted(step: Step, delivery: Delivery) -> Iterator[Handling]:
     if delivery.count == 1:
         waited = (datetime.now(UTC) - delivery.first_seen).total_seconds()
         WORK_WAIT_SECONDS.labels(step.value).observe(max(waited, 0.0))
@@ -44,3 +55,47 @@ def measured(step: Step, delivery: Delivery) -> Iterator[Handling]:
         finally:
             elapsed = time.perf_counter() - started
             WORK_SECONDS.labels(step.value, handling.name).observe(elapsed)
+
+
+@contextmanager
+def _traced(
+    step: Step, item: WorkItem, delivery: Delivery, traceparent: str, handling: Handling
+) -> Iterator[None]:
+    """A span of the batch's trace for the first delivery; further ones have traces of their own.
+
+    A shard is polled for hours: a span for each look would bury the rest. So each look
+    after the first is a trace of its own with a link to the batch's, and when the item is
+    done at last, one span in the batch's trace covers all the time since it was published.
+    Not so for the stop: it waits for the window's end, when the batch has mostly ended.
+    """
+    if not tracing.enabled():
+        yield
+        return
+    attributes: dict[str, tracing.Value] = {
+        "messaging.system": "nats",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": step.subject,
+        "polybatch.batch_id": item.batch_id,
+        "polybatch.deliveries": delivery.count,
+    }
+    if item.shard_id:
+        attributes["polybatch.shard_id"] = item.shard_id
+    first = delivery.count == 1
+    parent, link = (traceparent, "") if first else ("", traceparent)
+    with tracing.span(
+        step.value, "consumer", parent=parent, link=link, attributes=attributes
+    ) as span:
+        try:
+            yield
+        finally:
+            span.set("polybatch.outcome", handling.name)
+            if handling.failed:
+                span.fail("handler")
+    if not first and isinstance(handling.outcome, Done) and step is not Step.STOP:
+        tracing.mark(
+            f"{step.value} until done",
+            parent=traceparent,
+            link=span.traceparent,
+            start=delivery.first_seen,
+            attributes=attributes,
+        )

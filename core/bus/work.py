@@ -12,6 +12,8 @@ from polybatch.v1.events_pb2 import WorkItem
 
 STREAM = "POLYBATCH_WORK"
 WORK_SUBJECTS = "polybatch.work.*"
+TRACEPARENT = "traceparent"
+"""Header of a work item: the span context that its batch was made in, by W3C."""
 
 
 class BusUnavailable(Exception):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1.events_pb2 import BatchEvent
+from sqlalchemy.exc import DBAPIError
 
+from core import tracing
 from core.bus import Bus, BusUnavailable, Step
-from core.ledger import Batch, BatchState, Shard, now
+from core.ledger import Batch, BatchState, Ledger, Shard, now
 from core.wire import STATES
 
 log = structlog.get_logger()
@@ -19,8 +21,9 @@ class Announcer:
     """Publishes after the commit. What gets lost here, the sweep and the watchers' own
     look at the ledger make good: so nothing is raised when the bus is away."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, ledger: Ledger) -> None:
         self._bus = bus
+        self._ledger = ledger
 
     async def changed(self, batch: Batch, kind: Kind, shard: Shard | None = None) -> None:
         """Publish that a batch changed."""
@@ -43,7 +46,9 @@ class Announcer:
     async def wake(self, step: Step, batch_id: str, shard_id: str = "") -> None:
         """Put the next step on the work queue."""
         try:
-            await self._bus.publish_work(step, batch_id, shard_id)
+            await self._bus.publish_work(
+                step, batch_id, shard_id, traceparent=await self._traceparent(batch_id)
+            )
         except BusUnavailable as error:
             log.warning(
                 "wake_lost",
@@ -52,3 +57,13 @@ class Announcer:
                 shard_id=shard_id,
                 cause=str(error),
             )
+
+    async def _traceparent(self, batch_id: str) -> str:
+        """The batch's own, not that of the work at hand: one batch often wakes another."""
+        if not tracing.enabled():
+            return ""
+        try:
+            return await self._ledger.batches.traceparent(batch_id)
+        except DBAPIError as error:
+            log.debug("trace_interrupted", batch_id=batch_id, cause=type(error).__name__)
+            return ""

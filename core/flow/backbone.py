@@ -91,4 +91,4 @@ async def open_backbone(settings: Settings, name: str) -> AsyncIterator[Backbone
         except BusUnavailable as error:
             raise StartupError(str(error)) from error
         stack.push_async_callback(bus.close)
-        yield Backbone(settings, ledger, blobs, bus, Announcer(bus))
+        yield Backbone(settings, ledger, blobs, bus, Announcer(bus, ledger))

@@ -1,10 +1,10 @@
-"""A service as its operator sees it: its metrics, served for as long as it runs."""
+"""A service as its operator sees it: metrics and traces, for as long as it runs."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from core.metrics import (
     Readings,
 )
 from core.serving import StartupError
+from core.settings import TracingSettings
+from core.tracing import BadTracing, start_tracing
 
 LEDGER_READ = Family(
     "polybatch_ledger_read", "1 if the ledger answered this scrape; else its gauges are left out."
@@ -64,19 +66,31 @@ _FAMILIES = (
 
 @asynccontextmanager
 async def observed(
-    backbone: Backbone, listen: str, setting: str, *, ledger: bool = False
+    backbone: Backbone, service: str, listen: str, *, ledger: bool = False
 ) -> AsyncIterator[None]:
-    """Serve the metrics of this process for the length of the block.
+    """Serve the metrics of this process, and export its spans, for the length of the block.
 
-    `listen`: host:port, or empty for none; `setting`: its name, for the error. `ledger`:
-    export the ledger's gauges too. Every replica of a service that does exports the same
-    ones: take their maximum, not their sum. Raises StartupError.
+    `listen`: host:port for the metrics, or empty for none. `ledger`: export the ledger's
+    gauges too. Every replica of a service that does exports the same ones: take their
+    maximum, not their sum. Raises StartupError.
     """
-    if not listen:
+    async with AsyncExitStack() as stack:
+        try:
+            tracing = start_tracing(service, TracingSettings())
+        except BadTracing as error:
+            raise StartupError(str(error)) from error
+        if tracing is not None:
+            stack.push_async_callback(tracing.stop)
+        if listen:
+            await stack.enter_async_context(_served(backbone, service, listen, ledger=ledger))
         yield
-        return
-    _watch_disk(backbone.settings.data_dir)
-    gauges = ledger_gauges(backbone) if ledger else None
+
+
+@asynccontextmanager
+async def _served(
+    backbone: Backbone, service: str, listen: str, *, ledger: bool
+) -> AsyncIterator[None]:
+    setting = f"POLYBATCH_{service.upper()}_METRICS_LISTEN"
     listener = _listener(listen, setting)
     try:
         listener.start()
@@ -85,9 +99,11 @@ async def observed(
             f"cannot listen on {listen} for metrics ({setting}): {error.strerror or error}; "
             f"set {setting} to another host:port, or to nothing for no metrics"
         ) from error
+    _watch_disk(backbone.settings.data_dir)
+    gauges = ledger_gauges(backbone) if ledger else None
+    if gauges is not None:
+        gauges.start()
     try:
-        if gauges is not None:
-            gauges.start()
         yield
     finally:
         if gauges is not None:

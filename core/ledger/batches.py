@@ -75,6 +75,12 @@ class Batches:
                 return None
             return batch
 
+    async def traceparent(self, batch_id: str) -> str:
+        """The span context that a batch was made in; empty if it was not traced."""
+        async with self._database.read() as session:
+            found = await session.exec(select(Batch.traceparent).where(Batch.id == batch_id))
+            return found.first() or ""
+
     async def get_many(self, batch_ids: Sequence[str]) -> list[Batch]:
         """Batches by id, whoever they belong to; those that are not there are left out."""
         async with self._database.read() as session:

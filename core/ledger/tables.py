@@ -147,6 +147,8 @@ class Batch(SQLModel, table=True):
     shard_count: int = 0
     results_prefix: str = ""
     """Where the results lie; set by the transition that ends the batch."""
+    traceparent: str = ""
+    """Span context of the call that made it, in W3C's form; empty while nothing is traced."""
     created_at: datetime = _moment(index=True)
     in_progress_at: datetime | None = _moment(nullable=True)
     finalizing_at: datetime | None = _moment(nullable=True)

@@ -1,4 +1,4 @@
-"""One HTTP exchange with a provider: how it can fail, and what it leaves in the metrics."""
+"""One HTTP exchange with a provider: how it can fail, and what it leaves in metrics and traces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from core import tracing
 from core.metrics import PROVIDER_CALL_SECONDS, PROVIDER_RECEIVED_BYTES, PROVIDER_SENT_BYTES
+
+# A line run by itself is one exchange: a trace of its shard would have thousands.
+_UNTRACED = frozenset({"run"})
 
 
 class NotSent(Exception):
@@ -35,6 +39,33 @@ def measured(provider: str, kind: str) -> Iterator[Exchange]:
 
     `kind`: create, upload, download, read, cancel, delete or run.
     """
+    if kind in _UNTRACED:
+        with _counted(provider, kind) as exchange:
+            yield exchange
+        return
+    with (
+        # Not the current one: a download hands its bytes out while it lasts.
+        tracing.span(
+            f"{provider} {kind}",
+            "client",
+            current=False,
+            attributes={"polybatch.provider": provider, "polybatch.call": kind},
+        ) as span,
+        _counted(provider, kind) as exchange,
+    ):
+        try:
+            yield exchange
+        finally:
+            if exchange.status:
+                span.set("http.response.status_code", exchange.status)
+            span.set("polybatch.sent_bytes", exchange.sent)
+            span.set("polybatch.received_bytes", exchange.received)
+            if exchange.status >= 400:
+                span.fail(str(exchange.status))
+
+
+@contextmanager
+def _counted(provider: str, kind: str) -> Iterator[Exchange]:
     exchange = Exchange()
     started = time.perf_counter()
     broken = ""

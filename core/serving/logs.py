@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from core.tracing import trace_id
+
 # Never to be logged; removed should a line of code name one all the same.
 _FORBIDDEN_KEYS = ("body", "authorization", "api_key")
 
@@ -35,6 +37,7 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_service,
+        _add_trace,
         _remove_forbidden,
     ]
     # Plain tracebacks in both: the richer formatters print local variables, which may
@@ -59,6 +62,12 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
     )
     # Libraries speak up only when something is wrong.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if trace := trace_id():
+        event["trace_id"] = trace
+    return event
 
 
 def _remove_forbidden(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

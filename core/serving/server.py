@@ -20,6 +20,7 @@ from core.serving.parsing import ParsingInterceptor
 from core.serving.process import StartupError
 from core.serving.revocation import Revocation, Revoked
 from core.serving.rpc_metrics import RpcMetricsInterceptor
+from core.serving.rpc_traces import RpcTracesInterceptor
 from core.serving.tls import ServerTls, TlsFiles
 
 log = structlog.get_logger()
@@ -102,6 +103,7 @@ class GrpcServer:
         # From the outside in: the log sees the code that the errors were given, and an
         # error of authentication is an error like any other.
         interceptors: list[grpc.aio.ServerInterceptor] = [
+            RpcTracesInterceptor(),
             AccessLogInterceptor(),
             RpcMetricsInterceptor(),
             ErrorsInterceptor(),

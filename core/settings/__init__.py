@@ -1,5 +1,6 @@
 """The settings: the only place that reads environment variables."""
 
 from core.settings.settings import ProviderAccess, Settings
+from core.settings.tracing import TracingSettings
 
-__all__ = ["ProviderAccess", "Settings"]
+__all__ = ["ProviderAccess", "Settings", "TracingSettings"]

@@ -54,12 +54,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     async with (
         open_backbone(settings, "collector") as backbone,
-        observed(
-            backbone,
-            settings.collector_metrics_listen,
-            "POLYBATCH_COLLECTOR_METRICS_LISTEN",
-            ledger=True,
-        ),
+        observed(backbone, "collector", settings.collector_metrics_listen, ledger=True),
     ):
         providers = find_providers(access, settings).open()
         log.info("providers_configured", providers=sorted(providers))

@@ -31,9 +31,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     async with (
         open_backbone(settings, "dispatcher") as backbone,
-        observed(
-            backbone, settings.dispatcher_metrics_listen, "POLYBATCH_DISPATCHER_METRICS_LISTEN"
-        ),
+        observed(backbone, "dispatcher", settings.dispatcher_metrics_listen),
     ):
         known = find_providers(access, settings)
         providers, direct = known.open(), known.open_direct()

@@ -13,6 +13,7 @@ import structlog
 from polybatch.v1 import batches_pb2
 from polybatch.v1.events_pb2 import BatchEvent
 
+from core import tracing
 from core.batchfile import Problem, read_report
 from core.blobs import BlobStore, StoredFile
 from core.bus import Step
@@ -153,6 +154,7 @@ class BatchMaker:
             raise file_not_found(file_id)
         if made.id == batch.id:
             BATCHES_CREATED.inc()
+            tracing.note("polybatch.batch_id", made.id)
             log.info(
                 "batch_created",
                 batch_id=made.id,
@@ -232,6 +234,7 @@ class BatchMaker:
             created_at=moment,
             expires_at=moment + timedelta(seconds=order.window_seconds),
             due_at=moment + self._first_look,
+            traceparent=tracing.traceparent(),
         )
 
 

@@ -86,7 +86,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     """Run until `stop` is set; then let running calls end, uploads so that they can resume."""
     async with (
         open_backbone(settings, "gateway") as backbone,
-        observed(backbone, settings.gateway_metrics_listen, "POLYBATCH_GATEWAY_METRICS_LISTEN"),
+        observed(backbone, "gateway", settings.gateway_metrics_listen),
     ):
         await ensure_first_key(backbone.ledger.accounts, settings.api_key_file)
         providers = find_providers(access, settings)

@@ -69,7 +69,7 @@ async def test_all_watchers_of_a_batch_see_its_changes(
     ledger: Ledger, bus: Bus, batch: Batch
 ) -> None:
     hub, stop, running = await run_hub(ledger, bus, recheck=3600)
-    announcer = Announcer(bus)
+    announcer = Announcer(bus, ledger)
     seen: list[list[int]] = [[] for _ in range(50)]
 
     async def watch(revisions: list[int]) -> None:
@@ -110,7 +110,7 @@ async def test_an_account_watcher_sees_each_batch_s_newest(
     ledger: Ledger, bus: Bus, batch: Batch
 ) -> None:
     hub, stop, running = await run_hub(ledger, bus, recheck=3600)
-    announcer = Announcer(bus)
+    announcer = Announcer(bus, ledger)
     async with hub.watch_account("acct_1") as mine, hub.watch_account("acct_2") as other:
         await bus.publish_event(BatchEvent(batch_id="batch_unknown", account_id="acct_1"))
         planned = await ledger.batches.plan(batch.id, [shard_of(batch)])

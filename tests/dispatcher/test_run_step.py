@@ -53,7 +53,7 @@ async def backbone(ledger: Ledger, bus: Bus, stand: Stand, tmp_path: Path) -> Ba
     made = await ledger.batches.create(stand.batch)
     assert isinstance(made, Batch)
     await ledger.batches.plan(made.id, [stand.shard])
-    return Backbone(settings, ledger, stand.blobs, bus, Announcer(bus))
+    return Backbone(settings, ledger, stand.blobs, bus, Announcer(bus, ledger))
 
 
 @pytest.fixture

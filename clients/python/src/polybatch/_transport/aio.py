@@ -12,6 +12,7 @@ import grpc.aio
 
 from polybatch._transport.contract import ReplyStream, UploadStream
 from polybatch._transport.driving import run
+from polybatch._transport.metadata import call_metadata
 from polybatch._transport.methods import Method, Server
 from polybatch._transport.replicas import Replicas, Turn
 from polybatch.connection import Connection
@@ -27,7 +28,6 @@ class AioTransport:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._metadata = grpc.aio.Metadata(("authorization", f"Bearer {connection.api_key}"))
         self._servers: dict[Server, Replicas[grpc.aio.Channel]] = {}
 
     async def unary(self, method: Method, request: Any, seconds: float) -> Any:
@@ -35,7 +35,7 @@ class AioTransport:
         turn = self._turn(method)
         call = turn.channel.unary_unary(method.path, method.serialize, method.parse)
         try:
-            reply = await call(request, timeout=seconds, metadata=self._metadata)
+            reply = await call(request, timeout=seconds, metadata=self._metadata())
         except grpc.aio.AioRpcError as error:
             raise turn.failed(error) from None
         turn.answered()
@@ -45,13 +45,16 @@ class AioTransport:
         """See Transport."""
         turn = self._turn(method)
         call: Any = turn.channel.stream_unary(method.path, None, method.parse)
-        return _AioUpload(call(metadata=self._metadata), turn)
+        return _AioUpload(call(metadata=self._metadata()), turn)
 
     def replies(self, method: Method, request: Any, seconds: float | None = None) -> ReplyStream:
         """See Transport."""
         turn = self._turn(method)
         call: Any = turn.channel.unary_stream(method.path, method.serialize, method.parse)
-        return _AioReplies(call(request, timeout=seconds, metadata=self._metadata), turn)
+        return _AioReplies(call(request, timeout=seconds, metadata=self._metadata()), turn)
+
+    def _metadata(self) -> grpc.aio.Metadata:
+        return grpc.aio.Metadata(*call_metadata(self._connection.api_key))
 
     async def sleep(self, seconds: float) -> None:
         """See Transport."""

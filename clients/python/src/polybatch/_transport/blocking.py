@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import grpc
 
 from polybatch._transport.contract import ReplyStream, UploadStream
+from polybatch._transport.metadata import call_metadata
 from polybatch._transport.methods import Method, Server
 from polybatch._transport.replicas import Replicas, Turn
 from polybatch._transport.translate import FailedCall
@@ -27,7 +28,6 @@ class BlockingTransport:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._metadata = (("authorization", f"Bearer {connection.api_key}"),)
         self._credentials = connection.channel_credentials()
         self._servers = {
             server: Replicas(server.value, connection.addresses(server.value), self._connect)
@@ -39,7 +39,7 @@ class BlockingTransport:
         turn = self._servers[method.server].turn()
         call = turn.channel.unary_unary(method.path, method.serialize, method.parse)
         try:
-            reply = call(request, timeout=seconds, metadata=self._metadata)
+            reply = call(request, timeout=seconds, metadata=self._metadata())
         except grpc.RpcError as error:
             raise turn.failed(_status(error)) from None
         turn.answered()
@@ -49,15 +49,17 @@ class BlockingTransport:
         """See Transport."""
         turn = self._servers[method.server].turn()
         call: Any = turn.channel.stream_unary(method.path, None, method.parse)
-        return _BlockingUpload(
-            lambda messages: call.future(messages, metadata=self._metadata), turn
-        )
+        metadata = self._metadata()
+        return _BlockingUpload(lambda messages: call.future(messages, metadata=metadata), turn)
 
     def replies(self, method: Method, request: Any, seconds: float | None = None) -> ReplyStream:
         """See Transport."""
         turn = self._servers[method.server].turn()
         call = turn.channel.unary_stream(method.path, method.serialize, method.parse)
-        return _BlockingReplies(call(request, timeout=seconds, metadata=self._metadata), turn)
+        return _BlockingReplies(call(request, timeout=seconds, metadata=self._metadata()), turn)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return call_metadata(self._connection.api_key)
 
     async def sleep(self, seconds: float) -> None:
         """See Transport."""

@@ -12,10 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore
 
 from core.blobs.errors import BlobExists, BlobMissing, BlobUnavailable
 from core.blobs.folder import FileDraft, Folder
+from core.blobs.remote import open_remote
 from core.failpoints import Failpoint, writing
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _REMOTE_SCHEMES = ("s3", "gs", "az")
 _DELETE_GROUP = 1000
+_S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 # A subset that needs no escaping in any store and cannot leave the folder.
 _KEY = re.compile(r"(?!\.\.?(?:/|$))[\w.=-]+(?:/(?!\.\.?(?:/|$))[\w.=-]+)*", re.ASCII)
 
@@ -42,9 +44,9 @@ class BlobStore:
     def open(cls, url: str) -> BlobStore:
         """Open the store at file://, s3://, gs:// or az://.
 
-        A local folder is made if it is not there. Access to object storage is taken
-        from the variables of the vendor's own tools (AWS_..., GOOGLE_..., AZURE_...).
-        Raises ValueError for any other URL.
+        A local folder is made if it is not there; a bucket must be. Access to object
+        storage is taken from the variables of the vendor's own tools (AWS_...,
+        GOOGLE_..., AZURE_...), see core/blobs/remote.py. Raises ValueError for any other URL.
         """
         parts = urlsplit(url)
         if parts.scheme == "file":
@@ -54,7 +56,7 @@ class BlobStore:
             folder = Folder(path)
             return cls(LocalStore(prefix=path), folder)
         if parts.scheme in _REMOTE_SCHEMES and parts.netloc:
-            return cls(from_url(url), None)
+            return cls(open_remote(url), None)
         raise ValueError(
             f"blob store URL {url!r}: expected file:///absolute/path, s3://bucket/prefix, "
             "gs://bucket/prefix or az://account/container/prefix"
@@ -71,7 +73,8 @@ class BlobStore:
         """Write a blob whole: atomic, and durable on return. `point` names the write.
 
         `data` may be given in pieces, which are joined. Raises BlobExists when
-        create_only and there is a blob under the key.
+        create_only and there is a blob under the key; in object storage, one with other
+        contents.
         """
         _check_key(key)
         parts = [data] if isinstance(data, bytes | memoryview) else data
@@ -79,10 +82,22 @@ class BlobStore:
             if self._folder is not None:
                 await asyncio.to_thread(self._folder.write, key, parts, create_only=create_only)
                 return
-            whole = parts[0] if len(parts) == 1 else b"".join(parts)
-            mode: obstore.PutMode = "create" if create_only else "overwrite"
+            await self._put_remote(
+                key, parts[0] if len(parts) == 1 else b"".join(parts), create_only=create_only
+            )
+
+    async def _put_remote(self, key: str, data: bytes | memoryview, *, create_only: bool) -> None:
+        mode: obstore.PutMode = "create" if create_only else "overwrite"
+        try:
             # A multipart upload would ignore the mode.
-            await obstore.put_async(self._store, key, whole, mode=mode, use_multipart=False)
+            await obstore.put_async(self._store, key, data, mode=mode, use_multipart=False)
+        except AlreadyExistsError:
+            # obstore repeats a put whose answer was lost, and then meets its own blob.
+            if await self.get(key) != data:
+                raise
+        except FileNotFoundError as error:
+            # It is the bucket that is missing.
+            raise BlobUnavailable(f"blob {key}: {_reason(error)}", key=key) from error
 
     def draft(self, key: str, *, point: Failpoint) -> Draft:
         """Begin a blob that is written bit by bit. `point` names its commit."""
@@ -147,7 +162,8 @@ class BlobStore:
             with _translated("readiness"):
                 await asyncio.to_thread(self._folder.check)
             return
-        await self.exists("readiness")
+        # A look at one blob would not tell a missing blob from a missing bucket.
+        await self.list("readiness")
 
 
 class Draft:
@@ -208,6 +224,12 @@ def _translated(key: str) -> Iterator[None]:
     except (AlreadyExistsError, FileExistsError) as error:
         raise BlobExists(f"blob {key} is there already", key=key) from error
     except (BaseError, OSError) as error:
-        # The first line says what; below it obstore prints its whole inner structure.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BlobUnavailable(f"blob {key}: {reason}", key=key) from error
+        raise BlobUnavailable(f"blob {key}: {_reason(error)}", key=key) from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong; below the first line obstore prints its whole inner structure."""
+    text = str(error)
+    first = (text.splitlines() or [type(error).__name__])[0].partition(": <?xml")[0]
+    code = _S3_CODE.search(text)
+    return f"{first}: {code[1]}" if code else first

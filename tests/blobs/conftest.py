@@ -3,17 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from obstore.store import MemoryStore
 
 from core.blobs import BlobStore
 
 
-@pytest.fixture(params=["folder", "object_storage"])
+@pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    """Both ways through BlobStore; obstore's own memory store stands for object storage."""
-    if request.param == "folder":
-        return BlobStore.open((tmp_path / "blobs").as_uri())
-    return BlobStore(MemoryStore(), None)
+    """An empty store of each kind that files lie in."""
+    if request.param == "s3":
+        return BlobStore.open(str(request.getfixturevalue("s3_url")) + "/some/prefix")
+    return BlobStore.open((tmp_path / "blobs").as_uri())
 
 
 @pytest.fixture

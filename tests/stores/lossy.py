@@ -18,7 +18,8 @@ class LossyProxy:
     def __init__(self, port: int, trigger: bytes) -> None:
         self._to = port
         self._trigger = trigger
-        self._armed = False
+        self.armed = False
+        """Whether an answer is still to be lost."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
@@ -26,7 +27,7 @@ class LossyProxy:
 
     def lose_next(self) -> None:
         """Lose the answer to the next one."""
-        self._armed = True
+        self.armed = True
 
     async def __aenter__(self) -> LossyProxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -52,8 +53,8 @@ class LossyProxy:
 
         async def ask() -> None:
             while piece := await reader.read(_PIECE):
-                if self._armed and self._trigger in piece:
-                    self._armed = False
+                if self.armed and self._trigger in piece:
+                    self.armed = False
                     doomed.set()
                 far_writer.write(piece)
                 await far_writer.drain()

@@ -14,7 +14,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-fast s3-server compose-test differential outage bench key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-replicas test-fast s3-server compose-test differential outage bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to print
 # A machine without Go skips the tests that need the server, and says so.
 test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Run all tests (WORKERS=0: in one process)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
+	@POLYBATCH_TEST_FLEET=1 $(BIN)/python -m pytest tests/e2e
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes of their own
 	@$(BIN)/python -m pytest -m "not e2e"

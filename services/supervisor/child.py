@@ -46,12 +46,12 @@ class Child:
         self._process: Process | None = None
         self._stop_wanted = asyncio.Event()
         self._ready_at: float | None = None
-        self._was_ready = False
+        self._healthy_pid: int | None = None
 
     @property
     def pid(self) -> int | None:
-        """The process id; None before the first start."""
-        return self._process.pid if self._process else None
+        """Of the latest process that was healthy; None before the first one is."""
+        return self._healthy_pid
 
     def start(self) -> None:
         """Begin to keep the process running."""
@@ -86,7 +86,7 @@ class Child:
             if self._healthy_for() >= _FORGIVEN_AFTER:
                 ends = 0
             ends += 1
-            if not self._was_ready and ends == _START_ATTEMPTS:
+            if self._healthy_pid is None and ends == _START_ATTEMPTS:
                 where = self.spec.log_hint or self._output.hint(self.spec.name)
                 raise StartupError(
                     f"{self.spec.name} ended with exit code {code} before it was ready, "
@@ -106,7 +106,7 @@ class Child:
         if self._stop_wanted.is_set():
             self._terminate()
         log.info("child_started", child=self.spec.name, pid=process.pid)
-        probing = asyncio.create_task(self._await_health())
+        probing = asyncio.create_task(self._await_health(process.pid))
         relaying = (
             asyncio.create_task(self._output.relay(self.spec.name, process.stdout))
             if process.stdout is not None
@@ -140,13 +140,13 @@ class Child:
             if not isinstance(target, int):
                 target.close()
 
-    async def _await_health(self) -> None:
+    async def _await_health(self, pid: int) -> None:
         await self.spec.probe()
         self._ready_at = asyncio.get_running_loop().time()
-        self._was_ready = True
+        self._healthy_pid = pid
         self.ready.set()
         self._on_ready()
-        log.info("child_ready", child=self.spec.name, pid=self.pid)
+        log.info("child_ready", child=self.spec.name, pid=pid)
 
     def _healthy_for(self) -> float:
         if self._ready_at is None:

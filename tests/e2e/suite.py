@@ -130,9 +130,8 @@ def wait_for(condition: Callable[[], bool], what: str, timeout: float = 60.0) ->
         pause.wait(0.02)
 
 
-@contextmanager
-def running_suite(folder: Path, *, quick: bool = True, **settings: str) -> Iterator[Suite]:
-    """Start everything on free ports; stop it and see that it went well.
+def launch(folder: Path, *arguments: str, quick: bool = True, **settings: str) -> Suite:
+    """Start a supervisor on free ports, with a data folder of its own; `stopped_after` waits.
 
     `quick`: with times that suit tests, instead of the defaults.
     """
@@ -149,22 +148,28 @@ def running_suite(folder: Path, *, quick: bool = True, **settings: str) -> Itera
         }
         | settings
     )
-    command = [sys.executable, "-m", "services.supervisor", "--sandbox", "--ports", "auto"]
+    command = [sys.executable, "-m", "services.supervisor", "--ports", "auto", *arguments]
     command += ["--ready-file", str(ready_file), "--log-dir", str(log_dir)]
     with (log_dir / "supervisor.log").open("wb") as log:
         supervisor = subprocess.Popen(
             command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
         )
-    suite = Suite(supervisor, ready_file, environment, log_dir)
+    return Suite(supervisor, ready_file, environment, log_dir)
+
+
+@contextmanager
+def stopped_after(suite: Suite) -> Iterator[None]:
+    """Wait until a suite is ready; stop it after the block and see that it went well."""
+    supervisor, log = suite.supervisor, suite.log_dir / "supervisor.log"
     try:
         wait_for(
-            lambda: ready_file.exists() or supervisor.poll() is not None,
+            lambda: suite.ready_file.exists() or supervisor.poll() is not None,
             "the suite",
             START_TIMEOUT,
         )
-        assert supervisor.poll() is None, (log_dir / "supervisor.log").read_text()
+        assert supervisor.poll() is None, log.read_text()
         pids = suite.ready["pids"]
-        yield suite
+        yield
         pids = suite.ready["pids"]
     finally:
         supervisor.send_signal(signal.SIGTERM)
@@ -172,6 +177,24 @@ def running_suite(folder: Path, *, quick: bool = True, **settings: str) -> Itera
             code = supervisor.wait(STOP_TIMEOUT)
         finally:
             supervisor.kill()
-    assert code == 0, (log_dir / "supervisor.log").read_text()[-2000:]
+    assert code == 0, log.read_text()[-2000:]
     for name, pid in pids.items():
         assert not Path(f"/proc/{pid}").exists(), f"{name} outlived the supervisor"
+
+
+@contextmanager
+def running_suite(folder: Path, *, quick: bool = True, **settings: str) -> Iterator[Suite]:
+    """Start everything on free ports; stop it and see that it went well.
+
+    On one machine, or past it where POLYBATCH_TEST_FLEET is set: see fleet.py.
+    `quick`: see `launch`.
+    """
+    if os.environ.get("POLYBATCH_TEST_FLEET"):
+        from fleet import running_fleet
+
+        with running_fleet(folder, quick=quick, **settings) as fleet:
+            yield fleet
+        return
+    suite = launch(folder, "--sandbox", quick=quick, **settings)
+    with stopped_after(suite):
+        yield suite

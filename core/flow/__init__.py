@@ -4,6 +4,7 @@ dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone, open_ledger
+from core.flow.lease import kept
 from core.flow.observing import observed
 from core.flow.outages import outages, storage_error
 from core.flow.program import run_service
@@ -27,6 +28,7 @@ __all__ = [
     "TokenBudgets",
     "Watched",
     "find_providers",
+    "kept",
     "observed",
     "open_backbone",
     "open_ledger",

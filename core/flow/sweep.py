@@ -35,7 +35,7 @@ class Sweep:
     """Runs every POLYBATCH_SWEEP_INTERVAL seconds until it is stopped.
 
     A row is overdue when the time at which its next step was expected lies more than
-    one interval back. Of several replicas one takes it, by moving that time.
+    one interval back. Of several replicas one takes it, by making that time now.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class Sweep:
         before = now() - self._interval
         for watched in self._shards:
             for shard in await self._ledger.shards.overdue(watched.states, before, _PAGE):
-                if await self._ledger.shards.postpone(shard, self._interval):
+                if await self._ledger.shards.take_overdue(shard):
                     await self._announcer.wake(watched.step, shard.batch_id, shard.id)
                     SWEEP_WOKEN.labels(watched.step.value).inc()
                     woken += 1
         if self._batches is not None:
             for batch in await self._ledger.batches.overdue(before, _PAGE):
                 step = self._batches(batch)
-                if step is not None and await self._ledger.batches.postpone(
-                    batch.id, batch.due_at, self._interval
+                if step is not None and await self._ledger.batches.take_overdue(
+                    batch.id, batch.due_at
                 ):
                     await self._announcer.wake(step, batch.id)
                     SWEEP_WOKEN.labels(step.value).inc()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import update
@@ -267,10 +267,18 @@ class Batches:
                 **{stamp: now()},
             )
 
-    async def defer(self, batch_id: str, due_at: datetime) -> None:
-        """Note when the next step is due, without a new revision: nobody sees it."""
+    async def defer(self, batch_id: str, due_at: datetime) -> bool:
+        """Note when the next step is due, without a new revision: nobody sees it.
+
+        False when the batch has ended.
+        """
         async with self._database.write(Failpoint.BATCH_DEFER) as session:
-            await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(due_at=due_at))
+            done = await session.exec(
+                update(Batch)
+                .where(col(Batch.id) == batch_id, col(Batch.state).not_in(TERMINAL))
+                .values(due_at=due_at)
+            )
+            return bool(done.rowcount)
 
     async def overdue(self, before: datetime, limit: int) -> list[Batch]:
         """Batches whose next step was expected before a moment, longest waiting first."""
@@ -283,13 +291,13 @@ class Batches:
             )
             return list(found)
 
-    async def postpone(self, batch_id: str, seen: datetime, delay: timedelta) -> bool:
-        """Take an overdue batch on: True for the one sweeper that was first."""
-        async with self._database.write(Failpoint.BATCH_POSTPONE) as session:
+    async def take_overdue(self, batch_id: str, seen: datetime) -> bool:
+        """Take an overdue batch on, due now: True for the one sweeper that was first."""
+        async with self._database.write(Failpoint.BATCH_OVERDUE) as session:
             done = await session.exec(
                 update(Batch)
                 .where(col(Batch.id) == batch_id, col(Batch.due_at) == seen)
-                .values(due_at=now() + delay)
+                .values(due_at=now())
             )
             return bool(done.rowcount)
 

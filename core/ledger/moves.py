@@ -54,9 +54,14 @@ class ShardMoves:
         states: Sequence[ShardState],
         *,
         same_due: bool = False,
+        unsent: bool = False,
         **changes: Any,
     ) -> bool:
-        """The conditional UPDATE: only in these states and for this attempt's token."""
+        """The conditional UPDATE: only in these states and for this attempt's token.
+
+        `same_due`: only if nobody has moved the time when it is due; `unsent`: only if the
+        attempt's create has not been let go.
+        """
         conditions = [
             col(Shard.id) == shard.id,
             col(Shard.state).in_(states),
@@ -64,6 +69,8 @@ class ShardMoves:
         ]
         if same_due:
             conditions.append(col(Shard.due_at) == shard.due_at)
+        if unsent:
+            conditions.append(col(Shard.sending_at).is_(None))
         moved = await session.exec(
             update(Shard)
             .where(*conditions)

@@ -7,7 +7,7 @@ so that whoever held the shard before can move it no more.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import case, func
 from sqlmodel import col, select
@@ -161,8 +161,8 @@ class Runs(ShardMoves):
         async with self._database.write(Failpoint.RUN_RELEASE) as session:
             return await self._move(session, shard, (ShardState.RUNNING,), due_at=now())
 
-    async def end(self, shard: Shard, until: datetime) -> Batch | Stale:
-        """RUNNING -> FETCHING: no further call will be made for it."""
+    async def end(self, shard: Shard) -> Batch | Stale:
+        """RUNNING -> FETCHING: no further call will be made for it; nobody holds it yet."""
         return await self._transition(
             Failpoint.RUN_END,
             shard,
@@ -170,5 +170,5 @@ class Runs(ShardMoves):
             state=ShardState.FETCHING,
             ended_at=now(),
             waiting_reason="",
-            due_at=until,
+            due_at=now(),
         )

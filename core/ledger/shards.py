@@ -103,6 +103,7 @@ class Shards(ShardMoves):
         sent_bytes: int,
         sent_sha256: str,
         rejects_prefix: str,
+        credential: str,
         lease: timedelta,
         tokens: int = 0,
         limit: int | None = None,
@@ -131,6 +132,8 @@ class Shards(ShardMoves):
                 remote_model=remote_model,
                 intended_at=moment,
                 quiet_at=None,
+                sending_at=None,
+                credential=credential,
                 sent_lines=sent_lines,
                 sent_bytes=sent_bytes,
                 sent_sha256=sent_sha256,
@@ -144,6 +147,45 @@ class Shards(ShardMoves):
                 return Stale(shard_id)
             await advance(session, batch)
             return shard
+
+    async def sending(self, shard: Shard, lease: timedelta) -> bool:
+        """Let the attempt's create go: the last thing before its first byte leaves.
+
+        False when the attempt is no longer ours, or was let go before: then nothing may
+        be sent. Whoever takes an attempt back (`take_back`) and whoever lets it go
+        meet in the same row, so no clock and no stalled process can make them both right.
+        """
+        moment = now()
+        async with self._database.write(Failpoint.SHARD_SENDING) as session:
+            return await self._move(
+                session,
+                shard,
+                (ShardState.SUBMITTING,),
+                unsent=True,
+                sending_at=moment,
+                due_at=moment + lease,
+            )
+
+    async def take_back(self, shard: Shard) -> Batch | Stale:
+        """SUBMITTING -> QUEUED for an attempt whose create was never let go."""
+        return await self._transition(
+            Failpoint.SHARD_TAKE_BACK,
+            shard,
+            (ShardState.SUBMITTING,),
+            unsent=True,
+            state=ShardState.QUEUED,
+            waiting_reason="",
+            due_at=now(),
+        )
+
+    async def keep(self, shard: Shard, lease: timedelta) -> bool:
+        """Keep hold of a shard that is being submitted or fetched, without a new revision.
+
+        False when it was lost, or is past that.
+        """
+        states = (ShardState.SUBMITTING, ShardState.FETCHING)
+        async with self._database.write(Failpoint.SHARD_KEEP) as session:
+            return await self._move(session, shard, states, due_at=now() + lease)
 
     async def submitted(
         self, shard: Shard, remote_id: str, remote_file_id: str, poll_at: datetime
@@ -161,10 +203,12 @@ class Shards(ShardMoves):
             due_at=poll_at,
         )
 
-    async def hold(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
+    async def hold(
+        self, shard: Shard, reason: str, until: datetime, *, quiet: bool = False
+    ) -> Batch | Stale:
         """Stay SUBMITTING: it cannot be told yet whether the provider has the batch.
 
-        Called when no call of the attempt is under way any more.
+        `quiet`: no call of the attempt is under way any more.
         """
         return await self._transition(
             Failpoint.SHARD_HOLD,
@@ -172,7 +216,7 @@ class Shards(ShardMoves):
             (ShardState.SUBMITTING,),
             waiting_reason=reason,
             due_at=until,
-            quiet_at=shard.quiet_at or now(),
+            quiet_at=shard.quiet_at or (now() if quiet else None),
         )
 
     async def has_room(self, shard: Shard, tokens: int, limit: int) -> NoRoom | None:
@@ -257,8 +301,8 @@ class Shards(ShardMoves):
             due_at=next_try,
         )
 
-    async def fetching(self, shard: Shard, status: str, until: datetime) -> Batch | Stale:
-        """SUBMITTED -> FETCHING: the provider is done with it."""
+    async def fetching(self, shard: Shard, status: str) -> Batch | Stale:
+        """SUBMITTED -> FETCHING: the provider is done with it; nobody holds it yet."""
         return await self._transition(
             Failpoint.SHARD_FETCHING,
             shard,
@@ -267,8 +311,15 @@ class Shards(ShardMoves):
             remote_status=status,
             ended_at=now(),
             waiting_reason="",
-            due_at=until,
+            due_at=now(),
         )
+
+    async def claim_fetch(self, shard: Shard, lease: timedelta) -> bool:
+        """Take hold of a shard to fetch, as it was read: True for one of several that try."""
+        async with self._database.write(Failpoint.SHARD_FETCH_CLAIM) as session:
+            return await self._move(
+                session, shard, (ShardState.FETCHING,), same_due=True, due_at=now() + lease
+            )
 
     async def refetch(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
         """Stay FETCHING after results that were not whole."""
@@ -333,13 +384,13 @@ class Shards(ShardMoves):
             )
             return list(found)
 
-    async def postpone(self, shard: Shard, delay: timedelta) -> bool:
-        """Take an overdue shard on: True for the one sweeper that was first."""
-        async with self._database.write(Failpoint.SHARD_POSTPONE) as session:
+    async def take_overdue(self, shard: Shard) -> bool:
+        """Take an overdue shard on, due now: True for the one sweeper that was first."""
+        async with self._database.write(Failpoint.SHARD_OVERDUE) as session:
             return await self._move(
                 session,
                 shard,
                 (ShardState(shard.state),),
                 same_due=True,
-                due_at=now() + delay,
+                due_at=now(),
             )

@@ -198,6 +198,10 @@ class Shard(SQLModel, table=True):
     intended_at: datetime | None = _moment(nullable=True)
     quiet_at: datetime | None = _moment(nullable=True)
     """Since when no create of the latest attempt can be under way; None: not known."""
+    sending_at: datetime | None = _moment(nullable=True)
+    """When the create of the latest attempt was allowed to leave; None: it surely has not."""
+    credential: str = ""
+    """Names the key of the latest attempt without telling it (KnownProviders.credentials)."""
     sent_bytes: int = _big()
     sent_lines: int = _big()
     sent_sha256: str = ""

@@ -24,6 +24,7 @@ from core.providers.contract import (
     FindOutcome,
     Found,
     Framing,
+    Gate,
     Intent,
     Limits,
     LineRejected,
@@ -37,6 +38,7 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    always_open,
     parse_custom_id,
 )
 from core.providers.http import ProviderHttp
@@ -138,9 +140,11 @@ class AnthropicProvider:
         line = b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
         return line, dropped_fields(notes) if lenient else ()
 
-    async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
+    async def submit(
+        self, intent: Intent, spool: Path, *, gate: Gate = always_open
+    ) -> SubmitOutcome:
         """Send the spool as one create. Never repeats it by itself."""
-        outcome = await self._http.create(BATCHES, spool, deadline=self._http.deadline())
+        outcome = await self._http.create(BATCHES, spool, deadline=self._http.deadline(), gate=gate)
         if isinstance(outcome, (Refused, Unknown)):
             return outcome
         try:
@@ -153,19 +157,22 @@ class AnthropicProvider:
     ) -> FindOutcome:
         """Ask whether the batch of an intent exists, by time, count and first results.
 
-        A candidate that still runs cannot be told from a stranger's: Unsure until it ends.
+        A candidate that still runs, or that shows no line, cannot be told from a
+        stranger's: Unsure for as long as there is one.
         """
         asked_at = self._now()
-        running: list[str] = []
+        open_ones: list[str] = []
         async for batch in self._batches(intent.intended_at - self._margin):
             if batch.id in known or batch.request_counts.total != intent.line_count:
                 continue
-            if _STATES.get(batch.processing_status) is not RemoteState.ENDED:
-                running.append(batch.id)
-            elif await self._carries(batch, intent):
+            ended = _STATES.get(batch.processing_status) is RemoteState.ENDED
+            carried = await self._carries(batch, intent) if ended else None
+            if carried:
                 return Found(batch.id)
-        if running:
-            return Unsure(f"{', '.join(running[:5])} may be it, but has not ended yet.")
+            if carried is None:
+                open_ones.append(batch.id)
+        if open_ones:
+            return Unsure(f"{', '.join(open_ones[:5])} may be it: its results have to say.")
         quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
         wait = (quiet + self._settle - asked_at).total_seconds()
         if wait > 0:
@@ -185,8 +192,11 @@ class AnthropicProvider:
                 return
             params["after_id"] = page.data[-1].id
 
-    async def _carries(self, batch: _Batch, intent: Intent) -> bool:
-        """Whether the first readable result line of an ended batch is the intent's."""
+    async def _carries(self, batch: _Batch, intent: Intent) -> bool | None:
+        """Whether the first result lines of an ended batch are the intent's.
+
+        None: none is readable.
+        """
         async with (
             aclosing(
                 self._http.download(self._results_address(batch.id, batch.results_url))
@@ -194,9 +204,10 @@ class AnthropicProvider:
             aclosing(read_results(chunks, _read_ours, source=batch.id)) as groups,
         ):
             async for group in groups:
-                shard_id, token, _ = parse_custom_id(group[0].custom_id) or ("", "", 0)
-                return (shard_id, token) == (intent.shard_id, intent.token)
-        return False
+                # More than one: a line that nobody sent may be among them.
+                ids = (parse_custom_id(line.custom_id) or ("", "", 0) for line in group)
+                return any(each[:2] == (intent.shard_id, intent.token) for each in ids)
+        return None
 
     def _results_address(self, remote_id: str, results_url: str | None) -> str:
         """Where the results are: never on a host other than the provider's own."""

@@ -41,6 +41,7 @@ def _openai(access: ProviderAccess) -> ProviderPlugin:
         endpoints=openai.LIMITS.endpoints,
         key_variable="OPENAI_API_KEY",
         open=open_,
+        scope=f"{access.openai_base_url} {access.openai_organization} {access.openai_project}",
     )
 
 
@@ -61,6 +62,7 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         endpoints=anthropic.LIMITS.endpoints,
         key_variable="ANTHROPIC_API_KEY",
         open=open_,
+        scope=access.anthropic_base_url,
         check=check,
         plain=PlainBody(PlainRequest, passes),
     )
@@ -81,6 +83,7 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
         endpoints=gemini.LIMITS.endpoints,
         key_variable="GEMINI_API_KEY",
         open=open_,
+        scope=access.gemini_base_url,
         check=check,
         # What the translation asks of these does not depend on the model.
         plain=PlainBody(PlainRequest, partial(is_plain, Model(id=""))),

@@ -141,7 +141,11 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
             slug=slug, endpoints=endpoints, key_variable=variable, open_direct=opener
         )
     return ProviderPlugin(
-        slug=slug, endpoints=endpoints, key_variable=variable, open=partial(_open, slug, found)
+        slug=slug,
+        endpoints=endpoints,
+        key_variable=variable,
+        open=partial(_open, slug, found),
+        scope=found.base_url,
     )
 
 

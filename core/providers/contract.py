@@ -7,7 +7,7 @@ into result lines of one form. It knows nothing of the ledger, the bus or blobs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -126,6 +126,19 @@ class Unknown:
 
 
 SubmitOutcome = Accepted | Refused | Unknown
+
+
+class NotOurs(Exception):
+    """The attempt belongs to somebody else by now: its create must not be sent."""
+
+
+Gate: TypeAlias = Callable[[], Awaitable[None]]
+"""Asked just before the first byte of a create leaves. Raises NotOurs, or whatever keeps it
+from knowing: then nothing may be sent."""
+
+
+async def always_open() -> None:
+    """The gate of a caller that has no rival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +292,13 @@ class Provider(Protocol):
         """The provider's id of the user's model ("openai/gpt-4.1" -> "gpt-4.1")."""
         ...
 
-    async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
+    async def submit(
+        self, intent: Intent, spool: Path, *, gate: Gate = always_open
+    ) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself.
 
-        Takes no longer than the provider timeout in all.
+        Takes no longer than the provider timeout in all. Awaits `gate` once, as the last
+        thing before the create is sent, and lets through what it raises.
         """
         ...
 

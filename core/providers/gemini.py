@@ -43,6 +43,7 @@ from core.providers.contract import (
     FindOutcome,
     Found,
     Framing,
+    Gate,
     Intent,
     Limits,
     LineRejected,
@@ -56,6 +57,7 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    always_open,
 )
 from core.providers.faults import is_passing
 from core.providers.gemini_embeddings import BASE64, translate_embedding
@@ -140,7 +142,9 @@ class GeminiProvider:
         line = b'{"key":"%b","request":%b}' % (custom_id.encode(), request)
         return line, dropped_fields(notes) if lenient else ()
 
-    async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
+    async def submit(
+        self, intent: Intent, spool: Path, *, gate: Gate = always_open
+    ) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself."""
         deadline = self._http.deadline()
         # A file without a batch costs nothing: until the create, all may be repeated.
@@ -159,7 +163,7 @@ class GeminiProvider:
         path = f"/v1beta/models/{quote(intent.model, safe='')}:{method}"
         batch = {"displayName": _display_name(intent), "inputConfig": {"fileName": file.name}}
         outcome = await self._http.create(
-            path, _encoder.encode({"batch": batch}), deadline=deadline
+            path, _encoder.encode({"batch": batch}), deadline=deadline, gate=gate
         )
         if isinstance(outcome, Refused):
             await self._discard_quietly(file.name, deadline)

@@ -25,7 +25,13 @@ import msgspec
 import structlog
 
 from core.failpoints import Failpoint, writing
-from core.providers.contract import ProviderRejected, ProviderUnavailable, Refused, Unknown
+from core.providers.contract import (
+    Gate,
+    ProviderRejected,
+    ProviderUnavailable,
+    Refused,
+    Unknown,
+)
 from core.providers.exchange import Broken, NotSent
 from core.providers.faults import is_passing
 from core.providers.transport import (
@@ -201,12 +207,13 @@ class ProviderHttp:
         return await self._repeat(f"POST {path}", "upload", send, read)
 
     async def create(
-        self, path: str, content: bytes | Path, *, deadline: float
+        self, path: str, content: bytes | Path, *, deadline: float, gate: Gate
     ) -> bytes | Refused | Unknown:
         """POST JSON once, from memory or streamed from a file. Gives the 2xx reply's body.
 
         Unknown wherever the provider may have acted: time-outs, broken connections, a 5xx
-        without the provider's own error body. `deadline`: in the event loop's time.
+        without the provider's own error body. `deadline`: in the event loop's time. `gate`
+        is asked last; what it raises comes out, and nothing was sent.
         """
         where = f"POST {path}"
         url = self.base_url + path
@@ -214,6 +221,7 @@ class ProviderHttp:
             await self._hold_back(where, "create")
         except ProviderUnavailable as error:
             return Refused(_HELD_BACK, str(error), True, error.retry_after)
+        await gate()
         try:
             with writing(Failpoint.PROVIDER_CREATE):
                 if isinstance(content, Path):

@@ -27,6 +27,7 @@ from core.providers.contract import (
     FindOutcome,
     Found,
     Framing,
+    Gate,
     Intent,
     Limits,
     LineRejected,
@@ -39,6 +40,7 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    always_open,
 )
 from core.providers.faults import is_passing
 from core.providers.http import ProviderHttp
@@ -170,7 +172,9 @@ class OpenAIProvider:
         )
         return line, ()
 
-    async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
+    async def submit(
+        self, intent: Intent, spool: Path, *, gate: Gate = always_open
+    ) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself."""
         deadline = self._http.deadline()
         # A file without a batch costs nothing: until the create, all may be repeated.
@@ -185,7 +189,7 @@ class OpenAIProvider:
             passing = is_passing(error.status, error.code)
             return Refused(error.code, error.message, passing)
         creation = self._creation(intent, file)
-        outcome = await self._http.create("/batches", creation, deadline=deadline)
+        outcome = await self._http.create("/batches", creation, deadline=deadline, gate=gate)
         if isinstance(outcome, Refused):
             await self._discard_quietly(file.id, deadline)
             if outcome.code == TOKEN_LIMIT:

@@ -60,6 +60,8 @@ class ProviderPlugin:
     """What it asks of each request beyond the form of the endpoint."""
     plain: PlainBody | None = None
     """For speed alone: the chat completions of the common kind."""
+    scope: str = ""
+    """What beside the key decides which batches are seen: address, organisation, project."""
 
     def __post_init__(self) -> None:
         if (self.open is None) == (self.open_direct is None):

@@ -6,6 +6,7 @@ those of installed packages with an entry point in the group "polybatch.provider
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
@@ -18,6 +19,7 @@ from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, 
 from core.settings import ProviderAccess, Settings
 
 ENTRY_POINT_GROUP = "polybatch.providers"
+_CREDENTIAL_CHARS = 12
 
 
 class KnownProviders:
@@ -72,6 +74,19 @@ class KnownProviders:
     def usable(self) -> list[str]:
         """Providers that have their key, or need none."""
         return [slug for slug in self._plugins if slug not in self.missing_keys]
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """Names of the keys in use, by provider slug: another one for another key or address.
+
+        Nothing of a key can be told from its name.
+        """
+        return {
+            slug: hashlib.sha256(f"{slug} {self._plugins[slug].scope} {key}".encode()).hexdigest()[
+                :_CREDENTIAL_CHARS
+            ]
+            for slug, key in self._keys.items()
+        }
 
     def open(self) -> dict[str, Provider]:
         """The adapters of the usable ones that have batches. The caller closes each of them."""

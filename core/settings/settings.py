@@ -10,6 +10,7 @@ import os
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -90,14 +91,21 @@ class Settings(BaseSettings):
     poll_max_interval: float = Field(default=60.0, gt=0)
     sweep_interval: float = Field(default=15.0, gt=0)
     """How often rows that have waited too long are put on the bus again."""
-    submit_lease: float = Field(default=900.0, gt=0)
-    """How long a submission may take before another dispatcher looks into it."""
+    submit_lease: float = Field(default=30.0, gt=0)
+    """How long after its last sign a dispatcher that submits a shard is taken for dead."""
     run_concurrency: int = Field(default=64, ge=1)
     """Shards of providers without batches that one dispatcher runs at a time."""
     run_lease: float = Field(default=30.0, gt=0)
     """How long after its last sign a dispatcher that runs a shard is taken for dead."""
+    fetch_lease: float = Field(default=30.0, gt=0)
+    """The same of a collector that fetches a shard's results or assembles a batch."""
     reconcile_settle: float = Field(default=120.0, ge=0)
     """How long after an unclear create its absence at the provider is believed."""
+    unsure_submission: Literal["wait", "resend"] = "wait"
+    """What to do while a provider cannot tell whether it has the batch of an unclear create
+    (docs/adr/0013): wait, and never pay twice; or, after unsure_patience, send again."""
+    unsure_patience: float = Field(default=3600.0, ge=0)
+    """With unsure_submission=resend: how long after a create it is sent again at the earliest."""
     enqueued_token_limits: str = ""
     """Prompt tokens that a provider lets be enqueued at a time, by model:
     "openai/gpt-4.1=2000000,openai/*=900000". What is not named is learned from refusals."""
@@ -114,7 +122,7 @@ class Settings(BaseSettings):
     stop_grace: float = Field(default=900.0, ge=0)
     """How long to wait for a provider to stop after a cancel or the window's end."""
     provider_timeout: float = Field(default=600.0, gt=0)
-    """For one HTTP exchange with a provider; has to stay under submit_lease."""
+    """For one HTTP exchange with a provider, or for the upload and create of one shard."""
     watch_heartbeat: float = Field(default=15.0, gt=0)
     key_recheck: float = Field(default=2.0, gt=0)
     """How often it is looked whether the keys of open calls were revoked, which ends them."""
@@ -166,6 +174,13 @@ class Settings(BaseSettings):
     def submit_lease_span(self) -> timedelta:
         """submit_lease as a span."""
         return timedelta(seconds=self.submit_lease)
+
+    @cached_property
+    def unsure_patience_span(self) -> timedelta | None:
+        """How long to look for the batch of an unclear create; None: as long as it takes."""
+        if self.unsure_submission == "wait":
+            return None
+        return timedelta(seconds=self.unsure_patience)
 
 
 def parse_token_limits(text: str) -> dict[str, int]:

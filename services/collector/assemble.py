@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from operator import itemgetter
 
 import structlog
@@ -27,14 +28,13 @@ from core.batchfile import (
 from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
-from core.flow import Backbone
+from core.flow import Backbone, kept
 from core.ledger import Batch, BatchState, File, Shard, Stop, new_token, now
 from core.metrics import BATCHES_ENDED
 from core.wire import manifest_message
 
 log = structlog.get_logger()
 
-_LEASE = timedelta(minutes=15)
 # What is read at a time while results are merged, of all shards and of one at most.
 _MERGED_BYTES = 2 * 1024 * 1024
 _LEAST_SPAN_BYTES = 64 * 1024
@@ -101,12 +101,21 @@ class Assembler:
         self._blobs = backbone.blobs
         self._announcer = backbone.announcer
         self._segment_bytes = backbone.settings.segment_bytes
+        self._lease = timedelta(seconds=backbone.settings.fetch_lease)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Assemble the results of one batch and end it."""
-        batch = await self._ledger.batches.start_finalizing(item.batch_id, now() + _LEASE)
+        batch = await self._ledger.batches.start_finalizing(item.batch_id, now() + self._lease)
         if not isinstance(batch, Batch):
             return Done()
+        async with kept(partial(self._keep, batch.id), self._lease):
+            await self._assemble(batch)
+        return Done()
+
+    async def _keep(self, batch_id: str, lease: timedelta) -> bool:
+        return await self._ledger.batches.defer(batch_id, now() + lease)
+
+    async def _assemble(self, batch: Batch) -> None:
         if batch.state == BatchState.FINALIZING:
             await self._announcer.changed(batch, BatchEvent.FINALIZING)
         file = await self._ledger.files.get_input(batch)
@@ -145,7 +154,7 @@ class Assembler:
         )
         if not isinstance(ended, Batch):
             await self._blobs.delete_prefix(prefix, point=Failpoint.BATCH_RESULTS_DELETE)
-            return Done()
+            return
         BATCHES_ENDED.labels(BatchState(ended.state).value).inc()
         log.info(
             "batch_ended",
@@ -159,7 +168,6 @@ class Assembler:
         await self._blobs.delete_prefix(
             f"batches/{batch.id}/shards", point=Failpoint.BATCH_SHARDS_DELETE
         )
-        return Done()
 
     async def _merge(
         self,

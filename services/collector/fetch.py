@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
@@ -30,7 +31,7 @@ from core.batchfile import (
 from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
-from core.flow import Backbone, TokenBudgets
+from core.flow import Backbone, TokenBudgets, kept
 from core.ledger import (
     STOP_ERRORS,
     Batch,
@@ -66,6 +67,8 @@ _REFETCH_PAUSE = 2.0
 _LONGEST_UNREACHABLE_PAUSE = 60
 # Short-lived, and several shards are written at the same time: less than an upload's.
 _SEGMENT_BYTES = 1024 * 1024
+# Less than a clock may differ between replicas; more than a timer may be early.
+_EARLY = 0.02
 
 _MISSING = error_json(
     "result_missing",
@@ -90,6 +93,7 @@ class Fetcher:
         self._blobs = backbone.blobs
         self._announcer = backbone.announcer
         self._settings = backbone.settings
+        self._lease = timedelta(seconds=backbone.settings.fetch_lease)
         self._providers = providers
         self._settler = settler
         self._budgets = TokenBudgets(backbone)
@@ -103,6 +107,15 @@ class Fetcher:
         shard = await self._ledger.shards.get(item.shard_id)
         if shard is None or shard.state != ShardState.FETCHING:
             return Done()
+        wait = (shard.due_at - now()).total_seconds()
+        if wait > _EARLY:
+            return Again(wait)
+        if not await self._ledger.shards.claim_fetch(shard, self._lease):
+            return Again(self._lease.total_seconds())
+        async with kept(partial(self._ledger.shards.keep, shard), self._lease):
+            return await self._fetch(shard, delivery)
+
+    async def _fetch(self, shard: Shard, delivery: Delivery) -> Done | Again:
         batch = await self._ledger.batches.get(shard.batch_id)
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is not None and file is not None and shard.ran_here:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -29,7 +30,6 @@ log = structlog.get_logger()
 # Polls come as often as a tenth of the time since the submission: quick for small
 # batches, and some sixty polls in the first ten minutes of a long one.
 _AGE_SHARE = 0.1
-_FETCH_LEASE = timedelta(minutes=15)
 _NOT_FOUND = 404
 # Less than a clock may differ between replicas; more than a timer may be early.
 _EARLY = 0.02
@@ -39,12 +39,19 @@ class Poller:
     """Handles the poll step."""
 
     def __init__(
-        self, backbone: Backbone, providers: Registry, settler: Settler, culprits: Culprits
+        self,
+        backbone: Backbone,
+        providers: Registry,
+        settler: Settler,
+        culprits: Culprits,
+        credentials: Mapping[str, str],
     ) -> None:
+        """`credentials`: KnownProviders.credentials."""
         self._ledger = backbone.ledger
         self._announcer = backbone.announcer
         self._settings = backbone.settings
         self._providers = providers
+        self._credentials = credentials
         self._settler = settler
         self._culprits = culprits
         self._budgets = TokenBudgets(backbone)
@@ -89,9 +96,7 @@ class Poller:
                 return None if isinstance(polled, Stale) else pause
             case RemoteState.ENDED:
                 log.info("shard_ended", **ids, status=remote.native_status)
-                batch = await self._ledger.shards.fetching(
-                    shard, remote.native_status, now() + _FETCH_LEASE
-                )
+                batch = await self._ledger.shards.fetching(shard, remote.native_status)
                 if isinstance(batch, Batch):
                     await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
                     await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
@@ -137,6 +142,12 @@ class Poller:
     async def _rejected(self, shard: Shard, error: ProviderRejected) -> float | None:
         age = now() - (shard.submitted_at or shard.created_at)
         settle = timedelta(seconds=self._settings.reconcile_settle)
+        if shard.credential not in ("", self._credentials.get(shard.provider)):
+            reason = (
+                f"{shard.provider}: {error.code}: the batch {shard.remote_id} was sent with "
+                "another key or address than today's: set the old ones until it has ended"
+            )
+            return await self._wait(shard, reason, None)
         if error.status == _NOT_FOUND and age > settle:
             await self._settler.fill(
                 shard,

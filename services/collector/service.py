@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 import structlog
@@ -56,7 +56,8 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         open_backbone(settings, "collector") as backbone,
         observed(backbone, "collector", settings.collector_metrics_listen, ledger=True),
     ):
-        providers = find_providers(access, settings).open()
+        known = find_providers(access, settings)
+        providers = known.open()
         log.info("providers_configured", providers=sorted(providers))
         heartbeat = settings.watch_heartbeat
         hub = Hub(backbone.ledger, backbone.bus, recheck=heartbeat, heartbeat=heartbeat)
@@ -78,7 +79,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             batches=step_of_waiting_batch,
         )
         await server.start()
-        consumers = await start_consumers(backbone, providers)
+        consumers = await start_consumers(backbone, providers, known.credentials)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run())
@@ -100,11 +101,13 @@ async def leave(server: GrpcServer, consumers: Sequence[Consumer], settings: Set
     )
 
 
-async def start_consumers(backbone: Backbone, providers: Registry) -> list[Consumer]:
+async def start_consumers(
+    backbone: Backbone, providers: Registry, credentials: Mapping[str, str]
+) -> list[Consumer]:
     """Begin to work on the collector's steps."""
     settings = backbone.settings
     settler = Settler(backbone)
-    poller = Poller(backbone, providers, settler, Culprits(backbone, settler))
+    poller = Poller(backbone, providers, settler, Culprits(backbone, settler), credentials)
     fetcher = Fetcher(backbone, providers, settler)
     stopper = Stopper(backbone, providers, poller, settler)
     assembler = Assembler(backbone)

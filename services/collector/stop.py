@@ -26,7 +26,6 @@ _PAUSE_MAX = 15.0
 # of batches which have ended go away.
 _WINDOW_PAUSE_MAX = 600.0
 _PARALLEL_CANCELS = 8
-_FETCH_LEASE = timedelta(minutes=15)
 
 
 class Stopper:
@@ -120,7 +119,7 @@ class Stopper:
 
     async def _end_run(self, shard: Shard) -> None:
         """Let a shard go on without its runner: with the results that are kept."""
-        batch = await self._ledger.runs.end(shard, now() + _FETCH_LEASE)
+        batch = await self._ledger.runs.end(shard)
         if isinstance(batch, Batch):
             log.info("run_ended_for_it", batch_id=shard.batch_id, shard_id=shard.id)
             await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)

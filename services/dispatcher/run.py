@@ -24,7 +24,6 @@ from services.dispatcher.turns import Turns
 
 log = structlog.get_logger()
 
-_FETCH_LEASE = timedelta(minutes=15)
 _HAND_BACK = 0.1
 _UNCONFIGURED_PAUSE = 30.0
 _WINDOW_PAUSE = 1.0
@@ -118,7 +117,7 @@ class Runner:
         return Again(_HAND_BACK if self._stopping.is_set() else _WINDOW_PAUSE)
 
     async def _end(self, shard: Shard) -> Done:
-        batch = await self._ledger.runs.end(shard, now() + _FETCH_LEASE)
+        batch = await self._ledger.runs.end(shard)
         if isinstance(batch, Batch):
             await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
             await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)

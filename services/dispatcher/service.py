@@ -38,7 +38,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
         turns = Turns(backbone)
         planner = Planner(backbone, {**providers, **direct})
-        submitter = Submitter(backbone, providers, direct, turns)
+        submitter = Submitter(backbone, providers, direct, turns, known.credentials)
         runner = Runner(backbone, direct, turns)
         sweep = Sweep(
             backbone,

@@ -1,18 +1,21 @@
 """Step 3 of a batch's way: bring a shard to its provider, and never twice.
 
-    durable intent --> send --> accepted | refused | unknown
+    durable intent --> upload --> let go --> create --> accepted | refused | unknown
 
-The intent (attempt token, time, count, digest) is committed before the first byte
-leaves. A create is never repeated by itself: what is unknown is looked up at the
-provider by the token, and sent again only when it is sure that nothing was created.
+The intent (attempt token, time, count, digest, credential) is committed before the first
+byte leaves, and the create is let go in the ledger before it is sent. An attempt that was
+never let go is taken back as soon as its lease is over. A create is never repeated by
+itself: what is unknown is looked up at the provider by the token, and sent again only
+when it is sure that nothing was created. Decision 13 has the reasons.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -21,7 +24,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.batchfile import INDEX
 from core.bus import Again, Delivery, Done, Step
 from core.failpoints import Failpoint
-from core.flow import Allowance, Backbone, TokenBudgets
+from core.flow import Allowance, Backbone, TokenBudgets, kept
 from core.ledger import (
     Batch,
     NoRoom,
@@ -37,8 +40,10 @@ from core.providers import (
     Absent,
     Accepted,
     DirectRegistry,
+    FindOutcome,
     Found,
     Intent,
+    NotOurs,
     Provider,
     ProviderRejected,
     ProviderUnavailable,
@@ -54,29 +59,40 @@ from services.dispatcher.turns import Turns
 log = structlog.get_logger()
 
 _ROOM_PAUSE = 60.0
-# The part of the lease in which the calls have to be over.
-_LEASE_SHARE = 0.9
+# Beyond the time that an adapter promises to take: it may be a stranger's.
+_OVERTIME = 10.0
 
 
 class Submitter:
     """Handles the submit step."""
 
     def __init__(
-        self, backbone: Backbone, providers: Registry, direct: DirectRegistry, turns: Turns
+        self,
+        backbone: Backbone,
+        providers: Registry,
+        direct: DirectRegistry,
+        turns: Turns,
+        credentials: Mapping[str, str],
     ) -> None:
+        """`credentials`: KnownProviders.credentials."""
         self._ledger = backbone.ledger
         self._blobs = backbone.blobs
         self._announcer = backbone.announcer
         self._settings = backbone.settings
         self._providers = providers
         self._direct = direct
+        self._credentials = credentials
+        self._lease = self._settings.submit_lease_span
         self._turns = turns
         self._budgets = TokenBudgets(backbone)
         # One shard is translated at a time, while others travel: it is the work of one
         # thread, and by turns all of them would be late, and hold their buffers.
         self._translating = asyncio.Lock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        remove_stale_spools(self._settings.spool_dir, self._settings.submit_lease)
+        remove_stale_spools(
+            self._settings.spool_dir,
+            self._settings.provider_timeout + _OVERTIME + self._settings.submit_lease,
+        )
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Bring the shard one step on."""
@@ -142,7 +158,8 @@ class Submitter:
                 sent_bytes=spooled.size,
                 sent_sha256=spooled.sha256,
                 rejects_prefix=spooled.rejects_prefix,
-                lease=self._settings.submit_lease_span,
+                credential=self._credentials.get(shard.provider, ""),
+                lease=self._lease,
                 tokens=allowance.tokens,
                 limit=allowance.limit,
             )
@@ -153,21 +170,35 @@ class Submitter:
             if allowance.limit is not None:
                 # There may be room for one more.
                 await self._budgets.wake_next(shard.provider, shard.remote_model)
-            return await self._conclude(intended, await self._submit(intended, provider, path))
+            outcome = await self._submit(intended, provider, path)
+            return Done() if outcome is None else await self._conclude(intended, outcome)
         finally:
             path.unlink(missing_ok=True)
 
-    async def _submit(self, shard: Shard, provider: Provider, path: Path) -> SubmitOutcome:
+    async def _submit(self, shard: Shard, provider: Provider, path: Path) -> SubmitOutcome | None:
+        """Send an attempt; None when it was somebody else's before its create was let go."""
+
+        async def gate() -> None:
+            if not await self._ledger.shards.sending(shard, self._lease):
+                raise NotOurs(shard.id)
+
+        renew = partial(self._ledger.shards.keep, shard)
         try:
-            async with asyncio.timeout(self._settings.submit_lease * _LEASE_SHARE):
-                return await provider.submit(intent_of(shard), path)
+            async with (
+                kept(renew, self._lease),
+                asyncio.timeout(self._settings.provider_timeout + _OVERTIME),
+            ):
+                return await provider.submit(intent_of(shard), path, gate=gate)
+        except NotOurs:
+            log.warning("attempt_taken_back", batch_id=shard.batch_id, shard_id=shard.id)
+            return None
         except TimeoutError:
-            return Unknown("the provider did not answer within the lease")
+            return Unknown("the provider's adapter did not end in time")
         except asyncio.CancelledError:
             # We are being stopped between the first byte and the answer: let the next
             # dispatcher look at once instead of waiting the lease out.
             await asyncio.shield(
-                self._ledger.shards.hold(shard, "the dispatcher was stopped", now())
+                self._ledger.shards.hold(shard, "the dispatcher was stopped", now(), quiet=True)
             )
             raise
 
@@ -190,19 +221,18 @@ class Submitter:
                 log.warning("shard_outcome_unknown", **ids, cause=message)
                 pause = self._settings.unreachable_pause
                 until = now() + timedelta(seconds=pause)
-                held = await self._ledger.shards.hold(shard, message, until)
+                held = await self._ledger.shards.hold(shard, message, until, quiet=True)
                 await self._announce(held, BatchEvent.SHARD_WAITING, shard)
                 return Again(pause)
 
     async def _reconcile(self, shard: Shard, provider: Provider) -> Done | Again:
         """Find out what became of an attempt that nobody knows the end of."""
-        intent = intent_of(shard)
-        since = intent.intended_at - timedelta(days=1)
-        known = await self._ledger.shards.remote_ids(shard.provider, since)
-        try:
-            outcome = await provider.find(intent, known, quiet_since=shard.quiet_at)
-        except (ProviderUnavailable, ProviderRejected) as error:
-            outcome = Unsure(f"{shard.provider}: {error}")
+        if shard.sending_at is None:
+            taken = await self._ledger.shards.take_back(shard)
+            log.info("shard_taken_back", batch_id=shard.batch_id, shard_id=shard.id)
+            await self._announce(taken, BatchEvent.SHARD_WAITING, shard)
+            return Done() if isinstance(taken, Stale) else Again(0.0)
+        outcome = await self._look(shard, provider)
         log.info(
             "shard_reconciled",
             batch_id=shard.batch_id,
@@ -220,6 +250,41 @@ class Submitter:
                 held = await self._ledger.shards.hold(shard, message, until)
                 await self._announce(held, BatchEvent.SHARD_WAITING, shard)
                 return Done() if isinstance(held, Stale) else Again(pause)
+
+    async def _look(self, shard: Shard, provider: Provider) -> FindOutcome:
+        """Ask the provider for the batch of an attempt that was let go."""
+        assert shard.sending_at is not None
+        intent = intent_of(shard)
+        since = intent.intended_at - timedelta(days=1)
+        known = await self._ledger.shards.remote_ids(shard.provider, since)
+        # Whoever let it go has had so long to send it and to hear of it.
+        timeout = timedelta(seconds=self._settings.provider_timeout)
+        quiet = shard.quiet_at or shard.sending_at + timeout
+        try:
+            outcome = await provider.find(intent, known, quiet_since=quiet)
+        except (ProviderUnavailable, ProviderRejected) as error:
+            return Unsure(f"{shard.provider}: {error}")
+        same_key = shard.credential in ("", self._credentials.get(shard.provider))
+        if isinstance(outcome, Absent) and not same_key:
+            # What is found is ours whoever asks; what this key does not see may be there.
+            outcome = Unsure(
+                f"It was sent to {shard.provider} with another key or address than today's, "
+                "which may not see its batch: set the old ones until this batch has moved on."
+            )
+        patience = self._settings.unsure_patience_span
+        if (
+            isinstance(outcome, Unsure)
+            and patience is not None
+            and now() > shard.sending_at + patience
+        ):
+            log.warning(
+                "unsure_shard_sent_again",
+                batch_id=shard.batch_id,
+                shard_id=shard.id,
+                cause=outcome.message,
+            )
+            return Absent()
+        return outcome
 
     async def _adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Done:
         poll_at = now() + timedelta(seconds=self._settings.poll_min_interval)

@@ -121,7 +121,7 @@ def stopper(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> tuple[Stopper, 
     settings = Settings(data_dir=tmp_path, stop_grace=0.0)
     backbone = Backbone(settings, ledger, blobs, cast("object", None), wakes)  # type: ignore[arg-type]
     settler = Settler(backbone)
-    poller = Poller(backbone, {}, settler, Culprits(backbone, settler))
+    poller = Poller(backbone, {}, settler, Culprits(backbone, settler), {})
     return Stopper(backbone, {}, poller, settler), wakes
 
 

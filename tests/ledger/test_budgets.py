@@ -84,6 +84,7 @@ async def try_to_go(
         sent_bytes=1,
         sent_sha256="",
         rejects_prefix="",
+        credential="",
         lease=timedelta(minutes=1),
         tokens=tokens,
         limit=limit,
@@ -122,7 +123,7 @@ async def test_the_account_with_the_least_enqueued_goes_first(ledger: Ledger) ->
     await ledger.shards.submitted(running, "batch_r", "", now())
     running = await ledger.shards.get(greedy[0].id)
     assert running is not None
-    await ledger.shards.fetching(running, "completed", now())
+    await ledger.shards.fetching(running, "completed")
     turn = await try_to_go(ledger, greedy[3])
     assert isinstance(turn, NoRoom)
     assert turn.first == modest[0].id, "it came later and has nothing enqueued"

@@ -80,6 +80,7 @@ async def submit(ledger: Ledger, shard: Shard, finished: int) -> None:
         sent_bytes=1,
         sent_sha256="",
         rejects_prefix="",
+        credential="",
         lease=HOUR,
     )
     assert isinstance(intended, Shard)

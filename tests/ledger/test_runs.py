@@ -105,14 +105,14 @@ async def test_a_run_from_start_to_end(ledger: Ledger) -> None:
     assert isinstance(batch, Batch)
     assert (batch.submitted, batch.processed) == (6, 4)
     assert (await reread(ledger, held)).waiting_reason == "local asks to wait"
-    ended = await ledger.runs.end(held, now())
+    ended = await ledger.runs.end(held)
     assert isinstance(ended, Batch)
     assert ended.revision == batch.revision + 1
     found = await reread(ledger, held)
     assert found.state == ShardState.FETCHING
     assert found.ran_here
     assert found.waiting_reason == ""
-    assert isinstance(await ledger.runs.end(held, now()), Stale)
+    assert isinstance(await ledger.runs.end(held), Stale)
 
 
 async def test_a_started_shard_is_nobodys_yet(ledger: Ledger) -> None:
@@ -141,14 +141,14 @@ async def test_who_lost_a_shard_can_move_it_no_more(ledger: Ledger) -> None:
     assert not await ledger.runs.renew(lost, LEASE)
     assert not await ledger.runs.release(lost)
     assert isinstance(await ledger.runs.progressed(lost, 1, "", LEASE), Stale)
-    assert isinstance(await ledger.runs.end(lost, now()), Stale)
+    assert isinstance(await ledger.runs.end(lost), Stale)
     assert await ledger.runs.renew(taken, LEASE)
 
 
 async def test_the_sweep_does_not_take_a_shard_from_its_holder(ledger: Ledger) -> None:
     held = await claimed(ledger, OVER)
     (overdue,) = await ledger.shards.overdue((ShardState.RUNNING,), now(), 10)
-    assert await ledger.shards.postpone(overdue, LEASE)
+    assert await ledger.shards.take_overdue(overdue)
     assert await ledger.runs.renew(held, LEASE)
 
 
@@ -195,7 +195,7 @@ async def test_turns_go_by_account_then_age(ledger: Ledger) -> None:
     assert second.id == other_of_a.id
     held = await ledger.runs.claim(await reread(ledger, large[0]), LEASE)
     assert isinstance(held, Shard)
-    assert isinstance(await ledger.runs.end(held, now()), Batch)
+    assert isinstance(await ledger.runs.end(held), Batch)
     third = await ledger.runs.next_waiting("local", 2)
     assert third is not None
     assert third.id == large[2].id, "the oldest of accounts with as many"

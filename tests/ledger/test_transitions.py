@@ -92,6 +92,7 @@ async def intend(ledger: Ledger, shard: Shard, token: str = "t1") -> Shard:
         sent_bytes=100,
         sent_sha256="00",
         rejects_prefix="",
+        credential="",
         lease=LEASE,
     )
     assert isinstance(moved, Shard)
@@ -127,7 +128,7 @@ async def test_the_way_of_a_batch_keeps_counts_that_add_up(ledger: Ledger) -> No
     first = await ledger.shards.get(first.id) or first
     assert await ledger.shards.polled(first, "in_progress", 3, now()) is None, "never falls"
 
-    assert isinstance(await ledger.shards.fetching(first, "completed", now()), Batch)
+    assert isinstance(await ledger.shards.fetching(first, "completed"), Batch)
     retry = new_shard(batch, 0, 2)
     retry.round = 1
     settled = await ledger.shards.settle(first, Settlement(3, 1, retried=2), [retry])
@@ -163,6 +164,7 @@ async def test_of_many_dispatchers_one_gets_the_shard(ledger: Ledger) -> None:
                 sent_bytes=1,
                 sent_sha256="",
                 rejects_prefix="",
+                credential="",
                 lease=LEASE,
             )
             for n in range(8)
@@ -227,6 +229,7 @@ async def test_a_stopping_batch_sends_no_more(ledger: Ledger) -> None:
         sent_bytes=1,
         sent_sha256="",
         rejects_prefix="",
+        credential="",
         lease=LEASE,
     )
     assert isinstance(outcome, Stale)
@@ -268,7 +271,7 @@ async def test_one_sweeper_takes_an_overdue_shard(ledger: Ledger) -> None:
     _, shards = await make_batch(ledger)
     overdue = await ledger.shards.overdue((ShardState.QUEUED,), now(), 10)
     assert {shard.id for shard in overdue} == {shard.id for shard in shards}
-    taken = [await ledger.shards.postpone(overdue[0], LEASE) for _ in range(3)]
+    taken = [await ledger.shards.take_overdue(overdue[0]) for _ in range(3)]
     assert taken == [True, False, False]
 
 

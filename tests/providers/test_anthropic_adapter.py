@@ -214,6 +214,25 @@ async def test_a_candidate_that_runs_is_held(
     assert "running, stopping" in outcome.message
 
 
+async def test_a_candidate_without_a_readable_line_is_held(
+    fake: FakeProvider, anthropic: AnthropicProvider
+) -> None:
+    fake.on("GET", BATCHES, listing(batch("dumb", "ended")))
+    fake.on("GET", f"{BATCHES}/dumb/results", Response(b"garbage\n"))
+    outcome = await anthropic.find(make_intent(), frozenset(), quiet_since=QUIET)
+    assert isinstance(outcome, Unsure)
+    assert "dumb" in outcome.message
+
+
+async def test_a_line_that_nobody_sent_hides_no_batch(
+    fake: FakeProvider, anthropic: AnthropicProvider
+) -> None:
+    fake.on("GET", BATCHES, listing(batch("it", "ended")))
+    rows = jsonl(succeeded("unknown-1"), succeeded(make_intent().custom_id(1)))
+    fake.on("GET", f"{BATCHES}/it/results", Response(rows))
+    assert await anthropic.find(make_intent(), frozenset(), quiet_since=QUIET) == Found("it")
+
+
 async def test_absence_is_believed_only_after_the_settle_time(
     fake: FakeProvider, anthropic: AnthropicProvider
 ) -> None:

@@ -16,6 +16,7 @@ from core.providers import (
     Absent,
     FindOutcome,
     Found,
+    Gate,
     Intent,
     Outcome,
     Provider,
@@ -83,11 +84,16 @@ class Flawed:
 
 
 class SendsTwice(Flawed):
-    async def submit(self, intent: Intent, spool: Path) -> SubmitOutcome:
-        outcome = await self._provider.submit(intent, spool)
+    async def submit(self, intent: Intent, spool: Path, **options: Any) -> SubmitOutcome:
+        outcome = await self._provider.submit(intent, spool, **options)
         if isinstance(outcome, Unknown):
-            return await self._provider.submit(intent, spool)
+            return await self._provider.submit(intent, spool, **options)
         return outcome
+
+
+class PassesTheGate(Flawed):
+    async def submit(self, intent: Intent, spool: Path, *, gate: Gate) -> SubmitOutcome:
+        return await self._provider.submit(intent, spool)
 
 
 class FindsNothing(Flawed):
@@ -155,6 +161,8 @@ class FlawedStand(SandboxStand):
     ("flaw", "name"),
     [
         (SendsTwice, "a_lost_answer"),
+        (PassesTheGate, "a_gate_that_stays_closed"),
+        (PassesTheGate, "a_gate_that_opens"),
         (FindsNothing, "a_lost_answer"),
         (FindsAnything, "a_create_that_never_arrived"),
         (TakesUnknownStatesForEnds, "a_state_that_nobody_knows"),

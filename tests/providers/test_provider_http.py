@@ -11,7 +11,13 @@ import msgspec
 import pytest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from core.providers.contract import ProviderRejected, ProviderUnavailable, Refused, Unknown
+from core.providers.contract import (
+    ProviderRejected,
+    ProviderUnavailable,
+    Refused,
+    Unknown,
+    always_open,
+)
 from core.providers.http import ProviderHttp
 from core.providers.transport import MAX_ERROR_BYTES
 from tests.providers.fake_provider import (
@@ -35,7 +41,7 @@ read_thing = msgspec.json.Decoder(Thing).decode
 
 
 async def create(http: ProviderHttp, content: bytes | Path = b"{}") -> bytes | Refused | Unknown:
-    return await http.create("/things", content, deadline=http.deadline())
+    return await http.create("/things", content, deadline=http.deadline(), gate=always_open)
 
 
 async def test_reads_are_repeated_until_they_succeed(

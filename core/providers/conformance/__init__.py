@@ -73,6 +73,8 @@ _DISCARD = frozenset({Call.UPLOAD, Call.DISCARD})
 
 CASES = (
     Case(submitting.one_batch_is_created),
+    Case(submitting.a_gate_that_stays_closed),
+    Case(submitting.a_gate_that_opens),
     Case(submitting.a_refusal_that_passes),
     Case(submitting.a_refusal_for_good),
     Case(submitting.an_overload),

@@ -21,6 +21,7 @@ from core.providers.contract import (
     Accepted,
     FindOutcome,
     Found,
+    NotOurs,
     Provider,
     Refused,
     SubmitOutcome,
@@ -35,6 +36,33 @@ async def one_batch_is_created(bench: Bench) -> None:
     provider = bench.open()
     await bench.accepted(provider, bench.shard(provider))
     check(await bench.stand.created() == 1, "one submit has to create one batch")
+
+
+async def a_gate_that_stays_closed(bench: Bench) -> None:
+    async def closed() -> None:
+        raise NotOurs("taken back")
+
+    provider = bench.open()
+    shard = bench.shard(provider)
+    try:
+        outcome = await provider.submit(shard.intent, shard.spool, gate=closed)
+    except NotOurs:
+        outcome = None
+    check(outcome is None, f"what the gate raises has to come out: {outcome}")
+    check(await bench.stand.created() == 0, "behind a closed gate nothing may be created")
+
+
+async def a_gate_that_opens(bench: Bench) -> None:
+    seen: list[int] = []
+
+    async def looking() -> None:
+        seen.append(await bench.stand.created())
+
+    provider = bench.open()
+    shard = bench.shard(provider)
+    outcome = await provider.submit(shard.intent, shard.spool, gate=looking)
+    check(isinstance(outcome, Accepted), f"the gate was open: {outcome}")
+    check(seen == [0], f"the gate has to be asked once, before the create: {seen}")
 
 
 async def a_refusal_that_passes(bench: Bench) -> None:

@@ -1,0 +1,57 @@
+"""Keeping hold of work while it is done: a short lease, renewed for as long as we live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+log = structlog.get_logger()
+
+_SHARE = 1 / 3
+"""Of the lease: how soon it is renewed, so that one lost renewal costs nothing."""
+
+Renew = Callable[[timedelta], Awaitable[bool]]
+"""Puts the lease's end so far ahead; False when somebody else has the work."""
+
+
+@asynccontextmanager
+async def kept(renew: Renew, lease: timedelta) -> AsyncIterator[None]:
+    """Renew a lease while the block runs; when it raises, the lease ends at once.
+
+    A lease saves work, no more: what must not be done twice asks the ledger itself.
+    """
+    keeper = asyncio.create_task(_keep(renew, lease))
+    try:
+        yield
+    except BaseException:
+        await asyncio.shield(_let_go(keeper, renew))
+        raise
+    finally:
+        keeper.cancel()
+        await asyncio.wait([keeper])
+
+
+async def _let_go(keeper: asyncio.Task[None], renew: Renew) -> None:
+    keeper.cancel()
+    await asyncio.wait([keeper])
+    try:
+        await renew(timedelta())
+    except DBAPIError as error:
+        log.warning("lease_not_ended", cause=type(error).__name__)
+
+
+async def _keep(renew: Renew, lease: timedelta) -> None:
+    while True:
+        await asyncio.sleep(lease.total_seconds() * _SHARE)
+        try:
+            if not await renew(lease):
+                log.info("lease_lost")
+                return
+        except DBAPIError as error:
+            # It may come back before the lease is over.
+            log.warning("lease_not_renewed", cause=type(error).__name__)

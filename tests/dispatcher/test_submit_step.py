@@ -1,0 +1,307 @@
+"""The submit step: what is sent, taken back, looked for, and sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from polybatch.v1.events_pb2 import WorkItem
+from sqlalchemy.exc import OperationalError
+
+from core.blobs import BlobStore
+from core.bus import Again, Delivery, Done
+from core.flow import Announcer, Backbone
+from core.ledger import Batch, Ledger, Shard, ShardState, new_token, now
+from core.providers import (
+    Absent,
+    Accepted,
+    FindOutcome,
+    Found,
+    Gate,
+    Intent,
+    Provider,
+    ProviderUnavailable,
+    Refused,
+    SubmitOutcome,
+    Unknown,
+    Unsure,
+    known_providers,
+)
+from core.settings import ProviderAccess, Settings
+from services.dispatcher.plan import plan_shards
+from services.dispatcher.submit import Submitter
+from services.dispatcher.turns import Turns
+from tests.dispatcher.test_plan import chat, store
+
+ITEM = WorkItem(batch_id="batch_1", shard_id="shard_10000")
+DELIVERY = Delivery(1, now())
+CREDENTIAL = "today"
+
+
+class Scripted:
+    """OpenAI's form of lines; what comes of submit and find is told beforehand."""
+
+    def __init__(self, likeness: Provider) -> None:
+        self._likeness = likeness
+        self.outcome: SubmitOutcome = Accepted("remote_1")
+        self.found: FindOutcome | Exception = Absent()
+        self.before_gate: Callable[[], Awaitable[Any]] | None = None
+        self.after_gate: Callable[[], Awaitable[Any]] | None = None
+        self.created: list[str] = []
+        self.quiet_since: datetime | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._likeness, name)
+
+    async def submit(self, intent: Intent, spool: Path, *, gate: Gate) -> SubmitOutcome:
+        if self.before_gate is not None:
+            await self.before_gate()
+        await gate()
+        self.created.append(intent.token)
+        if self.after_gate is not None:
+            await self.after_gate()
+        return self.outcome
+
+    async def find(
+        self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
+    ) -> FindOutcome:
+        self.quiet_since = quiet_since
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+class Silent:
+    """Announces nothing."""
+
+    async def changed(self, *_: Any) -> None: ...
+
+    async def wake(self, *_: Any) -> None: ...
+
+
+class Stand:
+    """A dispatcher with one queued shard of three lines."""
+
+    def __init__(self, backbone: Backbone, provider: Scripted) -> None:
+        self.provider = provider
+        self.shards = backbone.ledger.shards
+        self._backbone = backbone
+
+    def submitter(self, credential: str = CREDENTIAL, **settings: Any) -> Submitter:
+        backbone = dataclasses.replace(
+            self._backbone, settings=self._backbone.settings.model_copy(update=settings)
+        )
+        provider = cast("Provider", self.provider)
+        credentials = {"openai": credential}
+        return Submitter(backbone, {"openai": provider}, {}, Turns(backbone), credentials)
+
+    async def handle(self, **settings: Any) -> Done | Again:
+        return await self.submitter(**settings).handle(ITEM, DELIVERY)
+
+    async def shard(self) -> Shard:
+        found = await self.shards.get(ITEM.shard_id)
+        assert found is not None
+        return found
+
+    async def intend(self, credential: str = CREDENTIAL) -> Shard:
+        """What a dispatcher does before it sends."""
+        shard = await self.shard()
+        intended = await self.shards.intend(
+            shard.id,
+            token=new_token(),
+            remote_model="gpt-4.1",
+            sent_lines=3,
+            sent_bytes=1,
+            sent_sha256="",
+            rejects_prefix="",
+            credential=credential,
+            lease=timedelta(),
+        )
+        assert isinstance(intended, Shard)
+        return intended
+
+    async def died(self, *, let_go: bool, credential: str = CREDENTIAL) -> Shard:
+        """A dispatcher has died, before or after its create was let go; its lease is over."""
+        shard = await self.intend(credential)
+        if let_go:
+            assert await self.shards.sending(shard, timedelta())
+        return await self.shard()
+
+
+@pytest.fixture
+async def stand(ledger: Ledger, tmp_path: Path) -> Stand:
+    access = ProviderAccess.model_validate({"openai_api_key": "k"})
+    providers = known_providers(access, Settings()).open()
+    blobs = BlobStore.open((tmp_path / "blobs").as_uri())
+    batch, file = await store(blobs, [chat(n, "openai/gpt-4.1") for n in range(3)])
+    shards = await plan_shards(batch, file, blobs, providers)
+    assert [shard.id for shard in shards] == [ITEM.shard_id]
+    await ledger.files.finish_upload(file)
+    made = await ledger.batches.create(batch)
+    assert isinstance(made, Batch)
+    await ledger.batches.plan(made.id, shards)
+    settings = Settings(data_dir=tmp_path, provider_timeout=60.0, submit_lease=30.0)
+    announcer = cast("Announcer", Silent())
+    backbone = Backbone(settings, ledger, blobs, cast("Any", None), announcer)
+    return Stand(backbone, Scripted(providers["openai"]))
+
+
+async def test_the_create_is_let_go_before_it_is_sent(stand: Stand) -> None:
+    async def look() -> None:
+        shard = await stand.shard()
+        assert shard.state == ShardState.SUBMITTING
+        seen.append(shard.sending_at is not None)
+
+    seen: list[bool] = []
+    stand.provider.before_gate = stand.provider.after_gate = look
+    assert await stand.handle() == Done()
+    assert seen == [False, True]
+    shard = await stand.shard()
+    assert (shard.state, shard.remote_id) == (ShardState.SUBMITTED, "remote_1")
+    assert shard.credential == CREDENTIAL
+
+
+async def test_what_was_not_let_go_is_sent_at_once(stand: Stand) -> None:
+    dead = await stand.died(let_go=False)
+    assert await stand.handle() == Again(0.0)
+    assert (await stand.shard()).state == ShardState.QUEUED
+    assert await stand.handle() == Done()
+    assert len(stand.provider.created) == 1
+    assert stand.provider.created != [dead.token]
+
+
+async def test_a_stalled_dispatcher_sends_nothing_that_was_taken_back(stand: Stand) -> None:
+    """It stands still in its upload, while its machine sleeps, say; another one goes on."""
+
+    async def sleep() -> None:
+        stand.provider.before_gate = None
+        shard = await stand.shard()
+        assert await stand.shards.keep(shard, timedelta())
+        other = stand.submitter()
+        assert await other.handle(ITEM, DELIVERY) == Again(0.0)
+        assert await other.handle(ITEM, DELIVERY) == Done()
+
+    stand.provider.before_gate = sleep
+    assert await stand.handle() == Done()
+    assert len(stand.provider.created) == 1
+    assert (await stand.shard()).token == stand.provider.created[0]
+
+
+async def test_what_was_let_go_is_looked_for(stand: Stand) -> None:
+    dead = await stand.died(let_go=True)
+    stand.provider.found = Found("remote_9")
+    assert await stand.handle() == Done()
+    shard = await stand.shard()
+    assert (shard.state, shard.remote_id, shard.token) == (
+        ShardState.SUBMITTED,
+        "remote_9",
+        dead.token,
+    )
+    assert not stand.provider.created
+    assert dead.sending_at is not None
+    # Its create may have been on its way for as long as a call may take.
+    assert stand.provider.quiet_since == dead.sending_at + timedelta(seconds=60)
+
+
+async def test_a_lease_that_goes_on_is_respected(stand: Stand) -> None:
+    shard = await stand.died(let_go=False)
+    assert await stand.shards.keep(shard, timedelta(seconds=20))
+    outcome = await stand.handle()
+    assert isinstance(outcome, Again)
+    assert 15 < outcome.delay <= 20
+    assert (await stand.shard()).state == ShardState.SUBMITTING
+
+
+async def test_what_is_surely_absent_is_sent_again(stand: Stand) -> None:
+    await stand.died(let_go=True)
+    assert await stand.handle() == Again(0.0)
+    assert (await stand.shard()).state == ShardState.QUEUED
+    assert await stand.handle() == Done()
+    assert len(stand.provider.created) == 1
+
+
+async def test_the_unsure_wait_by_default(stand: Stand) -> None:
+    await stand.died(let_go=True)
+    stand.provider.found = Unsure("cannot tell", retry_after=3.0)
+    assert await stand.handle(unsure_patience=0.0) == Again(3.0)
+    shard = await stand.shard()
+    assert (shard.state, shard.waiting_reason) == (ShardState.SUBMITTING, "cannot tell")
+    assert shard.quiet_at is None, "nobody knows whether its create is still under way"
+
+
+async def test_the_unsure_are_sent_again_where_the_operator_wants_it(stand: Stand) -> None:
+    await stand.died(let_go=True)
+    stand.provider.found = Unsure("cannot tell", retry_after=3.0)
+    patient = await stand.handle(unsure_submission="resend", unsure_patience=100.0)
+    assert patient == Again(3.0)
+    await stand.shards.keep(await stand.shard(), timedelta())
+    assert await stand.handle(unsure_submission="resend", unsure_patience=0.0) == Again(0.0)
+    assert (await stand.shard()).state == ShardState.QUEUED
+
+
+async def test_a_provider_that_is_away_is_no_reason_to_send_again(stand: Stand) -> None:
+    await stand.died(let_go=True)
+    stand.provider.found = ProviderUnavailable("away")
+    outcome = await stand.handle(unsure_submission="resend", unsure_patience=0.0)
+    assert isinstance(outcome, Again)
+    assert (await stand.shard()).state == ShardState.SUBMITTING
+
+
+async def test_absence_is_not_believed_of_another_key(stand: Stand) -> None:
+    await stand.died(let_go=True, credential="yesterday")
+    assert isinstance(await stand.handle(), Again)
+    shard = await stand.shard()
+    assert shard.state == ShardState.SUBMITTING
+    assert "another key" in shard.waiting_reason
+    stand.provider.found = Found("remote_9")
+    await stand.shards.keep(shard, timedelta())
+    assert await stand.handle() == Done()
+    assert (await stand.shard()).state == ShardState.SUBMITTED
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Unknown("no answer"), ShardState.SUBMITTING),
+        (Refused("rate", "later", passing=True, retry_after=5.0), ShardState.QUEUED),
+        (Refused("bad", "never", passing=False), ShardState.SETTLED),
+    ],
+)
+async def test_the_other_outcomes(stand: Stand, outcome: SubmitOutcome, state: ShardState) -> None:
+    stand.provider.outcome = outcome
+    await stand.handle()
+    shard = await stand.shard()
+    assert shard.state == state
+    assert (shard.quiet_at is not None) == isinstance(outcome, Unknown)
+
+
+async def test_a_dispatcher_that_is_stopped_leaves_nothing_to_wait_for(stand: Stand) -> None:
+    async def stopped() -> None:
+        raise asyncio.CancelledError
+
+    stand.provider.before_gate = stopped
+    with pytest.raises(asyncio.CancelledError):
+        await stand.handle()
+    stand.provider.before_gate = None
+    assert await stand.handle() == Again(0.0), "taken back at once"
+    assert await stand.handle() == Done()
+    assert len(stand.provider.created) == 1
+
+
+async def test_a_ledger_that_is_away_keeps_the_create_from_leaving(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> bool:
+        raise OperationalError("away", None, Exception())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stand.shards, "sending", away)
+        with pytest.raises(OperationalError):
+            await stand.handle()
+    assert not stand.provider.created
+    assert await stand.handle() == Again(0.0)

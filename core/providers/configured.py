@@ -7,7 +7,8 @@ has those of well-known providers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -17,10 +18,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from core.providers import direct
+from core.providers import direct, mistral
 from core.providers.calls import DirectProvider, Terms
 from core.providers.contract import Limits, Provider
 from core.providers.http import ProviderHttp
+from core.providers.mistral import MistralProvider
 from core.providers.openai import Dialect, OpenAIProvider
 from core.providers.plugin import BadProviderConfig, Opening, ProviderPlugin
 
@@ -57,6 +59,23 @@ class Compatible(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         _check(self)
 
 
+class Mistral(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A provider with Mistral's batch jobs."""
+
+    kind: Literal["mistral"]
+    base_url: str
+    api_key_env: str
+    endpoints: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: sorted(_ENDPOINTS)
+    )
+    max_lines: _Count = mistral.LIMITS.max_lines
+    max_bytes: _Count = mistral.LIMITS.max_bytes
+    timeout_hours: _Count = mistral.TIMEOUT_HOURS
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
 class Direct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A server without batches that answers OpenAI's single calls."""
 
@@ -79,13 +98,16 @@ class Direct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         _check(self)
 
 
-_KINDS: dict[str, type[Compatible | Direct]] = {
+_Settings = Compatible | Mistral | Direct
+
+_KINDS: dict[str, type[_Settings]] = {
     "openai-compatible": Compatible,
     "openai-direct": Direct,
+    "mistral": Mistral,
 }
 
 
-def _check(found: Compatible | Direct) -> None:
+def _check(found: _Settings) -> None:
     """Raise ValueError for what the types do not say."""
     address = urlsplit(found.base_url)
     if address.scheme not in ("http", "https") or not address.hostname or address.query:
@@ -99,7 +121,7 @@ def _check(found: Compatible | Direct) -> None:
             "api_key_env has to be the name of an environment variable that holds the key, "
             "such as ACME_API_KEY; the key itself does not belong in this file"
         )
-    for named in (found.endpoints, found.urls):
+    for named in (found.endpoints, () if isinstance(found, Mistral) else found.urls):
         if not _ENDPOINTS.issuperset(named):
             raise ValueError(f"endpoints and urls have to be of {', '.join(sorted(_ENDPOINTS))}")
 
@@ -140,19 +162,24 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
         return ProviderPlugin(
             slug=slug, endpoints=endpoints, key_variable=variable, open_direct=opener
         )
+    open_one: Callable[[Opening], Provider]
+    if isinstance(found, Mistral):
+        open_one = partial(_open_mistral, slug, found)
+    else:
+        open_one = partial(_open, slug, found)
     return ProviderPlugin(
         slug=slug,
         endpoints=endpoints,
         key_variable=variable,
-        open=partial(_open, slug, found),
+        open=open_one,
         scope=found.base_url,
     )
 
 
-def _headers(settings: Compatible | Direct, key: str) -> dict[str, str]:
+def _headers(settings: _Settings, key: str) -> dict[str, str]:
     if not key:
         return {}
-    if settings.auth == "api-key":
+    if not isinstance(settings, Mistral) and settings.auth == "api-key":
         return {"api-key": key}
     return {"authorization": f"Bearer {key}"}
 
@@ -208,6 +235,22 @@ def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
         processes_uploads=settings.processes_uploads,
     )
     return OpenAIProvider(http, dialect=dialect, settle=opening.settle)
+
+
+def _open_mistral(slug: str, settings: Mistral, opening: Opening) -> Provider:
+    headers = _headers(settings, opening.key)
+    http = ProviderHttp(settings.base_url, headers, secret=opening.key, timeout=opening.timeout)
+    dialect = Dialect(
+        slug=slug,
+        limits=replace(
+            mistral.LIMITS,
+            max_lines=settings.max_lines,
+            max_bytes=settings.max_bytes,
+            endpoints=frozenset(settings.endpoints),
+        ),
+        create_fields={"timeout_hours": settings.timeout_hours},
+    )
+    return MistralProvider(http, dialect=dialect, jobs=mistral.JOBS, settle=opening.settle)
 
 
 @cache

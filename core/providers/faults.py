@@ -75,6 +75,9 @@ def read_error(body: bytes) -> ErrorAnswer:
             return ErrorAnswer(code, code, bool(code), _retry_info(error))
         case {"error": str(message)} | {"message": str(message)} | {"detail": str(message)}:
             return ErrorAnswer(_code(found), message)
+        case {"detail": [{"msg": str(message)}, *_]}:
+            # Of servers made with FastAPI, such as Mistral's and vLLM's.
+            return ErrorAnswer(_code(found), message)
     return ErrorAnswer()
 
 

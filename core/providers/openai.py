@@ -45,9 +45,9 @@ from core.providers.contract import (
 from core.providers.faults import is_passing
 from core.providers.http import ProviderHttp
 from core.providers.openai_errors import TOKEN_LIMIT, refusal, stated_limit
-from core.providers.openai_find import Lists
+from core.providers.openai_find import JOBS, Jobs, Lists
 from core.providers.openai_rows import read_row
-from core.providers.openai_wire import STATES, RemoteFile, read_created, read_file, read_job
+from core.providers.openai_wire import STATES, RemoteFile, read_file
 from core.providers.resultlines import download_results
 
 log = structlog.get_logger()
@@ -130,6 +130,7 @@ class OpenAIProvider:
         http: ProviderHttp,
         *,
         dialect: Dialect = OPENAI,
+        jobs: Jobs = JOBS,
         settle: timedelta,
         clock_margin: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -139,7 +140,8 @@ class OpenAIProvider:
         self.limits = dialect.limits
         self._dialect = dialect
         self._http = http
-        self._lists = Lists(http)
+        self._jobs = jobs
+        self._lists = Lists(http, jobs)
         self._settle = settle
         self._margin = clock_margin
         self._now = now
@@ -156,6 +158,17 @@ class OpenAIProvider:
         Nothing is left out, lenient or not. Raises LineRejected for what would make
         OpenAI refuse the whole file.
         """
+        fields = self._fields_of(url, body)
+        fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
+        line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
+            custom_id.encode(),
+            self._dialect.urls.get(url, url).encode(),
+            _encoder.encode(fields),
+        )
+        return line, ()
+
+    def _fields_of(self, url: str, body: bytes) -> dict[str, msgspec.Raw]:
+        """The members of a request's body. Raises LineRejected for what no batch can have."""
         if url not in self.limits.endpoints:
             text = f"Batches of {self.name} have no {url}."
             raise LineRejected("url", "unsupported_endpoint", text)
@@ -164,13 +177,7 @@ class OpenAIProvider:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
         refuse_streaming(fields.get("stream", FALSE))
-        fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
-        line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
-            custom_id.encode(),
-            self._dialect.urls.get(url, url).encode(),
-            _encoder.encode(fields),
-        )
-        return line, ()
+        return fields
 
     async def submit(
         self, intent: Intent, spool: Path, *, gate: Gate = always_open
@@ -189,7 +196,9 @@ class OpenAIProvider:
             passing = is_passing(error.status, error.code)
             return Refused(error.code, error.message, passing)
         creation = self._creation(intent, file)
-        outcome = await self._http.create("/batches", creation, deadline=deadline, gate=gate)
+        outcome = await self._http.create(
+            self._jobs.path, creation, deadline=deadline, gate=gate
+        )
         if isinstance(outcome, Refused):
             await self._discard_quietly(file.id, deadline)
             if outcome.code == TOKEN_LIMIT:
@@ -198,9 +207,9 @@ class OpenAIProvider:
         if isinstance(outcome, Unknown):
             return outcome
         try:
-            return Accepted(read_created(outcome).id, file.id)
+            return Accepted(self._jobs.read_created(outcome).id, file.id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Unknown("POST /batches: accepted, but the answer names no batch")
+            return Unknown(f"POST {self._jobs.path}: accepted, but the answer names no batch")
 
     async def _upload(self, intent: Intent, spool: Path) -> RemoteFile:
         """Upload the spool; where the server processes files, wait until it has."""
@@ -261,9 +270,12 @@ class OpenAIProvider:
             if file.filename == name:
                 yield file
 
+    def _job_path(self, remote_id: str) -> str:
+        return f"{self._jobs.path}/{quote(remote_id, safe='')}"
+
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
-        job = await self._http.call("GET", f"/batches/{quote(remote_id, safe='')}", read_job)
+        job = await self._http.call("GET", self._job_path(remote_id), self._jobs.read)
         status = job.status.lower()
         if status not in STATES:
             log.warning("unknown_remote_status", remote_id=remote_id, status=job.status)
@@ -297,7 +309,7 @@ class OpenAIProvider:
     async def cancel(self, remote_id: str) -> None:
         """Ask for the end. No error when it has ended already."""
         try:
-            await self._http.call("POST", f"/batches/{quote(remote_id, safe='')}/cancel", bytes)
+            await self._http.call("POST", f"{self._job_path(remote_id)}/cancel", bytes)
         except ProviderRejected:
             batch = await self.poll(remote_id)
             if batch.state is RemoteState.RUNNING:

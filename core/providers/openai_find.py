@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -12,7 +13,9 @@ from core.providers.openai_wire import (
     RemoteFile,
     RemoteJob,
     moment_of,
+    read_created,
     read_files,
+    read_job,
     read_jobs,
 )
 
@@ -21,11 +24,36 @@ T = TypeVar("T")
 PAGE = 100
 
 
+Params = Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs:
+    """Where a server keeps its batches, and how what it says of them is read.
+
+    Each reader raises msgspec.DecodeError.
+    """
+
+    path: str
+    read: Callable[[bytes], RemoteJob]
+    read_created: Callable[[bytes], RemoteJob]
+    read_page: Callable[[bytes], Page[RemoteJob]]
+    list_params: Params = field(default_factory=lambda: {"limit": PAGE})
+    file_params: Params = field(default_factory=lambda: {"order": "desc", "limit": PAGE})
+    numbered: str = ""
+    """The parameter that names a page by its number, from 0 on; empty: pages are named by
+    what the one before says."""
+
+
+JOBS = Jobs(path="/batches", read=read_job, read_created=read_created, read_page=read_jobs)
+
+
 class Lists:
     """What a key sees. Raises ProviderUnavailable, ProviderRejected while it is read."""
 
-    def __init__(self, http: ProviderHttp) -> None:
+    def __init__(self, http: ProviderHttp, jobs: Jobs) -> None:
         self._http = http
+        self._jobs = jobs
 
     async def jobs(self, oldest: datetime) -> AsyncGenerator[RemoteJob, None]:
         """All batches created from `oldest` on, and perhaps older ones.
@@ -33,7 +61,9 @@ class Lists:
         The newest come first, as observed; but nothing promises it, so the scan stops
         early only after a page that is in that order itself.
         """
-        async for jobs in self._pages("/batches", {"limit": PAGE}, read_jobs):
+        async for jobs in self._pages(
+            self._jobs.path, self._jobs.list_params, self._jobs.read_page
+        ):
             for job in jobs:
                 yield job
             if _past([job.created_at for job in jobs], oldest):
@@ -41,7 +71,7 @@ class Lists:
 
     async def files(self, purpose: str, oldest: datetime) -> AsyncGenerator[RemoteFile, None]:
         """All files of a purpose created from `oldest` on, and perhaps older ones."""
-        params: dict[str, str | int] = {"purpose": purpose, "order": "desc", "limit": PAGE}
+        params = {"purpose": purpose, **self._jobs.file_params}
         async for files in self._pages("/files", params, read_files):
             for file in files:
                 yield file
@@ -49,14 +79,21 @@ class Lists:
                 return
 
     async def _pages(
-        self, path: str, params: Mapping[str, str | int], read: Callable[[bytes], Page[T]]
+        self, path: str, params: Params, read: Callable[[bytes], Page[T]]
     ) -> AsyncGenerator[list[T], None]:
         cursor: dict[str, str] | None = {}
+        number = 0
         while cursor is not None:
+            if self._jobs.numbered:
+                cursor = {self._jobs.numbered: str(number)}
             page = await self._http.call("GET", path, read, params={**params, **cursor})
             yield page.items
-            # One that points to itself would never end.
-            cursor = None if page.next == cursor else page.next
+            number += 1
+            if self._jobs.numbered:
+                cursor = {} if len(page.items) >= PAGE else None
+            else:
+                # One that points to itself would never end.
+                cursor = None if page.next == cursor else page.next
 
 
 def _past(created: Sequence[object], oldest: datetime) -> bool:

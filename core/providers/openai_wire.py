@@ -39,6 +39,12 @@ STATES = {
     "cancelled": (ENDED, "cancelled"),
     "canceled": (ENDED, "cancelled"),
     "failed": (FAILED, ""),
+    # Mistral's
+    "queued": (RUNNING, ""),
+    "running": (RUNNING, ""),
+    "cancellation_requested": (STOPPING, ""),
+    "success": (ENDED, "completed"),
+    "timeout_exceeded": (ENDED, "expired"),
 }
 """Status in lower case to our state and, of an end, its kind."""
 

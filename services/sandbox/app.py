@@ -22,6 +22,7 @@ from .gemini_errors import GeminiError, no_key, refused_key
 from .gemini_files import FORMS
 from .gemini_files import Files as GeminiFiles
 from .http import api_key, json_response
+from .mistral_jobs import MistralJobs
 from .openai_batches import Batches
 from .openai_calls import Calls
 from .openai_errors import OpenAIError
@@ -40,6 +41,7 @@ def create_app(sandbox: Sandbox) -> Front:
     """The ASGI application of a sandbox."""
     files, batches, messages = Files(sandbox), Batches(sandbox), MessageBatches(sandbox)
     gemini_files, gemini_batches = GeminiFiles(sandbox), GeminiBatches(sandbox)
+    mistral = MistralJobs(sandbox)
     calls, control = Calls(sandbox), _Control(sandbox)
 
     def openai(path: str, method: str, handler: _Handler) -> Route:
@@ -65,6 +67,10 @@ def create_app(sandbox: Sandbox) -> Front:
         openai("/batches", "GET", batches.list),
         openai("/batches/{batch_id}", "GET", batches.retrieve),
         openai("/batches/{batch_id}/cancel", "POST", batches.cancel),
+        openai("/batch/jobs", "POST", mistral.create),
+        openai("/batch/jobs", "GET", mistral.list),
+        openai("/batch/jobs/{batch_id}", "GET", mistral.retrieve),
+        openai("/batch/jobs/{batch_id}/cancel", "POST", mistral.cancel),
         Route("/v1/chat/completions", _call(calls.chat), methods=["POST"]),
         Route("/v1/embeddings", _call(calls.embeddings), methods=["POST"]),
         anthropic("", "POST", messages.create),

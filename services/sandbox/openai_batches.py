@@ -53,18 +53,25 @@ class Batches:
             raise OpenAIError(
                 400, f"No such File object: {batch.input_file_id}", param="input_file_id"
             )
+        if source is None or source.path is None:
+            message = f"The input file '{batch.input_file_id}' was not found or is not for batches."
+            batch.refuse([Refusal("invalid_request", message, "file_id")], time())
+            self._enlist(batch, workspace, None)
+        else:
+            self._enlist(batch, workspace, self._sandbox.store.hold(source.path))
+        return json_response(self._shape(batch))
+
+    def _enlist(self, batch: Batch, workspace: Workspace, lines: Path | None) -> None:
+        """Take a new batch on, and begin to check its lines, which are dropped with it."""
         fault = self._sandbox.faults.for_batch("openai")
         workspace.batches[batch.id] = batch
         self._sandbox.bill.created(batch)
         if fault is not None:
             batch.refuse([_forced_refusal(fault)], time())
-        elif source is None or source.path is None:
-            message = f"The input file '{batch.input_file_id}' was not found or is not for batches."
-            batch.refuse([Refusal("invalid_request", message, "file_id")], time())
-        else:
-            path = self._sandbox.store.hold(source.path)
-            self._sandbox.start(self._check(batch, path, workspace))
-        return json_response(shape(batch, self._sandbox.knobs))
+            if lines is not None:
+                self._sandbox.store.drop(lines)
+        elif lines is not None:
+            self._sandbox.start(self._check(batch, lines, workspace))
 
     async def _check(self, batch: Batch, path: Path, workspace: Workspace) -> None:
         sandbox = self._sandbox
@@ -72,7 +79,12 @@ class Batches:
         async with sandbox.checking:
             try:
                 plan = await check(
-                    path, sandbox.store.new_path("records"), batch.endpoint, every_error
+                    path,
+                    sandbox.store.new_path("records"),
+                    batch.endpoint,
+                    every_error,
+                    # A model that the create names itself is none of OpenAI's.
+                    any_model=bool(batch.model),
                 )
             except Refused as refused:
                 sandbox.store.drop(path)
@@ -134,7 +146,7 @@ class Batches:
         if batch.phase not in (Phase.STOPPING, Phase.CANCELLED):
             batch.output_dropped = not self._sandbox.knobs.cancel_keeps_results
             batch.cancel(time(), self._sandbox.knobs)
-            return json_response(shape(batch, self._sandbox.knobs))
+            return json_response(self._shape(batch))
         return json_response(self._show(batch, workspace))
 
     def _find(self, request: Request, workspace: Workspace) -> Batch:
@@ -146,6 +158,10 @@ class Batches:
 
     def _show(self, batch: Batch, workspace: Workspace) -> dict[str, Any]:
         register_results(self._sandbox.look(batch), workspace)
+        return self._shape(batch)
+
+    def _shape(self, batch: Batch) -> dict[str, Any]:
+        """The batch object as it is now."""
         return shape(batch, self._sandbox.knobs)
 
 
@@ -241,14 +257,15 @@ def _new_batch(wanted: dict[str, Any], now: float) -> Batch:
         now,
         endpoint=endpoint,
         input_file_id=file_id,
-        metadata=_metadata(wanted.get("metadata")),
+        metadata=metadata_of(wanted.get("metadata")),
     )
     if (expires := wanted.get("output_expires_after")) is not None:
         batch.output_seconds = _output_seconds(expires)
     return batch
 
 
-def _metadata(metadata: Any) -> dict[str, str] | None:
+def metadata_of(metadata: Any) -> dict[str, str] | None:
+    """The metadata of a create. Raises OpenAIError for what the API refuses."""
     if metadata is None:
         return None
     if not isinstance(metadata, dict):

@@ -52,12 +52,16 @@ class Refused(Exception):
         self.refusals = refusals
 
 
-async def check(path: Path, records: Path, endpoint: str, every_error: bool) -> Plan:
+async def check(
+    path: Path, records: Path, endpoint: str, every_error: bool, *, any_model: bool = False
+) -> Plan:
     """Read a batch's file through and plan its run. Raises Refused, with one refusal
     or (with `every_error`) all of them.
+
+    `any_model`: models need not be OpenAI's.
     """
     writer = PlanWriter(path, records)
-    scan = _Scan(endpoint, writer, every_error)
+    scan = _Scan(endpoint, writer, every_error, any_model)
     try:
         for offset, block in read_blocks(path):
             scan.block(offset, block)
@@ -72,7 +76,10 @@ async def check(path: Path, records: Path, endpoint: str, every_error: bool) -> 
 
 
 class _Scan:
-    def __init__(self, endpoint: str, writer: PlanWriter, every_error: bool) -> None:
+    def __init__(
+        self, endpoint: str, writer: PlanWriter, every_error: bool, any_model: bool
+    ) -> None:
+        self._any_model = any_model
         self._endpoint = endpoint
         self._body_of = msgspec.json.Decoder(BODIES[endpoint]).decode
         self._writer = writer
@@ -167,6 +174,8 @@ class _Scan:
             )
             return False
         self._model = model
+        if self._any_model:
+            return True
         globs = _CHAT_MODELS if BODIES[self._endpoint] is Chat else _EMBEDDING_MODELS
         if not any(fnmatchcase(model, glob) for glob in globs) or any(
             fnmatchcase(model, glob) for glob in _NOT_IN_BATCHES

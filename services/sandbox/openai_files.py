@@ -94,6 +94,10 @@ class Files:
         if order == "desc":
             files.reverse()
         start = after(query.get("after"), [f.id for f in files])
+        if "page" in query:
+            # Mistral's way: pages by number.
+            limit = int(query.get("page_size", "100"))
+            start = int(query["page"]) * limit
         page = files[start : start + limit]
         return json_response(
             {

@@ -80,6 +80,12 @@ _ANTHROPIC_CALLS = {
     Call.RESULTS: ("GET", "/v1/messages/batches/[^/]+/results$"),
     Call.CANCEL: ("POST", "/v1/messages/batches/[^/]+/cancel$"),
 }
+_MISTRAL_CALLS = _OPENAI_CALLS | {
+    Call.CREATE: ("POST", "/v1/batch/jobs$"),
+    Call.LIST: ("GET", "/v1/batch/jobs$"),
+    Call.POLL: ("GET", "/v1/batch/jobs/[^/]+$"),
+    Call.CANCEL: ("POST", "/v1/batch/jobs/[^/]+/cancel$"),
+}
 _GEMINI_CALLS = {
     Call.UPLOAD: ("POST", "/upload/v1beta/files$"),
     Call.CREATE: ("POST", ":batchGenerateContent$"),
@@ -120,7 +126,15 @@ ANTHROPIC = Vendor(
 GEMINI = Vendor(
     "gemini", "gemini", "gemini/gemini-3.8-flash", _GEMINI_CALLS, "x-goog-api-key", _ponder_gemini
 )
-VENDORS = (OPENAI, ANTHROPIC, COMPATIBLE, GEMINI)
+MISTRAL = Vendor(
+    "openai",
+    "mistral",
+    "mistral/mistral-small-latest",
+    _MISTRAL_CALLS,
+    "authorization",
+    _ponder_openai,
+)
+VENDORS = (OPENAI, ANTHROPIC, COMPATIBLE, GEMINI, MISTRAL)
 
 
 @dataclass
@@ -203,6 +217,7 @@ class SandboxStand:
         self._file.write_text(
             f'[acme]\nkind = "openai-compatible"\nbase_url = "{url}/v1"\n'
             'api_key_env = "ACME_API_KEY"\nendpoints = ["/v1/chat/completions"]\n'
+            f'[mistral]\nbase_url = "{url}/v1"\n'
         )
 
     def open(self, *, timeout: float, settle: float) -> Provider:
@@ -210,7 +225,7 @@ class SandboxStand:
         access = ProviderAccess.model_validate(
             {
                 **keys,
-                # acme's comes from the environment.
+                # Those of acme and Mistral come from the environment.
                 f"{self._vendor.slug}_api_key": KEY,
                 "openai_base_url": f"{self._url}/v1",
                 "anthropic_base_url": self._url,

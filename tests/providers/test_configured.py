@@ -108,7 +108,7 @@ def test_a_named_file_has_to_be_there(tmp_path: Path) -> None:
     [
         ("[acme", "providers.toml: "),
         ("acme = 1", "providers.toml: "),
-        ("[acme]", r"\[acme\]: kind has to be one of openai-compatible, openai-direct"),
+        ("[acme]", r"\[acme\]: kind has to be one of openai-compatible, openai-direct, mistral"),
         ("[acme]\nkind = ['x']", r"\[acme\]: kind has to be one of"),
         ("[Acme]\n", r"\[Acme\]: a provider's name has lower-case letters"),
         ('[acme]\npreset = "acme"', r"\[acme\]: there is no preset 'acme', only azure, "),

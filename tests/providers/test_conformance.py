@@ -57,7 +57,8 @@ async def stand(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[SandboxStand]:
-    monkeypatch.setenv("ACME_API_KEY", KEY if vendor.slug == "acme" else "")
+    for slug in ("acme", "mistral"):
+        monkeypatch.setenv(f"{slug.upper()}_API_KEY", KEY if vendor.slug == slug else "")
     # What is tried again is tried again at once.
     monkeypatch.setattr("core.providers.http.FIRST_DELAY", 0.001)
     made = SandboxStand(vendor, *sandbox, tmp_path)

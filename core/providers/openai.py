@@ -196,9 +196,7 @@ class OpenAIProvider:
             passing = is_passing(error.status, error.code)
             return Refused(error.code, error.message, passing)
         creation = self._creation(intent, file)
-        outcome = await self._http.create(
-            self._jobs.path, creation, deadline=deadline, gate=gate
-        )
+        outcome = await self._http.create(self._jobs.path, creation, deadline=deadline, gate=gate)
         if isinstance(outcome, Refused):
             await self._discard_quietly(file.id, deadline)
             if outcome.code == TOKEN_LIMIT:

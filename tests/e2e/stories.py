@@ -104,6 +104,7 @@ def tell(
     lines: Iterable[dict[str, Any]],
     *,
     on_snapshot: Callable[[Batch], None] = lambda _: None,
+    patience: float = 100,
     **options: Any,
 ) -> Story:
     """Submit lines, watch the batch to its end, and look at all that is shown of it.
@@ -116,7 +117,7 @@ def tell(
     asked = list(lines)
     with suite.client() as client:
         batch = client.submit(write(path, asked), **options)
-        for snapshot in client.watch(batch.id, timeout=100):
+        for snapshot in client.watch(batch.id, timeout=patience):
             snapshots.append(snapshot)
             for shard in snapshot.shards:
                 if shard.waiting_reason:

@@ -18,6 +18,7 @@ MODELS = {
     "anthropic": "anthropic/claude-4.5-sonnet",
     "gemini": "gemini/gemini-3.8-flash",
     "acme": "acme/gpt-4.1-mini",
+    "mistral": "mistral/mistral-small-latest",
 }
 NAMES = list(MODELS)
 
@@ -37,9 +38,14 @@ def suite(tmp_path_factory: pytest.TempPathFactory, acme: Server) -> Iterator[Su
     providers.write_text(
         f'[acme]\nkind = "openai-compatible"\nbase_url = "{acme.url}/v1"\n'
         'api_key_env = "ACME_API_KEY"\nendpoints = ["/v1/chat/completions"]\n[groq]\n'
+        f'[mistral]\nbase_url = "{acme.url}/v1"\n'
     )
     with running_suite(
-        folder, POLYBATCH_PROVIDERS_FILE=str(providers), ACME_API_KEY="acme-key", GROQ_API_KEY=""
+        folder,
+        POLYBATCH_PROVIDERS_FILE=str(providers),
+        ACME_API_KEY="acme-key",
+        MISTRAL_API_KEY="mistral-key",
+        GROQ_API_KEY="",
     ) as running:
         yield running
 
@@ -51,18 +57,23 @@ def ask(number: int, provider: str, **extra: Any) -> dict[str, Any]:
     return line
 
 
-def test_four_providers_in_one_file_each_paid_for_once(
+def test_five_providers_in_one_file_each_paid_for_once(
     suite: Suite, acme: Server, tmp_path: Path
 ) -> None:
     count = 400
     # The answer to each create is lost once: what was created has to be found again.
     lost = [
         {"kind": "reset_after", "method": "POST", "path": path, "count": 1}
-        for path in ("^/v1/batches$", "^/v1/messages/batches$", ":batchGenerateContent$")
+        for path in (
+            "^/v1/batches$",
+            "^/v1/batch/jobs$",
+            "^/v1/messages/batches$",
+            ":batchGenerateContent$",
+        )
     ]
-    suite.reset_sandbox(faults=lost)
-    acme.set(faults=lost[:1])
-    path = write(tmp_path / "four.jsonl", (ask(n, NAMES[n % 4]) for n in range(count)))
+    suite.reset_sandbox(faults=[lost[0], *lost[2:]])
+    acme.set(faults=lost[:2])
+    path = write(tmp_path / "five.jsonl", (ask(n, NAMES[n % 5]) for n in range(count)))
     with suite.client() as client:
         batch = client.submit(path)
         ended = client.wait(batch.id, timeout=90)
@@ -76,12 +87,12 @@ def test_four_providers_in_one_file_each_paid_for_once(
     assert all(body["usage"]["completion_tokens"] for body in bodies)
     bill = suite.sandbox("/sandbox/bill")
     assert {name: each["lines_billed"] for name, each in bill["providers"].items()} == {
-        "openai": 100,
-        "anthropic": 100,
-        "gemini": 100,
+        "openai": 80,
+        "anthropic": 80,
+        "gemini": 80,
     }
     assert (bill["extra_billings"], acme.bill["extra_billings"]) == (0, 0)
-    assert acme.bill["lines_billed"] == 100
+    assert acme.bill["lines_billed"] == 160
 
 
 def test_embeddings_of_gemini(suite: Suite, tmp_path: Path) -> None:

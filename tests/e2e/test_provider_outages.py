@@ -22,6 +22,9 @@ from suite import Suite, running_suite, wait_for
 MINUTES = float(os.environ.get("POLYBATCH_OUTAGE", "0"))
 """How long `make outage` lets the providers be away, in seconds."""
 
+PATIENCE = 1200 if MINUTES else 100
+"""For how long a test waits for the end of a batch, in seconds."""
+
 COUNT = 9
 # Nobody there, an overload that lasts, and a proxy that answers in the provider's place.
 OUTAGE = [
@@ -40,7 +43,13 @@ class Told:
         lines = [ask(number) for number in range(first, first + COUNT)]
         self._latest: Batch | None = None
         self._story: Future[Story] = pool.submit(
-            tell, suite, path, lines, on_snapshot=self._look, **options
+            tell,
+            suite,
+            path,
+            lines,
+            on_snapshot=self._look,
+            patience=MINUTES + PATIENCE,
+            **options,
         )
 
     def _look(self, snapshot: Batch) -> None:
@@ -62,8 +71,8 @@ class Told:
     def wait_for_reasons(self) -> None:
         wait_for(lambda: set(self.waiting) == set(PROVIDERS), "a reason from each provider")
 
-    def end(self, timeout: float = 100) -> Story:
-        return self._story.result(timeout)
+    def end(self) -> Story:
+        return self._story.result(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +151,7 @@ def check_explained(story: Story) -> None:
 
 
 @pytest.mark.skipif(not MINUTES, reason="takes minutes: make outage")
-@pytest.mark.timeout(MINUTES + 1500)
+@pytest.mark.timeout(MINUTES + 2 * PATIENCE)
 def test_an_outage_of_minutes_with_the_settings_of_production(
     pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
@@ -160,6 +169,6 @@ def test_an_outage_of_minutes_with_the_settings_of_production(
         suite.sandbox("/sandbox/config", {"faults": [], "batch_seconds": 0})
         back_at = time.monotonic()
         for told in (fetched, running, unsent):
-            told.end(1200).check_went_well(COUNT)
+            told.end().check_went_well(COUNT)
         print(f"away for {MINUTES:.0f} s; all done {time.monotonic() - back_at:.0f} s after that")
         check_bill(suite, 3 * COUNT)

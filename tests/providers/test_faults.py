@@ -66,6 +66,7 @@ GOOGLE = {
         ({"message": "m", "code": "c"}, ErrorAnswer("c", "m")),
         ({"detail": "m"}, ErrorAnswer("", "m")),
         ({"detail": [{"loc": []}]}, ErrorAnswer()),
+        ({"detail": [{"loc": ["body"], "msg": "m"}, {}]}, ErrorAnswer("", "m")),
         ([], ErrorAnswer()),
         (None, ErrorAnswer()),
         ("text", ErrorAnswer()),

@@ -8,6 +8,7 @@ from core.ledger.errors import BadDatabaseUrl, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
 from core.ledger.ledger import Ledger
+from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.runs import Crowded, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
@@ -15,9 +16,11 @@ from core.ledger.tables import Account, ApiKey, Batch, File, Shard, TokenBudget,
 
 __all__ = [
     "KEY_PREFIX",
+    "NO_LIMITS",
     "STOP_ERRORS",
     "TERMINAL",
     "Account",
+    "AccountLimits",
     "Accounts",
     "ApiKey",
     "BadDatabaseUrl",
@@ -36,9 +39,11 @@ __all__ = [
     "Files",
     "Ledger",
     "LedgerUnavailable",
+    "Limit",
     "LivingBatches",
     "NewKey",
     "NoRoom",
+    "OverLimit",
     "RequestIdReused",
     "Runs",
     "Settlement",

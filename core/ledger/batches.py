@@ -9,9 +9,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy import update
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
+from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.progress import advance, unsettled
 from core.ledger.states import TERMINAL, BatchState, ShardState, Stale, Stop
 from core.ledger.tables import Batch, Shard, now
@@ -35,13 +37,16 @@ class Batches:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, batch: Batch) -> Batch | RequestIdReused | FileGone:
+    async def create(
+        self, batch: Batch, limits: AccountLimits = NO_LIMITS
+    ) -> Batch | RequestIdReused | FileGone | OverLimit:
         """Record a new batch; the same request id returns the batch it made before."""
         async with self._database.write(Failpoint.BATCH_CREATE) as session:
             if batch.request_id is not None:
                 await self._database.lock_name(
                     session, "request", batch.account_id, batch.request_id
                 )
+            await self._database.lock_account(session, batch.account_id)
             file = await self._database.lock_file(session, batch.input_file_id)
             if batch.request_id is not None:
                 found = await session.exec(
@@ -56,6 +61,10 @@ class Batches:
                     return earlier if same else RequestIdReused(earlier.id)
             if file is None:
                 return FileGone()
+            if limits.batches:
+                living = await _count_living(session, batch.account_id)
+                if living >= limits.batches:
+                    return OverLimit(Limit.BATCHES, limits.batches, living)
             session.add(batch)
         return batch
 
@@ -300,6 +309,15 @@ class Batches:
                 .values(due_at=now())
             )
             return bool(done.rowcount)
+
+
+async def _count_living(session: AsyncSession, account_id: str) -> int:
+    # States by name, not "other than": the index then leads to the few that live.
+    living = [state for state in BatchState if state not in TERMINAL]
+    query = select(sa.func.count()).where(
+        Batch.account_id == account_id, col(Batch.state).in_(living)
+    )
+    return (await session.exec(query)).one()
 
 
 def settle_unsent(shard: Shard, stop: Stop) -> None:

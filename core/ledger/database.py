@@ -85,6 +85,10 @@ class Database:
             File, file_id, with_for_update=not self.is_sqlite, populate_existing=True
         )
 
+    async def lock_account(self, session: AsyncSession, account_id: str) -> None:
+        """Let nobody else do what counts towards the account's limits, until the commit."""
+        await self.lock_name(session, "account", account_id)
+
     async def lock_batch(self, session: AsyncSession, batch_id: str) -> Batch | None:
         """Read a batch under its row lock, which orders the revisions of one batch."""
         return await session.get(Batch, batch_id, with_for_update=not self.is_sqlite)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import delete, update
@@ -12,8 +12,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
+from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.states import TERMINAL
 from core.ledger.tables import Batch, File, Upload, now
+
+# So much room is held for an upload beyond what has come, as much as has come between:
+# large uploads ask seldom, and small ones keep little from others.
+_LEAST_AHEAD = 16 * 1024 * 1024
+_MOST_AHEAD = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +35,64 @@ class Files:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin_upload(self, account_id: str, upload_id: str) -> File | None:
-        """Note that an upload goes on now. Returns the file when it is finished already."""
+    async def begin_upload(
+        self,
+        account_id: str,
+        upload_id: str,
+        limits: AccountLimits = NO_LIMITS,
+        *,
+        size: int = 0,
+        lease: timedelta = timedelta(minutes=3),
+    ) -> File | Upload | OverLimit:
+        """Note that an upload of so many bytes goes on now, for the length of the lease.
+
+        Returns the file when it is finished already. Otherwise the upload, with room held
+        for some more bytes than `size`: once they are used up, ask again.
+        """
         async with self._database.write(Failpoint.UPLOAD_BEGIN) as session:
             await self._lock(session, account_id, upload_id)
             found = await session.exec(
                 select(File).where(File.account_id == account_id, File.upload_id == upload_id)
             )
             file = found.first()
-            if file is None:
-                await session.merge(_upload_now(account_id, upload_id))
-            return file
+            if file is not None:
+                return file
+            await self._database.lock_account(session, account_id)
+            upload = await session.get(Upload, (account_id, upload_id))
+            if upload is None:
+                upload = _upload_now(account_id, upload_id)
+            moment = now()
+            if limits.open_uploads and not (upload.open_until and upload.open_until > moment):
+                count = await _count_open(session, account_id, moment)
+                if count >= limits.open_uploads:
+                    return OverLimit(Limit.OPEN_UPLOADS, limits.open_uploads, count)
+            if limits.stored_bytes and size >= upload.bytes:
+                used = await _count_bytes(session, account_id, upload_id)
+                room = limits.stored_bytes - used
+                if room < max(size, 1):
+                    return OverLimit(Limit.STORED_BYTES, limits.stored_bytes, used + upload.bytes)
+                ahead = min(max(size, _LEAST_AHEAD), _MOST_AHEAD)
+                upload.bytes = min(size + ahead, room)
+            upload.created_at = moment
+            upload.open_until = moment + lease
+            session.add(upload)
+        return upload
+
+    async def end_upload(self, upload: Upload, size: int) -> None:
+        """Note that a stream has ended before its upload was finished, at so many bytes.
+
+        Nothing is done if another stream has taken the upload up since.
+        """
+        async with self._database.write(Failpoint.UPLOAD_BEGIN) as session:
+            await session.exec(
+                update(Upload)
+                .where(
+                    col(Upload.account_id) == upload.account_id,
+                    col(Upload.upload_id) == upload.upload_id,
+                    col(Upload.open_until) == upload.open_until,
+                )
+                .values(open_until=None, bytes=size)
+            )
 
     async def finish_upload(self, file: File) -> File:
         """Record a checked file. When another stream was faster, its file is returned."""
@@ -162,6 +215,27 @@ class Files:
     async def _lock(self, session: AsyncSession, account_id: str, upload_id: str) -> None:
         """Whatever becomes of one upload happens one after another."""
         await self._database.lock_name(session, "upload", account_id, upload_id)
+
+
+async def _count_open(session: AsyncSession, account_id: str, moment: datetime) -> int:
+    query = select(sa.func.count()).where(
+        Upload.account_id == account_id, col(Upload.open_until) > moment
+    )
+    return (await session.exec(query)).one()
+
+
+async def _count_bytes(session: AsyncSession, account_id: str, upload_id: str) -> int:
+    """Bytes of the account's files and of its uploads but one."""
+    files = select(sa.func.coalesce(sa.func.sum(File.bytes), 0)).where(
+        File.account_id == account_id
+    )
+    uploads = select(sa.func.coalesce(sa.func.sum(Upload.bytes), 0)).where(
+        Upload.account_id == account_id, Upload.upload_id != upload_id
+    )
+    # In one statement: an upload that becomes a file meanwhile is one of the two.
+    query = sa.select(files.scalar_subquery(), uploads.scalar_subquery())
+    stored, held = (await session.exec(query)).one()  # type: ignore[call-overload]
+    return int(stored) + int(held)
 
 
 def _upload_now(account_id: str, upload_id: str) -> Upload:

@@ -73,13 +73,21 @@ class Upload(SQLModel, table=True):
     upload_id: str = Field(primary_key=True)
     created_at: datetime = _moment(index=True)
     """When it was begun, or was last seen to go on."""
+    bytes: int = _big()
+    """Held for it in the account's limit; while it is open, more than has come."""
+    open_until: datetime | None = _moment(nullable=True)
+    """While it goes on: when it counts as broken off, unless it is seen again. The last
+    stream that took it up knows itself by it."""
 
 
 class File(SQLModel, table=True):
     """A checked input file; its bytes, index and report are in the blobs."""
 
     __tablename__ = "files"
-    __table_args__ = (sa.UniqueConstraint("account_id", "upload_id"),)
+    __table_args__ = (
+        sa.UniqueConstraint("account_id", "upload_id"),
+        sa.Index("ix_files_account_bytes", "account_id", "bytes"),
+    )
     id: str = Field(primary_key=True)
     account_id: str = Field(index=True)
     upload_id: str
@@ -111,7 +119,10 @@ class Batch(SQLModel, table=True):
     """One batch. Counts are derived from its shards at every transition."""
 
     __tablename__ = "batches"
-    __table_args__ = (sa.UniqueConstraint("account_id", "request_id"),)
+    __table_args__ = (
+        sa.UniqueConstraint("account_id", "request_id"),
+        sa.Index("ix_batches_account_state", "account_id", "state"),
+    )
     id: str = Field(primary_key=True)
     account_id: str = Field(index=True)
     request_id: str | None = None

@@ -18,6 +18,7 @@ from core.serving.errors import ErrorsInterceptor
 from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
 from core.serving.parsing import ParsingInterceptor
 from core.serving.process import StartupError
+from core.serving.rate import RateInterceptor
 from core.serving.revocation import Revocation, Revoked
 from core.serving.rpc_metrics import RpcMetricsInterceptor
 from core.serving.rpc_traces import RpcTracesInterceptor
@@ -62,8 +63,8 @@ class GrpcServer:
 
     listen: "host:port"; port 0 takes a free one. authenticate: None leaves all methods
     open. tls: None speaks in the clear. revoked: asked every `revoked_within` seconds for
-    the keys of open calls. The server answers NOT_SERVING to health checks until
-    `set_ready(True)`.
+    the keys of open calls. calls_per_second: that one account may begin; 0: any number.
+    The server answers NOT_SERVING to health checks until `set_ready(True)`.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class GrpcServer:
         tls: TlsFiles | None = None,
         revoked: Revoked | None = None,
         revoked_within: float = 2.0,
+        calls_per_second: float = 0.0,
     ) -> None:
         self.name = name
         self.port = 0
@@ -87,6 +89,7 @@ class GrpcServer:
         self._authenticate = authenticate
         self._register = register
         self._tls = tls
+        self._calls_per_second = calls_per_second
         self._server: grpc.aio.Server | None = None
         self._services: Sequence[str] = ()
         self._in_flight = InFlightInterceptor()
@@ -110,6 +113,8 @@ class GrpcServer:
         ]
         if self._authenticate is not None:
             interceptors.append(AuthInterceptor(self._authenticate))
+        if self._calls_per_second:
+            interceptors.append(RateInterceptor(self._calls_per_second))
         interceptors += [self._in_flight, ParsingInterceptor()]
         server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
         self._services = [*self._register(server), health.SERVICE_NAME]

@@ -83,6 +83,16 @@ class Settings(BaseSettings):
     upload_retention: float = Field(default=86_400.0, gt=0)
     """An unfinished upload that nobody has gone on with for so long is deleted."""
 
+    account_open_uploads: int = Field(default=100, ge=0)
+    """Uploads that one account may have open at a time, over all gateways; 0: any number."""
+    account_batches: int = Field(default=5_000, ge=0)
+    """Batches of one account that have not ended, at a time; 0: any number."""
+    account_bytes: int = Field(default=1024**4, ge=0)
+    """Bytes of input files that one account may keep, unfinished uploads included; 0: any."""
+    account_requests_per_second: float = Field(default=500.0, ge=0)
+    """Calls that one account may begin at each gateway and each collector; ten seconds' worth
+    of them at once. 0: any number."""
+
     submit_concurrency: int = Field(default=4, ge=1)
     """Shards that one dispatcher translates and sends at a time."""
     fetch_concurrency: int = Field(default=4, ge=1)

@@ -69,6 +69,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             tls=tls_files(settings),
             revoked=backbone.ledger.accounts.revoked,
             revoked_within=settings.key_recheck,
+            calls_per_second=settings.account_requests_per_second,
         )
         sweep = Sweep(
             backbone,

@@ -19,17 +19,20 @@ from core.blobs import BlobStore, StoredFile
 from core.bus import Step
 from core.flow import Announcer
 from core.ledger import (
+    AccountLimits,
     Batch,
     BatchState,
     File,
     FileGone,
     Ledger,
+    OverLimit,
     RequestIdReused,
     new_id,
     now,
 )
 from core.metrics import BATCHES_CREATED
 from core.serving import ApiError
+from services.gateway.slot import over_limit
 
 log = structlog.get_logger()
 
@@ -119,6 +122,7 @@ class BatchMaker:
         blobs: BlobStore,
         announcer: Announcer,
         *,
+        limits: AccountLimits,
         missing_keys: Mapping[str, str],
         first_look: timedelta,
     ) -> None:
@@ -129,6 +133,7 @@ class BatchMaker:
         self._ledger = ledger
         self._blobs = blobs
         self._announcer = announcer
+        self._limits = limits
         self._missing_keys = missing_keys
         self._first_look = first_look
 
@@ -147,11 +152,14 @@ class BatchMaker:
             raise file_not_found(file_id)
         await self._refuse_unfit(file, order)
         batch = self._row(file, order, digest)
-        made = await self._ledger.batches.create(batch)
+        made = await self._ledger.batches.create(batch, self._limits)
         if isinstance(made, RequestIdReused):
             raise _request_id_reused(order.request_id or "", made.batch_id)
         if isinstance(made, FileGone):
             raise file_not_found(file_id)
+        if isinstance(made, OverLimit):
+            log.info("batch_over_limit", account_id=account_id, used=made.used)
+            raise over_limit(made)
         if made.id == batch.id:
             BATCHES_CREATED.inc()
             tracing.note("polybatch.batch_id", made.id)

@@ -29,6 +29,7 @@ from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
 from services.gateway.files import FileServicer
 from services.gateway.keys import ensure_first_key
+from services.gateway.slot import account_limits
 from services.gateway.upload import Uploads
 
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class Gateway:
             ledger,
             blobs,
             backbone.announcer,
+            limits=account_limits(settings),
             missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
         )
@@ -99,6 +101,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             tls=tls_files(settings),
             revoked=backbone.ledger.accounts.revoked,
             revoked_within=settings.key_recheck,
+            calls_per_second=settings.account_requests_per_second,
         )
         sweep = UploadSweep(
             backbone.ledger,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +20,7 @@ from services.gateway.creating import first_errors
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.framing import malformed
 from services.gateway.intake import Intake, Taken
+from services.gateway.slot import Slot
 
 log = structlog.get_logger()
 
@@ -75,13 +75,15 @@ class Uploads:
         However it ends, what is committed stays, so that the upload can be resumed; only
         a file over the limits is given up.
         """
-        known = await self._ledger.files.begin_upload(account_id, spec.upload_id)
+        slot = Slot(self._ledger, self._settings, account_id, spec.upload_id)
+        known = await slot.begin()
         if known is not None:
             return Finished(known, await first_errors(self._blobs, known))
         stored = await StoredFile.open(
             self._blobs, f"{upload_prefix(account_id, spec.upload_id)}/data"
         )
         if spec.write_offset != stored.size:
+            await slot.end(stored.size)
             raise ApiError.failed_precondition(
                 "WRITE_OFFSET_MISMATCH",
                 f"write_offset is {spec.write_offset}; {stored.size} bytes are committed: "
@@ -93,7 +95,7 @@ class Uploads:
         bound.info("upload_begun", offset=stored.size)
         try:
             await intake.replay(stored)
-            await self._take_chunks(account_id, spec.upload_id, intake, next_chunk)
+            await self._take_chunks(slot, intake, next_chunk)
             taken = await intake.finish()
         except (SegmentConflict, BlobMissing) as error:
             bound.info("upload_conflict", committed=await intake.abandon())
@@ -105,11 +107,16 @@ class Uploads:
             reason = "TOO_MANY_LINES" if isinstance(error, TooManyLines) else "FILE_TOO_LARGE"
             raise ApiError.resource_exhausted(reason, f"{error}: split the file") from error
         except (BlobError, OSError):
-            bound.info("upload_failed", committed=await intake.abandon())
+            committed = await intake.abandon()
+            bound.info("upload_failed", committed=committed)
+            await slot.end(committed)
             raise
         except BaseException:
-            # The client is silent, or gone, or the server stops: all that came is kept.
-            bound.info("upload_suspended", committed=await intake.suspend())
+            # The client is silent, or gone, or over a limit, or the server stops: all that
+            # came is kept.
+            committed = await intake.suspend()
+            bound.info("upload_suspended", committed=committed)
+            await slot.end(committed)
             raise
         if taken is None:
             await intake.abandon()
@@ -127,21 +134,14 @@ class Uploads:
         )
         return Finished(file, taken.checked.problems)
 
-    async def _take_chunks(
-        self, account_id: str, upload_id: str, intake: Intake, next_chunk: NextChunk
-    ) -> None:
-        clock = asyncio.get_running_loop().time
-        # Often enough for the sweep never to take a slow upload for an abandoned one.
-        heartbeat = self._settings.upload_retention / 4
-        due = clock() + heartbeat
+    async def _take_chunks(self, slot: Slot, intake: Intake, next_chunk: NextChunk) -> None:
         while (chunk := await next_chunk()) is not None:
-            if intake.size + len(chunk) > self._settings.max_file_bytes:
+            size = intake.size + len(chunk)
+            if size > self._settings.max_file_bytes:
                 raise FileTooLarge(self._settings.max_file_bytes)
+            await slot.reach(size)
             await intake.take(chunk)
             UPLOAD_BYTES.inc(len(chunk))
-            if clock() > due:
-                await self._ledger.files.begin_upload(account_id, upload_id)
-                due = clock() + heartbeat
 
     def _intake(self, account_id: str, upload_id: str, offset: int) -> Intake:
         prefix = upload_prefix(account_id, upload_id)

@@ -15,6 +15,8 @@ _PASSING = frozenset({"UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED"
 # Every RPC may be repeated safely, but these rarely pass by themselves.
 _UNCLEAR = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 _UNCLEAR_LIMIT = 3
+# Only what the account itself does ends these, whatever wait the service names.
+_OWN_HAND = frozenset({"STORED_BYTES_LIMIT"})
 # The replica is being stopped, in order: there is another one, or soon will be.
 _AT_ONCE = "SERVER_STOPPING"
 
@@ -58,7 +60,9 @@ class Backoff:
         self._failures += 1
         if error.code in _UNCLEAR and self._failures > _UNCLEAR_LIMIT:
             return None
-        if error.code == "RESOURCE_EXHAUSTED" and error.retry_after is None:
+        if error.code == "RESOURCE_EXHAUSTED" and (
+            error.retry_after is None or error.reason in _OWN_HAND
+        ):
             return None
         if error.code not in _PASSING | _UNCLEAR | {"RESOURCE_EXHAUSTED"}:
             return None

@@ -30,6 +30,10 @@ _FINISH = b"\x18\x01"
 # Both transports hold less than this back while there is no connection.
 _SURELY_ARRIVING = 8 * CHUNK_BYTES
 
+# Nothing of the stream was taken, so there is nothing to ask; a call more would only be
+# refused as well.
+_REFUSED_UNREAD = frozenset({"REQUEST_RATE_LIMIT", "OPEN_UPLOADS_LIMIT"})
+
 
 class Uploads:
     """FileService.UploadFile and BatchService.SubmitBatch."""
@@ -147,6 +151,9 @@ class _Upload:
                 misplaced = error.reason == "WRITE_OFFSET_MISMATCH"
                 if not misplaced:
                     await attempts.pause(error)
+                if error.reason in _REFUSED_UNREAD:
+                    await self._go_to(before)
+                    continue
                 committed = await self._ask_committed()
                 if committed > before:
                     attempts.progress()

@@ -56,6 +56,8 @@ _NEXT_STEPS = {
     "NO_RESULTS": "get the batch; its errors say why it could not run.",
     "FILE_IN_USE": "wait for the end of that batch, or cancel it.",
     "FILE_TOO_LARGE": "split the file.",
+    "STORED_BYTES_LIMIT": "delete files that are no longer needed (`polybatch files list`, "
+    "`polybatch files delete`), then upload it again; what has arrived is kept.",
     "TOO_MANY_LINES": "split the file.",
     "PAGE_TOKEN_INVALID": "start the listing again.",
     "OFFSET_OUT_OF_RANGE": "start the download again.",
@@ -80,6 +82,7 @@ _ADVISED = frozenset(
         "FILE_IN_USE",
         "FILE_TOO_LARGE",
         "TOO_MANY_LINES",
+        "STORED_BYTES_LIMIT",
         "PAGE_TOKEN_INVALID",
     }
 )

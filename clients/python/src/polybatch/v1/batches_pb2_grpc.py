@@ -84,6 +84,8 @@ class BatchServiceServicer:
         has to set): have it set, or leave these lines out.
         ALREADY_EXISTS      REQUEST_ID_REUSED: the request id was used with other
         arguments: choose a new one.
+        RESOURCE_EXHAUSTED  BATCHES_LIMIT: too many batches of the account have not
+        ended: wait for one to end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,6 +38,7 @@ class FileServiceStub:
     once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
+    REQUEST_RATE_LIMIT: the account begins too many calls.
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
     a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in
@@ -95,6 +96,7 @@ class FileServiceServicer:
     once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
+    REQUEST_RATE_LIMIT: the account begins too many calls.
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
     a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in
@@ -126,7 +128,9 @@ class FileServiceServicer:
         came for too long: likewise.
         RESOURCE_EXHAUSTED  FILE_TOO_LARGE or TOO_MANY_LINES: the upload is given up:
         split the file. STORAGE_FULL: the service has no room left:
-        resume later.
+        resume later. OPEN_UPLOADS_LIMIT: the account has too many
+        streams open: wait for one to end. STORED_BYTES_LIMIT: the
+        account's files take too much room: delete some, then resume.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,6 +239,7 @@ class FileService:
     once, on another connection.
     RESOURCE_EXHAUSTED a limit of the account or of the service: wait as
     RetryInfo says, or stay under the limit the message names.
+    REQUEST_RATE_LIMIT: the account begins too many calls.
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
     a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in

@@ -1,0 +1,100 @@
+"""One upload's place within the limits of its account."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from core.ledger import AccountLimits, File, Ledger, LedgerUnavailable, Limit, OverLimit, Upload
+from core.serving import ApiError
+from core.settings import Settings
+
+log = structlog.get_logger()
+
+_HEARTBEAT = 60.0
+_REASONS = {
+    Limit.OPEN_UPLOADS: "OPEN_UPLOADS_LIMIT",
+    Limit.STORED_BYTES: "STORED_BYTES_LIMIT",
+    Limit.BATCHES: "BATCHES_LIMIT",
+}
+_SENTENCES = {
+    Limit.OPEN_UPLOADS: "the account has {used} uploads open, of {limit} at a time: "
+    "finish one first",
+    Limit.STORED_BYTES: "the account has {used} bytes of input files stored, of {limit}: "
+    "delete files that are no longer needed, then resume",
+    Limit.BATCHES: "the account has {used} batches that have not ended, of {limit} at a time: "
+    "wait for one to end",
+}
+# When a look is worth it again, in seconds: a file or a batch takes its time to end.
+_RETRY_AFTER = {Limit.OPEN_UPLOADS: 5.0, Limit.STORED_BYTES: 60.0, Limit.BATCHES: 30.0}
+
+
+def account_limits(settings: Settings) -> AccountLimits:
+    """Those that the settings name."""
+    return AccountLimits(
+        open_uploads=settings.account_open_uploads,
+        stored_bytes=settings.account_bytes,
+        batches=settings.account_batches,
+    )
+
+
+def over_limit(over: OverLimit) -> ApiError:
+    """RESOURCE_EXHAUSTED, with limit, present use and next step."""
+    return ApiError.resource_exhausted(
+        _REASONS[over.kind],
+        _SENTENCES[over.kind].format(used=over.used, limit=over.limit),
+        metadata={"limit": str(over.limit), "used": str(over.used)},
+        retry_after=_RETRY_AFTER[over.kind],
+    )
+
+
+class Slot:
+    """Counts as open from `begin` to `end`, or until the gateway is silent for too long."""
+
+    def __init__(self, ledger: Ledger, settings: Settings, account_id: str, upload_id: str) -> None:
+        self._ledger = ledger
+        self._limits = account_limits(settings)
+        self._account_id = account_id
+        self._upload_id = upload_id
+        # Often enough for the sweep never to take a slow upload for an abandoned one.
+        self._heartbeat = min(_HEARTBEAT, settings.upload_retention / 4)
+        # A stream may be silent for its idle timeout before the next heartbeat.
+        self._lease = timedelta(seconds=3 * max(self._heartbeat, settings.upload_idle_timeout))
+        self._upload: Upload | None = None
+        self._due = 0.0
+
+    async def begin(self) -> File | None:
+        """Take the place. Returns the file if the upload is one already; raises ApiError."""
+        return await self._hold(0)
+
+    async def reach(self, size: int) -> None:
+        """To be called before the upload grows to so many bytes. Raises ApiError."""
+        assert self._upload is not None, "begun"
+        used_up = bool(self._limits.stored_bytes) and size > self._upload.bytes
+        if used_up or asyncio.get_running_loop().time() > self._due:
+            await self._hold(size)
+
+    async def end(self, committed: int) -> None:
+        """Give the place back, with so many bytes kept for a stream that goes on. Raises
+        nothing: without the ledger, the place comes back by itself."""
+        if self._upload is None:
+            return
+        try:
+            await self._ledger.files.end_upload(self._upload, committed)
+        except LedgerUnavailable as error:
+            log.info("upload_end_unnoted", cause=type(error).__name__)
+
+    async def _hold(self, size: int) -> File | None:
+        held = await self._ledger.files.begin_upload(
+            self._account_id, self._upload_id, self._limits, size=size, lease=self._lease
+        )
+        if isinstance(held, OverLimit):
+            log.info("upload_over_limit", account_id=self._account_id, limit=held.kind)
+            raise over_limit(held)
+        if isinstance(held, File):
+            return held
+        self._upload = held
+        self._due = asyncio.get_running_loop().time() + self._heartbeat
+        return None

@@ -41,6 +41,8 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         return engine
     engine = create_async_engine(
         "postgresql+asyncpg://",
+        # The values of statements are users' own; errors quote them otherwise.
+        hide_parameters=True,
         async_creator=functools.partial(
             asyncpg.connect,
             _dsn(url),
@@ -66,6 +68,7 @@ def make_migration_engine(url: str) -> AsyncEngine:
         return engine
     return create_async_engine(
         "postgresql+asyncpg://",
+        hide_parameters=True,
         async_creator=functools.partial(
             asyncpg.connect,
             _dsn(url),
@@ -118,7 +121,9 @@ def _sqlite_engine(url: str, *, busy_seconds: int, **options: Any) -> AsyncEngin
         raise BadDatabaseUrl(f"the database URL cannot be read: {_EXPECTED}") from error
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return create_async_engine(parsed, connect_args={"timeout": busy_seconds}, **options)
+    return create_async_engine(
+        parsed, hide_parameters=True, connect_args={"timeout": busy_seconds}, **options
+    )
 
 
 def _manual_begin(connection: Any, _record: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from core.serving.redaction import Redactor, secrets_of
 from core.tracing import trace_id
 
 # Never to be logged; removed should a line of code name one all the same.
@@ -20,7 +22,7 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
     """Set up structlog and the standard library's logging, for the whole process.
 
     level: "debug", "info", "warning" or "error". format: "json" or "console". Raises
-    ValueError for others.
+    ValueError for others. Secrets do not pass: see core.serving.redaction.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
@@ -47,6 +49,8 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
         if format == "json"
         else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
+    redact = Redactor(secrets_of(os.environ))
+    render.append(lambda _, __, line: redact(str(line)))
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),

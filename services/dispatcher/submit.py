@@ -12,7 +12,6 @@ when it is sure that nothing was created. Decision 13 has the reasons.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -54,6 +53,7 @@ from core.providers import (
     Unsure,
 )
 from services.dispatcher.spool import Overfull, split_records, write_spool
+from services.dispatcher.spool_files import remove_stale_spools, spool_file
 from services.dispatcher.turns import Turns
 
 log = structlog.get_logger()
@@ -89,10 +89,7 @@ class Submitter:
         # thread, and by turns all of them would be late, and hold their buffers.
         self._translating = asyncio.Lock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        remove_stale_spools(
-            self._settings.spool_dir,
-            self._settings.provider_timeout + _OVERTIME + self._settings.submit_lease,
-        )
+        remove_stale_spools(self._settings.spool_dir)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Bring the shard one step on."""
@@ -130,8 +127,7 @@ class Submitter:
         if full is not None:
             return await self._wait_for_room(shard, allowance, full)
         token = new_token()
-        path = self._settings.spool_dir / f"{shard.id}-{token}"
-        try:
+        with spool_file(self._settings.spool_dir, f"{shard.id}-{token}") as path:
             async with self._translating:
                 spooled = await write_spool(
                     path,
@@ -172,8 +168,6 @@ class Submitter:
                 await self._budgets.wake_next(shard.provider, shard.remote_model)
             outcome = await self._submit(intended, provider, path)
             return Done() if outcome is None else await self._conclude(intended, outcome)
-        finally:
-            path.unlink(missing_ok=True)
 
     async def _submit(self, shard: Shard, provider: Provider, path: Path) -> SubmitOutcome | None:
         """Send an attempt; None when it was somebody else's before its create was let go."""
@@ -363,15 +357,6 @@ class Submitter:
     async def _announce(self, batch: Batch | Stale, kind: BatchEvent.Kind, shard: Shard) -> None:
         if isinstance(batch, Batch):
             await self._announcer.changed(batch, kind, shard)
-
-
-def remove_stale_spools(folder: Path, age: float) -> None:
-    """Delete what a dispatcher that died has left: no spool is in use for longer than a lease."""
-    oldest = time.time() - age
-    for path in folder.glob("shard_*"):
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
-            log.info("stale_spool_removed", spool=path.name)
 
 
 def intent_of(shard: Shard) -> Intent:

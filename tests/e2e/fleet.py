@@ -162,9 +162,7 @@ def running_fleet(
         sandbox.start()
         stack.callback(sandbox.stop)
         common = {
-            "POLYBATCH_DATABASE_URL": database.create_database().replace(
-                "postgresql:", "postgresql+asyncpg:"
-            ),
+            "POLYBATCH_DATABASE_URL": database.create_database(),
             "POLYBATCH_NATS_URL": cluster.url,
             "OPENAI_BASE_URL": f"{sandbox.url}/v1",
             "ANTHROPIC_BASE_URL": sandbox.url,

@@ -1,0 +1,132 @@
+"""The sweep: what is overdue is woken once, however many replicas sweep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from core.bus import Step
+from core.flow import Backbone, Sweep, Watched
+from core.ledger import (
+    Batch,
+    BatchState,
+    File,
+    FileState,
+    Ledger,
+    Shard,
+    ShardState,
+    new_id,
+    now,
+)
+from core.settings import Settings
+
+INTERVAL = 1.0
+LONG_AGO = timedelta(hours=1)
+SWEEPERS = 5
+BATCHES = 4
+
+
+class Woken:
+    """An announcer that only notes what it is to wake."""
+
+    def __init__(self) -> None:
+        self.items: list[tuple[Step, str, str]] = []
+
+    async def wake(self, step: Step, batch_id: str, shard_id: str = "") -> None:
+        self.items.append((step, batch_id, shard_id))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def ledgers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Ledger]]:
+    """One database, as each of several replicas has it open."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    opened = [await Ledger.open(url) for _ in range(SWEEPERS)]
+    yield opened
+    for ledger in opened:
+        await ledger.close()
+
+
+async def make_overdue(ledger: Ledger) -> set[tuple[Step, str, str]]:
+    """Batches that wait to be planned, others with a shard; returns what is to be woken."""
+    moment = now() - LONG_AGO
+    file = await ledger.files.finish_upload(
+        File(
+            id=new_id("file"),
+            account_id="acct_1",
+            upload_id="upload-1",
+            state=FileState.READY,
+            line_count=10,
+            created_at=moment,
+        )
+    )
+    expected = set()
+    for number in range(BATCHES):
+        batch = await ledger.batches.create(
+            Batch(
+                id=new_id("batch"),
+                account_id="acct_1",
+                input_file_id=file.id,
+                endpoint="/v1/chat/completions",
+                state=BatchState.VALIDATING,
+                total=10,
+                queued=10,
+                created_at=moment,
+                expires_at=moment + timedelta(days=1),
+                due_at=moment,
+            )
+        )
+        assert isinstance(batch, Batch)
+        if number % 2:
+            expected.add((Step.PLAN, batch.id, ""))
+            continue
+        shard = Shard(
+            id=new_id("shard"),
+            batch_id=batch.id,
+            account_id="acct_1",
+            ordinal=0,
+            provider="openai",
+            model="openai/gpt-4.1",
+            endpoint=batch.endpoint,
+            state=ShardState.QUEUED,
+            line_count=10,
+            created_at=moment,
+            due_at=moment,
+        )
+        assert isinstance(await ledger.batches.plan(batch.id, [shard]), Batch)
+        expected.add((Step.SUBMIT, batch.id, shard.id))
+    return expected
+
+
+def step_of(batch: Batch) -> Step | None:
+    return Step.PLAN if batch.shard_count == 0 else None
+
+
+async def test_replicas_that_sweep_at_once_wake_each_row_once(ledgers: list[Ledger]) -> None:
+    expected = await make_overdue(ledgers[0])
+    woken = Woken()
+    sweeps = [
+        Sweep(
+            cast(
+                Backbone,
+                SimpleNamespace(
+                    ledger=ledger,
+                    announcer=woken,
+                    settings=Settings(sweep_interval=INTERVAL),
+                ),
+            ),
+            shards=[Watched((ShardState.QUEUED,), Step.SUBMIT)],
+            batches=step_of,
+        )
+        for ledger in ledgers
+    ]
+    counts: list[Any] = await asyncio.gather(*(sweep.once() for sweep in sweeps))
+    assert sorted(woken.items) == sorted(expected)
+    assert sum(counts) == len(expected)

@@ -23,6 +23,7 @@ from core.batchfile.scanner import LineScanner, Scanned, Summary
 from core.batchfile.spool import Spool
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
+from core.nesting import MAX_DEPTH
 
 SHOWN_PROBLEMS = 20
 _POINTS = {"index": Failpoint.UPLOAD_INDEX, "report": Failpoint.UPLOAD_REPORT}
@@ -65,12 +66,15 @@ class FileChecker:
         *,
         max_line_bytes: int,
         max_lines: int,
+        max_depth: int = MAX_DEPTH,
         segment_bytes: int,
     ) -> None:
         self._store = store
         self._prefix = prefix
         self._segment_bytes = min(segment_bytes, INDEX_SEGMENT_BYTES)
-        self._scanner = LineScanner(rules, max_line_bytes=max_line_bytes, max_lines=max_lines)
+        self._scanner = LineScanner(
+            rules, max_line_bytes=max_line_bytes, max_lines=max_lines, max_depth=max_depth
+        )
         # Nothing final before the end: only then is it known which ids come twice.
         self._scratch = f"{prefix}/scratch/{secrets.token_hex(8)}"
         self._index = Spool(store, f"{self._scratch}/index", segment_bytes=self._segment_bytes)

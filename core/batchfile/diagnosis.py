@@ -32,6 +32,7 @@ from core.batchfile.shapes import (
     custom_id_of,
     is_mixture,
 )
+from core.nesting import MAX_DEPTH, deeper_than
 
 _QUOTED = 80
 _KINDS = {
@@ -118,13 +119,16 @@ class Verdict:
         self.problems.append(Problem(self.line, self.custom_id, field, reason, message, "warning"))
 
 
-def examine(raw: bytes, line: int, endpoint: str, rules: Rules) -> Verdict:
+def examine(
+    raw: bytes, line: int, endpoint: str, rules: Rules, max_depth: int = MAX_DEPTH
+) -> Verdict:
     """Examine one line that is not blank.
 
     `endpoint`: the url that all lines of the file have, or "" before the first valid one.
+    `max_depth`: levels of lists and objects that the line may have.
     """
     verdict = Verdict(line, custom_id_of(raw))
-    found = _take_apart(raw, verdict)
+    found = _take_apart(raw, verdict, max_depth)
     if found is None:
         return verdict
     _examine_custom_id(found.custom_id, verdict)
@@ -137,7 +141,7 @@ def examine(raw: bytes, line: int, endpoint: str, rules: Rules) -> Verdict:
     return verdict
 
 
-def _take_apart(raw: bytes, verdict: Verdict) -> LooseLine | None:
+def _take_apart(raw: bytes, verdict: Verdict, max_depth: int) -> LooseLine | None:
     try:
         raw.decode()
     except UnicodeDecodeError as error:
@@ -156,13 +160,17 @@ def _take_apart(raw: bytes, verdict: Verdict) -> LooseLine | None:
         )
         return None
     try:
+        if raw.lstrip().startswith(b"{") and deeper_than(raw, max_depth):
+            raise RecursionError
         return _line.decode(raw)
     except msgspec.ValidationError:
         kind = _kind(raw.lstrip())
         verdict.error("", "not_an_object", f"the line is {kind}; expected a JSON object")
     except RecursionError:
         verdict.error(
-            "", "nested_too_deeply", "the JSON is nested too deeply; expected 500 levels at most"
+            "",
+            "nested_too_deeply",
+            f"the JSON is nested too deeply; expected {max_depth} levels at most",
         )
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         verdict.error("", "invalid_json", f"not JSON: {error}; expected one JSON object a line")
@@ -260,6 +268,13 @@ def _examine_model(model: str, rules: Rules, verdict: Verdict) -> None:
             "body.model",
             "model_too_long",
             f"body.model has {len(model)} characters; expected at most {MAX_MODEL}",
+        )
+    if not model.isprintable():
+        # It becomes a column of the ledger, a label of metrics and a part of addresses.
+        verdict.error(
+            "body.model",
+            "invalid_model",
+            "body.model holds control characters; expected printable ones",
         )
     prefix, slash, name = model.partition("/")
     if not slash or prefix not in rules.providers:

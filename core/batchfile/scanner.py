@@ -18,6 +18,7 @@ from core.batchfile.problems import Problem
 from core.batchfile.repeated import RepeatedWarnings
 from core.batchfile.shapes import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
+from core.nesting import MAX_DEPTH, deeper_than
 
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
 _STACK_MARGIN = 100
@@ -72,12 +73,15 @@ class LineScanner:
     line that is not whole yet, and 12 bytes for each line before it.
     """
 
-    def __init__(self, rules: Rules, *, max_line_bytes: int, max_lines: int) -> None:
+    def __init__(
+        self, rules: Rules, *, max_line_bytes: int, max_lines: int, max_depth: int = MAX_DEPTH
+    ) -> None:
         """`max_line_bytes`: of a line without its newline and CR.
 
-        `max_lines`: lines that are not blank.
+        `max_lines`: lines that are not blank. `max_depth`: levels of JSON in a line.
         """
         self._rules = rules
+        self._max_depth = max_depth
         self._max_line_bytes = max_line_bytes
         self._max_lines = max_lines
         # One more than the limit: only the end of a line tells whether it is a CR.
@@ -158,6 +162,7 @@ class LineScanner:
         group_lines, group_bytes = self._group_lines, self._group_bytes
         checked, pack = self._checked_groups, INDEX.pack
         line, offset = self._line, self._offset
+        may_be_deep = 2 * self._max_depth
         for piece in lines:
             line += 1
             start = offset
@@ -171,6 +176,8 @@ class LineScanner:
             try:
                 if odd and not raw.isascii():
                     raw.decode()
+                if len(raw) > may_be_deep and deeper_than(raw, self._max_depth):
+                    raise RecursionError
                 found = decode(raw)
                 body = found.body
                 group = None if body.stream else known_group((found.provider, body.model))
@@ -212,7 +219,7 @@ class LineScanner:
             self._warnings.add(_BYTE_ORDER_MARK)
         if not raw or raw.isspace():
             return b""
-        verdict = examine(raw, line, self._endpoint, self._rules)
+        verdict = examine(raw, line, self._endpoint, self._rules, self._max_depth)
         check = self._rules.checks.get(verdict.provider)
         if check is not None and not verdict.flags:
             for finding in check(verdict.url, verdict.model, decode_request(raw).body):

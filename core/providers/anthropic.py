@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
@@ -41,6 +42,8 @@ from core.providers.contract import (
     always_open,
     parse_custom_id,
 )
+from core.providers.counts import count_of
+from core.providers.cursors import Cursors
 from core.providers.http import ProviderHttp
 from core.providers.resultlines import UnreadableLine, download_results, read_results
 from core.providers.translation import dropped_fields, read_line, translate_request
@@ -68,6 +71,10 @@ _STATES = {
 }
 
 
+# A time without a zone cannot be compared with one that has it.
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class _Counts(msgspec.Struct, frozen=True):
     processing: int = 0
     succeeded: int = 0
@@ -87,11 +94,10 @@ class _Counts(msgspec.Struct, frozen=True):
 class _Batch(msgspec.Struct):
     id: str
     processing_status: str
-    created_at: datetime
+    created_at: _Moment
     request_counts: _Counts = _Counts()
-    ended_at: datetime | None = None
-    cancel_initiated_at: datetime | None = None
-    archived_at: datetime | None = None
+    ended_at: _Moment | None = None
+    archived_at: Any = None
     results_url: str | None = None
 
 
@@ -182,13 +188,14 @@ class AnthropicProvider:
     async def _batches(self, oldest: datetime) -> AsyncGenerator[_Batch, None]:
         """The batches from `oldest` on, newest first (documented)."""
         params: dict[str, str | int] = {"limit": PAGE}
+        cursors = Cursors()
         while True:
             page = await self._http.call("GET", BATCHES, _read_page, params=params)
             for batch in page.data:
                 if batch.created_at < oldest:
                     return
                 yield batch
-            if not page.has_more or not page.data or params.get("after_id") == page.data[-1].id:
+            if not page.has_more or not page.data or not cursors.follow(page.data[-1].id):
                 return
             params["after_id"] = page.data[-1].id
 
@@ -229,8 +236,8 @@ class AnthropicProvider:
             remote_id=batch.id,
             state=state,
             native_status=batch.processing_status,
-            total=batch.request_counts.total,
-            finished=batch.request_counts.finished,
+            total=count_of(batch.request_counts.total),
+            finished=count_of(batch.request_counts.finished),
             result_sources=(
                 (self._results_address(batch.id, batch.results_url),) if readable else ()
             ),

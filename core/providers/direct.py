@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from core.nesting import deeper_than
 from core.providers.calls import Answered, CallOutcome, Lost, NotNow, Terms
 from core.providers.catalogue import find_model
 from core.providers.contract import Limits, LineRejected
@@ -20,7 +21,7 @@ from core.providers.exchange import Broken, NotSent
 from core.providers.http import ProviderHttp
 from core.providers.openai import FALSE, refuse_streaming
 from core.providers.openai_rows import read_row
-from core.providers.resultlines import UnreadableLine, is_utf8
+from core.providers.resultlines import UnreadableLine, is_utf8, whole_surrogates
 from core.providers.transport import Reply
 
 SHARD_LINES = 5_000
@@ -103,7 +104,7 @@ class OpenAICalls:
 
     def _answered(self, where: str, reply: Reply) -> Answered | Lost:
         try:
-            line = read_row(_row(reply, reply.body))
+            line = read_row(_row(reply, whole_surrogates(reply.body)))
         except (UnreadableLine, msgspec.DecodeError):
             if reply.ok:
                 return Lost(
@@ -122,7 +123,7 @@ class OpenAICalls:
 
 def _row(reply: Reply, body: bytes) -> bytes:
     """A reply as a row of a batch's output. Raises UnreadableLine, msgspec.DecodeError."""
-    if not is_utf8(body):
+    if not is_utf8(body) or deeper_than(body):
         raise UnreadableLine
     if b"\n" in body or b"\r" in body:
         # Laid out for people; a result is one line.

@@ -59,6 +59,8 @@ from core.providers.contract import (
     Unsure,
     always_open,
 )
+from core.providers.counts import count_of
+from core.providers.cursors import Cursors
 from core.providers.faults import is_passing
 from core.providers.gemini_embeddings import BASE64, translate_embedding
 from core.providers.gemini_request import translate_request
@@ -210,6 +212,7 @@ class GeminiProvider:
         early only after a page that is in that order itself.
         """
         params: dict[str, str | int] = {"pageSize": PAGE}
+        cursors = Cursors()
         while True:
             page = await self._http.call("GET", "/v1beta/batches", read_operations, params=params)
             for operation in page.operations:
@@ -219,20 +222,21 @@ class GeminiProvider:
             in_order = len(moments) == len(created) > 1 and moments == sorted(moments, reverse=True)
             if in_order and moments[-1] < min(oldest, moments[0]):
                 return
-            if not page.nextPageToken or page.nextPageToken == params.get("pageToken"):
+            if not cursors.follow(page.nextPageToken):
                 return
             params["pageToken"] = page.nextPageToken
 
     async def _discard_orphans(self, wanted: str) -> None:
         """Delete the uploads of a submission that created no batch."""
         params: dict[str, str | int] = {"pageSize": PAGE}
+        cursors = Cursors()
         try:
             while True:
                 page = await self._http.call("GET", "/v1beta/files", read_files, params=params)
                 for file in page.files:
                     if file.displayName == wanted:
                         await self.discard(file.name)
-                if not page.nextPageToken or page.nextPageToken == params.get("pageToken"):
+                if not cursors.follow(page.nextPageToken):
                     return
                 params["pageToken"] = page.nextPageToken
         except (ProviderUnavailable, ProviderRejected) as error:
@@ -246,7 +250,7 @@ class GeminiProvider:
             log.warning("unknown_remote_status", remote_id=remote_id, status=operation.state)
         state, ended_as = STATES.get(operation.state, (RemoteState.RUNNING, ""))
         stats, responses = operation.stats, operation.responses_file
-        finished = stats.successfulRequestCount + stats.failedRequestCount
+        finished = count_of(stats.successfulRequestCount) + count_of(stats.failedRequestCount)
         if state is RemoteState.FAILED and responses and finished:
             state, ended_as = RemoteState.ENDED, "failed"
         # The model goes with the source: embeddings do not name theirs.
@@ -255,7 +259,7 @@ class GeminiProvider:
             remote_id=operation.name,
             state=state,
             native_status=operation.metadata.state,
-            total=stats.requestCount,
+            total=count_of(stats.requestCount),
             finished=finished,
             result_sources=(f"{responses}#{model}",) if responses else (),
             refusal=_refusal(operation) if state is RemoteState.FAILED else None,

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from core.providers.contract import LineRejected, Usage
+from core.providers.counts import count_of
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
 BASE64 = ":base64"
@@ -111,8 +112,8 @@ def answer_embedding(raw: Raw, model: str, *, base64: bool) -> tuple[dict[str, A
         values = b64encode(array("f", _numbers.decode(values)).tobytes()).decode()
     try:
         # A 64-bit number, which JSON has as a text.
-        tokens = int(answer.tokenCount or 0)
-    except (TypeError, ValueError):
+        tokens = count_of(int(answer.tokenCount or 0))
+    except (TypeError, ValueError, OverflowError):
         tokens = 0
     body = {
         "object": "list",

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import Outcome, ResultLine, Usage
+from core.providers.counts import count_of
 from core.providers.gemini_embeddings import BASE64, answer_embedding
 from core.providers.gemini_wire import PASSING, read_status
 from core.providers.resultlines import UnreadableLine
@@ -326,10 +327,10 @@ def _tokens(raw: Raw) -> tuple[_Usage, Usage]:
     native = _counts.decode(raw)
     if not isinstance(native, _Counts):
         native = _Counts()
-    prompt = _count(native.promptTokenCount) + _count(native.toolUsePromptTokenCount)
-    cached = _count(native.cachedContentTokenCount)
-    reasoning = _count(native.thoughtsTokenCount)
-    output = _count(native.candidatesTokenCount) + reasoning
+    prompt = count_of(native.promptTokenCount) + count_of(native.toolUsePromptTokenCount)
+    cached = count_of(native.cachedContentTokenCount)
+    reasoning = count_of(native.thoughtsTokenCount)
+    output = count_of(native.candidatesTokenCount) + reasoning
     tokens = _Usage(
         prompt_tokens=prompt,
         completion_tokens=output,
@@ -338,10 +339,6 @@ def _tokens(raw: Raw) -> tuple[_Usage, Usage]:
         completion_tokens_details=_CompletionDetails(reasoning),
     )
     return tokens, Usage(prompt, cached, output, reasoning)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _told(value: Any) -> str:

@@ -60,6 +60,10 @@ _POINTS = {
     "POST": Failpoint.PROVIDER_CANCEL,
     "DELETE": Failpoint.PROVIDER_DELETE,
 }
+LONGEST_DOWNLOAD = 6 * 3600.0
+"""A download that takes longer is broken off: each wait for bytes is bounded by the timeout,
+but a body that trickles, or never ends, would hold its place for ever."""
+
 _JSON = {"content-type": "application/json"}
 _KINDS = {"GET": "read", "POST": "cancel", "DELETE": "delete"}
 _HELD_BACK = "rate_limit_exceeded"
@@ -242,7 +246,7 @@ class ProviderHttp:
         except Broken as error:
             return Unknown(self.say(where, str(error)))
         self._heed("create", reply)
-        return reply.body if reply.ok else self._classify_create(where, reply)
+        return without_nul(reply.body) if reply.ok else self._classify_create(where, reply)
 
     async def exchange(self, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         """POST JSON once; gives the reply whatever its status. Raises NotSent, Broken."""
@@ -270,8 +274,11 @@ class ProviderHttp:
                     if isinstance(body, Reply):
                         self._heed("download", body)
                         raise self._rejection(where, body)
+                    end = _now() + LONGEST_DOWNLOAD
                     async for chunk in body:
                         yield chunk
+                        if _now() > end:
+                            raise Broken(f"it did not end within {LONGEST_DOWNLOAD:.0f} s")
         except Broken as error:
             raise ProviderUnavailable(self.say(where, str(error))) from None
 
@@ -328,7 +335,7 @@ class ProviderHttp:
 
     def _decode(self, where: str, reply: Reply, read: Callable[[bytes], T]) -> T:
         try:
-            return read(reply.body)
+            return read(without_nul(reply.body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             text = self.say(where, "the answer is not in the documented form", reply)
             raise ProviderUnavailable(text) from None
@@ -352,7 +359,7 @@ class ProviderHttp:
 
     def say(self, where: str, what: str, reply: Reply | None = None) -> str:
         """What happened in an exchange, for people: short, and without the key."""
-        text = self._hide(f"{where}: {what}")
+        text = self._hide(f"{where}: {what}").replace("\0", "\ufffd")
         if len(text) > MAX_MESSAGE_CHARS:
             text = text[:MAX_MESSAGE_CHARS] + "…"
         if reply is not None and reply.request_id:
@@ -361,6 +368,11 @@ class ProviderHttp:
 
     def _hide(self, text: str) -> str:
         return text.replace(self._secret, "***") if self._secret else text
+
+
+def without_nul(body: bytes) -> bytes:
+    """JSON whose texts hold no U+0000: they go into the ledger, and PostgreSQL keeps none."""
+    return body.replace(b"\\u0000", b"\\ufffd")
 
 
 def _now() -> float:

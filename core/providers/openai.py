@@ -42,6 +42,7 @@ from core.providers.contract import (
     Unsure,
     always_open,
 )
+from core.providers.counts import count_of
 from core.providers.faults import is_passing
 from core.providers.http import ProviderHttp
 from core.providers.openai_errors import TOKEN_LIMIT, refusal, stated_limit
@@ -278,7 +279,7 @@ class OpenAIProvider:
         if status not in STATES:
             log.warning("unknown_remote_status", remote_id=remote_id, status=job.status)
         state, ended_as = STATES.get(status, (RemoteState.RUNNING, ""))
-        finished = (job.counts.completed or 0) + (job.counts.failed or 0)
+        finished = count_of(job.counts.completed) + count_of(job.counts.failed)
         sources = tuple(i for i in (job.output_file_id, job.error_file_id) if i)
         if state is RemoteState.FAILED and finished and sources:
             # Broke off while it ran: not at OpenAI, where what failed has never run.
@@ -287,7 +288,7 @@ class OpenAIProvider:
             remote_id=job.id,
             state=state,
             native_status=job.status,
-            total=job.counts.total or 0,
+            total=count_of(job.counts.total),
             finished=finished,
             result_sources=sources,
             refusal=refusal(job) if state is RemoteState.FAILED else None,

@@ -10,6 +10,7 @@ import re
 from enum import Enum
 
 from core.providers.contract import BadLine, Refused
+from core.providers.counts import count_of
 from core.providers.openai_wire import BatchError, RemoteJob
 
 _MAX_TOLD = 20
@@ -81,8 +82,8 @@ def refusal(job: RemoteJob) -> Refused:
 
 def stated_limit(message: str) -> int | None:
     """The limit in "... Limit: 90,000 enqueued tokens. ..."."""
-    found = re.search(r"[Ll]imit:? *([\d,]+) +enqueued tokens", message)
-    return int(found[1].replace(",", "")) if found else None
+    found = re.search(r"[Ll]imit:? *(\d[\d,]{0,20}) +enqueued tokens", message)
+    return (count_of(int(found[1].replace(",", ""))) or None) if found else None
 
 
 def _tell(error: BatchError) -> str:

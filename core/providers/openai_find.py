@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
+from core.providers.cursors import Cursors
 from core.providers.http import ProviderHttp
 from core.providers.openai_wire import (
     Page,
@@ -81,19 +82,22 @@ class Lists:
     async def _pages(
         self, path: str, params: Params, read: Callable[[bytes], Page[T]]
     ) -> AsyncGenerator[list[T], None]:
-        cursor: dict[str, str] | None = {}
+        cursor: dict[str, str] = {}
+        cursors = Cursors()
         number = 0
-        while cursor is not None:
+        while True:
             if self._jobs.numbered:
                 cursor = {self._jobs.numbered: str(number)}
             page = await self._http.call("GET", path, read, params={**params, **cursor})
             yield page.items
             number += 1
             if self._jobs.numbered:
-                cursor = {} if len(page.items) >= PAGE else None
+                more = str(number) if len(page.items) >= PAGE else ""
             else:
-                # One that points to itself would never end.
-                cursor = None if page.next == cursor else page.next
+                cursor = page.next or {}
+                more = "".join(cursor.values())
+            if not cursors.follow(more):
+                return
 
 
 def _past(created: Sequence[object], oldest: datetime) -> bool:

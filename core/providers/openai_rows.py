@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import Outcome, ResultLine, Usage
+from core.providers.counts import count_of
 from core.providers.faults import is_passing
 from core.providers.resultlines import UnreadableLine
 
@@ -104,16 +105,12 @@ def _code(body: _Body | Loose) -> str:
 
 def _tokens(usage: _Usage) -> Usage:
     return Usage(
-        input=_count(usage.prompt_tokens),
+        input=count_of(usage.prompt_tokens),
         cached_input=_part(usage.prompt_tokens_details, "cached_tokens"),
-        output=_count(usage.completion_tokens),
+        output=count_of(usage.completion_tokens),
         reasoning=_part(usage.completion_tokens_details, "reasoning_tokens"),
     )
 
 
 def _part(details: Any, name: str) -> int:
-    return _count(details.get(name)) if isinstance(details, dict) else 0
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return count_of(details.get(name)) if isinstance(details, dict) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence, Set
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
+from core.nesting import deeper_than
 from core.providers.contract import (
     ProviderRejected,
     ProviderUnavailable,
@@ -27,6 +29,10 @@ SHOWN_WITHIN = timedelta(hours=1)
 """From the end of a batch on: results that are not found later have been deleted."""
 NOT_FOUND = frozenset({404, 410})
 
+# An escaped backslash, a whole pair, or half of one.
+_SURROGATES = re.compile(
+    rb"\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|\\u[dD][89a-fA-F][\da-fA-F]{2}"
+)
 _any_json = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -39,29 +45,32 @@ async def split_lines(chunks: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes
 
     Raises ProviderUnavailable if the stream ends in the middle of a line.
     """
-    parts: list[bytes] = []
-    held = 0
+    # One buffer: a list of pieces would cost tens of bytes for each, however small.
+    held = bytearray()
+    overlong = False
     async for chunk in chunks:
         *ends, rest = chunk.split(b"\n")
         group: list[bytes | None] = []
         for end in ends:
-            held += len(end)
-            if held > MAX_LINE_BYTES:
+            if overlong or len(held) + len(end) > MAX_LINE_BYTES:
                 group.append(None)
             else:
-                line = b"".join((*parts, end)) if parts else end
+                line = bytes(held) + end if held else end
                 if line.strip():
                     group.append(line)
-            parts.clear()
-            held = 0
-        held += len(rest)
-        if held > MAX_LINE_BYTES:
-            parts.clear()
-        elif rest:
-            parts.append(rest)
+            held.clear()
+            overlong = False
+        overlong = overlong or len(held) + len(rest) > MAX_LINE_BYTES
+        if overlong:
+            held.clear()
+        else:
+            held += rest
         if group:
             yield group
-    last = b"".join(parts)
+    if overlong:
+        # Whether it was whole cannot be told.
+        yield [None]
+    last = bytes(held)
     if last.strip():
         # Where the length is not declared, a cut connection looks like an end.
         try:
@@ -113,15 +122,25 @@ async def read_results(
         group: list[ResultLine] = []
         for line in lines:
             try:
-                if line is None or not is_utf8(line):
+                if line is None or not is_utf8(line) or deeper_than(line):
                     raise UnreadableLine
-                group.append(read(line))
+                group.append(read(whole_surrogates(line)))
             except UnreadableLine:
                 unreadable += 1
         if group:
             yield group
     if unreadable:
         log.warning("unreadable_result_lines", source=source, count=unreadable)
+
+
+def whole_surrogates(line: bytes) -> bytes:
+    """JSON with U+FFFD for each half of a surrogate pair that stands alone.
+
+    No text can hold one, so a decoder refuses the line, which was paid for.
+    """
+    if b"\\ud" not in line and b"\\uD" not in line:
+        return line
+    return _SURROGATES.sub(lambda found: b"\\ufffd" if len(found[0]) == 6 else found[0], line)
 
 
 def is_utf8(line: bytes) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx2
 
+from core.providers.decoding import ACCEPTED, BadEncoding, unpacked
 from core.providers.exchange import Broken, Exchange, NotSent, measured
 from core.providers.faults import ErrorAnswer, parse_retry_after, read_error
 
@@ -80,8 +81,9 @@ class Transport:
         """`provider`: its slug, for the metrics. `connections`: so many are opened at most,
         and kept; None: no limit."""
         self._provider = provider
+        self._timeout = timeout
         self._client = httpx2.AsyncClient(
-            headers=dict(headers),
+            headers={**headers, "accept-encoding": ACCEPTED},
             timeout=httpx2.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
             limits=httpx2.Limits(
                 max_connections=connections,
@@ -118,7 +120,7 @@ class Transport:
                 return reply
         except _BEFORE_SENDING as error:
             raise NotSent(_describe(error)) from None
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, BadEncoding) as error:
             raise Broken(_describe(error)) from None
         except TimeoutError:
             raise Broken("no answer in time") from None
@@ -147,19 +149,28 @@ class Transport:
     async def stream(self, url: str) -> AsyncGenerator[Reply | AsyncIterator[bytes], None]:
         """GET a body piece by piece; gives the Reply instead if its status is not 2xx.
 
+        The head, and a Reply, have to come within the timeout; of a body, each piece.
         Raises Broken, also in the middle.
         """
         with measured(self._provider, "download") as exchange:
             try:
-                async with self._client.stream("GET", url) as response:
-                    exchange.status = response.status_code
-                    if 200 <= response.status_code < 300:
-                        async with aclosing(_counted(response, exchange)) as pieces:
-                            yield pieces
+                request = self._client.build_request("GET", url)
+                deadline = asyncio.get_running_loop().time() + self._timeout
+                async with AsyncExitStack() as stack:
+                    async with asyncio.timeout_at(deadline):
+                        response = await stack.enter_async_context(self._opened(request))
+                        exchange.status = response.status_code
+                        ok = 200 <= response.status_code < 300
+                        reply = None if ok else await _read(response)
+                    if reply is None:
+                        pieces = aclosing(_counted(response, exchange))
+                        yield await stack.enter_async_context(pieces)
                     else:
-                        yield await _read(response)
-            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                        yield reply
+            except (httpx2.HTTPError, httpx2.InvalidURL, BadEncoding) as error:
                 raise Broken(_describe(error)) from None
+            except TimeoutError:
+                raise Broken("no answer in time") from None
 
     @asynccontextmanager
     async def _opened(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Response, None]:
@@ -171,7 +182,7 @@ class Transport:
 
 
 async def _counted(response: httpx2.Response, exchange: Exchange) -> AsyncGenerator[bytes, None]:
-    async with aclosing(response.aiter_bytes()) as pieces:
+    async with aclosing(_pieces(response)) as pieces:
         async for piece in pieces:
             exchange.received += len(piece)
             yield piece
@@ -182,17 +193,22 @@ def _length(headers: Mapping[str, str]) -> int:
     return int(length) if length.isdecimal() else 0
 
 
+def _pieces(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    coding = ",".join(response.headers.get_list("content-encoding"))
+    return unpacked(response.aiter_raw(), coding)
+
+
 async def _read(response: httpx2.Response) -> Reply:
     ok = 200 <= response.status_code < 300
     limit = MAX_REPLY_BYTES if ok else MAX_ERROR_BYTES
     body = bytearray()
     try:
-        async with aclosing(response.aiter_bytes()) as chunks:
+        async with aclosing(_pieces(response)) as chunks:
             async for chunk in chunks:
                 body += chunk[: limit - len(body)]
                 if len(body) >= limit:
                     break
-    except httpx2.HTTPError:
+    except (httpx2.HTTPError, BadEncoding):
         # The status alone says what became of the call; only an answer that is needed
         # in whole makes this a broken exchange.
         if ok:

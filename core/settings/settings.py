@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     max_line_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     max_file_bytes: int = Field(default=64 * 1024**3, ge=1)
     max_lines: int = Field(default=5_000_000, ge=1)
+    max_json_depth: int = Field(default=500, ge=10, le=500)
+    """Levels of lists and objects that a line may be nested."""
     segment_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024)
     """Size at which a segment of an uploaded file is committed."""
     upload_idle_timeout: float = Field(default=60.0, gt=0)

@@ -27,6 +27,7 @@ _FILTERS = {
     results_pb2.RESULT_FILTER_FAILED: False,
 }
 _MESSAGE_LIMIT = 2000
+_CODE_LIMIT = 100
 
 
 class _Answer(msgspec.Struct):
@@ -36,8 +37,8 @@ class _Answer(msgspec.Struct):
 
 
 class _Response(msgspec.Struct):
-    status_code: int = 0
-    body: Any = None
+    status_code: Any = 0
+    body: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Error(msgspec.Struct):
@@ -46,6 +47,7 @@ class _Error(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+_decode_body = msgspec.json.Decoder().decode
 
 
 class ResultService(results_pb2_grpc.ResultServiceServicer):
@@ -142,9 +144,10 @@ def _failure(line: int, raw: bytes) -> results_pb2.LineFailure:
     answer = _decode(raw)
     failure = results_pb2.LineFailure(line=line, custom_id=answer.custom_id)
     if answer.response is not None:
-        failure.status_code = answer.response.status_code
+        status = answer.response.status_code
+        failure.status_code = status if isinstance(status, int) and 0 <= status < 1000 else 0
         code, message = _body_error(answer.response.body)
-        failure.code = code or f"http_{answer.response.status_code}"
+        failure.code = code[:_CODE_LIMIT] or f"http_{failure.status_code}"
         failure.message = message[:_MESSAGE_LIMIT]
     elif answer.error is not None:
         failure.code = answer.error.code
@@ -152,8 +155,13 @@ def _failure(line: int, raw: bytes) -> results_pb2.LineFailure:
     return failure
 
 
-def _body_error(body: Any) -> tuple[str, str]:
+def _body_error(raw: msgspec.Raw) -> tuple[str, str]:
     """Code and message of an OpenAI error body; empty where the provider gave another form."""
+    try:
+        body = _decode_body(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # JSON that no decoder here takes, such as a number of 5,000 digits.
+        return "", ""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
         return "", ""

@@ -151,6 +151,7 @@ class Uploads:
             self._rules,
             max_line_bytes=self._settings.max_line_bytes,
             max_lines=self._settings.max_lines,
+            max_depth=self._settings.max_json_depth,
             segment_bytes=self._settings.segment_bytes,
         )
         return Intake(

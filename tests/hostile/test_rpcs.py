@@ -32,26 +32,31 @@ def path_of(method: MethodDescriptor) -> str:
     return f"/{method.containing_service.full_name}/{method.name}"
 
 
-@pytest.fixture(scope="session")
-def known(suite: SuiteThread) -> list[str]:
-    """Ids that exist, and page tokens that were given."""
+def uploaded(suite: SuiteThread, upload_id: str) -> str:
+    """The id of a file with good lines and a bad one."""
     kind = files_pb2.UploadFileRequest
     content = b"".join(line(f"id-{number}") + b"\n" for number in range(4)) + b"bad\n"
-    uploaded = suite.call(
+    found = suite.call(
         "/polybatch.v1.FileService/UploadFile",
-        kind(spec=files_pb2.UploadSpec(upload_id="known-upload")).SerializeToString(),
+        kind(spec=files_pb2.UploadSpec(upload_id=upload_id)).SerializeToString(),
         kind(chunk=content).SerializeToString(),
         kind(finish=True).SerializeToString(),
     )
-    file = files_pb2.UploadFileResponse.FromString(uploaded.responses[0]).file
+    return str(files_pb2.UploadFileResponse.FromString(found.responses[0]).file.id)
+
+
+@pytest.fixture(scope="session")
+def known(suite: SuiteThread) -> list[str]:
+    """Ids that exist, and page tokens that were given."""
+    file_id = uploaded(suite, "known-upload")
     answer = b'{"custom_id":"a","response":{"status_code":400,"body":{"error":{"code":7}}}}\n'
 
     async def prepare() -> list[str]:
         account = await account_of(suite.settings, suite.secret)
         ids = [
-            await ended_batch(suite.settings, account, file.id, answer * count) for count in (3, 9)
+            await ended_batch(suite.settings, account, file_id, answer * count) for count in (3, 9)
         ]
-        return [*ids, file.id, "known-upload"]
+        return [*ids, file_id, "known-upload"]
 
     found: list[str] = suite.run(prepare)
     request = batches_pb2.ListBatchesRequest(page_size=1).SerializeToString()
@@ -99,3 +104,33 @@ def test_a_nul_is_named_with_its_field(suite: SuiteThread) -> None:
     found = suite.call("/polybatch.v1.BatchService/CreateBatch", order.SerializeToString())
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
     assert "metadata" in found.message
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b'{"status_code":400,"body":{"error":{"message":%s}}}' % (b"9" * 5000),
+        b'{"status_code":%s,"body":{"error":{"code":"x"}}}' % (b"9" * 30),
+        b'{"status_code":400,"body":%s}' % (b"[" * 490 + b"]" * 490),
+    ],
+)
+def test_a_failure_in_an_odd_form_is_listed(suite: SuiteThread, response: bytes) -> None:
+    async def prepare() -> str:
+        account = await account_of(suite.settings, suite.secret)
+        line = b'{"custom_id":"a","response":%b,"error":null}' % response
+        return await ended_batch(suite.settings, account, file_id, line)
+
+    file_id = uploaded(suite, "odd-failures")
+    request = results_pb2.ListFailuresRequest(batch_id=suite.run(prepare))
+    found = suite.call("/polybatch.v1.ResultService/ListFailures", request.SerializeToString())
+    assert found.code is grpc.StatusCode.OK, found
+    failures = results_pb2.ListFailuresResponse.FromString(found.responses[0]).failures
+    assert [failure.custom_id for failure in failures] == ["a"]
+
+
+def test_a_window_out_of_a_durations_own_range_is_named(suite: SuiteThread) -> None:
+    order = batches_pb2.CreateBatchRequest(input_file_id=uploaded(suite, "odd-window"))
+    order.completion_window.seconds = 2**62
+    found = suite.call("/polybatch.v1.BatchService/CreateBatch", order.SerializeToString())
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert "completion_window" in found.message

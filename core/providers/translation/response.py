@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import Outcome, ResultLine, Usage
+from core.providers.counts import count_of
 from core.providers.resultlines import UnreadableLine
 
 Raw = msgspec.Raw
@@ -251,12 +252,12 @@ def _tokens(raw: Raw) -> tuple[_Usage, Usage]:
     native = _native_usage.decode(raw)
     if not isinstance(native, _NativeUsage):
         native = _NativeUsage()
-    cached = _count(native.cache_read_input_tokens)
-    written = _count(native.cache_creation_input_tokens)
-    prompt = _count(native.input_tokens) + written + cached
-    output = _count(native.output_tokens)
+    cached = count_of(native.cache_read_input_tokens)
+    written = count_of(native.cache_creation_input_tokens)
+    prompt = count_of(native.input_tokens) + written + cached
+    output = count_of(native.output_tokens)
     details = native.output_tokens_details
-    reasoning = _count(details.get("thinking_tokens")) if isinstance(details, dict) else 0
+    reasoning = count_of(details.get("thinking_tokens")) if isinstance(details, dict) else 0
     tokens = _Usage(
         prompt_tokens=prompt,
         completion_tokens=output,
@@ -265,10 +266,6 @@ def _tokens(raw: Raw) -> tuple[_Usage, Usage]:
         completion_tokens_details=_CompletionDetails(reasoning),
     )
     return tokens, Usage(prompt, cached, output, reasoning)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _errored(custom_id: str, envelope: Any) -> ResultLine:

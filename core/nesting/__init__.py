@@ -1,0 +1,42 @@
+"""How deep JSON may be nested, and whether it is deeper.
+
+Decoders stop at Python's recursion limit, which depends on the version of Python and on
+how deep the stack happens to be: what one step accepts could be unreadable to the next.
+So there is one limit, far from it, asked wherever JSON comes in.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_DEPTH = 500
+"""Levels of lists and objects."""
+
+# A string without an end is one, too: each byte is looked at once, whatever comes.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_OPENING = ord("[")
+# What is wide and flat, which most is, is gone after a few rounds of removing inner pairs.
+_ROUNDS = 4
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def deeper_than(raw: bytes, levels: int = MAX_DEPTH) -> bool:
+    """Whether JSON is nested deeper than so many levels.
+
+    Of what is not JSON it may say either; it raises nothing. Nearly free for lines of
+    the common kind; linear for all.
+    """
+    # Each level takes two brackets.
+    if len(raw) <= 2 * levels or raw.count(b"{") + raw.count(b"[") <= levels:
+        return False
+    left = _STRING.sub(b"", raw).translate(_ONE_KIND, _NO_BRACKETS)
+    rounds = min(levels, _ROUNDS)
+    for _ in range(rounds):
+        left = left.replace(b"[]", b"")
+    depth = rounds
+    for bracket in left:
+        depth += 1 if bracket == _OPENING else -1
+        if depth > levels:
+            return True
+    return False

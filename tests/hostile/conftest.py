@@ -28,6 +28,8 @@ def make_hostile_settings(hostile_nats: Nats, tmp_path_factory: pytest.TempPathF
             "nats_url": hostile_nats.url,
             "gateway_listen": f"127.0.0.1:{free_port()}",
             "collector_listen": f"127.0.0.1:{free_port()}",
+            "gateway_metrics_listen": "",
+            "collector_metrics_listen": "",
             "segment_bytes": 64 * 1024,
             "max_line_bytes": 256 * 1024,
             "watch_heartbeat": 0.1,

@@ -14,7 +14,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-replicas test-fast s3-server compose-test differential outage bench key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-replicas test-fast fuzz s3-server compose-test differential outage bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,11 @@ else
 endif
 	@touch $@
 
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock \
+	  || echo "atheris has no wheel for this Python or machine: fuzzing goes on without it"
+	@touch $@
+
 setup: $(VENV)/.dev ## Make the virtual environment with everything, for development
 
 up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SANDBOX=1: made-up answers, no keys; GATEWAYS=2 DISPATCHERS=3 COLLECTORS=3: replicas)
@@ -70,6 +75,10 @@ test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Run the end-to-end t
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes of their own
 	@$(BIN)/python -m pytest -m "not e2e"
+
+fuzz: $(VENV)/.fuzz ## Feed hostile input for a while (SECONDS=300; SEED=n FACTOR=10: repeat a round)
+	@$(BIN)/python -m tests.hostile.fuzz --seconds $(or $(SECONDS),300) --factor $(or $(FACTOR),10) \
+	  $(if $(SEED),--seed $(SEED))
 
 $(BIN)/versitygw: tests/stores/versitygw.version | $(VENV)/.runtime
 	@test -n "$(GO)" || { echo "Go is missing: see https://go.dev/dl"; exit 1; }
@@ -133,6 +142,8 @@ lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	    --generate-hashes --upgrade requirements/$$set.in -o requirements/$$set.lock; done
+	@uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-strip-extras \
+	  --generate-hashes --upgrade requirements/fuzz.in -o requirements/fuzz.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  --overrides requirements/differential.overrides \

@@ -4,6 +4,7 @@ from core.serving.api_error import ApiError
 from core.serving.auth import Authenticate
 from core.serving.logs import configure_logging
 from core.serving.memory import tune_memory
+from core.serving.places import Limits
 from core.serving.principal import Principal, current_principal
 from core.serving.process import StartupError, run
 from core.serving.server import SERVER_OPTIONS, GrpcServer, ListenError, Register
@@ -15,6 +16,7 @@ __all__ = [
     "Authenticate",
     "GrpcServer",
     "Identity",
+    "Limits",
     "ListenError",
     "Principal",
     "Register",

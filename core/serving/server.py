@@ -17,6 +17,7 @@ from core.serving.auth import Authenticate, AuthInterceptor
 from core.serving.errors import ErrorsInterceptor
 from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
 from core.serving.parsing import ParsingInterceptor
+from core.serving.places import Limits, PlacesInterceptor
 from core.serving.process import StartupError
 from core.serving.rate import RateInterceptor
 from core.serving.revocation import Revocation, Revoked
@@ -48,10 +49,19 @@ SERVER_OPTIONS = (
     # So often a client has to connect anew, which is when it learns of new replicas. The
     # calls that are open on the old connection go on there, however long they take.
     ("grpc.max_connection_age_ms", 600_000),
+    # Who opens a connection and says nothing, or pings all the time, is let go.
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    ("grpc.http2.max_ping_strikes", 2),
+    # Of one call's metadata; a key and the traces take some hundred bytes.
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
     # A watcher whose machine has vanished is noticed after these two.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 )
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class ListenError(StartupError):
@@ -64,6 +74,7 @@ class GrpcServer:
     listen: "host:port"; port 0 takes a free one. authenticate: None leaves all methods
     open. tls: None speaks in the clear. revoked: asked every `revoked_within` seconds for
     the keys of open calls. calls_per_second: that one account may begin; 0: any number.
+    limits: what the process takes at a time.
     The server answers NOT_SERVING to health checks until `set_ready(True)`.
     """
 
@@ -78,6 +89,7 @@ class GrpcServer:
         revoked: Revoked | None = None,
         revoked_within: float = 2.0,
         calls_per_second: float = 0.0,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.name = name
         self.port = 0
@@ -90,6 +102,7 @@ class GrpcServer:
         self._register = register
         self._tls = tls
         self._calls_per_second = calls_per_second
+        self._limits = limits
         self._server: grpc.aio.Server | None = None
         self._services: Sequence[str] = ()
         self._in_flight = InFlightInterceptor()
@@ -115,8 +128,9 @@ class GrpcServer:
             interceptors.append(AuthInterceptor(self._authenticate))
         if self._calls_per_second:
             interceptors.append(RateInterceptor(self._calls_per_second))
-        interceptors += [self._in_flight, ParsingInterceptor()]
-        server = grpc.aio.server(interceptors=interceptors, options=SERVER_OPTIONS)
+        interceptors += [PlacesInterceptor(self._limits), self._in_flight, ParsingInterceptor()]
+        options = (*SERVER_OPTIONS, *self._limits.options)
+        server = grpc.aio.server(interceptors=interceptors, options=options)
         self._services = [*self._register(server), health.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*self._services, reflection.SERVICE_NAME], server)

@@ -82,8 +82,27 @@ class Settings(BaseSettings):
     """Size at which a segment of an uploaded file is committed."""
     upload_idle_timeout: float = Field(default=60.0, gt=0)
     """An upload stream that is silent for so long is ended; it can be resumed."""
+    upload_min_rate: float = Field(default=64.0, ge=0)
+    """Bytes a second that an upload has to bring, over each upload_idle_timeout of waiting for
+    it: one that trickles is ended, and can be resumed. 0: any."""
     upload_retention: float = Field(default=86_400.0, gt=0)
     """An unfinished upload that nobody has gone on with for so long is deleted."""
+
+    max_connections: int = Field(default=10_000, ge=1)
+    """Connections that one service takes at a time; further ones are closed at once."""
+    max_streams_per_connection: int = Field(default=5_000, ge=1)
+    """Calls open on one connection at a time; further ones wait in the client."""
+    max_uploads: int = Field(default=500, ge=1)
+    """Uploads open at one gateway at a time, of all accounts. Each may hold a line of
+    max_line_bytes and about 8 MiB beside it."""
+    max_downloads: int = Field(default=500, ge=1)
+    """Downloads open at one gateway or collector at a time. Each holds 1 to 2 MiB."""
+    max_watches: int = Field(default=20_000, ge=1)
+    """Watches open at one collector at a time. Each holds some tens of KiB."""
+    max_account_watches: int = Field(default=10_000, ge=1)
+    """Watches of one account open at one collector at a time."""
+    max_calls: int = Field(default=5_000, ge=1)
+    """All other calls running at one service at a time."""
 
     account_open_uploads: int = Field(default=100, ge=0)
     """Uploads that one account may have open at a time, over all gateways; 0: any number."""

@@ -28,7 +28,7 @@ from core.flow import (
 )
 from core.ledger import Batch, BatchState, ShardState, now
 from core.providers import Registry
-from core.serving import Authenticate, GrpcServer, Principal
+from core.serving import Authenticate, GrpcServer, Limits, Principal
 from core.settings import ProviderAccess, Settings
 from services.collector.assemble import Assembler
 from services.collector.culprits import Culprits
@@ -67,6 +67,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             authenticate=authenticator(backbone),
             register=lambda grpc_server: register(grpc_server, backbone, hub),
             tls=tls_files(settings),
+            limits=Limits.of(settings),
             revoked=backbone.ledger.accounts.revoked,
             revoked_within=settings.key_recheck,
             calls_per_second=settings.account_requests_per_second,

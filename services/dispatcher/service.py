@@ -11,7 +11,7 @@ import structlog
 from core.bus import Step
 from core.flow import Readiness, Sweep, Watched, find_providers, observed, open_backbone, tls_files
 from core.ledger import Batch, BatchState, ShardState
-from core.serving import GrpcServer
+from core.serving import GrpcServer, Limits
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.planner import Planner
 from services.dispatcher.run import Runner
@@ -54,6 +54,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             authenticate=None,
             register=_no_services,
             tls=tls_files(settings),
+            limits=Limits.of(settings),
         )
         grace = settings.shutdown_grace
         await server.start()

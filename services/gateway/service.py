@@ -21,7 +21,7 @@ from core.flow import (
 )
 from core.ledger import Accounts
 from core.providers import KnownProviders
-from core.serving import Authenticate, GrpcServer, Principal
+from core.serving import Authenticate, GrpcServer, Limits, Principal
 from core.settings import ProviderAccess, Settings
 from services.gateway.batches import BatchServicer
 from services.gateway.checks import upload_rules
@@ -99,6 +99,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             authenticate=authenticator(backbone.ledger.accounts),
             register=Gateway(backbone, providers).register,
             tls=tls_files(settings),
+            limits=Limits.of(settings),
             revoked=backbone.ledger.accounts.revoked,
             revoked_within=settings.key_recheck,
             calls_per_second=settings.account_requests_per_second,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,6 +21,7 @@ from services.gateway.creating import first_errors
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.framing import malformed
 from services.gateway.intake import Intake, Taken
+from services.gateway.pace import LeastPace
 from services.gateway.slot import Slot
 
 log = structlog.get_logger()
@@ -135,13 +137,18 @@ class Uploads:
         return Finished(file, taken.checked.problems)
 
     async def _take_chunks(self, slot: Slot, intake: Intake, next_chunk: NextChunk) -> None:
+        settings, clock = self._settings, asyncio.get_running_loop().time
+        pace = LeastPace(settings.upload_min_rate, window=settings.upload_idle_timeout)
+        asked = clock()
         while (chunk := await next_chunk()) is not None:
+            pace.add(clock() - asked, len(chunk))
             size = intake.size + len(chunk)
             if size > self._settings.max_file_bytes:
                 raise FileTooLarge(self._settings.max_file_bytes)
             await slot.reach(size)
             await intake.take(chunk)
             UPLOAD_BYTES.inc(len(chunk))
+            asked = clock()
 
     def _intake(self, account_id: str, upload_id: str, offset: int) -> Intake:
         prefix = upload_prefix(account_id, upload_id)

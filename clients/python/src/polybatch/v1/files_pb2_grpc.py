@@ -125,7 +125,8 @@ class FileServiceServicer:
         GetUploadStatus, then resume.
         UPLOAD_CONFLICT: another stream writes the same upload:
         ask GetUploadStatus, then resume. UPLOAD_IDLE: nothing
-        came for too long: likewise.
+        came for too long: likewise. UPLOAD_TOO_SLOW: too little
+        came for too long: likewise, with larger chunks.
         RESOURCE_EXHAUSTED  FILE_TOO_LARGE or TOO_MANY_LINES: the upload is given up:
         split the file. STORAGE_FULL: the service has no room left:
         resume later. OPEN_UPLOADS_LIMIT: the account has too many

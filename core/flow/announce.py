@@ -5,11 +5,10 @@ from __future__ import annotations
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1.events_pb2 import BatchEvent
-from sqlalchemy.exc import DBAPIError
 
 from core import tracing
 from core.bus import Bus, BusUnavailable, Step
-from core.ledger import Batch, BatchState, Ledger, Shard, now
+from core.ledger import Batch, BatchState, Ledger, LedgerUnavailable, Shard, now
 from core.wire import STATES
 
 log = structlog.get_logger()
@@ -64,6 +63,6 @@ class Announcer:
             return ""
         try:
             return await self._ledger.batches.traceparent(batch_id)
-        except DBAPIError as error:
+        except LedgerUnavailable as error:
             log.debug("trace_interrupted", batch_id=batch_id, cause=type(error).__name__)
             return ""

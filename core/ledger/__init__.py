@@ -4,6 +4,7 @@ from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
 from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
 from core.ledger.budgets import Budget, Budgets, NoRoom
 from core.ledger.census import Census, Count, LivingBatches, UnsettledShards
+from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.errors import BadDatabaseUrl, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
@@ -52,9 +53,11 @@ __all__ = [
     "Shards",
     "Stale",
     "Stop",
+    "TargetNotEmpty",
     "TokenBudget",
     "UnsettledShards",
     "Upload",
+    "copy_ledger",
     "new_id",
     "new_secret",
     "new_token",

@@ -1,4 +1,4 @@
-"""`python -m services.gateway`: run the gateway, or administer API keys."""
+"""`python -m services.gateway`: run the gateway, or administer its database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from core.failpoints import arm
 from core.flow import open_ledger
-from core.ledger import LedgerUnavailable
+from core.ledger import LedgerUnavailable, TargetNotEmpty, copy_ledger
 from core.serving import StartupError, run
 from core.settings import ProviderAccess, Settings
 from services.gateway.keys import create_key, list_keys, revoke_key
@@ -21,10 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     settings = Settings()
     arm(asked.command or "gateway")
-    if asked.command == "keys":
+    if asked.command is not None:
         try:
             return asyncio.run(_administer(asked, settings))
-        except (StartupError, LedgerUnavailable) as error:
+        except (StartupError, LedgerUnavailable, TargetNotEmpty) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
 
@@ -44,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _administer(asked: argparse.Namespace, settings: Settings) -> int:
+    if asked.command == "copy-ledger":
+        for table, rows in (await copy_ledger(settings.effective_database_url, asked.to)).items():
+            print(f"{table:<14} {rows:>9} rows")
+        return 0
     ledger = await open_ledger(settings, patience=0)
     try:
         match asked.action:
@@ -72,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_parser("list", help="list all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="end a key at once")
     revoke.add_argument("id", help="the key's id, as `keys list` shows it")
+    copy = commands.add_parser(
+        "copy-ledger",
+        help="copy the database of the settings into an empty one, while no service runs",
+    )
+    copy.add_argument(
+        "--to", required=True, metavar="URL", help="such as postgresql+asyncpg://user:pw@host/name"
+    )
     return parser
 
 

@@ -40,10 +40,11 @@ def _arguments() -> argparse.Namespace:
     for service in ("gateway", "dispatcher", "collector"):
         parser.add_argument(
             f"--{service}s",
-            type=_count,
+            type=_count_or_none if service == "dispatcher" else _count,
             default=1,
             metavar="N",
-            help=f"so many {service} processes (%(default)s)",
+            help=f"so many {service} processes (%(default)s)"
+            + ("; with 0 nothing is sent to any provider" if service == "dispatcher" else ""),
         )
     parser.add_argument(
         "--ready-file",
@@ -62,6 +63,10 @@ def _count(text: str) -> int:
     if not 1 <= count <= _MOST_REPLICAS:
         raise argparse.ArgumentTypeError(f"from 1 to {_MOST_REPLICAS} can run on one machine")
     return count
+
+
+def _count_or_none(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 async def supervise(

@@ -89,7 +89,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     listens = _listens(wanted, options)
     environment = {
         "POLYBATCH_DATA_DIR": str(data_dir),
-        **{_listen_setting(name): listens[name] for name in wanted},
+        **{_listen_setting(name): listens[name] for name in wanted if name in listens},
     }
     if options.console_logs and "log_format" not in settings.model_fields_set:
         environment["POLYBATCH_LOG_FORMAT"] = "console"
@@ -145,7 +145,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
 def _replicas(service: str, options: Options) -> list[str]:
     """Names of a service's children: "gateway", "gateway-2" and so on."""
     count = options.replicas.get(service.removesuffix(_METRICS), 1)
-    return [service, *(f"{service}-{number}" for number in range(2, count + 1))]
+    return [service, *(f"{service}-{number}" for number in range(2, count + 1))][:count]
 
 
 def _listen_setting(service: str) -> str:

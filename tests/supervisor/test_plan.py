@@ -97,6 +97,14 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
         assert made.metrics[name] == f"http://{listen}/metrics"
 
 
+def test_without_a_dispatcher_nothing_can_be_sent(tmp_path: Path) -> None:
+    made = plan(tmp_path, options=Options(auto_ports=True, replicas={"dispatcher": 0}))
+    assert [child.name for child in made.stages[1]] == ["collector", "gateway"]
+    assert made.dispatcher == ""
+    assert sorted(made.metrics) == ["collector", "gateway"]
+    assert "polybatch is up" in report.ready_block(made)
+
+
 def test_each_service_has_a_metrics_address_of_its_own(tmp_path: Path) -> None:
     made = plan(tmp_path)
     assert sorted(made.metrics) == ["collector", "dispatcher", "gateway"]

@@ -1,0 +1,99 @@
+"""A ledger in another database is the same ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.ledger import (
+    Batch,
+    BatchState,
+    File,
+    FileState,
+    Ledger,
+    Shard,
+    ShardState,
+    TargetNotEmpty,
+    copy_ledger,
+    new_id,
+    now,
+)
+
+
+async def fill(url: str) -> tuple[str, str]:
+    """A ledger with a key and a planned batch; returns the key and the batch's id."""
+    ledger = await Ledger.open(url)
+    key = await ledger.accounts.create_key("default")
+    file = await ledger.files.finish_upload(
+        File(
+            id=new_id("file"),
+            account_id=key.account_id,
+            upload_id="upload-1",
+            state=FileState.READY,
+            line_count=5,
+            groups=[{"provider": "openai", "model": "m", "lines": 5, "bytes": 9}],
+            created_at=now(),
+        )
+    )
+    batch = Batch(
+        id=new_id("batch"),
+        account_id=file.account_id,
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        state=BatchState.VALIDATING,
+        details={"name": "grüße"},
+        total=5,
+        queued=5,
+        created_at=now(),
+        expires_at=now(),
+        due_at=now(),
+    )
+    assert isinstance(await ledger.batches.create(batch), Batch)
+    shards = [
+        Shard(
+            id=new_id("shard"),
+            batch_id=batch.id,
+            ordinal=number,
+            provider="openai",
+            model="m",
+            endpoint=batch.endpoint,
+            state=ShardState.QUEUED,
+            line_count=1,
+            created_at=now(),
+            due_at=now(),
+        )
+        for number in range(5)
+    ]
+    await ledger.batches.plan(batch.id, shards)
+    await ledger.close()
+    return key.secret, batch.id
+
+
+async def test_every_row_arrives_as_it_was(database_url: str, tmp_path: Path) -> None:
+    source = f"sqlite+aiosqlite:///{tmp_path / 'source.sqlite3'}"
+    secret, batch_id = await fill(source)
+
+    copied = await copy_ledger(source, database_url)
+
+    assert (copied["batches"], copied["shards"], copied["api_keys"]) == (1, 5, 1)
+    old, new = await Ledger.open(source), await Ledger.open(database_url)
+    try:
+        assert await new.batches.get(batch_id) == await old.batches.get(batch_id)
+        assert await new.shards.of_batch(batch_id) == await old.shards.of_batch(batch_id)
+        assert await new.accounts.authenticate(secret) is not None
+        assert isinstance(await new.batches.cancel(batch_id), Batch)
+    finally:
+        await old.close()
+        await new.close()
+
+
+async def test_a_database_in_use_is_left_alone(database_url: str, tmp_path: Path) -> None:
+    source = f"sqlite+aiosqlite:///{tmp_path / 'source.sqlite3'}"
+    await fill(source)
+    _, own = await fill(database_url)
+    with pytest.raises(TargetNotEmpty, match="accounts"):
+        await copy_ledger(source, database_url)
+    ledger = await Ledger.open(database_url)
+    assert await ledger.batches.get(own) is not None
+    await ledger.close()

@@ -20,6 +20,10 @@ from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.tables import Batch, Shard, now
 
+# Enough for the pauses to have come to their longest. Beyond it, an outage of hours would
+# look like a shard that is refused for its own lines.
+_COUNTED_ATTEMPTS = 7
+
 
 def _shown() -> SelectOfScalar[Shard]:
     settled_last = case((col(Shard.state) == ShardState.SETTLED, 1), else_=0)
@@ -254,6 +258,7 @@ class Shards(ShardMoves):
             shard,
             (ShardState.QUEUED, ShardState.SUBMITTING, ShardState.SUBMITTED),
             state=ShardState.QUEUED,
+            attempts=min(shard.attempts, _COUNTED_ATTEMPTS),
             token_refusals=shard.token_refusals + 1 if over_limit else 0,
             waits_for_room=False,
             remote_id="",

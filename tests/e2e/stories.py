@@ -31,6 +31,11 @@ POLL = {
     "anthropic": "^/v1/messages/batches/[^/]+$",
     "gemini": "^/v1beta/batches/[^/:]+$",
 }
+CANCEL = {
+    "openai": "^/v1/batches/[^/]+/cancel$",
+    "anthropic": "^/v1/messages/batches/[^/]+/cancel$",
+    "gemini": "^/v1beta/batches/[^/]+:cancel$",
+}
 RESULTS = {
     "openai": "/content$",
     "anthropic": "/results$",

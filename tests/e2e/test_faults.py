@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from polybatch import Batch, BatchState
 from stories import (
+    CANCEL,
     CREATE,
     POLL,
     PROVIDERS,
@@ -25,7 +26,7 @@ from stories import (
     tell,
     tell_all,
 )
-from suite import QUICK, Suite
+from suite import QUICK, Suite, wait_for
 
 TOO_SLOW = float(QUICK["POLYBATCH_PROVIDER_TIMEOUT"]) + 2
 
@@ -174,6 +175,40 @@ def test_a_line_for_which_a_provider_refuses_all_is_left_out(suite: Suite, tmp_p
     ]
     assert [failure.line for failure in story.failures] == [2, 4]
     check_bill(suite, 6)
+
+
+def test_cancels_that_go_wrong(suite: Suite, tmp_path: Path) -> None:
+    """Whatever comes of the provider's answers, the batch ends, and what was run is kept."""
+    faults = (THROTTLED, FAILING, NEVER_ARRIVES, ANSWER_LOST, CUT_OFF, GARBAGE)
+    suite.reset_sandbox(batch_seconds=60)
+    asked = False
+
+    def then_cancel(snapshot: Batch) -> None:
+        nonlocal asked
+        if asked or snapshot.request_counts.submitted + snapshot.request_counts.processed < 90:
+            return
+        asked = True
+        # Some lines of each have been run, and then none any more.
+        suite.sandbox("/sandbox/config", {"batch_seconds": 4})
+        wait_for(lambda: len(running()) == len(PROVIDERS), "lines to be run everywhere")
+        suite.sandbox(
+            "/sandbox/config",
+            {"batch_seconds": 3600, "faults": strike("POST", CANCEL.values(), *faults)},
+        )
+        with suite.client() as client:
+            client.cancel_batch(snapshot.id)
+
+    def running() -> set[str]:
+        bill = suite.sandbox("/sandbox/bill")
+        return {name for name in PROVIDERS if bill["providers"][name]["lines_running"]}
+
+    lines = [ask(n) for n in range(90)]
+    story = tell(suite, tmp_path / "cancelled.jsonl", lines, on_snapshot=then_cancel)
+    assert story.ended.state == BatchState.CANCELLED
+    assert set(story.outcomes) == {"ok", "batch_cancelled"}
+    kept = {PROVIDERS[n % 3] for n, line in enumerate(story.lines) if line.ok}
+    assert kept == set(PROVIDERS), "each has given back what it had run"
+    check_bill(suite, story.outcomes["ok"])
 
 
 def test_results_that_are_confused(suite: Suite, tmp_path: Path) -> None:

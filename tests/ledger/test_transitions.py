@@ -329,3 +329,17 @@ async def test_the_shards_shown_are_the_unsettled_ones_first(ledger: Ledger) -> 
         [],
     ]
     assert await ledger.shards.shown([], 4) == {}
+
+
+async def test_a_long_outage_does_not_use_up_the_attempts_of_a_shard(ledger: Ledger) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    for attempt in range(1, 12):
+        sent = await intend(ledger, shard, token=f"t{attempt}")
+        assert sent.attempts == min(attempt, 8)
+        assert isinstance(await ledger.shards.requeue(sent, "away", now()), Batch)
+    known = await ledger.shards.get(shard.id)
+    assert known is not None
+    again = known.successor(new_id("shard"), lines=2, round_number=0, due_at=now())
+    assert again.attempts == 7, "the rest of a refused shard goes on as it was"
+    ran = known.successor(new_id("shard"), lines=2, round_number=1, due_at=now())
+    assert ran.attempts == 0, "lines that ran show that the provider takes them"

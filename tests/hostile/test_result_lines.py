@@ -72,6 +72,19 @@ def test_any_bytes_are_a_result_or_unreadable(name: str, line: bytes) -> None:
     check_result(line, READERS[name][0])
 
 
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("field", ["usage", "usageMetadata", "tokenCount", "prompt_tokens", "args"])
+def test_a_number_out_of_range_costs_its_field_only(name: str, field: str) -> None:
+    read, template = READERS[name]
+    text = json.dumps(template)
+    if f'"{field}"' not in text:
+        pytest.skip("the provider has no such field")
+    head, _, tail = text.partition(f'"{field}": ')
+    value, end = json.JSONDecoder().raw_decode(tail)
+    assert value is not None
+    check_result((head + f'"{field}": 1e999' + tail[end:]).encode(), read)
+
+
 @given(changed(ERROR))
 @settings(max_examples=examples(150))
 def test_any_error_body_says_something_or_nothing(body: bytes) -> None:

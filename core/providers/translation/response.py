@@ -249,7 +249,11 @@ def _refusal(message: _Message, content: str | None) -> str:
 
 
 def _tokens(raw: Raw) -> tuple[_Usage, Usage]:
-    native = _native_usage.decode(raw)
+    try:
+        native = _native_usage.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # It was skipped over so far; a number out of range is told only now.
+        native = None
     if not isinstance(native, _NativeUsage):
         native = _NativeUsage()
     cached = count_of(native.cache_read_input_tokens)

@@ -18,6 +18,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -249,9 +250,10 @@ class ProviderHttp:
         return without_nul(reply.body) if reply.ok else self._classify_create(where, reply)
 
     async def exchange(self, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
-        """POST JSON once; gives the reply whatever its status. Raises NotSent, Broken."""
+        """POST JSON once; gives the reply whatever its status, without the key should it be
+        quoted there: the reply becomes a user's result. Raises NotSent, Broken."""
         with writing(Failpoint.PROVIDER_CALL):
-            return await self._transport.send(
+            reply = await self._transport.send(
                 "POST",
                 self.base_url + path,
                 kind="run",
@@ -259,6 +261,7 @@ class ProviderHttp:
                 content=content,
                 headers={**_JSON, **headers},
             )
+        return self._hidden(reply)
 
     async def download(self, url: str) -> AsyncGenerator[bytes, None]:
         """Stream the body of a GET. `url`: absolute, or a path under the base URL.
@@ -365,6 +368,16 @@ class ProviderHttp:
         if reply is not None and reply.request_id:
             text += f" (request id {self._hide(reply.request_id[:100])})"
         return text
+
+    def _hidden(self, reply: Reply) -> Reply:
+        if not self._secret:
+            return reply
+        secret = self._secret.encode()
+        return replace(
+            reply,
+            body=reply.body.replace(secret, b"***") if secret in reply.body else reply.body,
+            headers={name: self._hide(value) for name, value in reply.headers.items()},
+        )
 
     def _hide(self, text: str) -> str:
         return text.replace(self._secret, "***") if self._secret else text

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,15 +80,20 @@ class Suite:
     def cli(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.run("-m", "polybatch", *arguments, **options)
 
-    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a Python program as in the suite; `environment` is set on top of its own."""
         ready = self.ready
-        environment = self.environment | {
+        variables = {
+            **self.environment,
             "POLYBATCH_GATEWAY": ready["gateway"],
             "POLYBATCH_COLLECTOR": ready["collector"],
+            **(environment or {}),
         }
         return subprocess.run(
             [sys.executable, *arguments],
-            env=environment,
+            env=variables,
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -14,7 +14,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-replicas test-fast fuzz s3-server compose-test differential outage bench key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test differential outage bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,12 @@ endif
 $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock \
 	  || echo "atheris has no wheel for this Python or machine: fuzzing goes on without it"
+	@touch $@
+
+# Apart from the rest: what looks for holes must not bring some.
+$(VENV)/audit/.made: requirements/audit.lock
+	@$(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.lock
 	@touch $@
 
 setup: $(VENV)/.dev ## Make the virtual environment with everything, for development
@@ -125,6 +131,11 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix $(wildcard $(SOURCES))
 	@$(BIN)/ruff format $(wildcard $(SOURCES))
 
+audit: $(VENV)/.dev $(VENV)/audit/.made ## Ask for known holes in what is locked (needs pypi.org)
+	@$(BIN)/python -m pytest -q tests/dependencies
+	@$(VENV)/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
+	  -r requirements/runtime.lock -r requirements/dev.lock
+
 generate: $(VENV)/.dev ## Write the generated protobuf code
 	@$(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(GENERATED) \
 	  --pyi_out=$(GENERATED) --grpc_python_out=$(GENERATED) $(PROTOS)
@@ -139,7 +150,7 @@ verify: $(VENV)/.dev ## Fail where the generated code is stale
 	@echo "The generated code is up to date."
 
 lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
-	@for set in runtime dev; do \
+	@for set in runtime dev audit; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	    --generate-hashes --upgrade requirements/$$set.in -o requirements/$$set.lock; done
 	@uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-strip-extras \

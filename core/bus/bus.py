@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -34,6 +35,9 @@ _PING_INTERVAL = 10
 _REQUEST_TIMEOUT = 2.0
 _RETRY_PAUSE = 0.1
 _DUPLICATE_WINDOW = 120.0
+_CLUSTER_REPLICAS = 3
+_START_TIMEOUT = 30.0
+_REFUSED = "authorization violation"
 
 
 def public_url(url: str) -> str:
@@ -41,49 +45,89 @@ def public_url(url: str) -> str:
     return re.sub(r"//[^/@,]*@", "//", url)
 
 
+def _login(servers: Sequence[str]) -> dict[str, Any]:
+    """The login in the first URL that has one.
+
+    nats-py uses a URL's own login for that node alone, not for those that the cluster
+    tells of.
+    """
+    for server in servers:
+        parts = urlsplit(server)
+        if parts.username and parts.password is None:
+            return {"token": unquote(parts.username)}
+        if parts.username:
+            return {"user": unquote(parts.username), "password": unquote(parts.password or "")}
+    return {}
+
+
 class Bus:
     """One connection of one process to NATS. Made by `connect`, ended by `close`."""
 
-    def __init__(self, *, publish_timeout: float) -> None:
+    def __init__(
+        self, *, publish_timeout: float, replicas: int | None, default_replicas: int
+    ) -> None:
         self._nc = Client()
         self._js = self._nc.jetstream(timeout=_REQUEST_TIMEOUT)
         self._publish_timeout = publish_timeout
+        self._replicas = replicas
+        self._default_replicas = default_replicas
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._down.set()
         self._recovery: asyncio.Task[None] | None = None
         self._consumers: list[Consumer] = []
         self._closing = False
+        self._starting = True
         self._last_error: Exception | None = None
         self.incarnation: datetime | None = None
         """When the stream was created: changes when the server's store was lost."""
 
     @classmethod
     async def connect(
-        cls, url: str, *, name: str, connect_timeout: float = 30.0, publish_timeout: float = 5.0
+        cls,
+        url: str,
+        *,
+        name: str,
+        replicas: int | None = None,
+        connect_timeout: float = 30.0,
+        publish_timeout: float = 5.0,
     ) -> Bus:
         """Connect, and create the work stream if it is not there.
 
-        url: nats:// URL, or several separated by commas. name: shown by the server's
-        monitoring. connect_timeout: seconds to wait for a server at first; once connected, the
-        bus keeps reconnecting for ever. publish_timeout: see publish_work.
+        url: nats:// or tls:// URL, or several separated by commas: the nodes of one
+        cluster. A login in one of them is that of all. name: shown by the server's
+        monitoring. replicas: nodes that store the
+        work stream, 1 to 5; a stream with another number is changed. None: as it is, or
+        for a new stream 3 if the URL names as many nodes, else 1. connect_timeout:
+        seconds to wait for a server at first; once connected, the bus keeps reconnecting
+        for ever. publish_timeout: see publish_work.
 
         Raises BusUnavailable.
         """
-        bus = cls(publish_timeout=publish_timeout)
+        servers = url.split(",")
+        bus = cls(
+            publish_timeout=publish_timeout,
+            replicas=replicas,
+            default_replicas=_CLUSTER_REPLICAS if len(servers) >= _CLUSTER_REPLICAS else 1,
+        )
         try:
             async with asyncio.timeout(connect_timeout):
                 await bus._nc.connect(
-                    url.split(","),
+                    servers,
                     name=name,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RECONNECT_WAIT,  # type: ignore[arg-type]
                     ping_interval=_PING_INTERVAL,
+                    **_login(servers),
                     error_cb=bus._on_error,
                     disconnected_cb=bus._on_disconnect,
                     reconnected_cb=bus._on_reconnect,
                 )
+                bus._starting = False
                 await bus._recover()
+        except BusUnavailable:
+            await bus.close()
+            raise
         except TimeoutError as error:
             await bus.close()
             raise BusUnavailable(
@@ -199,6 +243,8 @@ class Bus:
         goes to another replica `ack_wait` seconds after this process has died. What the
         handler raises is logged, and the item comes back later, ever more slowly.
         `stop_grace`: seconds that Consumer.stop waits for running handlers.
+
+        Raises BusUnavailable.
         """
         consumer = Consumer(
             self,
@@ -210,10 +256,25 @@ class Bus:
             ack_wait=ack_wait,
             stop_grace=stop_grace,
         )
-        await self._up.wait()
-        await consumer.start()
+        await self._start(consumer, step)
         self._consumers.append(consumer)
         return consumer
+
+    async def _start(self, consumer: Consumer, step: Step) -> None:
+        last: Exception | None = None
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                while True:
+                    await self._up.wait()
+                    try:
+                        return await consumer.start()
+                    except (NatsError, OSError) as error:
+                        # A cluster that moves the stream or looks for a leader.
+                        last = error
+                        log.info("bus_consumer_retried", step=step, cause=str(error) or repr(error))
+                        await asyncio.sleep(_RETRY_PAUSE)
+        except TimeoutError as error:
+            raise BusUnavailable(f"NATS did not make the consumer {step}: {last}") from error
 
     async def close(self) -> None:
         """Stop the consumers and disconnect. Can be called twice."""
@@ -225,6 +286,9 @@ class Bus:
             self._recovery.cancel()
         try:
             await self._nc.close()
+        except OSError as error:
+            # The connection broke while it was being closed.
+            log.debug("bus_close_failed", cause=repr(error))
         except asyncio.CancelledError:
             # nats-py cancels its own reconnecting, and with it the future that says that
             # the old transport is closed, which it waits for next.
@@ -244,7 +308,8 @@ class Bus:
     async def ensure_stream(self) -> None:
         """Create the work stream if it is missing. Raises nats errors.
 
-        An existing stream keeps what its operator has set, such as its replicas.
+        An existing stream keeps what its operator has set, but for the replicas if they
+        are a setting.
         """
         try:
             info = await self._js.stream_info(STREAM)
@@ -255,10 +320,15 @@ class Bus:
                 retention=RetentionPolicy.WORK_QUEUE,
                 storage=StorageType.FILE,
                 duplicate_window=_DUPLICATE_WINDOW,
+                num_replicas=self._replicas or self._default_replicas,
             )
             with writing(Failpoint.STREAM_CREATE):
                 info = await self._js.add_stream(config)
-            log.info("work_stream_created")
+            log.info("work_stream_created", replicas=info.config.num_replicas)
+        if self._replicas and info.config.num_replicas != self._replicas:
+            with writing(Failpoint.STREAM_CREATE):
+                info = await self._js.update_stream(info.config.evolve(num_replicas=self._replicas))
+            log.info("work_stream_changed", replicas=self._replicas)
         self.incarnation = info.created
 
     async def _ensure_stream_or_log(self) -> None:
@@ -275,6 +345,7 @@ class Bus:
                 for consumer in self._consumers:
                     await consumer.bind()
             except (NatsError, OSError) as error:
+                self._last_error = error
                 # JetStream answers some time after the server takes connections.
                 log.info("bus_recovery_retried", cause=repr(error))
                 await asyncio.sleep(_RETRY_PAUSE)
@@ -302,3 +373,6 @@ class Bus:
     async def _on_error(self, error: Exception) -> None:
         self._last_error = error
         log.debug("bus_error", cause=repr(error))
+        if self._starting and _REFUSED in str(error).lower():
+            # nats-py would try again at once, and for ever.
+            raise BusUnavailable(f"NATS refuses the login of POLYBATCH_NATS_URL: {error}")

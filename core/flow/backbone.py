@@ -87,7 +87,7 @@ async def open_backbone(settings: Settings, name: str) -> AsyncIterator[Backbone
         stack.push_async_callback(ledger.close)
         blobs = open_blobs(settings)
         try:
-            bus = await Bus.connect(settings.nats_url, name=name)
+            bus = await Bus.connect(settings.nats_url, name=name, replicas=settings.nats_replicas)
         except BusUnavailable as error:
             raise StartupError(str(error)) from error
         stack.push_async_callback(bus.close)

@@ -38,24 +38,25 @@ class Readiness:
 
     async def once(self) -> bool:
         """One round of checks; True when everything answers."""
-        outcomes = await asyncio.gather(*(self._answers(name) for name in self._checks))
-        for name, up in zip(self._checks, outcomes, strict=True):
-            DEPENDENCY_UP.labels(name).set(up)
-        away = frozenset(name for name, up in zip(self._checks, outcomes, strict=True) if not up)
+        causes = await asyncio.gather(*(self._ask(name) for name in self._checks))
+        said = {name: cause for name, cause in zip(self._checks, causes, strict=True) if cause}
+        for name in self._checks:
+            DEPENDENCY_UP.labels(name).set(name not in said)
+        away = frozenset(said)
         if away != self._away:
             self._away = away
             if away:
-                log.warning("not_ready", away=sorted(away))
+                log.warning("not_ready", away=said)
             else:
                 log.info("ready")
             await self._server.set_ready(not away)
         return not away
 
-    async def _answers(self, name: str) -> bool:
+    async def _ask(self, name: str) -> str:
+        """Why a check fails; empty if it does not."""
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
                 await self._checks[name]()
         except Exception as error:  # noqa: BLE001  (whatever it is, it means: not ready)
-            log.debug("check_failed", check=name, cause=type(error).__name__)
-            return False
-        return True
+            return str(error) or type(error).__name__
+        return ""

@@ -33,7 +33,11 @@ class Settings(BaseSettings):
     blobs_url: str = ""
     """file://, s3://, gs:// or az:// URL; empty: a folder in the data folder."""
     nats_url: str = ""
-    """nats:// URL; empty: the embedded server that the supervisor starts."""
+    """nats:// or tls:// URL, or several separated by commas: the nodes of one cluster; empty:
+    the embedded server that the supervisor starts."""
+    nats_replicas: int | None = Field(default=None, ge=1, le=5)
+    """Nodes that store the work queue. Unset: as it is; for a new queue 3 if the URL names as
+    many nodes, else 1."""
 
     providers_file: Path | None = None
     """TOML file of further providers (docs/providers.md); unset: providers.toml in the data

@@ -1,16 +1,17 @@
-"""A real nats-server on a free port, which a test can kill, wipe and start again."""
+"""Real NATS, one server or a cluster, which a test can kill, wipe and start again."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from core.bus import Bus, EmbeddedNats
+from tests.stores.nats_cluster import NatsCluster, running_cluster
 
 
 def free_port() -> int:
@@ -48,16 +49,56 @@ class Nats:
         shutil.rmtree(self.embedded.store_dir)
 
 
-@pytest.fixture
-async def nats(tmp_path: Path) -> AsyncIterator[Nats]:
-    server = Nats(tmp_path)
-    await server.start()
-    yield server
-    await server.kill()
+class Cluster:
+    """Three nodes that behave as one server; `url` names all of them."""
+
+    def __init__(self, cluster: NatsCluster) -> None:
+        self.cluster = cluster
+        self.url = cluster.url
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.cluster.start)
+
+    async def kill(self) -> None:
+        await asyncio.to_thread(self.cluster.kill)
+
+    def wipe(self) -> None:
+        for node in self.cluster.nodes:
+            node.wipe()
 
 
 @pytest.fixture
-async def bus(nats: Nats) -> AsyncIterator[Bus]:
+async def server(tmp_path: Path) -> AsyncIterator[Nats]:
+    """One server."""
+    single = Nats(tmp_path)
+    await single.start()
+    yield single
+    await single.kill()
+
+
+@pytest.fixture
+def cluster() -> Iterator[NatsCluster]:
+    """A cluster of three nodes."""
+    with running_cluster() as nodes:
+        yield nodes
+
+
+@pytest.fixture(params=["server", "cluster"])
+def nats(request: pytest.FixtureRequest) -> Nats | Cluster:
+    """Each kind of NATS that the bus runs on."""
+    found = request.getfixturevalue(request.param)
+    return Cluster(found) if isinstance(found, NatsCluster) else found
+
+
+@pytest.fixture
+async def bus(nats: Nats | Cluster) -> AsyncIterator[Bus]:
     connected = await Bus.connect(nats.url, name="test")
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def server_bus(server: Nats) -> AsyncIterator[Bus]:
+    connected = await Bus.connect(server.url, name="test")
     yield connected
     await connected.close()

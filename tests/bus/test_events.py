@@ -74,13 +74,15 @@ async def test_a_malformed_event_or_a_callback_that_raises_ends_nothing(bus: Bus
     assert "event_callback_failed" in [entry["event"] for entry in logs]
 
 
-async def test_a_subscription_survives_a_restart_of_the_server(nats: Nats, bus: Bus) -> None:
-    queue = await subscribe(bus)
-    await nats.kill()
-    await asyncio.wait_for(bus.wait_down(), 30)
-    await nats.start()
-    await asyncio.wait_for(bus.wait_up(), 30)
-    assert await bus.publish_event(event("acct_1", "batch_1"))
+async def test_a_subscription_survives_a_restart_of_the_server(
+    server: Nats, server_bus: Bus
+) -> None:
+    queue = await subscribe(server_bus)
+    await server.kill()
+    await asyncio.wait_for(server_bus.wait_down(), 30)
+    await server.start()
+    await asyncio.wait_for(server_bus.wait_up(), 30)
+    assert await server_bus.publish_event(event("acct_1", "batch_1"))
     assert (await asyncio.wait_for(queue.get(), 30)).batch_id == "batch_1"
 
 

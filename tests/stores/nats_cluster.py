@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from core.bus.embedded import server_binary
 from tests.stores.process import ServerProcess, free_port
 
+NOBODY: Mapping[str, str] = {}
 # Without a leader JetStream leaves requests unanswered.
 _HAS_LEADER = "metadata leader"
 
@@ -42,7 +43,7 @@ class NatsNode:
         """Where clients connect to this node."""
         return f"nats://127.0.0.1:{self.port}"
 
-    def configure(self, nodes: list[NatsNode]) -> None:
+    def configure(self, nodes: list[NatsNode], login: Mapping[str, str]) -> None:
         """Write its configuration: it knows all nodes of its cluster."""
         # JSON is valid in the server's configuration format.
         self._config.write_text(
@@ -52,6 +53,7 @@ class NatsNode:
                     "host": "127.0.0.1",
                     "port": self.port,
                     "jetstream": {"store_dir": str(self.store_dir)},
+                    **({"authorization": login} if login else {}),
                     "cluster": {
                         "name": "polybatch-test",
                         "host": "127.0.0.1",
@@ -83,10 +85,11 @@ class NatsNode:
 class NatsCluster:
     """Three nodes, or as many as asked for. All methods block."""
 
-    def __init__(self, folder: Path, size: int = 3) -> None:
+    def __init__(self, folder: Path, size: int = 3, login: Mapping[str, str] = NOBODY) -> None:
+        """login: {"user", "password"} that clients need; empty: none."""
         self.nodes = [NatsNode(f"n{number}", folder) for number in range(1, size + 1)]
         for node in self.nodes:
-            node.configure(self.nodes)
+            node.configure(self.nodes, login)
 
     @property
     def url(self) -> str:
@@ -119,10 +122,10 @@ class NatsCluster:
 
 
 @contextmanager
-def running_cluster(size: int = 3) -> Iterator[NatsCluster]:
+def running_cluster(size: int = 3, login: Mapping[str, str] = NOBODY) -> Iterator[NatsCluster]:
     """A cluster in a folder of its own, gone at the end. Raises ServerBinaryMissing."""
     with tempfile.TemporaryDirectory(prefix="polybatch-nats-") as folder:
-        cluster = NatsCluster(Path(folder), size)
+        cluster = NatsCluster(Path(folder), size, login)
         try:
             cluster.start()
             yield cluster

@@ -7,8 +7,11 @@ Arguments behind the name are libFuzzer's. A finding ends it and stays in a cras
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import atheris
 
@@ -16,6 +19,7 @@ with atheris.instrument_imports(include=["core.batchfile", "core.providers", "co
     from core.batchfile import LineScanner, Rules
     from tests.hostile.reference import PROVIDERS
     from tests.hostile.test_result_lines import READERS, check_result
+    from tests.hostile.test_scanner import EMBEDDING, LINE
 
 
 def scanner(data: bytes) -> None:
@@ -42,10 +46,18 @@ def results(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {"scanner": scanner, "results": results}
 
 
+TEMPLATES = [template for _, template in READERS.values()]
+TEMPLATES += [LINE, EMBEDDING]
+
+
 def main() -> None:
     name = sys.argv.pop(1)
-    atheris.Setup(sys.argv, TARGETS[name])
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory(prefix="polybatch-corpus-") as corpus:
+        # Right ones to begin with: from nothing it would not come to JSON in years.
+        for number, template in enumerate(TEMPLATES):
+            (Path(corpus) / str(number)).write_text(json.dumps(template, separators=(",", ":")))
+        atheris.Setup([*sys.argv, corpus], TARGETS[name])
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -72,16 +72,22 @@ def test_any_bytes_are_a_result_or_unreadable(name: str, line: bytes) -> None:
     check_result(line, READERS[name][0])
 
 
-@pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("field", ["usage", "usageMetadata", "tokenCount", "prompt_tokens", "args"])
-def test_a_number_out_of_range_costs_its_field_only(name: str, field: str) -> None:
+FIELDS = [
+    ("openai", "prompt_tokens"),
+    ("openai", "usage"),
+    ("anthropic", "usage"),
+    ("gemini", "usageMetadata"),
+    ("gemini", "args"),
+    ("gemini embedding", "tokenCount"),
+]
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_a_number_out_of_range_raises_nothing_but_unreadable(name: str, field: str) -> None:
     read, template = READERS[name]
     text = json.dumps(template)
-    if f'"{field}"' not in text:
-        pytest.skip("the provider has no such field")
     head, _, tail = text.partition(f'"{field}": ')
-    value, end = json.JSONDecoder().raw_decode(tail)
-    assert value is not None
+    _, end = json.JSONDecoder().raw_decode(tail)
     check_result((head + f'"{field}": 1e999' + tail[end:]).encode(), read)
 
 

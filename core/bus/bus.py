@@ -38,6 +38,7 @@ _DUPLICATE_WINDOW = 120.0
 _CLUSTER_REPLICAS = 3
 _START_TIMEOUT = 30.0
 _REFUSED = "authorization violation"
+_SILENT_STORE_LIMIT = 8.0
 
 
 def public_url(url: str) -> str:
@@ -78,6 +79,8 @@ class Bus:
         self._consumers: list[Consumer] = []
         self._closing = False
         self._starting = True
+        self._down_since: float | None = None
+        self._unstored_since: float | None = None
         self._last_error: Exception | None = None
         self.incarnation: datetime | None = None
         """When the stream was created: changes when the server's store was lost."""
@@ -157,12 +160,12 @@ class Bus:
         `traceparent`: span context that the batch was made in, for its trace.
 
         Raises BusUnavailable when the server has not confirmed within publish_timeout
-        seconds; it may have stored the item all the same.
+        seconds, or has been away for as long; it may have stored the item all the same.
         """
         message_id = f"{step}/{batch_id}/{shard_id}/{attempt or uuid.uuid4().hex}"
         payload = WorkItem(batch_id=batch_id, shard_id=shard_id).SerializeToString()
         try:
-            async with asyncio.timeout(self._publish_timeout):
+            async with asyncio.timeout(self._patience()):
                 while True:
                     await self._up.wait()
                     if await self._try_publish(step, payload, message_id, traceparent):
@@ -185,8 +188,33 @@ class Bus:
             return False
         except NatsError as error:
             log.info("work_publish_retried", message_id=message_id, cause=repr(error))
+            await self._look_at_silence()
             return False
+        self._unstored_since = None
         return True
+
+    async def _look_at_silence(self) -> None:
+        """Begin a new stream where the server answers but has stored nothing for long.
+
+        After a full disk nats-server (2.15) goes on with a stream that takes no message,
+        without an answer, until it is restarted. What is lost with it the sweep finds.
+        """
+        moment = asyncio.get_running_loop().time()
+        if self._unstored_since is None:
+            self._unstored_since = moment
+        if moment - self._unstored_since < _SILENT_STORE_LIMIT:
+            return
+        try:
+            info = await self._js.stream_info(STREAM)
+            if info.created == self.incarnation:
+                with writing(Failpoint.STREAM_CREATE):
+                    await self._js.delete_stream(STREAM)
+                log.warning("work_stream_replaced", cause="it stored nothing any more")
+            await self.ensure_stream()
+        except (NatsError, APIError) as error:
+            log.info("work_stream_not_replaced", cause=repr(error))
+        else:
+            self._unstored_since = None
 
     async def publish_event(self, event: BatchEvent) -> bool:
         """Publish an event; False, and no error, if the server is away just now."""
@@ -353,7 +381,20 @@ class Bus:
                 self._mark(up=True)
                 return
 
+    def _patience(self) -> float:
+        """Seconds for a publish: those allowed, less what the server has been away already.
+
+        A moment is waited out. In a long outage not every publish waits again.
+        """
+        if self._up.is_set() or self._down_since is None:
+            return self._publish_timeout
+        away = asyncio.get_running_loop().time() - self._down_since
+        return max(self._publish_timeout - away, 0.0)
+
     def _mark(self, *, up: bool) -> None:
+        if not up and self._up.is_set():
+            self._down_since = asyncio.get_running_loop().time()
+            self._unstored_since = None
         (self._up if up else self._down).set()
         (self._down if up else self._up).clear()
         BUS_CONNECTED.set(up)

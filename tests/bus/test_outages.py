@@ -16,6 +16,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Again, Bus, BusUnavailable, Done, EmbeddedNats, Step
 from tests.bus.conftest import Cluster, Nats, free_port
 from tests.bus.test_work import Taken
+from tests.stores.small_disk import MIB, filled, small_disk
 
 
 async def until_not_ready(bus: Bus) -> None:
@@ -137,6 +138,55 @@ async def test_publishing_gives_up_after_a_while(nats: Nats) -> None:
     assert time.monotonic() - started < 2
     assert not bus.ready
     await asyncio.wait_for(bus.close(), 30)
+
+
+async def test_in_a_long_outage_not_every_publish_waits(nats: Nats) -> None:
+    bus = await Bus.connect(nats.url, name="impatient", publish_timeout=0.5)
+    await nats.kill()
+    await until_not_ready(bus)
+    with pytest.raises(BusUnavailable):
+        await bus.publish_work(Step.PLAN, "batch_1")
+    # Well under the time that each of them would wait alone.
+    async with asyncio.timeout(20):
+        for number in range(200):
+            with pytest.raises(BusUnavailable):
+                await bus.publish_work(Step.PLAN, f"batch_{number}")
+    await nats.start()
+    await asyncio.wait_for(bus.wait_up(), 30)
+    await bus.publish_work(Step.PLAN, "batch_1")
+    await bus.close()
+
+
+async def stored(bus: Bus, batch_id: str) -> bool:
+    """What the sweep does, which goes on trying."""
+    try:
+        await bus.publish_work(Step.PLAN, batch_id)
+    except BusUnavailable:
+        return False
+    return True
+
+
+async def test_a_stream_that_stores_nothing_more_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the disk of the server was full: it takes no message then, without a word."""
+    monkeypatch.setattr("core.bus.bus._SILENT_STORE_LIMIT", 1.0)
+    with small_disk(tmp_path / "disk", 48 * MIB) as disk:
+        nats = Nats(disk)
+        await nats.start()
+        bus = await Bus.connect(nats.url, name="test", publish_timeout=5)
+        taken = Taken()
+        await bus.consume(Step.PLAN, taken, concurrency=1)
+        with filled(disk, 0):
+            while await stored(bus, "meanwhile"):
+                pass
+        async with asyncio.timeout(60):
+            while not await stored(bus, "after"):
+                pass
+            while (await taken.next(limit=30))[0].batch_id != "after":
+                pass
+        await bus.close()
+        await nats.kill()
 
 
 async def test_consumers_stop_while_the_server_is_away(nats: Nats, bus: Bus) -> None:

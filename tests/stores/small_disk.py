@@ -1,0 +1,54 @@
+"""A disk that tests can fill: a file system in the memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+MIB = 1024 * 1024
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A file system of so many bytes in the memory, mounted at the folder."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small disk cannot be mounted here: {error}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def filled(disk: Path, leave: int) -> Iterator[None]:
+    """Have somebody else take all of the disk but so many bytes."""
+    ballast = disk / "ballast"
+    found = os.statvfs(disk)
+    size = found.f_bavail * found.f_frsize - leave
+    with ballast.open("wb") as out:
+        if leave:
+            os.posix_fallocate(out.fileno(), 0, size)
+        else:
+            fill_up(out.fileno())
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+def fill_up(descriptor: int) -> None:
+    page = bytes(4096)
+    try:
+        while True:
+            os.write(descriptor, page)
+    except OSError:
+        return

@@ -7,6 +7,7 @@ from core.blobs.errors import (
     BlobUnavailable,
     SegmentConflict,
 )
+from core.blobs.room import is_full, require_room
 from core.blobs.segments import SegmentWriter, StoredFile
 from core.blobs.store import BlobStore
 
@@ -19,4 +20,6 @@ __all__ = [
     "SegmentConflict",
     "SegmentWriter",
     "StoredFile",
+    "is_full",
+    "require_room",
 ]

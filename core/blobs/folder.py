@@ -15,6 +15,8 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.blobs.room import require_room
+
 # Linux and macOS take no more in one call.
 _PARTS_AT_ONCE = 1024
 
@@ -25,8 +27,9 @@ class FileDraft:
     One that is forgotten is deleted. After an error it can only be discarded.
     """
 
-    def __init__(self, path: Path, unfinished: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, unfinished: Path, descriptor: int, reserve: int) -> None:
         self._path = path
+        self._reserve = reserve
         self._unfinished = unfinished
         self._descriptor = descriptor
         self.discard = weakref.finalize(self, _discard, unfinished, descriptor)
@@ -34,6 +37,7 @@ class FileDraft:
 
     def append(self, parts: Sequence[bytes | memoryview]) -> None:
         """Write behind what is there. Raises OSError."""
+        require_room(self._path.parent, sum(map(len, parts)), self._reserve)
         for first in range(0, len(parts), _PARTS_AT_ONCE):
             some = parts[first : first + _PARTS_AT_ONCE]
             written = os.writev(self._descriptor, some)
@@ -62,9 +66,13 @@ class FileDraft:
 class Folder:
     """One local folder, readable by its owner only. All methods block."""
 
-    def __init__(self, root: Path) -> None:
-        """Make the folder, with its parents, if it is not there."""
+    def __init__(self, root: Path, *, reserve: int = 0) -> None:
+        """Make the folder, with its parents, if it is not there.
+
+        reserve: bytes of the disk that no file is to take.
+        """
         self.root = root
+        self._reserve = reserve
         if not root.is_dir():
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sync_folder(root.parent)
@@ -80,7 +88,7 @@ class Folder:
         """Begin a file that is written bit by bit."""
         path = self.root / key
         unfinished = path.with_name(f"{path.name}#{secrets.randbits(63)}")
-        return FileDraft(path, unfinished, self._create(unfinished))
+        return FileDraft(path, unfinished, self._create(unfinished), self._reserve)
 
     def delete_tree(self, prefix: str) -> None:
         """Delete everything under the prefix, unfinished files too."""

@@ -41,19 +41,20 @@ class BlobStore:
         self._folder = folder
 
     @classmethod
-    def open(cls, url: str) -> BlobStore:
+    def open(cls, url: str, *, reserve: int = 0) -> BlobStore:
         """Open the store at file://, s3://, gs:// or az://.
 
         A local folder is made if it is not there; a bucket must be. Access to object
         storage is taken from the variables of the vendor's own tools (AWS_...,
         GOOGLE_..., AZURE_...), see core/blobs/remote.py. Raises ValueError for any other URL.
+        reserve: bytes that are left free on the disk of a local folder.
         """
         parts = urlsplit(url)
         if parts.scheme == "file":
             path = Path(unquote(parts.path))
             if parts.netloc not in ("", "localhost") or not path.is_absolute():
                 raise ValueError(f"blob store URL {url!r}: expected file:///absolute/path")
-            folder = Folder(path)
+            folder = Folder(path, reserve=reserve)
             return cls(LocalStore(prefix=path), folder)
         if parts.scheme in _REMOTE_SCHEMES and parts.netloc:
             return cls(open_remote(url), None)

@@ -7,6 +7,7 @@ from core.flow.backbone import Backbone, open_backbone, open_ledger
 from core.flow.lease import kept
 from core.flow.observing import observed
 from core.flow.outages import outages, storage_error
+from core.flow.pausing import pausing
 from core.flow.program import run_service
 from core.flow.providers import find_providers
 from core.flow.readiness import Readiness
@@ -33,6 +34,7 @@ __all__ = [
     "open_backbone",
     "open_ledger",
     "outages",
+    "pausing",
     "read_run",
     "run_service",
     "storage_error",

@@ -18,8 +18,9 @@ from core.settings import Settings
 
 log = structlog.get_logger()
 
-# As long as the bus waits for NATS.
+# For each of the two; then the process ends, and whoever started it starts it again.
 _PATIENCE = 30.0
+_NATS_ATTEMPT = 5.0
 _RETRY_PAUSE = 1.0
 
 
@@ -69,9 +70,28 @@ async def open_ledger(settings: Settings, *, patience: float = _PATIENCE) -> Led
 def open_blobs(settings: Settings) -> BlobStore:
     """Open the blob store. Raises StartupError."""
     try:
-        return BlobStore.open(settings.effective_blobs_url)
+        return BlobStore.open(settings.effective_blobs_url, reserve=settings.disk_reserve)
     except ValueError as error:
         raise StartupError(f"POLYBATCH_BLOBS_URL: {error}") from error
+
+
+async def open_bus(settings: Settings, name: str) -> Bus:
+    """Connect to NATS, waiting for it as for the database. Raises StartupError."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _PATIENCE
+    while True:
+        try:
+            return await Bus.connect(
+                settings.nats_url,
+                name=name,
+                replicas=settings.nats_replicas,
+                connect_timeout=_NATS_ATTEMPT,
+            )
+        except BusUnavailable as error:
+            if loop.time() >= end:
+                raise StartupError(f"POLYBATCH_NATS_URL: {error}") from error
+            log.warning("bus_not_ready", cause=str(error))
+            await asyncio.sleep(_RETRY_PAUSE)
 
 
 @asynccontextmanager
@@ -86,9 +106,6 @@ async def open_backbone(settings: Settings, name: str) -> AsyncIterator[Backbone
         ledger = await open_ledger(settings)
         stack.push_async_callback(ledger.close)
         blobs = open_blobs(settings)
-        try:
-            bus = await Bus.connect(settings.nats_url, name=name, replicas=settings.nats_replicas)
-        except BusUnavailable as error:
-            raise StartupError(str(error)) from error
+        bus = await open_bus(settings, name)
         stack.push_async_callback(bus.close)
         yield Backbone(settings, ledger, blobs, bus, Announcer(bus, ledger))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
 
-from core.blobs import BlobUnavailable
-from core.ledger import LedgerUnavailable
+from core.blobs import BlobUnavailable, is_full
+from core.ledger import LedgerFull, LedgerUnavailable
 from core.serving import ApiError
 
 log = structlog.get_logger()
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -24,6 +21,9 @@ def outages() -> Iterator[None]:
         yield
     except BlobUnavailable as error:
         raise storage_error(error) from error
+    except LedgerFull as error:
+        log.warning("ledger_full", cause=str(error))
+        raise _full() from error
     except LedgerUnavailable as error:
         # For the operator only: its text may hold the database's address.
         log.warning("ledger_unavailable", cause=str(error))
@@ -35,12 +35,15 @@ def outages() -> Iterator[None]:
 
 def storage_error(error: BlobUnavailable | OSError) -> ApiError:
     """STORAGE_FULL for a full disk or quota, else UNAVAILABLE."""
-    cause = error if isinstance(error, OSError) else error.__cause__
     log.warning("storage_failed", cause=str(error))
-    if isinstance(cause, OSError) and cause.errno in _FULL:
-        return ApiError.resource_exhausted(
-            "STORAGE_FULL",
-            "the service has no room left for files: repeat later",
-            retry_after=60.0,
-        )
+    if is_full(error):
+        return _full()
     return ApiError.unavailable("STORAGE_UNAVAILABLE", "the service's storage does not answer")
+
+
+def _full() -> ApiError:
+    return ApiError.resource_exhausted(
+        "STORAGE_FULL",
+        "the service has no room left on its disk: repeat later, or ask its operator to make room",
+        retry_after=60.0,
+    )

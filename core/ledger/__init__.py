@@ -5,7 +5,7 @@ from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
 from core.ledger.budgets import Budget, Budgets, NoRoom
 from core.ledger.census import Census, Count, LivingBatches, UnsettledShards
 from core.ledger.copying import TargetNotEmpty, copy_ledger
-from core.ledger.errors import BadDatabaseUrl, LedgerUnavailable
+from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
 from core.ledger.ledger import Ledger
@@ -39,6 +39,7 @@ __all__ = [
     "FileState",
     "Files",
     "Ledger",
+    "LedgerFull",
     "LedgerUnavailable",
     "Limit",
     "LivingBatches",

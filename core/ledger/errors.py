@@ -2,10 +2,12 @@
 
 BadDatabaseUrl       the URL names no database that the ledger can use
 LedgerUnavailable    the database did not do it, or its answer was lost
+└── LedgerFull       its disk is full
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 # connection, refused login, unknown database, transaction ended by the server, deadlock,
 # out of resources, lock not granted in time, shutdown, I/O error.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
+_DISK_FULL = "53100"
 _PASSING = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
 
 
@@ -33,6 +36,10 @@ class LedgerUnavailable(Exception):
     """
 
 
+class LedgerFull(LedgerUnavailable):
+    """The disk or quota of the database is full."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the outages among the errors of the block's SQL into LedgerUnavailable."""
@@ -41,7 +48,9 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         if not _passing(error):
             raise
-        raise LedgerUnavailable(_reason(error.orig or error)) from error
+        raise (LedgerFull if _full(error) else LedgerUnavailable)(
+            _reason(error.orig or error)
+        ) from error
     # Raw ones: the driver is asked to connect outside of SQLAlchemy's own translation.
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, PoolTimeout) as error:
         raise LedgerUnavailable(_reason(error)) from error
@@ -54,6 +63,16 @@ def _passing(error: DBAPIError) -> bool:
     if state is not None:
         return str(state).startswith(_PASSING)
     return isinstance(error, OperationalError)
+
+
+def _full(error: DBAPIError) -> bool:
+    cause = error.orig.__cause__ if error.orig is not None else None
+    found = (error.orig, cause)
+    return any(
+        getattr(each, "sqlstate", None) == _DISK_FULL
+        or getattr(each, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        for each in found
+    )
 
 
 def _reason(error: BaseException) -> str:

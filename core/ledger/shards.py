@@ -297,11 +297,12 @@ class Shards(ShardMoves):
             return await self._move(session, shard, (ShardState.SUBMITTED,), due_at=next_poll)
 
     async def unreachable(self, shard: Shard, reason: str, next_try: datetime) -> Batch | Stale:
-        """Note that the provider does not answer for now; the shard stays where it is."""
+        """Note that the provider or our storage does not do it for now; it stays where it is."""
         return await self._transition(
             Failpoint.SHARD_UNREACHABLE,
             shard,
-            (ShardState.SUBMITTED, ShardState.FETCHING),
+            (ShardState.QUEUED, ShardState.SUBMITTED, ShardState.FETCHING),
+            waits_for_room=False,
             waiting_reason=reason,
             due_at=next_try,
         )

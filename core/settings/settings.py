@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     max_lines: int = Field(default=5_000_000, ge=1)
     max_json_depth: int = Field(default=500, ge=10, le=500)
     """Levels of lists and objects that a line may be nested."""
+    disk_reserve: int = Field(default=256 * 1024 * 1024, ge=0)
+    """Bytes of a local disk that uploads, results and spools leave free, so that the ledger on
+    it can go on. Below it uploads are refused and running batches wait. 0: none."""
     segment_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024)
     """Size at which a segment of an uploaded file is committed."""
     upload_idle_timeout: float = Field(default=60.0, gt=0)

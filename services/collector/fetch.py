@@ -8,6 +8,7 @@ the order of the input, each with the user's own custom_id.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -120,7 +121,7 @@ class Fetcher:
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is not None and file is not None and shard.ran_here:
             lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
-            with Sorter(lines, self._settings.spool_dir, attempts=shard.round + 1) as sorter:
+            with self._sorter(shard, lines) as sorter:
                 await take_run(self._blobs, shard, sorter)
                 async with self._writing:
                     await self._write(shard, batch, file, sorter)
@@ -131,7 +132,7 @@ class Fetcher:
             await self._settler.fill(shard, code, f"{code}: the results cannot be fetched.")
             return Done()
         lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
-        with Sorter(lines, self._settings.spool_dir, attempts=shard.round + 1) as sorter:
+        with self._sorter(shard, lines) as sorter:
             try:
                 remote = await provider.poll(shard.remote_id)
                 await self._collect(shard, provider, remote, sorter)
@@ -144,6 +145,14 @@ class Fetcher:
         if settled:
             await discard_input(provider, shard)
         return Done()
+
+    def _sorter(self, shard: Shard, lines: array[int]) -> Sorter:
+        return Sorter(
+            lines,
+            self._settings.spool_dir,
+            attempts=shard.round + 1,
+            reserve=self._settings.disk_reserve,
+        )
 
     async def _collect(
         self, shard: Shard, provider: Provider, remote: RemoteBatch, sorter: Sorter

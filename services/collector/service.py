@@ -24,6 +24,7 @@ from core.flow import (
     observed,
     open_backbone,
     outages,
+    pausing,
     tls_files,
 )
 from core.ledger import Batch, BatchState, ShardState, now
@@ -121,7 +122,10 @@ async def start_consumers(
     ]
     return [
         await backbone.bus.consume(
-            step, handler, concurrency=concurrency, stop_grace=settings.shutdown_grace
+            step,
+            pausing(backbone, handler),
+            concurrency=concurrency,
+            stop_grace=settings.shutdown_grace,
         )
         for step, handler, concurrency in handlers
     ]

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from core.batchfile import answer_tail
+from core.blobs import require_room
 from core.providers import Outcome, ResultLine, Usage
 
 _FLUSH_BYTES = 256 * 1024
@@ -35,11 +36,13 @@ class Sorter:
     wins, or else the first. The spool file has no name, so that it goes with the process.
     """
 
-    def __init__(self, lines: array[int], folder: Path, *, attempts: int) -> None:
+    def __init__(self, lines: array[int], folder: Path, *, attempts: int, reserve: int = 0) -> None:
         """`lines`: the shard's line numbers, ascending.
 
-        `attempts`: how often the lines were sent, this time included.
+        `attempts`: how often the lines were sent, this time included. `reserve`: bytes that
+        stay free on the folder's disk. Methods that take results raise OSError.
         """
+        self._folder, self._reserve = folder, reserve
         self._attempts = attempts
         self._lines = lines
         count = len(lines)
@@ -167,6 +170,7 @@ class Sorter:
             self._flush()
 
     def _flush(self) -> None:
+        require_room(self._folder, self._pending_bytes, self._reserve)
         contents = b"".join(self._pending)
         self._pending = []
         self._pending_bytes = 0

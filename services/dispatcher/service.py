@@ -9,7 +9,16 @@ import grpc
 import structlog
 
 from core.bus import Step
-from core.flow import Readiness, Sweep, Watched, find_providers, observed, open_backbone, tls_files
+from core.flow import (
+    Readiness,
+    Sweep,
+    Watched,
+    find_providers,
+    observed,
+    open_backbone,
+    pausing,
+    tls_files,
+)
 from core.ledger import Batch, BatchState, ShardState
 from core.serving import GrpcServer, Limits
 from core.settings import ProviderAccess, Settings
@@ -60,17 +69,20 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         await server.start()
         consumers = [
             await backbone.bus.consume(
-                Step.PLAN, planner.handle, concurrency=_PLAN_CONCURRENCY, stop_grace=grace
+                Step.PLAN,
+                pausing(backbone, planner.handle),
+                concurrency=_PLAN_CONCURRENCY,
+                stop_grace=grace,
             ),
             await backbone.bus.consume(
                 Step.SUBMIT,
-                submitter.handle,
+                pausing(backbone, submitter.handle),
                 concurrency=settings.submit_concurrency,
                 stop_grace=grace,
             ),
             await backbone.bus.consume(
                 Step.RUN,
-                runner.handle,
+                pausing(backbone, runner.handle),
                 concurrency=settings.run_concurrency,
                 ack_wait=settings.run_lease,
                 stop_grace=grace,

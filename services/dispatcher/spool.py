@@ -17,7 +17,7 @@ from core.batchfile import (
     error_json,
     read_listed,
 )
-from core.blobs import BlobStore, StoredFile
+from core.blobs import BlobStore, StoredFile, require_room
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard
 from core.providers import LineRejected, Provider, embedding_inputs
@@ -54,12 +54,15 @@ async def write_spool(
     provider: Provider,
     blobs: BlobStore,
     segment_bytes: int,
+    reserve: int,
 ) -> Spooled | Overfull:
     """Translate the shard's lines into `path`.
 
     A line that cannot be put into the provider's form becomes a failed result line
     and costs nothing else. What a lenient batch leaves out of lines is stored under
-    the shard's dropped_prefix.
+    the shard's dropped_prefix. `reserve`: bytes that stay free on the disk of `path`.
+
+    Raises BlobUnavailable, and OSError for the file itself.
     """
     data = await StoredFile.open(blobs, f"{file.prefix}/data")
     framing, limits = provider.framing, provider.limits
@@ -74,6 +77,7 @@ async def write_spool(
     with path.open("wb") as spool:
 
         def flush(chunk: bytes) -> None:
+            require_room(path.parent, len(chunk), reserve)
             spool.write(chunk)
             digest.update(chunk)
 

@@ -26,6 +26,7 @@ from core.failpoints import Failpoint
 from core.flow import Allowance, Backbone, TokenBudgets, kept
 from core.ledger import (
     Batch,
+    LedgerUnavailable,
     NoRoom,
     Settlement,
     Shard,
@@ -61,6 +62,8 @@ log = structlog.get_logger()
 _ROOM_PAUSE = 60.0
 # Beyond the time that an adapter promises to take: it may be a stranger's.
 _OVERTIME = 10.0
+_FIRST_RECORD_PAUSE = 0.5
+_LONGEST_RECORD_PAUSE = 5.0
 
 
 class Submitter:
@@ -138,6 +141,7 @@ class Submitter:
                     provider=provider,
                     blobs=self._blobs,
                     segment_bytes=self._settings.segment_bytes,
+                    reserve=self._settings.disk_reserve,
                 )
             if isinstance(spooled, Overfull):
                 return await self._split(shard, spooled.fitting)
@@ -167,7 +171,7 @@ class Submitter:
                 # There may be room for one more.
                 await self._budgets.wake_next(shard.provider, shard.remote_model)
             outcome = await self._submit(intended, provider, path)
-            return Done() if outcome is None else await self._conclude(intended, outcome)
+            return Done() if outcome is None else await self._recorded(intended, outcome)
 
     async def _submit(self, shard: Shard, provider: Provider, path: Path) -> SubmitOutcome | None:
         """Send an attempt; None when it was somebody else's before its create was let go."""
@@ -195,6 +199,28 @@ class Submitter:
                 self._ledger.shards.hold(shard, "the dispatcher was stopped", now(), quiet=True)
             )
             raise
+
+    async def _recorded(self, shard: Shard, outcome: SubmitOutcome) -> Done | Again:
+        """Conclude, however long the database is away.
+
+        Nobody else knows the answer: without it the next one has to ask the provider, and
+        some can tell only once their batch has ended.
+        """
+        pause = _FIRST_RECORD_PAUSE
+        while True:
+            try:
+                return await self._conclude(shard, outcome)
+            except LedgerUnavailable as error:
+                log.warning(
+                    "submission_not_recorded",
+                    batch_id=shard.batch_id,
+                    shard_id=shard.id,
+                    outcome=type(outcome).__name__,
+                    retry_in=pause,
+                    cause=str(error),
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_RECORD_PAUSE)
 
     async def _conclude(self, shard: Shard, outcome: SubmitOutcome) -> Done | Again:
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}

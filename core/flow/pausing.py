@@ -1,0 +1,77 @@
+"""Work that waits while the database or the storage is away or full, and says so."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+
+from core.blobs import BlobUnavailable, is_full
+from core.bus import Again, Delivery, Done, Handler
+from core.flow.backbone import Backbone
+from core.ledger import Batch, LedgerUnavailable, now
+
+log = structlog.get_logger()
+
+_FIRST_PAUSE = 0.5
+_LEDGER_PAUSE_MAX = 5.0
+# Each attempt may translate a shard anew, or fetch its results.
+_STORAGE_PAUSE_MAX = 15.0
+
+_FULL = "the service's disk is full: waits for room"
+_AWAY = "waits for the service's storage to answer"
+
+
+def pausing(backbone: Backbone, handler: Handler) -> Handler:
+    """A handler whose items come back soon while something is away, however often it fails.
+
+    The shard shows why it waits. All else that the handler raises passes through.
+    """
+
+    async def handle(item: WorkItem, delivery: Delivery) -> Done | Again:
+        try:
+            return await handler(item, delivery)
+        except LedgerUnavailable as error:
+            return _again(item, delivery, _LEDGER_PAUSE_MAX, error)
+        except (BlobUnavailable, OSError) as error:
+            full = is_full(error)
+            if not full and not isinstance(error, BlobUnavailable):
+                raise
+            again = _again(item, delivery, _STORAGE_PAUSE_MAX, error)
+            if not item.shard_id:
+                # The sweep wakes it again, and would do so beside a message that sleeps.
+                return Done()
+            try:
+                await _show(backbone, item, _FULL if full else _AWAY, again.delay)
+            except LedgerUnavailable as away:
+                # It stands on the same disk, often.
+                log.warning("wait_not_shown", shard_id=item.shard_id, cause=str(away))
+            return again
+
+    return handle
+
+
+def _again(item: WorkItem, delivery: Delivery, longest: float, error: Exception) -> Again:
+    pause = min(longest, _FIRST_PAUSE * 2 ** min(delivery.count - 1, 10))
+    pause *= random.uniform(0.75, 1.25)
+    log.warning(
+        "work_waits",
+        batch_id=item.batch_id,
+        shard_id=item.shard_id,
+        deliveries=delivery.count,
+        retry_in=round(pause, 2),
+        cause=str(error),
+    )
+    return Again(pause)
+
+
+async def _show(backbone: Backbone, item: WorkItem, reason: str, pause: float) -> None:
+    shard = await backbone.ledger.shards.get(item.shard_id)
+    if shard is None:
+        return
+    due = now() + timedelta(seconds=pause)
+    batch = await backbone.ledger.shards.unreachable(shard, reason, due)
+    if isinstance(batch, Batch):
+        await backbone.announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)

@@ -1,0 +1,51 @@
+"""Files leave some of the disk free."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from core.blobs import BlobStore, BlobUnavailable, is_full, require_room
+from core.failpoints import Failpoint
+
+POINT = Failpoint.UPLOAD_DATA
+
+
+def free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+async def test_what_would_take_the_reserve_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    url = (tmp_path / "blobs").as_uri()
+    await BlobStore.open(url).put("a/there", b"x", point=POINT)
+    short = BlobStore.open(url, reserve=2 * free(tmp_path))
+    with pytest.raises(BlobUnavailable) as caught:
+        await short.put("a/new", b"x", point=POINT)
+    assert is_full(caught.value)
+    draft = short.draft("a/bit", point=POINT)
+    with pytest.raises(BlobUnavailable):
+        await draft.append([b"x"])
+    await draft.discard()
+    assert [path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == ["there"]
+    assert await short.get("a/there") == b"x", "reading goes on"
+    await short.delete_prefix("a", point=POINT)
+    await BlobStore.open(url, reserve=1).put("a/new", b"x", point=POINT)
+
+
+def test_the_room_that_is_asked_for_counts(tmp_path: Path) -> None:
+    require_room(tmp_path, 1, 1)
+    require_room(tmp_path, 2 * free(tmp_path), 0)
+    with pytest.raises(OSError, match="would stay free") as caught:
+        require_room(tmp_path, free(tmp_path), 4096)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_full_is_told_from_other_troubles() -> None:
+    assert is_full(OSError(errno.EDQUOT, "quota"))
+    assert not is_full(OSError(errno.EIO, "broken"))
+    assert not is_full(BlobUnavailable("away", key="a"))
+    assert not is_full(None)

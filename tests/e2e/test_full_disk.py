@@ -1,0 +1,123 @@
+"""The disk is full: uploads are refused, running batches wait and say so, and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from inputs import chat, check_answers, write
+from polybatch import BatchState, Client, LimitExceeded, RetryPolicy
+from suite import Suite, running_suite, wait_for
+
+from tests.stores.small_disk import MIB, filled, small_disk
+
+RESERVE = 32 * MIB
+LINES = 300
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with small_disk(tmp_path_factory.mktemp("full") / "data", 160 * MIB) as mounted:
+        yield mounted
+
+
+@pytest.fixture(scope="module")
+def own_suite(disk: Path) -> Iterator[Suite]:
+    with running_suite(disk.parent, POLYBATCH_DISK_RESERVE=str(RESERVE)) as suite:
+        yield suite
+
+
+@pytest.fixture
+def suite(own_suite: Suite) -> Iterator[Suite]:
+    own_suite.reset_sandbox(batch_seconds=1)
+    before = own_suite.ready["pids"]
+    yield own_suite
+    assert own_suite.ready["pids"] == before, "no service has died of it"
+
+
+def reasons(client: Client, batch_id: str) -> set[str]:
+    return {shard.waiting_reason for shard in client.get_batch(batch_id).shards}
+
+
+def waits(suite: Suite) -> int:
+    """How often the collector has said that work waits."""
+    return (suite.log_dir / "collector.log").read_text().count("work_waits")
+
+
+def impatient(suite: Suite) -> Client:
+    """A client that never tries again."""
+    return Client(
+        gateway=suite.ready["gateway"],
+        collector=suite.ready["collector"],
+        api_key_file=suite.ready["api_key_file"],
+        retry=RetryPolicy(give_up_after=0),
+    )
+
+
+def assert_refused(suite: Suite, path: Path) -> None:
+    with impatient(suite) as other:
+        with pytest.raises(LimitExceeded) as caught:
+            other.upload(path)
+        assert caught.value.reason == "STORAGE_FULL"
+        assert "no room left on its disk" in str(caught.value)
+        assert caught.value.retry_after
+
+
+def assert_complete(suite: Suite, client: Client, *batch_ids: str) -> None:
+    for batch_id in batch_ids:
+        assert client.wait(batch_id, timeout=100).state == BatchState.COMPLETED
+        answered = check_answers(client.results(batch_id), range(LINES))
+        assert sum(line.ok for line in answered) == LINES
+    assert suite.sandbox("/sandbox/bill")["lines_billed"] == len(batch_ids) * LINES
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("left", [RESERVE // 2, 0])
+def test_batches_wait_for_room(suite: Suite, disk: Path, tmp_path: Path, left: int) -> None:
+    path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
+    with suite.client() as client:
+        file = client.upload(path)
+        batch = client.submit(path)
+        wait_for(
+            lambda: suite.sandbox("/sandbox/bill")["batches_created"] == 2, "the batch to be sent"
+        )
+        waited = waits(suite)
+        with filled(disk, left):
+            assert_refused(suite, path)
+            if left:
+                # There is room for what the ledger writes: everybody is told.
+                client.create_batch(file.id, request_id=f"left-{left}")
+                wait_for(
+                    lambda: any("disk is full" in reason for reason in reasons(client, batch.id)),
+                    "the reason to be shown",
+                )
+                assert client.get_batch(batch.id).state == BatchState.IN_PROGRESS
+            else:
+                wait_for(lambda: waits(suite) > waited + 2, "the collector to wait")
+                # Also NATS may find no room for it now.
+                with suppress(LimitExceeded), impatient(suite) as other:
+                    other.create_batch(file.id, request_id=f"left-{left}")
+        made = client.create_batch(file.id, request_id=f"left-{left}")
+        assert_complete(suite, client, batch.id, made.id)
+
+
+@pytest.mark.timeout(180)
+def test_the_spools_have_a_disk_of_their_own(tmp_path: Path) -> None:
+    """Full, while there is room for the uploads."""
+    data = tmp_path / "data"
+    with (
+        small_disk(data / "spool", 48 * MIB) as spools,
+        running_suite(tmp_path, POLYBATCH_DISK_RESERVE=str(RESERVE)) as suite,
+        suite.client() as client,
+    ):
+        path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
+        with filled(spools, RESERVE // 2):
+            batch = client.submit(path)
+            wait_for(
+                lambda: reasons(client, batch.id) == {"the service's disk is full: waits for room"},
+                "the reason to be shown",
+            )
+            assert suite.sandbox("/sandbox/bill")["batches_created"] == 0
+        assert_complete(suite, client, batch.id)

@@ -1,0 +1,206 @@
+"""NATS or the database is away in the middle of batches: services wait, and go on after it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from inputs import chat, check_answers, write
+from polybatch import BatchState, Client, RetryPolicy, Unavailable
+from suite import Suite, running_suite, wait_for
+
+from tests.conftest import started
+from tests.gateway.gateway_nats import Nats
+from tests.stores.postgres import PostgresServer, running_postgres
+
+SERVICES = ("gateway", "collector", "dispatcher")
+LINES = 400
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    server = Nats(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with ExitStack() as stack:
+        yield started(stack, running_postgres())
+
+
+@pytest.fixture(scope="module")
+def own_suite(
+    tmp_path_factory: pytest.TempPathFactory, nats: Nats, postgres: PostgresServer
+) -> Iterator[Suite]:
+    """A suite that neither starts its NATS nor its database: they are the tests' to stop."""
+    with running_suite(
+        tmp_path_factory.mktemp("outages"),
+        POLYBATCH_NATS_URL=nats.url,
+        POLYBATCH_DATABASE_URL=postgres.create_database(),
+        # Longer than any outage here: nothing may look like a provider's fault.
+        POLYBATCH_PROVIDER_TIMEOUT="20",
+        POLYBATCH_SUBMIT_LEASE="30",
+    ) as suite:
+        yield suite
+
+
+@pytest.fixture
+def suite(own_suite: Suite) -> Iterator[Suite]:
+    """All is there before the test, and after it the processes are those of before."""
+    serving(own_suite, True)
+    own_suite.reset_sandbox(batch_seconds=1)
+    before = own_suite.ready["pids"]
+    yield own_suite
+    serving(own_suite, True)
+    assert own_suite.ready["pids"] == before, "no service has died of it"
+
+
+def serving(suite: Suite, expected: bool) -> None:
+    """Wait until the health of all three services says so."""
+
+    def says(address: str) -> bool:
+        with grpc.insecure_channel(address) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(), timeout=5
+                )
+            except grpc.RpcError:
+                return False
+        status = health_pb2.HealthCheckResponse
+        return answer.status == (status.SERVING if expected else status.NOT_SERVING)
+
+    for name in SERVICES:
+        wait_for(lambda n=name: says(suite.ready[n]), f"{name} to say {expected}", 60)
+
+
+def logged(suite: Suite, service: str, text: str) -> int:
+    """How many lines of a service's log have a text."""
+    return (suite.log_dir / f"{service}.log").read_text().count(text)
+
+
+def assert_complete(suite: Suite, client: Client, *batch_ids: str) -> None:
+    for batch_id in batch_ids:
+        assert client.wait(batch_id, timeout=100).state == BatchState.COMPLETED
+        answered = check_answers(client.results(batch_id), range(LINES))
+        assert sum(line.ok for line in answered) == LINES
+    assert suite.sandbox("/sandbox/bill")["lines_billed"] == len(batch_ids) * LINES
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("store", ["kept", "wiped"])
+def test_batches_go_on_after_nats_was_away(
+    suite: Suite, nats: Nats, tmp_path: Path, store: str
+) -> None:
+    path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
+    with suite.client() as client:
+        before = client.submit(path)
+        nats.kill()
+        serving(suite, False)
+        # The ledger is the truth: all but the work itself goes on.
+        meanwhile = client.submit(path)
+        assert client.get_batch(meanwhile.id).state == BatchState.VALIDATING
+        cancelled = client.submit(path)
+        assert client.cancel_batch(cancelled.id).state == BatchState.CANCELLING
+        if store == "wiped":
+            shutil.rmtree(nats.embedded.store_dir)
+        nats.start()
+        assert client.wait(cancelled.id, timeout=100).state == BatchState.CANCELLED
+        assert_complete(suite, client, before.id, meanwhile.id)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_batches_go_on_after_the_database_was_away(
+    suite: Suite, postgres: PostgresServer, tmp_path: Path, end: str
+) -> None:
+    path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
+    with suite.client() as client:
+        batch = client.submit(path)
+        postgres.stop() if end == "stopped" else postgres.kill()
+        serving(suite, False)
+        with impatient(suite) as other:
+            for call in (
+                lambda: other.get_batch(batch.id),
+                lambda: other.submit(path),
+                lambda: next(iter(other.watch(batch.id))),
+                lambda: list(other.results(batch.id)),
+            ):
+                with pytest.raises(Unavailable) as caught:
+                    call()
+                assert caught.value.reason == "LEDGER_UNAVAILABLE"
+                assert caught.value.retry_after
+                assert str(postgres.port) not in str(caught.value)
+        postgres.start()
+        assert_complete(suite, client, batch.id)
+
+
+def impatient(suite: Suite) -> Client:
+    return Client(
+        gateway=suite.ready["gateway"],
+        collector=suite.ready["collector"],
+        api_key_file=suite.ready["api_key_file"],
+        retry=RetryPolicy(give_up_after=0, connect_within=0),
+    )
+
+
+@pytest.mark.timeout(180)
+def test_an_answer_that_comes_while_the_database_is_away_is_not_lost(
+    suite: Suite, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """The provider has created the batch, and nothing can be written down."""
+    path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
+    slow = {"kind": "slow", "method": "POST", "path": "/batches$", "delay": 5}
+    suite.sandbox("/sandbox/config", {"faults": [slow]})
+    unrecorded = logged(suite, "dispatcher", "submission_not_recorded")
+    reconciled = logged(suite, "dispatcher", "shard_reconciled")
+    with suite.client() as client:
+        batch = client.submit(path)
+        wait_for(
+            lambda: suite.sandbox("/sandbox/bill")["batches_created"] == 2, "both to be created"
+        )
+        postgres.stop()
+        wait_for(
+            lambda: logged(suite, "dispatcher", "submission_not_recorded") >= unrecorded + 2,
+            "both answers to come",
+        )
+        postgres.start()
+        assert_complete(suite, client, batch.id)
+    bill = suite.sandbox("/sandbox/bill")
+    assert bill["batches_created"] == 2
+    # Whoever heard the answer remembers it: nobody has to ask the provider what became of it.
+    assert logged(suite, "dispatcher", "shard_reconciled") == reconciled
+
+
+@pytest.mark.timeout(180)
+def test_services_that_start_meanwhile_wait(
+    own_suite: Suite, nats: Nats, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    suite = own_suite
+    serving(suite, True)
+    suite.reset_sandbox(batch_seconds=1)
+    path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
+    with suite.client() as client:
+        batch = client.submit(path)
+        nats.kill()
+        postgres.stop()
+        waits = {name: logged(suite, name, "ledger_not_ready") for name in SERVICES}
+        for name in SERVICES:
+            os.kill(suite.ready["pids"][name], signal.SIGKILL)
+        for name, count in waits.items():
+            wait_for(lambda n=name, c=count: logged(suite, n, "ledger_not_ready") > c, name)
+        postgres.start()
+        for name in SERVICES:
+            wait_for(lambda n=name: logged(suite, n, "bus_not_ready") > 0, name)
+        nats.start()
+        serving(suite, True)
+        assert_complete(suite, client, batch.id)

@@ -54,7 +54,7 @@ async def write_spool(
     provider: Provider,
     blobs: BlobStore,
     segment_bytes: int,
-    reserve: int,
+    reserve: int = 0,
 ) -> Spooled | Overfull:
     """Translate the shard's lines into `path`.
 

@@ -51,6 +51,8 @@ class FakePolybatch:
     def __init__(self) -> None:
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.calls: list[tuple[str, Any]] = []
+        self.traceparents: list[str | None] = []
+        """One for each call."""
         self.uploads: dict[str, Upload] = {}
         self.files: dict[str, files_pb2.File] = {}
         self.contents: dict[str, bytes] = {}
@@ -138,6 +140,7 @@ class FakePolybatch:
         """Notes the call, checks the key, and fails at once if that is the call's fault."""
         self.calls.append((name, request))
         metadata = dict(context.invocation_metadata())
+        self.traceparents.append(metadata.get("traceparent"))
         if metadata.get("authorization") != f"Bearer {API_KEY}":
             await Fault(
                 grpc.StatusCode.UNAUTHENTICATED, "the key is not known", "API_KEY_INVALID"

@@ -52,6 +52,25 @@ def test_the_main_job_under_mutual_tls(secured: Suite, tmp_path: Path) -> None:
     assert [line["error"] for line in lines] == [None] * 4
 
 
+def test_the_command_line_takes_it_as_options_too(secured: Suite) -> None:
+    names = ("CA", "CLIENT_CERT", "CLIENT_KEY")
+    files = {name: secured.environment[f"POLYBATCH_TLS_{name}"] for name in names}
+    bare = {f"POLYBATCH_TLS_{name}": "" for name in names}
+    options = [
+        *("--tls-ca", files["CA"]),
+        *("--tls-client-cert", files["CLIENT_CERT"]),
+        *("--tls-client-key", files["CLIENT_KEY"]),
+    ]
+    done = secured.cli("list", *options, environment=bare)
+    assert done.returncode == 0, done.stderr
+    missing = secured.cli("list", *options[:4], environment=bare)
+    assert missing.returncode == 1
+    assert "POLYBATCH_TLS_CLIENT_KEY is not set" in missing.stderr
+    contradicting = secured.cli("list", "--no-tls", environment=bare)
+    assert contradicting.returncode == 1
+    assert "asks for it" in contradicting.stderr
+
+
 def test_who_brings_no_certificate_or_no_tls_gets_nowhere(secured: Suite) -> None:
     for name in ("gateway", "collector", "dispatcher"):
         target = secured.ready[name].removeprefix("grpcs://")

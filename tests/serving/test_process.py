@@ -36,6 +36,12 @@ async def crashing(stop):
     secret = "sk-local-variable"
     raise RuntimeError("boom")
 
+async def quoting(stop):
+    quoted = "nats://user:pass@host, sk-of-the-environment, Bearer abc.def"
+    log.info("said", cause=quoted)
+    logging.getLogger("library").warning("it said %s", quoted)
+    raise RuntimeError(quoted)
+
 async def talking(stop):
     log.info("said", batch_id="batch_1", body="a prompt", authorization="Bearer k", api_key="k")
     logging.getLogger("library").warning("careful")
@@ -118,3 +124,16 @@ async def test_bodies_and_keys_do_not_get_into_the_log(log_format: str) -> None:
     assert "Bearer k" not in stderr
     assert "careful" in stderr
     assert "chatter" not in stderr
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_secrets_in_the_texts_of_others_do_not_pass(
+    log_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "sk-of-the-environment")
+    code, stderr = await end(await start("quoting", log_format))
+    assert code == 1
+    for secret in ("pass@", "sk-of-the-environment", "abc.def"):
+        assert secret not in stderr
+    # Three lines: our own, a library's, and the traceback's.
+    assert stderr.count("nats://[removed]@host, [removed], Bearer [removed]") == 3

@@ -22,9 +22,9 @@ from .server import SandboxServer
 
 _ENV = "POLYBATCH_SANDBOX_"
 _ABOUT = """\
-Stand-in for OpenAI's files and batches, Anthropic's message batches and Gemini's batch
-mode, over HTTP; and for any server that answers single calls of OpenAI's form (the key may
-be left out there).
+Stand-in for OpenAI's files and batches, Mistral's batch jobs over such files, Anthropic's
+message batches and Gemini's batch mode, over HTTP; and for any server that answers single
+calls of OpenAI's form (the key may be left out there).
 Nothing is spent: answers are made up from the requests, the same each time.
 
   OPENAI_BASE_URL=http://127.0.0.1:8400/v1  OPENAI_API_KEY=anything

@@ -14,7 +14,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test differential outage bench key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test differential chaos outage bench key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -104,6 +104,9 @@ differential: $(VENV)/.differential ## Compare the translation with litellm's
 outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a running suite with default settings
 	@POLYBATCH_OUTAGE=$(or $(OUTAGE),300) $(BIN)/python -m pytest -s \
 	  tests/e2e/test_provider_outages.py -k settings_of_production
+
+chaos: $(VENV)/.dev ## Kill the services at random named points, hundreds of times (SCHEDULES=200 SEED=1 ONLY=17)
+	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 bench: $(VENV)/.dev ## Measure, and print each figure beside its limit
 	@$(BIN)/python -m benchmarks

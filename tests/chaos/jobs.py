@@ -1,0 +1,301 @@
+"""The batches that schedules run: each of another kind, with what may come of its lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from polybatch import Batch, BatchState, Client, PolybatchError, ResultLine
+
+PATIENCE = 120.0
+
+MODELS = {
+    "openai": "openai/gpt-4.1",
+    "anthropic": "anthropic/claude-4.5-sonnet",
+    "gemini": "gemini/gemini-3.8-flash",
+    "slow": "slow/gpt-4.1",
+    "ghost": "ghost/gpt-4.1",
+    "choosy": "choosy/gpt-4.1",
+    "paid": "paid/llama3.2:3b",
+    "local": "local/llama3.2:3b",
+}
+QUICK = ("openai", "anthropic", "gemini", "paid")
+"""Providers whose lines are all on one bill, that of the quick sandbox."""
+
+CULPRIT = "invalid_request"
+"""Code of lines that the slow provider names as those for which it refuses a batch."""
+OK = frozenset({"ok"})
+DONE = frozenset({BatchState.COMPLETED})
+
+
+@dataclass
+class Line:
+    """One line of the input, and the codes that its result may have; "ok" for an answer."""
+
+    text: str
+    may: frozenset[str] = OK
+    question: str = ""
+    """What its answer repeats."""
+    custom_id: str = ""
+    provider: str = ""
+
+
+@dataclass
+class Job:
+    """One batch from its upload to the reading of its results."""
+
+    name: str
+    """Unlike that of any other job: no two lines of all jobs are the same."""
+    lines: list[Line] = field(default_factory=list)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    ends: frozenset[BatchState] = DONE
+    meddle: Callable[[Client, Batch], None] | None = None
+    """What its owner does once it is made."""
+    batch: Batch | None = None
+    answers: list[ResultLine] = field(default_factory=list)
+
+    def ask(self, provider: str, mark: str = "", may: frozenset[str] = OK, **body: Any) -> None:
+        """Add a line for a provider."""
+        number = len(self.lines)
+        question = f"question {self.name}-{number}."
+        custom_id = f"{self.name}-{number}"
+        if provider == "paid":
+            # What was under way when the dispatcher died is reported, not paid twice.
+            may |= {"result_missing"}
+        request = {
+            "custom_id": custom_id,
+            "provider": provider,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {
+                "model": MODELS[provider],
+                "messages": [{"role": "user", "content": f"{question} {mark}".strip()}],
+                "max_tokens": 100,
+                **body,
+            },
+        }
+        self.lines.append(Line(json.dumps(request), may, question, custom_id, provider))
+
+    def write(self, folder: Path) -> Path:
+        """The input file."""
+        path = folder / f"{self.name}.jsonl"
+        path.write_text("".join(f"{line.text}\n" for line in self.lines))
+        return path
+
+    def run(self, client: Client, folder: Path) -> None:
+        """Submit it, wait for its end and read its results."""
+        self.batch = client.submit(
+            self.write(folder),
+            request_id=self.name,
+            upload_id=f"upload-{self.name}",
+            **self.options,
+        )
+        if self.meddle is not None:
+            self.meddle(client, self.batch)
+        self.batch = client.wait(self.batch.id, timeout=PATIENCE)
+        if self.batch.state != BatchState.FAILED:
+            self.answers = list(client.results(self.batch.id))
+
+    def complaints(self) -> Iterator[str]:
+        """What is wrong with how it ended."""
+        batch = self.batch
+        if batch is None or batch.state not in self.ends:
+            yield f"{self.name}: ended as {batch and batch.state}"
+            return
+        if batch.state == BatchState.FAILED:
+            return
+        if len(self.answers) != len(self.lines):
+            yield f"{self.name}: {len(self.answers)} results for {len(self.lines)} lines"
+            return
+        for number, (line, answer) in enumerate(zip(self.lines, self.answers, strict=True)):
+            if answer.custom_id != line.custom_id:
+                yield f"{self.name}: line {number} is answered as {answer.custom_id!r}"
+            elif answer.ok and line.question not in (answer.text or ""):
+                yield f"{self.name}: line {number} has another line's answer"
+            elif (code := code_of(answer)) not in line.may:
+                yield f"{self.name}: line {number} ({line.provider}) came to {code}"
+        counts = batch.request_counts
+        succeeded = sum(answer.ok for answer in self.answers)
+        if (counts.succeeded, counts.failed) != (succeeded, len(self.lines) - succeeded):
+            yield f"{self.name}: {counts} for {succeeded} answers"
+
+    def count(self, code: str, providers: tuple[str, ...] = QUICK) -> int:
+        """Results of some code, of lines for these providers."""
+        found = zip(self.lines, self.answers, strict=False)
+        return sum(line.provider in providers and code_of(a) == code for line, a in found)
+
+
+def code_of(answer: ResultLine) -> str:
+    """ "ok", the error's code, or "failed" for an error that the provider answered."""
+    if answer.ok:
+        return "ok"
+    return answer.error.code if answer.error else "failed"
+
+
+def mixed(name: str) -> Job:
+    """Every provider; some lines fail at first, one for good."""
+    job = Job(name)
+    for provider in ("openai", "anthropic", "gemini", "paid", "local"):
+        job.ask(provider)
+        job.ask(provider, "[[sandbox:flaky=1]]")
+        job.ask(provider)
+    job.ask("openai", "[[sandbox:error=invalid]]", frozenset({"failed"}))
+    return job
+
+
+def lenient(name: str) -> Job:
+    """Parameters that Anthropic lacks are left out."""
+    job = Job(name, options={"lenient": True})
+    for _ in range(3):
+        job.ask("anthropic", seed=7)
+    job.ask("openai")
+    return job
+
+
+def choosy(name: str) -> Job:
+    """What the gateway took and the dispatcher, set up otherwise, does not."""
+    job = Job(name)
+    job.ask("choosy", may=frozenset({"unsupported_endpoint"}))
+    job.ask("openai")
+    return job
+
+
+def broken(name: str) -> Job:
+    """Lines that cannot be read are skipped."""
+    job = Job(name, options={"skip_invalid_lines": True})
+    job.ask("openai")
+    job.lines.append(Line("no json", frozenset({"invalid_json"})))
+    job.ask("anthropic")
+    job.ask("openai")
+    # The same custom_id once more, found when all of the file is there.
+    job.lines.append(Line(job.lines[0].text, frozenset({"duplicate_custom_id"}), "", f"{name}-0"))
+    return job
+
+
+def odd(name: str) -> Job:
+    """Results that are lost, doubled or torn."""
+    job = Job(name)
+    for mark in ("lost", "duplicate", "garbage"):
+        torn = mark != "duplicate"
+        job.ask("openai", f"[[sandbox:{mark}]]", frozenset({"result_missing"}) if torn else OK)
+        job.ask("openai")
+    return job
+
+
+_STOPPED = frozenset(
+    {"ok", "batch_cancelled", "batch_expired", "result_missing", "submission_unclear", CULPRIT}
+)
+
+
+def cancelled(name: str) -> Job:
+    """Stopped by its owner; what has been run is kept."""
+
+    def cancel(client: Client, batch: Batch) -> None:
+        for snapshot in client.watch(batch.id, timeout=PATIENCE):
+            if snapshot.request_counts.submitted or snapshot.ended:
+                break
+        client.cancel_batch(batch.id)
+
+    job = Job(name, ends=frozenset({BatchState.CANCELLED}), meddle=cancel)
+    for provider in ("slow", "slow", "slow", "local", "local"):
+        job.ask(provider, may=_STOPPED)
+    return job
+
+
+def unplanned(name: str) -> Job:
+    """Cancelled at once, mostly before anything is sent."""
+
+    def cancel(client: Client, batch: Batch) -> None:
+        client.cancel_batch(batch.id)
+
+    job = Job(name, ends=frozenset({BatchState.CANCELLED}), meddle=cancel)
+    for provider in ("slow", "slow", "local"):
+        job.ask(provider, may=_STOPPED)
+    return job
+
+
+def expiring(name: str) -> Job:
+    """The window closes over lines that run, wait and have not been sent."""
+    ends = frozenset({BatchState.EXPIRED, BatchState.COMPLETED})
+    job = Job(name, options={"completion_window": timedelta(seconds=3)}, ends=ends)
+    for _ in range(16):
+        job.ask("slow", may=_STOPPED)
+    for _ in range(40):
+        job.ask("local", may=_STOPPED)
+    return job
+
+
+def crowded(name: str) -> Job:
+    """More prompt tokens than the slow provider takes at a time: cut, waiting, expiring."""
+    ends = frozenset({BatchState.EXPIRED, BatchState.COMPLETED})
+    job = Job(name, options={"completion_window": timedelta(seconds=6)}, ends=ends)
+    for _ in range(6):
+        job.ask("slow", "word " * 300, _STOPPED, model=f"slow/gpt-{name}")
+    return job
+
+
+def ghost(name: str) -> Job:
+    """For a provider that the dispatcher has no key for."""
+    job = Job(name, ends=frozenset({BatchState.FAILED}))
+    job.ask("ghost")
+    return job
+
+
+KINDS: Mapping[str, Callable[[str], Job]] = {
+    kind.__name__: kind
+    for kind in (
+        mixed,
+        lenient,
+        choosy,
+        broken,
+        odd,
+        cancelled,
+        unplanned,
+        expiring,
+        crowded,
+        ghost,
+    )
+}
+
+
+class Abandoned(Exception):
+    """Whoever uploads goes away."""
+
+
+def uploads(client: Client, name: str) -> None:
+    """A file that is uploaded and deleted again, and one that is left half-way."""
+    # Long enough for its line index not to fit into memory.
+    lines = (
+        json.dumps(
+            {
+                "custom_id": f"{name}-{number}",
+                "provider": "openai",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": {"model": "openai/gpt-4.1", "messages": [{"role": "user", "content": "x"}]},
+            }
+        )
+        for number in range(4000)
+    )
+    content = "".join(f"{line}\n" for line in lines).encode()
+    file = client.upload(_pieces(content), upload_id=f"upload-{name}")
+    assert (file.line_count, file.invalid_line_count) == (4000, 0)
+    client.files.delete(file.id)
+
+    def half() -> Iterator[bytes]:
+        yield content[:200_000]
+        raise Abandoned
+
+    try:
+        client.upload(half(), upload_id=f"halfway-{name}")
+    except (Abandoned, PolybatchError):
+        return
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), 1 << 16):
+        yield content[start : start + (1 << 16)]

@@ -67,10 +67,10 @@ async def open_ledger(settings: Settings, *, patience: float = _PATIENCE) -> Led
             await asyncio.sleep(_RETRY_PAUSE)
 
 
-def open_blobs(settings: Settings) -> BlobStore:
-    """Open the blob store. Raises StartupError."""
+def open_blobs(settings: Settings, *, reserve: int) -> BlobStore:
+    """Open the blob store; `reserve`: bytes to leave on a local disk. Raises StartupError."""
     try:
-        return BlobStore.open(settings.effective_blobs_url, reserve=settings.disk_reserve)
+        return BlobStore.open(settings.effective_blobs_url, reserve=reserve)
     except ValueError as error:
         raise StartupError(f"POLYBATCH_BLOBS_URL: {error}") from error
 
@@ -95,8 +95,13 @@ async def open_bus(settings: Settings, name: str) -> Bus:
 
 
 @asynccontextmanager
-async def open_backbone(settings: Settings, name: str) -> AsyncIterator[Backbone]:
-    """Connect to everything and close it at the end of the block. Raises StartupError."""
+async def open_backbone(
+    settings: Settings, name: str, *, disk_reserve: int = 0
+) -> AsyncIterator[Backbone]:
+    """Connect to everything and close it at the end of the block. Raises StartupError.
+
+    `disk_reserve`: bytes that this service leaves free on a local disk.
+    """
     if not settings.nats_url:
         raise StartupError(
             "POLYBATCH_NATS_URL is not set: start everything with `make up`, "
@@ -105,7 +110,7 @@ async def open_backbone(settings: Settings, name: str) -> AsyncIterator[Backbone
     async with AsyncExitStack() as stack:
         ledger = await open_ledger(settings)
         stack.push_async_callback(ledger.close)
-        blobs = open_blobs(settings)
+        blobs = open_blobs(settings, reserve=disk_reserve)
         bus = await open_bus(settings, name)
         stack.push_async_callback(bus.close)
         yield Backbone(settings, ledger, blobs, bus, Announcer(bus, ledger))

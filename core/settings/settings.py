@@ -83,8 +83,8 @@ class Settings(BaseSettings):
     max_json_depth: int = Field(default=500, ge=10, le=500)
     """Levels of lists and objects that a line may be nested."""
     disk_reserve: int = Field(default=256 * 1024 * 1024, ge=0)
-    """Bytes of a local disk that uploads, results and spools leave free, so that the ledger on
-    it can go on. Below it uploads are refused and running batches wait. 0: none."""
+    """Bytes of a local disk that are left free, so that the ledger on it can go on. Below it
+    uploads are refused; running batches, which have to end, wait below the half of it. 0: none."""
     segment_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024)
     """Size at which a segment of an uploaded file is committed."""
     upload_idle_timeout: float = Field(default=60.0, gt=0)
@@ -197,6 +197,11 @@ class Settings(BaseSettings):
     def effective_providers_file(self) -> Path:
         """The providers file with its default filled in."""
         return self.providers_file or self.data_dir.absolute() / "providers.toml"
+
+    @cached_property
+    def work_reserve(self) -> int:
+        """The part of disk_reserve that running batches leave as well."""
+        return self.disk_reserve // 2
 
     @cached_property
     def spool_dir(self) -> Path:

@@ -151,7 +151,7 @@ class Fetcher:
             lines,
             self._settings.spool_dir,
             attempts=shard.round + 1,
-            reserve=self._settings.disk_reserve,
+            reserve=self._settings.work_reserve,
         )
 
     async def _collect(

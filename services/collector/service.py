@@ -54,7 +54,7 @@ _ASSEMBLE_CONCURRENCY = 2
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     async with (
-        open_backbone(settings, "collector") as backbone,
+        open_backbone(settings, "collector", disk_reserve=settings.work_reserve) as backbone,
         observed(backbone, "collector", settings.collector_metrics_listen, ledger=True),
     ):
         known = find_providers(access, settings)

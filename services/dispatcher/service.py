@@ -39,7 +39,7 @@ def _no_services(_server: grpc.aio.Server) -> Sequence[str]:
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     async with (
-        open_backbone(settings, "dispatcher") as backbone,
+        open_backbone(settings, "dispatcher", disk_reserve=settings.work_reserve) as backbone,
         observed(backbone, "dispatcher", settings.dispatcher_metrics_listen),
     ):
         known = find_providers(access, settings)

@@ -141,7 +141,7 @@ class Submitter:
                     provider=provider,
                     blobs=self._blobs,
                     segment_bytes=self._settings.segment_bytes,
-                    reserve=self._settings.disk_reserve,
+                    reserve=self._settings.work_reserve,
                 )
             if isinstance(spooled, Overfull):
                 return await self._split(shard, spooled.fitting)

@@ -87,7 +87,7 @@ class Gateway:
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then let running calls end, uploads so that they can resume."""
     async with (
-        open_backbone(settings, "gateway") as backbone,
+        open_backbone(settings, "gateway", disk_reserve=settings.disk_reserve) as backbone,
         observed(backbone, "gateway", settings.gateway_metrics_listen),
     ):
         await ensure_first_key(backbone.ledger.accounts, settings.api_key_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,10 @@ from polybatch import BatchState, Client, LimitExceeded, RetryPolicy
 from suite import Suite, running_suite, wait_for
 
 from tests.stores.small_disk import MIB, filled, small_disk
+
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get("POLYBATCH_TEST_FLEET")), reason="these have servers of their own to stop"
+)
 
 RESERVE = 32 * MIB
 LINES = 300

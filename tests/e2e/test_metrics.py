@@ -42,17 +42,22 @@ def test_a_batch_is_counted_wherever_it_comes_by(suite: Suite, tmp_path: Path) -
         batch = client.submit(path)
         assert client.wait(batch.id, timeout=60).state == BatchState.COMPLETED
         results = list(client.results(batch.id))
-    wait_for(
-        lambda: (
-            Scrape(suite).total("polybatch_download_bytes_total", kind="results")
-            > before.total("polybatch_download_bytes_total", kind="results")
-        ),
-        "the download to be counted",
-    )
-    after = Scrape(suite)
+    rpc, work = "polybatch_rpc_seconds_count", "polybatch_work_seconds_count"
+    after = before
 
     def grown(name: str, **labels: str) -> float:
         return after.total(name, **labels) - before.total(name, **labels)
+
+    def last_ones_counted() -> bool:
+        nonlocal after
+        after = Scrape(suite)
+        # Both end a moment after the client has seen what they did.
+        return bool(
+            grown(rpc, method="polybatch.v1.ResultService/DownloadResults", code="OK")
+            and grown(work, step="assemble", outcome="done")
+        )
+
+    wait_for(last_ones_counted, "the download and the assembling to be counted")
 
     assert len(results) == 20
     assert suite.ready["metrics"].keys() == SERVICES
@@ -71,13 +76,12 @@ def test_a_batch_is_counted_wherever_it_comes_by(suite: Suite, tmp_path: Path) -
         assert grown("polybatch_provider_received_bytes_total", provider=provider) > 1000
         assert grown("polybatch_poll_lag_seconds_count", provider=provider) > 0
     for step in ("plan", "submit", "fetch", "assemble"):
-        assert grown("polybatch_work_seconds_count", step=step, outcome="done") > 0, step
+        assert grown(work, step=step, outcome="done") > 0, step
         assert grown("polybatch_work_wait_seconds_count", step=step) > 0, step
     assert after.total("polybatch_work_in_hand", step="plan") == 0
     assert after.total("polybatch_bus_connected") == len(SERVICES)
     for dependency in ("ledger", "blobs", "bus"):
         assert after.total("polybatch_dependency_up", dependency=dependency) == len(SERVICES)
-    rpc = "polybatch_rpc_seconds_count"
     assert grown(rpc, method="polybatch.v1.ResultService/DownloadResults", code="OK") == 1
     assert after.total("polybatch_disk_free_bytes") > 0
     assert len(after.samples["process_resident_memory_bytes"]) == len(SERVICES)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-import structlog
 from nats.js.api import StreamInfo
 
 from core.bus import Bus, BusUnavailable, Step
@@ -15,8 +13,6 @@ from core.bus.work import STREAM
 from tests.bus.conftest import Nats
 from tests.bus.test_work import Taken
 from tests.stores.nats_cluster import NatsCluster, NatsNode, running_cluster
-
-log = structlog.get_logger()
 
 ITEMS = 50
 # A new leader of a stream is there after some seconds; open pulls are missed after 12.5 s.
@@ -98,31 +94,12 @@ async def test_a_node_with_a_new_disk_gets_all_that_the_others_have(
     new.kill()
     new.wipe()
     await asyncio.to_thread(new.start)
-    await until_current(bus)
+    await asyncio.to_thread(new.wait_healthy)
     # What it had before would not be there now if the new one had nothing.
     other.kill()
     taken = Taken()
     await bus.consume(Step.PLAN, taken, concurrency=4)
     await all_taken(taken, names)
-
-
-async def until_current(bus: Bus) -> None:
-    """Wait until the stream has a leader and both others have all that it has."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            await bus.wait_up()
-            try:
-                info = await stream(bus)
-            except Exception as error:  # noqa: BLE001 - no leader yet, or not connected
-                seen: object = error
-            else:
-                seen = info.cluster
-                replicas = (info.cluster and info.cluster.replicas) or []
-                if len(replicas) == 2 and all(peer.current for peer in replicas):
-                    return
-            # Nobody gives a sign when nodes have caught up.
-            log.debug("stream_not_current", seen=repr(seen))
-            await asyncio.to_thread(threading.Event().wait, 0.1)
 
 
 async def test_a_cluster_that_the_url_names_stores_three_times(

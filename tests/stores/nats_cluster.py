@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from core.bus.embedded import server_binary
-from tests.stores.process import ServerProcess, free_port
+from tests.stores.process import START_TIMEOUT, ServerProcess, answers, free_port
 
 NOBODY: Mapping[str, str] = {}
 # Without a leader JetStream leaves requests unanswered.
@@ -29,6 +31,7 @@ class NatsNode:
         self.name = name
         self.port = free_port()
         self.cluster_port = free_port()
+        self._monitor = f"127.0.0.1:{free_port()}"
         self.store_dir = folder / name
         self._config = folder / f"{name}.conf"
         self.process = ServerProcess(
@@ -52,6 +55,7 @@ class NatsNode:
                     "server_name": self.name,
                     "host": "127.0.0.1",
                     "port": self.port,
+                    "http": self._monitor,
                     "jetstream": {"store_dir": str(self.store_dir)},
                     **({"authorization": login} if login else {}),
                     "cluster": {
@@ -68,6 +72,15 @@ class NatsNode:
     def start(self) -> None:
         """Start it and wait until it takes connections; JetStream may answer later."""
         self.process.start()
+
+    def wait_healthy(self) -> None:
+        """Wait until it has all that the cluster has: before that no other node may go."""
+        deadline = time.monotonic() + START_TIMEOUT
+        pause = threading.Event()
+        while not answers(f"http://{self._monitor}/healthz"):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} was not healthy within {START_TIMEOUT} s")
+            pause.wait(0.05)
 
     def stop(self) -> None:
         """Stop it orderly."""

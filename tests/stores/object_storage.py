@@ -13,13 +13,11 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 
-from tests.stores.process import START_TIMEOUT, ServerMissing, ServerProcess, free_port
+from tests.stores.process import START_TIMEOUT, ServerMissing, ServerProcess, answers, free_port
 
 _HEALTH = "/health"
 _ACCESS_KEY = "polybatch-test"
@@ -104,17 +102,10 @@ class ObjectStorage:
         # What it prints comes before it listens.
         pause = threading.Event()
         deadline = time.monotonic() + START_TIMEOUT
-        while not self._healthy():
+        while not answers(f"{self.url}{_HEALTH}"):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.url} did not answer within {START_TIMEOUT} s")
             pause.wait(0.01)
-
-    def _healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}{_HEALTH}", timeout=5) as answer:
-                return bool(answer.status == HTTPStatus.OK)
-        except OSError:
-            return False
 
     def stop(self) -> None:
         """Stop it orderly."""

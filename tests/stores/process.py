@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 START_TIMEOUT = 60.0
@@ -34,6 +36,15 @@ def free_port() -> int:
             continue
         return port
     raise RuntimeError("no free port between 20000 and 32000")
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP server answers GET with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 @dataclass

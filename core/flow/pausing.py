@@ -20,14 +20,15 @@ _LEDGER_PAUSE_MAX = 5.0
 # Each attempt may translate a shard anew, or fetch its results.
 _STORAGE_PAUSE_MAX = 15.0
 
-_FULL = "the service's disk is full: waits for room"
-_AWAY = "waits for the service's storage to answer"
+_FULL = "the service's disk is full; it goes on when there is room"
+_AWAY = "the service's storage does not answer"
 
 
 def pausing(backbone: Backbone, handler: Handler) -> Handler:
     """A handler whose items come back soon while something is away, however often it fails.
 
-    The shard shows why it waits. All else that the handler raises passes through.
+    The shard, or the batch as a whole, shows why it waits. All else that the handler raises
+    passes through.
     """
 
     async def handle(item: WorkItem, delivery: Delivery) -> Done | Again:
@@ -40,9 +41,6 @@ def pausing(backbone: Backbone, handler: Handler) -> Handler:
             if not full and not isinstance(error, BlobUnavailable):
                 raise
             again = _again(item, delivery, _STORAGE_PAUSE_MAX, error)
-            if not item.shard_id:
-                # The sweep wakes it again, and would do so beside a message that sleeps.
-                return Done()
             try:
                 await _show(backbone, item, _FULL if full else _AWAY, again.delay)
             except LedgerUnavailable as away:
@@ -68,10 +66,17 @@ def _again(item: WorkItem, delivery: Delivery, longest: float, error: Exception)
 
 
 async def _show(backbone: Backbone, item: WorkItem, reason: str, pause: float) -> None:
-    shard = await backbone.ledger.shards.get(item.shard_id)
+    """Show why it waits, and let the sweep expect it no sooner than its message comes back."""
+    ledger, announcer = backbone.ledger, backbone.announcer
+    due = now() + timedelta(seconds=pause)
+    if not item.shard_id:
+        waiting = await ledger.batches.wait(item.batch_id, reason, due)
+        if isinstance(waiting, Batch):
+            await announcer.changed(waiting, BatchEvent.BATCH_WAITING)
+        return
+    shard = await ledger.shards.get(item.shard_id)
     if shard is None:
         return
-    due = now() + timedelta(seconds=pause)
-    batch = await backbone.ledger.shards.unreachable(shard, reason, due)
+    batch = await ledger.shards.unreachable(shard, reason, due)
     if isinstance(batch, Batch):
-        await backbone.announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        await announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)

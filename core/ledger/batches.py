@@ -138,12 +138,13 @@ class Batches:
                     settle_unsent(shard, Stop(batch.stop))
                 session.add(shard)
             if stopped:
-                return await advance(session, batch, due_at=now())
+                return await advance(session, batch, waiting_reason="", due_at=now())
             return await advance(
                 session,
                 batch,
                 state=BatchState.IN_PROGRESS,
                 in_progress_at=now(),
+                waiting_reason="",
                 due_at=batch.expires_at,
             )
 
@@ -160,6 +161,7 @@ class Batches:
                 session,
                 batch,
                 state=BatchState.FAILED,
+                waiting_reason="",
                 failed_at=now(),
                 queued=0,
                 failed=batch.total,
@@ -270,6 +272,7 @@ class Batches:
                 batch,
                 state=state,
                 results_prefix=results_prefix,
+                waiting_reason="",
                 finished_peak=batch.total,
                 succeeded=succeeded,
                 failed=failed,
@@ -288,6 +291,24 @@ class Batches:
                 .values(due_at=due_at)
             )
             return bool(done.rowcount)
+
+    async def wait(self, batch_id: str, reason: str, until: datetime) -> Batch | Stale | None:
+        """Note why it cannot be planned or assembled just now, and when to try again.
+
+        Returns the batch when this is news to its watchers, None otherwise.
+        """
+        async with self._database.write(Failpoint.BATCH_DEFER) as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if batch is None or batch.state not in (
+                BatchState.VALIDATING,
+                BatchState.FINALIZING,
+                BatchState.CANCELLING,
+            ):
+                return Stale(batch_id)
+            if batch.waiting_reason != reason:
+                return await advance(session, batch, waiting_reason=reason, due_at=until)
+            await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(due_at=until))
+            return None
 
     async def overdue(self, before: datetime, limit: int) -> list[Batch]:
         """Batches whose next step was expected before a moment, longest waiting first."""

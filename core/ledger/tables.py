@@ -160,6 +160,8 @@ class Batch(SQLModel, table=True):
     """Where the results lie; set by the transition that ends the batch."""
     traceparent: str = ""
     """Span context of the call that made it, in W3C's form; empty while nothing is traced."""
+    waiting_reason: str = ""
+    """Why it cannot be planned or assembled just now, for people."""
     created_at: datetime = _moment(index=True)
     in_progress_at: datetime | None = _moment(nullable=True)
     finalizing_at: datetime | None = _moment(nullable=True)

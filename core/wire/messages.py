@@ -99,6 +99,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         completion_window=window,
         skip_invalid_lines=batch.skip_invalid_lines,
         lenient_translation=batch.lenient_translation,
+        waiting_reason=batch.waiting_reason,
         usage=_usage(batch),
         created_at=_timestamp(batch.created_at),
         in_progress_at=_timestamp(batch.in_progress_at),

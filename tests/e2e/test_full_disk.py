@@ -93,7 +93,11 @@ def test_batches_wait_for_room(suite: Suite, disk: Path, tmp_path: Path, left: i
             assert_refused(suite, path)
             if left:
                 # There is room for what the ledger writes: everybody is told.
-                client.create_batch(file.id, request_id=f"left-{left}")
+                made = client.create_batch(file.id, request_id=f"left-{left}")
+                wait_for(
+                    lambda: "disk is full" in client.get_batch(made.id).waiting_reason,
+                    "the reason why it is not planned",
+                )
                 wait_for(
                     lambda: any("disk is full" in reason for reason in reasons(client, batch.id)),
                     "the reason to be shown",
@@ -106,6 +110,7 @@ def test_batches_wait_for_room(suite: Suite, disk: Path, tmp_path: Path, left: i
                     other.create_batch(file.id, request_id=f"left-{left}")
         made = client.create_batch(file.id, request_id=f"left-{left}")
         assert_complete(suite, client, batch.id, made.id)
+        assert client.get_batch(made.id).waiting_reason == ""
 
 
 @pytest.mark.timeout(180)
@@ -121,7 +126,10 @@ def test_the_spools_have_a_disk_of_their_own(tmp_path: Path) -> None:
         with filled(spools, RESERVE // 2):
             batch = client.submit(path)
             wait_for(
-                lambda: reasons(client, batch.id) == {"the service's disk is full: waits for room"},
+                lambda: (
+                    reasons(client, batch.id)
+                    == {"the service's disk is full; it goes on when there is room"}
+                ),
                 "the reason to be shown",
             )
             assert suite.sandbox("/sandbox/bill")["batches_created"] == 0

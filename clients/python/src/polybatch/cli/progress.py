@@ -283,8 +283,10 @@ def describe_counts(batch: Batch) -> str:
 
 
 def describe_waiting(batch: Batch) -> list[str]:
-    """Returns a line for each shard that waits, and for each error of the batch."""
+    """Returns a line for what waits, batch or shard, and for each error of the batch."""
     lines = [f"{error.code}: {error.message}" for error in batch.errors]
+    if batch.waiting_reason:
+        lines.append(f"waits: {batch.waiting_reason}")
     waiting = [shard for shard in batch.shards if shard.waiting_reason]
     lines += [_describe_shard(shard) for shard in waiting[:_SHOWN_SHARDS]]
     if len(waiting) > _SHOWN_SHARDS:

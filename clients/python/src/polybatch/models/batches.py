@@ -181,6 +181,8 @@ class Batch:
     shards: tuple[Shard, ...]
     """At most 20, those that have not settled first."""
     shard_count: int
+    waiting_reason: str = ""
+    """Why the batch as a whole waits; empty when it does not."""
 
     @property
     def ended(self) -> bool:
@@ -221,6 +223,7 @@ class Batch:
             expires_at=time_or_none(message, "expires_at"),
             shards=tuple(Shard.from_proto(shard) for shard in message.shards),
             shard_count=message.shard_count,
+            waiting_reason=message.waiting_reason,
         )
 
 

@@ -26,6 +26,7 @@ class BatchEvent(_message.Message):
         FINALIZING: _ClassVar[BatchEvent.Kind]
         ENDED: _ClassVar[BatchEvent.Kind]
         SHARD_RETRIED: _ClassVar[BatchEvent.Kind]
+        BATCH_WAITING: _ClassVar[BatchEvent.Kind]
     KIND_UNSPECIFIED: BatchEvent.Kind
     CREATED: BatchEvent.Kind
     PLANNED: BatchEvent.Kind
@@ -38,6 +39,7 @@ class BatchEvent(_message.Message):
     FINALIZING: BatchEvent.Kind
     ENDED: BatchEvent.Kind
     SHARD_RETRIED: BatchEvent.Kind
+    BATCH_WAITING: BatchEvent.Kind
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]

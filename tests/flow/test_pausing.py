@@ -1,0 +1,175 @@
+"""Work that waits: what comes back how soon, and what the ledger shows of it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+
+from core.blobs import BlobUnavailable
+from core.bus import Again, Delivery, Done
+from core.flow import Backbone, pausing
+from core.ledger import (
+    Batch,
+    BatchState,
+    File,
+    FileState,
+    Ledger,
+    LedgerUnavailable,
+    Shard,
+    ShardState,
+    new_id,
+    now,
+)
+
+FULL = OSError(errno.ENOSPC, "no space left")
+
+
+def no_room() -> BlobUnavailable:
+    error = BlobUnavailable("blob a: no space left", key="a")
+    error.__cause__ = FULL
+    return error
+
+
+class Told:
+    """An announcer that only notes what changed."""
+
+    def __init__(self) -> None:
+        self.kinds: list[Any] = []
+
+    async def changed(self, batch: Batch, kind: Any, shard: Shard | None = None) -> None:
+        self.kinds.append(kind)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    opened = await Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def backbone(ledger: Ledger, told: Told) -> Backbone:
+    return cast(Backbone, SimpleNamespace(ledger=ledger, announcer=told))
+
+
+@pytest.fixture
+async def batch(ledger: Ledger) -> Batch:
+    """One that waits to be planned."""
+    file = await ledger.files.finish_upload(
+        File(
+            id=new_id("file"),
+            account_id="acct_1",
+            upload_id="upload-1",
+            state=FileState.READY,
+            line_count=10,
+            created_at=now(),
+        )
+    )
+    made = await ledger.batches.create(
+        Batch(
+            id=new_id("batch"),
+            account_id="acct_1",
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            state=BatchState.VALIDATING,
+            total=10,
+            created_at=now(),
+            expires_at=now() + timedelta(days=1),
+            due_at=now(),
+        )
+    )
+    assert isinstance(made, Batch)
+    return made
+
+
+async def planned(ledger: Ledger, batch: Batch) -> Shard:
+    shard = Shard(
+        id=new_id("shard"),
+        batch_id=batch.id,
+        account_id="acct_1",
+        ordinal=0,
+        provider="openai",
+        model="gpt-4.1",
+        endpoint="/v1/chat/completions",
+        state=ShardState.QUEUED,
+        line_count=10,
+        created_at=now(),
+        due_at=now(),
+    )
+    assert isinstance(await ledger.batches.plan(batch.id, [shard]), Batch)
+    return shard
+
+
+async def handled(
+    backbone: Backbone, error: Exception, batch_id: str, shard_id: str = "", *, count: int = 1
+) -> Done | Again:
+    async def fails(_item: WorkItem, _delivery: Delivery) -> Done:
+        raise error
+
+    item = WorkItem(batch_id=batch_id, shard_id=shard_id)
+    return await pausing(backbone, fails)(item, Delivery(count, now()))
+
+
+@pytest.mark.parametrize(
+    ("error", "longest"), [(LedgerUnavailable("away"), 5.0), (no_room(), 15.0), (FULL, 15.0)]
+)
+async def test_it_comes_back_soon_however_often_it_failed(
+    backbone: Backbone, batch: Batch, error: Exception, longest: float
+) -> None:
+    for count in (1, 5, 1000):
+        outcome = await handled(backbone, error, batch.id, count=count)
+        assert isinstance(outcome, Again)
+        assert 0.3 < outcome.delay <= 1.25 * longest
+
+
+async def test_a_batch_shows_why_it_waits_and_that_it_does_no_longer(
+    ledger: Ledger, backbone: Backbone, told: Told, batch: Batch
+) -> None:
+    for _ in range(3):
+        outcome = await handled(backbone, no_room(), batch.id)
+        assert isinstance(outcome, Again)
+        seen = await ledger.batches.get(batch.id)
+        assert seen is not None
+        assert "disk is full" in seen.waiting_reason
+        # The sweep does not wake it before its message comes back.
+        assert seen.due_at > now()
+    assert told.kinds == [BatchEvent.BATCH_WAITING], "told once"
+    assert seen.revision == batch.revision + 1
+    await planned(ledger, batch)
+    seen = await ledger.batches.get(batch.id)
+    assert seen is not None
+    assert seen.waiting_reason == ""
+
+
+async def test_a_shard_shows_why_it_waits(
+    ledger: Ledger, backbone: Backbone, told: Told, batch: Batch
+) -> None:
+    shard = await planned(ledger, batch)
+    assert isinstance(await handled(backbone, no_room(), batch.id, shard.id), Again)
+    seen = await ledger.shards.get(shard.id)
+    assert seen is not None
+    assert (seen.state, "disk is full" in seen.waiting_reason) == (ShardState.QUEUED, True)
+    away = BlobUnavailable("blob a: connection refused", key="a")
+    assert isinstance(await handled(backbone, away, batch.id, shard.id), Again)
+    seen = await ledger.shards.get(shard.id)
+    assert seen is not None
+    assert "does not answer" in seen.waiting_reason
+    assert told.kinds == [BatchEvent.SHARD_WAITING] * 2
+
+
+async def test_what_is_no_outage_passes_through(backbone: Backbone, batch: Batch) -> None:
+    for error in (ValueError("a mistake"), OSError(errno.EACCES, "not allowed")):
+        with pytest.raises(type(error)):
+            await handled(backbone, error, batch.id)

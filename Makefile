@@ -14,7 +14,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test differential chaos outage bench key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test differential chaos outage bench bench-scale key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -120,6 +120,9 @@ env: .env ## Write .env for docker compose, with random passwords (SANDBOX=1: ma
 	done < .env.example | sed '$(if $(SANDBOX),/^#COMPOSE_PROFILES/$(comma)/^$$/ s/^#//)' > .env.unfinished
 	@mv .env.unfinished .env
 	@echo "Wrote .env, with random passwords$(if $(SANDBOX), and the sandbox in the place of the providers,: put your providers' keys there)."
+
+bench-scale: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Measure replicas on PostgreSQL, NATS and S3 beside the embedded mode (SCALE=...: options)
+	@$(BIN)/python -m benchmarks.scale $(SCALE)
 
 key: $(VENV)/.runtime ## Make an API key: make key ACCOUNT=name
 	@$(BIN)/python -m services.gateway keys create --account "$(or $(ACCOUNT),default)"

@@ -47,8 +47,8 @@ def table(figures: Sequence[Figure]) -> str:
         rows.append(
             (
                 figure.name,
-                _value(figure.measured, figure.unit),
-                "-" if limit is None else f"{sign} {_value(limit, figure.unit)}",
+                shown_value(figure.measured, figure.unit),
+                "-" if limit is None else f"{sign} {shown_value(limit, figure.unit)}",
                 "-" if ratio is None else f"{ratio:.2f}",
                 figure.outcome,
                 figure.basis,
@@ -62,5 +62,6 @@ def table(figures: Sequence[Figure]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _value(value: float, unit: str) -> str:
+def shown_value(value: float, unit: str) -> str:
+    """A value with its unit, in three digits or whole."""
     return f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"

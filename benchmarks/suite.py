@@ -27,9 +27,11 @@ class Suite:
     """Addresses and processes of the running services."""
 
     gateway: str
+    """The address of each replica, separated by commas; so is the next one."""
     collector: str
     nats: str
     sandbox: str
+    """http:// URL; empty: it is not this suite's own."""
     data_dir: Path
     api_key: str
     pids: Mapping[str, int]
@@ -40,19 +42,23 @@ class Suite:
 
 
 @asynccontextmanager
-async def running_suite(folder: Path) -> AsyncIterator[Suite]:
-    """Run everything, on a sandbox that answers at once, below a folder of its own.
+async def running_suite(folder: Path, *arguments: str, **settings: str) -> AsyncIterator[Suite]:
+    """Run everything below a folder of its own.
 
-    Raises MeasurementFailed when it does not come up.
+    On a sandbox that answers at once, unless the settings name one. `arguments`: further
+    ones of the supervisor. Raises MeasurementFailed when it does not come up.
     """
+    own_sandbox = () if "OPENAI_BASE_URL" in settings else ("--sandbox",)
     ready = folder / "ready.json"
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)
     }
-    environment["POLYBATCH_DATA_DIR"] = str(folder / "data")
+    environment |= {"POLYBATCH_DATA_DIR": str(folder / "data"), **settings}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.supervisor", "--sandbox", "--ports", "auto"),
+        *(sys.executable, "-m", "services.supervisor", "--ports", "auto"),
         *("--ready-file", str(ready), "--log-dir", str(folder / "logs")),
+        *own_sandbox,
+        *arguments,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -87,7 +93,7 @@ def _read(ready: Path) -> Suite:
         gateway=content["gateway"],
         collector=content["collector"],
         nats=content["nats"],
-        sandbox=content["sandbox"],
+        sandbox=content["sandbox"] or "",
         data_dir=Path(content["data_dir"]),
         api_key=Path(content["api_key_file"]).read_text().strip(),
         pids=content["pids"],

@@ -57,9 +57,9 @@ async def measure(options: Options) -> list[Figure]:
 
 
 @asynccontextmanager
-async def backbone_of(suite: Suite) -> AsyncIterator[Backbone]:
-    """The suite's ledger and bus, for this process."""
-    settings = Settings(data_dir=suite.data_dir, nats_url=suite.nats)
+async def backbone_of(suite: Suite, database_url: str = "") -> AsyncIterator[Backbone]:
+    """The suite's ledger and bus, for this process; its blobs are not for use."""
+    settings = Settings(data_dir=suite.data_dir, nats_url=suite.nats, database_url=database_url)
     async with open_backbone(settings, "benchmark") as backbone:
         yield backbone
 

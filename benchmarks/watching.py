@@ -1,8 +1,9 @@
 """A program: many watchers, each a gRPC stream, on a few connections.
 
-Reads a line {"collector", "api_key", "batches": [the batch of each watcher]}, prints
-"ready" when each has its first snapshot, reads a line {batch: revision}, and when each
-watcher has seen that revision prints [[batch, [[revision, time of arrival], ...]], ...].
+Reads a line {"collector": addresses, separated by commas, "api_key", "batches": [the batch
+of each watcher]}, prints "ready" when each has its first snapshot, reads a line
+{batch: revision}, and when each watcher has seen that revision prints
+[[batch, [[revision, time of arrival], ...]], ...].
 Times are those of the monotonic clock, which all processes of a Linux machine share.
 """
 
@@ -59,9 +60,10 @@ class Watcher:
 async def main() -> None:
     """Speak as the head of this file says."""
     order = json.loads(await asyncio.to_thread(sys.stdin.readline))
+    addresses = order["collector"].split(",")
     channels = [
-        grpc.aio.insecure_channel(order["collector"], options=_CHANNEL_OPTIONS)
-        for _ in range(_CONNECTIONS)
+        grpc.aio.insecure_channel(addresses[number % len(addresses)], options=_CHANNEL_OPTIONS)
+        for number in range(_CONNECTIONS)
     ]
     stubs = [status_pb2_grpc.StatusServiceStub(channel) for channel in channels]  # type: ignore[no-untyped-call]
     watchers = [Watcher(batch_id) for batch_id in order["batches"]]

@@ -30,6 +30,7 @@ _PULL_EXPIRES = 30.0
 _PULL_HEARTBEAT = 5.0
 # Without a heartbeat for so long, the server has forgotten the open pulls.
 _SILENCE_LIMIT = 2.5 * _PULL_HEARTBEAT
+_OPEN_PULLS = 2
 _RETRY_PAUSE = 0.25
 # A negative acknowledgement without a delay is redelivered at once, for ever.
 _MIN_DELAY = 0.01
@@ -47,9 +48,12 @@ def failure_delay(count: int) -> float:
 class _Session:
     """The pulls of one consumer between two reconnections.
 
-    Each waiting slot has exactly one pull of one message open, and each pull ends with
-    exactly one message or status, so it does not matter which slot takes which. A
-    session has an inbox of its own: what an earlier one left open on the server finds
+    A slot that waits opens a pull of one message, and each pull ends with exactly one
+    message or status, so it does not matter which slot takes which. Few are open at a
+    time: the server serves pulls in the order in which they came, so a replica with many
+    open ones would be given as many items in a row, and the others none.
+
+    A session has an inbox of its own: what an earlier one left open on the server finds
     nobody there and is dropped, instead of being delivered to a slot that is busy.
     """
 
@@ -66,6 +70,7 @@ class _Session:
         ).encode()
         self._inbox = nc.new_inbox()
         self._items: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self._gate = asyncio.Semaphore(_OPEN_PULLS)
         self._waiting = 0
         self._heard = asyncio.get_running_loop().time()
         self._subscription: Subscription | None = None
@@ -76,8 +81,10 @@ class _Session:
 
     async def next(self) -> Msg | None:
         """Pull one message; it may be a status. None: the session is over or silent."""
-        if self._over:
-            return None
+        async with self._gate:
+            return None if self._over else await self._pull()
+
+    async def _pull(self) -> Msg | None:
         loop = asyncio.get_running_loop()
         self._waiting += 1
         try:

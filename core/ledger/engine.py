@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ from core.ledger.errors import BadDatabaseUrl
 
 _SQLITE_BUSY_SECONDS = 30
 _SQLITE_MIGRATION_SECONDS = 60
+_SQLITE_PAUSE = 0.02
 _CONNECT_TIMEOUT = 10.0
 # A little longer than the server's own limit, for a server that answers no more.
 _ANSWER_TIMEOUT = 40.0
@@ -64,7 +67,7 @@ def make_migration_engine(url: str) -> AsyncEngine:
     """An engine for the migrations, which may take long and wait long for each other."""
     if _kind(url) == "sqlite":
         engine = _sqlite_engine(url, busy_seconds=_SQLITE_MIGRATION_SECONDS, poolclass=NullPool)
-        sa.event.listen(engine.sync_engine, "connect", _manual_begin)
+        sa.event.listen(engine.sync_engine, "connect", _switch_to_wal)
         return engine
     return create_async_engine(
         "postgresql+asyncpg://",
@@ -130,6 +133,24 @@ def _manual_begin(connection: Any, _record: Any) -> None:
     # The driver's own BEGIN comes late and takes a read lock first, and it commits before
     # DDL; with it off, the ledger's BEGIN IMMEDIATE is the only one.
     connection.isolation_level = None
+
+
+def _switch_to_wal(connection: Any, record: Any) -> None:
+    """Before anybody migrates: SQLite does not wait for others here, whatever its timeout."""
+    _manual_begin(connection, record)
+    end = time.monotonic() + _SQLITE_MIGRATION_SECONDS
+    cursor = connection.cursor()
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            # Migrations have a thread of their own.
+            time.sleep(_SQLITE_PAUSE)
+        else:
+            cursor.close()
+            return
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

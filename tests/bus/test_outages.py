@@ -174,7 +174,7 @@ async def test_a_stream_that_stores_nothing_more_is_made_again(
     with small_disk(tmp_path / "disk", 48 * MIB) as disk:
         nats = Nats(disk)
         await nats.start()
-        bus = await Bus.connect(nats.url, name="test", publish_timeout=5)
+        bus = await Bus.connect(nats.url, name="test", publish_timeout=2.5)
         taken = Taken()
         await bus.consume(Step.PLAN, taken, concurrency=1)
         with filled(disk, 0):

@@ -29,7 +29,14 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def own_suite(disk: Path) -> Iterator[Suite]:
+def spools(disk: Path) -> Iterator[Path]:
+    """The spools have a disk of their own."""
+    with small_disk(disk / "spool", 48 * MIB) as mounted:
+        yield mounted
+
+
+@pytest.fixture(scope="module")
+def own_suite(disk: Path, spools: Path) -> Iterator[Suite]:
     with running_suite(disk.parent, POLYBATCH_DISK_RESERVE=str(RESERVE)) as suite:
         yield suite
 
@@ -114,15 +121,11 @@ def test_batches_wait_for_room(suite: Suite, disk: Path, tmp_path: Path, left: i
 
 
 @pytest.mark.timeout(180)
-def test_the_spools_have_a_disk_of_their_own(tmp_path: Path) -> None:
-    """Full, while there is room for the uploads."""
-    data = tmp_path / "data"
-    with (
-        small_disk(data / "spool", 48 * MIB) as spools,
-        running_suite(tmp_path, POLYBATCH_DISK_RESERVE=str(RESERVE)) as suite,
-        suite.client() as client,
-    ):
-        path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
+def test_the_spools_disk_is_full_and_that_of_the_uploads_is_not(
+    suite: Suite, spools: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
+    with suite.client() as client:
         with filled(spools, RESERVE // 2):
             batch = client.submit(path)
             wait_for(

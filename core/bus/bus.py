@@ -39,6 +39,7 @@ _CLUSTER_REPLICAS = 3
 _START_TIMEOUT = 30.0
 _REFUSED = "authorization violation"
 _SILENT_STORE_LIMIT = 8.0
+_LONG_OUTAGE_PATIENCE = 1.0
 
 
 def public_url(url: str) -> str:
@@ -79,7 +80,9 @@ class Bus:
         self._consumers: list[Consumer] = []
         self._closing = False
         self._starting = True
-        self._down_since: float | None = None
+        self._lost_at: float | None = None
+        """When the last connection was lost; None: it was not."""
+        self._reached = asyncio.Event()
         self._unstored_since: float | None = None
         self._last_error: Exception | None = None
         self.incarnation: datetime | None = None
@@ -165,7 +168,8 @@ class Bus:
         message_id = f"{step}/{batch_id}/{shard_id}/{attempt or uuid.uuid4().hex}"
         payload = WorkItem(batch_id=batch_id, shard_id=shard_id).SerializeToString()
         try:
-            async with asyncio.timeout(self._patience()):
+            await self._reach()
+            async with asyncio.timeout(self._publish_timeout):
                 while True:
                     await self._up.wait()
                     if await self._try_publish(step, payload, message_id, traceparent):
@@ -206,6 +210,9 @@ class Bus:
             return
         try:
             info = await self._js.stream_info(STREAM)
+            if (info.config.num_replicas or 1) > 1:
+                # A cluster looks after its nodes itself, and may be choosing a leader.
+                return
             if info.created == self.incarnation:
                 with writing(Failpoint.STREAM_CREATE):
                     await self._js.delete_stream(STREAM)
@@ -381,19 +388,19 @@ class Bus:
                 self._mark(up=True)
                 return
 
-    def _patience(self) -> float:
-        """Seconds for a publish: those allowed, less what the server has been away already.
+    async def _reach(self) -> None:
+        """Raise TimeoutError soon while no server has been reached for long.
 
-        A moment is waited out. In a long outage not every publish waits again.
+        A moment is waited out. In a long outage not every publish waits as long again.
         """
-        if self._up.is_set() or self._down_since is None:
-            return self._publish_timeout
-        away = asyncio.get_running_loop().time() - self._down_since
-        return max(self._publish_timeout - away, 0.0)
+        if self._nc.is_connected or self._lost_at is None:
+            return
+        if asyncio.get_running_loop().time() - self._lost_at >= self._publish_timeout:
+            async with asyncio.timeout(_LONG_OUTAGE_PATIENCE):
+                await self._reached.wait()
 
     def _mark(self, *, up: bool) -> None:
-        if not up and self._up.is_set():
-            self._down_since = asyncio.get_running_loop().time()
+        if not up:
             self._unstored_since = None
         (self._up if up else self._down).set()
         (self._down if up else self._up).clear()
@@ -401,6 +408,9 @@ class Bus:
 
     async def _on_disconnect(self) -> None:
         self._mark(up=False)
+        if self._reached.is_set() or self._lost_at is None:
+            self._lost_at = asyncio.get_running_loop().time()
+            self._reached.clear()
         if self._recovery is not None:
             self._recovery.cancel()
         if not self._closing:
@@ -408,6 +418,7 @@ class Bus:
 
     async def _on_reconnect(self) -> None:
         log.info("bus_reconnected")
+        self._reached.set()
         # Not awaited here: nats-py goes on reconnecting only after this callback returns.
         self._recovery = asyncio.create_task(self._recover())
 

@@ -14,7 +14,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test differential chaos outage bench bench-scale key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test node-client differential chaos outage bench bench-scale key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -91,6 +91,13 @@ $(BIN)/versitygw: tests/stores/versitygw.version | $(VENV)/.runtime
 	@echo "Building versitygw, the S3-compatible server of the tests (once, some minutes) ..."
 	@GOBIN=$(abspath $(BIN)) GOFLAGS=-trimpath $(GO) install -ldflags="-s -w" \
 	  github.com/versity/versitygw/cmd/versitygw@$$(cat $<)
+	@touch $@
+
+node-client: clients/node/node_modules/.installed ## Install the npm packages of clients/node (needs Node.js 18)
+
+clients/node/node_modules/.installed: clients/node/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing; on Debian: apt-get install nodejs npm"; exit 1; }
+	@cd clients/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 s3-server: $(BIN)/versitygw ## Build the S3-compatible server of the tests (needs Go)

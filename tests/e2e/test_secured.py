@@ -13,6 +13,8 @@ import pytest
 import trustme
 from suite import ROOT, Suite, running_suite
 
+from tests.client.node_program import run_node
+
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
@@ -50,6 +52,19 @@ def test_the_main_job_under_mutual_tls(secured: Suite, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["error"] for line in lines] == [None] * 4
+
+
+def test_another_language_under_mutual_tls(secured: Suite, tmp_path: Path) -> None:
+    ready = secured.ready
+    environment = secured.environment | {
+        "POLYBATCH_GATEWAY": ready["gateway"],
+        "POLYBATCH_COLLECTOR": ready["collector"],
+        "POLYBATCH_API_KEY": Path(ready["api_key_file"]).read_text(),
+    }
+    arguments = (str(ROOT / "examples/chat-mixed.jsonl"), str(tmp_path / "results.jsonl"))
+    done = run_node(*arguments, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "results.jsonl").read_bytes().splitlines()) == 4
 
 
 def test_the_command_line_takes_it_as_options_too(secured: Suite) -> None:

@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 GO := $(firstword $(shell command -v go 2>/dev/null) $(wildcard /usr/local/go/bin/go))
+NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),clients/node/node_modules/.installed)
 PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
 # Tests mostly wait for other processes.
@@ -72,11 +73,11 @@ up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SA
 demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to printed results
 	@$(BIN)/python -m examples.demo
 
-# A machine without Go skips the tests that need the server, and says so.
-test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Run all tests (WORKERS=0: in one process)
+# A machine without Go or Node.js skips the tests that need them, and says so.
+test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run all tests (WORKERS=0: in one process)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
+test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
 	@POLYBATCH_TEST_FLEET=1 $(BIN)/python -m pytest tests/e2e
 
 test-fast: $(VENV)/.dev ## Run the tests that start no processes of their own

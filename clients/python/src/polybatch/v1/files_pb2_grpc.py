@@ -42,7 +42,8 @@ class FileServiceStub:
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
     a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in
-    the service's log. Retrying is safe for every RPC.
+    the service's log. Retrying is safe for every RPC; for
+    CreateBatch with a request id, for uploads with an upload id.
     """
 
     def __init__(self, channel):
@@ -100,7 +101,8 @@ class FileServiceServicer:
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
     a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in
-    the service's log. Retrying is safe for every RPC.
+    the service's log. Retrying is safe for every RPC; for
+    CreateBatch with a request id, for uploads with an upload id.
     """
 
     def UploadFile(self, request_iterator, context):
@@ -244,7 +246,8 @@ class FileService:
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
     a text in it holds U+0000: mend the client.
     INTERNAL           our fault; the message holds a reference id that stands in
-    the service's log. Retrying is safe for every RPC.
+    the service's log. Retrying is safe for every RPC; for
+    CreateBatch with a request id, for uploads with an upload id.
     """
 
     @staticmethod

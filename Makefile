@@ -15,7 +15,7 @@ SOURCES := core services clients/python/src tests benchmarks examples
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test node-client differential chaos outage bench bench-scale key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test node-client differential chaos soak outage bench bench-scale key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -115,6 +115,9 @@ outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a r
 
 chaos: $(VENV)/.dev ## Kill the services at random named points, hundreds of times (SCHEDULES=200 SEED=1 ONLY=17)
 	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+soak: $(VENV)/.dev ## Run batches of all sizes with faults all along; memory and open files stay flat (MINUTES=10)
+	@$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.dev ## Measure, and print each figure beside its limit
 	@$(BIN)/python -m benchmarks

@@ -2,10 +2,10 @@
 
 The folder that POLYBATCH_FAILPOINTS names holds:
 
-    plan.json       {"kills": [{"id", "service", "point", "moment", "nth"}, ...]}, replaced
-                    whole by the test whenever it wants other kills; nth counts from 1
-    fired/<id>      made by the process that is about to die, so that a kill strikes once,
-                    however many replicas or restarts pass the point
+    plan.json       {"kills": [{"id", "service", "point", "moment", "nth", "stall"}, ...]},
+                    replaced whole by the test whenever it wants other kills; nth counts from 1
+    fired/<id>      made by the process that is about to die, with its pid, so that a kill
+                    strikes once, however many replicas or restarts pass the point
     reached/<service>-<pid>   "point moment" lines, each once
 """
 
@@ -34,6 +34,8 @@ class Kill(msgspec.Struct, frozen=True):
     point: Failpoint
     moment: Moment
     nth: int = 1
+    stall: bool = False
+    """Stand still instead, until somebody sends SIGCONT."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -84,10 +86,11 @@ class _Armed:
 
     def _die(self, kill: Kill) -> None:
         try:
-            os.close(os.open(self._folder / "fired" / kill.id, os.O_CREAT | os.O_EXCL))
+            with (self._folder / "fired" / kill.id).open("x") as claim:
+                claim.write(str(os.getpid()))
         except FileExistsError:
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSTOP if kill.stall else signal.SIGKILL)
 
 
 _armed: _Armed | None = None

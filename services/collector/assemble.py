@@ -103,10 +103,13 @@ class Assembler:
         self._segment_bytes = backbone.settings.segment_bytes
         self._lease = timedelta(seconds=backbone.settings.fetch_lease)
 
-    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
+    async def handle(self, item: WorkItem, delivery: Delivery) -> Done | Again:
         """Assemble the results of one batch and end it."""
         batch = await self._ledger.batches.start_finalizing(item.batch_id, now() + self._lease)
         if not isinstance(batch, Batch):
+            if delivery.count > 1:
+                # Whoever had it before may have died between the end and the cleaning up.
+                await self._clean_up(item.batch_id)
             return Done()
         async with kept(partial(self._keep, batch.id), self._lease):
             await self._assemble(batch)
@@ -165,8 +168,18 @@ class Assembler:
             result_bytes=written.bytes,
         )
         await self._announcer.changed(ended, BatchEvent.ENDED)
+        await self._clean_up(batch.id)
+
+    async def _clean_up(self, batch_id: str) -> None:
+        """Delete what an ended batch no longer needs, and what dead assemblers have left."""
+        batch = await self._ledger.batches.get(batch_id)
+        if batch is None or not batch.ended or not batch.results_prefix:
+            return
+        written = await self._blobs.list(f"batches/{batch_id}/results")
+        strays = [key for key, _ in written if not key.startswith(f"{batch.results_prefix}/")]
+        await self._blobs.delete(strays, point=Failpoint.BATCH_RESULTS_DELETE)
         await self._blobs.delete_prefix(
-            f"batches/{batch.id}/shards", point=Failpoint.BATCH_SHARDS_DELETE
+            f"batches/{batch_id}/shards", point=Failpoint.BATCH_SHARDS_DELETE
         )
 
     async def _merge(

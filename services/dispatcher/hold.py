@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
+from typing import NamedTuple
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
@@ -20,8 +22,29 @@ _AGE_SHARE = 0.05
 _LOOK_MIN = 0.5
 _LOOK_MAX = 3.0
 _RENEWED_AFTER = 0.3
+# Of the lease: how old the ledger's word may be when calls begin. Nearly always it is younger.
+_SURE_FOR = 0.6
 # Of the grace at a stop; the rest is for keeping what has come.
 _CALLS_SHARE = 0.8
+
+
+class _Moment(NamedTuple):
+    """A point in time, by clocks of which one goes on while the machine sleeps.
+
+    Not the event loop's: that stands still while the loop does.
+    """
+
+    monotonic: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> _Moment:
+        return cls(time.monotonic(), time.time())
+
+    @property
+    def age(self) -> float:
+        """Seconds since then."""
+        return max(time.monotonic() - self.monotonic, time.time() - self.wall)
 
 
 class Hold:
@@ -46,10 +69,26 @@ class Hold:
         self._lease = timedelta(seconds=backbone.settings.run_lease)
         self._grace = backbone.settings.shutdown_grace * _CALLS_SHARE
         self._began = self._renewed_at = _now()
+        self._sure = _Moment.now()
         self._shown = (shard.finished, shard.waiting_reason)
         self._abandon_at: float | None = None
         self.stopped = False
         """Whether the batch is being stopped."""
+
+    async def confirm(self) -> None:
+        """Make sure that the shard is still ours: the last thing before calls begin.
+
+        Whoever stood still for long may find that another one has run the lines, and that
+        even the log that would have said so is gone. Raises RunTaken, DBAPIError.
+        """
+        if self._sure.age >= self._lease.total_seconds() * _SURE_FOR:
+            await self._renew()
+
+    async def _renew(self) -> None:
+        looked_at, moment = _now(), _Moment.now()
+        if not await self._ledger.runs.renew(self._shard, self._lease):
+            raise RunTaken(self._shard.id)
+        self._renewed_at, self._sure = looked_at, moment
 
     async def keep(self, until: asyncio.Task[None]) -> None:
         """Keep hold until a task is done. Raises RunTaken when it is lost."""
@@ -102,19 +141,17 @@ class Hold:
 
     async def _touch(self) -> Batch | None:
         """Show what is new, or renew the lease if it is time. Raises RunTaken."""
-        looked_at = _now()
+        looked_at, moment = _now(), _Moment.now()
         shown = (self._run.kept, self._reason())
         if shown != self._shown:
             batch = await self._ledger.runs.progressed(self._shard, *shown, self._lease)
             if isinstance(batch, Stale):
                 raise RunTaken(self._shard.id)
-            self._shown, self._renewed_at = shown, looked_at
+            self._shown, self._renewed_at, self._sure = shown, looked_at, moment
             await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, self._shard)
             return batch
         if looked_at - self._renewed_at >= self._lease.total_seconds() * _RENEWED_AFTER:
-            if not await self._ledger.runs.renew(self._shard, self._lease):
-                raise RunTaken(self._shard.id)
-            self._renewed_at = looked_at
+            await self._renew()
         return await self._ledger.batches.get(self._shard.batch_id)
 
     def _reason(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -87,6 +87,7 @@ class LineRun:
         self._guarded = not provider.terms.rerun_lost
         self._records = b""
         self._data: StoredFile
+        self._confirm: Callable[[], Awaitable[None]]
         self._again: list[tuple[float, int]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -110,11 +111,13 @@ class LineRun:
         """Lines with a final result that is kept for good."""
         return self._log.kept
 
-    async def work(self) -> None:
+    async def work(self, confirm: Callable[[], Awaitable[None]]) -> None:
         """Run until every line has its result, or after `halt` until no call is under way.
 
-        Raises RunTaken.
+        `confirm`: asked before calls that may cost money; raises RunTaken if the shard is
+        somebody else's. Raises RunTaken, and what else `confirm` raises.
         """
+        self._confirm = confirm
         self._records = await self._blobs.get(self._shard.lines_key)
         self._data = await StoredFile.open(self._blobs, f"{self._file.prefix}/data")
         if self._guarded:
@@ -211,6 +214,7 @@ class LineRun:
                 self._log.add(line.position, Event.BEGUN)
                 noted += 1
             await self.flush()
+            await self._confirm()
         except BaseException:
             for line in group[:noted]:
                 self._log.add(line.position, Event.RETURNED)

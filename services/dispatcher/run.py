@@ -105,7 +105,7 @@ class Runner:
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
         log.info("run_begun", **ids, lines=shard.line_count, kept=run.kept)
         async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(run.work())
+            work = tasks.create_task(run.work(hold.confirm))
             keeping = tasks.create_task(_keep_results(run, work, seconds))
             tasks.create_task(hold.keep(keeping))
         log.info("run_over", **ids, lines=shard.line_count, kept=run.kept, stopped=hold.stopped)

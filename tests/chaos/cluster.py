@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -227,6 +228,12 @@ class Cluster:
     def fired(self, kill: Kill) -> bool:
         """Whether a death has happened."""
         return (self.failpoints / "fired" / kill.id).exists()
+
+    def wake(self, stall: Kill) -> None:
+        """Let a process that stands still go on."""
+        claim = self.failpoints / "fired" / stall.id
+        if claim.exists():
+            os.kill(int(claim.read_text()), signal.SIGCONT)
 
     def reached(self) -> dict[str, set[str]]:
         """The "point moment" lines by service that any process has passed so far."""

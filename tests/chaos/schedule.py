@@ -51,7 +51,7 @@ FAULTS: Sequence[Fault] = (
     {"kind": "reset_after", "method": "POST", "path": "cancel$", "count": 1},
     {"kind": "reset_after", "method": "POST", "path": "chat/completions$", "count": 2},
     {"kind": "status", "status": 503, "method": "POST", "path": "chat/completions$", "count": 3},
-    {"kind": "line", "outcome": "overloaded", "probability": 0.1},
+    {"kind": "line", "outcome": "overloaded", "probability": 0.02},
     {"kind": "fail_batch", "code": "token_limit_exceeded", "count": 1},
 )
 

@@ -53,6 +53,10 @@ NOT_NOW = NotNow("not now", retry_after=0.0)
 LOST = Lost("gone")
 
 
+async def ours() -> None:
+    """Nobody else wants the shard."""
+
+
 @dataclass
 class Scripted:
     """A provider that answers each line as it is told, and remembers the calls."""
@@ -206,7 +210,7 @@ def free(most: int = 8) -> Terms:
 
 @asynccontextmanager
 async def working(run: LineRun) -> AsyncIterator[asyncio.Task[None]]:
-    work = asyncio.create_task(run.work())
+    work = asyncio.create_task(run.work(ours))
     try:
         async with asyncio.timeout(PATIENCE):
             yield work
@@ -220,7 +224,7 @@ async def working(run: LineRun) -> AsyncIterator[asyncio.Task[None]]:
 async def test_each_line_is_run_once(stand: Stand, terms: Terms) -> None:
     provider = Scripted(terms)
     run, _ = await stand.run(provider)
-    await run.work()
+    await run.work(ours)
     await run.flush()
     assert run.complete
     assert provider.calls == Counter(range(60))
@@ -254,7 +258,7 @@ async def test_what_each_answer_becomes(stand: Stand) -> None:
     }
     provider = Scripted(paid(), script)
     run, _ = await stand.run(provider)
-    await run.work()
+    await run.work(ours)
     await run.flush()
     results = await stand.results()
     for number, (event, status, attempts) in expected.items():
@@ -271,7 +275,7 @@ async def test_what_each_answer_becomes(stand: Stand) -> None:
 async def test_where_calls_cost_nothing_a_lost_answer_is_asked_for_again(stand: Stand) -> None:
     provider = Scripted(free(), lambda n, attempt: LOST if n == 9 or attempt == 1 else OK)
     run, _ = await stand.run(provider)
-    await run.work()
+    await run.work(ours)
     await run.flush()
     results = await stand.results()
     assert results[9][0] is Event.FAILED
@@ -284,7 +288,7 @@ async def test_a_line_that_the_provider_would_not_take_is_not_sent(tmp_path: Pat
     stand = await Stand.build(tmp_path, 5, bad=frozenset({0, 4}))
     provider = Scripted(paid())
     run, _ = await stand.run(provider)
-    await run.work()
+    await run.work(ours)
     await run.flush()
     assert run.complete
     assert sorted(provider.calls) == [1, 2, 3]
@@ -314,7 +318,7 @@ async def test_halted_it_lets_the_calls_under_way_end(stand: Stand) -> None:
     assert log.under_way() == []
     second = Scripted(paid())
     run, _ = await stand.run(second)
-    await run.work()
+    await run.work(ours)
     await run.flush()
     assert run.complete
     assert not provider.calls & second.calls
@@ -324,7 +328,7 @@ async def test_halted_before_it_began(stand: Stand) -> None:
     provider = Scripted(paid())
     run, _ = await stand.run(provider)
     run.halt()
-    await run.work()
+    await run.work(ours)
     assert not provider.calls
 
 
@@ -347,7 +351,7 @@ async def test_abandoned_calls(stand: Stand, terms: Terms) -> None:
     assert run._pace.under_way == 0
     second = Scripted(terms)
     run, _ = await stand.run(second)
-    await run.work()
+    await run.work(ours)
     await run.flush()
     assert run.complete
     results = await stand.results()
@@ -395,7 +399,7 @@ async def test_a_store_that_is_away_for_a_while(
     monkeypatch.setattr(stand.blobs, "put", failing)
     monkeypatch.setattr("services.dispatcher.lines._FIRST_STORE_PAUSE", 0.01)
     async with asyncio.timeout(PATIENCE):
-        await run.work()
+        await run.work(ours)
     await run.flush()
     assert run.complete
     assert run.trouble == ""
@@ -412,12 +416,12 @@ async def test_who_lost_the_shard_begins_no_further_call(stand: Stand) -> None:
 
     slow = Scripted(paid(4), gate=gate)
     run, _ = await stand.run(slow)
-    work = asyncio.create_task(run.work())
+    work = asyncio.create_task(run.work(ours))
     async with asyncio.timeout(PATIENCE):
         await first_begun.wait()
         quick = Scripted(paid(4))
         other, _ = await stand.run(quick)
-        await other.work()
+        await other.work(ours)
         await other.flush()
         go_on.set()
         with pytest.raises(ExceptionGroup) as caught:
@@ -466,7 +470,7 @@ async def test_crashes(
             await asyncio.sleep(0)
 
         provider.gate = gate
-        work = asyncio.create_task(run.work())
+        work = asyncio.create_task(run.work(ours))
         waiting = asyncio.create_task(reached.wait())
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait([work, waiting], return_when=asyncio.FIRST_COMPLETED)

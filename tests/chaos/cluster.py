@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 from polybatch import Client
+from polybatch.retry import RetryPolicy
 
 from core.bus import EmbeddedNats
 from core.failpoints import VARIABLE, Kill, Plan
@@ -217,6 +218,7 @@ class Cluster:
             gateway=",".join(self.addresses["gateway"]),
             collector=",".join(self.addresses["collector"]),
             api_key_file=self.data_dir / "api-key",
+            retry=RetryPolicy(connect_within=PATIENCE),
         )
 
     def arm(self, kills: Sequence[Kill]) -> None:

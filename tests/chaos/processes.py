@@ -150,7 +150,8 @@ class Replica:
             if self._stopping.is_set():
                 process.terminate()
             code = _join(process)
-            if code not in (-signal.SIGKILL, 0):
+            # SIGTERM ends a process that has not come to handle it yet.
+            if code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
                 with self._changed:
                     self.fault = f"{self.name} ended with {code}: see {self.log}"
                     self._changed.notify_all()

@@ -11,7 +11,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import INDEX, ResultFile, ResultWriter
 from core.blobs import BlobStore, SegmentWriter
-from core.bus import Bus, Done
+from core.bus import Bus, Delivery, Done
 from core.failpoints import Failpoint
 from core.flow import Announcer, Backbone
 from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, ShardState, now
@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.wire import batch_message
 from services.collector.assemble import Assembler, ResultsInconsistent
 
+DELIVERY = Delivery(1, now())
 LINES = [
     b'{"custom_id":"%s","url":"/v1/chat/completions","body":{"model":"m","messages":[{}]}}' % name
     for name in (b"a", b"b", b"c")
@@ -44,7 +45,7 @@ def assembler(ledger: Ledger, blobs: BlobStore) -> Assembler:
             settings=Settings(),
             ledger=ledger,
             blobs=blobs,
-            bus=Bus(publish_timeout=1.0),
+            bus=Bus(publish_timeout=1.0, replicas=None, default_replicas=1),
             announcer=Silence(),
         )
     )
@@ -110,7 +111,7 @@ async def test_results_of_all_kinds_are_merged(
     await settle_with(ledger, blobs, first, [1, 3])
     fill = Settlement(0, 1, fill_code="model_not_found", fill_message="no such model")
     await ledger.shards.settle(second, fill)
-    assert await assembler.handle(WorkItem(batch_id=batch.id), None) == Done()  # type: ignore[arg-type]
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Done()
     ended = await ledger.batches.get(batch.id)
     assert ended is not None
     assert (ended.state, ended.succeeded, ended.failed) == (BatchState.COMPLETED, 2, 1)
@@ -124,7 +125,30 @@ async def test_results_of_all_kinds_are_merged(
     assert manifest.results_bytes == len(raw)
     assert [shard.failed for shard in manifest.shards] == [0, 1]
     assert await blobs.list(f"batches/{batch.id}/shards") == [], "interim results are gone"
-    assert await assembler.handle(WorkItem(batch_id=batch.id), None) == Done()  # type: ignore[arg-type]
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Done()
+
+
+async def test_what_dead_assemblers_left_is_deleted(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    records = await store_input(blobs, file)
+    first, second = await add_shards(ledger, blobs, batch, records, [[1, 3], [2]])
+    await settle_with(ledger, blobs, first, [1, 3])
+    await settle_with(ledger, blobs, second, [2])
+    left = f"batches/{batch.id}/results/dead/data/{0:020d}"
+    await blobs.put(left, b"half a copy", point=Failpoint.BATCH_RESULTS)
+    item = WorkItem(batch_id=batch.id)
+    assert await assembler.handle(item, DELIVERY) == Done()
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert not await blobs.exists(left)
+    kept = await blobs.list(f"batches/{batch.id}")
+    assert kept
+    # As if it had died behind the end, before it cleaned up: the item comes once more.
+    await blobs.put(left, b"half a copy", point=Failpoint.BATCH_RESULTS)
+    await blobs.put(first.lines_key, b"a list", point=Failpoint.PLAN_LINES)
+    assert await assembler.handle(item, Delivery(2, now())) == Done()
+    assert await blobs.list(f"batches/{batch.id}") == kept
 
 
 @pytest.mark.parametrize("answered", [[1], [1, 2, 3], [2, 3]])
@@ -141,7 +165,7 @@ async def test_lines_lost_or_doubled_are_never_handed_out(
     await settle_with(ledger, blobs, first, answered)
     await settle_with(ledger, blobs, second, [2])
     with pytest.raises(ResultsInconsistent):
-        await assembler.handle(WorkItem(batch_id=batch.id), None)  # type: ignore[arg-type]
+        await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY)
     unfinished = await ledger.batches.get(batch.id)
     assert unfinished is not None
     assert unfinished.state == BatchState.FINALIZING
@@ -187,7 +211,7 @@ async def test_what_the_check_at_upload_refused_depends_on_the_batch(
     sent = [1, 2] if lenient else [1]
     [shard] = await add_shards(ledger, blobs, made, records, [sent])
     await settle_with(ledger, blobs, shard, sent)
-    assert await assembler.handle(WorkItem(batch_id=made.id), None) == Done()  # type: ignore[arg-type]
+    assert await assembler.handle(WorkItem(batch_id=made.id), DELIVERY) == Done()
     ended = await ledger.batches.get(made.id)
     assert ended is not None
     assert (ended.succeeded, ended.failed) == (len(sent), invalid)

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.exc import DBAPIError
+
+from core.ledger import LedgerUnavailable
 
 log = structlog.get_logger()
 
@@ -21,27 +22,32 @@ Renew = Callable[[timedelta], Awaitable[bool]]
 
 @asynccontextmanager
 async def kept(renew: Renew, lease: timedelta) -> AsyncIterator[None]:
-    """Renew a lease while the block runs; when it raises, the lease ends at once.
+    """Renew a lease while the block runs; when it raises, the lease ends soon.
 
     A lease saves work, no more: what must not be done twice asks the ledger itself.
     """
     keeper = asyncio.create_task(_keep(renew, lease))
     try:
         yield
+    except asyncio.CancelledError:
+        # The process is ending: another one need not wait.
+        await asyncio.shield(_let_go(keeper, renew, timedelta()))
+        raise
     except BaseException:
-        await asyncio.shield(_let_go(keeper, renew))
+        # The item comes back by itself; the sweep should not send another one at once.
+        await asyncio.shield(_let_go(keeper, renew, lease * _SHARE))
         raise
     finally:
         keeper.cancel()
         await asyncio.wait([keeper])
 
 
-async def _let_go(keeper: asyncio.Task[None], renew: Renew) -> None:
+async def _let_go(keeper: asyncio.Task[None], renew: Renew, rest: timedelta) -> None:
     keeper.cancel()
     await asyncio.wait([keeper])
     try:
-        await renew(timedelta())
-    except DBAPIError as error:
+        await renew(rest)
+    except LedgerUnavailable as error:
         log.warning("lease_not_ended", cause=type(error).__name__)
 
 
@@ -52,6 +58,6 @@ async def _keep(renew: Renew, lease: timedelta) -> None:
             if not await renew(lease):
                 log.info("lease_lost")
                 return
-        except DBAPIError as error:
+        except LedgerUnavailable as error:
             # It may come back before the lease is over.
             log.warning("lease_not_renewed", cause=type(error).__name__)

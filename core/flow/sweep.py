@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from core.bus import Step
 from core.flow.backbone import Backbone
-from core.ledger import Batch, LedgerUnavailable, ShardState, now
+from core.ledger import Batch, LedgerUnavailable, Shard, ShardState, now
 from core.metrics import SWEEP_WOKEN
 
 log = structlog.get_logger()
 
 _PAGE = 500
+_QUEUE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Sweep:
     """Runs every POLYBATCH_SWEEP_INTERVAL seconds until it is stopped.
 
     A row is overdue when the time at which its next step was expected lies more than
-    one interval back. Of several replicas one takes it, by making that time now.
+    one interval back. Of several replicas one takes it, by making that time now; of a shard
+    that stands in a long queue, the later the longer it has stood there.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Sweep:
         before = now() - self._interval
         for watched in self._shards:
             for shard in await self._ledger.shards.overdue(watched.states, before, _PAGE):
-                if await self._ledger.shards.take_overdue(shard):
+                if await self._ledger.shards.take_overdue(shard, _next_look(shard)):
                     await self._announcer.wake(watched.step, shard.batch_id, shard.id)
                     SWEEP_WOKEN.labels(watched.step.value).inc()
                     woken += 1
@@ -92,3 +94,11 @@ class Sweep:
         if woken:
             log.info("sweep_woke", rows=woken)
         return woken
+
+
+def _next_look(shard: Shard) -> datetime:
+    """When a shard that was woken is due; one interval later it is woken again."""
+    if shard.state != ShardState.QUEUED:
+        return now()
+    # Its item may well be there, behind many others: no more of them with each round.
+    return now() + (now() - shard.created_at) * _QUEUE_SHARE

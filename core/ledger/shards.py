@@ -390,13 +390,13 @@ class Shards(ShardMoves):
             )
             return list(found)
 
-    async def take_overdue(self, shard: Shard) -> bool:
-        """Take an overdue shard on, due now: True for the one sweeper that was first."""
+    async def take_overdue(self, shard: Shard, due_at: datetime) -> bool:
+        """Take an overdue shard on, due then: True for the one sweeper that was first."""
         async with self._database.write(Failpoint.SHARD_OVERDUE) as session:
             return await self._move(
                 session,
                 shard,
                 (ShardState(shard.state),),
                 same_due=True,
-                due_at=now(),
+                due_at=due_at,
             )

@@ -11,12 +11,11 @@ from typing import Any, cast
 
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
-from sqlalchemy.exc import OperationalError
 
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
 from core.flow import Announcer, Backbone
-from core.ledger import Batch, Ledger, Shard, ShardState, new_token, now
+from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_token, now
 from core.providers import (
     Absent,
     Accepted,
@@ -297,11 +296,12 @@ async def test_a_ledger_that_is_away_keeps_the_create_from_leaving(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: Any) -> bool:
-        raise OperationalError("away", None, Exception())
+        raise LedgerUnavailable("away")
 
     with monkeypatch.context() as patch:
         patch.setattr(stand.shards, "sending", away)
-        with pytest.raises(OperationalError):
+        with pytest.raises(LedgerUnavailable):
             await stand.handle()
     assert not stand.provider.created
+    await stand.shards.keep(await stand.shard(), timedelta())
     assert await stand.handle() == Again(0.0)

@@ -148,7 +148,7 @@ async def test_who_lost_a_shard_can_move_it_no_more(ledger: Ledger) -> None:
 async def test_the_sweep_does_not_take_a_shard_from_its_holder(ledger: Ledger) -> None:
     held = await claimed(ledger, OVER)
     (overdue,) = await ledger.shards.overdue((ShardState.RUNNING,), now(), 10)
-    assert await ledger.shards.take_overdue(overdue)
+    assert await ledger.shards.take_overdue(overdue, now())
     assert await ledger.runs.renew(held, LEASE)
 
 

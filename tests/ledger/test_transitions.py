@@ -271,7 +271,7 @@ async def test_one_sweeper_takes_an_overdue_shard(ledger: Ledger) -> None:
     _, shards = await make_batch(ledger)
     overdue = await ledger.shards.overdue((ShardState.QUEUED,), now(), 10)
     assert {shard.id for shard in overdue} == {shard.id for shard in shards}
-    taken = [await ledger.shards.take_overdue(overdue[0]) for _ in range(3)]
+    taken = [await ledger.shards.take_overdue(overdue[0], now()) for _ in range(3)]
     assert taken == [True, False, False]
 
 

@@ -8,7 +8,7 @@ from benchmarks.scale.setups import EMBEDDED, Replicas, Stands
 from benchmarks.watchers import Stage, backbone_of, watched
 
 TWO = Replicas(1, 1, 2)
-_WATCHED = 500
+_WATCHED = 100
 _SHARDS = 8
 
 

@@ -7,14 +7,20 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from core.failpoints import Failpoint, Moment
 from tests.chaos.cluster import Cluster, running_cluster
 from tests.chaos.echo import Echo
 from tests.chaos.schedule import Schedule, draw, run
+from tests.stores.nats_cluster import running_cluster as running_nodes
+from tests.stores.object_storage import running_object_storage
+from tests.stores.postgres import running_postgres
 
+REPLICAS = {"gateway": 2, "dispatcher": 3, "collector": 3}
 PER_CLUSTER = 50
 """Schedules after which everything is started afresh, on an empty ledger."""
 
@@ -23,35 +29,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the schedules; returns the exit code."""
     asked = _parser().parse_args(arguments)
     numbers = [asked.only] if asked.only is not None else list(range(asked.schedules))
+    again = f"make chaos SEED={asked.seed}{' REPLICAS=1' if asked.replicas else ''}"
     passed: set[str] = set()
     deaths = 0
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="polybatch-chaos-"))
-    for first in range(0, len(numbers), PER_CLUSTER):
-        where = folder / f"cluster-{first}"
-        some = numbers[first : first + PER_CLUSTER]
-        with running_cluster(where) as cluster:
-            echo = Echo(cluster.nats_url)
-            echo.start()
-            try:
-                for number in some:
+    with stands(past_one_machine=asked.replicas) as options:
+        for first in range(0, len(numbers), PER_CLUSTER):
+            where = folder / f"cluster-{first}"
+            with running_cluster(where, **options()) as cluster, echoing(cluster) as echo:
+                for number in numbers[first : first + PER_CLUSTER]:
                     schedule = draw(asked.seed, number)
                     fired = _one(cluster, echo, schedule, where, f"{number + 1}/{len(numbers)}")
                     if fired is None:
-                        print(f"\nlogs: {cluster.logs}")
-                        print(f"once more: make chaos SEED={asked.seed} ONLY={number}")
+                        print(f"\nlogs: {cluster.logs}\nonce more: {again} ONLY={number}")
                         return 1
                     deaths += fired
-            finally:
-                echo.stop()
-            passed.update(*cluster.reached().values())
-        shutil.rmtree(where)
+                passed.update(*cluster.reached().values())
+            shutil.rmtree(where)
     every = {f"{point} {moment}" for point in Failpoint for moment in Moment}
     print(
         f"{len(numbers)} schedules, {deaths} deaths, {len(passed)} of {len(every)} points passed, "
         f"{time.monotonic() - began:.0f} s: no line lost, none paid twice"
     )
     return 0
+
+
+@contextmanager
+def stands(*, past_one_machine: bool) -> Iterator[Callable[[], dict[str, Any]]]:
+    """What makes the options of each cluster: none, or replicas on servers of their own."""
+    if not past_one_machine:
+        yield dict
+        return
+    with running_postgres() as postgres, running_nodes() as nodes, running_object_storage() as s3:
+
+        def options() -> dict[str, Any]:
+            settings = {
+                **s3.environment,
+                "POLYBATCH_DATABASE_URL": postgres.create_database(),
+                "POLYBATCH_BLOBS_URL": s3.create_bucket(),
+            }
+            return {"replicas": REPLICAS, "settings": settings, "nodes": nodes}
+
+        yield options
+
+
+@contextmanager
+def echoing(cluster: Cluster) -> Iterator[Echo]:
+    """Something that sends work items twice."""
+    echo = Echo(cluster.nats_url)
+    echo.start()
+    try:
+        yield echo
+    finally:
+        echo.stop()
 
 
 def _one(cluster: Cluster, echo: Echo, schedule: Schedule, folder: Path, place: str) -> int | None:
@@ -83,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--schedules", type=int, default=200, help="how many (SCHEDULES=200)")
     parser.add_argument("--seed", type=int, default=1, help="what they are drawn from (SEED=1)")
+    parser.add_argument(
+        "--replicas",
+        action="store_true",
+        help="two gateways, three dispatchers and three collectors, on PostgreSQL, three NATS "
+        "nodes and an S3-compatible server (REPLICAS=1)",
+    )
     parser.add_argument("--only", type=int, help="run only the one of this number (ONLY=17)")
     return parser
 

@@ -8,10 +8,10 @@ many replicas there are is up to the settings.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +30,8 @@ from core.bus import EmbeddedNats
 from core.failpoints import VARIABLE, Kill, Plan
 from services.supervisor import probes
 from tests.chaos.processes import Replica
+from tests.stores.nats_cluster import NatsCluster
+from tests.stores.process import free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 90.0
@@ -133,17 +135,23 @@ class Cluster:
         folder: Path,
         replicas: Mapping[str, int] | None = None,
         settings: Mapping[str, str] | None = None,
+        nodes: NatsCluster | None = None,
     ) -> None:
-        """`replicas`: of each service, one where left out; `settings`: on top of QUICK."""
+        """`replicas`: of each service, one where left out; `settings`: on top of QUICK.
+
+        `nodes`: a running NATS cluster in the place of a server of its own.
+        """
         self.folder = folder
         self.data_dir = folder / "data"
         self.logs = folder / "logs"
         self.failpoints = folder / "failpoints"
         for made in (self.data_dir, self.logs, self.failpoints):
             made.mkdir(parents=True)
-        ports = iter(_free_ports(3 + sum((replicas or {}).values()) + 3))
+        ports = _ports()
         nats = EmbeddedNats(self.data_dir, next(ports))
-        self.nats_url = nats.url
+        self.nats_url = nodes.url if nodes else nats.url
+        self._nodes = nodes
+        self._next_node = itertools.cycle(nodes.nodes if nodes else ())
         self.nats = Server(
             nats.command(log_to_file=True),
             probes.nats_greets("127.0.0.1", nats.port),
@@ -192,7 +200,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start everything and wait until every service serves."""
-        for server in (self.nats, self._quick_server, self._slow_server):
+        for server in self._servers():
             server.start()
         for replica in self.replicas:
             replica.start()
@@ -209,7 +217,7 @@ class Cluster:
         self.arm([])
         for replica in self.replicas:
             replica.stop()
-        for server in (self.nats, self._quick_server, self._slow_server):
+        for server in self._servers():
             server.kill()
 
     def client(self) -> Client:
@@ -246,9 +254,14 @@ class Cluster:
         return found
 
     def restart_nats(self) -> None:
-        """SIGKILL NATS and start it again on the same store."""
-        self.nats.kill()
-        self.nats.start()
+        """SIGKILL NATS, or the next node of its cluster, and start it again on the same store."""
+        server = next(self._next_node) if self._nodes else self.nats
+        server.kill()
+        server.start()
+
+    def _servers(self) -> list[Server]:
+        own = [] if self._nodes else [self.nats]
+        return [*own, self._quick_server, self._slow_server]
 
     @property
     def faults(self) -> list[str]:
@@ -282,12 +295,14 @@ async def _within(probe: Any) -> None:
         await probe
 
 
-def _free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(listener.getsockname()[1]) for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+def _ports() -> Iterator[int]:
+    """Free ports, each once; none that a connection could take while its service is away."""
+    given: set[int] = set()
+    while True:
+        port = free_port()
+        if port not in given:
+            given.add(port)
+            yield port
 
 
 @contextmanager

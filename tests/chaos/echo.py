@@ -47,7 +47,7 @@ class Echo:
             """It is restarted on purpose."""
 
         await nats.connect(
-            self._url,
+            self._url.split(","),
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,
             error_cb=ignore,  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ It stands in for the suite of one machine, in the same tests: `make test-replica
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import signal
@@ -16,10 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nats
 from direct import Server
-from nats.js.api import RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import APIError
 from suite import Suite, launch, stopped_after, wait_for
 
 from tests.stores.nats_cluster import NatsCluster, running_cluster
@@ -127,37 +123,6 @@ def blob_settings(folder: Path) -> Iterator[Mapping[str, str]]:
             yield {**server.environment, "POLYBATCH_BLOBS_URL": server.create_bucket()}
 
 
-def create_work_stream(url: str) -> None:
-    """What an operator of a cluster does: store the work on all three nodes."""
-
-    def created() -> bool:
-        try:
-            asyncio.run(_create_work_stream(url))
-        except APIError:
-            # For a moment after its start the leader does not know of the other nodes.
-            return False
-        return True
-
-    wait_for(created, "a stream on three nodes")
-
-
-async def _create_work_stream(url: str) -> None:
-    client = await nats.connect(url.split(","))
-    try:
-        await client.jetstream(timeout=30).add_stream(
-            StreamConfig(
-                name="POLYBATCH_WORK",
-                subjects=["polybatch.work.*"],
-                retention=RetentionPolicy.WORK_QUEUE,
-                storage=StorageType.FILE,
-                duplicate_window=120,
-                num_replicas=3,
-            )
-        )
-    finally:
-        await client.close()
-
-
 @contextmanager
 def running_fleet(
     folder: Path, postgres: PostgresServer | None = None, *, quick: bool = True, **settings: str
@@ -167,7 +132,6 @@ def running_fleet(
     with ExitStack() as stack:
         database = postgres or stack.enter_context(running_postgres())
         cluster = stack.enter_context(running_cluster())
-        create_work_stream(cluster.url)
         sandbox = Server(free_port(), folder / "sandbox")
         sandbox.start()
         stack.callback(sandbox.stop)

@@ -143,8 +143,8 @@ def _switch_to_wal(connection: Any, record: Any) -> None:
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > end:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
             # Migrations have a thread of their own.
             time.sleep(_SQLITE_PAUSE)

@@ -31,6 +31,17 @@ def test_mixed_chat_by_the_command_line(suite: Suite, tmp_path: Path) -> None:
     assert suite.sandbox("/sandbox/bill")["extra_billings"] == 0
 
 
+def test_a_request_id_makes_the_command_repeatable(suite: Suite) -> None:
+    command = ("submit", "examples/chat-mixed.jsonl", "--no-watch", "--request-id")
+    first, again, other = (suite.cli(*command, name) for name in ("daily-1", "daily-1", "daily-2"))
+    assert (first.returncode, again.returncode, other.returncode) == (0, 0, 0), again.stderr
+    assert first.stdout == again.stdout != other.stdout
+    with suite.client() as client:
+        for batch_id in (first.stdout.strip(), other.stdout.strip()):
+            assert client.wait(batch_id, timeout=60).state == BatchState.COMPLETED
+    assert suite.sandbox("/sandbox/bill")["lines_billed"] == 8
+
+
 def test_embeddings(suite: Suite) -> None:
     with suite.client() as client:
         batch = client.submit(ROOT / "examples/embeddings.jsonl")

@@ -134,7 +134,9 @@ class AsyncClient:
         """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
 
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
-        takes the lines that are bad only for what their provider lacks.
+        takes the lines that are bad only for what their provider lacks. The same
+        `request_id` continues the same upload and returns the same batch, in another
+        process even.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -144,7 +146,12 @@ class AsyncClient:
             request_id=request_id,
         )
         return await self._uploads.submit(
-            content, request, filename=filename, upload_id=upload_id, progress=progress
+            content,
+            request,
+            filename=filename,
+            upload_id=upload_id,
+            request_id=request_id,
+            progress=progress,
         )
 
     async def create_batch(

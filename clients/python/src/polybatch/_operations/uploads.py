@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -79,9 +80,16 @@ class Uploads:
         *,
         filename: str | None,
         upload_id: str | None,
+        request_id: str | None,
         progress: Progress | None,
     ) -> Batch:
-        """Uploads and makes a batch of it; `batch` is a CreateBatchRequest."""
+        """Uploads and makes a batch of it; `batch` is a CreateBatchRequest.
+
+        `upload_id` continues an upload, as does a `request_id` that was used before.
+        """
+        if upload_id is None and request_id is not None:
+            # Another upload would be another file, and the same id then another request.
+            upload_id = hashlib.sha256(request_id.encode()).hexdigest()
         name, source = self._open(content, filename)
         own_id = upload_id or new_upload_id()
 

@@ -43,7 +43,7 @@ FAULTS: Sequence[Fault] = (
     {"kind": "status", "status": 429, "retry_after": 0.2, "path": CREATES, "count": 2},
     {"kind": "status", "status": 503, "method": "POST", "path": CREATES, "count": 1},
     {"kind": "reset_after", "method": "POST", "path": "/files$", "count": 1},
-    {"kind": "status", "status": 500, "provider": "gemini", "path": "/batches/", "count": 6},
+    {"kind": "status", "status": 500, "provider": "gemini", "path": "/batches/", "seconds": 4},
     {"kind": "reset_before", "method": "GET", "path": "/batches$", "count": 1},
     {"kind": "cut", "path": "(content|results|download)", "after_bytes": 300, "count": 2},
     {"kind": "slow", "path": "(content|results|download)", "delay": 0.7, "count": 2},

@@ -28,7 +28,7 @@ FAULTS = (
     {"kind": "reset_after", "method": "POST", "path": CREATES, "count": 1},
     {"kind": "slow", "method": "POST", "path": CREATES, "delay": 0.7, "count": 1},
     {"kind": "status", "status": 429, "retry_after": 0.2, "path": CREATES, "count": 1},
-    {"kind": "status", "status": 500, "provider": "gemini", "path": "/batches/", "count": 6},
+    {"kind": "status", "status": 500, "provider": "gemini", "path": "/batches/", "seconds": 4},
     {"kind": "slow", "path": "(content|results|download)", "delay": 0.7, "count": 2},
 )
 

@@ -46,6 +46,11 @@ SERVER_OPTIONS = (
     # ping in 300 s and closes the connection of whoever sends more.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Calls that have come and wait to be taken up: thousands at once when a replica is gone and
+    # its watchers come over. Beyond the first number gRPC cancels some at random, beyond the
+    # second all, without a word; by default from 1,000 and 3,000 on.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 30_000),
     # So often a client has to connect anew, which is when it learns of new replicas. The
     # calls that are open on the old connection go on there, however long they take.
     ("grpc.max_connection_age_ms", 600_000),

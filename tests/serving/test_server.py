@@ -318,3 +318,16 @@ async def test_a_client_leaves_a_replica_that_is_not_serving(serve: Serve) -> No
         assert answered.count(2) >= 3, "at most the call that was on its way"
         assert {error.reason for error in retries} <= {"NOT_SERVING"}
         watch.cancel()
+
+
+async def test_thousands_of_calls_that_come_at_once_are_all_taken_up(serve: Serve) -> None:
+    async def get(request: Any, context: Any) -> Any:
+        return files_pb2.File(id="file_1")
+
+    running = await serve(get=get)
+    calls = [
+        running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
+        for _ in range(4000)
+    ]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [answer for answer in answers if isinstance(answer, BaseException)] == []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.failpoints import Failpoint, Moment
-from tests.chaos.cluster import Cluster, running_cluster
+from tests.chaos.cluster import Cluster, leave_on_sigterm, running_cluster
 from tests.chaos.echo import Echo
 from tests.chaos.schedule import Schedule, draw, run
 from tests.stores.nats_cluster import running_cluster as running_nodes
@@ -28,6 +28,7 @@ PER_CLUSTER = 50
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the schedules; returns the exit code."""
     asked = _parser().parse_args(arguments)
+    leave_on_sigterm()
     numbers = [asked.only] if asked.only is not None else list(range(asked.schedules))
     again = f"make chaos SEED={asked.seed}{' REPLICAS=1' if asked.replicas else ''}"
     passed: set[str] = set()

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from core.failpoints import Failpoint, Kill, Moment
 from tests.chaos import jobs
-from tests.chaos.cluster import Cluster, running_cluster, tell
+from tests.chaos.cluster import Cluster, leave_on_sigterm, running_cluster, tell
 from tests.chaos.echo import Echo
 from tests.chaos.held import Held
 from tests.chaos.schedule import FAULTS, QUICK_KNOBS, SERVICES, SLOW_FAULTS, SLOW_KNOBS
@@ -201,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (MINUTES=10)")
     parser.add_argument("--seed", type=int, default=1, help="of the sizes and faults (SEED=1)")
     asked = parser.parse_args(arguments)
+    leave_on_sigterm()
     folder = Path(tempfile.mkdtemp(prefix="polybatch-soak-"))
     with running_cluster(folder / "cluster") as cluster:
         echo = Echo(cluster.nats_url)

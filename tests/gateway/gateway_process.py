@@ -24,7 +24,7 @@ CHAT = "/v1/chat/completions"
 SEGMENT = 64 * 1024
 """Bytes of a segment in these tests: the least that the settings admit."""
 FINISH = files_pb2.UploadFileRequest(finish=True)
-_TIMEOUT = 20.0
+_TIMEOUT = 60.0
 
 
 def line(custom_id: str = "a", *, size: int = 0, **changes: Any) -> bytes:

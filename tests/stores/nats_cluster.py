@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,13 @@ class NatsNode:
                 raise RuntimeError(f"{self.name} was not healthy within {START_TIMEOUT} s")
             pause.wait(0.05)
 
+    def leads(self, size: int) -> bool:
+        """Whether it leads a cluster of so many nodes, all of which are there."""
+        with urllib.request.urlopen(f"http://{self._monitor}/jsz", timeout=5) as answer:
+            replicas = json.load(answer).get("meta_cluster", {}).get("replicas", [])
+        there = [each for each in replicas if each["current"] and not each.get("offline")]
+        return len(there) == size - 1
+
     def stop(self) -> None:
         """Stop it orderly."""
         self.process.stop()
@@ -118,10 +126,16 @@ class NatsCluster:
         return next(node for node in self.nodes if node.port == port)
 
     def start(self) -> None:
-        """Start all nodes and wait until they have a leader, so that JetStream answers."""
+        """Start all nodes and wait until their leader knows them all: JetStream answers."""
         starting = [node.process.launch(_HAS_LEADER) for node in self.nodes]
         for node in starting:
             node.wait_ready()
+        deadline = time.monotonic() + START_TIMEOUT
+        pause = threading.Event()
+        while not any(node.leads(len(self.nodes)) for node in self.nodes):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the nodes did not meet within {START_TIMEOUT} s")
+            pause.wait(0.05)
 
     def stop(self) -> None:
         """Stop all nodes orderly."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.stores.process import ServerMissing, ServerProcess, free_port
+from tests.stores.process import ServerMissing, ServerProcess, as_user, free_port
 
 USER = "polybatch"
 _INITDB = ("-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
@@ -108,15 +108,13 @@ class PostgresServer:
         return self._run("psql", *where, *plain, "-c", statement)
 
     def _run(self, program: str, *arguments: str) -> str:
-        privileges = {} if self._user is None else {"user": self._user, "extra_groups": ()}
         done = subprocess.run(
-            [str(self._bin / program), *arguments],
+            as_user(self._user, [str(self._bin / program), *arguments]),
             cwd="/",
             env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
             capture_output=True,
             text=True,
             check=False,
-            **privileges,  # type: ignore[call-overload]
         )
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stderr}")

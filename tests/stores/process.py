@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pwd
 import random
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import TextIO
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
+
+
+_HELD: list[TextIO] = []
 
 
 class ServerMissing(Exception):
@@ -26,14 +33,20 @@ def free_port() -> int:
     """A free TCP port of the loopback, also free again when its server is restarted.
 
     From below the range out of which the kernel serves those who ask for any port: no
-    connection of another test takes it while the server is down.
+    connection of another test takes it while the server is down. Nor does another process
+    of tests, as this one holds a lock on it until it ends.
     """
     for _ in range(200):
-        port = random.randrange(20_000, 32_000)
+        # hypothesis gives the shared generator the same seed in each process.
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        held = (Path(tempfile.gettempdir()) / f"polybatch-port-{port}").open("w")
         try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:
+            held.close()
             continue
+        _HELD.append(held)
         return port
     raise RuntimeError("no free port between 20000 and 32000")
 
@@ -45,6 +58,17 @@ def answers(url: str) -> bool:
             return bool(answer.status == HTTPStatus.OK)
     except OSError:
         return False
+
+
+def as_user(user: int | None, command: Sequence[str]) -> list[str]:
+    """A command that runs as the user with an id; None: as whoever runs the tests.
+
+    Python's own way forks, and then gRPC's handlers run in the child, with errors.
+    """
+    if user is None:
+        return [*command]
+    group = pwd.getpwuid(user).pw_gid
+    return ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--", *command]
 
 
 @dataclass
@@ -79,9 +103,8 @@ class ServerProcess:
         """
         if self._process is not None:
             raise RuntimeError(f"{self.name} runs already")
-        privileges = {} if self.user is None else {"user": self.user, "extra_groups": ()}
         self._process = subprocess.Popen(
-            self.command,
+            as_user(self.user, self.command),
             env={**os.environ, **self.environment},
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -89,7 +112,6 @@ class ServerProcess:
             stderr=subprocess.STDOUT,
             # Ctrl-C is for the tests, which stop it then.
             start_new_session=True,
-            **privileges,  # type: ignore[arg-type]
         )
         starting = Starting(self, ready_text or self.ready_text)
         self._reader = threading.Thread(target=starting.read, args=(self._process,), daemon=True)

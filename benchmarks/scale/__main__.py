@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import FrameType
 
 import uvloop
 
@@ -32,6 +34,8 @@ def main() -> int:
     """Run the chosen benchmarks; returns the exit code: 1 when a line was lost or paid twice,
     or a figure could not be measured."""
     arguments = _arguments()
+    # So that the servers end as they do after Ctrl-C.
+    signal.signal(signal.SIGTERM, _leave)
     print(facts(arguments.folder))
     print("Setups are gateways+dispatchers+collectors, all on this one machine.", flush=True)
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="polybatch-scale-") as folder:
@@ -40,6 +44,10 @@ def main() -> int:
         except ServerMissing as missing:
             print(missing, file=sys.stderr)
             return 1
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _measure(arguments: argparse.Namespace, folder: Path) -> int:

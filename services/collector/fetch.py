@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -21,6 +21,7 @@ from core.batchfile import (
     INDEX,
     Entry,
     ResultFile,
+    ResultTotals,
     ResultWriter,
     answer_head,
     answer_tail,
@@ -29,7 +30,7 @@ from core.batchfile import (
     listed_lines,
     read_listed,
 )
-from core.blobs import StoredFile
+from core.blobs import BlobError, StoredFile
 from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
 from core.flow import Backbone, TokenBudgets, kept
@@ -222,8 +223,49 @@ class Fetcher:
 
         False when it was settled elsewhere in the meantime.
         """
+        prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
+        try:
+            totals, retry = await self._write_lines(shard, batch, file, sorter, prefix)
+        except BlobError:
+            # Nobody will ask for them: the next attempt has a prefix of its own, and the
+            # batch may have ended without us, its blobs gone already.
+            with suppress(BlobError):
+                await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
+            raise
+        usage = sorter.usage
+        if not totals.failed and not retry:
+            await self._budgets.observe(shard, usage.input)
+        settled = await self._settler.settle(
+            shard,
+            Settlement(
+                succeeded=totals.succeeded,
+                failed=totals.failed,
+                retried=len(retry) // INDEX.size,
+                results_prefix=prefix,
+                input_tokens=usage.input,
+                cached_input_tokens=usage.cached_input,
+                output_tokens=usage.output,
+                reasoning_tokens=usage.reasoning,
+            ),
+            await self._retry_shards(shard, retry),
+        )
+        log.info(
+            "shard_settled" if settled else "shard_settled_elsewhere",
+            batch_id=batch.id,
+            shard_id=shard.id,
+            succeeded=totals.succeeded,
+            failed=totals.failed,
+            retried=len(retry) // INDEX.size,
+        )
+        if not settled:
+            await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
+        return settled
+
+    async def _write_lines(
+        self, shard: Shard, batch: Batch, file: File, sorter: Sorter, prefix: str
+    ) -> tuple[ResultTotals, bytes]:
+        """Write the result lines in input order; returns the line list of those to send again."""
         batch_id = batch.id
-        prefix = f"batches/{batch_id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(
             self._blobs, prefix, point=Failpoint.SHARD_RESULTS, segment_bytes=_SEGMENT_BYTES
         )
@@ -258,35 +300,7 @@ class Fetcher:
                         head = answer_head(batch_id, line, custom_id, models[record[3]], dropped)
                     written.append((line, succeeded, b"%b%b\n" % (head, piece)))
                 await writer.extend(written)
-        totals = await writer.close()
-        usage = sorter.usage
-        if not totals.failed and not retry:
-            await self._budgets.observe(shard, usage.input)
-        settled = await self._settler.settle(
-            shard,
-            Settlement(
-                succeeded=totals.succeeded,
-                failed=totals.failed,
-                retried=len(retry) // INDEX.size,
-                results_prefix=prefix,
-                input_tokens=usage.input,
-                cached_input_tokens=usage.cached_input,
-                output_tokens=usage.output,
-                reasoning_tokens=usage.reasoning,
-            ),
-            await self._retry_shards(shard, bytes(retry)),
-        )
-        log.info(
-            "shard_settled" if settled else "shard_settled_elsewhere",
-            batch_id=batch.id,
-            shard_id=shard.id,
-            succeeded=totals.succeeded,
-            failed=totals.failed,
-            retried=len(retry) // INDEX.size,
-        )
-        if not settled:
-            await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
-        return settled
+        return await writer.close(), bytes(retry)
 
     def _failed_tail(
         self, shard: Shard, outcome: Outcome | None, piece: bytes, batch: Batch

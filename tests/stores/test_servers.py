@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 import nats
+from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
+from nats.js.errors import NoStreamResponseError
 
 from core.blobs import BlobStore
 from core.failpoints import Failpoint
@@ -40,6 +44,17 @@ async def test_object_storage_gives_each_test_an_empty_bucket(
     assert not await BlobStore.open(object_storage.create_bucket()).exists("kept")
 
 
+async def publish(jetstream: JetStreamContext, payload: bytes) -> None:
+    """Until it is stored: a node may not have heard of the stream yet, or of its new leader."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await jetstream.publish("KEPT", payload)
+            except NoStreamResponseError:
+                continue
+            return
+
+
 async def test_a_cluster_stores_on_three_nodes_and_goes_on_with_two() -> None:
     with running_cluster() as cluster:
         client = await nats.connect(cluster.url.split(","), connect_timeout=10)
@@ -47,12 +62,12 @@ async def test_a_cluster_stores_on_three_nodes_and_goes_on_with_two() -> None:
             jetstream = client.jetstream(timeout=30)
             made = await jetstream.add_stream(StreamConfig(name="KEPT", num_replicas=3))
             assert made.cluster is not None
-            await jetstream.publish("KEPT", b"seven")
+            await publish(jetstream, b"seven")
             assert client.connected_url is not None
             busy = (made.cluster.leader, cluster.at(client.connected_url.port).name)
             idle = next(node for node in cluster.nodes if node.name not in busy)
             idle.kill()
-            await jetstream.publish("KEPT", b"eight")
+            await publish(jetstream, b"eight")
             idle.start()
             assert (await jetstream.stream_info("KEPT")).state.messages == 2
         finally:

@@ -49,6 +49,7 @@ QUICK = {
     "POLYBATCH_RECONCILE_SETTLE": "1",
     "POLYBATCH_STOP_GRACE": "3",
     "POLYBATCH_UNREACHABLE_PAUSE": "0.5",
+    "POLYBATCH_REFUSED_PAUSE": "0.5",
     "POLYBATCH_SHUTDOWN_GRACE": "2",
     "POLYBATCH_UPLOAD_RETENTION": "20",
     "POLYBATCH_WATCH_HEARTBEAT": "1",
@@ -214,11 +215,13 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop everything, the services in order."""
-        self.arm([])
-        for replica in self.replicas:
-            replica.stop()
-        for server in self._servers():
-            server.kill()
+        try:
+            self.arm([])
+        finally:
+            for replica in self.replicas:
+                replica.stop()
+            for server in self._servers():
+                server.kill()
 
     def client(self) -> Client:
         """A client with the first key."""
@@ -271,7 +274,13 @@ class Cluster:
 
 def leave_on_sigterm() -> None:
     """For commands: let SIGTERM end them in order, with all that they have started."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def leave(*_: object) -> None:
+        # A second one, as make and its shell pass them on, must not break the leaving off.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def tell(sandbox: str, path: str, content: Any = None) -> Any:

@@ -97,7 +97,7 @@ async def _served(
     except OSError as error:
         raise StartupError(
             f"cannot listen on {listen} for metrics ({setting}): {error.strerror or error}; "
-            f"set {setting} to another host:port, or to nothing for no metrics"
+            f"set {setting} to another host:port, or to off for no metrics"
         ) from error
     _watch_disk(backbone.settings.data_dir)
     gauges = ledger_gauges(backbone) if ledger else None

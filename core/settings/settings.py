@@ -63,13 +63,20 @@ class Settings(BaseSettings):
 
     gateway_metrics_listen: str = "127.0.0.1:9551"
     """host:port that Prometheus reads the gateway's metrics from, over plain HTTP and without
-    a key; empty: none."""
+    a key; "off": nowhere."""
     collector_metrics_listen: str = "127.0.0.1:9552"
     dispatcher_metrics_listen: str = "127.0.0.1:9553"
 
     log_level: str = "info"
     log_format: str = "json"
     """"json" or "console"."""
+
+    @field_validator(
+        "gateway_metrics_listen", "collector_metrics_listen", "dispatcher_metrics_listen"
+    )
+    @classmethod
+    def _turn_off(cls, listen: str) -> str:
+        return "" if listen == "off" else listen
 
     @field_validator("enqueued_token_limits")
     @classmethod

@@ -248,7 +248,7 @@ def test_no_secret_leaves_by_a_start_that_fails(
     environment = suite_of_secrets.environment | {
         "POLYBATCH_DATA_DIR": str(tmp_path),
         "POLYBATCH_GATEWAY_LISTEN": f"127.0.0.1:{free_port()}",
-        "POLYBATCH_GATEWAY_METRICS_LISTEN": "",
+        "POLYBATCH_GATEWAY_METRICS_LISTEN": "off",
         **changes,
     }
     process = subprocess.Popen(

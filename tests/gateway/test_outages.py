@@ -84,7 +84,7 @@ async def test_the_process_starts_serves_and_stops(make_settings: MakeSettings) 
         "POLYBATCH_DATA_DIR": str(settings.data_dir),
         "POLYBATCH_NATS_URL": settings.nats_url,
         "POLYBATCH_GATEWAY_LISTEN": settings.gateway_listen,
-        "POLYBATCH_GATEWAY_METRICS_LISTEN": "",
+        "POLYBATCH_GATEWAY_METRICS_LISTEN": "off",
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.gateway"),
@@ -108,3 +108,4 @@ async def test_the_process_starts_serves_and_stops(make_settings: MakeSettings) 
     assert file.id in text
     assert secret not in text
     assert "Hi" not in text
+    assert "metrics_listening" not in text, "POLYBATCH_GATEWAY_METRICS_LISTEN is off"

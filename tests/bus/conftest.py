@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.bus import Bus, EmbeddedNats
+from core.bus import Bus, EmbeddedNats, Step
+from core.bus.work import STREAM
 from tests.stores.nats_cluster import NatsCluster, running_cluster
 
 
@@ -39,7 +40,15 @@ class Nats:
                     return
         raise AssertionError("nats-server ended before it was ready")
 
+    async def stop(self) -> None:
+        """Orderly: what it knows of deliveries is on the disk then."""
+        assert self._process is not None
+        self._process.terminate()
+        await self._process.communicate()
+        self._process = None
+
     async def kill(self) -> None:
+        """What it learned just before, as of an acknowledgement, may be lost with it."""
         if self._process is not None:
             self._process.kill()
             await self._process.communicate()
@@ -58,6 +67,9 @@ class Cluster:
 
     async def start(self) -> None:
         await asyncio.to_thread(self.cluster.start)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.cluster.stop)
 
     async def kill(self) -> None:
         await asyncio.to_thread(self.cluster.kill)
@@ -102,3 +114,14 @@ async def server_bus(server: Nats) -> AsyncIterator[Bus]:
     connected = await Bus.connect(server.url, name="test")
     yield connected
     await connected.close()
+
+
+async def pulls_open(bus: Bus, step: Step, number: int) -> None:
+    """Wait until the server knows of so many open pulls of a step.
+
+    The leader of a new consumer of a cluster refuses pulls for a moment, and a replica
+    that was refused asks again only after a pause.
+    """
+    async with asyncio.timeout(30):
+        while ((await bus._js.consumer_info(STREAM, step)).num_waiting or 0) < number:
+            pass

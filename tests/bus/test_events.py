@@ -35,12 +35,27 @@ async def drain_up_to(queue: asyncio.Queue[BatchEvent], last: str) -> list[str]:
     return batch_ids
 
 
+async def heard(bus: Bus, *queues: asyncio.Queue[BatchEvent]) -> None:
+    """Wait until what `bus` publishes reaches all: a cluster's nodes tell each other late."""
+    reached = [asyncio.create_task(drain_up_to(queue, "batch_2")) for queue in queues]
+    async with asyncio.timeout(30):
+        while not all(task.done() for task in reached):
+            await bus.publish_event(event("acct_1", "batch_2"))
+            await asyncio.wait(reached, timeout=0.05)
+    # Those that were published last may still be on their way.
+    await bus.publish_event(event("acct_1", "batch_2", revision=2))
+    for queue in queues:
+        while (await asyncio.wait_for(queue.get(), 30)).revision != 2:
+            pass
+
+
 async def test_every_subscriber_gets_every_event_of_its_subject(nats: Nats, bus: Bus) -> None:
     other = await Bus.connect(nats.url, name="other")
     all_of_it = await subscribe(other)
     again = await subscribe(bus)
     one_account = await subscribe(other, account="acct_1")
     one_batch = await subscribe(other, account="acct_1", batch="batch_2")
+    await heard(bus, all_of_it, again, one_account, one_batch)
     for account, batch in (("acct_1", "batch_1"), ("acct_2", "batch_3"), ("acct_1", "batch_2")):
         assert await bus.publish_event(event(account, batch))
     assert await drain_up_to(all_of_it, "batch_2") == ["batch_1", "batch_3", "batch_2"]

@@ -8,7 +8,7 @@ from collections import Counter
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Bus, Delivery, Done, Handler, Step
-from tests.bus.conftest import Nats
+from tests.bus.conftest import Nats, pulls_open
 
 ITEMS = 12
 
@@ -31,6 +31,7 @@ async def test_replicas_with_more_slots_than_items_get_some_each(nats: Nats, bus
     replicas = [bus, *others]
     for number, replica in enumerate(replicas):
         await replica.consume(Step.RUN, holding(f"replica-{number}"), concurrency=64)
+    await pulls_open(bus, Step.RUN, 2 * len(replicas))
     for number in range(ITEMS):
         await bus.publish_work(Step.RUN, "batch_1", f"shard_{number}")
     await asyncio.wait_for(all_taken.wait(), 20)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from core.bus import Again, Bus, Delivery, Done, Step
 from core.bus import consumer as bus_consumer
-from tests.bus.conftest import Nats
+from tests.bus.conftest import Nats, pulls_open
 
 
 class Taken:
@@ -31,7 +31,7 @@ class Taken:
             raise outcome
         return outcome
 
-    async def next(self, limit: float = 10) -> tuple[WorkItem, Delivery]:
+    async def next(self, limit: float = 30) -> tuple[WorkItem, Delivery]:
         return await asyncio.wait_for(self.items.get(), limit)
 
 
@@ -64,8 +64,9 @@ async def test_two_replicas_share_the_work(nats: Nats, bus: Bus) -> None:
 
     await bus.consume(Step.PLAN, handler("one"), concurrency=2)
     await other.consume(Step.PLAN, handler("two"), concurrency=2)
+    await pulls_open(bus, Step.PLAN, 4)
     await asyncio.gather(*(bus.publish_work(Step.PLAN, f"batch_{n}") for n in range(200)))
-    await asyncio.wait_for(all_in.wait(), 10)
+    await asyncio.wait_for(all_in.wait(), 30)
     await other.close()
     assert set(seen.values()) == {1}
     assert min(by["one"], by["two"]) > 0
@@ -164,15 +165,15 @@ async def test_a_handler_may_take_longer_than_ack_wait(nats: Nats, bus: Bus) -> 
         await go_on.wait()
         return Done()
 
-    await bus.consume(Step.FETCH, slow, concurrency=1, ack_wait=0.5)
+    await bus.consume(Step.FETCH, slow, concurrency=1, ack_wait=1.5)
     await bus.publish_work(Step.FETCH, "batch_1")
     await asyncio.wait_for(entered.wait(), 30)
-    await other.consume(Step.FETCH, extra, concurrency=1, ack_wait=0.5)
+    await other.consume(Step.FETCH, extra, concurrency=1, ack_wait=1.5)
     with pytest.raises(TimeoutError):
-        await extra.next(limit=2)
+        await extra.next(limit=4)
     go_on.set()
     with pytest.raises(TimeoutError):
-        await extra.next(limit=1)
+        await extra.next(limit=3)
     await other.close()
 
 
@@ -248,7 +249,7 @@ async def test_stop_hands_back_what_was_not_finished(nats: Nats, bus: Bus) -> No
     await other.consume(Step.PLAN, taken, concurrency=1)
     await asyncio.wait_for(consumer.stop(), 30)
     # Long before ack_wait, which is 30 s here.
-    item, delivery = await taken.next(limit=3)
+    item, delivery = await taken.next(limit=15)
     assert (item.batch_id, delivery.count) == ("batch_1", 2)
     await other.close()
 
@@ -286,7 +287,7 @@ async def test_an_idle_consumer_stops_at_once_and_takes_nothing_more(nats: Nats,
     await bus.publish_work(Step.PLAN, "batch_1")
     other = await Bus.connect(nats.url, name="other")
     await other.consume(Step.PLAN, second, concurrency=1)
-    _, delivery = await second.next(limit=3)
+    _, delivery = await second.next(limit=15)
     assert delivery.count == 1
     assert first.items.empty()
     await other.close()

@@ -26,7 +26,11 @@ _CAUTION = 0.9
 # Whatever was seen: hardly a text has more tokens than bytes, and one with fewer than a
 # token in six bytes says little of the next.
 _BYTES_PER_TOKEN = (1.0, 6.0)
-_SMALLEST_GUESS = 1000
+# Below any limit that providers give. A smaller shard that is refused says that others have
+# taken the room, not that the limit is small; one that stays too large is halved.
+_SMALLEST_GUESS = 20_000
+# Of the tokens of each shard that ran: a guess that is too low rises until it is refused.
+_GUESS_GROWTH = 0.1
 # An account may move to a higher tier; a guess may have come from others' tokens.
 _STATED_LIMIT_AGE = timedelta(days=1)
 _GUESSED_LIMIT_AGE = timedelta(hours=1)
@@ -75,19 +79,24 @@ class Budgets:
         return Budget(limit, row.bytes_per_token)
 
     async def observe(self, provider: str, model: str, size: int, tokens: int) -> None:
-        """Learn from a shard that has run: its bytes, and the tokens that were counted."""
+        """Learn from a shard that has run: its bytes, and the tokens that were counted.
+
+        A guessed limit rises a little.
+        """
         seen = _bounded(_CAUTION * size / tokens)
         async with self._database.write(Failpoint.BUDGET_OBSERVE) as session:
             row = await _locked(session, self._database, provider, model)
             row.bytes_per_token += _NEW_SHARE * (seen - row.bytes_per_token)
+            if row.limit_tokens is not None and not row.stated:
+                row.limit_tokens += round(_GUESS_GROWTH * tokens)
             session.add(row)
 
     async def refused(self, shard: Shard, stated: int | None) -> int:
         """Learn from a refusal for the limit. Returns the limit that now holds.
 
-        Without a stated limit it is guessed: what is enqueued was not too much; if
-        nothing is, half of what was refused. With one, a shard that should have fitted
-        had more tokens than was thought.
+        Without a stated limit it is guessed: what is enqueued was not too much, nor may
+        half of what was refused be. With one, a shard that should have fitted had more
+        tokens than was thought.
         """
         async with self._database.write(Failpoint.BUDGET_REFUSED) as session:
             row = await _locked(session, self._database, shard.provider, shard.remote_model)
@@ -95,8 +104,7 @@ class Budgets:
             if shard.state in ENQUEUED:
                 others -= shard.tokens
             if stated is None:
-                guess = others if others > 0 else shard.tokens // 2
-                limit = max(guess, _SMALLEST_GUESS)
+                limit = max(others, shard.tokens // 2, _SMALLEST_GUESS)
             else:
                 limit = stated
                 room = max(limit - others, 1)

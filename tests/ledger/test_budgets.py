@@ -141,16 +141,37 @@ async def test_a_stopping_batch_holds_nobody_up(ledger: Ledger) -> None:
 
 
 async def test_a_limit_is_learned_from_a_refusal(ledger: Ledger) -> None:
-    _, shards = await add(ledger, "acct_a", 2)
+    _, shards = await add(ledger, "acct_a", 4)
     assert (await ledger.budgets.of("openai", MODEL)).limit is None
-    sent = await try_to_go(ledger, shards[0], tokens=8000)
+    sent = await try_to_go(ledger, shards[0], tokens=80_000)
     assert isinstance(sent, Shard)
     assert await ledger.budgets.refused(sent, 90_000) == 90_000
     assert (await ledger.budgets.of("openai", MODEL)).limit == 90_000
-    assert await ledger.budgets.refused(sent, None) == 4000, "alone: half of what was refused"
-    second = await try_to_go(ledger, shards[1], tokens=500, limit=100_000)
+    assert await ledger.budgets.refused(sent, None) == 40_000, "alone: half of what was refused"
+    second = await try_to_go(ledger, shards[1], tokens=500, limit=1_000_000)
     assert isinstance(second, Shard)
-    assert await ledger.budgets.refused(second, None) == 8000, "the other one was not too much"
+    assert await ledger.budgets.refused(second, None) == 80_000, "the other one was not too much"
+    large = await try_to_go(ledger, shards[2], tokens=400_000, limit=1_000_000)
+    assert isinstance(large, Shard)
+    assert await ledger.budgets.refused(large, None) == 200_000, "little of ours was there"
+
+
+async def test_a_small_shard_that_is_refused_makes_no_small_limit(ledger: Ledger) -> None:
+    """Others have taken the room: shards of one line each would take for ever."""
+    _, [shard] = await add(ledger, "acct_a", 1)
+    sent = await try_to_go(ledger, shard, tokens=60)
+    assert isinstance(sent, Shard)
+    assert await ledger.budgets.refused(sent, None) == 20_000
+
+
+@pytest.mark.parametrize(("stated", "after"), [(None, 51_000), (100_000, 100_000)])
+async def test_a_guess_rises_with_what_runs(ledger: Ledger, stated: int | None, after: int) -> None:
+    _, [shard] = await add(ledger, "acct_a", 1)
+    sent = await try_to_go(ledger, shard, tokens=100_000)
+    assert isinstance(sent, Shard)
+    await ledger.budgets.refused(sent, stated)
+    await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
+    assert (await ledger.budgets.of("openai", MODEL)).limit == after
 
 
 async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:

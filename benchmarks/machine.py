@@ -54,6 +54,16 @@ def peak_memory(pid: int) -> int:
     raise MeasurementFailed(f"process {pid} has ended")
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process has used of the processor so far, in user and system mode."""
+    try:
+        # The command in parentheses may have blanks.
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError as error:
+        raise MeasurementFailed(f"no processor times of process {pid}: {error}") from error
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -21,3 +21,7 @@ class Options:
     large: int
     """Lines of memory's large job."""
     watchers: int
+    messages: int
+    """Of one byte each, in one upload."""
+    idle: int
+    """Watches on which nothing happens."""

@@ -8,14 +8,14 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
 import uvloop
 
-from benchmarks.machine import disk_folder, facts
+from benchmarks.command import each, parsed
+from benchmarks.machine import facts
 from benchmarks.scale import in_flight, million, throughput, watching
 from benchmarks.scale.compared import Compared, table
 from benchmarks.scale.options import Options
@@ -33,7 +33,20 @@ BENCHMARKS: Mapping[str, Callable[[Stands, Options], Awaitable[list[Compared]]]]
 def main() -> int:
     """Run the chosen benchmarks; returns the exit code: 1 when a line was lost or paid twice,
     or a figure could not be measured."""
-    arguments = _arguments()
+    arguments = parsed(
+        "python -m benchmarks.scale",
+        "Measures replicas on PostgreSQL, three NATS nodes and object storage beside the "
+        "embedded mode. Exit code 1 when a line was lost or paid twice.",
+        BENCHMARKS,
+        [
+            ("--million", 1_000_000, "lines of the one large batch"),
+            ("--lines", 5_000, "of each of throughput's eight batches"),
+            ("--calls", 720, "lines that throughput runs one by one"),
+            ("--batches", 1_000, "in flight at the same time"),
+            ("--watchers", 5_000, "over two collectors"),
+            ("--minutes", 15, "after which it gives up"),
+        ],
+    )
     # So that the servers end as they do after Ctrl-C.
     signal.signal(signal.SIGTERM, _leave)
     print(facts(arguments.folder))
@@ -59,20 +72,14 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> int:
         batches=arguments.batches,
         watchers=arguments.watchers,
     )
-    figures: list[Compared] = []
-    failed: list[str] = []
     deadline = time.monotonic() + 60 * arguments.minutes
     with running_stands(folder) as stands:
-        for name in arguments.names or BENCHMARKS:
-            begun = time.monotonic()
-            print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
-            try:
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    figures += runner.run(_within(deadline, BENCHMARKS[name](stands, options)))
-            except Exception:  # noqa: BLE001  (one that fails must not cost the others)
-                failed.append(name)
-                traceback.print_exc()
-            print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+
+        def measure(name: str) -> list[Compared]:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_within(deadline, BENCHMARKS[name](stands, options)))
+
+        figures, failed = each(arguments.names, measure)
     print(f"\n{table(figures)}")
     for name in failed:
         print(f"{name}: FAILED, see above")
@@ -84,40 +91,6 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> int:
 async def _within(deadline: float, measuring: Awaitable[list[Compared]]) -> list[Compared]:
     async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
         return await measuring
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale",
-        description="Measures replicas on PostgreSQL, three NATS nodes and object storage beside "
-        "the embedded mode. Exit code 1 when a line was lost or paid twice.",
-    )
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        choices=[*BENCHMARKS, []],
-        help=f"which to run: {', '.join(BENCHMARKS)} (all)",
-    )
-    for option, default, meaning in (
-        ("--million", 1_000_000, "lines of the one large batch"),
-        ("--lines", 5_000, "of each of throughput's eight batches"),
-        ("--calls", 720, "lines that throughput runs one by one"),
-        ("--batches", 1_000, "in flight at the same time"),
-        ("--watchers", 5_000, "over two collectors"),
-        ("--minutes", 15, "after which it gives up"),
-    ):
-        parser.add_argument(
-            option, type=int, default=default, metavar="N", help=f"{meaning} ({default})"
-        )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=disk_folder(),
-        metavar="PATH",
-        help="where data is written meanwhile; has to be on a disk (%(default)s)",
-    )
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ class Failpoint(StrEnum):
     KEY_FIRST = "ledger.key.first"
     KEY_REVOKE = "ledger.key.revoke"
     UPLOAD_BEGIN = "ledger.upload.begin"
+    UPLOAD_END = "ledger.upload.end"
     UPLOAD_FINISH = "ledger.upload.finish"
     UPLOAD_CLAIM = "ledger.upload.claim"
     UPLOAD_FORGET = "ledger.upload.forget"

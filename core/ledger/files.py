@@ -83,7 +83,7 @@ class Files:
 
         Nothing is done if another stream has taken the upload up since.
         """
-        async with self._database.write(Failpoint.UPLOAD_BEGIN) as session:
+        async with self._database.write(Failpoint.UPLOAD_END) as session:
             await session.exec(
                 update(Upload)
                 .where(

@@ -110,6 +110,9 @@ async def _closed(receive: Receive) -> None:
 def _reset(scope: Scope) -> None:
     """Break the connection off as a crashed server would: with a TCP reset."""
     transport: asyncio.Transport = scope["extensions"][TRANSPORT]
+    if transport.is_closing():
+        # The caller was faster, and its socket is gone.
+        return
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

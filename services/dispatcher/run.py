@@ -130,3 +130,5 @@ async def _keep_results(run: LineRun, work: asyncio.Task[None], seconds: float) 
     while not work.done():
         await asyncio.wait([work], timeout=seconds)
         await run.flush()
+    # The work may have ended while that wrote: its last answers are not in it.
+    await run.flush()

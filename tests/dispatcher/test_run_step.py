@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Again, Bus, Delivery, Done, EmbeddedNats, Step
-from core.flow import Announcer, Backbone
+from core.flow import Announcer, Backbone, Event
 from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_id, now
+from core.providers import Terms
 from core.settings import Settings
 from services.dispatcher.hold import Hold
 from services.dispatcher.lines import LineRun
@@ -126,6 +129,38 @@ async def test_two_messages_at_the_same_time(backbone: Backbone) -> None:
     assert isinstance(other, Again)
     assert provider.calls.total() == 60
     assert await second.handle(ITEM, DELIVERY) == Done()
+
+
+@pytest.mark.parametrize("terms", [free(), paid()], ids=["free", "paid"])
+async def test_an_answer_that_comes_during_the_last_flush_is_kept(
+    backbone: Backbone, stand: Stand, monkeypatch: pytest.MonkeyPatch, terms: Terms
+) -> None:
+    writing, over = asyncio.Event(), asyncio.Event()
+    work, put = LineRun.work, stand.blobs.put
+
+    async def working(run: LineRun, confirm: Any) -> None:
+        await work(run, confirm)
+        over.set()
+
+    async def putting(key: str, data: Any, **options: Any) -> None:
+        if provider.calls.total() == 60:
+            writing.set()
+            await over.wait()
+        await put(key, data, **options)
+
+    async def gate(number: int) -> None:
+        # The last answer comes once a flush that began without it is under way.
+        if number == 59:
+            await writing.wait()
+
+    monkeypatch.setattr(LineRun, "work", working)
+    monkeypatch.setattr(stand.blobs, "put", putting)
+    provider = Scripted(terms, gate=gate)
+    runner = await start(backbone, provider)
+    async with asyncio.timeout(PATIENCE):
+        assert await runner.handle(ITEM, DELIVERY) == Done()
+    assert await stand.events() == {Event.SUCCEEDED: 60}
+    assert provider.calls == Counter(range(60))
 
 
 async def test_stopped_it_hands_the_shard_back(backbone: Backbone, stand: Stand) -> None:

@@ -44,7 +44,7 @@ def main() -> int:
             ("--calls", 720, "lines that throughput runs one by one"),
             ("--batches", 1_000, "in flight at the same time"),
             ("--watchers", 5_000, "over two collectors"),
-            ("--minutes", 15, "after which it gives up"),
+            ("--minutes", 25, "after which it gives up"),
         ],
     )
     # So that the servers end as they do after Ctrl-C.

@@ -50,6 +50,7 @@ class Fleet(Suite):
         return {
             **{name: ",".join(each[name] for each in found) for name in SERVICES},
             "addresses": _merged(found, "addresses"),
+            "metrics": _merged(found, "metrics"),
             "pids": _merged(found, "pids"),
             # Of two machines that start at the same time, one makes the first key.
             "api_key_file": keys[0],

@@ -39,6 +39,6 @@ def check_model(provider: str, url: str, name: str) -> Sequence[Note]:
         )
     if model.retired:
         notes.append(
-            Note("body.model", "model_retired", f"{provider} has stopped to serve {model.id}")
+            Note("body.model", "model_retired", f"{provider} no longer serves {model.id}")
         )
     return notes

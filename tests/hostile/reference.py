@@ -54,7 +54,7 @@ def url_of_valid(raw: bytes, max_depth: int) -> str:
         if not name or provider not in (None, prefix):
             return ""
         provider = prefix
-    if provider not in PROVIDERS or url not in PROVIDERS[provider]:
+    if not isinstance(provider, str) or url not in PROVIDERS.get(provider, ()):
         return ""
     if body.get("stream") not in (None, False) or isinstance(body.get("stream"), (int, float)) > (
         body.get("stream") is False

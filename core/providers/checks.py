@@ -38,7 +38,5 @@ def check_model(provider: str, url: str, name: str) -> Sequence[Note]:
             Note("body.model", "not_in_batches", f"{provider} may not run {model.id} in batches")
         )
     if model.retired:
-        notes.append(
-            Note("body.model", "model_retired", f"{provider} no longer serves {model.id}")
-        )
+        notes.append(Note("body.model", "model_retired", f"{provider} no longer serves {model.id}"))
     return notes

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from polybatch import Batch, BatchState, Client, PolybatchError, ResultLine
+from polybatch import Batch, BatchState, Client, Conflict, PolybatchError, ResultLine
 
 PATIENCE = 120.0
 
@@ -191,6 +191,16 @@ _STOPPED = frozenset(
 )
 
 
+def _cancel(client: Client, job: Job, batch: Batch) -> None:
+    """Stop a batch, unless a busy machine lets it end before."""
+    try:
+        client.cancel_batch(batch.id)
+    except Conflict as error:
+        if error.reason != "BATCH_ENDED":
+            raise
+        job.ends = DONE
+
+
 def cancelled(name: str) -> Job:
     """Stopped by its owner; what has been run is kept."""
 
@@ -198,7 +208,7 @@ def cancelled(name: str) -> Job:
         for snapshot in client.watch(batch.id, timeout=PATIENCE):
             if snapshot.request_counts.submitted or snapshot.ended:
                 break
-        client.cancel_batch(batch.id)
+        _cancel(client, job, batch)
 
     job = Job(name, ends=frozenset({BatchState.CANCELLED}), meddle=cancel)
     for provider in ("slow", "slow", "slow", "local", "local"):
@@ -210,7 +220,7 @@ def unplanned(name: str) -> Job:
     """Cancelled at once, mostly before anything is sent."""
 
     def cancel(client: Client, batch: Batch) -> None:
-        client.cancel_batch(batch.id)
+        _cancel(client, job, batch)
 
     job = Job(name, ends=frozenset({BatchState.CANCELLED}), meddle=cancel)
     for provider in ("slow", "slow", "local"):

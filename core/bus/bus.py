@@ -79,6 +79,7 @@ class Bus:
         self._recovery: asyncio.Task[None] | None = None
         self._consumers: list[Consumer] = []
         self._closing = False
+        self._closed = False
         self._starting = True
         self._lost_at: float | None = None
         """When the last connection was lost; None: it was not."""
@@ -330,6 +331,8 @@ class Bus:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
+        finally:
+            self._closed = True
         self._mark(up=False)
 
     async def wait_up(self) -> None:
@@ -417,12 +420,19 @@ class Bus:
             log.warning("bus_disconnected")
 
     async def _on_reconnect(self) -> None:
+        if self._closed:
+            self._recovery = asyncio.create_task(self._nc.close())
+            return
         log.info("bus_reconnected")
         self._reached.set()
         # Not awaited here: nats-py goes on reconnecting only after this callback returns.
         self._recovery = asyncio.create_task(self._recover())
 
     async def _on_error(self, error: Exception) -> None:
+        if self._closed:
+            # nats-py's cancelling of its own reconnecting gets lost when an attempt fails in
+            # the same moment (asyncio.wait_for before Python 3.12): it would go on for ever.
+            raise asyncio.CancelledError
         self._last_error = error
         log.debug("bus_error", cause=repr(error))
         if self._starting and _REFUSED in str(error).lower():

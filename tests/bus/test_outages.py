@@ -146,6 +146,31 @@ async def test_publishing_gives_up_after_a_while(nats: Nats) -> None:
     await asyncio.wait_for(bus.close(), 30)
 
 
+async def test_a_closed_bus_does_not_go_on_reconnecting(
+    server: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if the cancelling of an attempt is lost, as asyncio.wait_for may lose it."""
+    attempted = asyncio.Event()
+
+    async def connect(*_: object, **__: object) -> None:
+        if attempted.is_set():
+            raise ConnectionRefusedError
+        attempted.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionRefusedError from None
+
+    bus = await Bus.connect(server.url, name="closing")
+    before = asyncio.all_tasks()
+    monkeypatch.setattr("nats.aio.transport.TcpTransport.connect", connect)
+    await server.kill()
+    await asyncio.wait_for(attempted.wait(), 30)
+    await bus.close()
+    left = asyncio.all_tasks() - before
+    assert not left or not (await asyncio.wait(left, timeout=10))[1]
+
+
 async def test_in_a_long_outage_not_every_publish_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,12 +185,22 @@ async def test_wrong_offset_is_mended(api: Api, fake: FakePolybatch, input_file:
 async def test_service_that_contradicts_itself_is_not_asked_for_ever(
     api: Api, fake: FakePolybatch, input_file: Path
 ) -> None:
-    fake.faults["UploadFile"].append(
-        Fault(grpc.StatusCode.FAILED_PRECONDITION, reason="WRITE_OFFSET_MISMATCH")
-    )
+    misplaced = Fault(grpc.StatusCode.FAILED_PRECONDITION, reason="WRITE_OFFSET_MISMATCH")
+    fake.faults["UploadFile"] += [misplaced] * 10
     with pytest.raises(Conflict) as caught:
         await api.call("upload", input_file)
     assert caught.value.reason == "WRITE_OFFSET_MISMATCH"
+    assert fake.count("UploadFile") == 4
+
+
+async def test_what_another_stream_took_back_is_sent_again(
+    api: Api, fake: FakePolybatch, input_file: Path
+) -> None:
+    """Committed when this stream came, and gone again when it asks how much there is."""
+    misplaced = Fault(grpc.StatusCode.FAILED_PRECONDITION, reason="WRITE_OFFSET_MISMATCH")
+    fake.faults["UploadFile"] += [misplaced] * 2
+    file = await api.call("upload", input_file)
+    assert fake.contents[file.id] == CONTENT
 
 
 async def test_upload_that_was_ended_too_soon_is_noticed(

@@ -15,6 +15,8 @@ _PASSING = frozenset({"UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED"
 # Every RPC may be repeated safely, but these rarely pass by themselves.
 _UNCLEAR = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 _UNCLEAR_LIMIT = 3
+# Another stream of the same upload was there, and took back what it had committed.
+_CONTESTED = "WRITE_OFFSET_MISMATCH"
 # Only what the account itself does ends these, whatever wait the service names.
 _OWN_HAND = frozenset({"STORED_BYTES_LIMIT"})
 # The replica is being stopped, in order: there is another one, or soon will be.
@@ -58,13 +60,14 @@ class Backoff:
         if self._failures == 0:
             self._first_failure = now
         self._failures += 1
-        if error.code in _UNCLEAR and self._failures > _UNCLEAR_LIMIT:
+        unclear = error.code in _UNCLEAR or error.reason == _CONTESTED
+        if unclear and self._failures > _UNCLEAR_LIMIT:
             return None
         if error.code == "RESOURCE_EXHAUSTED" and (
             error.retry_after is None or error.reason in _OWN_HAND
         ):
             return None
-        if error.code not in _PASSING | _UNCLEAR | {"RESOURCE_EXHAUSTED"}:
+        if not unclear and error.code not in _PASSING | {"RESOURCE_EXHAUSTED"}:
             return None
         if error.reason == _AT_ONCE and self._failures == 1:
             return 0.0

@@ -166,7 +166,7 @@ class _Upload:
                 if committed > before:
                     attempts.progress()
                 elif misplaced and committed == before:
-                    raise
+                    await attempts.pause(error)
                 await self._go_to(committed)
             else:
                 attempts.progress()

@@ -139,6 +139,8 @@ class Batch(SQLModel, table=True):
     window_seconds: float = 86_400.0
     skip_invalid_lines: bool = False
     lenient_translation: bool = False
+    fail_fast: bool = False
+    """Lines fail at once where their provider refuses the key, instead of waiting for another."""
     total: int = _big()
     invalid: int = _big()
     """Lines that were never sent because they are invalid; part of `failed`."""
@@ -157,7 +159,18 @@ class Batch(SQLModel, table=True):
     errors: list[dict[str, str]] = Field(default_factory=list, sa_type=sa.JSON)
     shard_count: int = 0
     results_prefix: str = ""
-    """Where the results lie; set by the transition that ends the batch."""
+    """Where the results lie; set by the transition that ends the batch, and set anew where
+    late answers have come."""
+    results_revision: int = 0
+    """Of the results: 1 at the batch's end, one more each time that late answers were merged."""
+    late: int = _big()
+    """Lines that were answered after the end; they are part of `succeeded` and `failed`."""
+    awaited: int = _big()
+    """Lines of a batch that no longer waits for them, which a provider may still answer."""
+    awaited_until: datetime | None = _moment(nullable=True)
+    """When the last of them is given up for good."""
+    assembler: str = ""
+    """Token of whoever writes the results just now; see Batches.renew_assembly."""
     traceparent: str = ""
     """Span context of the call that made it, in W3C's form; empty while nothing is traced."""
     waiting_reason: str = ""
@@ -207,6 +220,9 @@ class Shard(SQLModel, table=True):
     byte_count: int = _big()
     token: str = ""
     """Of the latest attempt to submit; travels with the request."""
+    file_token: str = ""
+    """In the custom ids and the name of what is sent: the token of the attempt that it was
+    written for, which later ones may send again."""
     attempts: int = 0
     intended_at: datetime | None = _moment(nullable=True)
     quiet_at: datetime | None = _moment(nullable=True)
@@ -222,7 +238,14 @@ class Shard(SQLModel, table=True):
     """Result lines of requests that could not be put into the provider's form."""
     remote_id: str = Field(default="", index=True)
     remote_file_id: str = ""
+    """The provider's id of the uploaded input; kept for the next attempt where a create was
+    refused."""
+    uploaded_at: datetime | None = _moment(nullable=True)
+    stray_uploads: bool = False
+    """An upload whose answer was lost may lie at the provider beside `remote_file_id`."""
     remote_status: str = ""
+    remote_result: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    """How the provider's batch ended and where its results are, in JSON (see core.providers)."""
     remote_model: str = ""
     """The provider's id of the model."""
     tokens: int = _big()
@@ -247,6 +270,13 @@ class Shard(SQLModel, table=True):
     fill_code: str = ""
     fill_message: str = ""
     refetches: int = 0
+    given_up_at: datetime | None = _moment(nullable=True)
+    """When the batch stopped waiting for it: every line has `fill_code` until its answers have
+    come and are merged into the results."""
+    late_until: datetime | None = _moment(nullable=True)
+    """Until when the provider keeps results that may still be brought home."""
+    late_merged: bool = False
+    """Given up, and the answers that came later are in the results."""
     created_at: datetime = _moment()
     submitted_at: datetime | None = _moment(nullable=True)
     ended_at: datetime | None = _moment(nullable=True)
@@ -315,3 +345,25 @@ class TokenBudget(SQLModel, table=True):
     """True: the provider named the limit; False: it is guessed."""
     learned_at: datetime | None = _moment(nullable=True)
     bytes_per_token: float = 3.0
+
+
+class ProviderHold(SQLModel, table=True):
+    """Until when a provider wants no call with a credential (Retry-After)."""
+
+    __tablename__ = "provider_holds"
+    provider: str = Field(primary_key=True)
+    credential: str = Field(primary_key=True)
+    """As Shard.credential."""
+    until: datetime = _moment()
+
+
+class ProviderDuration(SQLModel, table=True):
+    """How long a provider's batches of a model took lately, from submission to their end."""
+
+    __tablename__ = "provider_durations"
+    provider: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    mean_seconds: float = 0.0
+    ended: int = _big()
+    """Batches that it was learned from."""
+    learned_at: datetime = _moment()

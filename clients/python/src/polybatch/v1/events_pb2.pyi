@@ -27,6 +27,7 @@ class BatchEvent(_message.Message):
         ENDED: _ClassVar[BatchEvent.Kind]
         SHARD_RETRIED: _ClassVar[BatchEvent.Kind]
         BATCH_WAITING: _ClassVar[BatchEvent.Kind]
+        LATE_RESULTS: _ClassVar[BatchEvent.Kind]
     KIND_UNSPECIFIED: BatchEvent.Kind
     CREATED: BatchEvent.Kind
     PLANNED: BatchEvent.Kind
@@ -40,6 +41,7 @@ class BatchEvent(_message.Message):
     ENDED: BatchEvent.Kind
     SHARD_RETRIED: BatchEvent.Kind
     BATCH_WAITING: BatchEvent.Kind
+    LATE_RESULTS: BatchEvent.Kind
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]

@@ -18,14 +18,16 @@ RESULT_FILTER_SUCCEEDED: ResultFilter
 RESULT_FILTER_FAILED: ResultFilter
 
 class DownloadResultsRequest(_message.Message):
-    __slots__ = ("batch_id", "filter", "offset")
+    __slots__ = ("batch_id", "filter", "offset", "results_revision")
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_REVISION_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     filter: ResultFilter
     offset: int
-    def __init__(self, batch_id: _Optional[str] = ..., filter: _Optional[_Union[ResultFilter, str]] = ..., offset: _Optional[int] = ...) -> None: ...
+    results_revision: int
+    def __init__(self, batch_id: _Optional[str] = ..., filter: _Optional[_Union[ResultFilter, str]] = ..., offset: _Optional[int] = ..., results_revision: _Optional[int] = ...) -> None: ...
 
 class DownloadResultsResponse(_message.Message):
     __slots__ = ("header", "chunk")
@@ -36,17 +38,19 @@ class DownloadResultsResponse(_message.Message):
     def __init__(self, header: _Optional[_Union[ResultsHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class ResultsHeader(_message.Message):
-    __slots__ = ("total_bytes", "line_count", "manifest")
+    __slots__ = ("total_bytes", "line_count", "manifest", "results_revision")
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_REVISION_FIELD_NUMBER: _ClassVar[int]
     total_bytes: int
     line_count: int
     manifest: Manifest
-    def __init__(self, total_bytes: _Optional[int] = ..., line_count: _Optional[int] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
+    results_revision: int
+    def __init__(self, total_bytes: _Optional[int] = ..., line_count: _Optional[int] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., results_revision: _Optional[int] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("batch_id", "input_sha256", "input_line_count", "results_sha256", "results_bytes", "request_counts", "usage", "shards")
+    __slots__ = ("batch_id", "input_sha256", "input_line_count", "results_sha256", "results_bytes", "request_counts", "usage", "shards", "results_revision", "late_line_count", "awaited_line_count")
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_SHA256_FIELD_NUMBER: _ClassVar[int]
     INPUT_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +59,9 @@ class Manifest(_message.Message):
     REQUEST_COUNTS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_REVISION_FIELD_NUMBER: _ClassVar[int]
+    LATE_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    AWAITED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     input_sha256: str
     input_line_count: int
@@ -63,7 +70,10 @@ class Manifest(_message.Message):
     request_counts: _batches_pb2.RequestCounts
     usage: _batches_pb2.Usage
     shards: _containers.RepeatedCompositeFieldContainer[ManifestShard]
-    def __init__(self, batch_id: _Optional[str] = ..., input_sha256: _Optional[str] = ..., input_line_count: _Optional[int] = ..., results_sha256: _Optional[str] = ..., results_bytes: _Optional[int] = ..., request_counts: _Optional[_Union[_batches_pb2.RequestCounts, _Mapping]] = ..., usage: _Optional[_Union[_batches_pb2.Usage, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ManifestShard, _Mapping]]] = ...) -> None: ...
+    results_revision: int
+    late_line_count: int
+    awaited_line_count: int
+    def __init__(self, batch_id: _Optional[str] = ..., input_sha256: _Optional[str] = ..., input_line_count: _Optional[int] = ..., results_sha256: _Optional[str] = ..., results_bytes: _Optional[int] = ..., request_counts: _Optional[_Union[_batches_pb2.RequestCounts, _Mapping]] = ..., usage: _Optional[_Union[_batches_pb2.Usage, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ManifestShard, _Mapping]]] = ..., results_revision: _Optional[int] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ...) -> None: ...
 
 class ManifestShard(_message.Message):
     __slots__ = ("id", "provider", "model", "provider_batch_id", "line_count", "succeeded", "failed", "retried")

@@ -62,12 +62,15 @@ class ResultServiceServicer:
         out: a list of paths such as "body.seed".
 
         After a broken stream, download again with the offset grown by the bytes
-        received: a result file never changes.
+        received and the `results_revision` of the header: a result file never changes,
+        but a newer one takes its place where answers come after the batch has ended.
 
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
         FAILED_PRECONDITION BATCH_NOT_ENDED: watch it to its end first.
         NO_RESULTS: the batch failed as such; GetBatch says why.
         OUT_OF_RANGE        OFFSET_OUT_OF_RANGE: the offset is past the end.
+        ABORTED             RESULTS_CHANGED: late answers have come, and the revision
+        asked for is gone: begin again at offset 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,73 @@
+"""Answers that come after the end, kept uploads, what providers asked for and how long they take."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("shards") as shards:
+        shards.add_column(sa.Column("file_token", sa.String(), nullable=False, server_default=""))
+        shards.add_column(sa.Column("uploaded_at", sa.DateTime(timezone=True), nullable=True))
+        shards.add_column(
+            sa.Column("stray_uploads", sa.Boolean(), nullable=False, server_default=sa.false())
+        )
+        shards.add_column(sa.Column("remote_result", sa.JSON(), nullable=True))
+        shards.add_column(sa.Column("given_up_at", sa.DateTime(timezone=True), nullable=True))
+        shards.add_column(sa.Column("late_until", sa.DateTime(timezone=True), nullable=True))
+        shards.add_column(
+            sa.Column("late_merged", sa.Boolean(), nullable=False, server_default=sa.false())
+        )
+    # The custom ids of what is at the providers carry the token of its attempt.
+    op.execute("UPDATE shards SET file_token = token")
+    with op.batch_alter_table("batches") as batches:
+        batches.add_column(
+            sa.Column("fail_fast", sa.Boolean(), nullable=False, server_default=sa.false())
+        )
+        batches.add_column(sa.Column("late", sa.BigInteger(), nullable=False, server_default="0"))
+        batches.add_column(
+            sa.Column("awaited", sa.BigInteger(), nullable=False, server_default="0")
+        )
+        batches.add_column(sa.Column("awaited_until", sa.DateTime(timezone=True), nullable=True))
+        batches.add_column(
+            sa.Column("results_revision", sa.Integer(), nullable=False, server_default="0")
+        )
+        batches.add_column(sa.Column("assembler", sa.String(), nullable=False, server_default=""))
+    op.execute("UPDATE batches SET results_revision = 1 WHERE results_prefix != ''")
+    op.create_table(
+        "provider_holds",
+        sa.Column("provider", sa.String(), primary_key=True),
+        sa.Column("credential", sa.String(), primary_key=True),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_table(
+        "provider_durations",
+        sa.Column("provider", sa.String(), primary_key=True),
+        sa.Column("model", sa.String(), primary_key=True),
+        sa.Column("mean_seconds", sa.Float(), nullable=False),
+        sa.Column("ended", sa.BigInteger(), nullable=False),
+        sa.Column("learned_at", sa.DateTime(timezone=True), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("provider_durations")
+    op.drop_table("provider_holds")
+    with op.batch_alter_table("batches") as batches:
+        for name in ("assembler", "results_revision", "awaited_until", "awaited", "late", "fail_fast"):
+            batches.drop_column(name)
+    with op.batch_alter_table("shards") as shards:
+        for name in (
+            "late_merged",
+            "late_until",
+            "given_up_at",
+            "remote_result",
+            "stray_uploads",
+            "uploaded_at",
+            "file_token",
+        ):
+            shards.drop_column(name)

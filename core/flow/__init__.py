@@ -4,6 +4,7 @@ dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone, open_ledger
+from core.flow.late import LateShards, late_interval
 from core.flow.lease import kept
 from core.flow.observing import observed
 from core.flow.outages import outages, storage_error
@@ -12,6 +13,7 @@ from core.flow.program import run_service
 from core.flow.providers import find_providers
 from core.flow.readiness import Readiness
 from core.flow.runlog import Event, Record, RunLog, RunTaken, read_run
+from core.flow.settling import Settler
 from core.flow.sweep import Sweep, Watched
 from core.flow.tls import tls_files
 from core.flow.tokens import Allowance, TokenBudgets
@@ -21,15 +23,18 @@ __all__ = [
     "Announcer",
     "Backbone",
     "Event",
+    "LateShards",
     "Readiness",
     "Record",
     "RunLog",
     "RunTaken",
+    "Settler",
     "Sweep",
     "TokenBudgets",
     "Watched",
     "find_providers",
     "kept",
+    "late_interval",
     "observed",
     "open_backbone",
     "open_ledger",

@@ -46,12 +46,15 @@ class Sweep:
         *,
         shards: Sequence[Watched] = (),
         batches: Callable[[Batch], Step | None] | None = None,
+        late: bool = False,
     ) -> None:
+        """`late`: also ended batches whose late answers wait to be merged."""
         self._ledger = backbone.ledger
         self._announcer = backbone.announcer
         self._interval = timedelta(seconds=backbone.settings.sweep_interval)
         self._shards = shards
         self._batches = batches
+        self._late = late
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -90,6 +93,12 @@ class Sweep:
                 ):
                     await self._announcer.wake(step, batch.id)
                     SWEEP_WOKEN.labels(step.value).inc()
+                    woken += 1
+        if self._late:
+            for shard in await self._ledger.late.overdue(before, _PAGE):
+                if await self._ledger.shards.take_overdue(shard, now()):
+                    await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
+                    SWEEP_WOKEN.labels(Step.ASSEMBLE.value).inc()
                     woken += 1
         if woken:
             log.info("sweep_woke", rows=woken)

@@ -8,6 +8,7 @@ from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
+from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.runs import Crowded, Runs
@@ -24,6 +25,7 @@ __all__ = [
     "AccountLimits",
     "Accounts",
     "ApiKey",
+    "AtWork",
     "BadDatabaseUrl",
     "Batch",
     "BatchState",
@@ -38,6 +40,7 @@ __all__ = [
     "FileInUse",
     "FileState",
     "Files",
+    "LateAnswers",
     "Ledger",
     "LedgerFull",
     "LedgerUnavailable",

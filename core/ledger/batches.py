@@ -272,6 +272,8 @@ class Batches:
                 batch,
                 state=state,
                 results_prefix=results_prefix,
+                results_revision=1,
+                assembler="",
                 waiting_reason="",
                 finished_peak=batch.total,
                 succeeded=succeeded,

@@ -130,7 +130,7 @@ def _shards() -> Any:
             func.min(func.coalesce(came, col(Shard.created_at))),
             func.sum(case((waiting, literal(1)), else_=literal(0))),
         )
-        .where(col(Shard.state).in_(UNSETTLED))
+        .where(col(Shard.state).in_(UNSETTLED), col(Shard.given_up_at).is_(None))
         .group_by(col(Shard.provider), col(Shard.state))
     )
 

@@ -24,9 +24,11 @@ _MOST_AHEAD = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FileInUse:
-    """The file cannot go: a batch that has not ended reads it."""
+    """The file cannot go: a batch that has not ended, or waits for late answers, reads it."""
 
     batch_id: str
+    until: datetime | None = None
+    """When the batch has ended: until when late answers are waited for."""
 
 
 class Files:
@@ -201,13 +203,16 @@ class Files:
             if file is None:
                 return None
             found = await session.exec(
-                select(Batch.id)
-                .where(Batch.input_file_id == file_id, col(Batch.state).not_in(TERMINAL))
+                select(Batch)
+                .where(
+                    Batch.input_file_id == file_id,
+                    sa.or_(col(Batch.state).not_in(TERMINAL), col(Batch.awaited) > 0),
+                )
                 .limit(1)
             )
             reader = found.first()
             if reader is not None:
-                return FileInUse(reader)
+                return FileInUse(reader.id, reader.awaited_until if reader.ended else None)
             await session.delete(file)
             await session.merge(_upload_now(file.account_id, file.upload_id))
             return file

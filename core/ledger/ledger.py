@@ -1,4 +1,4 @@
-"""The ledger: one database, seven repositories."""
+"""The ledger: one database, eight repositories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from core.ledger.budgets import Budgets
 from core.ledger.census import Census
 from core.ledger.database import Database
 from core.ledger.files import Files
+from core.ledger.late import LateAnswers
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 
@@ -22,6 +23,7 @@ class Ledger:
         self.batches = Batches(database)
         self.shards = Shards(database)
         self.runs = Runs(database)
+        self.late = LateAnswers(database)
         self.budgets = Budgets(database)
         self.census = Census(database)
 

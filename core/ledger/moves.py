@@ -55,12 +55,13 @@ class ShardMoves:
         *,
         same_due: bool = False,
         unsent: bool = False,
+        sent: bool = False,
         **changes: Any,
     ) -> bool:
         """The conditional UPDATE: only in these states and for this attempt's token.
 
         `same_due`: only if nobody has moved the time when it is due; `unsent`: only if the
-        attempt's create has not been let go.
+        attempt's create has not been let go; `sent`: only if it has.
         """
         conditions = [
             col(Shard.id) == shard.id,
@@ -71,6 +72,8 @@ class ShardMoves:
             conditions.append(col(Shard.due_at) == shard.due_at)
         if unsent:
             conditions.append(col(Shard.sending_at).is_(None))
+        if sent:
+            conditions.append(col(Shard.sending_at).is_not(None))
         moved = await session.exec(
             update(Shard)
             .where(*conditions)

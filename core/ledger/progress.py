@@ -17,7 +17,10 @@ _SENT = (ShardState.SUBMITTED, ShardState.RUNNING, ShardState.FETCHING)
 
 def _sums() -> Any:
     first = col(Shard.round) == 0
-    settled = col(Shard.state) == ShardState.SETTLED
+    given_up = awaited_shards()
+    settled = (col(Shard.state) == ShardState.SETTLED) & ~given_up
+    unsent = col(Shard.state).in_(_UNSENT) & ~given_up
+    sent = col(Shard.state).in_(_SENT) & ~given_up
     lines, finished = col(Shard.line_count), col(Shard.finished)
 
     def total(condition: Any, value: Any) -> Any:
@@ -26,16 +29,24 @@ def _sums() -> Any:
     return select(  # type: ignore[call-overload]
         func.count().label("shards"),
         total(settled, col(Shard.succeeded)).label("succeeded"),
-        total(settled, col(Shard.failed)).label("failed"),
-        total(first & col(Shard.state).in_(_UNSENT), lines).label("queued"),
-        total(first & col(Shard.state).in_(_SENT), lines - finished).label("submitted"),
-        total(first & col(Shard.state).in_(_SENT), finished).label("processed"),
-        total(~first & ~settled, lines).label("retrying"),
+        (total(settled, col(Shard.failed)) + total(given_up, lines)).label("failed"),
+        total(first & unsent, lines).label("queued"),
+        total(first & sent, lines - finished).label("submitted"),
+        total(first & sent, finished).label("processed"),
+        total(~first & (unsent | sent), lines).label("retrying"),
+        total(given_up, lines).label("awaited"),
+        func.max(case((given_up, col(Shard.late_until)))).label("awaited_until"),
+        total(col(Shard.late_merged), finished).label("late"),
         total(settled, col(Shard.input_tokens)).label("input_tokens"),
         total(settled, col(Shard.cached_input_tokens)).label("cached_input_tokens"),
         total(settled, col(Shard.output_tokens)).label("output_tokens"),
         total(settled, col(Shard.reasoning_tokens)).label("reasoning_tokens"),
     ).where(col(Shard.batch_id) == bindparam("batch_id"))
+
+
+def awaited_shards() -> Any:
+    """Shards that their batch no longer waits for, and whose answers are not in its results."""
+    return col(Shard.given_up_at).is_not(None) & ~col(Shard.late_merged)
 
 
 # Made once: putting it together takes longer than running it.
@@ -60,6 +71,9 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
             "submitted": sums.submitted,
             "processed": sums.processed,
             "retrying": sums.retrying,
+            "awaited": sums.awaited,
+            "awaited_until": sums.awaited_until,
+            "late": sums.late,
             "input_tokens": sums.input_tokens,
             "cached_input_tokens": sums.cached_input_tokens,
             "output_tokens": sums.output_tokens,
@@ -84,10 +98,14 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
 
 
 async def unsettled(session: AsyncSession, batch_id: str) -> bool:
-    """True while a shard of the batch has no outcome yet."""
+    """True while the batch waits for a shard that has no outcome yet."""
     found = await session.exec(
         select(Shard.id)
-        .where(Shard.batch_id == batch_id, Shard.state != ShardState.SETTLED)
+        .where(
+            Shard.batch_id == batch_id,
+            Shard.state != ShardState.SETTLED,
+            col(Shard.given_up_at).is_(None),
+        )
         .limit(1)
     )
     return found.first() is not None

@@ -58,6 +58,8 @@ class Settlement:
     cached_input_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    answered: int = 0
+    """Lines that the provider answered, well or ill; noted of shards that were given up."""
 
 
 class Shards(ShardMoves):
@@ -345,6 +347,13 @@ class Shards(ShardMoves):
         async with self._locked(Failpoint.SHARD_SETTLE, shard.id) as (session, batch, fresh):
             if fresh is None:
                 return Stale(shard.id)
+            changes: dict[str, Any] = {}
+            if fresh.given_up:
+                # Whoever merges its answers into the results is expected from now on.
+                changes = {"finished": settlement.answered, "due_at": now()}
+            if settlement.fill_code or not fresh.given_up:
+                changes["fill_code"] = settlement.fill_code
+                changes["fill_message"] = settlement.fill_message
             moved = await self._move(
                 session,
                 shard,
@@ -361,12 +370,11 @@ class Shards(ShardMoves):
                 failed=settlement.failed,
                 retried=settlement.retried,
                 results_prefix=settlement.results_prefix,
-                fill_code=settlement.fill_code,
-                fill_message=settlement.fill_message,
                 input_tokens=settlement.input_tokens,
                 cached_input_tokens=settlement.cached_input_tokens,
                 output_tokens=settlement.output_tokens,
                 reasoning_tokens=settlement.reasoning_tokens,
+                **changes,
             )
             if not moved:
                 return Stale(shard.id)

@@ -20,6 +20,15 @@ A shard (lines for one provider)::
       \\--started--> RUNNING --all lines run, or stopped--> FETCHING --> SETTLED
                      (the dispatcher makes the calls itself: providers without batches)
 
+A batch that stops does not wait for its providers longer than POLYBATCH_STOP_GRACE: a shard
+that is SUBMITTING (and may have been sent), SUBMITTED or FETCHING by then is given up: its
+lines count as failed, the batch ends, and the shard goes on as drawn above. Once it is
+SETTLED its late answers are merged into the results::
+
+    SUBMITTING, SUBMITTED, FETCHING --grace over--> the same, given up
+    given up, SETTLED --merged into the results--> SETTLED, late_merged
+    given up --the provider's keeping is over--> SETTLED, late_merged (as it was filled)
+
 Every transition is one conditional UPDATE (``WHERE id = ? AND state IN (...)``) in a
 transaction that also raises the batch's revision. Zero rows means that somebody
 else was faster or that the work is no longer wanted: `Stale`.

@@ -204,7 +204,15 @@ class Shard(SQLModel, table=True):
     """Lines of a batch that go to one provider as one batch of its own."""
 
     __tablename__ = "shards"
-    __table_args__ = (sa.UniqueConstraint("batch_id", "ordinal"),)
+    __table_args__ = (
+        sa.UniqueConstraint("batch_id", "ordinal"),
+        sa.Index(
+            "ix_shards_given_up",
+            "given_up_at",
+            sqlite_where=sa.text("given_up_at IS NOT NULL"),
+            postgresql_where=sa.text("given_up_at IS NOT NULL"),
+        ),
+    )
     id: str = Field(primary_key=True)
     batch_id: str = Field(index=True, foreign_key="batches.id")
     account_id: str = ""
@@ -298,6 +306,16 @@ class Shard(SQLModel, table=True):
     def ran_here(self) -> bool:
         """True for a shard past its end if the dispatcher ran it: no provider has an id for it."""
         return not self.remote_id
+
+    @property
+    def given_up(self) -> bool:
+        """True while its answers would come too late for its batch, and are not in the results."""
+        return self.given_up_at is not None and not self.late_merged
+
+    @property
+    def times_sent(self) -> int:
+        """How often its lines were sent to the provider, as far as is known."""
+        return self.round + bool(self.remote_id or (self.given_up_at and self.sending_at))
 
     def dropped_prefix(self, token: str) -> str:
         """Where it lies what a lenient translation left out of the lines of an attempt."""

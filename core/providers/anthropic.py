@@ -116,6 +116,7 @@ class AnthropicProvider:
 
     name = "anthropic"
     limits = LIMITS
+    keeps_results = timedelta(days=29)
     framing = Framing(prefix=b'{"requests":[', separator=b",\n", suffix=b"]}")
 
     def __init__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -275,6 +275,8 @@ class Provider(Protocol):
     name: str
     limits: Limits
     framing: Framing
+    keeps_results: timedelta
+    """How long the results of a batch can be fetched after its end, at least."""
 
     def encode_line(
         self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False

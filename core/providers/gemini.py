@@ -110,6 +110,7 @@ class GeminiProvider:
 
     name = "gemini"
     limits = LIMITS
+    keeps_results = timedelta(hours=48)
     framing = Framing(prefix=b"", separator=b"\n", suffix=b"\n")
 
     def __init__(

@@ -21,6 +21,7 @@ Sources: docs.mistral.ai/capabilities/batch, /resources/known-limitations; mistr
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -37,6 +38,7 @@ LIMITS = Limits(
     endpoints=frozenset({"/v1/chat/completions", "/v1/embeddings"}),
 )
 TIMEOUT_HOURS = 24
+KEEPS_RESULTS = timedelta(hours=24)
 
 _encoder = msgspec.json.Encoder()
 

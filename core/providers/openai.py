@@ -94,6 +94,8 @@ class Dialect:
     """Further members of a create."""
     keeps_metadata: bool = True
     """False: a batch is found again by the name of its input file."""
+    keeps_results: timedelta = timedelta(seconds=OUTPUT_FILE_SECONDS)
+    """How long after a batch's end."""
     processes_uploads: bool = False
     """An uploaded file can be used only when its status says so."""
 
@@ -139,6 +141,7 @@ class OpenAIProvider:
         """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ."""
         self.name = dialect.slug
         self.limits = dialect.limits
+        self.keeps_results = dialect.keeps_results
         self._dialect = dialect
         self._http = http
         self._jobs = jobs

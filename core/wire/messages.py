@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 
-from core.ledger import Batch, BatchState, File, FileState, Ledger, Shard
+from core.ledger import TERMINAL, Batch, BatchState, File, FileState, Ledger, Shard
 
 STATES = {
     BatchState.VALIDATING: batches_pb2.BATCH_STATE_VALIDATING,
@@ -99,6 +99,11 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         completion_window=window,
         skip_invalid_lines=batch.skip_invalid_lines,
         lenient_translation=batch.lenient_translation,
+        fail_fast=batch.fail_fast,
+        late_line_count=batch.late,
+        awaited_line_count=batch.awaited if state in TERMINAL else 0,
+        awaited_until=_timestamp(batch.awaited_until) if state in TERMINAL else None,
+        results_revision=batch.results_revision,
         waiting_reason=batch.waiting_reason,
         usage=_usage(batch),
         created_at=_timestamp(batch.created_at),
@@ -154,12 +159,15 @@ def manifest_message(
                 model=shard.model,
                 provider_batch_id=shard.remote_id,
                 line_count=shard.line_count,
-                succeeded=shard.succeeded,
-                failed=shard.failed,
+                succeeded=0 if shard.given_up else shard.succeeded,
+                failed=shard.line_count if shard.given_up else shard.failed,
                 retried=shard.retried,
             )
             for shard in shards
         ],
+        results_revision=batch.results_revision,
+        late_line_count=batch.late,
+        awaited_line_count=batch.awaited,
     )
 
 

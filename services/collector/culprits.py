@@ -16,10 +16,9 @@ from core.batchfile import (
 )
 from core.blobs import StoredFile
 from core.failpoints import Failpoint
-from core.flow import Backbone
+from core.flow import Backbone, Settler
 from core.ledger import File, Settlement, Shard, new_id, new_token, now
 from core.providers import BadLine, Refused
-from services.collector.settle import Settler
 
 log = structlog.get_logger()
 

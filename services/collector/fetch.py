@@ -33,7 +33,7 @@ from core.batchfile import (
 from core.blobs import BlobError, StoredFile
 from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
-from core.flow import Backbone, TokenBudgets, kept
+from core.flow import Backbone, LateShards, Settler, TokenBudgets, kept
 from core.ledger import (
     STOP_ERRORS,
     Batch,
@@ -59,7 +59,6 @@ from core.providers import (
 from services.collector.inputs import discard_input
 from services.collector.left_out import LeftOut
 from services.collector.ran import take_run
-from services.collector.settle import Settler
 from services.collector.sorter import Sorter
 
 log = structlog.get_logger()
@@ -90,7 +89,9 @@ _NEVER_RUN = {
 class Fetcher:
     """Handles the fetch step."""
 
-    def __init__(self, backbone: Backbone, providers: Registry, settler: Settler) -> None:
+    def __init__(
+        self, backbone: Backbone, providers: Registry, settler: Settler, late: LateShards
+    ) -> None:
         self._ledger = backbone.ledger
         self._blobs = backbone.blobs
         self._announcer = backbone.announcer
@@ -98,6 +99,7 @@ class Fetcher:
         self._lease = timedelta(seconds=backbone.settings.fetch_lease)
         self._providers = providers
         self._settler = settler
+        self._late = late
         self._budgets = TokenBudgets(backbone)
         # One shard is written at a time, while others are received: it is the work of one
         # thread, and by turns all of them would be late, and hold their buffers.
@@ -112,6 +114,8 @@ class Fetcher:
         wait = (shard.due_at - now()).total_seconds()
         if wait > _EARLY:
             return Again(wait)
+        if await self._late.over(shard):
+            return Done()
         if not await self._ledger.shards.claim_fetch(shard, self._lease):
             return Again(self._lease.total_seconds())
         async with kept(partial(self._ledger.shards.keep, shard), self._lease):
@@ -190,7 +194,7 @@ class Fetcher:
     async def _again(self, shard: Shard, batch: Batch, remote: RemoteBatch, sorter: Sorter) -> bool:
         """Whether to fetch once more because lines are missing that should be there."""
         missing = sorter.missing()
-        if not missing or batch.stop or remote.ended_as != "completed":
+        if not missing or remote.ended_as != "completed":
             return False
         log.warning("results_incomplete", batch_id=batch.id, shard_id=shard.id, missing=missing)
         if shard.refetches >= _REFETCH_LIMIT:
@@ -246,6 +250,7 @@ class Fetcher:
                 cached_input_tokens=usage.cached_input,
                 output_tokens=usage.output,
                 reasoning_tokens=usage.reasoning,
+                answered=sorter.answered(),
             ),
             await self._retry_shards(shard, retry),
         )

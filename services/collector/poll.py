@@ -9,7 +9,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone, TokenBudgets
+from core.flow import Backbone, LateShards, Settler, TokenBudgets, late_interval
 from core.ledger import Batch, File, Shard, ShardState, Stale, now
 from core.metrics import POLL_LAG_SECONDS
 from core.providers import (
@@ -23,7 +23,6 @@ from core.providers import (
 )
 from services.collector.culprits import Culprits
 from services.collector.inputs import discard_input
-from services.collector.settle import Settler
 
 log = structlog.get_logger()
 
@@ -44,6 +43,7 @@ class Poller:
         providers: Registry,
         settler: Settler,
         culprits: Culprits,
+        late: LateShards,
         credentials: Mapping[str, str],
     ) -> None:
         """`credentials`: KnownProviders.credentials."""
@@ -54,6 +54,7 @@ class Poller:
         self._credentials = credentials
         self._settler = settler
         self._culprits = culprits
+        self._late = late
         self._budgets = TokenBudgets(backbone)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
@@ -64,6 +65,11 @@ class Poller:
         wait = (shard.due_at - now()).total_seconds()
         if wait > _EARLY:
             return Again(wait)
+        if await self._late.over(shard):
+            return Done()
+        if shard.given_up:
+            # The end of its batch did not wait for the provider to be told.
+            await self.cancel(shard)
         POLL_LAG_SECONDS.labels(shard.provider).observe(max(-wait, 0.0))
         pause = await self.poll(shard)
         return Done() if pause is None else Again(pause)
@@ -80,6 +86,18 @@ class Poller:
         except ProviderRejected as error:
             return await self._rejected(shard, error)
         return await self._conclude(shard, provider, remote)
+
+    async def cancel(self, shard: Shard) -> None:
+        """Ask the provider to stop, unless it says that it does already."""
+        provider = self._providers.get(shard.provider)
+        if provider is None or shard.remote_status.startswith("cancel"):
+            return
+        try:
+            await provider.cancel(shard.remote_id)
+        except ProviderUnavailable as error:
+            log.info("cancel_retried", shard_id=shard.id, cause=str(error))
+        except ProviderRejected as error:
+            log.warning("cancel_rejected", shard_id=shard.id, code=error.code)
 
     async def _conclude(
         self, shard: Shard, provider: Provider, remote: RemoteBatch
@@ -120,6 +138,13 @@ class Poller:
                 return
             await self._settler.fill(shard, refusal.code, refusal.message)
             return
+        if shard.given_up:
+            # Its batch has ended: what was never run is not sent again.
+            settled = await self._ledger.late.never_sent(shard)
+            if isinstance(settled, Batch):
+                await self._announcer.changed(settled, BatchEvent.SHARD_SETTLED, shard)
+                await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
+            return
         over_limit = await self._budgets.learn(shard, refusal)
         pause = self._budgets.pause(shard, refusal)
         log.info("shard_refused_for_now", **ids, code=refusal.code, pause=pause)
@@ -149,12 +174,12 @@ class Poller:
             )
             return await self._wait(shard, reason, None)
         if error.status == _NOT_FOUND and age > settle:
-            await self._settler.fill(
-                shard,
-                "provider_batch_not_found",
-                f"The provider no longer knows its batch {shard.remote_id}.",
+            # It was accepted: absence now proves nothing, and what it ran is paid for.
+            reason = (
+                f"{shard.provider} does not find its batch {shard.remote_id}, which it accepted; "
+                "it is asked again, less and less often"
             )
-            return None
+            return await self._wait(shard, reason, late_interval(shard, self._settings))
         # A new batch may be unknown for a moment, and a bad key can be mended.
         return await self._wait(shard, f"{shard.provider}: {error.code}: {error.message}", None)
 
@@ -171,6 +196,8 @@ class Poller:
         return pause
 
     def _interval(self, shard: Shard) -> float:
+        if shard.given_up:
+            return late_interval(shard, self._settings)
         age = (now() - (shard.submitted_at or shard.created_at)).total_seconds()
         return min(
             max(age * _AGE_SHARE, self._settings.poll_min_interval),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ import msgspec
 from polybatch.v1 import results_pb2, results_pb2_grpc
 
 from core.batchfile import ResultFile
-from core.blobs import BlobStore
+from core.blobs import BlobMissing, BlobStore
 from core.flow import outages
 from core.ledger import Batch, Ledger
 from core.metrics import DOWNLOAD_BYTES
@@ -73,8 +73,9 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                 violations=[("filter", f"{request.filter} is unknown")],
             )
         succeeded = _FILTERS[request.filter]
-        with outages():
-            results = await ResultFile.open(self._blobs, batch.results_prefix)
+        if request.results_revision not in (0, batch.results_revision):
+            raise _results_changed(batch)
+        async with self._opened(batch) as results:
             if succeeded is None:
                 size, lines = results.size, results.line_count
             else:
@@ -91,6 +92,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                     total_bytes=size,
                     line_count=lines,
                     manifest=results_pb2.Manifest.FromString(manifest),
+                    results_revision=batch.results_revision,
                 )
             )
             stream = results.stream(request.offset, succeeded=succeeded, chunk_bytes=_CHUNK_BYTES)
@@ -108,19 +110,37 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
     ) -> results_pb2.ListFailuresResponse:
         """See protos/polybatch/v1/results.proto."""
         batch = await self._ended_batch(request.batch_id)
-        first = _decode_token(request.page_token)
+        first, revision = _decode_token(request.page_token)
+        if revision not in (0, batch.results_revision):
+            raise _results_changed(batch)
         size = page_size(request.page_size)
-        with outages():
-            results = await ResultFile.open(self._blobs, batch.results_prefix)
+        async with self._opened(batch) as results:
             page = results_pb2.ListFailuresResponse()
             async with aclosing(results.lines(first, succeeded=False)) as groups:
                 async for group in groups:
                     for found in group:
                         if len(page.failures) == size:
-                            page.next_page_token = _encode_token(found.number)
+                            page.next_page_token = _encode_token(
+                                found.number, batch.results_revision
+                            )
                             return page
                         page.failures.append(_failure(found.line, found.raw))
             return page
+
+    @asynccontextmanager
+    async def _opened(self, batch: Batch) -> AsyncIterator[ResultFile]:
+        """The result file of a batch as it was read; it goes where late answers come."""
+        with outages():
+            try:
+                results = await ResultFile.open(self._blobs, batch.results_prefix)
+                if results.line_count != batch.total:
+                    raise BlobMissing("the results are gone", key=batch.results_prefix)
+                yield results
+            except BlobMissing as error:
+                fresh = await self._ledger.batches.get(batch.id)
+                if fresh is None or fresh.results_prefix == batch.results_prefix:
+                    raise
+                raise _results_changed(fresh) from error
 
     async def _ended_batch(self, batch_id: str) -> Batch:
         with outages():
@@ -169,18 +189,27 @@ def _body_error(raw: msgspec.Raw) -> tuple[str, str]:
     return str(code), str(error.get("message") or "")
 
 
-def _encode_token(number: int) -> str:
-    return base64.urlsafe_b64encode(b"record:%d" % number).decode()
+def _results_changed(batch: Batch) -> ApiError:
+    return ApiError.aborted(
+        "RESULTS_CHANGED",
+        "Late answers have come, and the results have a newer revision: begin again.",
+        metadata={"results_revision": str(batch.results_revision)},
+    )
 
 
-def _decode_token(token: str) -> int:
+def _encode_token(number: int, revision: int) -> str:
+    return base64.urlsafe_b64encode(b"record:%d:%d" % (number, revision)).decode()
+
+
+def _decode_token(token: str) -> tuple[int, int]:
+    """Number of the record to go on with, and the revision of the results that it is of."""
     if not token:
-        return 0
+        return 0, 0
     try:
         text = base64.b64decode(token, altchars=b"-_", validate=True).decode()
-        kind, _, number = text.partition(":")
-        if kind == "record" and number.isascii() and number.isdigit():
-            return int(number)
+        kind, number, revision = text.split(":")
+        if kind == "record" and f"{number}{revision}".isascii() and f"{number}{revision}".isdigit():
+            return int(number), int(revision)
     except (ValueError, binascii.Error):
         pass
     raise ApiError.invalid_argument(

@@ -17,7 +17,9 @@ from polybatch.v1 import (
 from core.bus import Consumer, Handler, Step
 from core.flow import (
     Backbone,
+    LateShards,
     Readiness,
+    Settler,
     Sweep,
     Watched,
     find_providers,
@@ -37,7 +39,6 @@ from services.collector.fetch import Fetcher
 from services.collector.hub import Hub
 from services.collector.poll import Poller
 from services.collector.results import ResultService
-from services.collector.settle import Settler
 from services.collector.status import StatusService
 from services.collector.stop import Stopper
 
@@ -80,6 +81,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 Watched((ShardState.FETCHING,), Step.FETCH),
             ],
             batches=step_of_waiting_batch,
+            late=True,
         )
         await server.start()
         consumers = await start_consumers(backbone, providers, known.credentials)
@@ -110,9 +112,10 @@ async def start_consumers(
     """Begin to work on the collector's steps."""
     settings = backbone.settings
     settler = Settler(backbone)
-    poller = Poller(backbone, providers, settler, Culprits(backbone, settler), credentials)
-    fetcher = Fetcher(backbone, providers, settler)
-    stopper = Stopper(backbone, providers, poller, settler)
+    late = LateShards(backbone, providers)
+    poller = Poller(backbone, providers, settler, Culprits(backbone, settler), late, credentials)
+    fetcher = Fetcher(backbone, providers, settler, late)
+    stopper = Stopper(backbone, poller, late)
     assembler = Assembler(backbone)
     handlers: list[tuple[Step, Handler, int]] = [
         (Step.POLL, poller.handle, _POLL_CONCURRENCY),

@@ -19,6 +19,7 @@ _FLUSH_BYTES = 256 * 1024
 _OUTCOMES = (None, *Outcome)
 _NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 _SUCCEEDED = _NUMBERS[Outcome.SUCCEEDED]
+_ANSWERED = (_SUCCEEDED, _NUMBERS[Outcome.FAILED], _NUMBERS[Outcome.RETRYABLE])
 # A line that was never sent: its piece is the finished line, head and all.
 _REJECTED = len(_OUTCOMES)
 _SHOWN = (*_OUTCOMES, Outcome.FAILED)
@@ -135,6 +136,10 @@ class Sorter:
     def missing(self) -> int:
         """How many lines have no result."""
         return self._outcomes.count(0)
+
+    def answered(self) -> int:
+        """How many lines the provider has answered, well or ill."""
+        return sum(self._outcomes.count(number) for number in _ANSWERED)
 
     def pieces(self, first: int, count: int) -> list[Piece]:
         """What became of `count` lines from a position of the line list on."""

@@ -10,11 +10,9 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone
-from core.ledger import STOP_ERRORS, Batch, Shard, ShardState, Stop, now
-from core.providers import ProviderRejected, ProviderUnavailable, Registry
+from core.flow import Backbone, LateShards
+from core.ledger import Batch, Shard, ShardState, Stop, now
 from services.collector.poll import Poller
-from services.collector.settle import Settler
 
 log = structlog.get_logger()
 
@@ -31,15 +29,12 @@ _PARALLEL_CANCELS = 8
 class Stopper:
     """Handles the stop step."""
 
-    def __init__(
-        self, backbone: Backbone, providers: Registry, poller: Poller, settler: Settler
-    ) -> None:
+    def __init__(self, backbone: Backbone, poller: Poller, late: LateShards) -> None:
         self._ledger = backbone.ledger
         self._announcer = backbone.announcer
         self._grace = timedelta(seconds=backbone.settings.stop_grace)
-        self._providers = providers
         self._poller = poller
-        self._settler = settler
+        self._late = late
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Take a stopping batch on towards its end; again until all its shards are settled.
@@ -64,7 +59,7 @@ class Stopper:
         open_shards = [
             shard
             for shard in await self._ledger.shards.of_batch(batch.id)
-            if shard.state != ShardState.SETTLED
+            if shard.state != ShardState.SETTLED and not shard.given_up
         ]
         if not open_shards:
             if batch.shard_count:
@@ -100,22 +95,17 @@ class Stopper:
             if overdue or shard.due_at <= now():
                 await self._end_run(shard)
             return
+        if shard.state == ShardState.SUBMITTING and shard.sending_at is None:
+            # It is being uploaded, and will not be let go: nothing is sent any more.
+            await self._ledger.shards.take_back(shard)
+            return
         if overdue and not (shard.state == ShardState.FETCHING and shard.ran_here):
-            # The provider had its time; what it has not given back by now is given up.
-            log.warning("stop_grace_over", batch_id=shard.batch_id, shard_id=shard.id)
-            await self._settler.fill(shard, STOP_ERRORS[stop][0], _given_up(shard, stop))
+            # The provider had its time; what it has not given back by now comes late.
+            await self._late.give_up(shard, stop)
             return
-        provider = self._providers.get(shard.provider)
-        if shard.state != ShardState.SUBMITTED or provider is None:
-            return
-        if not shard.remote_status.startswith("cancel"):
-            try:
-                await provider.cancel(shard.remote_id)
-            except ProviderUnavailable as error:
-                log.info("cancel_retried", shard_id=shard.id, cause=str(error))
-            except ProviderRejected as error:
-                log.warning("cancel_rejected", shard_id=shard.id, code=error.code)
-        await self._poller.poll(shard)
+        if shard.state == ShardState.SUBMITTED:
+            await self._poller.cancel(shard)
+            await self._poller.poll(shard)
 
     async def _end_run(self, shard: Shard) -> None:
         """Let a shard go on without its runner: with the results that are kept."""
@@ -124,13 +114,3 @@ class Stopper:
             log.info("run_ended_for_it", batch_id=shard.batch_id, shard_id=shard.id)
             await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
             await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
-
-
-def _given_up(shard: Shard, stop: Stop) -> str:
-    """What is to be said of lines that a provider did not give back in time."""
-    cause = "was cancelled" if stop is Stop.CANCEL else "came to the end of its completion window"
-    batch = f", its batch {shard.remote_id}" if shard.remote_id else ""
-    return (
-        f"The batch {cause}, and {shard.provider} did not give this line back in the time left "
-        f"to it (POLYBATCH_STOP_GRACE). It may have been run and billed{batch}."
-    )

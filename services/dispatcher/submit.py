@@ -23,7 +23,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.batchfile import INDEX
 from core.bus import Again, Delivery, Done, Step
 from core.failpoints import Failpoint
-from core.flow import Allowance, Backbone, TokenBudgets, kept
+from core.flow import Allowance, Backbone, LateShards, Settler, TokenBudgets, kept, late_interval
 from core.ledger import (
     Batch,
     LedgerUnavailable,
@@ -87,6 +87,8 @@ class Submitter:
         self._credentials = credentials
         self._lease = self._settings.submit_lease_span
         self._turns = turns
+        self._late = LateShards(backbone, providers)
+        self._settler = Settler(backbone)
         self._budgets = TokenBudgets(backbone)
         # One shard is translated at a time, while others travel: it is the work of one
         # thread, and by turns all of them would be late, and hold their buffers.
@@ -115,7 +117,11 @@ class Submitter:
                 f"This installation has no access to the provider {shard.provider!r}.",
             )
         if shard.state == ShardState.SUBMITTING:
-            return Again(wait) if wait > 0 else await self._reconcile(shard, provider)
+            if wait > 0:
+                return Again(wait)
+            return (
+                Done() if await self._late.over(shard) else await self._reconcile(shard, provider)
+            )
         return await self._send(shard, provider)
 
     async def _send(self, shard: Shard, provider: Provider) -> Done | Again:
@@ -262,10 +268,17 @@ class Submitter:
         match outcome:
             case Found(remote_id=remote_id, remote_file_id=remote_file_id):
                 return await self._adopt(shard, remote_id, remote_file_id)
+            case Absent() if shard.given_up:
+                settled = await self._ledger.late.never_sent(shard)
+                await self._announce(settled, BatchEvent.SHARD_SETTLED, shard)
+                await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
+                return Done()
             case Absent():
                 return await self._requeue(shard, "", 0.0)
             case Unsure(message=message):
                 pause = outcome.retry_after or self._settings.unreachable_pause
+                if shard.given_up:
+                    pause = max(pause, late_interval(shard, self._settings))
                 until = now() + timedelta(seconds=pause)
                 held = await self._ledger.shards.hold(shard, message, until)
                 await self._announce(held, BatchEvent.SHARD_WAITING, shard)
@@ -294,6 +307,7 @@ class Submitter:
         patience = self._settings.unsure_patience_span
         if (
             isinstance(outcome, Unsure)
+            and not shard.given_up
             and patience is not None
             and now() > shard.sending_at + patience
         ):
@@ -371,13 +385,7 @@ class Submitter:
     async def _settle(
         self, shard: Shard, settlement: Settlement, successors: Sequence[Shard] = ()
     ) -> Done:
-        batch = await self._ledger.shards.settle(shard, settlement, successors)
-        await self._announce(batch, BatchEvent.SHARD_SETTLED, shard)
-        if isinstance(batch, Batch):
-            for successor in successors:
-                await self._announcer.wake(Step.SUBMIT, batch.id, successor.id)
-            if batch.all_settled:
-                await self._announcer.wake(Step.ASSEMBLE, batch.id)
+        await self._settler.settle(shard, settlement, successors)
         return Done()
 
     async def _announce(self, batch: Batch | Stale, kind: BatchEvent.Kind, shard: Shard) -> None:

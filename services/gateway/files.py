@@ -139,7 +139,13 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
             if isinstance(deleted, FileInUse):
                 raise ApiError.failed_precondition(
                     "FILE_IN_USE",
-                    f"the batch {deleted.batch_id} reads the file: wait for its end or cancel it",
+                    f"the batch {deleted.batch_id} reads the file: "
+                    + (
+                        f"a provider may answer some of its lines until {deleted.until:%Y-%m-%d}; "
+                        "delete the file then"
+                        if deleted.until
+                        else "wait for its end or cancel it"
+                    ),
                     metadata={"batch_id": deleted.batch_id},
                 )
             await discard_upload(self._ledger, self._blobs, account_id, deleted.upload_id)

@@ -13,14 +13,13 @@ import pytest
 from core.batchfile import answer_tail
 from core.blobs import BlobStore
 from core.bus import Step
-from core.flow import Announcer, Backbone, Event, RunLog
+from core.flow import Announcer, Backbone, Event, LateShards, RunLog, Settler
 from core.ledger import Batch, Ledger, Settlement, Shard, ShardState, now
 from core.providers import Outcome, Usage
 from core.settings import Settings
 from services.collector.culprits import Culprits
 from services.collector.poll import Poller
 from services.collector.ran import take_run
-from services.collector.settle import Settler
 from services.collector.sorter import Sorter
 from services.collector.stop import Stopper
 
@@ -121,8 +120,9 @@ def stopper(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> tuple[Stopper, 
     settings = Settings(data_dir=tmp_path, stop_grace=0.0)
     backbone = Backbone(settings, ledger, blobs, cast("object", None), wakes)  # type: ignore[arg-type]
     settler = Settler(backbone)
-    poller = Poller(backbone, {}, settler, Culprits(backbone, settler), {})
-    return Stopper(backbone, {}, poller, settler), wakes
+    late = LateShards(backbone, {})
+    poller = Poller(backbone, {}, settler, Culprits(backbone, settler), late, {})
+    return Stopper(backbone, poller, late), wakes
 
 
 async def see_to(stopper: Stopper, ledger: Ledger, shard: Shard, *, overdue: bool) -> Shard:

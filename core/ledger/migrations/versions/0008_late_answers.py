@@ -22,6 +22,13 @@ def upgrade() -> None:
         shards.add_column(
             sa.Column("late_merged", sa.Boolean(), nullable=False, server_default=sa.false())
         )
+    op.create_index(
+        "ix_shards_given_up",
+        "shards",
+        ["given_up_at"],
+        sqlite_where=sa.text("given_up_at IS NOT NULL"),
+        postgresql_where=sa.text("given_up_at IS NOT NULL"),
+    )
     # The custom ids of what is at the providers carry the token of its attempt.
     op.execute("UPDATE shards SET file_token = token")
     with op.batch_alter_table("batches") as batches:
@@ -67,6 +74,7 @@ def downgrade() -> None:
             "fail_fast",
         ):
             batches.drop_column(name)
+    op.drop_index("ix_shards_given_up", "shards")
     with op.batch_alter_table("shards") as shards:
         for name in (
             "late_merged",

@@ -182,7 +182,9 @@ class FileServiceServicer:
 
         NOT_FOUND           FILE_NOT_FOUND: no such file in this account.
         FAILED_PRECONDITION FILE_IN_USE: a batch that has not ended reads it:
-        wait for the batch's end or cancel it first.
+        wait for the batch's end or cancel it first; or one that
+        has ended, of whose lines a provider may still answer some
+        (Batch.awaited_until): delete it after that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

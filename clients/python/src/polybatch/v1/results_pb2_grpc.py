@@ -82,6 +82,8 @@ class ResultServiceServicer:
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
         FAILED_PRECONDITION BATCH_NOT_ENDED, NO_RESULTS: as above.
         INVALID_ARGUMENT    PAGE_TOKEN_INVALID: start again without a token.
+        ABORTED             RESULTS_CHANGED: late answers have come: start again
+        without a token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,4 +1,5 @@
-"""Give a shard's lines their outcome, and wake whoever comes next."""
+"""Give a shard's lines their outcome, count them, and wake whoever comes next: the one way in
+which dispatcher and collector settle."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.flow import Backbone
+from core.flow.backbone import Backbone
 from core.ledger import Batch, Settlement, Shard
 from core.metrics import LINES_SETTLED, TOKENS
 
@@ -28,7 +29,10 @@ class Settler:
     async def settle(
         self, shard: Shard, settlement: Settlement, retry: Sequence[Shard] = ()
     ) -> bool:
-        """Settle; False when the shard was settled already."""
+        """Settle; False when the shard was settled already.
+
+        `retry`: shards that take over those of its lines that count as retried.
+        """
         batch = await self._ledger.shards.settle(shard, settlement, retry)
         if not isinstance(batch, Batch):
             return False
@@ -37,6 +41,7 @@ class Settler:
         await self._announcer.changed(batch, kind, shard)
         for successor in retry:
             await self._announcer.wake(Step.SUBMIT, batch.id, successor.id)
+        # Of a batch that has ended, the answers came late: they are merged into its results.
         if batch.all_settled:
             await self._announcer.wake(Step.ASSEMBLE, batch.id)
         return True

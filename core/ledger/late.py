@@ -1,0 +1,192 @@
+"""Shards that their batch no longer waits for, although a provider may still answer them.
+
+What was at a provider when a stopped batch ran out of patience has been paid for, or may
+have been. So the shard goes on its way, its lines counted as failed meanwhile, and its
+answers are merged into the results when they come; see core.ledger.states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, update
+from sqlmodel import col, select
+
+from core.failpoints import Failpoint
+from core.ledger.batches import STOP_ERRORS
+from core.ledger.moves import ShardMoves
+from core.ledger.progress import advance, awaited_shards
+from core.ledger.states import TERMINAL, ShardState, Stale, Stop
+from core.ledger.tables import Batch, Shard, now
+
+_AT_PROVIDER = (ShardState.SUBMITTING, ShardState.SUBMITTED, ShardState.FETCHING)
+
+
+class AtWork:
+    """Somebody else writes the results just now."""
+
+
+class LateAnswers(ShardMoves):
+    """Given-up shards of all batches, and their way into the results."""
+
+    async def give_up(
+        self, shard: Shard, code: str, message: str, until: datetime
+    ) -> Batch | Stale:
+        """Let the batch go on without a shard that is, or may be, at its provider.
+
+        `code`, `message`: what its lines have in the results until they are answered;
+        `until`: when the provider keeps nothing of it any more.
+        """
+        async with self._locked(Failpoint.SHARD_GIVE_UP, shard.id) as (session, batch, fresh):
+            if fresh is None or fresh.given_up_at is not None:
+                return Stale(shard.id)
+            moved = await self._move(
+                session,
+                shard,
+                _AT_PROVIDER,
+                sent=True,
+                given_up_at=now(),
+                late_until=until,
+                fill_code=code,
+                fill_message=message,
+            )
+            return await advance(session, batch) if moved else Stale(shard.id)
+
+    async def abandon(self, shard: Shard) -> Batch | Stale:
+        """Wait no longer for a given-up shard: what its lines have in the results stays."""
+        return await self._transition(
+            Failpoint.SHARD_ABANDON,
+            shard,
+            _AT_PROVIDER,
+            state=ShardState.SETTLED,
+            settled_at=now(),
+            failed=shard.line_count,
+            # It counts late answers from now on, and there are none.
+            finished=0,
+            late_merged=True,
+            waiting_reason="",
+        )
+
+    async def never_sent(self, shard: Shard) -> Batch | Stale:
+        """Settle a given-up shard of which the provider surely has nothing."""
+        async with self._locked(Failpoint.SHARD_NEVER_SENT, shard.id) as (session, batch, fresh):
+            if fresh is None or not fresh.given_up or batch.stop == Stop.NONE:
+                return Stale(shard.id)
+            code, message = STOP_ERRORS[Stop(batch.stop)]
+            moved = await self._move(
+                session,
+                shard,
+                (ShardState.SUBMITTING, ShardState.SUBMITTED),
+                state=ShardState.SETTLED,
+                settled_at=now(),
+                sending_at=None,
+                remote_id="",
+                failed=shard.line_count,
+                finished=0,
+                fill_code=code,
+                fill_message=message,
+                waiting_reason="",
+                due_at=now(),
+            )
+            return await advance(session, batch) if moved else Stale(shard.id)
+
+    async def waiting(self, batch_id: str) -> list[Shard]:
+        """The given-up shards of a batch whose answers are not in its results."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard)
+                .where(Shard.batch_id == batch_id, awaited_shards())
+                .order_by(col(Shard.ordinal))
+            )
+            return list(found)
+
+    async def overdue(self, before: datetime, limit: int) -> list[Shard]:
+        """Settled shards whose answers should have been merged before a moment."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard)
+                .where(
+                    awaited_shards(),
+                    Shard.state == ShardState.SETTLED,
+                    col(Shard.due_at) < before,
+                )
+                .order_by(col(Shard.due_at))
+                .limit(limit)
+            )
+            return list(found)
+
+    async def awaited_lines(self) -> list[tuple[str, int]]:
+        """Lines that a provider may still answer too late, by provider."""
+        query = (
+            select(Shard.provider, func.sum(col(Shard.line_count)))
+            .where(awaited_shards())
+            .group_by(col(Shard.provider))
+        )
+        async with self._database.read() as session:
+            return [(provider, int(lines)) for provider, lines in await session.exec(query)]
+
+    async def claim_merge(
+        self, batch_id: str, token: str, lease: timedelta
+    ) -> Batch | Stale | AtWork:
+        """Take the results of an ended batch in hand, to merge late answers into them.
+
+        `token`: names the holder in `renew_merge` and `merge`.
+        """
+        moment = now()
+        async with self._database.write(Failpoint.BATCH_CLAIM_MERGE) as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if batch is None or not batch.ended or not batch.results_prefix:
+                return Stale(batch_id)
+            held = await session.exec(
+                update(Batch)
+                .where(
+                    col(Batch.id) == batch_id,
+                    or_(col(Batch.assembler) == "", col(Batch.due_at) < moment),
+                )
+                .values(assembler=token, due_at=moment + lease)
+            )
+            return batch if held.rowcount else AtWork()
+
+    async def renew_merge(self, batch_id: str, token: str, lease: timedelta) -> bool:
+        """Keep hold of the results; False when somebody else has them."""
+        async with self._database.write(Failpoint.BATCH_RENEW_MERGE) as session:
+            held = await session.exec(
+                update(Batch)
+                .where(col(Batch.id) == batch_id, col(Batch.assembler) == token)
+                .values(due_at=now() + lease)
+            )
+            return bool(held.rowcount)
+
+    async def merge(
+        self, batch: Batch, token: str, shards: Sequence[Shard], results_prefix: str
+    ) -> Batch | Stale:
+        """Put new results in the place of a batch's old ones, with the answers of `shards`.
+
+        Stale when the results are not those that the new ones were made of, or when
+        somebody else holds them.
+        """
+        async with self._database.write(Failpoint.BATCH_MERGE) as session:
+            fresh = await self._database.lock_batch(session, batch.id)
+            if (
+                fresh is None
+                or fresh.state not in TERMINAL
+                or fresh.results_prefix != batch.results_prefix
+                or fresh.assembler != token
+            ):
+                return Stale(batch.id)
+            await session.exec(
+                update(Shard)
+                .where(
+                    col(Shard.id).in_([shard.id for shard in shards]),
+                    col(Shard.state) == ShardState.SETTLED,
+                )
+                .values(late_merged=True)
+            )
+            return await advance(
+                session,
+                fresh,
+                results_prefix=results_prefix,
+                results_revision=fresh.results_revision + 1,
+                assembler="",
+            )

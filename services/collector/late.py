@@ -1,0 +1,199 @@
+"""Step 6 of a batch's way once more: answers that came after its end go into its results.
+
+In: the results that the batch ended with, and settled shards that it had given up. Out: a new
+result file, in the place of the old one by one transition, with a revision of its own. It is
+written once for all that has come, and not for each shard: a file of millions of lines is
+read and written in whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from datetime import timedelta
+from functools import partial
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.batchfile import Entry, ResultFile, ResultTotals, ResultWriter
+from core.blobs import BlobStore
+from core.bus import Again, Done
+from core.failpoints import Failpoint
+from core.flow import Backbone, kept
+from core.ledger import AtWork, Batch, File, Ledger, Shard, ShardState, Stale, new_token, now
+from core.wire import manifest_message
+from services.collector.sources import ResultSources, Source
+
+log = structlog.get_logger()
+
+# While more shards may come, so long after the last one that came: of a provider that is back
+# after an outage many come one after another. Grows with the lines that have to be written.
+_QUIET_SECONDS = 2.0
+_QUIET_LINES = 20_000
+_LONGEST_QUIET = 600.0
+
+
+class ResultsInconsistent(Exception):
+    """The lines answered are not the lines asked: a fault of ours, never handed out."""
+
+
+class LateMerger:
+    """Merges late answers into the results of ended batches."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._ledger = backbone.ledger
+        self._blobs = backbone.blobs
+        self._announcer = backbone.announcer
+        self._segment_bytes = backbone.settings.segment_bytes
+        self._lease = timedelta(seconds=backbone.settings.fetch_lease)
+
+    async def handle(self, batch_id: str) -> Done | Again:
+        """Merge what has come for an ended batch; again while more comes."""
+        batch = await self._ledger.batches.get(batch_id)
+        if batch is None or not batch.ended:
+            return Done()
+        waiting = await self._ledger.late.waiting(batch_id)
+        come = [shard for shard in waiting if shard.state == ShardState.SETTLED]
+        if not come:
+            return Done()
+        quiet = _still_to_wait(batch, come) if len(come) < len(waiting) else 0.0
+        if quiet > 0:
+            return Again(quiet)
+        token = new_token()
+        claimed = await self._ledger.late.claim_merge(batch_id, token, self._lease)
+        if isinstance(claimed, AtWork):
+            return Again(self._lease.total_seconds())
+        if isinstance(claimed, Stale):
+            return Done()
+        async with kept(partial(self._ledger.late.renew_merge, batch_id, token), self._lease):
+            await self._merge(claimed, token, come)
+        return Done()
+
+    async def _merge(self, batch: Batch, token: str, come: Sequence[Shard]) -> None:
+        file = await self._ledger.files.get_input(batch)
+        if file is None:
+            raise ResultsInconsistent(f"the input file of {batch.id} is gone")
+        prefix = f"batches/{batch.id}/results/{token}"
+        writer = ResultWriter(
+            self._blobs, prefix, point=Failpoint.LATE_RESULTS, segment_bytes=self._segment_bytes
+        )
+        await self._write(batch, file, come, writer)
+        written = await writer.close()
+        merged = await self._expected(batch, come, written)
+        manifest = manifest_message(
+            merged,
+            file,
+            [*_with(await self._ledger.shards.of_batch(batch.id), come)],
+            succeeded=written.succeeded,
+            failed=written.failed,
+            results_bytes=written.bytes,
+            results_sha256=written.sha256,
+        )
+        await self._blobs.put(
+            f"{prefix}/manifest", manifest.SerializeToString(), point=Failpoint.LATE_MANIFEST
+        )
+        changed = await self._ledger.late.merge(batch, token, come, prefix)
+        if not isinstance(changed, Batch):
+            await self._blobs.delete_prefix(prefix, point=Failpoint.BATCH_RESULTS_DELETE)
+            return
+        log.info(
+            "late_answers_merged",
+            batch_id=batch.id,
+            lines=changed.late - batch.late,
+            still_awaited=changed.awaited,
+            results_revision=changed.results_revision,
+        )
+        await self._announcer.changed(changed, BatchEvent.LATE_RESULTS)
+        await clean_up(self._ledger, self._blobs, batch.id)
+
+    async def _write(
+        self, batch: Batch, file: File, come: Sequence[Shard], writer: ResultWriter
+    ) -> None:
+        """Copy the results with the late answers in the place of what stood there."""
+        results = await ResultFile.open(self._blobs, batch.results_prefix)
+        async with AsyncExitStack() as stack:
+            streams = ResultSources(self._blobs, batch, file).late(come)
+            for stream in streams:
+                await stack.enter_async_context(aclosing(stream))
+            sources = [source for source in map(Source, streams) if await source.refill()]
+            old = await stack.enter_async_context(aclosing(results.lines()))
+            async for group in old:
+                last = group[-1].line
+                answers = {entry[0]: entry for entry in await _taken(sources, last)}
+                lines = [answers.pop(found.line, found[1:]) for found in group]
+                if answers:
+                    raise ResultsInconsistent(f"{batch.id}: line {min(answers)} was not asked")
+                await writer.extend(lines)
+            left = await _taken(sources, None)
+        if left:
+            raise ResultsInconsistent(f"{batch.id}: line {left[0][0]} was not asked")
+
+    async def _expected(self, batch: Batch, come: Sequence[Shard], written: ResultTotals) -> Batch:
+        """The batch as it is after the merge. Raises ResultsInconsistent."""
+        merged = await self._ledger.batches.get(batch.id)
+        assert merged is not None, "nothing deletes batches"
+        for shard in come:
+            # Detached copies: nothing of this is written.
+            shard.late_merged = True
+            merged.succeeded += shard.succeeded
+            merged.failed += shard.failed - shard.line_count
+            merged.late += shard.finished
+            merged.awaited -= shard.line_count
+            merged.input_tokens += shard.input_tokens
+            merged.cached_input_tokens += shard.cached_input_tokens
+            merged.output_tokens += shard.output_tokens
+            merged.reasoning_tokens += shard.reasoning_tokens
+        merged.results_revision += 1
+        if (merged.succeeded, merged.failed) != (written.succeeded, written.failed):
+            raise ResultsInconsistent(
+                f"{batch.id}: {written.succeeded} and {written.failed} lines were written, "
+                f"{merged.succeeded} and {merged.failed} were to be"
+            )
+        return merged
+
+
+async def _taken(sources: Sequence[Source], last: int | None) -> list[Entry]:
+    """The entries of all sources up to a line number (None: all), in any order."""
+    taken: list[Entry] = []
+    for source in sources:
+        while True:
+            end = source.last if last is None else last
+            taken += source.take(end)
+            if source.last > end or not await source.refill():
+                break
+    return taken
+
+
+def _with(shards: Sequence[Shard], come: Sequence[Shard]) -> Iterator[Shard]:
+    """All shards, those that have come as they will be."""
+    known = {shard.id: shard for shard in come}
+    return (known.get(shard.id, shard) for shard in shards)
+
+
+def _still_to_wait(batch: Batch, come: Sequence[Shard]) -> float:
+    """Seconds until the results are written though more may come; 0: now."""
+    newest = max(shard.settled_at or batch.created_at for shard in come)
+    quiet = min(_QUIET_SECONDS * max(1.0, batch.total / _QUIET_LINES), _LONGEST_QUIET)
+    return max(0.0, quiet - (now() - newest).total_seconds())
+
+
+async def clean_up(ledger: Ledger, blobs: BlobStore, batch_id: str) -> None:
+    """Delete what an ended batch no longer needs, and what dead assemblers have left."""
+    batch = await ledger.batches.get(batch_id)
+    if batch is None or not batch.ended or not batch.results_prefix:
+        return
+    if batch.assembler:
+        # Somebody merges late answers just now, and cleans up after it.
+        return
+    written = await blobs.list(f"batches/{batch_id}/results")
+    strays = [key for key, _ in written if not key.startswith(f"{batch.results_prefix}/")]
+    await blobs.delete(strays, point=Failpoint.BATCH_RESULTS_DELETE)
+    needed = await ledger.late.waiting(batch_id)
+    shards = f"batches/{batch_id}/shards"
+    if not needed:
+        await blobs.delete_prefix(shards, point=Failpoint.BATCH_SHARDS_DELETE)
+        return
+    folders = tuple(f"{shards}/{shard.id}/" for shard in needed)
+    done = [key for key, _ in await blobs.list(shards) if not key.startswith(folders)]
+    await blobs.delete(done, point=Failpoint.BATCH_SHARDS_DELETE)

@@ -42,6 +42,9 @@ while it runs:
   GET  /sandbox/config    the knobs (the options named 'knobs' above), faults that are left
   POST /sandbox/config    change some: {"batch_seconds": 3600}
   GET  /sandbox/bill      what was run and what it would cost, lines that were run twice
+                          and by provider what was wasted: calls_before_retry_after,
+                          answers_never_fetched, uploads, uploads_deleted, deleted_twice,
+                          answers_lost, refused (by kind of call and status), calls (by kind)
   POST /sandbox/reset     forget everything
 
 faults, as --fault or in "faults" of /sandbox/config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from time import time
 from typing import Any
 
@@ -15,7 +16,7 @@ from .anthropic_create import Refused, receive
 from .anthropic_errors import AnthropicError
 from .anthropic_lines import FIRST_VERSION, NO_SAMPLING_VERSION
 from .batch import Batch, Phase
-from .http import int_param, json_response, stream_response
+from .http import int_param, json_response, stream_response, when_told
 from .sandbox import Sandbox
 from .store import Workspace, new_id
 
@@ -97,6 +98,8 @@ class MessageBatches:
             shuffle=knobs.shuffle,
             unknown=knobs.unknown_result_lines,
         )
+        fetched = self._sandbox.bill.traffic("anthropic").fetched
+        when_told(request, partial(fetched, batch.id))
         return stream_response(pieces, "application/x-jsonl")
 
     async def cancel(self, request: Request, workspace: Workspace) -> Response:

@@ -16,12 +16,13 @@ from starlette.routing import Route
 
 from .anthropic_api import VERSIONS, MessageBatches
 from .anthropic_errors import AnthropicError
-from .front import Front, provider_of
+from .front import Front
 from .gemini_batches import Batches as GeminiBatches
 from .gemini_errors import GeminiError, no_key, refused_key
 from .gemini_files import FORMS
 from .gemini_files import Files as GeminiFiles
-from .http import api_key, json_response
+from .http import api_key, gemini_key, json_response
+from .kinds import provider_of
 from .mistral_jobs import MistralJobs
 from .openai_batches import Batches
 from .openai_calls import Calls
@@ -194,7 +195,7 @@ def _gemini_upload(sandbox: Sandbox, files: GeminiFiles) -> _Endpoint:
 
 
 def _gemini_workspace(sandbox: Sandbox, request: Request) -> Workspace:
-    key = request.headers.get("x-goog-api-key") or request.query_params.get("key", "")
+    key = gemini_key(request)
     if not key:
         raise no_key()
     if key == REFUSED_KEY:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-Provider = Literal["openai", "anthropic", "gemini"]
+from .kinds import Provider
 
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
@@ -134,6 +134,13 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     call_retry_seconds: Annotated[
         Seconds, Meta(description="Retry-After of a call refused for calls_at_once")
     ] = 1.0
+    crossing_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="a call that comes so soon after an answer with a Retry-After may have "
+            "been on its way: it is not counted as early"
+        ),
+    ] = 0.25
     faults: Annotated[
         list[Fault], Meta(description="a fault as JSON, such as the examples below; repeatable")
     ] = []

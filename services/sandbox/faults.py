@@ -6,7 +6,8 @@ import re
 from random import Random
 from time import monotonic
 
-from .config import Fault, FaultKind, Provider
+from .config import Fault, FaultKind
+from .kinds import Provider
 from .plan import Fate, Plan
 
 HTTP_KINDS: frozenset[FaultKind] = frozenset(

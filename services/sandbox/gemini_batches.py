@@ -142,7 +142,8 @@ class Batches:
             raise GeminiError("FAILED_PRECONDITION", f"{batch.id} has not ended: cancel it first.")
         del workspace.batches[batch.id]
         if batch.output_file_id:
-            del workspace.files[batch.output_file_id]
+            # Its owner may have deleted it already.
+            workspace.files.pop(batch.output_file_id, None)
         if batch.plan:
             batch.plan.remove()
         return json_response({})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any
@@ -18,7 +19,7 @@ from .batch import Batch, Phase
 from .gemini_answers import Answerer
 from .gemini_errors import GeminiError
 from .gemini_lines import Embed, Generate
-from .http import int_param, json_response, stream_response
+from .http import int_param, json_response, stream_response, when_told
 from .sandbox import Sandbox
 from .store import File, Workspace, new_id
 
@@ -121,6 +122,7 @@ class Files:
             session.received,
         )
         session.workspace.files[file_id] = made
+        self._sandbox.bill.traffic("gemini").uploads += 1
         answer = json_response({"file": _shape(made, request)})
         answer.headers["x-goog-upload-status"] = "final"
         return answer
@@ -137,16 +139,25 @@ class Files:
         return json_response(answer)
 
     async def delete(self, request: Request, workspace: Workspace) -> Response:
-        file = _find(request, workspace)
+        traffic = self._sandbox.bill.traffic("gemini")
+        try:
+            file = _find(request, workspace)
+        except GeminiError:
+            traffic.deletion_of_nothing(f"files/{request.path_params['file_id']}")
+            raise
         del workspace.files[file.id]
         if file.path:
             file.path.unlink()
+        traffic.file_deleted(file.id, uploaded=file.path is not None)
+        when_told(request, partial(traffic.deletion_told, file.id))
         return json_response({})
 
     async def download(self, request: Request, workspace: Workspace) -> Response:
         file = _find(request, workspace)
         if file.batch is None or request.query_params.get("alt") != "media":
             raise GeminiError("INVALID_ARGUMENT", "Only generated files can be downloaded.")
+        fetched = self._sandbox.bill.traffic("gemini").fetched
+        when_told(request, partial(fetched, file.batch.id))
         return stream_response(self._pieces(file.batch), "application/octet-stream")
 
     def _pieces(self, batch: Batch) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any
@@ -14,7 +15,7 @@ from starlette.responses import Response
 
 from . import results
 from .batch import Batch
-from .http import int_param, json_response, stream_response
+from .http import int_param, json_response, stream_response, when_told
 from .openai_answers import Answerer
 from .openai_check import BODIES
 from .openai_errors import OpenAIError
@@ -47,6 +48,7 @@ class Files:
             path.unlink(missing_ok=True)
             raise
         workspace.files[file.id] = file
+        self._sandbox.bill.traffic("openai").uploads += 1
         return json_response(await self._shape(file))
 
     def _accept(self, upload: Upload, path: Path) -> File:
@@ -114,13 +116,23 @@ class Files:
 
     async def content(self, request: Request, workspace: Workspace) -> Response:
         file = _find(request, workspace)
+        if file.batch is not None and not file.errors:
+            fetched = self._sandbox.bill.traffic("openai").fetched
+            when_told(request, partial(fetched, file.batch.id))
         return stream_response(self._pieces(file), "application/octet-stream")
 
     async def delete(self, request: Request, workspace: Workspace) -> Response:
-        file = _find(request, workspace)
+        traffic = self._sandbox.bill.traffic("openai")
+        try:
+            file = _find(request, workspace)
+        except OpenAIError:
+            traffic.deletion_of_nothing(request.path_params["file_id"])
+            raise
         del workspace.files[file.id]
         if file.path:
             file.path.unlink()
+        traffic.file_deleted(file.id, uploaded=file.path is not None)
+        when_told(request, partial(traffic.deletion_told, file.id))
         return json_response({"id": file.id, "object": "file", "deleted": True})
 
     async def _shape(self, file: File) -> dict[str, Any]:
@@ -163,10 +175,9 @@ def register_results(batch: Batch, workspace: Workspace) -> None:
     if not batch.ended or not batch.started or batch.plan is None or batch.filed:
         return
     batch.filed = True
-    answered = batch.plan.succeeded(batch.executed) - batch.plan.lost(batch.executed)
     failed = batch.total - batch.plan.succeeded(batch.executed)
     now = max(batch.times.values())
-    for count, errors in ((0 if batch.output_dropped else answered, False), (failed, True)):
+    for count, errors in ((batch.answers_kept, False), (failed, True)):
         if not count:
             continue
         file = File(

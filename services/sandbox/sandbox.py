@@ -47,8 +47,9 @@ class Sandbox:
     async def reset(self) -> None:
         """Back to the start: no files, no batches, an empty bill, the first knobs."""
         await self.close()
+        files = self.store.files()
         self.store.reset()
-        self.bill.reset()
+        self.bill.reset(files)
         self.faults.reset()
         self.knobs = self._first_knobs
         self.faults.replace(merge(self.knobs, {}).faults)

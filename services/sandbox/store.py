@@ -11,11 +11,11 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 
 from .batch import Batch
-from .config import Provider
+from .http import digest_of
+from .kinds import Provider
 
 BLOCK_BYTES = 256 * 1024
 """How much is read, checked or answered at one go, between looks at other requests."""
@@ -63,7 +63,7 @@ class Store:
 
     def workspace(self, provider: Provider, api_key: str) -> Workspace:
         """The workspace of a key, made at its first use."""
-        key = blake2b(api_key.encode(), digest_size=16).hexdigest()
+        key = digest_of(api_key)
         found = self._workspaces.get((provider, key))
         if found is None:
             found = self._workspaces[provider, key] = Workspace(key)
@@ -73,6 +73,13 @@ class Store:
         """The batches of all workspaces."""
         for workspace in self._workspaces.values():
             yield from workspace.batches.values()
+
+    def files(self) -> dict[Provider, list[str]]:
+        """The ids of all files, over all workspaces."""
+        found: dict[Provider, list[str]] = {}
+        for (provider, _), workspace in self._workspaces.items():
+            found.setdefault(provider, []).extend(workspace.files)
+        return found
 
     def uploads(self) -> Counter[Provider]:
         """How many uploaded files are kept for each provider, over all workspaces."""

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from . import results
 from .anthropic_answers import Answerer
 from .anthropic_create import Refused, receive
-from .anthropic_errors import AnthropicError
+from .anthropic_errors import AnthropicError, no_batch
 from .anthropic_lines import FIRST_VERSION, NO_SAMPLING_VERSION
 from .batch import Batch, Phase
 from .http import int_param, json_response, stream_response, when_told
@@ -131,7 +131,7 @@ class MessageBatches:
         batch_id = request.path_params["batch_id"]
         batch = self._sandbox.find(workspace, batch_id)
         if batch is None:
-            raise AnthropicError(404, "not_found_error", f"Message batch {batch_id} not found.")
+            raise no_batch(batch_id)
         return batch
 
     def _shape(self, batch: Batch, request: Request) -> dict[str, Any]:
@@ -169,9 +169,7 @@ def _position(batch_id: str, ids: list[str]) -> int:
     try:
         return ids.index(batch_id)
     except ValueError:
-        raise AnthropicError(
-            404, "not_found_error", f"Message batch {batch_id} not found."
-        ) from None
+        raise no_batch(batch_id) from None
 
 
 def _rfc3339(at: float | None) -> str | None:

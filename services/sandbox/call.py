@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Scope, Send
 
+from .faults import Aim
 from .http import WHEN_TOLD, api_key, digest_of, gemini_key
 from .kinds import Provider, kind_of
 from .sandbox import Sandbox
@@ -22,13 +23,14 @@ class Call:
 
     def __init__(self, sandbox: Sandbox, provider: Provider, scope: Scope, send: Send) -> None:
         request = Request(scope)
-        self.provider = provider
         self.scope = scope
+        self.provider = provider
         self.kind = kind_of(
             request.method, request.url.path, announced="upload_id" in request.query_params
         )
-        self.key = gemini_key(request) if provider == "gemini" else api_key(request)
-        self._credential = digest_of(self.key)
+        key = gemini_key(request) if provider == "gemini" else api_key(request)
+        self.aim = Aim(provider, self.kind, request.method, request.url.path, key)
+        self._credential = digest_of(key)
         self._send = send
         self._traffic = sandbox.bill.traffic(provider)
         self._status = 0

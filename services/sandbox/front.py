@@ -18,7 +18,7 @@ from . import anthropic_errors, gemini_errors, openai_errors
 from .call import Call, transport_of
 from .config import Fault
 from .http import retry_after
-from .kinds import Provider, provider_of
+from .kinds import Provider, batch_of, provider_of
 from .sandbox import Sandbox
 
 _GARBAGE = "<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
@@ -58,7 +58,7 @@ class Front:
             return
         call = Call(self._sandbox, provider, scope, send)
         send = _with_headers(call.send, provider)
-        fault = self._sandbox.faults.for_request(provider, scope["method"], path)
+        fault = self._sandbox.faults.for_request(call.aim)
         try:
             if fault is None:
                 await self._app(scope, receive, send)
@@ -86,6 +86,11 @@ class Front:
                     await _closed(receive)
             case "slow":
                 await self._app(scope, receive, _slowly(receive, send, fault.delay))
+            case "not_found":
+                error = _ERRORS[call.provider].no_batch(batch_of(call.aim.path))
+                await error.response()(scope, receive, send)
+            case "withdrawn":
+                await _ERRORS[call.provider].refused_key().response()(scope, receive, send)
             case "garbage":
                 await HTMLResponse(_GARBAGE)(scope, receive, send)
             case "status":

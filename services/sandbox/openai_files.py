@@ -92,7 +92,11 @@ class Files:
             raise OpenAIError(400, "'order' must be 'asc' or 'desc'.", param="order")
         for batch in workspace.batches.values():
             register_results(self._sandbox.look(batch), workspace)
-        files = [f for f in workspace.files.values() if query.get("purpose") in (None, f.purpose)]
+        files = [
+            file
+            for file in workspace.files.values()
+            if query.get("purpose") in (None, file.purpose) and not self._sandbox.gone(file)
+        ]
         if order == "desc":
             files.reverse()
         start = after(query.get("after"), [f.id for f in files])
@@ -112,10 +116,10 @@ class Files:
         )
 
     async def retrieve(self, request: Request, workspace: Workspace) -> Response:
-        return json_response(await self._shape(_find(request, workspace)))
+        return json_response(await self._shape(self._find(request, workspace)))
 
     async def content(self, request: Request, workspace: Workspace) -> Response:
-        file = _find(request, workspace)
+        file = self._find(request, workspace)
         if file.batch is not None and not file.errors:
             fetched = self._sandbox.bill.traffic("openai").fetched
             when_told(request, partial(fetched, file.batch.id))
@@ -124,7 +128,7 @@ class Files:
     async def delete(self, request: Request, workspace: Workspace) -> Response:
         traffic = self._sandbox.bill.traffic("openai")
         try:
-            file = _find(request, workspace)
+            file = self._find(request, workspace)
         except OpenAIError:
             traffic.deletion_of_nothing(request.path_params["file_id"])
             raise
@@ -134,6 +138,13 @@ class Files:
         traffic.file_deleted(file.id, uploaded=file.path is not None)
         when_told(request, partial(traffic.deletion_told, file.id))
         return json_response({"id": file.id, "object": "file", "deleted": True})
+
+    def _find(self, request: Request, workspace: Workspace) -> File:
+        file_id = request.path_params["file_id"]
+        file = self._sandbox.file(workspace, file_id)
+        if file is None:
+            raise OpenAIError(404, f"No such File object: {file_id}", param="id")
+        return file
 
     async def _shape(self, file: File) -> dict[str, Any]:
         if file.size is None:
@@ -204,14 +215,6 @@ def after(cursor: str | None, ids: list[str]) -> int:
         return ids.index(cursor) + 1
     except ValueError:
         raise OpenAIError(400, f"No such object: {cursor}", param="after") from None
-
-
-def _find(request: Request, workspace: Workspace) -> File:
-    file_id = request.path_params["file_id"]
-    file = workspace.files.get(file_id)
-    if file is None or (file.expires_at is not None and file.expires_at <= time()):
-        raise OpenAIError(404, f"No such File object: {file_id}", param="id")
-    return file
 
 
 def _expiry(fields: dict[str, str], now: float, purpose: str) -> float | None:

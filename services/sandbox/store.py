@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,12 @@ class File:
     batch: Batch | None = None
     errors: bool = False
     """True: the error file of `batch`; False: its output file."""
+
+    def gone(self, now: float, life: float) -> bool:
+        """Whether it has expired; `life`: of uploads, 0: as the vendor or the file says."""
+        if self.path is not None and life and now >= self.created_at + life:
+            return True
+        return self.expires_at is not None and now >= self.expires_at
 
 
 @dataclass(slots=True)
@@ -81,11 +87,15 @@ class Store:
             found.setdefault(provider, []).extend(workspace.files)
         return found
 
-    def uploads(self) -> Counter[Provider]:
-        """How many uploaded files are kept for each provider, over all workspaces."""
+    def uploads(self, gone: Callable[[File], bool]) -> Counter[Provider]:
+        """How many uploaded files are kept for each provider, over all workspaces.
+
+        `gone` says which have expired.
+        """
         kept: Counter[Provider] = Counter()
         for (provider, _), workspace in self._workspaces.items():
-            kept[provider] += sum(file.path is not None for file in workspace.files.values())
+            files = workspace.files.values()
+            kept[provider] += sum(file.path is not None and not gone(file) for file in files)
         return kept
 
     def new_path(self, kind: str) -> Path:

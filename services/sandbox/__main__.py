@@ -42,11 +42,19 @@ while it runs:
   GET  /sandbox/config    the knobs (the options named 'knobs' above), faults that are left
   POST /sandbox/config    change some: {"batch_seconds": 3600}
   GET  /sandbox/bill      what was run and what it would cost, lines that were run twice
+                          and by provider what was wasted: calls_before_retry_after,
+                          answers_never_fetched, uploads, uploads_deleted, deleted_twice,
+                          answers_lost, refused (by kind of call and status), calls (by kind)
   POST /sandbox/reset     forget everything
 
 faults, as --fault or in "faults" of /sandbox/config:
   {"kind": "status", "status": 429, "retry_after": 2, "path": "/v1/batches$", "count": 3}
   {"kind": "status", "status": 529, "provider": "anthropic", "seconds": 30}
+  {"kind": "status", "status": 429, "retry_after": 0.5, "every": 2, "calls": ["create"]}
+  {"kind": "reset_before", "provider": "gemini", "since": "cancel", "seconds": 10}
+  {"kind": "reset_after", "calls": ["upload"], "every": 3, "count": 1}
+  {"kind": "not_found", "calls": ["poll"], "seconds": 5}
+  {"kind": "withdrawn", "key": "sk-one", "seconds": 5}
   {"kind": "reset_after", "method": "POST", "path": "/v1/batches$", "count": 1}
   {"kind": "reset_before", "probability": 0.05}
   {"kind": "cut", "path": "/content$", "after_bytes": 100000, "count": 1}
@@ -54,6 +62,7 @@ faults, as --fault or in "faults" of /sandbox/config:
   {"kind": "garbage", "count": 1}
   {"kind": "fail_batch", "code": "token_limit_exceeded", "count": 1}
   {"kind": "line", "outcome": "rate_limit", "probability": 0.01}
+  calls: announce upload create poll list cancel download delete single
   line outcomes: invalid rate_limit server overloaded timeout lost duplicate garbage
 
 markers in a message decide the fate of its line:

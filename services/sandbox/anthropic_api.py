@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from time import time
 from typing import Any
 
@@ -12,10 +13,10 @@ from starlette.responses import Response
 from . import results
 from .anthropic_answers import Answerer
 from .anthropic_create import Refused, receive
-from .anthropic_errors import AnthropicError
+from .anthropic_errors import AnthropicError, no_batch
 from .anthropic_lines import FIRST_VERSION, NO_SAMPLING_VERSION
 from .batch import Batch, Phase
-from .http import int_param, json_response, stream_response
+from .http import int_param, json_response, stream_response, when_told
 from .sandbox import Sandbox
 from .store import Workspace, new_id
 
@@ -97,6 +98,8 @@ class MessageBatches:
             shuffle=knobs.shuffle,
             unknown=knobs.unknown_result_lines,
         )
+        fetched = self._sandbox.bill.traffic("anthropic").fetched
+        when_told(request, partial(fetched, batch.id))
         return stream_response(pieces, "application/x-jsonl")
 
     async def cancel(self, request: Request, workspace: Workspace) -> Response:
@@ -128,7 +131,7 @@ class MessageBatches:
         batch_id = request.path_params["batch_id"]
         batch = self._sandbox.find(workspace, batch_id)
         if batch is None:
-            raise AnthropicError(404, "not_found_error", f"Message batch {batch_id} not found.")
+            raise no_batch(batch_id)
         return batch
 
     def _shape(self, batch: Batch, request: Request) -> dict[str, Any]:
@@ -166,9 +169,7 @@ def _position(batch_id: str, ids: list[str]) -> int:
     try:
         return ids.index(batch_id)
     except ValueError:
-        raise AnthropicError(
-            404, "not_found_error", f"Message batch {batch_id} not found."
-        ) from None
+        raise no_batch(batch_id) from None
 
 
 def _rfc3339(at: float | None) -> str | None:

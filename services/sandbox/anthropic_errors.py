@@ -34,6 +34,16 @@ class AnthropicError(Exception):
         return json_response({"type": "error", "error": error}, self.status)
 
 
+def refused_key() -> AnthropicError:
+    """The answer to a key that nobody has, or to none."""
+    return AnthropicError(401, "authentication_error", "invalid x-api-key")
+
+
+def no_batch(batch_id: str) -> AnthropicError:
+    """The answer about a batch that there is not."""
+    return AnthropicError(404, "not_found_error", f"Message batch {batch_id} not found.")
+
+
 def fault_response(status: int) -> Response:
     """The answer of a fault with an HTTP status."""
     kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")

@@ -14,14 +14,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from . import anthropic_errors, openai_errors
 from .anthropic_api import VERSIONS, MessageBatches
 from .anthropic_errors import AnthropicError
-from .front import Front, provider_of
+from .front import Front
 from .gemini_batches import Batches as GeminiBatches
 from .gemini_errors import GeminiError, no_key, refused_key
 from .gemini_files import FORMS
 from .gemini_files import Files as GeminiFiles
-from .http import api_key, json_response
+from .http import api_key, gemini_key, json_response
+from .kinds import provider_of
 from .mistral_jobs import MistralJobs
 from .openai_batches import Batches
 from .openai_calls import Calls
@@ -131,7 +133,7 @@ def _openai_endpoint(sandbox: Sandbox, handler: _Handler) -> _Endpoint:
         try:
             key = api_key(request)
             if not key or key == REFUSED_KEY:
-                raise OpenAIError(401, "Incorrect API key provided.", code="invalid_api_key")
+                raise openai_errors.refused_key()
             return await handler(request, sandbox.store.workspace("openai", key))
         except OpenAIError as error:
             return error.response()
@@ -144,8 +146,7 @@ def _call(handler: _Endpoint) -> _Endpoint:
 
     async def endpoint(request: Request) -> Response:
         if api_key(request) == REFUSED_KEY:
-            error = OpenAIError(401, "Incorrect API key provided.", code="invalid_api_key")
-            return error.response()
+            return openai_errors.refused_key().response()
         return await handler(request)
 
     return endpoint
@@ -156,7 +157,7 @@ def _anthropic_endpoint(sandbox: Sandbox, handler: _Handler) -> _Endpoint:
         try:
             key = api_key(request)
             if not key or key == REFUSED_KEY:
-                raise AnthropicError(401, "authentication_error", "invalid x-api-key")
+                raise anthropic_errors.refused_key()
             version = request.headers.get("anthropic-version")
             if version not in VERSIONS:
                 raise AnthropicError(
@@ -194,7 +195,7 @@ def _gemini_upload(sandbox: Sandbox, files: GeminiFiles) -> _Endpoint:
 
 
 def _gemini_workspace(sandbox: Sandbox, request: Request) -> Workspace:
-    key = request.headers.get("x-goog-api-key") or request.query_params.get("key", "")
+    key = gemini_key(request)
     if not key:
         raise no_key()
     if key == REFUSED_KEY:

@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .config import Knobs, Provider
+from .config import Knobs
+from .kinds import Provider
 from .plan import Plan
 
 
@@ -81,6 +82,16 @@ class Batch:
     @property
     def total(self) -> int:
         return self.plan.total if self.plan else 0
+
+    @property
+    def answers_kept(self) -> int:
+        """Of a batch that has ended: the answers that its result files have, torn ones too."""
+        if self.plan is None or self.output_dropped:
+            return 0
+        if self.provider == "gemini" and self.phase is Phase.EXPIRED:
+            # It "will not have any results".
+            return 0
+        return self.plan.succeeded(self.executed) - self.plan.lost(self.executed)
 
     @property
     def started(self) -> bool:

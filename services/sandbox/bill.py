@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from .batch import Batch
-from .config import Provider
+from .kinds import Provider
 from .plan import Totals
+from .traffic import Traffic
 
 _READ_DIGESTS = 65536
 
@@ -26,7 +27,8 @@ _READ_DIGESTS = 65536
 class Account:
     """Sums of one provider."""
 
-    def __init__(self) -> None:
+    def __init__(self, traffic: Traffic) -> None:
+        self.traffic = traffic
         self.batches = 0
         self.asked = 0
         self.models: dict[str, Totals] = {}
@@ -48,14 +50,25 @@ class Bill:
         self._log_path = folder / "billed.digests"
         self._table_path = folder / "billed.sqlite"
         self._counting = asyncio.Lock()
-        self.reset()
+        self._accounts: dict[Provider, Account] = {}
+        self.reset({})
 
-    def reset(self) -> None:
-        self._accounts: dict[Provider, Account] = {name: Account() for name in get_args(Provider)}
+    def reset(self, files: Mapping[Provider, Iterable[str]]) -> None:
+        """Begin anew; `files`: those that are forgotten with it."""
+        taken: dict[Provider, set[str]] = {
+            name: account.traffic.taken(files.get(name, ()))
+            for name, account in self._accounts.items()
+        }
+        for name in get_args(Provider):
+            self._accounts[name] = Account(Traffic(taken.get(name, ())))
         self._calls = Calls()
         self._log_path.write_bytes(b"")
         self._table_path.unlink(missing_ok=True)
         self._counted = 0
+
+    def traffic(self, provider: Provider) -> Traffic:
+        """The calls to a provider; of another object after a reset."""
+        return self._accounts[provider].traffic
 
     def created(self, batch: Batch) -> None:
         """A batch has been created."""
@@ -88,6 +101,7 @@ class Bill:
             return
         account = self._accounts[batch.provider]
         account.asked += batch.total
+        account.traffic.billed(batch.id, batch.answers_kept)
         with self._log_path.open("ab") as log:
             for digests, sums in plan.billed(batch.executed):
                 digests.tofile(log)
@@ -116,6 +130,7 @@ class Bill:
                 "lines_running": running[name],
                 "uploads_kept": uploads.get(name, 0),
                 "lines_billed": sum(t.lines for t in account.models.values()),
+                **account.traffic.report(),
                 "models": {
                     model: {
                         "lines_billed": totals.lines,
@@ -127,6 +142,7 @@ class Bill:
             }
             for name, account in self._accounts.items()
         }
+        traffics = [account.traffic for account in self._accounts.values()]
         return {
             "batches_created": sum(a.batches for a in self._accounts.values()),
             "lines_running": running.total(),
@@ -138,6 +154,12 @@ class Bill:
             "distinct_lines_billed_more_than_once": twice,
             "extra_billings": extra,
             "calls": asdict(self._calls),
+            "uploads": sum(t.uploads for t in traffics),
+            "uploads_deleted": sum(t.uploads_deleted for t in traffics),
+            "deleted_twice": sum(t.deleted_twice for t in traffics),
+            "calls_before_retry_after": sum(t.early for t in traffics),
+            "calls_crossing_retry_after": sum(t.crossed for t in traffics),
+            "answers_never_fetched": sum(t.never_fetched for t in traffics),
             "providers": providers,
         }
 

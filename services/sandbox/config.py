@@ -12,13 +12,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-Provider = Literal["openai", "anthropic", "gemini"]
+from .kinds import CallKind, Provider
 
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 
 FaultKind = Literal[
-    "status", "reset_before", "reset_after", "slow", "cut", "garbage", "fail_batch", "line"
+    "status",
+    "reset_before",
+    "reset_after",
+    "slow",
+    "cut",
+    "garbage",
+    "not_found",
+    "withdrawn",
+    "fail_batch",
+    "line",
 ]
 
 LineOutcome = Literal[
@@ -29,9 +38,11 @@ LineOutcome = Literal[
 class Fault(Struct, forbid_unknown_fields=True, kw_only=True):
     """One way to misbehave, and when.
 
-    Where it strikes: `provider`, `method` and `path` (a regular expression searched in
-    the path). How often: on each match with `probability`, at most `count` times, for
-    `seconds` from the moment it is set. Each left out means no such restriction.
+    Where it strikes: `provider`, `calls` (their kinds), `method`, `path` (a regular
+    expression searched in the path) and `key` (the caller's). How often: on every `every`-th
+    match, with `probability`, at most `count` times, for `seconds` from the moment it is set,
+    or from the first call of the kind `since`, which it may strike already. Each left out
+    means no such restriction.
     """
 
     kind: FaultKind
@@ -41,14 +52,20 @@ class Fault(Struct, forbid_unknown_fields=True, kw_only=True):
     slow: wait `delay` before each piece of the answer's body.
     cut: reset the connection after `after_bytes` of the answer's body.
     garbage: answer 200 with an HTML page without handling the request.
+    not_found: answer a call about one batch as if there were none; it runs on all the same.
+    withdrawn: answer a call that has a key as if it were nobody's.
     fail_batch: let the check of a new OpenAI or Gemini batch fail with `code`.
     line: give request lines the fate `outcome`."""
     provider: Provider | None = None
+    calls: list[CallKind] = []
     method: str = ""
     path: str = ""
+    key: str = ""
+    every: Annotated[int, Meta(ge=1)] = 1
     probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
     count: Annotated[int, Meta(ge=0)] | None = None
     seconds: Seconds | None = None
+    since: CallKind | None = None
     status: Annotated[int, Meta(ge=400, le=599)] = 503
     retry_after: Seconds | None = None
     delay: Seconds = 0.0
@@ -113,6 +130,12 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
         bool,
         Meta(description="a cancelled OpenAI or Gemini batch keeps the output of finished lines"),
     ] = True
+    upload_life_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="age at which an uploaded file is gone; 0: as the vendor or the file says"
+        ),
+    ] = 0.0
     cancel_race: Annotated[
         bool, Meta(description="a cancelled batch runs to its end all the same")
     ] = False
@@ -134,6 +157,13 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     call_retry_seconds: Annotated[
         Seconds, Meta(description="Retry-After of a call refused for calls_at_once")
     ] = 1.0
+    crossing_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="a call that comes so soon after an answer with a Retry-After may have "
+            "been on its way: it is not counted as early"
+        ),
+    ] = 0.25
     faults: Annotated[
         list[Fault], Meta(description="a fault as JSON, such as the examples below; repeatable")
     ] = []

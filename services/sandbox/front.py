@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
@@ -14,11 +15,12 @@ from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import anthropic_errors, gemini_errors, openai_errors
-from .config import Fault, Provider
+from .call import Call, transport_of
+from .config import Fault
+from .http import retry_after
+from .kinds import Provider, batch_of, provider_of
 from .sandbox import Sandbox
 
-TRANSPORT = "sandbox.transport"
-"""Key of the connection's transport in a scope's extensions; server.py puts it there."""
 _GARBAGE = "<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
 
 _REQUEST_ID: dict[Provider, str] = {"openai": "x-request-id", "anthropic": "request-id"}
@@ -43,15 +45,6 @@ _HEADERS: dict[Provider, dict[str, str]] = {
 }
 
 
-def provider_of(path: str) -> Provider | None:
-    """Whose interface a path belongs to; None: the sandbox's own."""
-    if path.startswith(("/v1beta/", "/upload/v1beta/", "/download/v1beta/")):
-        return "gemini"
-    if path.startswith("/v1/messages"):
-        return "anthropic"
-    return "openai" if path.startswith("/v1/") else None
-
-
 class Front:
     def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
         self._app = app
@@ -63,37 +56,47 @@ class Front:
         if scope["type"] != "http" or provider is None:
             await self._app(scope, receive, send)
             return
-        send = _with_headers(send, provider)
-        fault = self._sandbox.faults.for_request(provider, scope["method"], path)
-        if fault is None:
-            await self._app(scope, receive, send)
-        else:
-            await self._misbehave(fault, provider, scope, receive, send)
+        call = Call(self._sandbox, provider, scope, send)
+        send = _with_headers(call.send, provider)
+        fault = self._sandbox.faults.for_request(call.aim)
+        try:
+            if fault is None:
+                await self._app(scope, receive, send)
+            else:
+                await self._misbehave(fault, call, receive, send)
+        finally:
+            if fault is None or fault.kind != "reset_before":
+                call.lost()
 
-    async def _misbehave(
-        self, fault: Fault, provider: Provider, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _misbehave(self, fault: Fault, call: Call, receive: Receive, send: Send) -> None:
+        scope = call.scope
         match fault.kind:
             case "reset_before":
                 _reset(scope)
                 await _closed(receive)
             case "reset_after":
                 await self._app(scope, receive, _swallow)
+                call.lost()
                 _reset(scope)
                 await _closed(receive)
             case "cut":
-                cut = _Cut(scope, send, fault.after_bytes)
+                cut = _Cut(scope, send, fault.after_bytes, call.lost)
                 await self._app(scope, receive, cut.send)
                 if cut.done:
                     await _closed(receive)
             case "slow":
                 await self._app(scope, receive, _slowly(receive, send, fault.delay))
+            case "not_found":
+                error = _ERRORS[call.provider].no_batch(batch_of(call.aim.path))
+                await error.response()(scope, receive, send)
+            case "withdrawn":
+                await _ERRORS[call.provider].refused_key().response()(scope, receive, send)
             case "garbage":
                 await HTMLResponse(_GARBAGE)(scope, receive, send)
             case "status":
-                response = _ERRORS[provider].fault_response(fault.status)
+                response = _ERRORS[call.provider].fault_response(fault.status)
                 if fault.retry_after is not None:
-                    response.headers["retry-after"] = f"{fault.retry_after:g}"
+                    response.headers.update(retry_after(fault.retry_after))
                 await response(scope, receive, send)
 
 
@@ -109,7 +112,7 @@ async def _closed(receive: Receive) -> None:
 
 def _reset(scope: Scope) -> None:
     """Break the connection off as a crashed server would: with a TCP reset."""
-    transport: asyncio.Transport = scope["extensions"][TRANSPORT]
+    transport = transport_of(scope)
     if transport.is_closing():
         # The caller was faster, and its socket is gone.
         return
@@ -121,10 +124,11 @@ def _reset(scope: Scope) -> None:
 class _Cut:
     """Sends the first `left` bytes of the answer's body, then closes the connection."""
 
-    def __init__(self, scope: Scope, send: Send, left: int) -> None:
-        self._transport: asyncio.Transport = scope["extensions"][TRANSPORT]
+    def __init__(self, scope: Scope, send: Send, left: int, on_cut: Callable[[], None]) -> None:
+        self._transport = transport_of(scope)
         self._send = send
         self._left = left
+        self._on_cut = on_cut
         self.done = False
 
     async def send(self, message: Message) -> None:
@@ -137,6 +141,7 @@ class _Cut:
             return
         self.done = True
         await self._send({**message, "body": body[: self._left], "more_body": True})
+        self._on_cut()
         self._transport.close()
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from .batch import Batch, Phase, Refusal
 from .gemini_check import BadFile, check
-from .gemini_errors import CODES, GeminiError
+from .gemini_errors import CODES, GeminiError, no_batch
 from .gemini_files import FORMS, member, page_of, read_json, register_responses, timestamp
 from .http import json_response
 from .plan import Plan
@@ -55,8 +55,11 @@ class Batches:
                 f"models/{model} is not found for API version v1beta, or is not supported "
                 f"for {method}.",
             )
-        display_name, source = _wanted(await read_json(request), workspace)
+        display_name, file_id = _wanted(await read_json(request))
         sandbox = self._sandbox
+        source = sandbox.file(workspace, file_id)
+        if source is None or source.path is None:
+            raise GeminiError("NOT_FOUND", "Requested entity was not found.")
         running = [b for b in workspace.batches.values() if not sandbox.look(b).ended]
         if len(running) >= MAX_BATCHES:
             raise _exhausted(f"At most {MAX_BATCHES} batches may be under way.")
@@ -142,16 +145,17 @@ class Batches:
             raise GeminiError("FAILED_PRECONDITION", f"{batch.id} has not ended: cancel it first.")
         del workspace.batches[batch.id]
         if batch.output_file_id:
-            del workspace.files[batch.output_file_id]
+            # Its owner may have deleted it already.
+            workspace.files.pop(batch.output_file_id, None)
         if batch.plan:
             batch.plan.remove()
         return json_response({})
 
     def _find(self, request: Request, workspace: Workspace) -> Batch:
-        batch_id = f"batches/{request.path_params['batch_id']}"
-        batch = self._sandbox.find(workspace, batch_id)
+        batch_id = request.path_params["batch_id"]
+        batch = self._sandbox.find(workspace, f"batches/{batch_id}")
         if batch is None:
-            raise GeminiError("NOT_FOUND", "Requested entity was not found.")
+            raise no_batch(batch_id)
         return batch
 
     def _shape(self, batch: Batch, workspace: Workspace) -> dict[str, Any]:
@@ -197,8 +201,8 @@ class Batches:
         return {name: str(count) for name, count in stats.items() if count}
 
 
-def _wanted(asked: dict[str, Any], workspace: Workspace) -> tuple[str, File]:
-    """(display name, input file) of a batch as asked for. Raises GeminiError."""
+def _wanted(asked: dict[str, Any]) -> tuple[str, str]:
+    """(display name, id of the input file) of a batch as asked for. Raises GeminiError."""
     batch = asked.get("batch")
     if not isinstance(batch, dict):
         raise GeminiError("INVALID_ARGUMENT", "batch: must be set.")
@@ -206,10 +210,7 @@ def _wanted(asked: dict[str, Any], workspace: Workspace) -> tuple[str, File]:
     file_id = member(config, "fileName") if isinstance(config, dict) else None
     if not isinstance(file_id, str):
         raise GeminiError("INVALID_ARGUMENT", "batch.input_config: the sandbox needs a file_name.")
-    source = workspace.files.get(file_id)
-    if source is None or source.path is None:
-        raise GeminiError("NOT_FOUND", "Requested entity was not found.")
-    return str(member(batch, "displayName") or ""), source
+    return str(member(batch, "displayName") or ""), file_id
 
 
 def _exhausted(message: str) -> GeminiError:

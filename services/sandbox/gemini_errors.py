@@ -61,6 +61,11 @@ def refused_key() -> GeminiError:
     return GeminiError("INVALID_ARGUMENT", message, [_API_KEY_INVALID])
 
 
+def no_batch(batch_id: str) -> GeminiError:
+    """Google's answer about a batch that there is not; it does not say which."""
+    return GeminiError("NOT_FOUND", "Requested entity was not found.")
+
+
 def no_key() -> GeminiError:
     """Google's answer to a call without a key."""
     return GeminiError(

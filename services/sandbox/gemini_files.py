@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any
@@ -18,7 +19,7 @@ from .batch import Batch, Phase
 from .gemini_answers import Answerer
 from .gemini_errors import GeminiError
 from .gemini_lines import Embed, Generate
-from .http import int_param, json_response, stream_response
+from .http import int_param, json_response, stream_response, when_told
 from .sandbox import Sandbox
 from .store import File, Workspace, new_id
 
@@ -121,15 +122,16 @@ class Files:
             session.received,
         )
         session.workspace.files[file_id] = made
+        self._sandbox.bill.traffic("gemini").uploads += 1
         answer = json_response({"file": _shape(made, request)})
         answer.headers["x-goog-upload-status"] = "final"
         return answer
 
     async def retrieve(self, request: Request, workspace: Workspace) -> Response:
-        return json_response(_shape(_find(request, workspace), request))
+        return json_response(_shape(self._find(request, workspace), request))
 
     async def list(self, request: Request, workspace: Workspace) -> Response:
-        found = [file for file in workspace.files.values() if not _expired(file)]
+        found = [file for file in workspace.files.values() if not self._sandbox.gone(file)]
         page, token = page_of(found[::-1], request, default=10, most=100)
         answer: dict[str, Any] = {"files": [_shape(file, request) for file in page]}
         if token:
@@ -137,17 +139,38 @@ class Files:
         return json_response(answer)
 
     async def delete(self, request: Request, workspace: Workspace) -> Response:
-        file = _find(request, workspace)
+        traffic = self._sandbox.bill.traffic("gemini")
+        try:
+            file = self._find(request, workspace)
+        except GeminiError:
+            traffic.deletion_of_nothing(f"files/{request.path_params['file_id']}")
+            raise
         del workspace.files[file.id]
         if file.path:
             file.path.unlink()
+        traffic.file_deleted(file.id, uploaded=file.path is not None)
+        when_told(request, partial(traffic.deletion_told, file.id))
         return json_response({})
 
     async def download(self, request: Request, workspace: Workspace) -> Response:
-        file = _find(request, workspace)
+        file = self._find(request, workspace)
         if file.batch is None or request.query_params.get("alt") != "media":
             raise GeminiError("INVALID_ARGUMENT", "Only generated files can be downloaded.")
+        fetched = self._sandbox.bill.traffic("gemini").fetched
+        when_told(request, partial(fetched, file.batch.id))
         return stream_response(self._pieces(file.batch), "application/octet-stream")
+
+    def _find(self, request: Request, workspace: Workspace) -> File:
+        file_id = f"files/{request.path_params['file_id']}"
+        file = self._sandbox.file(workspace, file_id)
+        if file is None:
+            # Nobody is told which files of others there are.
+            raise GeminiError(
+                "PERMISSION_DENIED",
+                f"You do not have permission to access the File {file_id.partition('/')[2]} or it "
+                "may not exist.",
+            )
+        return file
 
     def _pieces(self, batch: Batch) -> Iterator[bytes]:
         knobs = self._sandbox.knobs
@@ -209,23 +232,6 @@ def member(message: dict[str, Any], name: str) -> Any:
     """A member of a protobuf message; both spellings are taken, and SDKs use both."""
     snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
     return message.get(name, message.get(snake))
-
-
-def _find(request: Request, workspace: Workspace) -> File:
-    file_id = f"files/{request.path_params['file_id']}"
-    file = workspace.files.get(file_id)
-    if file is None or _expired(file):
-        # Nobody is told which files of others there are.
-        raise GeminiError(
-            "PERMISSION_DENIED",
-            f"You do not have permission to access the File {file_id.partition('/')[2]} or it "
-            "may not exist.",
-        )
-    return file
-
-
-def _expired(file: File) -> bool:
-    return file.expires_at is not None and file.expires_at <= time()
 
 
 def _shape(file: File, request: Request) -> dict[str, Any]:

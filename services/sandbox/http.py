@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from hashlib import blake2b
+from math import ceil
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+
+WHEN_TOLD = "sandbox.when_told"
+"""Key in a scope: what is to be done once the answer has gone out whole."""
+
+
+def when_told(request: Request, act: Callable[[], None]) -> None:
+    """Have something done once the answer to this request has gone out whole."""
+    request.scope[WHEN_TOLD] = act
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The headers that ask to wait: whole seconds, and exact milliseconds beside them."""
+    return {"retry-after": str(ceil(seconds)), "retry-after-ms": str(ceil(seconds * 1000))}
 
 
 def json_response(content: Any, status: int = 200) -> Response:
@@ -33,6 +48,16 @@ def api_key(request: Request) -> str:
         return key
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def gemini_key(request: Request) -> str:
+    """The key of a request to Gemini; empty if there is none."""
+    return request.headers.get("x-goog-api-key") or request.query_params.get("key", "")
+
+
+def digest_of(key: str) -> str:
+    """What stands for a key wherever it is remembered."""
+    return blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def int_param(request: Request, name: str, default: int, low: int, high: int) -> int:

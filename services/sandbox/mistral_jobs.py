@@ -63,7 +63,7 @@ class MistralJobs(Batches):
             wanted = msgspec.json.decode(await request.body(), type=_Creation)
         except msgspec.DecodeError as error:
             raise OpenAIError(422, str(error)) from error
-        files = [workspace.files.get(file_id) for file_id in wanted.input_files]
+        files = [self._sandbox.file(workspace, file_id) for file_id in wanted.input_files]
         if len(files) != 1 or files[0] is None or files[0].path is None:
             raise OpenAIError(404, f"No file matches {wanted.input_files}.")
         if wanted.endpoint not in BODIES or not wanted.model:

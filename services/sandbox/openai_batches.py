@@ -14,7 +14,7 @@ from .batch import Batch, Phase, Refusal
 from .config import Fault, Knobs
 from .http import int_param, json_response
 from .openai_check import BODIES, ENDPOINTS, Refused, check
-from .openai_errors import OpenAIError
+from .openai_errors import OpenAIError, no_batch
 from .openai_files import after, register_results
 from .plan import Plan
 from .sandbox import Sandbox
@@ -46,7 +46,7 @@ class Batches:
         if not isinstance(wanted, dict):
             raise OpenAIError(400, "The body of the request must be a JSON object.")
         batch = _new_batch(wanted, time())
-        source = workspace.files.get(batch.input_file_id)
+        source = self._sandbox.file(workspace, batch.input_file_id)
         if source is not None and source.purpose != "batch":
             source = None
         if source is None and self._sandbox.knobs.create_checks_file:
@@ -153,7 +153,7 @@ class Batches:
         batch_id = request.path_params["batch_id"]
         batch = self._sandbox.find(workspace, batch_id)
         if batch is None:
-            raise OpenAIError(404, f"No batch found with id '{batch_id}'.")
+            raise no_batch(batch_id)
         return batch
 
     def _show(self, batch: Batch, workspace: Workspace) -> dict[str, Any]:

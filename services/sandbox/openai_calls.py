@@ -17,7 +17,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .http import json_response
+from .http import json_response, retry_after
 from .openai_answers import Answerer, Row
 from .openai_check import BODIES
 from .openai_errors import OpenAIError
@@ -145,6 +145,5 @@ def _refusal(seconds: float) -> Response:
     response = OpenAIError(
         429, "Rate limit reached.", kind="requests", code="rate_limit_exceeded"
     ).response()
-    response.headers["retry-after-ms"] = str(ceil(seconds * 1000))
-    response.headers["retry-after"] = str(ceil(seconds))
+    response.headers.update(retry_after(seconds))
     return response

@@ -36,11 +36,21 @@ class OpenAIError(Exception):
         return json_response({"error": error}, self.status)
 
 
+def refused_key() -> OpenAIError:
+    """The answer to a key that nobody has, or to none."""
+    return OpenAIError(401, "Incorrect API key provided.", code="invalid_api_key")
+
+
+def no_batch(batch_id: str) -> OpenAIError:
+    """The answer about a batch that there is not."""
+    return OpenAIError(404, f"No batch found with id '{batch_id}'.")
+
+
 def fault_response(status: int) -> Response:
     """The answer of a fault with an HTTP status."""
     match status:
         case 401:
-            error = OpenAIError(401, "Incorrect API key provided.", code="invalid_api_key")
+            error = refused_key()
         case 429:
             error = OpenAIError(
                 429, "Rate limit reached.", kind="requests", code="rate_limit_exceeded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any
@@ -14,7 +15,7 @@ from starlette.responses import Response
 
 from . import results
 from .batch import Batch
-from .http import int_param, json_response, stream_response
+from .http import int_param, json_response, stream_response, when_told
 from .openai_answers import Answerer
 from .openai_check import BODIES
 from .openai_errors import OpenAIError
@@ -47,6 +48,7 @@ class Files:
             path.unlink(missing_ok=True)
             raise
         workspace.files[file.id] = file
+        self._sandbox.bill.traffic("openai").uploads += 1
         return json_response(await self._shape(file))
 
     def _accept(self, upload: Upload, path: Path) -> File:
@@ -90,7 +92,11 @@ class Files:
             raise OpenAIError(400, "'order' must be 'asc' or 'desc'.", param="order")
         for batch in workspace.batches.values():
             register_results(self._sandbox.look(batch), workspace)
-        files = [f for f in workspace.files.values() if query.get("purpose") in (None, f.purpose)]
+        files = [
+            file
+            for file in workspace.files.values()
+            if query.get("purpose") in (None, file.purpose) and not self._sandbox.gone(file)
+        ]
         if order == "desc":
             files.reverse()
         start = after(query.get("after"), [f.id for f in files])
@@ -110,18 +116,35 @@ class Files:
         )
 
     async def retrieve(self, request: Request, workspace: Workspace) -> Response:
-        return json_response(await self._shape(_find(request, workspace)))
+        return json_response(await self._shape(self._find(request, workspace)))
 
     async def content(self, request: Request, workspace: Workspace) -> Response:
-        file = _find(request, workspace)
+        file = self._find(request, workspace)
+        if file.batch is not None and not file.errors:
+            fetched = self._sandbox.bill.traffic("openai").fetched
+            when_told(request, partial(fetched, file.batch.id))
         return stream_response(self._pieces(file), "application/octet-stream")
 
     async def delete(self, request: Request, workspace: Workspace) -> Response:
-        file = _find(request, workspace)
+        traffic = self._sandbox.bill.traffic("openai")
+        try:
+            file = self._find(request, workspace)
+        except OpenAIError:
+            traffic.deletion_of_nothing(request.path_params["file_id"])
+            raise
         del workspace.files[file.id]
         if file.path:
             file.path.unlink()
+        traffic.file_deleted(file.id, uploaded=file.path is not None)
+        when_told(request, partial(traffic.deletion_told, file.id))
         return json_response({"id": file.id, "object": "file", "deleted": True})
+
+    def _find(self, request: Request, workspace: Workspace) -> File:
+        file_id = request.path_params["file_id"]
+        file = self._sandbox.file(workspace, file_id)
+        if file is None:
+            raise OpenAIError(404, f"No such File object: {file_id}", param="id")
+        return file
 
     async def _shape(self, file: File) -> dict[str, Any]:
         if file.size is None:
@@ -163,10 +186,9 @@ def register_results(batch: Batch, workspace: Workspace) -> None:
     if not batch.ended or not batch.started or batch.plan is None or batch.filed:
         return
     batch.filed = True
-    answered = batch.plan.succeeded(batch.executed) - batch.plan.lost(batch.executed)
     failed = batch.total - batch.plan.succeeded(batch.executed)
     now = max(batch.times.values())
-    for count, errors in ((0 if batch.output_dropped else answered, False), (failed, True)):
+    for count, errors in ((batch.answers_kept, False), (failed, True)):
         if not count:
             continue
         file = File(
@@ -193,14 +215,6 @@ def after(cursor: str | None, ids: list[str]) -> int:
         return ids.index(cursor) + 1
     except ValueError:
         raise OpenAIError(400, f"No such object: {cursor}", param="after") from None
-
-
-def _find(request: Request, workspace: Workspace) -> File:
-    file_id = request.path_params["file_id"]
-    file = workspace.files.get(file_id)
-    if file is None or (file.expires_at is not None and file.expires_at <= time()):
-        raise OpenAIError(404, f"No such File object: {file_id}", param="id")
-    return file
 
 
 def _expiry(fields: dict[str, str], now: float, purpose: str) -> float | None:

@@ -15,7 +15,7 @@ from .batch import Batch
 from .bill import Bill
 from .config import Knobs, merge
 from .faults import Faults
-from .store import Store, Workspace
+from .store import File, Store, Workspace
 
 
 class Sandbox:
@@ -47,8 +47,9 @@ class Sandbox:
     async def reset(self) -> None:
         """Back to the start: no files, no batches, an empty bill, the first knobs."""
         await self.close()
+        files = self.store.files()
         self.store.reset()
-        self.bill.reset()
+        self.bill.reset(files)
         self.faults.reset()
         self.knobs = self._first_knobs
         self.faults.replace(merge(self.knobs, {}).faults)
@@ -64,7 +65,16 @@ class Sandbox:
     async def report(self) -> dict[str, Any]:
         """The bill as of now."""
         batches = [self.look(batch) for batch in self.store.batches()]
-        return await self.bill.report(batches, self.store.uploads())
+        return await self.bill.report(batches, self.store.uploads(self.gone))
+
+    def file(self, workspace: Workspace, file_id: str) -> File | None:
+        """A file of a workspace; None if it is unknown, was deleted or has expired."""
+        file = workspace.files.get(file_id)
+        return None if file is None or self.gone(file) else file
+
+    def gone(self, file: File) -> bool:
+        """Whether a file has expired."""
+        return file.gone(time(), self.knobs.upload_life_seconds)
 
     def find(self, workspace: Workspace, batch_id: str) -> Batch | None:
         """A batch of a workspace, brought up to date; None if it is unknown or not seen yet."""

@@ -10,8 +10,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .app import create_app
+from .call import TRANSPORT
 from .config import Knobs
-from .front import TRANSPORT
 from .sandbox import Sandbox
 
 _GRACE_SECONDS = 3

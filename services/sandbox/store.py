@@ -9,13 +9,13 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 
 from .batch import Batch
-from .config import Provider
+from .http import digest_of
+from .kinds import Provider
 
 BLOCK_BYTES = 256 * 1024
 """How much is read, checked or answered at one go, between looks at other requests."""
@@ -42,6 +42,12 @@ class File:
     errors: bool = False
     """True: the error file of `batch`; False: its output file."""
 
+    def gone(self, now: float, life: float) -> bool:
+        """Whether it has expired; `life`: of uploads, 0: as the vendor or the file says."""
+        if self.path is not None and life and now >= self.created_at + life:
+            return True
+        return self.expires_at is not None and now >= self.expires_at
+
 
 @dataclass(slots=True)
 class Workspace:
@@ -63,7 +69,7 @@ class Store:
 
     def workspace(self, provider: Provider, api_key: str) -> Workspace:
         """The workspace of a key, made at its first use."""
-        key = blake2b(api_key.encode(), digest_size=16).hexdigest()
+        key = digest_of(api_key)
         found = self._workspaces.get((provider, key))
         if found is None:
             found = self._workspaces[provider, key] = Workspace(key)
@@ -74,11 +80,22 @@ class Store:
         for workspace in self._workspaces.values():
             yield from workspace.batches.values()
 
-    def uploads(self) -> Counter[Provider]:
-        """How many uploaded files are kept for each provider, over all workspaces."""
+    def files(self) -> dict[Provider, list[str]]:
+        """The ids of all files, over all workspaces."""
+        found: dict[Provider, list[str]] = {}
+        for (provider, _), workspace in self._workspaces.items():
+            found.setdefault(provider, []).extend(workspace.files)
+        return found
+
+    def uploads(self, gone: Callable[[File], bool]) -> Counter[Provider]:
+        """How many uploaded files are kept for each provider, over all workspaces.
+
+        `gone` says which have expired.
+        """
         kept: Counter[Provider] = Counter()
         for (provider, _), workspace in self._workspaces.items():
-            kept[provider] += sum(file.path is not None for file in workspace.files.values())
+            files = workspace.files.values()
+            kept[provider] += sum(file.path is not None and not gone(file) for file in files)
         return kept
 
     def new_path(self, kind: str) -> Path:

@@ -11,10 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from polybatch import BatchState
+
 from core.failpoints import Failpoint, Kill, Moment
 from tests.chaos import jobs
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
+from tests.sandbox.waste import DEMAND_NOTHING_WASTED, needed_uploads, waste
 
 SERVICES = ("gateway", "dispatcher", "collector")
 _CALL_SECONDS = 3.0
@@ -53,6 +56,30 @@ FAULTS: Sequence[Fault] = (
     {"kind": "status", "status": 503, "method": "POST", "path": "chat/completions$", "count": 3},
     {"kind": "line", "outcome": "overloaded", "probability": 0.02},
     {"kind": "fail_batch", "code": "token_limit_exceeded", "count": 1},
+    {"kind": "status", "status": 429, "retry_after": 0.4, "every": 2, "seconds": 3},
+    # Away for longer than a batch that is being stopped is waited for, with the cancel or
+    # just after it.
+    {
+        "kind": "reset_before",
+        "calls": ["poll", "list", "cancel", "download", "create"],
+        "since": "cancel",
+        "seconds": 4,
+    },
+    {
+        "kind": "status",
+        "status": 503,
+        "calls": ["poll", "list", "download"],
+        "since": "cancel",
+        "seconds": 4,
+    },
+    {"kind": "not_found", "calls": ["poll", "cancel"], "since": "create", "seconds": 1.5},
+    # Not for creates: what a key may not send is refused for good.
+    {
+        "kind": "withdrawn",
+        "calls": ["poll", "cancel", "download", "delete"],
+        "since": "create",
+        "seconds": 1.5,
+    },
 )
 
 
@@ -141,11 +168,13 @@ def run(cluster: Cluster, echo: Echo, schedule: Schedule, folder: Path) -> Outco
             if error is not None:
                 outcome.complaints.append(f"{type(error).__name__}: {error}")
     cluster.arm([])
+    outcome.fired = sum(cluster.fired(kill) for kill in schedule.kills)
     outcome.complaints += chain.from_iterable(job.complaints() for job in made)
     outcome.complaints += cluster.faults
     if not outcome.complaints:
-        outcome.complaints += judge_bills(cluster, made)
-    outcome.fired = sum(cluster.fired(kill) for kill in schedule.kills)
+        restarts = sum(each.service in schedule.restarts for each in cluster.replicas)
+        deaths = outcome.fired + restarts + schedule.nats_restarts
+        outcome.complaints += judge_bills(cluster, made, deaths)
     return outcome
 
 
@@ -162,8 +191,11 @@ def _restart(cluster: Cluster, services: Sequence[str]) -> None:
             replica.restart()
 
 
-def judge_bills(cluster: Cluster, made: Sequence[jobs.Job]) -> list[str]:
-    """Whether each line was paid exactly once, or at most once where its batch was stopped."""
+def judge_bills(cluster: Cluster, made: Sequence[jobs.Job], deaths: int = 0) -> list[str]:
+    """Whether each line was paid exactly once, or at most once where its batch was stopped.
+
+    And whether anything else was wasted. After each of the deaths an upload may be repeated.
+    """
     complaints = []
     quick = tell(cluster.quick, "/sandbox/bill")
     slow = tell(cluster.slow, "/sandbox/bill")
@@ -180,4 +212,9 @@ def judge_bills(cluster: Cluster, made: Sequence[jobs.Job]) -> list[str]:
     again = slow["extra_billings"]
     if again > slow["calls"]["begun"] - sum(job.count("ok", ("local",)) for job in made):
         complaints.append(f"{again} lines of the slow provider were paid twice")
+    if DEMAND_NOTHING_WASTED:
+        # What a batch has uploaded when its owner stops it is not created any more.
+        stopped = sum(BatchState.COMPLETED not in job.ends for job in made)
+        for usage in (quick, slow):
+            complaints += waste(usage, uploads=needed_uploads(usage) + deaths + stopped)
     return complaints

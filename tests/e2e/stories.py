@@ -13,6 +13,8 @@ from inputs import chat, check_answers, write
 from polybatch import Batch, BatchState, LineFailure, Manifest, ResultLine
 from suite import Suite, wait_for
 
+from tests.sandbox.waste import DEMAND_NOTHING_WASTED, assert_nothing_wasted
+
 MODELS = {
     "openai": "openai/gpt-4.1",
     "anthropic": "anthropic/claude-4.5-sonnet",
@@ -159,10 +161,20 @@ def tell_all(suite: Suite, folder: Path, batches: Sequence[list[dict[str, Any]]]
         )
 
 
-def check_bill(suite: Suite, lines: int, *, lost_uploads: bool = False) -> None:
-    """So many lines were paid for, none twice, and no uploaded input is left behind."""
+def check_waste(bill: dict[str, Any], *, given_up: int = 0) -> None:
+    """Nothing was wasted, by a sandbox's bill. `given_up`: see `check_bill`."""
+    if DEMAND_NOTHING_WASTED:
+        assert_nothing_wasted(bill, unfetched=given_up)
+
+
+def check_bill(suite: Suite, lines: int, *, lost_uploads: bool = False, given_up: int = 0) -> None:
+    """So many lines were paid for, none twice, and no uploaded input is left behind.
+
+    And nothing else was wasted. `given_up`: paid lines of batches that ended before they did.
+    """
     bill = suite.sandbox("/sandbox/bill")
     assert (bill["lines_billed"], bill["extra_billings"]) == (lines, 0)
+    check_waste(bill, given_up=given_up)
     if lost_uploads:
         return
     # Deleted once the results are safe, which may be after the batch has ended.

@@ -15,7 +15,7 @@ import pytest
 from direct import Server, ask, direct_suite, free_port
 from inputs import chat, check_answers, write
 from polybatch import Batch, BatchState, Client, ResultLine
-from stories import strike
+from stories import check_waste, strike
 from suite import QUICK, Suite, wait_for
 
 
@@ -64,6 +64,7 @@ def test_one_file_for_all_kinds_of_providers(suite: Suite, server: Server, tmp_p
     bill = server.bill
     assert (bill["lines_billed"], bill["extra_billings"]) == (750, 0)
     assert bill["calls"]["most_at_once"] <= 2 * 16, "two providers at one server"
+    check_waste(bill)
 
 
 def test_embeddings(suite: Suite, server: Server, tmp_path: Path) -> None:
@@ -130,6 +131,7 @@ def test_a_server_that_refuses_what_is_too_much(
     bill = server.bill
     assert (bill["lines_billed"], bill["extra_billings"]) == (count, 0)
     assert bill["calls"]["refused"] < count / 2, "and is not asked for again and again"
+    check_waste(bill)
 
 
 def test_progress_is_seen_while_the_lines_run(suite: Suite, server: Server, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from inputs import chat, check_answers, write
 from polybatch import BatchState, InvalidLines, NotFound, ResultFilter
+from stories import check_bill
 from suite import ROOT, Suite
 
 
@@ -79,8 +80,7 @@ def test_fifty_thousand_lines(suite: Suite, tmp_path: Path) -> None:
         manifest = client.manifest(batch.id)
     assert manifest.input_line_count == count
     assert sum(shard.line_count for shard in manifest.shards) == count
-    bill = suite.sandbox("/sandbox/bill")
-    assert (bill["lines_billed"], bill["extra_billings"]) == (count, 0)
+    check_bill(suite, count)
 
 
 BAD_LINES = {

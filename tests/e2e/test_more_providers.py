@@ -11,6 +11,7 @@ import pytest
 from direct import Server, free_port
 from inputs import chat, check_answers, write
 from polybatch import BatchState, InvalidLines
+from stories import check_waste
 from suite import Suite, running_suite
 
 MODELS = {
@@ -93,6 +94,8 @@ def test_five_providers_in_one_file_each_paid_for_once(
     }
     assert (bill["extra_billings"], acme.bill["extra_billings"]) == (0, 0)
     assert acme.bill["lines_billed"] == 160
+    for each in (bill, acme.bill):
+        check_waste(each)
 
 
 def test_embeddings_of_gemini(suite: Suite, tmp_path: Path) -> None:

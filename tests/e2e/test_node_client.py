@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from inputs import chat, write
+from stories import check_bill
 from suite import ROOT, Suite
 
 from tests.client.node_program import run_node
@@ -31,8 +32,7 @@ def test_mixed_chat(suite: Suite, tmp_path: Path) -> None:
     assert out.read_bytes() == b"".join(line.raw + b"\n" for line in found)
     assert [line.custom_id for line in found] == [f"request-{n}" for n in range(1, 5)]
     assert all(line.ok for line in found)
-    bill = suite.sandbox("/sandbox/bill")
-    assert (bill["lines_billed"], bill["extra_billings"]) == (4, 0)
+    check_bill(suite, 4)
 
 
 def test_bad_lines_are_named_and_can_be_skipped(suite: Suite, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_an_outage_costs_time_and_nothing_else(
         assert set(story.reasons) == set(PROVIDERS)
         assert all(reason for reasons in story.reasons.values() for reason in reasons)
     # What was given up ran at the providers all the same: the messages have said that it may.
-    check_bill(suite, 4 * COUNT, lost_uploads=True)
+    check_bill(suite, 4 * COUNT, lost_uploads=True, given_up=COUNT)
 
 
 def check_explained(story: Story) -> None:

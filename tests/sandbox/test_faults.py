@@ -43,7 +43,8 @@ def test_openai_status(
     sandbox.fault("status", status=status, retry_after=2.5, count=1, provider="openai")
     with pytest.raises(error) as caught:
         openai_client.batches.list()
-    assert caught.value.response.headers["retry-after"] == "2.5"
+    assert caught.value.response.headers["retry-after"] == "3"
+    assert caught.value.response.headers["retry-after-ms"] == "2500"
     assert caught.value.response.headers["x-request-id"]
     assert set(caught.value.response.json()["error"]) == {"message", "type", "param", "code"}
     openai_client.batches.list()

@@ -51,6 +51,10 @@ SERVER_OPTIONS = (
     # second all, without a word; by default from 1,000 and 3,000 on.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 30_000),
+    # So long, in seconds, one of them may wait. gRPC's default is 30, and what has waited for
+    # longer it cancels, without a word: the last of ten thousand do on a busy machine. Who
+    # will not wait has a deadline of his own, or hangs up.
+    ("grpc.server_max_unrequested_time_in_server", 3_600),
     # So often a client has to connect anew, which is when it learns of new replicas. The
     # calls that are open on the old connection go on there, however long they take.
     ("grpc.max_connection_age_ms", 600_000),

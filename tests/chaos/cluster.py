@@ -24,7 +24,6 @@ from typing import Any
 
 import msgspec
 from polybatch import Client
-from polybatch.retry import RetryPolicy
 
 from core.bus import EmbeddedNats
 from core.failpoints import VARIABLE, Kill, Plan
@@ -229,7 +228,8 @@ class Cluster:
             gateway=",".join(self.addresses["gateway"]),
             collector=",".join(self.addresses["collector"]),
             api_key_file=self.data_dir / "api-key",
-            retry=RetryPolicy(connect_within=PATIENCE),
+            # Longer than by default: whole fleets are killed again and again.
+            wait=300.0,
         )
 
     def arm(self, kills: Sequence[Kill]) -> None:

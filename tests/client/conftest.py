@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from polybatch import AsyncClient, Client, PolybatchError, RetryPolicy
 
+from tests.client.command import GOOD, Command
 from tests.client.fake_service import API_KEY, FakePolybatch
 
 RetryObserver = Callable[[PolybatchError, float], None]
 
-QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.05, give_up_after=2.0, connect_within=1.0)
+QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.05, give_up_after=2.0)
 
 
 class Api:
@@ -23,6 +27,7 @@ class Api:
 
     def __init__(self) -> None:
         self.retries: list[tuple[PolybatchError, float]] = []
+        self.backs: list[str] = []
         self._observer: RetryObserver | None = None
 
     def observe(self, observer: RetryObserver) -> None:
@@ -35,7 +40,7 @@ class Api:
         if self._observer is not None:
             self._observer(error, wait)
 
-    def options(self, address: str) -> dict[str, Any]:
+    def options(self, address: str, **others: Any) -> dict[str, Any]:
         """Arguments of the client."""
         return {
             "gateway": address,
@@ -43,7 +48,8 @@ class Api:
             "api_key": API_KEY,
             "retry": QUICK,
             "on_retry": self.on_retry,
-        }
+            "on_back": self.backs.append,
+        } | others
 
     async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Calls a method by its name, such as "files.get"."""
@@ -57,9 +63,9 @@ class Api:
 class BlockingApi(Api):
     """Client, in a thread."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, **others: Any) -> None:
         super().__init__()
-        self.client = Client(**self.options(address))
+        self.client = Client(**self.options(address, **others))
 
     async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """See Api."""
@@ -80,9 +86,9 @@ class BlockingApi(Api):
 class AsyncioApi(Api):
     """AsyncClient."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, **others: Any) -> None:
         super().__init__()
-        self.client = AsyncClient(**self.options(address))
+        self.client = AsyncClient(**self.options(address, **others))
 
     async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """See Api."""
@@ -111,14 +117,51 @@ def fake() -> Iterator[FakePolybatch]:
         service.close()
 
 
-@pytest.fixture(params=["blocking", "asyncio"])
-async def api(request: pytest.FixtureRequest, fake: FakePolybatch) -> AsyncIterator[Api]:
-    """Both clients in turn, connected to the fake, with short waits."""
-    if request.param == "blocking":
-        blocking = BlockingApi(fake.address)
+@asynccontextmanager
+async def connected(kind: str, address: str, **others: Any) -> AsyncIterator[Api]:
+    """The client of a kind, "blocking" or "asyncio", with short waits; `others`: arguments."""
+    if kind == "blocking":
+        blocking = BlockingApi(address, **others)
         with blocking.client:
             yield blocking
     else:
-        asynchronous = AsyncioApi(fake.address)
+        asynchronous = AsyncioApi(address, **others)
         async with asynchronous.client:
             yield asynchronous
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+async def api(request: pytest.FixtureRequest, fake: FakePolybatch) -> AsyncIterator[Api]:
+    """Both clients in turn, connected to the fake."""
+    async with connected(request.param, fake.address) as client:
+        yield client
+
+
+@pytest.fixture
+def collector(fake: FakePolybatch) -> Iterator[FakePolybatch]:
+    """The collector of the fake's batches, at a port of its own, to be stopped by itself."""
+    service = FakePolybatch()
+    service.batches, service.results = fake.batches, fake.results
+    service.start()
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+@pytest.fixture
+def command(tmp_path: Path, fake: FakePolybatch) -> Command:
+    (tmp_path / "good.jsonl").write_bytes(GOOD)
+    (tmp_path / "bad.jsonl").write_bytes(b'{"custom_id": "a"}\nnot json\n{}\nnor this\n')
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("POLYBATCH_")
+    }
+    return Command(
+        tmp_path,
+        inherited
+        | {
+            "POLYBATCH_GATEWAY": fake.address,
+            "POLYBATCH_COLLECTOR": fake.address,
+            "POLYBATCH_API_KEY": API_KEY,
+        },
+    )

@@ -59,6 +59,8 @@ class FakePolybatch:
         self.problems: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.batches: dict[str, list[batches_pb2.Batch]] = {}
         """The snapshots of each batch, oldest first."""
+        self.made: dict[str, str] = {}
+        """The batch of each request id that CreateBatch was given."""
         self.stale: list[batches_pb2.Batch] = []
         """What watches begin with, as from a replica that lags behind."""
         self.results: dict[str, bytes] = {}
@@ -70,6 +72,8 @@ class FakePolybatch:
         """Set when a client has cancelled a stream."""
         self.watching = threading.Event()
         """Set when a watch has sent all that there is."""
+        self.receiving = threading.Event()
+        """Set when a chunk of an upload has come."""
         self.received_bytes = 0
         self.chunk_bytes = 1000
         self.port = 0
@@ -194,6 +198,7 @@ class FakePolybatch:
             upload.received += request.chunk
             got += len(request.chunk)
             self.received_bytes += len(request.chunk)
+            self.receiving.set()
             upload.committed = len(upload.received) // SEGMENT_BYTES * SEGMENT_BYTES
             if fault and fault.after_bytes and got >= fault.after_bytes:
                 await fault.abort(context)

@@ -102,7 +102,10 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
 
     async def CreateBatch(self, request: Any, context: Any) -> Any:
         fault = await self._fake.enter("CreateBatch", request, context)
+        if request.request_id in self._fake.made:
+            return self._fake.batches[self._fake.made[request.request_id]][-1]
         batch = await self._fake.make_batch(request.input_file_id, request, context)
+        self._fake.made[request.request_id] = batch.id
         if fault and fault.after_work:
             await fault.abort(context)
         return batch

@@ -199,5 +199,5 @@ def test_a_stop_in_order_is_no_reason_to_wait() -> None:
     waits = Backoff(RetryPolicy(first_wait=1), clock=Clock(), jitter=lambda low, high: high)
     stopping = failure()
     stopping.reason = "SERVER_STOPPING"
-    assert waits.wait_before_retry(stopping, reached=True) == 0
-    assert waits.wait_before_retry(stopping, reached=True) == 2
+    assert waits.wait_before_retry(stopping) == 0
+    assert waits.wait_before_retry(stopping) == 2

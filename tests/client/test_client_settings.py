@@ -151,36 +151,37 @@ def failure(code: str = "UNAVAILABLE", retry_after: float | None = None) -> Poly
 
 def test_waits_double_up_to_a_limit_and_start_over_with_progress() -> None:
     waits = backoff(Clock(), first_wait=1, longest_wait=5, give_up_after=None)
-    got = [waits.wait_before_retry(failure(), reached=True) for _ in range(5)]
+    got = [waits.wait_before_retry(failure()) for _ in range(5)]
     assert got == [1, 2, 4, 5, 5]
     waits.progress()
-    assert waits.wait_before_retry(failure(), reached=True) == 1
+    assert waits.wait_before_retry(failure()) == 1
 
 
 def test_gives_up_after_a_time_without_progress() -> None:
     clock = Clock()
-    waits = backoff(clock, first_wait=1, longest_wait=1, give_up_after=100, connect_within=10)
+    waits = backoff(clock, first_wait=1, longest_wait=1, give_up_after=100)
     clock.now += 10_000  # A quiet hour before the first failure counts for nothing.
-    assert waits.wait_before_retry(failure(), reached=True) == 1
+    assert waits.wait_before_retry(failure()) == 1
     clock.now += 50
-    assert waits.wait_before_retry(failure(), reached=False) is None
-    assert waits.wait_before_retry(failure(), reached=True) == 1
-    clock.now += 50
-    assert waits.wait_before_retry(failure(), reached=True) is None
+    assert waits.wait_before_retry(failure()) == 1
+    clock.now += 49.5
+    assert waits.wait_before_retry(failure()) == 0.5, "the last attempt comes at the end"
+    clock.now += 0.5
+    assert waits.wait_before_retry(failure()) is None
 
 
 def test_named_waits_are_obeyed() -> None:
     waits = backoff(Clock(), first_wait=1, give_up_after=100)
-    assert waits.wait_before_retry(failure("RESOURCE_EXHAUSTED", 30), reached=True) == 30
-    assert waits.wait_before_retry(failure("RESOURCE_EXHAUSTED", 300), reached=True) is None
-    assert waits.wait_before_retry(failure("RESOURCE_EXHAUSTED"), reached=True) is None
+    assert waits.wait_before_retry(failure("RESOURCE_EXHAUSTED", 30)) == 30
+    assert waits.wait_before_retry(failure("RESOURCE_EXHAUSTED", 300)) is None
+    assert waits.wait_before_retry(failure("RESOURCE_EXHAUSTED")) is None
 
 
 def test_what_does_not_pass_is_not_repeated() -> None:
     for code in ("INVALID_ARGUMENT", "NOT_FOUND", "UNAUTHENTICATED", "FAILED_PRECONDITION", ""):
-        assert backoff(Clock()).wait_before_retry(failure(code), reached=True) is None
+        assert backoff(Clock()).wait_before_retry(failure(code)) is None
     unclear = backoff(Clock())
-    got = [unclear.wait_before_retry(failure("INTERNAL"), reached=True) for _ in range(4)]
+    got = [unclear.wait_before_retry(failure("INTERNAL")) for _ in range(4)]
     assert got[-1] is None
     assert None not in got[:-1]
 

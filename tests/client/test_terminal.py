@@ -261,6 +261,65 @@ def test_ctrl_c_keeps_what_is_shown(fake: FakePolybatch, screen: Screen, tmp_pat
     assert lines[2].startswith("polybatch: stopped watching")
 
 
+def test_absence_is_told_below_the_bar(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    with running(fake, screen, tmp_path, "watch", BATCH, NO_COLOR="1") as process:
+        screen.wait_for("30 of 100 lines")
+        assert fake.watching.wait(20)
+        fake.stop()
+        screen.wait_for("Ctrl-C stops")
+        lines = screen.lines()
+        # Whole, and in as many lines as it needs.
+        assert "30 of 100 lines" in lines[1]
+        told = " ".join(lines[2:])
+        assert told.startswith(f"waiting for the collector at {fake.address} (")
+        assert told.endswith("up to 120 s, Ctrl-C stops")
+        fake.start()
+        screen.wait_for("the collector is back; going on")
+        assert fake.count("WatchBatch") == 2
+        fake.publish(snapshot(BATCH, 2, "COMPLETED", succeeded=100))
+    assert process.returncode == 0
+    screen.finish()
+    lines = screen.lines()
+    assert lines[0] == f"{BATCH}  Completed (completed)"
+    assert "100 %  100 of 100 lines" in lines[1]
+    assert "waiting" not in "".join(lines)
+    assert screen.raw.count("waiting for") == 1
+
+
+def test_absence_is_told_where_there_is_no_bar(
+    fake: FakePolybatch, screen: Screen, tmp_path: Path
+) -> None:
+    fake.stop()
+    with running(fake, screen, tmp_path, "list", "--json") as process:
+        screen.wait_for("Ctrl-C stops")
+        fake.publish(snapshot(BATCH, 1))
+        fake.start()
+        assert process.stdout is not None
+        assert f'"id": "{BATCH}"'.encode() in process.stdout.read()
+    assert process.returncode == 0
+    screen.finish()
+    lines = screen.lines()
+    assert "(connection refused: nothing listens there, `make up` starts" in lines[0]
+    assert lines[-1] == "the gateway is back; going on"
+
+
+def test_ctrl_c_in_the_middle_of_an_absence(
+    fake: FakePolybatch, screen: Screen, tmp_path: Path
+) -> None:
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    with running(fake, screen, tmp_path, "watch", BATCH) as process:
+        screen.wait_for("30 of 100 lines")
+        fake.stop()
+        screen.wait_for("Ctrl-C stops")
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    screen.finish()
+    lines = screen.lines()
+    assert "30 of 100 lines" in lines[1]
+    assert lines[2].startswith("polybatch: stopped watching")
+
+
 def test_fit_counts_columns() -> None:
     assert fit("abc", 3) == "abc"
     assert fit("abcd", 3) == "ab…"

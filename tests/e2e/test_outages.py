@@ -151,7 +151,7 @@ def impatient(suite: Suite) -> Client:
         gateway=suite.ready["gateway"],
         collector=suite.ready["collector"],
         api_key_file=suite.ready["api_key_file"],
-        retry=RetryPolicy(give_up_after=0, connect_within=0),
+        retry=RetryPolicy(give_up_after=0),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from typing import Any
 
 import grpc
@@ -331,3 +332,28 @@ async def test_thousands_of_calls_that_come_at_once_are_all_taken_up(serve: Serv
     ]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [answer for answer in answers if isinstance(answer, BaseException)] == []
+
+
+@pytest.mark.timeout(180)
+async def test_calls_that_wait_long_to_be_taken_up_are_not_cancelled(serve: Serve) -> None:
+    """As thousands that come at once do on a busy machine: by default gRPC gives them 30 s."""
+    busy = threading.Event()
+
+    async def get(request: Any, context: Any) -> Any:
+        if not busy.is_set():
+            busy.set()
+            # Holds up the whole loop. It is gRPC's own clock that has to move, so time has
+            # to pass; nothing ends this earlier.
+            threading.Event().wait(31)
+        return files_pb2.File(id="file_1")
+
+    running = await serve(get=get)
+    with grpc.insecure_channel(f"127.0.0.1:{running.server.port}") as channel:
+        stub = files_pb2_grpc.FileServiceStub(channel)
+        calls = [
+            stub.GetFile.future(files_pb2.GetFileRequest(), metadata=running.auth)
+            for _ in range(50)
+        ]
+        codes = await asyncio.to_thread(lambda: [call.code() for call in calls])
+    assert busy.is_set()
+    assert codes == [grpc.StatusCode.OK] * len(calls)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from polybatch._operations import (
+    BackObserver,
     Caller,
     Downloads,
     Progress,
@@ -19,6 +20,7 @@ from polybatch._operations import (
     Uploads,
     Watches,
     batch_request,
+    log_back,
     log_retry,
 )
 from polybatch._transport import BlockingTransport, iterate, run
@@ -43,8 +45,12 @@ class Client:
     """Blocking client of polybatch; may be shared by threads. Close it, or use it in `with`.
 
     Arguments left out are taken from the environment, see Connection.resolve. Every
-    method raises a PolybatchError (see polybatch.errors), after the retries of `retry`.
-    `on_retry` is called before each wait with the error and the seconds.
+    method raises a PolybatchError (see polybatch.errors).
+    A service that is away, or breaks off, is waited for: `wait` seconds in which nothing
+    gets through, 120 if neither it nor POLYBATCH_WAIT says otherwise; 0 raises at once.
+    Then an upload, a watch or a download goes on where it was. `retry` says more of the
+    waits. `on_retry` is called before each with the error and the seconds, `on_back` with
+    "gateway" or "collector" when it answers again.
     """
 
     def __init__(
@@ -58,9 +64,12 @@ class Client:
         tls_ca: str | os.PathLike[str] | None = None,
         tls_client_cert: str | os.PathLike[str] | None = None,
         tls_client_key: str | os.PathLike[str] | None = None,
+        wait: float | None = None,
         retry: RetryPolicy | None = None,
         on_retry: RetryObserver = log_retry,
+        on_back: BackObserver = log_back,
     ) -> None:
+        self.retry = RetryPolicy.resolve(wait, retry)
         self.connection = Connection.resolve(
             gateway=gateway,
             collector=collector,
@@ -72,7 +81,7 @@ class Client:
             tls_client_key=tls_client_key,
         )
         self._transport = BlockingTransport(self.connection)
-        caller = Caller(self._transport, retry or RetryPolicy(), on_retry)
+        caller = Caller(self._transport, self.retry, on_retry, on_back)
         self._requests = Requests(caller)
         self._uploads = Uploads(caller)
         self._watches = Watches(caller)

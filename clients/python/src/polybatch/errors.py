@@ -48,7 +48,10 @@ class PolybatchError(Exception):
 
     `code` is the name of the gRPC status ("NOT_FOUND"), empty where no call was
     involved. `retry_after` is in seconds, None where the service named no wait.
-    `metadata` is what the service said beside the reason (ids, sizes).
+    `metadata` is what the service said beside the reason (ids, sizes). `server` is
+    "gateway" or "collector" and `address` where it was called, both empty where no call
+    was involved; `cause` is what happened, without them. `given_up` says that no attempt
+    follows.
     """
 
     def __init__(
@@ -60,6 +63,9 @@ class PolybatchError(Exception):
         code: str = "",
         retry_after: float | None = None,
         metadata: Mapping[str, str] | None = None,
+        server: str = "",
+        address: str = "",
+        cause: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -68,6 +74,10 @@ class PolybatchError(Exception):
         self.code = code
         self.retry_after = retry_after
         self.metadata: Mapping[str, str] = dict(metadata or {})
+        self.server = server
+        self.address = address
+        self.cause = cause or message
+        self.given_up = False
 
     def __str__(self) -> str:
         text = self.message.rstrip(".")
@@ -125,7 +135,10 @@ class LimitExceeded(PolybatchError):
 
 
 class Unavailable(PolybatchError):
-    """The service was not reached, or broke off, for longer than the retry policy allows."""
+    """The service was not reached, or broke off, for longer than the client was to wait."""
+
+    never_reached: bool = False
+    """Whether the service has not answered this client even once."""
 
 
 class InternalError(PolybatchError):

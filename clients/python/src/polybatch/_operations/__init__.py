@@ -1,6 +1,12 @@
 """What the clients do, written once for both: each operation is a coroutine over a Transport."""
 
-from polybatch._operations.calls import Caller, RetryObserver, log_retry
+from polybatch._operations.calls import (
+    BackObserver,
+    Caller,
+    RetryObserver,
+    log_back,
+    log_retry,
+)
 from polybatch._operations.downloads import Downloads
 from polybatch._operations.requests import Requests, batch_request
 from polybatch._operations.sources import Progress, UploadInput
@@ -8,6 +14,7 @@ from polybatch._operations.uploads import Uploads
 from polybatch._operations.watches import Watches
 
 __all__ = [
+    "BackObserver",
     "Caller",
     "Downloads",
     "Progress",
@@ -17,5 +24,6 @@ __all__ = [
     "Uploads",
     "Watches",
     "batch_request",
+    "log_back",
     "log_retry",
 ]

@@ -17,7 +17,7 @@ from polybatch._operations.calls import Caller
 from polybatch._operations.sources import Progress
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
-from polybatch.errors import DataError, PolybatchError, Unavailable
+from polybatch.errors import DataError, PolybatchError
 from polybatch.models import (
     File,
     LineProblem,
@@ -217,9 +217,7 @@ async def _resumed(
                 yield reply
             if complete(received):
                 return
-            raise Unavailable(
-                "the download ended before its time.", reason="STREAM_ENDED", code="UNAVAILABLE"
-            )
+            raise stream.ended_early("the download")
         except PolybatchError as error:
             await attempts.pause(error)
         finally:

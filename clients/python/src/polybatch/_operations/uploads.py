@@ -143,22 +143,27 @@ class _Upload:
         self._upload_id = upload_id
         self._spec = spec
         self._progress = progress
+        self._attempts = caller.attempts(method.server)
         self._committed = 0
         self._complete = False
 
     async def run(self, *, resume: bool) -> Any:
         """Sends everything, however many streams it takes, and returns the reply."""
-        attempts = self._caller.attempts(self._method.server)
+        attempts = self._attempts
         if resume:
             await self._go_to(await self._ask_committed())
         while True:
             before = self._committed
+
+            async def more_is_committed(before: int = before) -> bool:
+                return await self._ask_committed() > before
+
             try:
                 reply = await self._send(before)
             except PolybatchError as error:
                 misplaced = error.reason == "WRITE_OFFSET_MISMATCH"
                 if not misplaced:
-                    await attempts.pause(error)
+                    await attempts.pause(error, got_through=more_is_committed)
                 if error.reason in _REFUSED_UNREAD:
                     await self._go_to(before)
                     continue
@@ -200,7 +205,7 @@ class _Upload:
             sent += len(chunk)
             self._report(sent)
             if sent - offset > _SURELY_ARRIVING:
-                self._caller.reached.add(self._method.server)
+                self._attempts.arriving()
             if self._source.unconfirmed >= ask_at:
                 self._source.confirm(await self._ask_committed())
                 ask_at = self._source.unconfirmed + TAIL_CHECK_BYTES

@@ -7,13 +7,9 @@ from collections.abc import AsyncGenerator
 
 from polybatch._operations.calls import Caller
 from polybatch._transport import methods
-from polybatch.errors import NotFound, PolybatchError, Unavailable, WaitTimeout
+from polybatch.errors import NotFound, PolybatchError, WaitTimeout
 from polybatch.models import Batch
 from polybatch.v1 import batches_pb2, status_pb2
-
-
-def _ended_early(what: str) -> PolybatchError:
-    return Unavailable(f"{what} ended before its time.", reason="STREAM_ENDED", code="UNAVAILABLE")
 
 
 class Watches:
@@ -29,8 +25,8 @@ class Watches:
 
         WaitTimeout after `within` seconds.
         """
-        attempts = self._caller.attempts(methods.WATCH_BATCH.server)
         deadline = None if within is None else time.monotonic() + within
+        attempts = self._caller.attempts(methods.WATCH_BATCH.server, deadline)
         revision = last_revision
         while True:
             remaining = None if deadline is None else deadline - time.monotonic()
@@ -51,14 +47,15 @@ class Watches:
                         return
                 # OK without an end: the caller has seen the last revision before, or
                 # the collector is going down.
-                batch = await self._get(batch_id)
+                batch = await self._get(batch_id, deadline)
                 if batch.revision > revision:
                     revision = batch.revision
                     yield batch
                 if batch.ended:
                     return
-                raise _ended_early("the watch")
+                raise stream.ended_early("the watch")
             except PolybatchError as error:
+                # Also one that the question above has waited for as long as it may.
                 if deadline is not None and time.monotonic() >= deadline:
                     raise _timeout(batch_id, within) from error
                 await attempts.pause(error)
@@ -86,7 +83,7 @@ class Watches:
                         caught_up = await self._get_or_none(missed.pop())
                         if caught_up is not None and seen.is_news(caught_up, remember=True):
                             yield caught_up
-                raise _ended_early("the watch")
+                raise stream.ended_early("the watch")
             except PolybatchError as error:
                 await attempts.pause(error)
             finally:
@@ -100,9 +97,10 @@ class Watches:
         assert last is not None, "a watch yields at least the snapshot that it ends with"
         return last
 
-    async def _get(self, batch_id: str) -> Batch:
+    async def _get(self, batch_id: str, until: float | None = None) -> Batch:
         request = batches_pb2.GetBatchRequest(batch_id=batch_id)
-        return Batch.from_proto(await self._caller.unary(methods.GET_BATCH, request))
+        attempts = self._caller.attempts(methods.GET_BATCH.server, until)
+        return Batch.from_proto(await self._caller.unary(methods.GET_BATCH, request, attempts))
 
     async def _get_or_none(self, batch_id: str) -> Batch | None:
         try:

@@ -16,6 +16,7 @@ from polybatch._transport.metadata import call_metadata
 from polybatch._transport.methods import Method, Server
 from polybatch._transport.replicas import Replicas, Turn
 from polybatch.connection import Connection
+from polybatch.errors import PolybatchError
 
 T = TypeVar("T")
 
@@ -135,11 +136,16 @@ class _AioUpload:
     async def _servers_own(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
         if not _is_stand_in(error):
             return error
-        # Where the connection itself is gone no other status comes.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._status_known.wait(), _STATUS_WAIT)
         if self._status is None or self._status.code() is grpc.StatusCode.OK:
-            return error
+            # No other status comes where the connection itself is gone: that passes.
+            return grpc.aio.AioRpcError(
+                grpc.StatusCode.UNAVAILABLE,
+                error.initial_metadata(),
+                error.trailing_metadata(),
+                "the connection broke",
+            )
         return self._status
 
 
@@ -161,6 +167,9 @@ class _AioReplies:
             raise self._turn.failed(error) from None
         self._turn.answered()
         return None if reply is grpc.aio.EOF else reply
+
+    def ended_early(self, what: str) -> PolybatchError:
+        return self._turn.ended_early(what)
 
     def cancel(self) -> None:
         self._call.cancel()

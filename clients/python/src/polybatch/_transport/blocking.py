@@ -16,6 +16,7 @@ from polybatch._transport.methods import Method, Server
 from polybatch._transport.replicas import Replicas, Turn
 from polybatch._transport.translate import FailedCall
 from polybatch.connection import Connection
+from polybatch.errors import PolybatchError
 
 T = TypeVar("T")
 
@@ -166,6 +167,9 @@ class _BlockingReplies:
             raise self._turn.failed(_status(error)) from None
         self._turn.answered()
         return reply
+
+    def ended_early(self, what: str) -> PolybatchError:
+        return self._turn.ended_early(what)
 
     def cancel(self) -> None:
         self._call.cancel()

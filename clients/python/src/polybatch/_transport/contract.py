@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from polybatch._transport.methods import Method
+from polybatch.errors import PolybatchError
 
 T = TypeVar("T")
 
@@ -38,6 +39,10 @@ class ReplyStream(Protocol):
 
     async def read(self) -> Any | None:
         """Returns the next reply, None after the last."""
+        ...
+
+    def ended_early(self, what: str) -> PolybatchError:
+        """Returns the exception for a stream that ended well, but before `what` was done."""
         ...
 
     def cancel(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from polybatch._transport.translate import FailedCall, translate
-from polybatch.errors import PolybatchError
+from polybatch.errors import PolybatchError, Unavailable
 
 C = TypeVar("C")
 
@@ -99,3 +99,15 @@ class Turn(Generic[C]):
         """The call ended with an error; returns the exception for it."""
         self._replicas.note(self._replica, away=call.code().name == "UNAVAILABLE")
         return translate(call, self._replicas.server, self.address)
+
+    def ended_early(self, what: str) -> PolybatchError:
+        """A stream of replies ended well, but too soon; returns the exception for it."""
+        message = f"{what} ended before its time"
+        return Unavailable(
+            f"{self._replicas.server} at {self.address}: {message}",
+            reason="STREAM_ENDED",
+            code="UNAVAILABLE",
+            server=self._replicas.server,
+            address=self.address,
+            cause=message,
+        )

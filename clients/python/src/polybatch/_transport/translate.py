@@ -127,12 +127,11 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
     for violation in details.violations:
         if violation.description not in message:
             message = f"{message.rstrip('.')}; {violation.field}: {violation.description}"
-    if not details.reason and message.endswith(_UNHEALTHY):
-        details.reason = "NOT_SERVING"
-        message = f"{server} at {address} is there, but not ready"
-        next_step = "its log says what it waits for."
+    cause = message
     if not details.reason:
-        message, next_step = _of_grpc(code, message, server, address)
+        details.reason, cause, next_step = _of_grpc(code, message, server)
+        joint = " " if cause.startswith(_VERBS) else ": "
+        message = f"{server} at {address}{joint}{cause}"
     if details.retry_after is not None and not next_step:
         next_step = f"try again in {details.retry_after:g} s."
     return _BY_CODE.get(code, InternalError)(
@@ -142,38 +141,51 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
         code=code.name,
         retry_after=details.retry_after,
         metadata=details.metadata,
+        server=server,
+        address=address,
+        cause=cause.removeprefix(_UNREACHED),
     )
 
+
+TLS_FAILED = "TLS_FAILED"
+"""Reason of what OpenSSL refuses; unlike a connection that breaks, it does not pass by itself."""
+
+_VERBS = ("is ", "does ")
+_UNREACHED = "cannot be reached: "
 
 # gRPC's words where it watches the health of replicas.
 _UNHEALTHY = "backend unhealthy"
 _ALL_FAILING = re.compile(r"connections to all backends failing; last error: (?:[A-Z_]+: )?")
 
+_UNKNOWN_NAME = re.compile("errors resolving |DNS resolution failed")
 _TLS_CAUSE = re.compile(r"OPENSSL_internal:([A-Z_]+)")
 
 
-def _of_grpc(code: grpc.StatusCode, message: str, server: str, address: str) -> tuple[str, str]:
-    """What happened and what to do, for a status that comes from gRPC, which names no server."""
+def _of_grpc(code: grpc.StatusCode, message: str, server: str) -> tuple[str, str, str]:
+    """Reason, cause and next step of a status that comes from gRPC, which names no server."""
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return (
-            f"{server} at {address} does not know this call.",
-            "check the addresses of gateway and collector.",
-        )
+        return "", "does not know this call", "check the addresses of gateway and collector."
     if code is not grpc.StatusCode.UNAVAILABLE:
-        return f"{server} at {address}: {message}", ""
-    setting = f"POLYBATCH_{server.upper()}"
+        return "", message, ""
+    if message.endswith(_UNHEALTHY):
+        return "NOT_SERVING", "is there, but not ready", "its log says what it waits for."
     if "handshake" in message.lower():
         cause = _TLS_CAUSE.search(message)
         return (
-            f"{server} at {address}: TLS failed: {cause[1] if cause else message}",
+            TLS_FAILED if cause else "",
+            f"TLS failed: {cause[1] if cause else message}",
             "check the certificate, or set POLYBATCH_TLS=0 where no TLS is spoken.",
         )
     message = _ALL_FAILING.sub("", message)
-    if "failed to connect" in message.lower():
-        message = f"cannot be reached: {message.rpartition(': ')[2]}"
+    if _UNKNOWN_NAME.match(message):
+        message = f"{_UNREACHED}its name does not resolve"
+    elif "failed to connect" in message.lower():
+        message = f"{_UNREACHED}{message.rpartition(': ')[2]}"
     return (
-        f"{server} at {address}: {message}",
-        f"check that it runs there (`make up` starts polybatch), or set {setting}.",
+        "",
+        message,
+        "check that it runs there (`make up` starts polybatch), or set "
+        f"POLYBATCH_{server.upper()}.",
     )
 
 

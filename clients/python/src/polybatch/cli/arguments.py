@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,6 +21,9 @@ examples:
   polybatch results batch_4k2j9x --failed            only the lines that failed
   polybatch validate requests.jsonl                  check every line, run nothing
   polybatch list --json | jq -r .id                  for scripts: one JSON document a line
+
+A service that is away, as while it is restarted, is waited for: uploads, watches and
+downloads then go on where they were.
 """
 
 _ENVIRONMENT = """\
@@ -33,6 +37,7 @@ environment:
   POLYBATCH_TLS_CA      authority of the services' certificate (PEM file)
   POLYBATCH_TLS_CLIENT_CERT, POLYBATCH_TLS_CLIENT_KEY
                         your certificate and its key, where mutual TLS is on
+  POLYBATCH_WAIT        as --wait; without either 120
   NO_COLOR              no colours
 """
 
@@ -235,6 +240,13 @@ def _connection_options() -> argparse.ArgumentParser:
     )
     group.add_argument("--gateway", metavar="HOST:PORT,...", help="address of the gateway")
     group.add_argument("--collector", metavar="HOST:PORT,...", help="address of the collector")
+    group.add_argument(
+        "--wait",
+        type=_seconds,
+        metavar="SECONDS",
+        help="wait so long for a service that is away or breaks off, then give up; 0: at once "
+        "(120, or POLYBATCH_WAIT)",
+    )
     group.add_argument("--api-key-file", metavar="FILE", help="file that holds the API key")
     group.add_argument(
         "--tls",
@@ -264,6 +276,16 @@ def _span(text: str) -> timedelta:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no span such as 90s, 30m, 24h or 7d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 on")
+    return seconds
 
 
 def _pair(text: str) -> tuple[str, str]:

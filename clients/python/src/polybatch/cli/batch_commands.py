@@ -10,9 +10,17 @@ from pathlib import Path
 from polybatch.cli.exit_codes import ExitCode, outcome
 from polybatch.cli.output import moment, row, size
 from polybatch.cli.progress import describe_counts, describe_state, describe_waiting
-from polybatch.cli.session import Session, UnusableInput, interruptible, opened_input
-from polybatch.errors import Conflict, Unavailable
+from polybatch.cli.session import (
+    Session,
+    UnusableInput,
+    advising,
+    interruptible,
+    opened_input,
+)
+from polybatch.errors import Conflict
 from polybatch.models import Batch, ResultFilter
+
+_NO_BATCH = "no batch was made, unless the upload had just ended (`polybatch list` shows)"
 
 
 def submit(session: Session, arguments: argparse.Namespace) -> ExitCode:
@@ -22,10 +30,8 @@ def submit(session: Session, arguments: argparse.Namespace) -> ExitCode:
         raise UnusableInput("-o needs the end of the batch: leave out --no-watch.")
     with (
         opened_input(arguments.file) as (file, name),
-        interruptible(
-            "stopped while uploading; no batch was made, unless the upload had just ended "
-            "(`polybatch list` shows)."
-        ),
+        interruptible(f"stopped while uploading; {_NO_BATCH}."),
+        advising(session, _NO_BATCH),
     ):
         batch = session.client.submit(
             file,
@@ -180,19 +186,18 @@ def cancel(session: Session, arguments: argparse.Namespace) -> ExitCode:
 
 def _watch(session: Session, batch_id: str, *, every_snapshot: bool) -> Batch:
     """Watches to the end; the last snapshot is returned."""
-    with interruptible(
-        f"stopped watching; {batch_id} goes on. Watch it again: polybatch watch {batch_id}; "
-        f"cancel it: polybatch cancel {batch_id}"
+    with (
+        interruptible(
+            f"stopped watching; {batch_id} goes on. Watch it again: polybatch watch {batch_id}; "
+            f"cancel it: polybatch cancel {batch_id}"
+        ),
+        advising(session, f"{batch_id} goes on; watch it again: polybatch watch {batch_id}"),
     ):
         last: Batch | None = None
-        try:
-            for last in session.client.watch(batch_id):
-                session.display.batch(last)
-                if every_snapshot:
-                    session.emit(last)
-        except Unavailable:
-            session.note(f"{batch_id} goes on; watch it again: polybatch watch {batch_id}")
-            raise
+        for last in session.client.watch(batch_id):
+            session.display.batch(last)
+            if every_snapshot:
+                session.emit(last)
     assert last is not None, "a watch ends with a snapshot"
     session.display.settle()
     return last
@@ -208,8 +213,10 @@ def _fetch(session: Session, batch: Batch, output: str) -> None:
 
 
 def _download(session: Session, batch_id: str, output: str, which: ResultFilter) -> None:
-    again = f"stopped; fetch them again: polybatch results {batch_id}"
-    with interruptible(again if output == "-" else f"{again} -o {output}"):
+    again = f"fetch them again: polybatch results {batch_id}"
+    if output != "-":
+        again = f"{again} -o {output}"
+    with interruptible(f"stopped; {again}"), advising(session, f"the results stay there; {again}"):
         if output == "-":
             for chunk in session.client.result_chunks(batch_id, filter=which):
                 sys.stdout.buffer.write(chunk)

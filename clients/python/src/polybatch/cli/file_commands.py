@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.output import moment, row, size
 from polybatch.cli.session import Session, interruptible, opened_input
+from polybatch.errors import PolybatchError
 from polybatch.models import File, LineProblem
 
 
@@ -31,8 +33,12 @@ def validate(session: Session, arguments: argparse.Namespace) -> ExitCode:
                     session.emit({"type": "problem", "problem": problem})
                 else:
                     session.say(_problem_line(name, problem))
-        finally:
-            session.client.files.delete(file.id)
+        except BaseException:
+            # Whoever pressed Ctrl-C, or has waited in vain, waits no longer.
+            with suppress(PolybatchError), session.hasty_client() as hasty:
+                hasty.files.delete(file.id)
+            raise
+        session.client.files.delete(file.id)
     if session.json:
         session.emit({"type": "summary", "valid": file.valid, "file": file})
     else:

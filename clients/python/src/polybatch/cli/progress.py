@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import textwrap
 import threading
 import time
 from collections.abc import Mapping
@@ -33,6 +34,10 @@ class Display(Protocol):
 
     def trouble(self, text: str) -> None:
         """Something passing went wrong; gone with the next progress."""
+        ...
+
+    def tell(self, text: str) -> None:
+        """Something to be known at once: below what is drawn over, else as a line that stays."""
         ...
 
     def note(self, text: str) -> None:
@@ -107,6 +112,14 @@ class TerminalDisplay:
         self._trouble = text
         self._draw()
 
+    def tell(self, text: str) -> None:
+        """See Display."""
+        if self._lines:
+            self.trouble(text)
+        else:
+            # Results may be on their way to the same terminal: nothing is drawn over then.
+            self.note(text)
+
     def note(self, text: str) -> None:
         """See Display."""
         self.settle()
@@ -130,7 +143,8 @@ class TerminalDisplay:
 
     def _draw(self) -> None:
         width = self._width()
-        lines = [*self._lines, *([self._paint(self._trouble, "33")] if self._trouble else [])]
+        trouble = textwrap.wrap(printable(self._trouble), width - 1)
+        lines = [*self._lines, *(self._paint(line, "33") for line in trouble)]
         # A terminal made narrower has wrapped what was drawn before.
         rows = sum(max(1, -(-drawn // width)) for drawn in self._drawn)
         up = f"\x1b[{rows}A" if rows else ""
@@ -205,6 +219,10 @@ class PlainDisplay:
     def trouble(self, text: str) -> None:
         """See Display."""
         self._offer(text)
+
+    def tell(self, text: str) -> None:
+        """See Display."""
+        self.note(text)
 
     def note(self, text: str) -> None:
         """See Display."""

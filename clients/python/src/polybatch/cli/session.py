@@ -6,20 +6,20 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+from polybatch.cli.absence import Absences
 from polybatch.cli.output import to_json
 from polybatch.cli.progress import Display, open_display
 from polybatch.client import Client
-from polybatch.errors import PolybatchError
+from polybatch.errors import PolybatchError, Unavailable
 from polybatch.retry import RetryPolicy
 
-# Somebody sits in front of it: a service that is not there is to be said soon.
-_RETRY = replace(RetryPolicy(), connect_within=4.0)
 _WAIT_WORTH_TELLING = 1.0
+# Of something that nobody waits for any more.
+_HASTY = RetryPolicy(give_up_after=0, call_timeout=3.0)
 
 CONNECTION_OPTIONS = (
     "gateway",
@@ -29,6 +29,7 @@ CONNECTION_OPTIONS = (
     "tls_ca",
     "tls_client_cert",
     "tls_client_key",
+    "wait",
 )
 """Options of the command line that are arguments of the client."""
 
@@ -53,6 +54,7 @@ class Session:
         self._client: Client | None = None
         self.json: bool = getattr(arguments, "json", False)
         self.display: Display = open_display(sys.stderr)
+        self._absences = Absences(self.display.tell)
 
     def __enter__(self) -> Self:
         return self
@@ -71,15 +73,14 @@ class Session:
     def client(self) -> Client:
         """The client. ConfigurationError where there is no key."""
         if self._client is None:
-            given: dict[str, Any] = {
-                name: getattr(self._arguments, name, None) for name in CONNECTION_OPTIONS
-            }
             self._client = Client(
-                **given,
-                retry=_RETRY,
-                on_retry=self._on_retry,
+                **self._given(), on_retry=self._on_retry, on_back=self._absences.back
             )
         return self._client
+
+    def hasty_client(self) -> Client:
+        """A client that tries once, for what is tidied up on the way out; to be closed."""
+        return Client(**self._given() | {"wait": None}, retry=_HASTY)
 
     def emit(self, value: Any) -> None:
         """Writes one JSON document as a line to stdout."""
@@ -94,8 +95,14 @@ class Session:
         if not self.json:
             self.display.note(text)
 
+    def _given(self) -> dict[str, Any]:
+        return {name: getattr(self._arguments, name, None) for name in CONNECTION_OPTIONS}
+
     def _on_retry(self, error: PolybatchError, wait: float) -> None:
-        if wait >= _WAIT_WORTH_TELLING:
+        if isinstance(error, Unavailable):
+            addresses = self.client.connection.addresses(error.server)
+            self._absences.note(error, wait, len(addresses), self.client.retry.give_up_after)
+        elif wait >= _WAIT_WORTH_TELLING:
             self.display.trouble(f"{error.message}; trying again in {wait:.0f} s")
 
 
@@ -106,6 +113,16 @@ def interruptible(message: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(message) from None
+
+
+@contextmanager
+def advising(session: Session, advice: str) -> Iterator[None]:
+    """Adds a line of advice where a service was waited for in vain in the block."""
+    try:
+        yield
+    except Unavailable:
+        session.note(advice)
+        raise
 
 
 @contextmanager

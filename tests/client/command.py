@@ -1,0 +1,39 @@
+"""The command `polybatch`, run as a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GOOD = b'{"custom_id": "a"}\n' * 100
+
+
+@dataclass
+class Command:
+    """Runs the command line in a folder of its own."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Starts it; output and errors are pipes, so not terminals."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "polybatch", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=options.pop("stdout", subprocess.PIPE),
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs it to its end."""
+        process = self.start(*arguments, **options)
+        output, errors = process.communicate(timeout=30)
+        assert "Traceback" not in (errors or "")
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)

@@ -141,7 +141,9 @@ async function download(servers, metadata, batchId, target) {
   let header = null, received = 0;
   try {
     await persist(servers, "collector", async ({ ResultService }, progress) => {
-      const call = ResultService.DownloadResults({ batch_id: batchId, offset: received }, metadata);
+      const results_revision = received ? header.results_revision : 0;
+      const request = { batch_id: batchId, offset: received, results_revision };
+      const call = ResultService.DownloadResults(request, metadata);
       try {
         for await (const reply of call) {
           if (reply.payload === "header") {

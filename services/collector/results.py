@@ -190,7 +190,7 @@ def _body_error(raw: msgspec.Raw) -> tuple[str, str]:
 
 
 def _results_changed(batch: Batch) -> ApiError:
-    return ApiError.aborted(
+    return ApiError.failed_precondition(
         "RESULTS_CHANGED",
         "Late answers have come, and the results have a newer revision: begin again.",
         metadata={"results_revision": str(batch.results_revision)},

@@ -55,6 +55,7 @@ class Order:
     metadata: Mapping[str, str]
     skip_invalid_lines: bool
     lenient_translation: bool = False
+    fail_fast: bool = False
 
     @classmethod
     def parse(cls, request: batches_pb2.CreateBatchRequest) -> Order:
@@ -75,6 +76,7 @@ class Order:
             metadata=dict(request.metadata),
             skip_invalid_lines=request.skip_invalid_lines,
             lenient_translation=request.lenient_translation,
+            fail_fast=request.fail_fast,
         )
 
     def known_as(self, request_id: str) -> Order:
@@ -92,6 +94,8 @@ class Order:
         if self.lenient_translation:
             # Only then: a digest that was made before this argument stays as it is.
             arguments.append("lenient_translation")
+        if self.fail_fast:
+            arguments.append("fail_fast")
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -234,6 +238,7 @@ class BatchMaker:
             window_seconds=order.window_seconds,
             skip_invalid_lines=order.skip_invalid_lines,
             lenient_translation=order.lenient_translation,
+            fail_fast=order.fail_fast,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

@@ -137,17 +137,7 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
             if deleted is None:
                 raise file_not_found(request.file_id)
             if isinstance(deleted, FileInUse):
-                raise ApiError.failed_precondition(
-                    "FILE_IN_USE",
-                    f"the batch {deleted.batch_id} reads the file: "
-                    + (
-                        f"a provider may answer some of its lines until {deleted.until:%Y-%m-%d}; "
-                        "delete the file then"
-                        if deleted.until
-                        else "wait for its end or cancel it"
-                    ),
-                    metadata={"batch_id": deleted.batch_id},
-                )
+                raise _in_use(deleted)
             await discard_upload(self._ledger, self._blobs, account_id, deleted.upload_id)
         log.info("file_deleted", account_id=account_id, file_id=deleted.id)
         return files_pb2.DeleteFileResponse()
@@ -168,4 +158,20 @@ def problem_message(problem: Problem) -> files_pb2.LineProblem:
         field=problem.field,
         reason=problem.reason,
         message=problem.message,
+    )
+
+
+def _in_use(file: FileInUse) -> ApiError:
+    metadata = {"batch_id": file.batch_id}
+    if file.until is None:
+        return ApiError.failed_precondition(
+            "FILE_IN_USE",
+            f"the batch {file.batch_id} reads the file: wait for its end or cancel it",
+            metadata=metadata,
+        )
+    return ApiError.failed_precondition(
+        "LATE_ANSWERS_AWAITED",
+        f"a provider may still answer lines of the batch {file.batch_id}, until "
+        f"{file.until:%Y-%m-%d}: delete the file after that",
+        metadata=metadata | {"awaited_until": file.until.isoformat()},
     )

@@ -137,6 +137,7 @@ class AsyncClient:
         metadata: Mapping[str, str] | None = None,
         skip_invalid_lines: bool = False,
         lenient: bool = False,
+        fail_fast: bool = False,
         request_id: str | None = None,
         progress: Progress | None = None,
     ) -> Batch:
@@ -152,6 +153,7 @@ class AsyncClient:
             metadata=metadata,
             skip_invalid_lines=skip_invalid_lines,
             lenient=lenient,
+            fail_fast=fail_fast,
             request_id=request_id,
         )
         return await self._uploads.submit(
@@ -171,14 +173,16 @@ class AsyncClient:
         metadata: Mapping[str, str] | None = None,
         skip_invalid_lines: bool = False,
         lenient: bool = False,
+        fail_fast: bool = False,
         request_id: str | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
         `completion_window`: 1 second to 7 days, 24 hours if left out. `lenient`: leave
         out what a line asks for and its provider lacks, instead of refusing the line; the
-        results tell what. The same `request_id` returns the same batch, however often it
-        is asked.
+        results tell what. `fail_fast`: fail lines at once where their provider refuses the
+        key, instead of letting them wait for another. The same `request_id` returns the
+        same batch, however often it is asked.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -186,6 +190,7 @@ class AsyncClient:
             metadata=metadata,
             skip_invalid_lines=skip_invalid_lines,
             lenient=lenient,
+            fail_fast=fail_fast,
             request_id=request_id,
         )
         return await self._requests.create_batch(request)

@@ -17,7 +17,7 @@ from polybatch._operations.calls import Caller
 from polybatch._operations.sources import Progress
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
-from polybatch.errors import DataError, PolybatchError
+from polybatch.errors import Conflict, DataError, PolybatchError
 from polybatch.models import (
     File,
     LineProblem,
@@ -26,6 +26,10 @@ from polybatch.models import (
     ResultLine,
 )
 from polybatch.v1 import files_pb2, results_pb2
+
+RESULTS_CHANGED = "RESULTS_CHANGED"
+# How often in a row late answers may come while results are saved.
+_NEWER_RESULTS = 3
 
 
 class Downloads:
@@ -62,6 +66,18 @@ class Downloads:
         self, batch_id: str, path: Path, which: ResultFilter, progress: Progress | None
     ) -> Manifest:
         """Writes the results to a file, whole or not at all, and returns the manifest."""
+        for _ in range(_NEWER_RESULTS):
+            try:
+                return await self._save_results(batch_id, path, which, progress)
+            except Conflict as error:
+                # Late answers came meanwhile: nothing of it was kept, and the newer is better.
+                if error.reason != RESULTS_CHANGED:
+                    raise
+        return await self._save_results(batch_id, path, which, progress)
+
+    async def _save_results(
+        self, batch_id: str, path: Path, which: ResultFilter, progress: Progress | None
+    ) -> Manifest:
         stream = _ResultStream(self._caller, batch_id, which)
 
         def expected_digest() -> str | None:
@@ -190,7 +206,11 @@ class _ResultStream:
 
     def _request(self, offset: int) -> Any:
         return results_pb2.DownloadResultsRequest(
-            batch_id=self._batch_id, filter=self._which.to_proto(), offset=offset
+            batch_id=self._batch_id,
+            filter=self._which.to_proto(),
+            offset=offset,
+            # Of two revisions nothing can be put together.
+            results_revision=self.header.results_revision if self.header and offset else 0,
         )
 
 

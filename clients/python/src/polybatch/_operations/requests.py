@@ -22,6 +22,7 @@ def batch_request(
     metadata: Mapping[str, str] | None,
     skip_invalid_lines: bool,
     lenient: bool,
+    fail_fast: bool,
     request_id: str | None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given."""
@@ -32,6 +33,7 @@ def batch_request(
         metadata=dict(metadata or {}),
         skip_invalid_lines=skip_invalid_lines,
         lenient_translation=lenient,
+        fail_fast=fail_fast,
     )
 
 

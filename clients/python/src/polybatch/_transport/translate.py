@@ -55,6 +55,7 @@ _NEXT_STEPS = {
     "BATCH_NOT_ENDED": "watch it to its end first.",
     "NO_RESULTS": "get the batch; its errors say why it could not run.",
     "FILE_IN_USE": "wait for the end of that batch, or cancel it.",
+    "RESULTS_CHANGED": "fetch them again from the beginning.",
     "FILE_TOO_LARGE": "split the file.",
     "STORED_BYTES_LIMIT": "delete files that are no longer needed (`polybatch files list`, "
     "`polybatch files delete`), then upload it again; what has arrived is kept.",

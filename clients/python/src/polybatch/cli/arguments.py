@@ -110,6 +110,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="leave out what a provider lacks; the results tell what",
     )
     submit.add_argument(
+        "--fail-fast",
+        action="store_true",
+        help="fail lines at once where their provider refuses the key; else they wait for another",
+    )
+    submit.add_argument(
         "--metadata",
         type=_pair,
         action="append",

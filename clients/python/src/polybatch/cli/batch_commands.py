@@ -9,7 +9,7 @@ from pathlib import Path
 
 from polybatch.cli.exit_codes import ExitCode, outcome
 from polybatch.cli.output import moment, row, size
-from polybatch.cli.progress import describe_counts, describe_state, describe_waiting
+from polybatch.cli.progress import describe_counts, describe_late, describe_state, describe_waiting
 from polybatch.cli.session import (
     Session,
     UnusableInput,
@@ -40,6 +40,7 @@ def submit(session: Session, arguments: argparse.Namespace) -> ExitCode:
             metadata=dict(arguments.metadata),
             skip_invalid_lines=arguments.skip_invalid,
             lenient=arguments.lenient,
+            fail_fast=arguments.fail_fast,
             request_id=arguments.request_id,
             progress=lambda sent, total: session.display.upload(name, sent, total),
         )
@@ -120,7 +121,7 @@ def get(session: Session, arguments: argparse.Namespace) -> ExitCode:
     for name, value in facts:
         if value:
             session.say(row([(name, 12), (value, 0)]))
-    for line in describe_waiting(batch):
+    for line in [*describe_late(batch), *describe_waiting(batch)]:
         session.say(row([("", 12), (line, 0)]))
     for shard in batch.shards:
         session.say(
@@ -241,10 +242,13 @@ def _download(session: Session, batch_id: str, output: str, which: ResultFilter)
             session.note(
                 f"{output}: {size(path.stat().st_size)}, {lines.succeeded:,} succeeded, "
                 f"{lines.failed:,} failed"
+                + (f", {manifest.late_line_count:,} late" if manifest.late_line_count else "")
             )
 
 
 def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
+    for line in describe_late(batch):
+        session.note(line)
     if batch.request_counts.failed:
         session.note(f"why lines failed: polybatch failures {batch.id}")
     if output is None and batch.request_counts.finished:

@@ -300,6 +300,23 @@ def describe_counts(batch: Batch) -> str:
     return ", ".join(parts)
 
 
+def describe_late(batch: Batch) -> list[str]:
+    """Returns a line each for answers that came after the end, and for those that may come."""
+    lines = []
+    if batch.late_line_count:
+        lines.append(
+            f"{batch.late_line_count:,} lines were answered after the batch had ended; they are in "
+            f"its results (revision {batch.results_revision})"
+        )
+    if batch.awaited_line_count:
+        until = f", until {batch.awaited_until:%Y-%m-%d}" if batch.awaited_until else ""
+        lines.append(
+            f"{batch.awaited_line_count:,} failed lines may have been run and billed: their "
+            f"answers come into the results when the provider gives them{until}"
+        )
+    return lines
+
+
 def describe_waiting(batch: Batch) -> list[str]:
     """Returns a line for what waits, batch or shard, and for each error of the batch."""
     lines = [f"{error.code}: {error.message}" for error in batch.errors]

@@ -183,10 +183,20 @@ class Batch:
     shard_count: int
     waiting_reason: str = ""
     """Why the batch as a whole waits; empty when it does not."""
+    fail_fast: bool = False
+    """Lines fail at once where their provider refuses the key, instead of waiting."""
+    late_line_count: int = 0
+    """Lines that were answered after the batch had ended; they are in the newest results."""
+    awaited_line_count: int = 0
+    """Lines of an ended batch that a provider may still answer; they count as failed until then."""
+    awaited_until: datetime | None = None
+    """Until when late answers are waited for; None where none are."""
+    results_revision: int = 0
+    """Raised each time that late answers change the results; 0 before the first results."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether it has ended; from then on only late answers change anything."""
         return self.state.ended
 
     @property
@@ -224,6 +234,11 @@ class Batch:
             shards=tuple(Shard.from_proto(shard) for shard in message.shards),
             shard_count=message.shard_count,
             waiting_reason=message.waiting_reason,
+            fail_fast=message.fail_fast,
+            late_line_count=message.late_line_count,
+            awaited_line_count=message.awaited_line_count,
+            awaited_until=time_or_none(message, "awaited_until"),
+            results_revision=message.results_revision,
         )
 
 

@@ -153,6 +153,12 @@ class Manifest:
     request_counts: RequestCounts
     usage: Usage
     shards: tuple[ManifestShard, ...]
+    results_revision: int = 1
+    """1 for the results that the batch ended with; one more each time that late answers came."""
+    late_line_count: int = 0
+    """Lines that were answered after the batch had ended."""
+    awaited_line_count: int = 0
+    """Lines that a provider may still answer."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Manifest:
@@ -178,6 +184,9 @@ class Manifest:
                 )
                 for shard in message.shards
             ),
+            results_revision=message.results_revision,
+            late_line_count=message.late_line_count,
+            awaited_line_count=message.awaited_line_count,
         )
 
 

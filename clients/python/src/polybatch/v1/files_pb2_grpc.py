@@ -182,9 +182,10 @@ class FileServiceServicer:
 
         NOT_FOUND           FILE_NOT_FOUND: no such file in this account.
         FAILED_PRECONDITION FILE_IN_USE: a batch that has not ended reads it:
-        wait for the batch's end or cancel it first; or one that
-        has ended, of whose lines a provider may still answer some
-        (Batch.awaited_until): delete it after that.
+        wait for the batch's end or cancel it first.
+        LATE_ANSWERS_AWAITED: a provider may still answer lines of
+        a batch that has ended (`awaited_until` in the metadata, as
+        Batch.awaited_until): delete the file after that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,9 +68,9 @@ class ResultServiceServicer:
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
         FAILED_PRECONDITION BATCH_NOT_ENDED: watch it to its end first.
         NO_RESULTS: the batch failed as such; GetBatch says why.
+        RESULTS_CHANGED: late answers have come, and the revision
+        asked for is gone: begin again at offset 0, without one.
         OUT_OF_RANGE        OFFSET_OUT_OF_RANGE: the offset is past the end.
-        ABORTED             RESULTS_CHANGED: late answers have come, and the revision
-        asked for is gone: begin again at offset 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,9 +81,8 @@ class ResultServiceServicer:
 
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
         FAILED_PRECONDITION BATCH_NOT_ENDED, NO_RESULTS: as above.
+        RESULTS_CHANGED: start again without a token.
         INVALID_ARGUMENT    PAGE_TOKEN_INVALID: start again without a token.
-        ABORTED             RESULTS_CHANGED: late answers have come: start again
-        without a token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

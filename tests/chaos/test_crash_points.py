@@ -20,6 +20,8 @@ from tests.chaos.echo import Echo
 from tests.chaos.keys import administer
 from tests.chaos.schedule import Schedule, anyone, run
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 6
 ELSEWHERE = {Failpoint.SHARD_RESULTS_DELETE}
 """Takes two collectors, of which one stands still."""

@@ -117,9 +117,7 @@ class Stand:
     file: File
 
     @classmethod
-    async def build(
-        cls, blobs: BlobStore, count: int, bad: frozenset[int] = frozenset()
-    ) -> Stand:
+    async def build(cls, blobs: BlobStore, count: int, bad: frozenset[int] = frozenset()) -> Stand:
         file = File(
             id="file_1",
             account_id="acct",

@@ -1,4 +1,4 @@
-"""A server for providers that the configuration alone knows: a sandbox of its own, on its own bill."""
+"""A server for configured providers: a sandbox of its own, on its own bill."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_progress_is_seen_while_the_lines_run(suite: Suite, server: Server, tmp_
     assert {"running"} <= {shard.state for snapshot in seen for shard in snapshot.shards}
 
 
-@pytest.mark.parametrize("provider", ["paid", "local"])
+@pytest.mark.parametrize("provider", ["paid", pytest.param("local", marks=pytest.mark.long)])
 @pytest.mark.timeout(180)
 def test_a_killed_dispatcher(suite: Suite, server: Server, tmp_path: Path, provider: str) -> None:
     """What was under way is run again where it costs nothing, and reported where it may."""

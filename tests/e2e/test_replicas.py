@@ -25,6 +25,8 @@ from suite import ROOT, wait_for
 
 from tests.stores.postgres import PostgresServer
 
+pytestmark = pytest.mark.long
+
 SERVICE_CONFIG = (ROOT / "protos" / "service_config.json").read_text()
 SEGMENT = 256 * 1024
 LARGE = 2000

@@ -142,4 +142,5 @@ def test_the_spools_disk_is_full_and_that_of_the_uploads_is_not(
                 "the reason to be shown",
             )
             assert suite.sandbox("/sandbox/bill")["batches_created"] == 0
+        suite.sandbox("/sandbox/config", {"batch_seconds": 0})
         assert_complete(suite, client, batch.id)

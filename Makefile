@@ -10,12 +10,13 @@ PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
 # Tests mostly wait for other processes.
 WORKERS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 SOURCES := core services clients/python/src tests benchmarks examples
 
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-replicas test-fast audit fuzz s3-server compose-test node-client differential chaos soak outage bench bench-scale key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-client differential chaos soak outage bench bench-scale key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -74,14 +75,17 @@ demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to print
 	@$(BIN)/python -m examples.demo
 
 # A machine without Go or Node.js skips the tests that need them, and says so.
-test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run all tests (WORKERS=0: in one process)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the tests, in some minutes (WORKERS=0: in one process)
+	@$(PYTEST) -m "not long"
+
+test-long: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the long tests: deaths at every write, outages, clusters, replicas
+	@$(PYTEST) -m long
 
 test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
 	@POLYBATCH_TEST_FLEET=1 $(BIN)/python -m pytest tests/e2e
 
-test-fast: $(VENV)/.dev ## Run the tests that start no processes of their own
-	@$(BIN)/python -m pytest -m "not e2e"
+test-fast: $(VENV)/.dev ## Run the tests that do not start the whole suite
+	@$(PYTEST) -m "not e2e and not long"
 
 fuzz: $(VENV)/.fuzz ## Feed hostile input for a while (SECONDS=300; SEED=n FACTOR=10: repeat a round)
 	@$(BIN)/python -m tests.hostile.fuzz --seconds $(or $(SECONDS),300) --factor $(or $(FACTOR),10) \

@@ -1,9 +1,13 @@
-"""Servers that are shared by all tests of a session; each test gets a place of its own there."""
+"""What holds for all tests: which run together, and servers that a session shares.
+
+Each test gets a place of its own at a shared server.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
@@ -16,12 +20,28 @@ from tests.stores.process import ServerMissing
 
 Server = TypeVar("Server")
 
+# A shell that starts `make test &` has its children ignore Ctrl-C, which theirs would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The same examples in each run, so that a failure can be repeated; `make fuzz` tries others.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
 hypothesis.settings.load_profile(
     "fuzz" if os.environ.get("POLYBATCH_FUZZ_FACTOR") else "repeatable"
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one worker, for what they share; so do those of the one suite.
+
+    That of all end-to-end tests is the costliest thing to start: tests of several files that
+    use it follow each other.
+    """
+    for item in items:
+        fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+        group = "the shared suite" if "shared_suite" in fixtures else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def started(stack: ExitStack, server: AbstractContextManager[Server]) -> Server:

@@ -1,8 +1,8 @@
 """The name of every write that leaves a process: the places where dying matters.
 
 A write is named where it is made, and each name has a crash test: tests/chaos fails for a
-name that no schedule reaches. "Before" a point nothing has happened yet, "after" it all has;
-what lies between two writes is after the one and before the other.
+name without a scene that comes to it. "Before" a point nothing has happened yet, "after" it
+all has; what lies between two writes is after the one and before the other.
 """
 
 from __future__ import annotations

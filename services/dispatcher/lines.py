@@ -13,6 +13,7 @@ import heapq
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -90,6 +91,8 @@ class LineRun:
         self._confirm: Callable[[], Awaitable[None]]
         self._again: list[tuple[float, int]] = []
         self._under_way: set[asyncio.Task[None]] = set()
+        self._uncalled: set[int] = set()
+        """Positions of those of them that have not come to their call yet."""
         self._changed = asyncio.Event()
         self._may_begin = asyncio.Event()
         self._may_begin.set()
@@ -177,9 +180,10 @@ class LineRun:
                 if self._guarded:
                     await self._keep_begun(group, fresh)
                 for entry in group:
+                    self._uncalled.add(entry.position)
                     call = calls.create_task(self._call(entry))
                     self._under_way.add(call)
-                    call.add_done_callback(self._ended)
+                    call.add_done_callback(partial(self._ended, entry.position))
 
     async def _enter(self) -> None:
         """Wait for a place in the pace while calls may begin at all."""
@@ -277,15 +281,20 @@ class LineRun:
         return _Line(position, body)
 
     async def _call(self, line: _Line) -> None:
+        self._uncalled.discard(line.position)
         began = asyncio.get_running_loop().time()
         call_id = f"{self._shard.id}-{line.position}"
         outcome = await self._provider.call(call_id, self._url, line.body)
         self._conclude(line.position, outcome, began)
 
-    def _ended(self, call: asyncio.Task[None]) -> None:
+    def _ended(self, position: int, call: asyncio.Task[None]) -> None:
         if call.cancelled() or call.exception() is not None:
             # Perhaps before it had begun: then nothing in it could have said so.
             self._pace.left()
+        if position in self._uncalled:
+            self._uncalled.discard(position)
+            if self._guarded:
+                self._log.add(position, Event.RETURNED)
         self._under_way.discard(call)
         self._changed.set()
 

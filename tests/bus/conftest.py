@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from nats.js.api import ConsumerConfig
 
 from core.bus import Bus, EmbeddedNats, Step
 from core.bus.work import STREAM
@@ -95,7 +96,7 @@ def cluster() -> Iterator[NatsCluster]:
         yield nodes
 
 
-@pytest.fixture(params=["server", "cluster"])
+@pytest.fixture(params=["server", pytest.param("cluster", marks=pytest.mark.long)])
 def nats(request: pytest.FixtureRequest) -> Nats | Cluster:
     """Each kind of NATS that the bus runs on."""
     found = request.getfixturevalue(request.param)
@@ -125,3 +126,23 @@ async def pulls_open(bus: Bus, step: Step, number: int) -> None:
     async with asyncio.timeout(30):
         while ((await bus._js.consumer_info(STREAM, step)).num_waiting or 0) < number:
             pass
+
+
+async def items_left(bus: Bus, number: int) -> None:
+    """Wait until so many items are not acknowledged yet, of all steps together."""
+    async with asyncio.timeout(30):
+        while (await bus._js.stream_info(STREAM)).state.messages != number:
+            pass
+
+
+async def ack_wait_passes(bus: Bus, seconds: float) -> None:
+    """Wait until the server delivers again what nobody has acknowledged for so long."""
+    await bus.publish_work(Step.STOP, "clock")
+    config = ConsumerConfig(ack_wait=seconds)
+    pulls = await bus._js.pull_subscribe(
+        f"polybatch.work.{Step.STOP}", durable="clock", stream=STREAM, config=config
+    )
+    await pulls.fetch(1, timeout=30)
+    (again,) = await pulls.fetch(1, timeout=30)
+    assert again.metadata.num_delivered == 2
+    await again.ack_sync(timeout=30)

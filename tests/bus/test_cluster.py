@@ -14,6 +14,8 @@ from tests.bus.conftest import Nats
 from tests.bus.test_work import Taken
 from tests.stores.nats_cluster import NatsCluster, NatsNode, running_cluster
 
+pytestmark = pytest.mark.long
+
 ITEMS = 50
 # A new leader of a stream is there after some seconds; open pulls are missed after 12.5 s.
 PATIENCE = 60.0

@@ -7,14 +7,13 @@ same for it is shown on one server.
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Again, Bus, BusUnavailable, Done, EmbeddedNats, Step
-from tests.bus.conftest import Cluster, Nats, free_port
+from tests.bus.conftest import Cluster, Nats, free_port, items_left
 from tests.bus.test_work import Taken
 from tests.stores.small_disk import MIB, filled, small_disk
 
@@ -78,8 +77,9 @@ async def test_a_handler_that_ran_through_a_restart_is_acknowledged(nats: Nats, 
     await bus.publish_work(Step.STOP, "the bus is up again")
     await consumer.stop()
     await bus.consume(Step.PLAN, again, concurrency=1, ack_wait=3)
-    with pytest.raises(TimeoutError):
-        await again.next(limit=4)
+    # What is acknowledged leaves the stream.
+    await items_left(bus, 1)
+    assert again.items.empty()
 
 
 async def test_an_outcome_from_before_a_wipe_is_not_applied_to_a_new_item(
@@ -138,10 +138,9 @@ async def test_publishing_waits_for_a_server_that_is_away_for_a_moment(
 async def test_publishing_gives_up_after_a_while(nats: Nats) -> None:
     bus = await Bus.connect(nats.url, name="impatient", publish_timeout=0.3)
     await nats.kill()
-    started = time.monotonic()
-    with pytest.raises(BusUnavailable):
-        await bus.publish_work(Step.PLAN, "batch_1")
-    assert time.monotonic() - started < 2
+    async with asyncio.timeout(30):
+        with pytest.raises(BusUnavailable):
+            await bus.publish_work(Step.PLAN, "batch_1")
     assert not bus.ready
     await asyncio.wait_for(bus.close(), 30)
 

@@ -1,90 +1,371 @@
-"""Every named write is died at, before and after it, and nothing is lost or paid twice.
+"""Every named write is died at, before or after it, and nothing is lost or paid twice.
 
-A name in core/failpoints/points.py that no batch here comes to fails this test: give it a
-kind of job in jobs.py that does. `make chaos` runs hundreds of random schedules besides.
+Each scene brings about, on purpose, what leads to its writes, and goes on only when all of its
+deaths have happened: what holds a batch there (a provider that fails, a batch that never ends) is
+taken away then. A name in core/failpoints/points.py that is in no scene fails these tests: give
+it a scene that surely comes to it. One side of each write is died at here; `make chaos` dies at
+both, in hundreds of random schedules.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
+from polybatch import Batch, BatchState, Client, Conflict
 
-from core.failpoints import Failpoint, Kill, Moment
+from core.failpoints import Failpoint, Kill
 from tests.chaos import jobs
-from tests.chaos.cluster import Cluster
+from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
+from tests.chaos.jobs import Job
 from tests.chaos.keys import administer
-from tests.chaos.schedule import Schedule, anyone, run
+from tests.chaos.schedule import CREATES, QUICK_KNOBS, SLOW_KNOBS, Fault, anyone, judge_bills
 
-ROUNDS = 6
-ELSEWHERE = {Failpoint.SHARD_RESULTS_DELETE}
-"""Takes two collectors, of which one stands still."""
-CREATES = "(batches|batchGenerateContent)$"
-FAULTS = (
-    {"kind": "reset_after", "method": "POST", "path": CREATES, "count": 1},
-    {"kind": "slow", "method": "POST", "path": CREATES, "delay": 0.7, "count": 1},
-    {"kind": "status", "status": 429, "retry_after": 0.2, "path": CREATES, "count": 1},
-    {"kind": "status", "status": 500, "provider": "gemini", "path": "/batches/", "seconds": 4},
-    {"kind": "slow", "path": "(content|results|download)", "delay": 0.7, "count": 2},
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+
+NEVER = 3600
+"""Seconds that a provider's batch takes while its scene lasts."""
+RELEASED = {"batch_seconds": 0, "call_seconds": 0, "faults": []}
+SIDE = dict(zip(Failpoint, cycle(("before", "after")), strict=False))
+
+UNANSWERED = frozenset({"ok", "batch_cancelled", "batch_expired", "result_missing"})
+
+Meddle = Callable[[Cluster, Client, Batch], None]
+
+
+def ask(*providers: str, ends: Iterable[BatchState] = jobs.DONE, **options: Any) -> Any:
+    """Makes a batch of lines for these providers; one that is stopped may lack answers."""
+    may = jobs.OK if set(ends) == jobs.DONE else UNANSWERED
+
+    def make(name: str) -> Job:
+        job = Job(name, options=options, ends=frozenset(ends))
+        for provider in providers:
+            job.ask(provider, may=may)
+        return job
+
+    return make
+
+
+def with_a_culprit(name: str) -> Job:
+    """The provider names its first line as that for which it refuses them all."""
+    job = Job(name)
+    job.ask("slow", may=frozenset({jobs.CULPRIT}))
+    job.ask("slow")
+    job.ask("slow")
+    return job
+
+
+def more_than_fits(name: str) -> Job:
+    """More prompt tokens than the slow provider takes at a time, under a limit of its own."""
+    job = Job(name)
+    for _ in range(6):
+        job.ask("slow", "word " * 300, model=f"slow/gpt-{name}")
+    return job
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What brings batches to some writes, and keeps them there until all are died at."""
+
+    points: Sequence[Failpoint]
+    make: Sequence[Callable[[str], Job]]
+    quick: Mapping[str, Any] | None = None
+    slow: Mapping[str, Any] | None = None
+    faults: Sequence[Fault] = ()
+    """Of both sandboxes."""
+    meddle: Meddle | None = None
+    """Done once the batch is made; for scenes of one batch."""
+    echo: float = 0.0
+    uploads: bool = False
+
+
+def cancel(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """Its owner stops it when all of it is at the provider."""
+    wait_for(
+        lambda: client.get_batch(batch.id).request_counts.submitted == 2,
+        "the lines to be submitted",
+    )
+    # It has ended where the gateway dies behind its commit and is slow to come back.
+    with suppress(Conflict):
+        client.cancel_batch(batch.id)
+
+
+def stop_the_dispatcher(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """It is told to stop while it makes calls."""
+    wait_for(lambda: bool(tell(cluster.slow, "/sandbox/bill")["calls"]["begun"]), "a call")
+    for replica in cluster.replicas:
+        if replica.service == "dispatcher":
+            replica.restart()
+
+
+AT_START = (
+    Failpoint.MIGRATE,
+    Failpoint.KEY_FIRST,
+    Failpoint.KEY_FILE,
+    Failpoint.STREAM_CREATE,
+    Failpoint.CONSUMER_CREATE,
 )
+"""What only a first start writes."""
+BY_OPERATORS = (Failpoint.KEY_CREATE, Failpoint.KEY_REVOKE)
+LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
+"""What comes when an upload that was left half-way has been kept for long enough."""
+ELSEWHERE = (Failpoint.SHARD_RESULTS_DELETE,)
+"""Takes two collectors, of which one stands still: test_stalls.py."""
+
+STOPPED = (BatchState.CANCELLED,)
+LATE = (BatchState.EXPIRED, BatchState.COMPLETED)
+"""What is let go when the death has happened may be home before the window is closed again."""
+
+SCENES = {
+    "polls that fail": Scene(
+        (Failpoint.SHARD_UNREACHABLE, Failpoint.SHARD_POSTPONE_POLL),
+        [ask("gemini", "gemini")],
+        faults=[{"kind": "status", "status": 500, "provider": "gemini", "path": "/batches/"}],
+    ),
+    "no room under the enqueued-token limit": Scene(
+        (
+            Failpoint.BUDGET_REFUSED,
+            Failpoint.SPLIT_LINES,
+            Failpoint.SHARD_ROOM,
+            Failpoint.SHARD_WAIT,
+        ),
+        [more_than_fits],
+        slow={"batch_seconds": NEVER},
+    ),
+    "a create whose answer is lost": Scene(
+        (Failpoint.SHARD_HOLD,),
+        [ask("openai", "openai")],
+        faults=[{"kind": "reset_after", "method": "POST", "path": CREATES, "count": 1}],
+    ),
+    "an attempt that is never let go": Scene(
+        # The first death leaves what is found overdue, and then taken back.
+        (Failpoint.PROVIDER_UPLOAD, Failpoint.SHARD_OVERDUE, Failpoint.SHARD_TAKE_BACK),
+        [ask("openai", "openai")],
+    ),
+    "a create that takes longer than its lease": Scene(
+        (Failpoint.SHARD_KEEP,),
+        [ask("openai", "openai")],
+        faults=[{"kind": "slow", "method": "POST", "path": CREATES, "delay": 2.0}],
+    ),
+    "a create that is refused for now": Scene(
+        (Failpoint.SHARD_REQUEUE,),
+        [ask("openai", "openai")],
+        faults=[{"kind": "status", "status": 429, "retry_after": 0.2, "path": CREATES, "count": 1}],
+    ),
+    "calls one by one": Scene(
+        (
+            Failpoint.RUN_START,
+            Failpoint.RUN_CLAIM,
+            Failpoint.RUN_RENEW,
+            Failpoint.RUN_PROGRESS,
+            Failpoint.RUN_END,
+            Failpoint.RUN_LOG,
+            Failpoint.PROVIDER_CALL,
+            Failpoint.WAKE_RUN,
+            Failpoint.DONE_RUN,
+        ),
+        [ask(*["local"] * 20)],
+        slow={"call_seconds": 1.0},
+    ),
+    "a dispatcher that is told to stop amid calls": Scene(
+        (Failpoint.RUN_RELEASE,),
+        [ask(*["local"] * 20)],
+        slow={"call_seconds": 1.0},
+        meddle=stop_the_dispatcher,
+    ),
+    "a batch that its owner stops": Scene(
+        (
+            Failpoint.BATCH_CANCEL,
+            Failpoint.BATCH_SETTLE_QUEUED,
+            Failpoint.BATCH_DEFER,
+            Failpoint.PROVIDER_CANCEL,
+            Failpoint.WAKE_STOP,
+            Failpoint.DONE_STOP,
+        ),
+        [ask("slow", "slow", ends=STOPPED)],
+        slow={"batch_seconds": NEVER},
+        meddle=cancel,
+    ),
+    "a window that closes": Scene(
+        (Failpoint.BATCH_CLOSE_WINDOW,),
+        [ask("slow", "slow", ends=LATE, completion_window=timedelta(seconds=3))],
+        slow={"batch_seconds": NEVER},
+    ),
+    "a line for which all of a batch is refused": Scene(
+        (Failpoint.CULPRIT_LINES, Failpoint.CULPRIT_RESULTS),
+        [with_a_culprit],
+        faults=[{"kind": "fail_batch", "code": jobs.CULPRIT, "line": 1, "count": 1}],
+    ),
+    "results that are written twice": Scene(
+        # Whoever dies at the first leaves what is found overdue, and results to be deleted.
+        (Failpoint.BATCH_MANIFEST, Failpoint.BATCH_OVERDUE, Failpoint.BATCH_RESULTS_DELETE),
+        [ask("gemini", "gemini")],
+    ),
+    "everything that every batch comes by": Scene(
+        (
+            Failpoint.UPLOAD_BEGIN,
+            Failpoint.UPLOAD_END,
+            Failpoint.UPLOAD_FINISH,
+            Failpoint.UPLOAD_DATA,
+            Failpoint.UPLOAD_INDEX,
+            Failpoint.UPLOAD_REPORT,
+            Failpoint.UPLOAD_SCRATCH,
+            Failpoint.UPLOAD_SCRATCH_DELETE,
+            Failpoint.UPLOAD_DELETE,
+            Failpoint.FILE_DELETE,
+            Failpoint.BATCH_CREATE,
+            Failpoint.BATCH_PLAN,
+            Failpoint.BATCH_FAIL,
+            Failpoint.BATCH_FINALIZE,
+            Failpoint.BATCH_END,
+            Failpoint.SHARD_INTEND,
+            Failpoint.SHARD_SENDING,
+            Failpoint.SHARD_SUBMITTED,
+            Failpoint.SHARD_POLLED,
+            Failpoint.SHARD_FETCHING,
+            Failpoint.SHARD_FETCH_CLAIM,
+            Failpoint.SHARD_REFETCH,
+            Failpoint.SHARD_SETTLE,
+            Failpoint.BUDGET_OBSERVE,
+            Failpoint.PLAN_LINES,
+            Failpoint.RETRY_LINES,
+            Failpoint.SHARD_REJECTS,
+            Failpoint.SHARD_DROPPED,
+            Failpoint.SHARD_RESULTS,
+            Failpoint.BATCH_RESULTS,
+            Failpoint.BATCH_SHARDS_DELETE,
+            Failpoint.WAKE_PLAN,
+            Failpoint.WAKE_SUBMIT,
+            Failpoint.WAKE_POLL,
+            Failpoint.WAKE_FETCH,
+            Failpoint.WAKE_ASSEMBLE,
+            Failpoint.DONE_PLAN,
+            Failpoint.DONE_SUBMIT,
+            Failpoint.DONE_POLL,
+            Failpoint.DONE_FETCH,
+            Failpoint.DONE_ASSEMBLE,
+            Failpoint.AGAIN,
+            Failpoint.EVENT,
+            Failpoint.PROVIDER_CREATE,
+            Failpoint.PROVIDER_ASK,
+            Failpoint.PROVIDER_DELETE,
+            Failpoint.PROVIDER_DOWNLOAD,
+        ),
+        [jobs.mixed, jobs.lenient, jobs.choosy, jobs.broken, jobs.odd, jobs.ghost],
+        echo=1.0,
+        uploads=True,
+    ),
+}
+
+
+def kills(points: Iterable[Failpoint]) -> list[Kill]:
+    """One death at each, of whichever service comes there first."""
+    return [kill for point in points for kill in anyone("all", [point], [SIDE[point]])]
+
+
+class Stage:
+    """A cluster on which one scene follows another."""
+
+    def __init__(self, cluster: Cluster, echo: Echo) -> None:
+        self.cluster = cluster
+        self.echo = echo
+
+    def left(self, points: Iterable[Failpoint]) -> list[str]:
+        """Of these, what nobody has died at yet."""
+        return [
+            f"{point} {SIDE[point]}"
+            for point in points
+            if not any(self.cluster.fired(kill) for kill in kills([point]))
+        ]
+
+    def await_deaths(self, points: Iterable[Failpoint]) -> None:
+        """Wait until somebody has died at each."""
+        try:
+            wait_for(lambda: not self.left(points), "deaths")
+        except AssertionError:
+            raise AssertionError(f"nobody came to {self.left(points)}") from None
+
+    def play(self, name: str, scene: Scene, folder: Path) -> list[str]:
+        """Run a scene to its end; returns what is wrong with it."""
+        cluster = self.cluster
+        knobs = ((cluster.quick, QUICK_KNOBS, scene.quick), (cluster.slow, SLOW_KNOBS, scene.slow))
+        for sandbox, usual, own in knobs:
+            tell(sandbox, "/sandbox/reset", {})
+            tell(sandbox, "/sandbox/config", {**usual, **(own or {}), "faults": [*scene.faults]})
+        self.echo.share = scene.echo
+        cluster.arm(kills([*scene.points, *LATER]))
+        made = [make(f"{name}-{number}") for number, make in enumerate(scene.make)]
+        complaints: list[str] = []
+        with cluster.client() as client, ThreadPoolExecutor(len(made) + 1) as pool:
+            if scene.meddle is not None:
+                meddle = scene.meddle
+                made[0].meddle = lambda client, batch: meddle(cluster, client, batch)
+            running = [pool.submit(job.run, client, folder) for job in made]
+            if scene.uploads:
+                running.append(pool.submit(jobs.uploads, client, f"{name}-uploads"))
+            try:
+                self.await_deaths(scene.points)
+            finally:
+                for sandbox in (cluster.quick, cluster.slow):
+                    tell(sandbox, "/sandbox/config", RELEASED)
+            for future in running:
+                error = future.exception()
+                if error is not None:
+                    complaints.append(f"{type(error).__name__}: {error}")
+        for job in made:
+            complaints += job.complaints()
+        return complaints + cluster.faults + judge_bills(cluster, made)
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Armed before it starts: what only a first start writes is died at as well."""
-    made = Cluster(tmp_path_factory.mktemp("chaos") / "cluster")
-    made.arm(KILLS)
-    made.start()
-    yield made
-    made.stop()
-    assert not made.faults
-
-
-# One side of each here, the other one in `make chaos`: half the time.
-KILLS = [
-    kill
-    for point, moment in zip(Failpoint, cycle(Moment), strict=False)
-    for kill in anyone("all", [point], [moment])
-    if point not in ELSEWHERE
-]
-
-
-def left(cluster: Cluster) -> list[Kill]:
-    return [kill for kill in KILLS if not cluster.fired(kill)]
-
-
-@pytest.mark.timeout(600)
-def test_nothing_is_lost_or_paid_twice_wherever_a_service_dies(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Armed before it starts."""
+    cluster = Cluster(tmp_path_factory.mktemp("chaos") / "cluster")
+    cluster.arm(kills(AT_START))
+    cluster.start()
     echo = Echo(cluster.nats_url)
     echo.start()
-    try:
-        for number in range(ROUNDS):
-            schedule = Schedule(
-                name=f"round{number}",
-                kinds=list(jobs.KINDS),
-                kills=left(cluster),
-                faults=FAULTS,
-                echo=1.0,
-                restarts=("dispatcher",),
-            )
-            started = time.monotonic()
-            outcome = run(cluster, echo, schedule, tmp_path)
-            cluster.arm(left(cluster))
-            administer(cluster, f"round{number}")
-            print(f"round {number}: {time.monotonic() - started:.0f} s, {names(left(cluster))}")
-            assert not outcome.complaints, outcome.complaints
-            if not left(cluster):
-                break
-    finally:
-        echo.stop()
-    assert not left(cluster), f"nobody came to {names(left(cluster))}"
+    yield Stage(cluster, echo)
+    echo.stop()
+    cluster.stop()
+    assert not cluster.faults
 
 
-def names(kills: Sequence[Kill]) -> list[str]:
-    return sorted({f"{kill.point} {kill.moment}" for kill in kills})
+def test_every_write_has_its_scene() -> None:
+    elsewhere = (AT_START, BY_OPERATORS, LATER, ELSEWHERE)
+    named = Counter(point for points in elsewhere for point in points)
+    named.update(point for scene in SCENES.values() for point in scene.points)
+    assert named == Counter(Failpoint)
+
+
+def test_a_first_start(stage: Stage) -> None:
+    stage.await_deaths(AT_START)
+    stage.cluster.wait_ready()
+
+
+# The last one leaves an upload half-way, which the test after it is about.
+@pytest.mark.parametrize("name", SCENES)
+def test_nothing_is_lost_or_paid_twice_wherever_a_service_dies(
+    stage: Stage, tmp_path: Path, name: str
+) -> None:
+    number = list(SCENES).index(name)
+    assert not stage.play(f"scene{number}", SCENES[name], tmp_path)
+
+
+def test_an_upload_that_was_left_half_way(stage: Stage) -> None:
+    stage.await_deaths(LATER)
+
+
+def test_keys_are_made_and_revoked(stage: Stage) -> None:
+    stage.cluster.arm(kills(BY_OPERATORS))
+    administer(stage.cluster, "operated")
+    assert not stage.left(BY_OPERATORS)

@@ -16,6 +16,8 @@ from tests.chaos.cluster import Cluster, running_cluster, tell, wait_for
 from tests.chaos.jobs import Job
 from tests.chaos.schedule import QUICK_KNOBS, judge_bills
 
+pytestmark = pytest.mark.long
+
 Sign = Callable[[Cluster], bool]
 
 

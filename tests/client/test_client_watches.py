@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import grpc
 import pytest
@@ -108,11 +107,9 @@ async def test_wait_returns_the_ended_batch(api: Api, fake: FakePolybatch) -> No
 
 async def test_wait_has_a_limit(api: Api, fake: FakePolybatch) -> None:
     fake.publish(snapshot(BATCH, 1))
-    begun = time.monotonic()
     with pytest.raises(TimeoutError) as caught:
         await api.call("wait", BATCH, timeout=0.3)
     assert isinstance(caught.value, WaitTimeout)
-    assert 0.3 <= time.monotonic() - begun < 5
     assert "goes on" in caught.value.next_step
 
 

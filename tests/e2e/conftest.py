@@ -1,4 +1,8 @@
-"""One suite for all end-to-end tests; those that break it restart what they broke."""
+"""One suite for all end-to-end tests; those that break it restart what they broke.
+
+It knows every kind of provider, so that few tests need a suite of their own: each start of one
+costs more than most of what is tested.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from direct import PROVIDERS, Server, free_port
 from suite import Suite, running_suite
 
 
@@ -20,9 +25,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    with running_suite(tmp_path_factory.mktemp("suite")) as suite:
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Who stands for every provider that the configuration alone knows."""
+    server = Server(free_port(), tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_suite(
+    tmp_path_factory: pytest.TempPathFactory, shared_server: Server
+) -> Iterator[Suite]:
+    folder = tmp_path_factory.mktemp("suite")
+    providers = folder / "providers.toml"
+    providers.write_text(PROVIDERS.format(url=shared_server.url))
+    with running_suite(
+        folder,
+        POLYBATCH_PROVIDERS_FILE=str(providers),
+        PAID_API_KEY="paid-key",
+        ACME_API_KEY="acme-key",
+        MISTRAL_API_KEY="mistral-key",
+        GROQ_API_KEY="",
+        POLYBATCH_RUN_LEASE="3",
+    ) as suite:
         yield suite
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """The server of configured providers, which has forgotten everything."""
+    shared_server.reset()
+    return shared_server
 
 
 @pytest.fixture

@@ -1,19 +1,17 @@
-"""A suite with a server that has no batches: its own sandbox, on its own bill."""
+"""A server for configured providers: a sandbox of its own, on its own bill."""
 
 from __future__ import annotations
 
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from inputs import chat
-from suite import ROOT, STOP_TIMEOUT, Suite, running_suite, wait_for
+from suite import ROOT, STOP_TIMEOUT, wait_for
 
 CALLS = {
     "call_seconds": 0,
@@ -34,7 +32,19 @@ kind = "openai-direct"
 base_url = "{url}/v1"
 api_key_env = "PAID_API_KEY"
 max_lines = 300
+
+[acme]
+kind = "openai-compatible"
+base_url = "{url}/v1"
+api_key_env = "ACME_API_KEY"
+endpoints = ["/v1/chat/completions"]
+
+[groq]
+
+[mistral]
+base_url = "{url}/v1"
 """
+"""`local` and `paid` have no batches, and only the second one has a key."""
 
 
 @dataclass
@@ -96,20 +106,6 @@ class Server:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-@contextmanager
-def direct_suite(folder: Path, port: int) -> Iterator[Suite]:
-    """A suite that knows the server at a port as "local", without a key, and as "paid"."""
-    providers = folder / "providers.toml"
-    providers.write_text(PROVIDERS.format(url=f"http://127.0.0.1:{port}"))
-    with running_suite(
-        folder,
-        POLYBATCH_PROVIDERS_FILE=str(providers),
-        PAID_API_KEY="paid-key",
-        POLYBATCH_RUN_LEASE="3",
-    ) as suite:
-        yield suite
 
 
 def ask(number: int, provider: str = "local", text: str | None = None) -> dict[str, Any]:

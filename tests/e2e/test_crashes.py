@@ -52,23 +52,24 @@ def test_an_upload_outlives_the_gateway(suite: Suite, tmp_path: Path) -> None:
         assert b"".join(client.files.chunks(file.id)) == path.read_bytes()
 
 
-@pytest.mark.parametrize("victim", ["dispatcher", "collector", "gateway", "nats"])
-@pytest.mark.timeout(180)
-def test_a_killed_process_costs_nothing(suite: Suite, tmp_path: Path, victim: str) -> None:
-    count = 4000
+@pytest.mark.timeout(240)
+def test_a_killed_process_costs_nothing(suite: Suite, tmp_path: Path) -> None:
+    """Each dies while batches are planned, sent, polled and fetched."""
+    count = 1000
     suite.reset_sandbox(batch_seconds=1)
     path = write(tmp_path / "killed.jsonl", (chat(n) for n in range(count)))
+    victims = ("dispatcher", "collector", "gateway", "nats")
     with suite.client() as client:
-        batches = [client.submit(path).id]
-        suite.kill(victim)
-        batches.append(client.submit(path).id)
-        suite.kill(victim)
+        batches = []
+        for victim in victims:
+            batches.append(client.submit(path).id)
+            suite.kill(victim)
         for batch_id in batches:
-            assert client.wait(batch_id, timeout=120).state == BatchState.COMPLETED
+            assert client.wait(batch_id, timeout=200).state == BatchState.COMPLETED
             answered = check_answers(client.results(batch_id), range(count))
             assert sum(line.ok for line in answered) == count
     bill = suite.sandbox("/sandbox/bill")
-    assert bill["lines_billed"] == 2 * count
+    assert bill["lines_billed"] == len(victims) * count
 
 
 def test_graceful_stop_hands_work_back(suite: Suite, tmp_path: Path) -> None:

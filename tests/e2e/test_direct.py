@@ -5,44 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from direct import Server, ask, direct_suite, free_port
+from direct import Server, ask
 from inputs import chat, check_answers, write
 from polybatch import Batch, BatchState, Client, ResultLine
 from stories import check_waste, strike
 from suite import QUICK, Suite, wait_for
-
-
-@pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(free_port(), tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def own_suite(tmp_path_factory: pytest.TempPathFactory, own_server: Server) -> Iterator[Suite]:
-    with direct_suite(tmp_path_factory.mktemp("direct"), own_server.port) as suite:
-        yield suite
-
-
-@pytest.fixture
-def server(own_server: Server) -> Server:
-    own_server.reset()
-    return own_server
-
-
-@pytest.fixture
-def suite(own_suite: Suite) -> Suite:
-    own_suite.reset_sandbox()
-    return own_suite
 
 
 def test_one_file_for_all_kinds_of_providers(suite: Suite, server: Server, tmp_path: Path) -> None:
@@ -147,7 +120,7 @@ def test_progress_is_seen_while_the_lines_run(suite: Suite, server: Server, tmp_
     assert {"running"} <= {shard.state for snapshot in seen for shard in snapshot.shards}
 
 
-@pytest.mark.parametrize("provider", ["paid", "local"])
+@pytest.mark.parametrize("provider", ["paid", pytest.param("local", marks=pytest.mark.long)])
 @pytest.mark.timeout(180)
 def test_a_killed_dispatcher(suite: Suite, server: Server, tmp_path: Path, provider: str) -> None:
     """What was under way is run again where it costs nothing, and reported where it may."""

@@ -14,9 +14,13 @@ from suite import Suite, running_suite, wait_for
 
 from tests.stores.small_disk import MIB, filled, small_disk
 
-pytestmark = pytest.mark.skipif(
-    bool(os.environ.get("POLYBATCH_TEST_FLEET")), reason="these have servers of their own to stop"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        bool(os.environ.get("POLYBATCH_TEST_FLEET")),
+        reason="these have servers of their own to stop",
+    ),
+]
 
 RESERVE = 32 * MIB
 LINES = 300
@@ -43,7 +47,8 @@ def own_suite(disk: Path, spools: Path) -> Iterator[Suite]:
 
 @pytest.fixture
 def suite(own_suite: Suite) -> Iterator[Suite]:
-    own_suite.reset_sandbox(batch_seconds=1)
+    # Nothing comes home before the disk is full.
+    own_suite.reset_sandbox(batch_seconds=3600)
     before = own_suite.ready["pids"]
     yield own_suite
     assert own_suite.ready["pids"] == before, "no service has died of it"
@@ -98,6 +103,7 @@ def test_batches_wait_for_room(suite: Suite, disk: Path, tmp_path: Path, left: i
         waited = waits(suite)
         with filled(disk, left):
             assert_refused(suite, path)
+            suite.sandbox("/sandbox/config", {"batch_seconds": 1})
             if left:
                 # There is room for what the ledger writes: everybody is told.
                 made = client.create_batch(file.id, request_id=f"left-{left}")
@@ -136,4 +142,5 @@ def test_the_spools_disk_is_full_and_that_of_the_uploads_is_not(
                 "the reason to be shown",
             )
             assert suite.sandbox("/sandbox/bill")["batches_created"] == 0
+        suite.sandbox("/sandbox/config", {"batch_seconds": 0})
         assert_complete(suite, client, batch.id)

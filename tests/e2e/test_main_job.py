@@ -214,6 +214,7 @@ def test_two_accounts_see_nothing_of_each_other(suite: Suite, tmp_path: Path) ->
         assert batch.id in {found.id for found in mine.list_batches()}
 
 
+@pytest.mark.long
 def test_the_demo(tmp_path: Path, suite: Suite) -> None:
     done = subprocess.run(
         ["make", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False

@@ -20,9 +20,13 @@ from tests.conftest import started
 from tests.gateway.gateway_nats import Nats
 from tests.stores.postgres import PostgresServer, running_postgres
 
-pytestmark = pytest.mark.skipif(
-    bool(os.environ.get("POLYBATCH_TEST_FLEET")), reason="these have servers of their own to stop"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        bool(os.environ.get("POLYBATCH_TEST_FLEET")),
+        reason="these have servers of their own to stop",
+    ),
+]
 
 SERVICES = ("gateway", "collector", "dispatcher")
 LINES = 400

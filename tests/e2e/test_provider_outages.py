@@ -19,6 +19,8 @@ from polybatch import Batch, BatchState
 from stories import PROVIDERS, RESULTS, Story, ask, check_bill, strike, tell
 from suite import Suite, running_suite, wait_for
 
+pytestmark = pytest.mark.long
+
 MINUTES = float(os.environ.get("POLYBATCH_OUTAGE", "0"))
 """How long `make outage` lets the providers be away, in seconds."""
 

@@ -25,9 +25,11 @@ from suite import ROOT, wait_for
 
 from tests.stores.postgres import PostgresServer
 
+pytestmark = pytest.mark.long
+
 SERVICE_CONFIG = (ROOT / "protos" / "service_config.json").read_text()
 SEGMENT = 256 * 1024
-LARGE = 2000
+LARGE = 1000
 KINDS = ("_jobs", "_uploads", "_calls", "_watch_all")
 
 
@@ -219,6 +221,8 @@ class Load:
         self._folder = folder
         self.done: Counter[str] = Counter()
         self._changed = asyncio.Event()
+        self._seen = asyncio.Event()
+        """Set once a watch has shown something more."""
 
     async def run(self, until: asyncio.Event) -> None:
         raw = grpc.aio.insecure_channel(
@@ -252,6 +256,15 @@ class Load:
         while not until.is_set():
             await work()
             self._note(work.__name__)
+            if work != self._jobs:
+                await self._pace(until)
+
+    async def _pace(self, until: asyncio.Event) -> None:
+        """Once more with each step of a batch: enough calls to fail, and no more of the machine."""
+        signs = [asyncio.create_task(event.wait()) for event in (until, self._seen)]
+        await asyncio.wait(signs, return_when=asyncio.FIRST_COMPLETED)
+        for sign in signs:
+            sign.cancel()
 
     async def _jobs(self) -> None:
         start = 10_000 + 20 * self.done["_jobs"]
@@ -290,6 +303,8 @@ class Load:
     async def _watch_all(self) -> None:
         async for _ in self._client.watch_all():
             self._note("_watch_all")
+            seen, self._seen = self._seen, asyncio.Event()
+            seen.set()
 
 
 async def how_a_raw_watch_ends(
@@ -315,7 +330,7 @@ async def how_a_raw_watch_ends(
 
 @pytest.mark.timeout(240)
 async def test_a_rolling_restart_fails_no_call(fleet: Fleet, tmp_path: Path) -> None:
-    fleet.reset_sandbox(batch_seconds=0.3)
+    fleet.reset_sandbox(batch_seconds=1)
     replicas = {service: fleet.replicas(service) for service in SERVICES}
     rounds = [
         [names[number] for names in replicas.values() if number < len(names)]

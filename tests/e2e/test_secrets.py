@@ -28,6 +28,8 @@ from suite import ROOT, Suite, running_suite
 from core.bus import Bus, BusUnavailable, EmbeddedNats
 from tests.stores.process import free_port
 
+pytestmark = pytest.mark.long
+
 SECRETS = {
     "the key of OpenAI": "sk-openai-SECRET-7f3a",
     "the key of Anthropic": "sk-ant-SECRET-91bc",

@@ -15,6 +15,8 @@ from suite import ROOT, Suite, running_suite
 
 from tests.client.node_program import run_node
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:

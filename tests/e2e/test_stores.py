@@ -16,6 +16,8 @@ from tests.stores.nats_cluster import NatsCluster, running_cluster
 from tests.stores.object_storage import ObjectStorage, running_object_storage
 from tests.stores.postgres import PostgresServer, running_postgres
 
+pytestmark = pytest.mark.long
+
 COUNT = 3000
 
 

@@ -14,6 +14,8 @@ from otlp import Span, running_collector
 from polybatch import BatchState
 from suite import ROOT, running_suite
 
+pytestmark = pytest.mark.long
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = SpanContext(int(TRACE, 16), 0x00F067AA0BA902B7, False, TraceFlags(TraceFlags.SAMPLED))
 QUESTION = "a question that nobody else has to see"

@@ -42,7 +42,7 @@ class Woken:
         self.items.append((step, batch_id, shard_id))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 async def ledgers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[list[Ledger]]:
     """One database, as each of several replicas has it open."""
     url = f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}"

@@ -7,6 +7,16 @@ import pytest
 
 from core.ledger import Ledger
 
+ON_POSTGRES = {"test_transitions.py", "test_at_once.py", "test_databases.py"}
+"""What is run on PostgreSQL in `make test` too; the rest follows in `make test-long`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = item.callspec.params.get("database_url") if hasattr(item, "callspec") else ""
+        if kind == "postgres" and item.path.name not in ON_POSTGRES:
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:

@@ -16,6 +16,8 @@ from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
 from core.ledger.engine import make_migration_engine
 from tests.stores.postgres import PostgresServer
 
+PROCESSES = 3
+
 OPEN = """
 import asyncio, sys
 from core.ledger import Ledger
@@ -38,7 +40,7 @@ async def test_many_processes_may_migrate_at_once(database_url: str) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        for _ in range(6)
+        for _ in range(PROCESSES)
     ]
     for process in processes:
         assert process.stdout is not None
@@ -46,7 +48,7 @@ async def test_many_processes_may_migrate_at_once(database_url: str) -> None:
     outcomes = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
     assert [
         (process.returncode, err) for process, (_, err) in zip(processes, outcomes, strict=True)
-    ] == [(0, b"")] * 6
+    ] == [(0, b"")] * PROCESSES
 
 
 async def test_the_migrations_make_the_tables_as_they_are(

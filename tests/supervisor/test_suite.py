@@ -79,6 +79,7 @@ async def started(folder: Path) -> AsyncIterator[Suite]:
         await process.wait()
 
 
+@pytest.mark.long
 async def test_from_nothing_to_healthy_over_a_crash_to_the_end(tmp_path: Path) -> None:
     async with started(tmp_path) as suite:
         await suite.printed("polybatch is up")

@@ -4,6 +4,7 @@ dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone, open_ledger
+from core.flow.keys import ProviderKeys
 from core.flow.late import LateShards, late_interval
 from core.flow.lease import kept
 from core.flow.observing import observed
@@ -24,6 +25,7 @@ __all__ = [
     "Backbone",
     "Event",
     "LateShards",
+    "ProviderKeys",
     "Readiness",
     "Record",
     "RunLog",

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
+from core.bus import Step
 from core.flow.backbone import Backbone
 from core.ledger import STOP_ERRORS, Batch, Shard, Stop, now
 from core.providers import Registry
@@ -45,19 +46,28 @@ class LateShards:
     async def give_up(self, shard: Shard, stop: Stop) -> None:
         """Let a stopped batch end without a shard that is, or may be, at its provider."""
         until = self._kept_until(shard)
-        given_up = await self._ledger.late.give_up(
-            shard, STOP_ERRORS[stop][0], _given_up(shard, stop, until), until
-        )
+        await self.let_go(shard, STOP_ERRORS[stop][0], _given_up(shard, stop, until))
+
+    async def let_go(self, shard: Shard, code: str, message: str) -> None:
+        """Let a batch go on without a shard that is, or may be, at its provider.
+
+        `code`, `message`: what its lines have in the results until they are answered.
+        """
+        until = self._kept_until(shard)
+        given_up = await self._ledger.late.give_up(shard, code, message, until)
         if not isinstance(given_up, Batch):
             return
         log.warning(
-            "stop_grace_over",
+            "shard_given_up",
             batch_id=shard.batch_id,
             shard_id=shard.id,
+            code=code,
             lines=shard.line_count,
             late_until=until.isoformat(),
         )
         await self._announcer.changed(given_up, BatchEvent.SHARD_SETTLED, shard)
+        if given_up.all_settled:
+            await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
 
     async def over(self, shard: Shard) -> bool:
         """Whether a shard was given up and its provider keeps nothing of it any more."""

@@ -20,6 +20,7 @@ from core.ledger.progress import advance, awaited_shards
 from core.ledger.states import TERMINAL, ShardState, Stale, Stop
 from core.ledger.tables import Batch, Shard, now
 
+_NEVER_SENT = ("not_sent", "The provider never took this line: it was not run.")
 _AT_PROVIDER = (ShardState.SUBMITTING, ShardState.SUBMITTED, ShardState.FETCHING)
 
 
@@ -71,9 +72,9 @@ class LateAnswers(ShardMoves):
     async def never_sent(self, shard: Shard) -> Batch | Stale:
         """Settle a given-up shard of which the provider surely has nothing."""
         async with self._locked(Failpoint.SHARD_NEVER_SENT, shard.id) as (session, batch, fresh):
-            if fresh is None or not fresh.given_up or batch.stop == Stop.NONE:
+            if fresh is None or not fresh.given_up:
                 return Stale(shard.id)
-            code, message = STOP_ERRORS[Stop(batch.stop)]
+            code, message = STOP_ERRORS.get(Stop(batch.stop), _NEVER_SENT)
             moved = await self._move(
                 session,
                 shard,

@@ -147,6 +147,10 @@ class AnthropicProvider:
         line = b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
         return line, dropped_fields(notes) if lenient else ()
 
+    async def check(self) -> None:
+        """Ask for one batch: what the key may not see, it may not make."""
+        await self._http.call("GET", BATCHES, _read_page, params={"limit": 1})
+
     async def submit(
         self, intent: Intent, spool: Path, *, gate: Gate = always_open
     ) -> SubmitOutcome:

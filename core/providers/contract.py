@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from core.providers.faults import is_access
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -111,6 +113,8 @@ class Refused:
     enqueued_token_limit: int | None = None
     """Set for code "token_limit_exceeded" when the provider names its limit: tokens that
     may be enqueued for the model at a time."""
+    access: bool = False
+    """It is the key that was refused: the same request may be accepted with another one."""
     bad_lines: tuple[BadLine, ...] = ()
     """The culprits, where the provider names them: without them the rest may be accepted.
 
@@ -259,6 +263,11 @@ class ProviderRejected(Exception):
         self.message = message
         self.status = status
 
+    @property
+    def access(self) -> bool:
+        """Whether it is the key that was refused."""
+        return is_access(self.status, self.code)
+
 
 class ResultsGone(ProviderRejected):
     """The provider has deleted the results of a batch: they can never be read again."""
@@ -292,6 +301,13 @@ class Provider(Protocol):
 
     def remote_model(self, model: str) -> str:
         """The provider's id of the user's model ("openai/gpt-4.1" -> "gpt-4.1")."""
+        ...
+
+    async def check(self) -> None:
+        """Make a call that costs nothing and needs the key.
+
+        Raises ProviderUnavailable, ProviderRejected.
+        """
         ...
 
     async def submit(

@@ -36,6 +36,16 @@ def is_passing(status: int, code: str = "") -> bool:
     return status in PASSING_STATUSES or status >= 500 or code in PASSING_CODES
 
 
+_ACCESS_STATUSES = frozenset({401, 403})
+# Google answers 400 for a key that it does not know. [google.rpc.ErrorInfo of the Gemini API]
+_ACCESS_CODES = frozenset({"API_KEY_INVALID", "invalid_api_key", "authentication_error"})
+
+
+def is_access(status: int, code: str = "") -> bool:
+    """Whether it is the key that was refused, and not what it was used for."""
+    return status in _ACCESS_STATUSES or code in _ACCESS_CODES
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
     """What the body of an error answer says. Texts are empty where it says nothing."""
@@ -82,6 +92,11 @@ def read_error(body: bytes) -> ErrorAnswer:
 
 
 def _code(error: dict[str, Any]) -> str:
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        match detail:
+            case {"reason": "API_KEY_INVALID"}:
+                return "API_KEY_INVALID"
     for name in ("code", "status", "type"):
         code = error.get(name)
         if isinstance(code, str) and code and not code.isdigit():

@@ -145,6 +145,10 @@ class GeminiProvider:
         line = b'{"key":"%b","request":%b}' % (custom_id.encode(), request)
         return line, dropped_fields(notes) if lenient else ()
 
+    async def check(self) -> None:
+        """Ask for one batch: what the key may not see, it may not make."""
+        await self._http.call("GET", "/v1beta/batches", read_operations, params={"pageSize": 1})
+
     async def submit(
         self, intent: Intent, spool: Path, *, gate: Gate = always_open
     ) -> SubmitOutcome:
@@ -159,7 +163,8 @@ class GeminiProvider:
         except ProviderUnavailable as error:
             return Refused("upload_failed", str(error), passing=True, retry_after=error.retry_after)
         except ProviderRejected as error:
-            return Refused(error.code, error.message, is_passing(error.status, error.code))
+            passing = is_passing(error.status, error.code)
+            return Refused(error.code, error.message, passing, access=error.access)
         method = (
             "asyncBatchEmbedContent" if intent.endpoint == EMBEDDINGS else "batchGenerateContent"
         )

@@ -34,7 +34,7 @@ from core.providers.contract import (
     Unknown,
 )
 from core.providers.exchange import Broken, NotSent
-from core.providers.faults import is_passing
+from core.providers.faults import is_access, is_passing
 from core.providers.transport import (
     Reply,
     Transport,
@@ -350,7 +350,13 @@ class ProviderHttp:
         if timed_out or (reply.status >= 500 and not error.documented):
             return Unknown(text)
         passing = is_passing(reply.status, error.code)
-        return Refused(error.code or f"http_{reply.status}", text, passing, reply.retry_after)
+        return Refused(
+            error.code or f"http_{reply.status}",
+            text,
+            passing,
+            reply.retry_after,
+            access=is_access(reply.status, error.code),
+        )
 
     def _rejection(self, where: str, reply: Reply) -> ProviderUnavailable | ProviderRejected:
         error = reply.error

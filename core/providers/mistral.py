@@ -100,6 +100,7 @@ JOBS = Jobs(
     read_page=_read_page,
     list_params=_PAGES | {"order_by": "-created"},
     file_params=_PAGES,
+    size_param="page_size",
     numbered="page",
 )
 

@@ -183,6 +183,10 @@ class OpenAIProvider:
         refuse_streaming(fields.get("stream", FALSE))
         return fields
 
+    async def check(self) -> None:
+        """Ask for one batch: what the key may not see, it may not make."""
+        await self._lists.look()
+
     async def submit(
         self, intent: Intent, spool: Path, *, gate: Gate = always_open
     ) -> SubmitOutcome:
@@ -198,7 +202,7 @@ class OpenAIProvider:
             return Refused("upload_failed", str(error), passing=True, retry_after=error.retry_after)
         except ProviderRejected as error:
             passing = is_passing(error.status, error.code)
-            return Refused(error.code, error.message, passing)
+            return Refused(error.code, error.message, passing, access=error.access)
         creation = self._creation(intent, file)
         outcome = await self._http.create(self._jobs.path, creation, deadline=deadline, gate=gate)
         if isinstance(outcome, Refused):

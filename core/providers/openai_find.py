@@ -41,6 +41,7 @@ class Jobs:
     read_page: Callable[[bytes], Page[RemoteJob]]
     list_params: Params = field(default_factory=lambda: {"limit": PAGE})
     file_params: Params = field(default_factory=lambda: {"order": "desc", "limit": PAGE})
+    size_param: str = "limit"
     numbered: str = ""
     """The parameter that names a page by its number, from 0 on; empty: pages are named by
     what the one before says."""
@@ -55,6 +56,11 @@ class Lists:
     def __init__(self, http: ProviderHttp, jobs: Jobs) -> None:
         self._http = http
         self._jobs = jobs
+
+    async def look(self) -> None:
+        """Ask for the first batch, whatever it is."""
+        path, params = self._jobs.path, {**self._jobs.list_params, self._jobs.size_param: 1}
+        await self._http.call("GET", path, self._jobs.read_page, params=params)
 
     async def jobs(self, oldest: datetime) -> AsyncGenerator[RemoteJob, None]:
         """All batches created from `oldest` on, and perhaps older ones.

@@ -71,6 +71,15 @@ class KnownProviders:
         }
 
     @property
+    def key_variables(self) -> dict[str, str]:
+        """The variable that holds the key of each provider that needs one."""
+        return {
+            slug: plugin.key_variable
+            for slug, plugin in self._plugins.items()
+            if plugin.key_variable
+        }
+
+    @property
     def usable(self) -> list[str]:
         """Providers that have their key, or need none."""
         return [slug for slug in self._plugins if slug not in self.missing_keys]

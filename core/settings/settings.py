@@ -166,6 +166,8 @@ class Settings(BaseSettings):
     doubled each time, up to sixty times it."""
     stop_grace: float = Field(default=900.0, ge=0)
     """How long to wait for a provider to stop after a cancel or the window's end."""
+    check_keys: bool = True
+    """Try each provider's key with one call that costs nothing when the dispatcher starts."""
     provider_timeout: float = Field(default=600.0, gt=0)
     """For one HTTP exchange with a provider, or for the upload and create of one shard."""
     watch_heartbeat: float = Field(default=15.0, gt=0)

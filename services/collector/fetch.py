@@ -280,6 +280,7 @@ class Fetcher:
         retry = bytearray()
         may_retry = (
             not batch.stop
+            and not shard.given_up
             and shard.round < self._settings.retry_limit
             and batch.expires_at > _after(self._settings.retry_delay)
         )

@@ -45,13 +45,15 @@ class Poller:
         culprits: Culprits,
         late: LateShards,
         credentials: Mapping[str, str],
+        variables: Mapping[str, str],
     ) -> None:
-        """`credentials`: KnownProviders.credentials."""
+        """`credentials`, `variables`: KnownProviders.credentials and .key_variables."""
         self._ledger = backbone.ledger
         self._announcer = backbone.announcer
         self._settings = backbone.settings
         self._providers = providers
         self._credentials = credentials
+        self._variables = variables
         self._settler = settler
         self._culprits = culprits
         self._late = late
@@ -180,8 +182,29 @@ class Poller:
                 "it is asked again, less and less often"
             )
             return await self._wait(shard, reason, late_interval(shard, self._settings))
-        # A new batch may be unknown for a moment, and a bad key can be mended.
+        if error.access:
+            return await self._key_refused(shard, error)
+        # A new batch may be unknown for a moment.
         return await self._wait(shard, f"{shard.provider}: {error.code}: {error.message}", None)
+
+    async def _key_refused(self, shard: Shard, error: ProviderRejected) -> float | None:
+        """What the provider has of the batch is out of reach until it takes the key."""
+        batch = await self._ledger.batches.get(shard.batch_id)
+        if batch is not None and batch.fail_fast and not shard.given_up:
+            await self._late.let_go(
+                shard,
+                error.code,
+                f"{shard.provider} refuses the key that its batch {shard.remote_id} was sent with. "
+                "This line may have been run and billed; if the key works again, its answer comes "
+                "into the results by itself.",
+            )
+            return self._interval(shard)
+        variable = self._variables.get(shard.provider, "the key")
+        reason = (
+            f"{shard.provider} refuses its key ({error.code}): set {variable} to one of the same "
+            f"account that works and restart; its batch {shard.remote_id} goes on meanwhile"
+        )
+        return await self._wait(shard, reason, None)
 
     async def _wait(self, shard: Shard, reason: str, retry_after: float | None) -> float | None:
         pause = max(self._interval(shard), retry_after or 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import grpc
 import structlog
@@ -30,7 +30,7 @@ from core.flow import (
     tls_files,
 )
 from core.ledger import Batch, BatchState, ShardState, now
-from core.providers import Registry
+from core.providers import KnownProviders, Registry
 from core.serving import Authenticate, GrpcServer, Limits, Principal
 from core.settings import ProviderAccess, Settings
 from services.collector.assemble import Assembler
@@ -84,7 +84,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             late=True,
         )
         await server.start()
-        consumers = await start_consumers(backbone, providers, known.credentials)
+        consumers = await start_consumers(backbone, providers, known)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run())
@@ -107,13 +107,21 @@ async def leave(server: GrpcServer, consumers: Sequence[Consumer], settings: Set
 
 
 async def start_consumers(
-    backbone: Backbone, providers: Registry, credentials: Mapping[str, str]
+    backbone: Backbone, providers: Registry, known: KnownProviders
 ) -> list[Consumer]:
     """Begin to work on the collector's steps."""
     settings = backbone.settings
     settler = Settler(backbone)
     late = LateShards(backbone, providers)
-    poller = Poller(backbone, providers, settler, Culprits(backbone, settler), late, credentials)
+    poller = Poller(
+        backbone,
+        providers,
+        settler,
+        Culprits(backbone, settler),
+        late,
+        known.credentials,
+        known.key_variables,
+    )
     fetcher = Fetcher(backbone, providers, settler, late)
     stopper = Stopper(backbone, poller, late)
     assembler = Assembler(backbone)

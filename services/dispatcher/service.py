@@ -10,6 +10,7 @@ import structlog
 
 from core.bus import Step
 from core.flow import (
+    ProviderKeys,
     Readiness,
     Sweep,
     Watched,
@@ -47,7 +48,8 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
         turns = Turns(backbone)
         planner = Planner(backbone, {**providers, **direct})
-        submitter = Submitter(backbone, providers, direct, turns, known.credentials)
+        keys = ProviderKeys(known.key_variables, recheck=settings.refused_pause)
+        submitter = Submitter(backbone, providers, direct, turns, known.credentials, keys)
         runner = Runner(backbone, direct, turns)
         sweep = Sweep(
             backbone,
@@ -91,6 +93,9 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run())
+                if settings.check_keys:
+                    for provider in providers.values():
+                        tasks.create_task(keys.check(provider))
                 tasks.create_task(Readiness(server, backbone.checks()).run(stop))
                 await stop.wait()
                 sweep.stop()

@@ -23,7 +23,16 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.batchfile import INDEX
 from core.bus import Again, Delivery, Done, Step
 from core.failpoints import Failpoint
-from core.flow import Allowance, Backbone, LateShards, Settler, TokenBudgets, kept, late_interval
+from core.flow import (
+    Allowance,
+    Backbone,
+    LateShards,
+    ProviderKeys,
+    Settler,
+    TokenBudgets,
+    kept,
+    late_interval,
+)
 from core.ledger import (
     Batch,
     LedgerUnavailable,
@@ -76,6 +85,7 @@ class Submitter:
         direct: DirectRegistry,
         turns: Turns,
         credentials: Mapping[str, str],
+        keys: ProviderKeys,
     ) -> None:
         """`credentials`: KnownProviders.credentials."""
         self._ledger = backbone.ledger
@@ -87,6 +97,7 @@ class Submitter:
         self._credentials = credentials
         self._lease = self._settings.submit_lease_span
         self._turns = turns
+        self._keys = keys
         self._late = LateShards(backbone, providers)
         self._settler = Settler(backbone)
         self._budgets = TokenBudgets(backbone)
@@ -129,6 +140,9 @@ class Submitter:
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is None or file is None:
             return await self._give_up(shard, "input_file_missing", "The input file is gone.")
+        refused = await self._keys.refusal(provider)
+        if refused is not None:
+            return await self._wait_for_key(shard, batch, *refused)
         allowance = await self._budgets.allowance(shard)
         if allowance.fitting < shard.line_count:
             return await self._split(shard, allowance.fitting)
@@ -234,6 +248,11 @@ class Submitter:
             case Accepted(remote_id=remote_id, remote_file_id=remote_file_id):
                 log.info("shard_submitted", **ids, remote_id=remote_id, lines=shard.sent_lines)
                 return await self._adopt(shard, remote_id, remote_file_id)
+            case Refused(access=True) as refused:
+                self._keys.note(shard.provider, refused.code, refused.message)
+                batch = await self._ledger.batches.get(shard.batch_id)
+                text = self._keys.say(shard.provider, refused.code)
+                return await self._wait_for_key(shard, batch, refused.code, text)
             case Refused(passing=True) as refused:
                 over_limit = await self._budgets.learn(shard, refused)
                 pause = self._budgets.pause(shard, refused)
@@ -346,6 +365,14 @@ class Submitter:
         if full.first is not None:
             await self._budgets.wake_next(shard.provider, shard.remote_model)
         return Done()
+
+    async def _wait_for_key(
+        self, shard: Shard, batch: Batch | None, code: str, reason: str
+    ) -> Done | Again:
+        """Stay queued until the provider takes the key, unless the batch is to fail fast."""
+        if batch is not None and batch.fail_fast:
+            return await self._give_up(shard, code, reason)
+        return await self._requeue(shard, reason, self._settings.refused_pause)
 
     async def _requeue(
         self, shard: Shard, reason: str, pause: float, *, over_limit: bool = False

@@ -121,7 +121,7 @@ def stopper(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> tuple[Stopper, 
     backbone = Backbone(settings, ledger, blobs, cast("object", None), wakes)  # type: ignore[arg-type]
     settler = Settler(backbone)
     late = LateShards(backbone, {})
-    poller = Poller(backbone, {}, settler, Culprits(backbone, settler), late, {})
+    poller = Poller(backbone, {}, settler, Culprits(backbone, settler), late, {}, {})
     return Stopper(backbone, poller, late), wakes
 
 

@@ -14,7 +14,8 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
-from core.flow import Announcer, Backbone
+from core.failpoints import Failpoint
+from core.flow import Announcer, Backbone, ProviderKeys
 from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_token, now
 from core.providers import (
     Absent,
@@ -24,6 +25,7 @@ from core.providers import (
     Gate,
     Intent,
     Provider,
+    ProviderRejected,
     ProviderUnavailable,
     Refused,
     SubmitOutcome,
@@ -51,6 +53,7 @@ class Scripted:
         self.found: FindOutcome | Exception = Absent()
         self.before_gate: Callable[[], Awaitable[Any]] | None = None
         self.after_gate: Callable[[], Awaitable[Any]] | None = None
+        self.checked: Exception | None = None
         self.created: list[str] = []
         self.quiet_since: datetime | None = None
 
@@ -65,6 +68,10 @@ class Scripted:
         if self.after_gate is not None:
             await self.after_gate()
         return self.outcome
+
+    async def check(self) -> None:
+        if self.checked is not None:
+            raise self.checked
 
     async def find(
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
@@ -89,7 +96,27 @@ class Stand:
     def __init__(self, backbone: Backbone, provider: Scripted) -> None:
         self.provider = provider
         self.shards = backbone.ledger.shards
+        self.keys = ProviderKeys({"openai": "OPENAI_API_KEY"}, recheck=0.0)
         self._backbone = backbone
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._backbone.ledger
+
+    async def set(self, **values: Any) -> None:
+        """Change the shard's row, as time or somebody else would."""
+        async with self.ledger._database.write(Failpoint.SHARD_OVERDUE) as session:
+            row = await session.get(Shard, ITEM.shard_id)
+            assert row is not None
+            row.sqlmodel_update(values)
+            session.add(row)
+
+    async def fail_fast(self) -> None:
+        async with self.ledger._database.write(Failpoint.SHARD_OVERDUE) as session:
+            row = await session.get(Batch, ITEM.batch_id)
+            assert row is not None
+            row.fail_fast = True
+            session.add(row)
 
     def submitter(self, credential: str = CREDENTIAL, **settings: Any) -> Submitter:
         backbone = dataclasses.replace(
@@ -97,7 +124,9 @@ class Stand:
         )
         provider = cast("Provider", self.provider)
         credentials = {"openai": credential}
-        return Submitter(backbone, {"openai": provider}, {}, Turns(backbone), credentials)
+        return Submitter(
+            backbone, {"openai": provider}, {}, Turns(backbone), credentials, self.keys
+        )
 
     async def handle(self, **settings: Any) -> Done | Again:
         return await self.submitter(**settings).handle(ITEM, DELIVERY)
@@ -305,3 +334,67 @@ async def test_a_ledger_that_is_away_keeps_the_create_from_leaving(
     assert not stand.provider.created
     await stand.shards.keep(await stand.shard(), timedelta())
     assert await stand.handle() == Again(0.0)
+
+
+REFUSED_KEY = Refused("invalid_api_key", "no such key", passing=False, access=True)
+
+
+async def test_lines_wait_for_a_key_that_works(stand: Stand) -> None:
+    stand.provider.outcome = REFUSED_KEY
+    stand.provider.checked = ProviderRejected("invalid_api_key", "no such key", 401)
+    assert isinstance(await stand.handle(refused_pause=0.001), Again)
+    waiting = await stand.shard()
+    assert waiting.state == ShardState.QUEUED
+    assert "OPENAI_API_KEY" in waiting.waiting_reason
+    assert isinstance(await stand.handle(refused_pause=0.001), Again)
+    assert len(stand.provider.created) == 1, "a key is tried with a call that costs nothing"
+    stand.provider.outcome, stand.provider.checked = Accepted("remote_1"), None
+    assert await stand.handle() == Done()
+    assert (await stand.shard()).state == ShardState.SUBMITTED
+
+
+async def test_lines_that_are_to_fail_fast_fail_for_a_refused_key(stand: Stand) -> None:
+    await stand.fail_fast()
+    stand.provider.outcome = REFUSED_KEY
+    assert await stand.handle() == Done()
+    shard = await stand.shard()
+    assert (shard.state, shard.fill_code) == (ShardState.SETTLED, "invalid_api_key")
+    assert shard.times_sent == 0
+
+
+async def test_a_key_that_was_wrong_from_the_start_is_not_tried_with_lines(stand: Stand) -> None:
+    stand.provider.checked = ProviderRejected("invalid_api_key", "no such key", 401)
+    await stand.keys.check(cast("Provider", stand.provider))
+    assert isinstance(await stand.handle(), Again)
+    assert stand.provider.created == []
+
+
+async def test_a_given_up_shard_that_was_never_created_is_not_sent_again(stand: Stand) -> None:
+    shard = await stand.died(let_go=True)
+    await stand.ledger.batches.cancel(shard.batch_id)
+    given_up = await stand.ledger.late.give_up(shard, "batch_cancelled", "perhaps", now())
+    assert isinstance(given_up, Batch)
+    assert given_up.all_settled, "its batch does not wait for it"
+    far = now() + timedelta(days=1)
+    await stand.set(late_until=far)
+    stand.provider.found = Absent()
+    assert await stand.handle() == Done()
+    settled = await stand.shard()
+    assert (settled.state, settled.fill_code) == (ShardState.SETTLED, "batch_cancelled")
+    assert settled.times_sent == 0
+    assert stand.provider.created == []
+
+
+async def test_a_given_up_shard_is_asked_about_less_and_less_often(stand: Stand) -> None:
+    shard = await stand.died(let_go=True)
+    await stand.ledger.batches.cancel(shard.batch_id)
+    await stand.ledger.late.give_up(shard, "batch_cancelled", "perhaps", now() + timedelta(days=1))
+    await stand.set(created_at=now() - timedelta(hours=5))
+    stand.provider.found = Unsure("it cannot be told")
+    again = await stand.handle()
+    assert isinstance(again, Again)
+    assert 1000 < again.delay < 3700
+    await stand.set(late_until=now(), due_at=now())
+    assert await stand.handle() == Done()
+    abandoned = await stand.shard()
+    assert (abandoned.state, abandoned.late_merged) == (ShardState.SETTLED, True)

@@ -32,6 +32,8 @@ hypothesis.settings.load_profile(
 )
 
 
+# Before pytest-xdist looks for the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests run in one worker, for what they share; so do those of the one suite.
 

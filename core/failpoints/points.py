@@ -58,6 +58,7 @@ class Failpoint(StrEnum):
     RUN_END = "ledger.run.end"
     BUDGET_OBSERVE = "ledger.budget.observe"
     BUDGET_REFUSED = "ledger.budget.refused"
+    PROVIDER_HOLD = "ledger.provider.hold"
 
     UPLOAD_DATA = "blob.upload.data"
     UPLOAD_INDEX = "blob.upload.index"
@@ -98,6 +99,7 @@ class Failpoint(StrEnum):
     DONE_STOP = "bus.done.stop"
     AGAIN = "bus.again"
     EVENT = "bus.event"
+    BROADCAST = "bus.broadcast"
 
     PROVIDER_UPLOAD = "provider.upload"
     PROVIDER_CREATE = "provider.create"

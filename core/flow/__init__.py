@@ -4,6 +4,7 @@ dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone, open_ledger
+from core.flow.holds import sharing
 from core.flow.lease import kept
 from core.flow.observing import observed
 from core.flow.outages import outages, storage_error
@@ -37,6 +38,7 @@ __all__ = [
     "pausing",
     "read_run",
     "run_service",
+    "sharing",
     "storage_error",
     "tls_files",
 ]

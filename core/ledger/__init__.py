@@ -13,7 +13,17 @@ from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.runs import Crowded, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
-from core.ledger.tables import Account, ApiKey, Batch, File, Shard, TokenBudget, Upload, now
+from core.ledger.tables import (
+    Account,
+    ApiKey,
+    Batch,
+    File,
+    ProviderHold,
+    Shard,
+    TokenBudget,
+    Upload,
+    now,
+)
 
 __all__ = [
     "KEY_PREFIX",
@@ -46,6 +56,7 @@ __all__ = [
     "NewKey",
     "NoRoom",
     "OverLimit",
+    "ProviderHold",
     "RequestIdReused",
     "Runs",
     "Settlement",

@@ -38,6 +38,7 @@ from core.providers.contract import (
     Usage,
     parse_custom_id,
 )
+from core.providers.holds import Hold, Holds
 from core.providers.openai import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.providers.registry import KnownProviders, known_providers
@@ -57,6 +58,8 @@ __all__ = [
     "Found",
     "Framing",
     "Gate",
+    "Hold",
+    "Holds",
     "Intent",
     "KnownProviders",
     "Limits",

@@ -25,6 +25,7 @@ from core.flow import (
     open_backbone,
     outages,
     pausing,
+    sharing,
     tls_files,
 )
 from core.ledger import Batch, BatchState, ShardState, now
@@ -53,11 +54,12 @@ _ASSEMBLE_CONCURRENCY = 2
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
+    known = find_providers(access, settings)
     async with (
         open_backbone(settings, "collector", disk_reserve=settings.work_reserve) as backbone,
         observed(backbone, "collector", settings.collector_metrics_listen, ledger=True),
+        sharing(backbone, known.holds),
     ):
-        known = find_providers(access, settings)
         providers = known.open()
         log.info("providers_configured", providers=sorted(providers))
         heartbeat = settings.watch_heartbeat

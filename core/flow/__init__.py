@@ -5,6 +5,7 @@ dispatcher and collector both know of limits and of lines that were run here."""
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone, open_ledger
 from core.flow.holds import sharing
+from core.flow.inputs import UploadedInputs
 from core.flow.lease import kept
 from core.flow.observing import observed
 from core.flow.outages import outages, storage_error
@@ -28,6 +29,7 @@ __all__ = [
     "RunTaken",
     "Sweep",
     "TokenBudgets",
+    "UploadedInputs",
     "Watched",
     "find_providers",
     "kept",

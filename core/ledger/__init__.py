@@ -8,6 +8,7 @@ from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
+from core.ledger.inputs import LeftInput
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.runs import Crowded, Runs
@@ -51,6 +52,7 @@ __all__ = [
     "Ledger",
     "LedgerFull",
     "LedgerUnavailable",
+    "LeftInput",
     "Limit",
     "LivingBatches",
     "NewKey",

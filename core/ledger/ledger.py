@@ -1,4 +1,4 @@
-"""The ledger: one database, eight repositories."""
+"""The ledger: one database, nine repositories."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from core.ledger.census import Census
 from core.ledger.database import Database
 from core.ledger.files import Files
 from core.ledger.holds import Holds
+from core.ledger.inputs import Inputs
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 
@@ -24,6 +25,7 @@ class Ledger:
         self.shards = Shards(database)
         self.runs = Runs(database)
         self.budgets = Budgets(database)
+        self.inputs = Inputs(database)
         self.holds = Holds(database)
         self.census = Census(database)
 

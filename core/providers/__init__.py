@@ -35,6 +35,7 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    Upload,
     Usage,
     parse_custom_id,
 )
@@ -42,6 +43,7 @@ from core.providers.holds import Hold, Holds
 from core.providers.openai import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.providers.registry import KnownProviders, known_providers
+from core.providers.remote_results import dump_result, load_result
 from core.providers.translation import Note
 
 __all__ = [
@@ -85,9 +87,12 @@ __all__ = [
     "Terms",
     "Unknown",
     "Unsure",
+    "Upload",
     "Usage",
     "check_model",
+    "dump_result",
     "embedding_inputs",
     "known_providers",
+    "load_result",
     "parse_custom_id",
 ]

@@ -257,6 +257,7 @@ def _open_mistral(slug: str, settings: Mistral, opening: Opening) -> Provider:
             endpoints=frozenset(settings.endpoints),
         ),
         create_fields={"timeout_hours": settings.timeout_hours},
+        keeps_inputs=mistral.INPUT_LIFETIME,
     )
     return MistralProvider(http, dialect=dialect, jobs=mistral.JOBS, settle=opening.settle)
 

@@ -43,6 +43,7 @@ from core.providers.transport import (
     path_of,
     same_origin,
 )
+from core.providers.tries import UploadTries
 
 T = TypeVar("T")
 
@@ -140,10 +141,12 @@ class ProviderHttp:
         filename: str,
         file: Path,
         read: Callable[[bytes], T],
+        tries: UploadTries,
     ) -> T:
         """Send a file as multipart form data, the fields before it. Repeatable.
 
-        `read` as of `call`. Raises ProviderUnavailable, ProviderRejected.
+        `read` as of `call`; `tries` learns what may be left behind. Raises
+        ProviderUnavailable, ProviderRejected.
         """
         with file.open("rb") as content:
 
@@ -159,14 +162,21 @@ class ProviderHttp:
                         files={"file": (filename, content, "application/jsonl")},
                     )
 
-            return await self._repeat(f"POST {path}", send, read)
+            where = f"POST {path}"
+            return await self._repeat(where, lambda: tries.make(send), tries.reading(read))
 
     async def upload_resumable(
-        self, path: str, about: bytes, file: Path, media_type: str, read: Callable[[bytes], T]
+        self,
+        path: str,
+        about: bytes,
+        file: Path,
+        media_type: str,
+        read: Callable[[bytes], T],
+        tries: UploadTries,
     ) -> T:
         """Send a file by Google's resumable protocol, in one piece. Repeatable.
 
-        `about`: JSON that describes the file; `read` as of `call`. Raises
+        `about`: JSON that describes the file; the rest as of `upload`. Raises
         ProviderUnavailable, ProviderRejected.
         """
         start = {
@@ -196,12 +206,16 @@ class ProviderHttp:
                 address = moved_to(address, self.base_url)
             except ValueError as error:
                 raise Broken(f"the address to upload to is none: {error}") from None
-            with writing(Failpoint.PROVIDER_UPLOAD):
-                return await self._transport.send_file(
-                    address, file, kind="upload", deadline=self.deadline(), headers=finish
-                )
 
-        return await self._repeat(f"POST {path}", send, read)
+            async def finishing() -> Reply:
+                with writing(Failpoint.PROVIDER_UPLOAD):
+                    return await self._transport.send_file(
+                        address, file, kind="upload", deadline=self.deadline(), headers=finish
+                    )
+
+            return await tries.make(finishing)
+
+        return await self._repeat(f"POST {path}", send, tries.reading(read))
 
     async def create(
         self,

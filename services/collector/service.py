@@ -19,6 +19,7 @@ from core.flow import (
     Backbone,
     Readiness,
     Sweep,
+    UploadedInputs,
     Watched,
     find_providers,
     observed,
@@ -116,11 +117,12 @@ async def start_consumers(
     fetcher = Fetcher(backbone, providers, settler)
     stopper = Stopper(backbone, providers, poller, settler)
     assembler = Assembler(backbone)
+    inputs = UploadedInputs(backbone, providers)
     handlers: list[tuple[Step, Handler, int]] = [
         (Step.POLL, poller.handle, _POLL_CONCURRENCY),
         (Step.FETCH, fetcher.handle, settings.fetch_concurrency),
-        (Step.STOP, stopper.handle, _STOP_CONCURRENCY),
-        (Step.ASSEMBLE, assembler.handle, _ASSEMBLE_CONCURRENCY),
+        (Step.STOP, inputs.clearing(stopper.handle), _STOP_CONCURRENCY),
+        (Step.ASSEMBLE, inputs.clearing(assembler.handle), _ASSEMBLE_CONCURRENCY),
     ]
     return [
         await backbone.bus.consume(

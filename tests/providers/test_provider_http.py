@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from core.providers.exchange import HeldBack
 from core.providers.holds import Holds
 from core.providers.http import ProviderHttp
 from core.providers.transport import MAX_ERROR_BYTES
+from core.providers.tries import UploadTries
 from tests.providers.fake_provider import (
     KEY,
     SPOOLED,
@@ -163,9 +165,11 @@ async def make(http: ProviderHttp, kind: str, spool: Path) -> object:
             case "read" | "cancel" | "delete":
                 return await http.call(method, path, bytes)
             case "upload":
-                return await http.upload(path, {}, "x.jsonl", spool, bytes)
+                return await http.upload(path, {}, "x.jsonl", spool, bytes, UploadTries())
             case "resumable":
-                return await http.upload_resumable(path, b"{}", spool, "text/x", bytes)
+                return await http.upload_resumable(
+                    path, b"{}", spool, "text/x", bytes, UploadTries()
+                )
             case "create":
                 return await create(http)
             case "download":
@@ -273,7 +277,9 @@ async def test_an_upload_in_googles_manner(
     session = Response(headers={"x-goog-upload-url": f"{other.url}/session?upload_id=7"})
     fake.on("POST", "/upload", Response(status_code=503), session)
     fake.on("POST", "/session", Response(status_code=500), JSONResponse({"id": "f"}))
-    thing = await http.upload_resumable("/upload", b'{"x":1}', spool, "text/x", read_thing)
+    thing = await http.upload_resumable(
+        "/upload", b'{"x":1}', spool, "text/x", read_thing, UploadTries()
+    )
     assert thing.id == "f"
     assert other.calls == []
     start = fake.seen("POST", "/upload")[0]
@@ -287,6 +293,35 @@ async def test_an_upload_in_googles_manner(
     assert finish.body == SPOOLED
 
 
+@pytest.mark.parametrize(
+    ("replies", "strays"),
+    [
+        ([JSONResponse({"id": "f"})], False),
+        ([error(429, "slow", "rate_limit_error"), JSONResponse({"id": "f"})], False),
+        ([Response(status_code=502), JSONResponse({"id": "f"})], True),
+        ([Response(b"<html>")], True),
+        ([error(400, "no", "invalid_request_error")], False),
+        ([Response(status_code=503)], True),
+    ],
+)
+async def test_an_upload_that_may_have_left_a_copy_behind(
+    replies: list[Response], strays: bool, fake: FakeProvider, http: ProviderHttp, spool: Path
+) -> None:
+    fake.on("POST", "/files", *replies)
+    tries = UploadTries()
+    with suppress(ProviderUnavailable, ProviderRejected):
+        await http.upload("/files", {}, "x.jsonl", spool, read_thing, tries)
+    assert tries.strays == strays
+
+
+async def test_an_upload_that_reached_nobody_has_left_nothing(naps: Naps, spool: Path) -> None:
+    tries = UploadTries()
+    async with connect(unused_url(), naps) as http:
+        with pytest.raises(ProviderUnavailable):
+            await http.upload("/files", {}, "x.jsonl", spool, read_thing, tries)
+    assert not tries.strays
+
+
 @pytest.mark.parametrize("address", [None, "https://a:b/"])
 async def test_an_upload_without_an_address(
     address: str | None, fake: FakeProvider, http: ProviderHttp, spool: Path
@@ -294,7 +329,7 @@ async def test_an_upload_without_an_address(
     headers = {} if address is None else {"x-goog-upload-url": address}
     fake.on("POST", "/upload", Response(headers=headers))
     with pytest.raises(ProviderUnavailable):
-        await http.upload_resumable("/upload", b"{}", spool, "text/x", read_thing)
+        await http.upload_resumable("/upload", b"{}", spool, "text/x", read_thing, UploadTries())
 
 
 async def test_a_create_that_is_accepted(fake: FakeProvider, http: ProviderHttp) -> None:

@@ -27,6 +27,13 @@ of them, `polybatch.events.<account id>.*` those of one account. Nothing is stor
 a subscriber misses it reads from the ledger or from StatusService, and `revision` tells
 which of two events is the newer one. Bodies, keys and custom ids are never in an event.
 
+Broadcasts, on core NATS, private to the dispatcher and the collector:
+
+    subject   polybatch.told.<topic>     topic: holds (core/flow/holds.py)
+    payload   JSON: names and times, nothing else
+
+Nothing is stored: the ledger has it too, for those who missed it.
+
 The embedded mode runs a nats-server as a child process: see core/bus/embedded.py.
 """
 

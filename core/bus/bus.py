@@ -264,6 +264,30 @@ class Bus:
             await self._nc.flush()
         return subscription
 
+    async def broadcast(self, topic: str, payload: bytes) -> bool:
+        """Tell the other processes something; False, and no error, if the server is away."""
+        if not self._nc.is_connected:
+            return False
+        try:
+            with writing(Failpoint.BROADCAST):
+                await self._nc.publish(f"polybatch.told.{topic}", payload)
+        except NatsError as error:
+            log.info("broadcast_dropped", topic=topic, cause=repr(error))
+            return False
+        return True
+
+    async def listen(self, topic: str, callback: Callable[[bytes], None]) -> EventSubscription:
+        """Call `callback` with what is broadcast under a topic from now on, by this process
+        too; ends with `unsubscribe()`. What was told while disconnected is missed."""
+
+        async def receive(msg: Msg) -> None:
+            callback(msg.data)
+
+        subscription = await self._nc.subscribe(f"polybatch.told.{topic}", cb=receive)
+        if self._nc.is_connected:
+            await self._nc.flush()
+        return subscription
+
     async def consume(
         self,
         step: Step,

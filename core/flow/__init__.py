@@ -4,6 +4,8 @@ dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.flow.announce import Announcer
 from core.flow.backbone import Backbone, open_backbone, open_ledger
+from core.flow.holds import sharing
+from core.flow.inputs import UploadedInputs
 from core.flow.keys import ProviderKeys
 from core.flow.late import LateShards, late_interval
 from core.flow.lease import kept
@@ -33,6 +35,7 @@ __all__ = [
     "Settler",
     "Sweep",
     "TokenBudgets",
+    "UploadedInputs",
     "Watched",
     "find_providers",
     "kept",
@@ -44,6 +47,7 @@ __all__ = [
     "pausing",
     "read_run",
     "run_service",
+    "sharing",
     "storage_error",
     "tls_files",
 ]

@@ -8,13 +8,24 @@ from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
+from core.ledger.inputs import LeftInput
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.runs import Crowded, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
-from core.ledger.tables import Account, ApiKey, Batch, File, Shard, TokenBudget, Upload, now
+from core.ledger.tables import (
+    Account,
+    ApiKey,
+    Batch,
+    File,
+    ProviderHold,
+    Shard,
+    TokenBudget,
+    Upload,
+    now,
+)
 
 __all__ = [
     "KEY_PREFIX",
@@ -44,11 +55,13 @@ __all__ = [
     "Ledger",
     "LedgerFull",
     "LedgerUnavailable",
+    "LeftInput",
     "Limit",
     "LivingBatches",
     "NewKey",
     "NoRoom",
     "OverLimit",
+    "ProviderHold",
     "RequestIdReused",
     "Runs",
     "Settlement",

@@ -1,4 +1,4 @@
-"""The ledger: one database, eight repositories."""
+"""The ledger: one database, ten repositories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from core.ledger.budgets import Budgets
 from core.ledger.census import Census
 from core.ledger.database import Database
 from core.ledger.files import Files
+from core.ledger.holds import Holds
+from core.ledger.inputs import Inputs
 from core.ledger.late import LateAnswers
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
@@ -25,6 +27,8 @@ class Ledger:
         self.runs = Runs(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)
+        self.inputs = Inputs(database)
+        self.holds = Holds(database)
         self.census = Census(database)
 
     @classmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import bindparam, case, func
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
@@ -113,9 +114,11 @@ class Shards(ShardMoves):
         lease: timedelta,
         tokens: int = 0,
         limit: int | None = None,
+        file_token: str = "",
     ) -> Shard | Stale | NoRoom:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
+        `file_token`: of the upload that is to be sent again; empty: there will be a new one.
         `tokens`: estimated prompt tokens; `limit`: how many may be enqueued for the
         model. Stale when somebody else has the shard or its batch is stopping; NoRoom
         when it does not fit under the limit or it is another one's turn.
@@ -123,6 +126,18 @@ class Shards(ShardMoves):
         moment = now()
         async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
             if shard is None or batch.stop != Stop.NONE:
+                return Stale(shard_id)
+            uploads: dict[str, Any] = {}
+            if not file_token:
+                # What lies there under another name is found by the shard's.
+                strays = shard.stray_uploads or bool(shard.remote_file_id)
+                uploads = {
+                    "file_token": token,
+                    "remote_file_id": "",
+                    "uploaded_at": None,
+                    "stray_uploads": strays,
+                }
+            elif shard.file_token != file_token or not shard.remote_file_id:
                 return Stale(shard_id)
             if limit is not None:
                 full = await check_room(session, self._database, shard, tokens, limit)
@@ -148,15 +163,19 @@ class Shards(ShardMoves):
                 waits_for_room=False,
                 waiting_reason="",
                 due_at=moment + lease,
+                **uploads,
             )
             if not moved:
                 return Stale(shard_id)
             await advance(session, batch)
             return shard
 
-    async def sending(self, shard: Shard, lease: timedelta) -> bool:
+    async def sending(
+        self, shard: Shard, lease: timedelta, *, remote_file_id: str = "", strays: bool = False
+    ) -> bool:
         """Let the attempt's create go: the last thing before its first byte leaves.
 
+        What was uploaded for it is noted with it: whoever goes on after a crash knows it.
         False when the attempt is no longer ours, or was let go before: then nothing may
         be sent. Whoever takes an attempt back (`take_back`) and whoever lets it go
         meet in the same row, so no clock and no stalled process can make them both right.
@@ -170,16 +189,24 @@ class Shards(ShardMoves):
                 unsent=True,
                 sending_at=moment,
                 due_at=moment + lease,
+                **_uploaded(remote_file_id, strays),
             )
 
     async def take_back(self, shard: Shard) -> Batch | Stale:
-        """SUBMITTING -> QUEUED for an attempt whose create was never let go."""
+        """SUBMITTING -> QUEUED for an attempt whose create was never let go.
+
+        It may have uploaded its input, unless it was to use an earlier one's.
+        """
         return await self._transition(
             Failpoint.SHARD_TAKE_BACK,
             shard,
             (ShardState.SUBMITTING,),
             unsent=True,
             state=ShardState.QUEUED,
+            stray_uploads=case(
+                (col(Shard.file_token) == col(Shard.token), sa.true()),
+                else_=col(Shard.stray_uploads),
+            ),
             waiting_reason="",
             due_at=now(),
         )
@@ -196,14 +223,17 @@ class Shards(ShardMoves):
     async def submitted(
         self, shard: Shard, remote_id: str, remote_file_id: str, poll_at: datetime
     ) -> Batch | Stale:
-        """SUBMITTING -> SUBMITTED: the provider has the batch of this token."""
+        """SUBMITTING -> SUBMITTED: the provider has the batch of this token.
+
+        `remote_file_id`: empty where it does not say; what was noted then stays.
+        """
         return await self._transition(
             Failpoint.SHARD_SUBMITTED,
             shard,
             (ShardState.SUBMITTING,),
             state=ShardState.SUBMITTED,
             remote_id=remote_id,
-            remote_file_id=remote_file_id,
+            **_uploaded(remote_file_id),
             submitted_at=now(),
             waiting_reason="",
             due_at=poll_at,
@@ -249,12 +279,26 @@ class Shards(ShardMoves):
         return await self._transition(Failpoint.SHARD_WAIT, shard, (ShardState.QUEUED,), **changes)
 
     async def requeue(
-        self, shard: Shard, reason: str, until: datetime, *, over_limit: bool = False
+        self,
+        shard: Shard,
+        reason: str,
+        until: datetime,
+        *,
+        over_limit: bool = False,
+        remote_file_id: str = "",
+        strays: bool = False,
+        input_lost: bool = False,
     ) -> Batch | Stale:
         """Back to QUEUED: surely nothing was created, or all of it was refused for now.
 
-        `over_limit`: it was refused for the provider's enqueued-token limit.
+        What was uploaded is kept for the next attempt. `over_limit`: it was refused for the
+        provider's enqueued-token limit. `remote_file_id`, `strays`: of what was uploaded, if
+        it was not let go with its create. `input_lost`: it is of no use any more.
         """
+        uploads = _uploaded(remote_file_id, strays)
+        if input_lost:
+            # Of no use is not gone: it is found by its name.
+            uploads = {"remote_file_id": "", "uploaded_at": None, "stray_uploads": True}
         return await self._transition(
             Failpoint.SHARD_REQUEUE,
             shard,
@@ -264,11 +308,11 @@ class Shards(ShardMoves):
             token_refusals=shard.token_refusals + 1 if over_limit else 0,
             waits_for_room=False,
             remote_id="",
-            remote_file_id="",
             remote_status="",
             finished=0,
             waiting_reason=reason,
             due_at=until,
+            **uploads,
         )
 
     async def polled(
@@ -309,14 +353,20 @@ class Shards(ShardMoves):
             due_at=next_try,
         )
 
-    async def fetching(self, shard: Shard, status: str) -> Batch | Stale:
-        """SUBMITTED -> FETCHING: the provider is done with it; nobody holds it yet."""
+    async def fetching(
+        self, shard: Shard, status: str, result: dict[str, Any] | None = None
+    ) -> Batch | Stale:
+        """SUBMITTED -> FETCHING: the provider is done with it; nobody holds it yet.
+
+        `result`: where its results are, so that whoever fetches them need not ask again.
+        """
         return await self._transition(
             Failpoint.SHARD_FETCHING,
             shard,
             (ShardState.SUBMITTED,),
             state=ShardState.FETCHING,
             remote_status=status,
+            remote_result=result,
             ended_at=now(),
             waiting_reason="",
             due_at=now(),
@@ -329,13 +379,19 @@ class Shards(ShardMoves):
                 session, shard, (ShardState.FETCHING,), same_due=True, due_at=now() + lease
             )
 
+    async def found_results(self, shard: Shard, result: dict[str, Any]) -> bool:
+        """Note where the results of a shard are that is being fetched, without a new revision."""
+        async with self._database.write(Failpoint.SHARD_RESULTS_FOUND) as session:
+            return await self._move(session, shard, (ShardState.FETCHING,), remote_result=result)
+
     async def refetch(self, shard: Shard, reason: str, until: datetime) -> Batch | Stale:
-        """Stay FETCHING after results that were not whole."""
+        """Stay FETCHING after results that were not whole; where they are is asked again."""
         return await self._transition(
             Failpoint.SHARD_REFETCH,
             shard,
             (ShardState.FETCHING,),
             refetches=shard.refetches + 1,
+            remote_result=None,
             waiting_reason=reason,
             due_at=until,
         )
@@ -364,6 +420,13 @@ class Shards(ShardMoves):
                     ShardState.FETCHING,
                 ),
                 state=ShardState.SETTLED,
+                # An attempt that was never let go may have uploaded its input all the same.
+                stray_uploads=fresh.stray_uploads
+                or (
+                    fresh.state == ShardState.SUBMITTING
+                    and fresh.sending_at is None
+                    and fresh.file_token == fresh.token
+                ),
                 settled_at=now(),
                 waiting_reason="",
                 succeeded=settlement.succeeded,
@@ -408,3 +471,18 @@ class Shards(ShardMoves):
                 same_due=True,
                 due_at=due_at,
             )
+
+
+def _uploaded(remote_file_id: str, strays: bool = False) -> dict[str, Any]:
+    """What changes of a shard where its input was uploaded under this id."""
+    changes: dict[str, Any] = {}
+    if strays:
+        changes["stray_uploads"] = True
+    if remote_file_id:
+        known = col(Shard.remote_file_id) == remote_file_id
+        changes["remote_file_id"] = remote_file_id
+        # Used again, it is as old as it was.
+        changes["uploaded_at"] = case(
+            (known, func.coalesce(col(Shard.uploaded_at), now())), else_=now()
+        )
+    return changes

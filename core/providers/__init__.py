@@ -35,12 +35,15 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    Upload,
     Usage,
     parse_custom_id,
 )
+from core.providers.holds import Hold, Holds
 from core.providers.openai import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.providers.registry import KnownProviders, known_providers
+from core.providers.remote_results import dump_result, load_result
 from core.providers.translation import Note
 
 __all__ = [
@@ -57,6 +60,8 @@ __all__ = [
     "Found",
     "Framing",
     "Gate",
+    "Hold",
+    "Holds",
     "Intent",
     "KnownProviders",
     "Limits",
@@ -82,9 +87,12 @@ __all__ = [
     "Terms",
     "Unknown",
     "Unsure",
+    "Upload",
     "Usage",
     "check_model",
+    "dump_result",
     "embedding_inputs",
     "known_providers",
+    "load_result",
     "parse_custom_id",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ import structlog
 
 from core.providers.catalogue import find_model
 from core.providers.contract import (
+    NO_UPLOAD,
     Absent,
     Accepted,
     EncodedLine,
@@ -39,6 +41,7 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    Upload,
     always_open,
     parse_custom_id,
 )
@@ -117,6 +120,7 @@ class AnthropicProvider:
     name = "anthropic"
     limits = LIMITS
     keeps_results = timedelta(days=29)
+    input_lifetime = timedelta()
     framing = Framing(prefix=b'{"requests":[', separator=b",\n", suffix=b"]}")
 
     def __init__(
@@ -152,10 +156,13 @@ class AnthropicProvider:
         await self._http.call("GET", BATCHES, _read_page, params={"limit": 1})
 
     async def submit(
-        self, intent: Intent, spool: Path, *, gate: Gate = always_open
+        self, intent: Intent, source: Path | Upload, *, gate: Gate = always_open
     ) -> SubmitOutcome:
         """Send the spool as one create. Never repeats it by itself."""
-        outcome = await self._http.create(BATCHES, spool, deadline=self._http.deadline(), gate=gate)
+        assert isinstance(source, Path), "nothing is ever uploaded"
+        outcome = await self._http.create(
+            BATCHES, source, deadline=self._http.deadline(), gate=partial(gate, NO_UPLOAD)
+        )
         if isinstance(outcome, (Refused, Unknown)):
             return outcome
         try:
@@ -218,7 +225,8 @@ class AnthropicProvider:
             async for group in groups:
                 # More than one: a line that nobody sent may be among them.
                 ids = (parse_custom_id(line.custom_id) or ("", "", 0) for line in group)
-                return any(each[:2] == (intent.shard_id, intent.token) for each in ids)
+                ours = (intent.shard_id, intent.file_token or intent.token)
+                return any(each[:2] == ours for each in ids)
         return None
 
     def _results_address(self, remote_id: str, results_url: str | None) -> str:
@@ -278,6 +286,10 @@ class AnthropicProvider:
 
     async def discard(self, remote_file_id: str) -> None:
         """Nothing to do: a batch has no input file."""
+
+    async def discard_all(self, shard_id: str, since: datetime) -> int:
+        """Nothing to do, neither."""
+        return 0
 
     async def close(self) -> None:
         """Close the connections."""

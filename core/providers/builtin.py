@@ -92,5 +92,10 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
 
 def _http(slug: str, base_url: str, headers: Mapping[str, str], opening: Opening) -> ProviderHttp:
     return ProviderHttp(
-        base_url, headers, secret=opening.key, timeout=opening.timeout, provider=slug
+        base_url,
+        headers,
+        secret=opening.key,
+        timeout=opening.timeout,
+        provider=slug,
+        hold=opening.hold,
     )

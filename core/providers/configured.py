@@ -184,6 +184,17 @@ def _headers(settings: _Settings, key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+def _http(slug: str, settings: Compatible | Mistral, opening: Opening) -> ProviderHttp:
+    return ProviderHttp(
+        settings.base_url,
+        _headers(settings, opening.key),
+        secret=opening.key,
+        timeout=opening.timeout,
+        provider=slug,
+        hold=opening.hold,
+    )
+
+
 def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvider:
     keyless = not settings.api_key_env
     http = ProviderHttp(
@@ -193,6 +204,7 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
         timeout=opening.timeout,
         provider=slug,
         connections=settings.max_concurrency,
+        hold=opening.hold,
     )
     return direct.OpenAICalls(
         http,
@@ -213,10 +225,7 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
 
 
 def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
-    headers = _headers(settings, opening.key)
-    http = ProviderHttp(
-        settings.base_url, headers, secret=opening.key, timeout=opening.timeout, provider=slug
-    )
+    http = _http(slug, settings, opening)
     dialect = Dialect(
         slug=slug,
         limits=Limits(
@@ -238,8 +247,7 @@ def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
 
 
 def _open_mistral(slug: str, settings: Mistral, opening: Opening) -> Provider:
-    headers = _headers(settings, opening.key)
-    http = ProviderHttp(settings.base_url, headers, secret=opening.key, timeout=opening.timeout)
+    http = _http(slug, settings, opening)
     dialect = Dialect(
         slug=slug,
         limits=replace(
@@ -250,6 +258,7 @@ def _open_mistral(slug: str, settings: Mistral, opening: Opening) -> Provider:
         ),
         create_fields={"timeout_hours": settings.timeout_hours},
         keeps_results=mistral.KEEPS_RESULTS,
+        keeps_inputs=mistral.INPUT_LIFETIME,
     )
     return MistralProvider(http, dialect=dialect, jobs=mistral.JOBS, settle=opening.settle)
 

@@ -65,10 +65,28 @@ class Intent:
     """Bytes of the spool file."""
     sha256: str
     intended_at: datetime
+    file_token: str = ""
+    """In the custom ids and the name of the input: the token of the attempt that wrote it.
+    Empty: this one's own."""
 
     def custom_id(self, line: int) -> str:
         """The id that the provider sees: at most 64 characters of [A-Za-z0-9_-]."""
-        return f"{self.shard_id}-{self.token}-{line}"
+        return f"{self.shard_id}-{self.file_token or self.token}-{line}"
+
+    @property
+    def batch_name(self) -> str:
+        """A name for the batch: no other attempt has it."""
+        return f"{upload_prefix(self.shard_id)}{self.token}"
+
+    @property
+    def upload_name(self) -> str:
+        """A name for the uploaded input; attempts that send the same one share it."""
+        return f"{upload_prefix(self.shard_id)}{self.file_token or self.token}"
+
+
+def upload_prefix(shard_id: str) -> str:
+    """What the names of all uploads of a shard begin with, and those of no other."""
+    return f"pb-{shard_id}-"
 
 
 def parse_custom_id(custom_id: str) -> tuple[str, str, int] | None:
@@ -78,6 +96,19 @@ def parse_custom_id(custom_id: str) -> tuple[str, str, int] | None:
     if not (shard_id and token and line.isascii() and line.isdigit()):
         return None
     return shard_id, token, int(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The input of a batch as it lies at its provider."""
+
+    remote_file_id: str = ""
+    """Empty: there is none, or nobody knows its id."""
+    strays: bool = False
+    """Copies may lie beside it: an upload was repeated after its answer had been lost."""
+
+
+NO_UPLOAD = Upload()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +151,10 @@ class Refused:
 
     Not sure to be all of them: OpenAI may stop at the first.
     """
+    upload: Upload = NO_UPLOAD
+    """What was uploaded for it, and can be used again."""
+    input_lost: bool = False
+    """The provider cannot use the uploaded input (any more): the next attempt uploads anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +171,12 @@ class NotOurs(Exception):
     """The attempt belongs to somebody else by now: its create must not be sent."""
 
 
-Gate: TypeAlias = Callable[[], Awaitable[None]]
-"""Asked just before the first byte of a create leaves. Raises NotOurs, or whatever keeps it
-from knowing: then nothing may be sent."""
+Gate: TypeAlias = Callable[[Upload], Awaitable[None]]
+"""Asked just before the first byte of a create leaves, with the input that it names. Raises
+NotOurs, or whatever keeps it from knowing: then nothing may be sent."""
 
 
-async def always_open() -> None:
+async def always_open(_upload: Upload = NO_UPLOAD) -> None:
     """The gate of a caller that has no rival."""
 
 
@@ -286,6 +321,8 @@ class Provider(Protocol):
     framing: Framing
     keeps_results: timedelta
     """How long the results of a batch can be fetched after its end, at least."""
+    input_lifetime: timedelta
+    """How long the provider keeps an uploaded input; zero: it has no uploads."""
 
     def encode_line(
         self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False
@@ -311,12 +348,14 @@ class Provider(Protocol):
         ...
 
     async def submit(
-        self, intent: Intent, spool: Path, *, gate: Gate = always_open
+        self, intent: Intent, source: Path | Upload, *, gate: Gate = always_open
     ) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself.
 
+        `source`: the spool; or what an earlier attempt has uploaded, which is used as it is.
         Takes no longer than the provider timeout in all. Awaits `gate` once, as the last
-        thing before the create is sent, and lets through what it raises.
+        thing before the create is sent, and lets through what it raises. What was uploaded
+        stays, whatever comes of the create: the gate and the outcome name it.
         """
         ...
 
@@ -324,6 +363,8 @@ class Provider(Protocol):
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
     ) -> FindOutcome:
         """Ask whether the batch of an intent exists. `known`: remote ids already ours.
+
+        That of another attempt with the same upload is not the intent's.
 
         `quiet_since`: the moment since which no create for this intent can be under
         way; absence is believed only a settle time after it, since a new batch may show
@@ -356,6 +397,14 @@ class Provider(Protocol):
 
     async def discard(self, remote_file_id: str) -> None:
         """Delete an uploaded input file that is no longer needed; never raises for absence."""
+        ...
+
+    async def discard_all(self, shard_id: str, since: datetime) -> int:
+        """Delete every upload of a shard, found by their names; returns how many.
+
+        `since`: none is older. Files of others stay. Raises ProviderUnavailable,
+        ProviderRejected.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -17,7 +17,7 @@ from core.nesting import deeper_than
 from core.providers.calls import Answered, CallOutcome, Lost, NotNow, Terms
 from core.providers.catalogue import find_model
 from core.providers.contract import Limits, LineRejected
-from core.providers.exchange import Broken, NotSent
+from core.providers.exchange import Broken, HeldBack, NotSent
 from core.providers.http import ProviderHttp
 from core.providers.openai import FALSE, refuse_streaming
 from core.providers.openai_rows import read_row
@@ -88,6 +88,8 @@ class OpenAICalls:
         where = f"POST {path}"
         try:
             reply = await self._http.exchange(path, body, {"x-client-request-id": call_id})
+        except HeldBack as error:
+            return NotNow(str(error), error.retry_after)
         except NotSent as error:
             return NotNow(self._http.say(where, str(error)), reachable=False)
         except Broken as error:

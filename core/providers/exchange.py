@@ -18,6 +18,15 @@ class NotSent(Exception):
     """No connection came about: the provider has seen nothing."""
 
 
+class HeldBack(Exception):
+    """Nothing was sent: the provider has asked to wait."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds that are left."""
+
+
 class Broken(Exception):
     """The exchange broke off; the provider may have acted on it."""
 

@@ -12,8 +12,9 @@ import msgspec
 LONGEST_WAIT = 7 * 86400
 """Seconds; a provider that asks to wait for longer is taken to be confused."""
 
-PASSING_STATUSES = frozenset({408, 409, 425, 429, 499})
-"""Beside all from 500 on. 499 is Google's: the call was cancelled."""
+PASSING_STATUSES = frozenset({402, 408, 409, 425, 429, 499})
+"""Beside all from 500 on. 402: until the account is paid for; 499 is Google's: the call was
+cancelled."""
 PASSING_CODES = frozenset(
     {
         "api_error",

@@ -25,10 +25,10 @@ google-genai 3.4; google-gemini/cookbook quickstarts/Batch_mode.ipynb.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -49,7 +49,6 @@ from core.providers.contract import (
     LineRejected,
     Outcome,
     ProviderRejected,
-    ProviderUnavailable,
     Refused,
     RemoteBatch,
     RemoteState,
@@ -57,11 +56,12 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    Upload,
     always_open,
+    upload_prefix,
 )
 from core.providers.counts import count_of
 from core.providers.cursors import Cursors
-from core.providers.faults import is_passing
 from core.providers.gemini_embeddings import BASE64, translate_embedding
 from core.providers.gemini_request import translate_request
 from core.providers.gemini_response import read_line
@@ -78,9 +78,11 @@ from core.providers.gemini_wire import (
     read_uploaded,
 )
 from core.providers.http import ProviderHttp
+from core.providers.inputs import InputLost, bring, discard_named, judged, says_no_file
 from core.providers.openai_wire import moment_of
 from core.providers.resultlines import download_results
 from core.providers.translation import dropped_fields
+from core.providers.tries import UploadTries
 
 log = structlog.get_logger()
 
@@ -97,10 +99,13 @@ LIMITS = Limits(
 )
 
 PAGE = 100
+INPUT_LIFETIME = timedelta(hours=48)
 MEDIA_TYPE = "jsonl"
 """As in the guide and its notebook."""
 _LOOK_SECONDS = 1.0
 _ABSENT = frozenset({403, 404, 410})
+_FILE_CODES = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION"})
+"""Of a batch that failed, those that may be about its input."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -111,6 +116,7 @@ class GeminiProvider:
     name = "gemini"
     limits = LIMITS
     keeps_results = timedelta(hours=48)
+    input_lifetime = INPUT_LIFETIME
     framing = Framing(prefix=b"", separator=b"\n", suffix=b"\n")
 
     def __init__(
@@ -150,57 +156,61 @@ class GeminiProvider:
         await self._http.call("GET", "/v1beta/batches", read_operations, params={"pageSize": 1})
 
     async def submit(
-        self, intent: Intent, spool: Path, *, gate: Gate = always_open
+        self, intent: Intent, source: Path | Upload, *, gate: Gate = always_open
     ) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself."""
         deadline = self._http.deadline()
-        # A file without a batch costs nothing: until the create, all may be repeated.
-        try:
-            async with asyncio.timeout_at(deadline):
-                file = await self._upload(intent, spool)
-        except TimeoutError:
-            return Refused("upload_too_slow", "The upload took too long.", passing=True)
-        except ProviderUnavailable as error:
-            return Refused("upload_failed", str(error), passing=True, retry_after=error.retry_after)
-        except ProviderRejected as error:
-            passing = is_passing(error.status, error.code)
-            return Refused(error.code, error.message, passing, access=error.access)
+        upload = await bring(self, source, intent.upload_name, deadline=deadline)
+        if isinstance(upload, Refused):
+            return upload
+        file_name = upload.remote_file_id
         method = (
             "asyncBatchEmbedContent" if intent.endpoint == EMBEDDINGS else "batchGenerateContent"
         )
         path = f"/v1beta/models/{quote(intent.model, safe='')}:{method}"
-        batch = {"displayName": _display_name(intent), "inputConfig": {"fileName": file.name}}
+        batch = {"displayName": intent.batch_name, "inputConfig": {"fileName": file_name}}
         outcome = await self._http.create(
-            path, _encoder.encode({"batch": batch}), deadline=deadline, gate=gate
+            path, _encoder.encode({"batch": batch}), deadline=deadline, gate=partial(gate, upload)
         )
         if isinstance(outcome, Refused):
-            await self._discard_quietly(file.name, deadline)
-            return outcome
+            return judged(outcome, source, upload)
         if isinstance(outcome, Unknown):
             return outcome
         try:
-            return Accepted(read_operation(outcome).name, file.name)
+            return Accepted(read_operation(outcome).name, file_name)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Unknown(f"POST {path}: accepted, but the answer names no batch")
 
-    async def _upload(self, intent: Intent, spool: Path) -> RemoteFile:
-        about = {"file": {"displayName": _display_name(intent), "mimeType": MEDIA_TYPE}}
-        file = await self._http.upload_resumable(
-            "/upload/v1beta/files", _encoder.encode(about), spool, MEDIA_TYPE, read_uploaded
+    async def send_input(self, spool: Path, name: str, tries: UploadTries) -> RemoteFile:
+        """Upload a spool. Raises ProviderUnavailable, ProviderRejected."""
+        about = _encoder.encode({"file": {"displayName": name, "mimeType": MEDIA_TYPE}})
+        return await self._http.upload_resumable(
+            "/upload/v1beta/files", about, spool, MEDIA_TYPE, read_uploaded, tries
         )
+
+    def input_id(self, file: RemoteFile) -> str:
+        """The provider's name of a file."""
+        return file.name
+
+    async def await_input(self, file: RemoteFile | str) -> None:
+        """Wait until a file is processed.
+
+        Raises InputLost, ProviderUnavailable, ProviderRejected.
+        """
+        if isinstance(file, str):
+            file = await self._http.call("GET", f"/v1beta/{_name(file)}", read_file)
         while file.state == "PROCESSING":
             await self._http.pause(_LOOK_SECONDS)
             file = await self._http.call("GET", f"/v1beta/{_name(file.name)}", read_file)
         if file.state == "FAILED":
-            raise ProviderUnavailable(f"the file {file.name} was not processed")
-        return file
+            raise InputLost(f"the file {file.name} was not processed")
 
     async def find(
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
     ) -> FindOutcome:
         """Ask whether the batch of an intent exists, by its display name."""
         asked_at = self._now()
-        wanted = _display_name(intent)
+        wanted = intent.batch_name
         async for operation in self._batches(intent.intended_at - self._margin):
             if operation.metadata.displayName == wanted:
                 return Found(operation.name, operation.input_file)
@@ -208,7 +218,6 @@ class GeminiProvider:
         wait = (quiet + self._settle - asked_at).total_seconds()
         if wait > 0:
             return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
-        await self._discard_orphans(wanted)
         return Absent()
 
     async def _batches(self, oldest: datetime) -> AsyncGenerator[Operation, None]:
@@ -232,22 +241,17 @@ class GeminiProvider:
                 return
             params["pageToken"] = page.nextPageToken
 
-    async def _discard_orphans(self, wanted: str) -> None:
-        """Delete the uploads of a submission that created no batch."""
+    async def _files(self) -> AsyncGenerator[tuple[str, str], None]:
+        """The files that the key sees, as (name, display name)."""
         params: dict[str, str | int] = {"pageSize": PAGE}
         cursors = Cursors()
-        try:
-            while True:
-                page = await self._http.call("GET", "/v1beta/files", read_files, params=params)
-                for file in page.files:
-                    if file.displayName == wanted:
-                        await self.discard(file.name)
-                if not cursors.follow(page.nextPageToken):
-                    return
-                params["pageToken"] = page.nextPageToken
-        except (ProviderUnavailable, ProviderRejected) as error:
-            # They go away after 48 hours; the answer to the caller does not hang on them.
-            log.info("orphan_search_failed", name=wanted, error=str(error))
+        while True:
+            page = await self._http.call("GET", "/v1beta/files", read_files, params=params)
+            for file in page.files:
+                yield file.name, file.displayName
+            if not cursors.follow(page.nextPageToken):
+                return
+            params["pageToken"] = page.nextPageToken
 
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
@@ -309,13 +313,9 @@ class GeminiProvider:
             if error.status not in _ABSENT:
                 raise
 
-    async def _discard_quietly(self, name: str, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self.discard(name)
-        except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:
-            # It goes away after 48 hours; the refusal is what the caller has to hear.
-            log.info("orphan_not_deleted", remote_file_id=name, error=str(error))
+    async def discard_all(self, shard_id: str, since: datetime) -> int:
+        """Delete every upload of a shard, found by their names; returns how many."""
+        return await discard_named(self._files(), upload_prefix(shard_id), self.discard)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -327,10 +327,6 @@ def remote_model(model: str) -> str:
     return find_model("gemini", model).id.removeprefix("models/")
 
 
-def _display_name(intent: Intent) -> str:
-    return f"pb-{intent.shard_id}-{intent.token}"
-
-
 def _name(name: str) -> str:
     """A resource name ("batches/x", "files/x") as part of a path."""
     return quote(name, safe="/").replace("..", "%2E%2E")
@@ -339,4 +335,6 @@ def _name(name: str) -> str:
 def _refusal(operation: Operation) -> Refused:
     name, _, message = read_status(operation.error)
     code = name if operation.error else "failed"
-    return Refused(code, f"{code}: {message}", passing=name in PASSING and bool(operation.error))
+    lost = name in _FILE_CODES and says_no_file(message)
+    passing = lost or (name in PASSING and bool(operation.error))
+    return Refused(code, f"{code}: {message}", passing, input_lost=lost)

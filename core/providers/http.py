@@ -5,10 +5,12 @@ Five kinds of exchange, each with its own rule:
 - repeatable calls (reads, cancels, deletes) and uploads: tried again a few times with
   back-off, then ProviderUnavailable; a clear no is ProviderRejected;
 - creates: sent once, and the answer is the reply's body, Refused or Unknown;
-- downloads: streamed; ProviderUnavailable when they break;
+- downloads: streamed; tried again where they fail before their first byte, and
+  ProviderUnavailable when they break later;
 - plain exchanges: sent once, and the reply is the caller's to judge, as is the pace.
 
-A Retry-After is obeyed by all calls of its kind, not only by the one that was told.
+A Retry-After is obeyed by every call with the same key, whatever its kind: a short one is
+waited for, of a long one it is said how long it is (core.providers.holds).
 Keys travel in headers only.
 """
 
@@ -18,23 +20,22 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import replace
+from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-import structlog
 
 from core.failpoints import Failpoint, writing
+from core.providers.answers import Answers
 from core.providers.contract import (
-    Gate,
-    ProviderRejected,
     ProviderUnavailable,
     Refused,
     Unknown,
 )
-from core.providers.exchange import Broken, NotSent
-from core.providers.faults import is_access, is_passing
+from core.providers.exchange import Broken, HeldBack, NotSent
+from core.providers.holds import CredentialHold
+from core.providers.patience import LONGEST_DELAY, Patience
 from core.providers.transport import (
     Reply,
     Transport,
@@ -42,19 +43,9 @@ from core.providers.transport import (
     path_of,
     same_origin,
 )
-
-log = structlog.get_logger()
+from core.providers.tries import UploadTries
 
 T = TypeVar("T")
-
-MAX_MESSAGE_CHARS = 1000
-
-ATTEMPTS = 3
-FIRST_DELAY = 0.5
-LONGEST_DELAY = 8.0
-"""A Retry-After beyond this is handed to the caller, who can wait without holding on."""
-LONGEST_HOLD = 600.0
-"""A Retry-After beyond this holds back only the call that was told."""
 
 _POINTS = {
     "GET": Failpoint.PROVIDER_ASK,
@@ -76,7 +67,8 @@ class ProviderHttp:
     `base_url` without a trailing slash; `headers` carry the key, which is also named as
     `secret` so that no text that leaves this class contains it; `timeout` in seconds for
     one whole exchange (a download: for each wait for bytes); `provider`: its slug, for the
-    metrics; `connections`: how many are opened at most, and kept.
+    metrics; `connections`: how many are opened at most, and kept; `hold`: until when the
+    provider wants no call with this key (Opening.hold).
     """
 
     def __init__(
@@ -88,17 +80,18 @@ class ProviderHttp:
         timeout: float,
         provider: str = "unnamed",
         connections: int | None = None,
+        hold: CredentialHold | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
-        self._secret = secret
+        self._answers = Answers(secret)
+        self.say = self._answers.say
+        self._hold = hold or CredentialHold.alone()
         self._sleep = sleep
         self._transport = Transport(
             headers, provider=provider, timeout=timeout, connections=connections
         )
-        self._held: dict[str, float] = {}
-        """Kind of call to the time until which the provider wants none."""
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""
@@ -139,7 +132,7 @@ class ProviderHttp:
                     params=params,
                 )
 
-        return await self._repeat(f"{method} {path}", method, send, read)
+        return await self._repeat(f"{method} {path}", send, read)
 
     async def upload(
         self,
@@ -148,10 +141,12 @@ class ProviderHttp:
         filename: str,
         file: Path,
         read: Callable[[bytes], T],
+        tries: UploadTries,
     ) -> T:
         """Send a file as multipart form data, the fields before it. Repeatable.
 
-        `read` as of `call`. Raises ProviderUnavailable, ProviderRejected.
+        `read` as of `call`; `tries` learns what may be left behind. Raises
+        ProviderUnavailable, ProviderRejected.
         """
         with file.open("rb") as content:
 
@@ -167,14 +162,21 @@ class ProviderHttp:
                         files={"file": (filename, content, "application/jsonl")},
                     )
 
-            return await self._repeat(f"POST {path}", "upload", send, read)
+            where = f"POST {path}"
+            return await self._repeat(where, lambda: tries.make(send), tries.reading(read))
 
     async def upload_resumable(
-        self, path: str, about: bytes, file: Path, media_type: str, read: Callable[[bytes], T]
+        self,
+        path: str,
+        about: bytes,
+        file: Path,
+        media_type: str,
+        read: Callable[[bytes], T],
+        tries: UploadTries,
     ) -> T:
         """Send a file by Google's resumable protocol, in one piece. Repeatable.
 
-        `about`: JSON that describes the file; `read` as of `call`. Raises
+        `about`: JSON that describes the file; the rest as of `upload`. Raises
         ProviderUnavailable, ProviderRejected.
         """
         start = {
@@ -204,15 +206,24 @@ class ProviderHttp:
                 address = moved_to(address, self.base_url)
             except ValueError as error:
                 raise Broken(f"the address to upload to is none: {error}") from None
-            with writing(Failpoint.PROVIDER_UPLOAD):
-                return await self._transport.send_file(
-                    address, file, kind="upload", deadline=self.deadline(), headers=finish
-                )
 
-        return await self._repeat(f"POST {path}", "upload", send, read)
+            async def finishing() -> Reply:
+                with writing(Failpoint.PROVIDER_UPLOAD):
+                    return await self._transport.send_file(
+                        address, file, kind="upload", deadline=self.deadline(), headers=finish
+                    )
+
+            return await tries.make(finishing)
+
+        return await self._repeat(f"POST {path}", send, tries.reading(read))
 
     async def create(
-        self, path: str, content: bytes | Path, *, deadline: float, gate: Gate
+        self,
+        path: str,
+        content: bytes | Path,
+        *,
+        deadline: float,
+        gate: Callable[[], Awaitable[None]],
     ) -> bytes | Refused | Unknown:
         """POST JSON once, from memory or streamed from a file. Gives the 2xx reply's body.
 
@@ -223,10 +234,13 @@ class ProviderHttp:
         where = f"POST {path}"
         url = self.base_url + path
         try:
-            await self._hold_back(where, "create")
+            waited_for = await self._wait(where)
         except ProviderUnavailable as error:
             return Refused(_HELD_BACK, str(error), True, error.retry_after)
         await gate()
+        if self._hold.until > waited_for:
+            # Another call was told so meanwhile. Nothing may wait behind the gate.
+            return Refused(_HELD_BACK, self._not_sent(where), True, self._hold.left)
         try:
             with writing(Failpoint.PROVIDER_CREATE):
                 if isinstance(content, Path):
@@ -246,12 +260,17 @@ class ProviderHttp:
             return Refused("unreachable", self.say(where, str(error)), passing=True)
         except Broken as error:
             return Unknown(self.say(where, str(error)))
-        self._heed("create", reply)
-        return without_nul(reply.body) if reply.ok else self._classify_create(where, reply)
+        self._heed(reply)
+        return without_nul(reply.body) if reply.ok else self._answers.of_create(where, reply)
 
     async def exchange(self, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         """POST JSON once; gives the reply whatever its status, without the key should it be
-        quoted there: the reply becomes a user's result. Raises NotSent, Broken."""
+        quoted there: the reply becomes a user's result. Raises HeldBack, NotSent, Broken.
+
+        It never waits: whoever makes it has just made sure that it may.
+        """
+        if self._hold.left:
+            raise HeldBack(self._not_sent(f"POST {path}"), self._hold.left)
         with writing(Failpoint.PROVIDER_CALL):
             reply = await self._transport.send(
                 "POST",
@@ -261,22 +280,39 @@ class ProviderHttp:
                 content=content,
                 headers={**_JSON, **headers},
             )
-        return self._hidden(reply)
+        self._heed(reply)
+        return self._answers.hidden(reply)
 
     async def download(self, url: str) -> AsyncGenerator[bytes, None]:
         """Stream the body of a GET. `url`: absolute, or a path under the base URL.
 
-        Raises ProviderUnavailable, also in the middle; ProviderRejected.
+        Repeated like any read until the first bytes have come. Raises ProviderUnavailable,
+        also in the middle; ProviderRejected.
         """
         absolute = url if "://" in url else self.base_url + url
         where = f"GET {path_of(absolute)}"
-        await self._hold_back(where, "download")
+        patience = Patience(where, self._sleep)
+        while True:
+            await self._wait(where)
+            begun = False
+            try:
+                async with aclosing(self._streamed(where, absolute)) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+                return
+            except ProviderUnavailable as failure:
+                if begun:
+                    raise
+                await patience.after(failure)
+
+    async def _streamed(self, where: str, url: str) -> AsyncGenerator[bytes, None]:
         try:
             with writing(Failpoint.PROVIDER_DOWNLOAD):
-                async with self._transport.stream(absolute) as body:
+                async with self._transport.stream(url) as body:
                     if isinstance(body, Reply):
-                        self._heed("download", body)
-                        raise self._rejection(where, body)
+                        self._heed(body)
+                        raise self._answers.rejection(where, body)
                     end = _now() + LONGEST_DOWNLOAD
                     async for chunk in body:
                         yield chunk
@@ -288,53 +324,44 @@ class ProviderHttp:
     async def _repeat(
         self,
         where: str,
-        kind: str,
         send: Callable[[], Awaitable[Reply]],
         read: Callable[[bytes], T],
     ) -> T:
-        delay = FIRST_DELAY
-        for attempt in range(1, ATTEMPTS + 1):
-            await self._hold_back(where, kind)
+        patience = Patience(where, self._sleep)
+        while True:
+            await self._wait(where)
             try:
                 reply = await send()
-                if reply.ok:
-                    return self._decode(where, reply, read)
-                self._heed(kind, reply)
-                failure = self._rejection(where, reply)
             except (NotSent, Broken) as error:
-                failure = ProviderUnavailable(self.say(where, str(error)))
-            if isinstance(failure, ProviderRejected) or attempt == ATTEMPTS:
-                raise failure
-            if failure.retry_after is None:
-                # Spread: many tasks that failed together should not come back together.
-                wait = delay * random.uniform(0.5, 1.0)
-                delay = min(2 * delay, LONGEST_DELAY)
-                await self._sleep(wait)
-            elif failure.retry_after > LONGEST_DELAY:
-                raise failure
-            log.info("provider_call_repeated", call=where, attempt=attempt)
-        raise AssertionError("unreachable")
+                await patience.after(ProviderUnavailable(self.say(where, str(error))))
+                continue
+            if reply.ok:
+                return self._decode(where, reply, read)
+            self._heed(reply)
+            await patience.after(self._answers.rejection(where, reply))
 
-    def _heed(self, kind: str, reply: Reply) -> None:
-        """Remember how long the provider wants no more calls of a kind."""
-        if not reply.ok and reply.retry_after is not None and reply.retry_after <= LONGEST_HOLD:
-            until = _now() + reply.retry_after
-            self._held[kind] = max(self._held.get(kind, 0.0), until)
+    def _heed(self, reply: Reply) -> None:
+        """Remember for how long the provider wants no more calls."""
+        if not reply.ok and reply.retry_after:
+            self._hold.told(reply.retry_after)
 
-    async def _hold_back(self, where: str, kind: str) -> None:
-        """Wait as long as the provider wants no calls of a kind.
+    async def _wait(self, where: str) -> float:
+        """Wait as long as the provider wants no calls; returns the moment that it waited for.
 
         Raises ProviderUnavailable if that is too long to hold on.
         """
-        wait = self._held.get(kind, 0.0) - _now()
-        if wait <= 0:
-            self._held.pop(kind, None)
-        elif wait > LONGEST_DELAY:
-            text = self.say(where, f"not sent: the provider asked to wait, {wait:.0f} s more")
-            raise ProviderUnavailable(text, wait)
-        else:
+        waited_for = 0.0
+        # Waited for once each: timers may be early, and a hold may become longer meanwhile.
+        while (until := self._hold.until) > waited_for:
+            waited_for, left = until, self._hold.left
+            if left > LONGEST_DELAY:
+                raise ProviderUnavailable(self._not_sent(where), left)
             # Spread, for those who wait are many.
-            await self._sleep(wait * random.uniform(1.0, 1.1))
+            await self._sleep(left * random.uniform(1.0, 1.1))
+        return waited_for
+
+    def _not_sent(self, where: str) -> str:
+        return self.say(where, f"not sent: {self._hold}")
 
     def _decode(self, where: str, reply: Reply, read: Callable[[bytes], T]) -> T:
         try:
@@ -342,51 +369,6 @@ class ProviderHttp:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             text = self.say(where, "the answer is not in the documented form", reply)
             raise ProviderUnavailable(text) from None
-
-    def _classify_create(self, where: str, reply: Reply) -> Refused | Unknown:
-        error = reply.error
-        text = self.say(where, error.message or f"status {reply.status}", reply)
-        timed_out = reply.status in (408, 504) or error.code == "timeout_error"
-        if timed_out or (reply.status >= 500 and not error.documented):
-            return Unknown(text)
-        passing = is_passing(reply.status, error.code)
-        return Refused(
-            error.code or f"http_{reply.status}",
-            text,
-            passing,
-            reply.retry_after,
-            access=is_access(reply.status, error.code),
-        )
-
-    def _rejection(self, where: str, reply: Reply) -> ProviderUnavailable | ProviderRejected:
-        error = reply.error
-        text = self.say(where, error.message or f"status {reply.status}", reply)
-        # A conflict over a cancel (it has ended already) does not pass by trying again.
-        if is_passing(reply.status) and reply.status != 409:
-            return ProviderUnavailable(text, reply.retry_after)
-        return ProviderRejected(error.code or f"http_{reply.status}", text, reply.status)
-
-    def say(self, where: str, what: str, reply: Reply | None = None) -> str:
-        """What happened in an exchange, for people: short, and without the key."""
-        text = self._hide(f"{where}: {what}").replace("\0", "\ufffd")
-        if len(text) > MAX_MESSAGE_CHARS:
-            text = text[:MAX_MESSAGE_CHARS] + "…"
-        if reply is not None and reply.request_id:
-            text += f" (request id {self._hide(reply.request_id[:100])})"
-        return text
-
-    def _hidden(self, reply: Reply) -> Reply:
-        if not self._secret:
-            return reply
-        secret = self._secret.encode()
-        return replace(
-            reply,
-            body=reply.body.replace(secret, b"***") if secret in reply.body else reply.body,
-            headers={name: self._hide(value) for name, value in reply.headers.items()},
-        )
-
-    def _hide(self, text: str) -> str:
-        return text.replace(self._secret, "***") if self._secret else text
 
 
 def without_nul(body: bytes) -> bytes:

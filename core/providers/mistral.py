@@ -29,7 +29,7 @@ import msgspec
 from core.providers.contract import EncodedLine, Intent, Limits
 from core.providers.openai import SHARD_KEY, TOKEN_KEY, OpenAIProvider
 from core.providers.openai_find import PAGE, Jobs
-from core.providers.openai_wire import Counts, Page, RemoteFile, RemoteJob
+from core.providers.openai_wire import Counts, Page, RemoteJob
 
 LIMITS = Limits(
     max_lines=100_000,
@@ -39,6 +39,7 @@ LIMITS = Limits(
 )
 TIMEOUT_HOURS = 24
 KEEPS_RESULTS = timedelta(hours=24)
+INPUT_LIFETIME = timedelta(days=30)
 
 _encoder = msgspec.json.Encoder()
 
@@ -119,9 +120,9 @@ class MistralProvider(OpenAIProvider):
         fields.pop("model", None)
         return b'{"custom_id":"%b","body":%b}' % (custom_id.encode(), _encoder.encode(fields)), ()
 
-    def _creation(self, intent: Intent, file: RemoteFile) -> bytes:
+    def _creation(self, intent: Intent, file_id: str) -> bytes:
         fields = {
-            "input_files": [file.id],
+            "input_files": [file_id],
             "endpoint": intent.endpoint,
             "model": intent.model,
             "metadata": {SHARD_KEY: intent.shard_id, TOKEN_KEY: intent.token},

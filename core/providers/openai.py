@@ -7,11 +7,11 @@ metadata and the file name carry our shard and attempt, so that a batch is found
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,10 +29,8 @@ from core.providers.contract import (
     Framing,
     Gate,
     Intent,
-    Limits,
     LineRejected,
     ProviderRejected,
-    ProviderUnavailable,
     Refused,
     RemoteBatch,
     RemoteState,
@@ -40,32 +38,24 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    Upload,
     always_open,
+    upload_prefix,
 )
 from core.providers.counts import count_of
-from core.providers.faults import is_passing
 from core.providers.http import ProviderHttp
+from core.providers.inputs import InputLost, bring, discard_named, judged
+from core.providers.openai_dialect import INPUT_FILE_SECONDS, LIMITS, OPENAI, Dialect
 from core.providers.openai_errors import TOKEN_LIMIT, refusal, stated_limit
 from core.providers.openai_find import JOBS, Jobs, Lists
 from core.providers.openai_rows import read_row
-from core.providers.openai_wire import STATES, RemoteFile, read_file
+from core.providers.openai_wire import STATES, RemoteFile, RemoteJob, read_file
 from core.providers.resultlines import download_results
+from core.providers.tries import UploadTries
+
+__all__ = ["INPUT_FILE_SECONDS", "LIMITS", "OPENAI", "Dialect", "OpenAIProvider"]
 
 log = structlog.get_logger()
-
-LIMITS = Limits(
-    max_lines=50_000,
-    # "200 MB": the smaller reading, so that no file is refused for its size.
-    max_bytes=200_000_000,
-    one_model_per_batch=True,
-    endpoints=frozenset({"/v1/chat/completions", "/v1/embeddings"}),
-    max_embedding_inputs=50_000,
-)
-
-INPUT_FILE_SECONDS = 7 * 86400
-"""How long OpenAI keeps an uploaded input: past any batch's end, and orphans do go away."""
-OUTPUT_FILE_SECONDS = 30 * 86400
-"""How long it keeps results; its own default, and the longest there is."""
 
 SHARD_KEY = "polybatch_shard"
 TOKEN_KEY = "polybatch_token"
@@ -76,42 +66,6 @@ FALSE = msgspec.Raw(b"false")
 _PROCESSING = frozenset({"uploaded", "pending", "processing", "running", "queued"})
 _LOOK_SECONDS = 1.0
 _GONE = frozenset({404, 410})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """Where a server with OpenAI's files and batches differs from OpenAI itself."""
-
-    slug: str
-    limits: Limits
-    urls: Mapping[str, str] = field(default_factory=dict)
-    """Our endpoints to what the server calls them, where that is something else."""
-    completion_window: str = "24h"
-    upload_path: str = "/files"
-    upload_fields: Mapping[str, str] = field(default_factory=lambda: {"purpose": "batch"})
-    """Sent before the file; "{filename}" stands for its name."""
-    create_fields: Mapping[str, Any] = field(default_factory=dict)
-    """Further members of a create."""
-    keeps_metadata: bool = True
-    """False: a batch is found again by the name of its input file."""
-    keeps_results: timedelta = timedelta(seconds=OUTPUT_FILE_SECONDS)
-    """How long after a batch's end."""
-    processes_uploads: bool = False
-    """An uploaded file can be used only when its status says so."""
-
-
-OPENAI = Dialect(
-    slug="openai",
-    limits=LIMITS,
-    upload_fields={
-        "purpose": "batch",
-        "expires_after[anchor]": "created_at",
-        "expires_after[seconds]": str(INPUT_FILE_SECONDS),
-    },
-    create_fields={
-        "output_expires_after": {"anchor": "created_at", "seconds": OUTPUT_FILE_SECONDS}
-    },
-)
 
 
 class _EmbeddingBody(msgspec.Struct):
@@ -142,6 +96,7 @@ class OpenAIProvider:
         self.name = dialect.slug
         self.limits = dialect.limits
         self.keeps_results = dialect.keeps_results
+        self.input_lifetime = dialect.input_lifetime
         self._dialect = dialect
         self._http = http
         self._jobs = jobs
@@ -188,52 +143,64 @@ class OpenAIProvider:
         await self._lists.look()
 
     async def submit(
-        self, intent: Intent, spool: Path, *, gate: Gate = always_open
+        self, intent: Intent, source: Path | Upload, *, gate: Gate = always_open
     ) -> SubmitOutcome:
         """Upload the spool and create the batch. Never repeats the create by itself."""
         deadline = self._http.deadline()
-        # A file without a batch costs nothing: until the create, all may be repeated.
-        try:
-            async with asyncio.timeout_at(deadline):
-                file = await self._upload(intent, spool)
-        except TimeoutError:
-            return Refused("upload_too_slow", "The upload took too long.", passing=True)
-        except ProviderUnavailable as error:
-            return Refused("upload_failed", str(error), passing=True, retry_after=error.retry_after)
-        except ProviderRejected as error:
-            passing = is_passing(error.status, error.code)
-            return Refused(error.code, error.message, passing, access=error.access)
-        creation = self._creation(intent, file)
-        outcome = await self._http.create(self._jobs.path, creation, deadline=deadline, gate=gate)
+        upload = await bring(self, source, _filename(intent), deadline=deadline)
+        if isinstance(upload, Refused):
+            return upload
+        outcome = await self._http.create(
+            self._jobs.path,
+            self._creation(intent, upload.remote_file_id),
+            deadline=deadline,
+            gate=partial(gate, upload),
+        )
         if isinstance(outcome, Refused):
-            await self._discard_quietly(file.id, deadline)
             if outcome.code == TOKEN_LIMIT:
-                return replace(outcome, enqueued_token_limit=stated_limit(outcome.message))
-            return outcome
+                limit = stated_limit(outcome.message)
+                outcome = replace(outcome, enqueued_token_limit=limit)
+            return judged(outcome, source, upload)
         if isinstance(outcome, Unknown):
             return outcome
         try:
-            return Accepted(self._jobs.read_created(outcome).id, file.id)
+            return Accepted(self._jobs.read_created(outcome).id, upload.remote_file_id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Unknown(f"POST {self._jobs.path}: accepted, but the answer names no batch")
 
-    async def _upload(self, intent: Intent, spool: Path) -> RemoteFile:
-        """Upload the spool; where the server processes files, wait until it has."""
-        dialect, name = self._dialect, _filename(intent)
+    async def send_input(self, spool: Path, name: str, tries: UploadTries) -> RemoteFile:
+        """Upload a spool. Raises ProviderUnavailable, ProviderRejected."""
+        dialect = self._dialect
         fields = {
             key: text.replace("{filename}", name) for key, text in dialect.upload_fields.items()
         }
-        file = await self._http.upload(dialect.upload_path, fields, name, spool, read_file)
-        while dialect.processes_uploads and (file.status or "").lower() in _PROCESSING:
-            await self._http.pause(_LOOK_SECONDS)
-            file = await self._http.call("GET", f"/files/{quote(file.id, safe='')}", read_file)
-        if dialect.processes_uploads and (file.status or "").lower() == "error":
-            raise ProviderUnavailable(f"the file {file.id} was not processed")
-        return file
+        return await self._http.upload(dialect.upload_path, fields, name, spool, read_file, tries)
 
-    def _creation(self, intent: Intent, file: RemoteFile) -> bytes:
+    def input_id(self, file: RemoteFile) -> str:
+        """The provider's id of a file."""
+        return file.id
+
+    async def await_input(self, file: RemoteFile | str) -> None:
+        """Where the server processes files, wait until it has.
+
+        Raises InputLost, ProviderUnavailable, ProviderRejected.
+        """
+        if not self._dialect.processes_uploads:
+            return
+        if isinstance(file, str):
+            file = await self._file(file)
+        while (file.status or "").lower() in _PROCESSING:
+            await self._http.pause(_LOOK_SECONDS)
+            file = await self._file(file.id)
+        if (file.status or "").lower() == "error":
+            raise InputLost(f"the file {file.id} was not processed")
+
+    async def _file(self, file_id: str) -> RemoteFile:
+        return await self._http.call("GET", f"/files/{quote(file_id, safe='')}", read_file)
+
+    def _creation(self, intent: Intent, file_id: str) -> bytes:
         fields: dict[str, Any] = {
-            "input_file_id": file.id,
+            "input_file_id": file_id,
             "endpoint": self._dialect.urls.get(intent.endpoint, intent.endpoint),
             "completion_window": self._dialect.completion_window,
             **self._dialect.create_fields,
@@ -245,7 +212,11 @@ class OpenAIProvider:
     async def find(
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
     ) -> FindOutcome:
-        """Ask whether the batch of an intent exists, by its metadata or its input file."""
+        """Ask whether the batch of an intent exists, by its metadata or its input file.
+
+        The input may have been that of earlier attempts, of which those that created a batch
+        were refused after its check: such a batch never ran, and is not what is looked for.
+        """
         asked_at = self._now()
         oldest = intent.intended_at - self._margin
         uploads: set[str] = set()
@@ -254,37 +225,41 @@ class OpenAIProvider:
         async for job in self._lists.jobs(oldest):
             metadata = job.metadata if isinstance(job.metadata, dict) else {}
             ours = (metadata.get(SHARD_KEY), metadata.get(TOKEN_KEY))
-            if ours == (intent.shard_id, intent.token) or job.input_file_id in uploads:
+            by_input = job.input_file_id in uploads and not (
+                self._batch(job).state is RemoteState.FAILED or job.id in known
+            )
+            if ours == (intent.shard_id, intent.token) or by_input:
                 return Found(job.id, job.input_file_id or "")
         quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
         wait = (quiet + self._settle - asked_at).total_seconds()
         if wait > 0:
             return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
-        try:
-            async for file in self._uploads(intent, oldest):
-                await self.discard(file.id)
-        except (ProviderUnavailable, ProviderRejected) as error:
-            # They expire by themselves; the answer to the caller does not hang on them.
-            log.info("orphan_search_failed", shard_id=intent.shard_id, error=str(error))
         return Absent()
 
     async def _uploads(self, intent: Intent, oldest: datetime) -> AsyncGenerator[RemoteFile, None]:
         """The uploads of a submission: more than one if an answer was lost."""
         name = _filename(intent)
-        purpose = self._dialect.upload_fields.get("purpose", "batch")
-        async for file in self._lists.files(purpose, oldest):
+        # Kept from an earlier attempt, it is older than the intent.
+        oldest -= self.input_lifetime
+        async for file in self._lists.files(self._purpose, oldest):
             if file.filename == name:
                 yield file
+
+    @property
+    def _purpose(self) -> str:
+        return self._dialect.upload_fields.get("purpose", "batch")
 
     def _job_path(self, remote_id: str) -> str:
         return f"{self._jobs.path}/{quote(remote_id, safe='')}"
 
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
-        job = await self._http.call("GET", self._job_path(remote_id), self._jobs.read)
+        return self._batch(await self._http.call("GET", self._job_path(remote_id), self._jobs.read))
+
+    def _batch(self, job: RemoteJob) -> RemoteBatch:
         status = job.status.lower()
         if status not in STATES:
-            log.warning("unknown_remote_status", remote_id=remote_id, status=job.status)
+            log.warning("unknown_remote_status", remote_id=job.id, status=job.status)
         state, ended_as = STATES.get(status, (RemoteState.RUNNING, ""))
         finished = count_of(job.counts.completed) + count_of(job.counts.failed)
         sources = tuple(i for i in (job.output_file_id, job.error_file_id) if i)
@@ -329,13 +304,11 @@ class OpenAIProvider:
             if error.status not in _GONE:
                 raise
 
-    async def _discard_quietly(self, file_id: str, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self.discard(file_id)
-        except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:
-            # It expires by itself; the refusal is what the caller has to hear.
-            log.info("orphan_not_deleted", remote_file_id=file_id, error=str(error))
+    async def discard_all(self, shard_id: str, since: datetime) -> int:
+        """Delete every upload of a shard, found by their names; returns how many."""
+        listed = self._lists.files(self._purpose, since - self._margin)
+        files = ((file.id, file.filename or "") async for file in listed)
+        return await discard_named(files, upload_prefix(shard_id), self.discard)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -363,4 +336,4 @@ def embedding_inputs(body: bytes) -> int:
 
 
 def _filename(intent: Intent) -> str:
-    return f"pb-{intent.shard_id}-{intent.token}.jsonl"
+    return f"{intent.upload_name}.jsonl"

@@ -11,6 +11,7 @@ from enum import Enum
 
 from core.providers.contract import BadLine, Refused
 from core.providers.counts import count_of
+from core.providers.inputs import says_no_file
 from core.providers.openai_wire import BatchError, RemoteJob
 
 _MAX_TOLD = 20
@@ -57,11 +58,20 @@ BLAMES = {
 def blame(error: BatchError) -> Blame:
     """Whom an error blames; one of an unknown code: the line that it names, if any."""
     code = error.code or NOT_TOLD
-    if code == "invalid_request" and error.param == "file_id":
-        # The upload succeeded a moment ago: the file is not seen yet, or has gone.
+    if blames_input(error):
+        # The upload succeeded: the file is not seen yet, or has gone. It is uploaded again.
         return Blame.TIME
     found = BLAMES.get(code, Blame.LINE)
     return Blame.BATCH if found is Blame.LINE and error.line is None else found
+
+
+def blames_input(error: BatchError) -> bool:
+    """Whether the uploaded file is said to be not there, or not what it was."""
+    if error.code == "input_modified" or (
+        error.code == "invalid_request" and error.param == "file_id"
+    ):
+        return True
+    return error.line is None and says_no_file(error.message or "")
 
 
 def refusal(job: RemoteJob) -> Refused:
@@ -77,6 +87,7 @@ def refusal(job: RemoteJob) -> Refused:
             for error in errors
             if error.line is not None and blame(error) is Blame.LINE
         ),
+        input_lost=any(blames_input(error) for error in errors),
     )
 
 

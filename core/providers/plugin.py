@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 
 from core.providers.calls import DirectProvider
 from core.providers.contract import Provider
+from core.providers.holds import CredentialHold
 from core.providers.translation import Note
 
 Check: TypeAlias = Callable[[str, str, bytes | Raw], Sequence[Note]]
@@ -37,6 +38,8 @@ class Opening:
     """For one exchange with the provider."""
     settle: timedelta
     """How long after an unclear create its absence is doubted."""
+    hold: CredentialHold = field(default_factory=CredentialHold.alone)
+    """Until when the provider wants no call with the key: for ProviderHttp."""
 
 
 class BadProviderConfig(ValueError):

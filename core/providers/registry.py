@@ -15,6 +15,7 @@ from core.providers.builtin import built_in
 from core.providers.calls import DirectProvider
 from core.providers.configured import read_providers_file
 from core.providers.contract import Provider
+from core.providers.holds import Holds
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.settings import ProviderAccess, Settings
 
@@ -45,6 +46,8 @@ class KnownProviders:
             if plugin.key_variable and (key := secret(plugin.key_variable)):
                 self._keys[plugin.slug] = _clean(plugin.key_variable, key)
         self._settings = settings
+        self.holds = Holds()
+        """Until when they want no call; all adapters that are opened here heed it."""
 
     @property
     def rules(self) -> Mapping[str, frozenset[str]]:
@@ -118,6 +121,7 @@ class KnownProviders:
             key=self._keys.get(slug, ""),
             timeout=self._settings.provider_timeout,
             settle=timedelta(seconds=self._settings.reconcile_settle),
+            hold=self.holds.of(slug, self.credentials.get(slug, "")),
         )
 
 

@@ -11,6 +11,7 @@ import asyncio
 from array import array
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -33,7 +34,7 @@ from core.batchfile import (
 from core.blobs import BlobError, StoredFile
 from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
-from core.flow import Backbone, LateShards, Settler, TokenBudgets, kept
+from core.flow import Backbone, LateShards, Settler, TokenBudgets, UploadedInputs, kept
 from core.ledger import (
     STOP_ERRORS,
     Batch,
@@ -55,8 +56,9 @@ from core.providers import (
     Registry,
     RemoteBatch,
     ResultsGone,
+    dump_result,
+    load_result,
 )
-from services.collector.inputs import discard_input
 from services.collector.left_out import LeftOut
 from services.collector.ran import take_run
 from services.collector.sorter import Sorter
@@ -66,6 +68,9 @@ log = structlog.get_logger()
 _REFETCH_LIMIT = 3
 _REFETCH_PAUSE = 2.0
 _LONGEST_UNREACHABLE_PAUSE = 60
+# Of a fetch that has some of its results, in seconds and in tries of each further source.
+_LONGEST_PATIENCE = 60.0
+_PATIENT_TRIES = 3
 # Short-lived, and several shards are written at the same time: less than an upload's.
 _SEGMENT_BYTES = 1024 * 1024
 # Less than a clock may differ between replicas; more than a timer may be early.
@@ -101,6 +106,7 @@ class Fetcher:
         self._settler = settler
         self._late = late
         self._budgets = TokenBudgets(backbone)
+        self._inputs = UploadedInputs(backbone, providers)
         # One shard is written at a time, while others are received: it is the work of one
         # thread, and by turns all of them would be late, and hold their buffers.
         self._writing = asyncio.Lock()
@@ -138,9 +144,9 @@ class Fetcher:
             return Done()
         lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
         with self._sorter(shard, lines) as sorter:
+            remote = load_result(shard.remote_result)
             try:
-                remote = await provider.poll(shard.remote_id)
-                await self._collect(shard, provider, remote, sorter)
+                remote = await self._collect(shard, provider, remote, sorter)
             except (ProviderUnavailable, ProviderRejected) as error:
                 return await self._unreachable(shard, error, delivery)
             if await self._again(shard, batch, remote, sorter):
@@ -148,7 +154,7 @@ class Fetcher:
             async with self._writing:
                 settled = await self._write(shard, batch, file, sorter)
         if settled:
-            await discard_input(provider, shard)
+            await self._inputs.discard(shard)
         return Done()
 
     def _sorter(self, shard: Shard, lines: array[int]) -> Sorter:
@@ -160,19 +166,29 @@ class Fetcher:
         )
 
     async def _collect(
-        self, shard: Shard, provider: Provider, remote: RemoteBatch, sorter: Sorter
-    ) -> None:
-        """Take the provider's lines in, and those that were never sent to it."""
-        prefix = f"{shard.id}-{shard.token}-"
+        self, shard: Shard, provider: Provider, kept: RemoteBatch | None, sorter: Sorter
+    ) -> RemoteBatch:
+        """Take the provider's lines in, and those that were never sent to it.
+
+        `kept`: what the last poll said of where they are. It is asked again only where
+        nothing is known, or where nothing is there.
+        """
+        remote = kept or await self._poll(shard, provider)
         gone: ResultsGone | None = None
-        try:
-            async with aclosing(provider.results(remote)) as groups:
-                async for lines in groups:
-                    sorter.take(lines, prefix)
-        except ResultsGone as error:
-            # What came before it counts; the rest never will.
-            gone = error
-            log.warning("results_gone", shard_id=shard.id, cause=str(error))
+        for last in (kept is None, True):
+            try:
+                await self._receive(shard, provider, remote, sorter)
+            except ProviderRejected as error:
+                fresh = remote if last else await self._poll(shard, provider)
+                if fresh.result_sources != remote.result_sources:
+                    remote = fresh
+                    continue
+                if not isinstance(error, ResultsGone):
+                    raise
+                # What came before it counts; the rest never will.
+                gone = error
+                log.warning("results_gone", shard_id=shard.id, cause=str(error))
+            break
         if shard.rejects_prefix:
             rejects = await ResultFile.open(self._blobs, shard.rejects_prefix)
             async for group in rejects.lines():
@@ -190,6 +206,22 @@ class Fetcher:
                 unknown=sorter.strangers,
                 doubled=sorter.doubles,
             )
+        return remote
+
+    async def _poll(self, shard: Shard, provider: Provider) -> RemoteBatch:
+        """Ask where the results are, and keep it: a download that fails is repeated alone."""
+        remote = await provider.poll(shard.remote_id)
+        await self._ledger.shards.found_results(shard, dump_result(remote))
+        return remote
+
+    async def _receive(
+        self, shard: Shard, provider: Provider, remote: RemoteBatch, sorter: Sorter
+    ) -> None:
+        """Take in what every source has. Raises ResultsGone where one is not there any more."""
+        prefix = f"{shard.id}-{shard.file_token}-"
+        parts = [replace(remote, result_sources=(each,)) for each in remote.result_sources]
+        for number, part in enumerate(parts or [remote]):
+            await _take(provider, part, prefix, sorter, patient=bool(number))
 
     async def _again(self, shard: Shard, batch: Batch, remote: RemoteBatch, sorter: Sorter) -> bool:
         """Whether to fetch once more because lines are missing that should be there."""
@@ -285,7 +317,9 @@ class Fetcher:
             and batch.expires_at > _after(self._settings.retry_delay)
         )
         position = 0
-        async with LeftOut(self._blobs, shard.dropped_prefix(shard.token)) as left_out:
+        async with LeftOut(
+            self._blobs, shard.dropped_prefix(shard.file_token or shard.token)
+        ) as left_out:
             async for group in read_listed(data, self._blobs, shard.lines_key, shard.line_count):
                 pieces = sorter.pieces(position, len(group))
                 position += len(group)
@@ -335,6 +369,29 @@ class Fetcher:
         )
         await self._blobs.put(successor.lines_key, records, point=Failpoint.RETRY_LINES)
         return [successor]
+
+
+async def _take(
+    provider: Provider, part: RemoteBatch, prefix: str, sorter: Sorter, *, patient: bool
+) -> None:
+    """Take in one source of a batch's results.
+
+    `patient`: what came from others is in hand, so a provider that asks to wait a little
+    before this one is waited for: they would have to be fetched again.
+    """
+    for left in reversed(range(_PATIENT_TRIES if patient else 1)):
+        begun = False
+        try:
+            async with aclosing(provider.results(part)) as groups:
+                async for lines in groups:
+                    begun = True
+                    sorter.take(lines, prefix)
+            return
+        except ProviderUnavailable as error:
+            wait = error.retry_after
+            if begun or not left or wait is None or wait > _LONGEST_PATIENCE:
+                raise
+            await asyncio.sleep(wait)
 
 
 def _after(seconds: float) -> datetime:

@@ -9,7 +9,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone, LateShards, Settler, TokenBudgets, late_interval
+from core.flow import Backbone, LateShards, Settler, TokenBudgets, UploadedInputs, late_interval
 from core.ledger import Batch, File, Shard, ShardState, Stale, now
 from core.metrics import POLL_LAG_SECONDS
 from core.providers import (
@@ -20,9 +20,9 @@ from core.providers import (
     Registry,
     RemoteBatch,
     RemoteState,
+    dump_result,
 )
 from services.collector.culprits import Culprits
-from services.collector.inputs import discard_input
 
 log = structlog.get_logger()
 
@@ -58,6 +58,7 @@ class Poller:
         self._culprits = culprits
         self._late = late
         self._budgets = TokenBudgets(backbone)
+        self._inputs = UploadedInputs(backbone, providers)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
         """Poll one shard when its time has come."""
@@ -116,7 +117,9 @@ class Poller:
                 return None if isinstance(polled, Stale) else pause
             case RemoteState.ENDED:
                 log.info("shard_ended", **ids, status=remote.native_status)
-                batch = await self._ledger.shards.fetching(shard, remote.native_status)
+                batch = await self._ledger.shards.fetching(
+                    shard, remote.native_status, dump_result(remote)
+                )
                 if isinstance(batch, Batch):
                     await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
                     await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
@@ -127,7 +130,8 @@ class Poller:
                     "provider_batch_failed", "The provider gave no reason.", passing=False
                 )
                 await self._refused(shard, refusal)
-                await discard_input(provider, shard)
+                # Unless it is queued again, and its input kept for the next attempt.
+                await self._inputs.discard(shard)
                 return None
 
     async def _refused(self, shard: Shard, refusal: Refused) -> None:
@@ -155,6 +159,7 @@ class Poller:
             f"{refusal.code}: {refusal.message}",
             _after(pause),
             over_limit=over_limit,
+            input_lost=refusal.input_lost,
         )
         await self._budgets.wake_next(shard.provider, shard.remote_model)
         if isinstance(batch, Batch):

@@ -21,12 +21,14 @@ from core.flow import (
     Readiness,
     Settler,
     Sweep,
+    UploadedInputs,
     Watched,
     find_providers,
     observed,
     open_backbone,
     outages,
     pausing,
+    sharing,
     tls_files,
 )
 from core.ledger import Batch, BatchState, ShardState, now
@@ -54,11 +56,12 @@ _ASSEMBLE_CONCURRENCY = 2
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
+    known = find_providers(access, settings)
     async with (
         open_backbone(settings, "collector", disk_reserve=settings.work_reserve) as backbone,
         observed(backbone, "collector", settings.collector_metrics_listen, ledger=True),
+        sharing(backbone, known.holds),
     ):
-        known = find_providers(access, settings)
         providers = known.open()
         log.info("providers_configured", providers=sorted(providers))
         heartbeat = settings.watch_heartbeat
@@ -125,11 +128,12 @@ async def start_consumers(
     fetcher = Fetcher(backbone, providers, settler, late)
     stopper = Stopper(backbone, poller, late)
     assembler = Assembler(backbone)
+    inputs = UploadedInputs(backbone, providers)
     handlers: list[tuple[Step, Handler, int]] = [
         (Step.POLL, poller.handle, _POLL_CONCURRENCY),
         (Step.FETCH, fetcher.handle, settings.fetch_concurrency),
-        (Step.STOP, stopper.handle, _STOP_CONCURRENCY),
-        (Step.ASSEMBLE, assembler.handle, _ASSEMBLE_CONCURRENCY),
+        (Step.STOP, inputs.clearing(stopper.handle), _STOP_CONCURRENCY),
+        (Step.ASSEMBLE, inputs.clearing(assembler.handle), _ASSEMBLE_CONCURRENCY),
     ]
     return [
         await backbone.bus.consume(

@@ -18,6 +18,7 @@ from core.flow import (
     observed,
     open_backbone,
     pausing,
+    sharing,
     tls_files,
 )
 from core.ledger import Batch, BatchState, ShardState
@@ -39,11 +40,12 @@ def _no_services(_server: grpc.aio.Server) -> Sequence[str]:
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then finish what is under way, or hand it back."""
+    known = find_providers(access, settings)
     async with (
         open_backbone(settings, "dispatcher", disk_reserve=settings.work_reserve) as backbone,
         observed(backbone, "dispatcher", settings.dispatcher_metrics_listen),
+        sharing(backbone, known.holds),
     ):
-        known = find_providers(access, settings)
         providers, direct = known.open(), known.open_direct()
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
         turns = Turns(backbone)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
@@ -30,6 +31,7 @@ from core.flow import (
     ProviderKeys,
     Settler,
     TokenBudgets,
+    UploadedInputs,
     kept,
     late_interval,
 )
@@ -61,7 +63,9 @@ from core.providers import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    Upload,
 )
+from services.dispatcher.inputs import kept_upload
 from services.dispatcher.spool import Overfull, split_records, write_spool
 from services.dispatcher.spool_files import remove_stale_spools, spool_file
 from services.dispatcher.turns import Turns
@@ -101,6 +105,7 @@ class Submitter:
         self._late = LateShards(backbone, providers)
         self._settler = Settler(backbone)
         self._budgets = TokenBudgets(backbone)
+        self._inputs = UploadedInputs(backbone, providers)
         # One shard is translated at a time, while others travel: it is the work of one
         # thread, and by turns all of them would be late, and hold their buffers.
         self._translating = asyncio.Lock()
@@ -149,6 +154,9 @@ class Submitter:
         full = await self._budgets.full(shard, allowance)
         if full is not None:
             return await self._wait_for_room(shard, allowance, full)
+        kept = kept_upload(shard, provider, self._credentials.get(shard.provider, ""))
+        if kept is not None:
+            return await self._send_again(shard, provider, kept, allowance)
         token = new_token()
         with spool_file(self._settings.spool_dir, f"{shard.id}-{token}") as path:
             async with self._translating:
@@ -170,34 +178,75 @@ class Submitter:
                     shard,
                     Settlement(0, shard.line_count, results_prefix=spooled.rejects_prefix),
                 )
-            intended = await self._ledger.shards.intend(
-                shard.id,
+            return await self._attempt(
+                shard,
+                provider,
+                path,
+                allowance,
                 token=token,
-                remote_model=provider.remote_model(shard.model),
                 sent_lines=spooled.lines,
                 sent_bytes=spooled.size,
                 sent_sha256=spooled.sha256,
                 rejects_prefix=spooled.rejects_prefix,
-                credential=self._credentials.get(shard.provider, ""),
-                lease=self._lease,
-                tokens=allowance.tokens,
-                limit=allowance.limit,
             )
-            if isinstance(intended, NoRoom):
-                return await self._wait_for_room(shard, allowance, intended)
-            if isinstance(intended, Stale):
-                return Done()
-            if allowance.limit is not None:
-                # There may be room for one more.
-                await self._budgets.wake_next(shard.provider, shard.remote_model)
-            outcome = await self._submit(intended, provider, path)
-            return Done() if outcome is None else await self._recorded(intended, outcome)
 
-    async def _submit(self, shard: Shard, provider: Provider, path: Path) -> SubmitOutcome | None:
+    async def _send_again(
+        self, shard: Shard, provider: Provider, kept: Upload, allowance: Allowance
+    ) -> Done | Again:
+        """Send what an earlier attempt has uploaded: only the refused create is repeated."""
+        return await self._attempt(
+            shard,
+            provider,
+            kept,
+            allowance,
+            token=new_token(),
+            file_token=shard.file_token,
+            sent_lines=shard.sent_lines,
+            sent_bytes=shard.sent_bytes,
+            sent_sha256=shard.sent_sha256,
+            rejects_prefix=shard.rejects_prefix,
+        )
+
+    async def _attempt(
+        self,
+        shard: Shard,
+        provider: Provider,
+        source: Path | Upload,
+        allowance: Allowance,
+        **sent: Any,
+    ) -> Done | Again:
+        """Commit the intent, send, and conclude. `sent`: as of Shards.intend."""
+        intended = await self._ledger.shards.intend(
+            shard.id,
+            remote_model=provider.remote_model(shard.model),
+            credential=self._credentials.get(shard.provider, ""),
+            lease=self._lease,
+            tokens=allowance.tokens,
+            limit=allowance.limit,
+            **sent,
+        )
+        if isinstance(intended, NoRoom):
+            return await self._wait_for_room(shard, allowance, intended)
+        if isinstance(intended, Stale):
+            return Done()
+        if allowance.limit is not None:
+            # There may be room for one more.
+            await self._budgets.wake_next(shard.provider, shard.remote_model)
+        outcome = await self._submit(intended, provider, source)
+        return Done() if outcome is None else await self._recorded(intended, outcome)
+
+    async def _submit(
+        self, shard: Shard, provider: Provider, source: Path | Upload
+    ) -> SubmitOutcome | None:
         """Send an attempt; None when it was somebody else's before its create was let go."""
+        uploaded = ""
 
-        async def gate() -> None:
-            if not await self._ledger.shards.sending(shard, self._lease):
+        async def gate(upload: Upload) -> None:
+            nonlocal uploaded
+            uploaded = upload.remote_file_id
+            if not await self._ledger.shards.sending(
+                shard, self._lease, remote_file_id=uploaded, strays=upload.strays
+            ):
                 raise NotOurs(shard.id)
 
         renew = partial(self._ledger.shards.keep, shard)
@@ -206,9 +255,12 @@ class Submitter:
                 kept(renew, self._lease),
                 asyncio.timeout(self._settings.provider_timeout + _OVERTIME),
             ):
-                return await provider.submit(intent_of(shard), path, gate=gate)
+                return await provider.submit(intent_of(shard), source, gate=gate)
         except NotOurs:
             log.warning("attempt_taken_back", batch_id=shard.batch_id, shard_id=shard.id)
+            if uploaded and isinstance(source, Path):
+                # Only we know of it, and whoever has the shard now may be done with it.
+                await self._inputs.delete(shard, uploaded)
             return None
         except TimeoutError:
             return Unknown("the provider's adapter did not end in time")
@@ -258,10 +310,22 @@ class Submitter:
                 pause = self._budgets.pause(shard, refused)
                 log.info("shard_refused_for_now", **ids, code=refused.code, pause=pause)
                 reason = f"{refused.code}: {refused.message}"
-                return await self._requeue(shard, reason, pause, over_limit=over_limit)
+                return await self._requeue(
+                    shard,
+                    reason,
+                    pause,
+                    over_limit=over_limit,
+                    remote_file_id=refused.upload.remote_file_id,
+                    strays=refused.upload.strays,
+                    input_lost=refused.input_lost,
+                )
             case Refused() as refused:
                 log.warning("shard_refused", **ids, code=refused.code)
-                return await self._give_up(shard, refused.code, refused.message)
+                done = await self._give_up(shard, refused.code, refused.message)
+                if refused.upload.strays and not refused.upload.remote_file_id:
+                    # It never came to the gate, so the ledger does not know.
+                    await self._inputs.delete(shard, strays=True)
+                return done
             case Unknown(message=message):
                 log.warning("shard_outcome_unknown", **ids, cause=message)
                 pause = self._settings.unreachable_pause
@@ -375,10 +439,11 @@ class Submitter:
         return await self._requeue(shard, reason, self._settings.refused_pause)
 
     async def _requeue(
-        self, shard: Shard, reason: str, pause: float, *, over_limit: bool = False
+        self, shard: Shard, reason: str, pause: float, **refusal: Any
     ) -> Done | Again:
+        """Queue it again. `refusal`: as of Shards.requeue."""
         until = now() + timedelta(seconds=pause)
-        batch = await self._ledger.shards.requeue(shard, reason, until, over_limit=over_limit)
+        batch = await self._ledger.shards.requeue(shard, reason, until, **refusal)
         await self._announce(batch, BatchEvent.SHARD_WAITING, shard)
         if isinstance(batch, Stale):
             return Done()
@@ -412,7 +477,8 @@ class Submitter:
     async def _settle(
         self, shard: Shard, settlement: Settlement, successors: Sequence[Shard] = ()
     ) -> Done:
-        await self._settler.settle(shard, settlement, successors)
+        if await self._settler.settle(shard, settlement, successors):
+            await self._inputs.discard(shard)
         return Done()
 
     async def _announce(self, batch: Batch | Stale, kind: BatchEvent.Kind, shard: Shard) -> None:
@@ -432,4 +498,5 @@ def intent_of(shard: Shard) -> Intent:
         size=shard.sent_bytes,
         sha256=shard.sent_sha256,
         intended_at=shard.intended_at,
+        file_token=shard.file_token,
     )

@@ -109,3 +109,18 @@ async def test_unsubscribing_ends_the_events(bus: Bus) -> None:
     await bus.publish_event(event("acct_1", "batch_1"))
     await drain_up_to(kept, "batch_1")
     assert queue.empty()
+
+
+async def test_every_process_hears_what_is_broadcast(nats: Nats, bus: Bus) -> None:
+    other = await Bus.connect(nats.url, name="other")
+    heard_by: list[asyncio.Queue[bytes]] = []
+    for listener in (bus, other):
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        await listener.listen("holds", queue.put_nowait)
+        await listener.listen("else", lambda _: None)
+        heard_by.append(queue)
+    assert await other.broadcast("holds", b"x")
+    for queue in heard_by:
+        assert await asyncio.wait_for(queue.get(), 30) == b"x"
+    await other.close()
+    assert not await other.broadcast("holds", b"x")

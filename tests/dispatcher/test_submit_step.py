@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,7 @@ from core.providers import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    Upload,
     known_providers,
 )
 from core.settings import ProviderAccess, Settings
@@ -55,15 +57,26 @@ class Scripted:
         self.after_gate: Callable[[], Awaitable[Any]] | None = None
         self.checked: Exception | None = None
         self.created: list[str] = []
+        self.sources: list[Path | Upload] = []
+        self.uploads = 0
+        self.strays = False
+        self.discarded: list[str] = []
         self.quiet_since: datetime | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._likeness, name)
 
-    async def submit(self, intent: Intent, spool: Path, *, gate: Gate) -> SubmitOutcome:
+    async def submit(self, intent: Intent, source: Path | Upload, *, gate: Gate) -> SubmitOutcome:
+        self.sources.append(source)
+        if isinstance(source, Path):
+            assert intent.file_token == intent.token
+            self.uploads += 1
+            source = Upload(f"file-{self.uploads}", strays=self.strays)
+        else:
+            assert intent.file_token != intent.token
         if self.before_gate is not None:
             await self.before_gate()
-        await gate()
+        await gate(source)
         self.created.append(intent.token)
         if self.after_gate is not None:
             await self.after_gate()
@@ -80,6 +93,13 @@ class Scripted:
         if isinstance(self.found, Exception):
             raise self.found
         return self.found
+
+    async def discard(self, remote_file_id: str) -> None:
+        self.discarded.append(remote_file_id)
+
+    async def discard_all(self, shard_id: str, since: datetime) -> int:
+        self.discarded.append(f"all of {shard_id}")
+        return 1
 
 
 class Silent:
@@ -324,7 +344,7 @@ async def test_a_dispatcher_that_is_stopped_leaves_nothing_to_wait_for(stand: St
 async def test_a_ledger_that_is_away_keeps_the_create_from_leaving(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: Any) -> bool:
+    async def away(*_: Any, **__: Any) -> bool:
         raise LedgerUnavailable("away")
 
     with monkeypatch.context() as patch:
@@ -398,3 +418,152 @@ async def test_a_given_up_shard_is_asked_about_less_and_less_often(stand: Stand)
     assert await stand.handle() == Done()
     abandoned = await stand.shard()
     assert (abandoned.state, abandoned.late_merged) == (ShardState.SETTLED, True)
+
+
+RATE = Refused("rate", "later", passing=True, retry_after=0.0)
+
+
+async def test_a_refused_create_is_repeated_alone(stand: Stand) -> None:
+    stand.provider.outcome = RATE
+    for _ in range(3):
+        assert await stand.handle() == Again(0.0)
+    shard = await stand.shard()
+    assert (shard.remote_file_id, shard.stray_uploads) == ("file-1", False)
+    first_uploaded_at = shard.uploaded_at
+    stand.provider.outcome = Accepted("remote_1", "file-1")
+    assert await stand.handle() == Done()
+    assert stand.provider.sources[1:] == [Upload("file-1")] * 3
+    assert len(set(stand.provider.created)) == 4, "each attempt can be found by itself"
+    shard = await stand.shard()
+    assert shard.file_token == stand.provider.created[0]
+    assert shard.token == stand.provider.created[-1]
+    assert (shard.remote_file_id, shard.uploaded_at) == ("file-1", first_uploaded_at)
+    assert shard.sent_lines == 3
+    assert stand.provider.discarded == []
+
+
+async def test_an_upload_whose_create_was_held_back_is_kept(stand: Stand) -> None:
+    """The gate was never asked, so only the refusal names it."""
+
+    async def held_back() -> None:
+        raise HeldBackHere
+
+    class HeldBackHere(Exception):
+        pass
+
+    submit = stand.provider.submit
+
+    async def refuse(intent: Intent, source: Path | Upload, *, gate: Gate) -> SubmitOutcome:
+        stand.provider.before_gate = held_back
+        try:
+            return await submit(intent, source, gate=gate)
+        except HeldBackHere:
+            upload = Upload(f"file-{stand.provider.uploads}", strays=True)
+            return replace(RATE, upload=upload)
+
+    stand.provider.submit = refuse  # type: ignore[method-assign]
+    assert await stand.handle() == Again(0.0)
+    shard = await stand.shard()
+    assert (shard.remote_file_id, shard.stray_uploads) == ("file-1", True)
+    assert shard.uploaded_at is not None
+    stand.provider.submit = submit  # type: ignore[method-assign]
+    stand.provider.before_gate = None
+    assert await stand.handle() == Done()
+    assert stand.provider.sources[-1] == Upload("file-1")
+
+
+async def test_a_lost_input_is_uploaded_anew(stand: Stand) -> None:
+    stand.provider.outcome = replace(RATE, input_lost=True)
+    await stand.handle()
+    shard = await stand.shard()
+    assert (shard.remote_file_id, shard.stray_uploads) == ("", True)
+    await stand.handle()
+    assert stand.provider.uploads == 2
+
+
+@pytest.mark.parametrize("what", ["old", "another key"])
+async def test_an_upload_that_cannot_be_used_is_left_for_the_end(stand: Stand, what: str) -> None:
+    stand.provider.outcome = RATE
+    await stand.handle()
+    if what == "old":
+        stand.provider.input_lifetime = timedelta(hours=1)
+        await stand.handle()
+    else:
+        await stand.submitter(credential="tomorrow").handle(ITEM, DELIVERY)
+    shard = await stand.shard()
+    assert stand.provider.uploads == 2
+    assert (shard.remote_file_id, shard.stray_uploads) == ("file-2", True)
+    assert shard.file_token == shard.token
+
+
+async def test_what_is_absent_is_sent_again_from_its_upload(stand: Stand) -> None:
+    stand.provider.outcome = Unknown("no answer")
+    await stand.handle()
+    await stand.shards.keep(await stand.shard(), timedelta())
+    assert await stand.handle() == Again(0.0)
+    stand.provider.outcome = Accepted("remote_1")
+    assert await stand.handle() == Done()
+    assert stand.provider.sources[-1] == Upload("file-1")
+    assert (await stand.shard()).remote_file_id == "file-1"
+
+
+async def test_who_dies_before_the_gate_may_have_uploaded(stand: Stand) -> None:
+    await stand.died(let_go=False)
+    await stand.handle()
+    assert (await stand.shard()).stray_uploads
+    stand.provider.outcome = Refused("bad", "never", passing=False)
+    await stand.handle()
+    assert stand.provider.discarded == ["all of shard_10000"]
+    shard = await stand.shard()
+    assert (shard.remote_file_id, shard.stray_uploads) == ("", False), "nobody deletes it again"
+
+
+async def test_who_dies_with_a_kept_upload_has_uploaded_nothing(stand: Stand) -> None:
+    stand.provider.outcome = RATE
+    await stand.handle()
+    shard = await stand.shard()
+    intended = await stand.shards.intend(
+        shard.id,
+        token=new_token(),
+        file_token=shard.file_token,
+        remote_model="gpt-4.1",
+        sent_lines=3,
+        sent_bytes=1,
+        sent_sha256="",
+        rejects_prefix="",
+        credential=CREDENTIAL,
+        lease=timedelta(),
+    )
+    assert isinstance(intended, Shard)
+    assert await stand.handle() == Again(0.0)
+    shard = await stand.shard()
+    assert (shard.remote_file_id, shard.stray_uploads) == ("file-1", False)
+
+
+async def test_a_shard_that_is_given_up_leaves_no_upload(stand: Stand) -> None:
+    stand.provider.outcome = RATE
+    await stand.handle()
+    stand.provider.outcome = Refused("bad", "never", passing=False)
+    await stand.handle()
+    await stand.handle()
+    assert stand.provider.discarded == ["file-1"], "once"
+
+
+async def test_a_shard_that_is_split_leaves_no_upload(stand: Stand) -> None:
+    stand.provider.outcome = RATE
+    await stand.handle()
+    limit = "openai/gpt-4.1=1"
+    await stand.handle(enqueued_token_limits=limit)
+    assert (await stand.shard()).state == ShardState.SETTLED
+    assert stand.provider.discarded == ["file-1"]
+
+
+async def test_an_upload_behind_a_closed_gate_is_deleted(stand: Stand) -> None:
+    async def taken() -> None:
+        stand.provider.before_gate = None
+        assert isinstance(await stand.shards.take_back(await stand.shard()), Batch)
+
+    stand.provider.before_gate = taken
+    assert await stand.handle() == Done()
+    assert stand.provider.created == []
+    assert stand.provider.discarded == ["file-1"]

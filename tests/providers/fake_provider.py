@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.providers.contract import Intent
+from core.providers.holds import CredentialHold
 from core.providers.http import ProviderHttp
 
 KEY = "sk-secret-0123456789"
@@ -129,9 +130,11 @@ class Naps:
 
 
 @asynccontextmanager
-async def connect(url: str, naps: Naps, *, seconds: float = 5.0) -> AsyncIterator[ProviderHttp]:
+async def connect(
+    url: str, naps: Naps, *, seconds: float = 5.0, hold: CredentialHold | None = None
+) -> AsyncIterator[ProviderHttp]:
     headers = {"authorization": f"Bearer {KEY}"}
-    http = ProviderHttp(url, headers, secret=KEY, timeout=seconds, sleep=naps)
+    http = ProviderHttp(url, headers, secret=KEY, timeout=seconds, hold=hold, sleep=naps)
     try:
         yield http
     finally:

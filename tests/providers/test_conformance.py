@@ -20,11 +20,13 @@ from core.providers import (
     Intent,
     Outcome,
     Provider,
+    Refused,
     RemoteBatch,
     RemoteState,
     ResultLine,
     SubmitOutcome,
     Unknown,
+    Upload,
 )
 from core.providers.conformance import CASES, Case, Nonconformity, run
 from tests.providers.conformance_stand import (
@@ -60,7 +62,7 @@ async def stand(
     for slug in ("acme", "mistral"):
         monkeypatch.setenv(f"{slug.upper()}_API_KEY", KEY if vendor.slug == slug else "")
     # What is tried again is tried again at once.
-    monkeypatch.setattr("core.providers.http.FIRST_DELAY", 0.001)
+    monkeypatch.setattr("core.providers.patience.FIRST_DELAY", 0.001)
     made = SandboxStand(vendor, *sandbox, tmp_path)
     await made.reset()
     yield made
@@ -85,16 +87,16 @@ class Flawed:
 
 
 class SendsTwice(Flawed):
-    async def submit(self, intent: Intent, spool: Path, **options: Any) -> SubmitOutcome:
-        outcome = await self._provider.submit(intent, spool, **options)
+    async def submit(self, intent: Intent, source: Path | Upload, **options: Any) -> SubmitOutcome:
+        outcome = await self._provider.submit(intent, source, **options)
         if isinstance(outcome, Unknown):
-            return await self._provider.submit(intent, spool, **options)
+            return await self._provider.submit(intent, source, **options)
         return outcome
 
 
 class PassesTheGate(Flawed):
-    async def submit(self, intent: Intent, spool: Path, *, gate: Gate) -> SubmitOutcome:
-        return await self._provider.submit(intent, spool)
+    async def submit(self, intent: Intent, source: Path | Upload, *, gate: Gate) -> SubmitOutcome:
+        return await self._provider.submit(intent, source)
 
 
 class FindsNothing(Flawed):
@@ -142,6 +144,19 @@ class KeepsInputs(Flawed):
         return None
 
 
+class ForgetsUploads(Flawed):
+    async def submit(self, intent: Intent, source: Path | Upload, **options: Any) -> SubmitOutcome:
+        outcome = await self._provider.submit(intent, source, **options)
+        if isinstance(outcome, Refused):
+            return dataclasses.replace(outcome, upload=Upload())
+        return outcome
+
+
+class FindsNoStrays(Flawed):
+    async def discard_all(self, shard_id: str, since: datetime) -> int:
+        return 0
+
+
 class LogsTheKey(Flawed):
     async def poll(self, remote_id: str) -> RemoteBatch:
         structlog.get_logger().info("polled", header=f"Bearer {KEY}")
@@ -170,6 +185,9 @@ class FlawedStand(SandboxStand):
         (SwapsAnswers, "every_line_is_answered_once"),
         (TakesFailuresForSuccesses, "lines_that_fail"),
         (KeepsInputs, "inputs_are_discarded"),
+        (ForgetsUploads, "a_refused_create_keeps_its_upload"),
+        (KeepsInputs, "a_kept_upload_that_is_gone"),
+        (FindsNoStrays, "uploads_that_nobody_knows_are_found_by_name"),
         (LogsTheKey, "a_cancel_that_comes_too_late"),
     ],
 )

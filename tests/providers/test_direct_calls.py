@@ -218,3 +218,15 @@ def test_encode_body(direct: OpenAICalls) -> None:
 def test_asked_pause(headers: dict[str, str], seconds: float) -> None:
     named = {f"x-ratelimit-{name}": value for name, value in headers.items()}
     assert asked_pause(named) == pytest.approx(seconds)
+
+
+async def test_a_call_that_is_held_back_is_not_sent(
+    direct: OpenAICalls, fake: FakeProvider
+) -> None:
+    fake.on("POST", PATH, error(429, "slow", "rate_limit_error", retry_after="5"))
+    told, held = [await direct.call("c", CHAT, BODY) for _ in range(2)]
+    assert isinstance(told, NotNow)
+    assert isinstance(held, NotNow)
+    assert held.reachable
+    assert held.retry_after == pytest.approx(5.0, abs=4)
+    assert len(fake.calls) == 1

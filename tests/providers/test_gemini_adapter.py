@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from core.providers.contract import (
     ResultsGone,
     Unknown,
     Unsure,
+    Upload,
 )
 from core.providers.gemini import GeminiProvider
 from core.providers.http import ProviderHttp
@@ -193,11 +195,42 @@ async def test_answers_to_a_create(
     spool: Path,
 ) -> None:
     uploads.on("POST", CREATE, reply)
-    uploads.on("DELETE", f"{FILES}/in", JSONResponse({}))
+    if isinstance(expected, Refused):
+        expected = replace(expected, upload=Upload("files/in"))
     assert await gemini.submit(intent(), spool) == expected
     assert len(uploads.seen("POST", CREATE)) == 1
-    # What may have become a batch needs its file.
-    assert len(uploads.seen("DELETE", f"{FILES}/in")) == isinstance(expected, Refused)
+    assert not [call for call in uploads.calls if call.method == "DELETE"]
+
+
+async def test_a_kept_file_is_used_again(uploads: FakeProvider, gemini: GeminiProvider) -> None:
+    uploads.on("GET", f"{FILES}/in", JSONResponse(file()))
+    uploads.on("POST", CREATE, problem(429, "RESOURCE_EXHAUSTED"), JSONResponse(operation()))
+    second, third = (intent(token=token, file_token="tok9") for token in ("tok10", "tok11"))
+    refused = await gemini.submit(second, Upload("files/in"))
+    assert isinstance(refused, Refused)
+    assert (refused.passing, refused.upload) == (True, Upload("files/in"))
+    assert await gemini.submit(third, refused.upload) == Accepted("batches/b1", "files/in")
+    assert not uploads.seen("POST", UPLOAD)
+    names = [json.loads(call.body)["batch"]["displayName"] for call in uploads.seen("POST", CREATE)]
+    assert names == ["pb-shard_0001-tok10", "pb-shard_0001-tok11"], "each is found by itself"
+
+
+async def test_a_kept_file_that_has_expired(uploads: FakeProvider, gemini: GeminiProvider) -> None:
+    uploads.on("GET", f"{FILES}/in", problem(403, "PERMISSION_DENIED"))
+    refused = await gemini.submit(intent(), Upload("files/in"))
+    assert isinstance(refused, Refused)
+    assert (refused.passing, refused.input_lost) == (True, True)
+
+
+async def test_a_batch_that_failed_for_its_file(fake: FakeProvider, gemini: GeminiProvider) -> None:
+    failed = operation(state="FAILED") | {
+        "done": True,
+        "error": {"code": 5, "message": "The input file files/in was not found."},
+    }
+    fake.on("GET", "/v1beta/batches/b1", JSONResponse(failed))
+    refusal = (await gemini.poll("batches/b1")).refusal
+    assert refusal is not None
+    assert (refusal.passing, refusal.input_lost) == (True, True)
 
 
 async def test_a_lost_answer_to_a_create(spool: Path, naps: Naps) -> None:
@@ -251,16 +284,15 @@ async def test_absence_is_doubted_at_first(fake: FakeProvider, gemini: GeminiPro
     assert not fake.seen("GET", FILES)
 
 
-async def test_uploads_of_an_absent_batch_are_deleted(
+async def test_uploads_of_a_shard_are_deleted_by_name(
     fake: FakeProvider, gemini: GeminiProvider
 ) -> None:
-    fake.on("GET", BATCHES, JSONResponse({}))
-    other = file("files/other", displayName="other")
-    first = JSONResponse({"files": [other, file("files/a")], "nextPageToken": "p2"})
+    others = [file("files/x", displayName="other"), file("files/y", displayName="pb-shard_00011-t")]
+    first = JSONResponse({"files": [*others, file("files/a")], "nextPageToken": "p2"})
     fake.on("GET", FILES, first, JSONResponse({"files": [file("files/b")]}))
     fake.on("DELETE", f"{FILES}/a", JSONResponse({}))
     fake.on("DELETE", f"{FILES}/b", problem(403, "PERMISSION_DENIED"))
-    assert await gemini.find(intent(), frozenset(), quiet_since=QUIET) == Absent()
+    assert await gemini.discard_all("shard_0001", QUIET) == 2
     assert [call.path for call in fake.calls if call.method == "DELETE"] == [
         f"{FILES}/a",
         f"{FILES}/b",
@@ -270,7 +302,6 @@ async def test_uploads_of_an_absent_batch_are_deleted(
 async def test_an_endless_list_ends(fake: FakeProvider, gemini: GeminiProvider) -> None:
     page = JSONResponse({"operations": [operation(displayName="x")], "nextPageToken": "same"})
     fake.on("GET", BATCHES, page)
-    fake.on("GET", FILES, problem(500, "INTERNAL"))
     assert await gemini.find(intent(), frozenset(), quiet_since=QUIET) == Absent()
     assert len(fake.seen("GET", BATCHES)) == 2
 

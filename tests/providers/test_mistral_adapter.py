@@ -161,14 +161,16 @@ async def test_find_reads_page_after_page(mistral: Provider, fake: FakeProvider)
     assert {query["order_by"] for query in asked} == {"-created"}
 
 
-async def test_absence_ends_at_the_last_page_and_orphans_go(
-    mistral: Provider, fake: FakeProvider
-) -> None:
-    intent = make_intent()
-    name = f"pb-{intent.shard_id}-{intent.token}.jsonl"
-    files = [{"id": "orphan", "filename": name}, {"id": "other", "filename": "theirs.jsonl"}]
+async def test_absence_ends_at_the_last_page(mistral: Provider, fake: FakeProvider) -> None:
     fake.on("GET", "/v1/batch/jobs", JSONResponse({"data": None, "total": 0}))
+    assert await mistral.find(make_intent(), frozenset(), quiet_since=LONG_AGO) == Absent()
+
+
+async def test_uploads_are_found_by_their_names(mistral: Provider, fake: FakeProvider) -> None:
+    name = f"{make_intent().upload_name}.jsonl"
+    files = [{"id": "orphan", "filename": name}, {"id": "other", "filename": "theirs.jsonl"}]
     fake.on("GET", "/v1/files", JSONResponse({"data": files, "total": 2}))
     fake.on("DELETE", "/v1/files/orphan", JSONResponse({"deleted": True}))
-    assert await mistral.find(intent, frozenset(), quiet_since=LONG_AGO) == Absent()
+    assert await mistral.discard_all(make_intent().shard_id, LONG_AGO) == 1
     assert [call.path for call in fake.calls if call.method == "DELETE"] == ["/v1/files/orphan"]
+    assert mistral.input_lifetime == timedelta(days=30)

@@ -22,6 +22,7 @@ from core.providers.contract import (
     RemoteBatch,
     RemoteState,
     Unknown,
+    Upload,
 )
 from core.providers.http import ProviderHttp
 from core.providers.openai import OpenAIProvider, embedding_inputs
@@ -137,15 +138,85 @@ async def test_an_upload_that_takes_too_long_is_a_refusal(naps: Naps, spool: Pat
     assert outcome.passing
 
 
-async def test_the_file_of_a_refused_batch_is_deleted(
+async def test_the_file_of_a_refused_create_is_kept_and_used_again(
     fake: FakeProvider, openai: OpenAIProvider, spool: Path
 ) -> None:
     fake.on("POST", "/files", JSONResponse(FILE))
-    fake.on("POST", "/batches", error(429, "full", "tokens", "token_limit_exceeded"))
-    fake.on("DELETE", "/files/file-1", JSONResponse({"id": "file-1", "deleted": True}))
+    full = error(429, "full", "tokens", "token_limit_exceeded")
+    fake.on("POST", "/batches", full, full, JSONResponse(batch("validating")))
+    upload = Upload("file-1")
     outcome = await openai.submit(make_intent(), spool)
-    assert outcome == Refused("token_limit_exceeded", "POST /batches: full", True)
-    assert len(fake.seen("DELETE", "/files/file-1")) == 1
+    refused = Refused("token_limit_exceeded", "POST /batches: full", True, upload=upload)
+    assert outcome == refused
+    second = make_intent(token="tok10", file_token="tok9")
+    assert await openai.submit(second, outcome.upload) == refused
+    third = make_intent(token="tok11", file_token="tok9")
+    assert await openai.submit(third, upload) == Accepted("batch_1", "file-1")
+    assert [(call.method, call.path) for call in fake.calls] == [
+        ("POST", "/files"),
+        *[("POST", "/batches")] * 3,
+    ]
+    created = [json.loads(call.body) for call in fake.seen("POST", "/batches")]
+    assert {each["input_file_id"] for each in created} == {"file-1"}
+    tokens = [each["metadata"]["polybatch_token"] for each in created]
+    assert tokens == ["tok9", "tok10", "tok11"]
+    assert second.custom_id(7) == make_intent().custom_id(7)
+
+
+async def test_a_kept_file_that_is_refused_for_good_is_uploaded_anew_first(
+    fake: FakeProvider, openai: OpenAIProvider, spool: Path
+) -> None:
+    fake.on("POST", "/files", JSONResponse(FILE))
+    fake.on("POST", "/batches", error(400, "No such File object", "invalid_request_error"))
+    again = await openai.submit(make_intent(), Upload("file-1"))
+    assert isinstance(again, Refused)
+    assert (again.passing, again.input_lost) == (True, True)
+    anew = await openai.submit(make_intent(), spool)
+    assert isinstance(anew, Refused)
+    assert (anew.passing, anew.input_lost) == (False, False)
+
+
+async def test_a_bad_key_says_nothing_of_a_kept_file(
+    fake: FakeProvider, openai: OpenAIProvider
+) -> None:
+    bad = error(401, "bad key", "invalid_request_error", "invalid_api_key")
+    fake.on("POST", "/batches", bad)
+    refused = await openai.submit(make_intent(), Upload("file-1"))
+    assert isinstance(refused, Refused)
+    assert (refused.passing, refused.input_lost) == (False, False)
+
+
+async def test_an_upload_whose_answer_was_lost_may_have_left_a_copy(
+    fake: FakeProvider, openai: OpenAIProvider, spool: Path
+) -> None:
+    seen: list[Upload] = []
+
+    async def gate(upload: Upload) -> None:
+        seen.append(upload)
+
+    fake.on("POST", "/files", Response(status_code=502), JSONResponse(FILE))
+    fake.on("POST", "/batches", JSONResponse(batch("validating")))
+    assert await openai.submit(make_intent(), spool, gate=gate) == Accepted("batch_1", "file-1")
+    assert seen == [Upload("file-1", strays=True)]
+
+
+async def test_uploads_of_a_shard_are_deleted_by_name(
+    fake: FakeProvider, openai: OpenAIProvider
+) -> None:
+    named = {
+        "f1": "pb-shard_0001-tok9.jsonl",
+        "f2": "pb-shard_0001-tok8.jsonl",
+        "f3": "pb-shard_00012-tok9.jsonl",
+        "f4": "theirs.jsonl",
+        "f5": None,
+    }
+    files = [FILE | {"id": key, "filename": name} for key, name in named.items()]
+    fake.on("GET", "/files", JSONResponse({"data": files, "has_more": False}))
+    fake.on("DELETE", "/files/f1", JSONResponse({"deleted": True}))
+    fake.on("DELETE", "/files/f2", JSONResponse({"deleted": True}))
+    assert await openai.discard_all("shard_0001", NOW - timedelta(hours=1)) == 2
+    deleted = [call.path for call in fake.calls if call.method == "DELETE"]
+    assert deleted == ["/files/f1", "/files/f2"]
 
 
 @pytest.mark.parametrize("reply", [Response(b"{}"), Response(b"<html>"), Response(b"")])

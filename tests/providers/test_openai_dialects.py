@@ -22,6 +22,7 @@ from core.providers.contract import (
     RemoteState,
     ResultsGone,
     Unsure,
+    Upload,
 )
 from core.providers.http import ProviderHttp
 from core.providers.openai import Dialect, OpenAIProvider
@@ -103,6 +104,56 @@ async def test_a_batch_is_found_by_its_input_file(fake: FakeProvider, http: Prov
     ]
     fake.on("GET", "/batches", JSONResponse(jobs))
     assert await acme.find(make_intent(), frozenset(), quiet_since=QUIET) == Found("b1", "f1")
+
+
+async def test_a_refused_batch_of_the_same_file_is_not_what_is_looked_for(
+    fake: FakeProvider, http: ProviderHttp
+) -> None:
+    """An earlier attempt's: adopting it would hide a batch that runs."""
+    acme = speak(http, keeps_metadata=False)
+    fake.on("GET", "/files", JSONResponse({"data": [{"id": "f1", "filename": NAME}]}))
+    refused = {"id": "b1", "status": "FAILED", "input_file_id": "f1"}
+    mine = {"id": "b2", "status": "VALIDATING", "input_file_id": "f1"}
+    fake.on("GET", "/batches", JSONResponse([refused]), JSONResponse([refused, mine]))
+    intent = make_intent(token="tok10", file_token="tok9")
+    assert await acme.find(intent, frozenset(), quiet_since=QUIET) == Absent()
+    assert await acme.find(intent, frozenset(), quiet_since=QUIET) == Found("b2", "f1")
+
+
+async def test_a_kept_file_that_was_never_processed_is_looked_at_again(
+    fake: FakeProvider, http: ProviderHttp, spool: Path
+) -> None:
+    acme = speak(http, processes_uploads=True)
+    fake.on("POST", "/files", JSONResponse({"id": "f", "status": "pending"}))
+    down = error(503, "down", "server_error", retry_after="0.01")
+    pending = JSONResponse({"id": "f", "status": "pending"})
+    done = JSONResponse({"id": "f", "status": "processed"})
+    fake.on("GET", "/files/f", down, down, down, pending, done)
+    fake.on("POST", "/batches", JSONResponse({"id": "b", "status": "validating"}))
+    refused = await acme.submit(make_intent(), spool)
+    assert isinstance(refused, Refused)
+    assert (refused.passing, refused.upload) == (True, Upload("f"))
+    assert await acme.submit(make_intent(), refused.upload) == Accepted("b", "f")
+    assert len(fake.seen("POST", "/files")) == 1
+
+
+async def test_a_kept_file_that_is_gone_is_lost(fake: FakeProvider, http: ProviderHttp) -> None:
+    refused = await speak(http, processes_uploads=True).submit(make_intent(), Upload("gone"))
+    assert isinstance(refused, Refused)
+    assert (refused.passing, refused.input_lost) == (True, True)
+    assert fake.seen("POST", "/batches") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "days"),
+    [
+        ({"purpose": "batch"}, 1),
+        ({"expires_after[seconds]": "604800"}, 7),
+        ({"expires_after.seconds": "1209600"}, 14),
+    ],
+)
+def test_how_long_an_upload_is_used(fields: dict[str, str], days: int, http: ProviderHttp) -> None:
+    assert speak(http, upload_fields=fields).input_lifetime == timedelta(days=days)
 
 
 async def test_without_an_upload_there_is_no_batch(fake: FakeProvider, http: ProviderHttp) -> None:
@@ -224,11 +275,10 @@ async def test_the_token_limit_may_be_told_at_once(
     fake.on("POST", "/files", JSONResponse({"id": "f"}))
     message = "Enqueued token limit reached. Limit: 1,000 enqueued tokens."
     fake.on("POST", "/batches", error(429, message, "tokens", "token_limit_exceeded"))
-    fake.on("DELETE", "/files/f", Response(status_code=204))
     outcome = await speak(http).submit(make_intent(), spool)
     assert isinstance(outcome, Refused)
     assert (outcome.passing, outcome.enqueued_token_limit) == (True, 1000)
-    assert len(fake.seen("DELETE", "/files/f")) == 1
+    assert outcome.upload == Upload("f")
 
 
 @pytest.mark.parametrize(

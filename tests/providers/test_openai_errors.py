@@ -87,6 +87,25 @@ def test_a_file_that_is_not_seen_yet_is_sent_again() -> None:
     assert not refusal(failed({"data": [entry("invalid_request", 1, param="body")]})).passing
 
 
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (entry("invalid_request", param="file_id"), True),
+        (entry("input_modified"), True),
+        (entry(None, message="The file 'file-1' was not found."), True),
+        (entry("invalid_request", message="No such file: file-1"), True),
+        (entry("invalid_request", message="Input file has expired"), True),
+        (entry("invalid_request", 3, message="the file part was not found", param="body"), False),
+        (entry("token_limit_exceeded"), False),
+        (entry("model_not_found", message="The model was not found"), False),
+    ],
+)
+def test_a_file_that_is_not_there_is_uploaded_anew(error: dict[str, Any], lost: bool) -> None:
+    refused = refusal(failed({"data": [error]}))
+    assert refused.input_lost == lost
+    assert refused.passing or not lost
+
+
 def test_the_enqueued_token_limit_is_read() -> None:
     message = (
         "Enqueued token limit reached for gpt-4.1 in organization org-x. Limit: 90,000 "

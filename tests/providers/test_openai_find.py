@@ -96,17 +96,24 @@ async def test_a_list_that_goes_in_circles_ends(fake: FakeProvider, openai: Open
     assert len(fake.calls) == 2
 
 
-async def test_orphaned_uploads_are_deleted_once_absence_is_sure(
-    fake: FakeProvider, openai: OpenAIProvider
-) -> None:
+async def test_absence_deletes_nothing(fake: FakeProvider, openai: OpenAIProvider) -> None:
+    """What was uploaded is sent again."""
     fake.on("GET", "/batches", listing())
-    name = "pb-shard_0001-tok9.jsonl"
-    fake.on("GET", "/files", listing(FILE | {"id": "f1", "filename": name}, FILE | {"id": "f2"}))
-    fake.on("DELETE", "/files/f1", JSONResponse({"deleted": True}))
     long_ago = NOW - timedelta(days=1)
     assert await openai.find(make_intent(), frozenset(), quiet_since=long_ago) == Absent()
-    assert len(fake.seen("DELETE", "/files/f1")) == 1
-    assert fake.seen("DELETE", "/files/f2") == []
+    assert {call.method for call in fake.calls} == {"GET"}
+
+
+async def test_another_attempt_with_the_same_file_is_not_the_intents(
+    fake: FakeProvider, openai: OpenAIProvider
+) -> None:
+    theirs = batch("failed", id="a", metadata=OURS, input_file_id="file-7")
+    mine = batch(id="b", metadata=OURS | {"polybatch_token": "tok10"}, input_file_id="file-7")
+    fake.on("GET", "/batches", listing(theirs), listing(theirs, mine))
+    intent = make_intent(token="tok10", file_token="tok9")
+    long_ago = NOW - timedelta(days=1)
+    assert await openai.find(intent, frozenset(), quiet_since=long_ago) == Absent()
+    assert await openai.find(intent, frozenset()) == Found("b", "file-7")
 
 
 async def test_find_raises_rather_than_guess(fake: FakeProvider, openai: OpenAIProvider) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from core.providers.conformance.bench import Bench, Nonconformity, check
 from core.providers.conformance.stand import Answer, Call, LostAnswer
 from core.providers.contract import (
+    Absent,
+    Accepted,
     Found,
     Provider,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
+    RemoteState,
     Unknown,
+    Upload,
 )
 
 _LINES = 200
@@ -51,13 +57,98 @@ async def a_discard_that_fails_for_now(bench: Bench) -> None:
     check(await bench.stand.uploads() == 0, "a discarded input is deleted")
 
 
-async def nothing_is_left_of_a_refused_create(bench: Bench) -> None:
-    await bench.stand.trouble(Call.CREATE, Answer(400), times=1)
+async def a_refused_create_keeps_its_upload(bench: Bench) -> None:
+    for status in (429, 503, 400):
+        await bench.stand.trouble(Call.CREATE, Answer(status), times=1)
+        provider = bench.open()
+        shard = bench.shard(provider)
+        kept = await bench.stand.uploads()
+        seen: list[Upload] = []
+
+        async def gate(upload: Upload, seen: list[Upload] = seen) -> None:
+            seen.append(upload)
+
+        outcome = await provider.submit(shard.intent, shard.spool, gate=gate)
+        if isinstance(outcome, Unknown):
+            # Then the gate has named it.
+            outcome = Refused("", "", True, upload=seen[0])
+        check(isinstance(outcome, Refused), f"a {status} is no success: {outcome}")
+        assert isinstance(outcome, Refused)
+        upload = outcome.upload
+        check(bool(upload.remote_file_id), "an upload that nobody knows is never used again")
+        check(seen == [upload], f"the gate has to be told of the upload: {seen}")
+        check(not upload.strays, "it was uploaded once, and answered")
+        check(await bench.stand.uploads() == kept + 1, "it may be needed for the next attempt")
+        again = replace(shard.intent, token=f"{shard.intent.token}b", file_token=shard.intent.token)
+        accepted = await provider.submit(again, upload)
+        check(isinstance(accepted, Accepted), f"the upload is there: {accepted}")
+        assert isinstance(accepted, Accepted)
+        check(accepted.remote_file_id == upload.remote_file_id, "it is the one that was kept")
+        check(await bench.stand.uploads() == kept + 1, "it is uploaded once")
+        batch = await bench.ended(provider, accepted.remote_id)
+        ids = {line.custom_id for line in await bench.read(provider, batch)}
+        check(ids == shard.words.keys(), "the lines are those that were uploaded")
+
+
+async def a_kept_upload_that_is_gone(bench: Bench) -> None:
+    await bench.stand.trouble(Call.CREATE, Answer(429), times=1)
     provider = bench.open()
     shard = bench.shard(provider)
     outcome = await provider.submit(shard.intent, shard.spool)
-    check(isinstance(outcome, Refused), f"a 400 is a refusal: {outcome}")
-    check(await bench.stand.uploads() == 0, "nobody else knows the upload of a refused create")
+    assert isinstance(outcome, Refused)
+    await provider.discard(outcome.upload.remote_file_id)
+    again = replace(shard.intent, token=f"{shard.intent.token}b", file_token=shard.intent.token)
+    refused = await provider.submit(again, outcome.upload)
+    if isinstance(refused, Accepted):
+        # Some look at the input only after they have taken the batch.
+        final = (RemoteState.ENDED, RemoteState.FAILED)
+        batch = await bench.until(provider, refused.remote_id, lambda batch: batch.state in final)
+        check(batch.refusal is not None, f"there was nothing to run: {batch}")
+        assert batch.refusal is not None
+        refused = batch.refusal
+    check(isinstance(refused, Refused), f"there is no such file: {refused}")
+    assert isinstance(refused, Refused)
+    check(refused.passing and refused.input_lost, f"it has to be uploaded anew: {refused}")
+
+
+async def attempts_with_one_upload_are_told_apart(bench: Bench) -> None:
+    await bench.stand.trouble(Call.CREATE, Answer(429), times=1)
+    provider = bench.open()
+    shard = bench.shard(provider)
+    first = await provider.submit(shard.intent, shard.spool)
+    assert isinstance(first, Refused)
+    again = replace(shard.intent, token=f"{shard.intent.token}b", file_token=shard.intent.token)
+    found = await provider.find(again, frozenset(), quiet_since=_long_ago())
+    check(isinstance(found, Absent), f"no create has come about: {found}")
+    await bench.stand.trouble(Call.CREATE, LostAnswer(), times=1)
+    outcome = await provider.submit(again, first.upload)
+    check(isinstance(outcome, Unknown), f"the answer was lost: {outcome}")
+    found = await provider.find(again, frozenset(), quiet_since=_long_ago())
+    check(isinstance(found, Found), f"it was created: {found}")
+
+
+async def uploads_that_nobody_knows_are_found_by_name(bench: Bench) -> None:
+    provider = bench.open()
+    other = bench.shard(provider)
+    await bench.accepted(provider, other)
+    await bench.stand.trouble(Call.UPLOAD, LostAnswer(), times=1)
+    shard = bench.shard(provider)
+    seen: list[Upload] = []
+
+    async def gate(upload: Upload) -> None:
+        seen.append(upload)
+
+    outcome = await provider.submit(shard.intent, shard.spool, gate=gate)
+    check(isinstance(outcome, Accepted), f"an upload may be repeated: {outcome}")
+    left = await bench.stand.uploads()
+    check(seen[0].strays == (left > 2), f"{left - 1} uploads, of which it says {seen[0]}")
+    check(await provider.discard_all(shard.intent.shard_id, _long_ago()) == left - 1, "all go")
+    check(await bench.stand.uploads() == 1, "that of another shard stays")
+    check(await provider.discard_all(shard.intent.shard_id, _long_ago()) == 0, "they are gone")
+
+
+def _long_ago() -> datetime:
+    return datetime.now(UTC) - timedelta(hours=1)
 
 
 async def an_adopted_batch_names_its_input(bench: Bench) -> None:

@@ -27,6 +27,7 @@ from core.providers.contract import (
     SubmitOutcome,
     Unknown,
     Unsure,
+    Upload,
 )
 
 _LONGEST_MESSAGE = 4000
@@ -39,7 +40,7 @@ async def one_batch_is_created(bench: Bench) -> None:
 
 
 async def a_gate_that_stays_closed(bench: Bench) -> None:
-    async def closed() -> None:
+    async def closed(_upload: Upload) -> None:
         raise NotOurs("taken back")
 
     provider = bench.open()
@@ -55,7 +56,7 @@ async def a_gate_that_stays_closed(bench: Bench) -> None:
 async def a_gate_that_opens(bench: Bench) -> None:
     seen: list[int] = []
 
-    async def looking() -> None:
+    async def looking(_upload: Upload) -> None:
         seen.append(await bench.stand.created())
 
     provider = bench.open()

@@ -1,0 +1,113 @@
+"""Let every process obey what a provider has told one of them (Retry-After).
+
+A hold goes out on the bus at once, and into the ledger for whoever starts later or has
+missed the message; the ledger is read at the start and now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from core.flow.backbone import Backbone
+from core.ledger import LedgerUnavailable
+from core.providers import Hold, Holds
+
+log = structlog.get_logger()
+
+TOPIC = "holds"
+_RETRY_PAUSE = 1.0
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Hold).decode
+
+
+class SharedHolds:
+    """The holds of one process, as the others know them too."""
+
+    def __init__(self, backbone: Backbone, holds: Holds) -> None:
+        self._ledger = backbone.ledger
+        self._bus = backbone.bus
+        self._interval = backbone.settings.sweep_interval
+        self._holds = holds
+        self._told: dict[tuple[str, str], Hold] = {}
+        self._work = asyncio.Event()
+
+    async def read(self) -> None:
+        """Take in what the ledger has. Raises LedgerUnavailable."""
+        for row in await self._ledger.holds.current():
+            self._holds.learn(Hold(row.provider, row.credential, row.until.timestamp()))
+
+    def hear(self, payload: bytes) -> None:
+        """Take in what another process was told."""
+        try:
+            self._holds.learn(_decode(payload))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("hold_malformed", cause=str(error))
+
+    def tell(self, hold: Hold) -> None:
+        """Pass on what this process was told, as soon as may be."""
+        self._told[hold.provider, hold.credential] = hold
+        self._work.set()
+
+    async def pass_on(self) -> None:
+        """Pass on what is told, for ever."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            # The newest of each: a provider that refuses a hundred calls says it as often.
+            told, self._told = self._told, {}
+            for hold in told.values():
+                await self._bus.broadcast(TOPIC, _encode(hold))
+            for hold in told.values():
+                await self._keep(hold)
+
+    async def _keep(self, hold: Hold) -> None:
+        until = datetime.fromtimestamp(hold.until, UTC)
+        try:
+            await self._ledger.holds.keep(hold.provider, hold.credential, until)
+        except LedgerUnavailable as error:
+            log.warning("hold_not_kept", provider=hold.provider, cause=str(error))
+            await asyncio.sleep(_RETRY_PAUSE)
+            # Unless something newer is there by now.
+            self._told.setdefault((hold.provider, hold.credential), hold)
+            self._work.set()
+
+    async def read_again(self) -> None:
+        """Read the ledger now and then, for ever: a message may be lost."""
+        while True:
+            await asyncio.sleep(self._interval)
+            await self.read_or_log()
+
+    async def read_or_log(self) -> None:
+        """Read the ledger if it answers: the next look makes good what is missed."""
+        try:
+            await self.read()
+        except LedgerUnavailable as error:
+            log.warning("holds_not_read", cause=str(error))
+
+
+@asynccontextmanager
+async def sharing(backbone: Backbone, holds: Holds) -> AsyncIterator[SharedHolds]:
+    """Share the holds of this process for the length of the block.
+
+    What others know already is known when it begins.
+    """
+    shared = SharedHolds(backbone, holds)
+    subscription = await backbone.bus.listen(TOPIC, shared.hear)
+    await shared.read_or_log()
+    holds.on_told = shared.tell
+    tasks = [asyncio.create_task(work) for work in (shared.pass_on(), shared.read_again())]
+    try:
+        yield shared
+    finally:
+        holds.on_told = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await subscription.unsubscribe()

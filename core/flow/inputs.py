@@ -1,0 +1,94 @@
+"""Delete what was uploaded for a shard, once nothing needs it any more.
+
+It is housekeeping: a file that stays behind costs storage at the provider, at most until
+it expires there, so nothing here fails or holds up a batch. The ledger says who deletes, so
+nothing is deleted twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from polybatch.v1.events_pb2 import WorkItem
+
+from core.bus import Again, Delivery, Done, Handler
+from core.flow.backbone import Backbone
+from core.ledger import LedgerUnavailable, LeftInput, Shard
+from core.providers import Provider, ProviderRejected, ProviderUnavailable, Registry
+
+log = structlog.get_logger()
+
+# A provider that is slow to delete must not keep results from being fetched.
+_PATIENCE = 15.0
+
+
+class UploadedInputs:
+    """The uploads of settled shards, at all providers."""
+
+    def __init__(self, backbone: Backbone, providers: Registry) -> None:
+        self._inputs = backbone.ledger.inputs
+        self._providers = providers
+
+    async def discard(self, shard: Shard) -> None:
+        """Delete a shard's uploads if it is settled by now and nobody else does."""
+        provider = self._providers.get(shard.provider)
+        if provider is None or not provider.input_lifetime:
+            return
+        left = await self._inputs.take(shard.id)
+        if left is not None:
+            await _delete(provider, left)
+
+    async def clear(self, batch_id: str) -> None:
+        """Delete what is left of a batch's settled shards."""
+        for shard_id in await self._inputs.left(batch_id):
+            left = await self._inputs.take(shard_id)
+            provider = self._providers.get(left.provider) if left else None
+            if left is not None and provider is not None:
+                await _delete(provider, left)
+
+    async def delete(self, shard: Shard, remote_file_id: str = "", *, strays: bool = False) -> None:
+        """Delete what the ledger has never heard of: one upload, or all that may lie there."""
+        provider = self._providers.get(shard.provider)
+        if provider is not None:
+            since = shard.created_at
+            left = LeftInput(
+                shard.id, shard.batch_id, shard.provider, remote_file_id, strays, since
+            )
+            await _delete(provider, left)
+
+    def clearing(self, handler: Handler) -> Handler:
+        """A handler of a batch's steps, after which what is left of it is deleted.
+
+        So a process that died between the end of a shard and the deletion costs nothing.
+        """
+
+        async def handle(item: WorkItem, delivery: Delivery) -> Done | Again:
+            outcome = await handler(item, delivery)
+            try:
+                await self.clear(item.batch_id)
+            except LedgerUnavailable as error:
+                # What the handler has done stands; only files are left behind.
+                log.warning("inputs_not_cleared", batch_id=item.batch_id, cause=str(error))
+            return outcome
+
+        return handle
+
+
+async def _delete(provider: Provider, left: LeftInput) -> None:
+    ids = {"batch_id": left.batch_id, "shard_id": left.shard_id}
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            if left.strays:
+                count = await provider.discard_all(left.shard_id, left.since)
+                log.info("strays_deleted", **ids, files=count)
+            elif left.remote_file_id:
+                await provider.discard(left.remote_file_id)
+    except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:
+        log.warning(
+            "input_not_deleted",
+            **ids,
+            remote_file_id=left.remote_file_id,
+            strays=left.strays,
+            cause=str(error) or type(error).__name__,
+        )

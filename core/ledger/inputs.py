@@ -1,0 +1,80 @@
+"""What was uploaded to a provider for a shard, once the shard is settled: deleted by one only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import or_, update
+from sqlmodel import col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from core.failpoints import Failpoint
+from core.ledger.database import Database
+from core.ledger.states import ShardState
+from core.ledger.tables import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class LeftInput:
+    """What has to be deleted at a provider."""
+
+    shard_id: str
+    batch_id: str
+    provider: str
+    remote_file_id: str
+    """Empty where no id is known."""
+    strays: bool
+    """Copies may lie beside it that only their names tell."""
+    since: datetime
+    """No upload is older."""
+
+
+class Inputs:
+    """Uploaded inputs of settled shards."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(self, shard_id: str) -> LeftInput | None:
+        """Take over the deletion of what was uploaded for a settled shard.
+
+        One caller gets it; None where there is nothing, or where a provider's batch may still
+        need it: the shard is not settled, or was given up and its answers are waited for.
+        """
+        async with self._database.write(Failpoint.INPUT_TAKE) as session:
+            query = _left().where(Shard.id == shard_id)
+            if not self._database.is_sqlite:
+                query = query.with_for_update()
+            shard = (await session.exec(query)).first()
+            if shard is None:
+                return None
+            left = LeftInput(
+                shard_id=shard.id,
+                batch_id=shard.batch_id,
+                provider=shard.provider,
+                remote_file_id=shard.remote_file_id,
+                strays=shard.stray_uploads,
+                since=shard.created_at,
+            )
+            await session.exec(
+                update(Shard)
+                .where(col(Shard.id) == shard_id)
+                .values(remote_file_id="", stray_uploads=False)
+                .execution_options(synchronize_session=False)
+            )
+            return left
+
+    async def left(self, batch_id: str) -> list[str]:
+        """Settled shards of a batch whose uploads nobody has taken over."""
+        async with self._database.read() as session:
+            found = await session.exec(_left().where(Shard.batch_id == batch_id))
+            return [shard.id for shard in found]
+
+
+def _left() -> SelectOfScalar[Shard]:
+    return select(Shard).where(
+        Shard.state == ShardState.SETTLED,
+        or_(col(Shard.given_up_at).is_(None), col(Shard.late_merged)),
+        or_(col(Shard.remote_file_id) != "", col(Shard.stray_uploads)),
+    )

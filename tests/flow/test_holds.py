@@ -1,0 +1,124 @@
+"""What a provider told one process binds the others, those that start later too."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from core.flow import Backbone, sharing
+from core.flow.holds import SharedHolds
+from core.ledger import Ledger, LedgerUnavailable, ProviderHold
+from core.providers import Hold, Holds
+
+PATIENCE = 10.0
+
+
+class Loop:
+    """A bus of one process, which can be away."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[bytes], None]] = []
+        self.away = False
+
+    async def broadcast(self, _topic: str, payload: bytes) -> bool:
+        for hear in () if self.away else self.listeners:
+            hear(payload)
+        return not self.away
+
+    async def listen(self, _topic: str, callback: Callable[[bytes], None]) -> Any:
+        self.listeners.append(callback)
+
+        async def unsubscribe() -> None:
+            self.listeners.remove(callback)
+
+        return SimpleNamespace(unsubscribe=unsubscribe)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    opened = await Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}")
+    yield opened
+    await opened.close()
+
+
+class Kept:
+    """A ledger that says when a hold is kept, and can fail first."""
+
+    def __init__(self, ledger: Ledger, failures: int = 0) -> None:
+        self._holds = ledger.holds
+        self._failures = failures
+        self.holds = self
+        self.kept = asyncio.Event()
+
+    async def keep(self, *values: Any) -> None:
+        if self._failures:
+            self._failures -= 1
+            raise LedgerUnavailable("away")
+        await self._holds.keep(*values)
+        self.kept.set()
+
+    async def current(self) -> list[ProviderHold]:
+        return await self._holds.current()
+
+
+def backbone(ledger: Ledger | Kept, bus: Loop) -> Backbone:
+    settings = SimpleNamespace(sweep_interval=3600.0)
+    made: Any = SimpleNamespace(ledger=ledger, bus=bus, settings=settings)
+    return cast("Backbone", made)
+
+
+async def test_others_hear_of_it_and_later_ones_read_it(ledger: Ledger) -> None:
+    bus, kept = Loop(), Kept(ledger)
+    one, other, later = Holds(), Holds(), Holds()
+    async with sharing(backbone(kept, bus), one), sharing(backbone(ledger, bus), other):
+        one.of("openai", "k").told(600.0)
+        async with asyncio.timeout(PATIENCE):
+            await kept.kept.wait()
+        assert other.until("openai", "k") == one.until("openai", "k")
+        assert other.until("openai", "another") == 0.0
+        async with sharing(backbone(ledger, bus), later):
+            assert later.until("openai", "k") == pytest.approx(one.until("openai", "k"), abs=0.01)
+    assert bus.listeners == []
+
+
+async def test_what_was_missed_on_the_bus_is_read(ledger: Ledger) -> None:
+    bus, kept = Loop(), Kept(ledger)
+    one, other = Holds(), Holds()
+    missing = SharedHolds(backbone(ledger, bus), other)
+    bus.away = True
+    async with sharing(backbone(kept, bus), one):
+        one.of("openai", "k").told(600.0)
+        async with asyncio.timeout(PATIENCE):
+            await kept.kept.wait()
+    assert other.until("openai", "k") == 0.0
+    await missing.read()
+    assert other.until("openai", "k")
+
+
+async def test_a_ledger_that_was_away_gets_it_later(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.flow.holds._RETRY_PAUSE", 0.0)
+    kept = Kept(ledger, failures=2)
+    one = Holds()
+    async with sharing(backbone(kept, Loop()), one):
+        one.of("openai", "k").told(600.0)
+        async with asyncio.timeout(PATIENCE):
+            await kept.kept.wait()
+    assert [(row.provider, row.credential) for row in await ledger.holds.current()] == [
+        ("openai", "k")
+    ]
+
+
+async def test_nonsense_on_the_bus_is_left_out(ledger: Ledger) -> None:
+    holds = Holds()
+    shared = SharedHolds(backbone(ledger, Loop()), holds)
+    for payload in (b"", b"\xff", b"[]", b'{"provider":"x"}'):
+        shared.hear(payload)
+    assert holds.learn(Hold("x", "", time.time() + 60)), "nothing was learned"

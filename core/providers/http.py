@@ -17,7 +17,6 @@ Keys travel in headers only.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -36,10 +35,10 @@ from core.providers.contract import (
 from core.providers.exchange import Broken, HeldBack, NotSent
 from core.providers.holds import CredentialHold
 from core.providers.patience import LONGEST_DELAY, Patience
+from core.providers.resumable import ResumableUpload
 from core.providers.transport import (
     Reply,
     Transport,
-    moved_to,
     path_of,
     same_origin,
 )
@@ -179,43 +178,34 @@ class ProviderHttp:
         `about`: JSON that describes the file; the rest as of `upload`. Raises
         ProviderUnavailable, ProviderRejected.
         """
-        start = {
-            "x-goog-upload-protocol": "resumable",
-            "x-goog-upload-command": "start",
-            "x-goog-upload-header-content-length": str(os.stat(file).st_size),
-            "x-goog-upload-header-content-type": media_type,
-        }
-        finish = {"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"}
+        where = f"POST {path}"
 
-        async def send() -> Reply:
-            started = await self._transport.send(
-                "POST",
-                self.base_url + path,
-                kind="upload",
-                deadline=self.deadline(),
-                content=about,
-                headers=_JSON | start,
-            )
-            address = started.headers.get("x-goog-upload-url")
-            if not started.ok:
-                return started
-            if not address:
-                raise Broken("the answer names no address to upload to")
-            try:
-                # At the host that we were told to talk to, whichever the answer names.
-                address = moved_to(address, self.base_url)
-            except ValueError as error:
-                raise Broken(f"the address to upload to is none: {error}") from None
-
-            async def finishing() -> Reply:
+        async def post(url: str, content: bytes | Path, headers: Mapping[str, str]) -> Reply:
+            deadline = self.deadline()
+            if isinstance(content, Path):
                 with writing(Failpoint.PROVIDER_UPLOAD):
                     return await self._transport.send_file(
-                        address, file, kind="upload", deadline=self.deadline(), headers=finish
+                        url, content, kind="upload", deadline=deadline, headers=headers
                     )
+            return await self._transport.send(
+                "POST",
+                url,
+                kind="upload",
+                deadline=deadline,
+                content=content,
+                headers={**_JSON, **headers},
+            )
 
-            return await tries.make(finishing)
-
-        return await self._repeat(f"POST {path}", send, tries.reading(read))
+        upload = ResumableUpload(
+            self.base_url + path,
+            about,
+            file,
+            media_type,
+            post=post,
+            wait=lambda: self._wait(where),
+            tries=tries,
+        )
+        return await self._repeat(where, upload.send, tries.reading(read))
 
     async def create(
         self,

@@ -78,7 +78,7 @@ async def bring(
                 file = await files.send_input(source, name, tries)
                 file_id = files.input_id(file)
                 await files.await_input(file)
-            else:
+            elif not source.usable:
                 await files.await_input(file_id)
             return there()
     except TimeoutError:

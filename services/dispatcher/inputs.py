@@ -24,4 +24,6 @@ def kept_upload(shard: Shard, provider: Provider, credential: str) -> Upload | N
         and bool(shard.file_token)
     )
     young = now() - shard.uploaded_at < provider.input_lifetime - _MARGIN
-    return Upload(shard.remote_file_id) if same and young else None
+    if not (same and young):
+        return None
+    return Upload(shard.remote_file_id, usable=shard.sending_at is not None)

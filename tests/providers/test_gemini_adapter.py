@@ -215,6 +215,15 @@ async def test_a_kept_file_is_used_again(uploads: FakeProvider, gemini: GeminiPr
     assert names == ["pb-shard_0001-tok10", "pb-shard_0001-tok11"], "each is found by itself"
 
 
+async def test_a_file_that_a_create_has_named_is_not_looked_at_again(
+    uploads: FakeProvider, gemini: GeminiProvider
+) -> None:
+    uploads.on("POST", CREATE, JSONResponse(operation()))
+    kept = Upload("files/in", usable=True)
+    assert await gemini.submit(intent(), kept) == Accepted("batches/b1", "files/in")
+    assert len(uploads.calls) == 1
+
+
 async def test_a_kept_file_that_has_expired(uploads: FakeProvider, gemini: GeminiProvider) -> None:
     uploads.on("GET", f"{FILES}/in", problem(403, "PERMISSION_DENIED"))
     refused = await gemini.submit(intent(), Upload("files/in"))

@@ -322,6 +322,33 @@ async def test_an_upload_that_reached_nobody_has_left_nothing(naps: Naps, spool:
     assert not tries.strays
 
 
+async def test_an_upload_in_googles_manner_goes_on_where_it_was_refused(
+    fake: FakeProvider, http: ProviderHttp, spool: Path
+) -> None:
+    session = Response(headers={"x-goog-upload-url": f"{fake.url}/session"})
+    slow = error(429, "slow", "rate_limit_error", retry_after="0.01")
+    fake.on("POST", "/upload", slow, session, slow)
+    fake.on("POST", "/session", slow, JSONResponse({"id": "f"}))
+    tries = UploadTries()
+    thing = await http.upload_resumable("/upload", b"{}", spool, "text/x", read_thing, tries)
+    assert thing.id == "f"
+    assert [call.path for call in fake.calls] == ["/upload", "/upload", "/session", "/session"]
+    assert not tries.strays
+
+
+async def test_an_upload_in_googles_manner_begins_anew_where_it_is_over(
+    fake: FakeProvider, http: ProviderHttp, spool: Path
+) -> None:
+    session = Response(headers={"x-goog-upload-url": f"{fake.url}/session"})
+    fake.on("POST", "/upload", session)
+    gone = error(404, "no such upload", "x")
+    fake.on("POST", "/session", Response(status_code=503), gone, JSONResponse({"id": "f"}))
+    tries = UploadTries()
+    thing = await http.upload_resumable("/upload", b"{}", spool, "text/x", read_thing, tries)
+    assert thing.id == "f"
+    assert len(fake.seen("POST", "/upload")) == 2
+
+
 @pytest.mark.parametrize("address", [None, "https://a:b/"])
 async def test_an_upload_without_an_address(
     address: str | None, fake: FakeProvider, http: ProviderHttp, spool: Path

@@ -10,6 +10,7 @@ from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
+from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.runs import Crowded, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
@@ -20,6 +21,7 @@ __all__ = [
     "NO_LIMITS",
     "STOP_ERRORS",
     "TERMINAL",
+    "TOKEN_FLOOR",
     "Account",
     "AccountLimits",
     "Accounts",

@@ -20,9 +20,7 @@ from pathlib import Path
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-from core.batchfile import INDEX
 from core.bus import Again, Delivery, Done, Step
-from core.failpoints import Failpoint
 from core.flow import Allowance, Backbone, TokenBudgets, kept
 from core.ledger import (
     Batch,
@@ -32,7 +30,6 @@ from core.ledger import (
     Shard,
     ShardState,
     Stale,
-    new_id,
     new_token,
     now,
 )
@@ -53,7 +50,8 @@ from core.providers import (
     Unknown,
     Unsure,
 )
-from services.dispatcher.spool import Overfull, split_records, write_spool
+from services.dispatcher.cutting import cut, lines_within, part_overlong
+from services.dispatcher.spool import Overfull, write_spool
 from services.dispatcher.spool_files import remove_stale_spools, spool_file
 from services.dispatcher.turns import Turns
 
@@ -124,11 +122,23 @@ class Submitter:
         if batch is None or file is None:
             return await self._give_up(shard, "input_file_missing", "The input file is gone.")
         allowance = await self._budgets.allowance(shard)
-        if allowance.fitting < shard.line_count:
-            return await self._split(shard, allowance.fitting)
+        if not shard.waits_for_room:
+            parted = await part_overlong(
+                shard,
+                allowance,
+                batch=batch,
+                file=file,
+                blobs=self._blobs,
+                segment_bytes=self._settings.segment_bytes,
+            )
+            if parted is not None:
+                return await self._settle(shard, *parted)
         full = await self._budgets.full(shard, allowance)
         if full is not None:
             return await self._wait_for_room(shard, allowance, full)
+        if allowance.piece_bytes is not None:
+            # Not before a piece can go: by then the limit may be another one.
+            return await self._cut(shard, piece_bytes=allowance.piece_bytes)
         token = new_token()
         with spool_file(self._settings.spool_dir, f"{shard.id}-{token}") as path:
             async with self._translating:
@@ -144,7 +154,7 @@ class Submitter:
                     reserve=self._settings.work_reserve,
                 )
             if isinstance(spooled, Overfull):
-                return await self._split(shard, spooled.fitting)
+                return await self._cut(shard, fitting=spooled.fitting)
             if not spooled.lines:
                 return await self._settle(
                     shard,
@@ -161,7 +171,8 @@ class Submitter:
                 credential=self._credentials.get(shard.provider, ""),
                 lease=self._lease,
                 tokens=allowance.tokens,
-                limit=allowance.limit,
+                limited=allowance.limit is not None,
+                ceiling=allowance.ceiling,
             )
             if isinstance(intended, NoRoom):
                 return await self._wait_for_room(shard, allowance, intended)
@@ -320,7 +331,10 @@ class Submitter:
     async def _wait_for_room(
         self, shard: Shard, allowance: Allowance, full: NoRoom
     ) -> Done | Again:
-        """Stay queued. No message sleeps for it: it is woken when it is its turn."""
+        """Stay queued, and be woken when it is its turn.
+
+        Of all that wait for a model one message sleeps: that of the next probe.
+        """
         reason = (
             f"waits for room under {shard.provider}'s limit of {allowance.limit:,} enqueued "
             f"tokens for {shard.remote_model}"
@@ -331,6 +345,8 @@ class Submitter:
             await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
         if full.first is not None:
             await self._budgets.wake_next(shard.provider, shard.remote_model)
+        if full.look_at is not None and not isinstance(batch, Stale):
+            return Again(max((full.look_at - now()).total_seconds(), 0.0))
         return Done()
 
     async def _requeue(
@@ -346,19 +362,11 @@ class Submitter:
             return Done()
         return Again(pause)
 
-    async def _split(self, shard: Shard, fitting: int) -> Done:
+    async def _cut(self, shard: Shard, *, fitting: int = 0, piece_bytes: int = 0) -> Done:
         """Replace a shard that is over a limit by one that fits and one for the rest."""
         records = await self._blobs.get(shard.lines_key)
-        successors = []
-        for part in split_records(records, fitting):
-            successor = shard.successor(
-                new_id("shard"),
-                lines=len(part) // INDEX.size,
-                round_number=shard.round,
-                due_at=now(),
-            )
-            await self._blobs.put(successor.lines_key, part, point=Failpoint.SPLIT_LINES)
-            successors.append(successor)
+        fitting = fitting or lines_within(records, piece_bytes)
+        successors = await cut(shard, records, fitting, self._blobs)
         log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)
         return await self._settle(shard, Settlement(0, 0, retried=shard.line_count), successors)
 

@@ -47,6 +47,7 @@ from core.providers.faults import is_passing
 from core.providers.http import ProviderHttp
 from core.providers.openai_errors import TOKEN_LIMIT, refusal, stated_limit
 from core.providers.openai_find import JOBS, Jobs, Lists
+from core.providers.openai_nulls import SHAPES, drop_nulls
 from core.providers.openai_rows import read_row
 from core.providers.openai_wire import STATES, RemoteFile, read_file
 from core.providers.resultlines import download_results
@@ -94,6 +95,8 @@ class Dialect:
     """Further members of a create."""
     keeps_metadata: bool = True
     """False: a batch is found again by the name of its input file."""
+    drops_nulls: bool = False
+    """Optional members that are null are left out of what is sent."""
     processes_uploads: bool = False
     """An uploaded file can be used only when its status says so."""
 
@@ -101,6 +104,7 @@ class Dialect:
 OPENAI = Dialect(
     slug="openai",
     limits=LIMITS,
+    drops_nulls=True,
     upload_fields={
         "purpose": "batch",
         "expires_after[anchor]": "created_at",
@@ -156,10 +160,12 @@ class OpenAIProvider:
     ) -> EncodedLine:
         """Put one request into OpenAI's form: other ids, other model, the rest as it came.
 
-        Nothing is left out, lenient or not. Raises LineRejected for what would make
-        OpenAI refuse the whole file.
+        Nothing is left out, lenient or not, but optional members that are null. Raises
+        LineRejected for what would make OpenAI refuse the whole file.
         """
         fields = self._fields_of(url, body)
+        if self._dialect.drops_nulls and b"null" in body:
+            fields = drop_nulls(fields, SHAPES[url])
         fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
         line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),

@@ -40,6 +40,7 @@ from core.providers.contract import (
 )
 from core.providers.openai import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
+from core.providers.positions import at_lines
 from core.providers.registry import KnownProviders, known_providers
 from core.providers.translation import Note
 
@@ -83,6 +84,7 @@ __all__ = [
     "Unknown",
     "Unsure",
     "Usage",
+    "at_lines",
     "check_model",
     "embedding_inputs",
     "known_providers",

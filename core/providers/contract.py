@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from core.providers.positions import without_positions
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -96,6 +98,7 @@ class BadLine:
     field: str
     """As the provider names it, such as "body.model"; empty if it does not say."""
     message: str
+    """As the provider says it: the numbers of lines in it are positions, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class Refused:
 
     code: str
     message: str
+    """For people; the numbers of lines that a provider quotes are taken out of it, as they
+    are those of the file that was sent."""
     passing: bool
     """True: the same request may be accepted later (rate, quota, overload)."""
     retry_after: float | None = None
@@ -116,6 +121,9 @@ class Refused:
 
     Not sure to be all of them: OpenAI may stop at the first.
     """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", without_positions(self.message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeGuard
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from core.batchfile.closer import doubled_keys, lone_surrogate
 from core.batchfile.index import INVALID, LENIENT
 from core.batchfile.plain import Plain
 from core.batchfile.problems import Problem
@@ -138,13 +139,31 @@ def examine(
     _examine_body(found.body, rules, verdict)
     _examine_support(rules, verdict)
     _examine_other_fields(raw, verdict)
+    verdict.problems += doubled_warnings(raw, line, verdict.custom_id)
     return verdict
+
+
+def doubled_warnings(raw: bytes, line: int, custom_id: str) -> list[Problem]:
+    """A warning for each key that comes twice in an object of a line."""
+    return [
+        Problem(
+            line,
+            custom_id,
+            path,
+            "doubled_key",
+            f"{_quote(path)} comes more than once, and the last one counts; expected it once",
+            "warning",
+        )
+        for path in doubled_keys(raw)
+    ]
 
 
 def _take_apart(raw: bytes, verdict: Verdict, max_depth: int) -> LooseLine | None:
     try:
         raw.decode()
     except UnicodeDecodeError as error:
+        if _names_half(raw, verdict):
+            return None
         hint = " (the file looks like UTF-16)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         verdict.error(
             "",
@@ -173,8 +192,27 @@ def _take_apart(raw: bytes, verdict: Verdict, max_depth: int) -> LooseLine | Non
             f"the JSON is nested too deeply; expected {max_depth} levels at most",
         )
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if _names_half(raw, verdict):
+            return None
         verdict.error("", "invalid_json", f"not JSON: {error}; expected one JSON object a line")
     return None
+
+
+def _names_half(raw: bytes, verdict: Verdict) -> bool:
+    """Whether it is only half of a character, a lone surrogate, that spoils the line."""
+    half = lone_surrogate(raw)
+    if half is None:
+        return False
+    field, code, custom_id = half
+    # Not counted among the ids of the file: its line cannot be read by anybody else.
+    verdict.custom_id, verdict.id_is_whole = custom_id[:MAX_CUSTOM_ID], False
+    where = field or "the line"
+    verdict.error(
+        field,
+        "lone_surrogate",
+        f"{where} holds {code} alone, which is half of a character; expected both halves, or none",
+    )
+    return True
 
 
 def _examine_custom_id(raw: Raw | UnsetType, verdict: Verdict) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from core.batchfile.diagnosis import Check, Rules, Verdict, examine
+from core.batchfile.diagnosis import Check, Rules, Verdict, doubled_warnings, examine
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, NO_GROUP, Group
 from core.batchfile.plain import PlainDecoder
@@ -23,6 +23,11 @@ from core.nesting import MAX_DEPTH, deeper_than
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
 _STACK_MARGIN = 100
 _LINES_AT_ONCE = 4096
+# Doubled keys are looked for in so many lines from the start, in one of so many after that,
+# and in every line that is examined: the fast decoder does not see them, looking takes as
+# long as all the rest, and a file that has them mostly has them everywhere.
+_LOOKED_AT_FIRST = 1000
+_LOOKED_AT_ONE_OF = 64
 
 T = TypeVar("T")
 _Line = ChatLine | EmbeddingsLine
@@ -189,6 +194,8 @@ class LineScanner:
                 continue
             see(line, found.custom_id)
             size = len(raw)
+            if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
+                self._look_closer(raw, line, found.custom_id)
             if (
                 group in checked
                 and not found.passed
@@ -253,6 +260,10 @@ class LineScanner:
             problems.append(problem)
             flags |= LENIENT if finding.lenient else INVALID
         return flags
+
+    def _look_closer(self, raw: bytes, line: int, custom_id: str) -> None:
+        for warning in doubled_warnings(raw, line, custom_id):
+            self._warnings.add(warning)
 
     def _unfit(self, start: int, size: int, line: int, group: int, flags: int) -> bytes:
         """Count a line that not every batch takes; returns its index record."""

@@ -19,9 +19,11 @@ from core.flow.runlog import Event, Record, RunLog, RunTaken, read_run
 from core.flow.settling import Settler
 from core.flow.sweep import Sweep, Watched
 from core.flow.tls import tls_files
-from core.flow.tokens import Allowance, TokenBudgets
+from core.flow.tokens import CODE as TOKEN_LIMIT
+from core.flow.tokens import Allowance, TokenBudgets, refused_for_itself, surely_over
 
 __all__ = [
+    "TOKEN_LIMIT",
     "Allowance",
     "Announcer",
     "Backbone",
@@ -46,8 +48,10 @@ __all__ = [
     "outages",
     "pausing",
     "read_run",
+    "refused_for_itself",
     "run_service",
     "sharing",
     "storage_error",
+    "surely_over",
     "tls_files",
 ]

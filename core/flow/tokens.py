@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
 from core.bus import Step
 from core.flow.backbone import Backbone
-from core.ledger import NoRoom, Shard
+from core.ledger import TOKEN_FLOOR, Budget, NoRoom, Shard, now
 from core.providers import Refused
 
 log = structlog.get_logger()
@@ -16,22 +17,35 @@ log = structlog.get_logger()
 _LEARNED_PAUSE = 1.0
 _LONGEST_REFUSED_PAUSE = 40
 CODE = "token_limit_exceeded"
-# So that one shard can run while the next is being checked.
-_SHARD_SHARE = 0.5
-# Refused so often though it should have fitted: the estimate must be too low.
-_REFUSALS_BEFORE_HALVING = 2
+# Bytes of text. With so many for each token, an estimate is rather too low than too high.
+_BYTES_PER_TOKEN_AT_MOST = 10
+# What a provider has said of its limit may be otherwise a few minutes later.
+_STATED_HOLDS = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """What a shard may ask for."""
 
-    limit: int | None
-    """Tokens that may be enqueued for its model; None: no limit is known."""
+    budget: Budget
+    ceiling: int | None
+    """The limit that the operator has set."""
     tokens: int
-    """Its own, estimated."""
-    fitting: int
-    """How many of its lines may go in one batch; all of them when it need not be cut."""
+    """The shard's own, estimated."""
+    piece_bytes: int | None = None
+    """Set for a shard that has to be cut: the bytes that may go in one batch."""
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens that may be enqueued for its model; None: no limit is known."""
+        return self.budget.limit
+
+    @property
+    def asked(self) -> int:
+        """The tokens of what may go of it."""
+        if self.piece_bytes is None:
+            return self.tokens
+        return min(self.tokens, self.budget.tokens(self.piece_bytes))
 
 
 class TokenBudgets:
@@ -44,38 +58,32 @@ class TokenBudgets:
 
     async def allowance(self, shard: Shard) -> Allowance:
         """What holds for a queued shard now."""
-        budget = await self._ledger.budgets.of(shard.provider, shard.remote_model)
-        limit = self._settings.enqueued_token_limit(shard.provider, shard.remote_model)
-        if limit is None:
-            limit = budget.limit
+        ceiling = self._settings.enqueued_token_limit(shard.provider, shard.remote_model)
+        budget = await self._ledger.budgets.of(shard.provider, shard.remote_model, ceiling)
         tokens = budget.tokens(shard.byte_count)
-        fitting = shard.line_count
-        if limit is not None:
-            if tokens > limit:
-                fitting = int(shard.line_count * limit * _SHARD_SHARE / tokens)
-            elif shard.token_refusals >= _REFUSALS_BEFORE_HALVING:
-                fitting = shard.line_count // 2
-        return Allowance(limit, tokens, max(fitting, 1))
+        too_large = budget.reach is not None and tokens > budget.reach and shard.line_count > 1
+        return Allowance(budget, ceiling, tokens, budget.piece_bytes if too_large else None)
 
     async def full(self, shard: Shard, allowance: Allowance) -> NoRoom | None:
-        """Why the shard cannot go now; None if it can try."""
+        """Why the shard, or a piece of it, cannot go now; None if it can try."""
         if allowance.limit is None:
             return None
-        return await self._ledger.shards.has_room(shard, allowance.tokens, allowance.limit)
+        return await self._ledger.shards.has_room(shard, allowance.asked, allowance.ceiling)
 
     async def learn(self, shard: Shard, refusal: Refused) -> bool:
-        """Take in a refusal. True when it was for the limit."""
+        """Take in a refusal. True when it was for the limit, and the shard should have fitted."""
         if refusal.code != CODE:
             return False
-        limit = await self._ledger.budgets.refused(shard, refusal.enqueued_token_limit)
+        limit, within = await self._ledger.budgets.refused(shard, refusal.enqueued_token_limit)
         log.info(
             "token_limit_learned",
             provider=shard.provider,
             model=shard.remote_model,
             limit=limit,
-            stated=refusal.enqueued_token_limit is not None,
+            stated=refusal.enqueued_token_limit,
+            probe=not within,
         )
-        return True
+        return within
 
     def pause(self, shard: Shard, refusal: Refused) -> float:
         """Seconds to wait after a refusal that will pass."""
@@ -102,3 +110,29 @@ class TokenBudgets:
         waiting = await self._ledger.budgets.next_waiting(provider, model)
         if waiting is not None:
             await self._announcer.wake(Step.SUBMIT, waiting.batch_id, waiting.id)
+
+
+def surely_over(size: int, allowance: Allowance) -> int | None:
+    """The limit that so many bytes of a line's text are over, whatever the estimate is worth.
+
+    Only a limit that somebody has set or just named counts: what is guessed may be wrong.
+    """
+    budget = allowance.budget
+    named = [] if allowance.ceiling is None else [allowance.ceiling]
+    fresh = budget.learned_at is not None and now() - budget.learned_at < _STATED_HOLDS
+    # A limit that is hardly one may be a mistake: then the line is sent, to see.
+    if budget.stated is not None and fresh and budget.stated >= TOKEN_FLOOR:
+        named.append(budget.stated)
+    return next((limit for limit in sorted(named) if size > limit * _BYTES_PER_TOKEN_AT_MOST), None)
+
+
+def refused_for_itself(shard: Shard, size: int, allowance: Allowance) -> int | None:
+    """The limit for which the provider has refused a shard of one line that was there alone.
+
+    `size`: bytes of the line's text.
+    """
+    budget = allowance.budget
+    if shard.line_count != 1 or not shard.attempts or budget.refused_alone != shard.id:
+        return None
+    limit = budget.stated if budget.stated is not None else allowance.ceiling
+    return limit if limit is not None and budget.tokens(size) > limit else None

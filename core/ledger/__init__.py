@@ -12,6 +12,7 @@ from core.ledger.inputs import LeftInput
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
+from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.runs import Crowded, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
@@ -32,6 +33,7 @@ __all__ = [
     "NO_LIMITS",
     "STOP_ERRORS",
     "TERMINAL",
+    "TOKEN_FLOOR",
     "Account",
     "AccountLimits",
     "Accounts",

@@ -1,20 +1,22 @@
 """Budgets: how many prompt tokens a provider lets be enqueued for a model at a time.
 
 OpenAI refuses a batch that would go over the limit of its model and organisation. The
-limit is a setting where the operator knows it, or is learned from a refusal. What is
-enqueued is counted here: the estimates of all shards that are at the provider.
+limit is a setting where the operator knows it, and is learned from refusals and probes
+(`probing`). What is enqueued is counted here: the estimates of all shards that are at the
+provider.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
+from core.ledger import probing
 from core.ledger.database import Database
 from core.ledger.states import ShardState, Stop
 from core.ledger.tables import Batch, Shard, TokenBudget, now
@@ -26,15 +28,15 @@ _CAUTION = 0.9
 # Whatever was seen: hardly a text has more tokens than bytes, and one with fewer than a
 # token in six bytes says little of the next.
 _BYTES_PER_TOKEN = (1.0, 6.0)
-# Below any limit that providers give. A smaller shard that is refused says that others have
-# taken the room, not that the limit is small; one that stays too large is halved.
-_SMALLEST_GUESS = 20_000
-# Of the tokens of each shard that ran: a guess that is too low rises until it is refused.
-_GUESS_GROWTH = 0.1
-# An account may move to a higher tier; a guess may have come from others' tokens.
-_STATED_LIMIT_AGE = timedelta(days=1)
-_GUESSED_LIMIT_AGE = timedelta(hours=1)
 ENQUEUED = (ShardState.SUBMITTING, ShardState.SUBMITTED)
+
+# OpenAI checks its limit in this state, seconds after the create; others in the create.
+_UNCHECKED = frozenset({"", "validating"})
+# A batch that is being checked for so long will not be refused for the limit any more.
+_CHECKED_AFTER = timedelta(minutes=2)
+# A create whose end is unclear for so long: the next shard is the probe.
+_PROBE_LOST_AFTER = timedelta(minutes=10)
+_LOOK_AT_PROBE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,25 @@ class Budget:
 
     limit: int | None
     """Tokens; None: no limit is known."""
+    reach: int | None = None
+    """What may be enqueued with a probe, if it is time for one; the limit otherwise."""
     bytes_per_token: float = FIRST_BYTES_PER_TOKEN
+    stated: int | None = None
+    """The limit that the latest refusal named, if a provider can have it."""
+    learned_at: datetime | None = None
+    """When a shard was refused last."""
+    refused_alone: str = ""
+    """Id of the shard that was refused last, if nothing else was enqueued."""
 
     def tokens(self, size: int) -> int:
         """Estimate the prompt tokens of so many bytes of requests."""
         return max(1, round(size / self.bytes_per_token))
+
+    @property
+    def piece_bytes(self) -> int:
+        """Bytes of the shards that one beyond the reach is cut into; a limit is known."""
+        assert self.limit is not None
+        return int(probing.piece_of(self.limit) * self.bytes_per_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,8 @@ class NoRoom:
     enqueued: int
     first: str | None
     """The shard whose turn it is; None when there is no room for any."""
+    look_at: datetime | None = None
+    """When a probe may go: set for the shard that is next."""
 
 
 class Budgets:
@@ -65,55 +83,62 @@ class Budgets:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, provider: str, model: str) -> Budget:
-        """What is known now."""
+    async def of(self, provider: str, model: str, ceiling: int | None = None) -> Budget:
+        """What is known now. `ceiling`: the operator's limit, above which nothing goes."""
+        moment = now()
         async with self._database.read() as session:
             row = await session.get(TokenBudget, (provider, model))
-        if row is None:
-            return Budget(None)
-        limit = row.limit_tokens
-        if limit is not None and row.learned_at is not None:
-            age = _STATED_LIMIT_AGE if row.stated else _GUESSED_LIMIT_AGE
-            if now() - row.learned_at > age:
-                limit = None
-        return Budget(limit, row.bytes_per_token)
+            if row is None:
+                return Budget(ceiling, ceiling)
+            # Only in what is handed out: it is kept when a shard goes.
+            await _end_probe(session, row, moment)
+            session.expunge(row)
+        return Budget(
+            limit=probing.limit_of(row, ceiling),
+            reach=probing.reach_of(row, ceiling, moment),
+            bytes_per_token=row.bytes_per_token,
+            stated=probing.believed(row.stated_tokens),
+            learned_at=row.learned_at,
+            refused_alone=row.refused_alone,
+        )
 
     async def observe(self, provider: str, model: str, size: int, tokens: int) -> None:
-        """Learn from a shard that has run: its bytes, and the tokens that were counted.
-
-        A guessed limit rises a little.
-        """
+        """Learn from a shard that has run: its bytes, and the tokens that were counted."""
         seen = _bounded(_CAUTION * size / tokens)
         async with self._database.write(Failpoint.BUDGET_OBSERVE) as session:
             row = await _locked(session, self._database, provider, model)
             row.bytes_per_token += _NEW_SHARE * (seen - row.bytes_per_token)
-            if row.limit_tokens is not None and not row.stated:
-                row.limit_tokens += round(_GUESS_GROWTH * tokens)
             session.add(row)
 
-    async def refused(self, shard: Shard, stated: int | None) -> int:
-        """Learn from a refusal for the limit. Returns the limit that now holds.
+    async def refused(self, shard: Shard, stated: int | None) -> tuple[int | None, bool]:
+        """Learn from a refusal for the limit.
 
-        Without a stated limit it is guessed: what is enqueued was not too much, nor may
-        half of what was refused be. With one, a shard that should have fitted had more
-        tokens than was thought.
+        Gives the limit that now holds, and whether the shard was within what held before:
+        a probe that is refused is none the worse for it.
         """
+        moment = now()
         async with self._database.write(Failpoint.BUDGET_REFUSED) as session:
             row = await _locked(session, self._database, shard.provider, shard.remote_model)
-            others = await enqueued(session, shard.provider, shard.remote_model)
-            if shard.state in ENQUEUED:
-                others -= shard.tokens
-            if stated is None:
-                limit = max(others, shard.tokens // 2, _SMALLEST_GUESS)
-            else:
-                limit = stated
-                room = max(limit - others, 1)
-                if shard.tokens <= room:
-                    least = _bounded(_CAUTION * shard.byte_count / room)
-                    row.bytes_per_token = min(row.bytes_per_token, least)
-            row.limit_tokens, row.stated, row.learned_at = limit, stated is not None, now()
+            if row.probe_shard != shard.id:
+                await _end_probe(session, row, moment)
+            was_probe = row.probe_shard == shard.id
+            mine = shard.tokens if shard.state in ENQUEUED else 0
+            others = await enqueued(session, shard.provider, shard.remote_model) - mine
+            accepted = await _accepted(session, shard, moment)
+            probing.refused(
+                row,
+                probing.Refusal(
+                    shard_id=shard.id,
+                    tokens=shard.tokens,
+                    others=max(others, 0),
+                    accepted=accepted,
+                    stated=stated,
+                    before=shard.token_refusals,
+                ),
+                moment,
+            )
             session.add(row)
-            return limit
+            return row.limit_tokens, not was_probe
 
     async def next_waiting(self, provider: str, model: str) -> Shard | None:
         """The shard whose turn it is when room appears."""
@@ -123,19 +148,92 @@ class Budgets:
 
 
 async def check_room(
-    session: AsyncSession, database: Database, shard: Shard, tokens: int, limit: int
+    session: AsyncSession,
+    database: Database,
+    shard: Shard,
+    tokens: int,
+    ceiling: int | None,
+    *,
+    goes: bool = False,
 ) -> NoRoom | None:
-    """Whether a queued shard may go now: it fits, and nobody fairer waits.
+    """Whether a queued shard may go now: it fits or is a probe, and nobody fairer waits.
 
-    Holds the budget's lock until the transaction ends, so that two shards never
-    take the same room. With nothing enqueued any shard may try.
+    Holds the budget's lock until the transaction ends, so that two shards never take the
+    same room, nor probe at the same time. With nothing enqueued any shard may try.
+    `goes`: what goes above the limit is noted as the probe.
     """
-    await _locked(session, database, shard.provider, shard.remote_model)
+    moment = now()
+    row = await _locked(session, database, shard.provider, shard.remote_model)
+    await _end_probe(session, row, moment)
+    limit = probing.limit_of(row, ceiling)
+    if limit is None:
+        return None
     taken = await enqueued(session, shard.provider, shard.remote_model)
-    if taken and taken + tokens > limit:
-        return NoRoom(taken, None)
+    total = taken + tokens
     first = await first_waiting(session, shard.provider, shard.remote_model, also=shard.id)
-    return None if first in (None, shard.id) else NoRoom(taken, first)
+    turn = first in (None, shard.id)
+    if taken and total > limit:
+        reach = probing.reach_of(row, ceiling, moment)
+        if not turn or reach is None or total > reach:
+            return NoRoom(taken, None, _look_at(row, ceiling, moment) if turn else None)
+    if not turn:
+        return NoRoom(taken, first)
+    if goes and total > limit and row.limit_tokens is not None:
+        probing.probe(row, shard.id, total)
+    session.add(row)
+    return None
+
+
+def _look_at(row: TokenBudget, ceiling: int | None, moment: datetime) -> datetime | None:
+    """When the shard that is next may go as a probe, if that can be."""
+    if row.limit_tokens is None or (ceiling is not None and row.limit_tokens >= ceiling):
+        return None
+    soon = moment + _LOOK_AT_PROBE
+    return soon if row.probe_shard or row.probe_at is None else max(row.probe_at, soon)
+
+
+async def _end_probe(session: AsyncSession, row: TokenBudget, moment: datetime) -> None:
+    """Look how the probe has ended, if it has. A refusal has been told (`Budgets.refused`)."""
+    if not row.probe_shard:
+        return
+    shard = await session.get(Shard, row.probe_shard, populate_existing=True)
+    state = ShardState.SETTLED if shard is None else shard.state
+    if shard is not None and (shard.ended_at is not None or _is_accepted(shard, moment)):
+        probing.passed(row, moment)
+    elif state not in ENQUEUED or (
+        shard is not None
+        and state == ShardState.SUBMITTING
+        and shard.intended_at is not None
+        and moment - shard.intended_at > _PROBE_LOST_AFTER
+    ):
+        probing.void(row, moment)
+
+
+def _is_accepted(shard: Shard, moment: datetime) -> bool:
+    """Whether the provider has surely not refused the shard for its limit."""
+    return shard.state == ShardState.SUBMITTED and (
+        shard.remote_status.lower() not in _UNCHECKED
+        or shard.finished > 0
+        or (shard.submitted_at is not None and moment - shard.submitted_at > _CHECKED_AFTER)
+    )
+
+
+async def _accepted(session: AsyncSession, shard: Shard, moment: datetime) -> int:
+    """Tokens of the other shards of a model that its provider has surely taken."""
+    found = await session.exec(
+        select(func.coalesce(func.sum(Shard.tokens), 0)).where(
+            Shard.provider == shard.provider,
+            Shard.remote_model == shard.remote_model,
+            Shard.state == ShardState.SUBMITTED,
+            Shard.id != shard.id,
+            or_(
+                func.lower(Shard.remote_status).not_in(_UNCHECKED),
+                col(Shard.finished) > 0,
+                col(Shard.submitted_at) < moment - _CHECKED_AFTER,
+            ),
+        )
+    )
+    return int(found.one())
 
 
 async def enqueued(session: AsyncSession, provider: str, model: str) -> int:

@@ -113,15 +113,17 @@ class Shards(ShardMoves):
         credential: str,
         lease: timedelta,
         tokens: int = 0,
-        limit: int | None = None,
+        limited: bool = False,
+        ceiling: int | None = None,
         file_token: str = "",
     ) -> Shard | Stale | NoRoom:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
         `file_token`: of the upload that is to be sent again; empty: there will be a new one.
-        `tokens`: estimated prompt tokens; `limit`: how many may be enqueued for the
-        model. Stale when somebody else has the shard or its batch is stopping; NoRoom
-        when it does not fit under the limit or it is another one's turn.
+        `tokens`: estimated prompt tokens; `limited`: a limit of what may be enqueued for
+        the model is known; `ceiling`: the operator's. Stale when somebody else has the
+        shard or its batch is stopping; NoRoom when it does not fit under the limit or it is
+        another one's turn.
         """
         moment = now()
         async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
@@ -139,8 +141,8 @@ class Shards(ShardMoves):
                 }
             elif shard.file_token != file_token or not shard.remote_file_id:
                 return Stale(shard_id)
-            if limit is not None:
-                full = await check_room(session, self._database, shard, tokens, limit)
+            if limited:
+                full = await check_room(session, self._database, shard, tokens, ceiling, goes=True)
                 if full is not None:
                     return full
             moved = await self._move(
@@ -255,10 +257,10 @@ class Shards(ShardMoves):
             quiet_at=shard.quiet_at or (now() if quiet else None),
         )
 
-    async def has_room(self, shard: Shard, tokens: int, limit: int) -> NoRoom | None:
+    async def has_room(self, shard: Shard, tokens: int, ceiling: int | None) -> NoRoom | None:
         """Whether a queued shard could go now; `intend` decides."""
         async with self._database.write(Failpoint.SHARD_ROOM) as session:
-            return await check_room(session, self._database, shard, tokens, limit)
+            return await check_room(session, self._database, shard, tokens, ceiling)
 
     async def wait_for_room(
         self, shard: Shard, reason: str, until: datetime

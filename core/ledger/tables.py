@@ -353,15 +353,27 @@ class Shard(SQLModel, table=True):
 
 
 class TokenBudget(SQLModel, table=True):
-    """What is known of a provider's enqueued-token limit for one model."""
+    """What is known of a provider's enqueued-token limit for one model (see probing.py)."""
 
     __tablename__ = "token_budgets"
     provider: str = Field(primary_key=True)
     model: str = Field(primary_key=True)
     limit_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
-    stated: bool = False
-    """True: the provider named the limit; False: it is guessed."""
+    """What is believed to be taken; None: no limit is known."""
+    stated_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    """The limit that the latest refusal named; None: it named none."""
     learned_at: datetime | None = _moment(nullable=True)
+    """When it was last refused."""
+    refused_alone: str = ""
+    """Id of the shard that was refused last, if nothing else was enqueued."""
+    probe_shard: str = ""
+    """Id of the shard that has gone above the limit, until it is known how that ended."""
+    probe_tokens: int = _big()
+    """What is enqueued if the provider takes it."""
+    probe_at: datetime | None = _moment(nullable=True)
+    """When the next probe may go; None: now."""
+    probe_pause: float = 0.0
+    """Seconds that were waited for it."""
     bytes_per_token: float = 3.0
 
 

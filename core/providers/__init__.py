@@ -42,6 +42,7 @@ from core.providers.contract import (
 from core.providers.holds import Hold, Holds
 from core.providers.openai import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
+from core.providers.positions import at_lines
 from core.providers.registry import KnownProviders, known_providers
 from core.providers.remote_results import dump_result, load_result
 from core.providers.translation import Note
@@ -89,6 +90,7 @@ __all__ = [
     "Unsure",
     "Upload",
     "Usage",
+    "at_lines",
     "check_model",
     "dump_result",
     "embedding_inputs",

@@ -14,15 +14,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-<<<<<<< HEAD
-from core.providers.faults import is_access
-=======
 from core.providers.attempts import NO_UPLOAD as NO_UPLOAD
 from core.providers.attempts import Intent as Intent
 from core.providers.attempts import Upload as Upload
 from core.providers.attempts import parse_custom_id as parse_custom_id
 from core.providers.attempts import upload_prefix as upload_prefix
->>>>>>> 894e9f7faeef1cddc85bc1f2d25bfc5687bae0ef
+from core.providers.faults import is_access
+from core.providers.positions import without_positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,7 @@ class BadLine:
     field: str
     """As the provider names it, such as "body.model"; empty if it does not say."""
     message: str
+    """As the provider says it: the numbers of lines in it are positions, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,8 @@ class Refused:
 
     code: str
     message: str
+    """For people; the numbers of lines that a provider quotes are taken out of it, as they
+    are those of the file that was sent."""
     passing: bool
     """True: the same request may be accepted later (rate, quota, overload)."""
     retry_after: float | None = None
@@ -102,6 +103,9 @@ class Refused:
     """What was uploaded for it, and can be used again."""
     input_lost: bool = False
     """The provider cannot use the uploaded input (any more): the next attempt uploads anew."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", without_positions(self.message))
 
 
 @dataclass(frozen=True, slots=True)

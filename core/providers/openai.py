@@ -48,6 +48,7 @@ from core.providers.inputs import InputLost, bring, discard_named, judged
 from core.providers.openai_dialect import INPUT_FILE_SECONDS, LIMITS, OPENAI, Dialect
 from core.providers.openai_errors import TOKEN_LIMIT, refusal, stated_limit
 from core.providers.openai_find import JOBS, Jobs, Lists
+from core.providers.openai_nulls import SHAPES, drop_nulls
 from core.providers.openai_rows import read_row
 from core.providers.openai_wire import STATES, RemoteFile, RemoteJob, read_file
 from core.providers.resultlines import download_results
@@ -114,10 +115,12 @@ class OpenAIProvider:
     ) -> EncodedLine:
         """Put one request into OpenAI's form: other ids, other model, the rest as it came.
 
-        Nothing is left out, lenient or not. Raises LineRejected for what would make
-        OpenAI refuse the whole file.
+        Nothing is left out, lenient or not, but optional members that are null. Raises
+        LineRejected for what would make OpenAI refuse the whole file.
         """
         fields = self._fields_of(url, body)
+        if self._dialect.drops_nulls and b"null" in body:
+            fields = drop_nulls(fields, SHAPES[url])
         fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
         line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),

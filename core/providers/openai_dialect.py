@@ -40,6 +40,8 @@ class Dialect:
     """Further members of a create."""
     keeps_metadata: bool = True
     """False: a batch is found again by the name of its input file."""
+    drops_nulls: bool = False
+    """Optional members that are null are left out of what is sent."""
     keeps_results: timedelta = timedelta(seconds=OUTPUT_FILE_SECONDS)
     """How long after a batch's end."""
     processes_uploads: bool = False
@@ -60,6 +62,7 @@ class Dialect:
 OPENAI = Dialect(
     slug="openai",
     limits=LIMITS,
+    drops_nulls=True,
     upload_fields={
         "purpose": "batch",
         "expires_after[anchor]": "created_at",

@@ -98,6 +98,6 @@ def stated_limit(message: str) -> int | None:
 
 
 def _tell(error: BatchError) -> str:
-    where = f" at line {error.line}" if error.line is not None else ""
+    # Not error.line: it counts the lines of what was sent.
     field = f" ({error.param})" if error.param else ""
-    return f"{error.code or NOT_TOLD}{where}{field}: {error.message or 'no message'}"
+    return f"{error.code or NOT_TOLD}{field}: {error.message or 'no message'}"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
 import structlog
 
 from core.batchfile import (
@@ -18,7 +22,7 @@ from core.blobs import StoredFile
 from core.failpoints import Failpoint
 from core.flow import Backbone, Settler
 from core.ledger import File, Settlement, Shard, new_id, new_token, now
-from core.providers import BadLine, Refused
+from core.providers import BadLine, Refused, at_lines
 
 log = structlog.get_logger()
 
@@ -81,14 +85,21 @@ class Culprits:
     async def _culprits(
         self, shard: Shard, records: bytes, named: dict[int, BadLine]
     ) -> dict[int, BadLine]:
-        """The bad lines by line number. Positions count the lines that were sent."""
+        """The bad lines by line number, which their messages name as well.
+
+        Positions count the lines that were sent.
+        """
         unsent: set[int] = set()
         if shard.rejects_prefix:
             rejects = await ResultFile.open(self._blobs, shard.rejects_prefix)
             async for group in rejects.lines():
                 unsent.update(reject.line for reject in group)
-        sent = (line for _, _, line, _, _ in INDEX.iter_unpack(records) if line not in unsent)
-        return {line: named[position] for position, line in enumerate(sent, 1) if position in named}
+        sent = [line for _, _, line, _, _ in INDEX.iter_unpack(records) if line not in unsent]
+        return {
+            sent[position - 1]: replace(bad, message=at_lines(bad.message, partial(_line_at, sent)))
+            for position, bad in named.items()
+            if _line_at(sent, position) is not None
+        }
 
     async def _write_failures(
         self, shard: Shard, file: File, records: bytes, culprits: dict[int, BadLine]
@@ -122,3 +133,8 @@ class Culprits:
                 )
         await writer.close()
         return prefix
+
+
+def _line_at(sent: Sequence[int], position: int) -> int | None:
+    """The user's line at a position of what was sent."""
+    return sent[position - 1] if 0 < position <= len(sent) else None

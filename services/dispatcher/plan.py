@@ -16,8 +16,8 @@ from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard, ShardState, now
 from core.providers import DirectProvider, Limits, Provider
 
-# Our custom id and the provider's envelope, beyond the line as the user wrote it.
-_LINE_OVERHEAD = 128
+LINE_OVERHEAD = 128
+"""Our custom id and the provider's envelope, beyond the line as the user wrote it."""
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class _Draft:
 
     def full(self, length: int) -> bool:
         return self.lines >= self.limits.max_lines or (
-            self.lines > 0 and self.size + length + _LINE_OVERHEAD > self.limits.max_bytes
+            self.lines > 0 and self.size + length + LINE_OVERHEAD > self.limits.max_bytes
         )
 
 
@@ -113,7 +113,7 @@ async def plan_shards(
             start = position * INDEX.size
             draft.records += records[start : start + INDEX.size]
             draft.lines += 1
-            draft.size += length + _LINE_OVERHEAD
+            draft.size += length + LINE_OVERHEAD
     for draft in drafts.values():
         await cut(draft)
     return shards

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 
 from core.batchfile import (
-    INDEX,
     ResultWriter,
     answer_line,
     decode_request,
@@ -158,9 +157,3 @@ async def write_spool(
         rejected=rejected,
         rejects_prefix=rejects_prefix if rejected else "",
     )
-
-
-def split_records(records: bytes, fitting: int) -> tuple[bytes, bytes]:
-    """Cut a line list behind its first `fitting` lines."""
-    cut = fitting * INDEX.size
-    return records[:cut], records[cut:]

@@ -21,9 +21,7 @@ from typing import Any
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-from core.batchfile import INDEX
 from core.bus import Again, Delivery, Done, Step
-from core.failpoints import Failpoint
 from core.flow import (
     Allowance,
     Backbone,
@@ -43,7 +41,6 @@ from core.ledger import (
     Shard,
     ShardState,
     Stale,
-    new_id,
     new_token,
     now,
 )
@@ -65,8 +62,9 @@ from core.providers import (
     Unsure,
     Upload,
 )
+from services.dispatcher.cutting import cut, lines_within, part_overlong
 from services.dispatcher.inputs import kept_upload
-from services.dispatcher.spool import Overfull, split_records, write_spool
+from services.dispatcher.spool import Overfull, write_spool
 from services.dispatcher.spool_files import remove_stale_spools, spool_file
 from services.dispatcher.turns import Turns
 
@@ -149,11 +147,23 @@ class Submitter:
         if refused is not None:
             return await self._wait_for_key(shard, batch, *refused)
         allowance = await self._budgets.allowance(shard)
-        if allowance.fitting < shard.line_count:
-            return await self._split(shard, allowance.fitting)
+        if not shard.waits_for_room:
+            parted = await part_overlong(
+                shard,
+                allowance,
+                batch=batch,
+                file=file,
+                blobs=self._blobs,
+                segment_bytes=self._settings.segment_bytes,
+            )
+            if parted is not None:
+                return await self._settle(shard, *parted)
         full = await self._budgets.full(shard, allowance)
         if full is not None:
             return await self._wait_for_room(shard, allowance, full)
+        if allowance.piece_bytes is not None:
+            # Not before a piece can go: by then the limit may be another one.
+            return await self._cut(shard, piece_bytes=allowance.piece_bytes)
         kept = kept_upload(shard, provider, self._credentials.get(shard.provider, ""))
         if kept is not None:
             return await self._send_again(shard, provider, kept, allowance)
@@ -172,7 +182,7 @@ class Submitter:
                     reserve=self._settings.work_reserve,
                 )
             if isinstance(spooled, Overfull):
-                return await self._split(shard, spooled.fitting)
+                return await self._cut(shard, fitting=spooled.fitting)
             if not spooled.lines:
                 return await self._settle(
                     shard,
@@ -222,7 +232,8 @@ class Submitter:
             credential=self._credentials.get(shard.provider, ""),
             lease=self._lease,
             tokens=allowance.tokens,
-            limit=allowance.limit,
+            limited=allowance.limit is not None,
+            ceiling=allowance.ceiling,
             **sent,
         )
         if isinstance(intended, NoRoom):
@@ -417,7 +428,10 @@ class Submitter:
     async def _wait_for_room(
         self, shard: Shard, allowance: Allowance, full: NoRoom
     ) -> Done | Again:
-        """Stay queued. No message sleeps for it: it is woken when it is its turn."""
+        """Stay queued, and be woken when it is its turn.
+
+        Of all that wait for a model one message sleeps: that of the next probe.
+        """
         reason = (
             f"waits for room under {shard.provider}'s limit of {allowance.limit:,} enqueued "
             f"tokens for {shard.remote_model}"
@@ -428,6 +442,8 @@ class Submitter:
             await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
         if full.first is not None:
             await self._budgets.wake_next(shard.provider, shard.remote_model)
+        if full.look_at is not None and not isinstance(batch, Stale):
+            return Again(max((full.look_at - now()).total_seconds(), 0.0))
         return Done()
 
     async def _wait_for_key(
@@ -452,19 +468,11 @@ class Submitter:
             return Done()
         return Again(pause)
 
-    async def _split(self, shard: Shard, fitting: int) -> Done:
+    async def _cut(self, shard: Shard, *, fitting: int = 0, piece_bytes: int = 0) -> Done:
         """Replace a shard that is over a limit by one that fits and one for the rest."""
         records = await self._blobs.get(shard.lines_key)
-        successors = []
-        for part in split_records(records, fitting):
-            successor = shard.successor(
-                new_id("shard"),
-                lines=len(part) // INDEX.size,
-                round_number=shard.round,
-                due_at=now(),
-            )
-            await self._blobs.put(successor.lines_key, part, point=Failpoint.SPLIT_LINES)
-            successors.append(successor)
+        fitting = fitting or lines_within(records, piece_bytes)
+        successors = await cut(shard, records, fitting, self._blobs)
         log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)
         return await self._settle(shard, Settlement(0, 0, retried=shard.line_count), successors)
 

@@ -358,3 +358,77 @@ def test_no_provider_at_all_offers_an_endpoint(chat: MakeLine) -> None:
     assert found(Rules({"openai": frozenset()}), chat("a")) == [
         (1, "url", "endpoint_not_supported")
     ]
+
+
+def half(text: bytes, chat: MakeLine, **more: Any) -> bytes:
+    """A line in which a text stands as it is given."""
+    return chat("a", body={"user": "HALF"}, **more).replace(b"HALF", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (rb"x\ud83d", "ud83d"),
+        (rb"\uDE00\ud83d", "ude00"),
+        (rb"\ud83d\ude00 \ud83d!", "ud83d"),
+        (b"\xed\xa0\xbd", "ud83d"),
+    ],
+)
+def test_half_a_character_is_named(rules: Rules, chat: MakeLine, text: bytes, said: str) -> None:
+    lines = [chat("b"), half(text, chat)]
+    [problem], _, summary = scan(rules, b"\n".join(lines))
+    assert (problem.line, problem.field, problem.reason) == (2, "body.user", "lone_surrogate")
+    assert problem.custom_id == "a"
+    assert said in problem.message
+    assert summary.invalid_count == 1
+
+
+def test_half_a_character_may_stand_anywhere(rules: Rules, chat: MakeLine) -> None:
+    id_of_half = chat("HALF").replace(b"HALF", rb"\ud800")
+    key_of_half = chat("b", body={"metadata": {"HALF": 1}}).replace(b"HALF", rb"\ud800")
+    within = chat("c", body={"messages": [{"role": "user", "content": ["HALF"]}]})
+    assert found(rules, id_of_half, key_of_half, within.replace(b"HALF", rb"\udfff")) == [
+        (1, "custom_id", "lone_surrogate"),
+        (2, "body.metadata", "lone_surrogate"),
+        (3, "body.messages[0].content[0]", "lone_surrogate"),
+    ]
+
+
+def test_whole_characters_and_other_faults_are_not_taken_for_halves(
+    rules: Rules, chat: MakeLine
+) -> None:
+    assert found(rules, half(rb"\ud83d\ude00", chat)) == []
+    assert found(rules, half(rb"\\ud83d", chat)) == []
+    assert found(rules, half(rb"\ud83d", chat)[:-1]) == [(1, "", "invalid_json")]
+    assert found(rules, half(b"\xed\xa0\xbd\xff", chat)) == [(1, "", "invalid_utf8")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "path"),
+    [
+        (b'"body"', b'"provider":"openai","body"', "provider"),
+        (b'"messages"', b'"user":"a","user":"b","messages"', "body.user"),
+        (b'"content"', b'"content":"x","content"', "body.messages[0].content"),
+        (b'"messages"', b'"metadata":{"a":1,"b":{"a":1,"a":2}},"messages"', "body.metadata.b.a"),
+    ],
+)
+def test_doubled_keys_are_warned_of(
+    rules: Rules, chat: MakeLine, before: bytes, after: bytes, path: str
+) -> None:
+    doubled = chat("x").replace(before, after, 1)
+    lines = [chat("a"), doubled, *[chat(f"b{n}") for n in range(1200)]]
+    # Further on, one line of many is looked at: a file that does it does it everywhere.
+    lines += [chat(f"c{n}").replace(before, after, 1) for n in range(200)]
+    [problem], _, summary = scan(rules, b"\n".join(lines))
+    assert (problem.line, problem.field, problem.reason) == (2, path, "doubled_key")
+    assert problem.severity == "warning"
+    assert "the last one counts" in problem.message
+    assert summary.invalid_count == 0
+    assert "4 lines" in problem.message
+
+
+def test_the_same_key_in_two_objects_is_not_doubled(rules: Rules, chat: MakeLine) -> None:
+    body = {"metadata": {"model": "a", "b": {"b": 1}}, "stop": "\\u0061", "n": 10**30}
+    assert found(rules, chat("a", body=body), b'{"a":1,"a":', b'{"a":1,"a":2}')[:1] == [
+        (2, "", "invalid_json")
+    ]

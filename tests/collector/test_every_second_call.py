@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
+from services.collector.settle import Settler
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,7 +24,6 @@ from core.settings import ProviderAccess, Settings
 from services.collector.culprits import Culprits
 from services.collector.fetch import Fetcher
 from services.collector.poll import Poller
-from services.collector.settle import Settler
 from services.dispatcher.plan import plan_shards
 from services.dispatcher.submit import Submitter
 from services.dispatcher.turns import Turns

@@ -72,6 +72,7 @@ KNOWN_REASONS = {
     "invalid_json",
     "invalid_model",
     "invalid_utf8",
+    "lone_surrogate",
     "line_too_long",
     "missing_field",
     "model_provider_mismatch",

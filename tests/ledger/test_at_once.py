@@ -160,7 +160,7 @@ async def test_no_more_shards_run_at_a_provider_than_may(two: list[Ledger]) -> N
 async def test_a_new_models_budget_is_learned(two: list[Ledger]) -> None:
     shard = await planned(two[0], "upload-1")
     await asyncio.gather(
-        *(ledger.budgets.refused(shard, 5_000) for ledger in two * TIMES),
+        *(ledger.budgets.refused(shard, 50_000) for ledger in two * TIMES),
         *(ledger.budgets.observe("local", "llama", 4_000, 1_000) for ledger in two * TIMES),
     )
-    assert (await two[1].budgets.of("local", "llama")).limit == 5_000
+    assert (await two[1].budgets.of("local", "llama")).limit == 50_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from core.ledger import (
     Shard,
     ShardState,
     Stale,
+    budgets,
     new_id,
     now,
 )
@@ -87,7 +89,8 @@ async def try_to_go(
         credential="",
         lease=timedelta(minutes=1),
         tokens=tokens,
-        limit=limit,
+        limited=True,
+        ceiling=limit,
     )
     if isinstance(outcome, NoRoom):
         await ledger.shards.wait_for_room(shard, "full", now() + timedelta(minutes=1))
@@ -140,40 +143,6 @@ async def test_a_stopping_batch_holds_nobody_up(ledger: Ledger) -> None:
     assert isinstance(await try_to_go(ledger, third[0], limit=500), Shard)
 
 
-async def test_a_limit_is_learned_from_a_refusal(ledger: Ledger) -> None:
-    _, shards = await add(ledger, "acct_a", 4)
-    assert (await ledger.budgets.of("openai", MODEL)).limit is None
-    sent = await try_to_go(ledger, shards[0], tokens=80_000)
-    assert isinstance(sent, Shard)
-    assert await ledger.budgets.refused(sent, 90_000) == 90_000
-    assert (await ledger.budgets.of("openai", MODEL)).limit == 90_000
-    assert await ledger.budgets.refused(sent, None) == 40_000, "alone: half of what was refused"
-    second = await try_to_go(ledger, shards[1], tokens=500, limit=1_000_000)
-    assert isinstance(second, Shard)
-    assert await ledger.budgets.refused(second, None) == 80_000, "the other one was not too much"
-    large = await try_to_go(ledger, shards[2], tokens=400_000, limit=1_000_000)
-    assert isinstance(large, Shard)
-    assert await ledger.budgets.refused(large, None) == 200_000, "little of ours was there"
-
-
-async def test_a_small_shard_that_is_refused_makes_no_small_limit(ledger: Ledger) -> None:
-    """Others have taken the room: shards of one line each would take for ever."""
-    _, [shard] = await add(ledger, "acct_a", 1)
-    sent = await try_to_go(ledger, shard, tokens=60)
-    assert isinstance(sent, Shard)
-    assert await ledger.budgets.refused(sent, None) == 20_000
-
-
-@pytest.mark.parametrize(("stated", "after"), [(None, 51_000), (100_000, 100_000)])
-async def test_a_guess_rises_with_what_runs(ledger: Ledger, stated: int | None, after: int) -> None:
-    _, [shard] = await add(ledger, "acct_a", 1)
-    sent = await try_to_go(ledger, shard, tokens=100_000)
-    assert isinstance(sent, Shard)
-    await ledger.budgets.refused(sent, stated)
-    await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
-    assert (await ledger.budgets.of("openai", MODEL)).limit == after
-
-
 async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:
     before = await ledger.budgets.of("openai", MODEL)
     for _ in range(20):
@@ -183,17 +152,144 @@ async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:
     assert after.tokens(6000) == pytest.approx(1333, abs=10), "5 bytes a token, with caution"
 
 
-async def test_a_refusal_that_should_not_have_been_corrects_the_estimate(
-    ledger: Ledger,
-) -> None:
-    _, [shard] = await add(ledger, "acct_a", 1)
-    sent = await try_to_go(ledger, shard, tokens=3000, limit=100_000)
+async def go(ledger: Ledger, shard: Shard, tokens: int) -> Shard:
+    """Send a shard that has room, or is a probe."""
+    sent = await ledger.shards.intend(
+        shard.id,
+        token="t",
+        remote_model=MODEL,
+        sent_lines=1,
+        sent_bytes=1,
+        sent_sha256="",
+        rejects_prefix="",
+        credential="",
+        lease=timedelta(minutes=1),
+        tokens=tokens,
+        limited=True,
+    )
     assert isinstance(sent, Shard)
-    sent.byte_count = 9000
-    await ledger.budgets.refused(sent, 5000)
-    budget = await ledger.budgets.of("openai", MODEL)
-    assert budget.limit == 5000
-    assert budget.tokens(9000) > 5000, "it had more tokens than was thought, so it is cut"
+    return sent
+
+
+async def limit(ledger: Ledger) -> int | None:
+    return (await ledger.budgets.of("openai", MODEL)).limit
+
+
+async def refuse(ledger: Ledger, shard: Shard, stated: int | None) -> bool:
+    """As a provider that refuses after the create; True when it should have fitted."""
+    now_held, within = await ledger.budgets.refused(shard, stated)
+    assert now_held == await limit(ledger)
+    await ledger.shards.requeue(shard, "token_limit_exceeded", now(), over_limit=within)
+    return within
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Moves the time that budgets go by."""
+    ahead = timedelta()
+
+    def move(span: timedelta) -> None:
+        nonlocal ahead
+        ahead += span
+
+    monkeypatch.setattr(budgets, "now", lambda: now() + ahead)
+    return move
+
+
+async def test_a_limit_is_learned_from_a_refusal(ledger: Ledger) -> None:
+    _, shards = await add(ledger, "acct_a", 3)
+    assert await limit(ledger) is None
+    first = await go(ledger, shards[0], 180_000)
+    assert await refuse(ledger, first, 90_000)
+    assert await limit(ledger) == 90_000
+    second = await go(ledger, shards[1], 80_000)
+    assert await refuse(ledger, second, None)
+    assert await limit(ledger) == 40_000, "half of what should have fitted"
+
+
+async def test_what_the_provider_has_taken_is_never_too_much(ledger: Ledger) -> None:
+    _, shards = await add(ledger, "acct_a", 2)
+    first = await go(ledger, shards[0], 180_000)
+    await ledger.shards.submitted(first, "batch_r", "", now())
+    running = await ledger.shards.get(first.id)
+    assert running is not None
+    await ledger.shards.polled(running, "in_progress", 0, now())
+    second = await go(ledger, shards[1], 100_000)
+    await refuse(ledger, second, None)
+    assert await limit(ledger) == 180_000
+
+
+async def test_a_small_shard_that_is_refused_makes_no_small_limit(ledger: Ledger) -> None:
+    """Others have taken the room: shards of one line each would take for ever."""
+    _, [shard] = await add(ledger, "acct_a", 1)
+    await refuse(ledger, await go(ledger, shard, 60), None)
+    assert await limit(ledger) == 20_000
+
+
+async def test_one_probe_goes_at_a_time_and_raises_the_limit(
+    ledger: Ledger, clock: Callable[[timedelta], None]
+) -> None:
+    _, shards = await add(ledger, "acct_a", 5)
+    assert await refuse(ledger, await go(ledger, shards[0], 180_000), 90_000)
+    await go(ledger, shards[1], 80_000)
+    early = await ledger.shards.has_room(shards[2], 40_000, None)
+    assert isinstance(early, NoRoom)
+    assert early.look_at is not None
+    clock(early.look_at - now())
+    assert await ledger.shards.has_room(shards[2], 40_000, 100_000) is not None, "the operator"
+    assert await ledger.shards.has_room(shards[2], 120_000, None) is not None, "too far"
+    probe = await go(ledger, shards[2], 40_000)
+    assert isinstance(await ledger.shards.has_room(shards[3], 40_000, None), NoRoom)
+    await ledger.shards.submitted(probe, "batch_p", "", now())
+    assert await limit(ledger) == 90_000, "it may still be refused"
+    running = await ledger.shards.get(probe.id)
+    assert running is not None
+    await ledger.shards.polled(running, "validating", 0, now())
+    assert await limit(ledger) == 90_000
+    running = await ledger.shards.get(probe.id)
+    assert running is not None
+    await ledger.shards.polled(running, "in_progress", 0, now())
+    assert await limit(ledger) == 120_000
+    await go(ledger, shards[3], 40_000)
+    assert await limit(ledger) == 120_000, "the next one is on its way"
+
+
+async def test_a_probe_that_is_refused_costs_nothing(
+    ledger: Ledger, clock: Callable[[timedelta], None]
+) -> None:
+    _, shards = await add(ledger, "acct_a", 3)
+    await refuse(ledger, await go(ledger, shards[0], 180_000), 90_000)
+    await go(ledger, shards[1], 80_000)
+    clock(timedelta(minutes=2))
+    probe = await go(ledger, shards[2], 40_000)
+    assert not await refuse(ledger, probe, 90_000)
+    again = await ledger.shards.get(probe.id)
+    assert again is not None
+    assert again.token_refusals == 0
+    assert await limit(ledger) == 90_000
+
+
+async def test_a_probe_that_fails_for_another_reason_says_nothing(
+    ledger: Ledger, clock: Callable[[timedelta], None]
+) -> None:
+    _, shards = await add(ledger, "acct_a", 4)
+    await refuse(ledger, await go(ledger, shards[0], 180_000), 90_000)
+    await go(ledger, shards[1], 80_000)
+    clock(timedelta(minutes=2))
+    probe = await go(ledger, shards[2], 40_000)
+    await ledger.shards.requeue(probe, "rate", now() + timedelta(minutes=1))
+    assert await limit(ledger) == 90_000
+    assert isinstance(await ledger.shards.has_room(shards[3], 40_000, None), NoRoom)
+    clock(timedelta(minutes=2))
+    await go(ledger, shards[3], 40_000)
+
+
+async def test_the_operators_limit_caps_what_is_learned(ledger: Ledger) -> None:
+    _, [shard] = await add(ledger, "acct_a", 1)
+    assert (await ledger.budgets.of("openai", MODEL, 50_000)).limit == 50_000
+    await refuse(ledger, await go(ledger, shard, 180_000), 90_000)
+    held = await ledger.budgets.of("openai", MODEL, 50_000)
+    assert (held.limit, held.reach, held.stated) == (50_000, 50_000, 90_000)
 
 
 async def test_waiting_is_news_only_once(ledger: Ledger) -> None:

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.types.chat import completion_create_params
+from openai.types.embedding_create_params import EmbeddingCreateParams
 
 from core.providers.anthropic import AnthropicProvider
 from core.providers.contract import LineRejected, parse_custom_id
 from core.providers.http import ProviderHttp
 from core.providers.openai import OpenAIProvider
+from core.providers.openai_nulls import CHAT as CHAT_SHAPE
+from core.providers.openai_nulls import EMBEDDINGS as EMBEDDINGS_SHAPE
 from tests.providers.fake_provider import make_intent
 
 CHAT = "/v1/chat/completions"
@@ -92,6 +96,69 @@ def test_a_body_without_a_model_gets_one() -> None:
         "s-t-1", "/v1/embeddings", "text-embedding-3-small", b'{"input":"x"}'
     )
     assert json.loads(line)["body"] == {"input": "x", "model": "text-embedding-3-small"}
+
+
+def sent(body: dict[str, Any], url: str = CHAT) -> Any:
+    line, dropped = OPENAI.encode_line("s-t-1", url, "gpt-4.1", json.dumps(body).encode())
+    assert dropped == ()
+    return json.loads(line)["body"]
+
+
+def test_null_is_absence_where_openai_lets_a_member_be_absent() -> None:
+    said = {"role": "user", "content": "null"}
+    call = {"role": "assistant", "content": None, "tool_calls": [], "refusal": None}
+    picture = {"type": "image_url", "image_url": {"url": "u", "detail": None}}
+    function = {"name": "f", "description": None, "parameters": {"default": None}}
+    body = {
+        "model": "gpt-4.1",
+        "temperature": None,
+        "stop": None,
+        "stream": None,
+        "of_tomorrow": None,
+        "metadata": {"a": None},
+        "messages": [said | {"name": None}, call, {"role": "user", "content": [picture]}],
+        "tools": [{"type": "function", "function": function}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": None}},
+    }
+    assert sent(body) == {
+        "model": "gpt-4.1",
+        "of_tomorrow": None,
+        "metadata": {"a": None},
+        "messages": [
+            said,
+            {"role": "assistant", "content": None, "tool_calls": []},
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"default": None}}}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n"}},
+    }
+
+
+def test_what_has_to_be_there_is_not_left_out() -> None:
+    assert sent({"messages": None}) == {"messages": None, "model": "gpt-4.1"}
+    embedding = {"input": None, "dimensions": None, "user": "null"}
+    assert sent(embedding, "/v1/embeddings") == {
+        "input": None,
+        "user": "null",
+        "model": "gpt-4.1",
+    }
+
+
+def test_a_request_without_nulls_to_leave_out_keeps_its_bytes() -> None:
+    messages = b'[ {"role":"user", "content":"\\u00e9 null"}, {"content" :null} ]'
+    line, _ = OPENAI.encode_line("s-t-1", CHAT, "gpt-4.1", b'{"messages":%b}' % messages)
+    assert messages in line
+
+
+def test_optional_members_are_those_of_openais_own_package() -> None:
+    """A new version of it may have more, or make one required."""
+    for shape, params in (
+        (CHAT_SHAPE, completion_create_params.CompletionCreateParamsNonStreaming),
+        (EMBEDDINGS_SHAPE, EmbeddingCreateParams),
+    ):
+        # Its annotations are texts, so that typing takes Required for optional.
+        optional = set(params.__optional_keys__) - {"model", "messages", "input"}
+        assert shape.optional == optional
 
 
 spoken = texts.filter(lambda text: bool(text) and not text.isspace())

@@ -279,7 +279,7 @@ def validation_error(code: str | None, **fields: Any) -> dict[str, Any]:
             [validation_error("invalid_json_line", line=7)],
             Refused(
                 "invalid_json_line",
-                "invalid_json_line at line 7: about invalid_json_line",
+                "invalid_json_line: about invalid_json_line",
                 False,
                 bad_lines=(BadLine(7, "invalid_json_line", "", "about invalid_json_line"),),
             ),
@@ -289,7 +289,7 @@ def validation_error(code: str | None, **fields: Any) -> dict[str, Any]:
             Refused(
                 "token_limit_exceeded",
                 "token_limit_exceeded: about token_limit_exceeded; "
-                "invalid_request at line 2: about invalid_request",
+                "invalid_request: about invalid_request",
                 False,
                 bad_lines=(BadLine(2, "invalid_request", "", "about invalid_request"),),
             ),

@@ -51,7 +51,7 @@ def test_every_code_is_known_by_name() -> None:
 def test_what_is_done_about_a_code(code: str) -> None:
     refused = refusal(failed({"object": "list", "data": [entry(code, 3, param="p")]}))
     assert refused.code == code
-    assert refused.message == f"{code} at line 3 (p): about {code}"
+    assert refused.message == f"{code} (p): about {code}"
     assert refused.passing is (CODES[code] is Blame.TIME)
     blamed = (BadLine(3, code, "p", f"about {code}"),) if CODES[code] is Blame.LINE else ()
     assert refused.bad_lines == blamed
@@ -67,7 +67,7 @@ def test_a_code_that_names_no_line_blames_none(code: str) -> None:
 def test_several_bad_lines() -> None:
     refused = refusal(failed({"data": [entry("invalid_url", line) for line in range(1, 40)]}))
     assert [bad.position for bad in refused.bad_lines] == list(range(1, 40))
-    assert refused.message.count("invalid_url at line") == 20
+    assert refused.message.count("invalid_url:") == 20
 
 
 def test_a_refusal_passes_only_if_all_of_it_does() -> None:

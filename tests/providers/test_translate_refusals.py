@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -196,6 +197,8 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
         "body.messages[0].content[0].cache_control",
         "unsupported_parameter",
     ),
+    (SONNET, {"stop": ["a", " \n"]}, "body.stop[1]", "unsupported_value"),
+    (SONNET, {"stop": ""}, "body.stop", "unsupported_value"),
 ]
 
 
@@ -210,7 +213,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"max_tokens": 0}, "body.max_tokens", "wrong_type"),
     ({"max_tokens": 10.5}, "body.max_tokens", "wrong_type"),
     ({"max_completion_tokens": "10"}, "body.max_completion_tokens", "wrong_type"),
-    ({"stop": ["a", " \n"]}, "body.stop[1]", "unsupported_value"),
     ({"stop": 5}, "body.stop", "wrong_type"),
     ({"temperature": "hot"}, "body.temperature", "wrong_type"),
     ({"temperature": -1}, "body.temperature", "wrong_type"),
@@ -320,13 +322,23 @@ def test_unreadable_bodies_are_refused(body: bytes) -> None:
 
 
 def test_all_that_gets_lost_is_told_before_what_is_refused() -> None:
-    body = request(n=2, verbosity="low", seed=1, stop=" ")
+    body = request(n=2, verbosity="low", seed=1, stop=5)
     assert [(note.field, note.weight) for note in check_translation(SONNET, encode(body))] == [
         ("body.n", "lost"),
         ("body.verbosity", "lost"),
         ("body.seed", "harmless"),
         ("body.stop", "refused"),
     ]
+
+
+def test_the_other_stop_sequences_are_kept() -> None:
+    params, notes = translate_request(
+        SONNET, encode(request(stop=[" ", "END", "\n"])), lenient=True
+    )
+    assert json.loads(params)["stop_sequences"] == ["END"]
+    assert [note.field for note in notes if note.dropped] == ["body.stop[0]", "body.stop[2]"]
+    params, _ = translate_request(SONNET, encode(request(stop="\n")), lenient=True)
+    assert "stop_sequences" not in json.loads(params)
 
 
 def test_names_of_the_users_own_are_cut() -> None:

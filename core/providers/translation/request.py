@@ -100,7 +100,7 @@ def _add_options(
     params: dict[str, Any], given: Fields, model: Model, talk: Conversation, report: Report
 ) -> None:
     if "stop" in given:
-        stops = _stop_sequences(given["stop"])
+        stops = _stop_sequences(given["stop"], report)
         if stops:
             params["stop_sequences"] = stops
     if "user" in given:
@@ -149,18 +149,20 @@ def _max_tokens(given: Fields, model: Model, report: Report) -> int:
     return model.max_output
 
 
-def _stop_sequences(raw: Raw) -> list[str]:
+def _stop_sequences(raw: Raw, report: Report) -> list[str]:
     stops = decode(_stops, raw, "body.stop", "a string or a list of strings")
     one = isinstance(stops, str)
-    stops = [stops] if isinstance(stops, str) else stops
-    for index, stop in enumerate(stops):
-        if not stop or stop.isspace():
-            raise LineRejected(
-                "body.stop" if one else f"body.stop[{index}]",
-                "unsupported_value",
-                "A stop sequence must not be empty or only white space.",
-            )
-    return stops
+    kept = []
+    for index, stop in enumerate([stops] if isinstance(stops, str) else stops):
+        if stop and not stop.isspace():
+            kept.append(stop)
+            continue
+        report.lose(
+            "body.stop" if one else f"body.stop[{index}]",
+            "A stop sequence must not be empty or only white space.",
+            "unsupported_value",
+        )
+    return kept
 
 
 def _add_user(params: dict[str, Any], raw: Raw, report: Report) -> None:

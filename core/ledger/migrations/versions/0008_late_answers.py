@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Late answers, kept uploads, what providers asked for, and how long they take."""
-=======
-"""Late answers, kept uploads, what providers asked for, and how long their batches take."""
->>>>>>> 894e9f7faeef1cddc85bc1f2d25bfc5687bae0ef
 
 import sqlalchemy as sa
 from alembic import op

@@ -14,7 +14,7 @@ from polybatch.v1.events_pb2 import WorkItem
 from core.batchfile import INDEX, ResultFile
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
-from core.flow import Announcer, Backbone
+from core.flow import Announcer, Backbone, ProviderKeys
 from core.ledger import Batch, Ledger, Shard, ShardState, now
 from core.providers import Accepted, Refused, known_providers
 from core.settings import ProviderAccess, Settings
@@ -45,7 +45,9 @@ class Stand:
         announcer = cast("Announcer", Silent())
         backbone = Backbone(settings, ledger, blobs, cast("Any", None), announcer)
         self.ledger, self.blobs = ledger, blobs
-        self.submitter = Submitter(backbone, self.providers, {}, Turns(backbone), {})
+        self.submitter = Submitter(
+            backbone, self.providers, {}, Turns(backbone), {}, ProviderKeys({}, recheck=0.0)
+        )
 
     async def plan(self, lines: Sequence[bytes]) -> None:
         batch, file = await store(self.blobs, list(lines))

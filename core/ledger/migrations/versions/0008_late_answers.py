@@ -1,4 +1,4 @@
-"""Answers that come after the end, kept uploads, what providers asked for and how long they take."""
+"""Answers that come after the end, kept uploads, what providers asked for, how long they take."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -58,7 +58,14 @@ def downgrade() -> None:
     op.drop_table("provider_durations")
     op.drop_table("provider_holds")
     with op.batch_alter_table("batches") as batches:
-        for name in ("assembler", "results_revision", "awaited_until", "awaited", "late", "fail_fast"):
+        for name in (
+            "assembler",
+            "results_revision",
+            "awaited_until",
+            "awaited",
+            "late",
+            "fail_fast",
+        ):
             batches.drop_column(name)
     with op.batch_alter_table("shards") as shards:
         for name in (

@@ -8,7 +8,7 @@ metadata and the file name carry our shard and attempt, so that a batch is found
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from core.providers.contract import (
     Intent,
     Limits,
     LineRejected,
+    Listed,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
@@ -42,14 +43,15 @@ from core.providers.contract import (
     Unsure,
     always_open,
 )
-from core.providers.counts import count_of
 from core.providers.faults import is_passing
 from core.providers.http import ProviderHttp
-from core.providers.openai_errors import TOKEN_LIMIT, refusal, stated_limit
+from core.providers.openai_errors import TOKEN_LIMIT, stated_limit
 from core.providers.openai_find import JOBS, Jobs, Lists
 from core.providers.openai_rows import read_row
-from core.providers.openai_wire import STATES, RemoteFile, read_file
+from core.providers.openai_shown import batch_of
+from core.providers.openai_wire import RemoteFile, RemoteJob, read_file
 from core.providers.resultlines import download_results
+from core.providers.sought import Sought
 
 log = structlog.get_logger()
 
@@ -274,27 +276,17 @@ class OpenAIProvider:
 
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
-        job = await self._http.call("GET", self._job_path(remote_id), self._jobs.read)
-        status = job.status.lower()
-        if status not in STATES:
-            log.warning("unknown_remote_status", remote_id=remote_id, status=job.status)
-        state, ended_as = STATES.get(status, (RemoteState.RUNNING, ""))
-        finished = count_of(job.counts.completed) + count_of(job.counts.failed)
-        sources = tuple(i for i in (job.output_file_id, job.error_file_id) if i)
-        if state is RemoteState.FAILED and finished and sources:
-            # Broke off while it ran: not at OpenAI, where what failed has never run.
-            state, ended_as = RemoteState.ENDED, "failed"
-        return RemoteBatch(
-            remote_id=job.id,
-            state=state,
-            native_status=job.status,
-            total=count_of(job.counts.total),
-            finished=finished,
-            result_sources=sources,
-            refusal=refusal(job) if state is RemoteState.FAILED else None,
-            ended_as=ended_as,
-            ended_at=job.ended_at,
-        )
+        return batch_of(await self._http.call("GET", self._job_path(remote_id), self._jobs.read))
+
+    async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
+        """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
+        sought = Sought[RemoteJob](remote_ids)
+        async with aclosing(self._lists.pages_of_jobs(oldest - self._margin)) as pages:
+            async for jobs in pages:
+                if not sought.read((job.id, job) for job in jobs):
+                    break
+        found = {remote_id: batch_of(job) for remote_id, job in sought.found.items()}
+        return Listed(found, sought.pages)
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the rows of the output file, then of the error file."""

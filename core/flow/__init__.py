@@ -8,6 +8,7 @@ from core.flow.lease import kept
 from core.flow.observing import observed
 from core.flow.outages import outages, storage_error
 from core.flow.pausing import pausing
+from core.flow.poll_times import first_look, late_interval, next_look
 from core.flow.program import run_service
 from core.flow.providers import find_providers
 from core.flow.readiness import Readiness
@@ -29,7 +30,10 @@ __all__ = [
     "TokenBudgets",
     "Watched",
     "find_providers",
+    "first_look",
     "kept",
+    "late_interval",
+    "next_look",
     "observed",
     "open_backbone",
     "open_ledger",

@@ -5,6 +5,7 @@ from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
 from core.ledger.budgets import Budget, Budgets, NoRoom
 from core.ledger.census import Census, Count, LivingBatches, UnsettledShards
 from core.ledger.copying import TargetNotEmpty, copy_ledger
+from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
@@ -33,6 +34,8 @@ __all__ = [
     "Census",
     "Count",
     "Crowded",
+    "Durations",
+    "Expected",
     "File",
     "FileGone",
     "FileInUse",

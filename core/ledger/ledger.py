@@ -1,4 +1,4 @@
-"""The ledger: one database, seven repositories."""
+"""The ledger: one database, eight repositories."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
 from core.ledger.census import Census
 from core.ledger.database import Database
+from core.ledger.durations import Durations
 from core.ledger.files import Files
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
@@ -23,6 +24,7 @@ class Ledger:
         self.shards = Shards(database)
         self.runs = Runs(database)
         self.budgets = Budgets(database)
+        self.durations = Durations(database)
         self.census = Census(database)
 
     @classmethod

@@ -15,6 +15,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from core.failpoints import Failpoint
 from core.ledger.batches import settle_unsent
 from core.ledger.budgets import NoRoom, check_room
+from core.ledger.durations import learn_duration
 from core.ledger.moves import ShardMoves
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
@@ -308,11 +309,15 @@ class Shards(ShardMoves):
         )
 
     async def fetching(self, shard: Shard, status: str) -> Batch | Stale:
-        """SUBMITTED -> FETCHING: the provider is done with it; nobody holds it yet."""
+        """SUBMITTED -> FETCHING: the provider is done with it; nobody holds it yet.
+
+        How long it took is learned in the same transaction.
+        """
         return await self._transition(
             Failpoint.SHARD_FETCHING,
             shard,
             (ShardState.SUBMITTED,),
+            also=learn_duration,
             state=ShardState.FETCHING,
             remote_status=status,
             ended_at=now(),

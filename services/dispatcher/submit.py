@@ -23,7 +23,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.batchfile import INDEX
 from core.bus import Again, Delivery, Done, Step
 from core.failpoints import Failpoint
-from core.flow import Allowance, Backbone, TokenBudgets, kept
+from core.flow import Allowance, Backbone, TokenBudgets, first_look, kept
 from core.ledger import (
     Batch,
     LedgerUnavailable,
@@ -307,7 +307,8 @@ class Submitter:
         return outcome
 
     async def _adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Done:
-        poll_at = now() + timedelta(seconds=self._settings.poll_min_interval)
+        expected = await self._ledger.durations.of(shard.provider, shard.remote_model)
+        poll_at = now() + timedelta(seconds=first_look(shard.id, expected, self._settings))
         shard.remote_id = remote_id
         batch = await self._ledger.shards.submitted(shard, remote_id, remote_file_id, poll_at)
         await self._announce(batch, BatchEvent.SHARD_SUBMITTED, shard)

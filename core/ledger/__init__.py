@@ -11,6 +11,7 @@ from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
+from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import Crowded, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
@@ -33,6 +34,7 @@ __all__ = [
     "Budgets",
     "Census",
     "Count",
+    "Crowd",
     "Crowded",
     "Durations",
     "Expected",
@@ -41,6 +43,7 @@ __all__ = [
     "FileInUse",
     "FileState",
     "Files",
+    "InFlight",
     "Ledger",
     "LedgerFull",
     "LedgerUnavailable",
@@ -50,6 +53,7 @@ __all__ = [
     "NoRoom",
     "OverLimit",
     "RequestIdReused",
+    "Rounds",
     "Runs",
     "Settlement",
     "Shard",

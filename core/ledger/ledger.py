@@ -1,4 +1,4 @@
-"""The ledger: one database, eight repositories."""
+"""The ledger: one database, nine repositories."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from core.ledger.census import Census
 from core.ledger.database import Database
 from core.ledger.durations import Durations
 from core.ledger.files import Files
+from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 
@@ -22,6 +23,7 @@ class Ledger:
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
+        self.rounds = Rounds(database)
         self.runs = Runs(database)
         self.budgets = Budgets(database)
         self.durations = Durations(database)

@@ -186,7 +186,7 @@ class Rounds:
             return await self._without_list(shard, provider, seen, claimed, until, error)
         else:
             found, seen.pages = listed.batches, listed.pages
-            log.info(
+            log.debug(
                 "polled_by_list",
                 provider=provider.name,
                 batches=len(claimed),

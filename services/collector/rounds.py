@@ -36,6 +36,8 @@ _PARALLEL = 8
 # Until a list that showed too little is read again; doubled each time.
 _BARREN_INTERVALS = 12
 _BARREN_MOST = 3600.0
+_KEY_REFUSED = frozenset({401, 403})
+_HURRY = 0.1
 
 
 class Looks(Protocol):
@@ -177,11 +179,15 @@ class Rounds:
             return self._settings.poll_min_interval
         found: Mapping[str, RemoteBatch] = {}
         oldest = min(each.submitted_at or begun for each in claimed)
+        gap = poll_times.call_gap(self._settings)
         try:
             listed = await provider.poll_many([each.remote_id for each in claimed], oldest)
         except ProviderRejected as error:
             log.warning("list_refused", provider=provider.name, code=error.code)
             self._barren(seen)
+            if error.status in _KEY_REFUSED:
+                # Each batch has to say so, and some end for it: none waits for its turn long.
+                gap = _HURRY * self._settings.poll_min_interval
         except ProviderUnavailable as error:
             return await self._without_list(shard, provider, seen, claimed, until, error)
         else:
@@ -193,12 +199,12 @@ class Rounds:
                 found=len(found),
                 pages=listed.pages,
             )
-            if len(found) < listed.pages:
+            if len(found) < max(listed.pages, 1):
                 self._barren(seen)
             else:
                 seen.barren, seen.barren_until = 0, None
         missing = [each for each in claimed if each.remote_id not in found]
-        await self._put_off(shard, missing, begun, until)
+        await self._put_off(shard, missing, begun, until, gap)
         await self._each(
             (each for each in claimed if each.remote_id in found),
             lambda each: self._see(each, provider, found[each.remote_id], until),
@@ -214,10 +220,14 @@ class Rounds:
         seen.barren = min(seen.barren + 1, 10)
 
     async def _put_off(
-        self, shard: Shard, missing: Sequence[InFlight], begun: datetime, until: datetime
+        self,
+        shard: Shard,
+        missing: Sequence[InFlight],
+        begun: datetime,
+        until: datetime,
+        gap: float,
     ) -> None:
         """Give those that the list did not show times of their own, one after the other."""
-        gap = poll_times.call_gap(self._settings)
         due: dict[str, datetime] = {}
         wait = 0.0
         for each in missing:
@@ -265,7 +275,8 @@ class Rounds:
         if remote is not None:
             log.warning("list_unreadable", provider=provider.name, cause=str(error))
             self._barren(seen)
-            await self._put_off(shard, claimed, self._now(), until)
+            gap = poll_times.call_gap(self._settings)
+            await self._put_off(shard, claimed, self._now(), until, gap)
             return await self._looks.conclude(shard, provider, remote)
         now = self._now()
         later = max(until, now + timedelta(seconds=error.retry_after or 0.0))

@@ -1,7 +1,7 @@
 """When to look at a provider's batch again. No clock and no chance: what spreads the looks of
 batches that were submitted together is their shards' ids.
 
-The looks at one batch are never closer than POLYBATCH_POLL_MIN_INTERVAL, and become rarer the
+The calls for one batch are never closer than POLYBATCH_POLL_MIN_INTERVAL, and become rarer the
 longer it takes. Where many run at one provider, one call in three such intervals is spent on
 all of them: as pages of its list, and as much again for those that the list does not show.
 """
@@ -21,8 +21,10 @@ _AGE_SHARE = 0.1
 # the look that saw the end.
 _FIRST_SHARE = 0.5
 _FEWEST_ENDED = 3
-# A provider may refuse a batch while it checks it, soon after it took it.
-_LATEST_FIRST_LOOK = 600.0
+# A small batch may be ready long before what was learned from large ones, and a provider may
+# refuse a batch while it checks it.
+_LATEST_FIRST_LOOK = 2.0
+"""Times POLYBATCH_POLL_MAX_INTERVAL."""
 _SPREAD = 0.25
 _GAP_INTERVALS = 3.0
 LONGEST = 3600.0
@@ -42,7 +44,8 @@ def first_look(shard_id: str, expected: Expected | None, settings: Settings) -> 
     least = settings.poll_min_interval
     seconds = least
     if expected is not None and expected.ended >= _FEWEST_ENDED:
-        seconds = max(least, min(_FIRST_SHARE * expected.mean_seconds, _LATEST_FIRST_LOOK))
+        latest = _LATEST_FIRST_LOOK * settings.poll_max_interval
+        seconds = max(least, min(_FIRST_SHARE * expected.mean_seconds, latest))
     return seconds * (1 + _SPREAD * spread(shard_id))
 
 

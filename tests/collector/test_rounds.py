@@ -328,6 +328,16 @@ async def test_a_provider_without_a_usable_list(
     assert not office.vendor.polled, "the list is tried again"
 
 
+async def test_every_batch_hears_soon_of_a_refused_key(office: Office, file: File) -> None:
+    shards = await office.submitted(file, MANY)
+    office.vendor.error = ProviderRejected("invalid_api_key", "No.", 401)
+    await office.run(SETTINGS.poll_min_interval)
+    for shard in shards:
+        found = await office.ledger.shards.get(shard.id)
+        assert found is not None
+        assert "invalid_api_key" in found.waiting_reason
+
+
 async def test_an_outage_is_told_once_and_costs_little(office: Office, file: File) -> None:
     shards = await office.submitted(file, MANY)
     office.vendor.error = ProviderUnavailable("503")

@@ -44,7 +44,8 @@ def test_the_first_look_keeps_to_the_bounds(
     shard: str, expected: Expected | None, settings: Settings
 ) -> None:
     pause = first_look(shard, expected, settings)
-    assert settings.poll_min_interval <= pause <= 1.25 * max(600.0, settings.poll_min_interval)
+    least = settings.poll_min_interval
+    assert least <= pause <= 1.25 * max(2 * settings.poll_max_interval, least)
 
 
 @given(age=ages, settings=bounds())
@@ -57,10 +58,10 @@ def test_late_looks_come_once_an_hour_at_last(age: float, settings: Settings) ->
 def test_the_first_look_is_learned() -> None:
     unknown = first_look("shard_1", None, SETTINGS)
     assert first_look("shard_1", Expected(900.0, 1), SETTINGS) == unknown, "one says little"
-    known = first_look("shard_1", Expected(900.0, 10), SETTINGS)
-    assert 450.0 <= known <= 900.0
+    known = first_look("shard_1", Expected(200.0, 10), SETTINGS)
+    assert 100.0 <= known <= 200.0
     assert first_look("shard_1", Expected(2.0, 10), SETTINGS) == unknown
-    assert first_look("shard_1", Expected(86_400.0, 10), SETTINGS) <= 750.0
+    assert first_look("shard_1", Expected(86_400.0, 10), SETTINGS) <= 150.0
 
 
 @pytest.mark.parametrize("look", ["first", "next"])

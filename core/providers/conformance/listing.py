@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from core.providers.conformance.bench import Bench, Nonconformity, check
 from core.providers.conformance.stand import Answer, Call
-from core.providers.contract import Provider, ProviderRejected, ProviderUnavailable, RemoteState
+from core.providers.contract import Provider, ProviderRejected, ProviderUnavailable
 
 _OVER_A_PAGE = 103
 _HOUR = timedelta(hours=1)
@@ -42,15 +42,14 @@ async def what_the_list_does_not_show(bench: Bench) -> None:
 
 
 async def more_than_a_page(bench: Bench) -> None:
-    await bench.stand.pace(batch_seconds=3600)
+    # They end at once: not every provider lets so many run.
+    await bench.stand.pace(batch_seconds=0)
     provider = bench.open()
     begun = datetime.now(UTC)
     created = await _created(bench, provider, _OVER_A_PAGE)
     listed = await provider.poll_many(created, begun)
     check(listed.batches.keys() == set(created), "all are listed, on whichever page")
     check(listed.pages == 2, f"two pages show them all: {listed.pages}")
-    states = {batch.state for batch in listed.batches.values()}
-    check(states == {RemoteState.RUNNING}, f"all of them run: {states}")
     newest = await provider.poll_many(created[-10:], begun)
     check(newest.pages == 1, "no page is read beyond the last that was asked for")
 

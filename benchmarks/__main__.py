@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import hostile, memory, turnaround, upload, watchers
+from benchmarks import hostile, memory, polling, turnaround, upload, watchers
 from benchmarks.command import each, parsed
 from benchmarks.figures import Figure, table
 from benchmarks.machine import facts
@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "memory": memory.measure,
     "watchers": watchers.measure,
     "hostile": hostile.measure,
+    "polling": polling.measure,
 }
 
 
@@ -41,6 +42,7 @@ def main() -> int:
             ("--large", 500_000, "lines of memory's large job"),
             ("--watchers", 1_000, "how many"),
             ("--messages", 1_000_000, "of one byte that hostile uploads"),
+            ("--flying", 1_000, "batches in flight of polling"),
             ("--idle", 10_000, "watches of hostile on which nothing happens"),
         ],
     )
@@ -63,6 +65,7 @@ def _run(arguments: argparse.Namespace, name: str) -> list[Figure]:
             watchers=arguments.watchers,
             messages=arguments.messages,
             idle=arguments.idle,
+            flying=arguments.flying,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_measured(name, options))

@@ -25,3 +25,5 @@ class Options:
     """Of one byte each, in one upload."""
     idle: int
     """Watches on which nothing happens."""
+    flying: int
+    """Batches that run at providers while polling is measured."""

@@ -112,6 +112,8 @@ class Stands:
             **_UNLIMITED,
             **stores,
             "POLYBATCH_PROVIDERS_FILE": str(providers),
+            # What is measured is the work, not how long nobody looks.
+            "POLYBATCH_POLL_MIN_INTERVAL": "0.1",
             "OPENAI_BASE_URL": f"{self.sandbox}/v1",
             "ANTHROPIC_BASE_URL": self.sandbox,
             "OPENAI_API_KEY": "sandbox",

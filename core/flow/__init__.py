@@ -12,6 +12,7 @@ from core.flow.lease import kept
 from core.flow.observing import observed
 from core.flow.outages import outages, storage_error
 from core.flow.pausing import pausing
+from core.flow.poll_times import first_look, next_look
 from core.flow.program import run_service
 from core.flow.providers import find_providers
 from core.flow.readiness import Readiness
@@ -40,8 +41,10 @@ __all__ = [
     "UploadedInputs",
     "Watched",
     "find_providers",
+    "first_look",
     "kept",
     "late_interval",
+    "next_look",
     "observed",
     "open_backbone",
     "open_ledger",

@@ -13,6 +13,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
+from core.flow import poll_times
 from core.flow.backbone import Backbone
 from core.ledger import STOP_ERRORS, Batch, Shard, Stop, now
 from core.providers import Registry
@@ -25,14 +26,12 @@ log = structlog.get_logger()
 _LONGEST_BATCH = timedelta(hours=24)
 # Of a provider that is not configured here any more: whoever sets its key again finds it.
 _KEPT_UNKNOWN = timedelta(days=29)
-_AGE_SHARE = 0.1
-_LONGEST_INTERVAL = 3600.0
 
 
 def late_interval(shard: Shard, settings: Settings) -> float:
     """Seconds until it is asked again for a batch that may never come: ever more of them."""
     age = (now() - (shard.submitted_at or shard.created_at)).total_seconds()
-    return min(max(age * _AGE_SHARE, settings.poll_min_interval), _LONGEST_INTERVAL)
+    return poll_times.late_interval(age, settings)
 
 
 class LateShards:

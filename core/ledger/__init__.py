@@ -5,6 +5,7 @@ from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
 from core.ledger.budgets import Budget, Budgets, NoRoom
 from core.ledger.census import Census, Count, LivingBatches, UnsettledShards
 from core.ledger.copying import TargetNotEmpty, copy_ledger
+from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
@@ -13,6 +14,7 @@ from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
+from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import Crowded, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
@@ -47,12 +49,16 @@ __all__ = [
     "Budgets",
     "Census",
     "Count",
+    "Crowd",
     "Crowded",
+    "Durations",
+    "Expected",
     "File",
     "FileGone",
     "FileInUse",
     "FileState",
     "Files",
+    "InFlight",
     "LateAnswers",
     "Ledger",
     "LedgerFull",
@@ -65,6 +71,7 @@ __all__ = [
     "OverLimit",
     "ProviderHold",
     "RequestIdReused",
+    "Rounds",
     "Runs",
     "Settlement",
     "Shard",

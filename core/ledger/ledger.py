@@ -1,4 +1,4 @@
-"""The ledger: one database, ten repositories."""
+"""The ledger: one database, twelve repositories."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
 from core.ledger.census import Census
 from core.ledger.database import Database
+from core.ledger.durations import Durations
 from core.ledger.files import Files
 from core.ledger.holds import Holds
 from core.ledger.inputs import Inputs
 from core.ledger.late import LateAnswers
+from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 
@@ -24,11 +26,13 @@ class Ledger:
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
+        self.rounds = Rounds(database)
         self.runs = Runs(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)
         self.inputs = Inputs(database)
         self.holds = Holds(database)
+        self.durations = Durations(database)
         self.census = Census(database)
 
     @classmethod

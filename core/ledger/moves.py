@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,11 +24,20 @@ class ShardMoves:
         self._database = database
 
     async def _transition(
-        self, point: Failpoint, shard: Shard, states: Sequence[ShardState], **changes: Any
+        self,
+        point: Failpoint,
+        shard: Shard,
+        states: Sequence[ShardState],
+        *,
+        also: Callable[[AsyncSession, Database, Shard, Batch], Awaitable[None]] | None = None,
+        **changes: Any,
     ) -> Batch | Stale:
+        """`also`: what is written together with it, once the shard has moved."""
         async with self._locked(point, shard.id) as (session, batch, fresh):
             if fresh is None or not await self._move(session, shard, states, **changes):
                 return Stale(shard.id)
+            if also is not None:
+                await also(session, self._database, shard, batch)
             return await advance(session, batch)
 
     @asynccontextmanager

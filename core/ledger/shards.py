@@ -16,6 +16,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from core.failpoints import Failpoint
 from core.ledger.batches import settle_unsent
 from core.ledger.budgets import NoRoom, check_room
+from core.ledger.durations import learn_duration
 from core.ledger.moves import ShardMoves
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
@@ -361,11 +362,13 @@ class Shards(ShardMoves):
         """SUBMITTED -> FETCHING: the provider is done with it; nobody holds it yet.
 
         `result`: where its results are, so that whoever fetches them need not ask again.
+        How long it took is learned in the same transaction.
         """
         return await self._transition(
             Failpoint.SHARD_FETCHING,
             shard,
             (ShardState.SUBMITTED,),
+            also=learn_duration,
             state=ShardState.FETCHING,
             remote_status=status,
             remote_result=result,

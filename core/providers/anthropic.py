@@ -7,7 +7,7 @@ only the results name our custom_ids, and only after the end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,6 +31,7 @@ from core.providers.contract import (
     Intent,
     Limits,
     LineRejected,
+    Listed,
     Outcome,
     ProviderRejected,
     Refused,
@@ -49,6 +50,7 @@ from core.providers.counts import count_of
 from core.providers.cursors import Cursors
 from core.providers.http import ProviderHttp
 from core.providers.resultlines import UnreadableLine, download_results, read_results
+from core.providers.sought import Sought
 from core.providers.translation import dropped_fields, read_line, translate_request
 
 log = structlog.get_logger()
@@ -199,15 +201,22 @@ class AnthropicProvider:
 
     async def _batches(self, oldest: datetime) -> AsyncGenerator[_Batch, None]:
         """The batches from `oldest` on, newest first (documented)."""
+        async for page in self._pages(oldest):
+            for batch in page:
+                if batch.created_at < oldest:
+                    return
+                yield batch
+
+    async def _pages(self, oldest: datetime) -> AsyncGenerator[list[_Batch], None]:
+        """The same page by page; the last may hold older ones."""
         params: dict[str, str | int] = {"limit": PAGE}
         cursors = Cursors()
         while True:
             page = await self._http.call("GET", BATCHES, _read_page, params=params)
-            for batch in page.data:
-                if batch.created_at < oldest:
-                    return
-                yield batch
-            if not page.has_more or not page.data or not cursors.follow(page.data[-1].id):
+            yield page.data
+            if not page.has_more or not page.data or page.data[-1].created_at < oldest:
+                return
+            if not cursors.follow(page.data[-1].id):
                 return
             params["after_id"] = page.data[-1].id
 
@@ -237,10 +246,23 @@ class AnthropicProvider:
 
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
-        batch = await self._http.call("GET", f"{BATCHES}/{quote(remote_id, safe='')}", _read_batch)
+        path = f"{BATCHES}/{quote(remote_id, safe='')}"
+        return self._batch_of(await self._http.call("GET", path, _read_batch))
+
+    async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
+        """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
+        sought = Sought[_Batch](remote_ids)
+        async with aclosing(self._pages(oldest - self._margin)) as pages:
+            async for page in pages:
+                if not sought.read((batch.id, batch) for batch in page):
+                    break
+        found = {remote_id: self._batch_of(batch) for remote_id, batch in sought.found.items()}
+        return Listed(found, sought.pages)
+
+    def _batch_of(self, batch: _Batch) -> RemoteBatch:
         if batch.processing_status not in _STATES:
             status = batch.processing_status
-            log.warning("unknown_remote_status", remote_id=remote_id, status=status)
+            log.warning("unknown_remote_status", remote_id=batch.id, status=status)
         state = _STATES.get(batch.processing_status, RemoteState.RUNNING)
         ended = state is RemoteState.ENDED
         # Archived 29 days after its creation: what it was stays known, its results do not.

@@ -7,7 +7,7 @@ into result lines of one form. It knows nothing of the ledger, the bus or blobs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -192,6 +192,16 @@ class RemoteBatch:
     CANCELLED, they never ran. None: it does not say, they may have been run and paid."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a provider's list shows of the batches that it was read for."""
+
+    batches: Mapping[str, RemoteBatch]
+    """By remote id; those that it does not show are missing."""
+    pages: int
+    """That were read: one call each."""
+
+
 class Outcome(StrEnum):
     """What became of one line."""
 
@@ -328,6 +338,17 @@ class Provider(Protocol):
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected.
 
         Right after a create a provider may not know the batch yet (status 404).
+        """
+        ...
+
+    async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
+        """Ask for many batches at once, through the provider's list.
+
+        `oldest`: when the first of them was created, by our clock. Reads page after page,
+        until all are found, the list has come to what is older, or reading on costs more
+        calls than it saves. A batch may be missing though it exists: it is younger than
+        what the list shows, or too many lie before it. Raises ProviderUnavailable,
+        ProviderRejected.
         """
         ...
 

@@ -25,7 +25,7 @@ google-genai 3.4; google-gemini/cookbook quickstarts/Batch_mode.ipynb.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -47,7 +47,7 @@ from core.providers.contract import (
     Intent,
     Limits,
     LineRejected,
-    Outcome,
+    Listed,
     ProviderRejected,
     Refused,
     RemoteBatch,
@@ -60,27 +60,25 @@ from core.providers.contract import (
     always_open,
     upload_prefix,
 )
-from core.providers.counts import count_of
 from core.providers.cursors import Cursors
 from core.providers.gemini_embeddings import BASE64, translate_embedding
 from core.providers.gemini_request import translate_request
 from core.providers.gemini_response import read_line
+from core.providers.gemini_shown import batch_of
 from core.providers.gemini_wire import (
-    PASSING,
-    STATES,
     Operation,
     RemoteFile,
     read_file,
     read_files,
     read_operation,
     read_operations,
-    read_status,
     read_uploaded,
 )
 from core.providers.http import ProviderHttp
-from core.providers.inputs import InputLost, bring, discard_named, judged, says_no_file
+from core.providers.inputs import InputLost, bring, discard_named, judged
 from core.providers.openai_wire import moment_of
 from core.providers.resultlines import download_results
+from core.providers.sought import Sought
 from core.providers.translation import dropped_fields
 from core.providers.tries import UploadTries
 
@@ -104,7 +102,6 @@ MEDIA_TYPE = "jsonl"
 """As in the guide and its notebook."""
 _LOOK_SECONDS = 1.0
 _ABSENT = frozenset({403, 404, 410})
-_FILE_CODES = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION"})
 """Of a batch that failed, those that may be about its input."""
 
 _encoder = msgspec.json.Encoder()
@@ -221,7 +218,13 @@ class GeminiProvider:
         return Absent()
 
     async def _batches(self, oldest: datetime) -> AsyncGenerator[Operation, None]:
-        """All batches created from `oldest` on, and perhaps older ones.
+        """All batches created from `oldest` on, and perhaps older ones."""
+        async for page in self._pages(oldest):
+            for operation in page:
+                yield operation
+
+    async def _pages(self, oldest: datetime) -> AsyncGenerator[list[Operation], None]:
+        """The same page by page.
 
         The newest come first, as observed; but nothing promises it, so the scan stops
         early only after a page that is in that order itself.
@@ -230,8 +233,7 @@ class GeminiProvider:
         cursors = Cursors()
         while True:
             page = await self._http.call("GET", "/v1beta/batches", read_operations, params=params)
-            for operation in page.operations:
-                yield operation
+            yield page.operations
             created = [moment_of(each.metadata.createTime) for each in page.operations]
             moments = [moment for moment in created if moment is not None]
             in_order = len(moments) == len(created) > 1 and moments == sorted(moments, reverse=True)
@@ -255,28 +257,18 @@ class GeminiProvider:
 
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
-        operation = await self._http.call("GET", f"/v1beta/{_name(remote_id)}", read_operation)
-        if operation.state not in STATES:
-            log.warning("unknown_remote_status", remote_id=remote_id, status=operation.state)
-        state, ended_as = STATES.get(operation.state, (RemoteState.RUNNING, ""))
-        stats, responses = operation.stats, operation.responses_file
-        finished = count_of(stats.successfulRequestCount) + count_of(stats.failedRequestCount)
-        if state is RemoteState.FAILED and responses and finished:
-            state, ended_as = RemoteState.ENDED, "failed"
-        # The model goes with the source: embeddings do not name theirs.
-        model = operation.metadata.model.removeprefix("models/")
-        return RemoteBatch(
-            remote_id=operation.name,
-            state=state,
-            native_status=operation.metadata.state,
-            total=count_of(stats.requestCount),
-            finished=finished,
-            result_sources=(f"{responses}#{model}",) if responses else (),
-            refusal=_refusal(operation) if state is RemoteState.FAILED else None,
-            ended_as=ended_as,
-            ended_at=moment_of(operation.metadata.endTime),
-            unanswered=Outcome.EXPIRED if ended_as == "expired" else None,
-        )
+        path = f"/v1beta/{_name(remote_id)}"
+        return batch_of(await self._http.call("GET", path, read_operation))
+
+    async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
+        """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
+        sought = Sought[Operation](remote_ids)
+        async with aclosing(self._pages(oldest - self._margin)) as pages:
+            async for page in pages:
+                if not sought.read((operation.name, operation) for operation in page):
+                    break
+        found = {remote_id: batch_of(each) for remote_id, each in sought.found.items()}
+        return Listed(found, sought.pages)
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the lines of the responses file, translated."""
@@ -330,11 +322,3 @@ def remote_model(model: str) -> str:
 def _name(name: str) -> str:
     """A resource name ("batches/x", "files/x") as part of a path."""
     return quote(name, safe="/").replace("..", "%2E%2E")
-
-
-def _refusal(operation: Operation) -> Refused:
-    name, _, message = read_status(operation.error)
-    code = name if operation.error else "failed"
-    lost = name in _FILE_CODES and says_no_file(message)
-    passing = lost or (name in PASSING and bool(operation.error))
-    return Refused(code, f"{code}: {message}", passing, input_lost=lost)

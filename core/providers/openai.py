@@ -7,7 +7,7 @@ metadata and the file name carry our shard and attempt, so that a batch is found
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from core.providers.contract import (
     Gate,
     Intent,
     LineRejected,
+    Listed,
     ProviderRejected,
     Refused,
     RemoteBatch,
@@ -42,16 +43,17 @@ from core.providers.contract import (
     always_open,
     upload_prefix,
 )
-from core.providers.counts import count_of
 from core.providers.http import ProviderHttp
 from core.providers.inputs import InputLost, bring, discard_named, judged
 from core.providers.openai_dialect import INPUT_FILE_SECONDS, LIMITS, OPENAI, Dialect
-from core.providers.openai_errors import TOKEN_LIMIT, refusal, stated_limit
+from core.providers.openai_errors import TOKEN_LIMIT, stated_limit
 from core.providers.openai_find import JOBS, Jobs, Lists
 from core.providers.openai_nulls import SHAPES, drop_nulls
 from core.providers.openai_rows import read_row
-from core.providers.openai_wire import STATES, RemoteFile, RemoteJob, read_file
+from core.providers.openai_shown import batch_of
+from core.providers.openai_wire import RemoteFile, RemoteJob, read_file
 from core.providers.resultlines import download_results
+from core.providers.sought import Sought
 from core.providers.tries import UploadTries
 
 __all__ = ["INPUT_FILE_SECONDS", "LIMITS", "OPENAI", "Dialect", "OpenAIProvider"]
@@ -229,7 +231,7 @@ class OpenAIProvider:
             metadata = job.metadata if isinstance(job.metadata, dict) else {}
             ours = (metadata.get(SHARD_KEY), metadata.get(TOKEN_KEY))
             by_input = job.input_file_id in uploads and not (
-                self._batch(job).state is RemoteState.FAILED or job.id in known
+                batch_of(job).state is RemoteState.FAILED or job.id in known
             )
             if ours == (intent.shard_id, intent.token) or by_input:
                 return Found(job.id, job.input_file_id or "")
@@ -257,29 +259,17 @@ class OpenAIProvider:
 
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
-        return self._batch(await self._http.call("GET", self._job_path(remote_id), self._jobs.read))
+        return batch_of(await self._http.call("GET", self._job_path(remote_id), self._jobs.read))
 
-    def _batch(self, job: RemoteJob) -> RemoteBatch:
-        status = job.status.lower()
-        if status not in STATES:
-            log.warning("unknown_remote_status", remote_id=job.id, status=job.status)
-        state, ended_as = STATES.get(status, (RemoteState.RUNNING, ""))
-        finished = count_of(job.counts.completed) + count_of(job.counts.failed)
-        sources = tuple(i for i in (job.output_file_id, job.error_file_id) if i)
-        if state is RemoteState.FAILED and finished and sources:
-            # Broke off while it ran: not at OpenAI, where what failed has never run.
-            state, ended_as = RemoteState.ENDED, "failed"
-        return RemoteBatch(
-            remote_id=job.id,
-            state=state,
-            native_status=job.status,
-            total=count_of(job.counts.total),
-            finished=finished,
-            result_sources=sources,
-            refusal=refusal(job) if state is RemoteState.FAILED else None,
-            ended_as=ended_as,
-            ended_at=job.ended_at,
-        )
+    async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
+        """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
+        sought = Sought[RemoteJob](remote_ids)
+        async with aclosing(self._lists.pages_of_jobs(oldest - self._margin)) as pages:
+            async for jobs in pages:
+                if not sought.read((job.id, job) for job in jobs):
+                    break
+        found = {remote_id: batch_of(job) for remote_id, job in sought.found.items()}
+        return Listed(found, sought.pages)
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the rows of the output file, then of the error file."""

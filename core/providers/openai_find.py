@@ -63,7 +63,13 @@ class Lists:
         await self._http.call("GET", path, self._jobs.read_page, params=params)
 
     async def jobs(self, oldest: datetime) -> AsyncGenerator[RemoteJob, None]:
-        """All batches created from `oldest` on, and perhaps older ones.
+        """All batches created from `oldest` on, and perhaps older ones."""
+        async for jobs in self.pages_of_jobs(oldest):
+            for job in jobs:
+                yield job
+
+    async def pages_of_jobs(self, oldest: datetime) -> AsyncGenerator[list[RemoteJob], None]:
+        """The same page by page.
 
         The newest come first, as observed; but nothing promises it, so the scan stops
         early only after a page that is in that order itself.
@@ -71,8 +77,7 @@ class Lists:
         async for jobs in self._pages(
             self._jobs.path, self._jobs.list_params, self._jobs.read_page
         ):
-            for job in jobs:
-                yield job
+            yield jobs
             if _past([job.created_at for job in jobs], oldest):
                 return
 

@@ -132,8 +132,11 @@ class Settings(BaseSettings):
     """Shards that one dispatcher translates and sends at a time."""
     fetch_concurrency: int = Field(default=4, ge=1)
     """Shards whose results one collector fetches at a time."""
-    poll_min_interval: float = Field(default=0.1, gt=0)
+    poll_min_interval: float = Field(default=5.0, gt=0)
+    """Between two looks at one batch at a provider, at the least. Where many run there, one call
+    in three such intervals goes to looking at all of them, through its list (docs/adr/0023)."""
     poll_max_interval: float = Field(default=60.0, gt=0)
+    """Between two looks at a batch at the most, where there are few."""
     sweep_interval: float = Field(default=15.0, gt=0)
     """How often rows that have waited too long are put on the bus again."""
     submit_lease: float = Field(default=30.0, gt=0)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone, LateShards, Settler, TokenBudgets, UploadedInputs, late_interval
+from core.flow import (
+    Backbone,
+    LateShards,
+    Settler,
+    TokenBudgets,
+    UploadedInputs,
+    late_interval,
+    next_look,
+)
 from core.ledger import Batch, File, Shard, ShardState, Stale, now
 from core.metrics import POLL_LAG_SECONDS
 from core.providers import (
@@ -23,12 +31,10 @@ from core.providers import (
     dump_result,
 )
 from services.collector.culprits import Culprits
+from services.collector.rounds import Rounds
 
 log = structlog.get_logger()
 
-# Polls come as often as a tenth of the time since the submission: quick for small
-# batches, and some sixty polls in the first ten minutes of a long one.
-_AGE_SHARE = 0.1
 _NOT_FOUND = 404
 # Less than a clock may differ between replicas; more than a timer may be early.
 _EARLY = 0.02
@@ -46,6 +52,7 @@ class Poller:
         late: LateShards,
         credentials: Mapping[str, str],
         variables: Mapping[str, str],
+        clock: Callable[[], datetime] = now,
     ) -> None:
         """`credentials`, `variables`: KnownProviders.credentials and .key_variables."""
         self._ledger = backbone.ledger
@@ -59,22 +66,26 @@ class Poller:
         self._late = late
         self._budgets = TokenBudgets(backbone)
         self._inputs = UploadedInputs(backbone, providers)
+        self._now = clock
+        self._rounds = Rounds(backbone, providers, credentials, self, clock)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
-        """Poll one shard when its time has come."""
+        """Poll one shard when its time has come, and others with it where there are many."""
         shard = await self._ledger.shards.get(item.shard_id)
         if shard is None or shard.state != ShardState.SUBMITTED:
             return Done()
-        wait = (shard.due_at - now()).total_seconds()
+        wait = (shard.due_at - self._now()).total_seconds()
         if wait > _EARLY:
-            return Again(wait)
+            return Again(wait + self._rounds.lag(shard))
         if await self._late.over(shard):
             return Done()
         if shard.given_up:
             # The end of its batch did not wait for the provider to be told.
             await self.cancel(shard)
         POLL_LAG_SECONDS.labels(shard.provider).observe(max(-wait, 0.0))
-        pause = await self.poll(shard)
+        pause = await self._rounds.take(shard)
+        if pause is None:
+            pause = await self.poll(shard)
         return Done() if pause is None else Again(pause)
 
     async def poll(self, shard: Shard) -> float | None:
@@ -88,7 +99,7 @@ class Poller:
             return await self._wait(shard, f"{shard.provider}: {error}", error.retry_after)
         except ProviderRejected as error:
             return await self._rejected(shard, error)
-        return await self._conclude(shard, provider, remote)
+        return await self.conclude(shard, provider, remote)
 
     async def cancel(self, shard: Shard) -> None:
         """Ask the provider to stop, unless it says that it does already."""
@@ -102,15 +113,27 @@ class Poller:
         except ProviderRejected as error:
             log.warning("cancel_rejected", shard_id=shard.id, code=error.code)
 
-    async def _conclude(
-        self, shard: Shard, provider: Provider, remote: RemoteBatch
+    async def conclude(
+        self,
+        shard: Shard,
+        provider: Provider,
+        remote: RemoteBatch,
+        next_poll: datetime | None = None,
     ) -> float | None:
+        """Do what a provider's answer asks for.
+
+        `next_poll`: when a batch that runs on is to be looked at again, where that is known.
+        Returns as `poll`.
+        """
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": provider.name}
         match remote.state:
             case RemoteState.RUNNING | RemoteState.STOPPING:
                 pause = self._interval(shard)
                 polled = await self._ledger.shards.polled(
-                    shard, remote.native_status, remote.finished, _after(pause)
+                    shard,
+                    remote.native_status,
+                    remote.finished,
+                    next_poll or self._now() + timedelta(seconds=pause),
                 )
                 if isinstance(polled, Batch):
                     await self._announcer.changed(polled, BatchEvent.SHARD_PROGRESSED, shard)
@@ -226,11 +249,8 @@ class Poller:
     def _interval(self, shard: Shard) -> float:
         if shard.given_up:
             return late_interval(shard, self._settings)
-        age = (now() - (shard.submitted_at or shard.created_at)).total_seconds()
-        return min(
-            max(age * _AGE_SHARE, self._settings.poll_min_interval),
-            self._settings.poll_max_interval,
-        )
+        age = (self._now() - (shard.submitted_at or shard.created_at)).total_seconds()
+        return max(next_look(shard.id, age, self._settings), self._rounds.gap(shard.provider))
 
 
 def _after(seconds: float) -> datetime:

@@ -30,6 +30,7 @@ from core.flow import (
     Settler,
     TokenBudgets,
     UploadedInputs,
+    first_look,
     kept,
     late_interval,
 )
@@ -415,7 +416,8 @@ class Submitter:
         return outcome
 
     async def _adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Done:
-        poll_at = now() + timedelta(seconds=self._settings.poll_min_interval)
+        expected = await self._ledger.durations.of(shard.provider, shard.remote_model)
+        poll_at = now() + timedelta(seconds=first_look(shard.id, expected, self._settings))
         shard.remote_id = remote_id
         batch = await self._ledger.shards.submitted(shard, remote_id, remote_file_id, poll_at)
         await self._announce(batch, BatchEvent.SHARD_SUBMITTED, shard)

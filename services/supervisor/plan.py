@@ -20,6 +20,8 @@ _SERVICES = ("collector", "dispatcher", "gateway")
 _STOP_MARGIN = 10.0
 _METRICS = "_metrics"
 _PLACEHOLDER_KEY = "sandbox"
+_SANDBOX_POLLS = "0.1"
+"""What looks at the sandbox wait for at the least: they cost nothing, and people wait."""
 _STOOD_IN = ("openai", "anthropic", "gemini")
 
 
@@ -103,6 +105,8 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     if options.sandbox:
         child, sandbox_url = _sandbox(listens["sandbox"], data_dir, environment)
         environment |= _sandbox_access(sandbox_url, access)
+        if "poll_min_interval" not in settings.model_fields_set:
+            environment["POLYBATCH_POLL_MIN_INTERVAL"] = _SANDBOX_POLLS
         first.append(child)
     services = [
         ChildSpec(

@@ -248,6 +248,14 @@ def crowded(name: str) -> Job:
     return job
 
 
+def many(name: str) -> Job:
+    """So many batches at one provider that they are looked at together."""
+    job = Job(name)
+    for number in range(6):
+        job.ask("slow", model=f"slow/gpt-{name}-{number}")
+    return job
+
+
 def ghost(name: str) -> Job:
     """For a provider that the dispatcher has no key for."""
     job = Job(name, ends=frozenset({BatchState.FAILED}))
@@ -267,6 +275,7 @@ KINDS: Mapping[str, Callable[[str], Job]] = {
         unplanned,
         expiring,
         crowded,
+        many,
         ghost,
     )
 }

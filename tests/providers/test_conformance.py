@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from core.providers import (
     Found,
     Gate,
     Intent,
+    Listed,
     Outcome,
     Provider,
     Refused,
@@ -121,6 +122,11 @@ class TakesUnknownStatesForEnds(Flawed):
         return batch if known else dataclasses.replace(batch, state=RemoteState.FAILED)
 
 
+class ListsNothing(Flawed):
+    async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
+        return Listed({}, 1)
+
+
 class SwapsAnswers(Flawed):
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         async with aclosing(self._provider.results(batch)) as groups:
@@ -182,6 +188,8 @@ class FlawedStand(SandboxStand):
         (FindsNothing, "a_lost_answer"),
         (FindsAnything, "a_create_that_never_arrived"),
         (TakesUnknownStatesForEnds, "a_state_that_nobody_knows"),
+        (ListsNothing, "many_are_seen_at_once"),
+        (ListsNothing, "more_than_a_page"),
         (SwapsAnswers, "every_line_is_answered_once"),
         (TakesFailuresForSuccesses, "lines_that_fail"),
         (KeepsInputs, "inputs_are_discarded"),

@@ -61,6 +61,17 @@ def test_the_suite_without_a_sandbox(tmp_path: Path) -> None:
     assert len({made.gateway, made.collector, made.dispatcher}) == 3
 
 
+def test_the_sandbox_is_looked_at_often(tmp_path: Path) -> None:
+    sandbox = Options(sandbox=True, auto_ports=True)
+    name = "POLYBATCH_POLL_MIN_INTERVAL"
+    assert name not in children(plan(tmp_path))["collector"].environment
+    often = children(plan(tmp_path, options=sandbox))
+    for service in ("collector", "dispatcher"):
+        assert float(often[service].environment[name]) < 1
+    told = children(plan(tmp_path, options=sandbox, poll_min_interval=2.0))
+    assert name not in told["collector"].environment, "what was set outside is passed on"
+
+
 def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
     counts = {"gateway": 2, "dispatcher": 3, "collector": 1}
     made = plan(

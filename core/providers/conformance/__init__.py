@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.providers.conformance import discarding, reading, submitting, watching
+from core.providers.conformance import discarding, listing, reading, submitting, watching
 from core.providers.conformance.bench import Bench, Nonconformity, bench
 from core.providers.conformance.stand import (
     Answer,
@@ -110,6 +110,10 @@ CASES = (
     Case(watching.a_cancel_that_comes_too_late),
     Case(watching.an_expired_batch),
     Case(watching.the_key_is_never_told),
+    Case(listing.many_are_seen_at_once),
+    Case(listing.what_the_list_does_not_show),
+    Case(listing.more_than_a_page),
+    Case(listing.a_list_that_cannot_be_read),
     Case(reading.every_line_is_answered_once),
     Case(reading.lines_that_fail),
     Case(reading.results_that_break_off),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
 
 from core.providers.conformance.bench import Bench, Nonconformity, check
 from core.providers.conformance.stand import (
@@ -152,6 +153,7 @@ async def the_key_is_never_told(bench: Bench) -> None:
                 provider.submit(shard.intent, shard.spool),
                 provider.find(shard.intent, frozenset()),
                 provider.poll(done.remote_id),
+                provider.poll_many([done.remote_id], datetime.now(UTC) - timedelta(hours=1)),
                 bench.read(provider, batch),
                 provider.cancel(done.remote_id),
             ]

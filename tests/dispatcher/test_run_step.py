@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
+from core.blobs import BlobStore
 from core.bus import Again, Bus, Delivery, Done, EmbeddedNats, Step
 from core.flow import Announcer, Backbone, Event
 from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_id, now
@@ -61,7 +62,7 @@ async def backbone(ledger: Ledger, bus: Bus, stand: Stand, tmp_path: Path) -> Ba
 
 @pytest.fixture
 async def stand(tmp_path: Path) -> Stand:
-    return await Stand.build(tmp_path / "stand", 60)
+    return await Stand.build(BlobStore.open((tmp_path / "stand").as_uri()), 60)
 
 
 async def start(backbone: Backbone, provider: Scripted) -> Runner:

@@ -129,7 +129,7 @@ class Naps:
 
 
 @asynccontextmanager
-async def connect(url: str, naps: Naps, *, seconds: float = 5.0) -> AsyncIterator[ProviderHttp]:
+async def connect(url: str, naps: Naps, *, seconds: float = 30.0) -> AsyncIterator[ProviderHttp]:
     headers = {"authorization": f"Bearer {KEY}"}
     http = ProviderHttp(url, headers, secret=KEY, timeout=seconds, sleep=naps)
     try:

@@ -10,7 +10,7 @@ PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
 # Tests mostly wait for other processes.
 WORKERS ?= 3
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 SOURCES := core services clients/python/src tests benchmarks examples
 
 comma := ,

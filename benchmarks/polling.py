@@ -20,13 +20,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import structlog
 from polybatch.v1.events_pb2 import WorkItem
-from services.collector.settle import Settler
 
 from benchmarks.figures import Figure
 from benchmarks.options import Options
 from core.blobs import BlobStore
 from core.bus import Bus, Delivery
-from core.flow import Announcer, Backbone
+from core.flow import Announcer, Backbone, LateShards, Settler
 from core.ledger import (
     Batch,
     BatchState,
@@ -163,7 +162,15 @@ async def _day(folder: Path, server: CountingProvider, url: str, count: int) -> 
         return clock
 
     collectors = [
-        Poller(backbone, providers, settler, Culprits(backbone, settler), known.credentials, moment)
+        Poller(
+            backbone,
+            providers,
+            settler,
+            Culprits(backbone, settler),
+            LateShards(backbone, providers),
+            known.credentials,
+            clock=moment,
+        )
         for _ in range(2)
     ]
     try:

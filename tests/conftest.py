@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.stores.object_storage import ObjectStorage, running_object_storage
 from tests.stores.postgres import PostgresServer, running_postgres
@@ -32,18 +33,30 @@ hypothesis.settings.load_profile(
 )
 
 
-# Before pytest-xdist looks for the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run in one worker, for what they share; so do those of the one suite.
+# These start suites of their own.
+APART = (
+    *("full_disk", "outages", "provider_outages", "replicas"),
+    *("secrets", "secured", "stores", "traces"),
+)
 
-    That of all end-to-end tests is the costliest thing to start: tests of several files that
-    use it follow each other.
+
+class OneSuite(LoadFileScheduling):
+    """A file's tests run in one worker, and all that use the one suite in the same one.
+
+    That suite is the costliest thing to start. (pytest-xdist's own groups, `--dist loadgroup`,
+    come to nothing with this pytest.)
     """
-    for item in items:
-        fixtures: Sequence[str] = getattr(item, "fixturenames", ())
-        group = "the shared suite" if "shared_suite" in fixtures else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder, _, name = file.rpartition("/test_")
+        shared = folder == "tests/e2e" and name.removesuffix(".py") not in APART
+        return folder if shared else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneSuite | None:
+    return OneSuite(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def started(stack: ExitStack, server: AbstractContextManager[Server]) -> Server:

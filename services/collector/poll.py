@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
@@ -51,7 +52,8 @@ class Poller:
         culprits: Culprits,
         late: LateShards,
         credentials: Mapping[str, str],
-        variables: Mapping[str, str],
+        variables: Mapping[str, str] = MappingProxyType({}),
+        *,
         clock: Callable[[], datetime] = now,
     ) -> None:
         """`credentials`, `variables`: KnownProviders.credentials and .key_variables."""

@@ -109,7 +109,7 @@ async def test_items_that_wait_do_not_hold_up_others(bus: Bus) -> None:
 
     await bus.consume(Step.POLL, handle, concurrency=4)
     await asyncio.gather(*(bus.publish_work(Step.POLL, f"batch_{n}") for n in range(1500)))
-    await asyncio.wait_for(everything_waits.wait(), 20)
+    await asyncio.wait_for(everything_waits.wait(), 60)
     await bus.publish_work(Step.POLL, "urgent")
     await asyncio.wait_for(passed.wait(), 30)
     assert waiting == 1500, "none is back before its time"

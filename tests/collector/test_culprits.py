@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from services.collector.settle import Settler
-
 from core.batchfile import INDEX, ResultFile, ResultWriter
 from core.blobs import BlobStore, SegmentWriter
 from core.failpoints import Failpoint
-from core.flow import Announcer, Backbone
+from core.flow import Announcer, Backbone, Settler
 from core.ledger import Batch, File, Ledger, Shard, ShardState, now
 from core.providers import BadLine, Refused
 from core.settings import Settings

@@ -11,13 +11,12 @@ from typing import Any, cast
 import httpx2
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
-from services.collector.settle import Settler
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
-from core.flow import Backbone
+from core.flow import Backbone, LateShards, ProviderKeys, Settler
 from core.ledger import Batch, Ledger, ShardState, now
 from core.providers import known_providers
 from core.settings import ProviderAccess, Settings
@@ -81,14 +80,16 @@ class Line:
     def __init__(self, backbone: Backbone, providers: Any, credentials: Any) -> None:
         self._ledger = backbone.ledger
         settler = Settler(backbone)
-        submitter = Submitter(backbone, providers, {}, Turns(backbone), credentials)
+        keys = ProviderKeys({}, recheck=0.0)
+        submitter = Submitter(backbone, providers, {}, Turns(backbone), credentials, keys)
         culprits = Culprits(backbone, settler)
-        poller = Poller(backbone, providers, settler, culprits, credentials)
+        late = LateShards(backbone, providers)
+        poller = Poller(backbone, providers, settler, culprits, late, credentials)
         self._steps = {
             ShardState.QUEUED: submitter.handle,
             ShardState.SUBMITTING: submitter.handle,
             ShardState.SUBMITTED: poller.handle,
-            ShardState.FETCHING: Fetcher(backbone, providers, settler).handle,
+            ShardState.FETCHING: Fetcher(backbone, providers, settler, late).handle,
         }
 
     async def bring(self, shard_id: str) -> None:

@@ -10,12 +10,11 @@ from typing import Any, cast
 
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
-from services.collector.settle import Settler
 
 from core.batchfile import ResultFile
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
-from core.flow import Backbone
+from core.flow import Backbone, Settler
 from core.ledger import Batch, Ledger, Shard, ShardState, now
 from core.providers import (
     Intent,

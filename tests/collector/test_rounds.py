@@ -13,10 +13,9 @@ from typing import Any, cast
 
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
-from services.collector.settle import Settler
 
 from core.bus import Again, Delivery, Step
-from core.flow import Backbone
+from core.flow import Backbone, LateShards, Settler
 from core.ledger import Batch, BatchState, File, Ledger, Shard, ShardState, new_id, now
 from core.providers import (
     Listed,
@@ -133,8 +132,9 @@ class Office:
                 providers,
                 settler,
                 cast(Culprits, None),
+                LateShards(backbone, providers),
                 {"openai": "key-1"},
-                self.clock,
+                clock=self.clock,
             )
             for _ in range(2)
         ]

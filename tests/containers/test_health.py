@@ -47,7 +47,7 @@ async def test_only_a_server_that_serves_is_healthy() -> None:
     assert printed.startswith(f"{address}: DEADLINE_EXCEEDED"), printed
 
 
-@pytest.mark.parametrize("mutual", [False, True])
+@pytest.mark.parametrize("mutual", [pytest.param(False, marks=pytest.mark.long), True])
 async def test_a_server_under_tls_is_asked_under_tls(tmp_path: Path, mutual: bool) -> None:
     authority = trustme.CA()
     files = {name: tmp_path / f"{name}.pem" for name in ("cert", "key", "ca", "mine", "my_key")}

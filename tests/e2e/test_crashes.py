@@ -30,7 +30,7 @@ def test_a_watcher_outlives_the_collector(suite: Suite, tmp_path: Path) -> None:
 
 
 def test_an_upload_outlives_the_gateway(suite: Suite, tmp_path: Path) -> None:
-    count = 30_000
+    count = 20_000
     path = write(tmp_path / "upload.jsonl", (chat(n, "x" * 700) for n in range(count)))
     half_way = threading.Event()
 

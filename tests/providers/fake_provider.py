@@ -131,7 +131,7 @@ class Naps:
 
 @asynccontextmanager
 async def connect(
-    url: str, naps: Naps, *, seconds: float = 5.0, hold: CredentialHold | None = None
+    url: str, naps: Naps, *, seconds: float = 30.0, hold: CredentialHold | None = None
 ) -> AsyncIterator[ProviderHttp]:
     headers = {"authorization": f"Bearer {KEY}"}
     http = ProviderHttp(url, headers, secret=KEY, timeout=seconds, hold=hold, sleep=naps)

@@ -47,7 +47,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pro
         yield running
 
 
-@pytest.fixture(params=VENDORS, ids=lambda vendor: vendor.slug)
+# The rest of those in OpenAI's form differ in what test_openai_dialects.py is about.
+QUICK = {"openai", "anthropic", "gemini"}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(each, id=each.slug, marks=() if each.slug in QUICK else pytest.mark.long)
+        for each in VENDORS
+    ]
+)
 def vendor(request: pytest.FixtureRequest) -> Vendor:
     found: Vendor = request.param
     return found

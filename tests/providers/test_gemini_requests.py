@@ -526,6 +526,7 @@ def test_schemas_without_end_are_refused() -> None:
         assert (caught.value.field, caught.value.reason) == (path, "unsupported_schema")
 
 
+@pytest.mark.long
 def test_thousands_of_requests() -> None:
     """Whatever is not refused is taken by the SDK's types and by the sandbox."""
     grammar = Grammar(20261124)

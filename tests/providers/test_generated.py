@@ -97,6 +97,7 @@ def test_the_validators_refuse_unknown_keys(more: dict[str, Any]) -> None:
             validator.validate_python(body | more)
 
 
+@pytest.mark.long
 def test_requests(requests: list[tuple[str, dict[str, Any]]]) -> None:
     seen: Counter[str] = Counter()
     for name, body in requests:

@@ -233,6 +233,7 @@ def test_what_create_refuses(sandbox: Sandbox, body: bytes, message: str) -> Non
     assert answer.headers["request-id"]
 
 
+@pytest.mark.long
 def test_more_than_100000_requests_are_refused(sandbox: Sandbox) -> None:
     requests = b",".join(b'{"custom_id":"%d","params":{}}' % i for i in range(100_001))
     answer = sandbox.http.post(
@@ -242,6 +243,7 @@ def test_more_than_100000_requests_are_refused(sandbox: Sandbox) -> None:
     assert "100000" in answer.json()["error"]["message"]
 
 
+@pytest.mark.long
 def test_more_than_256_mb_are_refused(sandbox: Sandbox) -> None:
     text = b"x" * 1024 * 1024
 

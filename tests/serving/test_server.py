@@ -321,6 +321,7 @@ async def test_a_client_leaves_a_replica_that_is_not_serving(serve: Serve) -> No
         watch.cancel()
 
 
+@pytest.mark.long
 async def test_thousands_of_calls_that_come_at_once_are_all_taken_up(serve: Serve) -> None:
     async def get(request: Any, context: Any) -> Any:
         return files_pb2.File(id="file_1")

@@ -23,7 +23,8 @@ from benchmarks.watchers import Stage, backbone_of
 KEPT_OF_MESSAGES = 16e6
 WATCH = 64e3
 _FEW = 1_000
-_PATIENCE = 120.0
+# Ten thousand watches on a machine that is busy with other things.
+_PATIENCE = 300.0
 
 
 async def measure(options: Options) -> list[Figure]:

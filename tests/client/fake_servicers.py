@@ -262,6 +262,8 @@ async def cut(
         if fault and given >= fault.after_bytes:
             if fault.end_with_ok:
                 return
+            if fault.hold:
+                await asyncio.Event().wait()
             await fault.abort(context)
         chunk = content[start : start + chunk_bytes]
         given += len(chunk)

@@ -29,6 +29,8 @@ class Fault:
     """Of a watch."""
     end_with_ok: bool = False
     """End the stream early instead of failing."""
+    hold: bool = False
+    """Stop in a download and send no more, until the server is stopped."""
     after_work: bool = False
     """Do what was asked, then fail: the reply is lost."""
 

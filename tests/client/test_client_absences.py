@@ -33,6 +33,8 @@ from tests.client.test_client_settings import Clock, failure
 BATCH = "batch_1"
 CONTENT = b'{"custom_id": "a", "text": "' + b"x" * 80 + b'"}\n'
 CONTENT *= 4_000_000 // len(CONTENT)
+# All of a download could be on its way before the server is stopped.
+HELD = Fault(after_bytes=1_000_000, hold=True)
 
 
 @pytest.fixture(params=["blocking", "asyncio"])
@@ -191,6 +193,7 @@ async def test_in_the_middle_of_a_download_of_results(
 ) -> None:
     collector.results[BATCH] = b'{"custom_id": "a", "response": null, "error": null}\n' * 50_000
     collector.chunk_bytes = 20_000
+    collector.faults["DownloadResults"].append(HELD)
     away = Absence(api, collector)
 
     def progress(done: int, total: int | None) -> None:
@@ -212,6 +215,7 @@ async def test_in_the_middle_of_a_download_of_a_file(
 ) -> None:
     file = await api.call("upload", CONTENT)
     fake.chunk_bytes = 20_000
+    fake.faults["DownloadFile"].append(HELD)
     away = Absence(api, fake)
 
     def progress(done: int, total: int | None) -> None:

@@ -80,12 +80,12 @@ def test_results_go_on_where_they_broke(command: Command, collector: FakePolybat
     line = b'{"custom_id": "a", "response": null, "error": null, "text": "' + b"x" * 900 + b'"}\n'
     collector.results[BATCH] = line * 20_000
     collector.chunk_bytes = 100_000
+    collector.faults["DownloadResults"].append(Fault(after_bytes=5_000_000, hold=True))
     with command.start("results", BATCH) as process:
         told = Told(process)
         output = process.stdout
         assert output is not None
         got = [output.readline()]
-        # Nobody reads on, so most of it is still to come.
         collector.stop()
         reader = threading.Thread(target=lambda: got.append(output.read()))
         reader.start()

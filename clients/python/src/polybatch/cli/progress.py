@@ -149,9 +149,10 @@ class TerminalDisplay:
         rows = sum(max(1, -(-drawn // width)) for drawn in self._drawn)
         up = f"\x1b[{rows}A" if rows else ""
         shown = [_cut_painted(line, width - 1) for line in lines]
+        # Noted first: Ctrl-C may come while it is written, and what is drawn then goes over it.
+        self._drawn = [display_width(_unpainted(line)) for line in shown]
         self._stream.write(f"\r{up}\x1b[J" + "".join(f"{line}\n" for line in shown))
         self._stream.flush()
-        self._drawn = [display_width(_unpainted(line)) for line in shown]
         self._last_draw = time.monotonic()
 
     def _bar(self, share: float, failed: float, text: str) -> str:

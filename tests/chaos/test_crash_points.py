@@ -139,6 +139,8 @@ SCENES = {
             Failpoint.SPLIT_LINES,
             Failpoint.SHARD_ROOM,
             Failpoint.SHARD_WAIT,
+            # While it runs: a short batch may have ended before anybody asks.
+            Failpoint.SHARD_POLLED,
         ),
         [more_than_fits],
         slow={"batch_seconds": NEVER},
@@ -175,7 +177,7 @@ SCENES = {
             Failpoint.WAKE_RUN,
             Failpoint.DONE_RUN,
         ),
-        [ask(*["local"] * 20)],
+        [ask(*["local"] * 40)],
         slow={"call_seconds": 1.0},
     ),
     "a dispatcher that is told to stop amid calls": Scene(
@@ -232,7 +234,6 @@ SCENES = {
             Failpoint.SHARD_INTEND,
             Failpoint.SHARD_SENDING,
             Failpoint.SHARD_SUBMITTED,
-            Failpoint.SHARD_POLLED,
             Failpoint.SHARD_FETCHING,
             Failpoint.SHARD_FETCH_CLAIM,
             Failpoint.SHARD_REFETCH,

@@ -287,9 +287,9 @@ async def test_find_stops_where_only_older_ones_can_follow(
 async def test_absence_is_doubted_at_first(fake: FakeProvider, gemini: GeminiProvider) -> None:
     fake.on("GET", BATCHES, JSONResponse({}))
     found = await gemini.find(intent(), frozenset())
-    # Intended 10 seconds ago, 5 for the create, 120 to settle.
+    # Intended 10 seconds ago, 30 for the create, 120 to settle.
     assert isinstance(found, Unsure)
-    assert found.retry_after == 115
+    assert found.retry_after == 140
     assert not fake.seen("GET", FILES)
 
 

@@ -237,12 +237,16 @@ async def _accepted(session: AsyncSession, shard: Shard, moment: datetime) -> in
 
 
 async def enqueued(session: AsyncSession, provider: str, model: str) -> int:
-    """Estimated tokens of all shards that are at the provider, or on their way."""
+    """Estimated tokens of all shards that are at the provider, or on their way.
+
+    Without those that were given up: they were cancelled there, or ended long ago.
+    """
     found = await session.exec(
         select(func.coalesce(func.sum(Shard.tokens), 0)).where(
             Shard.provider == provider,
             Shard.remote_model == model,
             col(Shard.state).in_(ENQUEUED),
+            col(Shard.given_up_at).is_(None),
         )
     )
     return int(found.one())

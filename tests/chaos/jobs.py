@@ -11,6 +11,8 @@ from typing import Any
 
 from polybatch import Batch, BatchState, Client, Conflict, PolybatchError, ResultLine
 
+from tests.chaos.cluster import wait_for
+
 PATIENCE = 120.0
 
 MODELS = {
@@ -97,8 +99,16 @@ class Job:
         if self.meddle is not None:
             self.meddle(client, self.batch)
         self.batch = client.wait(self.batch.id, timeout=PATIENCE)
+        if self.batch.awaited_line_count:
+            # What its providers had when it was stopped comes home after its end.
+            wait_for(lambda: self._fetched(client), f"late answers of {self.name}", PATIENCE)
         if self.batch.state != BatchState.FAILED:
             self.answers = list(client.results(self.batch.id))
+
+    def _fetched(self, client: Client) -> bool:
+        assert self.batch is not None
+        self.batch = client.get_batch(self.batch.id)
+        return not self.batch.awaited_line_count
 
     def complaints(self) -> Iterator[str]:
         """What is wrong with how it ended."""

@@ -17,7 +17,7 @@ from core.failpoints import Failpoint, Kill, Moment
 from tests.chaos import jobs
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
-from tests.sandbox.waste import DEMAND_NOTHING_WASTED, needed_uploads, waste
+from tests.sandbox.waste import needed_uploads, waste
 
 SERVICES = ("gateway", "dispatcher", "collector")
 _CALL_SECONDS = 3.0
@@ -31,6 +31,13 @@ SLOW_KNOBS = {
     "cancel_seconds": 0.2,
 }
 SLOW_FAULTS: Sequence[Fault] = (
+    {"kind": "fail_batch", "code": jobs.CULPRIT, "line": 1, "count": 2},
+    # Longer than a batch that is being stopped is waited for.
+    {"kind": "slow", "path": "/content$", "delay": 3.7, "count": 2},
+)
+CREATES = "(batches|batchGenerateContent)$"
+
+FAULTS: Sequence[Fault] = (
     {"kind": "fail_batch", "code": jobs.CULPRIT, "line": 1, "count": 2},
     # Longer than a batch that is being stopped is waited for.
     {"kind": "slow", "path": "/content$", "delay": 3.7, "count": 2},
@@ -87,7 +94,7 @@ FAULTS: Sequence[Fault] = (
         "since": "create",
         "seconds": 1.5,
     },
-    *([_HIDDEN] if DEMAND_NOTHING_WASTED else []),
+    {"kind": "not_found", "calls": ["poll", "cancel"], "since": "create", "seconds": 1.5},
 )
 
 
@@ -220,9 +227,8 @@ def judge_bills(cluster: Cluster, made: Sequence[jobs.Job], deaths: int = 0) -> 
     again = slow["extra_billings"]
     if again > slow["calls"]["begun"] - sum(job.count("ok", ("local",)) for job in made):
         complaints.append(f"{again} lines of the slow provider were paid twice")
-    if DEMAND_NOTHING_WASTED:
-        # What a batch has uploaded when its owner stops it is not created any more.
-        stopped = sum(BatchState.COMPLETED not in job.ends for job in made)
-        for usage in (quick, slow):
-            complaints += waste(usage, uploads=needed_uploads(usage) + deaths + stopped)
+    # What a batch has uploaded when its owner stops it is not created any more.
+    stopped = sum(BatchState.COMPLETED not in job.ends for job in made)
+    for usage in (quick, slow):
+        complaints += waste(usage, uploads=needed_uploads(usage) + deaths + stopped)
     return complaints

@@ -26,7 +26,7 @@ from tests.chaos.cluster import Cluster, leave_on_sigterm, running_cluster, tell
 from tests.chaos.echo import Echo
 from tests.chaos.held import Held
 from tests.chaos.schedule import FAULTS, QUICK_KNOBS, SERVICES, SLOW_FAULTS, SLOW_KNOBS
-from tests.sandbox.waste import DEMAND_NOTHING_WASTED, needed_uploads, waste
+from tests.sandbox.waste import needed_uploads, waste
 
 AT_A_TIME = 6
 LARGEST = 3000
@@ -193,9 +193,8 @@ class Soak:
         low, high = self.tally.answered, self.tally.answered + self.tally.missing
         if not low <= bill["lines_billed"] <= high:
             found.append(f"{bill['lines_billed']} lines were paid, {low} to {high} expected")
-        if DEMAND_NOTHING_WASTED:
-            again = self.deaths + self.nats_restarts + len(self.tally.complaints)
-            found += waste(bill, uploads=needed_uploads(bill) + again)
+        again = self.deaths + self.nats_restarts + len(self.tally.complaints)
+        found += waste(bill, uploads=needed_uploads(bill) + again)
         return [*found, *self._cluster.faults, *self.held.judge()]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import cycle
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 NEVER = 3600
 """Seconds that a provider's batch takes while its scene lasts."""
-SETTINGS = {"POLYBATCH_STOP_GRACE": "300"}
+GRACE = "300"
 """Nobody gives a provider's batch up before it was asked to stop, however slow the machine."""
 RELEASED = {"batch_seconds": 0, "call_seconds": 0, "faults": []}
 SIDE = dict(zip(Failpoint, cycle(("before", "after")), strict=False))
@@ -101,6 +101,17 @@ def cancel(cluster: Cluster, client: Client, batch: Batch) -> None:
         client.cancel_batch(batch.id)
 
 
+def cancel_unclear(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """Its owner stops it while nobody knows whether it was created."""
+
+    def unclear() -> bool:
+        shards = client.get_batch(batch.id).shards
+        return any(shard.state == "submitting" and shard.waiting_reason for shard in shards)
+
+    wait_for(unclear, "a create without an answer")
+    client.cancel_batch(batch.id)
+
+
 def stop_the_dispatcher(cluster: Cluster, client: Client, batch: Batch) -> None:
     """It is told to stop while it makes calls."""
     wait_for(lambda: bool(tell(cluster.slow, "/sandbox/bill")["calls"]["begun"]), "a call")
@@ -120,8 +131,13 @@ AT_START = (
 BY_OPERATORS = (Failpoint.KEY_CREATE, Failpoint.KEY_REVOKE)
 LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
 """What comes when an upload that was left half-way has been kept for long enough."""
-ELSEWHERE = (Failpoint.SHARD_RESULTS_DELETE,)
-"""Takes two collectors, of which one stands still: test_stalls.py."""
+ELSEWHERE = (
+    Failpoint.SHARD_RESULTS_DELETE,
+    Failpoint.SHARD_ABANDON,
+    Failpoint.BATCH_RENEW_MERGE,
+)
+"""Takes two collectors, of which one stands still (test_stalls.py); weeks, until a provider keeps
+nothing any more; or a merge that outlasts its lease (both in tests/collector/test_late.py)."""
 
 STOPPED = (BatchState.CANCELLED,)
 LATE = (BatchState.EXPIRED, BatchState.COMPLETED)
@@ -164,6 +180,16 @@ SCENES = {
         (Failpoint.SHARD_REQUEUE,),
         [ask("openai", "openai")],
         faults=[{"kind": "status", "status": 429, "retry_after": 0.2, "path": CREATES, "count": 1}],
+    ),
+    "a provider that asks to wait": Scene(
+        (Failpoint.PROVIDER_HOLD, Failpoint.BROADCAST),
+        [ask("openai", "openai")],
+        faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
+    ),
+    "so many batches that they are looked at together": Scene(
+        (Failpoint.SHARD_ROUND,),
+        [jobs.many],
+        slow={"batch_seconds": NEVER},
     ),
     "calls one by one": Scene(
         (
@@ -237,7 +263,9 @@ SCENES = {
             Failpoint.SHARD_FETCHING,
             Failpoint.SHARD_FETCH_CLAIM,
             Failpoint.SHARD_REFETCH,
+            Failpoint.SHARD_RESULTS_FOUND,
             Failpoint.SHARD_SETTLE,
+            Failpoint.INPUT_TAKE,
             Failpoint.BUDGET_OBSERVE,
             Failpoint.PLAN_LINES,
             Failpoint.RETRY_LINES,
@@ -268,6 +296,33 @@ SCENES = {
         uploads=True,
     ),
 }
+
+
+AFTER_THE_END = {
+    "answers that come late": Scene(
+        (
+            Failpoint.SHARD_GIVE_UP,
+            Failpoint.BATCH_CLAIM_MERGE,
+            Failpoint.LATE_RESULTS,
+            Failpoint.LATE_MANIFEST,
+            Failpoint.BATCH_MERGE,
+        ),
+        [ask("slow", "slow", ends=STOPPED)],
+        slow={"batch_seconds": 2},
+        faults=[{"kind": "status", "status": 503, "since": "cancel", "seconds": 8}],
+        meddle=cancel,
+    ),
+    "a create that turns out never to have happened": Scene(
+        (Failpoint.SHARD_NEVER_SENT,),
+        [ask("slow", "slow", ends=STOPPED)],
+        faults=[
+            {"kind": "reset_before", "method": "POST", "path": CREATES},
+            {"kind": "status", "status": 503, "calls": ["list"], "since": "create", "seconds": 8},
+        ],
+        meddle=cancel_unclear,
+    ),
+}
+"""With hardly any patience for a provider once a batch is stopped."""
 
 
 def kills(points: Iterable[Failpoint]) -> list[Kill]:
@@ -327,14 +382,15 @@ class Stage:
                     complaints.append(f"{type(error).__name__}: {error}")
         for job in made:
             complaints += job.complaints()
-        return complaints + cluster.faults + judge_bills(cluster, made)
+        deaths = len(scene.points) + len(LATER)
+        return complaints + cluster.faults + judge_bills(cluster, made, deaths)
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Armed before it starts."""
-    cluster = Cluster(tmp_path_factory.mktemp("chaos") / "cluster", settings=SETTINGS)
-    cluster.arm(kills(AT_START))
+@contextmanager
+def opened(folder: Path, grace: str, points: Iterable[Failpoint] = ()) -> Iterator[Stage]:
+    """Armed for some points before it starts; `grace`: how long a stop waits for a provider."""
+    cluster = Cluster(folder / "cluster", settings={"POLYBATCH_STOP_GRACE": grace})
+    cluster.arm(kills(points))
     cluster.start()
     echo = Echo(cluster.nats_url)
     echo.start()
@@ -346,10 +402,17 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     assert not cluster.faults
 
 
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with opened(tmp_path_factory.mktemp("chaos"), GRACE, AT_START) as stage:
+        yield stage
+
+
 def test_every_write_has_its_scene() -> None:
     elsewhere = (AT_START, BY_OPERATORS, LATER, ELSEWHERE)
     named = Counter(point for points in elsewhere for point in points)
-    named.update(point for scene in SCENES.values() for point in scene.points)
+    for scene in (SCENES | AFTER_THE_END).values():
+        named.update(scene.points)
     assert named == Counter(Failpoint)
 
 
@@ -375,3 +438,10 @@ def test_keys_are_made_and_revoked(stage: Stage) -> None:
     stage.cluster.arm(kills(BY_OPERATORS))
     administer(stage.cluster, "operated")
     assert not stage.left(BY_OPERATORS)
+
+
+def test_nothing_is_lost_or_paid_twice_after_the_end_of_a_batch(tmp_path: Path) -> None:
+    with opened(tmp_path, "1") as stage:
+        stage.cluster.wait_ready()
+        for number, (name, scene) in enumerate(AFTER_THE_END.items()):
+            assert not stage.play(f"late{number}", scene, tmp_path), name

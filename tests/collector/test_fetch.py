@@ -14,7 +14,7 @@ from polybatch.v1.events_pb2 import WorkItem
 from core.batchfile import ResultFile
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
-from core.flow import Backbone, Settler
+from core.flow import Backbone, LateShards, Settler
 from core.ledger import Batch, Ledger, Shard, ShardState, now
 from core.providers import (
     Intent,
@@ -95,7 +95,8 @@ class Stand:
         self.ledger = backbone.ledger
         self._blobs = backbone.blobs
         providers = {"openai": cast("Provider", home)}
-        self.fetcher = Fetcher(backbone, providers, Settler(backbone))
+        late = LateShards(backbone, providers)
+        self.fetcher = Fetcher(backbone, providers, Settler(backbone), late)
 
     async def fetch(self) -> Done | Again:
         await self.ledger.shards.keep(await self.shard(), timedelta())

@@ -13,7 +13,7 @@ from inputs import chat, check_answers, write
 from polybatch import Batch, BatchState, LineFailure, Manifest, ResultLine
 from suite import Suite, wait_for
 
-from tests.sandbox.waste import DEMAND_NOTHING_WASTED, assert_nothing_wasted
+from tests.sandbox.waste import assert_nothing_wasted
 
 MODELS = {
     "openai": "openai/gpt-4.1",
@@ -163,8 +163,7 @@ def tell_all(suite: Suite, folder: Path, batches: Sequence[list[dict[str, Any]]]
 
 def check_waste(bill: dict[str, Any], *, given_up: int = 0) -> None:
     """Nothing was wasted, by a sandbox's bill. `given_up`: see `check_bill`."""
-    if DEMAND_NOTHING_WASTED:
-        assert_nothing_wasted(bill, unfetched=given_up)
+    assert_nothing_wasted(bill, unfetched=given_up)
 
 
 def check_bill(suite: Suite, lines: int, *, lost_uploads: bool = False, given_up: int = 0) -> None:

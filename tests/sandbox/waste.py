@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-DEMAND_NOTHING_WASTED = False
-"""Whether the stories and schedules of other tests fail for waste."""
-
 UPLOADING = ("openai", "gemini")
 """Providers whose batches need an upload; Mistral's are on OpenAI's bill."""
 

@@ -65,12 +65,14 @@ class ShardMoves:
         same_due: bool = False,
         unsent: bool = False,
         sent: bool = False,
+        awaited: bool = False,
         **changes: Any,
     ) -> bool:
         """The conditional UPDATE: only in these states and for this attempt's token.
 
         `same_due`: only if nobody has moved the time when it is due; `unsent`: only if the
-        attempt's create has not been let go; `sent`: only if it has.
+        attempt's create has not been let go; `sent`: only if it has; `awaited`:
+        only if its batch still waits for it.
         """
         conditions = [
             col(Shard.id) == shard.id,
@@ -83,6 +85,8 @@ class ShardMoves:
             conditions.append(col(Shard.sending_at).is_(None))
         if sent:
             conditions.append(col(Shard.sending_at).is_not(None))
+        if awaited:
+            conditions.append(col(Shard.given_up_at).is_(None))
         moved = await session.exec(
             update(Shard)
             .where(*conditions)

@@ -306,6 +306,7 @@ class Shards(ShardMoves):
             Failpoint.SHARD_REQUEUE,
             shard,
             (ShardState.QUEUED, ShardState.SUBMITTING, ShardState.SUBMITTED),
+            awaited=True,
             state=ShardState.QUEUED,
             attempts=min(shard.attempts, _COUNTED_ATTEMPTS),
             token_refusals=shard.token_refusals + 1 if over_limit else 0,
@@ -404,9 +405,13 @@ class Shards(ShardMoves):
     async def settle(
         self, shard: Shard, settlement: Settlement, retry: Iterable[Shard] = ()
     ) -> Batch | Stale:
-        """-> SETTLED, together with the shards that its retried lines go into."""
+        """-> SETTLED, together with the shards that its retried lines go into.
+
+        Stale, too, where there are such and the batch no longer waits for the shard.
+        """
         async with self._locked(Failpoint.SHARD_SETTLE, shard.id) as (session, batch, fresh):
-            if fresh is None:
+            retry = list(retry)
+            if fresh is None or (retry and fresh.given_up):
                 return Stale(shard.id)
             changes: dict[str, Any] = {}
             if fresh.given_up:

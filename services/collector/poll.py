@@ -162,6 +162,11 @@ class Poller:
     async def _refused(self, shard: Shard, refusal: Refused) -> None:
         """The provider took the batch and refused it afterwards: nothing was run."""
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
+        if shard.given_up and not refusal.passing:
+            # Its batch does not wait for it: no line is sent again, the good ones neither.
+            log.warning("shard_refused", **ids, code=refusal.code)
+            await self._settler.fill(shard, refusal.code, refusal.message)
+            return
         if not refusal.passing:
             log.warning("shard_refused", **ids, code=refusal.code)
             file = await self._input(shard) if refusal.bad_lines else None

@@ -221,7 +221,7 @@ async def test_a_line_that_cannot_be_translated_costs_only_itself(
 LENIENT_LINES = [
     chat(1, CLAUDE),
     chat(2, CLAUDE, n=3, seed=1, verbosity="low"),
-    chat(3, CLAUDE, stop=[5]),
+    chat(3, CLAUDE, stop=5),
     chat(4, CLAUDE, seed=1),
     chat(5, OPENAI, n=3, seed=1),
 ]

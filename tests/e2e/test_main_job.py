@@ -153,7 +153,7 @@ def test_a_lenient_batch_tells_what_it_left_out(suite: Suite, tmp_path: Path) ->
         chat(2),
         chat(3),
         chat(5, seed=1),
-        chat(7, stop=" "),
+        chat(7, stop=5),
     ]
     path = write(tmp_path / "lossy.jsonl", lines)
     with suite.client() as client:

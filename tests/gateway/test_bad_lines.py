@@ -128,7 +128,7 @@ async def test_a_lenient_batch_takes_what_only_loses_something(gateway: Gateway)
         [
             line("good", provider="anthropic", body=CLAUDE),
             line("lost", provider="anthropic", body=CLAUDE | {"n": 2, "verbosity": "low"}),
-            line("refused", provider="anthropic", body=CLAUDE | {"n": 2, "stop": " "}),
+            line("refused", provider="anthropic", body=CLAUDE | {"n": 2, "stop": 5}),
         ]
     )
     response = await gateway.upload(content)

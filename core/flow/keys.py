@@ -43,10 +43,11 @@ class ProviderKeys:
         moment = asyncio.get_running_loop().time()
         self._refused[provider] = _Refusal(code, message, moment)
 
-    async def refusal(self, provider: Provider) -> tuple[str, str] | None:
+    async def refusal(self, provider: Provider, *, fresh: bool = False) -> tuple[str, str] | None:
         """Code and text of a refusal that holds; None while nothing speaks against the key.
 
-        A key that was refused is tried now and then, with a call that costs nothing.
+        A key that was refused is tried now and then, with a call that costs nothing; `fresh`:
+        before it is believed.
         """
         known = self._refused.get(provider.name)
         if known is None:
@@ -54,7 +55,7 @@ class ProviderKeys:
         async with known.asking:
             loop = asyncio.get_running_loop()
             if self._refused.get(provider.name) is known and (
-                loop.time() - known.asked_at >= self._recheck
+                fresh or loop.time() - known.asked_at >= self._recheck
             ):
                 await self._ask(provider, known)
         held = self._refused.get(provider.name)

@@ -144,7 +144,7 @@ class Submitter:
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is None or file is None:
             return await self._give_up(shard, "input_file_missing", "The input file is gone.")
-        refused = await self._keys.refusal(provider)
+        refused = await self._keys.refusal(provider, fresh=batch.fail_fast)
         if refused is not None:
             return await self._wait_for_key(shard, batch, *refused)
         allowance = await self._budgets.allowance(shard)

@@ -93,7 +93,8 @@ def test_a_refused_key_is_explained(suite: Suite, tmp_path: Path) -> None:
         ]
     )
     with suite.client() as client:
-        batch = client.submit(write(tmp_path / "refused.jsonl", (chat(n) for n in range(10))))
+        path = write(tmp_path / "refused.jsonl", (chat(n) for n in range(10)))
+        batch = client.submit(path, fail_fast=True)
         ended = client.wait(batch.id, timeout=60)
         suite.reset_sandbox()
         failures = list(client.failures(batch.id))

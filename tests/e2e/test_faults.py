@@ -91,7 +91,7 @@ def test_everything_else_that_goes_wrong_in_every_way(suite: Suite, tmp_path: Pa
     ("faults", "refused", "told"),
     [
         (strike("POST", CREATE.values(), {"kind": "status", "status": 400}), PROVIDERS, "400"),
-        (strike("POST", CREATE.values(), {"kind": "status", "status": 403}), PROVIDERS, "403"),
+        (strike("POST", CREATE.values(), {"kind": "status", "status": 403}), PROVIDERS, "key"),
         (strike("POST", CREATE.values(), {"kind": "status", "status": 413}), PROVIDERS, "413"),
         (
             strike("POST", UPLOAD.values(), {"kind": "status", "status": 400}),
@@ -129,7 +129,8 @@ def test_a_refusal_for_good_is_explained_and_costs_nothing(
     told: str,
 ) -> None:
     suite.reset_sandbox(faults=faults)
-    story = tell(suite, tmp_path / "refused.jsonl", (ask(n) for n in range(9)))
+    lines = (ask(n) for n in range(9))
+    story = tell(suite, tmp_path / "refused.jsonl", lines, fail_fast=True)
     check_all_struck(suite)
     assert story.ended.state == BatchState.COMPLETED
     for number, line in enumerate(story.lines):

@@ -42,6 +42,12 @@ def submit_to_run(suite: Suite, client: Client, path: Path, **options: Any) -> B
     raise AssertionError("it ended before all of it was sent")
 
 
+def wait_for_the_end_there(suite: Suite) -> None:
+    """Until the providers have run all of it, out of sight; then they are back."""
+    wait_for(lambda: suite.sandbox("/sandbox/bill")["lines_billed"] == COUNT, "the lines to run")
+    suite.sandbox("/sandbox/config", {"faults": []})
+
+
 def wait_for_late(client: Client, batch: Batch, count: int) -> Batch:
     def come() -> bool:
         return client.get_batch(batch.id).late_line_count == count
@@ -73,7 +79,7 @@ def test_paid_answers_come_home_after_the_end(suite: Suite, tmp_path: Path, stop
         with pytest.raises(PolybatchError, match="may still answer lines of the batch"):
             client.files.delete(batch.input_file_id)
 
-        suite.sandbox("/sandbox/config", {"faults": []})
+        wait_for_the_end_there(suite)
         late = wait_for_late(client, batch, COUNT)
         counts = late.request_counts
         assert (counts.succeeded, counts.failed) == (COUNT, 0)
@@ -140,7 +146,7 @@ def test_results_that_are_saved_are_of_one_revision(suite: Suite, tmp_path: Path
         first = client.download_results(batch.id, tmp_path / "first.jsonl")
         begun = iter(client.results(batch.id))
         next(begun)
-        suite.sandbox("/sandbox/config", {"faults": []})
+        wait_for_the_end_there(suite)
         wait_for_late(client, batch, COUNT)
         second = client.download_results(batch.id, tmp_path / "second.jsonl")
         assert second.results_revision > first.results_revision

@@ -177,7 +177,7 @@ RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.
         ),
         (
             problem(403, "PERMISSION_DENIED"),
-            Refused("PERMISSION_DENIED", f"POST {CREATE}: no", False),
+            Refused("PERMISSION_DENIED", f"POST {CREATE}: no", False, access=True),
         ),
         (problem(404, "NOT_FOUND"), Refused("NOT_FOUND", f"POST {CREATE}: no", False)),
         (problem(503, "UNAVAILABLE"), Refused("UNAVAILABLE", f"POST {CREATE}: no", True)),

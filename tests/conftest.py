@@ -35,7 +35,7 @@ hypothesis.settings.load_profile(
 
 # These start suites of their own.
 APART = (
-    *("full_disk", "outages", "provider_outages", "replicas"),
+    *("full_disk", "late_answers", "outages", "provider_outages", "replicas"),
     *("secrets", "secured", "stores", "traces"),
 )
 

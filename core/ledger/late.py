@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, update
+from sqlalchemy import or_, update
 from sqlmodel import col, select
 
 from core.failpoints import Failpoint
@@ -116,16 +116,6 @@ class LateAnswers(ShardMoves):
                 .limit(limit)
             )
             return list(found)
-
-    async def awaited_lines(self) -> list[tuple[str, int]]:
-        """Lines that a provider may still answer too late, by provider."""
-        query = (
-            select(Shard.provider, func.sum(col(Shard.line_count)))
-            .where(awaited_shards())
-            .group_by(col(Shard.provider))
-        )
-        async with self._database.read() as session:
-            return [(provider, int(lines)) for provider, lines in await session.exec(query)]
 
     async def claim_merge(
         self, batch_id: str, token: str, lease: timedelta

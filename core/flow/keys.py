@@ -44,7 +44,7 @@ class ProviderKeys:
         self._refused[provider] = _Refusal(code, message, moment)
 
     async def refusal(self, provider: Provider, *, fresh: bool = False) -> tuple[str, str] | None:
-        """Code and text of a refusal that holds; None while nothing speaks against the key.
+        """Code and message of a refusal that holds; None while nothing speaks against the key.
 
         A key that was refused is tried now and then, with a call that costs nothing; `fresh`:
         before it is believed.
@@ -59,7 +59,7 @@ class ProviderKeys:
             ):
                 await self._ask(provider, known)
         held = self._refused.get(provider.name)
-        return (held.code, self.say(provider.name, held.code)) if held else None
+        return (held.code, held.message) if held else None
 
     async def check(self, provider: Provider) -> None:
         """Try a key before it is needed."""

@@ -270,9 +270,11 @@ class Submitter:
                 return await provider.submit(intent_of(shard), source, gate=gate)
         except NotOurs:
             log.warning("attempt_taken_back", batch_id=shard.batch_id, shard_id=shard.id)
-            if uploaded and isinstance(source, Path):
-                # Only we know of it, and whoever has the shard now may be done with it.
-                await self._inputs.delete(shard, uploaded)
+            fresh = await self._ledger.shards.get(shard.id)
+            if uploaded and isinstance(source, Path) and fresh and fresh.settled_at:
+                # Whoever had the shard since is done with it, and may have been so before our
+                # upload was there. Until then what it left is known to the ledger.
+                await self._inputs.delete(shard, strays=True)
             return None
         except TimeoutError:
             return Unknown("the provider's adapter did not end in time")
@@ -315,8 +317,7 @@ class Submitter:
             case Refused(access=True) as refused:
                 self._keys.note(shard.provider, refused.code, refused.message)
                 batch = await self._ledger.batches.get(shard.batch_id)
-                text = self._keys.say(shard.provider, refused.code)
-                return await self._wait_for_key(shard, batch, refused.code, text)
+                return await self._wait_for_key(shard, batch, refused.code, refused.message)
             case Refused(passing=True) as refused:
                 over_limit = await self._budgets.learn(shard, refused)
                 pause = self._budgets.pause(shard, refused)
@@ -449,11 +450,12 @@ class Submitter:
         return Done()
 
     async def _wait_for_key(
-        self, shard: Shard, batch: Batch | None, code: str, reason: str
+        self, shard: Shard, batch: Batch | None, code: str, message: str
     ) -> Done | Again:
         """Stay queued until the provider takes the key, unless the batch is to fail fast."""
         if batch is not None and batch.fail_fast:
-            return await self._give_up(shard, code, reason)
+            return await self._give_up(shard, code, message)
+        reason = self._keys.say(shard.provider, code)
         return await self._requeue(shard, reason, self._settings.refused_pause)
 
     async def _requeue(

@@ -17,7 +17,16 @@ from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
 from core.flow import Announcer, Backbone, ProviderKeys
-from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_token, now
+from core.ledger import (
+    Batch,
+    Ledger,
+    LedgerUnavailable,
+    Settlement,
+    Shard,
+    ShardState,
+    new_token,
+    now,
+)
 from core.providers import (
     Absent,
     Accepted,
@@ -558,7 +567,7 @@ async def test_a_shard_that_is_split_leaves_no_upload(stand: Stand) -> None:
     assert stand.provider.discarded == ["file-1"]
 
 
-async def test_an_upload_behind_a_closed_gate_is_deleted(stand: Stand) -> None:
+async def test_an_upload_behind_a_closed_gate_is_left_to_the_end(stand: Stand) -> None:
     async def taken() -> None:
         stand.provider.before_gate = None
         assert isinstance(await stand.shards.take_back(await stand.shard()), Batch)
@@ -566,4 +575,19 @@ async def test_an_upload_behind_a_closed_gate_is_deleted(stand: Stand) -> None:
     stand.provider.before_gate = taken
     assert await stand.handle() == Done()
     assert stand.provider.created == []
-    assert stand.provider.discarded == ["file-1"]
+    assert stand.provider.discarded == [], "who has the shard now may be about to use it"
+    assert (await stand.shard()).stray_uploads, "it is found by its name in the end"
+
+
+async def test_an_upload_that_comes_after_the_end_is_deleted(stand: Stand) -> None:
+    async def settled() -> None:
+        stand.provider.before_gate = None
+        shard = await stand.shard()
+        assert isinstance(await stand.shards.take_back(shard), Batch)
+        fill = Settlement(0, 3, fill_code="batch_cancelled")
+        assert isinstance(await stand.shards.settle(shard, fill), Batch)
+        await stand.submitter()._inputs.discard(shard)
+
+    stand.provider.before_gate = settled
+    assert await stand.handle() == Done()
+    assert stand.provider.discarded == ["all of shard_10000"] * 2

@@ -121,3 +121,22 @@ def test_the_enqueued_token_limit_only_slows_a_batch_down(suite: Suite, tmp_path
         assert any("enqueued" in reason for reason in reasons), "the wait says why"
         assert all(line.ok for line in check_answers(client.results(batch.id), range(0, 200, 2)))
     check_bill(suite, 100)
+
+
+def test_a_refusal_cuts_no_later_batch(suite: Suite, tmp_path: Path) -> None:
+    """One batch met a small limit; four others, once it is gone, go out whole."""
+    suite.reset_sandbox(enqueued_token_limit=1000, batch_seconds=0.3)
+
+    def written(name: str, first: int, count: int) -> Path:
+        lines = [chat(2 * n, "word " * 60) for n in range(first, first + count)]
+        for line in lines:
+            line["body"]["model"] = "openai/gpt-4.1-nano"
+        return write(tmp_path / name, lines)
+
+    with suite.client() as client:
+        client.wait(client.submit(written("first.jsonl", 0, 30)).id, timeout=110)
+        suite.reset_sandbox(batch_seconds=0.3)
+        later = [client.submit(written(f"{n}.jsonl", 100 * n, 10)).id for n in range(1, 5)]
+        ended = [client.wait(batch_id, timeout=110) for batch_id in later]
+    assert all(batch.request_counts.succeeded == 10 for batch in ended)
+    assert sum(batch.shard_count for batch in ended) <= 8, "one each, or two where one waited"

@@ -91,7 +91,7 @@ def test_everything_else_that_goes_wrong_in_every_way(suite: Suite, tmp_path: Pa
     ("faults", "refused", "told"),
     [
         (strike("POST", CREATE.values(), {"kind": "status", "status": 400}), PROVIDERS, "400"),
-        (strike("POST", CREATE.values(), {"kind": "status", "status": 403}), PROVIDERS, "key"),
+        (strike("POST", CREATE.values(), {"kind": "status", "status": 403}), PROVIDERS, "403"),
         (strike("POST", CREATE.values(), {"kind": "status", "status": 413}), PROVIDERS, "413"),
         (
             strike("POST", UPLOAD.values(), {"kind": "status", "status": 400}),

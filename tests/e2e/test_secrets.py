@@ -200,7 +200,7 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
         for provider in ("echo-direct", "echo-batch"):
             path = write(tmp_path / f"{provider}.jsonl", [ask(n, provider) for n in range(2)])
             out = tmp_path / f"{provider}.out"
-            await cli("submit", str(path), "-o", str(out), code=3)
+            await cli("submit", str(path), "-o", str(out), "--fail-fast", code=3)
             answered = out.read_text()
             assert "may not do it" in answered, "the provider's own words come through"
             said[f"results of {provider}"] = answered

@@ -47,14 +47,11 @@ class UploadedInputs:
             if left is not None and provider is not None:
                 await _delete(provider, left)
 
-    async def delete(self, shard: Shard, remote_file_id: str = "", *, strays: bool = False) -> None:
-        """Delete what the ledger has never heard of: one upload, or all that may lie there."""
+    async def delete(self, shard: Shard) -> None:
+        """Delete all uploads of a settled shard, also what the ledger has never heard of."""
         provider = self._providers.get(shard.provider)
         if provider is not None:
-            since = shard.created_at
-            left = LeftInput(
-                shard.id, shard.batch_id, shard.provider, remote_file_id, strays, since
-            )
+            left = LeftInput(shard.id, shard.batch_id, shard.provider, "", True, shard.created_at)
             await _delete(provider, left)
 
     def clearing(self, handler: Handler) -> Handler:

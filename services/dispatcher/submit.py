@@ -274,7 +274,7 @@ class Submitter:
             if uploaded and isinstance(source, Path) and fresh and fresh.settled_at:
                 # Whoever had the shard since is done with it, and may have been so before our
                 # upload was there. Until then what it left is known to the ledger.
-                await self._inputs.delete(shard, strays=True)
+                await self._inputs.delete(shard)
             return None
         except TimeoutError:
             return Unknown("the provider's adapter did not end in time")
@@ -337,7 +337,7 @@ class Submitter:
                 done = await self._give_up(shard, refused.code, refused.message)
                 if refused.upload.strays and not refused.upload.remote_file_id:
                     # It never came to the gate, so the ledger does not know.
-                    await self._inputs.delete(shard, strays=True)
+                    await self._inputs.delete(shard)
                 return done
             case Unknown(message=message):
                 log.warning("shard_outcome_unknown", **ids, cause=message)

@@ -38,21 +38,6 @@ SLOW_FAULTS: Sequence[Fault] = (
 CREATES = "(batches|batchGenerateContent)$"
 
 FAULTS: Sequence[Fault] = (
-    {"kind": "fail_batch", "code": jobs.CULPRIT, "line": 1, "count": 2},
-    # Longer than a batch that is being stopped is waited for.
-    {"kind": "slow", "path": "/content$", "delay": 3.7, "count": 2},
-)
-CREATES = "(batches|batchGenerateContent)$"
-
-_HIDDEN: Fault = {
-    "kind": "not_found",
-    "calls": ["poll", "cancel"],
-    "since": "create",
-    "seconds": 1.5,
-}
-"""A batch that is there and not found gives up its answers: that is waste too."""
-
-FAULTS: Sequence[Fault] = (
     {"kind": "reset_after", "method": "POST", "path": CREATES, "count": 2},
     {"kind": "reset_before", "method": "POST", "path": CREATES, "count": 1},
     {"kind": "cut", "method": "POST", "path": CREATES, "after_bytes": 10, "count": 1},

@@ -80,8 +80,9 @@ class Files:
             session.add(upload)
         return upload
 
-    async def end_upload(self, upload: Upload, size: int) -> None:
-        """Note that a stream has ended before its upload was finished, at so many bytes.
+    async def end_upload(self, upload: Upload, size: int | None) -> None:
+        """Note that a stream has ended before its upload was finished, at so many bytes
+        (None: at as many as it held).
 
         Nothing is done if another stream has taken the upload up since.
         """
@@ -93,7 +94,7 @@ class Files:
                     col(Upload.upload_id) == upload.upload_id,
                     col(Upload.open_until) == upload.open_until,
                 )
-                .values(open_until=None, bytes=size)
+                .values(open_until=None, bytes=col(Upload.bytes) if size is None else size)
             )
 
     async def finish_upload(self, file: File) -> File:

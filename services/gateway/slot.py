@@ -10,6 +10,7 @@ import structlog
 from core.ledger import AccountLimits, File, Ledger, LedgerUnavailable, Limit, OverLimit, Upload
 from core.serving import ApiError
 from core.settings import Settings
+from services.gateway.uninterrupted import uninterrupted
 
 log = structlog.get_logger()
 
@@ -66,7 +67,10 @@ class Slot:
         self._due = 0.0
 
     async def begin(self) -> File | None:
-        """Take the place. Returns the file if the upload is one already; raises ApiError."""
+        """Take the place. Returns the file if the upload is one already; raises ApiError.
+
+        Whoever has called this calls `end`, too, however it ended.
+        """
         return await self._hold(0)
 
     async def reach(self, size: int) -> None:
@@ -76,17 +80,23 @@ class Slot:
         if used_up or asyncio.get_running_loop().time() > self._due:
             await self._hold(size)
 
-    async def end(self, committed: int) -> None:
-        """Give the place back, with so many bytes kept for a stream that goes on. Raises
-        nothing: without the ledger, the place comes back by itself."""
-        if self._upload is None:
+    async def end(self, committed: int | None = None) -> None:
+        """Give the place back, with so many bytes kept for a stream that goes on (None: as
+        many as before). Raises nothing: without the ledger, the place comes back by itself.
+        """
+        upload, self._upload = self._upload, None
+        if upload is None:
             return
         try:
-            await self._ledger.files.end_upload(self._upload, committed)
+            await self._ledger.files.end_upload(upload, committed)
         except LedgerUnavailable as error:
             log.info("upload_end_unnoted", cause=type(error).__name__)
 
     async def _hold(self, size: int) -> File | None:
+        # Cancelled after the ledger took it and before we knew, the place would stay taken.
+        return await uninterrupted(self._held(size))
+
+    async def _held(self, size: int) -> File | None:
         held = await self._ledger.files.begin_upload(
             self._account_id, self._upload_id, self._limits, size=size, lease=self._lease
         )

@@ -23,6 +23,7 @@ from services.gateway.framing import malformed
 from services.gateway.intake import Intake, Taken
 from services.gateway.pace import LeastPace
 from services.gateway.slot import Slot
+from services.gateway.uninterrupted import uninterrupted
 
 log = structlog.get_logger()
 
@@ -78,6 +79,15 @@ class Uploads:
         a file over the limits is given up.
         """
         slot = Slot(self._ledger, self._settings, account_id, spec.upload_id)
+        try:
+            return await self._receive(account_id, spec, slot, next_chunk)
+        except BaseException:
+            await uninterrupted(slot.end())
+            raise
+
+    async def _receive(
+        self, account_id: str, spec: Spec, slot: Slot, next_chunk: NextChunk
+    ) -> Finished:
         known = await slot.begin()
         if known is not None:
             return Finished(known, await first_errors(self._blobs, known))
@@ -116,9 +126,7 @@ class Uploads:
         except BaseException:
             # The client is silent, or gone, or over a limit, or the server stops: all that
             # came is kept.
-            committed = await intake.suspend()
-            bound.info("upload_suspended", committed=committed)
-            await slot.end(committed)
+            await uninterrupted(_suspend(slot, intake, bound))
             raise
         if taken is None:
             await intake.abandon()
@@ -168,6 +176,12 @@ class Uploads:
             segment_bytes=self._settings.segment_bytes,
             offset=offset,
         )
+
+
+async def _suspend(slot: Slot, intake: Intake, bound: structlog.stdlib.BoundLogger) -> None:
+    committed = await intake.suspend()
+    bound.info("upload_suspended", committed=committed)
+    await slot.end(committed)
 
 
 class FileTooLarge(Exception):

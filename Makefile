@@ -13,6 +13,9 @@ WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 SOURCES := core services clients/python/src tests benchmarks examples
 
+# A suite is many processes that import the same: each would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 comma := ,
 
 .DEFAULT_GOAL := help

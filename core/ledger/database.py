@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -19,9 +15,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from core.failpoints import Failpoint, writing
 from core.ledger.engine import make_engine
 from core.ledger.errors import translated
+from core.ledger.schema import is_newest, upgrade
 from core.ledger.tables import Batch, File, Shard
-
-_UPGRADING = threading.Lock()
 
 
 class Database:
@@ -47,7 +42,8 @@ class Database:
     async def migrate(self) -> None:
         """Bring the schema to the newest revision; safe to run from many processes."""
         with translated(), writing(Failpoint.MIGRATE):
-            await asyncio.to_thread(upgrade, self._url)
+            if not await is_newest(self._url):
+                await asyncio.to_thread(upgrade, self._url)
 
     @asynccontextmanager
     async def write(self, point: Failpoint) -> AsyncIterator[AsyncSession]:
@@ -109,18 +105,3 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
-
-
-def alembic_config(url: str) -> Config:
-    """The migrations' configuration for a database URL."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    return config
-
-
-def upgrade(url: str) -> None:
-    """Bring a database to the newest schema (blocking)."""
-    # Alembic keeps its context in module globals: one thread of a process at a time.
-    with _UPGRADING:
-        command.upgrade(alembic_config(url), "head")

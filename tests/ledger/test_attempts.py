@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-import sqlalchemy as sa
-from alembic import command
 
 from core.ledger import Batch, Ledger, Shard, ShardState, Stale, now
-from core.ledger.database import alembic_config
 from tests.ledger.test_transitions import intend, make_batch
 
 LEASE = timedelta(minutes=5)
@@ -84,19 +81,3 @@ async def test_one_collector_fetches_a_shard(ledger: Ledger) -> None:
     assert held.due_at > now()
     assert await ledger.shards.keep(held, timedelta())
     assert await ledger.shards.claim_fetch(await reread(ledger, shard), LEASE)
-
-
-async def test_attempts_of_the_time_before_may_have_been_sent(
-    ledger: Ledger, database_url: str
-) -> None:
-    """The upgrade: nobody noted then when a create was let go."""
-    _, (shard, other) = await make_batch(ledger)
-    attempt = await intend(ledger, shard)
-    await asyncio.to_thread(command.downgrade, alembic_config(database_url), "0004")
-    await asyncio.to_thread(command.upgrade, alembic_config(database_url), "head")
-    async with ledger._database.read() as session:
-        rows = (await session.exec(sa.text("SELECT id, sending_at FROM shards"))).all()  # type: ignore[call-overload]
-    sent = dict(tuple(row) for row in rows)
-    assert sent[shard.id] is not None
-    assert sent[other.id] is None
-    assert isinstance(await ledger.shards.take_back(attempt), Stale)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -51,17 +53,43 @@ async def test_many_processes_may_migrate_at_once(database_url: str) -> None:
     ] == [(0, b"")] * PROCESSES
 
 
-async def test_the_migrations_make_the_tables_as_they_are(
-    ledger: Ledger, database_url: str
-) -> None:
+async def differences(database_url: str) -> list[object]:
+    """Between the tables of a database and those of the code."""
+
     def compare(connection: sa.Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         return list(compare_metadata(context, SQLModel.metadata))
 
     engine = make_migration_engine(database_url)
     async with engine.connect() as connection:
-        assert await connection.run_sync(compare) == []
+        found = await connection.run_sync(compare)
     await engine.dispose()
+    return found
+
+
+async def test_the_migrations_make_the_tables_as_they_are(
+    ledger: Ledger, database_url: str
+) -> None:
+    assert await differences(database_url) == []
+
+
+async def test_a_ledger_from_before_late_answers_opens(tmp_path: Path) -> None:
+    """Its schema is the oldest that has a way to the newest; it was made by its own code."""
+    path = tmp_path / "ledger.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(Path(__file__).with_name("ledger_0007.sql").read_text())
+    url = f"sqlite+aiosqlite:///{path}"
+    async with AsyncExitStack() as stack:
+        ledger = await Ledger.open(url)
+        stack.push_async_callback(ledger.close)
+        ((key, account),) = await ledger.accounts.list_keys()
+        assert (account, key.revoked_at) == ("alpha", None)
+        (batch,) = await ledger.batches.get_many(["batch_0mx0gsi73hklkzkzvqzx"])
+        assert (batch.state, batch.total, batch.results_revision) == ("in_progress", 10, 0)
+        sent, unknown = await ledger.shards.of_batch(batch.id)
+        assert (sent.state, sent.remote_id, sent.file_token) == ("submitted", "batch_remote", "t1")
+        assert (unknown.state, unknown.given_up_at) == ("submitting", None)
+    assert await differences(url) == []
 
 
 async def test_text_with_nul_is_no_error(ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""Late answers, kept uploads, what providers asked for, and how long they take."""
+"""Late answers, kept uploads, holds and durations of providers, probed token limits."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -59,9 +59,36 @@ def upgrade() -> None:
         sa.Column("ended", sa.BigInteger(), nullable=False),
         sa.Column("learned_at", sa.DateTime(timezone=True), nullable=False),
     )
+    with op.batch_alter_table("token_budgets") as budgets:
+        budgets.add_column(sa.Column("stated_tokens", sa.BigInteger(), nullable=True))
+        for name in ("refused_alone", "probe_shard"):
+            budgets.add_column(sa.Column(name, sa.String(), nullable=False, server_default=""))
+        budgets.add_column(
+            sa.Column("probe_tokens", sa.BigInteger(), nullable=False, server_default="0")
+        )
+        budgets.add_column(sa.Column("probe_at", sa.DateTime(timezone=True), nullable=True))
+        budgets.add_column(sa.Column("probe_pause", sa.Float(), nullable=False, server_default="0"))
+    op.execute("UPDATE token_budgets SET stated_tokens = limit_tokens WHERE stated")
+    with op.batch_alter_table("token_budgets") as budgets:
+        budgets.drop_column("stated")
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("token_budgets") as budgets:
+        budgets.add_column(
+            sa.Column("stated", sa.Boolean(), nullable=False, server_default=sa.false())
+        )
+    op.execute("UPDATE token_budgets SET stated = (stated_tokens IS NOT NULL)")
+    with op.batch_alter_table("token_budgets") as budgets:
+        for name in (
+            "probe_pause",
+            "probe_at",
+            "probe_tokens",
+            "probe_shard",
+            "refused_alone",
+            "stated_tokens",
+        ):
+            budgets.drop_column(name)
     op.drop_table("provider_durations")
     op.drop_table("provider_holds")
     with op.batch_alter_table("batches") as batches:

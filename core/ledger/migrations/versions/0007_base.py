@@ -1,9 +1,9 @@
-"""The first tables"""
+"""The schema as it was first used by others; what led to it is squashed."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0007"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -59,18 +59,12 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("stopping_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("lenient_translation", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("traceparent", sa.String(), nullable=False, server_default=""),
+        sa.Column("waiting_reason", sa.String(), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("account_id", "request_id"),
     )
-    with op.batch_alter_table("batches", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_batches_account_id"), ["account_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_batches_created_at"), ["created_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_batches_due_at"), ["due_at"], unique=False)
-        batch_op.create_index(
-            batch_op.f("ix_batches_input_file_id"), ["input_file_id"], unique=False
-        )
-        batch_op.create_index(batch_op.f("ix_batches_state"), ["state"], unique=False)
-
     op.create_table(
         "files",
         sa.Column("id", sa.String(), nullable=False),
@@ -86,23 +80,19 @@ def upgrade() -> None:
         sa.Column("endpoint", sa.String(), nullable=False),
         sa.Column("groups", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("lenient_line_count", sa.BigInteger(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("account_id", "upload_id"),
     )
-    with op.batch_alter_table("files", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_files_account_id"), ["account_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_files_created_at"), ["created_at"], unique=False)
-
     op.create_table(
         "uploads",
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("upload_id", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("open_until", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("account_id", "upload_id"),
     )
-    with op.batch_alter_table("uploads", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_uploads_created_at"), ["created_at"], unique=False)
-
     op.create_table(
         "api_keys",
         sa.Column("id", sa.String(), nullable=False),
@@ -118,9 +108,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key_sha256"),
     )
-    with op.batch_alter_table("api_keys", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_api_keys_account_id"), ["account_id"], unique=False)
-
     op.create_table(
         "shards",
         sa.Column("id", sa.String(), nullable=False),
@@ -163,6 +150,12 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False, server_default=""),
+        sa.Column("tokens", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("token_refusals", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("waits_for_room", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("sending_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("credential", sa.String(), nullable=False, server_default=""),
         sa.ForeignKeyConstraint(
             ["batch_id"],
             ["batches.id"],
@@ -170,40 +163,36 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("batch_id", "ordinal"),
     )
-    with op.batch_alter_table("shards", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_shards_batch_id"), ["batch_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_shards_due_at"), ["due_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_shards_remote_id"), ["remote_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_shards_state"), ["state"], unique=False)
+    op.create_table(
+        "token_budgets",
+        sa.Column("provider", sa.String(), nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("limit_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("stated", sa.Boolean(), nullable=False),
+        sa.Column("learned_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("bytes_per_token", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("provider", "model"),
+    )
+    op.create_index("ix_batches_account_id", "batches", ["account_id"])
+    op.create_index("ix_batches_created_at", "batches", ["created_at"])
+    op.create_index("ix_batches_due_at", "batches", ["due_at"])
+    op.create_index("ix_batches_input_file_id", "batches", ["input_file_id"])
+    op.create_index("ix_batches_state", "batches", ["state"])
+    op.create_index("ix_files_account_id", "files", ["account_id"])
+    op.create_index("ix_files_created_at", "files", ["created_at"])
+    op.create_index("ix_uploads_created_at", "uploads", ["created_at"])
+    op.create_index("ix_api_keys_account_id", "api_keys", ["account_id"])
+    op.create_index("ix_shards_batch_id", "shards", ["batch_id"])
+    op.create_index("ix_shards_due_at", "shards", ["due_at"])
+    op.create_index("ix_shards_remote_id", "shards", ["remote_id"])
+    op.create_index("ix_shards_state", "shards", ["state"])
+    op.create_index("ix_batches_account_state", "batches", ["account_id", "state"])
+    op.create_index("ix_files_account_bytes", "files", ["account_id", "bytes"])
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("shards", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_shards_state"))
-        batch_op.drop_index(batch_op.f("ix_shards_remote_id"))
-        batch_op.drop_index(batch_op.f("ix_shards_due_at"))
-        batch_op.drop_index(batch_op.f("ix_shards_batch_id"))
-
-    op.drop_table("shards")
-    with op.batch_alter_table("api_keys", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_api_keys_account_id"))
-
-    op.drop_table("api_keys")
-    with op.batch_alter_table("uploads", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_uploads_created_at"))
-
-    op.drop_table("uploads")
-    with op.batch_alter_table("files", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_files_created_at"))
-        batch_op.drop_index(batch_op.f("ix_files_account_id"))
-
-    op.drop_table("files")
-    with op.batch_alter_table("batches", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_batches_state"))
-        batch_op.drop_index(batch_op.f("ix_batches_input_file_id"))
-        batch_op.drop_index(batch_op.f("ix_batches_due_at"))
-        batch_op.drop_index(batch_op.f("ix_batches_created_at"))
-        batch_op.drop_index(batch_op.f("ix_batches_account_id"))
-
-    op.drop_table("batches")
-    op.drop_table("accounts")
+    for table in (
+        *("token_budgets", "shards", "api_keys"),
+        *("uploads", "files", "batches", "accounts"),
+    ):
+        op.drop_table(table)

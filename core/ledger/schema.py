@@ -1,0 +1,45 @@
+"""Which schema a database has, and how it gets the newest one."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from core.ledger.engine import make_migration_engine
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_UPGRADING = threading.Lock()
+
+
+async def is_newest(url: str) -> bool:
+    """Whether a database has the newest schema. Raises SQLAlchemy's errors."""
+    newest = max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    engine = make_migration_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(_revision) == newest
+    finally:
+        await engine.dispose()
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def upgrade(url: str) -> None:
+    """Bring a database to the newest schema (blocking)."""
+    # Imported where there is something to do: a tenth of a second of every start otherwise.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    # Alembic keeps its context in module globals: one thread of a process at a time.
+    with _UPGRADING:
+        command.upgrade(config, "head")

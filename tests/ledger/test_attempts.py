@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-
 from core.ledger import Batch, Ledger, Shard, ShardState, Stale, now
 from tests.ledger.test_transitions import intend, make_batch
 

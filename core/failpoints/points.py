@@ -59,6 +59,7 @@ class Failpoint(StrEnum):
     SHARD_ABANDON = "ledger.shard.abandon"
     SHARD_NEVER_SENT = "ledger.shard.never_sent"
     INPUT_TAKE = "ledger.input.take"
+    INPUT_RETURN = "ledger.input.return"
     RUN_START = "ledger.run.start"
     RUN_CLAIM = "ledger.run.claim"
     RUN_RENEW = "ledger.run.renew"

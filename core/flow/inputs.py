@@ -1,26 +1,28 @@
 """Delete what was uploaded for a shard, once nothing needs it any more.
 
 It is housekeeping: a file that stays behind costs storage at the provider, at most until
-it expires there, so nothing here fails or holds up a batch. The ledger says who deletes, so
-nothing is deleted twice.
+it expires there, so nothing here fails or holds up a batch; what the provider did not do is
+tried again later. The ledger says who deletes, so nothing is deleted twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 
 import structlog
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Again, Delivery, Done, Handler
 from core.flow.backbone import Backbone
-from core.ledger import LedgerUnavailable, LeftInput, Shard
+from core.ledger import LedgerUnavailable, LeftInput, Shard, now
 from core.providers import Provider, ProviderRejected, ProviderUnavailable, Registry
 
 log = structlog.get_logger()
 
 # A provider that is slow to delete must not keep results from being fetched.
 _PATIENCE = 15.0
+_FIRST_PAUSE = timedelta(seconds=5)
 
 
 class UploadedInputs:
@@ -37,7 +39,7 @@ class UploadedInputs:
             return
         left = await self._inputs.take(shard.id)
         if left is not None:
-            await _delete(provider, left)
+            await self._delete(provider, left)
 
     async def clear(self, batch_id: str) -> None:
         """Delete what is left of a batch's settled shards."""
@@ -45,14 +47,22 @@ class UploadedInputs:
             left = await self._inputs.take(shard_id)
             provider = self._providers.get(left.provider) if left else None
             if left is not None and provider is not None:
-                await _delete(provider, left)
+                await self._delete(provider, left)
 
     async def delete(self, shard: Shard) -> None:
         """Delete all uploads of a settled shard, also what the ledger has never heard of."""
         provider = self._providers.get(shard.provider)
         if provider is not None:
-            left = LeftInput(shard.id, shard.batch_id, shard.provider, "", True, shard.created_at)
-            await _delete(provider, left)
+            left = LeftInput(
+                shard.id,
+                shard.batch_id,
+                shard.provider,
+                remote_file_id="",
+                strays=True,
+                since=shard.created_at,
+                settled_at=shard.settled_at or now(),
+            )
+            await self._delete(provider, left)
 
     def clearing(self, handler: Handler) -> Handler:
         """A handler of a batch's steps, after which what is left of it is deleted.
@@ -71,21 +81,38 @@ class UploadedInputs:
 
         return handle
 
+    async def _delete(self, provider: Provider, left: LeftInput) -> None:
+        ids = {"batch_id": left.batch_id, "shard_id": left.shard_id}
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                if left.strays:
+                    count = await provider.discard_all(left.shard_id, left.since)
+                    log.info("strays_deleted", **ids, files=count)
+                elif left.remote_file_id:
+                    await provider.discard(left.remote_file_id)
+        except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:
+            again = _next_try(error, left, provider.input_lifetime)
+            log.warning(
+                "input_not_deleted",
+                **ids,
+                remote_file_id=left.remote_file_id,
+                strays=left.strays,
+                cause=str(error) or type(error).__name__,
+                again_at=again.isoformat() if again else None,
+            )
+            if again is not None:
+                await self._inputs.put_back(left, again)
 
-async def _delete(provider: Provider, left: LeftInput) -> None:
-    ids = {"batch_id": left.batch_id, "shard_id": left.shard_id}
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            if left.strays:
-                count = await provider.discard_all(left.shard_id, left.since)
-                log.info("strays_deleted", **ids, files=count)
-            elif left.remote_file_id:
-                await provider.discard(left.remote_file_id)
-    except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:
-        log.warning(
-            "input_not_deleted",
-            **ids,
-            remote_file_id=left.remote_file_id,
-            strays=left.strays,
-            cause=str(error) or type(error).__name__,
-        )
+
+def _next_try(error: Exception, left: LeftInput, lifetime: timedelta) -> datetime | None:
+    """When to try a deletion again: soon at first, then less and less often, until the
+    provider deletes the file itself. None where it will not come to pass.
+
+    It may have come to pass without our knowing: then there is nothing left to delete.
+    """
+    if isinstance(error, ProviderRejected) and not error.access:
+        return None
+    age = now() - left.settled_at
+    asked = getattr(error, "retry_after", None) or 0.0
+    pause = max(age, _FIRST_PAUSE, timedelta(seconds=asked))
+    return now() + pause if age < lifetime else None

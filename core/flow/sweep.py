@@ -48,7 +48,8 @@ class Sweep:
         batches: Callable[[Batch], Step | None] | None = None,
         late: bool = False,
     ) -> None:
-        """`late`: also ended batches whose late answers wait to be merged."""
+        """`late`: also what is left to do for ended batches: late answers to be merged, and
+        uploads to be deleted."""
         self._ledger = backbone.ledger
         self._announcer = backbone.announcer
         self._interval = timedelta(seconds=backbone.settings.sweep_interval)
@@ -100,6 +101,10 @@ class Sweep:
                     await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
                     SWEEP_WOKEN.labels(Step.ASSEMBLE.value).inc()
                     woken += 1
+            for batch_id in await self._ledger.inputs.due(_PAGE):
+                await self._announcer.wake(Step.ASSEMBLE, batch_id)
+                SWEEP_WOKEN.labels(Step.ASSEMBLE.value).inc()
+                woken += 1
         if woken:
             log.info("sweep_woke", rows=woken)
         return woken

@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.states import ShardState
-from core.ledger.tables import Shard
+from core.ledger.tables import Shard, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class LeftInput:
     """Copies may lie beside it that only their names tell."""
     since: datetime
     """No upload is older."""
+    settled_at: datetime
 
 
 class Inputs:
@@ -56,20 +57,51 @@ class Inputs:
                 remote_file_id=shard.remote_file_id,
                 strays=shard.stray_uploads,
                 since=shard.created_at,
+                settled_at=shard.settled_at or now(),
             )
             await session.exec(
                 update(Shard)
                 .where(col(Shard.id) == shard_id)
-                .values(remote_file_id="", stray_uploads=False)
+                .values(remote_file_id="", stray_uploads=False, inputs_due_at=None)
                 .execution_options(synchronize_session=False)
             )
             return left
 
+    async def put_back(self, left: LeftInput, due: datetime) -> None:
+        """Leave to somebody, not before a moment, what the provider did not delete."""
+        async with self._database.write(Failpoint.INPUT_RETURN) as session:
+            await session.exec(
+                update(Shard)
+                .where(col(Shard.id) == left.shard_id)
+                .values(
+                    remote_file_id=left.remote_file_id,
+                    stray_uploads=left.strays,
+                    inputs_due_at=due,
+                )
+                .execution_options(synchronize_session=False)
+            )
+
     async def left(self, batch_id: str) -> list[str]:
-        """Settled shards of a batch whose uploads nobody has taken over."""
+        """Settled shards of a batch whose uploads nobody has taken over; those that are due."""
         async with self._database.read() as session:
-            found = await session.exec(_left().where(Shard.batch_id == batch_id))
+            found = await session.exec(
+                _left().where(
+                    Shard.batch_id == batch_id,
+                    or_(col(Shard.inputs_due_at).is_(None), col(Shard.inputs_due_at) <= now()),
+                )
+            )
             return [shard.id for shard in found]
+
+    async def due(self, limit: int) -> list[str]:
+        """Batches of which a deletion is due that went wrong before."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard.batch_id)
+                .where(col(Shard.inputs_due_at) <= now())
+                .group_by(Shard.batch_id)
+                .limit(limit)
+            )
+            return list(found)
 
 
 def _left() -> SelectOfScalar[Shard]:

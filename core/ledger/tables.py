@@ -212,6 +212,12 @@ class Shard(SQLModel, table=True):
             sqlite_where=sa.text("given_up_at IS NOT NULL"),
             postgresql_where=sa.text("given_up_at IS NOT NULL"),
         ),
+        sa.Index(
+            "ix_shards_inputs_due",
+            "inputs_due_at",
+            sqlite_where=sa.text("inputs_due_at IS NOT NULL"),
+            postgresql_where=sa.text("inputs_due_at IS NOT NULL"),
+        ),
     )
     id: str = Field(primary_key=True)
     batch_id: str = Field(index=True, foreign_key="batches.id")
@@ -252,6 +258,8 @@ class Shard(SQLModel, table=True):
     stray_uploads: bool = False
     """An upload whose answer was lost may lie at the provider beside `remote_file_id`."""
     remote_status: str = ""
+    inputs_due_at: datetime | None = _moment(nullable=True)
+    """When to try again to delete the uploads; None: not tried yet, or done."""
     remote_result: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
     """How the provider's batch ended and where its results are, in JSON (see core.providers)."""
     remote_model: str = ""

@@ -49,6 +49,8 @@ class NotNow:
     """Seconds, as the provider asked."""
     reachable: bool = True
     """False: no connection came about."""
+    key_refused: str = ""
+    """The provider's code where it refuses the key; empty for every other reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from core.providers.calls import Answered, CallOutcome, Lost, NotNow, Terms
 from core.providers.catalogue import find_model
 from core.providers.contract import Limits, LineRejected
 from core.providers.exchange import Broken, HeldBack, NotSent
+from core.providers.faults import is_access
 from core.providers.http import ProviderHttp
 from core.providers.openai import FALSE, refuse_streaming
 from core.providers.openai_rows import read_row
@@ -99,7 +100,10 @@ class OpenAICalls:
         code, text = reply.error.code, reply.error.message or f"status {reply.status}"
         if reply.status in _NOT_NOW or code in _NO_MONEY:
             said = self._http.say(where, f"{reply.status}: {text}", reply)
-            return NotNow(said, reply.retry_after)
+            refused = is_access(reply.status, code) and code not in _NO_MONEY
+            return NotNow(
+                said, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
+            )
         if reply.status in _TIMED_OUT or (reply.status >= 500 and not reply.error.documented):
             return Lost(self._http.say(where, text, reply))
         return self._answered(where, reply)

@@ -97,6 +97,9 @@ class LineRun:
         self._may_begin = asyncio.Event()
         self._may_begin.set()
         self._feeder: asyncio.Task[None] | None = None
+        self._fail_fast = batch.fail_fast
+        self._refused_key: NotNow | None = None
+        """Why no line of a batch that fails fast needs a call any more."""
         self._halted = False
         self._group_at = 0.0
         self.unread: BlobError | None = None
@@ -175,6 +178,9 @@ class LineRun:
             while (line := await self._next(fresh)) is not None:
                 if self._log.pending_bytes > _FLUSH_BYTES:
                     await self.flush()
+                if self._refused_key is not None:
+                    self._fail_unsent(line.position, self._refused_key)
+                    continue
                 await self._enter()
                 group = [line]
                 if self._guarded:
@@ -308,6 +314,10 @@ class LineRun:
                 good = found is Outcome.SUCCEEDED
                 event = Event.SUCCEEDED if good else Event.FAILED
                 self._note(position, event, response, None, usage)
+            case NotNow() if outcome.key_refused and self._fail_fast:
+                self._refused_key = outcome
+                self._pace.left()
+                self._fail_unsent(position, outcome)
             case NotNow():
                 self._pace.refused(began, outcome)
                 if self._guarded:
@@ -330,6 +340,12 @@ class LineRun:
         self._note(position, Event.RETRYABLE, response, error)
         due = asyncio.get_running_loop().time() + self._retries.delay * 2.0**before
         heapq.heappush(self._again, (due, position))
+
+    def _fail_unsent(self, position: int, refusal: NotNow) -> None:
+        """A line of a batch that fails fast, whose provider refuses the key: it was not run."""
+        said = error_json(refusal.key_refused, refusal.reason)
+        attempts = self._shard.round + self._log.attempts[position]
+        self._log.add(position, Event.FAILED, answer_tail(None, said, attempts))
 
     def _give_up(self, position: int, why: str) -> None:
         self._note(position, Event.FAILED, None, error_json(LOST_CODE, f"{why} {_LOST}"))

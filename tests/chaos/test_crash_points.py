@@ -240,6 +240,11 @@ SCENES = {
         (Failpoint.BATCH_MANIFEST, Failpoint.BATCH_OVERDUE, Failpoint.BATCH_RESULTS_DELETE),
         [ask("gemini", "gemini")],
     ),
+    "an upload that the provider does not delete": Scene(
+        (Failpoint.INPUT_RETURN,),
+        [ask("slow")],
+        faults=[{"kind": "status", "status": 503, "method": "DELETE"}],
+    ),
     "everything that every batch comes by": Scene(
         (
             Failpoint.UPLOAD_BEGIN,

@@ -53,6 +53,7 @@ OK = answered()
 BAD = answered(Outcome.FAILED, 400)
 ERROR = answered(Outcome.RETRYABLE, 500)
 NOT_NOW = NotNow("not now", retry_after=0.0)
+REFUSED_KEY = NotNow("the key is refused", key_refused="invalid_api_key")
 LOST = Lost("gone")
 
 
@@ -229,6 +230,35 @@ async def working(run: LineRun) -> AsyncIterator[asyncio.Task[None]]:
         work.cancel()
         with suppress(asyncio.CancelledError):
             await work
+
+
+@pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
+async def test_a_refused_key_fails_all_lines_of_a_batch_that_fails_fast(
+    stand: Stand, terms: Terms
+) -> None:
+    stand.batch.fail_fast = True
+    provider = Scripted(terms, lambda n, k: REFUSED_KEY)
+    run, _ = await stand.run(provider)
+    async with working(run) as work:
+        await work
+    await run.flush()
+    results = await stand.results()
+    assert len(results) == stand.count
+    for event, answer in results.values():
+        assert event is Event.FAILED
+        assert answer["error"] == {"code": "invalid_api_key", "message": REFUSED_KEY.reason}
+        assert answer["attempts"] == 0
+    assert sum(provider.calls.values()) <= terms.max_concurrency, "it is not asked for each line"
+
+
+@pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
+async def test_other_batches_wait_for_a_key(stand: Stand, terms: Terms) -> None:
+    provider = Scripted(terms, lambda n, k: REFUSED_KEY if k == 1 else OK)
+    run, _ = await stand.run(provider)
+    async with working(run) as work:
+        await work
+    await run.flush()
+    assert await stand.events() == {Event.SUCCEEDED: stand.count}
 
 
 @pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])

@@ -26,16 +26,18 @@ class Files:
     def __init__(self, *, days: int = 7, error: Exception | None = None) -> None:
         self.input_lifetime = timedelta(days=days)
         self.deleted: list[str] = []
-        self._error = error
+        self.error = error
 
     async def discard(self, remote_file_id: str) -> None:
         self.deleted.append(remote_file_id)
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     async def discard_all(self, shard_id: str, since: datetime) -> int:
         assert since <= now()
         self.deleted.append(f"all of {shard_id}")
+        if self.error is not None:
+            raise self.error
         return 2
 
 
@@ -88,17 +90,63 @@ async def test_what_is_in_use_stays(ledger: Ledger) -> None:
     assert files.deleted == []
 
 
+@pytest.mark.parametrize("strays", [False, True])
 @pytest.mark.parametrize(
-    "error", [ProviderUnavailable("away"), ProviderRejected("no", "no", 401), TimeoutError()]
+    ("error", "seconds"),
+    [
+        (ProviderUnavailable("away"), 5),
+        (ProviderUnavailable("busy", retry_after=40.0), 40),
+        (ProviderRejected("no", "no", 401), 5),
+        (TimeoutError(), 5),
+    ],
 )
-async def test_a_deletion_that_fails_fails_nothing(ledger: Ledger, error: Exception) -> None:
+async def test_a_deletion_that_fails_is_tried_again_later(
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    seconds: float,
+    strays: bool,
+) -> None:
     batch, (shard, _) = await make_batch(ledger)
-    done = await settled(ledger, shard)
+    done = await settled(ledger, shard, strays=strays)
     files = Files(error=error)
     uploads = inputs(ledger, files)
     await uploads.discard(done)
     await uploads.clear(batch.id)
-    assert files.deleted == ["file-1"], "it has one chance"
+    assert len(files.deleted) == 1, "not at once"
+    assert await ledger.inputs.due(10) == []
+    files.error = None
+    moment = now() + timedelta(seconds=seconds)
+    monkeypatch.setattr("core.ledger.inputs.now", lambda: moment)
+    assert await ledger.inputs.due(10) == [batch.id]
+    await uploads.clear(batch.id)
+    assert files.deleted[1:] == files.deleted[:1]
+    assert await ledger.inputs.due(10) == []
+    await uploads.clear(batch.id)
+    assert len(files.deleted) == 2
+
+
+async def test_what_the_provider_refuses_to_delete_is_left(ledger: Ledger) -> None:
+    batch, (shard, _) = await make_batch(ledger)
+    done = await settled(ledger, shard)
+    files = Files(error=ProviderRejected("no", "no", 400))
+    uploads = inputs(ledger, files)
+    await uploads.discard(done)
+    await uploads.clear(batch.id)
+    assert files.deleted == ["file-1"]
+
+
+async def test_the_provider_deletes_it_itself_in_the_end(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    done = await settled(ledger, shard)
+    files = Files(error=ProviderUnavailable("away"), days=7)
+    moment = now() + timedelta(days=8)
+    monkeypatch.setattr("core.flow.inputs.now", lambda: moment)
+    await inputs(ledger, files).discard(done)
+    monkeypatch.setattr("core.ledger.inputs.now", lambda: moment + timedelta(days=30))
+    assert await ledger.inputs.due(10) == []
 
 
 async def test_the_end_of_a_batch_clears_what_a_dead_process_left(ledger: Ledger) -> None:

@@ -128,6 +128,7 @@ async def test_not_now(
     assert isinstance(outcome, NotNow)
     assert outcome.reachable
     assert outcome.retry_after == retry_after
+    assert outcome.key_refused == ("invalid_api_key" if reply.status_code == 401 else "")
     assert str(reply.status_code) in outcome.reason
     assert len(fake.calls) == 1, "never repeated by itself"
 

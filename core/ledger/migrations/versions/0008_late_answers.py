@@ -16,6 +16,7 @@ def upgrade() -> None:
         shards.add_column(
             sa.Column("stray_uploads", sa.Boolean(), nullable=False, server_default=sa.false())
         )
+        shards.add_column(sa.Column("inputs_due_at", sa.DateTime(timezone=True), nullable=True))
         shards.add_column(sa.Column("remote_result", sa.JSON(), nullable=True))
         shards.add_column(sa.Column("given_up_at", sa.DateTime(timezone=True), nullable=True))
         shards.add_column(sa.Column("late_until", sa.DateTime(timezone=True), nullable=True))
@@ -28,6 +29,13 @@ def upgrade() -> None:
         ["given_up_at"],
         sqlite_where=sa.text("given_up_at IS NOT NULL"),
         postgresql_where=sa.text("given_up_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_shards_inputs_due",
+        "shards",
+        ["inputs_due_at"],
+        sqlite_where=sa.text("inputs_due_at IS NOT NULL"),
+        postgresql_where=sa.text("inputs_due_at IS NOT NULL"),
     )
     # The custom ids of what is at the providers carry the token of its attempt.
     op.execute("UPDATE shards SET file_token = token")
@@ -101,6 +109,7 @@ def downgrade() -> None:
             "fail_fast",
         ):
             batches.drop_column(name)
+    op.drop_index("ix_shards_inputs_due", "shards")
     op.drop_index("ix_shards_given_up", "shards")
     with op.batch_alter_table("shards") as shards:
         for name in (
@@ -108,6 +117,7 @@ def downgrade() -> None:
             "late_until",
             "given_up_at",
             "remote_result",
+            "inputs_due_at",
             "stray_uploads",
             "uploaded_at",
             "file_token",

@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from benchmarks.inputs import MODELS
 from core.batchfile import answer_line, decode_request
 from core.providers import Provider, ResultLine, known_providers
-from core.providers.openai_rows import read_row
-from core.providers.translation import read_line
+from core.providers.anthropic.translation import read_line
+from core.providers.openai.rows import read_row
 from core.settings import ProviderAccess, Settings
 
 _BATCH_ID = "batch_00000000000000000000"

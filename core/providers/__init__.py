@@ -1,14 +1,5 @@
 """The providers' batch APIs, and the translation of requests and results."""
 
-from core.providers.calls import (
-    Answered,
-    CallOutcome,
-    DirectProvider,
-    DirectRegistry,
-    Lost,
-    NotNow,
-    Terms,
-)
 from core.providers.checks import check_model
 from core.providers.contract import (
     Absent,
@@ -40,12 +31,21 @@ from core.providers.contract import (
     Usage,
     parse_custom_id,
 )
-from core.providers.holds import Hold, Holds
-from core.providers.openai import embedding_inputs
+from core.providers.direct.contract import (
+    Answered,
+    CallOutcome,
+    DirectProvider,
+    DirectRegistry,
+    Lost,
+    NotNow,
+    Terms,
+)
+from core.providers.http.holds import Hold, Holds
+from core.providers.kept_results import dump_result, load_result
+from core.providers.openai.adapter import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
-from core.providers.positions import at_lines
+from core.providers.quoted_positions import at_lines
 from core.providers.registry import KnownProviders, known_providers
-from core.providers.remote_results import dump_result, load_result
 from core.providers.translation import Note
 
 __all__ = [

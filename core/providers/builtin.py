@@ -7,17 +7,20 @@ from functools import partial
 
 from msgspec import Raw
 
-from core.providers import anthropic, gemini, openai
-from core.providers.anthropic import AnthropicProvider
+from core.providers.anthropic import adapter as anthropic
+from core.providers.anthropic.adapter import AnthropicProvider
+from core.providers.anthropic.translation import check_translation
 from core.providers.catalogue import Model, find_model
 from core.providers.contract import Provider
-from core.providers.gemini import GeminiProvider
-from core.providers.gemini_embeddings import check_embedding
-from core.providers.gemini_request import check_request
-from core.providers.http import ProviderHttp
-from core.providers.openai import OpenAIProvider
+from core.providers.gemini import adapter as gemini
+from core.providers.gemini.adapter import GeminiProvider
+from core.providers.gemini.embeddings import check_embedding
+from core.providers.gemini.request import check_request
+from core.providers.http.client import ProviderHttp
+from core.providers.openai import adapter as openai
+from core.providers.openai.adapter import OpenAIProvider
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
-from core.providers.translation import Note, PlainRequest, check_translation, is_plain
+from core.providers.translation import Note, PlainRequest, is_plain
 from core.settings import ProviderAccess
 
 

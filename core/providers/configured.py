@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from core.providers import direct, mistral
-from core.providers.calls import DirectProvider, Terms
 from core.providers.contract import Limits, Provider
-from core.providers.http import ProviderHttp
-from core.providers.mistral import MistralProvider
-from core.providers.openai import Dialect, OpenAIProvider
+from core.providers.direct import adapter as direct
+from core.providers.direct.contract import DirectProvider, Terms
+from core.providers.http.client import ProviderHttp
+from core.providers.mistral import adapter as mistral
+from core.providers.mistral.adapter import MistralProvider
+from core.providers.openai.adapter import Dialect, OpenAIProvider
 from core.providers.plugin import BadProviderConfig, Opening, ProviderPlugin
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")

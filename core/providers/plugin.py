@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import Raw, Struct
 
-from core.providers.calls import DirectProvider
 from core.providers.contract import Provider
-from core.providers.holds import CredentialHold
+from core.providers.direct.contract import DirectProvider
+from core.providers.http.holds import CredentialHold
 from core.providers.translation import Note
 
 Check: TypeAlias = Callable[[str, str, bytes | Raw], Sequence[Note]]

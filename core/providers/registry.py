@@ -12,10 +12,10 @@ from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
 
 from core.providers.builtin import built_in
-from core.providers.calls import DirectProvider
 from core.providers.configured import read_providers_file
 from core.providers.contract import Provider
-from core.providers.holds import Holds
+from core.providers.direct.contract import DirectProvider
+from core.providers.http.holds import Holds
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.settings import ProviderAccess, Settings
 

@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 from anthropic.types.model import Model as SdkModel
 
+from core.providers.anthropic.translation import read_line, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected
-from core.providers.translation import read_line, translate_request
 from tests.differential.explained import ALIKE, PARAMS, REFUSALS, Case
 from tests.differential.explained_answers import ANSWERS_EXPLAINED, Answer
 from tests.differential.reference import Reference

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.responses import Response
 
-from core.providers.anthropic import AnthropicProvider
+from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.contract import (
     Absent,
     Accepted,
@@ -29,9 +29,9 @@ from core.providers.contract import (
     Unknown,
     Unsure,
 )
-from core.providers.counts import MAX_COUNT
-from core.providers.gemini import GeminiProvider
-from core.providers.openai import OpenAIProvider
+from core.providers.count_parsing import MAX_COUNT
+from core.providers.gemini.adapter import GeminiProvider
+from core.providers.openai.adapter import OpenAIProvider
 from tests.hostile.budget import examples
 from tests.hostile.json_values import changed
 from tests.hostile.provider_answers import (

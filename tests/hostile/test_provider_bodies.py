@@ -10,11 +10,11 @@ from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
 
-from core.providers import http as http_module
-from core.providers import resultlines
+from core.providers import result_lines as resultlines
 from core.providers.contract import Outcome, ProviderUnavailable, ResultLine
-from core.providers.openai_rows import read_row
-from core.providers.resultlines import read_results
+from core.providers.http import client as http_module
+from core.providers.openai.rows import read_row
+from core.providers.result_lines import read_results
 from tests.providers.fake_provider import Naps, connect
 
 MIB = 1 << 20

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from core.nesting import deeper_than
 from core.providers import Outcome, ResultLine
-from core.providers.counts import MAX_COUNT
-from core.providers.faults import parse_retry_after, read_error
-from core.providers.gemini_response import read_line as read_gemini
-from core.providers.openai_rows import read_row
-from core.providers.resultlines import UnreadableLine, is_utf8
-from core.providers.translation import read_line as read_anthropic
+from core.providers.anthropic.translation import read_line as read_anthropic
+from core.providers.count_parsing import MAX_COUNT
+from core.providers.gemini.response import read_line as read_gemini
+from core.providers.http.errors import parse_retry_after, read_error
+from core.providers.openai.rows import read_row
+from core.providers.result_lines import UnreadableLine, is_utf8
 from tests.hostile.budget import examples
 from tests.hostile.json_values import changed
 from tests.hostile.provider_answers import (
@@ -38,7 +38,7 @@ READERS: dict[str, tuple[Read, Any]] = {
 
 
 def check_result(line: bytes, read: Read) -> None:
-    """Read a line as core.providers.resultlines does, and check what it gives."""
+    """Read a line as core.providers.result_lines does, and check what it gives."""
     if b"\n" in line or not is_utf8(line) or deeper_than(line):
         return
     try:

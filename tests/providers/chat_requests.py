@@ -15,14 +15,10 @@ from anthropic.types.message_create_params import (
 from anthropic.types.messages.batch_create_params import Request
 from pydantic import TypeAdapter
 
+from core.providers.anthropic.translation import check_translation, translate_request
 from core.providers.catalogue import Model, find_model
 from core.providers.contract import LineRejected
-from core.providers.translation import (
-    PlainRequest,
-    check_translation,
-    is_plain,
-    translate_request,
-)
+from core.providers.translation import PlainRequest, is_plain
 
 SONNET = find_model("anthropic", "claude-sonnet-4-5")
 NEW_SONNET = find_model("anthropic", "claude-sonnet-5")

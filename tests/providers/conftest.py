@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.providers.anthropic import AnthropicProvider
-from core.providers.http import ProviderHttp
-from core.providers.openai import OpenAIProvider
+from core.providers.anthropic.adapter import AnthropicProvider
+from core.providers.http.client import ProviderHttp
+from core.providers.openai.adapter import OpenAIProvider
 from tests.providers.fake_provider import NOW, SPOOLED, FakeProvider, Naps, Stage, connect
 
 

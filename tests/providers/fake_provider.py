@@ -19,8 +19,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.providers.contract import Intent
-from core.providers.holds import CredentialHold
-from core.providers.http import ProviderHttp
+from core.providers.http.client import ProviderHttp
+from core.providers.http.holds import CredentialHold
 
 KEY = "sk-secret-0123456789"
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

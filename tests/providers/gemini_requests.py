@@ -11,7 +11,7 @@ from google.genai import types
 from pydantic import BaseModel, ConfigDict
 
 from core.providers.contract import LineRejected
-from core.providers.gemini_request import check_request, translate_request
+from core.providers.gemini.request import check_request, translate_request
 from services.sandbox.gemini_lines import Generate
 from tests.providers.chat_requests import encode, request
 

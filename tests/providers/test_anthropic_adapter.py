@@ -12,7 +12,7 @@ import pytest
 from anthropic.types.messages import MessageBatch
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from core.providers.anthropic import AnthropicProvider
+from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.contract import (
     Absent,
     Accepted,

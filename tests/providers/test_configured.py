@@ -18,7 +18,7 @@ from core.providers import (
     known_providers,
 )
 from core.providers.configured import Compatible, presets, read_providers_file
-from core.providers.openai import OpenAIProvider
+from core.providers.openai.adapter import OpenAIProvider
 from core.settings import ProviderAccess, Settings
 from tests.providers.fake_provider import FakeProvider, make_intent
 

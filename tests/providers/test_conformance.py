@@ -72,7 +72,7 @@ async def stand(
     for slug in ("acme", "mistral"):
         monkeypatch.setenv(f"{slug.upper()}_API_KEY", KEY if vendor.slug == slug else "")
     # What is tried again is tried again at once.
-    monkeypatch.setattr("core.providers.patience.FIRST_DELAY", 0.001)
+    monkeypatch.setattr("core.providers.http.retries.FIRST_DELAY", 0.001)
     made = SandboxStand(vendor, *sandbox, tmp_path)
     await made.reset()
     yield made

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from core.providers import Answered, LineRejected, Lost, NotNow, Outcome, Terms, Usage
 from core.providers.contract import Limits
-from core.providers.direct import OpenAICalls, asked_pause
+from core.providers.direct.adapter import OpenAICalls, asked_pause
 from tests.providers.fake_provider import (
     KEY,
     FakeProvider,

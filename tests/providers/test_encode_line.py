@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from openai.types.chat import completion_create_params
 from openai.types.embedding_create_params import EmbeddingCreateParams
 
-from core.providers.anthropic import AnthropicProvider
+from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.contract import LineRejected, parse_custom_id
-from core.providers.http import ProviderHttp
-from core.providers.openai import OpenAIProvider
-from core.providers.openai_nulls import CHAT as CHAT_SHAPE
-from core.providers.openai_nulls import EMBEDDINGS as EMBEDDINGS_SHAPE
+from core.providers.http.client import ProviderHttp
+from core.providers.openai.adapter import OpenAIProvider
+from core.providers.openai.nulls import CHAT as CHAT_SHAPE
+from core.providers.openai.nulls import EMBEDDINGS as EMBEDDINGS_SHAPE
 from tests.providers.fake_provider import make_intent
 
 CHAT = "/v1/chat/completions"

@@ -27,8 +27,8 @@ from core.providers.contract import (
     Unsure,
     Upload,
 )
-from core.providers.gemini import GeminiProvider
-from core.providers.http import ProviderHttp
+from core.providers.gemini.adapter import GeminiProvider
+from core.providers.http.client import ProviderHttp
 from tests.providers.fake_provider import (
     NOW,
     SPOOLED,

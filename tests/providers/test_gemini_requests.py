@@ -10,7 +10,7 @@ import pytest
 
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected
-from core.providers.gemini_request import check_request, translate_request
+from core.providers.gemini.request import check_request, translate_request
 from tests.providers.chat_requests import (
     PDF,
     PNG,

@@ -13,9 +13,9 @@ from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 
 from core.providers.contract import LineRejected, Outcome, ResultLine, Usage
-from core.providers.gemini_embeddings import check_embedding, translate_embedding
-from core.providers.gemini_response import read_line
-from core.providers.resultlines import UnreadableLine
+from core.providers.gemini.embeddings import check_embedding, translate_embedding
+from core.providers.gemini.response import read_line
+from core.providers.result_lines import UnreadableLine
 
 CREATED = 1_790_000_000
 COUNTS = {"promptTokenCount": 7, "candidatesTokenCount": 5, "totalTokenCount": 12}

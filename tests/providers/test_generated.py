@@ -14,9 +14,9 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from pydantic import TypeAdapter
 from pydantic_core import SchemaValidator
 
+from core.providers.anthropic.translation import check_translation, read_line, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, Outcome
-from core.providers.translation import check_translation, read_line, translate_request
 from tests.providers.chat_requests import encode
 from tests.providers.grammar import HARMLESS, LOSSY, Grammar
 

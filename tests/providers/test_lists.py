@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import JSONResponse, Response
 
-from core.providers.anthropic import AnthropicProvider
+from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.contract import RemoteState
-from core.providers.openai import OpenAIProvider
-from core.providers.sought import MOST_PAGES, Sought
+from core.providers.list_search import MOST_PAGES, Sought
+from core.providers.openai.adapter import OpenAIProvider
 from tests.providers.fake_provider import NOW, Call, FakeProvider
 
 PAGE = 100

@@ -9,8 +9,8 @@ import pytest
 from anthropic.types.messages import MessageBatchIndividualResponse
 from openai.types.chat import ChatCompletion
 
+from core.providers.anthropic.translation import read_line
 from core.providers.contract import Outcome, ResultLine, Usage
-from core.providers.translation import read_line
 
 CREATED = 1790000000
 

@@ -24,8 +24,8 @@ from core.providers.contract import (
     Unknown,
     Upload,
 )
-from core.providers.http import ProviderHttp
-from core.providers.openai import OpenAIProvider, embedding_inputs
+from core.providers.http.client import ProviderHttp
+from core.providers.openai.adapter import OpenAIProvider, embedding_inputs
 from tests.providers.fake_provider import (
     NOW,
     SPOOLED,

@@ -24,9 +24,9 @@ from core.providers.contract import (
     Unsure,
     Upload,
 )
-from core.providers.http import ProviderHttp
-from core.providers.openai import Dialect, OpenAIProvider
-from core.providers.openai_wire import moment_of
+from core.providers.http.client import ProviderHttp
+from core.providers.openai.adapter import Dialect, OpenAIProvider
+from core.providers.openai.wire import moment_of
 from tests.providers.fake_provider import NOW, FakeProvider, Naps, error, jsonl, make_intent
 
 CHAT = "/v1/chat/completions"

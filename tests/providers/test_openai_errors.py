@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from core.providers.contract import BadLine
-from core.providers.openai_errors import BLAMES, Blame, refusal
-from core.providers.openai_wire import RemoteJob
+from core.providers.openai.errors import BLAMES, Blame, refusal
+from core.providers.openai.wire import RemoteJob
 
 # The table of section 7 of the fact sheet, and Azure's of how-to-batch-content.md.
 CODES = {

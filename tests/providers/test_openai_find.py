@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from core.providers.contract import Absent, Found, ProviderUnavailable, Unsure
-from core.providers.openai import OpenAIProvider
+from core.providers.openai.adapter import OpenAIProvider
 from tests.providers.fake_provider import NOW, FakeProvider, make_intent
 
 FILE = {"id": "file-1", "object": "file", "filename": "x.jsonl", "created_at": 1, "bytes": 1}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.providers.contract import Outcome, Usage
-from core.providers.openai_rows import read_row
+from core.providers.openai.rows import read_row
 
 
 def row(response: Any, error: Any = None, **fields: Any) -> bytes:

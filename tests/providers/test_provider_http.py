@@ -19,11 +19,11 @@ from core.providers.contract import (
     Unknown,
     always_open,
 )
-from core.providers.exchange import HeldBack
-from core.providers.holds import Holds
-from core.providers.http import ProviderHttp
-from core.providers.transport import MAX_ERROR_BYTES
-from core.providers.tries import UploadTries
+from core.providers.http.call_metrics import HeldBack
+from core.providers.http.client import ProviderHttp
+from core.providers.http.holds import Holds
+from core.providers.http.transport import MAX_ERROR_BYTES
+from core.providers.http.upload_tries import UploadTries
 from tests.providers.fake_provider import (
     KEY,
     SPOOLED,

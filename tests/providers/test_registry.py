@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from core.providers import BadProviderConfig, KnownProviders, known_providers
-from core.providers.anthropic import VERSION
+from core.providers.anthropic.adapter import VERSION
 from core.settings import ProviderAccess, Settings
 from tests.providers.fake_provider import FakeProvider
 
@@ -149,8 +149,8 @@ def test_requests_of_the_common_kind_pass_unchecked(provider: str, model: bytes)
 
 ADAPTER = """
     from core.providers import ProviderPlugin
-    from core.providers.http import ProviderHttp
-    from core.providers.openai import OpenAIProvider
+    from core.providers.http.client import ProviderHttp
+    from core.providers.openai.adapter import OpenAIProvider
 
     def open_acme(opening):
         headers = {"authorization": "Bearer " + opening.key}

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.providers import resultlines
+from core.providers import result_lines as resultlines
+from core.providers.anthropic.translation import read_line
 from core.providers.contract import ProviderUnavailable
-from core.providers.openai_rows import read_row
-from core.providers.resultlines import UnreadableLine, split_lines
-from core.providers.translation import read_line
+from core.providers.openai.rows import read_row
+from core.providers.result_lines import UnreadableLine, split_lines
 
 CREATED = 1790000000
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from core.providers.anthropic.translation import check_translation, translate_request
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
-from core.providers.translation import check_translation, translate_request
 from tests.providers.chat_requests import (
     ALWAYS,
     NEW_SONNET,

@@ -9,9 +9,9 @@ import pytest
 from anthropic import transform_schema
 from msgspec import Raw
 
+from core.providers.anthropic.translation.schemas import translate_schema
 from core.providers.contract import LineRejected
 from core.providers.translation.report import Report
-from core.providers.translation.schemas import translate_schema
 
 
 def closed(**properties: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -11,7 +11,8 @@ from core.providers.catalogue import Model
 Raw = msgspec.Raw
 
 _ROLES = ("user", "assistant")
-_INSTRUCTIONS = frozenset({"system", "developer"})
+INSTRUCTIONS = frozenset({"system", "developer"})
+"""Roles that instruct, and do not speak."""
 
 
 class PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -32,7 +33,6 @@ class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
     stream: None = None
 
 
-_request = msgspec.json.Decoder(PlainRequest)
 _temperature = msgspec.json.Decoder(Annotated[float, msgspec.Meta(ge=0, lt=1)])
 
 
@@ -56,32 +56,6 @@ def is_plain(model: Model, request: PlainRequest) -> bool:
             return False
         if message.role == _ROLES[turns & 1]:
             turns += 1
-        elif turns or message.role not in _INSTRUCTIONS:
+        elif turns or message.role not in INSTRUCTIONS:
             return False
     return turns % 2 == 1
-
-
-def translate_plain(model: Model, body: bytes | Raw) -> dict[str, Any] | None:
-    """Messages params of a body that is of the common kind, to be encoded; None of others.
-
-    A short way, several times as fast as the long one, to the same params.
-    """
-    try:
-        request = _request.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if not is_plain(model, request):
-        return None
-    messages = request.messages
-    params: dict[str, Any] = {
-        "model": model.id,
-        "max_tokens": request.max_tokens or request.max_completion_tokens,
-        "messages": messages,
-    }
-    if messages[0].role != "user":
-        instructions = [each.content for each in messages if each.role in _INSTRUCTIONS]
-        params["system"] = "\n\n".join(instructions)
-        params["messages"] = messages[len(instructions) :]
-    if request.temperature is not msgspec.UNSET:
-        params["temperature"] = request.temperature
-    return params

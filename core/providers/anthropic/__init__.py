@@ -1,0 +1,1 @@
+"""Anthropic's Message Batches, and the translation of chat completions to them."""

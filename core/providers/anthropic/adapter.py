@@ -1,0 +1,342 @@
+"""Anthropic's Message Batches.
+
+Facts: anthropic 2.12.0 types, the Claude docs on batch processing, errors and versions.
+What decides about money: a create carries nothing of ours that a get or list gives back;
+only the results name our custom_ids, and only after the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from core.providers.anthropic.translation import read_line, translate_request
+from core.providers.catalogue import find_model
+from core.providers.contract import (
+    NO_UPLOAD,
+    Absent,
+    Accepted,
+    EncodedLine,
+    FindOutcome,
+    Found,
+    Framing,
+    Gate,
+    Intent,
+    Limits,
+    LineRejected,
+    Listed,
+    Outcome,
+    ProviderRejected,
+    Refused,
+    RemoteBatch,
+    RemoteState,
+    ResultLine,
+    ResultsGone,
+    SubmitOutcome,
+    Unknown,
+    Unsure,
+    Upload,
+    always_open,
+    parse_custom_id,
+)
+from core.providers.count_parsing import count_of
+from core.providers.http.client import ProviderHttp
+from core.providers.http.cursors import Cursors
+from core.providers.list_search import Sought
+from core.providers.result_lines import UnreadableLine, download_results, read_results
+from core.providers.translation import dropped_fields
+
+log = structlog.get_logger()
+
+VERSION = "2023-06-01"
+"""anthropic-version. The newer 2026-10-21 refuses temperature and top_p for all models."""
+
+LIMITS = Limits(
+    max_lines=100_000,
+    # "256 MB": the smaller reading, so that no batch is refused for its size.
+    max_bytes=256_000_000,
+    one_model_per_batch=False,
+    endpoints=frozenset({"/v1/chat/completions"}),
+)
+
+BATCHES = "/v1/messages/batches"
+PAGE = 100
+
+_STATES = {
+    "in_progress": RemoteState.RUNNING,
+    "canceling": RemoteState.STOPPING,
+    "ended": RemoteState.ENDED,
+}
+
+
+# A time without a zone cannot be compared with one that has it.
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Counts(msgspec.Struct, frozen=True):
+    processing: int = 0
+    succeeded: int = 0
+    errored: int = 0
+    canceled: int = 0
+    expired: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.processing + self.finished
+
+    @property
+    def finished(self) -> int:
+        return self.succeeded + self.errored + self.canceled + self.expired
+
+
+class _Batch(msgspec.Struct):
+    id: str
+    processing_status: str
+    created_at: _Moment
+    request_counts: _Counts = _Counts()
+    ended_at: _Moment | None = None
+    archived_at: Any = None
+    results_url: str | None = None
+
+
+class _Page(msgspec.Struct):
+    data: list[_Batch]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+_read_batch = msgspec.json.Decoder(_Batch).decode
+_read_page = msgspec.json.Decoder(_Page).decode
+
+
+class AnthropicProvider:
+    """Anthropic's Message Batches with one key."""
+
+    name = "anthropic"
+    limits = LIMITS
+    keeps_results = timedelta(days=29)
+    input_lifetime = timedelta()
+    framing = Framing(prefix=b'{"requests":[', separator=b",\n", suffix=b"]}")
+
+    def __init__(
+        self,
+        http: ProviderHttp,
+        *,
+        settle: timedelta,
+        clock_margin: timedelta = timedelta(minutes=5),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ."""
+        self._http = http
+        self._settle = settle
+        self._margin = clock_margin
+        self._now = now
+
+    def remote_model(self, model: str) -> str:
+        """The provider's id ("anthropic/claude-4.5-sonnet" -> "claude-sonnet-4-5-20250929")."""
+        return find_model(self.name, model).id
+
+    def encode_line(
+        self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False
+    ) -> EncodedLine:
+        """Put one request into Anthropic's form. Raises LineRejected."""
+        if url not in self.limits.endpoints:
+            raise LineRejected("url", "unsupported_endpoint", f"Anthropic has no {url}.")
+        params, notes = translate_request(find_model(self.name, model), body, lenient=lenient)
+        line = b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
+        return line, dropped_fields(notes) if lenient else ()
+
+    async def check(self) -> None:
+        """Ask for one batch: what the key may not see, it may not make."""
+        await self._http.call("GET", BATCHES, _read_page, params={"limit": 1})
+
+    async def submit(
+        self, intent: Intent, source: Path | Upload, *, gate: Gate = always_open
+    ) -> SubmitOutcome:
+        """Send the spool as one create. Never repeats it by itself."""
+        assert isinstance(source, Path), "nothing is ever uploaded"
+        outcome = await self._http.create(
+            BATCHES, source, deadline=self._http.deadline(), gate=partial(gate, NO_UPLOAD)
+        )
+        if isinstance(outcome, (Refused, Unknown)):
+            return outcome
+        try:
+            return Accepted(_read_batch(outcome).id)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Unknown(f"POST {BATCHES}: accepted, but the answer names no batch")
+
+    async def find(
+        self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
+    ) -> FindOutcome:
+        """Ask whether the batch of an intent exists, by time, count and first results.
+
+        A candidate that still runs, or that shows no line, cannot be told from a
+        stranger's: Unsure for as long as there is one.
+        """
+        asked_at = self._now()
+        open_ones: list[str] = []
+        async for batch in self._batches(intent.intended_at - self._margin):
+            if batch.id in known or batch.request_counts.total != intent.line_count:
+                continue
+            ended = _STATES.get(batch.processing_status) is RemoteState.ENDED
+            carried = await self._carries(batch, intent) if ended else None
+            if carried:
+                return Found(batch.id)
+            if carried is None:
+                open_ones.append(batch.id)
+        if open_ones:
+            return Unsure(f"{', '.join(open_ones[:5])} may be it: its results have to say.")
+        quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
+        wait = (quiet + self._settle - asked_at).total_seconds()
+        if wait > 0:
+            return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
+        return Absent()
+
+    async def _batches(self, oldest: datetime) -> AsyncGenerator[_Batch, None]:
+        """The batches from `oldest` on, newest first (documented)."""
+        async for page in self._pages(oldest):
+            for batch in page:
+                if batch.created_at < oldest:
+                    return
+                yield batch
+
+    async def _pages(self, oldest: datetime) -> AsyncGenerator[list[_Batch], None]:
+        """The same page by page; the last may hold older ones."""
+        params: dict[str, str | int] = {"limit": PAGE}
+        cursors = Cursors()
+        while True:
+            page = await self._http.call("GET", BATCHES, _read_page, params=params)
+            yield page.data
+            if not page.has_more or not page.data or page.data[-1].created_at < oldest:
+                return
+            if not cursors.follow(page.data[-1].id):
+                return
+            params["after_id"] = page.data[-1].id
+
+    async def _carries(self, batch: _Batch, intent: Intent) -> bool | None:
+        """Whether the first result lines of an ended batch are the intent's.
+
+        None: none is readable.
+        """
+        async with (
+            aclosing(
+                self._http.download(self._results_address(batch.id, batch.results_url))
+            ) as chunks,
+            aclosing(read_results(chunks, _read_ours, source=batch.id)) as groups,
+        ):
+            async for group in groups:
+                # More than one: a line that nobody sent may be among them.
+                ids = (parse_custom_id(line.custom_id) or ("", "", 0) for line in group)
+                ours = (intent.shard_id, intent.file_token or intent.token)
+                return any(each[:2] == ours for each in ids)
+        return None
+
+    def _results_address(self, remote_id: str, results_url: str | None) -> str:
+        """Where the results are: never on a host other than the provider's own."""
+        if results_url is not None and self._http.own(results_url):
+            return results_url
+        return f"{BATCHES}/{quote(remote_id, safe='')}/results"
+
+    async def poll(self, remote_id: str) -> RemoteBatch:
+        """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
+        path = f"{BATCHES}/{quote(remote_id, safe='')}"
+        return self._batch_of(await self._http.call("GET", path, _read_batch))
+
+    async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
+        """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
+        sought = Sought[_Batch](remote_ids)
+        async with aclosing(self._pages(oldest - self._margin)) as pages:
+            async for page in pages:
+                if not sought.read((batch.id, batch) for batch in page):
+                    break
+        found = {remote_id: self._batch_of(batch) for remote_id, batch in sought.found.items()}
+        return Listed(found, sought.pages)
+
+    def _batch_of(self, batch: _Batch) -> RemoteBatch:
+        if batch.processing_status not in _STATES:
+            status = batch.processing_status
+            log.warning("unknown_remote_status", remote_id=batch.id, status=status)
+        state = _STATES.get(batch.processing_status, RemoteState.RUNNING)
+        ended = state is RemoteState.ENDED
+        # Archived 29 days after its creation: what it was stays known, its results do not.
+        readable = ended and batch.archived_at is None
+        return RemoteBatch(
+            remote_id=batch.id,
+            state=state,
+            native_status=batch.processing_status,
+            total=count_of(batch.request_counts.total),
+            finished=count_of(batch.request_counts.finished),
+            result_sources=(
+                (self._results_address(batch.id, batch.results_url),) if readable else ()
+            ),
+            ended_as=_ended_as(batch) if ended else "",
+            ended_at=batch.ended_at,
+        )
+
+    async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
+        """Stream the result lines, translated."""
+        created = int(batch.ended_at.timestamp()) if batch.ended_at else 0
+        if not batch.result_sources:
+            text = f"{batch.remote_id} is archived: its results were kept for 29 days."
+            raise ResultsGone("results_expired", text, 404)
+        for source in batch.result_sources:
+            # Named by the provider, and perhaps kept since its address was another.
+            address = self._results_address(batch.remote_id, source)
+            lines = download_results(
+                self._http, address, lambda line: read_line(line, created), batch, now=self._now
+            )
+            async with aclosing(lines) as groups:
+                async for group in groups:
+                    yield group
+
+    async def cancel(self, remote_id: str) -> None:
+        """Ask for the end. No error when it has ended already."""
+        try:
+            path = f"{BATCHES}/{quote(remote_id, safe='')}/cancel"
+            await self._http.call("POST", path, bytes)
+        except ProviderRejected:
+            batch = await self.poll(remote_id)
+            if batch.state is RemoteState.RUNNING:
+                raise
+
+    async def discard(self, remote_file_id: str) -> None:
+        """Nothing to do: a batch has no input file."""
+
+    async def discard_all(self, shard_id: str, since: datetime) -> int:
+        """Nothing to do, neither."""
+        return 0
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+
+class _Ours(msgspec.Struct):
+    custom_id: str
+
+
+_ours = msgspec.json.Decoder(_Ours)
+
+
+def _read_ours(line: bytes) -> ResultLine:
+    """Only the custom_id of a result line: enough to know whose it is."""
+    try:
+        custom_id = _ours.decode(line).custom_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UnreadableLine from None
+    return ResultLine(custom_id, Outcome.FAILED, "", None, None)
+
+
+def _ended_as(batch: _Batch) -> str:
+    counts = batch.request_counts
+    if counts.expired:
+        return "expired"
+    return "cancelled" if counts.canceled else "completed"

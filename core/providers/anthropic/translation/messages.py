@@ -1,0 +1,303 @@
+"""The conversation: chat completion messages to a system prompt and alternating turns."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from core.providers.anthropic.translation.content import (
+    Block,
+    blank,
+    filled,
+    user_block,
+)
+from core.providers.catalogue import Model
+from core.providers.contract import LineRejected
+from core.providers.translation.fields import known_only, string, text_of
+from core.providers.translation.report import CHANGED, IGNORED, Report, decode, wrong_type
+
+_messages = msgspec.json.Decoder(list[dict[str, Any]])
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+_KEYS = {
+    "system": frozenset({"role", "content"}),
+    "developer": frozenset({"role", "content"}),
+    "user": frozenset({"role", "content"}),
+    "assistant": frozenset(
+        {"role", "content", "tool_calls", "refusal", "annotations", "reasoning_content"}
+    ),
+    "tool": frozenset({"role", "content", "tool_call_id"}),
+}
+
+_ECHOES = ("annotations", "reasoning_content")
+"""What answers hold, and nobody can send back."""
+
+_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
+
+
+@dataclass(slots=True)
+class Conversation:
+    """The messages of a request in Anthropic's form."""
+
+    system: str | list[Block]
+    """Empty if there is none."""
+    turns: list[Block]
+    functions: dict[str, str]
+    """Names of the functions that were called, with the path of their first call."""
+
+    @property
+    def prefilled(self) -> bool:
+        """Whether the model is to continue a message of the assistant."""
+        return bool(self.turns[-1]["role"] == "assistant")
+
+    @property
+    def answers_tools(self) -> bool:
+        """Whether the last turn brings the results of tools."""
+        content = self.turns[-1]["content"]
+        return isinstance(content, list) and content[0]["type"] == "tool_result"
+
+
+def translate_messages(raw: msgspec.Raw, model: Model, report: Report) -> Conversation:
+    """Put the messages into Anthropic's form. Raises LineRejected."""
+    messages = decode(_messages, raw, "body.messages", "a list of message objects")
+    translator = _Translator(report)
+    for index, message in enumerate(messages):
+        translator.add(f"body.messages[{index}]", message)
+    return translator.end(model, f"body.messages[{len(messages) - 1}]")
+
+
+class _Translator:
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._system: list[str] = []
+        self._system_parts = False
+        self._turns: list[Block] = []
+        self._functions: dict[str, str] = {}
+        self._unanswered: dict[str, tuple[str, str]] = {}
+        """Tool calls that still need a result: their id, to the id sent and their path."""
+        self._sent_ids: set[str] = set()
+
+    def add(self, path: str, message: Block) -> None:
+        role = message.get("role")
+        known = _KEYS.get(role) if isinstance(role, str) else None
+        if known is None:
+            raise LineRejected(
+                f"{path}.role",
+                "unsupported_role",
+                f"{path}.role has to be system, developer, user, assistant or tool.",
+            )
+        if not known.issuperset(message):
+            known_only(path, message, known, self._report)
+        if role == "user":
+            self._answered(path)
+            self._extend("user", self._user_content(f"{path}.content", message.get("content")))
+        elif role == "assistant":
+            self._answered(path)
+            self._extend("assistant", self._assistant_content(path, message))
+        elif role == "tool":
+            self._extend("user", [self._tool_result(path, message)])
+        else:
+            self._add_system(path, message.get("content"))
+
+    def end(self, model: Model, path: str) -> Conversation:
+        turns = self._turns
+        if not turns:
+            raise LineRejected(
+                "body.messages", "missing_user_message", "A message from the user is needed."
+            )
+        self._answered(path)
+        system: str | list[Block] = "\n\n".join(self._system)
+        if self._system_parts:
+            system = [{"type": "text", "text": text} for text in self._system]
+        conversation = Conversation(system, turns, self._functions)
+        if conversation.prefilled:
+            self._finish_prefill(model, path)
+        return conversation
+
+    def _finish_prefill(self, model: Model, path: str) -> None:
+        if not model.prefill:
+            # Nothing to leave out: the model refuses any request that ends so.
+            raise LineRejected(
+                f"{path}.role",
+                "unsupported_prefill",
+                f"{model.id} does not continue a message of the assistant: "
+                "the last message has to be from the user.",
+            )
+        turn = self._turns[-1]
+        if isinstance(turn["content"], str):
+            turn["content"], before = turn["content"].rstrip(), turn["content"]
+            after = turn["content"]
+        else:
+            block = turn["content"][-1]
+            block["text"], before = block["text"].rstrip(), block["text"]
+            after = block["text"]
+        if after != before:
+            self._report.note(
+                f"{path}.content", CHANGED, "White space at the end of a prefill is refused."
+            )
+
+    def _extend(self, role: str, content: str | list[Block]) -> None:
+        turns = self._turns
+        if not turns and role == "assistant":
+            raise LineRejected(
+                "body.messages[0].role",
+                "first_message_not_user",
+                "The first message has to be from the user.",
+            )
+        if not turns or turns[-1]["role"] != role:
+            turns.append({"role": role, "content": content})
+            return
+        turn = turns[-1]
+        turn["content"] = _as_blocks(turn["content"])
+        turn["content"] += _as_blocks(content)
+
+    def _add_system(self, path: str, content: Any) -> None:
+        if isinstance(content, list):
+            self._system_parts = True
+            texts = [
+                text_of(f"{path}.content[{index}]", part, self._report)
+                for index, part in enumerate(content)
+            ]
+        else:
+            texts = [string(f"{path}.content", content)]
+        # An empty instruction says nothing.
+        self._system += [text for text in texts if not blank(text)]
+        if self._turns:
+            self._report.note(
+                path, CHANGED, "A later system message is joined to the system prompt."
+            )
+
+    def _user_content(self, path: str, content: Any) -> str | list[Block]:
+        if isinstance(content, str):
+            return filled(path, content)
+        if not isinstance(content, list) or not content:
+            raise wrong_type(path, "a string or a list of content parts")
+        return [user_block(f"{path}[{i}]", part, self._report) for i, part in enumerate(content)]
+
+    def _assistant_content(self, path: str, message: Block) -> str | list[Block]:
+        for key in _ECHOES:
+            if message.get(key):
+                self._report.note(f"{path}.{key}", IGNORED, f"{key} cannot be sent back.")
+        content, calls = message.get("content"), message.get("tool_calls")
+        refusal = message.get("refusal")
+        if isinstance(content, str) and not calls and not refusal:
+            return filled(f"{path}.content", content)
+        blocks = self._assistant_parts(f"{path}.content", content)
+        if isinstance(refusal, str) and not blank(refusal):
+            blocks.append({"type": "text", "text": refusal})
+        if calls is not None and not isinstance(calls, list):
+            raise wrong_type(f"{path}.tool_calls", "a list")
+        for index, call in enumerate(calls or ()):
+            blocks.append(self._tool_use(f"{path}.tool_calls[{index}]", call))
+        if not blocks:
+            raise wrong_type(f"{path}.content", "a text that is not empty")
+        return blocks
+
+    def _assistant_parts(self, path: str, content: Any) -> list[Block]:
+        texts: list[str] = []
+        if isinstance(content, str):
+            texts = [content]
+        elif isinstance(content, list):
+            for index, part in enumerate(content):
+                where = f"{path}[{index}]"
+                if isinstance(part, dict) and part.get("type") == "refusal":
+                    known_only(where, part, {"type", "refusal"}, self._report)
+                    texts.append(string(f"{where}.refusal", part.get("refusal")))
+                else:
+                    texts.append(text_of(where, part, self._report))
+        elif content is not None:
+            raise wrong_type(path, "a string or a list of content parts")
+        # Beside tool calls an empty text is common, and says nothing.
+        return [{"type": "text", "text": text} for text in texts if not blank(text)]
+
+    def _tool_use(self, path: str, call: Any) -> Block:
+        if not isinstance(call, dict) or call.get("type", "function") != "function":
+            raise LineRejected(
+                f"{path}.type", "unsupported_tool", f"{path} has to be a call of a function."
+            )
+        known_only(path, call, {"type", "id", "function"}, self._report)
+        function = call.get("function")
+        if not isinstance(function, dict):
+            raise wrong_type(f"{path}.function", "an object with name and arguments")
+        known_only(f"{path}.function", function, {"name", "arguments"}, self._report)
+        name_path = f"{path}.function.name"
+        name = string(name_path, function.get("name"))
+        self._functions.setdefault(name, name_path)
+        return {
+            "type": "tool_use",
+            "id": self._open_call(path, call.get("id")),
+            "name": name,
+            "input": _arguments(f"{path}.function.arguments", function.get("arguments")),
+        }
+
+    def _open_call(self, path: str, given: Any) -> str:
+        """The id that is sent for a call.
+
+        Anthropic wants ids of few symbols, unique in the request; OpenAI neither. They
+        bind a result to its call and are seen by nobody, so others do as well.
+        """
+        call_id = filled(f"{path}.id", string(f"{path}.id", given))
+        if call_id in self._unanswered:
+            raise LineRejected(
+                f"{path}.id", "duplicate_tool_call", "Two calls of one message share an id."
+            )
+        sent = _NOT_IN_IDS.sub("_", call_id)
+        if sent in self._sent_ids:
+            sent = f"{sent}_{len(self._sent_ids)}"
+            while sent in self._sent_ids:
+                sent += "_"
+        self._sent_ids.add(sent)
+        self._unanswered[call_id] = sent, path
+        return sent
+
+    def _tool_result(self, path: str, message: Block) -> Block:
+        call_id = string(f"{path}.tool_call_id", message.get("tool_call_id"))
+        if call_id not in self._unanswered:
+            raise LineRejected(
+                f"{path}.tool_call_id",
+                "tool_result_without_call",
+                "A tool message has to follow the message with its tool call.",
+            )
+        sent, _ = self._unanswered.pop(call_id)
+        block: Block = {"type": "tool_result", "tool_use_id": sent}
+        content = message.get("content")
+        if isinstance(content, list):
+            texts = [
+                text_of(f"{path}.content[{index}]", part, self._report)
+                for index, part in enumerate(content)
+            ]
+            parts = [{"type": "text", "text": text} for text in texts if not blank(text)]
+            if parts:
+                block["content"] = parts
+        elif text := string(f"{path}.content", content):
+            block["content"] = text
+        return block
+
+    def _answered(self, path: str) -> None:
+        for _, call_path in self._unanswered.values():
+            raise LineRejected(
+                call_path,
+                "tool_call_without_result",
+                f"The tool call has no tool message before or at {path}.",
+            )
+
+
+def _as_blocks(content: str | list[Block]) -> list[Block]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _arguments(path: str, text: Any) -> msgspec.Raw:
+    """The arguments of a tool call as JSON, numbers as they were written."""
+    try:
+        encoded = string(path, text).encode()
+        _object.decode(encoded)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        raise LineRejected(
+            path, "invalid_arguments", f"{path} has to be a JSON object written as a string."
+        ) from None
+    if b"\n" in encoded or b"\r" in encoded:
+        encoded = msgspec.json.format(encoded, indent=-1)
+    return msgspec.Raw(encoded)

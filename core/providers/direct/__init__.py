@@ -1,0 +1,1 @@
+"""Servers without a batch API: their lines are run here, one call each."""

@@ -1,0 +1,161 @@
+"""Any server that answers single calls in OpenAI's form: vLLM, Ollama, llama.cpp, gateways.
+
+Facts: OpenAI's API reference (headers, error codes), vLLM's and Ollama's documentation of
+their OpenAI-compatible servers. What decides about money: an answer that says that the
+call was not run (429, 503 and the like) costs nothing; one that did not come may have
+been paid for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from core.nesting import deeper_than
+from core.providers.catalogue import find_model
+from core.providers.contract import Limits, LineRejected
+from core.providers.direct.contract import Answered, CallOutcome, Lost, NotNow, Terms
+from core.providers.http.call_metrics import Broken, HeldBack, NotSent
+from core.providers.http.client import ProviderHttp
+from core.providers.http.errors import is_access
+from core.providers.http.transport import Reply
+from core.providers.openai.adapter import FALSE, refuse_streaming
+from core.providers.openai.rows import read_row
+from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
+
+SHARD_LINES = 5_000
+SHARD_BYTES = 200_000_000
+CONCURRENCY = 16
+
+# Not run, and not the line's fault: a key that is refused or has no money left, a limit,
+# an overload (529 is Anthropic's, and that of gateways before it).
+_NOT_NOW = frozenset({401, 402, 429, 503, 529})
+_NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
+# Whoever answers so does not know whether the call was run.
+_TIMED_OUT = frozenset({408, 504})
+_LONGEST_PAUSE = 60.0
+_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+
+class OpenAICalls:
+    """A server with OpenAI's chat completions or embeddings, with a key or without."""
+
+    def __init__(
+        self,
+        http: ProviderHttp,
+        *,
+        slug: str,
+        limits: Limits,
+        terms: Terms,
+        urls: Mapping[str, str],
+    ) -> None:
+        """`urls`: our endpoints to paths under the base URL, where these are not the
+        endpoint without its /v1."""
+        self.name = slug
+        self.limits = limits
+        self.terms = terms
+        self._http = http
+        self._paths = {url: urls.get(url, url.removeprefix("/v1")) for url in limits.endpoints}
+
+    def remote_model(self, model: str) -> str:
+        """The provider's id of the user's model ("local/llama3.2" -> "llama3.2")."""
+        return find_model(self.name, model).id
+
+    def encode_body(self, url: str, model: str, body: bytes) -> bytes:
+        """The request with the provider's own model id, the rest as it came.
+
+        Raises LineRejected.
+        """
+        if url not in self._paths:
+            raise LineRejected("url", "unsupported_endpoint", f"{self.name} has no {url}.")
+        try:
+            fields = _fields.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
+        refuse_streaming(fields.get("stream", FALSE))
+        fields["model"] = msgspec.Raw(_encode(self.remote_model(model)))
+        return _encode(fields)
+
+    async def call(self, call_id: str, url: str, body: bytes) -> CallOutcome:
+        """Make one call, once."""
+        path = self._paths[url]
+        where = f"POST {path}"
+        try:
+            reply = await self._http.exchange(path, body, {"x-client-request-id": call_id})
+        except HeldBack as error:
+            return NotNow(str(error), error.retry_after)
+        except NotSent as error:
+            return NotNow(self._http.say(where, str(error)), reachable=False)
+        except Broken as error:
+            return Lost(self._http.say(where, str(error)))
+        if reply.ok:
+            return self._answered(where, reply)
+        code, text = reply.error.code, reply.error.message or f"status {reply.status}"
+        if reply.status in _NOT_NOW or code in _NO_MONEY:
+            said = self._http.say(where, f"{reply.status}: {text}", reply)
+            refused = is_access(reply.status, code) and code not in _NO_MONEY
+            return NotNow(
+                said, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
+            )
+        if reply.status in _TIMED_OUT or (reply.status >= 500 and not reply.error.documented):
+            return Lost(self._http.say(where, text, reply))
+        return self._answered(where, reply)
+
+    def _answered(self, where: str, reply: Reply) -> Answered | Lost:
+        try:
+            line = read_row(_row(reply, whole_surrogates(reply.body)))
+        except (UnreadableLine, msgspec.DecodeError):
+            if reply.ok:
+                return Lost(
+                    self._http.say(where, "the answer is not in the documented form", reply)
+                )
+            # From something before the server: only its status says anything.
+            error = {"message": f"status {reply.status}", "type": None, "code": None}
+            line = read_row(_row(reply, _encode({"error": error})))
+        assert line.response is not None, "the row was made with one"
+        return Answered(line.outcome, line.response, line.usage, asked_pause(reply.headers))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+
+def _row(reply: Reply, body: bytes) -> bytes:
+    """A reply as a row of a batch's output. Raises UnreadableLine, msgspec.DecodeError."""
+    if not is_utf8(body) or deeper_than(body):
+        raise UnreadableLine
+    if b"\n" in body or b"\r" in body:
+        # Laid out for people; a result is one line.
+        body = msgspec.json.format(body, indent=-1)
+    return b'{"custom_id":"","response":{"status_code":%d,"request_id":%b,"body":%b}}' % (
+        reply.status,
+        _encode(reply.request_id),
+        body,
+    )
+
+
+def asked_pause(headers: Mapping[str, str]) -> float:
+    """Seconds until a rate limit that is used up allows more, by x-ratelimit-* headers.
+
+    At most a minute: what is reset once a day may still have room for a call.
+    """
+    pause = 0.0
+    for kind in ("requests", "tokens"):
+        if headers.get(f"x-ratelimit-remaining-{kind}", "").strip() == "0":
+            reset = headers.get(f"x-ratelimit-reset-{kind}", "").strip()
+            pause = max(pause, _seconds(reset))
+    return min(pause, _LONGEST_PAUSE)
+
+
+def _seconds(duration: str) -> float:
+    """A duration such as "6m0s", "120ms", "1.5s" or "2" (seconds); 0 for anything else."""
+    if _DURATION.fullmatch(duration):
+        return sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(duration))
+    return float(duration) if re.fullmatch(r"\d+(\.\d+)?", duration) else 0.0

@@ -1,0 +1,48 @@
+"""A batch as Gemini shows it, alone or in a list, in the contract's terms."""
+
+from __future__ import annotations
+
+import structlog
+
+from core.providers.contract import Outcome, Refused, RemoteBatch, RemoteState
+from core.providers.count_parsing import count_of
+from core.providers.gemini.wire import PASSING, STATES, Operation, read_status
+from core.providers.openai.wire import moment_of
+from core.providers.uploads import says_no_file
+
+log = structlog.get_logger()
+
+_FILE_CODES = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION"})
+
+
+def batch_of(operation: Operation) -> RemoteBatch:
+    """How the batch stands."""
+    if operation.state not in STATES:
+        log.warning("unknown_remote_status", remote_id=operation.name, status=operation.state)
+    state, ended_as = STATES.get(operation.state, (RemoteState.RUNNING, ""))
+    stats, responses = operation.stats, operation.responses_file
+    finished = count_of(stats.successfulRequestCount) + count_of(stats.failedRequestCount)
+    if state is RemoteState.FAILED and responses and finished:
+        state, ended_as = RemoteState.ENDED, "failed"
+    # The model goes with the source: embeddings do not name theirs.
+    model = operation.metadata.model.removeprefix("models/")
+    return RemoteBatch(
+        remote_id=operation.name,
+        state=state,
+        native_status=operation.metadata.state,
+        total=count_of(stats.requestCount),
+        finished=finished,
+        result_sources=(f"{responses}#{model}",) if responses else (),
+        refusal=_refusal(operation) if state is RemoteState.FAILED else None,
+        ended_as=ended_as,
+        ended_at=moment_of(operation.metadata.endTime),
+        unanswered=Outcome.EXPIRED if ended_as == "expired" else None,
+    )
+
+
+def _refusal(operation: Operation) -> Refused:
+    name, _, message = read_status(operation.error)
+    code = name if operation.error else "failed"
+    lost = name in _FILE_CODES and says_no_file(message)
+    passing = lost or (name in PASSING and bool(operation.error))
+    return Refused(code, f"{code}: {message}", passing, input_lost=lost)

@@ -1,0 +1,71 @@
+"""What an answer that is no success means, in words that never hold the key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from core.providers.contract import (
+    ProviderRejected,
+    ProviderUnavailable,
+    Refused,
+    Unknown,
+)
+from core.providers.http.errors import is_access, is_passing
+from core.providers.http.transport import Reply
+
+MAX_MESSAGE_CHARS = 1000
+
+
+class Answers:
+    """Reads the answers of one provider; `secret` is left out of all that it says."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def of_create(self, where: str, reply: Reply) -> Refused | Unknown:
+        """What became of a create: Unknown wherever the provider may have acted."""
+        error = reply.error
+        text = self.say(where, error.message or f"status {reply.status}", reply)
+        timed_out = reply.status in (408, 504) or error.code == "timeout_error"
+        if timed_out or (reply.status >= 500 and not error.documented):
+            return Unknown(text)
+        passing = is_passing(reply.status, error.code)
+        return Refused(
+            error.code or f"http_{reply.status}",
+            text,
+            passing,
+            reply.retry_after,
+            access=is_access(reply.status, error.code),
+        )
+
+    def rejection(self, where: str, reply: Reply) -> ProviderUnavailable | ProviderRejected:
+        """Why a repeatable call failed, as what is to be raised."""
+        error = reply.error
+        text = self.say(where, error.message or f"status {reply.status}", reply)
+        # A conflict over a cancel (it has ended already) does not pass by trying again.
+        if is_passing(reply.status) and reply.status != 409:
+            return ProviderUnavailable(text, reply.retry_after)
+        return ProviderRejected(error.code or f"http_{reply.status}", text, reply.status)
+
+    def say(self, where: str, what: str, reply: Reply | None = None) -> str:
+        """What happened in an exchange, for people: short, and without the key."""
+        text = self._hide(f"{where}: {what}").replace("\0", "\ufffd")
+        if len(text) > MAX_MESSAGE_CHARS:
+            text = text[:MAX_MESSAGE_CHARS] + "…"
+        if reply is not None and reply.request_id:
+            text += f" (request id {self._hide(reply.request_id[:100])})"
+        return text
+
+    def hidden(self, reply: Reply) -> Reply:
+        """The reply without the key."""
+        if not self._secret:
+            return reply
+        secret = self._secret.encode()
+        return replace(
+            reply,
+            body=reply.body.replace(secret, b"***") if secret in reply.body else reply.body,
+            headers={name: self._hide(value) for name, value in reply.headers.items()},
+        )
+
+    def _hide(self, text: str) -> str:
+        return text.replace(self._secret, "***") if self._secret else text

@@ -1,0 +1,1 @@
+"""OpenAI's Batch API, and that of servers in its form."""

@@ -25,7 +25,6 @@ from benchmarks.figures import Figure
 from benchmarks.options import Options
 from core.blobs import BlobStore
 from core.bus import Bus, Delivery
-from core.flow import Announcer, Backbone, LateShards, Settler
 from core.ledger import (
     Batch,
     BatchState,
@@ -37,6 +36,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from core.pipeline import Announcer, Backbone, LateShards, Settler
 from core.providers import known_providers
 from core.settings import ProviderAccess, Settings
 from services.collector.culprits import Culprits

@@ -22,8 +22,8 @@ from benchmarks.inputs import MODELS, URL, line
 from benchmarks.options import Options
 from benchmarks.program import answer_line, program, tell_line
 from benchmarks.suite import Suite, running_suite
-from core.flow import Backbone, open_backbone
 from core.ledger import Batch, BatchState, Shard, ShardState, new_id, now
+from core.pipeline import Backbone, open_backbone
 from core.settings import Settings
 
 LIMIT_MS = 250.0

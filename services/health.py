@@ -40,9 +40,9 @@ def _channel(address: str) -> grpc.Channel:
     # Looked at here, since reading all settings takes longer than asking.
     if not os.environ.get("POLYBATCH_TLS_CERT"):
         return grpc.insecure_channel(address)
-    from core.serving import StartupError
+    from core.serving.process import StartupError
+    from core.serving.tls_settings import probe_tls
     from core.settings import Settings
-    from services.supervisor.plan import probe_tls
 
     try:
         tls = probe_tls(Settings())

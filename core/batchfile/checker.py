@@ -23,7 +23,7 @@ from core.batchfile.scanner import LineScanner, Scanned, Summary
 from core.batchfile.spool import Spool
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
-from core.nesting import MAX_DEPTH
+from core.json_depth import MAX_DEPTH
 
 SHOWN_PROBLEMS = 20
 _POINTS = {"index": Failpoint.UPLOAD_INDEX, "report": Failpoint.UPLOAD_REPORT}

@@ -33,7 +33,7 @@ from core.batchfile.shapes import (
     custom_id_of,
     is_mixture,
 )
-from core.nesting import MAX_DEPTH, deeper_than
+from core.json_depth import MAX_DEPTH, deeper_than
 
 _QUOTED = 80
 _KINDS = {

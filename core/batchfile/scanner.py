@@ -18,7 +18,7 @@ from core.batchfile.problems import Problem
 from core.batchfile.repeated import RepeatedWarnings
 from core.batchfile.shapes import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
-from core.nesting import MAX_DEPTH, deeper_than
+from core.json_depth import MAX_DEPTH, deeper_than
 
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
 _STACK_MARGIN = 100

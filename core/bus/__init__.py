@@ -29,7 +29,7 @@ which of two events is the newer one. Bodies, keys and custom ids are never in a
 
 Broadcasts, on core NATS, private to the dispatcher and the collector:
 
-    subject   polybatch.told.<topic>     topic: holds (core/flow/holds.py)
+    subject   polybatch.told.<topic>     topic: holds (core/pipeline/holds.py)
     payload   JSON: names and times, nothing else
 
 Nothing is stored: the ledger has it too, for those who missed it.
@@ -37,7 +37,8 @@ Nothing is stored: the ledger has it too, for those who missed it.
 The embedded mode runs a nats-server as a child process: see core/bus/embedded.py.
 """
 
-from core.bus.bus import Bus, EventSubscription, public_url
+from core.bus.bus import Bus, EventSubscription
+from core.bus.connection import public_url
 from core.bus.consumer import Consumer
 from core.bus.embedded import EmbeddedNats, ServerBinaryMissing
 from core.bus.work import Again, BusUnavailable, Delivery, Done, Handler, Step

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from typing import TYPE_CHECKING
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -13,16 +12,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 from polybatch.v1.events_pb2 import WorkItem
 
+from core.bus.connection import Connection
 from core.bus.measured import Handling, measured
 from core.bus.work import STREAM, TRACEPARENT, Again, Delivery, Done, Handler, Outcome, Step
 from core.failpoints import Failpoint, writing
-
-if TYPE_CHECKING:
-    from core.bus.bus import Bus
 
 log = structlog.get_logger()
 
@@ -134,9 +130,7 @@ class Consumer:
 
     def __init__(
         self,
-        bus: Bus,
-        nc: Client,
-        js: JetStreamContext,
+        connection: Connection,
         step: Step,
         handler: Handler,
         *,
@@ -144,9 +138,7 @@ class Consumer:
         ack_wait: float,
         stop_grace: float,
     ) -> None:
-        self._bus = bus
-        self._nc = nc
-        self._js = js
+        self._connection = connection
         self._step = step
         self._handler = handler
         self._concurrency = concurrency
@@ -177,7 +169,7 @@ class Consumer:
     async def _rebind(self, broken: _Session) -> None:
         async with self._binding:
             if self._session is broken and not self._stopping:
-                await self._bus.ensure_stream()
+                await self._connection.ensure_stream()
                 await self._bind()
 
     async def _bind(self) -> None:
@@ -192,8 +184,8 @@ class Consumer:
             max_waiting=4096,
         )
         with writing(Failpoint.CONSUMER_CREATE):
-            await self._js.add_consumer(STREAM, config)
-        session = _Session(self._nc, self._step, self._bus.incarnation)
+            await self._connection.js.add_consumer(STREAM, config)
+        session = _Session(self._connection.nc, self._step, self._connection.incarnation)
         await session.open()
         old, self._session = self._session, session
         if old is not None:
@@ -248,7 +240,7 @@ class Consumer:
         assert slot is not None
         self._parked.add(slot)
         try:
-            await self._bus.wait_up()
+            await self._connection.wait_up()
         finally:
             self._parked.discard(slot)
 
@@ -301,8 +293,8 @@ class Consumer:
         return handling.outcome
 
     async def _settle(self, msg: Msg, session: _Session, outcome: Outcome) -> None:
-        await self._bus.wait_up()
-        if session.incarnation != self._bus.incarnation:
+        await self._connection.wait_up()
+        if session.incarnation != self._connection.incarnation:
             # The store was lost meanwhile: this number now stands for another item.
             log.info("work_outcome_dropped", step=self._step)
         elif isinstance(outcome, Done):

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from core.nesting import deeper_than
+from core.json_depth import deeper_than
 from core.providers.contract import (
     ProviderRejected,
     ProviderUnavailable,

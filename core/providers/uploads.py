@@ -20,8 +20,8 @@ from core.providers.contract import (
     Refused,
     Upload,
 )
-from core.providers.http.errors import is_passing
 from core.providers.http.upload_tries import UploadTries
+from core.providers.provider_errors import is_passing
 
 F = TypeVar("F")
 

@@ -19,10 +19,10 @@ from core.batchfile import (
 from core.blobs import StoredFile
 from core.bus import Again, Delivery, Done, Step
 from core.failpoints import Failpoint
-from core.flow import Backbone, kept
 from core.ledger import Batch, BatchState, File, Stop, new_token, now
 from core.metrics import BATCHES_ENDED
-from core.wire import manifest_message
+from core.pipeline import Backbone, kept
+from core.pipeline.messages import manifest_message
 from services.collector.late import LateMerger, ResultsInconsistent, clean_up
 from services.collector.sources import ResultSources, Source, line_number
 

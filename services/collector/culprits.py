@@ -20,8 +20,8 @@ from core.batchfile import (
 )
 from core.blobs import StoredFile
 from core.failpoints import Failpoint
-from core.flow import Backbone, Settler
 from core.ledger import File, Settlement, Shard, new_id, new_token, now
+from core.pipeline import Backbone, Settler
 from core.providers import BadLine, Refused, at_lines
 
 log = structlog.get_logger()

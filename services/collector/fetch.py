@@ -34,7 +34,6 @@ from core.batchfile import (
 from core.blobs import BlobError, StoredFile
 from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
-from core.flow import Backbone, LateShards, Settler, TokenBudgets, UploadedInputs, kept
 from core.ledger import (
     STOP_ERRORS,
     Batch,
@@ -48,6 +47,7 @@ from core.ledger import (
     new_token,
     now,
 )
+from core.pipeline import Backbone, LateShards, Settler, TokenBudgets, UploadedInputs, kept
 from core.providers import (
     Outcome,
     Provider,

@@ -19,7 +19,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Bus
 from core.ledger import TERMINAL, Batch, Ledger, LedgerUnavailable
 from core.metrics import WATCHERS
-from core.wire import STATES, shown_batches
+from core.pipeline.messages import STATES, shown_batches
 
 log = structlog.get_logger()
 

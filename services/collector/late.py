@@ -20,9 +20,9 @@ from core.batchfile import Entry, ResultFile, ResultTotals, ResultWriter
 from core.blobs import BlobStore
 from core.bus import Again, Done
 from core.failpoints import Failpoint
-from core.flow import Backbone, kept
 from core.ledger import AtWork, Batch, File, Ledger, Shard, ShardState, Stale, new_token, now
-from core.wire import manifest_message
+from core.pipeline import Backbone, kept
+from core.pipeline.messages import manifest_message
 from services.collector.sources import ResultSources, Source
 
 log = structlog.get_logger()

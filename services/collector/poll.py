@@ -10,7 +10,9 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import (
+from core.ledger import Batch, File, Shard, ShardState, Stale, now
+from core.metrics import POLL_LAG_SECONDS
+from core.pipeline import (
     Backbone,
     LateShards,
     Settler,
@@ -19,8 +21,6 @@ from core.flow import (
     late_interval,
     next_look,
 )
-from core.ledger import Batch, File, Shard, ShardState, Stale, now
-from core.metrics import POLL_LAG_SECONDS
 from core.providers import (
     Provider,
     ProviderRejected,

@@ -6,8 +6,8 @@ from contextlib import aclosing
 
 from core.batchfile import answer_tail, error_json
 from core.blobs import BlobStore
-from core.flow import Event, read_run
 from core.ledger import Shard
+from core.pipeline import Event, read_run
 from core.providers import Outcome, Usage
 from services.collector.sorter import Sorter
 

@@ -14,11 +14,11 @@ from polybatch.v1 import results_pb2, results_pb2_grpc
 
 from core.batchfile import ResultFile
 from core.blobs import BlobMissing, BlobStore
-from core.flow import outages
 from core.ledger import Batch, Ledger
 from core.metrics import DOWNLOAD_BYTES
+from core.pipeline import outages
 from core.serving import ApiError, current_principal
-from core.wire import page_size
+from core.serving.paging import page_size
 
 _CHUNK_BYTES = 256 * 1024
 _FILTERS = {

@@ -16,8 +16,8 @@ from typing import Protocol
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.flow import Backbone, next_look, poll_times
 from core.ledger import Batch, Crowd, InFlight, Shard, ShardState
+from core.pipeline import Backbone, next_look, poll_times
 from core.providers import (
     Provider,
     ProviderRejected,
@@ -119,16 +119,24 @@ class Rounds:
         if seen.running:
             # It was taken, or came too late for it and is seen to when that has ended.
             return self._settings.poll_min_interval
-        moment = self._now()
+        # It may have woken a little early: then those of its time are due as well.
+        moment = max(self._now(), shard.due_at)
         credentials = ("", own)
         crowd = await self._crowd(shard, credentials, seen, moment)
         if not self._worthwhile(crowd, seen, moment):
-            return None
+            return await self._taken(shard) if self._planned(crowd, seen) else None
         seen.running = True
         try:
             return await self._round(shard, provider, credentials, seen)
         finally:
             seen.running = False
+
+    async def _taken(self, shard: Shard) -> float | None:
+        """Seconds until a shard is due, if a round of another replica has just taken it."""
+        found = await self._ledger.shards.get(shard.id)
+        if found is None or found.due_at == shard.due_at:
+            return None
+        return max((found.due_at - self._now()).total_seconds(), 0.0)
 
     def _of(self, provider: str) -> _Seen:
         return self._seen.setdefault(provider, _Seen())

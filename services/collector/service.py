@@ -15,7 +15,8 @@ from polybatch.v1 import (
 )
 
 from core.bus import Consumer, Handler, Step
-from core.flow import (
+from core.ledger import Batch, BatchState, ShardState, now
+from core.pipeline import (
     Backbone,
     LateShards,
     Readiness,
@@ -29,11 +30,10 @@ from core.flow import (
     outages,
     pausing,
     sharing,
-    tls_files,
 )
-from core.ledger import Batch, BatchState, ShardState, now
 from core.providers import KnownProviders, Registry
 from core.serving import Authenticate, GrpcServer, Limits, Principal
+from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.collector.assemble import Assembler
 from services.collector.culprits import Culprits

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 import grpc
 from polybatch.v1 import status_pb2, status_pb2_grpc
 
-from core.flow import outages
 from core.ledger import TERMINAL, Ledger
+from core.pipeline import outages
+from core.pipeline.messages import STATES, shown_batches
 from core.serving import ApiError, current_principal
-from core.wire import STATES, shown_batches
 from services.collector.hub import Hub, Snapshot
 
 _FIRST_BATCHES = 1000

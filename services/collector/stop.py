@@ -10,8 +10,8 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone, LateShards
 from core.ledger import Batch, Shard, ShardState, Stop, now
+from core.pipeline import Backbone, LateShards
 from services.collector.poll import Poller
 
 log = structlog.get_logger()

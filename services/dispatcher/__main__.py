@@ -2,7 +2,7 @@
 
 import sys
 
-from core.flow import run_service
+from core.pipeline import run_service
 from services.dispatcher.service import serve
 
 if __name__ == "__main__":

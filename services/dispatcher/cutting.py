@@ -19,8 +19,8 @@ from core.batchfile import (
 )
 from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
-from core.flow import TOKEN_LIMIT, Allowance, refused_for_itself, surely_over
 from core.ledger import Batch, File, Settlement, Shard, new_id, new_token, now
+from core.pipeline import TOKEN_LIMIT, Allowance, refused_for_itself, surely_over
 from services.dispatcher.plan import LINE_OVERHEAD
 
 # Their contents are no text: a megabyte of an image has no more tokens than a page.

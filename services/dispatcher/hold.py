@@ -10,8 +10,8 @@ from typing import NamedTuple
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.flow import Backbone, RunTaken
 from core.ledger import Batch, LedgerUnavailable, Shard, Stale, now
+from core.pipeline import Backbone, RunTaken
 from services.dispatcher.lines import LineRun
 from services.dispatcher.pace import Pace
 

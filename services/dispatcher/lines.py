@@ -20,8 +20,8 @@ import structlog
 
 from core.batchfile import INDEX, answer_tail, decode_request, error_json, read_records
 from core.blobs import BlobError, BlobStore, BlobUnavailable, StoredFile
-from core.flow import Event, RunLog
 from core.ledger import Batch, File, Shard
+from core.pipeline import Event, RunLog
 from core.providers import (
     Answered,
     CallOutcome,

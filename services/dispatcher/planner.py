@@ -8,9 +8,9 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone
 from core.ledger import Batch, BatchState, Stale
 from core.metrics import BATCHES_ENDED
+from core.pipeline import Backbone
 from core.providers import DirectProvider, Provider
 from services.dispatcher.plan import ProviderMissing, plan_shards
 

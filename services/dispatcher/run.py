@@ -1,7 +1,7 @@
 """Step 3 of a batch's way where the provider has no batches: run a shard's lines here.
 
 One dispatcher at a time holds the shard: by a lease in the ledger, which saves work, and
-by the shard's log, which nobody but its holder can go on writing (core/flow/runlog.py).
+by the shard's log, which nobody but its holder can go on writing (core/pipeline/runlog.py).
 At the end the collector fetches the results from that log.
 """
 
@@ -14,8 +14,8 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import Backbone, RunLog, RunTaken
 from core.ledger import Batch, File, Shard, ShardState, Stale, now
+from core.pipeline import Backbone, RunLog, RunTaken
 from core.providers import DirectProvider, DirectRegistry
 from services.dispatcher.hold import Hold
 from services.dispatcher.lines import LineRun, Retries

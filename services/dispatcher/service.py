@@ -9,7 +9,8 @@ import grpc
 import structlog
 
 from core.bus import Step
-from core.flow import (
+from core.ledger import Batch, BatchState, ShardState
+from core.pipeline import (
     ProviderKeys,
     Readiness,
     Sweep,
@@ -19,10 +20,9 @@ from core.flow import (
     open_backbone,
     pausing,
     sharing,
-    tls_files,
 )
-from core.ledger import Batch, BatchState, ShardState
 from core.serving import GrpcServer, Limits
+from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.planner import Planner
 from services.dispatcher.run import Runner

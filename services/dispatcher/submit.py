@@ -22,18 +22,6 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Again, Delivery, Done, Step
-from core.flow import (
-    Allowance,
-    Backbone,
-    LateShards,
-    ProviderKeys,
-    Settler,
-    TokenBudgets,
-    UploadedInputs,
-    first_look,
-    kept,
-    late_interval,
-)
 from core.ledger import (
     Batch,
     LedgerUnavailable,
@@ -44,6 +32,18 @@ from core.ledger import (
     Stale,
     new_token,
     now,
+)
+from core.pipeline import (
+    Allowance,
+    Backbone,
+    LateShards,
+    ProviderKeys,
+    Settler,
+    TokenBudgets,
+    UploadedInputs,
+    first_look,
+    kept,
+    late_interval,
 )
 from core.providers import (
     Absent,

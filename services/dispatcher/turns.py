@@ -8,8 +8,8 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.flow import Backbone
 from core.ledger import Batch, Crowded, Shard, Stale, now
+from core.pipeline import Backbone
 from core.providers import DirectProvider
 
 log = structlog.get_logger()

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from core.failpoints import arm
-from core.flow import open_ledger
 from core.ledger import LedgerUnavailable, TargetNotEmpty, copy_ledger
+from core.pipeline import open_ledger
 from core.serving import StartupError, run
 from core.settings import ProviderAccess, Settings
 from services.gateway.keys import create_key, list_keys, revoke_key

@@ -11,13 +11,13 @@ from polybatch.v1 import batches_pb2, batches_pb2_grpc
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.flow import Announcer, outages
 from core.ledger import Batch, BatchState, Ledger, Stale
+from core.pipeline import Announcer, outages
+from core.pipeline.messages import STATES, shown_batch, shown_batches
 from core.serving import ApiError, current_principal
-from core.wire import STATES, page_size, shown_batch, shown_batches
+from core.serving.paging import cut_page, page_size, parse_page_token
 from services.gateway.creating import BatchMaker, Order, invalid_fields
 from services.gateway.framing import parse_chunk, parse_spec
-from services.gateway.paging import cut_page, parse_page_token
 from services.gateway.stream import MessageStream
 from services.gateway.upload import Spec, Uploads
 

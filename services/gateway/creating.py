@@ -17,7 +17,6 @@ from core import tracing
 from core.batchfile import Problem, read_report
 from core.blobs import BlobStore, StoredFile
 from core.bus import Step
-from core.flow import Announcer
 from core.ledger import (
     AccountLimits,
     Batch,
@@ -31,6 +30,7 @@ from core.ledger import (
     now,
 )
 from core.metrics import BATCHES_CREATED
+from core.pipeline import Announcer
 from core.serving import ApiError
 from services.gateway.slot import over_limit
 

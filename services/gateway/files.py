@@ -12,15 +12,15 @@ from polybatch.v1 import files_pb2, files_pb2_grpc
 
 from core.batchfile import Problem
 from core.blobs import BlobMissing, BlobStore, StoredFile
-from core.flow import outages
 from core.ledger import File, FileInUse, Ledger
 from core.metrics import DOWNLOAD_BYTES
+from core.pipeline import outages
+from core.pipeline.messages import file_message
 from core.serving import ApiError, current_principal
-from core.wire import file_message, page_size
+from core.serving.paging import cut_page, page_size, parse_page_token
 from services.gateway.creating import file_not_found
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.framing import parse_chunk, parse_spec
-from services.gateway.paging import cut_page, parse_page_token
 from services.gateway.stream import MessageStream
 from services.gateway.upload import Spec, Uploads
 

@@ -10,18 +10,18 @@ import grpc
 import structlog
 from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
 
-from core.flow import (
+from core.ledger import Accounts
+from core.pipeline import (
     Backbone,
     Readiness,
     find_providers,
     observed,
     open_backbone,
     outages,
-    tls_files,
 )
-from core.ledger import Accounts
 from core.providers import KnownProviders
 from core.serving import Authenticate, GrpcServer, Limits, Principal
+from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.gateway.batches import BatchServicer
 from services.gateway.checks import upload_rules

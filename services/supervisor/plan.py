@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.bus import EmbeddedNats, ServerBinaryMissing
-from core.flow import find_providers, tls_files
+from core.pipeline import find_providers
 from core.serving import Identity, StartupError
+from core.serving.tls_settings import probe_tls
 from core.settings import ProviderAccess, Settings
 from services.supervisor import ports, probes
 from services.supervisor.spec import ChildSpec
@@ -261,25 +262,3 @@ def _address(listen: str, names: Sequence[str]) -> str:
         return ports.join(host, port)
     fitting = [name for name in (host, "localhost") if name in names]
     return f"grpcs://{ports.join([*fitting, names[0]][0], port)}"
-
-
-def probe_tls(settings: Settings) -> probes.ProbeTls | None:
-    """How the services' TLS is asked for their health; None: no TLS. Raises StartupError."""
-    files = tls_files(settings)
-    if files is None:
-        return None
-    cert, key = settings.tls_client_cert, settings.tls_client_key
-    if files.client_ca is None:
-        return probes.ProbeTls(files)
-    for setting, path in (
-        ("POLYBATCH_TLS_CLIENT_CERT", cert),
-        ("POLYBATCH_TLS_CLIENT_KEY", key),
-    ):
-        if path is None:
-            raise StartupError(
-                f"{setting} is not set: with POLYBATCH_TLS_CLIENT_CA every client brings a "
-                "certificate, and so must the supervisor, which asks the services for their health"
-            )
-        if not path.is_file():
-            raise StartupError(f"{setting} ({path}) is not a file")
-    return probes.ProbeTls(files, cert, key)

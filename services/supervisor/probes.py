@@ -5,56 +5,17 @@ from __future__ import annotations
 import asyncio
 import http.client
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
-from core.serving import Identity, TlsError, TlsFiles
+from core.serving import TlsError
+from core.serving.tls_settings import CHANNEL_OPTIONS, ProbeTls
 from services.supervisor.spec import Probe
 
 _PAUSE = 0.05
 _HTTP_TIMEOUT = 2.0
 _WATCH_TIMEOUT = 10.0
-
-_CHANNEL_OPTIONS = (
-    # A fresh connection: a shared one may still be backing off from the child before.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 250),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeTls:
-    """How to reach a server whose TLS files are at hand."""
-
-    server: TlsFiles
-    client_cert: Path | None = None
-    """What mutual TLS asks for; None: no certificate."""
-    client_key: Path | None = None
-
-    def channel(self, address: str) -> grpc.aio.Channel:
-        """A channel to address. Raises TlsError, and OSError for the client's files."""
-        credentials, options = self.credentials()
-        return grpc.aio.secure_channel(address, credentials, options=options)
-
-    def credentials(self) -> tuple[grpc.ChannelCredentials, tuple[tuple[str, int | str], ...]]:
-        """Credentials that take the server's own certificate, and no other, for proof; options.
-
-        Raises TlsError, and OSError for the client's files.
-        """
-        identity = Identity.read(self.server)
-        credentials = grpc.ssl_channel_credentials(
-            identity.chain,
-            self.client_key.read_bytes() if self.client_key else None,
-            self.client_cert.read_bytes() if self.client_cert else None,
-        )
-        # It is asked at a local address, which the certificate need not hold for.
-        name = identity.names[0].replace("*", "any", 1)
-        return credentials, (*_CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name))
 
 
 def grpc_serving(address: str, tls: ProbeTls | None = None) -> Probe:
@@ -62,7 +23,7 @@ def grpc_serving(address: str, tls: ProbeTls | None = None) -> Probe:
 
     def channel() -> grpc.aio.Channel:
         if tls is None:
-            return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+            return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         return tls.channel(address)
 
     async def probe() -> None:

@@ -124,14 +124,14 @@ async def pulls_open(bus: Bus, step: Step, number: int) -> None:
     that was refused asks again only after a pause.
     """
     async with asyncio.timeout(30):
-        while ((await bus._js.consumer_info(STREAM, step)).num_waiting or 0) < number:
+        while ((await bus._connection.js.consumer_info(STREAM, step)).num_waiting or 0) < number:
             pass
 
 
 async def items_left(bus: Bus, number: int) -> None:
     """Wait until so many items are not acknowledged yet, of all steps together."""
     async with asyncio.timeout(30):
-        while (await bus._js.stream_info(STREAM)).state.messages != number:
+        while (await bus._connection.js.stream_info(STREAM)).state.messages != number:
             pass
 
 
@@ -139,7 +139,7 @@ async def ack_wait_passes(bus: Bus, seconds: float) -> None:
     """Wait until the server delivers again what nobody has acknowledged for so long."""
     await bus.publish_work(Step.STOP, "clock")
     config = ConsumerConfig(ack_wait=seconds)
-    pulls = await bus._js.pull_subscribe(
+    pulls = await bus._connection.js.pull_subscribe(
         f"polybatch.work.{Step.STOP}", durable="clock", stream=STREAM, config=config
     )
     await pulls.fetch(1, timeout=30)

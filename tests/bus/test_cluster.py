@@ -29,7 +29,7 @@ async def bus(cluster: NatsCluster) -> AsyncIterator[Bus]:
 
 
 async def stream(bus: Bus) -> StreamInfo:
-    return await bus._js.stream_info(STREAM)
+    return await bus._connection.js.stream_info(STREAM)
 
 
 async def stream_leader(bus: Bus, cluster: NatsCluster) -> NatsNode:
@@ -40,15 +40,15 @@ async def stream_leader(bus: Bus, cluster: NatsCluster) -> NatsNode:
 
 
 async def consumer_leader(bus: Bus, cluster: NatsCluster) -> NatsNode:
-    info = await bus._js.consumer_info(STREAM, Step.PLAN)
+    info = await bus._connection.js.consumer_info(STREAM, Step.PLAN)
     assert info.cluster is not None
     assert info.cluster.leader is not None
     return cluster.node(info.cluster.leader)
 
 
 async def connected(bus: Bus, cluster: NatsCluster) -> NatsNode:
-    assert bus._nc.connected_url is not None
-    return cluster.at(bus._nc.connected_url.port)
+    assert bus._connection.nc.connected_url is not None
+    return cluster.at(bus._connection.nc.connected_url.port)
 
 
 async def publish(bus: Bus, name: str) -> None:
@@ -109,7 +109,7 @@ async def test_a_cluster_that_the_url_names_stores_three_times(
 ) -> None:
     await bus.consume(Step.PLAN, Taken(), concurrency=1)
     assert (await stream(bus)).config.num_replicas == 3
-    info = await bus._js.consumer_info(STREAM, Step.PLAN)
+    info = await bus._connection.js.consumer_info(STREAM, Step.PLAN)
     assert info.cluster is not None
     assert len(info.cluster.replicas or []) == 2
 

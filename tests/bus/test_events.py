@@ -81,7 +81,7 @@ async def test_a_malformed_event_or_a_callback_that_raises_ends_nothing(bus: Bus
         queue.put_nowait(received)
 
     await bus.subscribe_events(callback)
-    await bus._nc.publish("polybatch.events.acct_1.batch_1", b"\xff\xff\xff")
+    await bus._connection.nc.publish("polybatch.events.acct_1.batch_1", b"\xff\xff\xff")
     with capture_logs() as logs:
         await bus.publish_event(event("acct_1", "bad"))
         await bus.publish_event(event("acct_1", "good"))

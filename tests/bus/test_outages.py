@@ -115,7 +115,7 @@ async def test_an_outcome_from_before_a_wipe_is_not_applied_to_a_new_item(
 async def test_a_deleted_stream_is_made_again(nats: Nats, bus: Bus) -> None:
     taken = Taken()
     await bus.consume(Step.PLAN, taken, concurrency=2)
-    await bus._js.delete_stream("POLYBATCH_WORK")
+    await bus._connection.js.delete_stream("POLYBATCH_WORK")
     await bus.publish_work(Step.PLAN, "batch_1")
     assert (await taken.next())[0].batch_id == "batch_1"
 
@@ -173,7 +173,7 @@ async def test_a_closed_bus_does_not_go_on_reconnecting(
 async def test_in_a_long_outage_not_every_publish_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.bus.bus._LONG_OUTAGE_PATIENCE", 0.05)
+    monkeypatch.setattr("core.bus.connection._LONG_OUTAGE_PATIENCE", 0.05)
     nats = Nats(tmp_path)
     await nats.start()
     bus = await Bus.connect(nats.url, name="impatient", publish_timeout=2)
@@ -204,7 +204,7 @@ async def test_a_stream_that_stores_nothing_more_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after the disk of the server was full: it takes no message then, without a word."""
-    monkeypatch.setattr("core.bus.bus._SILENT_STORE_LIMIT", 1.0)
+    monkeypatch.setattr("core.bus.connection._SILENT_STORE_LIMIT", 1.0)
     with small_disk(tmp_path / "disk", 48 * MIB) as disk:
         nats = Nats(disk)
         await nats.start()

@@ -21,7 +21,7 @@ from typing import Any
 import services.collector.service
 import services.dispatcher.service
 import services.gateway.__main__
-from core.flow import run_service
+from core.pipeline import run_service
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])

@@ -9,8 +9,8 @@ from typing import Any, cast
 from core.batchfile import INDEX, ResultFile, ResultWriter
 from core.blobs import BlobStore, SegmentWriter
 from core.failpoints import Failpoint
-from core.flow import Announcer, Backbone, Settler
 from core.ledger import Batch, File, Ledger, Shard, ShardState, now
+from core.pipeline import Announcer, Backbone, Settler
 from core.providers import BadLine, Refused
 from core.settings import Settings
 from services.collector.culprits import Culprits

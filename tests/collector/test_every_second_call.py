@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
-from core.flow import Backbone, LateShards, ProviderKeys, Settler
 from core.ledger import Batch, Ledger, ShardState, now
+from core.pipeline import Backbone, LateShards, ProviderKeys, Settler
 from core.providers import known_providers
 from core.settings import ProviderAccess, Settings
 from services.collector.culprits import Culprits

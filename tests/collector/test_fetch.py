@@ -14,8 +14,8 @@ from polybatch.v1.events_pb2 import WorkItem
 from core.batchfile import ResultFile
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
-from core.flow import Backbone, LateShards, Settler
 from core.ledger import Batch, Ledger, Shard, ShardState, now
+from core.pipeline import Backbone, LateShards, Settler
 from core.providers import (
     Intent,
     Outcome,

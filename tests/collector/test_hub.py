@@ -11,8 +11,8 @@ import pytest
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Bus, EmbeddedNats
-from core.flow import Announcer
 from core.ledger import Batch, Ledger, Shard, ShardState, now
+from core.pipeline import Announcer
 from services.collector.hub import Hub, Snapshot, Topic
 
 PATIENCE = 10.0

@@ -13,8 +13,8 @@ import pytest
 from core.batchfile import answer_tail
 from core.blobs import BlobStore
 from core.bus import Step
-from core.flow import Announcer, Backbone, Event, LateShards, RunLog, Settler
 from core.ledger import Batch, Ledger, Settlement, Shard, ShardState, now
+from core.pipeline import Announcer, Backbone, Event, LateShards, RunLog, Settler
 from core.providers import Outcome, Usage
 from core.settings import Settings
 from services.collector.culprits import Culprits

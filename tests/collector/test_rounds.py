@@ -15,8 +15,8 @@ import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Again, Delivery, Step
-from core.flow import Backbone, LateShards, Settler
 from core.ledger import Batch, BatchState, File, Ledger, Shard, ShardState, new_id, now
+from core.pipeline import Backbone, LateShards, Settler
 from core.providers import (
     Listed,
     Provider,

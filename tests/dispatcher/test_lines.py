@@ -22,8 +22,8 @@ from obstore.store import MemoryStore
 from core.batchfile import INDEX
 from core.blobs import BlobExists, BlobStore, BlobUnavailable, SegmentWriter
 from core.failpoints import Failpoint
-from core.flow import Event, RunLog, RunTaken, read_run
 from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
+from core.pipeline import Event, RunLog, RunTaken, read_run
 from core.providers import (
     Answered,
     CallOutcome,

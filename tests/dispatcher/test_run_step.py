@@ -15,8 +15,8 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.blobs import BlobStore
 from core.bus import Again, Bus, Delivery, Done, EmbeddedNats, Step
-from core.flow import Announcer, Backbone, Event
 from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_id, now
+from core.pipeline import Announcer, Backbone, Event
 from core.providers import Terms
 from core.settings import Settings
 from services.dispatcher.hold import Hold

@@ -16,7 +16,6 @@ from polybatch.v1.events_pb2 import WorkItem
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
 from core.failpoints import Failpoint
-from core.flow import Announcer, Backbone, ProviderKeys
 from core.ledger import (
     Batch,
     Ledger,
@@ -27,6 +26,7 @@ from core.ledger import (
     new_token,
     now,
 )
+from core.pipeline import Announcer, Backbone, ProviderKeys
 from core.providers import (
     Absent,
     Accepted,

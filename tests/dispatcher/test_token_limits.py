@@ -14,8 +14,8 @@ from polybatch.v1.events_pb2 import WorkItem
 from core.batchfile import INDEX, ResultFile
 from core.blobs import BlobStore
 from core.bus import Again, Delivery, Done
-from core.flow import Announcer, Backbone, ProviderKeys
 from core.ledger import Batch, Ledger, Shard, ShardState, now
+from core.pipeline import Announcer, Backbone, ProviderKeys
 from core.providers import Accepted, Refused, known_providers
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.cutting import lines_within, weigh

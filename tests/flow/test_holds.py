@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from core.flow import Backbone, sharing
-from core.flow.holds import SharedHolds
 from core.ledger import Ledger, LedgerUnavailable, ProviderHold
+from core.pipeline import Backbone, sharing
+from core.pipeline.holds import SharedHolds
 from core.providers import Hold, Holds
 
 PATIENCE = 10.0
@@ -104,7 +104,7 @@ async def test_what_was_missed_on_the_bus_is_read(ledger: Ledger) -> None:
 async def test_a_ledger_that_was_away_gets_it_later(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.flow.holds._RETRY_PAUSE", 0.0)
+    monkeypatch.setattr("core.pipeline.holds._RETRY_PAUSE", 0.0)
     kept = Kept(ledger, failures=2)
     one = Holds()
     async with sharing(backbone(kept, Loop()), one):

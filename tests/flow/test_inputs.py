@@ -13,8 +13,8 @@ import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Again, Delivery, Done
-from core.flow import Backbone, UploadedInputs
 from core.ledger import Batch, Ledger, LedgerUnavailable, Settlement, Shard, now
+from core.pipeline import Backbone, UploadedInputs
 from core.providers import ProviderRejected, ProviderUnavailable
 from tests.ledger.test_attempts import LEASE, reread
 from tests.ledger.test_transitions import intend, make_batch
@@ -143,7 +143,7 @@ async def test_the_provider_deletes_it_itself_in_the_end(
     done = await settled(ledger, shard)
     files = Files(error=ProviderUnavailable("away"), days=7)
     moment = now() + timedelta(days=8)
-    monkeypatch.setattr("core.flow.inputs.now", lambda: moment)
+    monkeypatch.setattr("core.pipeline.inputs.now", lambda: moment)
     await inputs(ledger, files).discard(done)
     monkeypatch.setattr("core.ledger.inputs.now", lambda: moment + timedelta(days=30))
     assert await ledger.inputs.due(10) == []

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.flow import kept
 from core.ledger import LedgerUnavailable
+from core.pipeline import kept
 
 LEASE = timedelta(seconds=0.15)
 PATIENCE = 10.0

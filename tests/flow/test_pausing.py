@@ -14,7 +14,6 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.blobs import BlobUnavailable
 from core.bus import Again, Delivery, Done
-from core.flow import Backbone, pausing
 from core.ledger import (
     Batch,
     BatchState,
@@ -27,6 +26,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from core.pipeline import Backbone, pausing
 
 FULL = OSError(errno.ENOSPC, "no space left")
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.flow import first_look, next_look, poll_times
-from core.flow.poll_times import late_interval
 from core.ledger import Expected, new_id
+from core.pipeline import first_look, next_look, poll_times
+from core.pipeline.poll_times import late_interval
 from core.settings import Settings
 
 SETTINGS = Settings(poll_min_interval=5.0, poll_max_interval=60.0)

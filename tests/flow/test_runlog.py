@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.blobs import BlobStore, BlobUnavailable
-from core.flow.runlog import Event, Record, RunLog, RunTaken, read_run
+from core.pipeline.runlog import Event, Record, RunLog, RunTaken, read_run
 from core.providers import Usage
 
 PREFIX = "batches/b/shards/s/run"

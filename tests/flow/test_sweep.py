@@ -12,7 +12,6 @@ from typing import Any, cast
 import pytest
 
 from core.bus import Step
-from core.flow import Backbone, Sweep, Watched
 from core.ledger import (
     Batch,
     BatchState,
@@ -24,6 +23,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from core.pipeline import Backbone, Sweep, Watched
 from core.settings import Settings
 
 INTERVAL = 1.0

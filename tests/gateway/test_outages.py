@@ -13,8 +13,8 @@ import pytest
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 
-from core.flow import outages
 from core.ledger import BatchState, LedgerUnavailable
+from core.pipeline import outages
 from core.serving import ApiError, StartupError
 from core.settings import ProviderAccess
 from services.gateway.service import BATCH_SERVICE, FILE_SERVICE, serve

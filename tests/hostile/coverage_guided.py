@@ -15,7 +15,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["core.batchfile", "core.providers", "core.nesting"]):
+with atheris.instrument_imports(include=["core.batchfile", "core.providers", "core.json_depth"]):
     from core.batchfile import LineScanner, Rules
     from tests.hostile.reference import PROVIDERS
     from tests.hostile.test_result_lines import READERS, check_result

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.batchfile import LineScanner, Rules, iter_index
-from core.nesting import deeper_than
+from core.json_depth import deeper_than
 from tests.hostile.budget import examples
 from tests.hostile.json_values import AWKWARD, changed
 from tests.hostile.reference import PROVIDERS, depth_of, valid_lines

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.providers.http.errors import ErrorAnswer, is_passing, parse_retry_after, read_error
+from core.providers.provider_errors import ErrorAnswer, is_passing, parse_retry_after, read_error
 
 
 @pytest.mark.parametrize(

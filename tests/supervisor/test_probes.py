@@ -13,6 +13,7 @@ import trustme
 
 from core.bus import EmbeddedNats
 from core.serving import GrpcServer, TlsFiles
+from core.serving.tls_settings import ProbeTls
 from services.supervisor import probes
 from services.supervisor.ports import free_ports
 
@@ -116,11 +117,7 @@ async def test_grpc_under_tls_trusts_the_servers_own_certificate(
     mine.cert_chain_pems[0].write_to_path(paths["my-cert"])
     mine.private_key_pem.write_to_path(paths["my-key"])
     files = TlsFiles(paths["cert"], paths["key"], paths["ca"] if mutual else None)
-    tls = (
-        probes.ProbeTls(files, paths["my-cert"], paths["my-key"])
-        if mutual
-        else probes.ProbeTls(files)
-    )
+    tls = ProbeTls(files, paths["my-cert"], paths["my-key"]) if mutual else ProbeTls(files)
     server = GrpcServer(
         "127.0.0.1:0", name="test", authenticate=None, register=lambda server: (), tls=files
     )

@@ -15,8 +15,8 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core import tracing
 from core.bus import Again, Bus, Delivery, Done, EmbeddedNats, Step
-from core.flow import Announcer
 from core.ledger import Batch, BatchState, File, FileState, Ledger, new_id, now
+from core.pipeline import Announcer
 from core.tracing import spans
 
 PATIENCE = 20.0

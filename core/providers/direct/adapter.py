@@ -13,16 +13,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from core.nesting import deeper_than
+from core.json_depth import deeper_than
 from core.providers.catalogue import find_model
 from core.providers.contract import Limits, LineRejected
 from core.providers.direct.contract import Answered, CallOutcome, Lost, NotNow, Terms
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.client import ProviderHttp
-from core.providers.http.errors import is_access
 from core.providers.http.transport import Reply
 from core.providers.openai.adapter import FALSE, refuse_streaming
 from core.providers.openai.rows import read_row
+from core.providers.provider_errors import is_access
 from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
 
 SHARD_LINES = 5_000

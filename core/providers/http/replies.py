@@ -10,8 +10,8 @@ from core.providers.contract import (
     Refused,
     Unknown,
 )
-from core.providers.http.errors import is_access, is_passing
 from core.providers.http.transport import Reply
+from core.providers.provider_errors import is_access, is_passing
 
 MAX_MESSAGE_CHARS = 1000
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from core.providers.http.call_metrics import Broken
-from core.providers.http.errors import is_passing
 from core.providers.http.transport import Reply, moved_to
 from core.providers.http.upload_tries import UploadTries
+from core.providers.provider_errors import is_passing
 
 _FINISH = {"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"}
 

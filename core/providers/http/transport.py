@@ -20,7 +20,7 @@ import httpx2
 
 from core.providers.http.call_metrics import Broken, Exchange, NotSent, measured
 from core.providers.http.decoding import ACCEPTED, BadEncoding, unpacked
-from core.providers.http.errors import ErrorAnswer, parse_retry_after, read_error
+from core.providers.provider_errors import ErrorAnswer, parse_retry_after, read_error
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_REPLY_BYTES = 32 * 1024 * 1024

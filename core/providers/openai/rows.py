@@ -8,7 +8,7 @@ import msgspec
 
 from core.providers.contract import Outcome, ResultLine, Usage
 from core.providers.count_parsing import count_of
-from core.providers.http.errors import is_passing
+from core.providers.provider_errors import is_passing
 from core.providers.result_lines import UnreadableLine
 
 Loose = str | list[Any] | int | float | bool | None

@@ -21,10 +21,8 @@ and a `next_step` (what to do about it, may be empty).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from polybatch.models import LineProblem
+from polybatch.problems import LineProblem
 
 __all__ = [
     "ConfigurationError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable
@@ -110,7 +111,7 @@ class Downloads:
         content = files_pb2.FILE_CONTENT_VALIDATION_REPORT
         async with aclosing(_lines(self._file_content(file_id, content, lambda _: True))) as lines:
             async for raw in lines:
-                yield LineProblem.from_report(raw)
+                yield _report_line(raw)
 
     async def _get_file(self, file_id: str) -> File:
         request = files_pb2.GetFileRequest(file_id=file_id)
@@ -263,3 +264,23 @@ async def _lines(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, N
             yield b"".join(begun)
     finally:
         await chunks.aclose()
+
+
+def _report_line(raw: bytes) -> LineProblem:
+    """A line of a validation report. DataError if it is none."""
+    try:
+        entry = json.loads(raw)
+        return LineProblem(
+            line=int(entry["line"]),
+            custom_id=str(entry.get("custom_id") or ""),
+            field=str(entry.get("field") or ""),
+            reason=str(entry["reason"]),
+            message=str(entry["message"]),
+            severity=str(entry.get("severity", "error")),
+            lenient=bool(entry.get("lenient", False)),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"a line of the validation report cannot be read ({error!r}).",
+            reason="REPORT_UNREADABLE",
+        ) from error

@@ -8,7 +8,7 @@ from polybatch.models.batches import (
     Shard,
     Usage,
 )
-from polybatch.models.files import File, FileState, LineProblem, ModelCount, UploadStatus
+from polybatch.models.files import File, FileState, ModelCount, UploadStatus
 from polybatch.models.results import (
     LineError,
     LineFailure,
@@ -18,6 +18,7 @@ from polybatch.models.results import (
     ResultFilter,
     ResultLine,
 )
+from polybatch.problems import LineProblem
 
 __all__ = [
     "Batch",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from polybatch.errors import DataError
 from polybatch.models.batches import time_or_none
+from polybatch.problems import LineProblem
 from polybatch.v1 import files_pb2 as pb
 
 
@@ -41,58 +40,6 @@ class ModelCount:
     provider: str
     model: str
     line_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class LineProblem:
-    """One problem of one line."""
-
-    line: int
-    """1-based number of the line, blank lines counted; 0 where it is about no line."""
-    custom_id: str
-    """Empty where the line has none that can be read."""
-    field: str
-    """Path of the field, such as "body.model"; empty for the line as a whole."""
-    reason: str
-    """Machine code, such as "duplicate_custom_id"."""
-    message: str
-    """What is wrong and what was expected."""
-    severity: str = "error"
-    """"error" or "warning"."""
-    lenient: bool = False
-    """Whether an error is one only for batches that are not lenient."""
-
-    @classmethod
-    def from_proto(cls, message: Any) -> LineProblem:
-        """Builds it from polybatch.v1.LineProblem."""
-        return cls(
-            line=message.line,
-            custom_id=message.custom_id,
-            field=message.field,
-            reason=message.reason,
-            message=message.message,
-            lenient=message.lenient,
-        )
-
-    @classmethod
-    def from_report(cls, raw: bytes) -> LineProblem:
-        """Builds it from a line of a validation report. DataError if it is none."""
-        try:
-            entry = json.loads(raw)
-            return cls(
-                line=int(entry["line"]),
-                custom_id=str(entry.get("custom_id") or ""),
-                field=str(entry.get("field") or ""),
-                reason=str(entry["reason"]),
-                message=str(entry["message"]),
-                severity=str(entry.get("severity", "error")),
-                lenient=bool(entry.get("lenient", False)),
-            )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(
-                f"a line of the validation report cannot be read ({error!r}).",
-                reason="REPORT_UNREADABLE",
-            ) from error
 
 
 @dataclass(frozen=True, slots=True)

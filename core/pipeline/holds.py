@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from core.flow.backbone import Backbone
 from core.ledger import LedgerUnavailable
+from core.pipeline.backbone import Backbone
 from core.providers import Hold, Holds
 
 log = structlog.get_logger()

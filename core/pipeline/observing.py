@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from core.flow.backbone import Backbone
 from core.ledger import Count, LivingBatches
 from core.ledger.census import LIVING
 from core.metrics import (
@@ -20,6 +19,7 @@ from core.metrics import (
     Reading,
     Readings,
 )
+from core.pipeline.backbone import Backbone
 from core.serving import StartupError
 from core.settings import TracingSettings
 from core.tracing import BadTracing, start_tracing

@@ -8,8 +8,8 @@ from datetime import timedelta
 import structlog
 
 from core.bus import Step
-from core.flow.backbone import Backbone
 from core.ledger import TOKEN_FLOOR, Budget, NoRoom, Shard, now
+from core.pipeline.backbone import Backbone
 from core.providers import Refused
 
 log = structlog.get_logger()

@@ -11,8 +11,8 @@ import structlog
 
 from core.blobs import BlobStore
 from core.bus import Bus, BusUnavailable
-from core.flow.announce import Announcer
 from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
+from core.pipeline.announce import Announcer
 from core.serving import StartupError
 from core.settings import Settings
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.flow.backbone import Backbone
 from core.ledger import Batch, Settlement, Shard
 from core.metrics import LINES_SETTLED, TOKENS
+from core.pipeline.backbone import Backbone
 
 
 class Settler:

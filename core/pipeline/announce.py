@@ -9,7 +9,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core import tracing
 from core.bus import Bus, BusUnavailable, Step
 from core.ledger import Batch, BatchState, Ledger, LedgerUnavailable, Shard, now
-from core.wire import STATES
+from core.pipeline.messages import STATES
 
 log = structlog.get_logger()
 

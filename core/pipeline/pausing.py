@@ -10,8 +10,8 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.blobs import BlobUnavailable, is_full
 from core.bus import Again, Delivery, Done, Handler
-from core.flow.backbone import Backbone
 from core.ledger import Batch, LedgerUnavailable, now
+from core.pipeline.backbone import Backbone
 
 log = structlog.get_logger()
 

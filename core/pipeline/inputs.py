@@ -14,8 +14,8 @@ import structlog
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Again, Delivery, Done, Handler
-from core.flow.backbone import Backbone
 from core.ledger import LedgerUnavailable, LeftInput, Shard, now
+from core.pipeline.backbone import Backbone
 from core.providers import Provider, ProviderRejected, ProviderUnavailable, Registry
 
 log = structlog.get_logger()

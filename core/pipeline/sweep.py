@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from core.bus import Step
-from core.flow.backbone import Backbone
 from core.ledger import Batch, LedgerUnavailable, Shard, ShardState, now
 from core.metrics import SWEEP_WOKEN
+from core.pipeline.backbone import Backbone
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.flow import poll_times
-from core.flow.backbone import Backbone
 from core.ledger import STOP_ERRORS, Batch, Shard, Stop, now
+from core.pipeline import poll_times
+from core.pipeline.backbone import Backbone
 from core.providers import Registry
 from core.settings import Settings
 

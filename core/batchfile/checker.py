@@ -20,7 +20,7 @@ from core.batchfile.index import (
 )
 from core.batchfile.problems import Problem, decode_report, encode_report, merge_problems
 from core.batchfile.scanner import LineScanner, Scanned, Summary
-from core.batchfile.spool import Spool
+from core.batchfile.scratch import Scratch
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 from core.json_depth import MAX_DEPTH
@@ -77,8 +77,8 @@ class FileChecker:
         )
         # Nothing final before the end: only then is it known which ids come twice.
         self._scratch = f"{prefix}/scratch/{secrets.token_hex(8)}"
-        self._index = Spool(store, f"{self._scratch}/index", segment_bytes=self._segment_bytes)
-        self._report = Spool(store, f"{self._scratch}/report", segment_bytes=self._segment_bytes)
+        self._index = Scratch(store, f"{self._scratch}/index", segment_bytes=self._segment_bytes)
+        self._report = Scratch(store, f"{self._scratch}/report", segment_bytes=self._segment_bytes)
         self._shown = _Shown()
 
     async def feed(self, chunk: bytes) -> None:

@@ -21,7 +21,7 @@ from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Settlement, Shard, new_id, new_token, now
 from core.pipeline import TOKEN_LIMIT, Allowance, refused_for_itself, surely_over
-from services.dispatcher.plan import LINE_OVERHEAD
+from services.dispatcher.sharding import LINE_OVERHEAD
 
 # Their contents are no text: a megabyte of an image has no more tokens than a page.
 _NO_TEXT = frozenset({"image_url", "input_audio", "file"})

@@ -1,119 +1,70 @@
-"""Step 1 of a batch's way: cut its lines into shards.
-
-A shard holds lines for one provider, and for one model where the provider wants
-that, within the provider's limits. The plan reads only the line index that the upload
-left, and writes a line list for each shard.
-"""
+"""Handles the plan step: from a new batch to shards that wait to be submitted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from core.batchfile import INDEX, INVALID, LENIENT, stream_records
-from core.blobs import BlobStore, StoredFile
-from core.failpoints import Failpoint
-from core.ledger import Batch, File, Shard, ShardState, now
-from core.providers import DirectProvider, Limits, Provider
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-LINE_OVERHEAD = 128
-"""Our custom id and the provider's envelope, beyond the line as the user wrote it."""
+from core.bus import Again, Delivery, Done, Step
+from core.ledger import Batch, BatchState, Stale
+from core.metrics import BATCHES_ENDED
+from core.pipeline import Backbone
+from core.providers import DirectProvider, Provider
+from services.dispatcher.sharding import ProviderMissing, plan_shards
 
-
-@dataclass(slots=True)
-class _Draft:
-    """A shard being filled."""
-
-    provider: str
-    model: str
-    limits: Limits
-    lines: int = 0
-    size: int = 0
-    records: bytearray = field(default_factory=bytearray)
-
-    def full(self, length: int) -> bool:
-        return self.lines >= self.limits.max_lines or (
-            self.lines > 0 and self.size + length + LINE_OVERHEAD > self.limits.max_bytes
-        )
+log = structlog.get_logger()
 
 
-class ProviderMissing(Exception):
-    """The file names a provider that this installation has no access to."""
+class Planner:
+    """Handles the plan step."""
 
-    def __init__(self, provider: str) -> None:
-        super().__init__(provider)
-        self.provider = provider
+    def __init__(
+        self, backbone: Backbone, providers: Mapping[str, Provider | DirectProvider]
+    ) -> None:
+        self._ledger = backbone.ledger
+        self._blobs = backbone.blobs
+        self._announcer = backbone.announcer
+        self._providers = providers
 
+    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
+        """Plan one batch."""
+        batch = await self._ledger.batches.get(item.batch_id)
+        if batch is None or batch.shard_count:
+            return Done()
+        if batch.state not in (BatchState.VALIDATING, BatchState.CANCELLING):
+            return Done()
+        file = await self._ledger.files.get_input(batch)
+        if file is None:
+            return await self._fail(batch, "input_file_missing", "The input file is gone.")
+        try:
+            shards = await plan_shards(batch, file, self._blobs, self._providers)
+        except ProviderMissing as error:
+            return await self._fail(
+                batch,
+                "provider_not_configured",
+                f"This installation has no access to the provider {error.provider!r}: "
+                "set its key and start the dispatcher and the collector again.",
+            )
+        planned = await self._ledger.batches.plan(batch.id, shards)
+        if isinstance(planned, Stale):
+            return Done()
+        log.info("batch_planned", batch_id=batch.id, shards=len(shards), lines=batch.total)
+        await self._announcer.changed(planned, BatchEvent.PLANNED)
+        if planned.all_settled:
+            await self._announcer.wake(Step.ASSEMBLE, batch.id)
+            return Done()
+        # Wakes the collector when the completion window closes.
+        await self._announcer.wake(Step.STOP, batch.id)
+        for shard in shards:
+            await self._announcer.wake(Step.SUBMIT, batch.id, shard.id)
+        return Done()
 
-async def plan_shards(
-    batch: Batch, file: File, blobs: BlobStore, providers: Mapping[str, Provider | DirectProvider]
-) -> list[Shard]:
-    """Cut the lines of a file into shards and store their line lists.
-
-    Deterministic: planned twice, the same shards with the same ids come out, so a plan
-    that a crash cut off is simply made again. Raises ProviderMissing.
-    """
-    drafts: dict[tuple[str, str], _Draft] = {}
-    keys: list[tuple[str, str]] = []
-    unfit = INVALID if batch.lenient_translation else INVALID | LENIENT
-    for group in file.groups:
-        slug = group["provider"]
-        lines = group["lines"]
-        if batch.lenient_translation:
-            lines += group.get("lenient_lines", 0)
-        if not lines:
-            keys.append((slug, ""))
-            continue
-        if slug not in providers:
-            raise ProviderMissing(slug)
-        provider = providers[slug]
-        one_model = provider.limits.one_model_per_batch
-        keys.append((slug, provider.remote_model(group["model"]) if one_model else ""))
-
-    shards: list[Shard] = []
-
-    async def cut(draft: _Draft) -> None:
-        shard = Shard(
-            # Not random: a repeated plan finds its own line lists again.
-            id=f"shard_{batch.id.removeprefix('batch_')}{len(shards):04d}",
-            batch_id=batch.id,
-            account_id=batch.account_id,
-            ordinal=len(shards),
-            provider=draft.provider,
-            model=draft.model,
-            remote_model=providers[draft.provider].remote_model(draft.model),
-            endpoint=batch.endpoint,
-            state=ShardState.QUEUED,
-            line_count=draft.lines,
-            byte_count=draft.size,
-            created_at=now(),
-            due_at=now(),
-        )
-        await blobs.put(shard.lines_key, bytes(draft.records), point=Failpoint.PLAN_LINES)
-        shards.append(shard)
-
-    index = await StoredFile.open(blobs, f"{file.prefix}/index")
-    async for records in stream_records(index, INDEX.size):
-        for position, (_offset, length, _line, group_number, flags) in enumerate(
-            INDEX.iter_unpack(records)
-        ):
-            if flags & unfit:
-                continue
-            key = keys[group_number]
-            draft = drafts.get(key)
-            if draft is not None and draft.full(length):
-                await cut(draft)
-                draft = None
-            if draft is None:
-                draft = drafts[key] = _Draft(
-                    provider=key[0],
-                    model=file.groups[group_number]["model"],
-                    limits=providers[key[0]].limits,
-                )
-            start = position * INDEX.size
-            draft.records += records[start : start + INDEX.size]
-            draft.lines += 1
-            draft.size += length + LINE_OVERHEAD
-    for draft in drafts.values():
-        await cut(draft)
-    return shards
+    async def _fail(self, batch: Batch, code: str, message: str) -> Done:
+        failed = await self._ledger.batches.fail(batch.id, code, message)
+        if isinstance(failed, Batch):
+            BATCHES_ENDED.labels(BatchState.FAILED.value).inc()
+            log.warning("batch_failed", batch_id=batch.id, code=code)
+            await self._announcer.changed(failed, BatchEvent.ENDED)
+        return Done()

@@ -24,7 +24,7 @@ from core.pipeline import (
 from core.serving import GrpcServer, Limits
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
-from services.dispatcher.planner import Planner
+from services.dispatcher.plan import Planner
 from services.dispatcher.run import Runner
 from services.dispatcher.submit import Submitter
 from services.dispatcher.turns import Turns

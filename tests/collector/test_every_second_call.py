@@ -23,7 +23,7 @@ from core.settings import ProviderAccess, Settings
 from services.collector.culprits import Culprits
 from services.collector.fetch import Fetcher
 from services.collector.poll import Poller
-from services.dispatcher.plan import plan_shards
+from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from services.dispatcher.turns import Turns
 from tests.collector.test_ran import Wakes

@@ -33,7 +33,7 @@ from core.providers import (
 )
 from core.settings import ProviderAccess, Settings
 from services.collector.fetch import Fetcher
-from services.dispatcher.plan import plan_shards
+from services.dispatcher.sharding import plan_shards
 from tests.collector.test_ran import Wakes
 from tests.dispatcher.test_plan import chat, store
 

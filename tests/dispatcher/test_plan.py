@@ -17,8 +17,8 @@ from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
 from core.providers import Provider, known_providers
 from core.settings import ProviderAccess, Settings
-from services.dispatcher.plan import ProviderMissing, plan_shards
-from services.dispatcher.spool import Overfull, Spooled, write_spool
+from services.dispatcher.request_file import Overfull, Written, write_request_file
+from services.dispatcher.sharding import ProviderMissing, plan_shards
 from services.gateway.checks import upload_rules
 
 OPENAI, CLAUDE = "openai/gpt-4.1", "anthropic/claude-4.5-sonnet"
@@ -156,8 +156,8 @@ async def test_a_provider_without_access_is_named(
 
 async def spool(
     path: Path, blobs: BlobStore, batch: Batch, file: File, shard: Shard, provider: Provider
-) -> Spooled | Overfull:
-    return await write_spool(
+) -> Written | Overfull:
+    return await write_request_file(
         path,
         batch=batch,
         shard=shard,
@@ -176,7 +176,7 @@ async def test_the_spool_carries_our_ids_and_the_provider_s_model(
     for shard in await plan_shards(batch, file, blobs, providers):
         path = tmp_path / shard.id
         spooled = await spool(path, blobs, batch, file, shard, providers[shard.provider])
-        assert isinstance(spooled, Spooled)
+        assert isinstance(spooled, Written)
         assert (spooled.lines, spooled.size) == (2, path.stat().st_size)
         numbers = await lines_of(blobs, shard)
         if shard.provider == "openai":
@@ -209,7 +209,7 @@ async def test_a_line_that_cannot_be_translated_costs_only_itself(
     batch, file = await store(blobs, [chat(1, CLAUDE), chat(2, CLAUDE, n=3), chat(3, CLAUDE)])
     [shard] = await plan_shards(batch, file, blobs, providers)
     spooled = await spool(tmp_path / "spool", blobs, batch, file, shard, providers["anthropic"])
-    assert isinstance(spooled, Spooled)
+    assert isinstance(spooled, Written)
     assert (spooled.lines, spooled.rejected) == (2, 1)
     rejects = await ResultFile.open(blobs, spooled.rejects_prefix)
     [[reject]] = [group async for group in rejects.lines()]
@@ -258,7 +258,7 @@ async def test_what_a_lenient_batch_leaves_out_is_stored_by_line(
     for shard in await plan_shards(batch, file, blobs, providers):
         path = tmp_path / shard.id
         spooled = await spool(path, blobs, batch, file, shard, providers[shard.provider])
-        assert isinstance(spooled, Spooled)
+        assert isinstance(spooled, Written)
         assert spooled.rejected == 0
         stored = await ResultFile.open(blobs, shard.dropped_prefix("tok"))
         async for group in stored.lines():

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from services.dispatcher.spool_files import remove_stale_spools, spool_file
+from services.dispatcher.spool_folder import remove_stale_spools, spool_file
 
 HOLDER = """
 import sys
 from pathlib import Path
-from services.dispatcher.spool_files import spool_file
+from services.dispatcher.spool_folder import spool_file
 
 with spool_file(Path(sys.argv[1]), "shard_1-token") as path:
     path.write_bytes(b"lines")

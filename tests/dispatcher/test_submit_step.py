@@ -45,7 +45,7 @@ from core.providers import (
     known_providers,
 )
 from core.settings import ProviderAccess, Settings
-from services.dispatcher.plan import plan_shards
+from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from services.dispatcher.turns import Turns
 from tests.dispatcher.test_plan import chat, store
@@ -586,7 +586,7 @@ async def test_an_upload_that_comes_after_the_end_is_deleted(stand: Stand) -> No
         assert isinstance(await stand.shards.take_back(shard), Batch)
         fill = Settlement(0, 3, fill_code="batch_cancelled")
         assert isinstance(await stand.shards.settle(shard, fill), Batch)
-        await stand.submitter()._inputs.discard(shard)
+        await stand.submitter()._outcomes.inputs.discard(shard)
 
     stand.provider.before_gate = settled
     assert await stand.handle() == Done()

@@ -19,7 +19,7 @@ from core.pipeline import Announcer, Backbone, ProviderKeys
 from core.providers import Accepted, Refused, known_providers
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.cutting import lines_within, weigh
-from services.dispatcher.plan import plan_shards
+from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from services.dispatcher.turns import Turns
 from tests.dispatcher.test_plan import chat, store

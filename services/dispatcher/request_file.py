@@ -25,7 +25,7 @@ _FLUSH_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled:
+class Written:
     """The file is written."""
 
     size: int
@@ -43,7 +43,7 @@ class Overfull:
     fitting: int
 
 
-async def write_spool(
+async def write_request_file(
     path: Path,
     *,
     batch: Batch,
@@ -54,7 +54,7 @@ async def write_spool(
     blobs: BlobStore,
     segment_bytes: int,
     reserve: int = 0,
-) -> Spooled | Overfull:
+) -> Written | Overfull:
     """Translate the shard's lines into `path`.
 
     A line that cannot be put into the provider's form becomes a failed result line
@@ -150,7 +150,7 @@ async def write_spool(
     for writer in (rejects, left_out):
         if writer is not None:
             await writer.close()
-    return Spooled(
+    return Written(
         size=written,
         sha256=digest.hexdigest(),
         lines=lines,

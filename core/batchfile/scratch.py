@@ -9,14 +9,14 @@ from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 
 
-class Spool:
+class Scratch:
     """Keeps bytes in memory while they are few, and in the store beyond that.
 
     Most files are small: their index need not be stored twice.
     """
 
     def __init__(self, store: BlobStore, prefix: str, *, segment_bytes: int) -> None:
-        """`prefix` is this spool's alone; whoever made it up deletes it."""
+        """`prefix` is this one's alone; whoever made it up deletes it."""
         self._store = store
         self._prefix = prefix
         self._segment_bytes = segment_bytes

@@ -1,0 +1,129 @@
+"""What becomes of a shard when a step of its submission is over: the moves that all of them share.
+
+In: a shard and what was learned of it. Out: the ledger's transition, its announcement, and
+when to come back. What can go wrong: somebody else has moved the shard since (Stale), which is
+theirs to conclude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.bus import Again, Done, Step
+from core.ledger import Batch, NoRoom, Settlement, Shard, Stale, now
+from core.pipeline import (
+    Allowance,
+    Backbone,
+    ProviderKeys,
+    Settler,
+    TokenBudgets,
+    UploadedInputs,
+    first_look,
+)
+from core.providers import Registry
+from services.dispatcher.cutting import cut, lines_within
+
+log = structlog.get_logger()
+
+_ROOM_PAUSE = 60.0
+
+
+class ShardOutcomes:
+    """Moves a shard on, back into the queue, or to its end."""
+
+    def __init__(self, backbone: Backbone, providers: Registry, keys: ProviderKeys) -> None:
+        self._ledger = backbone.ledger
+        self._blobs = backbone.blobs
+        self._announcer = backbone.announcer
+        self._settings = backbone.settings
+        self._keys = keys
+        self._settler = Settler(backbone)
+        self.budgets = TokenBudgets(backbone)
+        self.inputs = UploadedInputs(backbone, providers)
+
+    async def adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Done:
+        """Its provider has a batch for it: look at that when it may be done."""
+        expected = await self._ledger.durations.of(shard.provider, shard.remote_model)
+        poll_at = now() + timedelta(seconds=first_look(shard.id, expected, self._settings))
+        shard.remote_id = remote_id
+        batch = await self._ledger.shards.submitted(shard, remote_id, remote_file_id, poll_at)
+        await self.announce(batch, BatchEvent.SHARD_SUBMITTED, shard)
+        if isinstance(batch, Batch):
+            await self._announcer.wake(Step.POLL, shard.batch_id, shard.id)
+            if batch.stop:
+                await self._announcer.wake(Step.STOP, shard.batch_id)
+        return Done()
+
+    async def wait_for_room(self, shard: Shard, allowance: Allowance, full: NoRoom) -> Done | Again:
+        """Stay queued, and be woken when it is its turn.
+
+        Of all that wait for a model one message sleeps: that of the next probe.
+        """
+        reason = (
+            f"waits for room under {shard.provider}'s limit of {allowance.limit:,} enqueued "
+            f"tokens for {shard.remote_model}"
+        )
+        until = now() + timedelta(seconds=_ROOM_PAUSE)
+        batch = await self._ledger.shards.wait_for_room(shard, reason, until)
+        if isinstance(batch, Batch):
+            await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        if full.first is not None:
+            await self.budgets.wake_next(shard.provider, shard.remote_model)
+        if full.look_at is not None and not isinstance(batch, Stale):
+            return Again(max((full.look_at - now()).total_seconds(), 0.0))
+        return Done()
+
+    async def wait_for_key(
+        self, shard: Shard, batch: Batch | None, code: str, message: str
+    ) -> Done | Again:
+        """Stay queued until the provider takes the key, unless the batch is to fail fast."""
+        if batch is not None and batch.fail_fast:
+            return await self.give_up(shard, code, message)
+        reason = self._keys.say(shard.provider, code)
+        return await self.requeue(shard, reason, self._settings.refused_pause)
+
+    async def requeue(
+        self, shard: Shard, reason: str, pause: float, **refusal: Any
+    ) -> Done | Again:
+        """Queue it again. `refusal`: as of Shards.requeue."""
+        until = now() + timedelta(seconds=pause)
+        batch = await self._ledger.shards.requeue(shard, reason, until, **refusal)
+        await self.announce(batch, BatchEvent.SHARD_WAITING, shard)
+        if isinstance(batch, Stale):
+            return Done()
+        if batch.stop:
+            await self._announcer.wake(Step.STOP, shard.batch_id)
+            return Done()
+        return Again(pause)
+
+    async def cut(self, shard: Shard, *, fitting: int = 0, piece_bytes: int = 0) -> Done:
+        """Replace a shard that is over a limit by one that fits and one for the rest."""
+        records = await self._blobs.get(shard.lines_key)
+        fitting = fitting or lines_within(records, piece_bytes)
+        successors = await cut(shard, records, fitting, self._blobs)
+        log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)
+        return await self.settle(shard, Settlement(0, 0, retried=shard.line_count), successors)
+
+    async def give_up(self, shard: Shard, code: str, message: str) -> Done:
+        """Fail every line of the shard for good: nothing of it was or will be run."""
+        return await self.settle(
+            shard, Settlement(0, shard.line_count, fill_code=code, fill_message=message)
+        )
+
+    async def settle(
+        self, shard: Shard, settlement: Settlement, successors: Sequence[Shard] = ()
+    ) -> Done:
+        """Give its lines their outcome; `successors` take over those that are retried."""
+        if await self._settler.settle(shard, settlement, successors):
+            await self.inputs.discard(shard)
+        return Done()
+
+    async def announce(self, batch: Batch | Stale, kind: BatchEvent.Kind, shard: Shard) -> None:
+        """Tell of a transition, unless it was somebody else's."""
+        if isinstance(batch, Batch):
+            await self._announcer.changed(batch, kind, shard)

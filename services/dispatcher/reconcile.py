@@ -1,0 +1,115 @@
+"""Step 3 of a batch's way after a crash: find out what became of an attempt.
+
+In: a shard whose create was let go, or may have been, and nobody knows its end. Out: adopted
+(the provider has its batch), queued again (surely nothing was created), or left for later.
+What can go wrong: the provider does not answer, or today's key does not see what another key
+has sent; then it is unsure, and asked again: never sent twice for lack of an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import structlog
+from polybatch.v1.events_pb2 import BatchEvent
+
+from core.bus import Again, Done, Step
+from core.ledger import Shard, Stale, now
+from core.pipeline import Backbone, late_interval
+from core.providers import (
+    Absent,
+    FindOutcome,
+    Found,
+    Provider,
+    ProviderRejected,
+    ProviderUnavailable,
+    Unsure,
+)
+from services.dispatcher.outcomes import ShardOutcomes
+from services.dispatcher.send import intent_of
+
+log = structlog.get_logger()
+
+
+class Reconciler:
+    """Looks up attempts at their providers."""
+
+    def __init__(
+        self, backbone: Backbone, credentials: Mapping[str, str], outcomes: ShardOutcomes
+    ) -> None:
+        """`credentials`: KnownProviders.credentials."""
+        self._ledger = backbone.ledger
+        self._announcer = backbone.announcer
+        self._settings = backbone.settings
+        self._credentials = credentials
+        self._outcomes = outcomes
+
+    async def reconcile(self, shard: Shard, provider: Provider) -> Done | Again:
+        """Find out what became of an attempt that nobody knows the end of."""
+        if shard.sending_at is None:
+            taken = await self._ledger.shards.take_back(shard)
+            log.info("shard_taken_back", batch_id=shard.batch_id, shard_id=shard.id)
+            await self._outcomes.announce(taken, BatchEvent.SHARD_WAITING, shard)
+            return Done() if isinstance(taken, Stale) else Again(0.0)
+        outcome = await self._look(shard, provider)
+        log.info(
+            "shard_reconciled",
+            batch_id=shard.batch_id,
+            shard_id=shard.id,
+            outcome=type(outcome).__name__,
+        )
+        match outcome:
+            case Found(remote_id=remote_id, remote_file_id=remote_file_id):
+                return await self._outcomes.adopt(shard, remote_id, remote_file_id)
+            case Absent() if shard.given_up:
+                settled = await self._ledger.late.never_sent(shard)
+                await self._outcomes.announce(settled, BatchEvent.SHARD_SETTLED, shard)
+                await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
+                return Done()
+            case Absent():
+                return await self._outcomes.requeue(shard, "", 0.0)
+            case Unsure(message=message):
+                pause = outcome.retry_after or self._settings.unreachable_pause
+                if shard.given_up:
+                    pause = max(pause, late_interval(shard, self._settings))
+                until = now() + timedelta(seconds=pause)
+                held = await self._ledger.shards.hold(shard, message, until)
+                await self._outcomes.announce(held, BatchEvent.SHARD_WAITING, shard)
+                return Done() if isinstance(held, Stale) else Again(pause)
+
+    async def _look(self, shard: Shard, provider: Provider) -> FindOutcome:
+        """Ask the provider for the batch of an attempt that was let go."""
+        assert shard.sending_at is not None
+        intent = intent_of(shard)
+        since = intent.intended_at - timedelta(days=1)
+        known = await self._ledger.shards.remote_ids(shard.provider, since)
+        # Whoever let it go has had so long to send it and to hear of it.
+        timeout = timedelta(seconds=self._settings.provider_timeout)
+        quiet = shard.quiet_at or shard.sending_at + timeout
+        try:
+            outcome = await provider.find(intent, known, quiet_since=quiet)
+        except (ProviderUnavailable, ProviderRejected) as error:
+            return Unsure(f"{shard.provider}: {error}")
+        same_key = shard.credential in ("", self._credentials.get(shard.provider))
+        if isinstance(outcome, Absent) and not same_key:
+            # What is found is ours whoever asks; what this key does not see may be there.
+            outcome = Unsure(
+                f"It was sent to {shard.provider} with another key or address than today's, "
+                "which may not see its batch: set the old ones until this batch has moved on."
+            )
+        patience = self._settings.unsure_patience_span
+        if (
+            isinstance(outcome, Unsure)
+            and not shard.given_up
+            and patience is not None
+            and now() > shard.sending_at + patience
+        ):
+            log.warning(
+                "unsure_shard_sent_again",
+                batch_id=shard.batch_id,
+                shard_id=shard.id,
+                cause=outcome.message,
+            )
+            return Absent()
+        return outcome

@@ -1,0 +1,119 @@
+"""Step 1 of a batch's way: cut its lines into shards.
+
+A shard holds lines for one provider, and for one model where the provider wants
+that, within the provider's limits. The plan reads only the line index that the upload
+left, and writes a line list for each shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.batchfile import INDEX, INVALID, LENIENT, stream_records
+from core.blobs import BlobStore, StoredFile
+from core.failpoints import Failpoint
+from core.ledger import Batch, File, Shard, ShardState, now
+from core.providers import DirectProvider, Limits, Provider
+
+LINE_OVERHEAD = 128
+"""Our custom id and the provider's envelope, beyond the line as the user wrote it."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A shard being filled."""
+
+    provider: str
+    model: str
+    limits: Limits
+    lines: int = 0
+    size: int = 0
+    records: bytearray = field(default_factory=bytearray)
+
+    def full(self, length: int) -> bool:
+        return self.lines >= self.limits.max_lines or (
+            self.lines > 0 and self.size + length + LINE_OVERHEAD > self.limits.max_bytes
+        )
+
+
+class ProviderMissing(Exception):
+    """The file names a provider that this installation has no access to."""
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(provider)
+        self.provider = provider
+
+
+async def plan_shards(
+    batch: Batch, file: File, blobs: BlobStore, providers: Mapping[str, Provider | DirectProvider]
+) -> list[Shard]:
+    """Cut the lines of a file into shards and store their line lists.
+
+    Deterministic: planned twice, the same shards with the same ids come out, so a plan
+    that a crash cut off is simply made again. Raises ProviderMissing.
+    """
+    drafts: dict[tuple[str, str], _Draft] = {}
+    keys: list[tuple[str, str]] = []
+    unfit = INVALID if batch.lenient_translation else INVALID | LENIENT
+    for group in file.groups:
+        slug = group["provider"]
+        lines = group["lines"]
+        if batch.lenient_translation:
+            lines += group.get("lenient_lines", 0)
+        if not lines:
+            keys.append((slug, ""))
+            continue
+        if slug not in providers:
+            raise ProviderMissing(slug)
+        provider = providers[slug]
+        one_model = provider.limits.one_model_per_batch
+        keys.append((slug, provider.remote_model(group["model"]) if one_model else ""))
+
+    shards: list[Shard] = []
+
+    async def cut(draft: _Draft) -> None:
+        shard = Shard(
+            # Not random: a repeated plan finds its own line lists again.
+            id=f"shard_{batch.id.removeprefix('batch_')}{len(shards):04d}",
+            batch_id=batch.id,
+            account_id=batch.account_id,
+            ordinal=len(shards),
+            provider=draft.provider,
+            model=draft.model,
+            remote_model=providers[draft.provider].remote_model(draft.model),
+            endpoint=batch.endpoint,
+            state=ShardState.QUEUED,
+            line_count=draft.lines,
+            byte_count=draft.size,
+            created_at=now(),
+            due_at=now(),
+        )
+        await blobs.put(shard.lines_key, bytes(draft.records), point=Failpoint.PLAN_LINES)
+        shards.append(shard)
+
+    index = await StoredFile.open(blobs, f"{file.prefix}/index")
+    async for records in stream_records(index, INDEX.size):
+        for position, (_offset, length, _line, group_number, flags) in enumerate(
+            INDEX.iter_unpack(records)
+        ):
+            if flags & unfit:
+                continue
+            key = keys[group_number]
+            draft = drafts.get(key)
+            if draft is not None and draft.full(length):
+                await cut(draft)
+                draft = None
+            if draft is None:
+                draft = drafts[key] = _Draft(
+                    provider=key[0],
+                    model=file.groups[group_number]["model"],
+                    limits=providers[key[0]].limits,
+                )
+            start = position * INDEX.size
+            draft.records += records[start : start + INDEX.size]
+            draft.lines += 1
+            draft.size += length + LINE_OVERHEAD
+    for draft in drafts.values():
+        await cut(draft)
+    return shards

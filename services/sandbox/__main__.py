@@ -17,8 +17,8 @@ import msgspec
 import structlog
 from msgspec import Meta
 
-from .config import SPEEDS, Knobs, merge
-from .server import SandboxServer
+from services.sandbox.config import SPEEDS, Knobs, merge
+from services.sandbox.server import SandboxServer
 
 _ENV = "POLYBATCH_SANDBOX_"
 _ABOUT = """\

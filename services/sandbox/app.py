@@ -14,23 +14,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from . import anthropic_errors, openai_errors
-from .anthropic_api import VERSIONS, MessageBatches
-from .anthropic_errors import AnthropicError
-from .front import Front
-from .gemini_batches import Batches as GeminiBatches
-from .gemini_errors import GeminiError, no_key, refused_key
-from .gemini_files import FORMS
-from .gemini_files import Files as GeminiFiles
-from .http import api_key, gemini_key, json_response
-from .kinds import provider_of
-from .mistral_jobs import MistralJobs
-from .openai_batches import Batches
-from .openai_calls import Calls
-from .openai_errors import OpenAIError
-from .openai_files import Files
-from .sandbox import Sandbox
-from .store import Workspace
+from services.sandbox.anthropic import errors as anthropic_errors
+from services.sandbox.anthropic.api import VERSIONS, MessageBatches
+from services.sandbox.anthropic.errors import AnthropicError
+from services.sandbox.gemini.batches import Batches as GeminiBatches
+from services.sandbox.gemini.errors import GeminiError, no_key, refused_key
+from services.sandbox.gemini.files import FORMS
+from services.sandbox.gemini.files import Files as GeminiFiles
+from services.sandbox.http import api_key, gemini_key, json_response
+from services.sandbox.kinds import provider_of
+from services.sandbox.middleware import Front
+from services.sandbox.mistral.jobs import MistralJobs
+from services.sandbox.openai import errors as openai_errors
+from services.sandbox.openai.batches import Batches
+from services.sandbox.openai.calls import Calls
+from services.sandbox.openai.errors import OpenAIError
+from services.sandbox.openai.files import Files
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.store import Workspace
 
 REFUSED_KEY = "invalid-key"
 """The one key that nobody has."""

@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .config import Knobs
-from .kinds import Provider
-from .plan import Plan
+from services.sandbox.config import Knobs
+from services.sandbox.kinds import Provider
+from services.sandbox.plan import Plan
 
 
 class Phase(StrEnum):

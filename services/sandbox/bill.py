@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from .batch import Batch
-from .kinds import Provider
-from .plan import Totals
-from .traffic import Traffic
+from services.sandbox.batch import Batch
+from services.sandbox.kinds import Provider
+from services.sandbox.plan import Totals
+from services.sandbox.traffic import Traffic
 
 _READ_DIGESTS = 65536
 

@@ -9,10 +9,10 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Scope, Send
 
-from .faults import Aim
-from .http import WHEN_TOLD, api_key, digest_of, gemini_key
-from .kinds import Provider, kind_of
-from .sandbox import Sandbox
+from services.sandbox.faults import Aim
+from services.sandbox.http import WHEN_TOLD, api_key, digest_of, gemini_key
+from services.sandbox.kinds import Provider, kind_of
+from services.sandbox.sandbox import Sandbox
 
 TRANSPORT = "sandbox.transport"
 """Key of the connection's transport in a scope's extensions; server.py puts it there."""

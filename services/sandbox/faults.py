@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from time import monotonic
 
-from .config import Fault, FaultKind
-from .kinds import CallKind, Provider, batch_of
-from .plan import Fate, Plan
+from services.sandbox.config import Fault, FaultKind
+from services.sandbox.kinds import CallKind, Provider, batch_of
+from services.sandbox.plan import Fate, Plan
 
 _NO_HTTP: frozenset[FaultKind] = frozenset({"fail_batch", "line"})
 

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import msgspec
 
-from .batch import Batch, Phase
-from .plan import LAST_BILLED, LAST_IN_OUTPUT, Fate
-from .store import split_lines
+from services.sandbox.batch import Batch, Phase
+from services.sandbox.plan import LAST_BILLED, LAST_IN_OUTPUT, Fate
+from services.sandbox.store import split_lines
 
 PIECE_BYTES = 256 * 1024
 """A piece is at least so long, the last one aside."""

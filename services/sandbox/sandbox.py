@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from .batch import Batch
-from .bill import Bill
-from .config import Knobs, merge
-from .faults import Faults
-from .store import File, Store, Workspace
+from services.sandbox.batch import Batch
+from services.sandbox.bill import Bill
+from services.sandbox.config import Knobs, merge
+from services.sandbox.faults import Faults
+from services.sandbox.store import File, Store, Workspace
 
 
 class Sandbox:

@@ -9,10 +9,10 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .app import create_app
-from .call import TRANSPORT
-from .config import Knobs
-from .sandbox import Sandbox
+from services.sandbox.app import create_app
+from services.sandbox.call import TRANSPORT
+from services.sandbox.config import Knobs
+from services.sandbox.sandbox import Sandbox
 
 _GRACE_SECONDS = 3
 """How long requests under way may take to end when the server stops."""

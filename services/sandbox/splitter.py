@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from .plan import UNREADABLE
+from services.sandbox.plan import UNREADABLE
 
 T = TypeVar("T")
 

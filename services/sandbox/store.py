@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .batch import Batch
-from .http import digest_of
-from .kinds import Provider
+from services.sandbox.batch import Batch
+from services.sandbox.http import digest_of
+from services.sandbox.kinds import Provider
 
 BLOCK_BYTES = 256 * 1024
 """How much is read, checked or answered at one go, between looks at other requests."""

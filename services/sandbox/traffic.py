@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .kinds import CallKind
+from services.sandbox.kinds import CallKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.providers.contract import LineRejected
 from core.providers.gemini.request import check_request, translate_request
-from services.sandbox.gemini_lines import Generate
+from services.sandbox.gemini.lines import Generate
 from tests.providers.chat_requests import encode, request
 
 NEW = "gemini-3.8-flash"

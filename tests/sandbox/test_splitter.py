@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.sandbox.anthropic_lines import Line
+from services.sandbox.anthropic.lines import Line
 from services.sandbox.splitter import ElementTooLong, Splitter
 
 values = st.recursive(

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from .anthropic_lines import Line, Params
-from .plan import MARK, UNREADABLE, Plan, PlanWriter
-from .splitter import BadBody, ElementTooLong, Splitter
-from .store import BLOCK_BYTES
-from .unique import UniqueIds
+from services.sandbox.anthropic.lines import Line, Params
+from services.sandbox.plan import MARK, UNREADABLE, Plan, PlanWriter
+from services.sandbox.splitter import BadBody, ElementTooLong, Splitter
+from services.sandbox.store import BLOCK_BYTES
+from services.sandbox.unique import UniqueIds
 
 MAX_REQUESTS = 100_000
 MAX_BYTES = 256 * 1024 * 1024

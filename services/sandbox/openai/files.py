@@ -13,15 +13,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import results
-from .batch import Batch
-from .http import int_param, json_response, stream_response, when_told
-from .openai_answers import Answerer
-from .openai_check import BODIES
-from .openai_errors import OpenAIError
-from .sandbox import Sandbox
-from .store import BLOCK_BYTES, File, Workspace, new_id
-from .upload import BadUpload, Upload
+from services.sandbox import results
+from services.sandbox.batch import Batch
+from services.sandbox.http import int_param, json_response, stream_response, when_told
+from services.sandbox.openai.answers import Answerer
+from services.sandbox.openai.check import BODIES
+from services.sandbox.openai.errors import OpenAIError
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.store import BLOCK_BYTES, File, Workspace, new_id
+from services.sandbox.upload import BadUpload, Upload
 
 MAX_BATCH_BYTES = 200 * 1024 * 1024
 MAX_FILE_BYTES = 512 * 1024 * 1024

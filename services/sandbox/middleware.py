@@ -14,12 +14,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import anthropic_errors, gemini_errors, openai_errors
-from .call import Call, transport_of
-from .config import Fault
-from .http import retry_after
-from .kinds import Provider, batch_of, provider_of
-from .sandbox import Sandbox
+from services.sandbox.anthropic import errors as anthropic_errors
+from services.sandbox.call import Call, transport_of
+from services.sandbox.config import Fault
+from services.sandbox.gemini import errors as gemini_errors
+from services.sandbox.http import retry_after
+from services.sandbox.kinds import Provider, batch_of, provider_of
+from services.sandbox.openai import errors as openai_errors
+from services.sandbox.sandbox import Sandbox
 
 _GARBAGE = "<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from . import answers
-from .anthropic_lines import Line, Params
-from .plan import Fate
+from services.sandbox import answers
+from services.sandbox.anthropic.lines import Line, Params
+from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
 _params_of = msgspec.json.Decoder(Params).decode

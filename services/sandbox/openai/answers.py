@@ -7,9 +7,17 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from . import answers, embeddings
-from .openai_lines import DIMENSIONS, Body, Chat, Embedding, Line, ResponseFormat, reasons
-from .plan import Fate
+from services.sandbox import answers, embeddings
+from services.sandbox.openai.lines import (
+    DIMENSIONS,
+    Body,
+    Chat,
+    Embedding,
+    Line,
+    ResponseFormat,
+    reasons,
+)
+from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from .gemini_lines import Embed, Generate, Line, Request
-from .plan import MARK, UNREADABLE, Plan, PlanWriter
-from .store import read_blocks, split_lines
+from services.sandbox.gemini.lines import Embed, Generate, Line, Request
+from services.sandbox.plan import MARK, UNREADABLE, Plan, PlanWriter
+from services.sandbox.store import read_blocks, split_lines
 
 _line_of = msgspec.json.Decoder(Line).decode
 

@@ -9,14 +9,21 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .batch import Batch, Phase, Refusal
-from .gemini_check import BadFile, check
-from .gemini_errors import CODES, GeminiError, no_batch
-from .gemini_files import FORMS, member, page_of, read_json, register_responses, timestamp
-from .http import json_response
-from .plan import Plan
-from .sandbox import Sandbox
-from .store import File, Workspace, new_id
+from services.sandbox.batch import Batch, Phase, Refusal
+from services.sandbox.gemini.check import BadFile, check
+from services.sandbox.gemini.errors import CODES, GeminiError, no_batch
+from services.sandbox.gemini.files import (
+    FORMS,
+    member,
+    page_of,
+    read_json,
+    register_responses,
+    timestamp,
+)
+from services.sandbox.http import json_response
+from services.sandbox.plan import Plan
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.store import File, Workspace, new_id
 
 MAX_BATCHES = 100
 """Under way at a time."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from .http import json_response
+from services.sandbox.http import json_response
 
 CODES = {
     "CANCELLED": 1,

@@ -7,10 +7,17 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from . import answers, embeddings
-from .gemini_errors import CODES
-from .gemini_lines import EMBEDDING_DIMENSIONS, Embed, Generate, Line, Request, version_of
-from .plan import Fate
+from services.sandbox import answers, embeddings
+from services.sandbox.gemini.errors import CODES
+from services.sandbox.gemini.lines import (
+    EMBEDDING_DIMENSIONS,
+    Embed,
+    Generate,
+    Line,
+    Request,
+    version_of,
+)
+from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
 

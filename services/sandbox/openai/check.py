@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from .batch import Refusal
-from .openai_lines import Body, Chat, Embedding, Line
-from .plan import MARK, UNREADABLE, Plan, PlanWriter
-from .store import read_blocks, split_lines
-from .unique import UniqueIds
+from services.sandbox.batch import Refusal
+from services.sandbox.openai.lines import Body, Chat, Embedding, Line
+from services.sandbox.plan import MARK, UNREADABLE, Plan, PlanWriter
+from services.sandbox.store import read_blocks, split_lines
+from services.sandbox.unique import UniqueIds
 
 MAX_LINES = 50_000
 MAX_EMBEDDING_INPUTS = 50_000

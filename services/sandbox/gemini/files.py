@@ -14,14 +14,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import results
-from .batch import Batch, Phase
-from .gemini_answers import Answerer
-from .gemini_errors import GeminiError
-from .gemini_lines import Embed, Generate
-from .http import int_param, json_response, stream_response, when_told
-from .sandbox import Sandbox
-from .store import File, Workspace, new_id
+from services.sandbox import results
+from services.sandbox.batch import Batch, Phase
+from services.sandbox.gemini.answers import Answerer
+from services.sandbox.gemini.errors import GeminiError
+from services.sandbox.gemini.lines import Embed, Generate
+from services.sandbox.http import int_param, json_response, stream_response, when_told
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.store import File, Workspace, new_id
 
 FORMS: Mapping[str, type[Generate | Embed]] = {
     "batchGenerateContent": Generate,

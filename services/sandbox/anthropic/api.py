@@ -10,15 +10,15 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import results
-from .anthropic_answers import Answerer
-from .anthropic_create import Refused, receive
-from .anthropic_errors import AnthropicError, no_batch
-from .anthropic_lines import FIRST_VERSION, NO_SAMPLING_VERSION
-from .batch import Batch, Phase
-from .http import int_param, json_response, stream_response, when_told
-from .sandbox import Sandbox
-from .store import Workspace, new_id
+from services.sandbox import results
+from services.sandbox.anthropic.answers import Answerer
+from services.sandbox.anthropic.create import Refused, receive
+from services.sandbox.anthropic.errors import AnthropicError, no_batch
+from services.sandbox.anthropic.lines import FIRST_VERSION, NO_SAMPLING_VERSION
+from services.sandbox.batch import Batch, Phase
+from services.sandbox.http import int_param, json_response, stream_response, when_told
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.store import Workspace, new_id
 
 VERSIONS = frozenset({FIRST_VERSION, NO_SAMPLING_VERSION})
 

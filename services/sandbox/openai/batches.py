@@ -10,15 +10,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .batch import Batch, Phase, Refusal
-from .config import Fault, Knobs
-from .http import int_param, json_response
-from .openai_check import BODIES, ENDPOINTS, Refused, check
-from .openai_errors import OpenAIError, no_batch
-from .openai_files import after, register_results
-from .plan import Plan
-from .sandbox import Sandbox
-from .store import Workspace, new_id
+from services.sandbox.batch import Batch, Phase, Refusal
+from services.sandbox.config import Fault, Knobs
+from services.sandbox.http import int_param, json_response
+from services.sandbox.openai.check import BODIES, ENDPOINTS, Refused, check
+from services.sandbox.openai.errors import OpenAIError, no_batch
+from services.sandbox.openai.files import after, register_results
+from services.sandbox.plan import Plan
+from services.sandbox.sandbox import Sandbox
+from services.sandbox.store import Workspace, new_id
 
 _STATUS = {
     Phase.WAITING: "validating",

@@ -17,13 +17,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .http import json_response, retry_after
-from .openai_answers import Answerer, Row
-from .openai_check import BODIES
-from .openai_errors import OpenAIError
-from .openai_lines import Body, Embedding
-from .plan import LAST_BILLED, UNREADABLE, Fate, marked_fate
-from .sandbox import Sandbox
+from services.sandbox.http import json_response, retry_after
+from services.sandbox.openai.answers import Answerer, Row
+from services.sandbox.openai.check import BODIES
+from services.sandbox.openai.errors import OpenAIError
+from services.sandbox.openai.lines import Body, Embedding
+from services.sandbox.plan import LAST_BILLED, UNREADABLE, Fate, marked_fate
+from services.sandbox.sandbox import Sandbox
 
 _TORN = 40
 _NO_BODY = "We could not parse the JSON body of your request."

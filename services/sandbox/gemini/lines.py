@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from . import answers
+from services.sandbox import answers
 
 NOTHING = Raw(b"")
 """An optional member that the request does not have."""

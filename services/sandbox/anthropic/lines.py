@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from . import answers
-from .answers import Part
+from services.sandbox import answers
+from services.sandbox.answers import Part
 
 NOTHING = Raw(b"")
 """An optional member that the request does not have."""

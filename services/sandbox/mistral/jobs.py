@@ -16,13 +16,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .batch import Batch, Phase
-from .http import int_param, json_response
-from .openai_batches import Batches, metadata_of
-from .openai_check import BODIES
-from .openai_errors import OpenAIError
-from .plan import UNREADABLE
-from .store import File, Workspace, read_blocks, split_lines
+from services.sandbox.batch import Batch, Phase
+from services.sandbox.http import int_param, json_response
+from services.sandbox.openai.batches import Batches, metadata_of
+from services.sandbox.openai.check import BODIES
+from services.sandbox.openai.errors import OpenAIError
+from services.sandbox.plan import UNREADABLE
+from services.sandbox.store import File, Workspace, read_blocks, split_lines
 
 _STATUS = {
     Phase.WAITING: "QUEUED",

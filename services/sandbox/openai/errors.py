@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from .http import json_response
+from services.sandbox.http import json_response
 
 
 class OpenAIError(Exception):

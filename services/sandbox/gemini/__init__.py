@@ -1,0 +1,1 @@
+"""Gemini's files and batches, as the sandbox plays them."""

@@ -1,0 +1,1 @@
+"""Mistral's batch jobs, as the sandbox plays them."""

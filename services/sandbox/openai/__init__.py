@@ -1,0 +1,1 @@
+"""OpenAI's files, batches and single calls, as the sandbox plays them."""

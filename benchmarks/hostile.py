@@ -72,8 +72,8 @@ async def _upload_bytes(suite: Suite, count: int) -> None:
 
 async def _idle(suite: Suite, count: int) -> list[Figure]:
     collector = suite.pids["collector"]
-    async with backbone_of(suite) as backbone, program("benchmarks.watching") as watching:
-        batch_id = await (await Stage.prepare(suite, backbone)).batch(1)
+    async with backbone_of(suite) as runtime, program("benchmarks.watching") as watching:
+        batch_id = await (await Stage.prepare(suite, runtime)).batch(1)
         before = peak_memory(collector)
         order = {
             "collector": suite.collector,

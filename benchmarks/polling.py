@@ -36,10 +36,10 @@ from core.ledger import (
     new_id,
     now,
 )
-from core.pipeline import Announcer, Backbone, LateShards, Settler
+from core.pipeline import EventPublisher, LateShards, Runtime, Settler
 from core.providers import known_providers
 from core.settings import ProviderAccess, Settings
-from services.collector.culprits import Culprits
+from services.collector.bad_lines import BadLineIsolation
 from services.collector.poll import Poller
 
 LIMIT = 1000.0
@@ -154,8 +154,8 @@ async def _day(folder: Path, server: CountingProvider, url: str, count: int) -> 
     ledger = await Ledger.open(settings.effective_database_url)
     bus = cast(Bus, _Silent())
     blobs = BlobStore.open(settings.effective_blobs_url)
-    backbone = Backbone(settings, ledger, blobs, bus, Announcer(bus, ledger))
-    settler = Settler(backbone)
+    runtime = Runtime(settings, ledger, blobs, bus, EventPublisher(bus, ledger))
+    settler = Settler(runtime)
     begun = clock = now()
 
     def moment() -> datetime:
@@ -163,11 +163,11 @@ async def _day(folder: Path, server: CountingProvider, url: str, count: int) -> 
 
     collectors = [
         Poller(
-            backbone,
+            runtime,
             providers,
             settler,
-            Culprits(backbone, settler),
-            LateShards(backbone, providers),
+            BadLineIsolation(runtime, settler),
+            LateShards(runtime, providers),
             known.credentials,
             clock=moment,
         )

@@ -23,7 +23,7 @@ from benchmarks.options import Options
 from benchmarks.program import answer_line, program, tell_line
 from benchmarks.suite import Suite, running_suite
 from core.ledger import Batch, BatchState, Shard, ShardState, new_id, now
-from core.pipeline import Backbone, open_backbone
+from core.pipeline import Runtime, open_runtime
 from core.settings import Settings
 
 LIMIT_MS = 250.0
@@ -44,9 +44,9 @@ async def measure(options: Options) -> list[Figure]:
     figures: list[Figure] = []
     async with (
         running_suite(options.folder / "watchers") as suite,
-        backbone_of(suite) as backbone,
+        backbone_of(suite) as runtime,
     ):
-        stage = await Stage.prepare(suite, backbone)
+        stage = await Stage.prepare(suite, runtime)
         one = [await stage.batch(_SHARDS_OF_ONE)]
         figures += await watched(
             suite, f"{options.watchers} watchers of one batch", one * options.watchers, stage.one
@@ -57,11 +57,11 @@ async def measure(options: Options) -> list[Figure]:
 
 
 @asynccontextmanager
-async def backbone_of(suite: Suite, database_url: str = "") -> AsyncIterator[Backbone]:
+async def backbone_of(suite: Suite, database_url: str = "") -> AsyncIterator[Runtime]:
     """The suite's ledger and bus, for this process; its blobs are not for use."""
     settings = Settings(data_dir=suite.data_dir, nats_url=suite.nats, database_url=database_url)
-    async with open_backbone(settings, "benchmark") as backbone:
-        yield backbone
+    async with open_runtime(settings, "benchmark") as runtime:
+        yield runtime
 
 
 class Commits:
@@ -90,26 +90,26 @@ class Commits:
 class Stage:
     """Batches whose shards are at a provider that makes progress whenever it is told to."""
 
-    def __init__(self, backbone: Backbone, account_id: str, file_id: str) -> None:
-        self._backbone = backbone
+    def __init__(self, runtime: Runtime, account_id: str, file_id: str) -> None:
+        self._runtime = runtime
         self._account_id = account_id
         self._file_id = file_id
         self._shards: dict[str, list[Shard]] = {}
 
     @classmethod
-    async def prepare(cls, suite: Suite, backbone: Backbone) -> Stage:
+    async def prepare(cls, suite: Suite, runtime: Runtime) -> Stage:
         """Upload the file that the batches name."""
         async with suite.client() as client:
             file = await client.upload(line(1, "anything").encode())
-        key = await backbone.ledger.accounts.authenticate(suite.api_key)
+        key = await runtime.ledger.accounts.authenticate(suite.api_key)
         if key is None:
             raise MeasurementFailed("the suite's key is not valid")
-        return cls(backbone, key.account_id, file.id)
+        return cls(runtime, key.account_id, file.id)
 
     async def batch(self, shard_count: int) -> str:
         """Make a batch in progress; returns its id."""
         moment, later = now(), now() + _LATER
-        ledger = self._backbone.ledger
+        ledger = self._runtime.ledger
         total = shard_count * _SHARD_LINES
         batch = Batch(
             id=new_id("batch"),
@@ -168,14 +168,14 @@ class Stage:
             await asyncio.sleep(_PAUSE_OF_MANY)
 
     async def _progress(self, shard: Shard, commits: Commits) -> None:
-        ledger, announcer = self._backbone.ledger, self._backbone.announcer
+        ledger, publisher = self._runtime.ledger, self._runtime.publisher
         shard.finished += 500
         shard.remote_status = "validating"  # Anything but the status that is noted now.
         batch = await ledger.shards.polled(shard, "in_progress", shard.finished, now() + _LATER)
         if not isinstance(batch, Batch):
             raise MeasurementFailed(f"the shard {shard.id} was changed by somebody else")
         commits.add(batch)
-        await announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
+        await publisher.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
 
 
 Change = Callable[[Sequence[str], Commits], Awaitable[None]]

@@ -28,9 +28,9 @@ async def _run(
     figures = []
     async with (
         stands.running(replicas) as setup,
-        backbone_of(setup.suite, setup.environment.get("POLYBATCH_DATABASE_URL", "")) as backbone,
+        backbone_of(setup.suite, setup.environment.get("POLYBATCH_DATABASE_URL", "")) as runtime,
     ):
-        stage = await Stage.prepare(setup.suite, backbone)
+        stage = await Stage.prepare(setup.suite, runtime)
         one = [await stage.batch(_SHARDS)]
         many = [await stage.batch(1) for _ in range(_WATCHED)]
         for batches, change in ((one, stage.one), (many, stage.many)):

@@ -1,8 +1,8 @@
 """The JSONL line format: scan, check, index, report; and the results' format."""
 
-from core.batchfile.answers import answer_head, answer_line, answer_tail, error_json
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
 from core.batchfile.diagnosis import Check, Finding, ModelCheck, Rules
+from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
     INDEX,
     INVALID,
@@ -13,12 +13,12 @@ from core.batchfile.index import (
     iter_index,
     stream_records,
 )
-from core.batchfile.plain import Plain
+from core.batchfile.line_reader import listed_lines, read_lines, read_listed, read_records
 from core.batchfile.problems import Problem, read_report
-from core.batchfile.reading import listed_lines, read_lines, read_listed, read_records
+from core.batchfile.result_lines import answer_head, answer_line, answer_tail, error_json
 from core.batchfile.results import RESULT, Entry, ResultFile, ResultLine, ResultTotals, ResultWriter
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
-from core.batchfile.shapes import (
+from core.batchfile.schema import (
     CHAT_COMPLETIONS,
     EMBEDDINGS,
     ENDPOINTS,

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from core.batchfile.closer import doubled_keys, lone_surrogate
+from core.batchfile.fast_path import Plain
 from core.batchfile.index import INVALID, LENIENT
-from core.batchfile.plain import Plain
 from core.batchfile.problems import Problem
-from core.batchfile.shapes import (
+from core.batchfile.schema import (
     BOM,
     CHAT_COMPLETIONS,
     EMBEDDINGS,

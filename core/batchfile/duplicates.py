@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from struct import Struct
 
 from core.batchfile.index import INDEX, stream_records
+from core.batchfile.line_reader import read_lines
 from core.batchfile.problems import Problem
-from core.batchfile.reading import read_lines
-from core.batchfile.shapes import custom_id_of
+from core.batchfile.schema import custom_id_of
 from core.blobs import StoredFile
 
 _PARTITIONS = 256

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from core.batchfile.index import INDEX_SEGMENT_BYTES, stream_records
-from core.batchfile.reading import SPAN_BYTES, read_records
+from core.batchfile.line_reader import SPAN_BYTES, read_records
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 

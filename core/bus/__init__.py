@@ -41,19 +41,19 @@ from core.bus.bus import Bus, EventSubscription
 from core.bus.connection import public_url
 from core.bus.consumer import Consumer
 from core.bus.embedded import EmbeddedNats, ServerBinaryMissing
-from core.bus.work import Again, BusUnavailable, Delivery, Done, Handler, Step
+from core.bus.work import Ack, BusUnavailable, Delivery, Handler, Snooze, Step
 
 __all__ = [
-    "Again",
+    "Ack",
     "Bus",
     "BusUnavailable",
     "Consumer",
     "Delivery",
-    "Done",
     "EmbeddedNats",
     "EventSubscription",
     "Handler",
     "ServerBinaryMissing",
+    "Snooze",
     "Step",
     "public_url",
 ]

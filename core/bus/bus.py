@@ -112,7 +112,7 @@ class Bus:
         if traceparent:
             headers[TRACEPARENT] = traceparent
         try:
-            with writing(Failpoint(f"bus.wake.{step}")):
+            with writing(Failpoint(f"bus.enqueue.{step}")):
                 await self._connection.js.publish(
                     step.subject, payload, stream=STREAM, headers=headers
                 )

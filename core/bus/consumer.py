@@ -17,7 +17,7 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus.connection import Connection
 from core.bus.measured import Handling, measured
-from core.bus.work import STREAM, TRACEPARENT, Again, Delivery, Done, Handler, Outcome, Step
+from core.bus.work import STREAM, TRACEPARENT, Ack, Delivery, Handler, Outcome, Snooze, Step
 from core.failpoints import Failpoint, writing
 
 log = structlog.get_logger()
@@ -289,7 +289,7 @@ class Consumer:
             exc_info=failure,
         )
         handling.failed = True
-        handling.outcome = Again(delay)
+        handling.outcome = Snooze(delay)
         return handling.outcome
 
     async def _settle(self, msg: Msg, session: _Session, outcome: Outcome) -> None:
@@ -297,11 +297,11 @@ class Consumer:
         if session.incarnation != self._connection.incarnation:
             # The store was lost meanwhile: this number now stands for another item.
             log.info("work_outcome_dropped", step=self._step)
-        elif isinstance(outcome, Done):
+        elif isinstance(outcome, Ack):
             with writing(Failpoint(f"bus.done.{self._step}")):
                 await msg.ack()
         else:
-            with writing(Failpoint.AGAIN):
+            with writing(Failpoint.SNOOZE):
                 await msg.nak(max(outcome.delay, _MIN_DELAY))
 
     async def _keep(self, msg: Msg) -> None:

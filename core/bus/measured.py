@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from polybatch.v1.events_pb2 import WorkItem
 
 from core import tracing
-from core.bus.work import Delivery, Done, Outcome, Step
+from core.bus.work import Ack, Delivery, Outcome, Step
 from core.metrics import WORK_ITEMS_IN_HAND, WORK_SECONDS, WORK_WAIT_SECONDS
 
 
@@ -30,7 +30,7 @@ class Handling:
             return "handed_back"
         if self.failed:
             return "failed"
-        return "done" if isinstance(self.outcome, Done) else "again"
+        return "done" if isinstance(self.outcome, Ack) else "again"
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def _traced(
             span.set("polybatch.outcome", handling.name)
             if handling.failed:
                 span.fail("handler")
-    if not first and isinstance(handling.outcome, Done) and step is not Step.STOP:
+    if not first and isinstance(handling.outcome, Ack) and step is not Step.STOP:
         tracing.mark(
             f"{step.value} until done",
             parent=traceparent,

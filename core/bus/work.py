@@ -48,18 +48,18 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Ack:
     """The item has been dealt with and leaves the queue."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Snooze:
     """The item is to come back after `delay` seconds."""
 
     delay: float
 
 
-Outcome: TypeAlias = Done | Again
+Outcome: TypeAlias = Ack | Snooze
 
 Handler: TypeAlias = Callable[[WorkItem, Delivery], Awaitable[Outcome]]
 """Must be safe to run twice for one item, also at the same time in two replicas."""

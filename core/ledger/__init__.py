@@ -2,22 +2,22 @@
 
 from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
 from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
-from core.ledger.budgets import Budget, Budgets, NoRoom
-from core.ledger.census import Census, Count, LivingBatches, UnsettledShards
+from core.ledger.budgets import Budget, Budgets, OverQuota
 from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
-from core.ledger.inputs import LeftInput
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
+from core.ledger.remote_files import LeftFile
 from core.ledger.rounds import Crowd, InFlight, Rounds
-from core.ledger.runs import Crowded, Runs
+from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
+from core.ledger.statistics import Count, LivingBatches, Statistics, UnsettledShards
 from core.ledger.tables import (
     Account,
     ApiKey,
@@ -40,6 +40,7 @@ __all__ = [
     "AccountLimits",
     "Accounts",
     "ApiKey",
+    "AtCapacity",
     "AtWork",
     "BadDatabaseUrl",
     "Batch",
@@ -47,10 +48,8 @@ __all__ = [
     "Batches",
     "Budget",
     "Budgets",
-    "Census",
     "Count",
     "Crowd",
-    "Crowded",
     "Durations",
     "Expected",
     "File",
@@ -63,12 +62,12 @@ __all__ = [
     "Ledger",
     "LedgerFull",
     "LedgerUnavailable",
-    "LeftInput",
+    "LeftFile",
     "Limit",
     "LivingBatches",
     "NewKey",
-    "NoRoom",
     "OverLimit",
+    "OverQuota",
     "ProviderHold",
     "RequestIdReused",
     "Rounds",
@@ -78,6 +77,7 @@ __all__ = [
     "ShardState",
     "Shards",
     "Stale",
+    "Statistics",
     "Stop",
     "TargetNotEmpty",
     "TokenBudget",

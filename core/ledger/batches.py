@@ -275,7 +275,7 @@ class Batches:
                 results_revision=1,
                 assembler="",
                 waiting_reason="",
-                finished_peak=batch.total,
+                finished_high_water=batch.total,
                 succeeded=succeeded,
                 failed=failed,
                 **{stamp: now()},

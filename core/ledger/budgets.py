@@ -67,7 +67,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class NoRoom:
+class OverQuota:
     """A shard does not fit under the limit yet, or it is another one's turn."""
 
     enqueued: int
@@ -155,7 +155,7 @@ async def check_room(
     ceiling: int | None,
     *,
     goes: bool = False,
-) -> NoRoom | None:
+) -> OverQuota | None:
     """Whether a queued shard may go now: it fits or is a probe, and nobody fairer waits.
 
     Holds the budget's lock until the transaction ends, so that two shards never take the
@@ -175,9 +175,9 @@ async def check_room(
     if taken and total > limit:
         reach = probing.reach_of(row, ceiling, moment)
         if not turn or reach is None or total > reach:
-            return NoRoom(taken, None, _look_at(row, ceiling, moment) if turn else None)
+            return OverQuota(taken, None, _look_at(row, ceiling, moment) if turn else None)
     if not turn:
-        return NoRoom(taken, first)
+        return OverQuota(taken, first)
     if goes and total > limit and row.limit_tokens is not None:
         probing.probe(row, shard.id, total)
     session.add(row)
@@ -284,7 +284,7 @@ async def first_waiting(
             Shard.remote_model == model,
             Shard.state == ShardState.QUEUED,
             Batch.stop == Stop.NONE,
-            col(Shard.waits_for_room) | (col(Shard.id) == also),
+            col(Shard.waits_for_quota) | (col(Shard.id) == also),
         )
         .order_by(
             func.coalesce(accounts.c.tokens, 0),  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 # out of resources, lock not granted in time, shutdown, I/O error.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _DISK_FULL = "53100"
-_PASSING = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
+_TRANSIENT = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
 
 
 class BadDatabaseUrl(ValueError):
@@ -46,7 +46,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not _passing(error):
+        if not _is_transient(error):
             raise
         raise (LedgerFull if _full(error) else LedgerUnavailable)(
             _reason(error.orig or error)
@@ -56,12 +56,12 @@ def translated() -> Iterator[None]:
         raise LedgerUnavailable(_reason(error)) from error
 
 
-def _passing(error: DBAPIError) -> bool:
+def _is_transient(error: DBAPIError) -> bool:
     if error.connection_invalidated:
         return True
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
-        return str(state).startswith(_PASSING)
+        return str(state).startswith(_TRANSIENT)
     return isinstance(error, OperationalError)
 
 

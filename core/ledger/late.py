@@ -15,10 +15,10 @@ from sqlmodel import col, select
 
 from core.failpoints import Failpoint
 from core.ledger.batches import STOP_ERRORS
-from core.ledger.moves import ShardMoves
 from core.ledger.progress import advance, awaited_shards
 from core.ledger.states import TERMINAL, ShardState, Stale, Stop
 from core.ledger.tables import Batch, Shard, now
+from core.ledger.transitions import ShardTransitions
 
 _NEVER_SENT = ("not_sent", "The provider never took this line: it was not run.")
 _AT_PROVIDER = (ShardState.SUBMITTING, ShardState.SUBMITTED, ShardState.FETCHING)
@@ -28,7 +28,7 @@ class AtWork:
     """Somebody else writes the results just now."""
 
 
-class LateAnswers(ShardMoves):
+class LateAnswers(ShardTransitions):
     """Given-up shards of all batches, and their way into the results."""
 
     async def give_up(
@@ -81,7 +81,7 @@ class LateAnswers(ShardMoves):
                 (ShardState.SUBMITTING, ShardState.SUBMITTED),
                 state=ShardState.SETTLED,
                 settled_at=now(),
-                sending_at=None,
+                dispatched_at=None,
                 remote_id="",
                 failed=shard.line_count,
                 finished=0,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from core.ledger.accounts import Accounts
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
-from core.ledger.census import Census
 from core.ledger.database import Database
 from core.ledger.durations import Durations
 from core.ledger.files import Files
-from core.ledger.holds import Holds
-from core.ledger.inputs import Inputs
 from core.ledger.late import LateAnswers
+from core.ledger.provider_holds import Holds
+from core.ledger.remote_files import Inputs
 from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
+from core.ledger.statistics import Statistics
 
 
 class Ledger:
@@ -33,7 +33,7 @@ class Ledger:
         self.inputs = Inputs(database)
         self.holds = Holds(database)
         self.durations = Durations(database)
-        self.census = Census(database)
+        self.census = Statistics(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -78,8 +78,8 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
             "cached_input_tokens": sums.cached_input_tokens,
             "output_tokens": sums.output_tokens,
             "reasoning_tokens": sums.reasoning_tokens,
-            "finished_peak": max(
-                batch.finished_peak,
+            "finished_high_water": max(
+                batch.finished_high_water,
                 sums.succeeded + sums.failed + batch.invalid + sums.processed,
             ),
         }

@@ -11,9 +11,9 @@ from sqlalchemy import bindparam, case, func, update
 from sqlmodel import col, select
 
 from core.failpoints import Failpoint
-from core.ledger.moves import ShardMoves
 from core.ledger.states import ShardState
 from core.ledger.tables import Shard
+from core.ledger.transitions import ShardTransitions
 
 # Below the number of parameters that a statement may have.
 _CHUNK = 500
@@ -49,7 +49,7 @@ _shards: Any = Shard.__table__  # type: ignore[attr-defined]
 _PUT_OFF = update(_shards).where(_shards.c.id == bindparam("shard")).values(due_at=bindparam("due"))
 
 
-class Rounds(ShardMoves):
+class Rounds(ShardTransitions):
     """What runs at one provider and can be seen with one credential."""
 
     async def crowd(

@@ -15,26 +15,26 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.ids import new_token
-from core.ledger.moves import ShardMoves
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.tables import Batch, Shard, now
+from core.ledger.transitions import ShardTransitions
 
 
 @dataclass(frozen=True, slots=True)
-class Crowded:
+class AtCapacity:
     """As many shards run at the provider as may at a time: of its batch, or of all."""
 
     running: int
     of_batch: int
 
 
-class Runs(ShardMoves):
+class Runs(ShardTransitions):
     """Running shards of all batches."""
 
     async def start(
         self, shard: Shard, *, remote_model: str, most: int, most_of_batch: int
-    ) -> Batch | Stale | Crowded:
+    ) -> Batch | Stale | AtCapacity:
         """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
 
         `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
@@ -48,7 +48,7 @@ class Runs(ShardMoves):
             await self._database.lock_name(session, "runs", fresh.provider)
             running, of_batch = await self._running(session, fresh)
             if running >= most or of_batch >= most_of_batch:
-                return Crowded(running, of_batch)
+                return AtCapacity(running, of_batch)
             moved = await self._move(
                 session,
                 shard,
@@ -59,7 +59,7 @@ class Runs(ShardMoves):
                 remote_model=remote_model,
                 intended_at=moment,
                 submitted_at=moment,
-                waits_for_room=False,
+                waits_for_quota=False,
                 waiting_reason="",
                 due_at=moment,
             )
@@ -105,7 +105,7 @@ class Runs(ShardMoves):
                 .where(
                     Shard.provider == provider,
                     Shard.state == ShardState.QUEUED,
-                    col(Shard.waits_for_room),
+                    col(Shard.waits_for_quota),
                     Batch.stop == Stop.NONE,
                     func.coalesce(running.c.shards, 0) < most_of_batch,
                 )
@@ -138,7 +138,7 @@ class Runs(ShardMoves):
             claimed = await session.get(Shard, shard.id)
             return claimed if moved and claimed is not None else Stale(shard.id)
 
-    async def renew(self, shard: Shard, lease: timedelta) -> bool:
+    async def renew_lease(self, shard: Shard, lease: timedelta) -> bool:
         """Keep hold of a shard, without a new revision; False when it was lost."""
         async with self._database.write(Failpoint.RUN_RENEW) as session:
             return await self._move(session, shard, (ShardState.RUNNING,), due_at=now() + lease)

@@ -15,12 +15,12 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from core.failpoints import Failpoint
 from core.ledger.batches import settle_unsent
-from core.ledger.budgets import NoRoom, check_room
+from core.ledger.budgets import OverQuota, check_room
 from core.ledger.durations import learn_duration
-from core.ledger.moves import ShardMoves
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.tables import Batch, Shard, now
+from core.ledger.transitions import ShardTransitions
 
 # Enough for the pauses to have come to their longest. Beyond it, an outage of hours would
 # look like a shard that is refused for its own lines.
@@ -64,7 +64,7 @@ class Settlement:
     """Lines that the provider answered, well or ill; noted of shards that were given up."""
 
 
-class Shards(ShardMoves):
+class Shards(ShardTransitions):
     """Shards of all batches."""
 
     async def get(self, shard_id: str) -> Shard | None:
@@ -117,13 +117,13 @@ class Shards(ShardMoves):
         limited: bool = False,
         ceiling: int | None = None,
         file_token: str = "",
-    ) -> Shard | Stale | NoRoom:
+    ) -> Shard | Stale | OverQuota:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
         `file_token`: of the upload that is to be sent again; empty: there will be a new one.
         `tokens`: estimated prompt tokens; `limited`: a limit of what may be enqueued for
         the model is known; `ceiling`: the operator's. Stale when somebody else has the
-        shard or its batch is stopping; NoRoom when it does not fit under the limit or it is
+        shard or its batch is stopping; OverQuota when it does not fit under the limit or it is
         another one's turn.
         """
         moment = now()
@@ -155,15 +155,15 @@ class Shards(ShardMoves):
                 attempts=shard.attempts + 1,
                 remote_model=remote_model,
                 intended_at=moment,
-                quiet_at=None,
-                sending_at=None,
+                no_inflight_since=None,
+                dispatched_at=None,
                 credential=credential,
                 sent_lines=sent_lines,
                 sent_bytes=sent_bytes,
                 sent_sha256=sent_sha256,
                 rejects_prefix=rejects_prefix,
                 tokens=tokens,
-                waits_for_room=False,
+                waits_for_quota=False,
                 waiting_reason="",
                 due_at=moment + lease,
                 **uploads,
@@ -173,7 +173,7 @@ class Shards(ShardMoves):
             await advance(session, batch)
             return shard
 
-    async def sending(
+    async def mark_dispatched(
         self, shard: Shard, lease: timedelta, *, remote_file_id: str = "", strays: bool = False
     ) -> bool:
         """Let the attempt's create go: the last thing before its first byte leaves.
@@ -184,24 +184,24 @@ class Shards(ShardMoves):
         meet in the same row, so no clock and no stalled process can make them both right.
         """
         moment = now()
-        async with self._database.write(Failpoint.SHARD_SENDING) as session:
+        async with self._database.write(Failpoint.SHARD_DISPATCHED) as session:
             return await self._move(
                 session,
                 shard,
                 (ShardState.SUBMITTING,),
                 unsent=True,
-                sending_at=moment,
+                dispatched_at=moment,
                 due_at=moment + lease,
                 **_uploaded(remote_file_id, strays),
             )
 
-    async def take_back(self, shard: Shard) -> Batch | Stale:
+    async def revert_to_queued(self, shard: Shard) -> Batch | Stale:
         """SUBMITTING -> QUEUED for an attempt whose create was never let go.
 
         It may have uploaded its input, unless it was to use an earlier one's.
         """
         return await self._transition(
-            Failpoint.SHARD_TAKE_BACK,
+            Failpoint.SHARD_REVERT,
             shard,
             (ShardState.SUBMITTING,),
             unsent=True,
@@ -214,13 +214,13 @@ class Shards(ShardMoves):
             due_at=now(),
         )
 
-    async def keep(self, shard: Shard, lease: timedelta) -> bool:
+    async def renew_lease(self, shard: Shard, lease: timedelta) -> bool:
         """Keep hold of a shard that is being submitted or fetched, without a new revision.
 
         False when it was lost, or is past that.
         """
         states = (ShardState.SUBMITTING, ShardState.FETCHING)
-        async with self._database.write(Failpoint.SHARD_KEEP) as session:
+        async with self._database.write(Failpoint.SHARD_RENEW) as session:
             return await self._move(session, shard, states, due_at=now() + lease)
 
     async def submitted(
@@ -242,7 +242,7 @@ class Shards(ShardMoves):
             due_at=poll_at,
         )
 
-    async def hold(
+    async def mark_outcome_unknown(
         self, shard: Shard, reason: str, until: datetime, *, quiet: bool = False
     ) -> Batch | Stale:
         """Stay SUBMITTING: it cannot be told yet whether the provider has the batch.
@@ -250,20 +250,20 @@ class Shards(ShardMoves):
         `quiet`: no call of the attempt is under way any more.
         """
         return await self._transition(
-            Failpoint.SHARD_HOLD,
+            Failpoint.SHARD_OUTCOME_UNKNOWN,
             shard,
             (ShardState.SUBMITTING,),
             waiting_reason=reason,
             due_at=until,
-            quiet_at=shard.quiet_at or (now() if quiet else None),
+            no_inflight_since=shard.no_inflight_since or (now() if quiet else None),
         )
 
-    async def has_room(self, shard: Shard, tokens: int, ceiling: int | None) -> NoRoom | None:
+    async def has_room(self, shard: Shard, tokens: int, ceiling: int | None) -> OverQuota | None:
         """Whether a queued shard could go now; `intend` decides."""
-        async with self._database.write(Failpoint.SHARD_ROOM) as session:
+        async with self._database.write(Failpoint.SHARD_QUOTA) as session:
             return await check_room(session, self._database, shard, tokens, ceiling)
 
-    async def wait_for_room(
+    async def wait_for_quota(
         self, shard: Shard, reason: str, until: datetime
     ) -> Batch | Stale | None:
         """Stay QUEUED until there is room; `until`: when to look again at the latest.
@@ -271,11 +271,11 @@ class Shards(ShardMoves):
         Returns the batch when this is news to its watchers, None otherwise.
         """
         changes: dict[str, Any] = {
-            "waits_for_room": True,
+            "waits_for_quota": True,
             "waiting_reason": reason,
             "due_at": until,
         }
-        if shard.waits_for_room and shard.waiting_reason == reason:
+        if shard.waits_for_quota and shard.waiting_reason == reason:
             async with self._database.write(Failpoint.SHARD_WAIT) as session:
                 moved = await self._move(session, shard, (ShardState.QUEUED,), **changes)
                 return None if moved else Stale(shard.id)
@@ -310,7 +310,7 @@ class Shards(ShardMoves):
             state=ShardState.QUEUED,
             attempts=min(shard.attempts, _COUNTED_ATTEMPTS),
             token_refusals=shard.token_refusals + 1 if over_limit else 0,
-            waits_for_room=False,
+            waits_for_quota=False,
             remote_id="",
             remote_status="",
             finished=0,
@@ -352,7 +352,7 @@ class Shards(ShardMoves):
             Failpoint.SHARD_UNREACHABLE,
             shard,
             (ShardState.QUEUED, ShardState.SUBMITTED, ShardState.FETCHING),
-            waits_for_room=False,
+            waits_for_quota=False,
             waiting_reason=reason,
             due_at=next_try,
         )
@@ -434,7 +434,7 @@ class Shards(ShardMoves):
                 stray_uploads=fresh.stray_uploads
                 or (
                     fresh.state == ShardState.SUBMITTING
-                    and fresh.sending_at is None
+                    and fresh.dispatched_at is None
                     and fresh.file_token == fresh.token
                 ),
                 settled_at=now(),

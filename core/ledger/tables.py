@@ -150,7 +150,7 @@ class Batch(SQLModel, table=True):
     submitted: int = _big()
     processed: int = _big()
     retrying: int = _big()
-    finished_peak: int = _big()
+    finished_high_water: int = _big()
     """The highest number of finished lines ever shown: progress never falls."""
     input_tokens: int = _big()
     cached_input_tokens: int = _big()
@@ -239,9 +239,9 @@ class Shard(SQLModel, table=True):
     written for, which later ones may send again."""
     attempts: int = 0
     intended_at: datetime | None = _moment(nullable=True)
-    quiet_at: datetime | None = _moment(nullable=True)
+    no_inflight_since: datetime | None = _moment(nullable=True)
     """Since when no create of the latest attempt can be under way; None: not known."""
-    sending_at: datetime | None = _moment(nullable=True)
+    dispatched_at: datetime | None = _moment(nullable=True)
     """When the create of the latest attempt was allowed to leave; None: it surely has not."""
     credential: str = ""
     """Names the key of the latest attempt without telling it (KnownProviders.credentials)."""
@@ -268,7 +268,7 @@ class Shard(SQLModel, table=True):
     """Estimated prompt tokens of the latest attempt."""
     token_refusals: int = 0
     """How often in a row the provider refused it for its enqueued-token limit."""
-    waits_for_room: bool = False
+    waits_for_quota: bool = False
     """Queued until there is room under the enqueued-token limit."""
     waiting_reason: str = ""
     finished: int = _big()
@@ -323,7 +323,7 @@ class Shard(SQLModel, table=True):
     @property
     def times_sent(self) -> int:
         """How often its lines were sent to the provider, as far as is known."""
-        return self.round + bool(self.remote_id or (self.given_up_at and self.sending_at))
+        return self.round + bool(self.remote_id or (self.given_up_at and self.dispatched_at))
 
     def dropped_prefix(self, token: str) -> str:
         """Where it lies what a lenient translation left out of the lines of an attempt."""

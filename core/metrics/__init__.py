@@ -1,7 +1,7 @@
 """Metrics for Prometheus: what is measured, and the HTTP listener that it is read from.
 
 Counters and histograms say what one process did since its start; the gauges of the
-ledger (core/pipeline/observing.py) are asked at each scrape, so that a restart changes
+ledger (core/pipeline/telemetry.py) are asked at each scrape, so that a restart changes
 nothing of them. Labels are bounded: provider, step, state, method, code; never an id,
 an account, a model or anything that a caller chose.
 """

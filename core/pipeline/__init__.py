@@ -2,57 +2,57 @@
 announcement of each change, the sweep that finds again what the bus lost, and what
 dispatcher and collector both know of limits and of lines that were run here."""
 
-from core.pipeline.announce import Announcer
-from core.pipeline.backbone import Backbone, open_backbone, open_ledger
 from core.pipeline.holds import sharing
-from core.pipeline.inputs import UploadedInputs
 from core.pipeline.keys import ProviderKeys
-from core.pipeline.late import LateShards, late_interval
-from core.pipeline.lease import kept
-from core.pipeline.observing import observed
-from core.pipeline.outages import outages, storage_error
-from core.pipeline.pausing import pausing
+from core.pipeline.late_answers import LateShards, late_interval
+from core.pipeline.lease import renewing_lease
+from core.pipeline.outage_retry import outage_retry
 from core.pipeline.poll_times import first_look, next_look
 from core.pipeline.program import run_service
 from core.pipeline.providers import find_providers
+from core.pipeline.publishing import EventPublisher
 from core.pipeline.readiness import Readiness
-from core.pipeline.runlog import Event, Record, RunLog, RunTaken, read_run
+from core.pipeline.remote_files import RemoteFileCleanup
+from core.pipeline.run_log import Event, Record, RunLog, RunTaken, read_run
+from core.pipeline.runtime import Runtime, open_ledger, open_runtime
 from core.pipeline.settling import Settler
+from core.pipeline.storage_errors import outages, storage_error
 from core.pipeline.sweep import Sweep, Watched
-from core.pipeline.tokens import CODE as TOKEN_LIMIT
-from core.pipeline.tokens import Allowance, TokenBudgets, refused_for_itself, surely_over
+from core.pipeline.telemetry import telemetry
+from core.pipeline.token_budgets import CODE as TOKEN_LIMIT
+from core.pipeline.token_budgets import Allowance, TokenBudgets, refused_for_itself, surely_over
 
 __all__ = [
     "TOKEN_LIMIT",
     "Allowance",
-    "Announcer",
-    "Backbone",
     "Event",
+    "EventPublisher",
     "LateShards",
     "ProviderKeys",
     "Readiness",
     "Record",
+    "RemoteFileCleanup",
     "RunLog",
     "RunTaken",
+    "Runtime",
     "Settler",
     "Sweep",
     "TokenBudgets",
-    "UploadedInputs",
     "Watched",
     "find_providers",
     "first_look",
-    "kept",
     "late_interval",
     "next_look",
-    "observed",
-    "open_backbone",
     "open_ledger",
+    "open_runtime",
+    "outage_retry",
     "outages",
-    "pausing",
     "read_run",
     "refused_for_itself",
+    "renewing_lease",
     "run_service",
     "sharing",
     "storage_error",
     "surely_over",
+    "telemetry",
 ]

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from core.ledger import LedgerUnavailable
-from core.pipeline.backbone import Backbone
+from core.pipeline.runtime import Runtime
 from core.providers import Hold, Holds
 
 log = structlog.get_logger()
@@ -30,10 +30,10 @@ _decode = msgspec.json.Decoder(Hold).decode
 class SharedHolds:
     """The holds of one process, as the others know them too."""
 
-    def __init__(self, backbone: Backbone, holds: Holds) -> None:
-        self._ledger = backbone.ledger
-        self._bus = backbone.bus
-        self._interval = backbone.settings.sweep_interval
+    def __init__(self, runtime: Runtime, holds: Holds) -> None:
+        self._ledger = runtime.ledger
+        self._bus = runtime.bus
+        self._interval = runtime.settings.sweep_interval
         self._holds = holds
         self._told: dict[tuple[str, str], Hold] = {}
         self._work = asyncio.Event()
@@ -93,13 +93,13 @@ class SharedHolds:
 
 
 @asynccontextmanager
-async def sharing(backbone: Backbone, holds: Holds) -> AsyncIterator[SharedHolds]:
+async def sharing(runtime: Runtime, holds: Holds) -> AsyncIterator[SharedHolds]:
     """Share the holds of this process for the length of the block.
 
     What others know already is known when it begins.
     """
-    shared = SharedHolds(backbone, holds)
-    subscription = await backbone.bus.listen(TOPIC, shared.hear)
+    shared = SharedHolds(runtime, holds)
+    subscription = await runtime.bus.listen(TOPIC, shared.hear)
     await shared.read_or_log()
     holds.on_told = shared.tell
     tasks = [asyncio.create_task(work) for work in (shared.pass_on(), shared.read_again())]

@@ -21,7 +21,7 @@ Renew = Callable[[timedelta], Awaitable[bool]]
 
 
 @asynccontextmanager
-async def kept(renew: Renew, lease: timedelta) -> AsyncIterator[None]:
+async def renewing_lease(renew: Renew, lease: timedelta) -> AsyncIterator[None]:
     """Renew a lease while the block runs; when it raises, the lease ends soon.
 
     A lease saves work, no more: what must not be done twice asks the ledger itself.

@@ -73,7 +73,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
     state = BatchState(batch.state)
     window = Duration()
     window.FromNanoseconds(round(batch.window_seconds * 1_000_000_000))
-    progress = 100.0 * batch.finished_peak / batch.total if batch.total else 0.0
+    progress = 100.0 * batch.finished_high_water / batch.total if batch.total else 0.0
     return batches_pb2.Batch(
         id=batch.id,
         state=STATES[state],

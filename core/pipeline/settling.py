@@ -10,15 +10,15 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Step
 from core.ledger import Batch, Settlement, Shard
 from core.metrics import LINES_SETTLED, TOKENS
-from core.pipeline.backbone import Backbone
+from core.pipeline.runtime import Runtime
 
 
 class Settler:
     """Settles shards. A shard that somebody else settled before is left alone."""
 
-    def __init__(self, backbone: Backbone) -> None:
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
+    def __init__(self, runtime: Runtime) -> None:
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
 
     async def fill(self, shard: Shard, code: str, message: str) -> bool:
         """End every line of the shard with one error."""
@@ -38,12 +38,12 @@ class Settler:
             return False
         _count(shard.provider, settlement)
         kind = BatchEvent.SHARD_RETRIED if retry else BatchEvent.SHARD_SETTLED
-        await self._announcer.changed(batch, kind, shard)
+        await self._publisher.changed(batch, kind, shard)
         for successor in retry:
-            await self._announcer.wake(Step.SUBMIT, batch.id, successor.id)
+            await self._publisher.enqueue(Step.SUBMIT, batch.id, successor.id)
         # Of a batch that has ended, the answers came late: they are merged into its results.
         if batch.all_settled:
-            await self._announcer.wake(Step.ASSEMBLE, batch.id)
+            await self._publisher.enqueue(Step.ASSEMBLE, batch.id)
         return True
 
 

@@ -16,7 +16,7 @@ import structlog
 from core.bus import Step
 from core.ledger import Batch, LedgerUnavailable, Shard, ShardState, now
 from core.metrics import SWEEP_WOKEN
-from core.pipeline.backbone import Backbone
+from core.pipeline.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ class Sweep:
 
     def __init__(
         self,
-        backbone: Backbone,
+        runtime: Runtime,
         *,
         shards: Sequence[Watched] = (),
         batches: Callable[[Batch], Step | None] | None = None,
@@ -50,9 +50,9 @@ class Sweep:
     ) -> None:
         """`late`: also what is left to do for ended batches: late answers to be merged, and
         uploads to be deleted."""
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
-        self._interval = timedelta(seconds=backbone.settings.sweep_interval)
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
+        self._interval = timedelta(seconds=runtime.settings.sweep_interval)
         self._shards = shards
         self._batches = batches
         self._late = late
@@ -83,7 +83,7 @@ class Sweep:
         for watched in self._shards:
             for shard in await self._ledger.shards.overdue(watched.states, before, _PAGE):
                 if await self._ledger.shards.take_overdue(shard, _next_look(shard)):
-                    await self._announcer.wake(watched.step, shard.batch_id, shard.id)
+                    await self._publisher.enqueue(watched.step, shard.batch_id, shard.id)
                     SWEEP_WOKEN.labels(watched.step.value).inc()
                     woken += 1
         if self._batches is not None:
@@ -92,17 +92,17 @@ class Sweep:
                 if step is not None and await self._ledger.batches.take_overdue(
                     batch.id, batch.due_at
                 ):
-                    await self._announcer.wake(step, batch.id)
+                    await self._publisher.enqueue(step, batch.id)
                     SWEEP_WOKEN.labels(step.value).inc()
                     woken += 1
         if self._late:
             for shard in await self._ledger.late.overdue(before, _PAGE):
                 if await self._ledger.shards.take_overdue(shard, now()):
-                    await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
+                    await self._publisher.enqueue(Step.ASSEMBLE, shard.batch_id)
                     SWEEP_WOKEN.labels(Step.ASSEMBLE.value).inc()
                     woken += 1
             for batch_id in await self._ledger.inputs.due(_PAGE):
-                await self._announcer.wake(Step.ASSEMBLE, batch_id)
+                await self._publisher.enqueue(Step.ASSEMBLE, batch_id)
                 SWEEP_WOKEN.labels(Step.ASSEMBLE.value).inc()
                 woken += 1
         if woken:

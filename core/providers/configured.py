@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from core.providers.contract import Limits, Provider
+from core.providers.contract import Provider, ProviderLimits
 from core.providers.direct import adapter as direct
-from core.providers.direct.contract import DirectProvider, Terms
+from core.providers.direct.contract import CallLimits, DirectProvider
 from core.providers.http.client import ProviderHttp
 from core.providers.mistral import adapter as mistral
 from core.providers.mistral.adapter import MistralProvider
@@ -210,13 +210,13 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
     return direct.OpenAICalls(
         http,
         slug=slug,
-        limits=Limits(
+        limits=ProviderLimits(
             max_lines=settings.max_lines,
             max_bytes=direct.SHARD_BYTES,
             one_model_per_batch=False,
             endpoints=frozenset(settings.endpoints),
         ),
-        terms=Terms(
+        terms=CallLimits(
             max_concurrency=settings.max_concurrency,
             requests_per_minute=settings.requests_per_minute,
             rerun_lost=keyless if settings.rerun_lost is None else settings.rerun_lost,
@@ -229,7 +229,7 @@ def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
     http = _http(slug, settings, opening)
     dialect = Dialect(
         slug=slug,
-        limits=Limits(
+        limits=ProviderLimits(
             max_lines=settings.max_lines,
             max_bytes=settings.max_bytes,
             one_model_per_batch=settings.one_model_per_batch,

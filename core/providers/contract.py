@@ -24,7 +24,7 @@ from core.providers.quoted_positions import without_positions
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProviderLimits:
     """How much one batch of a provider may hold. Sizes in bytes."""
 
     max_lines: int
@@ -85,7 +85,7 @@ class Refused:
     message: str
     """For people; the numbers of lines that a provider quotes are taken out of it, as they
     are those of the file that was sent."""
-    passing: bool
+    transient: bool
     """True: the same request may be accepted later (rate, quota, overload)."""
     retry_after: float | None = None
     """Seconds, as the provider asked."""
@@ -109,13 +109,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class OutcomeUnknown:
     """No clear answer: the batch may or may not exist. Look before sending again."""
 
     message: str
 
 
-SubmitOutcome = Accepted | Refused | Unknown
+SubmitOutcome = Accepted | Refused | OutcomeUnknown
 
 
 class NotOurs(Exception):
@@ -209,7 +209,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     """Answered with an error for good."""
     RETRYABLE = "retryable"
-    """Failed for a passing reason: overload, rate, server error."""
+    """Failed for a transient reason: overload, rate, server error."""
     EXPIRED = "expired"
     """Never ran: the provider's window closed."""
     CANCELLED = "cancelled"
@@ -243,7 +243,7 @@ class ResultLine:
 
 
 class ProviderUnavailable(Exception):
-    """The provider did not answer or answered with a passing error; try again later."""
+    """The provider did not answer or answered with a transient error; try again later."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -278,7 +278,7 @@ class Provider(Protocol):
     """One provider with one credential. Safe for concurrent use by many tasks."""
 
     name: str
-    limits: Limits
+    limits: ProviderLimits
     framing: Framing
     keeps_results: timedelta
     """How long the results of a batch can be fetched after its end, at least."""

@@ -32,7 +32,7 @@ PASSING_CODES = frozenset(
 )
 
 
-def is_passing(status: int, code: str = "") -> bool:
+def is_transient(status: int, code: str = "") -> bool:
     """Whether the same request may fare better later, by HTTP status or error code."""
     return status in PASSING_STATUSES or status >= 500 or code in PASSING_CODES
 

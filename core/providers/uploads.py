@@ -21,7 +21,7 @@ from core.providers.contract import (
     Upload,
 )
 from core.providers.http.upload_tries import UploadTries
-from core.providers.provider_errors import is_passing
+from core.providers.provider_errors import is_transient
 
 F = TypeVar("F")
 
@@ -89,11 +89,11 @@ async def bring(
         return Refused("upload_failed", str(error), True, error.retry_after, upload=there())
     except ProviderRejected as error:
         lost = isinstance(source, Upload) and error.status in _GONE
-        passing = lost or is_passing(error.status, error.code)
+        transient = lost or is_transient(error.status, error.code)
         return Refused(
             error.code,
             error.message,
-            passing,
+            transient,
             access=error.access,
             upload=there(),
             input_lost=lost,
@@ -107,8 +107,8 @@ def judged(refusal: Refused, source: Path | Upload, upload: Upload) -> Refused:
     providers say so alike: it is uploaded anew before the shard is given up.
     """
     kept = isinstance(source, Upload)
-    lost = kept and not refusal.passing and not refusal.access
-    return replace(refusal, passing=refusal.passing or lost, upload=upload, input_lost=lost)
+    lost = kept and not refusal.transient and not refusal.access
+    return replace(refusal, transient=refusal.transient or lost, upload=upload, input_lost=lost)
 
 
 def says_no_file(message: str) -> bool:

@@ -2,9 +2,9 @@
 
 from core.serving.api_error import ApiError
 from core.serving.auth import Authenticate
+from core.serving.concurrency import ConcurrencyLimits
 from core.serving.logs import configure_logging
 from core.serving.memory import tune_memory
-from core.serving.places import Limits
 from core.serving.principal import Principal, current_principal
 from core.serving.process import StartupError, run
 from core.serving.server import SERVER_OPTIONS, GrpcServer, ListenError, Register
@@ -14,9 +14,9 @@ __all__ = [
     "SERVER_OPTIONS",
     "ApiError",
     "Authenticate",
+    "ConcurrencyLimits",
     "GrpcServer",
     "Identity",
-    "Limits",
     "ListenError",
     "Principal",
     "Register",

@@ -14,12 +14,12 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from core.serving.access_log import AccessLogInterceptor
 from core.serving.auth import Authenticate, AuthInterceptor
+from core.serving.concurrency import ConcurrencyInterceptor, ConcurrencyLimits
 from core.serving.errors import ErrorsInterceptor
 from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
 from core.serving.parsing import ParsingInterceptor
-from core.serving.places import Limits, PlacesInterceptor
 from core.serving.process import StartupError
-from core.serving.rate import RateInterceptor
+from core.serving.rate_limit import RateLimitInterceptor
 from core.serving.revocation import Revocation, Revoked
 from core.serving.rpc_metrics import RpcMetricsInterceptor
 from core.serving.rpc_traces import RpcTracesInterceptor
@@ -70,7 +70,7 @@ SERVER_OPTIONS = (
 )
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ConcurrencyLimits()
 
 
 class ListenError(StartupError):
@@ -98,7 +98,7 @@ class GrpcServer:
         revoked: Revoked | None = None,
         revoked_within: float = 2.0,
         calls_per_second: float = 0.0,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: ConcurrencyLimits = DEFAULT_LIMITS,
     ) -> None:
         self.name = name
         self.port = 0
@@ -136,8 +136,12 @@ class GrpcServer:
         if self._authenticate is not None:
             interceptors.append(AuthInterceptor(self._authenticate))
         if self._calls_per_second:
-            interceptors.append(RateInterceptor(self._calls_per_second))
-        interceptors += [PlacesInterceptor(self._limits), self._in_flight, ParsingInterceptor()]
+            interceptors.append(RateLimitInterceptor(self._calls_per_second))
+        interceptors += [
+            ConcurrencyInterceptor(self._limits),
+            self._in_flight,
+            ParsingInterceptor(),
+        ]
         options = (*SERVER_OPTIONS, *self._limits.options)
         server = grpc.aio.server(interceptors=interceptors, options=options)
         self._services = [*self._register(server), health.SERVICE_NAME]

@@ -158,11 +158,11 @@ class Settings(BaseSettings):
     """Prompt tokens that a provider lets be enqueued at a time, by model:
     "openai/gpt-4.1=2000000,openai/*=900000". What is not named is learned from refusals."""
     retry_limit: int = Field(default=3, ge=0)
-    """How often a line that failed for a passing reason is sent again."""
+    """How often a line that failed for a transient reason is sent again."""
     retry_delay: float = Field(default=5.0, ge=0)
     """Pause before the first such repetition; doubled with each further one."""
     refused_pause: float = Field(default=15.0, gt=0)
-    """Pause after a provider has refused a shard for a passing reason and did not say for how
+    """Pause after a provider has refused a shard for a transient reason and did not say for how
     long; doubled with each further refusal, up to forty times it."""
     unreachable_pause: float = Field(default=5.0, gt=0)
     """Pause after a provider gave no clear answer; for results that cannot be fetched it is

@@ -17,13 +17,13 @@ from core.batchfile import (
     stream_records,
 )
 from core.blobs import StoredFile
-from core.bus import Again, Delivery, Done, Step
+from core.bus import Ack, Delivery, Snooze, Step
 from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, Stop, new_token, now
 from core.metrics import BATCHES_ENDED
-from core.pipeline import Backbone, kept
+from core.pipeline import Runtime, renewing_lease
 from core.pipeline.messages import manifest_message
-from services.collector.late import LateMerger, ResultsInconsistent, clean_up
+from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
 from services.collector.sources import ResultSources, Source, line_number
 
 log = structlog.get_logger()
@@ -50,15 +50,15 @@ class _Asked:
 class Assembler:
     """Handles the assemble step."""
 
-    def __init__(self, backbone: Backbone) -> None:
-        self._ledger = backbone.ledger
-        self._blobs = backbone.blobs
-        self._announcer = backbone.announcer
-        self._segment_bytes = backbone.settings.segment_bytes
-        self._lease = timedelta(seconds=backbone.settings.fetch_lease)
-        self._merger = LateMerger(backbone)
+    def __init__(self, runtime: Runtime) -> None:
+        self._ledger = runtime.ledger
+        self._blobs = runtime.blobs
+        self._publisher = runtime.publisher
+        self._segment_bytes = runtime.settings.segment_bytes
+        self._lease = timedelta(seconds=runtime.settings.fetch_lease)
+        self._merger = LateMerger(runtime)
 
-    async def handle(self, item: WorkItem, delivery: Delivery) -> Done | Again:
+    async def handle(self, item: WorkItem, delivery: Delivery) -> Ack | Snooze:
         """Assemble the results of one batch and end it."""
         batch = await self._ledger.batches.start_finalizing(item.batch_id, now() + self._lease)
         if not isinstance(batch, Batch):
@@ -66,16 +66,16 @@ class Assembler:
                 # Whoever had it before may have died between the end and the cleaning up.
                 await clean_up(self._ledger, self._blobs, item.batch_id)
             return await self._merger.handle(item.batch_id)
-        async with kept(partial(self._keep, batch.id), self._lease):
+        async with renewing_lease(partial(self._keep, batch.id), self._lease):
             await self._assemble(batch)
-        return Done()
+        return Ack()
 
     async def _keep(self, batch_id: str, lease: timedelta) -> bool:
         return await self._ledger.batches.defer(batch_id, now() + lease)
 
     async def _assemble(self, batch: Batch) -> None:
         if batch.state == BatchState.FINALIZING:
-            await self._announcer.changed(batch, BatchEvent.FINALIZING)
+            await self._publisher.changed(batch, BatchEvent.FINALIZING)
         file = await self._ledger.files.get_input(batch)
         if file is None:
             raise ResultsInconsistent(f"the input file of {batch.id} is gone")
@@ -123,11 +123,11 @@ class Assembler:
             failed=failed,
             result_bytes=written.bytes,
         )
-        await self._announcer.changed(ended, BatchEvent.ENDED)
+        await self._publisher.changed(ended, BatchEvent.ENDED)
         await clean_up(self._ledger, self._blobs, batch.id)
         if ended.awaited:
             # What came while it was written is merged; what is still to come wakes us itself.
-            await self._announcer.wake(Step.ASSEMBLE, batch.id)
+            await self._publisher.enqueue(Step.ASSEMBLE, batch.id)
 
     async def _merge(
         self,

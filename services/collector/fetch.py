@@ -32,7 +32,7 @@ from core.batchfile import (
     read_listed,
 )
 from core.blobs import BlobError, StoredFile
-from core.bus import Again, Delivery, Done
+from core.bus import Ack, Delivery, Snooze
 from core.failpoints import Failpoint
 from core.ledger import (
     STOP_ERRORS,
@@ -47,7 +47,14 @@ from core.ledger import (
     new_token,
     now,
 )
-from core.pipeline import Backbone, LateShards, Settler, TokenBudgets, UploadedInputs, kept
+from core.pipeline import (
+    LateShards,
+    RemoteFileCleanup,
+    Runtime,
+    Settler,
+    TokenBudgets,
+    renewing_lease,
+)
 from core.providers import (
     Outcome,
     Provider,
@@ -59,8 +66,8 @@ from core.providers import (
     dump_result,
     load_result,
 )
-from services.collector.left_out import LeftOut
-from services.collector.ran import take_run
+from services.collector.direct_results import take_run
+from services.collector.dropped_fields import DroppedFields
 from services.collector.sorter import Sorter
 
 log = structlog.get_logger()
@@ -95,39 +102,39 @@ class Fetcher:
     """Handles the fetch step."""
 
     def __init__(
-        self, backbone: Backbone, providers: Registry, settler: Settler, late: LateShards
+        self, runtime: Runtime, providers: Registry, settler: Settler, late: LateShards
     ) -> None:
-        self._ledger = backbone.ledger
-        self._blobs = backbone.blobs
-        self._announcer = backbone.announcer
-        self._settings = backbone.settings
-        self._lease = timedelta(seconds=backbone.settings.fetch_lease)
+        self._ledger = runtime.ledger
+        self._blobs = runtime.blobs
+        self._publisher = runtime.publisher
+        self._settings = runtime.settings
+        self._lease = timedelta(seconds=runtime.settings.fetch_lease)
         self._providers = providers
         self._settler = settler
         self._late = late
-        self._budgets = TokenBudgets(backbone)
-        self._inputs = UploadedInputs(backbone, providers)
+        self._budgets = TokenBudgets(runtime)
+        self._inputs = RemoteFileCleanup(runtime, providers)
         # One shard is written at a time, while others are received: it is the work of one
         # thread, and by turns all of them would be late, and hold their buffers.
         self._writing = asyncio.Lock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    async def handle(self, item: WorkItem, delivery: Delivery) -> Done | Again:
+    async def handle(self, item: WorkItem, delivery: Delivery) -> Ack | Snooze:
         """Fetch the results of one shard and settle it."""
         shard = await self._ledger.shards.get(item.shard_id)
         if shard is None or shard.state != ShardState.FETCHING:
-            return Done()
+            return Ack()
         wait = (shard.due_at - now()).total_seconds()
         if wait > _EARLY:
-            return Again(wait)
+            return Snooze(wait)
         if await self._late.over(shard):
-            return Done()
+            return Ack()
         if not await self._ledger.shards.claim_fetch(shard, self._lease):
-            return Again(self._lease.total_seconds())
-        async with kept(partial(self._ledger.shards.keep, shard), self._lease):
+            return Snooze(self._lease.total_seconds())
+        async with renewing_lease(partial(self._ledger.shards.renew_lease, shard), self._lease):
             return await self._fetch(shard, delivery)
 
-    async def _fetch(self, shard: Shard, delivery: Delivery) -> Done | Again:
+    async def _fetch(self, shard: Shard, delivery: Delivery) -> Ack | Snooze:
         batch = await self._ledger.batches.get(shard.batch_id)
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is not None and file is not None and shard.ran_here:
@@ -136,12 +143,12 @@ class Fetcher:
                 await take_run(self._blobs, shard, sorter)
                 async with self._writing:
                     await self._write(shard, batch, file, sorter)
-            return Done()
+            return Ack()
         provider = self._providers.get(shard.provider)
         if batch is None or file is None or provider is None:
             code = "input_file_missing" if provider else "provider_not_configured"
             await self._settler.fill(shard, code, f"{code}: the results cannot be fetched.")
-            return Done()
+            return Ack()
         lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
         with self._sorter(shard, lines) as sorter:
             remote = load_result(shard.remote_result)
@@ -150,12 +157,12 @@ class Fetcher:
             except (ProviderUnavailable, ProviderRejected) as error:
                 return await self._unreachable(shard, error, delivery)
             if await self._again(shard, batch, remote, sorter):
-                return Again(_REFETCH_PAUSE)
+                return Snooze(_REFETCH_PAUSE)
             async with self._writing:
                 settled = await self._write(shard, batch, file, sorter)
         if settled:
             await self._inputs.discard(shard)
-        return Done()
+        return Ack()
 
     def _sorter(self, shard: Shard, lines: array[int]) -> Sorter:
         return Sorter(
@@ -236,12 +243,12 @@ class Fetcher:
         changed = await self._ledger.shards.refetch(shard, reason, until)
         if isinstance(changed, Stale):
             return False
-        await self._announcer.changed(changed, BatchEvent.SHARD_WAITING, shard)
+        await self._publisher.changed(changed, BatchEvent.SHARD_WAITING, shard)
         return True
 
     async def _unreachable(
         self, shard: Shard, error: ProviderUnavailable | ProviderRejected, delivery: Delivery
-    ) -> Done | Again:
+    ) -> Ack | Snooze:
         doubled = min(2.0 ** min(delivery.count - 1, 8), _LONGEST_UNREACHABLE_PAUSE)
         pause = self._settings.unreachable_pause * doubled
         if isinstance(error, ProviderUnavailable) and error.retry_after:
@@ -249,10 +256,10 @@ class Fetcher:
         reason = f"{shard.provider}: {error}"
         batch = await self._ledger.shards.unreachable(shard, reason, _after(pause))
         if isinstance(batch, Stale):
-            return Done()
+            return Ack()
         log.warning("fetch_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=str(error))
-        await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
-        return Again(pause)
+        await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        return Snooze(pause)
 
     async def _write(self, shard: Shard, batch: Batch, file: File, sorter: Sorter) -> bool:
         """Write the result lines in input order and settle the shard.
@@ -317,7 +324,7 @@ class Fetcher:
             and batch.expires_at > _after(self._settings.retry_delay)
         )
         position = 0
-        async with LeftOut(
+        async with DroppedFields(
             self._blobs, shard.dropped_prefix(shard.file_token or shard.token)
         ) as left_out:
             async for group in read_listed(data, self._blobs, shard.lines_key, shard.line_count):
@@ -365,7 +372,7 @@ class Fetcher:
             lines=len(records) // INDEX.size,
             round_number=shard.round + 1,
             due_at=_after(self._settings.retry_delay * 2**shard.round),
-            waiting_reason="lines that failed for a passing reason wait to be sent again",
+            waiting_reason="lines that failed for a transient reason wait to be sent again",
         )
         await self._blobs.put(successor.lines_key, records, point=Failpoint.RETRY_LINES)
         return [successor]

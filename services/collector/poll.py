@@ -9,15 +9,15 @@ from types import MappingProxyType
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-from core.bus import Again, Delivery, Done, Step
+from core.bus import Ack, Delivery, Snooze, Step
 from core.ledger import Batch, File, Shard, ShardState, Stale, now
 from core.metrics import POLL_LAG_SECONDS
 from core.pipeline import (
-    Backbone,
     LateShards,
+    RemoteFileCleanup,
+    Runtime,
     Settler,
     TokenBudgets,
-    UploadedInputs,
     late_interval,
     next_look,
 )
@@ -31,7 +31,7 @@ from core.providers import (
     RemoteState,
     dump_result,
 )
-from services.collector.culprits import Culprits
+from services.collector.bad_lines import BadLineIsolation
 from services.collector.rounds import Rounds
 
 log = structlog.get_logger()
@@ -46,10 +46,10 @@ class Poller:
 
     def __init__(
         self,
-        backbone: Backbone,
+        runtime: Runtime,
         providers: Registry,
         settler: Settler,
-        culprits: Culprits,
+        culprits: BadLineIsolation,
         late: LateShards,
         credentials: Mapping[str, str],
         variables: Mapping[str, str] = MappingProxyType({}),
@@ -57,30 +57,30 @@ class Poller:
         clock: Callable[[], datetime] = now,
     ) -> None:
         """`credentials`, `variables`: KnownProviders.credentials and .key_variables."""
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
-        self._settings = backbone.settings
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
+        self._settings = runtime.settings
         self._providers = providers
         self._credentials = credentials
         self._variables = variables
         self._settler = settler
         self._culprits = culprits
         self._late = late
-        self._budgets = TokenBudgets(backbone)
-        self._inputs = UploadedInputs(backbone, providers)
+        self._budgets = TokenBudgets(runtime)
+        self._inputs = RemoteFileCleanup(runtime, providers)
         self._now = clock
-        self._rounds = Rounds(backbone, providers, credentials, self, clock)
+        self._rounds = Rounds(runtime, providers, credentials, self, clock)
 
-    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
+    async def handle(self, item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         """Poll one shard when its time has come, and others with it where there are many."""
         shard = await self._ledger.shards.get(item.shard_id)
         if shard is None or shard.state != ShardState.SUBMITTED:
-            return Done()
+            return Ack()
         wait = (shard.due_at - self._now()).total_seconds()
         if wait > _EARLY:
-            return Again(wait + self._rounds.lag(shard))
+            return Snooze(wait + self._rounds.lag(shard))
         if await self._late.over(shard):
-            return Done()
+            return Ack()
         if shard.given_up:
             # The end of its batch did not wait for the provider to be told.
             await self.cancel(shard)
@@ -88,7 +88,7 @@ class Poller:
         pause = await self._rounds.take(shard)
         if pause is None:
             pause = await self.poll(shard)
-        return Done() if pause is None else Again(pause)
+        return Ack() if pause is None else Snooze(pause)
 
     async def poll(self, shard: Shard) -> float | None:
         """Ask the provider once. Returns seconds until the next poll; None when it is over."""
@@ -138,7 +138,7 @@ class Poller:
                     next_poll or self._now() + timedelta(seconds=pause),
                 )
                 if isinstance(polled, Batch):
-                    await self._announcer.changed(polled, BatchEvent.SHARD_PROGRESSED, shard)
+                    await self._publisher.changed(polled, BatchEvent.SHARD_PROGRESSED, shard)
                 return None if isinstance(polled, Stale) else pause
             case RemoteState.ENDED:
                 log.info("shard_ended", **ids, status=remote.native_status)
@@ -146,13 +146,13 @@ class Poller:
                     shard, remote.native_status, dump_result(remote)
                 )
                 if isinstance(batch, Batch):
-                    await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
-                    await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
-                    await self._budgets.wake_next(shard.provider, shard.remote_model)
+                    await self._publisher.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
+                    await self._publisher.enqueue(Step.FETCH, shard.batch_id, shard.id)
+                    await self._budgets.enqueue_next(shard.provider, shard.remote_model)
                 return None
             case RemoteState.FAILED:
                 refusal = remote.refusal or Refused(
-                    "provider_batch_failed", "The provider gave no reason.", passing=False
+                    "provider_batch_failed", "The provider gave no reason.", transient=False
                 )
                 await self._refused(shard, refusal)
                 # Unless it is queued again, and its input kept for the next attempt.
@@ -162,12 +162,12 @@ class Poller:
     async def _refused(self, shard: Shard, refusal: Refused) -> None:
         """The provider took the batch and refused it afterwards: nothing was run."""
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
-        if shard.given_up and not refusal.passing:
+        if shard.given_up and not refusal.transient:
             # Its batch does not wait for it: no line is sent again, the good ones neither.
             log.warning("shard_refused", **ids, code=refusal.code)
             await self._settler.fill(shard, refusal.code, refusal.message)
             return
-        if not refusal.passing:
+        if not refusal.transient:
             log.warning("shard_refused", **ids, code=refusal.code)
             file = await self._input(shard) if refusal.bad_lines else None
             if file is not None and await self._culprits.leave_out(shard, file, refusal):
@@ -178,8 +178,8 @@ class Poller:
             # Its batch has ended: what was never run is not sent again.
             settled = await self._ledger.late.never_sent(shard)
             if isinstance(settled, Batch):
-                await self._announcer.changed(settled, BatchEvent.SHARD_SETTLED, shard)
-                await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
+                await self._publisher.changed(settled, BatchEvent.SHARD_SETTLED, shard)
+                await self._publisher.enqueue(Step.ASSEMBLE, shard.batch_id)
             return
         over_limit = await self._budgets.learn(shard, refusal)
         pause = self._budgets.pause(shard, refusal)
@@ -191,11 +191,11 @@ class Poller:
             over_limit=over_limit,
             input_lost=refusal.input_lost,
         )
-        await self._budgets.wake_next(shard.provider, shard.remote_model)
+        await self._budgets.enqueue_next(shard.provider, shard.remote_model)
         if isinstance(batch, Batch):
-            await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+            await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
             step = Step.STOP if batch.stop else Step.SUBMIT
-            await self._announcer.wake(step, shard.batch_id, "" if batch.stop else shard.id)
+            await self._publisher.enqueue(step, shard.batch_id, "" if batch.stop else shard.id)
 
     async def _input(self, shard: Shard) -> File | None:
         batch = await self._ledger.batches.get(shard.batch_id)
@@ -250,7 +250,7 @@ class Poller:
         if isinstance(batch, Stale):
             return None
         log.warning("poll_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=reason)
-        await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         return pause
 
     def _interval(self, shard: Shard) -> float:

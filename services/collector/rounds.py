@@ -17,7 +17,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.ledger import Batch, Crowd, InFlight, Shard, ShardState
-from core.pipeline import Backbone, next_look, poll_times
+from core.pipeline import Runtime, next_look, poll_times
 from core.providers import (
     Provider,
     ProviderRejected,
@@ -77,16 +77,16 @@ class Rounds:
 
     def __init__(
         self,
-        backbone: Backbone,
+        runtime: Runtime,
         providers: Registry,
         credentials: Mapping[str, str],
         looks: Looks,
         clock: Callable[[], datetime],
     ) -> None:
         """`credentials`: KnownProviders.credentials."""
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
-        self._settings = backbone.settings
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
+        self._settings = runtime.settings
         self._providers = providers
         self._credentials = credentials
         self._looks = looks
@@ -311,7 +311,7 @@ class Rounds:
         batch = await self._ledger.shards.unreachable(shard, reason, until)
         if isinstance(batch, Batch):
             log.warning("poll_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=reason)
-            await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+            await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
 
     async def _each(
         self, some: Iterable[InFlight], see: Callable[[InFlight], Awaitable[None]]

@@ -17,26 +17,26 @@ from polybatch.v1 import (
 from core.bus import Consumer, Handler, Step
 from core.ledger import Batch, BatchState, ShardState, now
 from core.pipeline import (
-    Backbone,
     LateShards,
     Readiness,
+    RemoteFileCleanup,
+    Runtime,
     Settler,
     Sweep,
-    UploadedInputs,
     Watched,
     find_providers,
-    observed,
-    open_backbone,
+    open_runtime,
+    outage_retry,
     outages,
-    pausing,
     sharing,
+    telemetry,
 )
 from core.providers import KnownProviders, Registry
-from core.serving import Authenticate, GrpcServer, Limits, Principal
+from core.serving import Authenticate, ConcurrencyLimits, GrpcServer, Principal
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.collector.assemble import Assembler
-from services.collector.culprits import Culprits
+from services.collector.bad_lines import BadLineIsolation
 from services.collector.fetch import Fetcher
 from services.collector.hub import Hub
 from services.collector.poll import Poller
@@ -58,27 +58,27 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     known = find_providers(access, settings)
     async with (
-        open_backbone(settings, "collector", disk_reserve=settings.work_reserve) as backbone,
-        observed(backbone, "collector", settings.collector_metrics_listen, ledger=True),
-        sharing(backbone, known.holds),
+        open_runtime(settings, "collector", disk_reserve=settings.work_reserve) as runtime,
+        telemetry(runtime, "collector", settings.collector_metrics_listen, ledger=True),
+        sharing(runtime, known.holds),
     ):
         providers = known.open()
         log.info("providers_configured", providers=sorted(providers))
         heartbeat = settings.watch_heartbeat
-        hub = Hub(backbone.ledger, backbone.bus, recheck=heartbeat, heartbeat=heartbeat)
+        hub = Hub(runtime.ledger, runtime.bus, recheck=heartbeat, heartbeat=heartbeat)
         server = GrpcServer(
             settings.collector_listen,
             name="collector",
-            authenticate=authenticator(backbone),
-            register=lambda grpc_server: register(grpc_server, backbone, hub),
+            authenticate=authenticator(runtime),
+            register=lambda grpc_server: register(grpc_server, runtime, hub),
             tls=tls_files(settings),
-            limits=Limits.of(settings),
-            revoked=backbone.ledger.accounts.revoked,
+            limits=ConcurrencyLimits.of(settings),
+            revoked=runtime.ledger.accounts.revoked,
             revoked_within=settings.key_recheck,
             calls_per_second=settings.account_requests_per_second,
         )
         sweep = Sweep(
-            backbone,
+            runtime,
             shards=[
                 Watched((ShardState.SUBMITTED,), Step.POLL),
                 Watched((ShardState.FETCHING,), Step.FETCH),
@@ -87,12 +87,12 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             late=True,
         )
         await server.start()
-        consumers = await start_consumers(backbone, providers, known)
+        consumers = await start_consumers(runtime, providers, known)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run())
                 tasks.create_task(hub.run(server.draining))
-                tasks.create_task(Readiness(server, backbone.checks()).run(stop))
+                tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 await stop.wait()
                 sweep.stop()
                 await leave(server, consumers, settings)
@@ -110,25 +110,25 @@ async def leave(server: GrpcServer, consumers: Sequence[Consumer], settings: Set
 
 
 async def start_consumers(
-    backbone: Backbone, providers: Registry, known: KnownProviders
+    runtime: Runtime, providers: Registry, known: KnownProviders
 ) -> list[Consumer]:
     """Begin to work on the collector's steps."""
-    settings = backbone.settings
-    settler = Settler(backbone)
-    late = LateShards(backbone, providers)
+    settings = runtime.settings
+    settler = Settler(runtime)
+    late = LateShards(runtime, providers)
     poller = Poller(
-        backbone,
+        runtime,
         providers,
         settler,
-        Culprits(backbone, settler),
+        BadLineIsolation(runtime, settler),
         late,
         known.credentials,
         known.key_variables,
     )
-    fetcher = Fetcher(backbone, providers, settler, late)
-    stopper = Stopper(backbone, poller, late)
-    assembler = Assembler(backbone)
-    inputs = UploadedInputs(backbone, providers)
+    fetcher = Fetcher(runtime, providers, settler, late)
+    stopper = Stopper(runtime, poller, late)
+    assembler = Assembler(runtime)
+    inputs = RemoteFileCleanup(runtime, providers)
     handlers: list[tuple[Step, Handler, int]] = [
         (Step.POLL, poller.handle, _POLL_CONCURRENCY),
         (Step.FETCH, fetcher.handle, settings.fetch_concurrency),
@@ -136,9 +136,9 @@ async def start_consumers(
         (Step.ASSEMBLE, inputs.clearing(assembler.handle), _ASSEMBLE_CONCURRENCY),
     ]
     return [
-        await backbone.bus.consume(
+        await runtime.bus.consume(
             step,
-            pausing(backbone, handler),
+            outage_retry(runtime, handler),
             concurrency=concurrency,
             stop_grace=settings.shutdown_grace,
         )
@@ -146,22 +146,22 @@ async def start_consumers(
     ]
 
 
-def authenticator(backbone: Backbone) -> Authenticate:
+def authenticator(runtime: Runtime) -> Authenticate:
     """Look keys up in the ledger."""
 
     async def authenticate(secret: str) -> Principal | None:
         with outages():
-            key = await backbone.ledger.accounts.authenticate(secret)
+            key = await runtime.ledger.accounts.authenticate(secret)
         return Principal(account_id=key.account_id, key_id=key.id) if key else None
 
     return authenticate
 
 
-def register(server: grpc.aio.Server, backbone: Backbone, hub: Hub) -> Sequence[str]:
+def register(server: grpc.aio.Server, runtime: Runtime, hub: Hub) -> Sequence[str]:
     """Add the public services."""
-    heartbeat = backbone.settings.watch_heartbeat
-    status = StatusService(backbone.ledger, hub, heartbeat=heartbeat)
-    results = ResultService(backbone.ledger, backbone.blobs)
+    heartbeat = runtime.settings.watch_heartbeat
+    status = StatusService(runtime.ledger, hub, heartbeat=heartbeat)
+    results = ResultService(runtime.ledger, runtime.blobs)
     status_pb2_grpc.add_StatusServiceServicer_to_server(status, server)  # type: ignore[no-untyped-call]
     results_pb2_grpc.add_ResultServiceServicer_to_server(results, server)  # type: ignore[no-untyped-call]
     # In the place of the generated handlers: these two give messages serialized already.

@@ -9,9 +9,9 @@ from datetime import timedelta
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-from core.bus import Again, Delivery, Done, Step
+from core.bus import Ack, Delivery, Snooze, Step
 from core.ledger import Batch, Shard, ShardState, Stop, now
-from core.pipeline import Backbone, LateShards
+from core.pipeline import LateShards, Runtime
 from services.collector.poll import Poller
 
 log = structlog.get_logger()
@@ -29,32 +29,32 @@ _PARALLEL_CANCELS = 8
 class Stopper:
     """Handles the stop step."""
 
-    def __init__(self, backbone: Backbone, poller: Poller, late: LateShards) -> None:
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
-        self._grace = timedelta(seconds=backbone.settings.stop_grace)
+    def __init__(self, runtime: Runtime, poller: Poller, late: LateShards) -> None:
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
+        self._grace = timedelta(seconds=runtime.settings.stop_grace)
         self._poller = poller
         self._late = late
 
-    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
+    async def handle(self, item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         """Take a stopping batch on towards its end; again until all its shards are settled.
 
         For a batch that runs this is the alarm clock of its completion window.
         """
         batch = await self._ledger.batches.get(item.batch_id)
         if batch is None or batch.ended:
-            return Done()
+            return Ack()
         if not batch.stop:
             remaining = (batch.expires_at - now()).total_seconds()
             if remaining > 0:
-                return Again(min(remaining, _WINDOW_PAUSE_MAX))
+                return Snooze(min(remaining, _WINDOW_PAUSE_MAX))
             closed = await self._close_window(batch)
             if closed is None:
-                return Done()
+                return Ack()
             batch = closed
         settled = await self._ledger.batches.settle_queued(batch.id)
         if isinstance(settled, Batch):
-            await self._announcer.changed(settled, BatchEvent.SHARD_SETTLED)
+            await self._publisher.changed(settled, BatchEvent.SHARD_SETTLED)
             batch = settled
         open_shards = [
             shard
@@ -63,9 +63,9 @@ class Stopper:
         ]
         if not open_shards:
             if batch.shard_count:
-                await self._announcer.wake(Step.ASSEMBLE, batch.id)
-                return Done()
-            await self._announcer.wake(Step.PLAN, batch.id)
+                await self._publisher.enqueue(Step.ASSEMBLE, batch.id)
+                return Ack()
+            await self._publisher.enqueue(Step.PLAN, batch.id)
         overdue = now() - (batch.stopping_at or now()) > self._grace
         limit = asyncio.Semaphore(_PARALLEL_CANCELS)
 
@@ -79,14 +79,14 @@ class Stopper:
         age = (now() - (batch.stopping_at or now())).total_seconds()
         pause = min(max(age * _AGE_SHARE, _PAUSE_MIN), _PAUSE_MAX)
         await self._ledger.batches.defer(batch.id, now() + timedelta(seconds=pause))
-        return Again(pause)
+        return Snooze(pause)
 
     async def _close_window(self, batch: Batch) -> Batch | None:
         closed = await self._ledger.batches.close_window(batch.id)
         if not isinstance(closed, Batch):
             return None
         log.info("window_closed", batch_id=batch.id)
-        await self._announcer.changed(closed, BatchEvent.WINDOW_CLOSED)
+        await self._publisher.changed(closed, BatchEvent.WINDOW_CLOSED)
         return closed
 
     async def _see_to(self, shard: Shard, stop: Stop, *, overdue: bool) -> None:
@@ -95,9 +95,9 @@ class Stopper:
             if overdue or shard.due_at <= now():
                 await self._end_run(shard)
             return
-        if shard.state == ShardState.SUBMITTING and shard.sending_at is None:
+        if shard.state == ShardState.SUBMITTING and shard.dispatched_at is None:
             # It is being uploaded, and will not be let go: nothing is sent any more.
-            await self._ledger.shards.take_back(shard)
+            await self._ledger.shards.revert_to_queued(shard)
             return
         if overdue and not (shard.state == ShardState.FETCHING and shard.ran_here):
             # The provider had its time; what it has not given back by now comes late.
@@ -112,5 +112,5 @@ class Stopper:
         batch = await self._ledger.runs.end(shard)
         if isinstance(batch, Batch):
             log.info("run_ended_for_it", batch_id=shard.batch_id, shard_id=shard.id)
-            await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
-            await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
+            await self._publisher.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
+            await self._publisher.enqueue(Step.FETCH, shard.batch_id, shard.id)

@@ -27,12 +27,12 @@ from core.providers import (
     CallOutcome,
     DirectProvider,
     LineRejected,
-    Lost,
-    NotNow,
     Outcome,
+    OutcomeUnknown,
+    Throttled,
     Usage,
 )
-from services.dispatcher.pace import Pace
+from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ _ENDED = "The dispatcher ended before the answer to this line came."
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often, and how soon, a line that failed for a passing reason is run again."""
+    """How often, and how soon, a line that failed for a transient reason is run again."""
 
     limit: int
     delay: float
@@ -72,7 +72,7 @@ class LineRun:
         file: File,
         *,
         provider: DirectProvider,
-        pace: Pace,
+        pace: AdaptiveConcurrencyLimiter,
         run_log: RunLog,
         blobs: BlobStore,
         retries: Retries,
@@ -98,7 +98,7 @@ class LineRun:
         self._may_begin.set()
         self._feeder: asyncio.Task[None] | None = None
         self._fail_fast = batch.fail_fast
-        self._refused_key: NotNow | None = None
+        self._refused_key: Throttled | None = None
         """Why no line of a batch that fails fast needs a call any more."""
         self._halted = False
         self._group_at = 0.0
@@ -314,16 +314,16 @@ class LineRun:
                 good = found is Outcome.SUCCEEDED
                 event = Event.SUCCEEDED if good else Event.FAILED
                 self._note(position, event, response, None, usage)
-            case NotNow() if outcome.key_refused and self._fail_fast:
+            case Throttled() if outcome.key_refused and self._fail_fast:
                 self._refused_key = outcome
                 self._pace.left()
                 self._fail_unsent(position, outcome)
-            case NotNow():
+            case Throttled():
                 self._pace.refused(began, outcome)
                 if self._guarded:
                     self._log.add(position, Event.RETURNED)
                 heapq.heappush(self._again, (began, position))
-            case Lost(message=message):
+            case OutcomeUnknown(message=message):
                 log.info("answer_lost", shard_id=self._shard.id, cause=message)
                 self._pace.lost(began, message)
                 if self._guarded:
@@ -332,7 +332,7 @@ class LineRun:
                     self._fail(position, None, error_json(LOST_CODE, message))
 
     def _fail(self, position: int, response: bytes | None, error: bytes | None) -> None:
-        """A line failed for a passing reason: once more, while it may."""
+        """A line failed for a transient reason: once more, while it may."""
         before = self._log.attempts[position]
         if before >= self._retries.limit:
             self._note(position, Event.FAILED, response, error)
@@ -341,7 +341,7 @@ class LineRun:
         due = asyncio.get_running_loop().time() + self._retries.delay * 2.0**before
         heapq.heappush(self._again, (due, position))
 
-    def _fail_unsent(self, position: int, refusal: NotNow) -> None:
+    def _fail_unsent(self, position: int, refusal: Throttled) -> None:
         """A line of a batch that fails fast, whose provider refuses the key: it was not run."""
         said = error_json(refusal.key_refused, refusal.reason)
         attempts = self._shard.round + self._log.attempts[position]

@@ -14,15 +14,15 @@ from typing import Any
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.bus import Again, Done, Step
-from core.ledger import Batch, NoRoom, Settlement, Shard, Stale, now
+from core.bus import Ack, Snooze, Step
+from core.ledger import Batch, OverQuota, Settlement, Shard, Stale, now
 from core.pipeline import (
     Allowance,
-    Backbone,
     ProviderKeys,
+    RemoteFileCleanup,
+    Runtime,
     Settler,
     TokenBudgets,
-    UploadedInputs,
     first_look,
 )
 from core.providers import Registry
@@ -30,23 +30,23 @@ from services.dispatcher.cutting import cut, lines_within
 
 log = structlog.get_logger()
 
-_ROOM_PAUSE = 60.0
+_QUOTA_PAUSE = 60.0
 
 
 class ShardOutcomes:
     """Moves a shard on, back into the queue, or to its end."""
 
-    def __init__(self, backbone: Backbone, providers: Registry, keys: ProviderKeys) -> None:
-        self._ledger = backbone.ledger
-        self._blobs = backbone.blobs
-        self._announcer = backbone.announcer
-        self._settings = backbone.settings
+    def __init__(self, runtime: Runtime, providers: Registry, keys: ProviderKeys) -> None:
+        self._ledger = runtime.ledger
+        self._blobs = runtime.blobs
+        self._publisher = runtime.publisher
+        self._settings = runtime.settings
         self._keys = keys
-        self._settler = Settler(backbone)
-        self.budgets = TokenBudgets(backbone)
-        self.inputs = UploadedInputs(backbone, providers)
+        self._settler = Settler(runtime)
+        self.budgets = TokenBudgets(runtime)
+        self.inputs = RemoteFileCleanup(runtime, providers)
 
-    async def adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Done:
+    async def adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Ack:
         """Its provider has a batch for it: look at that when it may be done."""
         expected = await self._ledger.durations.of(shard.provider, shard.remote_model)
         poll_at = now() + timedelta(seconds=first_look(shard.id, expected, self._settings))
@@ -54,12 +54,14 @@ class ShardOutcomes:
         batch = await self._ledger.shards.submitted(shard, remote_id, remote_file_id, poll_at)
         await self.announce(batch, BatchEvent.SHARD_SUBMITTED, shard)
         if isinstance(batch, Batch):
-            await self._announcer.wake(Step.POLL, shard.batch_id, shard.id)
+            await self._publisher.enqueue(Step.POLL, shard.batch_id, shard.id)
             if batch.stop:
-                await self._announcer.wake(Step.STOP, shard.batch_id)
-        return Done()
+                await self._publisher.enqueue(Step.STOP, shard.batch_id)
+        return Ack()
 
-    async def wait_for_room(self, shard: Shard, allowance: Allowance, full: NoRoom) -> Done | Again:
+    async def wait_for_quota(
+        self, shard: Shard, allowance: Allowance, full: OverQuota
+    ) -> Ack | Snooze:
         """Stay queued, and be woken when it is its turn.
 
         Of all that wait for a model one message sleeps: that of the next probe.
@@ -68,19 +70,19 @@ class ShardOutcomes:
             f"waits for room under {shard.provider}'s limit of {allowance.limit:,} enqueued "
             f"tokens for {shard.remote_model}"
         )
-        until = now() + timedelta(seconds=_ROOM_PAUSE)
-        batch = await self._ledger.shards.wait_for_room(shard, reason, until)
+        until = now() + timedelta(seconds=_QUOTA_PAUSE)
+        batch = await self._ledger.shards.wait_for_quota(shard, reason, until)
         if isinstance(batch, Batch):
-            await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+            await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         if full.first is not None:
-            await self.budgets.wake_next(shard.provider, shard.remote_model)
+            await self.budgets.enqueue_next(shard.provider, shard.remote_model)
         if full.look_at is not None and not isinstance(batch, Stale):
-            return Again(max((full.look_at - now()).total_seconds(), 0.0))
-        return Done()
+            return Snooze(max((full.look_at - now()).total_seconds(), 0.0))
+        return Ack()
 
     async def wait_for_key(
         self, shard: Shard, batch: Batch | None, code: str, message: str
-    ) -> Done | Again:
+    ) -> Ack | Snooze:
         """Stay queued until the provider takes the key, unless the batch is to fail fast."""
         if batch is not None and batch.fail_fast:
             return await self.give_up(shard, code, message)
@@ -89,19 +91,19 @@ class ShardOutcomes:
 
     async def requeue(
         self, shard: Shard, reason: str, pause: float, **refusal: Any
-    ) -> Done | Again:
+    ) -> Ack | Snooze:
         """Queue it again. `refusal`: as of Shards.requeue."""
         until = now() + timedelta(seconds=pause)
         batch = await self._ledger.shards.requeue(shard, reason, until, **refusal)
         await self.announce(batch, BatchEvent.SHARD_WAITING, shard)
         if isinstance(batch, Stale):
-            return Done()
+            return Ack()
         if batch.stop:
-            await self._announcer.wake(Step.STOP, shard.batch_id)
-            return Done()
-        return Again(pause)
+            await self._publisher.enqueue(Step.STOP, shard.batch_id)
+            return Ack()
+        return Snooze(pause)
 
-    async def cut(self, shard: Shard, *, fitting: int = 0, piece_bytes: int = 0) -> Done:
+    async def cut(self, shard: Shard, *, fitting: int = 0, piece_bytes: int = 0) -> Ack:
         """Replace a shard that is over a limit by one that fits and one for the rest."""
         records = await self._blobs.get(shard.lines_key)
         fitting = fitting or lines_within(records, piece_bytes)
@@ -109,7 +111,7 @@ class ShardOutcomes:
         log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)
         return await self.settle(shard, Settlement(0, 0, retried=shard.line_count), successors)
 
-    async def give_up(self, shard: Shard, code: str, message: str) -> Done:
+    async def give_up(self, shard: Shard, code: str, message: str) -> Ack:
         """Fail every line of the shard for good: nothing of it was or will be run."""
         return await self.settle(
             shard, Settlement(0, shard.line_count, fill_code=code, fill_message=message)
@@ -117,13 +119,13 @@ class ShardOutcomes:
 
     async def settle(
         self, shard: Shard, settlement: Settlement, successors: Sequence[Shard] = ()
-    ) -> Done:
+    ) -> Ack:
         """Give its lines their outcome; `successors` take over those that are retried."""
         if await self._settler.settle(shard, settlement, successors):
             await self.inputs.discard(shard)
-        return Done()
+        return Ack()
 
     async def announce(self, batch: Batch | Stale, kind: BatchEvent.Kind, shard: Shard) -> None:
         """Tell of a transition, unless it was somebody else's."""
         if isinstance(batch, Batch):
-            await self._announcer.changed(batch, kind, shard)
+            await self._publisher.changed(batch, kind, shard)

@@ -14,9 +14,9 @@ from datetime import timedelta
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.bus import Again, Done, Step
+from core.bus import Ack, Snooze, Step
 from core.ledger import Shard, Stale, now
-from core.pipeline import Backbone, late_interval
+from core.pipeline import Runtime, late_interval
 from core.providers import (
     Absent,
     FindOutcome,
@@ -36,22 +36,22 @@ class Reconciler:
     """Looks up attempts at their providers."""
 
     def __init__(
-        self, backbone: Backbone, credentials: Mapping[str, str], outcomes: ShardOutcomes
+        self, runtime: Runtime, credentials: Mapping[str, str], outcomes: ShardOutcomes
     ) -> None:
         """`credentials`: KnownProviders.credentials."""
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
-        self._settings = backbone.settings
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
+        self._settings = runtime.settings
         self._credentials = credentials
         self._outcomes = outcomes
 
-    async def reconcile(self, shard: Shard, provider: Provider) -> Done | Again:
+    async def reconcile(self, shard: Shard, provider: Provider) -> Ack | Snooze:
         """Find out what became of an attempt that nobody knows the end of."""
-        if shard.sending_at is None:
-            taken = await self._ledger.shards.take_back(shard)
+        if shard.dispatched_at is None:
+            taken = await self._ledger.shards.revert_to_queued(shard)
             log.info("shard_taken_back", batch_id=shard.batch_id, shard_id=shard.id)
             await self._outcomes.announce(taken, BatchEvent.SHARD_WAITING, shard)
-            return Done() if isinstance(taken, Stale) else Again(0.0)
+            return Ack() if isinstance(taken, Stale) else Snooze(0.0)
         outcome = await self._look(shard, provider)
         log.info(
             "shard_reconciled",
@@ -65,8 +65,8 @@ class Reconciler:
             case Absent() if shard.given_up:
                 settled = await self._ledger.late.never_sent(shard)
                 await self._outcomes.announce(settled, BatchEvent.SHARD_SETTLED, shard)
-                await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
-                return Done()
+                await self._publisher.enqueue(Step.ASSEMBLE, shard.batch_id)
+                return Ack()
             case Absent():
                 return await self._outcomes.requeue(shard, "", 0.0)
             case Unsure(message=message):
@@ -74,19 +74,19 @@ class Reconciler:
                 if shard.given_up:
                     pause = max(pause, late_interval(shard, self._settings))
                 until = now() + timedelta(seconds=pause)
-                held = await self._ledger.shards.hold(shard, message, until)
+                held = await self._ledger.shards.mark_outcome_unknown(shard, message, until)
                 await self._outcomes.announce(held, BatchEvent.SHARD_WAITING, shard)
-                return Done() if isinstance(held, Stale) else Again(pause)
+                return Ack() if isinstance(held, Stale) else Snooze(pause)
 
     async def _look(self, shard: Shard, provider: Provider) -> FindOutcome:
         """Ask the provider for the batch of an attempt that was let go."""
-        assert shard.sending_at is not None
+        assert shard.dispatched_at is not None
         intent = intent_of(shard)
         since = intent.intended_at - timedelta(days=1)
         known = await self._ledger.shards.remote_ids(shard.provider, since)
         # Whoever let it go has had so long to send it and to hear of it.
         timeout = timedelta(seconds=self._settings.provider_timeout)
-        quiet = shard.quiet_at or shard.sending_at + timeout
+        quiet = shard.no_inflight_since or shard.dispatched_at + timeout
         try:
             outcome = await provider.find(intent, known, quiet_since=quiet)
         except (ProviderUnavailable, ProviderRejected) as error:
@@ -103,7 +103,7 @@ class Reconciler:
             isinstance(outcome, Unsure)
             and not shard.given_up
             and patience is not None
-            and now() > shard.sending_at + patience
+            and now() > shard.dispatched_at + patience
         ):
             log.warning(
                 "unsure_shard_sent_again",

@@ -1,7 +1,7 @@
 """Step 3 of a batch's way where the provider has no batches: run a shard's lines here.
 
 One dispatcher at a time holds the shard: by a lease in the ledger, which saves work, and
-by the shard's log, which nobody but its holder can go on writing (core/pipeline/runlog.py).
+by the shard's log, which nobody but its holder can go on writing (core/pipeline/run_log.py).
 At the end the collector fetches the results from that log.
 """
 
@@ -13,14 +13,14 @@ from datetime import timedelta
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-from core.bus import Again, Delivery, Done, Step
+from core.bus import Ack, Delivery, Snooze, Step
 from core.ledger import Batch, File, Shard, ShardState, Stale, now
-from core.pipeline import Backbone, RunLog, RunTaken
+from core.pipeline import RunLog, RunTaken, Runtime
 from core.providers import DirectProvider, DirectRegistry
-from services.dispatcher.hold import Hold
+from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
+from services.dispatcher.fair_scheduler import FairScheduler
+from services.dispatcher.lease_keeper import LeaseKeeper
 from services.dispatcher.lines import LineRun, Retries
-from services.dispatcher.pace import Pace
-from services.dispatcher.turns import Turns
 
 log = structlog.get_logger()
 
@@ -35,36 +35,38 @@ _GUARDED_FLUSH_SECONDS = 0.5
 class Runner:
     """Handles the run step."""
 
-    def __init__(self, backbone: Backbone, providers: DirectRegistry, turns: Turns) -> None:
-        self._backbone = backbone
-        self._ledger = backbone.ledger
-        self._blobs = backbone.blobs
-        self._announcer = backbone.announcer
-        self._lease = timedelta(seconds=backbone.settings.run_lease)
-        self._retries = Retries(backbone.settings.retry_limit, backbone.settings.retry_delay)
+    def __init__(self, runtime: Runtime, providers: DirectRegistry, turns: FairScheduler) -> None:
+        self._runtime = runtime
+        self._ledger = runtime.ledger
+        self._blobs = runtime.blobs
+        self._publisher = runtime.publisher
+        self._lease = timedelta(seconds=runtime.settings.run_lease)
+        self._retries = Retries(runtime.settings.retry_limit, runtime.settings.retry_delay)
         self._providers = providers
         self._turns = turns
-        self._paces = {slug: Pace(provider.terms) for slug, provider in providers.items()}
+        self._paces = {
+            slug: AdaptiveConcurrencyLimiter(provider.terms) for slug, provider in providers.items()
+        }
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
         """Begin no further call; those under way have a part of the grace to end."""
         self._stopping.set()
 
-    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
-        """Hold one shard and run its lines, to its end or until it has to be let go."""
+    async def handle(self, item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
+        """Hold one shard and run its lines, to its end or until it has to be dispatched."""
         shard = await self._ledger.shards.get(item.shard_id)
         if shard is None or shard.state != ShardState.RUNNING:
-            return Done()
+            return Ack()
         if self._stopping.is_set():
-            return Again(_HAND_BACK)
+            return Snooze(_HAND_BACK)
         batch = await self._ledger.batches.get(shard.batch_id)
         if batch is not None and not batch.stop and batch.expires_at <= now():
             # The collector is about to close the window.
-            return Again(_WINDOW_PAUSE)
+            return Snooze(_WINDOW_PAUSE)
         held = await self._ledger.runs.claim(shard, self._lease)
         if isinstance(held, Stale):
-            return Again(max((shard.due_at - now()).total_seconds(), _HAND_BACK))
+            return Snooze(max((shard.due_at - now()).total_seconds(), _HAND_BACK))
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is None or file is None:
             return await self._end(held)
@@ -73,19 +75,19 @@ class Runner:
             reason = f"this installation has no access to the provider {held.provider!r}"
             changed = await self._ledger.runs.progressed(held, held.finished, reason, self._lease)
             if isinstance(changed, Batch):
-                await self._announcer.changed(changed, BatchEvent.SHARD_WAITING, held)
-            return Again(_UNCONFIGURED_PAUSE)
+                await self._publisher.changed(changed, BatchEvent.SHARD_WAITING, held)
+            return Snooze(_UNCONFIGURED_PAUSE)
         try:
             return await self._run(held, batch, file, provider)
         except* RunTaken:
             log.warning("run_taken", batch_id=held.batch_id, shard_id=held.id)
-        return Again(self._lease.total_seconds())
+        return Snooze(self._lease.total_seconds())
 
     async def _run(
         self, shard: Shard, batch: Batch, file: File, provider: DirectProvider | None
-    ) -> Done | Again:
+    ) -> Ack | Snooze:
         run_log = await RunLog.open(self._blobs, shard.run_prefix, shard.line_count)
-        run_log.hold(shard.token)
+        run_log.fence(shard.token)
         await run_log.flush()
         if batch.stop or provider is None:
             return await self._end(shard)
@@ -100,7 +102,7 @@ class Runner:
             blobs=self._blobs,
             retries=self._retries,
         )
-        hold = Hold(self._backbone, shard, run, pace, stopping=self._stopping)
+        hold = LeaseKeeper(self._runtime, shard, run, pace, stopping=self._stopping)
         seconds = _FLUSH_SECONDS if provider.terms.rerun_lost else _GUARDED_FLUSH_SECONDS
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
         log.info("run_begun", **ids, lines=shard.line_count, kept=run.kept)
@@ -114,15 +116,15 @@ class Runner:
         await self._ledger.runs.release(shard)
         if run.unread is not None:
             raise run.unread
-        return Again(_HAND_BACK if self._stopping.is_set() else _WINDOW_PAUSE)
+        return Snooze(_HAND_BACK if self._stopping.is_set() else _WINDOW_PAUSE)
 
-    async def _end(self, shard: Shard) -> Done:
+    async def _end(self, shard: Shard) -> Ack:
         batch = await self._ledger.runs.end(shard)
         if isinstance(batch, Batch):
-            await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
-            await self._announcer.wake(Step.FETCH, shard.batch_id, shard.id)
-        await self._turns.wake_next(shard.provider)
-        return Done()
+            await self._publisher.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
+            await self._publisher.enqueue(Step.FETCH, shard.batch_id, shard.id)
+        await self._turns.enqueue_next(shard.provider)
+        return Ack()
 
 
 async def _keep_results(run: LineRun, work: asyncio.Task[None], seconds: float) -> None:

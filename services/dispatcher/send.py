@@ -17,17 +17,17 @@ from pathlib import Path
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.bus import Again, Done
+from core.bus import Ack, Snooze
 from core.ledger import LedgerUnavailable, Shard, now
-from core.pipeline import Backbone, ProviderKeys, kept
+from core.pipeline import ProviderKeys, Runtime, renewing_lease
 from core.providers import (
     Accepted,
     Intent,
     NotOurs,
+    OutcomeUnknown,
     Provider,
     Refused,
     SubmitOutcome,
-    Unknown,
     Upload,
 )
 from services.dispatcher.outcomes import ShardOutcomes
@@ -43,17 +43,17 @@ _LONGEST_RECORD_PAUSE = 5.0
 class Sender:
     """Sends attempts whose intent is committed."""
 
-    def __init__(self, backbone: Backbone, keys: ProviderKeys, outcomes: ShardOutcomes) -> None:
-        self._ledger = backbone.ledger
-        self._settings = backbone.settings
-        self._lease = backbone.settings.submit_lease_span
+    def __init__(self, runtime: Runtime, keys: ProviderKeys, outcomes: ShardOutcomes) -> None:
+        self._ledger = runtime.ledger
+        self._settings = runtime.settings
+        self._lease = runtime.settings.submit_lease_span
         self._keys = keys
         self._outcomes = outcomes
 
-    async def send(self, shard: Shard, provider: Provider, source: Path | Upload) -> Done | Again:
+    async def send(self, shard: Shard, provider: Provider, source: Path | Upload) -> Ack | Snooze:
         """Send it, and conclude."""
         outcome = await self._submit(shard, provider, source)
-        return Done() if outcome is None else await self._recorded(shard, outcome)
+        return Ack() if outcome is None else await self._recorded(shard, outcome)
 
     async def _submit(
         self, shard: Shard, provider: Provider, source: Path | Upload
@@ -64,15 +64,15 @@ class Sender:
         async def gate(upload: Upload) -> None:
             nonlocal uploaded
             uploaded = upload.remote_file_id
-            if not await self._ledger.shards.sending(
+            if not await self._ledger.shards.mark_dispatched(
                 shard, self._lease, remote_file_id=uploaded, strays=upload.strays
             ):
                 raise NotOurs(shard.id)
 
-        renew = partial(self._ledger.shards.keep, shard)
+        renew = partial(self._ledger.shards.renew_lease, shard)
         try:
             async with (
-                kept(renew, self._lease),
+                renewing_lease(renew, self._lease),
                 asyncio.timeout(self._settings.provider_timeout + _OVERTIME),
             ):
                 return await provider.submit(intent_of(shard), source, gate=gate)
@@ -85,16 +85,18 @@ class Sender:
                 await self._outcomes.inputs.delete(shard)
             return None
         except TimeoutError:
-            return Unknown("the provider's adapter did not end in time")
+            return OutcomeUnknown("the provider's adapter did not end in time")
         except asyncio.CancelledError:
             # We are being stopped between the first byte and the answer: let the next
             # dispatcher look at once instead of waiting the lease out.
             await asyncio.shield(
-                self._ledger.shards.hold(shard, "the dispatcher was stopped", now(), quiet=True)
+                self._ledger.shards.mark_outcome_unknown(
+                    shard, "the dispatcher was stopped", now(), quiet=True
+                )
             )
             raise
 
-    async def _recorded(self, shard: Shard, outcome: SubmitOutcome) -> Done | Again:
+    async def _recorded(self, shard: Shard, outcome: SubmitOutcome) -> Ack | Snooze:
         """Conclude, however long the database is away.
 
         Nobody else knows the answer: without it the next one has to ask the provider, and
@@ -116,7 +118,7 @@ class Sender:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_RECORD_PAUSE)
 
-    async def _conclude(self, shard: Shard, outcome: SubmitOutcome) -> Done | Again:
+    async def _conclude(self, shard: Shard, outcome: SubmitOutcome) -> Ack | Snooze:
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
         match outcome:
             case Accepted(remote_id=remote_id, remote_file_id=remote_file_id):
@@ -128,7 +130,7 @@ class Sender:
                 return await self._outcomes.wait_for_key(
                     shard, batch, refused.code, refused.message
                 )
-            case Refused(passing=True) as refused:
+            case Refused(transient=True) as refused:
                 over_limit = await self._outcomes.budgets.learn(shard, refused)
                 pause = self._outcomes.budgets.pause(shard, refused)
                 log.info("shard_refused_for_now", **ids, code=refused.code, pause=pause)
@@ -149,13 +151,15 @@ class Sender:
                     # It never came to the gate, so the ledger does not know.
                     await self._outcomes.inputs.delete(shard)
                 return done
-            case Unknown(message=message):
+            case OutcomeUnknown(message=message):
                 log.warning("shard_outcome_unknown", **ids, cause=message)
                 pause = self._settings.unreachable_pause
                 until = now() + timedelta(seconds=pause)
-                held = await self._ledger.shards.hold(shard, message, until, quiet=True)
+                held = await self._ledger.shards.mark_outcome_unknown(
+                    shard, message, until, quiet=True
+                )
                 await self._outcomes.announce(held, BatchEvent.SHARD_WAITING, shard)
-                return Again(pause)
+                return Snooze(pause)
 
 
 def intent_of(shard: Shard) -> Intent:

@@ -16,18 +16,18 @@ from core.pipeline import (
     Sweep,
     Watched,
     find_providers,
-    observed,
-    open_backbone,
-    pausing,
+    open_runtime,
+    outage_retry,
     sharing,
+    telemetry,
 )
-from core.serving import GrpcServer, Limits
+from core.serving import ConcurrencyLimits, GrpcServer
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
+from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.plan import Planner
 from services.dispatcher.run import Runner
 from services.dispatcher.submit import Submitter
-from services.dispatcher.turns import Turns
 
 log = structlog.get_logger()
 
@@ -42,19 +42,19 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     known = find_providers(access, settings)
     async with (
-        open_backbone(settings, "dispatcher", disk_reserve=settings.work_reserve) as backbone,
-        observed(backbone, "dispatcher", settings.dispatcher_metrics_listen),
-        sharing(backbone, known.holds),
+        open_runtime(settings, "dispatcher", disk_reserve=settings.work_reserve) as runtime,
+        telemetry(runtime, "dispatcher", settings.dispatcher_metrics_listen),
+        sharing(runtime, known.holds),
     ):
         providers, direct = known.open(), known.open_direct()
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
-        turns = Turns(backbone)
-        planner = Planner(backbone, {**providers, **direct})
+        turns = FairScheduler(runtime)
+        planner = Planner(runtime, {**providers, **direct})
         keys = ProviderKeys(known.key_variables, recheck=settings.refused_pause)
-        submitter = Submitter(backbone, providers, direct, turns, known.credentials, keys)
-        runner = Runner(backbone, direct, turns)
+        submitter = Submitter(runtime, providers, direct, turns, known.credentials, keys)
+        runner = Runner(runtime, direct, turns)
         sweep = Sweep(
-            backbone,
+            runtime,
             shards=[
                 Watched((ShardState.QUEUED, ShardState.SUBMITTING), Step.SUBMIT),
                 Watched((ShardState.RUNNING,), Step.RUN),
@@ -67,26 +67,26 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             authenticate=None,
             register=_no_services,
             tls=tls_files(settings),
-            limits=Limits.of(settings),
+            limits=ConcurrencyLimits.of(settings),
         )
         grace = settings.shutdown_grace
         await server.start()
         consumers = [
-            await backbone.bus.consume(
+            await runtime.bus.consume(
                 Step.PLAN,
-                pausing(backbone, planner.handle),
+                outage_retry(runtime, planner.handle),
                 concurrency=_PLAN_CONCURRENCY,
                 stop_grace=grace,
             ),
-            await backbone.bus.consume(
+            await runtime.bus.consume(
                 Step.SUBMIT,
-                pausing(backbone, submitter.handle),
+                outage_retry(runtime, submitter.handle),
                 concurrency=settings.submit_concurrency,
                 stop_grace=grace,
             ),
-            await backbone.bus.consume(
+            await runtime.bus.consume(
                 Step.RUN,
-                pausing(backbone, runner.handle),
+                outage_retry(runtime, runner.handle),
                 concurrency=settings.run_concurrency,
                 ack_wait=settings.run_lease,
                 stop_grace=grace,
@@ -98,7 +98,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 if settings.check_keys:
                     for provider in providers.values():
                         tasks.create_task(keys.check(provider))
-                tasks.create_task(Readiness(server, backbone.checks()).run(stop))
+                tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 await stop.wait()
                 sweep.stop()
         finally:

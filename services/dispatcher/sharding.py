@@ -14,7 +14,7 @@ from core.batchfile import INDEX, INVALID, LENIENT, stream_records
 from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard, ShardState, now
-from core.providers import DirectProvider, Limits, Provider
+from core.providers import DirectProvider, Provider, ProviderLimits
 
 LINE_OVERHEAD = 128
 """Our custom id and the provider's envelope, beyond the line as the user wrote it."""
@@ -26,7 +26,7 @@ class _Draft:
 
     provider: str
     model: str
-    limits: Limits
+    limits: ProviderLimits
     lines: int = 0
     size: int = 0
     records: bytearray = field(default_factory=bytearray)

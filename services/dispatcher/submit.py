@@ -24,9 +24,9 @@ from typing import Any
 import structlog
 from polybatch.v1.events_pb2 import WorkItem
 
-from core.bus import Again, Delivery, Done
+from core.bus import Ack, Delivery, Snooze
 from core.ledger import (
-    NoRoom,
+    OverQuota,
     Settlement,
     Shard,
     ShardState,
@@ -36,9 +36,9 @@ from core.ledger import (
 )
 from core.pipeline import (
     Allowance,
-    Backbone,
     LateShards,
     ProviderKeys,
+    Runtime,
 )
 from core.providers import (
     DirectRegistry,
@@ -47,17 +47,17 @@ from core.providers import (
     Upload,
 )
 from services.dispatcher.cutting import part_overlong
-from services.dispatcher.inputs import kept_upload
+from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.outcomes import ShardOutcomes
 from services.dispatcher.reconcile import Reconciler
 from services.dispatcher.request_file import Overfull, write_request_file
+from services.dispatcher.reusable_upload import kept_upload
 from services.dispatcher.send import Sender
 from services.dispatcher.spool_folder import remove_stale_spools, spool_file
-from services.dispatcher.turns import Turns
 
 log = structlog.get_logger()
 
-_ROOM_PAUSE = 60.0
+_QUOTA_PAUSE = 60.0
 # Beyond the time that an adapter promises to take: it may be a stranger's.
 _OVERTIME = 10.0
 _FIRST_RECORD_PAUSE = 0.5
@@ -69,47 +69,47 @@ class Submitter:
 
     def __init__(
         self,
-        backbone: Backbone,
+        runtime: Runtime,
         providers: Registry,
         direct: DirectRegistry,
-        turns: Turns,
+        turns: FairScheduler,
         credentials: Mapping[str, str],
         keys: ProviderKeys,
     ) -> None:
         """`credentials`: KnownProviders.credentials."""
-        self._ledger = backbone.ledger
-        self._blobs = backbone.blobs
-        self._announcer = backbone.announcer
-        self._settings = backbone.settings
+        self._ledger = runtime.ledger
+        self._blobs = runtime.blobs
+        self._publisher = runtime.publisher
+        self._settings = runtime.settings
         self._providers = providers
         self._direct = direct
         self._credentials = credentials
         self._lease = self._settings.submit_lease_span
         self._turns = turns
         self._keys = keys
-        self._late = LateShards(backbone, providers)
-        self._outcomes = ShardOutcomes(backbone, providers, keys)
-        self._sender = Sender(backbone, keys, self._outcomes)
-        self._reconciler = Reconciler(backbone, credentials, self._outcomes)
+        self._late = LateShards(runtime, providers)
+        self._outcomes = ShardOutcomes(runtime, providers, keys)
+        self._sender = Sender(runtime, keys, self._outcomes)
+        self._reconciler = Reconciler(runtime, credentials, self._outcomes)
         # One shard is translated at a time, while others travel: it is the work of one
         # thread, and by turns all of them would be late, and hold their buffers.
         self._translating = asyncio.Lock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale_spools(self._settings.spool_dir)
 
-    async def handle(self, item: WorkItem, _delivery: Delivery) -> Done | Again:
+    async def handle(self, item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         """Bring the shard one step on."""
         shard = await self._ledger.shards.get(item.shard_id)
         if shard is None or shard.state not in (ShardState.QUEUED, ShardState.SUBMITTING):
-            return Done()
+            return Ack()
         wait = (shard.due_at - now()).total_seconds()
-        pausing = wait > 0 and bool(shard.waiting_reason) and not shard.waits_for_room
-        if shard.state == ShardState.QUEUED and pausing:
-            return Again(wait)
+        outage_retry = wait > 0 and bool(shard.waiting_reason) and not shard.waits_for_quota
+        if shard.state == ShardState.QUEUED and outage_retry:
+            return Snooze(wait)
         direct = self._direct.get(shard.provider)
         if shard.state == ShardState.QUEUED and direct is not None:
             await self._turns.start(shard, direct)
-            return Done()
+            return Ack()
         provider = self._providers.get(shard.provider)
         if provider is None:
             return await self._outcomes.give_up(
@@ -119,15 +119,15 @@ class Submitter:
             )
         if shard.state == ShardState.SUBMITTING:
             if wait > 0:
-                return Again(wait)
+                return Snooze(wait)
             return (
-                Done()
+                Ack()
                 if await self._late.over(shard)
                 else await self._reconciler.reconcile(shard, provider)
             )
         return await self._send(shard, provider)
 
-    async def _send(self, shard: Shard, provider: Provider) -> Done | Again:
+    async def _send(self, shard: Shard, provider: Provider) -> Ack | Snooze:
         batch = await self._ledger.batches.get(shard.batch_id)
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is None or file is None:
@@ -138,7 +138,7 @@ class Submitter:
         if refused is not None:
             return await self._outcomes.wait_for_key(shard, batch, *refused)
         allowance = await self._outcomes.budgets.allowance(shard)
-        if not shard.waits_for_room:
+        if not shard.waits_for_quota:
             parted = await part_overlong(
                 shard,
                 allowance,
@@ -151,7 +151,7 @@ class Submitter:
                 return await self._outcomes.settle(shard, *parted)
         full = await self._outcomes.budgets.full(shard, allowance)
         if full is not None:
-            return await self._outcomes.wait_for_room(shard, allowance, full)
+            return await self._outcomes.wait_for_quota(shard, allowance, full)
         if allowance.piece_bytes is not None:
             # Not before a piece can go: by then the limit may be another one.
             return await self._outcomes.cut(shard, piece_bytes=allowance.piece_bytes)
@@ -193,7 +193,7 @@ class Submitter:
 
     async def _send_again(
         self, shard: Shard, provider: Provider, kept: Upload, allowance: Allowance
-    ) -> Done | Again:
+    ) -> Ack | Snooze:
         """Send what an earlier attempt has uploaded: only the refused create is repeated."""
         return await self._attempt(
             shard,
@@ -215,7 +215,7 @@ class Submitter:
         source: Path | Upload,
         allowance: Allowance,
         **sent: Any,
-    ) -> Done | Again:
+    ) -> Ack | Snooze:
         """Commit the intent, send, and conclude. `sent`: as of Shards.intend."""
         intended = await self._ledger.shards.intend(
             shard.id,
@@ -227,11 +227,11 @@ class Submitter:
             ceiling=allowance.ceiling,
             **sent,
         )
-        if isinstance(intended, NoRoom):
-            return await self._outcomes.wait_for_room(shard, allowance, intended)
+        if isinstance(intended, OverQuota):
+            return await self._outcomes.wait_for_quota(shard, allowance, intended)
         if isinstance(intended, Stale):
-            return Done()
+            return Ack()
         if allowance.limit is not None:
             # There may be room for one more.
-            await self._outcomes.budgets.wake_next(shard.provider, shard.remote_model)
+            await self._outcomes.budgets.enqueue_next(shard.provider, shard.remote_model)
         return await self._sender.send(intended, provider, source)

@@ -12,11 +12,11 @@ from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
 from core.ledger import Batch, BatchState, Ledger, Stale
-from core.pipeline import Announcer, outages
+from core.pipeline import EventPublisher, outages
 from core.pipeline.messages import STATES, shown_batch, shown_batches
 from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
-from services.gateway.creating import BatchMaker, Order, invalid_fields
+from services.gateway.creating import BatchArgs, BatchMaker, invalid_fields
 from services.gateway.framing import parse_chunk, parse_spec
 from services.gateway.stream import MessageStream
 from services.gateway.upload import Spec, Uploads
@@ -34,14 +34,14 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
     def __init__(
         self,
         ledger: Ledger,
-        announcer: Announcer,
+        publisher: EventPublisher,
         uploads: Uploads,
         maker: BatchMaker,
         *,
         idle_timeout: float,
     ) -> None:
         self._ledger = ledger
-        self._announcer = announcer
+        self._publisher = publisher
         self._uploads = uploads
         self._maker = maker
         self._idle_timeout = idle_timeout
@@ -49,7 +49,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
     async def CreateBatch(
         self, request: batches_pb2.CreateBatchRequest, _context: Context
     ) -> batches_pb2.Batch:
-        order = Order.parse(request)
+        order = BatchArgs.parse(request)
         if not request.input_file_id:
             raise invalid_fields([("input_file_id", "the id of an uploaded file")])
         with outages():
@@ -67,7 +67,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             first = parse_spec(await stream.next() or b"", batches_pb2.SubmitBatchRequest)
             spec = Spec.parse(first.spec.upload)
             # Before the upload: nobody wants to send a file for nothing.
-            order = Order.parse(first.spec.batch)
+            order = BatchArgs.parse(first.spec.batch)
 
             async def next_chunk() -> bytes | None:
                 return parse_chunk(await stream.next(), batches_pb2.SubmitBatchRequest)
@@ -113,8 +113,8 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             if isinstance(cancelled, Stale):
                 return await shown_batch(self._ledger, await self._ending(batch.id))
             log.info("batch_cancelled", batch_id=batch.id, account_id=batch.account_id)
-            await self._announcer.changed(cancelled, BatchEvent.CANCEL_REQUESTED)
-            await self._announcer.wake(Step.STOP, batch.id)
+            await self._publisher.changed(cancelled, BatchEvent.CANCEL_REQUESTED)
+            await self._publisher.enqueue(Step.STOP, batch.id)
             return await shown_batch(self._ledger, cancelled)
 
     async def _ending(self, batch_id: str) -> Batch:

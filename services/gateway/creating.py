@@ -30,9 +30,9 @@ from core.ledger import (
     now,
 )
 from core.metrics import BATCHES_CREATED
-from core.pipeline import Announcer
+from core.pipeline import EventPublisher
 from core.serving import ApiError
-from services.gateway.slot import over_limit
+from services.gateway.upload_reservation import over_limit
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BatchArgs:
     """What a caller asks for, checked; the file aside."""
 
     request_id: str | None
@@ -58,7 +58,7 @@ class Order:
     fail_fast: bool = False
 
     @classmethod
-    def parse(cls, request: batches_pb2.CreateBatchRequest) -> Order:
+    def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
         """Check the arguments. Raises INVALID_FIELD, with every field that is wrong."""
         # Not ToTimedelta(), which raises where a Duration is out of its own range.
         asked = request.completion_window
@@ -79,7 +79,7 @@ class Order:
             fail_fast=request.fail_fast,
         )
 
-    def known_as(self, request_id: str) -> Order:
+    def known_as(self, request_id: str) -> BatchArgs:
         """The same with this request id, where the caller gave none."""
         return self if self.request_id else replace(self, request_id=request_id)
 
@@ -124,7 +124,7 @@ class BatchMaker:
         self,
         ledger: Ledger,
         blobs: BlobStore,
-        announcer: Announcer,
+        publisher: EventPublisher,
         *,
         limits: AccountLimits,
         missing_keys: Mapping[str, str],
@@ -136,12 +136,12 @@ class BatchMaker:
         """
         self._ledger = ledger
         self._blobs = blobs
-        self._announcer = announcer
+        self._publisher = publisher
         self._limits = limits
         self._missing_keys = missing_keys
         self._first_look = first_look
 
-    async def make(self, account_id: str, file_id: str, order: Order) -> Batch:
+    async def make(self, account_id: str, file_id: str, order: BatchArgs) -> Batch:
         """Record the batch and set it going; the one made before where it was asked before."""
         digest = order.digest(file_id)
         if order.request_id is not None:
@@ -175,11 +175,11 @@ class BatchMaker:
                 lines=made.total,
                 invalid_lines=made.invalid,
             )
-            await self._announcer.changed(made, BatchEvent.CREATED)
-            await self._announcer.wake(Step.PLAN, made.id)
+            await self._publisher.changed(made, BatchEvent.CREATED)
+            await self._publisher.enqueue(Step.PLAN, made.id)
         return made
 
-    async def _refuse_unfit(self, file: File, order: Order) -> None:
+    async def _refuse_unfit(self, file: File, order: BatchArgs) -> None:
         lenient = order.lenient_translation
         invalid = _invalid_lines(file, order)
         if invalid and not order.skip_invalid_lines:
@@ -223,7 +223,7 @@ class BatchMaker:
                 },
             )
 
-    def _row(self, file: File, order: Order, digest: str) -> Batch:
+    def _row(self, file: File, order: BatchArgs, digest: str) -> Batch:
         moment = now()
         invalid = _invalid_lines(file, order)
         return Batch(
@@ -243,7 +243,7 @@ class BatchMaker:
             invalid=invalid,
             failed=invalid,
             queued=file.line_count - invalid,
-            finished_peak=invalid,
+            finished_high_water=invalid,
             created_at=moment,
             expires_at=moment + timedelta(seconds=order.window_seconds),
             due_at=moment + self._first_look,
@@ -251,7 +251,7 @@ class BatchMaker:
         )
 
 
-def _invalid_lines(file: File, order: Order) -> int:
+def _invalid_lines(file: File, order: BatchArgs) -> int:
     """How many lines of the file this batch does not take."""
     lenient = file.lenient_line_count if order.lenient_translation else 0
     return file.invalid_line_count - lenient

@@ -12,15 +12,15 @@ from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grp
 
 from core.ledger import Accounts
 from core.pipeline import (
-    Backbone,
     Readiness,
+    Runtime,
     find_providers,
-    observed,
-    open_backbone,
+    open_runtime,
     outages,
+    telemetry,
 )
 from core.providers import KnownProviders
-from core.serving import Authenticate, GrpcServer, Limits, Principal
+from core.serving import Authenticate, ConcurrencyLimits, GrpcServer, Principal
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.gateway.batches import BatchServicer
@@ -29,8 +29,8 @@ from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
 from services.gateway.files import FileServicer
 from services.gateway.keys import ensure_first_key
-from services.gateway.slot import account_limits
 from services.gateway.upload import Uploads
+from services.gateway.upload_reservation import account_limits
 
 log = structlog.get_logger()
 
@@ -41,13 +41,13 @@ BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_nam
 class Gateway:
     """The services of the gateway on one backbone; `register` adds them to a server."""
 
-    def __init__(self, backbone: Backbone, providers: KnownProviders) -> None:
-        settings, ledger, blobs = backbone.settings, backbone.ledger, backbone.blobs
+    def __init__(self, runtime: Runtime, providers: KnownProviders) -> None:
+        settings, ledger, blobs = runtime.settings, runtime.ledger, runtime.blobs
         uploads = Uploads(ledger, blobs, upload_rules(providers), settings)
         maker = BatchMaker(
             ledger,
             blobs,
-            backbone.announcer,
+            runtime.publisher,
             limits=account_limits(settings),
             missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
@@ -55,7 +55,7 @@ class Gateway:
         idle_timeout = settings.upload_idle_timeout
         self._files = FileServicer(ledger, blobs, uploads, idle_timeout=idle_timeout)
         self._batches = BatchServicer(
-            ledger, backbone.announcer, uploads, maker, idle_timeout=idle_timeout
+            ledger, runtime.publisher, uploads, maker, idle_timeout=idle_timeout
         )
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
@@ -87,33 +87,33 @@ class Gateway:
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then let running calls end, uploads so that they can resume."""
     async with (
-        open_backbone(settings, "gateway", disk_reserve=settings.disk_reserve) as backbone,
-        observed(backbone, "gateway", settings.gateway_metrics_listen),
+        open_runtime(settings, "gateway", disk_reserve=settings.disk_reserve) as runtime,
+        telemetry(runtime, "gateway", settings.gateway_metrics_listen),
     ):
-        await ensure_first_key(backbone.ledger.accounts, settings.api_key_file)
+        await ensure_first_key(runtime.ledger.accounts, settings.api_key_file)
         providers = find_providers(access, settings)
         log.info("providers_without_key", providers=sorted(providers.missing_keys))
         server = GrpcServer(
             settings.gateway_listen,
             name="gateway",
-            authenticate=authenticator(backbone.ledger.accounts),
-            register=Gateway(backbone, providers).register,
+            authenticate=authenticator(runtime.ledger.accounts),
+            register=Gateway(runtime, providers).register,
             tls=tls_files(settings),
-            limits=Limits.of(settings),
-            revoked=backbone.ledger.accounts.revoked,
+            limits=ConcurrencyLimits.of(settings),
+            revoked=runtime.ledger.accounts.revoked,
             revoked_within=settings.key_recheck,
             calls_per_second=settings.account_requests_per_second,
         )
         sweep = UploadSweep(
-            backbone.ledger,
-            backbone.blobs,
+            runtime.ledger,
+            runtime.blobs,
             retention=timedelta(seconds=settings.upload_retention),
             interval=settings.sweep_interval,
         )
         await server.start()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(Readiness(server, backbone.checks()).run(stop))
+                tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 tasks.create_task(sweep.run(stop))
         finally:
             await server.stop(settings.shutdown_grace, drain_delay=settings.drain_delay)

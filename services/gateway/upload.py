@@ -20,10 +20,10 @@ from core.settings import Settings
 from services.gateway.creating import first_errors
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.framing import malformed
-from services.gateway.intake import Intake, Taken
-from services.gateway.pace import LeastPace
-from services.gateway.slot import Slot
+from services.gateway.minimum_throughput import MinimumThroughput
 from services.gateway.uninterrupted import uninterrupted
+from services.gateway.upload_reservation import UploadReservation
+from services.gateway.upload_writer import StoredUpload, UploadWriter
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ class Uploads:
         However it ends, what is committed stays, so that the upload can be resumed; only
         a file over the limits is given up.
         """
-        slot = Slot(self._ledger, self._settings, account_id, spec.upload_id)
+        slot = UploadReservation(self._ledger, self._settings, account_id, spec.upload_id)
         try:
             return await self._receive(account_id, spec, slot, next_chunk)
         except BaseException:
@@ -86,7 +86,7 @@ class Uploads:
             raise
 
     async def _receive(
-        self, account_id: str, spec: Spec, slot: Slot, next_chunk: NextChunk
+        self, account_id: str, spec: Spec, slot: UploadReservation, next_chunk: NextChunk
     ) -> Finished:
         known = await slot.begin()
         if known is not None:
@@ -144,9 +144,11 @@ class Uploads:
         )
         return Finished(file, taken.checked.problems)
 
-    async def _take_chunks(self, slot: Slot, intake: Intake, next_chunk: NextChunk) -> None:
+    async def _take_chunks(
+        self, slot: UploadReservation, intake: UploadWriter, next_chunk: NextChunk
+    ) -> None:
         settings, clock = self._settings, asyncio.get_running_loop().time
-        pace = LeastPace(settings.upload_min_rate, window=settings.upload_idle_timeout)
+        pace = MinimumThroughput(settings.upload_min_rate, window=settings.upload_idle_timeout)
         asked = clock()
         while (chunk := await next_chunk()) is not None:
             pace.add(clock() - asked, len(chunk))
@@ -158,7 +160,7 @@ class Uploads:
             UPLOAD_BYTES.inc(len(chunk))
             asked = clock()
 
-    def _intake(self, account_id: str, upload_id: str, offset: int) -> Intake:
+    def _intake(self, account_id: str, upload_id: str, offset: int) -> UploadWriter:
         prefix = upload_prefix(account_id, upload_id)
         checker = FileChecker(
             self._blobs,
@@ -169,7 +171,7 @@ class Uploads:
             max_depth=self._settings.max_json_depth,
             segment_bytes=self._settings.segment_bytes,
         )
-        return Intake(
+        return UploadWriter(
             self._blobs,
             prefix,
             checker,
@@ -178,7 +180,9 @@ class Uploads:
         )
 
 
-async def _suspend(slot: Slot, intake: Intake, bound: structlog.stdlib.BoundLogger) -> None:
+async def _suspend(
+    slot: UploadReservation, intake: UploadWriter, bound: structlog.stdlib.BoundLogger
+) -> None:
     committed = await intake.suspend()
     bound.info("upload_suspended", committed=committed)
     await slot.end(committed)
@@ -200,7 +204,7 @@ def _conflict() -> ApiError:
     )
 
 
-def _row(account_id: str, spec: Spec, taken: Taken) -> File:
+def _row(account_id: str, spec: Spec, taken: StoredUpload) -> File:
     checked = taken.checked
     fit = checked.line_count > 0 and checked.invalid_count == 0
     return File(

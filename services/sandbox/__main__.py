@@ -67,7 +67,7 @@ faults, as --fault or in "faults" of /sandbox/config:
 
 markers in a message decide the fate of its line:
   [[sandbox:error=rate_limit]]  (or invalid, server, overloaded, timeout)
-  [[sandbox:flaky=2]]           fails twice with a passing error, then succeeds
+  [[sandbox:flaky=2]]           fails twice with a transient error, then succeeds
   [[sandbox:lost]]              is run, and is in no result file
   [[sandbox:duplicate]]         is answered twice
   [[sandbox:garbage]]           is answered with torn JSON

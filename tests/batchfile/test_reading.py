@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 from core.batchfile import INDEX, read_lines, stream_records
-from core.batchfile.reading import read_records
+from core.batchfile.line_reader import read_records
 from core.blobs import BlobMissing, BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 

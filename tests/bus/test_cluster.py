@@ -11,7 +11,7 @@ from nats.js.api import StreamInfo
 from core.bus import Bus, BusUnavailable, Step
 from core.bus.work import STREAM
 from tests.bus.conftest import Nats
-from tests.bus.test_work import Taken
+from tests.bus.test_work import StoredUpload
 from tests.stores.nats_cluster import NatsCluster, NatsNode, running_cluster
 
 pytestmark = pytest.mark.long
@@ -61,7 +61,7 @@ async def publish(bus: Bus, name: str) -> None:
         return
 
 
-async def all_taken(taken: Taken, names: set[str]) -> None:
+async def all_taken(taken: StoredUpload, names: set[str]) -> None:
     async with asyncio.timeout(PATIENCE):
         while names:
             item, _ = await taken.items.get()
@@ -72,7 +72,7 @@ async def all_taken(taken: Taken, names: set[str]) -> None:
 async def test_any_one_node_may_die(
     cluster: NatsCluster, bus: Bus, role: Callable[[Bus, NatsCluster], Awaitable[NatsNode]]
 ) -> None:
-    taken = Taken()
+    taken = StoredUpload()
     await bus.consume(Step.PLAN, taken, concurrency=4)
     before = {f"before_{number}" for number in range(ITEMS)}
     await asyncio.gather(*(publish(bus, name) for name in before))
@@ -89,7 +89,7 @@ async def test_a_node_with_a_new_disk_gets_all_that_the_others_have(
     cluster: NatsCluster, bus: Bus
 ) -> None:
     # NATS makes no new consumer of three replicas while a node is away.
-    await (await bus.consume(Step.PLAN, Taken(), concurrency=1)).stop()
+    await (await bus.consume(Step.PLAN, StoredUpload(), concurrency=1)).stop()
     names = {f"batch_{number}" for number in range(ITEMS)}
     await asyncio.gather(*(publish(bus, name) for name in names))
     new, other, _ = cluster.nodes
@@ -99,7 +99,7 @@ async def test_a_node_with_a_new_disk_gets_all_that_the_others_have(
     await asyncio.to_thread(new.wait_healthy)
     # What it had before would not be there now if the new one had nothing.
     other.kill()
-    taken = Taken()
+    taken = StoredUpload()
     await bus.consume(Step.PLAN, taken, concurrency=4)
     await all_taken(taken, names)
 
@@ -107,7 +107,7 @@ async def test_a_node_with_a_new_disk_gets_all_that_the_others_have(
 async def test_a_cluster_that_the_url_names_stores_three_times(
     cluster: NatsCluster, bus: Bus
 ) -> None:
-    await bus.consume(Step.PLAN, Taken(), concurrency=1)
+    await bus.consume(Step.PLAN, StoredUpload(), concurrency=1)
     assert (await stream(bus)).config.num_replicas == 3
     info = await bus._connection.js.consumer_info(STREAM, Step.PLAN)
     assert info.cluster is not None
@@ -121,7 +121,7 @@ async def test_the_replicas_are_a_setting(cluster: NatsCluster) -> None:
     three = await Bus.connect(cluster.nodes[0].url, name="three", replicas=3)
     assert (await stream(three)).config.num_replicas == 3
     again = await Bus.connect(cluster.url, name="again")
-    taken = Taken()
+    taken = StoredUpload()
     await again.consume(Step.PLAN, taken, concurrency=1)
     assert (await taken.next(limit=30))[0].batch_id == "batch_1"
     for bus in (one, three, again):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.bus import Again, Bus, BusUnavailable, Done, EmbeddedNats, Step
+from core.bus import Ack, Bus, BusUnavailable, EmbeddedNats, Snooze, Step
 from tests.bus.conftest import Cluster, Nats, free_port, items_left
-from tests.bus.test_work import Taken
+from tests.bus.test_work import StoredUpload
 from tests.stores.small_disk import MIB, filled, small_disk
 
 
@@ -23,7 +23,7 @@ async def until_not_ready(bus: Bus) -> None:
     assert not bus.ready
 
 
-async def until_taken(taken: Taken, batch_id: str) -> None:
+async def until_taken(taken: StoredUpload, batch_id: str) -> None:
     """Items whose acknowledgement died with the server come once more before it."""
     while (await taken.next())[0].batch_id != batch_id:
         pass
@@ -31,7 +31,7 @@ async def until_taken(taken: Taken, batch_id: str) -> None:
 
 @pytest.mark.parametrize("store", ["kept", "wiped"])
 async def test_consumers_go_on_after_a_restart(nats: Nats, bus: Bus, store: str) -> None:
-    taken = Taken()
+    taken = StoredUpload()
     await bus.consume(Step.PLAN, taken, concurrency=4)
     await bus.consume(Step.POLL, taken, concurrency=1)
     await bus.publish_work(Step.PLAN, "batch_1")
@@ -54,18 +54,18 @@ async def test_work_published_before_a_restart_is_there_after_it(
     await server_bus.publish_work(Step.PLAN, "batch_1")
     await server.kill()
     await server.start()
-    taken = Taken()
+    taken = StoredUpload()
     await server_bus.consume(Step.PLAN, taken, concurrency=1)
     assert (await taken.next())[0].batch_id == "batch_1"
 
 
 async def test_a_handler_that_ran_through_a_restart_is_acknowledged(nats: Nats, bus: Bus) -> None:
-    entered, go_on, again = asyncio.Event(), asyncio.Event(), Taken()
+    entered, go_on, again = asyncio.Event(), asyncio.Event(), StoredUpload()
 
-    async def slow(item: object, delivery: object) -> Done:
+    async def slow(item: object, delivery: object) -> Ack:
         entered.set()
         await go_on.wait()
-        return Done()
+        return Ack()
 
     consumer = await bus.consume(Step.PLAN, slow, concurrency=1, ack_wait=3)
     await bus.publish_work(Step.PLAN, "batch_1")
@@ -88,10 +88,10 @@ async def test_an_outcome_from_before_a_wipe_is_not_applied_to_a_new_item(
     """Acknowledgements name a sequence number, and numbers start again after a wipe."""
     entered, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(item: object, delivery: object) -> Done:
+    async def slow(item: object, delivery: object) -> Ack:
         entered.set()
         await go_on.wait()
-        return Done()
+        return Ack()
 
     first = await bus.consume(Step.PLAN, slow, concurrency=1)
     await bus.publish_work(Step.PLAN, "before")
@@ -101,7 +101,7 @@ async def test_an_outcome_from_before_a_wipe_is_not_applied_to_a_new_item(
     await nats.start()
     stopping = asyncio.create_task(first.stop())
     other = await Bus.connect(nats.url, name="other")
-    taken = Taken(Again(1))
+    taken = StoredUpload(Snooze(1))
     await other.consume(Step.PLAN, taken, concurrency=1)
     await bus.publish_work(Step.PLAN, "after")
     await taken.next()
@@ -113,7 +113,7 @@ async def test_an_outcome_from_before_a_wipe_is_not_applied_to_a_new_item(
 
 
 async def test_a_deleted_stream_is_made_again(nats: Nats, bus: Bus) -> None:
-    taken = Taken()
+    taken = StoredUpload()
     await bus.consume(Step.PLAN, taken, concurrency=2)
     await bus._connection.js.delete_stream("POLYBATCH_WORK")
     await bus.publish_work(Step.PLAN, "batch_1")
@@ -130,7 +130,7 @@ async def test_publishing_waits_for_a_server_that_is_away_for_a_moment(
     assert not publishing.done()
     await server.start()
     await asyncio.wait_for(publishing, 30)
-    taken = Taken()
+    taken = StoredUpload()
     await server_bus.consume(Step.PLAN, taken, concurrency=1)
     assert (await taken.next())[0].batch_id == "batch_1"
 
@@ -209,7 +209,7 @@ async def test_a_stream_that_stores_nothing_more_is_made_again(
         nats = Nats(disk)
         await nats.start()
         bus = await Bus.connect(nats.url, name="test", publish_timeout=2.5)
-        taken = Taken()
+        taken = StoredUpload()
         await bus.consume(Step.PLAN, taken, concurrency=1)
         with filled(disk, 0):
             while await stored(bus, "meanwhile"):
@@ -223,7 +223,7 @@ async def test_a_stream_that_stores_nothing_more_is_made_again(
 
 
 async def test_consumers_stop_while_the_server_is_away(nats: Nats, bus: Bus) -> None:
-    consumer = await bus.consume(Step.PLAN, Taken(), concurrency=4, stop_grace=60)
+    consumer = await bus.consume(Step.PLAN, StoredUpload(), concurrency=4, stop_grace=60)
     await nats.kill()
     await until_not_ready(bus)
     await asyncio.wait_for(consumer.stop(), 30)

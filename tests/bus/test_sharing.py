@@ -7,7 +7,7 @@ from collections import Counter
 
 from polybatch.v1.events_pb2 import WorkItem
 
-from core.bus import Bus, Delivery, Done, Handler, Step
+from core.bus import Ack, Bus, Delivery, Handler, Step
 from tests.bus.conftest import Nats, pulls_open
 
 ITEMS = 12
@@ -19,12 +19,12 @@ async def test_replicas_with_more_slots_than_items_get_some_each(nats: Nats, bus
     all_taken, go_on = asyncio.Event(), asyncio.Event()
 
     def holding(name: str) -> Handler:
-        async def handle(item: WorkItem, delivery: Delivery) -> Done:
+        async def handle(item: WorkItem, delivery: Delivery) -> Ack:
             taken[name] += 1
             if taken.total() == ITEMS:
                 all_taken.set()
             await go_on.wait()
-            return Done()
+            return Ack()
 
         return handle
 

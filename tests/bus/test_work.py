@@ -11,21 +11,21 @@ import pytest
 from polybatch.v1.events_pb2 import WorkItem
 from structlog.testing import capture_logs
 
-from core.bus import Again, Bus, Delivery, Done, Step
+from core.bus import Ack, Bus, Delivery, Snooze, Step
 from core.bus import consumer as bus_consumer
 from tests.bus.conftest import Nats, ack_wait_passes, items_left, pulls_open
 
 
-class Taken:
+class StoredUpload:
     """A handler that notes what it is given, and does what the test says."""
 
-    def __init__(self, *outcomes: Done | Again | BaseException) -> None:
+    def __init__(self, *outcomes: Ack | Snooze | BaseException) -> None:
         self.items: asyncio.Queue[tuple[WorkItem, Delivery]] = asyncio.Queue()
         self._outcomes = list(outcomes)
 
-    async def __call__(self, item: WorkItem, delivery: Delivery) -> Done | Again:
+    async def __call__(self, item: WorkItem, delivery: Delivery) -> Ack | Snooze:
         self.items.put_nowait((item, delivery))
-        outcome = self._outcomes.pop(0) if self._outcomes else Done()
+        outcome = self._outcomes.pop(0) if self._outcomes else Ack()
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -35,7 +35,7 @@ class Taken:
 
 
 async def test_an_item_reaches_the_handler_with_its_ids(bus: Bus) -> None:
-    taken = Taken()
+    taken = StoredUpload()
     await bus.consume(Step.SUBMIT, taken, concurrency=1)
     before = datetime.now(UTC)
     await bus.publish_work(Step.SUBMIT, "batch_1", "shard_1", attempt="a1")
@@ -52,12 +52,12 @@ async def test_two_replicas_share_the_work(nats: Nats, bus: Bus) -> None:
     all_in = asyncio.Event()
 
     def handler(name: str) -> bus_consumer.Handler:
-        async def handle(item: WorkItem, delivery: Delivery) -> Done:
+        async def handle(item: WorkItem, delivery: Delivery) -> Ack:
             seen[item.batch_id] += 1
             by[name] += 1
             if len(seen) == 200:
                 all_in.set()
-            return Done()
+            return Ack()
 
         return handle
 
@@ -72,7 +72,7 @@ async def test_two_replicas_share_the_work(nats: Nats, bus: Bus) -> None:
 
 
 async def test_steps_do_not_mix(bus: Bus) -> None:
-    plan, stop = Taken(), Taken()
+    plan, stop = StoredUpload(), StoredUpload()
     await bus.consume(Step.PLAN, plan, concurrency=1)
     await bus.consume(Step.STOP, stop, concurrency=1)
     await bus.publish_work(Step.STOP, "batch_stop")
@@ -85,7 +85,7 @@ async def test_steps_do_not_mix(bus: Bus) -> None:
 
 async def test_again_brings_the_item_back_after_its_delay(bus: Bus) -> None:
     """That it is not back before: test_items_that_wait_do_not_hold_up_others."""
-    taken = Taken(Again(0.5), Again(0))
+    taken = StoredUpload(Snooze(0.5), Snooze(0))
     await bus.consume(Step.POLL, taken, concurrency=1)
     await bus.publish_work(Step.POLL, "batch_1")
     assert [(await taken.next())[1].count for _ in range(3)] == [1, 2, 3]
@@ -97,15 +97,15 @@ async def test_items_that_wait_do_not_hold_up_others(bus: Bus) -> None:
     everything_waits = asyncio.Event()
     passed = asyncio.Event()
 
-    async def handle(item: WorkItem, delivery: Delivery) -> Done | Again:
+    async def handle(item: WorkItem, delivery: Delivery) -> Ack | Snooze:
         nonlocal waiting
         if item.batch_id == "urgent":
             passed.set()
-            return Done()
+            return Ack()
         waiting += 1
         if waiting == 1500:
             everything_waits.set()
-        return Again(600)
+        return Snooze(600)
 
     await bus.consume(Step.POLL, handle, concurrency=4)
     for first in range(0, 1500, 100):
@@ -147,7 +147,7 @@ async def test_an_item_of_a_process_that_died_goes_to_another(nats: Nats, bus: B
             pass
     dying.kill()
     await dying.communicate()
-    taken = Taken()
+    taken = StoredUpload()
     await bus.consume(Step.SUBMIT, taken, concurrency=1, ack_wait=1.0)
     item, delivery = await taken.next()
     assert (item.batch_id, delivery.count) == ("batch_1", 2)
@@ -155,13 +155,13 @@ async def test_an_item_of_a_process_that_died_goes_to_another(nats: Nats, bus: B
 
 async def test_a_handler_may_take_longer_than_ack_wait(nats: Nats, bus: Bus) -> None:
     other = await Bus.connect(nats.url, name="other")
-    entered, go_on, extra = asyncio.Event(), asyncio.Event(), Taken()
+    entered, go_on, extra = asyncio.Event(), asyncio.Event(), StoredUpload()
 
-    async def slow(item: WorkItem, delivery: Delivery) -> Done:
+    async def slow(item: WorkItem, delivery: Delivery) -> Ack:
         assert delivery.count == 1
         entered.set()
         await go_on.wait()
-        return Done()
+        return Ack()
 
     await bus.consume(Step.FETCH, slow, concurrency=1, ack_wait=1.5)
     await bus.publish_work(Step.FETCH, "batch_1")
@@ -180,7 +180,7 @@ async def test_an_item_whose_handler_raises_comes_back(
     bus: Bus, failure: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_consumer, "failure_delay", lambda count: 0.05 * count)
-    taken = Taken(failure, failure)
+    taken = StoredUpload(failure, failure)
     with capture_logs() as logs:
         await bus.consume(Step.PLAN, taken, concurrency=1)
         await bus.publish_work(Step.PLAN, "batch_1", "shard_1")
@@ -199,7 +199,7 @@ def test_failures_come_back_ever_more_slowly_up_to_a_cap() -> None:
 
 
 async def test_one_attempt_counts_once_and_a_new_one_again(bus: Bus) -> None:
-    taken = Taken()
+    taken = StoredUpload()
     await bus.consume(Step.SUBMIT, taken, concurrency=1)
     for attempt in ("a1", "a1", "a2", "", ""):
         await bus.publish_work(Step.SUBMIT, "batch_1", "shard_1", attempt=attempt)
@@ -213,11 +213,11 @@ async def test_one_attempt_counts_once_and_a_new_one_again(bus: Bus) -> None:
 async def test_stop_waits_for_running_handlers(bus: Bus) -> None:
     entered, go_on, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def slow(item: WorkItem, delivery: Delivery) -> Done:
+    async def slow(item: WorkItem, delivery: Delivery) -> Ack:
         entered.set()
         await go_on.wait()
         finished.set()
-        return Done()
+        return Ack()
 
     consumer = await bus.consume(Step.PLAN, slow, concurrency=2)
     await bus.publish_work(Step.PLAN, "batch_1")
@@ -235,15 +235,15 @@ async def test_stop_hands_back_what_was_not_finished(nats: Nats, bus: Bus) -> No
     other = await Bus.connect(nats.url, name="other")
     entered = asyncio.Event()
 
-    async def endless(item: WorkItem, delivery: Delivery) -> Done:
+    async def endless(item: WorkItem, delivery: Delivery) -> Ack:
         entered.set()
         await asyncio.Event().wait()
-        return Done()
+        return Ack()
 
     consumer = await bus.consume(Step.PLAN, endless, concurrency=1, stop_grace=0.1)
     await bus.publish_work(Step.PLAN, "batch_1")
     await asyncio.wait_for(entered.wait(), 30)
-    taken = Taken()
+    taken = StoredUpload()
     await other.consume(Step.PLAN, taken, concurrency=1)
     await asyncio.wait_for(consumer.stop(), 30)
     # Long before ack_wait, which is 30 s here.
@@ -258,11 +258,11 @@ async def test_what_arrives_while_a_consumer_stops_is_not_lost(nats: Nats, bus: 
     seen: set[str] = set()
     all_in = asyncio.Event()
 
-    async def handle(item: WorkItem, delivery: Delivery) -> Done:
+    async def handle(item: WorkItem, delivery: Delivery) -> Ack:
         seen.add(item.batch_id)
         if len(seen) == 400:
             all_in.set()
-        return Done()
+        return Ack()
 
     for round_ in range(4):
         consumer = await bus.consume(Step.PLAN, handle, concurrency=8, ack_wait=5)
@@ -279,7 +279,7 @@ async def test_what_arrives_while_a_consumer_stops_is_not_lost(nats: Nats, bus: 
 
 
 async def test_an_idle_consumer_stops_at_once_and_takes_nothing_more(nats: Nats, bus: Bus) -> None:
-    first, second = Taken(), Taken()
+    first, second = StoredUpload(), StoredUpload()
     consumer = await bus.consume(Step.PLAN, first, concurrency=4)
     await asyncio.wait_for(consumer.stop(), 2)
     await bus.publish_work(Step.PLAN, "batch_1")

@@ -12,10 +12,10 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import INDEX, ResultFile, ResultWriter
 from core.blobs import BlobStore, SegmentWriter
-from core.bus import Bus, Delivery, Done
+from core.bus import Ack, Bus, Delivery
 from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, ShardState, now
-from core.pipeline import Announcer, Backbone
+from core.pipeline import EventPublisher, Runtime
 from core.pipeline.messages import batch_message
 from core.settings import Settings
 from services.collector.assemble import Assembler, ResultsInconsistent
@@ -27,7 +27,7 @@ LINES = [
 ]
 
 
-class Silence(Announcer):
+class Silence(EventPublisher):
     """Takes announcements; nobody listens in these tests."""
 
     def __init__(self) -> None:
@@ -42,12 +42,12 @@ class Silence(Announcer):
 @pytest.fixture
 def assembler(ledger: Ledger, blobs: BlobStore) -> Assembler:
     return Assembler(
-        Backbone(
+        Runtime(
             settings=Settings(),
             ledger=ledger,
             blobs=blobs,
             bus=cast(Bus, None),
-            announcer=Silence(),
+            publisher=Silence(),
         )
     )
 
@@ -112,7 +112,7 @@ async def test_results_of_all_kinds_are_merged(
     await settle_with(ledger, blobs, first, [1, 3])
     fill = Settlement(0, 1, fill_code="model_not_found", fill_message="no such model")
     await ledger.shards.settle(second, fill)
-    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Done()
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
     ended = await ledger.batches.get(batch.id)
     assert ended is not None
     assert (ended.state, ended.succeeded, ended.failed) == (BatchState.COMPLETED, 2, 1)
@@ -126,7 +126,7 @@ async def test_results_of_all_kinds_are_merged(
     assert manifest.results_bytes == len(raw)
     assert [shard.failed for shard in manifest.shards] == [0, 1]
     assert await blobs.list(f"batches/{batch.id}/shards") == [], "interim results are gone"
-    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Done()
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
 
 
 async def test_what_dead_assemblers_left_is_deleted(
@@ -139,7 +139,7 @@ async def test_what_dead_assemblers_left_is_deleted(
     left = f"batches/{batch.id}/results/dead/data/{0:020d}"
     await blobs.put(left, b"half a copy", point=Failpoint.BATCH_RESULTS)
     item = WorkItem(batch_id=batch.id)
-    assert await assembler.handle(item, DELIVERY) == Done()
+    assert await assembler.handle(item, DELIVERY) == Ack()
     ended = await ledger.batches.get(batch.id)
     assert ended is not None
     assert not await blobs.exists(left)
@@ -148,7 +148,7 @@ async def test_what_dead_assemblers_left_is_deleted(
     # As if it had died behind the end, before it cleaned up: the item comes once more.
     await blobs.put(left, b"half a copy", point=Failpoint.BATCH_RESULTS)
     await blobs.put(first.lines_key, b"a list", point=Failpoint.PLAN_LINES)
-    assert await assembler.handle(item, Delivery(2, now())) == Done()
+    assert await assembler.handle(item, Delivery(2, now())) == Ack()
     assert await blobs.list(f"batches/{batch.id}") == kept
 
 
@@ -212,7 +212,7 @@ async def test_what_the_check_at_upload_refused_depends_on_the_batch(
     sent = [1, 2] if lenient else [1]
     [shard] = await add_shards(ledger, blobs, made, records, [sent])
     await settle_with(ledger, blobs, shard, sent)
-    assert await assembler.handle(WorkItem(batch_id=made.id), DELIVERY) == Done()
+    assert await assembler.handle(WorkItem(batch_id=made.id), DELIVERY) == Ack()
     ended = await ledger.batches.get(made.id)
     assert ended is not None
     assert (ended.succeeded, ended.failed) == (len(sent), invalid)

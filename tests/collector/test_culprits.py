@@ -10,10 +10,10 @@ from core.batchfile import INDEX, ResultFile, ResultWriter
 from core.blobs import BlobStore, SegmentWriter
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Ledger, Shard, ShardState, now
-from core.pipeline import Announcer, Backbone, Settler
+from core.pipeline import EventPublisher, Runtime, Settler
 from core.providers import BadLine, Refused
 from core.settings import Settings
-from services.collector.culprits import Culprits
+from services.collector.bad_lines import BadLineIsolation
 
 
 class Silent:
@@ -21,7 +21,7 @@ class Silent:
 
     async def changed(self, *_: Any) -> None: ...
 
-    async def wake(self, *_: Any) -> None: ...
+    async def enqueue(self, *_: Any) -> None: ...
 
 
 async def test_messages_name_the_users_lines(
@@ -60,12 +60,12 @@ async def test_messages_name_the_users_lines(
     )
     await blobs.put(shard.lines_key, records, point=Failpoint.PLAN_LINES)
     await ledger.batches.plan(batch.id, [shard])
-    announcer = cast("Announcer", Silent())
-    backbone = Backbone(Settings(data_dir=tmp_path), ledger, blobs, cast("Any", None), announcer)
+    publisher = cast("EventPublisher", Silent())
+    runtime = Runtime(Settings(data_dir=tmp_path), ledger, blobs, cast("Any", None), publisher)
     refusal = Refused(
         "duplicate_custom_id",
         "The ids of lines 2 and 3 are the same.",
-        passing=False,
+        transient=False,
         bad_lines=(
             BadLine(
                 3, "duplicate_custom_id", "custom_id", "The ids of lines 2 and 3 are the same."
@@ -75,7 +75,7 @@ async def test_messages_name_the_users_lines(
     )
     assert refusal.message == "The ids of some lines are the same."
     [fresh] = await ledger.shards.of_batch(batch.id)
-    assert await Culprits(backbone, Settler(backbone)).leave_out(fresh, file, refusal)
+    assert await BadLineIsolation(runtime, Settler(runtime)).leave_out(fresh, file, refusal)
     settled, rest = await ledger.shards.of_batch(batch.id)
     assert (settled.failed, rest.line_count) == (1, 3)
     results = await ResultFile.open(blobs, settled.results_prefix)

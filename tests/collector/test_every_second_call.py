@@ -15,17 +15,17 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.blobs import BlobStore
-from core.bus import Again, Delivery, Done
+from core.bus import Ack, Delivery, Snooze
 from core.ledger import Batch, Ledger, ShardState, now
-from core.pipeline import Backbone, LateShards, ProviderKeys, Settler
+from core.pipeline import LateShards, ProviderKeys, Runtime, Settler
 from core.providers import known_providers
 from core.settings import ProviderAccess, Settings
-from services.collector.culprits import Culprits
+from services.collector.bad_lines import BadLineIsolation
 from services.collector.fetch import Fetcher
 from services.collector.poll import Poller
+from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
-from services.dispatcher.turns import Turns
 from tests.collector.test_ran import Wakes
 from tests.dispatcher.test_plan import chat, store
 from tests.providers.conformance_stand import running_sandbox
@@ -77,19 +77,19 @@ def throttled(tmp_path: Path) -> Iterator[tuple[str, EverySecond]]:
 class Line:
     """Dispatcher and collector without a bus: each step as its turn comes."""
 
-    def __init__(self, backbone: Backbone, providers: Any, credentials: Any) -> None:
-        self._ledger = backbone.ledger
-        settler = Settler(backbone)
+    def __init__(self, runtime: Runtime, providers: Any, credentials: Any) -> None:
+        self._ledger = runtime.ledger
+        settler = Settler(runtime)
         keys = ProviderKeys({}, recheck=0.0)
-        submitter = Submitter(backbone, providers, {}, Turns(backbone), credentials, keys)
-        culprits = Culprits(backbone, settler)
-        late = LateShards(backbone, providers)
-        poller = Poller(backbone, providers, settler, culprits, late, credentials)
+        submitter = Submitter(runtime, providers, {}, FairScheduler(runtime), credentials, keys)
+        culprits = BadLineIsolation(runtime, settler)
+        late = LateShards(runtime, providers)
+        poller = Poller(runtime, providers, settler, culprits, late, credentials)
         self._steps = {
             ShardState.QUEUED: submitter.handle,
             ShardState.SUBMITTING: submitter.handle,
             ShardState.SUBMITTED: poller.handle,
-            ShardState.FETCHING: Fetcher(backbone, providers, settler, late).handle,
+            ShardState.FETCHING: Fetcher(runtime, providers, settler, late).handle,
         }
 
     async def bring(self, shard_id: str) -> None:
@@ -103,10 +103,10 @@ class Line:
             count += 1
             item = WorkItem(batch_id=shard.batch_id, shard_id=shard_id)
             outcome = await self._steps[ShardState(shard.state)](item, Delivery(count, now()))
-            if isinstance(outcome, Again):
+            if isinstance(outcome, Snooze):
                 # As the bus does it.
                 await asyncio.sleep(outcome.delay)
-            assert isinstance(outcome, Again | Done)
+            assert isinstance(outcome, Snooze | Ack)
 
 
 @pytest.fixture
@@ -147,8 +147,8 @@ async def test_every_second_call_is_refused(
     settings = Settings(
         data_dir=tmp_path, poll_min_interval=0.01, unreachable_pause=0.01, refused_pause=0.01
     )
-    backbone = Backbone(settings, ledger, blobs, cast("Any", None), Wakes())
-    line = Line(backbone, providers, credentials)
+    runtime = Runtime(settings, ledger, blobs, cast("Any", None), Wakes())
+    line = Line(runtime, providers, credentials)
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         for shard in shards:
             tasks.create_task(line.bring(shard.id))

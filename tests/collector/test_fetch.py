@@ -13,9 +13,9 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.batchfile import ResultFile
 from core.blobs import BlobStore
-from core.bus import Again, Delivery, Done
+from core.bus import Ack, Delivery, Snooze
 from core.ledger import Batch, Ledger, Shard, ShardState, now
-from core.pipeline import Backbone, LateShards, Settler
+from core.pipeline import LateShards, Runtime, Settler
 from core.providers import (
     Intent,
     Outcome,
@@ -90,16 +90,16 @@ class Home:
 
 
 class Stand:
-    def __init__(self, backbone: Backbone, home: Home) -> None:
+    def __init__(self, runtime: Runtime, home: Home) -> None:
         self.home = home
-        self.ledger = backbone.ledger
-        self._blobs = backbone.blobs
+        self.ledger = runtime.ledger
+        self._blobs = runtime.blobs
         providers = {"openai": cast("Provider", home)}
-        late = LateShards(backbone, providers)
-        self.fetcher = Fetcher(backbone, providers, Settler(backbone), late)
+        late = LateShards(runtime, providers)
+        self.fetcher = Fetcher(runtime, providers, Settler(runtime), late)
 
-    async def fetch(self) -> Done | Again:
-        await self.ledger.shards.keep(await self.shard(), timedelta())
+    async def fetch(self) -> Ack | Snooze:
+        await self.ledger.shards.renew_lease(await self.shard(), timedelta())
         return await self.fetcher.handle(ITEM, Delivery(1, now()))
 
     async def shard(self) -> Shard:
@@ -122,7 +122,7 @@ async def stand(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> AsyncIterat
     assert isinstance(await ledger.batches.create(batch), Batch)
     await ledger.batches.plan(batch.id, shards)
     made = Stand(
-        Backbone(Settings(data_dir=tmp_path), ledger, blobs, cast("Any", None), Wakes()), Home()
+        Runtime(Settings(data_dir=tmp_path), ledger, blobs, cast("Any", None), Wakes()), Home()
     )
     common: dict[str, Any] = {
         "remote_model": "gpt-4.1",
@@ -135,7 +135,7 @@ async def stand(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> AsyncIterat
     }
     first = await ledger.shards.intend(ITEM.shard_id, token="t1", **common)
     assert isinstance(first, Shard)
-    assert await ledger.shards.sending(first, timedelta(), remote_file_id="file-1")
+    assert await ledger.shards.mark_dispatched(first, timedelta(), remote_file_id="file-1")
     await ledger.shards.requeue(first, "later", now())
     # Its custom ids are those of the attempt that uploaded.
     second = await ledger.shards.intend(ITEM.shard_id, token="t9", file_token="t1", **common)
@@ -154,7 +154,7 @@ def test_what_is_kept_of_a_batch_comes_back_whole() -> None:
 
 
 async def test_results_are_fetched_without_another_poll(stand: Stand) -> None:
-    assert await stand.fetch() == Done()
+    assert await stand.fetch() == Ack()
     shard = await stand.shard()
     assert (shard.state, shard.succeeded) == (ShardState.SETTLED, 3)
     assert await stand.lines() == [1, 2, 3]
@@ -165,9 +165,9 @@ async def test_results_are_fetched_without_another_poll(stand: Stand) -> None:
 
 async def test_a_failed_download_is_repeated_and_not_the_poll(stand: Stand) -> None:
     stand.home.troubles["out"] = [ProviderUnavailable("busy"), ProviderUnavailable("busy", 5.0)]
-    assert isinstance(await stand.fetch(), Again)
-    assert isinstance(await stand.fetch(), Again)
-    assert await stand.fetch() == Done()
+    assert isinstance(await stand.fetch(), Snooze)
+    assert isinstance(await stand.fetch(), Snooze)
+    assert await stand.fetch() == Ack()
     assert (await stand.shard()).succeeded == 3
     assert stand.home.polls == 0
 
@@ -176,7 +176,7 @@ async def test_two_files_come_home_though_every_second_call_is_throttled(stand: 
     """The one in hand is not fetched again for the other's sake."""
     throttled = [ProviderUnavailable("slow down", 0.001) for _ in range(2)]
     stand.home.troubles["err"] = [*throttled]
-    assert await stand.fetch() == Done()
+    assert await stand.fetch() == Ack()
     assert stand.home.downloads == ["out", "err", "err", "err"]
     assert (await stand.shard()).succeeded == 3
 
@@ -184,7 +184,7 @@ async def test_two_files_come_home_though_every_second_call_is_throttled(stand: 
 async def test_a_long_wait_for_the_second_file_is_not_sat_out(stand: Stand) -> None:
     stand.home.troubles["err"] = [ProviderUnavailable("later", 3600.0)]
     again = await stand.fetch()
-    assert isinstance(again, Again)
+    assert isinstance(again, Snooze)
     assert again.delay == 3600.0
     assert "later" in (await stand.shard()).waiting_reason
 
@@ -201,14 +201,14 @@ async def test_results_that_lie_elsewhere_by_now_are_asked_for_once(
     stand.home.ended = RemoteBatch(
         "remote_1", RemoteState.ENDED, "completed", result_sources=("new",), ended_as="completed"
     )
-    assert await stand.fetch() == Done()
+    assert await stand.fetch() == Ack()
     assert (await stand.shard()).succeeded == 3
     assert stand.home.polls == 1
 
 
 async def test_results_that_are_gone_are_gone(stand: Stand) -> None:
     stand.home.troubles["out"] = [ResultsGone("results_expired", "gone", 404)]
-    assert await stand.fetch() == Done()
+    assert await stand.fetch() == Ack()
     shard = await stand.shard()
     assert (shard.state, shard.failed) == (ShardState.SETTLED, 3)
     assert stand.home.polls == 1, "nothing says that they lie elsewhere"
@@ -225,12 +225,12 @@ async def test_missing_lines_are_asked_for_again(stand: Stand) -> None:
     kept = dump_result(stand.home.ended)
     assert await stand.ledger.shards.found_results(await stand.shard(), kept)
     stand.home.lines = {"out": (1,), "err": (2,)}
-    assert isinstance(await stand.fetch(), Again)
+    assert isinstance(await stand.fetch(), Snooze)
     assert (await stand.shard()).remote_result is None
     stand.home.lines = {"out": (1, 3), "err": (2,)}
     stand.home.troubles["out"] = [ProviderUnavailable("busy")]
-    assert isinstance(await stand.fetch(), Again)
+    assert isinstance(await stand.fetch(), Snooze)
     assert stand.home.polls == 1
-    assert await stand.fetch() == Done()
+    assert await stand.fetch() == Ack()
     assert stand.home.polls == 1, "what the poll said is kept"
     assert (await stand.shard()).succeeded == 3

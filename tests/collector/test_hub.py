@@ -12,7 +12,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Bus, EmbeddedNats
 from core.ledger import Batch, Ledger, Shard, ShardState, now
-from core.pipeline import Announcer
+from core.pipeline import EventPublisher
 from services.collector.hub import Hub, Snapshot, Topic
 
 PATIENCE = 10.0
@@ -69,7 +69,7 @@ async def test_all_watchers_of_a_batch_see_its_changes(
     ledger: Ledger, bus: Bus, batch: Batch
 ) -> None:
     hub, stop, running = await run_hub(ledger, bus, recheck=3600)
-    announcer = Announcer(bus, ledger)
+    publisher = EventPublisher(bus, ledger)
     seen: list[list[int]] = [[] for _ in range(50)]
 
     async def watch(revisions: list[int]) -> None:
@@ -85,7 +85,7 @@ async def test_all_watchers_of_a_batch_see_its_changes(
         assert await newer(topic, 0)
     planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
     assert isinstance(planned, Batch)
-    await announcer.changed(planned, BatchEvent.PLANNED)
+    await publisher.changed(planned, BatchEvent.PLANNED)
     await asyncio.gather(*watchers)
     assert {tuple(revisions) for revisions in seen} == {(1, planned.revision)}
     assert hub.watched == 0, "a watcher that left costs nothing"
@@ -110,12 +110,12 @@ async def test_an_account_watcher_sees_each_batch_s_newest(
     ledger: Ledger, bus: Bus, batch: Batch
 ) -> None:
     hub, stop, running = await run_hub(ledger, bus, recheck=3600)
-    announcer = Announcer(bus, ledger)
+    publisher = EventPublisher(bus, ledger)
     async with hub.watch_account("acct_1") as mine, hub.watch_account("acct_2") as other:
         await bus.publish_event(BatchEvent(batch_id="batch_unknown", account_id="acct_1"))
         planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
         assert isinstance(planned, Batch)
-        await announcer.changed(planned, BatchEvent.PLANNED)
+        await publisher.changed(planned, BatchEvent.PLANNED)
         [snapshot] = await mine.take(PATIENCE)
         assert (snapshot.id, snapshot.revision) == (batch.id, planned.revision)
         assert await other.take(0) == []

@@ -13,13 +13,13 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import ResultFile, ResultWriter
 from core.blobs import BlobStore
-from core.bus import Again, Bus, Delivery, Done, Step
+from core.bus import Ack, Bus, Delivery, Snooze, Step
 from core.failpoints import Failpoint
 from core.ledger import AtWork, Batch, BatchState, File, Ledger, Settlement, Shard, now
-from core.pipeline import Backbone, Sweep
+from core.pipeline import Runtime, Sweep
 from core.settings import Settings
 from services.collector.assemble import Assembler
-from services.collector.late import ResultsInconsistent
+from services.collector.late_results import ResultsInconsistent
 from tests.collector.test_assemble import Silence, add_shards, settle_with, store_input
 
 DELIVERY = Delivery(1, now())
@@ -37,7 +37,7 @@ class Heard(Silence):
     ) -> None:
         self.kinds.append(kind)
 
-    async def wake(self, step: Step, batch_id: str, shard_id: str = "") -> None:
+    async def enqueue(self, step: Step, batch_id: str, shard_id: str = "") -> None:
         self.wakes.append((step, batch_id))
 
 
@@ -46,17 +46,17 @@ class Stand:
 
     def __init__(self, ledger: Ledger, blobs: BlobStore, batch: Batch, heard: Heard) -> None:
         self.ledger, self.blobs, self.batch_id, self.heard = ledger, blobs, batch.id, heard
-        self.backbone = Backbone(
+        self.runtime = Runtime(
             settings=Settings(sweep_interval=0.001),
             ledger=ledger,
             blobs=blobs,
             bus=cast(Bus, None),
-            announcer=heard,
+            publisher=heard,
         )
-        self.assembler = Assembler(self.backbone)
+        self.assembler = Assembler(self.runtime)
         self.late: list[Shard] = []
 
-    async def assemble(self) -> Done | Again:
+    async def assemble(self) -> Ack | Snooze:
         return await self.assembler.handle(WorkItem(batch_id=self.batch_id), DELIVERY)
 
     async def batch(self) -> Batch:
@@ -102,7 +102,7 @@ async def at_provider(ledger: Ledger, shard: Shard) -> Shard:
         lease=timedelta(seconds=30),
     )
     assert isinstance(intended, Shard)
-    assert await ledger.shards.sending(intended, timedelta(seconds=30))
+    assert await ledger.shards.mark_dispatched(intended, timedelta(seconds=30))
     assert isinstance(
         await ledger.shards.submitted(intended, f"remote-{shard.id}", "", now()), Batch
     )
@@ -128,7 +128,7 @@ async def stand(ledger: Ledger, blobs: BlobStore, batch: Batch, file: File) -> S
 
 
 async def test_a_batch_ends_without_what_was_given_up(stand: Stand) -> None:
-    assert await stand.assemble() == Done()
+    assert await stand.assemble() == Ack()
     ended = await stand.batch()
     assert ended.state == BatchState.CANCELLED
     assert (ended.succeeded, ended.failed, ended.awaited) == (1, 2, 2)
@@ -138,7 +138,7 @@ async def test_a_batch_ends_without_what_was_given_up(stand: Stand) -> None:
     assert [line.get("attempts") for line in lines] == [1, None, 1]
     kept = await stand.blobs.list(f"batches/{stand.batch_id}/shards")
     assert {key.split("/")[3] for key, _ in kept} == {"shard_0", "shard_2"}
-    assert await stand.assemble() == Done(), "nothing has come yet"
+    assert await stand.assemble() == Ack(), "nothing has come yet"
     assert (await stand.batch()).revision == ended.revision
 
 
@@ -149,9 +149,9 @@ async def test_late_answers_take_the_place_of_what_stood_there(stand: Stand) -> 
     await stand.come(first, [1])
     before = await stand.batch()
     assert (before.succeeded, before.awaited) == (1, 2), "counts change with the results"
-    assert isinstance(await stand.assemble(), Again), "the other may come in a moment"
+    assert isinstance(await stand.assemble(), Snooze), "the other may come in a moment"
     await stand.come(third, [3])
-    assert await stand.assemble() == Done()
+    assert await stand.assemble() == Ack()
     merged = await stand.batch()
     assert (merged.succeeded, merged.failed) == (3, 0)
     assert (merged.late, merged.awaited, merged.results_revision) == (2, 0, 2)
@@ -169,7 +169,7 @@ async def test_late_answers_take_the_place_of_what_stood_there(stand: Stand) -> 
     assert manifest.request_counts.succeeded == 3
     assert manifest.usage.input_tokens == 20
     assert [shard.succeeded for shard in manifest.shards] == [1, 1, 1]
-    assert await stand.assemble() == Done()
+    assert await stand.assemble() == Ack()
     assert (await stand.batch()).revision == merged.revision
 
 
@@ -188,7 +188,7 @@ async def test_a_lost_message_is_made_good_by_the_sweep(stand: Stand) -> None:
     for shard, line in zip(stand.late, (1, 3), strict=True):
         await stand.come(shard, [line])
     stand.heard.wakes.clear()
-    sweep = Sweep(stand.backbone, late=True)
+    sweep = Sweep(stand.runtime, late=True)
     while not await sweep.once():
         pass
     assert set(stand.heard.wakes) == {(Step.ASSEMBLE, stand.batch_id)}
@@ -201,7 +201,7 @@ async def test_what_is_abandoned_stays_as_it_was(stand: Stand) -> None:
         assert isinstance(await stand.ledger.late.abandon(shard), Batch)
     ended = await stand.batch()
     assert (ended.failed, ended.awaited, ended.late) == (2, 0, 0)
-    assert await stand.assemble() == Done()
+    assert await stand.assemble() == Ack()
     assert await stand.lines() == before
     assert ended.results_revision == 1
 
@@ -210,7 +210,7 @@ async def test_what_was_never_sent_is_said_to_be_so(stand: Stand) -> None:
     await stand.assemble()
     for shard in stand.late:
         assert isinstance(await stand.ledger.late.never_sent(shard), Batch)
-    assert await stand.assemble() == Done()
+    assert await stand.assemble() == Ack()
     lines = await stand.lines()
     assert [line.get("attempts") for line in lines] == [0, None, 0]
     merged = await stand.batch()

@@ -7,7 +7,7 @@ import pytest
 from core.batchfile import ResultWriter
 from core.blobs import BlobStore
 from core.failpoints import Failpoint
-from services.collector.left_out import LeftOut
+from services.collector.dropped_fields import DroppedFields
 
 
 async def store(blobs: BlobStore, lines: list[int]) -> None:
@@ -31,11 +31,11 @@ async def test_lists_belong_to_their_lines(
     blobs: BlobStore, stored: list[int], asked: list[int]
 ) -> None:
     await store(blobs, stored)
-    async with LeftOut(blobs, "left") as left_out:
+    async with DroppedFields(blobs, "left") as left_out:
         found = {line: await left_out.of(line) for line in asked}
     assert found == {line: b'["body.%d"]' % line if line in stored else None for line in asked}
 
 
 async def test_nothing_was_left_out(blobs: BlobStore) -> None:
-    async with LeftOut(blobs, "never/written") as left_out:
+    async with DroppedFields(blobs, "never/written") as left_out:
         assert await left_out.of(1) is None

@@ -14,12 +14,12 @@ from core.batchfile import answer_tail
 from core.blobs import BlobStore
 from core.bus import Step
 from core.ledger import Batch, Ledger, Settlement, Shard, ShardState, now
-from core.pipeline import Announcer, Backbone, Event, LateShards, RunLog, Settler
+from core.pipeline import Event, EventPublisher, LateShards, RunLog, Runtime, Settler
 from core.providers import Outcome, Usage
 from core.settings import Settings
-from services.collector.culprits import Culprits
+from services.collector.bad_lines import BadLineIsolation
+from services.collector.direct_results import take_run
 from services.collector.poll import Poller
-from services.collector.ran import take_run
 from services.collector.sorter import Sorter
 from services.collector.stop import Stopper
 
@@ -27,7 +27,7 @@ OK = answer_tail(b'{"status_code":200}', None, 1)
 BAD = answer_tail(b'{"status_code":500}', None, 2)
 
 
-class Wakes(Announcer):
+class Wakes(EventPublisher):
     """Notes what is announced, with no bus to announce it on."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Wakes(Announcer):
     async def changed(self, batch: Batch, kind: object, shard: Shard | None = None) -> None:
         return None
 
-    async def wake(self, step: Step, batch_id: str, shard_id: str = "") -> None:
+    async def enqueue(self, step: Step, batch_id: str, shard_id: str = "") -> None:
         self.wakes.append((step, shard_id))
 
 
@@ -67,7 +67,7 @@ async def sorted_log(
     blobs: BlobStore, shard: Shard, folder: Path, events: Sequence[tuple[int, Event, bytes]]
 ) -> list[tuple[Outcome | None, bytes]]:
     log = await RunLog.open(blobs, shard.run_prefix, shard.line_count)
-    log.hold("t")
+    log.fence("t")
     for position, event, piece in events:
         log.add(position, event, piece, Usage(input=2, output=1) if piece == OK else None)
     await log.flush()
@@ -118,11 +118,11 @@ async def test_lines_whose_answer_never_came(
 def stopper(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> tuple[Stopper, Wakes]:
     wakes = Wakes()
     settings = Settings(data_dir=tmp_path, stop_grace=0.0)
-    backbone = Backbone(settings, ledger, blobs, cast("object", None), wakes)  # type: ignore[arg-type]
-    settler = Settler(backbone)
-    late = LateShards(backbone, {})
-    poller = Poller(backbone, {}, settler, Culprits(backbone, settler), late, {}, {})
-    return Stopper(backbone, poller, late), wakes
+    runtime = Runtime(settings, ledger, blobs, cast("object", None), wakes)  # type: ignore[arg-type]
+    settler = Settler(runtime)
+    late = LateShards(runtime, {})
+    poller = Poller(runtime, {}, settler, BadLineIsolation(runtime, settler), late, {}, {})
+    return Stopper(runtime, poller, late), wakes
 
 
 async def see_to(stopper: Stopper, ledger: Ledger, shard: Shard, *, overdue: bool) -> Shard:

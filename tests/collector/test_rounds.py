@@ -14,9 +14,9 @@ from typing import Any, cast
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
-from core.bus import Again, Delivery, Step
+from core.bus import Delivery, Snooze, Step
 from core.ledger import Batch, BatchState, File, Ledger, Shard, ShardState, new_id, now
-from core.pipeline import Backbone, LateShards, Settler
+from core.pipeline import LateShards, Runtime, Settler
 from core.providers import (
     Listed,
     Provider,
@@ -26,7 +26,7 @@ from core.providers import (
     RemoteState,
 )
 from core.settings import Settings
-from services.collector.culprits import Culprits
+from services.collector.bad_lines import BadLineIsolation
 from services.collector.poll import Poller
 from services.collector.rounds import FEWEST
 
@@ -104,7 +104,7 @@ class Announced:
         self.woken: list[tuple[Step, str]] = []
         self.changes: Counter[str] = Counter()
 
-    async def wake(self, step: Step, batch_id: str, shard_id: str = "") -> None:
+    async def enqueue(self, step: Step, batch_id: str, shard_id: str = "") -> None:
         self.woken.append((step, shard_id or batch_id))
 
     async def changed(self, batch: Batch, kind: Any, shard: Shard | None = None) -> None:
@@ -120,19 +120,19 @@ class Office:
         self.ledger = ledger
         self.announced = Announced()
         self.messages: dict[str, datetime] = {}
-        backbone = cast(
-            Backbone,
-            SimpleNamespace(settings=SETTINGS, ledger=ledger, announcer=self.announced),
+        runtime = cast(
+            Runtime,
+            SimpleNamespace(settings=SETTINGS, ledger=ledger, publisher=self.announced),
         )
         providers = {"openai": cast(Provider, self.vendor)}
-        settler = Settler(backbone)
+        settler = Settler(runtime)
         self.pollers = [
             Poller(
-                backbone,
+                runtime,
                 providers,
                 settler,
-                cast(Culprits, None),
-                LateShards(backbone, providers),
+                cast(BadLineIsolation, None),
+                LateShards(runtime, providers),
                 {"openai": "key-1"},
                 clock=self.clock,
             )
@@ -202,7 +202,7 @@ class Office:
     async def deliver(self, shard_id: str, poller: int = 0) -> None:
         item = WorkItem(shard_id=shard_id)
         outcome = await self.pollers[poller].handle(item, DELIVERY)
-        if isinstance(outcome, Again):
+        if isinstance(outcome, Snooze):
             self.messages[shard_id] = self.clock() + timedelta(seconds=max(outcome.delay, 0.01))
         else:
             self.messages.pop(shard_id, None)

@@ -26,21 +26,21 @@ from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, n
 from core.pipeline import Event, RunLog, RunTaken, read_run
 from core.providers import (
     Answered,
+    CallLimits,
     CallOutcome,
     LineRejected,
-    Lost,
-    NotNow,
     Outcome,
-    Terms,
+    OutcomeUnknown,
+    Throttled,
     Usage,
 )
-from core.providers.contract import Limits
+from core.providers.contract import ProviderLimits
+from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 from services.dispatcher.lines import LineRun, Retries
-from services.dispatcher.pace import Pace
 
 CHAT = "/v1/chat/completions"
 PATIENCE = 10.0
-LIMITS = Limits(
+LIMITS = ProviderLimits(
     max_lines=100, max_bytes=10**9, one_model_per_batch=False, endpoints=frozenset({CHAT})
 )
 
@@ -52,9 +52,9 @@ def answered(outcome: Outcome = Outcome.SUCCEEDED, status: int = 200) -> Answere
 OK = answered()
 BAD = answered(Outcome.FAILED, 400)
 ERROR = answered(Outcome.RETRYABLE, 500)
-NOT_NOW = NotNow("not now", retry_after=0.0)
-REFUSED_KEY = NotNow("the key is refused", key_refused="invalid_api_key")
-LOST = Lost("gone")
+NOT_NOW = Throttled("not now", retry_after=0.0)
+REFUSED_KEY = Throttled("the key is refused", key_refused="invalid_api_key")
+LOST = OutcomeUnknown("gone")
 
 
 async def ours() -> None:
@@ -65,7 +65,7 @@ async def ours() -> None:
 class Scripted:
     """A provider that answers each line as it is told, and remembers the calls."""
 
-    terms: Terms
+    terms: CallLimits
     script: Callable[[int, int], CallOutcome] = lambda number, attempt: OK
     """Takes the line's number and which of its calls it is, from 1."""
     gate: Callable[[int], Any] | None = None
@@ -76,7 +76,7 @@ class Scripted:
     at_once: int = 0
     most_at_once: int = 0
     name: str = "local"
-    limits: Limits = LIMITS
+    limits: ProviderLimits = LIMITS
 
     def remote_model(self, model: str) -> str:
         return model
@@ -93,7 +93,7 @@ class Scripted:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         outcome = self.script(number, self.calls[number])
-        self.ran[number] += not isinstance(outcome, NotNow) and outcome is not ERROR
+        self.ran[number] += not isinstance(outcome, Throttled) and outcome is not ERROR
         try:
             if self.gate is not None:
                 await self.gate(number)
@@ -165,7 +165,7 @@ class Stand:
 
     async def log(self, token: str = "t") -> RunLog:
         log = await RunLog.open(self.blobs, self.shard.run_prefix, self.count)
-        log.hold(token)
+        log.fence(token)
         await log.flush()
         return log
 
@@ -176,7 +176,7 @@ class Stand:
             self.batch,
             self.file,
             provider=provider,
-            pace=Pace(provider.terms),
+            pace=AdaptiveConcurrencyLimiter(provider.terms),
             run_log=log,
             blobs=self.blobs,
             retries=Retries(limit, 0.0),
@@ -212,12 +212,12 @@ async def stand(blobs: BlobStore) -> Stand:
     return await Stand.build(blobs, 60)
 
 
-def paid(most: int = 8) -> Terms:
-    return Terms(max_concurrency=most)
+def paid(most: int = 8) -> CallLimits:
+    return CallLimits(max_concurrency=most)
 
 
-def free(most: int = 8) -> Terms:
-    return Terms(max_concurrency=most, rerun_lost=True)
+def free(most: int = 8) -> CallLimits:
+    return CallLimits(max_concurrency=most, rerun_lost=True)
 
 
 @asynccontextmanager
@@ -234,7 +234,7 @@ async def working(run: LineRun) -> AsyncIterator[asyncio.Task[None]]:
 
 @pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
 async def test_a_refused_key_fails_all_lines_of_a_batch_that_fails_fast(
-    stand: Stand, terms: Terms
+    stand: Stand, terms: CallLimits
 ) -> None:
     stand.batch.fail_fast = True
     provider = Scripted(terms, lambda n, k: REFUSED_KEY)
@@ -252,7 +252,7 @@ async def test_a_refused_key_fails_all_lines_of_a_batch_that_fails_fast(
 
 
 @pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
-async def test_other_batches_wait_for_a_key(stand: Stand, terms: Terms) -> None:
+async def test_other_batches_wait_for_a_key(stand: Stand, terms: CallLimits) -> None:
     provider = Scripted(terms, lambda n, k: REFUSED_KEY if k == 1 else OK)
     run, _ = await stand.run(provider)
     async with working(run) as work:
@@ -262,7 +262,7 @@ async def test_other_batches_wait_for_a_key(stand: Stand, terms: Terms) -> None:
 
 
 @pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
-async def test_each_line_is_run_once(stand: Stand, terms: Terms) -> None:
+async def test_each_line_is_run_once(stand: Stand, terms: CallLimits) -> None:
     provider = Scripted(terms)
     run, _ = await stand.run(provider)
     await run.work(ours)
@@ -374,7 +374,7 @@ async def test_halted_before_it_began(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("terms", [paid(4), free(4)], ids=["paid", "free"])
-async def test_abandoned_calls(stand: Stand, terms: Terms) -> None:
+async def test_abandoned_calls(stand: Stand, terms: CallLimits) -> None:
     begun = asyncio.Event()
 
     async def gate(number: int) -> None:
@@ -628,7 +628,7 @@ async def test_crashes(
     store = Mortal()
     stand = await Stand.build(store, count)
     left = iter(outcomes)
-    terms = Terms(max_concurrency=most, rerun_lost=rerun)
+    terms = CallLimits(max_concurrency=most, rerun_lost=rerun)
     provider = Scripted(terms, lambda number, attempt: next(left, OK))
     cut_short: set[int] = set()
     """Lines whose begin was kept when a process died, and that had not come to their call."""

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.providers import NotNow, Terms
-from services.dispatcher.pace import Pace
+from core.providers import CallLimits, Throttled
+from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 
 
 class Clock(asyncio.SelectorEventLoop):
@@ -50,11 +50,11 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def terms(most: int = 64, per_minute: float | None = None) -> Terms:
-    return Terms(max_concurrency=most, requests_per_minute=per_minute)
+def terms(most: int = 64, per_minute: float | None = None) -> CallLimits:
+    return CallLimits(max_concurrency=most, requests_per_minute=per_minute)
 
 
-async def fill(pace: Pace) -> list[float]:
+async def fill(pace: AdaptiveConcurrencyLimiter) -> list[float]:
     """Take every place there is; when each call began."""
     began = []
     while pace.try_enter():
@@ -62,7 +62,7 @@ async def fill(pace: Pace) -> list[float]:
     return began
 
 
-async def round_of_answers(pace: Pace) -> int:
+async def round_of_answers(pace: AdaptiveConcurrencyLimiter) -> int:
     """Fill the pace and answer every call; how many there were."""
     began = await fill(pace)
     for at in began:
@@ -70,14 +70,14 @@ async def round_of_answers(pace: Pace) -> int:
     return len(began)
 
 
-async def ramp(pace: Pace, limit: int) -> None:
+async def ramp(pace: AdaptiveConcurrencyLimiter, limit: int) -> None:
     while pace.limit < limit:
         await round_of_answers(pace)
 
 
 @timeless
 async def test_it_grows_to_the_most_and_no_further() -> None:
-    pace = Pace(terms(most=20))
+    pace = AdaptiveConcurrencyLimiter(terms(most=20))
     rounds = [await round_of_answers(pace) for _ in range(6)]
     assert rounds[0] == 4
     assert rounds == sorted(rounds)
@@ -86,7 +86,7 @@ async def test_it_grows_to_the_most_and_no_further() -> None:
 
 @timeless
 async def test_it_does_not_grow_while_it_is_not_used() -> None:
-    pace = Pace(terms())
+    pace = AdaptiveConcurrencyLimiter(terms())
     for _ in range(50):
         await pace.enter()
         pace.answered(now())
@@ -95,12 +95,12 @@ async def test_it_does_not_grow_while_it_is_not_used() -> None:
 
 @timeless
 async def test_a_refusal_halves_once_for_all_calls_that_were_under_way() -> None:
-    pace = Pace(terms())
+    pace = AdaptiveConcurrencyLimiter(terms())
     await ramp(pace, 32)
     began = await fill(pace)
     await asyncio.sleep(0.1)
     for at in began[:5]:
-        pace.refused(at, NotNow("429"))
+        pace.refused(at, Throttled("429"))
     assert pace.limit == 16
     for at in began[5:]:
         pace.answered(at)
@@ -109,10 +109,10 @@ async def test_a_refusal_halves_once_for_all_calls_that_were_under_way() -> None
 
 @timeless
 async def test_after_a_cut_it_grows_by_one_a_round() -> None:
-    pace = Pace(terms())
+    pace = AdaptiveConcurrencyLimiter(terms())
     await ramp(pace, 32)
     await pace.enter()
-    pace.refused(now(), NotNow("429", retry_after=1.0))
+    pace.refused(now(), Throttled("429", retry_after=1.0))
     await asyncio.sleep(1.1)
     rounds = [await round_of_answers(pace) for _ in range(4)]
     assert rounds[0] == 16
@@ -122,10 +122,10 @@ async def test_after_a_cut_it_grows_by_one_a_round() -> None:
 
 @timeless
 async def test_retry_after_holds_for_all() -> None:
-    pace = Pace(terms())
+    pace = AdaptiveConcurrencyLimiter(terms())
     await pace.enter()
     start = now()
-    pace.refused(start, NotNow("slow down", retry_after=7.0))
+    pace.refused(start, Throttled("slow down", retry_after=7.0))
     assert not pace.try_enter()
     assert pace.reason == "slow down"
     await asyncio.gather(*(pace.enter() for _ in range(2)))
@@ -135,7 +135,7 @@ async def test_retry_after_holds_for_all() -> None:
 
 @timeless
 async def test_a_used_up_rate_limit_holds_for_all() -> None:
-    pace = Pace(terms())
+    pace = AdaptiveConcurrencyLimiter(terms())
     await pace.enter()
     start = now()
     pace.answered(start, pause=3.0)
@@ -145,12 +145,12 @@ async def test_a_used_up_rate_limit_holds_for_all() -> None:
 
 @timeless
 async def test_pauses_grow_while_trouble_lasts_and_end_with_an_answer() -> None:
-    pace = Pace(terms())
+    pace = AdaptiveConcurrencyLimiter(terms())
     pauses = []
     for _ in range(12):
         await pace.enter()
         start = now()
-        pace.refused(start, NotNow("busy"))
+        pace.refused(start, Throttled("busy"))
         await pace.enter()
         pauses.append(now() - start)
         pace.left()
@@ -168,11 +168,11 @@ async def test_pauses_grow_while_trouble_lasts_and_end_with_an_answer() -> None:
 
 @timeless
 async def test_who_cannot_be_reached_is_asked_by_one_call_at_a_time() -> None:
-    pace = Pace(terms())
+    pace = AdaptiveConcurrencyLimiter(terms())
     await ramp(pace, 64)
     began = await fill(pace)
     for at in began:
-        pace.refused(at, NotNow("nobody there", reachable=False))
+        pace.refused(at, Throttled("nobody there", reachable=False))
     assert pace.limit == 1
     await pace.enter()
     assert not pace.try_enter()
@@ -183,7 +183,7 @@ async def test_who_cannot_be_reached_is_asked_by_one_call_at_a_time() -> None:
 
 @timeless
 async def test_single_failures_are_the_lines_but_a_row_of_them_is_the_providers() -> None:
-    pace = Pace(terms())
+    pace = AdaptiveConcurrencyLimiter(terms())
     await ramp(pace, 16)
     for _ in range(5):
         began = await fill(pace)
@@ -201,7 +201,7 @@ async def test_single_failures_are_the_lines_but_a_row_of_them_is_the_providers(
 
 @timeless
 async def test_requests_per_minute() -> None:
-    pace = Pace(terms(per_minute=120))
+    pace = AdaptiveConcurrencyLimiter(terms(per_minute=120))
     start = now()
     for _ in range(11):
         await pace.enter()
@@ -211,7 +211,7 @@ async def test_requests_per_minute() -> None:
 
 @timeless
 async def test_first_come_first_served() -> None:
-    pace = Pace(terms(most=1))
+    pace = AdaptiveConcurrencyLimiter(terms(most=1))
     await pace.enter()
     served: list[int] = []
 
@@ -229,7 +229,7 @@ async def test_first_come_first_served() -> None:
 
 @timeless
 async def test_who_gives_up_waiting_takes_no_place() -> None:
-    pace = Pace(terms(most=1))
+    pace = AdaptiveConcurrencyLimiter(terms(most=1))
     await pace.enter()
     waiting = [asyncio.create_task(pace.enter()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -255,7 +255,7 @@ async def test_who_gives_up_waiting_takes_no_place() -> None:
 async def test_never_more_than_the_limit_and_nobody_waits_for_ever(
     most: int, outcomes: list[str]
 ) -> None:
-    pace = Pace(terms(most=most))
+    pace = AdaptiveConcurrencyLimiter(terms(most=most))
     peak = 0
 
     async def call(outcome: str) -> None:
@@ -272,9 +272,9 @@ async def test_never_more_than_the_limit_and_nobody_waits_for_ever(
             case "failed":
                 pace.failed(began, "500")
             case "refused":
-                pace.refused(began, NotNow("429", retry_after=2.0))
+                pace.refused(began, Throttled("429", retry_after=2.0))
             case "unreachable":
-                pace.refused(began, NotNow("nobody", reachable=False))
+                pace.refused(began, Throttled("nobody", reachable=False))
             case "lost":
                 pace.lost(began, "gone")
             case "left":

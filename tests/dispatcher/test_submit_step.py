@@ -14,7 +14,7 @@ import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.blobs import BlobStore
-from core.bus import Again, Delivery, Done
+from core.bus import Ack, Delivery, Snooze
 from core.failpoints import Failpoint
 from core.ledger import (
     Batch,
@@ -26,7 +26,7 @@ from core.ledger import (
     new_token,
     now,
 )
-from core.pipeline import Announcer, Backbone, ProviderKeys
+from core.pipeline import EventPublisher, ProviderKeys, Runtime
 from core.providers import (
     Absent,
     Accepted,
@@ -34,20 +34,20 @@ from core.providers import (
     Found,
     Gate,
     Intent,
+    OutcomeUnknown,
     Provider,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
     SubmitOutcome,
-    Unknown,
     Unsure,
     Upload,
     known_providers,
 )
 from core.settings import ProviderAccess, Settings
+from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
-from services.dispatcher.turns import Turns
 from tests.dispatcher.test_plan import chat, store
 
 ITEM = WorkItem(batch_id="batch_1", shard_id="shard_10000")
@@ -116,21 +116,21 @@ class Silent:
 
     async def changed(self, *_: Any) -> None: ...
 
-    async def wake(self, *_: Any) -> None: ...
+    async def enqueue(self, *_: Any) -> None: ...
 
 
 class Stand:
     """A dispatcher with one queued shard of three lines."""
 
-    def __init__(self, backbone: Backbone, provider: Scripted) -> None:
+    def __init__(self, runtime: Runtime, provider: Scripted) -> None:
         self.provider = provider
-        self.shards = backbone.ledger.shards
+        self.shards = runtime.ledger.shards
         self.keys = ProviderKeys({"openai": "OPENAI_API_KEY"}, recheck=0.0)
-        self._backbone = backbone
+        self._runtime = runtime
 
     @property
     def ledger(self) -> Ledger:
-        return self._backbone.ledger
+        return self._runtime.ledger
 
     async def set(self, **values: Any) -> None:
         """Change the shard's row, as time or somebody else would."""
@@ -148,16 +148,16 @@ class Stand:
             session.add(row)
 
     def submitter(self, credential: str = CREDENTIAL, **settings: Any) -> Submitter:
-        backbone = dataclasses.replace(
-            self._backbone, settings=self._backbone.settings.model_copy(update=settings)
+        runtime = dataclasses.replace(
+            self._runtime, settings=self._runtime.settings.model_copy(update=settings)
         )
         provider = cast("Provider", self.provider)
         credentials = {"openai": credential}
         return Submitter(
-            backbone, {"openai": provider}, {}, Turns(backbone), credentials, self.keys
+            runtime, {"openai": provider}, {}, FairScheduler(runtime), credentials, self.keys
         )
 
-    async def handle(self, **settings: Any) -> Done | Again:
+    async def handle(self, **settings: Any) -> Ack | Snooze:
         return await self.submitter(**settings).handle(ITEM, DELIVERY)
 
     async def shard(self) -> Shard:
@@ -186,7 +186,7 @@ class Stand:
         """A dispatcher has died, before or after its create was let go; its lease is over."""
         shard = await self.intend(credential)
         if let_go:
-            assert await self.shards.sending(shard, timedelta())
+            assert await self.shards.mark_dispatched(shard, timedelta())
         return await self.shard()
 
 
@@ -203,20 +203,20 @@ async def stand(ledger: Ledger, tmp_path: Path) -> Stand:
     assert isinstance(made, Batch)
     await ledger.batches.plan(made.id, shards)
     settings = Settings(data_dir=tmp_path, provider_timeout=60.0, submit_lease=30.0)
-    announcer = cast("Announcer", Silent())
-    backbone = Backbone(settings, ledger, blobs, cast("Any", None), announcer)
-    return Stand(backbone, Scripted(providers["openai"]))
+    publisher = cast("EventPublisher", Silent())
+    runtime = Runtime(settings, ledger, blobs, cast("Any", None), publisher)
+    return Stand(runtime, Scripted(providers["openai"]))
 
 
 async def test_the_create_is_let_go_before_it_is_sent(stand: Stand) -> None:
     async def look() -> None:
         shard = await stand.shard()
         assert shard.state == ShardState.SUBMITTING
-        seen.append(shard.sending_at is not None)
+        seen.append(shard.dispatched_at is not None)
 
     seen: list[bool] = []
     stand.provider.before_gate = stand.provider.after_gate = look
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert seen == [False, True]
     shard = await stand.shard()
     assert (shard.state, shard.remote_id) == (ShardState.SUBMITTED, "remote_1")
@@ -225,9 +225,9 @@ async def test_the_create_is_let_go_before_it_is_sent(stand: Stand) -> None:
 
 async def test_what_was_not_let_go_is_sent_at_once(stand: Stand) -> None:
     dead = await stand.died(let_go=False)
-    assert await stand.handle() == Again(0.0)
+    assert await stand.handle() == Snooze(0.0)
     assert (await stand.shard()).state == ShardState.QUEUED
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert len(stand.provider.created) == 1
     assert stand.provider.created != [dead.token]
 
@@ -238,13 +238,13 @@ async def test_a_stalled_dispatcher_sends_nothing_that_was_taken_back(stand: Sta
     async def sleep() -> None:
         stand.provider.before_gate = None
         shard = await stand.shard()
-        assert await stand.shards.keep(shard, timedelta())
+        assert await stand.shards.renew_lease(shard, timedelta())
         other = stand.submitter()
-        assert await other.handle(ITEM, DELIVERY) == Again(0.0)
-        assert await other.handle(ITEM, DELIVERY) == Done()
+        assert await other.handle(ITEM, DELIVERY) == Snooze(0.0)
+        assert await other.handle(ITEM, DELIVERY) == Ack()
 
     stand.provider.before_gate = sleep
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert len(stand.provider.created) == 1
     assert (await stand.shard()).token == stand.provider.created[0]
 
@@ -252,7 +252,7 @@ async def test_a_stalled_dispatcher_sends_nothing_that_was_taken_back(stand: Sta
 async def test_what_was_let_go_is_looked_for(stand: Stand) -> None:
     dead = await stand.died(let_go=True)
     stand.provider.found = Found("remote_9")
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     shard = await stand.shard()
     assert (shard.state, shard.remote_id, shard.token) == (
         ShardState.SUBMITTED,
@@ -260,44 +260,44 @@ async def test_what_was_let_go_is_looked_for(stand: Stand) -> None:
         dead.token,
     )
     assert not stand.provider.created
-    assert dead.sending_at is not None
+    assert dead.dispatched_at is not None
     # Its create may have been on its way for as long as a call may take.
-    assert stand.provider.quiet_since == dead.sending_at + timedelta(seconds=60)
+    assert stand.provider.quiet_since == dead.dispatched_at + timedelta(seconds=60)
 
 
 async def test_a_lease_that_goes_on_is_respected(stand: Stand) -> None:
     shard = await stand.died(let_go=False)
-    assert await stand.shards.keep(shard, timedelta(seconds=20))
+    assert await stand.shards.renew_lease(shard, timedelta(seconds=20))
     outcome = await stand.handle()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, Snooze)
     assert 15 < outcome.delay <= 20
     assert (await stand.shard()).state == ShardState.SUBMITTING
 
 
 async def test_what_is_surely_absent_is_sent_again(stand: Stand) -> None:
     await stand.died(let_go=True)
-    assert await stand.handle() == Again(0.0)
+    assert await stand.handle() == Snooze(0.0)
     assert (await stand.shard()).state == ShardState.QUEUED
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert len(stand.provider.created) == 1
 
 
 async def test_the_unsure_wait_by_default(stand: Stand) -> None:
     await stand.died(let_go=True)
     stand.provider.found = Unsure("cannot tell", retry_after=3.0)
-    assert await stand.handle(unsure_patience=0.0) == Again(3.0)
+    assert await stand.handle(unsure_patience=0.0) == Snooze(3.0)
     shard = await stand.shard()
     assert (shard.state, shard.waiting_reason) == (ShardState.SUBMITTING, "cannot tell")
-    assert shard.quiet_at is None, "nobody knows whether its create is still under way"
+    assert shard.no_inflight_since is None, "nobody knows whether its create is still under way"
 
 
 async def test_the_unsure_are_sent_again_where_the_operator_wants_it(stand: Stand) -> None:
     await stand.died(let_go=True)
     stand.provider.found = Unsure("cannot tell", retry_after=3.0)
     patient = await stand.handle(unsure_submission="resend", unsure_patience=100.0)
-    assert patient == Again(3.0)
-    await stand.shards.keep(await stand.shard(), timedelta())
-    assert await stand.handle(unsure_submission="resend", unsure_patience=0.0) == Again(0.0)
+    assert patient == Snooze(3.0)
+    await stand.shards.renew_lease(await stand.shard(), timedelta())
+    assert await stand.handle(unsure_submission="resend", unsure_patience=0.0) == Snooze(0.0)
     assert (await stand.shard()).state == ShardState.QUEUED
 
 
@@ -305,28 +305,28 @@ async def test_a_provider_that_is_away_is_no_reason_to_send_again(stand: Stand) 
     await stand.died(let_go=True)
     stand.provider.found = ProviderUnavailable("away")
     outcome = await stand.handle(unsure_submission="resend", unsure_patience=0.0)
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, Snooze)
     assert (await stand.shard()).state == ShardState.SUBMITTING
 
 
 async def test_absence_is_not_believed_of_another_key(stand: Stand) -> None:
     await stand.died(let_go=True, credential="yesterday")
-    assert isinstance(await stand.handle(), Again)
+    assert isinstance(await stand.handle(), Snooze)
     shard = await stand.shard()
     assert shard.state == ShardState.SUBMITTING
     assert "another key" in shard.waiting_reason
     stand.provider.found = Found("remote_9")
-    await stand.shards.keep(shard, timedelta())
-    assert await stand.handle() == Done()
+    await stand.shards.renew_lease(shard, timedelta())
+    assert await stand.handle() == Ack()
     assert (await stand.shard()).state == ShardState.SUBMITTED
 
 
 @pytest.mark.parametrize(
     ("outcome", "state"),
     [
-        (Unknown("no answer"), ShardState.SUBMITTING),
-        (Refused("rate", "later", passing=True, retry_after=5.0), ShardState.QUEUED),
-        (Refused("bad", "never", passing=False), ShardState.SETTLED),
+        (OutcomeUnknown("no answer"), ShardState.SUBMITTING),
+        (Refused("rate", "later", transient=True, retry_after=5.0), ShardState.QUEUED),
+        (Refused("bad", "never", transient=False), ShardState.SETTLED),
     ],
 )
 async def test_the_other_outcomes(stand: Stand, outcome: SubmitOutcome, state: ShardState) -> None:
@@ -334,7 +334,7 @@ async def test_the_other_outcomes(stand: Stand, outcome: SubmitOutcome, state: S
     await stand.handle()
     shard = await stand.shard()
     assert shard.state == state
-    assert (shard.quiet_at is not None) == isinstance(outcome, Unknown)
+    assert (shard.no_inflight_since is not None) == isinstance(outcome, OutcomeUnknown)
 
 
 async def test_a_dispatcher_that_is_stopped_leaves_nothing_to_wait_for(stand: Stand) -> None:
@@ -345,8 +345,8 @@ async def test_a_dispatcher_that_is_stopped_leaves_nothing_to_wait_for(stand: St
     with pytest.raises(asyncio.CancelledError):
         await stand.handle()
     stand.provider.before_gate = None
-    assert await stand.handle() == Again(0.0), "taken back at once"
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Snooze(0.0), "taken back at once"
+    assert await stand.handle() == Ack()
     assert len(stand.provider.created) == 1
 
 
@@ -357,35 +357,35 @@ async def test_a_ledger_that_is_away_keeps_the_create_from_leaving(
         raise LedgerUnavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stand.shards, "sending", away)
+        patch.setattr(stand.shards, "mark_dispatched", away)
         with pytest.raises(LedgerUnavailable):
             await stand.handle()
     assert not stand.provider.created
-    await stand.shards.keep(await stand.shard(), timedelta())
-    assert await stand.handle() == Again(0.0)
+    await stand.shards.renew_lease(await stand.shard(), timedelta())
+    assert await stand.handle() == Snooze(0.0)
 
 
-REFUSED_KEY = Refused("invalid_api_key", "no such key", passing=False, access=True)
+REFUSED_KEY = Refused("invalid_api_key", "no such key", transient=False, access=True)
 
 
 async def test_lines_wait_for_a_key_that_works(stand: Stand) -> None:
     stand.provider.outcome = REFUSED_KEY
     stand.provider.checked = ProviderRejected("invalid_api_key", "no such key", 401)
-    assert isinstance(await stand.handle(refused_pause=0.001), Again)
+    assert isinstance(await stand.handle(refused_pause=0.001), Snooze)
     waiting = await stand.shard()
     assert waiting.state == ShardState.QUEUED
     assert "OPENAI_API_KEY" in waiting.waiting_reason
-    assert isinstance(await stand.handle(refused_pause=0.001), Again)
+    assert isinstance(await stand.handle(refused_pause=0.001), Snooze)
     assert len(stand.provider.created) == 1, "a key is tried with a call that costs nothing"
     stand.provider.outcome, stand.provider.checked = Accepted("remote_1"), None
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert (await stand.shard()).state == ShardState.SUBMITTED
 
 
 async def test_lines_that_are_to_fail_fast_fail_for_a_refused_key(stand: Stand) -> None:
     await stand.fail_fast()
     stand.provider.outcome = REFUSED_KEY
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     shard = await stand.shard()
     assert (shard.state, shard.fill_code) == (ShardState.SETTLED, "invalid_api_key")
     assert shard.times_sent == 0
@@ -394,7 +394,7 @@ async def test_lines_that_are_to_fail_fast_fail_for_a_refused_key(stand: Stand) 
 async def test_a_key_that_was_wrong_from_the_start_is_not_tried_with_lines(stand: Stand) -> None:
     stand.provider.checked = ProviderRejected("invalid_api_key", "no such key", 401)
     await stand.keys.check(cast("Provider", stand.provider))
-    assert isinstance(await stand.handle(), Again)
+    assert isinstance(await stand.handle(), Snooze)
     assert stand.provider.created == []
 
 
@@ -407,7 +407,7 @@ async def test_a_given_up_shard_that_was_never_created_is_not_sent_again(stand: 
     far = now() + timedelta(days=1)
     await stand.set(late_until=far)
     stand.provider.found = Absent()
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     settled = await stand.shard()
     assert (settled.state, settled.fill_code) == (ShardState.SETTLED, "batch_cancelled")
     assert settled.times_sent == 0
@@ -421,26 +421,26 @@ async def test_a_given_up_shard_is_asked_about_less_and_less_often(stand: Stand)
     await stand.set(created_at=now() - timedelta(hours=5))
     stand.provider.found = Unsure("it cannot be told")
     again = await stand.handle()
-    assert isinstance(again, Again)
+    assert isinstance(again, Snooze)
     assert 1000 < again.delay < 3700
     await stand.set(late_until=now(), due_at=now())
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     abandoned = await stand.shard()
     assert (abandoned.state, abandoned.late_merged) == (ShardState.SETTLED, True)
 
 
-RATE = Refused("rate", "later", passing=True, retry_after=0.0)
+RATE = Refused("rate", "later", transient=True, retry_after=0.0)
 
 
 async def test_a_refused_create_is_repeated_alone(stand: Stand) -> None:
     stand.provider.outcome = RATE
     for _ in range(3):
-        assert await stand.handle() == Again(0.0)
+        assert await stand.handle() == Snooze(0.0)
     shard = await stand.shard()
     assert (shard.remote_file_id, shard.stray_uploads) == ("file-1", False)
     first_uploaded_at = shard.uploaded_at
     stand.provider.outcome = Accepted("remote_1", "file-1")
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert stand.provider.sources[1:] == [Upload("file-1")] * 3
     assert len(set(stand.provider.created)) == 4, "each attempt can be found by itself"
     shard = await stand.shard()
@@ -471,13 +471,13 @@ async def test_an_upload_whose_create_was_held_back_is_kept(stand: Stand) -> Non
             return replace(RATE, upload=upload)
 
     stand.provider.submit = refuse  # type: ignore[method-assign]
-    assert await stand.handle() == Again(0.0)
+    assert await stand.handle() == Snooze(0.0)
     shard = await stand.shard()
     assert (shard.remote_file_id, shard.stray_uploads) == ("file-1", True)
     assert shard.uploaded_at is not None
     stand.provider.submit = submit  # type: ignore[method-assign]
     stand.provider.before_gate = None
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert stand.provider.sources[-1] == Upload("file-1")
 
 
@@ -506,12 +506,12 @@ async def test_an_upload_that_cannot_be_used_is_left_for_the_end(stand: Stand, w
 
 
 async def test_what_is_absent_is_sent_again_from_its_upload(stand: Stand) -> None:
-    stand.provider.outcome = Unknown("no answer")
+    stand.provider.outcome = OutcomeUnknown("no answer")
     await stand.handle()
-    await stand.shards.keep(await stand.shard(), timedelta())
-    assert await stand.handle() == Again(0.0)
+    await stand.shards.renew_lease(await stand.shard(), timedelta())
+    assert await stand.handle() == Snooze(0.0)
     stand.provider.outcome = Accepted("remote_1")
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert stand.provider.sources[-1] == Upload("file-1")
     assert (await stand.shard()).remote_file_id == "file-1"
 
@@ -520,7 +520,7 @@ async def test_who_dies_before_the_gate_may_have_uploaded(stand: Stand) -> None:
     await stand.died(let_go=False)
     await stand.handle()
     assert (await stand.shard()).stray_uploads
-    stand.provider.outcome = Refused("bad", "never", passing=False)
+    stand.provider.outcome = Refused("bad", "never", transient=False)
     await stand.handle()
     assert stand.provider.discarded == ["all of shard_10000"]
     shard = await stand.shard()
@@ -544,7 +544,7 @@ async def test_who_dies_with_a_kept_upload_has_uploaded_nothing(stand: Stand) ->
         lease=timedelta(),
     )
     assert isinstance(intended, Shard)
-    assert await stand.handle() == Again(0.0)
+    assert await stand.handle() == Snooze(0.0)
     shard = await stand.shard()
     assert (shard.remote_file_id, shard.stray_uploads) == ("file-1", False)
 
@@ -552,7 +552,7 @@ async def test_who_dies_with_a_kept_upload_has_uploaded_nothing(stand: Stand) ->
 async def test_a_shard_that_is_given_up_leaves_no_upload(stand: Stand) -> None:
     stand.provider.outcome = RATE
     await stand.handle()
-    stand.provider.outcome = Refused("bad", "never", passing=False)
+    stand.provider.outcome = Refused("bad", "never", transient=False)
     await stand.handle()
     await stand.handle()
     assert stand.provider.discarded == ["file-1"], "once"
@@ -570,10 +570,10 @@ async def test_a_shard_that_is_split_leaves_no_upload(stand: Stand) -> None:
 async def test_an_upload_behind_a_closed_gate_is_left_to_the_end(stand: Stand) -> None:
     async def taken() -> None:
         stand.provider.before_gate = None
-        assert isinstance(await stand.shards.take_back(await stand.shard()), Batch)
+        assert isinstance(await stand.shards.revert_to_queued(await stand.shard()), Batch)
 
     stand.provider.before_gate = taken
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert stand.provider.created == []
     assert stand.provider.discarded == [], "who has the shard now may be about to use it"
     assert (await stand.shard()).stray_uploads, "it is found by its name in the end"
@@ -583,11 +583,11 @@ async def test_an_upload_that_comes_after_the_end_is_deleted(stand: Stand) -> No
     async def settled() -> None:
         stand.provider.before_gate = None
         shard = await stand.shard()
-        assert isinstance(await stand.shards.take_back(shard), Batch)
+        assert isinstance(await stand.shards.revert_to_queued(shard), Batch)
         fill = Settlement(0, 3, fill_code="batch_cancelled")
         assert isinstance(await stand.shards.settle(shard, fill), Batch)
         await stand.submitter()._outcomes.inputs.discard(shard)
 
     stand.provider.before_gate = settled
-    assert await stand.handle() == Done()
+    assert await stand.handle() == Ack()
     assert stand.provider.discarded == ["all of shard_10000"] * 2

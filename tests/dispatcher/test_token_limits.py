@@ -13,15 +13,15 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.batchfile import INDEX, ResultFile
 from core.blobs import BlobStore
-from core.bus import Again, Delivery, Done
+from core.bus import Ack, Delivery, Snooze
 from core.ledger import Batch, Ledger, Shard, ShardState, now
-from core.pipeline import Announcer, Backbone, ProviderKeys
+from core.pipeline import EventPublisher, ProviderKeys, Runtime
 from core.providers import Accepted, Refused, known_providers
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.cutting import lines_within, weigh
+from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
-from services.dispatcher.turns import Turns
 from tests.dispatcher.test_plan import chat, store
 from tests.dispatcher.test_submit_step import Scripted, Silent
 
@@ -42,11 +42,11 @@ class Stand:
         self.providers: dict[str, Any] = dict(known_providers(access, Settings()).open())
         self.provider = self.providers["openai"] = Scripted(self.providers["openai"])
         settings = Settings(data_dir=folder, provider_timeout=60.0, enqueued_token_limits=limits)
-        announcer = cast("Announcer", Silent())
-        backbone = Backbone(settings, ledger, blobs, cast("Any", None), announcer)
+        publisher = cast("EventPublisher", Silent())
+        runtime = Runtime(settings, ledger, blobs, cast("Any", None), publisher)
         self.ledger, self.blobs = ledger, blobs
         self.submitter = Submitter(
-            backbone, self.providers, {}, Turns(backbone), {}, ProviderKeys({}, recheck=0.0)
+            runtime, self.providers, {}, FairScheduler(runtime), {}, ProviderKeys({}, recheck=0.0)
         )
 
     async def plan(self, lines: Sequence[bytes]) -> None:
@@ -58,7 +58,7 @@ class Stand:
         shards = await plan_shards(batch, file, self.blobs, self.providers)
         await self.ledger.batches.plan(made.id, shards)
 
-    async def handle(self, shard: Shard) -> Done | Again:
+    async def handle(self, shard: Shard) -> Ack | Snooze:
         item = WorkItem(batch_id=self.batch_id, shard_id=shard.id)
         return await self.submitter.handle(item, DELIVERY)
 
@@ -119,7 +119,7 @@ async def test_a_line_that_may_be_over_the_limit_is_sent_alone(
     await stand.handle(first)
     assert (await stand.only(ShardState.SUBMITTED)).id == first.id
     await stand.handle(second)
-    assert (await stand.only(ShardState.QUEUED)).waits_for_room
+    assert (await stand.only(ShardState.QUEUED)).waits_for_quota
 
 
 async def test_a_line_that_is_refused_alone_is_reported(
@@ -128,10 +128,10 @@ async def test_a_line_that_is_refused_alone_is_reported(
     stand = make(ledger, blobs, tmp_path)
     await stand.plan([line(1, WORDS * 400)])
     stand.provider.outcome = Refused(
-        "token_limit_exceeded", "too much", passing=True, enqueued_token_limit=3000
+        "token_limit_exceeded", "too much", transient=True, enqueued_token_limit=3000
     )
     outcome = await stand.handle(await stand.only())
-    assert isinstance(outcome, Again), "one refusal, then its turn comes again"
+    assert isinstance(outcome, Snooze), "one refusal, then its turn comes again"
     await due(stand, await stand.only())
     await stand.handle(await stand.only())
     settled = await stand.only(ShardState.SETTLED)
@@ -148,7 +148,7 @@ async def test_a_line_that_others_tokens_keep_out_waits(
     stand = make(ledger, blobs, tmp_path)
     await stand.plan([line(1, WORDS * 400)])
     stand.provider.outcome = Refused(
-        "token_limit_exceeded", "too much", passing=True, enqueued_token_limit=stated
+        "token_limit_exceeded", "too much", transient=True, enqueued_token_limit=stated
     )
     for _ in range(3):
         shard = await stand.only()

@@ -60,7 +60,7 @@ def test_the_window_closes(suite: Suite, tmp_path: Path) -> None:
     assert set(codes) <= {"batch_expired", "ok"}
 
 
-def test_lines_that_fail_for_a_passing_reason_are_sent_again(suite: Suite, tmp_path: Path) -> None:
+def test_lines_that_fail_for_a_transient_reason_are_sent_again(suite: Suite, tmp_path: Path) -> None:
     lines = [chat(n, "[[sandbox:flaky=2]]" if n < 4 else None) for n in range(20)]
     with suite.client() as client:
         batch = client.submit(write(tmp_path / "flaky.jsonl", lines))

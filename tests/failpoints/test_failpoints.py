@@ -67,5 +67,5 @@ def test_it_says_which_points_it_passed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", Step)
 def test_each_step_of_the_bus_has_its_points(step: Step) -> None:
-    assert Failpoint(f"bus.wake.{step}")
+    assert Failpoint(f"bus.enqueue.{step}")
     assert Failpoint(f"bus.done.{step}")

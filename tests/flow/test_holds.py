@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from core.ledger import Ledger, LedgerUnavailable, ProviderHold
-from core.pipeline import Backbone, sharing
+from core.pipeline import Runtime, sharing
 from core.pipeline.holds import SharedHolds
 from core.providers import Hold, Holds
 
@@ -67,22 +67,22 @@ class Kept:
         return await self._holds.current()
 
 
-def backbone(ledger: Ledger | Kept, bus: Loop) -> Backbone:
+def runtime(ledger: Ledger | Kept, bus: Loop) -> Runtime:
     settings = SimpleNamespace(sweep_interval=3600.0)
     made: Any = SimpleNamespace(ledger=ledger, bus=bus, settings=settings)
-    return cast("Backbone", made)
+    return cast("Runtime", made)
 
 
 async def test_others_hear_of_it_and_later_ones_read_it(ledger: Ledger) -> None:
     bus, kept = Loop(), Kept(ledger)
     one, other, later = Holds(), Holds(), Holds()
-    async with sharing(backbone(kept, bus), one), sharing(backbone(ledger, bus), other):
+    async with sharing(runtime(kept, bus), one), sharing(runtime(ledger, bus), other):
         one.of("openai", "k").told(600.0)
         async with asyncio.timeout(PATIENCE):
             await kept.kept.wait()
         assert other.until("openai", "k") == one.until("openai", "k")
         assert other.until("openai", "another") == 0.0
-        async with sharing(backbone(ledger, bus), later):
+        async with sharing(runtime(ledger, bus), later):
             assert later.until("openai", "k") == pytest.approx(one.until("openai", "k"), abs=0.01)
     assert bus.listeners == []
 
@@ -90,9 +90,9 @@ async def test_others_hear_of_it_and_later_ones_read_it(ledger: Ledger) -> None:
 async def test_what_was_missed_on_the_bus_is_read(ledger: Ledger) -> None:
     bus, kept = Loop(), Kept(ledger)
     one, other = Holds(), Holds()
-    missing = SharedHolds(backbone(ledger, bus), other)
+    missing = SharedHolds(runtime(ledger, bus), other)
     bus.away = True
-    async with sharing(backbone(kept, bus), one):
+    async with sharing(runtime(kept, bus), one):
         one.of("openai", "k").told(600.0)
         async with asyncio.timeout(PATIENCE):
             await kept.kept.wait()
@@ -107,7 +107,7 @@ async def test_a_ledger_that_was_away_gets_it_later(
     monkeypatch.setattr("core.pipeline.holds._RETRY_PAUSE", 0.0)
     kept = Kept(ledger, failures=2)
     one = Holds()
-    async with sharing(backbone(kept, Loop()), one):
+    async with sharing(runtime(kept, Loop()), one):
         one.of("openai", "k").told(600.0)
         async with asyncio.timeout(PATIENCE):
             await kept.kept.wait()
@@ -118,7 +118,7 @@ async def test_a_ledger_that_was_away_gets_it_later(
 
 async def test_nonsense_on_the_bus_is_left_out(ledger: Ledger) -> None:
     holds = Holds()
-    shared = SharedHolds(backbone(ledger, Loop()), holds)
+    shared = SharedHolds(runtime(ledger, Loop()), holds)
     for payload in (b"", b"\xff", b"[]", b'{"provider":"x"}'):
         shared.hear(payload)
     assert holds.learn(Hold("x", "", time.time() + 60)), "nothing was learned"

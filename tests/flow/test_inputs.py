@@ -12,9 +12,9 @@ from typing import Any, cast
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
-from core.bus import Again, Delivery, Done
+from core.bus import Ack, Delivery, Snooze
 from core.ledger import Batch, Ledger, LedgerUnavailable, Settlement, Shard, now
-from core.pipeline import Backbone, UploadedInputs
+from core.pipeline import RemoteFileCleanup, Runtime
 from core.providers import ProviderRejected, ProviderUnavailable
 from tests.ledger.test_attempts import LEASE, reread
 from tests.ledger.test_transitions import intend, make_batch
@@ -48,15 +48,17 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     await opened.close()
 
 
-def inputs(ledger: Ledger, files: Files) -> UploadedInputs:
-    backbone: Any = SimpleNamespace(ledger=ledger)
+def inputs(ledger: Ledger, files: Files) -> RemoteFileCleanup:
+    runtime: Any = SimpleNamespace(ledger=ledger)
     registry: Any = {"openai": files, "anthropic": files}
-    return UploadedInputs(cast("Backbone", backbone), registry)
+    return RemoteFileCleanup(cast("Runtime", runtime), registry)
 
 
 async def settled(ledger: Ledger, shard: Shard, *, strays: bool = False) -> Shard:
     attempt = await intend(ledger, shard)
-    assert await ledger.shards.sending(attempt, LEASE, remote_file_id="file-1", strays=strays)
+    assert await ledger.shards.mark_dispatched(
+        attempt, LEASE, remote_file_id="file-1", strays=strays
+    )
     outcome = await ledger.shards.settle(await reread(ledger, shard), Settlement(0, 1))
     assert isinstance(outcome, Batch)
     return await reread(ledger, shard)
@@ -82,7 +84,7 @@ async def test_copies_are_found_by_name_where_there_may_be_any(ledger: Ledger) -
 async def test_what_is_in_use_stays(ledger: Ledger) -> None:
     batch, (shard, _) = await make_batch(ledger)
     attempt = await intend(ledger, shard)
-    assert await ledger.shards.sending(attempt, LEASE, remote_file_id="file-1")
+    assert await ledger.shards.mark_dispatched(attempt, LEASE, remote_file_id="file-1")
     files = Files()
     uploads = inputs(ledger, files)
     await uploads.discard(await reread(ledger, shard))
@@ -117,7 +119,7 @@ async def test_a_deletion_that_fails_is_tried_again_later(
     assert await ledger.inputs.due(10) == []
     files.error = None
     moment = now() + timedelta(seconds=seconds)
-    monkeypatch.setattr("core.ledger.inputs.now", lambda: moment)
+    monkeypatch.setattr("core.ledger.remote_files.now", lambda: moment)
     assert await ledger.inputs.due(10) == [batch.id]
     await uploads.clear(batch.id)
     assert files.deleted[1:] == files.deleted[:1]
@@ -143,9 +145,9 @@ async def test_the_provider_deletes_it_itself_in_the_end(
     done = await settled(ledger, shard)
     files = Files(error=ProviderUnavailable("away"), days=7)
     moment = now() + timedelta(days=8)
-    monkeypatch.setattr("core.pipeline.inputs.now", lambda: moment)
+    monkeypatch.setattr("core.pipeline.remote_files.now", lambda: moment)
     await inputs(ledger, files).discard(done)
-    monkeypatch.setattr("core.ledger.inputs.now", lambda: moment + timedelta(days=30))
+    monkeypatch.setattr("core.ledger.remote_files.now", lambda: moment + timedelta(days=30))
     assert await ledger.inputs.due(10) == []
 
 
@@ -154,13 +156,13 @@ async def test_the_end_of_a_batch_clears_what_a_dead_process_left(ledger: Ledger
     await settled(ledger, shard)
     files = Files()
 
-    async def assemble(_item: WorkItem, _delivery: Delivery) -> Done | Again:
+    async def assemble(_item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         assert files.deleted == [], "first what somebody waits for"
-        return Again(1.0)
+        return Snooze(1.0)
 
     handler = inputs(ledger, files).clearing(assemble)
     outcome = await handler(WorkItem(batch_id=batch.id), Delivery(1, now()))
-    assert outcome == Again(1.0)
+    assert outcome == Snooze(1.0)
     assert files.deleted == ["file-1"]
 
 
@@ -170,12 +172,12 @@ async def test_a_ledger_that_is_away_does_not_undo_what_was_done(
     async def away(_batch_id: str) -> list[str]:
         raise LedgerUnavailable("away")
 
-    async def assemble(_item: WorkItem, _delivery: Delivery) -> Done | Again:
-        return Done()
+    async def assemble(_item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
+        return Ack()
 
     monkeypatch.setattr(ledger.inputs, "left", away)
     handler = inputs(ledger, Files()).clearing(assemble)
-    assert await handler(WorkItem(batch_id="batch_1"), Delivery(1, now())) == Done()
+    assert await handler(WorkItem(batch_id="batch_1"), Delivery(1, now())) == Ack()
 
 
 async def test_without_uploads_nothing_is_asked(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from core.ledger import LedgerUnavailable
-from core.pipeline import kept
+from core.pipeline import renewing_lease
 
 LEASE = timedelta(seconds=0.15)
 PATIENCE = 10.0
@@ -38,20 +38,20 @@ class Ledger:
 
 async def test_it_is_renewed_until_the_end() -> None:
     ledger = Ledger()
-    async with kept(ledger.renew, LEASE):
+    async with renewing_lease(ledger.renew, LEASE):
         await ledger.seen(3)
     assert set(ledger.renewals) == {LEASE}, "and what follows may set another time"
 
 
 async def test_a_ledger_that_is_away_is_asked_again() -> None:
     ledger = Ledger(away=2)
-    async with kept(ledger.renew, LEASE):
+    async with renewing_lease(ledger.renew, LEASE):
         await ledger.seen(4)
 
 
 async def test_a_lease_that_was_lost_is_let_be() -> None:
     ledger = Ledger(lost=True)
-    async with kept(ledger.renew, LEASE):
+    async with renewing_lease(ledger.renew, LEASE):
         await ledger.seen(1)
         again = asyncio.create_task(ledger.seen(2))
         await asyncio.wait([again], timeout=2 * LEASE.total_seconds())
@@ -62,7 +62,7 @@ async def test_a_lease_that_was_lost_is_let_be() -> None:
 async def test_after_an_error_it_ends_soon() -> None:
     ledger = Ledger()
     with pytest.raises(ValueError, match="broken"):
-        async with kept(ledger.renew, timedelta(seconds=30)):
+        async with renewing_lease(ledger.renew, timedelta(seconds=30)):
             raise ValueError("broken")
     assert ledger.renewals == [timedelta(seconds=10)]
 
@@ -70,7 +70,7 @@ async def test_after_an_error_it_ends_soon() -> None:
 async def test_a_process_that_ends_leaves_nothing_to_wait_for() -> None:
     ledger = Ledger()
     with pytest.raises(asyncio.CancelledError):
-        async with kept(ledger.renew, timedelta(seconds=30)):
+        async with renewing_lease(ledger.renew, timedelta(seconds=30)):
             raise asyncio.CancelledError
     assert ledger.renewals == [timedelta()]
 
@@ -78,5 +78,5 @@ async def test_a_process_that_ends_leaves_nothing_to_wait_for() -> None:
 async def test_an_error_is_told_though_the_ledger_is_away() -> None:
     ledger = Ledger(away=9)
     with pytest.raises(ValueError, match="broken"):
-        async with kept(ledger.renew, timedelta(seconds=30)):
+        async with renewing_lease(ledger.renew, timedelta(seconds=30)):
             raise ValueError("broken")

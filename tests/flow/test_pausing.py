@@ -13,7 +13,7 @@ import pytest
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.blobs import BlobUnavailable
-from core.bus import Again, Delivery, Done
+from core.bus import Ack, Delivery, Snooze
 from core.ledger import (
     Batch,
     BatchState,
@@ -26,7 +26,7 @@ from core.ledger import (
     new_id,
     now,
 )
-from core.pipeline import Backbone, pausing
+from core.pipeline import Runtime, outage_retry
 
 FULL = OSError(errno.ENOSPC, "no space left")
 
@@ -60,8 +60,8 @@ def told() -> Told:
 
 
 @pytest.fixture
-def backbone(ledger: Ledger, told: Told) -> Backbone:
-    return cast(Backbone, SimpleNamespace(ledger=ledger, announcer=told))
+def runtime(ledger: Ledger, told: Told) -> Runtime:
+    return cast(Runtime, SimpleNamespace(ledger=ledger, publisher=told))
 
 
 @pytest.fixture
@@ -113,33 +113,33 @@ async def planned(ledger: Ledger, batch: Batch) -> Shard:
 
 
 async def handled(
-    backbone: Backbone, error: Exception, batch_id: str, shard_id: str = "", *, count: int = 1
-) -> Done | Again:
-    async def fails(_item: WorkItem, _delivery: Delivery) -> Done:
+    runtime: Runtime, error: Exception, batch_id: str, shard_id: str = "", *, count: int = 1
+) -> Ack | Snooze:
+    async def fails(_item: WorkItem, _delivery: Delivery) -> Ack:
         raise error
 
     item = WorkItem(batch_id=batch_id, shard_id=shard_id)
-    return await pausing(backbone, fails)(item, Delivery(count, now()))
+    return await outage_retry(runtime, fails)(item, Delivery(count, now()))
 
 
 @pytest.mark.parametrize(
     ("error", "longest"), [(LedgerUnavailable("away"), 5.0), (no_room(), 15.0), (FULL, 15.0)]
 )
 async def test_it_comes_back_soon_however_often_it_failed(
-    backbone: Backbone, batch: Batch, error: Exception, longest: float
+    runtime: Runtime, batch: Batch, error: Exception, longest: float
 ) -> None:
     for count in (1, 5, 1000):
-        outcome = await handled(backbone, error, batch.id, count=count)
-        assert isinstance(outcome, Again)
+        outcome = await handled(runtime, error, batch.id, count=count)
+        assert isinstance(outcome, Snooze)
         assert 0.3 < outcome.delay <= 1.25 * longest
 
 
 async def test_a_batch_shows_why_it_waits_and_that_it_does_no_longer(
-    ledger: Ledger, backbone: Backbone, told: Told, batch: Batch
+    ledger: Ledger, runtime: Runtime, told: Told, batch: Batch
 ) -> None:
     for _ in range(3):
-        outcome = await handled(backbone, no_room(), batch.id)
-        assert isinstance(outcome, Again)
+        outcome = await handled(runtime, no_room(), batch.id)
+        assert isinstance(outcome, Snooze)
         seen = await ledger.batches.get(batch.id)
         assert seen is not None
         assert "disk is full" in seen.waiting_reason
@@ -154,22 +154,22 @@ async def test_a_batch_shows_why_it_waits_and_that_it_does_no_longer(
 
 
 async def test_a_shard_shows_why_it_waits(
-    ledger: Ledger, backbone: Backbone, told: Told, batch: Batch
+    ledger: Ledger, runtime: Runtime, told: Told, batch: Batch
 ) -> None:
     shard = await planned(ledger, batch)
-    assert isinstance(await handled(backbone, no_room(), batch.id, shard.id), Again)
+    assert isinstance(await handled(runtime, no_room(), batch.id, shard.id), Snooze)
     seen = await ledger.shards.get(shard.id)
     assert seen is not None
     assert (seen.state, "disk is full" in seen.waiting_reason) == (ShardState.QUEUED, True)
     away = BlobUnavailable("blob a: connection refused", key="a")
-    assert isinstance(await handled(backbone, away, batch.id, shard.id), Again)
+    assert isinstance(await handled(runtime, away, batch.id, shard.id), Snooze)
     seen = await ledger.shards.get(shard.id)
     assert seen is not None
     assert "does not answer" in seen.waiting_reason
     assert told.kinds == [BatchEvent.SHARD_WAITING] * 2
 
 
-async def test_what_is_no_outage_passes_through(backbone: Backbone, batch: Batch) -> None:
+async def test_what_is_no_outage_passes_through(runtime: Runtime, batch: Batch) -> None:
     for error in (ValueError("a mistake"), OSError(errno.EACCES, "not allowed")):
         with pytest.raises(type(error)):
-            await handled(backbone, error, batch.id)
+            await handled(runtime, error, batch.id)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.blobs import BlobStore, BlobUnavailable
-from core.pipeline.runlog import Event, Record, RunLog, RunTaken, read_run
+from core.pipeline.run_log import Event, Record, RunLog, RunTaken, read_run
 from core.providers import Usage
 
 PREFIX = "batches/b/shards/s/run"
@@ -38,7 +38,7 @@ async def records(blobs: BlobStore, prefix: str = PREFIX) -> list[Record]:
 
 async def held(blobs: BlobStore, token: str, prefix: str = PREFIX) -> RunLog:
     log = await RunLog.open(blobs, prefix, LINES)
-    log.hold(token)
+    log.fence(token)
     await log.flush()
     return log
 
@@ -98,7 +98,7 @@ async def test_of_two_takers_one_is_the_holder(blobs: BlobStore) -> None:
     await held(blobs, "t1")
     logs = [await RunLog.open(blobs, PREFIX, LINES) for _ in range(2)]
     for number, log in enumerate(logs):
-        log.hold(f"taker-{number}")
+        log.fence(f"taker-{number}")
     outcomes = await asyncio.gather(*(log.flush() for log in logs), return_exceptions=True)
     assert sorted(map(str, map(type, outcomes))) == sorted(map(str, [type(None), RunTaken]))
 
@@ -118,7 +118,7 @@ class LosesConfirmation(BlobStore):
 async def test_a_lost_confirmation_is_not_another_holder(tmp_path: Path) -> None:
     blobs = LosesConfirmation.open((tmp_path / "blobs").as_uri())
     log = await RunLog.open(blobs, PREFIX, LINES)
-    log.hold("t1")
+    log.fence("t1")
     with pytest.raises(BlobUnavailable):
         await log.flush()
     log.add(3, Event.SUCCEEDED, b"x")
@@ -149,7 +149,7 @@ async def test_many_small_segments(blobs: BlobStore) -> None:
     assert [record.piece for record in found[1:]] == [b"%d" % n for n in range(40)]
     again = await RunLog.open(blobs, PREFIX, LINES)
     assert list(again.attempts) == [5] * LINES
-    again.hold("t2")
+    again.fence("t2")
     await again.flush()
     assert len(await blobs.list(PREFIX)) == 42
 

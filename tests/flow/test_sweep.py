@@ -23,7 +23,7 @@ from core.ledger import (
     new_id,
     now,
 )
-from core.pipeline import Backbone, Sweep, Watched
+from core.pipeline import Runtime, Sweep, Watched
 from core.settings import Settings
 
 INTERVAL = 1.0
@@ -38,7 +38,7 @@ class Woken:
     def __init__(self) -> None:
         self.items: list[tuple[Step, str, str]] = []
 
-    async def wake(self, step: Step, batch_id: str, shard_id: str = "") -> None:
+    async def enqueue(self, step: Step, batch_id: str, shard_id: str = "") -> None:
         self.items.append((step, batch_id, shard_id))
 
 
@@ -115,10 +115,10 @@ async def test_replicas_that_sweep_at_once_wake_each_row_once(ledgers: list[Ledg
     sweeps = [
         Sweep(
             cast(
-                Backbone,
+                Runtime,
                 SimpleNamespace(
                     ledger=ledger,
-                    announcer=woken,
+                    publisher=woken,
                     settings=Settings(sweep_interval=INTERVAL),
                 ),
             ),

@@ -103,7 +103,11 @@ async def test_every_kind_of_bad_line_is_reported(gateway: Gateway) -> None:
     assert batch.progress_percent == pytest.approx(100 * len(BAD) / (len(BAD) + 1))
     row = await gateway.ledger.batches.get(batch.id)
     assert row is not None
-    assert (row.invalid, row.finished_peak, row.skip_invalid_lines) == (len(BAD), len(BAD), True)
+    assert (row.invalid, row.finished_high_water, row.skip_invalid_lines) == (
+        len(BAD),
+        len(BAD),
+        True,
+    )
 
 
 async def test_at_most_twenty_problems_are_shown(gateway: Gateway) -> None:

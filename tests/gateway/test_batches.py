@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from polybatch.v1 import batches_pb2
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-from core.bus import Bus, Delivery, Done, Step
+from core.bus import Ack, Bus, Delivery, Step
 from core.ledger import Batch, BatchState, Shard, ShardState, new_id, now
 from tests.gateway.gateway_process import CHAT, Caller, Gateway, line, lines, refused
 
@@ -54,9 +54,9 @@ async def heard(bus: Bus) -> Heard:
     heard = Heard()
 
     def handler(step: Step) -> Any:
-        async def handle(item: WorkItem, _delivery: Delivery) -> Done:
+        async def handle(item: WorkItem, _delivery: Delivery) -> Ack:
             heard.work.put_nowait((step, item.batch_id))
-            return Done()
+            return Ack()
 
         return handle
 

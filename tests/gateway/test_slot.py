@@ -11,8 +11,8 @@ import pytest
 
 from core.ledger import Ledger, OverLimit
 from core.settings import Settings
-from services.gateway.slot import Slot
 from services.gateway.uninterrupted import uninterrupted
+from services.gateway.upload_reservation import UploadReservation
 
 ACCOUNT = "acct_1"
 
@@ -46,7 +46,7 @@ async def test_cancelled_when_the_ledger_has_taken_it(
 ) -> None:
     settings = Settings(account_open_uploads=1)
     commits = Commits(monkeypatch, ledger, "begin_upload")
-    slot = Slot(ledger, settings, ACCOUNT, "upload-1")
+    slot = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
     beginning = asyncio.create_task(slot.begin())
     await commits.done.wait()
     beginning.cancel()
@@ -54,14 +54,14 @@ async def test_cancelled_when_the_ledger_has_taken_it(
     with pytest.raises(asyncio.CancelledError):
         await beginning
     await slot.end()
-    assert await Slot(ledger, settings, ACCOUNT, "upload-2").begin() is None
+    assert await UploadReservation(ledger, settings, ACCOUNT, "upload-2").begin() is None
 
 
 async def test_cancelled_a_second_time_while_it_ends(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(account_open_uploads=1)
-    slot = Slot(ledger, settings, ACCOUNT, "upload-1")
+    slot = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
     await slot.begin()
     commits = Commits(monkeypatch, ledger, "end_upload")
     ending = asyncio.create_task(uninterrupted(slot.end()))
@@ -73,12 +73,12 @@ async def test_cancelled_a_second_time_while_it_ends(
     commits.answer.set()
     with pytest.raises(asyncio.CancelledError):
         await ending
-    assert await Slot(ledger, settings, ACCOUNT, "upload-2").begin() is None
+    assert await UploadReservation(ledger, settings, ACCOUNT, "upload-2").begin() is None
 
 
 async def test_an_end_without_a_size_keeps_the_bytes_that_it_held(ledger: Ledger) -> None:
     settings = Settings(account_bytes=1 << 20)
-    slot = Slot(ledger, settings, ACCOUNT, "upload-1")
+    slot = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
     await slot.begin()
     await slot.reach(700_000)
     await slot.end()

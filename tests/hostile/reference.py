@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from core.batchfile.shapes import CHAT_COMPLETIONS, EMBEDDINGS, MAX_CUSTOM_ID, MAX_MODEL
+from core.batchfile.schema import CHAT_COMPLETIONS, EMBEDDINGS, MAX_CUSTOM_ID, MAX_MODEL
 
 PROVIDERS = {
     "openai": frozenset({CHAT_COMPLETIONS, EMBEDDINGS}),

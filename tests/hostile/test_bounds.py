@@ -11,12 +11,12 @@ import grpc
 import pytest
 from polybatch.v1 import files_pb2, files_pb2_grpc
 
-from core.serving import GrpcServer, Limits, Principal
+from core.serving import ConcurrencyLimits, GrpcServer, Principal
 from core.serving.api_error import ApiError
-from core.serving.places import PlacesInterceptor
+from core.serving.concurrency import ConcurrencyInterceptor
 from core.serving.principal import calling
 from core.settings import Settings
-from services.gateway.pace import LeastPace
+from services.gateway.minimum_throughput import MinimumThroughput
 from tests.gateway.gateway_process import line, running_gateway
 from tests.hostile.suite_thread import Ended, ended
 
@@ -119,7 +119,7 @@ class Held(files_pb2_grpc.FileServiceServicer):
         return ["polybatch.v1.FileService"]
 
 
-async def serve_held(limits: Limits) -> tuple[Held, GrpcServer]:
+async def serve_held(limits: ConcurrencyLimits) -> tuple[Held, GrpcServer]:
     held = Held()
     server = GrpcServer(
         "127.0.0.1:0", name="held", authenticate=None, register=held.register, limits=limits
@@ -130,7 +130,9 @@ async def serve_held(limits: Limits) -> tuple[Held, GrpcServer]:
 
 @pytest.fixture
 async def held() -> AsyncIterator[tuple[Held, GrpcServer]]:
-    handler, server = await serve_held(Limits(calls=3, connections=2, streams_per_connection=2))
+    handler, server = await serve_held(
+        ConcurrencyLimits(calls=3, connections=2, streams_per_connection=2)
+    )
     yield handler, server
     handler.let_go.set()
     await server.stop(0.1)
@@ -218,7 +220,7 @@ async def test_metadata_over_the_bound_is_refused(held: tuple[Held, GrpcServer])
 
 
 async def test_an_accounts_watches_are_bounded_apart_from_all() -> None:
-    places = PlacesInterceptor(Limits(watches=3, account_watches=2))
+    places = ConcurrencyInterceptor(ConcurrencyLimits(watches=3, account_watches=2))
     let_go = asyncio.Event()
     entered = asyncio.Semaphore(0)
 
@@ -246,15 +248,15 @@ async def test_an_accounts_watches_are_bounded_apart_from_all() -> None:
 
 
 def test_the_bounds_are_those_of_the_settings() -> None:
-    assert Limits.of(Settings()) == Limits()
+    assert ConcurrencyLimits.of(Settings()) == ConcurrencyLimits()
 
 
 def test_a_pace_counts_only_what_was_waited() -> None:
-    pace = LeastPace(100.0, window=10.0)
+    pace = MinimumThroughput(100.0, window=10.0)
     for _ in range(1000):
         pace.add(0.009, 1)
     pace.add(0.9, 100)
     with pytest.raises(ApiError, match="UPLOAD_TOO_SLOW"):
         pace.add(10.0, 800)
-    idle = LeastPace(0.0, window=10.0)
+    idle = MinimumThroughput(0.0, window=10.0)
     idle.add(1000.0, 0)

@@ -20,13 +20,13 @@ from core.providers.contract import (
     Absent,
     Accepted,
     Found,
+    OutcomeUnknown,
     Provider,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
     RemoteBatch,
     RemoteState,
-    Unknown,
     Unsure,
 )
 from core.providers.count_parsing import MAX_COUNT
@@ -105,7 +105,7 @@ def answer_everything(stage: Stage, bodies: list[tuple[int, bytes, dict[str, str
 async def use(provider: Provider, spool: Path) -> None:
     """Every call of the contract: its documented outcomes and exceptions only."""
     outcome = await provider.submit(make_intent(), spool)
-    assert isinstance(outcome, (Accepted, Refused, Unknown))
+    assert isinstance(outcome, (Accepted, Refused, OutcomeUnknown))
     if isinstance(outcome, Refused):
         assert "\0" not in outcome.message
         assert outcome.enqueued_token_limit is None or outcome.enqueued_token_limit <= MAX_COUNT

@@ -76,7 +76,14 @@ def test_any_stream_gets_a_documented_code(
         assert found.reason, found
 
 
-OWNERS = ("MessageStream", "SegmentWriter", "Draft", "FileServicer", "BatchServicer", "Intake")
+OWNERS = (
+    "MessageStream",
+    "SegmentWriter",
+    "Draft",
+    "FileServicer",
+    "BatchServicer",
+    "UploadWriter",
+)
 
 
 def owner(task: asyncio.Task[Any]) -> str:

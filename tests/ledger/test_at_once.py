@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from core.ledger import (
+    AtCapacity,
     Batch,
     BatchState,
-    Crowded,
     File,
     FileState,
     Ledger,
@@ -154,7 +154,7 @@ async def test_no_more_shards_run_at_a_provider_than_may(two: list[Ledger]) -> N
         )
     )
     assert sum(isinstance(outcome, Batch) for outcome in outcomes) == 1
-    assert sum(isinstance(outcome, Crowded) for outcome in outcomes) == 3
+    assert sum(isinstance(outcome, AtCapacity) for outcome in outcomes) == 3
 
 
 async def test_a_new_models_budget_is_learned(two: list[Ledger]) -> None:

@@ -13,7 +13,7 @@ from core.ledger import (
     File,
     FileState,
     Ledger,
-    NoRoom,
+    OverQuota,
     Shard,
     ShardState,
     Stale,
@@ -77,7 +77,7 @@ async def add(
 
 async def try_to_go(
     ledger: Ledger, shard: Shard, tokens: int = 100, limit: int = 250
-) -> Shard | Stale | NoRoom:
+) -> Shard | Stale | OverQuota:
     outcome = await ledger.shards.intend(
         shard.id,
         token="t",
@@ -92,16 +92,16 @@ async def try_to_go(
         limited=True,
         ceiling=limit,
     )
-    if isinstance(outcome, NoRoom):
-        await ledger.shards.wait_for_room(shard, "full", now() + timedelta(minutes=1))
+    if isinstance(outcome, OverQuota):
+        await ledger.shards.wait_for_quota(shard, "full", now() + timedelta(minutes=1))
     return outcome
 
 
 async def test_no_more_goes_than_there_is_room_for(ledger: Ledger) -> None:
     _, shards = await add(ledger, "acct_a", 4)
     outcomes = [await try_to_go(ledger, shard) for shard in shards]
-    assert [type(outcome) for outcome in outcomes] == [Shard, Shard, NoRoom, NoRoom]
-    assert outcomes[2] == NoRoom(enqueued=200, first=None)
+    assert [type(outcome) for outcome in outcomes] == [Shard, Shard, OverQuota, OverQuota]
+    assert outcomes[2] == OverQuota(enqueued=200, first=None)
     first = outcomes[0]
     assert isinstance(first, Shard)
     await ledger.shards.requeue(first, "refused", now() + timedelta(minutes=1))
@@ -120,7 +120,7 @@ async def test_the_account_with_the_least_enqueued_goes_first(ledger: Ledger) ->
     for shard in greedy[:3]:
         await try_to_go(ledger, shard)
     _, modest = await add(ledger, "acct_modest", 2)
-    assert isinstance(await try_to_go(ledger, modest[0]), NoRoom)
+    assert isinstance(await try_to_go(ledger, modest[0]), OverQuota)
     running = await ledger.shards.get(greedy[0].id)
     assert running is not None
     await ledger.shards.submitted(running, "batch_r", "", now())
@@ -128,7 +128,7 @@ async def test_the_account_with_the_least_enqueued_goes_first(ledger: Ledger) ->
     assert running is not None
     await ledger.shards.fetching(running, "completed")
     turn = await try_to_go(ledger, greedy[3])
-    assert isinstance(turn, NoRoom)
+    assert isinstance(turn, OverQuota)
     assert turn.first == modest[0].id, "it came later and has nothing enqueued"
     assert isinstance(await try_to_go(ledger, modest[0]), Shard)
 
@@ -137,7 +137,7 @@ async def test_a_stopping_batch_holds_nobody_up(ledger: Ledger) -> None:
     _, first = await add(ledger, "acct_a", 1)
     await try_to_go(ledger, first[0], tokens=250)
     stopped_id, stopped = await add(ledger, "acct_b", 1)
-    assert isinstance(await try_to_go(ledger, stopped[0]), NoRoom)
+    assert isinstance(await try_to_go(ledger, stopped[0]), OverQuota)
     await ledger.batches.cancel(stopped_id)
     _, third = await add(ledger, "acct_c", 1)
     assert isinstance(await try_to_go(ledger, third[0], limit=500), Shard)
@@ -233,13 +233,13 @@ async def test_one_probe_goes_at_a_time_and_raises_the_limit(
     assert await refuse(ledger, await go(ledger, shards[0], 180_000), 90_000)
     await go(ledger, shards[1], 80_000)
     early = await ledger.shards.has_room(shards[2], 40_000, None)
-    assert isinstance(early, NoRoom)
+    assert isinstance(early, OverQuota)
     assert early.look_at is not None
     clock(early.look_at - now())
     assert await ledger.shards.has_room(shards[2], 40_000, 100_000) is not None, "the operator"
     assert await ledger.shards.has_room(shards[2], 120_000, None) is not None, "too far"
     probe = await go(ledger, shards[2], 40_000)
-    assert isinstance(await ledger.shards.has_room(shards[3], 40_000, None), NoRoom)
+    assert isinstance(await ledger.shards.has_room(shards[3], 40_000, None), OverQuota)
     await ledger.shards.submitted(probe, "batch_p", "", now())
     assert await limit(ledger) == 90_000, "it may still be refused"
     running = await ledger.shards.get(probe.id)
@@ -279,7 +279,7 @@ async def test_a_probe_that_fails_for_another_reason_says_nothing(
     probe = await go(ledger, shards[2], 40_000)
     await ledger.shards.requeue(probe, "rate", now() + timedelta(minutes=1))
     assert await limit(ledger) == 90_000
-    assert isinstance(await ledger.shards.has_room(shards[3], 40_000, None), NoRoom)
+    assert isinstance(await ledger.shards.has_room(shards[3], 40_000, None), OverQuota)
     clock(timedelta(minutes=2))
     await go(ledger, shards[3], 40_000)
 
@@ -295,10 +295,10 @@ async def test_the_operators_limit_caps_what_is_learned(ledger: Ledger) -> None:
 async def test_waiting_is_news_only_once(ledger: Ledger) -> None:
     _, [shard] = await add(ledger, "acct_a", 1)
     until = now() + timedelta(minutes=1)
-    assert isinstance(await ledger.shards.wait_for_room(shard, "full", until), Batch)
+    assert isinstance(await ledger.shards.wait_for_quota(shard, "full", until), Batch)
     again = await ledger.shards.get(shard.id)
     assert again is not None
-    assert await ledger.shards.wait_for_room(again, "full", until) is None
+    assert await ledger.shards.wait_for_quota(again, "full", until) is None
 
 
 def test_limits_can_be_set() -> None:

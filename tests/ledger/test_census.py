@@ -131,7 +131,7 @@ async def test_batches_and_shards_are_counted_by_state_and_provider(ledger: Ledg
 
 async def test_what_waits_for_room_is_counted_and_what_has_ended_is_not(ledger: Ledger) -> None:
     (shard,) = await make_batch(ledger, now(), [("openai", 3)])
-    await ledger.shards.wait_for_room(shard, "the limit", now())
+    await ledger.shards.wait_for_quota(shard, "the limit", now())
     (queued,) = (await ledger.census.take(grace=HOUR)).shards
     assert queued.waiting_for_room == 1
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from core.ledger import Batch, Ledger, LeftInput, Settlement, Shard, ShardState, Stale, now
+from core.ledger import Batch, Ledger, LeftFile, Settlement, Shard, ShardState, Stale, now
 from tests.ledger.test_attempts import LEASE, reread
 from tests.ledger.test_transitions import intend, make_batch
 
 
 async def uploaded(ledger: Ledger, shard: Shard, file_id: str = "file-1") -> Shard:
     attempt = await intend(ledger, shard)
-    assert await ledger.shards.sending(attempt, LEASE, remote_file_id=file_id)
+    assert await ledger.shards.mark_dispatched(attempt, LEASE, remote_file_id=file_id)
     return await reread(ledger, shard)
 
 
@@ -41,7 +41,7 @@ async def test_an_upload_is_kept_with_its_age_until_it_is_sent_again(ledger: Led
     assert isinstance(await ledger.shards.requeue(sent, "later", now()), Batch)
     attempt = await again(ledger, shard, "t2", sent.file_token)
     assert isinstance(attempt, Shard)
-    assert await ledger.shards.sending(attempt, LEASE, remote_file_id="file-1")
+    assert await ledger.shards.mark_dispatched(attempt, LEASE, remote_file_id="file-1")
     resent = await reread(ledger, shard)
     assert (resent.token, resent.file_token) == ("t2", sent.file_token)
     assert (resent.remote_file_id, resent.uploaded_at) == ("file-1", sent.uploaded_at)
@@ -68,7 +68,7 @@ async def test_who_knows_of_an_older_upload_may_not_send_it(ledger: Ledger) -> N
     await ledger.shards.requeue(first, "lost", now(), input_lost=True)
     assert isinstance(await again(ledger, shard, "t2", first.file_token), Stale)
     second = await intend(ledger, shard, "t3")
-    assert await ledger.shards.sending(second, LEASE, remote_file_id="file-2")
+    assert await ledger.shards.mark_dispatched(second, LEASE, remote_file_id="file-2")
     await ledger.shards.requeue(second, "later", now())
     assert isinstance(await again(ledger, shard, "t4", first.file_token), Stale)
     assert isinstance(await again(ledger, shard, "t4", second.file_token), Shard)
@@ -82,7 +82,7 @@ async def test_what_lies_there_under_another_name_is_remembered(ledger: Ledger) 
     fresh = await reread(ledger, shard)
     assert (fresh.remote_file_id, fresh.uploaded_at, fresh.stray_uploads) == ("", None, True)
     taken = await intend(ledger, other, "t1")
-    assert isinstance(await ledger.shards.take_back(taken), Batch)
+    assert isinstance(await ledger.shards.revert_to_queued(taken), Batch)
     assert (await reread(ledger, other)).stray_uploads, "it may have been uploaded"
 
 
@@ -95,13 +95,14 @@ async def test_one_deletes_what_a_settled_shard_has_left(ledger: Ledger) -> None
     assert await ledger.inputs.left(batch.id) == [shard.id]
     taken = await asyncio.gather(*(ledger.inputs.take(shard.id) for _ in range(6)))
     (left,) = [each for each in taken if each is not None]
-    assert left == LeftInput(
+    assert left == LeftFile(
         shard.id,
         batch.id,
         shard.provider,
         "file-1",
         False,
         (await reread(ledger, shard)).created_at,
+        (await reread(ledger, shard)).settled_at or now(),
     )
     assert await ledger.inputs.left(batch.id) == []
     # Settled in the middle of its upload.

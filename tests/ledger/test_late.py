@@ -33,7 +33,7 @@ async def given_up(ledger: Ledger) -> tuple[Shard, Shard]:
     assert isinstance(intended, Shard)
     early = await ledger.late.give_up(intended, "batch_cancelled", "perhaps", now())
     assert isinstance(early, Stale), "it was never sent"
-    assert await ledger.shards.sending(intended, LEASE)
+    assert await ledger.shards.mark_dispatched(intended, LEASE)
     assert isinstance(await ledger.shards.submitted(intended, "remote", "", now()), Batch)
     before = await ledger.shards.get(shard.id)
     assert before is not None

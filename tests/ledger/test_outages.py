@@ -177,9 +177,9 @@ async def test_no_transition_is_done_twice_when_its_answer_was_lost(
     # The intent that nobody was told of is there, to be looked into when its lease is over.
     assert (shard.state, shard.token, shard.attempts) == (ShardState.SUBMITTING, "t1", 1)
 
-    await lost(ledger.shards.sending(shard, LEASE))
+    await lost(ledger.shards.mark_dispatched(shard, LEASE))
     # Whether the create has left is not known, so it is not let go a second time.
-    assert not await ledger.shards.sending(shard, LEASE)
+    assert not await ledger.shards.mark_dispatched(shard, LEASE)
     await lost(ledger.shards.submitted(shard, "remote-1", "file-1", moment))
     assert isinstance(await ledger.shards.submitted(shard, "remote-2", "f", moment), Stale)
     await lost(ledger.shards.fetching(shard, "completed"))

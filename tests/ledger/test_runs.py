@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from core.ledger import (
+    AtCapacity,
     Batch,
     BatchState,
-    Crowded,
     File,
     FileState,
     Ledger,
@@ -71,7 +71,7 @@ async def add(ledger: Ledger, shards: int, account: str = "acct_a") -> list[Shar
     return await ledger.shards.of_batch(batch.id)
 
 
-async def start(ledger: Ledger, shard: Shard, most: int = 8) -> Batch | Stale | Crowded:
+async def start(ledger: Ledger, shard: Shard, most: int = 8) -> Batch | Stale | AtCapacity:
     return await ledger.runs.start(shard, remote_model="llama", most=most, most_of_batch=2)
 
 
@@ -94,7 +94,7 @@ async def reread(ledger: Ledger, shard: Shard) -> Shard:
 
 
 async def wait(ledger: Ledger, shard: Shard) -> None:
-    assert await ledger.shards.wait_for_room(shard, "waits for its turn", now())
+    assert await ledger.shards.wait_for_quota(shard, "waits for its turn", now())
 
 
 async def test_a_run_from_start_to_end(ledger: Ledger) -> None:
@@ -138,18 +138,18 @@ async def test_who_lost_a_shard_can_move_it_no_more(ledger: Ledger) -> None:
     taken = await ledger.runs.claim(await reread(ledger, lost), LEASE)
     assert isinstance(taken, Shard)
     assert taken.token != lost.token
-    assert not await ledger.runs.renew(lost, LEASE)
+    assert not await ledger.runs.renew_lease(lost, LEASE)
     assert not await ledger.runs.release(lost)
     assert isinstance(await ledger.runs.progressed(lost, 1, "", LEASE), Stale)
     assert isinstance(await ledger.runs.end(lost), Stale)
-    assert await ledger.runs.renew(taken, LEASE)
+    assert await ledger.runs.renew_lease(taken, LEASE)
 
 
 async def test_the_sweep_does_not_take_a_shard_from_its_holder(ledger: Ledger) -> None:
     held = await claimed(ledger, OVER)
     (overdue,) = await ledger.shards.overdue((ShardState.RUNNING,), now(), 10)
     assert await ledger.shards.take_overdue(overdue, now())
-    assert await ledger.runs.renew(held, LEASE)
+    assert await ledger.runs.renew_lease(held, LEASE)
 
 
 async def test_a_released_shard_is_free_at_once(ledger: Ledger) -> None:
@@ -168,9 +168,9 @@ async def test_few_shards_of_a_batch_and_of_a_provider_run_at_a_time(ledger: Led
     large = await add(ledger, 4)
     assert isinstance(await start(ledger, large[0]), Batch)
     assert isinstance(await start(ledger, large[1]), Batch)
-    assert await start(ledger, large[2]) == Crowded(2, 2)
+    assert await start(ledger, large[2]) == AtCapacity(2, 2)
     small = await add(ledger, 1, "acct_b")
-    assert await start(ledger, small[0], most=2) == Crowded(2, 0)
+    assert await start(ledger, small[0], most=2) == AtCapacity(2, 0)
     assert isinstance(await start(ledger, small[0]), Batch)
 
 

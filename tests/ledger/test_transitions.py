@@ -134,7 +134,7 @@ async def test_the_way_of_a_batch_keeps_counts_that_add_up(ledger: Ledger) -> No
     settled = await ledger.shards.settle(first, Settlement(3, 1, retried=2), [retry])
     assert isinstance(settled, Batch)
     assert parts(settled) == (4, 0, 0, 2, 3, 1)
-    assert settled.finished_peak == 5, "progress does not fall when lines are retried"
+    assert settled.finished_high_water == 5, "progress does not fall when lines are retried"
 
     for shard in (await ledger.shards.of_batch(batch.id))[1:]:
         assert isinstance(await ledger.batches.start_finalizing(batch.id, now()), Stale)

@@ -18,13 +18,13 @@ from core.providers.contract import (
     Accepted,
     Found,
     Outcome,
+    OutcomeUnknown,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
     RemoteBatch,
     RemoteState,
     ResultsGone,
-    Unknown,
     Unsure,
 )
 from tests.providers.fake_provider import (
@@ -117,13 +117,13 @@ async def test_submit(fake: FakeProvider, anthropic: AnthropicProvider, spool: P
             error(413, "too large", "request_too_large"),
             Refused("request_too_large", f"POST {BATCHES}: too large", False),
         ),
-        (Response(status_code=500), Unknown(f"POST {BATCHES}: status 500")),
-        (Response(status_code=529), Unknown(f"POST {BATCHES}: status 529")),
+        (Response(status_code=500), OutcomeUnknown(f"POST {BATCHES}: status 500")),
+        (Response(status_code=529), OutcomeUnknown(f"POST {BATCHES}: status 529")),
     ],
 )
 async def test_submit_that_is_not_accepted(
     reply: Response,
-    expected: Refused | Unknown,
+    expected: Refused | OutcomeUnknown,
     fake: FakeProvider,
     anthropic: AnthropicProvider,
     spool: Path,
@@ -137,13 +137,13 @@ async def test_an_acceptance_without_an_id_is_unknown(
     fake: FakeProvider, anthropic: AnthropicProvider, spool: Path
 ) -> None:
     fake.on("POST", BATCHES, JSONResponse({}))
-    assert isinstance(await anthropic.submit(make_intent(), spool), Unknown)
+    assert isinstance(await anthropic.submit(make_intent(), spool), OutcomeUnknown)
 
 
 async def test_a_reset_after_sending_is_unknown(naps: Naps, spool: Path) -> None:
     async with breaking(read=True) as breaker, connect(breaker.url, naps) as http:
         outcome = await AnthropicProvider(http, settle=timedelta(0)).submit(make_intent(), spool)
-        assert isinstance(outcome, Unknown)
+        assert isinstance(outcome, OutcomeUnknown)
         assert breaker.connections == 1
 
 

@@ -20,13 +20,13 @@ from core.providers import (
     Intent,
     Listed,
     Outcome,
+    OutcomeUnknown,
     Provider,
     Refused,
     RemoteBatch,
     RemoteState,
     ResultLine,
     SubmitOutcome,
-    Unknown,
     Upload,
 )
 from core.providers.conformance import CASES, Case, Nonconformity, run
@@ -99,7 +99,7 @@ class Flawed:
 class SendsTwice(Flawed):
     async def submit(self, intent: Intent, source: Path | Upload, **options: Any) -> SubmitOutcome:
         outcome = await self._provider.submit(intent, source, **options)
-        if isinstance(outcome, Unknown):
+        if isinstance(outcome, OutcomeUnknown):
             return await self._provider.submit(intent, source, **options)
         return outcome
 

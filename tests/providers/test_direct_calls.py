@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from core.providers import Answered, LineRejected, Lost, NotNow, Outcome, Terms, Usage
-from core.providers.contract import Limits
+from core.providers import (
+    Answered,
+    CallLimits,
+    LineRejected,
+    Outcome,
+    OutcomeUnknown,
+    Throttled,
+    Usage,
+)
+from core.providers.contract import ProviderLimits
 from core.providers.direct.adapter import OpenAICalls, asked_pause
 from tests.providers.fake_provider import (
     KEY,
@@ -36,7 +44,7 @@ COMPLETION: dict[str, Any] = {
         "completion_tokens_details": {"reasoning_tokens": 2},
     },
 }
-LIMITS = Limits(
+LIMITS = ProviderLimits(
     max_lines=5000,
     max_bytes=1_000_000,
     one_model_per_batch=False,
@@ -51,7 +59,9 @@ async def direct(fake: FakeProvider) -> AsyncIterator[OpenAICalls]:
 
 
 def make(http: Any, **urls: str) -> OpenAICalls:
-    return OpenAICalls(http, slug="local", limits=LIMITS, terms=Terms(max_concurrency=4), urls=urls)
+    return OpenAICalls(
+        http, slug="local", limits=LIMITS, terms=CallLimits(max_concurrency=4), urls=urls
+    )
 
 
 async def test_an_answer_becomes_a_result(direct: OpenAICalls, fake: FakeProvider) -> None:
@@ -125,7 +135,7 @@ async def test_not_now(
 ) -> None:
     fake.on("POST", PATH, reply)
     outcome = await direct.call("c", CHAT, BODY)
-    assert isinstance(outcome, NotNow)
+    assert isinstance(outcome, Throttled)
     assert outcome.reachable
     assert outcome.retry_after == retry_after
     assert outcome.key_refused == ("invalid_api_key" if reply.status_code == 401 else "")
@@ -147,13 +157,13 @@ async def test_not_now(
 async def test_lost(direct: OpenAICalls, fake: FakeProvider, reply: Response) -> None:
     fake.on("POST", PATH, reply)
     outcome = await direct.call("c", CHAT, BODY)
-    assert isinstance(outcome, Lost)
+    assert isinstance(outcome, OutcomeUnknown)
     assert outcome.message.startswith("POST /chat/completions: ")
 
 
 async def test_a_broken_connection_is_lost() -> None:
     async with breaking(read=True) as breaker, connect(breaker.url, Naps()) as http:
-        assert isinstance(await make(http).call("c", CHAT, BODY), Lost)
+        assert isinstance(await make(http).call("c", CHAT, BODY), OutcomeUnknown)
         assert breaker.connections == 1
 
 
@@ -162,20 +172,20 @@ async def test_silence_is_lost() -> None:
         breaking(read=True, hold=True) as breaker,
         connect(breaker.url, Naps(), seconds=0.2) as http,
     ):
-        assert isinstance(await make(http).call("c", CHAT, BODY), Lost)
+        assert isinstance(await make(http).call("c", CHAT, BODY), OutcomeUnknown)
 
 
 async def test_nobody_there() -> None:
     async with connect(unused_url(), Naps()) as http:
         outcome = await make(http).call("c", CHAT, BODY)
-    assert isinstance(outcome, NotNow)
+    assert isinstance(outcome, Throttled)
     assert not outcome.reachable
 
 
 async def test_the_key_is_never_told(direct: OpenAICalls, fake: FakeProvider) -> None:
     fake.on("POST", PATH, error(401, f"bad key {KEY}", "invalid_request_error"))
     outcome = await direct.call("c", CHAT, BODY)
-    assert isinstance(outcome, NotNow)
+    assert isinstance(outcome, Throttled)
     assert KEY not in outcome.reason
 
 
@@ -226,8 +236,8 @@ async def test_a_call_that_is_held_back_is_not_sent(
 ) -> None:
     fake.on("POST", PATH, error(429, "slow", "rate_limit_error", retry_after="5"))
     told, held = [await direct.call("c", CHAT, BODY) for _ in range(2)]
-    assert isinstance(told, NotNow)
-    assert isinstance(held, NotNow)
+    assert isinstance(told, Throttled)
+    assert isinstance(held, Throttled)
     assert held.reachable
     assert held.retry_after == pytest.approx(5.0, abs=4)
     assert len(fake.calls) == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.providers.provider_errors import ErrorAnswer, is_passing, parse_retry_after, read_error
+from core.providers.provider_errors import ErrorAnswer, is_transient, parse_retry_after, read_error
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_errors_in_no_form(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "passing"),
+    ("status", "code", "transient"),
     [
         (400, "invalid_request_error", False),
         (400, "token_limit_exceeded", True),
@@ -100,5 +100,5 @@ def test_errors_in_no_form(body: bytes) -> None:
         (0, "request_timeout", True),
     ],
 )
-def test_what_passes(status: int, code: str, passing: bool) -> None:
-    assert is_passing(status, code) is passing
+def test_what_passes(status: int, code: str, transient: bool) -> None:
+    assert is_transient(status, code) is transient

@@ -17,13 +17,13 @@ from core.providers.contract import (
     Accepted,
     Found,
     Outcome,
+    OutcomeUnknown,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
     RemoteBatch,
     RemoteState,
     ResultsGone,
-    Unknown,
     Unsure,
     Upload,
 )
@@ -144,7 +144,7 @@ async def test_a_file_that_was_not_processed(
     uploads.on("POST", BYTES, JSONResponse({"file": file(state="FAILED")}))
     outcome = await gemini.submit(intent(), spool)
     assert isinstance(outcome, Refused)
-    assert (outcome.code, outcome.passing) == ("upload_failed", True)
+    assert (outcome.code, outcome.transient) == ("upload_failed", True)
 
 
 @pytest.mark.parametrize("url", ["", "https://[::bad", "no url"])
@@ -154,7 +154,7 @@ async def test_an_upload_without_a_usable_address(
     fake.on("POST", UPLOAD, Response(headers={"x-goog-upload-url": url} if url else {}))
     outcome = await gemini.submit(intent(), spool)
     assert isinstance(outcome, Refused)
-    assert outcome.passing
+    assert outcome.transient
 
 
 RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.5s"}
@@ -181,15 +181,21 @@ RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.
         ),
         (problem(404, "NOT_FOUND"), Refused("NOT_FOUND", f"POST {CREATE}: no", False)),
         (problem(503, "UNAVAILABLE"), Refused("UNAVAILABLE", f"POST {CREATE}: no", True)),
-        (problem(504, "DEADLINE_EXCEEDED"), Unknown(f"POST {CREATE}: no")),
-        (Response(status_code=500), Unknown(f"POST {CREATE}: status 500")),
-        (JSONResponse({}), Unknown(f"POST {CREATE}: accepted, but the answer names no batch")),
-        (Response("<html>"), Unknown(f"POST {CREATE}: accepted, but the answer names no batch")),
+        (problem(504, "DEADLINE_EXCEEDED"), OutcomeUnknown(f"POST {CREATE}: no")),
+        (Response(status_code=500), OutcomeUnknown(f"POST {CREATE}: status 500")),
+        (
+            JSONResponse({}),
+            OutcomeUnknown(f"POST {CREATE}: accepted, but the answer names no batch"),
+        ),
+        (
+            Response("<html>"),
+            OutcomeUnknown(f"POST {CREATE}: accepted, but the answer names no batch"),
+        ),
     ],
 )
 async def test_answers_to_a_create(
     reply: Response,
-    expected: Refused | Unknown,
+    expected: Refused | OutcomeUnknown,
     uploads: FakeProvider,
     gemini: GeminiProvider,
     spool: Path,
@@ -208,7 +214,7 @@ async def test_a_kept_file_is_used_again(uploads: FakeProvider, gemini: GeminiPr
     second, third = (intent(token=token, file_token="tok9") for token in ("tok10", "tok11"))
     refused = await gemini.submit(second, Upload("files/in"))
     assert isinstance(refused, Refused)
-    assert (refused.passing, refused.upload) == (True, Upload("files/in"))
+    assert (refused.transient, refused.upload) == (True, Upload("files/in"))
     assert await gemini.submit(third, refused.upload) == Accepted("batches/b1", "files/in")
     assert not uploads.seen("POST", UPLOAD)
     names = [json.loads(call.body)["batch"]["displayName"] for call in uploads.seen("POST", CREATE)]
@@ -228,7 +234,7 @@ async def test_a_kept_file_that_has_expired(uploads: FakeProvider, gemini: Gemin
     uploads.on("GET", f"{FILES}/in", problem(403, "PERMISSION_DENIED"))
     refused = await gemini.submit(intent(), Upload("files/in"))
     assert isinstance(refused, Refused)
-    assert (refused.passing, refused.input_lost) == (True, True)
+    assert (refused.transient, refused.input_lost) == (True, True)
 
 
 async def test_a_batch_that_failed_for_its_file(fake: FakeProvider, gemini: GeminiProvider) -> None:
@@ -239,7 +245,7 @@ async def test_a_batch_that_failed_for_its_file(fake: FakeProvider, gemini: Gemi
     fake.on("GET", "/v1beta/batches/b1", JSONResponse(failed))
     refusal = (await gemini.poll("batches/b1")).refusal
     assert refusal is not None
-    assert (refusal.passing, refusal.input_lost) == (True, True)
+    assert (refusal.transient, refusal.input_lost) == (True, True)
 
 
 async def test_a_lost_answer_to_a_create(spool: Path, naps: Naps) -> None:
@@ -248,7 +254,7 @@ async def test_a_lost_answer_to_a_create(spool: Path, naps: Naps) -> None:
         gemini = GeminiProvider(http, settle=timedelta(0))
         outcome = await gemini.submit(intent(), spool)
     assert isinstance(outcome, Refused), "it never came to the create"
-    assert outcome.passing
+    assert outcome.transient
 
 
 async def test_find_reads_page_by_page(fake: FakeProvider, gemini: GeminiProvider) -> None:
@@ -367,7 +373,7 @@ async def test_odd_counts(stats: Any, fake: FakeProvider, gemini: GeminiProvider
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "passing"),
+    ("error", "code", "transient"),
     [
         ({"code": 3, "message": "bad line"}, "INVALID_ARGUMENT", False),
         ({"code": 8, "message": "quota"}, "RESOURCE_EXHAUSTED", True),
@@ -376,13 +382,13 @@ async def test_odd_counts(stats: Any, fake: FakeProvider, gemini: GeminiProvider
     ],
 )
 async def test_failed_batches(
-    error: Any, code: str, passing: bool, fake: FakeProvider, gemini: GeminiProvider
+    error: Any, code: str, transient: bool, fake: FakeProvider, gemini: GeminiProvider
 ) -> None:
     fake.on("GET", f"{BATCHES}/b1", JSONResponse(operation(state="FAILED") | {"error": error}))
     batch = await gemini.poll("batches/b1")
     assert batch.state is RemoteState.FAILED
     assert batch.refusal is not None
-    assert (batch.refusal.code, batch.refusal.passing) == (code, passing)
+    assert (batch.refusal.code, batch.refusal.transient) == (code, transient)
 
 
 async def test_a_failed_batch_may_have_results(fake: FakeProvider, gemini: GeminiProvider) -> None:

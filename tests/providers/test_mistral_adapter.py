@@ -112,7 +112,7 @@ async def test_what_a_create_got_wrong_is_told(
     fake.on("POST", "/v1/batch/jobs", JSONResponse({"detail": detail}, 422))
     outcome = await mistral.submit(make_intent(), spool)
     assert isinstance(outcome, Refused)
-    assert not outcome.passing
+    assert not outcome.transient
     assert "Field required" in outcome.message
 
 
@@ -146,7 +146,7 @@ async def test_a_job_that_failed_says_why(mistral: Provider, fake: FakeProvider)
     batch = await mistral.poll("job-1")
     assert batch.state is RemoteState.FAILED
     assert batch.refusal is not None
-    assert not batch.refusal.passing
+    assert not batch.refusal.transient
     assert "the model does not exist" in batch.refusal.message
 
 

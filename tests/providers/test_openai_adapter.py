@@ -16,12 +16,12 @@ from core.providers.contract import (
     Accepted,
     BadLine,
     Outcome,
+    OutcomeUnknown,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
     RemoteBatch,
     RemoteState,
-    Unknown,
     Upload,
 )
 from core.providers.http.client import ProviderHttp
@@ -89,7 +89,7 @@ async def test_an_upload_is_repeated_but_a_create_is_not(
 ) -> None:
     fake.on("POST", "/files", Response(status_code=503), JSONResponse(FILE))
     fake.on("POST", "/batches", Response(status_code=503))
-    assert isinstance(await openai.submit(make_intent(), spool), Unknown)
+    assert isinstance(await openai.submit(make_intent(), spool), OutcomeUnknown)
     assert [len(call.body) > len(SPOOLED) for call in fake.seen("POST", "/files")] == [True, True]
     assert len(fake.seen("POST", "/batches")) == 1
     # The batch may exist, and need its file.
@@ -125,7 +125,7 @@ async def test_submit_to_nobody(naps: Naps, spool: Path) -> None:
     async with connect(unused_url(), naps) as http:
         outcome = await OpenAIProvider(http, settle=timedelta(0)).submit(make_intent(), spool)
     assert isinstance(outcome, Refused)
-    assert outcome.passing
+    assert outcome.transient
 
 
 async def test_an_upload_that_takes_too_long_is_a_refusal(naps: Naps, spool: Path) -> None:
@@ -135,7 +135,7 @@ async def test_an_upload_that_takes_too_long_is_a_refusal(naps: Naps, spool: Pat
     ):
         outcome = await OpenAIProvider(http, settle=timedelta(0)).submit(make_intent(), spool)
     assert isinstance(outcome, Refused)
-    assert outcome.passing
+    assert outcome.transient
 
 
 async def test_the_file_of_a_refused_create_is_kept_and_used_again(
@@ -170,10 +170,10 @@ async def test_a_kept_file_that_is_refused_for_good_is_uploaded_anew_first(
     fake.on("POST", "/batches", error(400, "No such File object", "invalid_request_error"))
     again = await openai.submit(make_intent(), Upload("file-1"))
     assert isinstance(again, Refused)
-    assert (again.passing, again.input_lost) == (True, True)
+    assert (again.transient, again.input_lost) == (True, True)
     anew = await openai.submit(make_intent(), spool)
     assert isinstance(anew, Refused)
-    assert (anew.passing, anew.input_lost) == (False, False)
+    assert (anew.transient, anew.input_lost) == (False, False)
 
 
 async def test_a_bad_key_says_nothing_of_a_kept_file(
@@ -183,7 +183,7 @@ async def test_a_bad_key_says_nothing_of_a_kept_file(
     fake.on("POST", "/batches", bad)
     refused = await openai.submit(make_intent(), Upload("file-1"))
     assert isinstance(refused, Refused)
-    assert (refused.passing, refused.input_lost) == (False, False)
+    assert (refused.transient, refused.input_lost) == (False, False)
 
 
 async def test_an_upload_whose_answer_was_lost_may_have_left_a_copy(
@@ -225,7 +225,7 @@ async def test_an_acceptance_without_an_id_is_unknown(
 ) -> None:
     fake.on("POST", "/files", JSONResponse(FILE))
     fake.on("POST", "/batches", reply)
-    assert isinstance(await openai.submit(make_intent(), spool), Unknown)
+    assert isinstance(await openai.submit(make_intent(), spool), OutcomeUnknown)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from core.providers.contract import (
     Absent,
     Accepted,
     Found,
-    Limits,
     LineRejected,
     Outcome,
+    ProviderLimits,
     ProviderUnavailable,
     Refused,
     RemoteState,
@@ -30,7 +30,7 @@ from core.providers.openai.wire import moment_of
 from tests.providers.fake_provider import NOW, FakeProvider, Naps, error, jsonl, make_intent
 
 CHAT = "/v1/chat/completions"
-LIMITS = Limits(10, 10_000, True, frozenset({CHAT}))
+LIMITS = ProviderLimits(10, 10_000, True, frozenset({CHAT}))
 QUIET = NOW - timedelta(days=1)
 NAME = "pb-shard_0001-tok9.jsonl"
 
@@ -90,7 +90,7 @@ async def test_a_file_that_cannot_be_processed(
     fake.on("POST", "/files", JSONResponse({"id": "f", "status": "error"}))
     outcome = await speak(http, processes_uploads=True).submit(make_intent(), spool)
     assert isinstance(outcome, Refused)
-    assert outcome.passing
+    assert outcome.transient
     assert fake.seen("POST", "/batches") == []
 
 
@@ -132,7 +132,7 @@ async def test_a_kept_file_that_was_never_processed_is_looked_at_again(
     fake.on("POST", "/batches", JSONResponse({"id": "b", "status": "validating"}))
     refused = await acme.submit(make_intent(), spool)
     assert isinstance(refused, Refused)
-    assert (refused.passing, refused.upload) == (True, Upload("f"))
+    assert (refused.transient, refused.upload) == (True, Upload("f"))
     assert await acme.submit(make_intent(), refused.upload) == Accepted("b", "f")
     assert len(fake.seen("POST", "/files")) == 1
 
@@ -140,7 +140,7 @@ async def test_a_kept_file_that_was_never_processed_is_looked_at_again(
 async def test_a_kept_file_that_is_gone_is_lost(fake: FakeProvider, http: ProviderHttp) -> None:
     refused = await speak(http, processes_uploads=True).submit(make_intent(), Upload("gone"))
     assert isinstance(refused, Refused)
-    assert (refused.passing, refused.input_lost) == (True, True)
+    assert (refused.transient, refused.input_lost) == (True, True)
     assert fake.seen("POST", "/batches") == []
 
 
@@ -277,7 +277,7 @@ async def test_the_token_limit_may_be_told_at_once(
     fake.on("POST", "/batches", error(429, message, "tokens", "token_limit_exceeded"))
     outcome = await speak(http).submit(make_intent(), spool)
     assert isinstance(outcome, Refused)
-    assert (outcome.passing, outcome.enqueued_token_limit) == (True, 1000)
+    assert (outcome.transient, outcome.enqueued_token_limit) == (True, 1000)
     assert outcome.upload == Upload("f")
 
 

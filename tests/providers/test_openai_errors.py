@@ -52,7 +52,7 @@ def test_what_is_done_about_a_code(code: str) -> None:
     refused = refusal(failed({"object": "list", "data": [entry(code, 3, param="p")]}))
     assert refused.code == code
     assert refused.message == f"{code} (p): about {code}"
-    assert refused.passing is (CODES[code] is Blame.TIME)
+    assert refused.transient is (CODES[code] is Blame.TIME)
     blamed = (BadLine(3, code, "p", f"about {code}"),) if CODES[code] is Blame.LINE else ()
     assert refused.bad_lines == blamed
 
@@ -61,7 +61,7 @@ def test_what_is_done_about_a_code(code: str) -> None:
 def test_a_code_that_names_no_line_blames_none(code: str) -> None:
     refused = refusal(failed({"data": [entry(code)]}))
     assert refused.bad_lines == ()
-    assert refused.passing is (CODES[code] is Blame.TIME)
+    assert refused.transient is (CODES[code] is Blame.TIME)
 
 
 def test_several_bad_lines() -> None:
@@ -73,18 +73,18 @@ def test_several_bad_lines() -> None:
 def test_a_refusal_passes_only_if_all_of_it_does() -> None:
     errors = [entry("token_limit_exceeded"), entry("invalid_url", 2)]
     refused = refusal(failed({"data": errors}))
-    assert not refused.passing
+    assert not refused.transient
     assert [bad.position for bad in refused.bad_lines] == [2]
 
 
 def test_a_code_of_tomorrow_blames_its_line() -> None:
     assert refusal(failed({"data": [entry("of_tomorrow", 2)]})).bad_lines
-    assert not refusal(failed({"data": [entry("of_tomorrow")]})).passing
+    assert not refusal(failed({"data": [entry("of_tomorrow")]})).transient
 
 
 def test_a_file_that_is_not_seen_yet_is_sent_again() -> None:
-    assert refusal(failed({"data": [entry("invalid_request", param="file_id")]})).passing
-    assert not refusal(failed({"data": [entry("invalid_request", 1, param="body")]})).passing
+    assert refusal(failed({"data": [entry("invalid_request", param="file_id")]})).transient
+    assert not refusal(failed({"data": [entry("invalid_request", 1, param="body")]})).transient
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_seen_yet_is_sent_again() -> None:
 def test_a_file_that_is_not_there_is_uploaded_anew(error: dict[str, Any], lost: bool) -> None:
     refused = refusal(failed({"data": [error]}))
     assert refused.input_lost == lost
-    assert refused.passing or not lost
+    assert refused.transient or not lost
 
 
 def test_the_enqueued_token_limit_is_read() -> None:

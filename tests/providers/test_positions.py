@@ -30,4 +30,4 @@ LINES = {1: 11, 2: 20, 3: 35}
 def test_places_are_mapped_or_taken_out(said: str, mapped: str, stripped: str) -> None:
     assert at_lines(said, LINES.get) == mapped
     assert without_positions(said) == stripped
-    assert Refused("code", said, passing=False).message == stripped
+    assert Refused("code", said, transient=False).message == stripped

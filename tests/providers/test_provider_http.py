@@ -13,10 +13,10 @@ import pytest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from core.providers.contract import (
+    OutcomeUnknown,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
-    Unknown,
     always_open,
 )
 from core.providers.http.call_metrics import HeldBack
@@ -44,7 +44,9 @@ class Thing(msgspec.Struct):
 read_thing = msgspec.json.Decoder(Thing).decode
 
 
-async def create(http: ProviderHttp, content: bytes | Path = b"{}") -> bytes | Refused | Unknown:
+async def create(
+    http: ProviderHttp, content: bytes | Path = b"{}"
+) -> bytes | Refused | OutcomeUnknown:
     return await http.create("/things", content, deadline=http.deadline(), gate=always_open)
 
 
@@ -124,11 +126,11 @@ async def test_an_answer_in_another_form_is_no_answer(
             error(500, "oops", "api_error", request_id="req_7"),
             Refused("api_error", "POST /things: oops (request id req_7)", True),
         ),
-        (error(504, "timed out", "timeout_error"), Unknown("POST /things: timed out")),
-        (error(408, "too slow", "request_timeout"), Unknown("POST /things: too slow")),
-        (Response(status_code=500), Unknown("POST /things: status 500")),
-        (Response(b"<html>Bad gateway", 502), Unknown("POST /things: status 502")),
-        (Response(b'{"error":"x"}', 503), Unknown("POST /things: x")),
+        (error(504, "timed out", "timeout_error"), OutcomeUnknown("POST /things: timed out")),
+        (error(408, "too slow", "request_timeout"), OutcomeUnknown("POST /things: too slow")),
+        (Response(status_code=500), OutcomeUnknown("POST /things: status 500")),
+        (Response(b"<html>Bad gateway", 502), OutcomeUnknown("POST /things: status 502")),
+        (Response(b'{"error":"x"}', 503), OutcomeUnknown("POST /things: x")),
         (Response(status_code=429), Refused("http_429", "POST /things: status 429", True)),
         (Response(b"<html>", 413), Refused("http_413", "POST /things: status 413", False)),
         (
@@ -138,7 +140,7 @@ async def test_an_answer_in_another_form_is_no_answer(
     ],
 )
 async def test_what_a_create_is_answered(
-    reply: Response, expected: Refused | Unknown, fake: FakeProvider, http: ProviderHttp
+    reply: Response, expected: Refused | OutcomeUnknown, fake: FakeProvider, http: ProviderHttp
 ) -> None:
     fake.on("POST", "/things", reply)
     assert await create(http) == expected
@@ -217,7 +219,7 @@ async def test_a_create_that_is_told_to_wait_while_it_is_let_go_is_not_sent(
     async with connect(fake.url, naps, hold=hold) as http:
         outcome = await http.create("/things", b"{}", deadline=http.deadline(), gate=gate)
     assert isinstance(outcome, Refused)
-    assert outcome.passing
+    assert outcome.transient
     assert fake.calls == []
 
 
@@ -384,7 +386,7 @@ async def test_a_create_whose_connection_breaks_is_unknown(
     read: bool, naps: Naps, spool: Path
 ) -> None:
     async with breaking(read=read) as breaker, connect(breaker.url, naps) as http:
-        assert isinstance(await create(http, spool), Unknown)
+        assert isinstance(await create(http, spool), OutcomeUnknown)
         assert breaker.connections == 1
         assert breaker.received == (len(SPOOLED) if read else 0)
 
@@ -393,7 +395,7 @@ async def test_a_create_that_reaches_nobody_is_refused(naps: Naps) -> None:
     async with connect(unused_url(), naps) as http:
         outcome = await create(http)
     assert isinstance(outcome, Refused)
-    assert (outcome.code, outcome.passing) == ("unreachable", True)
+    assert (outcome.code, outcome.transient) == ("unreachable", True)
 
 
 async def test_a_create_without_an_answer_is_unknown(fake: FakeProvider, naps: Naps) -> None:
@@ -404,14 +406,14 @@ async def test_a_create_without_an_answer_is_unknown(fake: FakeProvider, naps: N
     fake.on("POST", "/things", never)
     async with connect(fake.url, naps, seconds=0.2) as http:
         outcome = await create(http)
-    assert isinstance(outcome, Unknown)
+    assert isinstance(outcome, OutcomeUnknown)
     assert len(fake.calls) == 1
 
 
 async def test_a_create_answered_by_half_is_unknown(naps: Naps) -> None:
     half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n" + b'{"id":'
     async with breaking(read=True, answer=half) as breaker, connect(breaker.url, naps) as http:
-        assert isinstance(await create(http), Unknown)
+        assert isinstance(await create(http), OutcomeUnknown)
 
 
 async def test_an_early_answer_counts(naps: Naps, spool: Path) -> None:
@@ -419,7 +421,7 @@ async def test_an_early_answer_counts(naps: Naps, spool: Path) -> None:
     async with breaking(read=True, answer=early) as breaker, connect(breaker.url, naps) as http:
         outcome = await create(http, spool)
     assert isinstance(outcome, Refused)
-    assert not outcome.passing
+    assert not outcome.transient
 
 
 async def test_no_more_of_an_error_body_is_read_than_needed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.serving.rate import Rate
+from core.serving.rate_limit import RateLimiter
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 @pytest.mark.parametrize("per_second", [0.05, 1, 3, 500])
 def test_a_burst_then_so_many_a_second(per_second: float) -> None:
     clock = Clock()
-    rate = Rate(per_second, clock)
+    rate = RateLimiter(per_second, clock)
     burst = max(1, round(per_second * 10))
     assert [rate.take("a") for _ in range(burst)] == [0.0] * burst
     wait = rate.take("a")
@@ -33,9 +33,9 @@ def test_a_burst_then_so_many_a_second(per_second: float) -> None:
 
 
 def test_accounts_that_are_silent_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.serving.rate._TIDY_AT", 10)
+    monkeypatch.setattr("core.serving.rate_limit._TIDY_AT", 10)
     clock = Clock()
-    rate = Rate(1, clock)
+    rate = RateLimiter(1, clock)
     for number in range(50):
         clock.now += 5
         assert rate.take(f"account-{number}") == 0

@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from polybatch.v1.events_pb2 import WorkItem
 
 from core import tracing
-from core.bus import Again, Bus, Delivery, Done, EmbeddedNats, Step
+from core.bus import Ack, Bus, Delivery, EmbeddedNats, Snooze, Step
 from core.ledger import Batch, BatchState, File, FileState, Ledger, new_id, now
-from core.pipeline import Announcer
+from core.pipeline import EventPublisher
 from core.tracing import spans
 
 PATIENCE = 20.0
@@ -93,23 +93,23 @@ def trace_of(span: ReadableSpan) -> str:
 async def test_work_belongs_to_the_trace_of_its_own_batch(
     written: InMemorySpanExporter, bus: Bus, ledger: Ledger
 ) -> None:
-    announcer = Announcer(bus, ledger)
+    publisher = EventPublisher(bus, ledger)
     batches = [await make_batch(ledger, trace) for trace in (ONE, TWO, "")]
     traces: dict[str, str] = {}
     seen = asyncio.Event()
 
-    async def handle(item: WorkItem, _delivery: Delivery) -> Done:
+    async def handle(item: WorkItem, _delivery: Delivery) -> Ack:
         traces[item.batch_id] = tracing.trace_id()
         if item.batch_id == batches[0]:
             # As when room under a limit comes free, and when a sweep finds rows that are due.
             for other in batches[1:]:
-                await announcer.wake(Step.SUBMIT, other)
+                await publisher.enqueue(Step.SUBMIT, other)
         if len(traces) == len(batches):
             seen.set()
-        return Done()
+        return Ack()
 
     consumer = await bus.consume(Step.SUBMIT, handle, concurrency=2)
-    await announcer.wake(Step.SUBMIT, batches[0])
+    await publisher.enqueue(Step.SUBMIT, batches[0])
     await asyncio.wait_for(seen.wait(), PATIENCE)
     await consumer.stop()
 
@@ -124,16 +124,16 @@ async def test_what_comes_back_has_a_trace_of_its_own_and_a_summary_at_the_end(
     batch_id = await make_batch(ledger, ONE)
     done = asyncio.Event()
 
-    async def handle(_item: WorkItem, delivery: Delivery) -> Done | Again:
+    async def handle(_item: WorkItem, delivery: Delivery) -> Ack | Snooze:
         if delivery.count == 1:
-            return Again(0.01)
+            return Snooze(0.01)
         if delivery.count == 2:
             raise RuntimeError("a fault")
         done.set()
-        return Done()
+        return Ack()
 
     consumer = await bus.consume(Step.POLL, handle, concurrency=1)
-    await Announcer(bus, ledger).wake(Step.POLL, batch_id, "shard_1")
+    await EventPublisher(bus, ledger).enqueue(Step.POLL, batch_id, "shard_1")
     await asyncio.wait_for(done.wait(), PATIENCE)
     await consumer.stop()
 

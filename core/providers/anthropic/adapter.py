@@ -30,10 +30,11 @@ from core.providers.contract import (
     Framing,
     Gate,
     Intent,
-    Limits,
     LineRejected,
     Listed,
     Outcome,
+    OutcomeUnknown,
+    ProviderLimits,
     ProviderRejected,
     Refused,
     RemoteBatch,
@@ -41,7 +42,6 @@ from core.providers.contract import (
     ResultLine,
     ResultsGone,
     SubmitOutcome,
-    Unknown,
     Unsure,
     Upload,
     always_open,
@@ -59,7 +59,7 @@ log = structlog.get_logger()
 VERSION = "2023-06-01"
 """anthropic-version. The newer 2026-10-21 refuses temperature and top_p for all models."""
 
-LIMITS = Limits(
+LIMITS = ProviderLimits(
     max_lines=100_000,
     # "256 MB": the smaller reading, so that no batch is refused for its size.
     max_bytes=256_000_000,
@@ -166,12 +166,12 @@ class AnthropicProvider:
         outcome = await self._http.create(
             BATCHES, source, deadline=self._http.deadline(), gate=partial(gate, NO_UPLOAD)
         )
-        if isinstance(outcome, (Refused, Unknown)):
+        if isinstance(outcome, (Refused, OutcomeUnknown)):
             return outcome
         try:
             return Accepted(_read_batch(outcome).id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Unknown(f"POST {BATCHES}: accepted, but the answer names no batch")
+            return OutcomeUnknown(f"POST {BATCHES}: accepted, but the answer names no batch")
 
     async def find(
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None

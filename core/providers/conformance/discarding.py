@@ -12,12 +12,12 @@ from core.providers.contract import (
     Absent,
     Accepted,
     Found,
+    OutcomeUnknown,
     Provider,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
     RemoteState,
-    Unknown,
     Upload,
 )
 
@@ -69,7 +69,7 @@ async def a_refused_create_keeps_its_upload(bench: Bench) -> None:
             seen.append(upload)
 
         outcome = await provider.submit(shard.intent, shard.spool, gate=gate)
-        if isinstance(outcome, Unknown):
+        if isinstance(outcome, OutcomeUnknown):
             # Then the gate has named it.
             outcome = Refused("", "", True, upload=seen[0])
         check(isinstance(outcome, Refused), f"a {status} is no success: {outcome}")
@@ -108,7 +108,7 @@ async def a_kept_upload_that_is_gone(bench: Bench) -> None:
         refused = batch.refusal
     check(isinstance(refused, Refused), f"there is no such file: {refused}")
     assert isinstance(refused, Refused)
-    check(refused.passing and refused.input_lost, f"it has to be uploaded anew: {refused}")
+    check(refused.transient and refused.input_lost, f"it has to be uploaded anew: {refused}")
 
 
 async def attempts_with_one_upload_are_told_apart(bench: Bench) -> None:
@@ -122,7 +122,7 @@ async def attempts_with_one_upload_are_told_apart(bench: Bench) -> None:
     check(isinstance(found, Absent), f"no create has come about: {found}")
     await bench.stand.trouble(Call.CREATE, LostAnswer(), times=1)
     outcome = await provider.submit(again, first.upload)
-    check(isinstance(outcome, Unknown), f"the answer was lost: {outcome}")
+    check(isinstance(outcome, OutcomeUnknown), f"the answer was lost: {outcome}")
     found = await provider.find(again, frozenset(), quiet_since=_long_ago())
     check(isinstance(found, Found), f"it was created: {found}")
 
@@ -156,7 +156,7 @@ async def an_adopted_batch_names_its_input(bench: Bench) -> None:
     provider = bench.open()
     shard = bench.shard(provider)
     outcome = await provider.submit(shard.intent, shard.spool)
-    check(isinstance(outcome, Unknown), f"the answer was lost: {outcome}")
+    check(isinstance(outcome, OutcomeUnknown), f"the answer was lost: {outcome}")
     found = await provider.find(shard.intent, frozenset())
     check(isinstance(found, Found), f"it was created: {found}")
     assert isinstance(found, Found)

@@ -22,10 +22,10 @@ from core.providers.contract import (
     FindOutcome,
     Found,
     NotOurs,
+    OutcomeUnknown,
     Provider,
     Refused,
     SubmitOutcome,
-    Unknown,
     Unsure,
     Upload,
 )
@@ -68,7 +68,7 @@ async def a_gate_that_opens(bench: Bench) -> None:
 
 async def a_refusal_that_passes(bench: Bench) -> None:
     outcome = await _submit(bench, Answer(429, retry_after=7))
-    check(isinstance(outcome, Refused) and outcome.passing, f"a 429 passes: {outcome}")
+    check(isinstance(outcome, Refused) and outcome.transient, f"a 429 passes: {outcome}")
     assert isinstance(outcome, Refused)
     check(outcome.retry_after == 7, f"the provider asked for 7 seconds: {outcome}")
     check(await bench.stand.created() == 0, "a refused create must not be repeated")
@@ -76,13 +76,15 @@ async def a_refusal_that_passes(bench: Bench) -> None:
 
 async def a_refusal_for_good(bench: Bench) -> None:
     outcome = await _submit(bench, Answer(400))
-    check(isinstance(outcome, Refused) and not outcome.passing, f"a 400 is final: {outcome}")
+    check(isinstance(outcome, Refused) and not outcome.transient, f"a 400 is final: {outcome}")
     check(await bench.stand.created() == 0, "a refused create must not be repeated")
 
 
 async def an_overload(bench: Bench) -> None:
     outcome = await _submit(bench, Answer(503))
-    clear = isinstance(outcome, Unknown) or (isinstance(outcome, Refused) and outcome.passing)
+    clear = isinstance(outcome, OutcomeUnknown) or (
+        isinstance(outcome, Refused) and outcome.transient
+    )
     check(clear, f"an overload passes, or leaves it open: {outcome}")
     check(await bench.stand.created() == 0, "a create that failed must not be repeated")
 
@@ -110,7 +112,7 @@ async def an_answer_of_garbage(bench: Bench) -> None:
 
 async def absence_is_doubted_at_first(bench: Bench) -> None:
     provider, shard, outcome = await _submitted(bench, Dropped(), settle=60.0)
-    check(isinstance(outcome, Unknown), f"a create without an answer is unknown: {outcome}")
+    check(isinstance(outcome, OutcomeUnknown), f"a create without an answer is unknown: {outcome}")
     found = await provider.find(shard.intent, frozenset(), quiet_since=datetime.now(UTC))
     check(isinstance(found, Unsure), f"a new batch may show late: {found}")
     assert isinstance(found, Unsure)
@@ -127,7 +129,7 @@ async def batches_are_told_apart(bench: Bench) -> None:
     await bench.stand.trouble(Call.CREATE, LostAnswer(), times=2)
     for shard in (first, second):
         outcome = await provider.submit(shard.intent, shard.spool)
-        check(isinstance(outcome, Unknown), f"the answer was lost: {outcome}")
+        check(isinstance(outcome, OutcomeUnknown), f"the answer was lost: {outcome}")
     found = [await _find(provider, shard) for shard in (first, second)]
     ids = {each.remote_id for each in found if isinstance(each, Found)}
     check(len(ids) == 2, f"two batches exist, each with its own intent: {found}")
@@ -141,7 +143,7 @@ async def an_upload_that_fails(bench: Bench) -> None:
     shard = bench.shard(provider)
     outcome = await provider.submit(shard.intent, shard.spool)
     check(
-        isinstance(outcome, Refused) and outcome.passing,
+        isinstance(outcome, Refused) and outcome.transient,
         f"without an upload nothing can have been created: {outcome}",
     )
     check(await bench.stand.created() == 0, "there is nothing to create a batch of")
@@ -153,7 +155,7 @@ async def an_upload_that_is_refused(bench: Bench) -> None:
     shard = bench.shard(provider)
     outcome = await provider.submit(shard.intent, shard.spool)
     check(
-        isinstance(outcome, Refused) and not outcome.passing,
+        isinstance(outcome, Refused) and not outcome.transient,
         f"a refused upload is refused for good: {outcome}",
     )
 
@@ -167,8 +169,8 @@ async def an_upload_that_is_sent_again(bench: Bench) -> None:
 
 async def a_huge_error(bench: Bench) -> None:
     outcome = await _submit(bench, Answer(500, padding=20_000_000))
-    check(isinstance(outcome, Refused | Unknown), f"an error is no success: {outcome}")
-    assert isinstance(outcome, Refused | Unknown)
+    check(isinstance(outcome, Refused | OutcomeUnknown), f"an error is no success: {outcome}")
+    assert isinstance(outcome, Refused | OutcomeUnknown)
     check(len(outcome.message) < _LONGEST_MESSAGE, "the message is not cut")
 
 
@@ -195,7 +197,7 @@ async def _find(provider: Provider, shard: Shard) -> FindOutcome:
 
 async def _unknown_but_found(bench: Bench, trouble: Trouble, *, patience: float = 10.0) -> None:
     provider, shard, outcome = await _submitted(bench, trouble, patience=patience)
-    check(isinstance(outcome, Unknown), f"it may have been created: {outcome}")
+    check(isinstance(outcome, OutcomeUnknown), f"it may have been created: {outcome}")
     found = await _find(provider, shard)
     check(isinstance(found, Found), f"it was created: {found}")
     assert isinstance(found, Found)
@@ -206,7 +208,7 @@ async def _unknown_but_found(bench: Bench, trouble: Trouble, *, patience: float 
 
 async def _unknown_and_absent(bench: Bench, trouble: Trouble) -> None:
     provider, shard, outcome = await _submitted(bench, trouble)
-    check(isinstance(outcome, Unknown), f"it may have been created: {outcome}")
+    check(isinstance(outcome, OutcomeUnknown), f"it may have been created: {outcome}")
     found = await _find(provider, shard)
     check(isinstance(found, Absent), f"nothing was created: {found}")
     check(await bench.stand.created() == 0, "an unclear create must not be repeated")

@@ -15,8 +15,13 @@ import msgspec
 
 from core.json_depth import deeper_than
 from core.providers.catalogue import find_model
-from core.providers.contract import Limits, LineRejected
-from core.providers.direct.contract import Answered, CallOutcome, Lost, NotNow, Terms
+from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits
+from core.providers.direct.contract import (
+    Answered,
+    CallLimits,
+    CallOutcome,
+    Throttled,
+)
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.client import ProviderHttp
 from core.providers.http.transport import Reply
@@ -52,8 +57,8 @@ class OpenAICalls:
         http: ProviderHttp,
         *,
         slug: str,
-        limits: Limits,
-        terms: Terms,
+        limits: ProviderLimits,
+        terms: CallLimits,
         urls: Mapping[str, str],
     ) -> None:
         """`urls`: our endpoints to paths under the base URL, where these are not the
@@ -90,30 +95,30 @@ class OpenAICalls:
         try:
             reply = await self._http.exchange(path, body, {"x-client-request-id": call_id})
         except HeldBack as error:
-            return NotNow(str(error), error.retry_after)
+            return Throttled(str(error), error.retry_after)
         except NotSent as error:
-            return NotNow(self._http.say(where, str(error)), reachable=False)
+            return Throttled(self._http.say(where, str(error)), reachable=False)
         except Broken as error:
-            return Lost(self._http.say(where, str(error)))
+            return OutcomeUnknown(self._http.say(where, str(error)))
         if reply.ok:
             return self._answered(where, reply)
         code, text = reply.error.code, reply.error.message or f"status {reply.status}"
         if reply.status in _NOT_NOW or code in _NO_MONEY:
             said = self._http.say(where, f"{reply.status}: {text}", reply)
             refused = is_access(reply.status, code) and code not in _NO_MONEY
-            return NotNow(
+            return Throttled(
                 said, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
             )
         if reply.status in _TIMED_OUT or (reply.status >= 500 and not reply.error.documented):
-            return Lost(self._http.say(where, text, reply))
+            return OutcomeUnknown(self._http.say(where, text, reply))
         return self._answered(where, reply)
 
-    def _answered(self, where: str, reply: Reply) -> Answered | Lost:
+    def _answered(self, where: str, reply: Reply) -> Answered | OutcomeUnknown:
         try:
             line = read_row(_row(reply, whole_surrogates(reply.body)))
         except (UnreadableLine, msgspec.DecodeError):
             if reply.ok:
-                return Lost(
+                return OutcomeUnknown(
                     self._http.say(where, "the answer is not in the documented form", reply)
                 )
             # From something before the server: only its status says anything.

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.providers.contract import Limits, Outcome, Usage
+from core.providers.contract import Outcome, OutcomeUnknown, ProviderLimits, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class CallLimits:
     """What the operator lets one process ask of a provider."""
 
     max_concurrency: int
@@ -30,7 +30,7 @@ class Answered:
     """The provider answered, well or ill."""
 
     outcome: Outcome
-    """SUCCEEDED; FAILED for good; RETRYABLE, for a passing reason that is the line's own."""
+    """SUCCEEDED; FAILED for good; RETRYABLE, for a transient reason that is the line's own."""
     response: bytes
     """JSON, as ResultLine.response."""
     usage: Usage
@@ -39,7 +39,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class NotNow:
+class Throttled:
     """The call was surely not run, for a reason that is not the line's: rate, quota,
     overload, a refused key, nobody there."""
 
@@ -53,24 +53,17 @@ class NotNow:
     """The provider's code where it refuses the key; empty for every other reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """No clear answer: the call may have been run and billed."""
-
-    message: str
-
-
-CallOutcome = Answered | NotNow | Lost
+CallOutcome = Answered | Throttled | OutcomeUnknown
 
 
 class DirectProvider(Protocol):
     """One provider with one credential or none. Safe for concurrent use by many tasks."""
 
     name: str
-    limits: Limits
+    limits: ProviderLimits
     """`max_lines`: lines whose results are kept together; several such shards of a file
     run side by side."""
-    terms: Terms
+    terms: CallLimits
 
     def remote_model(self, model: str) -> str:
         """The provider's id of the user's model ("local/llama3.2" -> "llama3.2")."""

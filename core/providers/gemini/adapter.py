@@ -45,16 +45,16 @@ from core.providers.contract import (
     Framing,
     Gate,
     Intent,
-    Limits,
     LineRejected,
     Listed,
+    OutcomeUnknown,
+    ProviderLimits,
     ProviderRejected,
     Refused,
     RemoteBatch,
     RemoteState,
     ResultLine,
     SubmitOutcome,
-    Unknown,
     Unsure,
     Upload,
     always_open,
@@ -87,7 +87,7 @@ log = structlog.get_logger()
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"
 
-LIMITS = Limits(
+LIMITS = ProviderLimits(
     # No number is documented; large batches are to be broken up, as they may take longer
     # than the 48 hours after which nothing of them is left.
     max_lines=50_000,
@@ -171,12 +171,12 @@ class GeminiProvider:
         )
         if isinstance(outcome, Refused):
             return judged(outcome, source, upload)
-        if isinstance(outcome, Unknown):
+        if isinstance(outcome, OutcomeUnknown):
             return outcome
         try:
             return Accepted(read_operation(outcome).name, file_name)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Unknown(f"POST {path}: accepted, but the answer names no batch")
+            return OutcomeUnknown(f"POST {path}: accepted, but the answer names no batch")
 
     async def send_input(self, spool: Path, name: str, tries: UploadTries) -> RemoteFile:
         """Upload a spool. Raises ProviderUnavailable, ProviderRejected."""

@@ -6,7 +6,7 @@ import structlog
 
 from core.providers.contract import Outcome, Refused, RemoteBatch, RemoteState
 from core.providers.count_parsing import count_of
-from core.providers.gemini.wire import PASSING, STATES, Operation, read_status
+from core.providers.gemini.wire import STATES, TRANSIENT, Operation, read_status
 from core.providers.openai.wire import moment_of
 from core.providers.uploads import says_no_file
 
@@ -44,5 +44,5 @@ def _refusal(operation: Operation) -> Refused:
     name, _, message = read_status(operation.error)
     code = name if operation.error else "failed"
     lost = name in _FILE_CODES and says_no_file(message)
-    passing = lost or (name in PASSING and bool(operation.error))
-    return Refused(code, f"{code}: {message}", passing, input_lost=lost)
+    transient = lost or (name in TRANSIENT and bool(operation.error))
+    return Refused(code, f"{code}: {message}", transient, input_lost=lost)

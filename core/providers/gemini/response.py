@@ -16,7 +16,7 @@ import msgspec
 from core.providers.contract import Outcome, ResultLine, Usage
 from core.providers.count_parsing import count_of
 from core.providers.gemini.embeddings import BASE64, answer_embedding
-from core.providers.gemini.wire import PASSING, read_status
+from core.providers.gemini.wire import TRANSIENT, read_status
 from core.providers.result_lines import UnreadableLine
 
 Raw = msgspec.Raw
@@ -355,6 +355,6 @@ def _errored(custom_id: str, error: Any) -> ResultLine:
         told = _encoder.encode({"code": "batch_cancelled", "message": message})
         return ResultLine(custom_id, Outcome.CANCELLED, "", None, told)
     body = {"error": {"message": message, "type": name, "param": None, "code": name}}
-    outcome = Outcome.RETRYABLE if name in PASSING else Outcome.FAILED
+    outcome = Outcome.RETRYABLE if name in TRANSIENT else Outcome.FAILED
     response = _encoder.encode(_Envelope(status, "", body))
     return ResultLine(custom_id, outcome, "", response, None)

@@ -49,7 +49,7 @@ CODES = {
 """google.rpc.Code: name and HTTP status."""
 _STATUSES = dict(CODES.values())
 
-PASSING = frozenset(
+TRANSIENT = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "UNAVAILABLE"}
 )
 

@@ -27,9 +27,9 @@ import msgspec
 
 from core.failpoints import Failpoint, writing
 from core.providers.contract import (
+    OutcomeUnknown,
     ProviderUnavailable,
     Refused,
-    Unknown,
 )
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.holds import CredentialHold
@@ -214,7 +214,7 @@ class ProviderHttp:
         *,
         deadline: float,
         gate: Callable[[], Awaitable[None]],
-    ) -> bytes | Refused | Unknown:
+    ) -> bytes | Refused | OutcomeUnknown:
         """POST JSON once, from memory or streamed from a file. Gives the 2xx reply's body.
 
         Unknown wherever the provider may have acted: time-outs, broken connections, a 5xx
@@ -247,9 +247,9 @@ class ProviderHttp:
                         headers=_JSON,
                     )
         except NotSent as error:
-            return Refused("unreachable", self.say(where, str(error)), passing=True)
+            return Refused("unreachable", self.say(where, str(error)), transient=True)
         except Broken as error:
-            return Unknown(self.say(where, str(error)))
+            return OutcomeUnknown(self.say(where, str(error)))
         self._heed(reply)
         return without_nul(reply.body) if reply.ok else self._answers.of_create(where, reply)
 

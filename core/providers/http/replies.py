@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.providers.contract import (
+    OutcomeUnknown,
     ProviderRejected,
     ProviderUnavailable,
     Refused,
-    Unknown,
 )
 from core.providers.http.transport import Reply
-from core.providers.provider_errors import is_access, is_passing
+from core.providers.provider_errors import is_access, is_transient
 
 MAX_MESSAGE_CHARS = 1000
 
@@ -22,18 +22,18 @@ class Answers:
     def __init__(self, secret: str) -> None:
         self._secret = secret
 
-    def of_create(self, where: str, reply: Reply) -> Refused | Unknown:
+    def of_create(self, where: str, reply: Reply) -> Refused | OutcomeUnknown:
         """What became of a create: Unknown wherever the provider may have acted."""
         error = reply.error
         text = self.say(where, error.message or f"status {reply.status}", reply)
         timed_out = reply.status in (408, 504) or error.code == "timeout_error"
         if timed_out or (reply.status >= 500 and not error.documented):
-            return Unknown(text)
-        passing = is_passing(reply.status, error.code)
+            return OutcomeUnknown(text)
+        transient = is_transient(reply.status, error.code)
         return Refused(
             error.code or f"http_{reply.status}",
             text,
-            passing,
+            transient,
             reply.retry_after,
             access=is_access(reply.status, error.code),
         )
@@ -43,7 +43,7 @@ class Answers:
         error = reply.error
         text = self.say(where, error.message or f"status {reply.status}", reply)
         # A conflict over a cancel (it has ended already) does not pass by trying again.
-        if is_passing(reply.status) and reply.status != 409:
+        if is_transient(reply.status) and reply.status != 409:
             return ProviderUnavailable(text, reply.retry_after)
         return ProviderRejected(error.code or f"http_{reply.status}", text, reply.status)
 

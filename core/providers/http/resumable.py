@@ -9,7 +9,7 @@ from pathlib import Path
 from core.providers.http.call_metrics import Broken
 from core.providers.http.transport import Reply, moved_to
 from core.providers.http.upload_tries import UploadTries
-from core.providers.provider_errors import is_passing
+from core.providers.provider_errors import is_transient
 
 _FINISH = {"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"}
 
@@ -62,7 +62,7 @@ class ResumableUpload:
         reply = await self._tries.make(lambda: self._post(address, self._file, _FINISH))
         if reply.ok:
             return reply
-        if is_passing(reply.status):
+        if is_transient(reply.status):
             self._address = address
         elif goes_on:
             raise Broken(f"the upload that was begun is over: status {reply.status}")

@@ -26,12 +26,12 @@ from typing import Any
 
 import msgspec
 
-from core.providers.contract import EncodedLine, Intent, Limits
+from core.providers.contract import EncodedLine, Intent, ProviderLimits
 from core.providers.openai.adapter import SHARD_KEY, TOKEN_KEY, OpenAIProvider
 from core.providers.openai.lists import PAGE, Jobs
 from core.providers.openai.wire import Counts, Page, RemoteJob
 
-LIMITS = Limits(
+LIMITS = ProviderLimits(
     max_lines=100_000,
     max_bytes=512_000_000,
     one_model_per_batch=True,

@@ -31,13 +31,13 @@ from core.providers.contract import (
     Intent,
     LineRejected,
     Listed,
+    OutcomeUnknown,
     ProviderRejected,
     Refused,
     RemoteBatch,
     RemoteState,
     ResultLine,
     SubmitOutcome,
-    Unknown,
     Unsure,
     Upload,
     always_open,
@@ -166,12 +166,14 @@ class OpenAIProvider:
                 limit = stated_limit(outcome.message)
                 outcome = replace(outcome, enqueued_token_limit=limit)
             return judged(outcome, source, upload)
-        if isinstance(outcome, Unknown):
+        if isinstance(outcome, OutcomeUnknown):
             return outcome
         try:
             return Accepted(self._jobs.read_created(outcome).id, upload.remote_file_id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Unknown(f"POST {self._jobs.path}: accepted, but the answer names no batch")
+            return OutcomeUnknown(
+                f"POST {self._jobs.path}: accepted, but the answer names no batch"
+            )
 
     async def send_input(self, spool: Path, name: str, tries: UploadTries) -> RemoteFile:
         """Upload a spool. Raises ProviderUnavailable, ProviderRejected."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from core.providers.contract import Limits
+from core.providers.contract import ProviderLimits
 
-LIMITS = Limits(
+LIMITS = ProviderLimits(
     max_lines=50_000,
     # "200 MB": the smaller reading, so that no file is refused for its size.
     max_bytes=200_000_000,
@@ -29,7 +29,7 @@ class Dialect:
     """Where a server with OpenAI's files and batches differs from OpenAI itself."""
 
     slug: str
-    limits: Limits
+    limits: ProviderLimits
     urls: Mapping[str, str] = field(default_factory=dict)
     """Our endpoints to what the server calls them, where that is something else."""
     completion_window: str = "24h"

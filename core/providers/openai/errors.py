@@ -80,7 +80,7 @@ def refusal(job: RemoteJob) -> Refused:
     return Refused(
         code=errors[0].code or NOT_TOLD,
         message="; ".join(_tell(error) for error in errors[:_MAX_TOLD])[:_MAX_CHARS],
-        passing=all(blame(error) is Blame.TIME for error in errors),
+        transient=all(blame(error) is Blame.TIME for error in errors),
         enqueued_token_limit=stated_limit(errors[0].message or ""),
         bad_lines=tuple(
             BadLine(error.line, error.code or NOT_TOLD, error.param or "", error.message or "")

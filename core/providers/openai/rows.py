@@ -8,7 +8,7 @@ import msgspec
 
 from core.providers.contract import Outcome, ResultLine, Usage
 from core.providers.count_parsing import count_of
-from core.providers.provider_errors import is_passing
+from core.providers.provider_errors import is_transient
 from core.providers.result_lines import UnreadableLine
 
 Loose = str | list[Any] | int | float | bool | None
@@ -75,7 +75,7 @@ def _answered(row: _Row, response: _Response, raw: bytes) -> ResultLine:
     if 200 <= status < 300 and isinstance(body, _Body):
         outcome = Outcome.SUCCEEDED
     # Users saw status 0: the provider got no answer from its own server.
-    elif status == 0 or is_passing(status, _code(body)):
+    elif status == 0 or is_transient(status, _code(body)):
         outcome = Outcome.RETRYABLE
     else:
         outcome = Outcome.FAILED
@@ -90,7 +90,7 @@ def _not_run(row: _Row) -> ResultLine:
     if not isinstance(message, str):
         message = "The provider gave neither a response nor an error for this line."
     outcome = _NOT_RUN.get(code, Outcome.FAILED)
-    if outcome is Outcome.FAILED and (code == "no_answer" or is_passing(0, code)):
+    if outcome is Outcome.FAILED and (code == "no_answer" or is_transient(0, code)):
         outcome = Outcome.RETRYABLE
     written = _encoder.encode({"code": code, "message": message})
     return ResultLine(row.custom_id, outcome, row.id or "", None, written)

@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_WAIT", "Backoff", "RetryPolicy"]
 DEFAULT_WAIT = 120.0
 """Seconds that a service may be away: longer than any restart takes."""
 
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     {"UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
 )
 # Every RPC may be repeated safely, but these rarely pass by themselves.
@@ -81,7 +81,7 @@ class Backoff:
     waited: float = 0.0
     """Seconds from the first failure to the last one; 0 while there was none before it."""
     timed_out: bool = False
-    """Whether the last failure was a passing one that came too late."""
+    """Whether the last failure was a transient one that came too late."""
     _failures: int = 0
     _unclear_failures: int = 0
     _first_failure: float = 0.0
@@ -122,4 +122,4 @@ class Backoff:
             return self._unclear_failures <= _UNCLEAR_LIMIT
         if error.code == "RESOURCE_EXHAUSTED" and error.retry_after is None:
             return False
-        return error.code in _PASSING
+        return error.code in _TRANSIENT

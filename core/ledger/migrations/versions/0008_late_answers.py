@@ -9,7 +9,20 @@ branch_labels = None
 depends_on = None
 
 
+_RENAMED = {
+    "shards": {
+        "waits_for_room": "waits_for_quota",
+        "quiet_at": "no_inflight_since",
+        "sending_at": "dispatched_at",
+    },
+    "batches": {"finished_peak": "finished_high_water"},
+}
+
+
 def upgrade() -> None:
+    for table, names in _RENAMED.items():
+        for old, new in names.items():
+            op.alter_column(table, old, new_column_name=new)
     with op.batch_alter_table("shards") as shards:
         shards.add_column(sa.Column("file_token", sa.String(), nullable=False, server_default=""))
         shards.add_column(sa.Column("uploaded_at", sa.DateTime(timezone=True), nullable=True))
@@ -123,3 +136,6 @@ def downgrade() -> None:
             "file_token",
         ):
             shards.drop_column(name)
+    for table, names in _RENAMED.items():
+        for old, new in names.items():
+            op.alter_column(table, new, new_column_name=old)

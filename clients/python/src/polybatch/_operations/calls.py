@@ -57,7 +57,7 @@ class Caller:
         return Attempts(self, server, until)
 
     async def unary(self, method: Method, request: Any, attempts: Attempts | None = None) -> Any:
-        """One request, one reply; again while the failure is a passing one."""
+        """One request, one reply; again while the failure is a transient one."""
         attempts = attempts or self.attempts(method.server)
         while True:
             seconds = attempts.within(self.policy.call_timeout)

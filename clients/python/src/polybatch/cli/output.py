@@ -49,13 +49,13 @@ def fit(text: str, width: int) -> str:
     text = printable(text)
     if display_width(text) <= width:
         return text
-    kept, used = "", 0
+    renewing_lease, used = "", 0
     for letter in text:
         used += _columns(letter)
         if used > width - 1:
             break
-        kept += letter
-    return kept + "…"
+        renewing_lease += letter
+    return renewing_lease + "…"
 
 
 def _columns(letter: str) -> int:

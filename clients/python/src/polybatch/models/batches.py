@@ -64,7 +64,7 @@ class RequestCounts:
     processed: int
     """Finished at the provider, result not fetched yet."""
     retrying: int
-    """Failed for a passing reason; being sent again."""
+    """Failed for a transient reason; being sent again."""
 
     @property
     def finished(self) -> int:

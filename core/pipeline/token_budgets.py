@@ -8,8 +8,8 @@ from datetime import timedelta
 import structlog
 
 from core.bus import Step
-from core.ledger import TOKEN_FLOOR, Budget, NoRoom, Shard, now
-from core.pipeline.backbone import Backbone
+from core.ledger import TOKEN_FLOOR, Budget, OverQuota, Shard, now
+from core.pipeline.runtime import Runtime
 from core.providers import Refused
 
 log = structlog.get_logger()
@@ -51,10 +51,10 @@ class Allowance:
 class TokenBudgets:
     """The limit as the dispatcher and the collector see it."""
 
-    def __init__(self, backbone: Backbone) -> None:
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
-        self._settings = backbone.settings
+    def __init__(self, runtime: Runtime) -> None:
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
+        self._settings = runtime.settings
 
     async def allowance(self, shard: Shard) -> Allowance:
         """What holds for a queued shard now."""
@@ -64,7 +64,7 @@ class TokenBudgets:
         too_large = budget.reach is not None and tokens > budget.reach and shard.line_count > 1
         return Allowance(budget, ceiling, tokens, budget.piece_bytes if too_large else None)
 
-    async def full(self, shard: Shard, allowance: Allowance) -> NoRoom | None:
+    async def full(self, shard: Shard, allowance: Allowance) -> OverQuota | None:
         """Why the shard, or a piece of it, cannot go now; None if it can try."""
         if allowance.limit is None:
             return None
@@ -105,11 +105,11 @@ class TokenBudgets:
                 shard.provider, shard.remote_model, shard.byte_count, input_tokens
             )
 
-    async def wake_next(self, provider: str, model: str) -> None:
+    async def enqueue_next(self, provider: str, model: str) -> None:
         """Room may have appeared: wake the shard whose turn it is."""
         waiting = await self._ledger.budgets.next_waiting(provider, model)
         if waiting is not None:
-            await self._announcer.wake(Step.SUBMIT, waiting.batch_id, waiting.id)
+            await self._publisher.enqueue(Step.SUBMIT, waiting.batch_id, waiting.id)
 
 
 def surely_over(size: int, allowance: Allowance) -> int | None:

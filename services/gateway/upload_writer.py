@@ -25,14 +25,14 @@ _HASHED_AT_ONCE = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class StoredUpload:
     """An upload whose every byte is checked and durable."""
 
     checked: CheckedFile
     sha256: str
 
 
-class Intake:
+class UploadWriter:
     """Takes one upload's bytes in order; for one task.
 
     Hashing runs in a thread, beside the check and the receiving of the next piece, and
@@ -87,7 +87,7 @@ class Intake:
         await self._take_small()
         await self._take(piece)
 
-    async def finish(self) -> Taken | None:
+    async def finish(self) -> StoredUpload | None:
         """Commit everything and end the check. Raises as `take`.
 
         None when the stored bytes are not those that were taken: somebody has deleted
@@ -101,7 +101,7 @@ class Intake:
         checked = await self._checker.finish(stored)
         await self._hash()
         await self._hashed()
-        return Taken(checked, self._digest.hexdigest())
+        return StoredUpload(checked, self._digest.hexdigest())
 
     async def suspend(self) -> int:
         """Commit what was taken, as far as that goes; returns the committed size."""

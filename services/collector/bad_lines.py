@@ -21,7 +21,7 @@ from core.batchfile import (
 from core.blobs import StoredFile
 from core.failpoints import Failpoint
 from core.ledger import File, Settlement, Shard, new_id, new_token, now
-from core.pipeline import Backbone, Settler
+from core.pipeline import Runtime, Settler
 from core.providers import BadLine, Refused, at_lines
 
 log = structlog.get_logger()
@@ -32,12 +32,12 @@ _ATTEMPT_LIMIT = 20
 _SHARED_FIELDS = frozenset({"body.model"})
 
 
-class Culprits:
+class BadLineIsolation:
     """Splits a refused shard into its bad lines, which fail, and the rest."""
 
-    def __init__(self, backbone: Backbone, settler: Settler) -> None:
-        self._blobs = backbone.blobs
-        self._segment_bytes = backbone.settings.segment_bytes
+    def __init__(self, runtime: Runtime, settler: Settler) -> None:
+        self._blobs = runtime.blobs
+        self._segment_bytes = runtime.settings.segment_bytes
         self._settler = settler
 
     async def leave_out(self, shard: Shard, file: File, refusal: Refused) -> bool:

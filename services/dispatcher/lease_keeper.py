@@ -11,9 +11,9 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.ledger import Batch, LedgerUnavailable, Shard, Stale, now
-from core.pipeline import Backbone, RunTaken
+from core.pipeline import RunTaken, Runtime
+from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 from services.dispatcher.lines import LineRun
-from services.dispatcher.pace import Pace
 
 log = structlog.get_logger()
 
@@ -47,27 +47,27 @@ class _Moment(NamedTuple):
         return max(time.monotonic() - self.monotonic, time.time() - self.wall)
 
 
-class Hold:
+class LeaseKeeper:
     """The hold of this dispatcher on one shard while its lines run."""
 
     def __init__(
         self,
-        backbone: Backbone,
+        runtime: Runtime,
         shard: Shard,
         run: LineRun,
-        pace: Pace,
+        pace: AdaptiveConcurrencyLimiter,
         *,
         stopping: asyncio.Event,
     ) -> None:
         """`stopping`: the process is about to end."""
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
         self._shard = shard
         self._run = run
         self._pace = pace
         self._stopping = stopping
-        self._lease = timedelta(seconds=backbone.settings.run_lease)
-        self._grace = backbone.settings.shutdown_grace * _CALLS_SHARE
+        self._lease = timedelta(seconds=runtime.settings.run_lease)
+        self._grace = runtime.settings.shutdown_grace * _CALLS_SHARE
         self._began = self._renewed_at = _now()
         self._sure = _Moment.now()
         self._shown = (shard.finished, shard.waiting_reason)
@@ -86,7 +86,7 @@ class Hold:
 
     async def _renew(self) -> None:
         looked_at, moment = _now(), _Moment.now()
-        if not await self._ledger.runs.renew(self._shard, self._lease):
+        if not await self._ledger.runs.renew_lease(self._shard, self._lease):
             raise RunTaken(self._shard.id)
         self._renewed_at, self._sure = looked_at, moment
 
@@ -148,7 +148,7 @@ class Hold:
             if isinstance(batch, Stale):
                 raise RunTaken(self._shard.id)
             self._shown, self._renewed_at, self._sure = shown, looked_at, moment
-            await self._announcer.changed(batch, BatchEvent.SHARD_PROGRESSED, self._shard)
+            await self._publisher.changed(batch, BatchEvent.SHARD_PROGRESSED, self._shard)
             return batch
         if looked_at - self._renewed_at >= self._lease.total_seconds() * _RENEWED_AFTER:
             await self._renew()

@@ -8,8 +8,8 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import Batch, Crowded, Shard, Stale, now
-from core.pipeline import Backbone
+from core.ledger import AtCapacity, Batch, Shard, Stale, now
+from core.pipeline import Runtime
 from core.providers import DirectProvider
 
 log = structlog.get_logger()
@@ -22,12 +22,12 @@ _MOST = 16
 _WAIT = timedelta(seconds=60)
 
 
-class Turns:
+class FairScheduler:
     """Starts shards in fair order."""
 
-    def __init__(self, backbone: Backbone) -> None:
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
+    def __init__(self, runtime: Runtime) -> None:
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
 
     async def start(self, shard: Shard, provider: DirectProvider) -> None:
         """Let a queued shard run, or wait. No message sleeps for it: it is woken."""
@@ -37,20 +37,20 @@ class Turns:
         )
         match started:
             case Batch():
-                await self._announcer.changed(started, BatchEvent.SHARD_SUBMITTED, shard)
-                await self._announcer.wake(Step.RUN, shard.batch_id, shard.id)
+                await self._publisher.changed(started, BatchEvent.SHARD_SUBMITTED, shard)
+                await self._publisher.enqueue(Step.RUN, shard.batch_id, shard.id)
                 # There may be room for one more.
-                await self.wake_next(shard.provider)
-            case Crowded():
+                await self.enqueue_next(shard.provider)
+            case AtCapacity():
                 reason = f"waits for its turn: other shards are running at {shard.provider}"
-                batch = await self._ledger.shards.wait_for_room(shard, reason, now() + _WAIT)
+                batch = await self._ledger.shards.wait_for_quota(shard, reason, now() + _WAIT)
                 if isinstance(batch, Batch):
-                    await self._announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+                    await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
             case Stale():
                 log.debug("start_not_wanted", batch_id=shard.batch_id, shard_id=shard.id)
 
-    async def wake_next(self, provider: str) -> None:
+    async def enqueue_next(self, provider: str) -> None:
         """There may be room: wake the shard whose turn it is."""
         waiting = await self._ledger.runs.next_waiting(provider, _MOST_OF_BATCH)
         if waiting is not None:
-            await self._announcer.wake(Step.SUBMIT, waiting.batch_id, waiting.id)
+            await self._publisher.enqueue(Step.SUBMIT, waiting.batch_id, waiting.id)

@@ -16,7 +16,7 @@ log = structlog.get_logger()
 Kind = BatchEvent.Kind
 
 
-class Announcer:
+class EventPublisher:
     """Publishes after the commit. What gets lost here, the sweep and the watchers' own
     look at the ledger make good: so nothing is raised when the bus is away."""
 
@@ -42,7 +42,7 @@ class Announcer:
             event.provider_batch_id = shard.remote_id
         await self._bus.publish_event(event)
 
-    async def wake(self, step: Step, batch_id: str, shard_id: str = "") -> None:
+    async def enqueue(self, step: Step, batch_id: str, shard_id: str = "") -> None:
         """Put the next step on the work queue."""
         try:
             await self._bus.publish_work(

@@ -9,9 +9,9 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.blobs import BlobUnavailable, is_full
-from core.bus import Again, Delivery, Done, Handler
+from core.bus import Ack, Delivery, Handler, Snooze
 from core.ledger import Batch, LedgerUnavailable, now
-from core.pipeline.backbone import Backbone
+from core.pipeline.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -24,14 +24,14 @@ _FULL = "the service's disk is full; it goes on when there is room"
 _AWAY = "the service's storage does not answer"
 
 
-def pausing(backbone: Backbone, handler: Handler) -> Handler:
+def outage_retry(runtime: Runtime, handler: Handler) -> Handler:
     """A handler whose items come back soon while something is away, however often it fails.
 
     The shard, or the batch as a whole, shows why it waits. All else that the handler raises
     passes through.
     """
 
-    async def handle(item: WorkItem, delivery: Delivery) -> Done | Again:
+    async def handle(item: WorkItem, delivery: Delivery) -> Ack | Snooze:
         try:
             return await handler(item, delivery)
         except LedgerUnavailable as error:
@@ -42,7 +42,7 @@ def pausing(backbone: Backbone, handler: Handler) -> Handler:
                 raise
             again = _again(item, delivery, _STORAGE_PAUSE_MAX, error)
             try:
-                await _show(backbone, item, _FULL if full else _AWAY, again.delay)
+                await _show(runtime, item, _FULL if full else _AWAY, again.delay)
             except LedgerUnavailable as away:
                 # It stands on the same disk, often.
                 log.warning("wait_not_shown", shard_id=item.shard_id, cause=str(away))
@@ -51,7 +51,7 @@ def pausing(backbone: Backbone, handler: Handler) -> Handler:
     return handle
 
 
-def _again(item: WorkItem, delivery: Delivery, longest: float, error: Exception) -> Again:
+def _again(item: WorkItem, delivery: Delivery, longest: float, error: Exception) -> Snooze:
     pause = min(longest, _FIRST_PAUSE * 2 ** min(delivery.count - 1, 10))
     pause *= random.uniform(0.75, 1.25)
     log.warning(
@@ -62,21 +62,21 @@ def _again(item: WorkItem, delivery: Delivery, longest: float, error: Exception)
         retry_in=round(pause, 2),
         cause=str(error),
     )
-    return Again(pause)
+    return Snooze(pause)
 
 
-async def _show(backbone: Backbone, item: WorkItem, reason: str, pause: float) -> None:
+async def _show(runtime: Runtime, item: WorkItem, reason: str, pause: float) -> None:
     """Show why it waits, and let the sweep expect it no sooner than its message comes back."""
-    ledger, announcer = backbone.ledger, backbone.announcer
+    ledger, publisher = runtime.ledger, runtime.publisher
     due = now() + timedelta(seconds=pause)
     if not item.shard_id:
         waiting = await ledger.batches.wait(item.batch_id, reason, due)
         if isinstance(waiting, Batch):
-            await announcer.changed(waiting, BatchEvent.BATCH_WAITING)
+            await publisher.changed(waiting, BatchEvent.BATCH_WAITING)
         return
     shard = await ledger.shards.get(item.shard_id)
     if shard is None:
         return
     batch = await ledger.shards.unreachable(shard, reason, due)
     if isinstance(batch, Batch):
-        await announcer.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        await publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Union
 
 import msgspec
 
-from core.batchfile.shapes import ChatBody, ChatLine, CustomId
+from core.batchfile.schema import ChatBody, ChatLine, CustomId
 
 # A file whose lines are of another kind is not tried over and over.
 _MISSES = 1000

@@ -37,7 +37,7 @@ class Event(IntEnum):
     RETURNED = 2
     """The call that was begun was surely not run."""
     RETRYABLE = 3
-    """Failed for a passing reason; the piece is what the line's result ends with."""
+    """Failed for a transient reason; the piece is what the line's result ends with."""
     FAILED = 4
     """As RETRYABLE, for good."""
     SUCCEEDED = 5
@@ -102,7 +102,7 @@ class RunLog:
         """Positions of lines that were begun, of which nothing was heard since."""
         return [at for at, event in enumerate(self.events) if event == Event.BEGUN]
 
-    def hold(self, token: str) -> None:
+    def fence(self, token: str) -> None:
         """Say who writes from now on; flush before anything else."""
         self._append(0, Event.HELD, token.encode(), Usage())
 

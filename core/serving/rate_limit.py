@@ -14,7 +14,7 @@ BURST_SECONDS = 10.0
 _TIDY_AT = 10_000
 
 
-class Rate:
+class RateLimiter:
     """So many per second for each account, and those of ten seconds at once.
 
     Each account has the moment up to which its share is used up: one float, no timers
@@ -43,12 +43,12 @@ class Rate:
         return 0.0
 
 
-class RateInterceptor(CallInterceptor):
+class RateLimitInterceptor(CallInterceptor):
     """Refuses the calls of an account that begins too many."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
-        self._rate = Rate(per_second)
+        self._rate = RateLimiter(per_second)
 
     async def around(self, method: str, context: Context, proceed: Proceed) -> Any:
         principal = calling.get()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from core.ledger import Count, LivingBatches
-from core.ledger.census import LIVING
+from core.ledger.statistics import LIVING
 from core.metrics import (
     DISK_FREE_BYTES,
     DISK_SIZE_BYTES,
@@ -19,7 +19,7 @@ from core.metrics import (
     Reading,
     Readings,
 )
-from core.pipeline.backbone import Backbone
+from core.pipeline.runtime import Runtime
 from core.serving import StartupError
 from core.settings import TracingSettings
 from core.tracing import BadTracing, start_tracing
@@ -65,8 +65,8 @@ _FAMILIES = (
 
 
 @asynccontextmanager
-async def observed(
-    backbone: Backbone, service: str, listen: str, *, ledger: bool = False
+async def telemetry(
+    runtime: Runtime, service: str, listen: str, *, ledger: bool = False
 ) -> AsyncIterator[None]:
     """Serve the metrics of this process, and export its spans, for the length of the block.
 
@@ -82,13 +82,13 @@ async def observed(
         if tracing is not None:
             stack.push_async_callback(tracing.stop)
         if listen:
-            await stack.enter_async_context(_served(backbone, service, listen, ledger=ledger))
+            await stack.enter_async_context(_served(runtime, service, listen, ledger=ledger))
         yield
 
 
 @asynccontextmanager
 async def _served(
-    backbone: Backbone, service: str, listen: str, *, ledger: bool
+    runtime: Runtime, service: str, listen: str, *, ledger: bool
 ) -> AsyncIterator[None]:
     setting = f"POLYBATCH_{service.upper()}_METRICS_LISTEN"
     listener = _listener(listen, setting)
@@ -99,8 +99,8 @@ async def _served(
             f"cannot listen on {listen} for metrics ({setting}): {error.strerror or error}; "
             f"set {setting} to another host:port, or to off for no metrics"
         ) from error
-    _watch_disk(backbone.settings.data_dir)
-    gauges = ledger_gauges(backbone) if ledger else None
+    _watch_disk(runtime.settings.data_dir)
+    gauges = ledger_gauges(runtime) if ledger else None
     if gauges is not None:
         gauges.start()
     try:
@@ -124,13 +124,13 @@ def _watch_disk(data_dir: Path) -> None:
     DISK_SIZE_BYTES.set_function(lambda: shutil.disk_usage(folder).total)
 
 
-def ledger_gauges(backbone: Backbone) -> AskedAtScrape:
+def ledger_gauges(runtime: Runtime) -> AskedAtScrape:
     """What is under way, by the ledger: the same whichever process is asked, and after a
     restart."""
-    grace = timedelta(seconds=2 * backbone.settings.stop_grace)
+    grace = timedelta(seconds=2 * runtime.settings.stop_grace)
 
     async def ask() -> Readings:
-        return readings(await backbone.ledger.census.take(grace=grace))
+        return readings(await runtime.ledger.census.take(grace=grace))
 
     return AskedAtScrape(LEDGER_READ, _FAMILIES, ask)
 

@@ -10,7 +10,7 @@ from core.batchfile import ResultFile
 from core.blobs import BlobStore
 
 
-class LeftOut:
+class DroppedFields:
     """Reads the lists that the dispatcher stored beside a shard, in constant memory."""
 
     def __init__(self, blobs: BlobStore, prefix: str) -> None:
@@ -20,7 +20,7 @@ class LeftOut:
         self._line = 0
         self._list = b""
 
-    async def __aenter__(self) -> LeftOut:
+    async def __aenter__(self) -> DroppedFields:
         return self
 
     async def __aexit__(

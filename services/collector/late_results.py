@@ -18,10 +18,10 @@ from polybatch.v1.events_pb2 import BatchEvent
 
 from core.batchfile import Entry, ResultFile, ResultTotals, ResultWriter
 from core.blobs import BlobStore
-from core.bus import Again, Done
+from core.bus import Ack, Snooze
 from core.failpoints import Failpoint
 from core.ledger import AtWork, Batch, File, Ledger, Shard, ShardState, Stale, new_token, now
-from core.pipeline import Backbone, kept
+from core.pipeline import Runtime, renewing_lease
 from core.pipeline.messages import manifest_message
 from services.collector.sources import ResultSources, Source
 
@@ -41,34 +41,36 @@ class ResultsInconsistent(Exception):
 class LateMerger:
     """Merges late answers into the results of ended batches."""
 
-    def __init__(self, backbone: Backbone) -> None:
-        self._ledger = backbone.ledger
-        self._blobs = backbone.blobs
-        self._announcer = backbone.announcer
-        self._segment_bytes = backbone.settings.segment_bytes
-        self._lease = timedelta(seconds=backbone.settings.fetch_lease)
+    def __init__(self, runtime: Runtime) -> None:
+        self._ledger = runtime.ledger
+        self._blobs = runtime.blobs
+        self._publisher = runtime.publisher
+        self._segment_bytes = runtime.settings.segment_bytes
+        self._lease = timedelta(seconds=runtime.settings.fetch_lease)
 
-    async def handle(self, batch_id: str) -> Done | Again:
+    async def handle(self, batch_id: str) -> Ack | Snooze:
         """Merge what has come for an ended batch; again while more comes."""
         batch = await self._ledger.batches.get(batch_id)
         if batch is None or not batch.ended:
-            return Done()
+            return Ack()
         waiting = await self._ledger.late.waiting(batch_id)
         come = [shard for shard in waiting if shard.state == ShardState.SETTLED]
         if not come:
-            return Done()
+            return Ack()
         quiet = _still_to_wait(batch, come) if len(come) < len(waiting) else 0.0
         if quiet > 0:
-            return Again(quiet)
+            return Snooze(quiet)
         token = new_token()
         claimed = await self._ledger.late.claim_merge(batch_id, token, self._lease)
         if isinstance(claimed, AtWork):
-            return Again(self._lease.total_seconds())
+            return Snooze(self._lease.total_seconds())
         if isinstance(claimed, Stale):
-            return Done()
-        async with kept(partial(self._ledger.late.renew_merge, batch_id, token), self._lease):
+            return Ack()
+        async with renewing_lease(
+            partial(self._ledger.late.renew_merge, batch_id, token), self._lease
+        ):
             await self._merge(claimed, token, come)
-        return Done()
+        return Ack()
 
     async def _merge(self, batch: Batch, token: str, come: Sequence[Shard]) -> None:
         file = await self._ledger.files.get_input(batch)
@@ -104,7 +106,7 @@ class LateMerger:
             still_awaited=changed.awaited,
             results_revision=changed.results_revision,
         )
-        await self._announcer.changed(changed, BatchEvent.LATE_RESULTS)
+        await self._publisher.changed(changed, BatchEvent.LATE_RESULTS)
         await clean_up(self._ledger, self._blobs, batch.id)
 
     async def _write(

@@ -59,7 +59,7 @@ class Count:
     shards: Sequence[UnsettledShards]
 
 
-class Census:
+class Statistics:
     """Counts what is under way. Costs grow with that, not with what has ended."""
 
     def __init__(self, database: Database) -> None:
@@ -120,7 +120,7 @@ def _shards() -> Any:
         (col(Shard.state) != ShardState.QUEUED, col(Shard.submitted_at)),
         else_=col(Shard.created_at),
     )
-    waiting = (col(Shard.state) == ShardState.QUEUED) & col(Shard.waits_for_room)
+    waiting = (col(Shard.state) == ShardState.QUEUED) & col(Shard.waits_for_quota)
     return (
         select(  # type: ignore[call-overload]
             Shard.provider,

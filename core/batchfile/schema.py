@@ -78,7 +78,7 @@ class ChatLine(Struct, gc=False, forbid_unknown_fields=True):
     body: ChatBody
     provider: str | None = None
     passed: ClassVar[bool] = False
-    """Whether the provider's own check has nothing left to find; see core.batchfile.plain."""
+    """Whether the provider's own check has nothing left to find; see core.batchfile.fast_path."""
 
 
 class EmbeddingsLine(Struct, gc=False, forbid_unknown_fields=True):

@@ -26,4 +26,4 @@ def kept_upload(shard: Shard, provider: Provider, credential: str) -> Upload | N
     young = now() - shard.uploaded_at < provider.input_lifetime - _MARGIN
     if not (same and young):
         return None
-    return Upload(shard.remote_file_id, usable=shard.sending_at is not None)
+    return Upload(shard.remote_file_id, usable=shard.dispatched_at is not None)

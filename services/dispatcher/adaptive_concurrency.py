@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections import deque
 
-from core.providers import NotNow, Terms
+from core.providers import CallLimits, Throttled
 
 _FIRST_LIMIT = 4.0
 _FIRST_PAUSE = 0.5
@@ -21,7 +21,7 @@ _SHOWN_PAUSE = 1.0
 _STREAK = 8
 
 
-class Pace:
+class AdaptiveConcurrencyLimiter:
     """The calls to one provider from this process, whichever shards they are for.
 
     A call is admitted by `enter` or `try_enter`, first come, first served, and gives its
@@ -30,7 +30,7 @@ class Pace:
     under way at a cut do not cut again.
     """
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: CallLimits) -> None:
         self._most = terms.max_concurrency
         self._limit = min(_FIRST_LIMIT, float(self._most))
         self._ramping = True
@@ -95,13 +95,13 @@ class Pace:
         self.left()
 
     def failed(self, began: float, reason: str) -> None:
-        """The provider answered with a passing error of the line's own."""
+        """The provider answered with a transient error of the line's own."""
         self._streak += 1
         if self._streak >= _STREAK and began >= self._cut_at:
             self._trouble(began, reason)
         self.left()
 
-    def refused(self, began: float, refusal: NotNow) -> None:
+    def refused(self, began: float, refusal: Throttled) -> None:
         """The call was not run."""
         if not refusal.reachable:
             # Whoever comes back comes back cold.

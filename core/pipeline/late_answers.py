@@ -15,7 +15,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Step
 from core.ledger import STOP_ERRORS, Batch, Shard, Stop, now
 from core.pipeline import poll_times
-from core.pipeline.backbone import Backbone
+from core.pipeline.runtime import Runtime
 from core.providers import Registry
 from core.settings import Settings
 
@@ -37,9 +37,9 @@ def late_interval(shard: Shard, settings: Settings) -> float:
 class LateShards:
     """Lets batches go on without shards that are at a provider, and ends the wait for them."""
 
-    def __init__(self, backbone: Backbone, providers: Registry) -> None:
-        self._ledger = backbone.ledger
-        self._announcer = backbone.announcer
+    def __init__(self, runtime: Runtime, providers: Registry) -> None:
+        self._ledger = runtime.ledger
+        self._publisher = runtime.publisher
         self._providers = providers
 
     async def give_up(self, shard: Shard, stop: Stop) -> None:
@@ -64,9 +64,9 @@ class LateShards:
             lines=shard.line_count,
             late_until=until.isoformat(),
         )
-        await self._announcer.changed(given_up, BatchEvent.SHARD_SETTLED, shard)
+        await self._publisher.changed(given_up, BatchEvent.SHARD_SETTLED, shard)
         if given_up.all_settled:
-            await self._announcer.wake(Step.ASSEMBLE, shard.batch_id)
+            await self._publisher.enqueue(Step.ASSEMBLE, shard.batch_id)
 
     async def over(self, shard: Shard) -> bool:
         """Whether a shard was given up and its provider keeps nothing of it any more."""
@@ -80,13 +80,13 @@ class LateShards:
                 shard_id=shard.id,
                 lines=shard.line_count,
             )
-            await self._announcer.changed(abandoned, BatchEvent.SHARD_SETTLED, shard)
+            await self._publisher.changed(abandoned, BatchEvent.SHARD_SETTLED, shard)
         return True
 
     def _kept_until(self, shard: Shard) -> datetime:
         provider = self._providers.get(shard.provider)
         kept = provider.keeps_results if provider else _KEPT_UNKNOWN
-        sent = shard.submitted_at or shard.sending_at or now()
+        sent = shard.submitted_at or shard.dispatched_at or now()
         return sent + _LONGEST_BATCH + kept
 
 

@@ -12,7 +12,7 @@ import structlog
 from core.blobs import BlobStore
 from core.bus import Bus, BusUnavailable
 from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
-from core.pipeline.announce import Announcer
+from core.pipeline.publishing import EventPublisher
 from core.serving import StartupError
 from core.settings import Settings
 
@@ -25,14 +25,14 @@ _RETRY_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Backbone:
+class Runtime:
     """Open connections of one process."""
 
     settings: Settings
     ledger: Ledger
     blobs: BlobStore
     bus: Bus
-    announcer: Announcer
+    publisher: EventPublisher
 
     def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """What readiness asks."""
@@ -95,9 +95,9 @@ async def open_bus(settings: Settings, name: str) -> Bus:
 
 
 @asynccontextmanager
-async def open_backbone(
+async def open_runtime(
     settings: Settings, name: str, *, disk_reserve: int = 0
-) -> AsyncIterator[Backbone]:
+) -> AsyncIterator[Runtime]:
     """Connect to everything and close it at the end of the block. Raises StartupError.
 
     `disk_reserve`: bytes that this service leaves free on a local disk.
@@ -113,4 +113,4 @@ async def open_backbone(
         blobs = open_blobs(settings, reserve=disk_reserve)
         bus = await open_bus(settings, name)
         stack.push_async_callback(bus.close)
-        yield Backbone(settings, ledger, blobs, bus, Announcer(bus, ledger))
+        yield Runtime(settings, ledger, blobs, bus, EventPublisher(bus, ledger))

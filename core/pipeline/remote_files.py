@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 import structlog
 from polybatch.v1.events_pb2 import WorkItem
 
-from core.bus import Again, Delivery, Done, Handler
-from core.ledger import LedgerUnavailable, LeftInput, Shard, now
-from core.pipeline.backbone import Backbone
+from core.bus import Ack, Delivery, Handler, Snooze
+from core.ledger import LedgerUnavailable, LeftFile, Shard, now
+from core.pipeline.runtime import Runtime
 from core.providers import Provider, ProviderRejected, ProviderUnavailable, Registry
 
 log = structlog.get_logger()
@@ -25,11 +25,11 @@ _PATIENCE = 15.0
 _FIRST_PAUSE = timedelta(seconds=5)
 
 
-class UploadedInputs:
+class RemoteFileCleanup:
     """The uploads of settled shards, at all providers."""
 
-    def __init__(self, backbone: Backbone, providers: Registry) -> None:
-        self._inputs = backbone.ledger.inputs
+    def __init__(self, runtime: Runtime, providers: Registry) -> None:
+        self._inputs = runtime.ledger.inputs
         self._providers = providers
 
     async def discard(self, shard: Shard) -> None:
@@ -53,7 +53,7 @@ class UploadedInputs:
         """Delete all uploads of a settled shard, also what the ledger has never heard of."""
         provider = self._providers.get(shard.provider)
         if provider is not None:
-            left = LeftInput(
+            left = LeftFile(
                 shard.id,
                 shard.batch_id,
                 shard.provider,
@@ -70,7 +70,7 @@ class UploadedInputs:
         So a process that died between the end of a shard and the deletion costs nothing.
         """
 
-        async def handle(item: WorkItem, delivery: Delivery) -> Done | Again:
+        async def handle(item: WorkItem, delivery: Delivery) -> Ack | Snooze:
             outcome = await handler(item, delivery)
             try:
                 await self.clear(item.batch_id)
@@ -81,7 +81,7 @@ class UploadedInputs:
 
         return handle
 
-    async def _delete(self, provider: Provider, left: LeftInput) -> None:
+    async def _delete(self, provider: Provider, left: LeftFile) -> None:
         ids = {"batch_id": left.batch_id, "shard_id": left.shard_id}
         try:
             async with asyncio.timeout(_PATIENCE):
@@ -104,7 +104,7 @@ class UploadedInputs:
                 await self._inputs.put_back(left, again)
 
 
-def _next_try(error: Exception, left: LeftInput, lifetime: timedelta) -> datetime | None:
+def _next_try(error: Exception, left: LeftFile, lifetime: timedelta) -> datetime | None:
     """When to try a deletion again: soon at first, then less and less often, until the
     provider deletes the file itself. None where it will not come to pass.
 

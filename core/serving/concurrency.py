@@ -1,6 +1,6 @@
 """How many connections and calls one process takes at a time, and the interceptor for it.
 
-What one caller may do is another matter (core.serving.rate); these bounds keep the
+What one caller may do is another matter (core.serving.rate_limit); these bounds keep the
 process's memory within its machine whoever calls, and however many they are.
 """
 
@@ -20,7 +20,7 @@ RETRY_AFTER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConcurrencyLimits:
     """What one process takes at a time. The settings max_* of the same names say more."""
 
     connections: int = 10_000
@@ -32,7 +32,7 @@ class Limits:
     calls: int = 5_000
 
     @classmethod
-    def of(cls, settings: Settings) -> Limits:
+    def of(cls, settings: Settings) -> ConcurrencyLimits:
         return cls(
             connections=settings.max_connections,
             streams_per_connection=settings.max_streams_per_connection,
@@ -62,13 +62,13 @@ _KINDS = {
 }
 
 
-class PlacesInterceptor(CallInterceptor):
+class ConcurrencyInterceptor(CallInterceptor):
     """Refuses what is over the limits with RESOURCE_EXHAUSTED; health and reflection aside.
 
     To stand behind the authentication, which says whose watches they are.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConcurrencyLimits) -> None:
         self._limits = limits
         self._taken: Counter[str] = Counter()
         self._watches: Counter[str] = Counter()

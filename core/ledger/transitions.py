@@ -17,7 +17,7 @@ from core.ledger.states import ShardState, Stale
 from core.ledger.tables import Batch, Shard
 
 
-class ShardMoves:
+class ShardTransitions:
     """What every repository of shards is made of."""
 
     def __init__(self, database: Database) -> None:
@@ -82,9 +82,9 @@ class ShardMoves:
         if same_due:
             conditions.append(col(Shard.due_at) == shard.due_at)
         if unsent:
-            conditions.append(col(Shard.sending_at).is_(None))
+            conditions.append(col(Shard.dispatched_at).is_(None))
         if sent:
-            conditions.append(col(Shard.sending_at).is_not(None))
+            conditions.append(col(Shard.dispatched_at).is_not(None))
         if awaited:
             conditions.append(col(Shard.given_up_at).is_(None))
         moved = await session.exec(

@@ -16,7 +16,7 @@ from core.ledger.tables import Shard, now
 
 
 @dataclass(frozen=True, slots=True)
-class LeftInput:
+class LeftFile:
     """What has to be deleted at a provider."""
 
     shard_id: str
@@ -37,7 +37,7 @@ class Inputs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, shard_id: str) -> LeftInput | None:
+    async def take(self, shard_id: str) -> LeftFile | None:
         """Take over the deletion of what was uploaded for a settled shard.
 
         One caller gets it; None where there is nothing, or where a provider's batch may still
@@ -50,7 +50,7 @@ class Inputs:
             shard = (await session.exec(query)).first()
             if shard is None:
                 return None
-            left = LeftInput(
+            left = LeftFile(
                 shard_id=shard.id,
                 batch_id=shard.batch_id,
                 provider=shard.provider,
@@ -67,7 +67,7 @@ class Inputs:
             )
             return left
 
-    async def put_back(self, left: LeftInput, due: datetime) -> None:
+    async def put_back(self, left: LeftFile, due: datetime) -> None:
         """Leave to somebody, not before a moment, what the provider did not delete."""
         async with self._database.write(Failpoint.INPUT_RETURN) as session:
             await session.exec(

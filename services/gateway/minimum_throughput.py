@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.serving import ApiError
 
 
-class LeastPace:
+class MinimumThroughput:
     """Ends an upload that trickles: each message comes in time, but the file never.
 
     Counts only the time that is spent waiting for the client, so that a slow store of

@@ -51,7 +51,7 @@ def over_limit(over: OverLimit) -> ApiError:
     )
 
 
-class Slot:
+class UploadReservation:
     """Counts as open from `begin` to `end`, or until the gateway is silent for too long."""
 
     def __init__(self, ledger: Ledger, settings: Settings, account_id: str, upload_id: str) -> None:

@@ -7,7 +7,7 @@ ENV PATH=/opt/polybatch/bin:$PATH
 WORKDIR /src
 COPY requirements/runtime.lock requirements/
 RUN pip install --require-hashes -r requirements/runtime.lock
-COPY pyproject.toml ./
+COPY LICENSE pyproject.toml ./
 COPY clients/python clients/python
 COPY core core
 COPY services services
@@ -17,6 +17,7 @@ RUN pip install --no-deps --no-build-isolation ./clients/python . \
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="polybatch" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="Batches of LLM requests across providers: gateway, dispatcher, collector, sandbox and the polybatch command."
 RUN groupadd --gid 10001 polybatch \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin polybatch \

@@ -91,10 +91,10 @@ test-fast: $(VENV)/.dev ## Run the tests that do not start the whole suite
 	@$(PYTEST) -m "not e2e and not long"
 
 fuzz: $(VENV)/.fuzz ## Feed hostile input for a while (SECONDS=300; SEED=n FACTOR=10: repeat a round)
-	@$(BIN)/python -m tests.hostile.fuzz --seconds $(or $(SECONDS),300) --factor $(or $(FACTOR),10) \
+	@$(BIN)/python -m tests.fuzz.fuzz --seconds $(or $(SECONDS),300) --factor $(or $(FACTOR),10) \
 	  $(if $(SEED),--seed $(SEED))
 
-$(BIN)/versitygw: tests/stores/versitygw.version | $(VENV)/.runtime
+$(BIN)/versitygw: tests/support/stores/versitygw.version | $(VENV)/.runtime
 	@test -n "$(GO)" || { echo "Go is missing: see https://go.dev/dl"; exit 1; }
 	@echo "Building versitygw, the S3-compatible server of the tests (once, some minutes) ..."
 	@GOBIN=$(abspath $(BIN)) GOFLAGS=-trimpath $(GO) install -ldflags="-s -w" \
@@ -111,10 +111,10 @@ clients/node/node_modules/.installed: clients/node/package-lock.json
 s3-server: $(BIN)/versitygw ## Build the S3-compatible server of the tests (needs Go)
 
 compose-test: $(VENV)/.dev ## Build the image, start docker-compose.yml and kill parts of it (needs Docker)
-	@$(BIN)/python -m pytest tests/containers/compose_run.py
+	@$(BIN)/python -m pytest tests/integration/containers/compose_run.py
 
 differential: $(VENV)/.differential ## Compare the translation with litellm's
-	@$(BIN)/python -m pytest tests/differential
+	@$(BIN)/python -m pytest tests/unit/differential
 
 outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a running suite with default settings
 	@POLYBATCH_OUTAGE=$(or $(OUTAGE),300) $(BIN)/python -m pytest -s \
@@ -155,8 +155,8 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix $(wildcard $(SOURCES))
 	@$(BIN)/ruff format $(wildcard $(SOURCES))
 
-audit: $(VENV)/.dev $(VENV)/audit/.made ## Ask for known holes in what is locked (needs pypi.org)
-	@$(BIN)/python -m pytest -q tests/dependencies
+audit: $(VENV)/.dev $(VENV)/audit/.made ## Ask for known holes in what is locked (needs the network)
+	@$(BIN)/python -m pytest -q tests/unit/dependencies
 	@$(VENV)/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
 	  -r requirements/runtime.lock -r requirements/dev.lock
 

@@ -15,9 +15,9 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from tests.stores.object_storage import ObjectStorage, running_object_storage
-from tests.stores.postgres import PostgresServer, running_postgres
-from tests.stores.process import ServerMissing
+from tests.support.stores.object_storage import ObjectStorage, running_object_storage
+from tests.support.stores.postgres import PostgresServer, running_postgres
+from tests.support.stores.process import ServerMissing
 
 Server = TypeVar("Server")
 

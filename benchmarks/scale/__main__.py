@@ -20,7 +20,7 @@ from benchmarks.scale import in_flight, million, throughput, watching
 from benchmarks.scale.compared import Compared, table
 from benchmarks.scale.options import Options
 from benchmarks.scale.setups import Stands, running_stands
-from tests.stores.process import ServerMissing
+from tests.support.stores.process import ServerMissing
 
 BENCHMARKS: Mapping[str, Callable[[Stands, Options], Awaitable[list[Compared]]]] = {
     "throughput": throughput.measure,

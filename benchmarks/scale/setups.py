@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite import Suite, running_suite
-from tests.stores.nats_cluster import NatsCluster, running_cluster
-from tests.stores.object_storage import ObjectStorage, running_object_storage
-from tests.stores.postgres import PostgresServer, running_postgres
-from tests.stores.process import ServerMissing, ServerProcess, free_port
+from tests.support.stores.nats_cluster import NatsCluster, running_cluster
+from tests.support.stores.object_storage import ObjectStorage, running_object_storage
+from tests.support.stores.postgres import PostgresServer, running_postgres
+from tests.support.stores.process import ServerMissing, ServerProcess, free_port
 
 _READY = "sandbox_ready"
 # One caller makes all the load here.

@@ -16,9 +16,9 @@ from core.failpoints import Failpoint, Moment
 from tests.chaos.cluster import Cluster, leave_on_sigterm, running_cluster
 from tests.chaos.echo import Echo
 from tests.chaos.schedule import Schedule, draw, run
-from tests.stores.nats_cluster import running_cluster as running_nodes
-from tests.stores.object_storage import running_object_storage
-from tests.stores.postgres import running_postgres
+from tests.support.stores.nats_cluster import running_cluster as running_nodes
+from tests.support.stores.object_storage import running_object_storage
+from tests.support.stores.postgres import running_postgres
 
 REPLICAS = {"gateway": 2, "dispatcher": 3, "collector": 3}
 PER_CLUSTER = 50

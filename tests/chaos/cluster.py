@@ -29,8 +29,8 @@ from core.bus import EmbeddedNats
 from core.failpoints import VARIABLE, Kill, Plan
 from services.supervisor import probes
 from tests.chaos.processes import Replica
-from tests.stores.nats_cluster import NatsCluster
-from tests.stores.process import free_port
+from tests.support.stores.nats_cluster import NatsCluster
+from tests.support.stores.process import free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 90.0

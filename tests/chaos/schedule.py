@@ -17,7 +17,7 @@ from core.failpoints import Failpoint, Kill, Moment
 from tests.chaos import jobs
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
-from tests.sandbox.waste import needed_uploads, waste
+from tests.support.sandbox.waste import needed_uploads, waste
 
 SERVICES = ("gateway", "dispatcher", "collector")
 _CALL_SECONDS = 3.0

@@ -26,7 +26,7 @@ from tests.chaos.cluster import Cluster, leave_on_sigterm, running_cluster, tell
 from tests.chaos.echo import Echo
 from tests.chaos.held import Held
 from tests.chaos.schedule import FAULTS, QUICK_KNOBS, SERVICES, SLOW_FAULTS, SLOW_KNOBS
-from tests.sandbox.waste import needed_uploads, waste
+from tests.support.sandbox.waste import needed_uploads, waste
 
 AT_A_TIME = 6
 LARGEST = 3000

@@ -137,7 +137,7 @@ ELSEWHERE = (
     Failpoint.BATCH_RENEW_MERGE,
 )
 """Takes two collectors, of which one stands still (test_stalls.py); weeks, until a provider keeps
-nothing any more; or a merge that outlasts its lease (both in tests/collector/test_late.py)."""
+nothing any more; or a merge that outlasts its lease (both in tests/unit/collector/test_late.py)."""
 
 STOPPED = (BatchState.CANCELLED,)
 LATE = (BatchState.EXPIRED, BatchState.COMPLETED)

@@ -6,16 +6,13 @@ costs more than most of what is tested.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from direct import PROVIDERS, Server, free_port
-from suite import Suite, running_suite
+from tests.support.e2e.direct_server import PROVIDERS, Server, free_port
+from tests.support.e2e.suite import Suite, running_suite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from inputs import chat, check_answers, write
 from polybatch import Batch, BatchState
-from suite import Suite, wait_for
+
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.suite import Suite, wait_for
 
 
 def test_a_watcher_outlives_the_collector(suite: Suite, tmp_path: Path) -> None:

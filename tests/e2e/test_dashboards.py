@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from inputs import chat, write
 from polybatch import BatchState
 from prometheus_client.parser import text_string_to_metric_families
-from suite import ROOT, Suite
+
+from tests.support.e2e.inputs import chat, write
+from tests.support.e2e.suite import ROOT, Suite
 
 _NAME = re.compile(r"\b(?:polybatch|process)_[a-z_]+\b|\bup\b(?=\{)")
 _SELECTOR = re.compile(r"([a-z_]+)\{([^}]*)\}")

@@ -11,11 +11,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from direct import Server, ask
-from inputs import chat, check_answers, write
 from polybatch import Batch, BatchState, Client, ResultLine
-from stories import check_waste, strike
-from suite import QUICK, Suite, wait_for
+
+from tests.support.e2e.direct_server import Server, ask
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.stories import check_waste, strike
+from tests.support.e2e.suite import QUICK, Suite, wait_for
 
 
 def test_one_file_for_all_kinds_of_providers(suite: Suite, server: Server, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
-from inputs import chat, check_answers, write
 from polybatch import BatchState
-from stories import check_bill
-from suite import Suite, wait_for
+
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.stories import check_bill
+from tests.support.e2e.suite import Suite, wait_for
 
 
 def test_cancel_in_the_middle(suite: Suite, tmp_path: Path) -> None:
@@ -60,7 +61,9 @@ def test_the_window_closes(suite: Suite, tmp_path: Path) -> None:
     assert set(codes) <= {"batch_expired", "ok"}
 
 
-def test_lines_that_fail_for_a_transient_reason_are_sent_again(suite: Suite, tmp_path: Path) -> None:
+def test_lines_that_fail_for_a_transient_reason_are_sent_again(
+    suite: Suite, tmp_path: Path
+) -> None:
     lines = [chat(n, "[[sandbox:flaky=2]]" if n < 4 else None) for n in range(20)]
     with suite.client() as client:
         batch = client.submit(write(tmp_path / "flaky.jsonl", lines))

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from polybatch import Batch, BatchState
-from stories import (
+
+from tests.support.e2e.stories import (
     CANCEL,
     CREATE,
     POLL,
@@ -26,7 +27,7 @@ from stories import (
     tell,
     tell_all,
 )
-from suite import QUICK, Suite, wait_for
+from tests.support.e2e.suite import QUICK, Suite, wait_for
 
 TOO_SLOW = float(QUICK["POLYBATCH_PROVIDER_TIMEOUT"]) + 2
 

@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from inputs import chat, check_answers, write
 from polybatch import BatchState, Client, LimitExceeded, RetryPolicy
-from suite import Suite, running_suite, wait_for
 
-from tests.stores.small_disk import MIB, filled, small_disk
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.suite import Suite, running_suite, wait_for
+from tests.support.stores.small_disk import MIB, filled, small_disk
 
 pytestmark = [
     pytest.mark.long,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from inputs import write
 from polybatch import BatchState
-from stories import ask, check_bill, outcome, tell
-from suite import Suite, wait_for
+
+from tests.support.e2e.inputs import write
+from tests.support.e2e.stories import ask, check_bill, outcome, tell
+from tests.support.e2e.suite import Suite, wait_for
 
 COUNT = 20
 PROVIDERS = ("openai", "anthropic")

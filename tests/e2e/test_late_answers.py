@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inputs import check_answers, write
 from polybatch import Batch, BatchState, Client, PolybatchError
-from stories import ask, outcome
-from suite import Suite, running_suite, wait_for
+
+from tests.support.e2e.inputs import check_answers, write
+from tests.support.e2e.stories import ask, outcome
+from tests.support.e2e.suite import Suite, running_suite, wait_for
 
 COUNT = 60
 PROVIDERS = ("openai", "anthropic")

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from inputs import chat, check_answers, write
 from polybatch import BatchState, InvalidLines, NotFound, ResultFilter
-from stories import check_bill
-from suite import ROOT, Suite
+
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.stories import check_bill
+from tests.support.e2e.suite import ROOT, Suite
 
 
 def test_mixed_chat_by_the_command_line(suite: Suite, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import urllib.request
 from pathlib import Path
 
-from inputs import chat, write
 from polybatch import BatchState
 from prometheus_client.parser import text_string_to_metric_families
-from suite import Suite, wait_for
+
+from tests.support.e2e.inputs import chat, write
+from tests.support.e2e.suite import Suite, wait_for
 
 SERVICES = {"gateway", "dispatcher", "collector"}
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from direct import Server
-from inputs import chat, check_answers, write
 from polybatch import BatchState, InvalidLines
-from stories import check_waste
-from suite import Suite
+
+from tests.support.e2e.direct_server import Server
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.stories import check_waste
+from tests.support.e2e.suite import Suite
 
 MODELS = {
     "openai": "openai/gpt-4.1",

@@ -5,11 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from inputs import chat, write
-from stories import check_bill
-from suite import ROOT, Suite
-
-from tests.client.node_program import run_node
+from tests.support.client.node_program import run_node
+from tests.support.e2e.inputs import chat, write
+from tests.support.e2e.stories import check_bill
+from tests.support.e2e.suite import ROOT, Suite
 
 
 def submit(suite: Suite, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

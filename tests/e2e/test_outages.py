@@ -12,13 +12,13 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from inputs import chat, check_answers, write
 from polybatch import BatchState, Client, RetryPolicy, Unavailable
-from suite import Suite, running_suite, wait_for
 
 from tests.conftest import started
-from tests.gateway.gateway_nats import Nats
-from tests.stores.postgres import PostgresServer, running_postgres
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.suite import Suite, running_suite, wait_for
+from tests.support.gateway.nats import Nats
+from tests.support.stores.postgres import PostgresServer, running_postgres
 
 pytestmark = [
     pytest.mark.long,
@@ -108,7 +108,7 @@ def assert_complete(suite: Suite, client: Client, *batch_ids: str) -> None:
 def test_batches_go_on_after_nats_was_away_and_lost_its_store(
     suite: Suite, nats: Nats, tmp_path: Path
 ) -> None:
-    """With its store kept it is no different, see tests/bus/test_outages.py."""
+    """With its store kept it is no different, see tests/integration/bus/test_outages.py."""
     path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
     with suite.client() as client:
         before = client.submit(path)

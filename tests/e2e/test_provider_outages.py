@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 from polybatch import Batch, BatchState
-from stories import PROVIDERS, RESULTS, Story, ask, check_bill, strike, tell
-from suite import Suite, running_suite, wait_for
+
+from tests.support.e2e.stories import PROVIDERS, RESULTS, Story, ask, check_bill, strike, tell
+from tests.support.e2e.suite import Suite, running_suite, wait_for
 
 pytestmark = pytest.mark.long
 

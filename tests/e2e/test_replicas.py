@@ -15,15 +15,15 @@ from typing import Any
 
 import grpc
 import pytest
-from fleet import SERVICES, Fleet, running_fleet
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from inputs import chat, check_answers, write
 from polybatch import AsyncClient, Batch, BatchState, Client, NotFound
 from polybatch.v1 import batches_pb2, batches_pb2_grpc, status_pb2, status_pb2_grpc
-from suite import ROOT, wait_for
 
-from tests.stores.postgres import PostgresServer
+from tests.support.e2e.fleet import SERVICES, Fleet, running_fleet
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.suite import ROOT, wait_for
+from tests.support.stores.postgres import PostgresServer
 
 pytestmark = pytest.mark.long
 

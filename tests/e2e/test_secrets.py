@@ -22,11 +22,11 @@ from typing import Any
 import httpx2
 import nats
 import pytest
-from inputs import chat, write
-from suite import ROOT, Suite, running_suite
 
 from core.bus import Bus, BusUnavailable, EmbeddedNats
-from tests.stores.process import free_port
+from tests.support.e2e.inputs import chat, write
+from tests.support.e2e.suite import ROOT, Suite, running_suite
+from tests.support.stores.process import free_port
 
 pytestmark = pytest.mark.long
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
-from suite import ROOT, Suite, running_suite
 
-from tests.client.node_program import run_node
+from tests.support.client.node_program import run_node
+from tests.support.e2e.suite import ROOT, Suite, running_suite
 
 pytestmark = pytest.mark.long
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from inputs import chat, check_answers, write
 from polybatch import BatchState
-from suite import ROOT, Suite, launch, stopped_after
 
-from tests.stores.nats_cluster import NatsCluster, running_cluster
-from tests.stores.object_storage import ObjectStorage, running_object_storage
-from tests.stores.postgres import PostgresServer, running_postgres
+from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.suite import ROOT, Suite, launch, stopped_after
+from tests.support.stores.nats_cluster import NatsCluster, running_cluster
+from tests.support.stores.object_storage import ObjectStorage, running_object_storage
+from tests.support.stores.postgres import PostgresServer, running_postgres
 
 pytestmark = pytest.mark.long
 

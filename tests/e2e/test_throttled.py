@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from polybatch import BatchState
-from stories import ask, check_bill, tell
-from suite import Suite
+
+from tests.support.e2e.stories import ask, check_bill, tell
+from tests.support.e2e.suite import Suite
 
 COUNT = 200
 EVERY_SECOND = {"kind": "status", "status": 429, "retry_after": 0.3, "every": 2}

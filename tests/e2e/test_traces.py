@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from inputs import chat, write
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
-from otlp import Span, running_collector
 from polybatch import BatchState
-from suite import ROOT, running_suite
+
+from tests.support.e2e.inputs import chat, write
+from tests.support.e2e.otlp import Span, running_collector
+from tests.support.e2e.suite import ROOT, running_suite
 
 pytestmark = pytest.mark.long
 

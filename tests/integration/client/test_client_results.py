@@ -1,0 +1,228 @@
+"""Results and files: typed lines, downloads that are resumed, checked, and whole or absent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import grpc
+import pytest
+from polybatch import (
+    Conflict,
+    DataError,
+    InternalError,
+    NotFound,
+    ResultFilter,
+    ResultLine,
+)
+from polybatch.v1 import results_pb2
+
+from tests.integration.client.conftest import Api
+from tests.support.client.batches import result_line
+from tests.support.client.fake_service import FakePolybatch
+from tests.support.client.fault import Fault
+
+BATCH = "batch_1"
+
+
+@pytest.fixture
+def lines(fake: FakePolybatch) -> list[dict[str, object]]:
+    """200 results, every tenth failed, one of them longer than many chunks."""
+    made = [
+        result_line(number, failed=number % 10 == 0, text="ä" * (20_000 if number == 7 else 5))
+        for number in range(200)
+    ]
+    fake.results[BATCH] = b"".join(json.dumps(line).encode() + b"\n" for line in made)
+    return made
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 777, 1_000_000])
+async def test_results_are_typed_lines(
+    api: Api, fake: FakePolybatch, lines: list[dict[str, object]], chunk_bytes: int
+) -> None:
+    if chunk_bytes == 1:
+        fake.results[BATCH] = b"".join(fake.results[BATCH].splitlines(keepends=True)[:3])
+        lines = lines[:3]
+    fake.chunk_bytes = chunk_bytes
+    got = await api.items("results", BATCH)
+    assert [json.loads(line.raw) for line in got] == lines
+    assert [line.ok for line in got] == [line["error"] is None for line in lines]
+    assert got[1].custom_id == "request-1"
+    assert got[1].text == "äääää"
+    assert got[1].response.status_code == 200
+    assert got[0].response is None
+    assert got[0].error.code == "batch_expired"
+    assert got[0].text is None
+
+
+async def test_results_go_on_where_they_broke(
+    api: Api, fake: FakePolybatch, lines: list[dict[str, object]]
+) -> None:
+    fake.faults["DownloadResults"] += [
+        Fault(after_bytes=5_000),
+        Fault(),
+        Fault(after_bytes=3_000, end_with_ok=True),
+        Fault(end_with_ok=True),
+        Fault(grpc.StatusCode.INTERNAL, after_bytes=10_000),
+    ]
+    got = await api.items("results", BATCH)
+    assert [json.loads(line.raw) for line in got] == lines
+    offsets = [request.offset for name, request in fake.calls if name == "DownloadResults"]
+    assert offsets == [0, 5_000, 5_000, 8_000, 8_000, 18_000]
+
+
+@pytest.mark.parametrize("which", [ResultFilter.SUCCEEDED, ResultFilter.FAILED])
+async def test_filtered_results(
+    api: Api, fake: FakePolybatch, lines: list[dict[str, object]], which: ResultFilter
+) -> None:
+    fake.faults["DownloadResults"].append(Fault(after_bytes=1_000))
+    got = await api.items("results", BATCH, filter=which)
+    assert {line.ok for line in got} == {which is ResultFilter.SUCCEEDED}
+    assert len(got) == (180 if which is ResultFilter.SUCCEEDED else 20)
+
+
+async def test_leaving_the_results_cancels_the_call(
+    api: Api, fake: FakePolybatch, lines: list[dict[str, object]]
+) -> None:
+    fake.results[BATCH] *= 2000
+    fake.chunk_bytes = 100_000
+    assert len(await api.items("results", BATCH, first=3)) == 3
+    assert await asyncio.to_thread(fake.cancelled.wait, 10)
+
+
+async def test_manifest(api: Api, fake: FakePolybatch, lines: list[dict[str, object]]) -> None:
+    manifest = await api.call("manifest", BATCH)
+    assert manifest.batch_id == BATCH
+    assert manifest.results_bytes == len(fake.results[BATCH])
+    fake.results["batch_empty"] = b""
+    assert (await api.call("manifest", "batch_empty")).results_bytes == 0
+    assert await api.items("results", "batch_empty") == []
+
+
+async def test_download_is_whole_and_checked(
+    api: Api, fake: FakePolybatch, lines: list[dict[str, object]], tmp_path: Path
+) -> None:
+    fake.faults["DownloadResults"].append(Fault(after_bytes=5_000))
+    target = tmp_path / "results.jsonl"
+    target.write_text("what was there before")
+    seen: list[tuple[int, int | None]] = []
+    manifest = await api.call(
+        "download_results", BATCH, target, progress=lambda *now: seen.append(now)
+    )
+    assert target.read_bytes() == fake.results[BATCH]
+    assert manifest.results_bytes == target.stat().st_size
+    assert seen[-1] == (manifest.results_bytes, manifest.results_bytes)
+    assert os.listdir(tmp_path) == ["results.jsonl"]
+
+
+async def test_download_that_fails_leaves_nothing_behind(
+    api: Api, fake: FakePolybatch, lines: list[dict[str, object]], tmp_path: Path
+) -> None:
+    target = tmp_path / "results.jsonl"
+    target.write_text("what was there before")
+    fake.faults["DownloadResults"] += [
+        Fault(after_bytes=5_000),
+        *(Fault(grpc.StatusCode.INTERNAL, reason="INTERNAL") for _ in range(4)),
+    ]
+    with pytest.raises(InternalError):
+        await api.call("download_results", BATCH, target)
+    assert os.listdir(tmp_path) == ["results.jsonl"]
+    fake.results_digest[BATCH] = "0" * 64
+    with pytest.raises(DataError) as caught:
+        await api.call("download_results", BATCH, target)
+    assert caught.value.reason == "DIGEST_MISMATCH"
+    assert os.listdir(tmp_path) == ["results.jsonl"]
+    assert target.read_text() == "what was there before"
+    # The digest is that of the unfiltered file: a filtered one has nothing to compare.
+    await api.call("download_results", BATCH, target, filter=ResultFilter.FAILED)
+    assert len(target.read_bytes().splitlines()) == 20
+
+
+async def test_download_does_not_replace_a_device(
+    api: Api, fake: FakePolybatch, lines: list[dict[str, object]], tmp_path: Path
+) -> None:
+    with pytest.raises(FileExistsError):
+        await api.call("download_results", BATCH, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_results_before_the_end(api: Api, fake: FakePolybatch) -> None:
+    with pytest.raises(Conflict) as caught:
+        await api.items("results", "batch_running")
+    assert caught.value.reason == "BATCH_NOT_ENDED"
+    assert caught.value.next_step
+
+
+async def test_failures_turn_the_pages(api: Api, fake: FakePolybatch) -> None:
+    fake.failures[BATCH] = [
+        results_pb2.LineFailure(line=n, custom_id=f"c{n}", code="batch_expired", status_code=429)
+        for n in range(1, 26)
+    ]
+    got = await api.items("failures", BATCH, page_size=10)
+    assert [failure.line for failure in got] == list(range(1, 26))
+    assert got[0].status_code == 429
+    assert fake.count("ListFailures") == 3
+
+
+async def test_files(api: Api, fake: FakePolybatch, tmp_path: Path) -> None:
+    content = b'{"custom_id": "a"}\n' * 1000
+    first = await api.call("upload", content, filename="first.jsonl")
+    second = await api.call("upload", b"{}\n")
+    assert [file.id for file in await api.items("files.list", page_size=1)] == [
+        second.id,
+        first.id,
+    ]
+    got = await api.call("files.get", first.id)
+    assert got == first
+    assert got.models[0].model == "openai/gpt-4.1"
+    fake.faults["DownloadFile"] += [Fault(after_bytes=5_000)] * 2
+    target = tmp_path / "copy.jsonl"
+    await api.call("files.download", first.id, target)
+    assert target.read_bytes() == content
+    assert b"".join(await api.items("files.chunks", first.id)) == content
+    fake.contents[first.id] = content.replace(b"a", b"b")
+    with pytest.raises(DataError):
+        await api.call("files.download", first.id, target)
+    assert target.read_bytes() == content
+    await api.call("files.delete", first.id)
+    with pytest.raises(NotFound):
+        await api.call("files.get", first.id)
+    with pytest.raises(NotFound):
+        await api.call("files.delete", first.id)
+
+
+async def test_delete_whose_reply_was_lost_has_succeeded(api: Api, fake: FakePolybatch) -> None:
+    file = await api.call("upload", b"{}\n")
+    fake.faults["DeleteFile"].append(Fault(after_work=True))
+    await api.call("files.delete", file.id)
+    assert fake.count("DeleteFile") == 2
+
+
+def test_embedding_and_odd_responses() -> None:
+    body = {"data": [{"embedding": [0.25, -1.5], "index": 0}], "usage": {"total_tokens": 3}}
+    line = ResultLine.parse(
+        json.dumps(
+            {
+                "custom_id": "a",
+                "response": {"status_code": 200, "request_id": None, "body": body},
+                "error": None,
+            }
+        ).encode()
+    )
+    assert line.ok
+    assert line.embedding == [0.25, -1.5]
+    assert line.text is None
+    refused = ResultLine.parse(
+        b'{"custom_id": "a", "response": {"status_code": 400, "body": {"error": {}}},'
+        b' "error": {"code": "invalid_request", "message": "no"}}'
+    )
+    assert not refused.ok
+    assert refused.embedding is None
+
+
+@pytest.mark.parametrize("raw", [b"not json", b"[]", b"{}", b'{"custom_id": "a", "response": 3}'])
+def test_line_that_is_none(raw: bytes) -> None:
+    with pytest.raises(DataError):
+        ResultLine.parse(raw)

@@ -1,0 +1,404 @@
+"""The command `polybatch`, run as a process of its own against the fake."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import threading
+
+import grpc
+import pytest
+from polybatch.cli import ExitCode
+from polybatch.v1 import batches_pb2, results_pb2
+
+from tests.support.client.batches import result_line, snapshot
+from tests.support.client.command import GOOD, Command
+from tests.support.client.fake_service import API_KEY, FakePolybatch
+from tests.support.client.fault import Fault
+
+BATCH = "batch_0000"
+
+
+def end_at_once(fake: FakePolybatch, state: str = "COMPLETED", **counts: int) -> None:
+    """Makes every batch that is submitted end as it begins."""
+
+    def end(batch: batches_pb2.Batch) -> None:
+        fake.batches[batch.id].append(snapshot(batch.id, 2, succeeded=10))
+        fake.batches[batch.id].append(snapshot(batch.id, 3, state, **counts))
+        lines = [result_line(n, failed=n < counts.get("failed", 0)) for n in range(100)]
+        if state != "FAILED":
+            fake.results[batch.id] = b"".join(json.dumps(x).encode() + b"\n" for x in lines)
+
+    fake.on_submit = end
+
+
+@pytest.mark.parametrize(
+    ("state", "counts", "code"),
+    [
+        ("COMPLETED", {"succeeded": 100}, ExitCode.OK),
+        ("COMPLETED", {"succeeded": 97, "failed": 3}, ExitCode.LINES_FAILED),
+        ("EXPIRED", {"succeeded": 50, "failed": 50}, ExitCode.BATCH_FAILED),
+        ("CANCELLED", {"failed": 100}, ExitCode.BATCH_FAILED),
+        ("FAILED", {}, ExitCode.BATCH_FAILED),
+    ],
+)
+def test_submit_to_the_end(
+    command: Command, fake: FakePolybatch, state: str, counts: dict[str, int], code: int
+) -> None:
+    end_at_once(fake, state, **counts)
+    done = command.run("submit", "good.jsonl", "-o", "results.jsonl")
+    assert done.returncode == code
+    assert done.stdout == f"{BATCH}\n"
+    lines = done.stderr.splitlines()
+    assert lines[0] == "good.jsonl: 1.9 kB of 1.9 kB (100%)"
+    assert any(f"{BATCH}: " in line and f"({state.lower()})" in line for line in lines)
+    assert "\x1b" not in done.stderr
+    target = command.folder / "results.jsonl"
+    if state == "FAILED":
+        assert not target.exists()
+    else:
+        assert target.read_bytes() == fake.results[BATCH]
+    if counts.get("failed"):
+        assert f"polybatch failures {BATCH}" in done.stderr
+
+
+def test_submit_passes_its_options_on(command: Command, fake: FakePolybatch) -> None:
+    done = command.run(
+        *("--json", "submit", "bad.jsonl", "--no-watch", "--window", "90m", "--skip-invalid"),
+        "--lenient",
+        *("--metadata", "team=search", "--metadata", "note=a=b", "--request-id", "mine"),
+    )
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert document["id"] == BATCH
+    assert document["state"] == "validating"
+    assert document["metadata"] == {"team": "search", "note": "a=b"}
+    assert document["completion_window"] == 5400
+    assert document["skip_invalid_lines"] is True
+    assert document["lenient_translation"] is True
+    assert document["created_at"] == "2027-01-15T08:00:00+00:00"
+    [spec] = [request for name, request in fake.calls if name == "SubmitBatch"]
+    assert spec.batch.request_id == "mine"
+    assert spec.upload.filename == "bad.jsonl"
+
+
+def test_submit_from_a_pipe_to_a_pipe(command: Command, fake: FakePolybatch) -> None:
+    end_at_once(fake, succeeded=100)
+    fake.faults["SubmitBatch"].append(Fault(after_bytes=1))
+    process = command.start("submit", "-", "-o", "-", stdin=subprocess.PIPE)
+    output, errors = process.communicate(GOOD.decode(), timeout=30)
+    assert process.returncode == 0, errors
+    assert output.encode() == fake.results[BATCH]
+    assert fake.contents["file_0000"] == GOOD
+
+
+def test_submit_in_json_is_one_document(command: Command, fake: FakePolybatch) -> None:
+    end_at_once(fake, succeeded=100)
+    done = command.run("submit", "good.jsonl", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["state"] == "completed"
+
+
+def test_submit_of_bad_lines(command: Command, fake: FakePolybatch) -> None:
+    done = command.run("submit", "bad.jsonl")
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert done.stdout == ""
+    assert "INVALID_LINES" in done.stderr
+    assert "line 2: expected a JSON object" in done.stderr
+    assert "line 4: expected a JSON object" in done.stderr
+    assert "--skip-invalid" in done.stderr
+    done = command.run("submit", "bad.jsonl", "--json")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["reason"] == "INVALID_LINES"
+    assert [problem["line"] for problem in error["problems"]] == [2, 4]
+    assert error["file_id"] in fake.files
+
+
+def test_validate(command: Command, fake: FakePolybatch) -> None:
+    done = command.run("validate", "bad.jsonl")
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert done.stdout.splitlines() == [
+        "bad.jsonl:2: error: expected a JSON object (not_json)",
+        "bad.jsonl:4: error: expected a JSON object (not_json)",
+    ]
+    assert "4 lines, 2 bad" in done.stderr
+    assert not fake.files
+    done = command.run("validate", "good.jsonl")
+    assert (done.returncode, done.stdout) == (0, "")
+    done = command.run("validate", "--json", "bad.jsonl")
+    *problems, summary = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [problem["problem"]["line"] for problem in problems] == [2, 4]
+    assert summary["valid"] is False
+    assert not fake.files
+
+
+def test_watch_in_json_is_a_line_a_snapshot(command: Command, fake: FakePolybatch) -> None:
+    for revision in range(1, 4):
+        fake.publish(snapshot(BATCH, revision))
+    fake.publish(snapshot(BATCH, 4, "COMPLETED", succeeded=99, failed=1))
+    done = command.run("watch", BATCH, "--json")
+    assert done.returncode == ExitCode.LINES_FAILED
+    documents = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [document["revision"] for document in documents] == [1, 2, 3, 4]
+
+
+def test_plain_progress_is_sparse_and_ends_with_the_end(
+    command: Command, fake: FakePolybatch
+) -> None:
+    for revision in range(1, 200):
+        fake.publish(snapshot(BATCH, revision, succeeded=revision // 2))
+    fake.publish(snapshot(BATCH, 200, "COMPLETED", succeeded=100))
+    done = command.run("watch", BATCH)
+    assert done.returncode == 0
+    shown = [line for line in done.stderr.splitlines() if line.startswith(f"{BATCH}: ")]
+    assert 1 <= len(shown) <= 5
+    assert shown[-1] == f"{BATCH}: Completed (completed), 100 %, 100 of 100 lines"
+
+
+def test_waiting_reasons_are_shown(command: Command, fake: FakePolybatch) -> None:
+    waiting = snapshot(BATCH, 1)
+    waiting.shards.add(
+        provider="openai",
+        model="openai/gpt-4.1",
+        line_count=50,
+        state="queued",
+        waiting_reason="rate limited\x1b[31m, next try in 30 s",
+    )
+    fake.publish(waiting)
+    process = command.start("watch", BATCH)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "openai gpt-4.1 (50 lines) waits: rate limited?[31m, next try in 30 s" in line
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+
+def test_ctrl_c_leaves_the_batch_alone(command: Command, fake: FakePolybatch) -> None:
+    fake.publish(snapshot(BATCH, 1))
+    process = command.start("watch", BATCH)
+    assert fake.watching.wait(20)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.INTERRUPTED
+    last = errors.splitlines()[-1]
+    assert f"{BATCH} goes on" in last
+    assert f"polybatch watch {BATCH}" in last
+    assert f"polybatch cancel {BATCH}" in last
+    assert "Traceback" not in errors
+    assert fake.count("CancelBatch") == 0
+    assert fake.cancelled.wait(10)
+
+
+def test_ctrl_c_while_uploading(command: Command, fake: FakePolybatch) -> None:
+    process = command.start("submit", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    arrived = threading.Event()
+
+    def wait_for_call() -> None:
+        while not fake.count("SubmitBatch"):
+            if process.poll() is not None:
+                return
+            arrived.wait(0.01)
+        arrived.set()
+
+    # More than one chunk, so that the call is open while stdin is still waited for.
+    process.stdin.write("x" * 3_000_000)
+    process.stdin.flush()
+    waiter = threading.Thread(target=wait_for_call)
+    waiter.start()
+    waiter.join(20)
+    assert arrived.is_set()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "no batch was made" in errors
+    assert not fake.batches
+
+
+@pytest.fixture
+def ended(fake: FakePolybatch) -> None:
+    """A batch with results, three lines of them failed."""
+    fake.publish(snapshot(BATCH, 3, "COMPLETED", succeeded=97, failed=3))
+    lines = [result_line(n, failed=n < 3) for n in range(100)]
+    fake.results[BATCH] = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    fake.failures[BATCH] = [
+        results_pb2.LineFailure(line=n + 1, custom_id=f"request-{n}", code="batch_expired")
+        for n in range(3)
+    ]
+
+
+@pytest.mark.usefixtures("ended")
+def test_results(command: Command, fake: FakePolybatch) -> None:
+    done = command.run("results", BATCH)
+    assert done.returncode == 0
+    assert done.stdout.encode() == fake.results[BATCH]
+    done = command.run("results", BATCH, "--failed", "-o", "failed.jsonl")
+    assert done.stdout == ""
+    assert len((command.folder / "failed.jsonl").read_bytes().splitlines()) == 3
+    done = command.run("results", BATCH, "--succeeded", "-o", "/dev/stdout")
+    assert len(done.stdout.splitlines()) == 97
+    done = command.run("results", BATCH, "--failed", "--succeeded")
+    assert done.returncode == ExitCode.BAD_INPUT
+    done = command.run("results", "batch_running")
+    assert done.returncode == ExitCode.ERROR
+    assert "BATCH_NOT_ENDED" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("ended")
+def test_failures(command: Command) -> None:
+    done = command.run("failures", BATCH)
+    assert done.returncode == 0
+    header, *rows = done.stdout.splitlines()
+    assert header.split() == ["LINE", "CUSTOM_ID", "HTTP", "CODE", "MESSAGE"]
+    assert rows[0].split() == ["1", "request-0", "-", "batch_expired"]
+    done = command.run("failures", BATCH, "--json", "--limit", "2")
+    assert [json.loads(line)["line"] for line in done.stdout.splitlines()] == [1, 2]
+
+
+@pytest.mark.usefixtures("ended")
+def test_list_get_and_cancel(command: Command) -> None:
+    done = command.run("list")
+    assert BATCH in done.stdout
+    assert "Completed (completed)" in done.stdout
+    done = command.run("list", "--json")
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [BATCH]
+    done = command.run("get", BATCH)
+    assert "97" in done.stdout or "100 of 100 lines, 3 failed" in done.stdout
+    done = command.run("get", BATCH, "--json")
+    assert json.loads(done.stdout)["request_counts"]["failed"] == 3
+    done = command.run("cancel", BATCH)
+    assert (done.returncode, "cancelling" in done.stdout) == (0, True)
+    done = command.run("get", "batch_unknown")
+    assert done.returncode == ExitCode.ERROR
+    assert "BATCH_NOT_FOUND" in done.stderr
+
+
+def test_files(command: Command) -> None:
+    command.run("submit", "good.jsonl", "--no-watch")
+    done = command.run("files", "list", "--json")
+    [file] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert file["filename"] == "good.jsonl"
+    assert file["id"] in command.run("files", "list").stdout
+    assert "openai/gpt-4.1" in command.run("files", "get", file["id"]).stdout
+    assert command.run("files", "download", file["id"]).stdout.encode() == GOOD
+    command.run("files", "download", file["id"], "-o", "copy.jsonl")
+    assert (command.folder / "copy.jsonl").read_bytes() == GOOD
+    assert command.run("files", "delete", file["id"]).returncode == 0
+    assert command.run("files", "delete", file["id"]).returncode == ExitCode.ERROR
+
+
+@pytest.mark.usefixtures("ended")
+def test_reader_that_goes_away(command: Command, fake: FakePolybatch) -> None:
+    fake.results[BATCH] *= 1000
+    process = command.start("results", BATCH)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(30) == ExitCode.BROKEN_PIPE
+    assert errors == ""
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("sumbit", "good.jsonl"),
+        ("submit",),
+        ("submit", "missing.jsonl"),
+        ("submit", "."),
+        ("submit", "good.jsonl", "--window", "soon"),
+        ("submit", "good.jsonl", "--metadata", "team"),
+        ("submit", "good.jsonl", "--no-watch", "-o", "x.jsonl"),
+        ("list", "--limit", "0"),
+    ],
+)
+def test_wrong_usage(command: Command, fake: FakePolybatch, arguments: tuple[str, ...]) -> None:
+    done = command.run(*arguments)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "polybatch" in done.stderr
+    assert not fake.calls
+
+
+def test_help_teaches(command: Command) -> None:
+    done = command.run("--help")
+    assert done.returncode == 0
+    for code in ExitCode:
+        assert f"{code:>3}  {code.description}" in done.stdout
+    assert "polybatch submit requests.jsonl" in done.stdout
+    for name in ("submit", "watch", "results", "validate", "files"):
+        assert command.run(name, "--help").returncode == 0
+
+
+def test_no_key(command: Command) -> None:
+    del command.environment["POLYBATCH_API_KEY"]
+    done = command.run("list")
+    assert done.returncode == ExitCode.ERROR
+    assert "API_KEY_MISSING" in done.stderr
+    assert ".polybatch/api-key" in done.stderr
+    (command.folder / "key").write_text(API_KEY)
+    assert command.run("list", "--api-key-file", "key").returncode == 0
+    assert command.run("--api-key-file", "key", "list").returncode == 0
+
+
+def test_wrong_key_and_no_service(command: Command, fake: FakePolybatch) -> None:
+    command.environment["POLYBATCH_API_KEY"] = "wrong"
+    done = command.run("list")
+    assert done.returncode == ExitCode.ERROR
+    assert "API_KEY_INVALID" in done.stderr
+    fake.stop()
+    done = command.run("list", "--json", "--wait", "0")
+    assert done.returncode == ExitCode.ERROR
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["reason"] == "UNAVAILABLE"
+    assert fake.address in error["message"]
+    assert "make up" in error["next_step"]
+
+
+def test_batch_goes_on_without_its_collector(command: Command, fake: FakePolybatch) -> None:
+    command.environment["POLYBATCH_COLLECTOR"] = "localhost:1"
+    done = command.run("submit", "good.jsonl", "--wait", "0")
+    assert done.returncode == ExitCode.ERROR
+    assert done.stdout == f"{BATCH}\n"
+    assert f"watch it again: polybatch watch {BATCH}" in done.stderr
+    assert "collector at localhost:1: cannot be reached: Connection refused" in done.stderr
+
+
+@pytest.mark.usefixtures("ended")
+def test_output_that_cannot_be_written(command: Command) -> None:
+    done = command.run("results", BATCH, "-o", "no-such-folder/x.jsonl")
+    assert done.returncode == ExitCode.ERROR
+    assert "no-such-folder" in done.stderr
+    assert "No such file or directory" in done.stderr
+
+
+def test_internal_errors_name_their_reference(command: Command, fake: FakePolybatch) -> None:
+    fake.faults["ListBatches"].extend(
+        Fault(grpc.StatusCode.INTERNAL, "internal error, reference abc123", "INTERNAL")
+        for _ in range(4)
+    )
+    done = command.run("list")
+    assert done.returncode == ExitCode.ERROR
+    assert "reference abc123" in done.stderr
+
+
+async def test_trouble_is_told_while_it_is_waited_out(
+    command: Command, fake: FakePolybatch
+) -> None:
+    fake.publish(snapshot(BATCH, 1))
+    fake.faults["WatchBatch"].append(
+        Fault(reason="LEDGER_AWAY", message="the ledger is away", retry_after=1.2)
+    )
+    process = await asyncio.to_thread(command.start, "watch", BATCH)
+    assert await asyncio.to_thread(fake.watching.wait, 20)
+    fake.publish(snapshot(BATCH, 2, "COMPLETED", succeeded=100))
+    _, errors = await asyncio.to_thread(process.communicate, timeout=30)
+    said = f"waiting for the collector at {fake.address} (the ledger is away); up to 120 s"
+    assert errors.count(said) == 1
+    assert "the collector is back" in errors
+    assert process.returncode == 0

@@ -1,0 +1,327 @@
+"""The progress bar, on a pseudo-terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from polybatch.cli.output import display_width, fit
+
+from tests.support.client.batches import snapshot
+from tests.support.client.fake_service import API_KEY, FakePolybatch
+
+BATCH = "batch_0000"
+_CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])")
+
+
+class Screen:
+    """A pseudo-terminal and what would be seen on it."""
+
+    def __init__(self, columns: int) -> None:
+        self.master, self.slave = pty.openpty()
+        self.resize(columns)
+        self.raw = ""
+        self._arrived = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def resize(self, columns: int) -> None:
+        """Changes the width."""
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def wait_for(self, text: str) -> None:
+        """Until the text has been written."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: text in self.raw, 20), self.raw
+
+    def finish(self) -> None:
+        """Reads what is left."""
+        os.close(self.slave)
+        self._reader.join(10)
+        os.close(self.master)
+
+    def lines(self) -> list[str]:
+        """The lines that a terminal would show."""
+        shown: list[str] = [""]
+        row = 0
+        at = 0
+        while at < len(self.raw):
+            letter = self.raw[at]
+            match = _CONTROL.match(self.raw, at)
+            if match:
+                at = match.end()
+                if match[2] == "A":
+                    row -= int(match[1] or 1)
+                    assert row >= 0, "the cursor left the screen"
+                elif match[2] == "J":
+                    del shown[row + 1 :]
+                    shown[row] = ""
+                else:
+                    assert match[2] == "m", f"unexpected {match[0]!r}"
+                continue
+            at += 1
+            if letter == "\n":
+                row += 1
+                if row == len(shown):
+                    shown.append("")
+            elif letter != "\r":
+                shown[row] += letter
+        return [line for line in shown if line]
+
+    def _read(self) -> None:
+        decoded = b""
+        while True:
+            try:
+                data = os.read(self.master, 65536)
+            except OSError:
+                # Linux says EIO where every writer has gone.
+                return
+            if not data:
+                return
+            decoded += data
+            with self._arrived:
+                self.raw = decoded.decode(errors="ignore")
+                self._arrived.notify_all()
+
+
+@pytest.fixture
+def screen() -> Screen:
+    return Screen(80)
+
+
+@contextmanager
+def running(
+    fake: FakePolybatch, screen: Screen, folder: Path, *arguments: str, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs the command with stderr on the terminal, to its end."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("POLYBATCH_") and name != "NO_COLOR"
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "polybatch", *arguments],
+        cwd=folder,
+        env=inherited
+        | {
+            "POLYBATCH_GATEWAY": fake.address,
+            "POLYBATCH_COLLECTOR": fake.address,
+            "POLYBATCH_API_KEY": API_KEY,
+            "TERM": "xterm-256color",
+            "PYTHONIOENCODING": "utf-8",
+        }
+        | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=screen.slave,
+    ) as process:
+        yield process
+        process.wait(20)
+
+
+def test_bar_is_drawn_over_in_place(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
+    waiting = snapshot(BATCH, 2, succeeded=30, retrying=5)
+    waiting.shards.add(
+        provider="anthropic",
+        model="anthropic/claude-4.5-sonnet",
+        line_count=50,
+        state="queued",
+        waiting_reason="the provider is away",
+    )
+    fake.publish(snapshot(BATCH, 1))
+    with running(fake, screen, tmp_path, "watch", BATCH) as process:
+        screen.wait_for("0 of 100 lines")
+        fake.publish(waiting)
+        screen.wait_for("the provider is away")
+        lines = screen.lines()
+        assert lines[0] == f"{BATCH}  In Progress (in_progress)"
+        assert "░" in lines[1]
+        assert " 30 %  30 of 100 lines, 5 retrying" in lines[1]
+        assert lines[2].startswith("  anthropic claude-4.5-sonnet (50 lines) waits: ")
+        fake.publish(snapshot(BATCH, 3, "COMPLETED", succeeded=98, failed=2))
+    assert process.returncode == 3
+    screen.finish()
+    lines = screen.lines()
+    assert lines[0] == f"{BATCH}  Completed (completed)"
+    assert "100 %  100 of 100 lines, 2 failed" in lines[1]
+    assert "░" not in lines[1]
+    assert lines[2].startswith("why lines failed")
+    # One block in all, however often it was drawn.
+    assert sum(line.startswith(BATCH) for line in lines) == 1
+    assert "\x1b[31m█" in screen.raw
+
+
+def test_upload_and_batch_of_a_submit(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b'{"custom_id": "a"}\n' * 200_000)
+    fake.on_submit = lambda batch: fake.batches[batch.id].append(
+        snapshot(batch.id, 2, "COMPLETED", succeeded=100)
+    )
+    with running(fake, screen, tmp_path, "submit", "in.jsonl") as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == f"{BATCH}\n".encode()
+    assert process.returncode == 0
+    screen.finish()
+    lines = screen.lines()
+    assert "100%  3.8 MB of 3.8 MB" in lines[0]
+    assert "in.jsonl" in lines[0]
+    assert lines[1] == f"{BATCH}  Completed (completed)"
+    assert "100 %  100 of 100 lines" in lines[2]
+
+
+@pytest.mark.parametrize("columns", [24, 50, 200])
+def test_lines_fit_the_terminal(fake: FakePolybatch, tmp_path: Path, columns: int) -> None:
+    screen = Screen(columns)
+    waiting = snapshot(BATCH, 1, succeeded=30)
+    for number in range(9):
+        waiting.shards.add(
+            provider="openai", model=f"m{number}", line_count=5, waiting_reason="很慢" * 60
+        )
+    fake.publish(waiting)
+    fake.publish(snapshot(BATCH, 2, "COMPLETED", succeeded=100))
+    with running(fake, screen, tmp_path, "watch", BATCH):
+        pass
+    screen.finish()
+    assert "  and 4 more" in screen.raw
+    for drawn in screen.raw.replace("\r", "").split("\n"):
+        plain = _CONTROL.sub("", drawn)
+        if not plain.startswith("the results:"):
+            assert display_width(plain) < columns
+
+
+def test_width_may_change(fake: FakePolybatch, tmp_path: Path) -> None:
+    screen = Screen(100)
+    fake.publish(snapshot(BATCH, 1))
+    with running(fake, screen, tmp_path, "watch", BATCH, NO_COLOR="1"):
+        screen.wait_for("0 of 100 lines, 100 queued\r\n")
+        # A terminal of 40 columns has wrapped what was drawn.
+        rows = sum(-(-display_width(line) // 40) for line in screen.lines())
+        assert rows > 2
+        screen.resize(40)
+        before = len(screen.raw)
+        fake.publish(snapshot(BATCH, 2, "COMPLETED", succeeded=100))
+    screen.finish()
+    drawn = screen.raw[before:]
+    assert drawn.startswith(f"\r\x1b[{rows}A\x1b[J")
+    first, second = _CONTROL.sub("", drawn).replace("\r", "").split("\n")[:2]
+    assert first == f"{BATCH}  Completed (completed)"
+    assert display_width(second) < 40
+
+
+def test_no_color(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
+    fake.publish(snapshot(BATCH, 1, "COMPLETED", succeeded=98, failed=2))
+    with running(fake, screen, tmp_path, "watch", BATCH, NO_COLOR="1"):
+        pass
+    screen.finish()
+    assert "█" in screen.raw
+    assert not re.search(r"\x1b\[\d+m", screen.raw)
+
+
+def test_dumb_terminal_is_given_plain_lines(
+    fake: FakePolybatch, screen: Screen, tmp_path: Path
+) -> None:
+    fake.publish(snapshot(BATCH, 1, "COMPLETED", succeeded=100))
+    with running(fake, screen, tmp_path, "watch", BATCH, TERM="dumb"):
+        pass
+    screen.finish()
+    assert "100 of 100 lines" in screen.raw
+    assert "\x1b" not in screen.raw
+
+
+def test_bar_without_unicode(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
+    fake.publish(snapshot(BATCH, 1, "COMPLETED", succeeded=100))
+    with running(fake, screen, tmp_path, "watch", BATCH, PYTHONIOENCODING="ascii"):
+        pass
+    screen.finish()
+    assert "####" in screen.raw
+    assert screen.raw.isascii()
+
+
+def test_ctrl_c_keeps_what_is_shown(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    with running(fake, screen, tmp_path, "watch", BATCH) as process:
+        screen.wait_for("30 of 100 lines")
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    screen.finish()
+    lines = screen.lines()
+    assert lines[0].startswith(BATCH)
+    assert "30 of 100 lines" in lines[1]
+    assert lines[2].startswith("polybatch: stopped watching")
+
+
+def test_absence_is_told_below_the_bar(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    with running(fake, screen, tmp_path, "watch", BATCH, NO_COLOR="1") as process:
+        screen.wait_for("30 of 100 lines")
+        assert fake.watching.wait(20)
+        fake.stop()
+        screen.wait_for("Ctrl-C stops")
+        lines = screen.lines()
+        # Whole, and in as many lines as it needs.
+        assert "30 of 100 lines" in lines[1]
+        told = " ".join(lines[2:])
+        assert told.startswith(f"waiting for the collector at {fake.address} (")
+        assert told.endswith("up to 120 s, Ctrl-C stops")
+        fake.start()
+        screen.wait_for("the collector is back; going on")
+        assert fake.count("WatchBatch") == 2
+        fake.publish(snapshot(BATCH, 2, "COMPLETED", succeeded=100))
+    assert process.returncode == 0
+    screen.finish()
+    lines = screen.lines()
+    assert lines[0] == f"{BATCH}  Completed (completed)"
+    assert "100 %  100 of 100 lines" in lines[1]
+    assert "waiting" not in "".join(lines)
+    assert screen.raw.count("waiting for") == 1
+
+
+def test_absence_is_told_where_there_is_no_bar(
+    fake: FakePolybatch, screen: Screen, tmp_path: Path
+) -> None:
+    fake.stop()
+    with running(fake, screen, tmp_path, "list", "--json") as process:
+        screen.wait_for("Ctrl-C stops")
+        fake.publish(snapshot(BATCH, 1))
+        fake.start()
+        assert process.stdout is not None
+        assert f'"id": "{BATCH}"'.encode() in process.stdout.read()
+    assert process.returncode == 0
+    screen.finish()
+    lines = screen.lines()
+    assert "(connection refused: nothing listens there, `make up` starts" in lines[0]
+    assert lines[-1] == "the gateway is back; going on"
+
+
+def test_ctrl_c_in_the_middle_of_an_absence(
+    fake: FakePolybatch, screen: Screen, tmp_path: Path
+) -> None:
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    with running(fake, screen, tmp_path, "watch", BATCH) as process:
+        screen.wait_for("30 of 100 lines")
+        fake.stop()
+        screen.wait_for("Ctrl-C stops")
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    screen.finish()
+    lines = screen.lines()
+    assert "30 of 100 lines" in lines[1]
+    assert lines[2].startswith("polybatch: stopped watching")
+
+
+def test_fit_counts_columns() -> None:
+    assert fit("abc", 3) == "abc"
+    assert fit("abcd", 3) == "ab…"
+    assert fit("很慢很慢", 5) == "很慢…"
+    assert fit("a\x1b[2Jb\n", 20) == "a?[2Jb?"

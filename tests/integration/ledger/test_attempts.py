@@ -1,0 +1,76 @@
+"""Attempts to submit: let go once, taken back only before, and never by two."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from core.ledger import Batch, Ledger, ShardState, Stale, now
+from tests.support.ledger.rows import LEASE, intend, make_batch, reread
+
+
+async def test_an_attempt_is_let_go_once(ledger: Ledger) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    attempt = await intend(ledger, shard)
+    assert attempt.dispatched_at is None
+    went = await asyncio.gather(*(ledger.shards.mark_dispatched(attempt, LEASE) for _ in range(8)))
+    assert went.count(True) == 1
+    assert (await reread(ledger, shard)).dispatched_at is not None
+
+
+async def test_what_was_let_go_is_not_taken_back(ledger: Ledger) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    attempt = await intend(ledger, shard)
+    assert await ledger.shards.mark_dispatched(attempt, LEASE)
+    assert isinstance(await ledger.shards.revert_to_queued(attempt), Stale)
+    assert (await reread(ledger, shard)).state == ShardState.SUBMITTING
+
+
+async def test_what_was_taken_back_is_not_let_go(ledger: Ledger) -> None:
+    """However late a stalled dispatcher goes on."""
+    _, (shard, _) = await make_batch(ledger)
+    stalled = await intend(ledger, shard, "stalled")
+    assert isinstance(await ledger.shards.revert_to_queued(stalled), Batch)
+    assert not await ledger.shards.mark_dispatched(stalled, LEASE)
+    assert not await ledger.shards.renew_lease(stalled, LEASE)
+    fresh = await intend(ledger, shard, "fresh")
+    assert not await ledger.shards.mark_dispatched(stalled, LEASE)
+    assert await ledger.shards.mark_dispatched(fresh, LEASE)
+
+
+async def test_each_attempt_is_let_go_anew(ledger: Ledger) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    first = await intend(ledger, shard, "t1")
+    assert await ledger.shards.mark_dispatched(first, LEASE)
+    assert isinstance(await ledger.shards.requeue(first, "absent", now()), Batch)
+    second = await intend(ledger, shard, "t2")
+    assert second.dispatched_at is None
+    assert await ledger.shards.mark_dispatched(second, LEASE)
+
+
+async def test_only_who_ended_its_calls_says_that_it_is_quiet(ledger: Ledger) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    attempt = await intend(ledger, shard)
+    await ledger.shards.mark_outcome_unknown(attempt, "unsure", now())
+    assert (await reread(ledger, shard)).no_inflight_since is None
+    await ledger.shards.mark_outcome_unknown(attempt, "no answer", now(), quiet=True)
+    no_inflight_since = (await reread(ledger, shard)).no_inflight_since
+    assert no_inflight_since is not None
+    await ledger.shards.mark_outcome_unknown(
+        await reread(ledger, shard), "unsure", now(), quiet=True
+    )
+    assert (await reread(ledger, shard)).no_inflight_since == no_inflight_since
+
+
+async def test_one_collector_fetches_a_shard(ledger: Ledger) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    attempt = await intend(ledger, shard)
+    await ledger.shards.submitted(attempt, "b", "", now())
+    await ledger.shards.fetching(attempt, "completed")
+    found = await reread(ledger, shard)
+    claims = await asyncio.gather(*(ledger.shards.claim_fetch(found, LEASE) for _ in range(8)))
+    assert claims.count(True) == 1
+    held = await reread(ledger, shard)
+    assert held.due_at > now()
+    assert await ledger.shards.renew_lease(held, timedelta())
+    assert await ledger.shards.claim_fetch(await reread(ledger, shard), LEASE)

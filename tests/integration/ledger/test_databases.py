@@ -1,0 +1,148 @@
+"""What SQLite and PostgreSQL have to have in common, and how they are reached."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlmodel import SQLModel
+
+from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
+from core.ledger.engine import make_migration_engine
+from tests.support.stores.postgres import PostgresServer
+
+PROCESSES = 3
+
+OPEN = """
+import asyncio, sys
+from core.ledger import Ledger
+async def main():
+    print("started", flush=True)
+    sys.stdin.readline()
+    ledger = await Ledger.open(sys.argv[1])
+    await ledger.check()
+    await ledger.close()
+asyncio.run(main())
+"""
+
+
+async def test_many_processes_may_migrate_at_once(database_url: str) -> None:
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", OPEN, database_url),
+            cwd=Path(__file__).parents[3],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        for _ in range(PROCESSES)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"started\n"
+    outcomes = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    assert [
+        (process.returncode, err) for process, (_, err) in zip(processes, outcomes, strict=True)
+    ] == [(0, b"")] * PROCESSES
+
+
+async def differences(database_url: str) -> list[object]:
+    """Between the tables of a database and those of the code."""
+
+    def compare(connection: sa.Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        return list(compare_metadata(context, SQLModel.metadata))
+
+    engine = make_migration_engine(database_url)
+    async with engine.connect() as connection:
+        found = await connection.run_sync(compare)
+    await engine.dispose()
+    return found
+
+
+async def test_the_migrations_make_the_tables_as_they_are(
+    ledger: Ledger, database_url: str
+) -> None:
+    assert await differences(database_url) == []
+
+
+async def test_a_ledger_from_before_late_answers_opens(tmp_path: Path) -> None:
+    """Its schema is the oldest that has a way to the newest; it was made by its own code."""
+    path = tmp_path / "ledger.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(Path(__file__).with_name("ledger_0007.sql").read_text())
+    url = f"sqlite+aiosqlite:///{path}"
+    async with AsyncExitStack() as stack:
+        ledger = await Ledger.open(url)
+        stack.push_async_callback(ledger.close)
+        ((key, account),) = await ledger.accounts.list_keys()
+        assert (account, key.revoked_at) == ("alpha", None)
+        (batch,) = await ledger.batches.get_many(["batch_0mx0gsi73hklkzkzvqzx"])
+        assert (batch.state, batch.total, batch.results_revision) == ("in_progress", 10, 0)
+        sent, unknown = await ledger.shards.of_batch(batch.id)
+        assert (sent.state, sent.remote_id, sent.file_token) == ("submitted", "batch_remote", "t1")
+        assert (unknown.state, unknown.given_up_at) == ("submitting", None)
+    assert await differences(url) == []
+
+
+async def test_text_with_nul_is_no_error(ledger: Ledger) -> None:
+    key = await ledger.accounts.create_key("al\0pha")
+    again = await ledger.accounts.create_key("al\0pha")
+    assert again.account_id == key.account_id
+    assert await ledger.files.get("acct", "file_\0") is None
+    assert await ledger.batches.get_many(["batch_\0", "batch_1"]) == []
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
+async def test_the_driver_need_not_be_named(postgres_url: str, scheme: str) -> None:
+    url = scheme + "://" + postgres_url.partition("://")[2]
+    ledger = await Ledger.open(url + "?sslmode=prefer&application_name=mine")
+    await ledger.close()
+
+
+async def test_sqlite_needs_no_driver_either(tmp_path: Path) -> None:
+    ledger = await Ledger.open(f"sqlite:///{tmp_path / 'new' / 'ledger.sqlite3'}")
+    await ledger.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://u:secret@host/db", "postgresql+psycopg2://u:secret@h/db", "secret", "sqlite:secret"],
+)
+async def test_another_url_is_refused_with_what_was_expected(url: str) -> None:
+    with pytest.raises(BadDatabaseUrl, match="expected postgresql://") as caught:
+        await Ledger.open(url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_login_that_is_refused_says_so(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create_database()
+    with pytest.raises(LedgerUnavailable, match='role "nobody" does not exist'):
+        await Ledger.open(url.replace("//polybatch@", "//nobody:secret@"))
+    with pytest.raises(LedgerUnavailable, match='database "none" does not exist'):
+        await Ledger.open(url.rpartition("/")[0] + "/none")
+
+
+async def test_times_come_back_in_utc_whatever_the_server_thinks(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.create_database()
+    name = url.rpartition("/")[2]
+    postgres_server.execute(f"ALTER DATABASE {name} SET timezone TO 'Asia/Kathmandu'")
+    postgres_server.execute(
+        f"ALTER DATABASE {name} SET default_transaction_isolation TO 'serializable'"
+    )
+    ledger = await Ledger.open(url)
+    made = await ledger.accounts.create_key("alpha")
+    found = await ledger.accounts.authenticate(made.secret)
+    assert found is not None
+    assert found.created_at.utcoffset() is not None
+    assert found.created_at.tzname() == "UTC"
+    await ledger.close()

@@ -1,0 +1,78 @@
+"""Shards that their batch no longer waits for: not sent again, and not merged too soon."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.ledger import Batch, Ledger, Settlement, Shard, ShardState, Stale, now
+from tests.support.ledger.rows import make_file, new_batch, new_shard
+
+LEASE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def given_up(ledger: Ledger) -> tuple[Shard, Shard]:
+    """A submitted shard as it was read before, and as it is since its batch gave it up."""
+    batch = await ledger.batches.create(new_batch(await make_file(ledger)))
+    assert isinstance(batch, Batch)
+    await ledger.batches.plan(batch.id, [new_shard(batch, 0, lines=10)])
+    [shard] = await ledger.shards.of_batch(batch.id)
+    intended = await ledger.shards.intend(
+        shard.id,
+        token="t",
+        remote_model="m",
+        sent_lines=10,
+        sent_bytes=1,
+        sent_sha256="",
+        rejects_prefix="",
+        credential="",
+        lease=LEASE,
+    )
+    assert isinstance(intended, Shard)
+    early = await ledger.late.give_up(intended, "batch_cancelled", "perhaps", now())
+    assert isinstance(early, Stale), "it was never sent"
+    assert await ledger.shards.mark_dispatched(intended, LEASE)
+    assert isinstance(await ledger.shards.submitted(intended, "remote", "", now()), Batch)
+    before = await ledger.shards.get(shard.id)
+    assert before is not None
+    await ledger.batches.cancel(batch.id)
+    until = now() + timedelta(days=29)
+    changed = await ledger.late.give_up(before, "batch_cancelled", "perhaps", until)
+    assert isinstance(changed, Batch)
+    assert (changed.failed, changed.awaited, changed.submitted) == (10, 10, 0)
+    assert changed.all_settled
+    after = await ledger.shards.get(shard.id)
+    assert after is not None
+    return before, after
+
+
+async def test_it_is_given_up_once(ledger: Ledger, given_up: tuple[Shard, Shard]) -> None:
+    _, shard = given_up
+    again = await ledger.late.give_up(shard, "batch_expired", "perhaps", now())
+    assert isinstance(again, Stale)
+    assert (shard.state, shard.times_sent) == (ShardState.SUBMITTED, 1)
+
+
+async def test_nobody_sends_it_again(ledger: Ledger, given_up: tuple[Shard, Shard]) -> None:
+    """Also not whoever read it before."""
+    before, _ = given_up
+    assert isinstance(await ledger.shards.requeue(before, "refused", now()), Stale)
+    successor = before.successor("shard_next", lines=10, round_number=1, due_at=now())
+    retried = Settlement(0, 0, retried=10, results_prefix="p")
+    assert isinstance(await ledger.shards.settle(before, retried, [successor]), Stale)
+    assert len(await ledger.shards.of_batch(before.batch_id)) == 1
+
+
+async def test_its_answers_count_once_they_are_merged(
+    ledger: Ledger, given_up: tuple[Shard, Shard]
+) -> None:
+    _, shard = given_up
+    settlement = Settlement(9, 1, results_prefix="p", input_tokens=5, answered=10)
+    settled = await ledger.shards.settle(shard, settlement)
+    assert isinstance(settled, Batch)
+    assert (settled.succeeded, settled.failed, settled.input_tokens) == (0, 10, 0)
+    [waiting] = await ledger.late.waiting(shard.batch_id)
+    assert (waiting.state, waiting.fill_code) == (ShardState.SETTLED, "batch_cancelled")
+    assert [each.id for each in await ledger.late.overdue(now(), 10)] == [shard.id]

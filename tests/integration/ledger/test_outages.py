@@ -1,0 +1,208 @@
+"""PostgreSQL goes, comes back, and loses answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+
+import pytest
+
+from core.failpoints import Failpoint
+from core.ledger import (
+    Account,
+    Batch,
+    BatchState,
+    File,
+    FileState,
+    Ledger,
+    LedgerUnavailable,
+    Settlement,
+    Shard,
+    ShardState,
+    Stale,
+    new_id,
+    now,
+)
+from tests.support.stores.lossy import LossyProxy
+from tests.support.stores.postgres import PostgresServer, running_postgres
+
+LEASE = timedelta(minutes=10)
+
+
+@pytest.fixture
+def own_server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    """A server that the test may stop; skipped where the shared one is."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def lossy(postgres_server: PostgresServer) -> AsyncIterator[LossyProxy]:
+    """A way to the shared server that can lose the answer to a commit."""
+    async with LossyProxy(postgres_server.port, b"COMMIT") as proxy:
+        yield proxy
+
+
+async def test_it_goes_on_when_the_server_is_back(own_server: PostgresServer) -> None:
+    ledger = await Ledger.open(own_server.create_database())
+    key = await ledger.accounts.create_key("alpha")
+    for end in (own_server.stop, own_server.kill):
+        # Several, so that the pool holds more than one connection that is dead then.
+        await asyncio.gather(*(ledger.check() for _ in range(5)))
+        end()
+        with pytest.raises(LedgerUnavailable):
+            await ledger.check()
+        with pytest.raises(LedgerUnavailable):
+            await ledger.accounts.create_key("beta")
+        own_server.start()
+        await asyncio.gather(*(ledger.check() for _ in range(5)))
+        assert await ledger.accounts.authenticate(key.secret) is not None
+    await ledger.close()
+
+
+async def test_an_outage_in_a_transaction_leaves_no_trace(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create_database()
+    name = url.rpartition("/")[2]
+    ledger = await Ledger.open(url)
+    database = ledger.accounts._database
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+
+    async def write_and_be_cut() -> None:
+        async with database.write(Failpoint.KEY_CREATE) as session:
+            session.add(Account(id="acct_1", name="alpha", created_at=now()))
+            await session.flush()
+            await asyncio.to_thread(postgres_server.execute, cut)
+
+    with pytest.raises(LedgerUnavailable):
+        await write_and_be_cut()
+    assert (await ledger.accounts.create_key("alpha")).account_id != "acct_1"
+    await ledger.close()
+
+
+async def test_a_full_server_is_an_outage(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create_database()
+    name = url.rpartition("/")[2]
+    ledger = await Ledger.open(url)
+    postgres_server.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+    postgres_server.execute("CREATE ROLE guest LOGIN")
+    postgres_server.execute(f"GRANT ALL ON DATABASE {name} TO guest")
+    with pytest.raises(LedgerUnavailable, match="too many connections"):
+        await Ledger.open(url.replace("//polybatch@", "//guest@"))
+    await ledger.close()
+    postgres_server.execute(f"REVOKE ALL ON DATABASE {name} FROM guest; DROP ROLE guest")
+
+
+async def test_no_transition_is_done_twice_when_its_answer_was_lost(
+    postgres_url: str, lossy: LossyProxy
+) -> None:
+    """What a service does after an outage is the same call again."""
+    own, _, name = postgres_url.rpartition("/")
+    ledger = await Ledger.open(f"{own.rpartition(':')[0]}:{lossy.port}/{name}")
+
+    async def lost(call: object) -> None:
+        lossy.lose_next()
+        with pytest.raises(LedgerUnavailable):
+            await call  # type: ignore[misc]
+
+    moment = now()
+    file = File(
+        id=new_id("file"),
+        account_id="acct_a",
+        upload_id="upload-1",
+        state=FileState.READY,
+        created_at=moment,
+    )
+    await lost(ledger.files.begin_upload("acct_a", "upload-1"))
+    assert not isinstance(await ledger.files.begin_upload("acct_a", "upload-1"), File)
+    await lost(ledger.files.finish_upload(file))
+    again = file.model_copy(update={"id": new_id("file")})
+    assert (await ledger.files.finish_upload(File(**again.model_dump()))).id == file.id
+
+    def new_batch() -> Batch:
+        return Batch(
+            id=new_id("batch"),
+            account_id="acct_a",
+            request_id="r1",
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            state=BatchState.VALIDATING,
+            total=10,
+            created_at=moment,
+            expires_at=moment + timedelta(days=1),
+            due_at=moment,
+        )
+
+    first = new_batch()
+    batch_id = first.id
+    await lost(ledger.batches.create(first))
+    made = await ledger.batches.create(new_batch())
+    assert isinstance(made, Batch)
+    assert made.id == batch_id
+
+    def new_shard() -> Shard:
+        return Shard(
+            id=new_id("shard"),
+            batch_id=batch_id,
+            ordinal=0,
+            provider="openai",
+            model="gpt-4.1",
+            endpoint="/v1/chat/completions",
+            state=ShardState.QUEUED,
+            line_count=10,
+            created_at=moment,
+            due_at=moment,
+        )
+
+    await lost(ledger.batches.plan(batch_id, [new_shard()]))
+    assert isinstance(await ledger.batches.plan(batch_id, [new_shard()]), Stale)
+    (shard,) = await ledger.shards.of_batch(batch_id)
+
+    def intend(token: str) -> object:
+        return ledger.shards.intend(
+            shard.id,
+            token=token,
+            remote_model="gpt-4.1",
+            sent_lines=10,
+            sent_bytes=100,
+            sent_sha256="",
+            rejects_prefix="",
+            credential="",
+            lease=LEASE,
+        )
+
+    await lost(intend("t1"))
+    assert isinstance(await intend("t2"), Stale)  # type: ignore[misc]
+    (shard,) = await ledger.shards.of_batch(batch_id)
+    # The intent that nobody was told of is there, to be looked into when its lease is over.
+    assert (shard.state, shard.token, shard.attempts) == (ShardState.SUBMITTING, "t1", 1)
+
+    await lost(ledger.shards.mark_dispatched(shard, LEASE))
+    # Whether the create has left is not known, so it is not let go a second time.
+    assert not await ledger.shards.mark_dispatched(shard, LEASE)
+    await lost(ledger.shards.submitted(shard, "remote-1", "file-1", moment))
+    assert isinstance(await ledger.shards.submitted(shard, "remote-2", "f", moment), Stale)
+    await lost(ledger.shards.fetching(shard, "completed"))
+    assert isinstance(await ledger.shards.fetching(shard, "completed"), Stale)
+    settlement = Settlement(succeeded=9, failed=0, retried=1)
+    retry = new_shard()
+    retry.line_count, retry.round = 1, 1
+    await lost(ledger.shards.settle(shard, settlement, [retry]))
+    assert isinstance(await ledger.shards.settle(shard, settlement, [new_shard()]), Stale)
+    assert [row.line_count for row in await ledger.shards.of_batch(batch_id)] == [10, 1]
+    await lost(ledger.batches.cancel(batch_id))
+    assert isinstance(await ledger.batches.cancel(batch_id), Stale)
+    await lost(ledger.batches.settle_queued(batch_id))
+    assert isinstance(await ledger.batches.settle_queued(batch_id), Stale)
+
+    def end() -> object:
+        return ledger.batches.end(
+            batch_id, BatchState.CANCELLED, "results/1", succeeded=9, failed=1
+        )
+
+    await lost(end())
+    assert isinstance(await end(), Stale)  # type: ignore[misc]
+    ended = await ledger.batches.get(batch_id)
+    assert ended is not None
+    assert (ended.state, ended.succeeded, ended.failed) == (BatchState.CANCELLED, 9, 1)
+    await ledger.close()

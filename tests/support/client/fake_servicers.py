@@ -1,0 +1,285 @@
+"""The services of the fake, each over the state that FakePolybatch holds."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from polybatch.v1 import (
+    batches_pb2,
+    batches_pb2_grpc,
+    files_pb2,
+    files_pb2_grpc,
+    results_pb2,
+    results_pb2_grpc,
+    status_pb2,
+    status_pb2_grpc,
+)
+
+from tests.support.client.fault import NOT_FOUND, Fault
+
+if TYPE_CHECKING:
+    from tests.support.client.fake_service import FakePolybatch
+
+SEGMENT_BYTES = 256 * 1024
+
+
+class Files(files_pb2_grpc.FileServiceServicer):
+    def __init__(self, fake: FakePolybatch) -> None:
+        self._fake = fake
+
+    async def UploadFile(self, requests: AsyncIterator[Any], context: Any) -> Any:
+        spec = (await anext(requests)).spec
+        fault = await self._fake.enter("UploadFile", spec, context)
+        upload = await self._fake.receive(requests, spec, fault, context)
+        if fault and fault.after_work:
+            await fault.abort(context)
+        problems = self._fake.problems[upload.file_id][:20]
+        return files_pb2.UploadFileResponse(
+            file=self._fake.files[upload.file_id],
+            problems=[
+                files_pb2.LineProblem(line=p["line"], reason=p["reason"], message=p["message"])
+                for p in problems
+            ],
+        )
+
+    async def GetUploadStatus(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("GetUploadStatus", request, context)
+        upload = self._fake.uploads.get(request.upload_id)
+        if upload is None:
+            await Fault(NOT_FOUND, "no such upload", "UPLOAD_NOT_FOUND").abort(context)
+        assert upload is not None
+        committed = upload.committed - (SEGMENT_BYTES if upload.said_less else 0)
+        upload.said_less = False
+        return files_pb2.UploadStatus(
+            upload_id=request.upload_id,
+            committed_size=committed,
+            complete=bool(upload.file_id),
+            file_id=upload.file_id,
+        )
+
+    async def DownloadFile(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        fault = await self._fake.enter("DownloadFile", request, context)
+        await self._file(request.file_id, context)
+        if request.content == files_pb2.FILE_CONTENT_VALIDATION_REPORT:
+            problems = self._fake.problems[request.file_id]
+            content = b"".join(json.dumps(problem).encode() + b"\n" for problem in problems)
+        else:
+            content = self._fake.contents[request.file_id]
+        async for chunk in cut(content, request.offset, self._fake.chunk_bytes, fault, context):
+            yield files_pb2.DownloadFileResponse(chunk=chunk)
+
+    async def GetFile(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("GetFile", request, context)
+        return await self._file(request.file_id, context)
+
+    async def ListFiles(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ListFiles", request, context)
+        items, token = page(list(self._fake.files.values())[::-1], request)
+        return files_pb2.ListFilesResponse(files=items, next_page_token=token)
+
+    async def DeleteFile(self, request: Any, context: Any) -> Any:
+        fault = await self._fake.enter("DeleteFile", request, context)
+        await self._file(request.file_id, context)
+        del self._fake.files[request.file_id]
+        if fault and fault.after_work:
+            await fault.abort(context)
+        return files_pb2.DeleteFileResponse()
+
+    async def _file(self, file_id: str, context: Any) -> Any:
+        if file_id not in self._fake.files:
+            await Fault(NOT_FOUND, f"no file {file_id}", "FILE_NOT_FOUND").abort(context)
+        return self._fake.files[file_id]
+
+
+class Batches(batches_pb2_grpc.BatchServiceServicer):
+    def __init__(self, fake: FakePolybatch) -> None:
+        self._fake = fake
+
+    async def CreateBatch(self, request: Any, context: Any) -> Any:
+        fault = await self._fake.enter("CreateBatch", request, context)
+        if request.request_id in self._fake.made:
+            return self._fake.batches[self._fake.made[request.request_id]][-1]
+        batch = await self._fake.make_batch(request.input_file_id, request, context)
+        self._fake.made[request.request_id] = batch.id
+        if fault and fault.after_work:
+            await fault.abort(context)
+        return batch
+
+    async def SubmitBatch(self, requests: AsyncIterator[Any], context: Any) -> Any:
+        spec = (await anext(requests)).spec
+        fault = await self._fake.enter("SubmitBatch", spec, context)
+        upload = await self._fake.receive(requests, spec.upload, fault, context)
+        if upload.batch_id:
+            return self._fake.batches[upload.batch_id][-1]
+        batch = await self._fake.make_batch(upload.file_id, spec.batch, context)
+        upload.batch_id = batch.id
+        if fault and fault.after_work:
+            await fault.abort(context)
+        return batch
+
+    async def GetBatch(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("GetBatch", request, context)
+        return (await self._fake.snapshots(request.batch_id, context))[-1]
+
+    async def ListBatches(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ListBatches", request, context)
+        newest = [snapshots[-1] for snapshots in self._fake.batches.values()][::-1]
+        wanted = [b for b in newest if not request.states or b.state in request.states]
+        items, token = page(wanted, request)
+        return batches_pb2.ListBatchesResponse(batches=items, next_page_token=token)
+
+    async def CancelBatch(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("CancelBatch", request, context)
+        batch = batches_pb2.Batch()
+        batch.CopyFrom((await self._fake.snapshots(request.batch_id, context))[-1])
+        batch.state = batches_pb2.BATCH_STATE_CANCELLING
+        batch.revision += 1
+        self._fake.batches[request.batch_id].append(batch)
+        return batch
+
+
+class Status(status_pb2_grpc.StatusServiceServicer):
+    def __init__(self, fake: FakePolybatch) -> None:
+        self._fake = fake
+
+    async def WatchBatch(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        fault = await self._fake.enter("WatchBatch", request, context)
+        revision, sent = request.last_revision, 0
+        try:
+            yield status_pb2.WatchBatchResponse()
+            for snapshot in self._fake.stale:
+                yield status_pb2.WatchBatchResponse(batch=snapshot)
+            while True:
+                change = self._fake.next_change()
+                news = [
+                    snapshot
+                    for snapshot in await self._fake.snapshots(request.batch_id, context)
+                    if snapshot.revision > revision
+                ]
+                for snapshot in news:
+                    if fault and sent == fault.after_messages:
+                        if fault.end_with_ok:
+                            return
+                        await fault.abort(context)
+                    yield status_pb2.WatchBatchResponse(batch=snapshot)
+                    sent += 1
+                    revision = snapshot.revision
+                if ended(self._fake.batches[request.batch_id][-1]):
+                    return
+                if fault and sent >= fault.after_messages:
+                    await fault.abort(context)
+                await self._fake.wait_for_change(change)
+        except asyncio.CancelledError:
+            self._fake.cancelled.set()
+            raise
+
+    async def WatchBatches(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        fault = await self._fake.enter("WatchBatches", request, context)
+        sent_revisions: dict[str, int] = {}
+        first, sent = True, 0
+        try:
+            while True:
+                change = self._fake.next_change()
+                for batch_id, snapshots in list(self._fake.batches.items()):
+                    newest = snapshots[-1]
+                    if first and ended(newest):
+                        sent_revisions[batch_id] = newest.revision
+                    if newest.revision <= sent_revisions.get(batch_id, 0):
+                        continue
+                    if fault and sent == fault.after_messages:
+                        await fault.abort(context)
+                    sent_revisions[batch_id] = newest.revision
+                    yield status_pb2.WatchBatchesResponse(batch=newest)
+                    sent += 1
+                first = False
+                if fault and sent >= fault.after_messages:
+                    await fault.abort(context)
+                yield status_pb2.WatchBatchesResponse()
+                await self._fake.wait_for_change(change)
+        except asyncio.CancelledError:
+            self._fake.cancelled.set()
+            raise
+
+
+class Results(results_pb2_grpc.ResultServiceServicer):
+    def __init__(self, fake: FakePolybatch) -> None:
+        self._fake = fake
+
+    async def DownloadResults(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        fault = await self._fake.enter("DownloadResults", request, context)
+        if request.batch_id not in self._fake.results:
+            snapshots = self._fake.batches.get(request.batch_id, ())
+            failed = snapshots and snapshots[-1].state == batches_pb2.BATCH_STATE_FAILED
+            reason = "NO_RESULTS" if failed else "BATCH_NOT_ENDED"
+            await Fault(grpc.StatusCode.FAILED_PRECONDITION, "there are no results", reason).abort(
+                context
+            )
+        everything = self._fake.results[request.batch_id]
+        wanted = b"".join(
+            line
+            for line in everything.splitlines(keepends=True)
+            if request.filter == results_pb2.RESULT_FILTER_UNSPECIFIED
+            or (json.loads(line)["error"] is None)
+            == (request.filter == results_pb2.RESULT_FILTER_SUCCEEDED)
+        )
+        digest = hashlib.sha256(everything).hexdigest()
+        header = results_pb2.ResultsHeader(
+            total_bytes=len(wanted),
+            line_count=wanted.count(b"\n"),
+            manifest=results_pb2.Manifest(
+                batch_id=request.batch_id,
+                input_line_count=everything.count(b"\n"),
+                results_sha256=self._fake.results_digest.get(request.batch_id, digest),
+                results_bytes=len(everything),
+            ),
+        )
+        try:
+            yield results_pb2.DownloadResultsResponse(header=header)
+            chunk_bytes = self._fake.chunk_bytes
+            async for chunk in cut(wanted, request.offset, chunk_bytes, fault, context):
+                yield results_pb2.DownloadResultsResponse(chunk=chunk)
+        except BaseException:
+            # Cancelled while writing, it is an error of the write.
+            self._fake.cancelled.set()
+            raise
+
+    async def ListFailures(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ListFailures", request, context)
+        items, token = page(self._fake.failures.get(request.batch_id, []), request)
+        return results_pb2.ListFailuresResponse(failures=items, next_page_token=token)
+
+
+async def cut(
+    content: bytes, offset: int, chunk_bytes: int, fault: Fault | None, context: Any
+) -> AsyncIterator[bytes]:
+    given = 0
+    for start in range(offset, len(content), chunk_bytes):
+        if fault and given >= fault.after_bytes:
+            if fault.end_with_ok:
+                return
+            if fault.hold:
+                await asyncio.Event().wait()
+            await fault.abort(context)
+        chunk = content[start : start + chunk_bytes]
+        given += len(chunk)
+        yield chunk
+
+
+def page(items: list[Any], request: Any) -> tuple[list[Any], str]:
+    start = int(request.page_token or 0)
+    end = start + (request.page_size or 100)
+    return items[start:end], str(end) if end < len(items) else ""
+
+
+def ended(batch: batches_pb2.Batch) -> bool:
+    return batch.state in (
+        batches_pb2.BATCH_STATE_COMPLETED,
+        batches_pb2.BATCH_STATE_FAILED,
+        batches_pb2.BATCH_STATE_EXPIRED,
+        batches_pb2.BATCH_STATE_CANCELLED,
+    )

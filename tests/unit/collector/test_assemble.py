@@ -1,0 +1,211 @@
+"""One result file: every line once, in order, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from polybatch.v1 import results_pb2
+from polybatch.v1.events_pb2 import WorkItem
+
+from core.batchfile import INDEX, ResultFile, ResultWriter
+from core.blobs import BlobStore, SegmentWriter
+from core.bus import Ack, Bus, Delivery
+from core.failpoints import Failpoint
+from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, ShardState, now
+from core.pipeline import Runtime
+from core.settings import Settings
+from services.collector.assemble import Assembler, ResultsInconsistent
+from tests.support.publishers import NoEvents
+
+DELIVERY = Delivery(1, now())
+LINES = [
+    b'{"custom_id":"%s","url":"/v1/chat/completions","body":{"model":"m","messages":[{}]}}' % name
+    for name in (b"a", b"b", b"c")
+]
+
+
+@pytest.fixture
+def assembler(ledger: Ledger, blobs: BlobStore) -> Assembler:
+    return Assembler(
+        Runtime(
+            settings=Settings(),
+            ledger=ledger,
+            blobs=blobs,
+            bus=cast(Bus, None),
+            publisher=NoEvents(),
+        )
+    )
+
+
+async def write(blobs: BlobStore, prefix: str, contents: bytes) -> None:
+    writer = SegmentWriter(blobs, prefix, segment_bytes=1 << 20, point=Failpoint.UPLOAD_DATA)
+    await writer.write(contents)
+    await writer.close()
+
+
+async def store_input(blobs: BlobStore, file: File) -> bytes:
+    records = b""
+    offset = 0
+    for number, line in enumerate(LINES, 1):
+        records += INDEX.pack(offset, len(line), number, 0, 0)
+        offset += len(line) + 1
+    await write(blobs, f"{file.prefix}/data", b"\n".join(LINES) + b"\n")
+    await write(blobs, f"{file.prefix}/index", records)
+    return records
+
+
+async def add_shards(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, records: bytes, shares: Sequence[Sequence[int]]
+) -> list[Shard]:
+    shards = []
+    for ordinal, share in enumerate(shares):
+        shard = Shard(
+            id=f"shard_{ordinal}",
+            batch_id=batch.id,
+            ordinal=ordinal,
+            provider="openai",
+            model="m",
+            endpoint=batch.endpoint,
+            state=ShardState.QUEUED,
+            line_count=len(share),
+            created_at=now(),
+            due_at=now(),
+        )
+        size = INDEX.size
+        lines = b"".join(records[(line - 1) * size : line * size] for line in share)
+        await blobs.put(shard.lines_key, lines, point=Failpoint.UPLOAD_DATA)
+        shards.append(shard)
+    assert isinstance(await ledger.batches.plan(batch.id, shards), Batch)
+    return await ledger.shards.of_batch(batch.id)
+
+
+async def settle_with(ledger: Ledger, blobs: BlobStore, shard: Shard, lines: Sequence[int]) -> None:
+    prefix = f"batches/{shard.batch_id}/shards/{shard.id}/results/t"
+    writer = ResultWriter(blobs, prefix, segment_bytes=1 << 20, point=Failpoint.UPLOAD_DATA)
+    for line in lines:
+        await writer.append(line, b'{"n":%d}' % line, succeeded=True)
+    await writer.close()
+    settlement = Settlement(shard.line_count, 0, results_prefix=prefix)
+    assert isinstance(await ledger.shards.settle(shard, settlement), Batch)
+
+
+async def test_results_of_all_kinds_are_merged(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    records = await store_input(blobs, file)
+    first, second = await add_shards(ledger, blobs, batch, records, [[1, 3], [2]])
+    await settle_with(ledger, blobs, first, [1, 3])
+    fill = Settlement(0, 1, fill_code="model_not_found", fill_message="no such model")
+    await ledger.shards.settle(second, fill)
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert (ended.state, ended.succeeded, ended.failed) == (BatchState.COMPLETED, 2, 1)
+    results = await ResultFile.open(blobs, ended.results_prefix)
+    raw = b"".join([chunk async for chunk in results.stream()])
+    found = [json.loads(line) for line in raw.splitlines()]
+    assert (found[0], found[2]) == ({"n": 1}, {"n": 3})
+    assert (found[1]["custom_id"], found[1]["model"]) == ("b", "openai/m")
+    assert found[1]["error"]["code"] == "model_not_found"
+    manifest = results_pb2.Manifest.FromString(await blobs.get(f"{ended.results_prefix}/manifest"))
+    assert manifest.results_bytes == len(raw)
+    assert [shard.failed for shard in manifest.shards] == [0, 1]
+    assert await blobs.list(f"batches/{batch.id}/shards") == [], "interim results are gone"
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+
+
+async def test_what_dead_assemblers_left_is_deleted(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    records = await store_input(blobs, file)
+    first, second = await add_shards(ledger, blobs, batch, records, [[1, 3], [2]])
+    await settle_with(ledger, blobs, first, [1, 3])
+    await settle_with(ledger, blobs, second, [2])
+    left = f"batches/{batch.id}/results/dead/data/{0:020d}"
+    await blobs.put(left, b"half a copy", point=Failpoint.BATCH_RESULTS)
+    item = WorkItem(batch_id=batch.id)
+    assert await assembler.handle(item, DELIVERY) == Ack()
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert not await blobs.exists(left)
+    kept = await blobs.list(f"batches/{batch.id}")
+    assert kept
+    # As if it had died behind the end, before it cleaned up: the item comes once more.
+    await blobs.put(left, b"half a copy", point=Failpoint.BATCH_RESULTS)
+    await blobs.put(first.lines_key, b"a list", point=Failpoint.PLAN_LINES)
+    assert await assembler.handle(item, Delivery(2, now())) == Ack()
+    assert await blobs.list(f"batches/{batch.id}") == kept
+
+
+@pytest.mark.parametrize("answered", [[1], [1, 2, 3], [2, 3]])
+async def test_lines_lost_or_doubled_are_never_handed_out(
+    ledger: Ledger,
+    blobs: BlobStore,
+    batch: Batch,
+    file: File,
+    assembler: Assembler,
+    answered: list[int],
+) -> None:
+    records = await store_input(blobs, file)
+    first, second = await add_shards(ledger, blobs, batch, records, [[1, 3], [2]])
+    await settle_with(ledger, blobs, first, answered)
+    await settle_with(ledger, blobs, second, [2])
+    with pytest.raises(ResultsInconsistent):
+        await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY)
+    unfinished = await ledger.batches.get(batch.id)
+    assert unfinished is not None
+    assert unfinished.state == BatchState.FINALIZING
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+async def test_what_the_check_at_upload_refused_depends_on_the_batch(
+    ledger: Ledger,
+    blobs: BlobStore,
+    batch: Batch,
+    file: File,
+    assembler: Assembler,
+    lenient: bool,
+) -> None:
+    """Line 2 is bad for strict batches only, line 3 for all; both have two problems."""
+    records = await store_input(blobs, file)
+    report = [
+        {"line": 2, "custom_id": "b", "field": "body.n", "lenient": True},
+        {"line": 2, "custom_id": "b", "field": "body.top_k", "lenient": True},
+        {"line": 3, "custom_id": "c", "field": "body.n", "lenient": True},
+        {"line": 3, "custom_id": "c", "field": "body.stop", "lenient": False},
+    ]
+    common = {"reason": "unsupported", "message": "no", "severity": "error"}
+    rows = b"".join(json.dumps(problem | common).encode() + b"\n" for problem in report)
+    await write(blobs, f"{file.prefix}/report", rows)
+    invalid = 1 if lenient else 2
+    made = await ledger.batches.create(
+        Batch(
+            id="batch_bad",
+            account_id=batch.account_id,
+            input_file_id=file.id,
+            endpoint=batch.endpoint,
+            state=BatchState.VALIDATING,
+            total=3,
+            invalid=invalid,
+            lenient_translation=lenient,
+            created_at=now(),
+            expires_at=batch.expires_at,
+            due_at=now(),
+        )
+    )
+    assert isinstance(made, Batch)
+    sent = [1, 2] if lenient else [1]
+    [shard] = await add_shards(ledger, blobs, made, records, [sent])
+    await settle_with(ledger, blobs, shard, sent)
+    assert await assembler.handle(WorkItem(batch_id=made.id), DELIVERY) == Ack()
+    ended = await ledger.batches.get(made.id)
+    assert ended is not None
+    assert (ended.succeeded, ended.failed) == (len(sent), invalid)
+    results = await ResultFile.open(blobs, ended.results_prefix)
+    found = [json.loads(each.raw) async for group in results.lines() for each in group]
+    blamed = [line["error"]["message"].partition(":")[0] for line in found if "error" in line]
+    assert blamed == (["body.stop"] if lenient else ["body.n", "body.n"])
+    assert all("model" not in line for line in found if "error" in line)

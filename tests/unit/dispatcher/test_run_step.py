@@ -1,0 +1,367 @@
+"""The run step: who holds a shard, when it is let go, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from polybatch.v1.events_pb2 import WorkItem
+
+from core.blobs import BlobStore
+from core.bus import Ack, Bus, Delivery, EmbeddedNats, Snooze, Step
+from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_id, now
+from core.pipeline import Event, EventPublisher, Runtime
+from core.providers import CallLimits
+from core.settings import Settings
+from services.dispatcher.fair_scheduler import FairScheduler
+from services.dispatcher.lease_keeper import LeaseKeeper
+from services.dispatcher.lines import LineRun
+from services.dispatcher.run import Runner
+from tests.unit.dispatcher.test_lines import CHAT, PATIENCE, Scripted, Stand, free, paid
+
+DELIVERY = Delivery(1, now())
+ITEM = WorkItem(batch_id="batch_1", shard_id="shard_1")
+
+
+@pytest.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    embedded = EmbeddedNats(tmp_path / "nats", port)
+    server = await asyncio.create_subprocess_exec(
+        *embedded.command(), stderr=asyncio.subprocess.DEVNULL
+    )
+    connected = await Bus.connect(embedded.url, name="test")
+    yield connected
+    await connected.close()
+    server.kill()
+    await server.wait()
+
+
+@pytest.fixture
+async def runtime(ledger: Ledger, bus: Bus, stand: Stand, tmp_path: Path) -> Runtime:
+    """With a shard of 60 lines that may run, in its second round of trying."""
+    settings = Settings(
+        data_dir=tmp_path, run_lease=2.0, retry_delay=0.0, retry_limit=2, shutdown_grace=1.0
+    )
+    stand.batch.total = stand.batch.queued = 60
+    stand.shard.state = ShardState.QUEUED
+    await ledger.files.finish_upload(stand.file)
+    stand.batch.state = "validating"  # type: ignore[assignment]
+    made = await ledger.batches.create(stand.batch)
+    assert isinstance(made, Batch)
+    await ledger.batches.plan(made.id, [stand.shard])
+    return Runtime(settings, ledger, stand.blobs, bus, EventPublisher(bus, ledger))
+
+
+@pytest.fixture
+async def stand(blobs: BlobStore) -> Stand:
+    return await Stand.build(blobs, 60)
+
+
+async def start(runtime: Runtime, provider: Scripted) -> Runner:
+    turns = FairScheduler(runtime)
+    shard = await runtime.ledger.shards.get("shard_1")
+    assert shard is not None
+    await turns.start(shard, provider)
+    return Runner(runtime, {"local": provider}, turns)
+
+
+async def shard_now(runtime: Runtime) -> Shard:
+    shard = await runtime.ledger.shards.get("shard_1")
+    assert shard is not None
+    return shard
+
+
+async def woken(bus: Bus, step: Step) -> WorkItem:
+    """The first item of a step."""
+    arrived: asyncio.Queue[WorkItem] = asyncio.Queue()
+
+    async def take(item: WorkItem, delivery: Delivery) -> Ack:
+        arrived.put_nowait(item)
+        return Ack()
+
+    consumer = await bus.consume(step, take, concurrency=1)
+    async with asyncio.timeout(PATIENCE):
+        item = await arrived.get()
+    await consumer.stop()
+    return item
+
+
+class Stuck:
+    """Lets the first calls begin and holds them."""
+
+    def __init__(self, provider: Scripted) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        provider.gate = self.hold
+
+    async def hold(self, number: int) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+
+
+async def test_from_its_start_to_the_fetch(runtime: Runtime, stand: Stand, bus: Bus) -> None:
+    provider = Scripted(paid())
+    runner = await start(runtime, provider)
+    assert (await woken(bus, Step.RUN)).shard_id == "shard_1"
+    assert await runner.handle(ITEM, DELIVERY) == Ack()
+    shard = await shard_now(runtime)
+    assert shard.state == ShardState.FETCHING
+    assert shard.ran_here
+    assert (await woken(bus, Step.FETCH)).shard_id == "shard_1"
+    assert len(await stand.results()) == 60
+    assert await runner.handle(ITEM, DELIVERY) == Ack(), "a second message finds nothing to do"
+    assert provider.calls.total() == 60
+
+
+async def test_two_messages_at_the_same_time(runtime: Runtime) -> None:
+    provider = Scripted(free())
+    first = await start(runtime, provider)
+    second = Runner(runtime, {"local": provider}, FairScheduler(runtime))
+    outcomes = await asyncio.gather(first.handle(ITEM, DELIVERY), second.handle(ITEM, DELIVERY))
+    assert Ack() in outcomes
+    (other,) = [outcome for outcome in outcomes if outcome != Ack()] or [Snooze(1.0)]
+    assert isinstance(other, Snooze)
+    assert provider.calls.total() == 60
+    assert await second.handle(ITEM, DELIVERY) == Ack()
+
+
+@pytest.mark.parametrize("terms", [free(), paid()], ids=["free", "paid"])
+async def test_an_answer_that_comes_during_the_last_flush_is_kept(
+    runtime: Runtime, stand: Stand, monkeypatch: pytest.MonkeyPatch, terms: CallLimits
+) -> None:
+    writing, over = asyncio.Event(), asyncio.Event()
+    work, put = LineRun.work, stand.blobs.put
+
+    async def working(run: LineRun, confirm: Any) -> None:
+        await work(run, confirm)
+        over.set()
+
+    async def putting(key: str, data: Any, **options: Any) -> None:
+        if provider.calls.total() == 60:
+            writing.set()
+            await over.wait()
+        await put(key, data, **options)
+
+    async def gate(number: int) -> None:
+        # The last answer comes once a flush that began without it is under way.
+        if number == 59:
+            await writing.wait()
+
+    monkeypatch.setattr(LineRun, "work", working)
+    monkeypatch.setattr(stand.blobs, "put", putting)
+    provider = Scripted(terms, gate=gate)
+    runner = await start(runtime, provider)
+    async with asyncio.timeout(PATIENCE):
+        assert await runner.handle(ITEM, DELIVERY) == Ack()
+    assert await stand.events() == {Event.SUCCEEDED: 60}
+    assert provider.calls == Counter(range(60))
+
+
+async def test_stopped_it_hands_the_shard_back(runtime: Runtime, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(runtime, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        runner.stop()
+        stuck.go_on.set()
+        assert isinstance(await handling, Snooze)
+    shard = await shard_now(runtime)
+    assert shard.state == ShardState.RUNNING
+    assert shard.due_at <= now(), "free at once"
+    assert isinstance(await runner.handle(ITEM, DELIVERY), Snooze)
+    begun = provider.calls.total()
+    assert begun < 60
+    next_one = Runner(runtime, {"local": provider}, FairScheduler(runtime))
+    assert await next_one.handle(ITEM, DELIVERY) == Ack()
+    assert provider.calls.total() == 60, "what had begun came to its end"
+
+
+async def test_calls_that_outlast_the_grace_are_given_up(runtime: Runtime, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(runtime, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        runner.stop()
+        assert isinstance(await handling, Snooze)
+    lost = set(provider.calls)
+    provider.gate = None
+    assert (
+        await Runner(runtime, {"local": provider}, FairScheduler(runtime)).handle(ITEM, DELIVERY)
+        == Ack()
+    )
+    results = await stand.results()
+    codes = {n for n, (_, tail) in results.items() if tail["error"]}
+    assert codes == lost
+    assert provider.calls.total() == 60
+
+
+async def test_cancelled_it_ends_with_what_it_has(
+    runtime: Runtime, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halted = asyncio.Event()
+    halt = LineRun.halt
+
+    def note(run: LineRun) -> None:
+        halt(run)
+        halted.set()
+
+    monkeypatch.setattr(LineRun, "halt", note)
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(runtime, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        await runtime.ledger.batches.cancel("batch_1")
+        await halted.wait()
+        stuck.go_on.set()
+        assert await handling == Ack()
+    assert (await shard_now(runtime)).state == ShardState.FETCHING
+    assert set(await stand.results()) == set(provider.calls)
+    assert len(provider.calls) < 60
+
+
+async def test_a_hold_that_was_lost_ends_the_run(runtime: Runtime, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(runtime, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await stuck.begun.wait()
+        held = await shard_now(runtime)
+        # As if the lease had been over for long.
+        assert await runtime.ledger.runs.release(held)
+        taken = await runtime.ledger.runs.claim(await shard_now(runtime), timedelta(seconds=9))
+        assert isinstance(taken, Shard)
+        assert isinstance(await handling, Snooze)
+    assert len(provider.calls) <= 8
+    assert (await shard_now(runtime)).token == taken.token
+
+
+async def test_while_the_ledger_is_away_no_call_begins_beyond_the_lease(
+    runtime: Runtime, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = True
+    paused = asyncio.Event()
+    touch, pause = LeaseKeeper._touch, LineRun.pause
+
+    async def touch_or_fail(hold: LeaseKeeper) -> Batch | None:
+        if away:
+            raise LedgerUnavailable("OSError: gone")
+        return await touch(hold)
+
+    def note(run: LineRun, on: bool) -> None:
+        pause(run, on)
+        if on:
+            paused.set()
+
+    monkeypatch.setattr(LeaseKeeper, "_touch", touch_or_fail)
+    monkeypatch.setattr(LineRun, "pause", note)
+    provider = Scripted(free(4))
+    stuck = Stuck(provider)
+    runner = await start(runtime, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await paused.wait()
+        begun = provider.calls.total()
+        stuck.go_on.set()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert provider.calls.total() == begun
+        away = False
+        assert await handling == Ack()
+    assert provider.calls.total() == 60
+
+
+async def test_a_provider_that_is_gone(runtime: Runtime) -> None:
+    await start(runtime, Scripted(paid()))
+    runner = Runner(runtime, {}, FairScheduler(runtime))
+    assert isinstance(await runner.handle(ITEM, DELIVERY), Snooze)
+    assert "no access to the provider 'local'" in (await shard_now(runtime)).waiting_reason
+    await runtime.ledger.batches.cancel("batch_1")
+    assert await runtime.ledger.runs.release(await shard_now(runtime))
+    assert await runner.handle(ITEM, DELIVERY) == Ack()
+    assert (await shard_now(runtime)).state == ShardState.FETCHING
+
+
+async def test_progress_and_the_reason_to_wait_are_shown(runtime: Runtime, stand: Stand) -> None:
+    seen = asyncio.Event()
+    events: list[str] = []
+
+    def note(event: object) -> None:
+        events.append(str(event))
+        seen.set()
+
+    subscription = await runtime.bus.subscribe_events(note)
+    provider = Scripted(paid(4))
+    stuck = Stuck(provider)
+    runner = await start(runtime, provider)
+    runner._paces["local"]._reason = "asked to wait"
+    runner._paces["local"]._closed_until = asyncio.get_running_loop().time() + 1.5
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        while (shard := await shard_now(runtime)).waiting_reason != "local: asked to wait":
+            seen.clear()
+            await seen.wait()
+        stuck.go_on.set()
+        assert await handling == Ack()
+    await subscription.unsubscribe()
+    assert shard.state == ShardState.RUNNING
+    assert (await shard_now(runtime)).waiting_reason == ""
+
+
+async def test_a_shard_waits_for_its_turn(
+    runtime: Runtime, ledger: Ledger, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dispatcher.fair_scheduler._MOST", 1)
+    await start(runtime, Scripted(paid()))
+    first = await shard_now(runtime)
+    batch = await ledger.batches.get("batch_1")
+    assert batch is not None
+    other = Batch(
+        id=new_id("batch"),
+        account_id="acct",
+        input_file_id=batch.input_file_id,
+        endpoint=CHAT,
+        state="validating",
+        total=1,
+        created_at=now(),
+        expires_at=now() + timedelta(days=1),
+        due_at=now(),
+    )
+    assert isinstance(await ledger.batches.create(other), Batch)
+    shard = Shard(
+        id="shard_2",
+        batch_id=other.id,
+        account_id="acct",
+        ordinal=0,
+        provider="local",
+        model="m",
+        endpoint=CHAT,
+        state=ShardState.QUEUED,
+        line_count=1,
+        created_at=now(),
+        due_at=now(),
+    )
+    await ledger.batches.plan(other.id, [shard])
+    turns = FairScheduler(runtime)
+    await turns.start(shard, Scripted(paid()))
+    waiting = await ledger.shards.get("shard_2")
+    assert waiting is not None
+    assert (waiting.state, waiting.waits_for_quota) == (ShardState.QUEUED, True)
+    assert waiting.waiting_reason == "waits for its turn: other shards are running at local"
+    runner = Runner(runtime, {"local": Scripted(paid())}, turns)
+    assert await runner.handle(ITEM, DELIVERY) == Ack()
+    assert (await woken(bus, Step.SUBMIT)).shard_id == "shard_2"
+    assert first.id == "shard_1"

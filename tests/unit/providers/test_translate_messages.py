@@ -1,0 +1,479 @@
+"""The conversation: chat completion messages to a system prompt and turns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.providers.chat_requests import (
+    PDF,
+    PNG,
+    WEATHER,
+    assert_refused,
+    assistant,
+    call,
+    request,
+    tool,
+    translate,
+    user,
+)
+
+
+def test_the_products_own_example() -> None:
+    body = {
+        "model": "anthropic/claude-4.5-sonnet",
+        "messages": [user("Hello world! what is 13 + 25")],
+        "max_tokens": 1000,
+    }
+    params, notes = translate(body)
+    assert params == {
+        "model": "claude-sonnet-4-5-20250929",
+        "max_tokens": 1000,
+        "messages": [user("Hello world! what is 13 + 25")],
+    }
+    assert notes == []
+
+
+def use(call_id: str) -> dict[str, Any]:
+    return {"type": "tool_use", "id": call_id, "name": "weather", "input": {"place": "Oslo"}}
+
+
+def result(call_id: str) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": call_id, "content": "cold"}
+
+
+TURNS: list[tuple[str, list[Any], Any, list[Any]]] = [
+    ("plain", [user("a")], None, [user("a")]),
+    (
+        "system messages are joined in order",
+        [{"role": "system", "content": "one"}, {"role": "developer", "content": "two"}, user()],
+        "one\n\ntwo",
+        [user()],
+    ),
+    (
+        "system parts become blocks",
+        [
+            {"role": "system", "content": [{"type": "text", "text": "one"}]},
+            {"role": "system", "content": "two"},
+            user(),
+        ],
+        [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}],
+        [user()],
+    ),
+    (
+        "an empty system message says nothing",
+        [{"role": "system", "content": ""}, user()],
+        None,
+        [user()],
+    ),
+    (
+        "messages of one role are joined",
+        [
+            user("a"),
+            user([{"type": "text", "text": "b"}]),
+            assistant("c"),
+            assistant("d"),
+            user("e"),
+        ],
+        None,
+        [
+            user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
+            assistant([{"type": "text", "text": "c"}, {"type": "text", "text": "d"}]),
+            user("e"),
+        ],
+    ),
+    (
+        "images",
+        [
+            user(
+                [
+                    {"type": "image_url", "image_url": {"url": PNG, "detail": "auto"}},
+                    {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
+                    {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,/9j/"}},
+                ]
+            )
+        ],
+        None,
+        [
+            user(
+                [
+                    {
+                        "type": "image",
+                        "source": {
+                            "type": "base64",
+                            "media_type": "image/png",
+                            "data": "iVBORw0KGgo=",
+                        },
+                    },
+                    {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
+                    {
+                        "type": "image",
+                        "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"},
+                    },
+                ]
+            )
+        ],
+    ),
+    (
+        "PDF files",
+        [
+            user(
+                [
+                    {"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}},
+                    {"type": "file", "file": {"file_data": "JVBERi0xLjQ="}},
+                ]
+            )
+        ],
+        None,
+        [
+            user(
+                [
+                    {
+                        "type": "document",
+                        "title": "a.pdf",
+                        "source": {
+                            "type": "base64",
+                            "media_type": "application/pdf",
+                            "data": "JVBERi0xLjQ=",
+                        },
+                    },
+                    {
+                        "type": "document",
+                        "source": {
+                            "type": "base64",
+                            "media_type": "application/pdf",
+                            "data": "JVBERi0xLjQ=",
+                        },
+                    },
+                ]
+            )
+        ],
+    ),
+    (
+        "tool calls and their results",
+        [
+            user(),
+            assistant(
+                "let me see",
+                tool_calls=[call("c1"), call("c2", '{ "n": 1.0,\n"m":9007199254740993 }')],
+            ),
+            tool("c2", [{"type": "text", "text": "warm"}]),
+            tool("c1"),
+            user("and?"),
+        ],
+        None,
+        [
+            user(),
+            assistant(
+                [
+                    {"type": "text", "text": "let me see"},
+                    {"type": "tool_use", "id": "c1", "name": "weather", "input": {"place": "Oslo"}},
+                    {
+                        "type": "tool_use",
+                        "id": "c2",
+                        "name": "weather",
+                        "input": {"n": 1.0, "m": 9007199254740993},
+                    },
+                ]
+            ),
+            user(
+                [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "c2",
+                        "content": [{"type": "text", "text": "warm"}],
+                    },
+                    {"type": "tool_result", "tool_use_id": "c1", "content": "cold"},
+                    {"type": "text", "text": "and?"},
+                ]
+            ),
+        ],
+    ),
+    (
+        "a tool call without text, a result without content",
+        [user(), assistant(None, tool_calls=[call("c1", "{}")], refusal=None), tool("c1", "")],
+        None,
+        [
+            user(),
+            assistant([{"type": "tool_use", "id": "c1", "name": "weather", "input": {}}]),
+            user([{"type": "tool_result", "tool_use_id": "c1"}]),
+        ],
+    ),
+    (
+        "a refusal is what the assistant said",
+        [
+            user(),
+            assistant(None, refusal="No."),
+            user("why?"),
+            assistant([{"type": "refusal", "refusal": "Because."}]),
+            user("ok"),
+        ],
+        None,
+        [
+            user(),
+            assistant([{"type": "text", "text": "No."}]),
+            user("why?"),
+            assistant([{"type": "text", "text": "Because."}]),
+            user("ok"),
+        ],
+    ),
+    (
+        "a refusal beside a text",
+        [user(), assistant("Well.", refusal="No."), user("ok")],
+        None,
+        [
+            user(),
+            assistant([{"type": "text", "text": "Well."}, {"type": "text", "text": "No."}]),
+            user("ok"),
+        ],
+    ),
+    (
+        "empty texts beside tool calls, and in their results, say nothing",
+        [
+            user(),
+            assistant([{"type": "text", "text": ""}], tool_calls=[call("c1"), call("c2")]),
+            tool("c1", [{"type": "text", "text": " "}, {"type": "text", "text": "cold"}]),
+            tool("c2", [{"type": "text", "text": ""}]),
+        ],
+        None,
+        [
+            user(),
+            assistant([use("c1"), use("c2")]),
+            user(
+                [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "c1",
+                        "content": [{"type": "text", "text": "cold"}],
+                    },
+                    {"type": "tool_result", "tool_use_id": "c2"},
+                ]
+            ),
+        ],
+    ),
+    (
+        "ids of calls, which may come again and hold anything",
+        [
+            user(),
+            assistant(None, tool_calls=[call("functions.weather:0"), call("functions_weather:0")]),
+            tool("functions_weather:0"),
+            tool("functions.weather:0"),
+            assistant(None, tool_calls=[call("functions.weather:0")]),
+            tool("functions.weather:0"),
+        ],
+        None,
+        [
+            user(),
+            assistant([use("functions_weather_0"), use("functions_weather_0_1")]),
+            user([result("functions_weather_0_1"), result("functions_weather_0")]),
+            assistant([use("functions_weather_0_2")]),
+            user([result("functions_weather_0_2")]),
+        ],
+    ),
+    (
+        "a last message of the assistant",
+        [user(), assistant("It is")],
+        None,
+        [user(), assistant("It is")],
+    ),
+    ("null is absence", [user() | {"name": None}], None, [user()]),
+]
+
+
+@pytest.mark.parametrize(
+    ("messages", "system", "turns"), [case[1:] for case in TURNS], ids=[case[0] for case in TURNS]
+)
+def test_messages(messages: list[Any], system: Any, turns: list[Any]) -> None:
+    params, notes = translate(request(*messages, tools=[WEATHER]))
+    assert params.get("system") == system
+    assert params["messages"] == turns
+    assert notes == []
+
+
+def test_a_later_system_message_is_told() -> None:
+    params, notes = translate(request(user("a"), {"role": "system", "content": "s"}, user("b")))
+    assert params["system"] == "s"
+    assert len(params["messages"]) == 1
+    assert notes == [("body.messages[1]", "changed")]
+
+
+@pytest.mark.parametrize(
+    ("echo", "notes"),
+    [
+        ({"reasoning_content": "hm"}, [("body.messages[1].reasoning_content", "ignored")]),
+        ({"annotations": [{"type": "url"}]}, [("body.messages[1].annotations", "ignored")]),
+        ({"annotations": [], "refusal": None, "reasoning_content": None}, []),
+    ],
+)
+def test_what_answers_hold_and_nobody_can_send_back_is_told(
+    echo: dict[str, Any], notes: list[tuple[str, str]]
+) -> None:
+    _, told = translate(request(user(), assistant("yes") | echo, user()))
+    assert told == notes
+
+
+@pytest.mark.parametrize(
+    "content", ["It is \n", [{"type": "text", "text": "It"}, {"type": "text", "text": "is "}]]
+)
+def test_white_space_at_the_end_of_a_prefill_goes(content: Any) -> None:
+    params, notes = translate(request(user(), assistant(content)))
+    last = params["messages"][-1]["content"]
+    assert (last if isinstance(last, str) else last[-1]["text"]).endswith("s")
+    assert notes == [("body.messages[1].content", "changed")]
+
+
+@pytest.mark.parametrize("options", [{}, {"tools": []}, {"tool_choice": "auto"}])
+def test_functions_that_are_called_but_not_offered_are_declared(options: dict[str, Any]) -> None:
+    messages = [user(), assistant(None, tool_calls=[call("c1"), call("c2")])]
+    params, notes = translate(request(*messages, tool("c1"), tool("c2"), **options))
+    assert params["tools"] == [
+        {"name": "weather", "input_schema": {"type": "object", "properties": {}}}
+    ]
+    assert params["tool_choice"] == {"type": "none"}
+    assert notes == [("body.tools", "changed")]
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"messages": None}, "body.messages", "missing_field"),
+    ({"messages": "hi"}, "body.messages", "wrong_type"),
+    ({"messages": ["hi"]}, "body.messages", "wrong_type"),
+    ({"messages": []}, "body.messages", "missing_user_message"),
+    ({"messages": [{"role": "system", "content": "x"}]}, "body.messages", "missing_user_message"),
+    ({"messages": [assistant()]}, "body.messages[0].role", "first_message_not_user"),
+    (
+        {"messages": [{"role": "function", "name": "f", "content": "x"}]},
+        "body.messages[0].role",
+        "unsupported_role",
+    ),
+    ({"messages": [{"content": "x"}]}, "body.messages[0].role", "unsupported_role"),
+    ({"messages": [user("")]}, "body.messages[0].content", "empty_content"),
+    ({"messages": [user(" \n")]}, "body.messages[0].content", "empty_content"),
+    ({"messages": [user(None)]}, "body.messages[0].content", "wrong_type"),
+    ({"messages": [user([])]}, "body.messages[0].content", "wrong_type"),
+    ({"messages": [user([{"type": "text"}])]}, "body.messages[0].content[0].text", "wrong_type"),
+    (
+        {"messages": [user([{"type": "input_audio"}])]},
+        "body.messages[0].content[0].type",
+        "unsupported_content",
+    ),
+    ({"messages": [user(["x"])]}, "body.messages[0].content[0].type", "unsupported_content"),
+    (
+        {
+            "messages": [
+                user([{"type": "image_url", "image_url": {"url": "data:image/tiff;base64,AA=="}}])
+            ]
+        },
+        "body.messages[0].content[0].image_url.url",
+        "unsupported_media_type",
+    ),
+    (
+        {"messages": [user([{"type": "image_url", "image_url": {"url": "ftp://x/a.png"}}])]},
+        "body.messages[0].content[0].image_url.url",
+        "unsupported_url",
+    ),
+    (
+        {"messages": [user([{"type": "image_url", "image_url": {"url": "http://x/a.png"}}])]},
+        "body.messages[0].content[0].image_url.url",
+        "unsupported_url",
+    ),
+    (
+        {
+            "messages": [
+                user(),
+                assistant(None, tool_calls=[call("c"), call("c")]),
+                tool("c"),
+                tool("c"),
+            ]
+        },
+        "body.messages[1].tool_calls[1].id",
+        "duplicate_tool_call",
+    ),
+    (
+        {
+            "messages": [
+                user(),
+                assistant(
+                    None,
+                    tool_calls=[{"id": "c", "function": {"name": "a b", "arguments": "{}"}}],
+                ),
+                tool("c"),
+            ]
+        },
+        "body.messages[1].tool_calls[0].function.name",
+        "unsupported_value",
+    ),
+    (
+        {"messages": [user([{"type": "image_url", "image_url": "https://x"}])]},
+        "body.messages[0].content[0].image_url",
+        "wrong_type",
+    ),
+    (
+        {"messages": [user([{"type": "file", "file": {"file_id": "file-1"}}])]},
+        "body.messages[0].content[0].file.file_id",
+        "unsupported_file_id",
+    ),
+    (
+        {
+            "messages": [
+                user([{"type": "file", "file": {"file_data": "data:text/csv;base64,AA=="}}])
+            ]
+        },
+        "body.messages[0].content[0].file.file_data",
+        "unsupported_media_type",
+    ),
+    ({"messages": [user(), assistant(None), user()]}, "body.messages[1].content", "wrong_type"),
+    (
+        {"messages": [user(), assistant(None, tool_calls=[call("c", "not json")]), tool("c")]},
+        "body.messages[1].tool_calls[0].function.arguments",
+        "invalid_arguments",
+    ),
+    (
+        {"messages": [user(), assistant(None, tool_calls=[call("c", "[1]")]), tool("c")]},
+        "body.messages[1].tool_calls[0].function.arguments",
+        "invalid_arguments",
+    ),
+    (
+        {
+            "messages": [
+                user(),
+                assistant(None, tool_calls=[{"id": "c", "type": "custom"}]),
+                tool("c"),
+            ]
+        },
+        "body.messages[1].tool_calls[0].type",
+        "unsupported_tool",
+    ),
+    (
+        {"messages": [user(), tool("c")]},
+        "body.messages[1].tool_call_id",
+        "tool_result_without_call",
+    ),
+    (
+        {"messages": [user(), assistant(None, tool_calls=[call("c")]), tool("c"), tool("c")]},
+        "body.messages[3].tool_call_id",
+        "tool_result_without_call",
+    ),
+    (
+        {
+            "messages": [
+                user(),
+                assistant(None, tool_calls=[call("c"), call("d")]),
+                tool("c"),
+                user(),
+            ]
+        },
+        "body.messages[1].tool_calls[1]",
+        "tool_call_without_result",
+    ),
+    (
+        {"messages": [user(), assistant(None, tool_calls=[call("c")])]},
+        "body.messages[1].tool_calls[0]",
+        "tool_call_without_result",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "field", "reason"), REFUSED)
+def test_what_is_wrong_is_refused_always(options: dict[str, Any], field: str, reason: str) -> None:
+    assert_refused(request() | options, field, reason)

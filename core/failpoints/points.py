@@ -34,7 +34,7 @@ class Failpoint(StrEnum):
     BATCH_DEFER = "ledger.batch.defer"
     BATCH_OVERDUE = "ledger.batch.overdue"
     BATCH_CLAIM_MERGE = "ledger.batch.claim_merge"
-    BATCH_RENEW_MERGE = "ledger.batch.renew_merge"
+    BATCH_RENEW = "ledger.batch.renew"
     BATCH_MERGE = "ledger.batch.merge"
     SHARD_INTEND = "ledger.shard.intend"
     SHARD_DISPATCHED = "ledger.shard.dispatched"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import update
@@ -220,8 +220,12 @@ class Batches:
                 settle_unsent(shard, Stop(batch.stop))
             return await advance(session, batch)
 
-    async def start_finalizing(self, batch_id: str, due_at: datetime) -> Batch | Stale:
-        """Begin to assemble: all shards are settled. A batch being cancelled stays so."""
+    async def start_finalizing(self, batch_id: str, token: str, lease: timedelta) -> Batch | Stale:
+        """Begin to assemble: all shards are settled. A batch being cancelled stays so.
+
+        `token`: names the holder in `renew_lease`; whoever had it before has it no more.
+        """
+        held = {"assembler": token, "due_at": now() + lease}
         async with self._database.write(Failpoint.BATCH_FINALIZE) as session:
             batch = await self._database.lock_batch(session, batch_id)
             if (
@@ -237,10 +241,20 @@ class Batches:
                     batch,
                     state=BatchState.FINALIZING,
                     finalizing_at=now(),
-                    due_at=due_at,
+                    **held,
                 )
-            await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(due_at=due_at))
+            await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(**held))
             return batch
+
+    async def renew_lease(self, batch_id: str, token: str, lease: timedelta) -> bool:
+        """Keep hold of a batch's results; False when somebody else has them."""
+        async with self._database.write(Failpoint.BATCH_RENEW) as session:
+            held = await session.exec(
+                update(Batch)
+                .where(col(Batch.id) == batch_id, col(Batch.assembler) == token)
+                .values(due_at=now() + lease)
+            )
+            return bool(held.rowcount)
 
     async def end(
         self,

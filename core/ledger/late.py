@@ -122,7 +122,7 @@ class LateAnswers(ShardTransitions):
     ) -> Batch | Stale | AtWork:
         """Take the results of an ended batch in hand, to merge late answers into them.
 
-        `token`: names the holder in `renew_merge` and `merge`.
+        `token`: names the holder in Batches.renew_lease and `merge`.
         """
         moment = now()
         async with self._database.write(Failpoint.BATCH_CLAIM_MERGE) as session:
@@ -138,16 +138,6 @@ class LateAnswers(ShardTransitions):
                 .values(assembler=token, due_at=moment + lease)
             )
             return batch if held.rowcount else AtWork()
-
-    async def renew_merge(self, batch_id: str, token: str, lease: timedelta) -> bool:
-        """Keep hold of the results; False when somebody else has them."""
-        async with self._database.write(Failpoint.BATCH_RENEW_MERGE) as session:
-            held = await session.exec(
-                update(Batch)
-                .where(col(Batch.id) == batch_id, col(Batch.assembler) == token)
-                .values(due_at=now() + lease)
-            )
-            return bool(held.rowcount)
 
     async def merge(
         self, batch: Batch, token: str, shards: Sequence[Shard], results_prefix: str

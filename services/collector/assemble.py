@@ -19,7 +19,7 @@ from core.batchfile import (
 from core.blobs import StoredFile
 from core.bus import Ack, Delivery, Snooze, Step
 from core.failpoints import Failpoint
-from core.ledger import Batch, BatchState, File, Stop, new_token, now
+from core.ledger import Batch, BatchState, File, Stop, new_token
 from core.metrics import BATCHES_ENDED
 from core.pipeline import Runtime, renewing_lease
 from core.pipeline.messages import manifest_message
@@ -60,20 +60,19 @@ class Assembler:
 
     async def handle(self, item: WorkItem, delivery: Delivery) -> Ack | Snooze:
         """Assemble the results of one batch and end it."""
-        batch = await self._ledger.batches.start_finalizing(item.batch_id, now() + self._lease)
+        token = new_token()
+        batch = await self._ledger.batches.start_finalizing(item.batch_id, token, self._lease)
         if not isinstance(batch, Batch):
             if delivery.count > 1:
                 # Whoever had it before may have died between the end and the cleaning up.
                 await clean_up(self._ledger, self._blobs, item.batch_id)
             return await self._merger.handle(item.batch_id)
-        async with renewing_lease(partial(self._keep, batch.id), self._lease):
-            await self._assemble(batch)
+        renew = partial(self._ledger.batches.renew_lease, batch.id, token)
+        async with renewing_lease(renew, self._lease):
+            await self._assemble(batch, token)
         return Ack()
 
-    async def _keep(self, batch_id: str, lease: timedelta) -> bool:
-        return await self._ledger.batches.defer(batch_id, now() + lease)
-
-    async def _assemble(self, batch: Batch) -> None:
+    async def _assemble(self, batch: Batch, token: str) -> None:
         if batch.state == BatchState.FINALIZING:
             await self._publisher.changed(batch, BatchEvent.FINALIZING)
         file = await self._ledger.files.get_input(batch)
@@ -81,7 +80,7 @@ class Assembler:
             raise ResultsInconsistent(f"the input file of {batch.id} is gone")
         shards = await self._ledger.shards.of_batch(batch.id)
         # A prefix of its own for each attempt: two assemblers never write into each other.
-        prefix = f"batches/{batch.id}/results/{new_token()}"
+        prefix = f"batches/{batch.id}/results/{token}"
         writer = ResultWriter(
             self._blobs,
             prefix,

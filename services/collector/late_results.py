@@ -67,7 +67,7 @@ class LateMerger:
         if isinstance(claimed, Stale):
             return Ack()
         async with renewing_lease(
-            partial(self._ledger.late.renew_merge, batch_id, token), self._lease
+            partial(self._ledger.batches.renew_lease, batch_id, token), self._lease
         ):
             await self._merge(claimed, token, come)
         return Ack()

@@ -134,10 +134,11 @@ LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
 ELSEWHERE = (
     Failpoint.SHARD_RESULTS_DELETE,
     Failpoint.SHARD_ABANDON,
-    Failpoint.BATCH_RENEW_MERGE,
+    Failpoint.BATCH_RENEW,
 )
 """Takes two collectors, of which one stands still (test_stalls.py); weeks, until a provider keeps
-nothing any more; or a merge that outlasts its lease (both in tests/unit/collector/test_late.py)."""
+nothing any more (tests/unit/collector/test_late.py); or results that take longer to write than a
+third of their lease (tests/integration/ledger/test_transitions.py)."""
 
 STOPPED = (BatchState.CANCELLED,)
 LATE = (BatchState.EXPIRED, BatchState.COMPLETED)

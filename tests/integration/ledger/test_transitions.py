@@ -63,9 +63,9 @@ async def test_the_way_of_a_batch_keeps_counts_that_add_up(ledger: Ledger) -> No
     assert settled.finished_high_water == 5, "progress does not fall when lines are retried"
 
     for shard in (await ledger.shards.of_batch(batch.id))[1:]:
-        assert isinstance(await ledger.batches.start_finalizing(batch.id, now()), Stale)
+        assert isinstance(await ledger.batches.start_finalizing(batch.id, "one", LEASE), Stale)
         await ledger.shards.settle(shard, Settlement(shard.line_count, 0))
-    final = await ledger.batches.start_finalizing(batch.id, now())
+    final = await ledger.batches.start_finalizing(batch.id, "one", LEASE)
     assert isinstance(final, Batch)
     assert final.state == BatchState.FINALIZING
     ended = await ledger.batches.end(
@@ -76,6 +76,23 @@ async def test_the_way_of_a_batch_keeps_counts_that_add_up(ledger: Ledger) -> No
     assert ended.completed_at is not None
     again = await ledger.batches.end(batch.id, BatchState.EXPIRED, "other", succeeded=0, failed=10)
     assert isinstance(again, Stale)
+
+
+async def test_an_assembler_that_was_replaced_has_its_lease_no_more(ledger: Ledger) -> None:
+    batch, shards = await make_batch(ledger)
+    for shard in shards:
+        attempt = await intend(ledger, shard)
+        await ledger.shards.settle(attempt, Settlement(0, shard.line_count))
+    assert isinstance(await ledger.batches.start_finalizing(batch.id, "one", LEASE), Batch)
+    assert await ledger.batches.renew_lease(batch.id, "one", LEASE)
+    assert isinstance(await ledger.batches.start_finalizing(batch.id, "two", LEASE), Batch)
+    assert not await ledger.batches.renew_lease(batch.id, "one", LEASE)
+    assert await ledger.batches.renew_lease(batch.id, "two", LEASE)
+    ended = await ledger.batches.end(
+        batch.id, BatchState.COMPLETED, "results", succeeded=0, failed=10
+    )
+    assert isinstance(ended, Batch)
+    assert not await ledger.batches.renew_lease(batch.id, "two", LEASE), "it has ended"
 
 
 async def test_of_many_dispatchers_one_gets_the_shard(ledger: Ledger) -> None:

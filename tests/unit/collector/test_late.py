@@ -225,10 +225,12 @@ async def test_two_never_merge_at_once(stand: Stand) -> None:
     claimed = await late.claim_merge(stand.batch_id, "one", lease)
     assert isinstance(claimed, Batch)
     assert isinstance(await late.claim_merge(stand.batch_id, "two", lease), AtWork)
-    assert await late.renew_merge(stand.batch_id, "one", timedelta())
-    assert not await late.renew_merge(stand.batch_id, "two", lease)
+    assert await stand.ledger.batches.renew_lease(stand.batch_id, "one", timedelta())
+    assert not await stand.ledger.batches.renew_lease(stand.batch_id, "two", lease)
     assert isinstance(await late.claim_merge(stand.batch_id, "two", lease), Batch)
-    assert not await late.renew_merge(stand.batch_id, "one", lease), "it is another one's"
+    assert not await stand.ledger.batches.renew_lease(stand.batch_id, "one", lease), (
+        "it is another one's"
+    )
     assert not isinstance(await late.merge(claimed, "one", [], "elsewhere"), Batch)
     assert (await stand.batch()).results_prefix == claimed.results_prefix
 

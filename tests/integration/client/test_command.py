@@ -281,6 +281,8 @@ def test_files(command: Command) -> None:
     done = command.run("files", "list", "--json")
     [file] = [json.loads(line) for line in done.stdout.splitlines()]
     assert file["filename"] == "good.jsonl"
+    assert command.run("files", "--json", "list").stdout == done.stdout
+    assert command.run("--json", "files", "list").stdout == done.stdout
     assert file["id"] in command.run("files", "list").stdout
     assert "openai/gpt-4.1" in command.run("files", "get", file["id"]).stdout
     assert command.run("files", "download", file["id"]).stdout.encode() == GOOD
@@ -315,7 +317,14 @@ def test_reader_that_goes_away(command: Command, fake: FakePolybatch) -> None:
         ("submit", "good.jsonl", "--window", "soon"),
         ("submit", "good.jsonl", "--metadata", "team"),
         ("submit", "good.jsonl", "--no-watch", "-o", "x.jsonl"),
+        ("submit", "good.jsonl", "--window", "99999999999d"),
+        ("submit", "good.jsonl", "--no-wat"),
         ("list", "--limit", "0"),
+        ("list", "--js"),
+        ("list", "more"),
+        ("list", "--wait"),
+        ("--json",),
+        ("files",),
     ],
 )
 def test_wrong_usage(command: Command, fake: FakePolybatch, arguments: tuple[str, ...]) -> None:

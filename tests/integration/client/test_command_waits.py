@@ -8,8 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from polybatch.cli import ExitCode
-from polybatch.cli.arguments import build_parser
+from polybatch.cli import ExitCode, main
 
 from tests.support.client.batches import result_line, snapshot
 from tests.support.client.command import Command
@@ -177,11 +176,10 @@ def test_what_does_not_pass_is_not_waited_for(command: Command) -> None:
     assert "API_KEY_INVALID" in command.run("submit", "good.jsonl").stderr
 
 
-def test_times_that_are_none(command: Command) -> None:
+def test_times_that_are_none(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in ("soon", "-1", "nan", "inf"):
-        with pytest.raises(SystemExit) as caught:
-            build_parser().parse_args(["list", f"--wait={wrong}"])
-        assert caught.value.code == ExitCode.BAD_INPUT
+        assert main(["list", f"--wait={wrong}"]) == ExitCode.BAD_INPUT
+        assert f"'--wait': {wrong!r} is not a number of seconds" in capsys.readouterr().err
     command.environment["POLYBATCH_WAIT"] = "soon"
     done = command.run("list")
     assert done.returncode == ExitCode.ERROR

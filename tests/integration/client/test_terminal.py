@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -17,13 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from polybatch.cli.output import display_width, fit
+from polybatch.cli.terminal import TerminalDisplay
+from polybatch.v1 import results_pb2
+from rich.cells import cell_len
+from rich.console import Console
 
 from tests.support.client.batches import snapshot
 from tests.support.client.fake_service import API_KEY, FakePolybatch
 
 BATCH = "batch_0000"
-_CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])")
+_CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])")
 
 
 class Screen:
@@ -103,9 +107,14 @@ def screen() -> Screen:
 
 @contextmanager
 def running(
-    fake: FakePolybatch, screen: Screen, folder: Path, *arguments: str, **environment: str
+    fake: FakePolybatch,
+    screen: Screen,
+    folder: Path,
+    *arguments: str,
+    listed: bool = False,
+    **environment: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs the command with stderr on the terminal, to its end."""
+    """Runs the command with stderr on the terminal, if `listed` stdout too, to its end."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -124,7 +133,7 @@ def running(
         }
         | environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=screen.slave if listed else subprocess.PIPE,
         stderr=screen.slave,
     ) as process:
         yield process
@@ -197,7 +206,7 @@ def test_lines_fit_the_terminal(fake: FakePolybatch, tmp_path: Path, columns: in
     for drawn in screen.raw.replace("\r", "").split("\n"):
         plain = _CONTROL.sub("", drawn)
         if not plain.startswith("the results:"):
-            assert display_width(plain) < columns
+            assert cell_len(plain) < columns
 
 
 def test_width_may_change(fake: FakePolybatch, tmp_path: Path) -> None:
@@ -206,7 +215,7 @@ def test_width_may_change(fake: FakePolybatch, tmp_path: Path) -> None:
     with running(fake, screen, tmp_path, "watch", BATCH, NO_COLOR="1"):
         screen.wait_for("0 of 100 lines, 100 queued\r\n")
         # A terminal of 40 columns has wrapped what was drawn.
-        rows = sum(-(-display_width(line) // 40) for line in screen.lines())
+        rows = sum(-(-cell_len(line) // 40) for line in screen.lines())
         assert rows > 2
         screen.resize(40)
         before = len(screen.raw)
@@ -216,7 +225,7 @@ def test_width_may_change(fake: FakePolybatch, tmp_path: Path) -> None:
     assert drawn.startswith(f"\r\x1b[{rows}A\x1b[J")
     first, second = _CONTROL.sub("", drawn).replace("\r", "").split("\n")[:2]
     assert first == f"{BATCH}  Completed (completed)"
-    assert display_width(second) < 40
+    assert cell_len(second) < 40
 
 
 def test_no_color(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
@@ -225,7 +234,7 @@ def test_no_color(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
         pass
     screen.finish()
     assert "█" in screen.raw
-    assert not re.search(r"\x1b\[\d+m", screen.raw)
+    assert not re.search(r"\x1b\[[\d;]*m", screen.raw)
 
 
 def test_dumb_terminal_is_given_plain_lines(
@@ -271,7 +280,7 @@ def test_absence_is_told_below_the_bar(fake: FakePolybatch, screen: Screen, tmp_
         lines = screen.lines()
         # Whole, and in as many lines as it needs.
         assert "30 of 100 lines" in lines[1]
-        told = " ".join(lines[2:])
+        told = " ".join(line.rstrip() for line in lines[2:])
         assert told.startswith(f"waiting for the collector at {fake.address} (")
         assert told.endswith("up to 120 s, Ctrl-C stops")
         fake.start()
@@ -320,8 +329,94 @@ def test_ctrl_c_in_the_middle_of_an_absence(
     assert lines[2].startswith("polybatch: stopped watching")
 
 
-def test_fit_counts_columns() -> None:
-    assert fit("abc", 3) == "abc"
-    assert fit("abcd", 3) == "ab…"
-    assert fit("很慢很慢", 5) == "很慢…"
-    assert fit("a\x1b[2Jb\n", 20) == "a?[2Jb?"
+def listed(
+    fake: FakePolybatch, columns: int, folder: Path, *arguments: str, **environment: str
+) -> list[str]:
+    """What a command shows on a terminal that is its stdout too."""
+    screen = Screen(columns)
+    with running(fake, screen, folder, *arguments, listed=True, **environment):
+        pass
+    screen.finish()
+    if environment.get("NO_COLOR"):
+        assert "\x1b" not in screen.raw
+    lines = [line.rstrip() for line in screen.lines()]
+    assert all(cell_len(line) <= columns for line in lines)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        (60, "ID STATE DONE FAILED"),
+        (80, "ID STATE DONE FAILED CREATED"),
+        (120, "ID STATE DONE LINES FAILED CREATED"),
+    ],
+)
+def test_list_is_a_line_a_batch(
+    fake: FakePolybatch, tmp_path: Path, columns: int, names: str
+) -> None:
+    ids = [f"batch_{number:020}" for number in range(3)]
+    for number, state in enumerate(("IN_PROGRESS", "COMPLETED", "EXPIRED")):
+        fake.publish(snapshot(ids[number], 1, state, succeeded=98, failed=2))
+    header, *rows = listed(fake, columns, tmp_path, "list")
+    assert header.split() == names.split()
+    expected = zip(reversed(ids), ("expired", "completed", "in_progress"), strict=True)
+    assert [tuple(row.split()[:4]) for row in rows] == [
+        (batch, state, "100", "%") for batch, state in expected
+    ]
+    assert [row.split()[5 if "LINES" in names else 4] for row in rows] == ["2"] * 3
+
+
+def test_a_long_list_comes_in_pieces(fake: FakePolybatch, tmp_path: Path) -> None:
+    for number in range(150):
+        fake.publish(snapshot(f"batch_{number:020}", 1))
+    lines = listed(fake, 100, tmp_path, "list", NO_COLOR="1")
+    assert [at for at, line in enumerate(lines) if line.startswith("ID")] == [0, 101]
+    assert len(lines) == 152
+
+
+def test_long_and_hostile_cells_wrap(fake: FakePolybatch, tmp_path: Path) -> None:
+    name, message = "n" * 50, "[red]very[/red] \x1b[2Jlong " * 8
+    fake.publish(snapshot(BATCH, 1, "COMPLETED", failed=1))
+    fake.failures[BATCH] = [
+        results_pb2.LineFailure(line=7, custom_id=name, code="invalid_value", message=message)
+    ]
+    header, *rows = listed(fake, 80, tmp_path, "failures", BATCH)
+    assert header.split() == ["LINE", "CUSTOM_ID", "HTTP", "CODE", "MESSAGE"]
+    at = header.index("MESSAGE")
+    words = " ".join(row[at:] for row in rows).split()
+    assert words == message.replace("\x1b", "?").split()
+    assert "".join(row[6 : header.index("HTTP")].strip() for row in rows) == name
+
+
+def test_facts_wrap_beside_their_names(fake: FakePolybatch, tmp_path: Path) -> None:
+    waiting = snapshot(BATCH, 1)
+    waiting.waiting_reason = "the provider is away, " * 5
+    fake.publish(waiting)
+    lines = listed(fake, 60, tmp_path, "get", BATCH)
+    assert lines[0].split() == ["batch", BATCH]
+    assert lines[1].split(maxsplit=1) == ["state", "In Progress (in_progress)"]
+    at = next(at for at, line in enumerate(lines) if "waits: " in line)
+    assert lines[at + 1].startswith(" " * lines[at].index("waits: ") + "the provider")
+
+
+def test_an_error_wraps_between_words(fake: FakePolybatch, tmp_path: Path) -> None:
+    lines = listed(fake, 40, tmp_path, "get", "batch_unknown")
+    assert len(lines) > 1
+    assert lines[0].startswith("polybatch: ")
+    assert "(BATCH_NOT_FOUND)" in " ".join(lines)
+
+
+def test_rate_and_time_left_of_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, clock = io.StringIO(), [100.0]
+    console = Console(file=stream, force_terminal=True, color_system=None)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(console, "get_time", lambda: clock[0])
+    display = TerminalDisplay(stream, console)
+    for second in range(11):
+        display.upload("in.jsonl", second * 1_000_000, 100_000_000)
+        clock[0] += 1
+    shown = stream.getvalue().splitlines()[-1]
+    assert "10%  10.0 MB of 100.0 MB  1.0 MB/s  0:01:30 left  in.jsonl" in shown
+    # At the width of 80 the bar is what gives way.
+    assert cell_len(shown.rpartition("J")[2]) < 80

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from polybatch.cli.exit_codes import ExitCode
 
@@ -12,6 +14,12 @@ __all__ = ["ExitCode", "main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code. `argv` defaults to sys.argv[1:]."""
+    if not all(find_spec(name) for name in ("click", "rich")):
+        print(
+            "polybatch: the command line needs more than the library: pip install 'polybatch[cli]'",
+            file=sys.stderr,
+        )
+        return ExitCode.BAD_INPUT
     # gRPC's core would log into the progress bar; what matters comes as an error. It reads
     # this once, when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from itertools import islice
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import click
+
+from polybatch.cli import grammar
+from polybatch.cli.describe import (
+    describe_counts,
+    describe_late,
+    describe_state,
+    describe_waiting,
+)
 from polybatch.cli.exit_codes import ExitCode, outcome
-from polybatch.cli.output import moment, row, size
-from polybatch.cli.progress import describe_counts, describe_late, describe_state, describe_waiting
+from polybatch.cli.listing import Listing
+from polybatch.cli.output import moment, row
+from polybatch.cli.result_commands import fetch
 from polybatch.cli.session import (
     Session,
     UnusableInput,
@@ -17,85 +25,140 @@ from polybatch.cli.session import (
     interruptible,
     opened_input,
 )
-from polybatch.errors import Conflict
-from polybatch.models import Batch, ResultFilter
+
+if TYPE_CHECKING:
+    from polybatch import Batch
 
 _NO_BATCH = "no batch was made, unless the upload had just ended (`polybatch list` shows)"
 
 
-def submit(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Uploads, makes a batch, watches it and writes its results."""
-    output: str | None = arguments.output
-    if output is not None and not arguments.watch:
+@click.command(
+    cls=grammar.Command,
+    example="polybatch submit requests.jsonl --window 2h --metadata team=search -o results.jsonl",
+)
+@grammar.input_file
+@click.option(
+    "--watch/--no-watch",
+    default=True,
+    help="Watch the batch to its end (default), or only print its id.",
+)
+@grammar.output_file("Write the results there once it has ended; - for stdout.")
+@click.option(
+    "--window",
+    "completion_window",
+    type=grammar.span,
+    metavar="SPAN",
+    help="Completion window, such as 90s, 30m, 24h (default) or 7d.",
+)
+@click.option(
+    "--skip-invalid",
+    "skip_invalid_lines",
+    is_flag=True,
+    help="Run the good lines; bad ones come back as failed lines.",
+)
+@click.option(
+    "--lenient", is_flag=True, help="Leave out what a provider lacks; the results tell what."
+)
+@click.option(
+    "--fail-fast",
+    is_flag=True,
+    help="Fail lines at once where their provider refuses the key; else they wait for another.",
+)
+@click.option(
+    "--metadata",
+    type=grammar.pair,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A note kept with the batch; may be given several times.",
+)
+@click.option(
+    "--request-id", metavar="ID", help="Makes it repeatable: the same id, the same batch."
+)
+@click.pass_obj
+def submit(
+    session: Session,
+    /,
+    *,
+    file: str,
+    watch: bool,
+    output: str | None,
+    metadata: tuple[tuple[str, str], ...],
+    **options: Any,
+) -> ExitCode:
+    """Upload a file, make a batch of it and watch it to its end."""
+    if output is not None and not watch:
         raise UnusableInput("-o needs the end of the batch: leave out --no-watch.")
     with (
-        opened_input(arguments.file) as (file, name),
+        opened_input(file) as (content, name),
         interruptible(f"stopped while uploading; {_NO_BATCH}."),
         advising(session, _NO_BATCH),
     ):
         batch = session.client.submit(
-            file,
+            content,
             filename=name,
-            completion_window=arguments.window,
-            metadata=dict(arguments.metadata),
-            skip_invalid_lines=arguments.skip_invalid,
-            lenient=arguments.lenient,
-            fail_fast=arguments.fail_fast,
-            request_id=arguments.request_id,
+            metadata=dict(metadata),
             progress=lambda sent, total: session.display.upload(name, sent, total),
+            **options,
         )
     session.display.settle()
     # The id comes before anything else can go wrong.
     if not session.json and output != "-":
         session.say(batch.id)
-    if not arguments.watch:
+    if not watch:
         if session.json:
             session.emit(batch)
         return ExitCode.OK
     batch = _watch(session, batch.id, every_snapshot=False)
     if output is not None:
-        _fetch(session, batch, output)
+        fetch(session, batch, output)
     if session.json and output != "-":
         session.emit(batch)
     _explain_outcome(session, batch, output)
     return outcome(batch)
 
 
-def watch(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Shows progress until the end."""
-    batch = _watch(session, arguments.batch_id, every_snapshot=session.json)
+@click.command(cls=grammar.Command, example="polybatch watch batch_4k2j9x")
+@grammar.batch_id
+@click.pass_obj
+def watch(session: Session, *, batch_id: str) -> ExitCode:
+    """Show a batch's progress until it has ended."""
+    batch = _watch(session, batch_id, every_snapshot=session.json)
     _explain_outcome(session, batch, None)
     return outcome(batch)
 
 
-def list_batches(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Lists batches."""
-    number = -1
-    for number, batch in enumerate(islice(session.client.list_batches(), arguments.limit)):
-        if session.json:
-            session.emit(batch)
-            continue
-        if number == 0:
-            session.say(_list_row("ID", "STATE", "DONE", "LINES", "FAILED", "CREATED"))
-        counts = batch.request_counts
-        session.say(
-            _list_row(
+@click.command("list", cls=grammar.Command, example="polybatch list --limit 20")
+@grammar.limit
+@click.pass_obj
+def list_batches(session: Session, *, limit: int | None) -> ExitCode:
+    """List batches, newest first."""
+    columns = {"ID": 26, "STATE": 25, "DONE": -5, "LINES": -11, "FAILED": -11, "CREATED": 19}
+    batch = None
+    with Listing(columns, "LINES", "CREATED", "FAILED") as listing:
+        for batch in islice(session.client.list_batches(), limit):
+            if session.json:
+                session.emit(batch)
+                continue
+            counts = batch.request_counts
+            listing.add(
                 batch.id,
-                describe_state(batch),
+                describe_state(batch) if listing.plain else str(batch.state),
                 f"{batch.progress_percent:.0f} %",
                 f"{counts.total:,}",
                 f"{counts.failed:,}",
                 moment(batch.created_at),
             )
-        )
-    if number < 0:
+    if batch is None:
         session.note("no batches yet: polybatch submit FILE makes one")
     return ExitCode.OK
 
 
-def get(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Shows one batch."""
-    batch = session.client.get_batch(arguments.batch_id)
+@click.command(cls=grammar.Command, example="polybatch get batch_4k2j9x --json")
+@grammar.batch_id
+@click.pass_obj
+def get(session: Session, *, batch_id: str) -> ExitCode:
+    """Show all that is known of a batch."""
+    batch = session.client.get_batch(batch_id)
     if session.json:
         session.emit(batch)
         return ExitCode.OK
@@ -118,64 +181,22 @@ def get(session: Session, arguments: argparse.Namespace) -> ExitCode:
         ("cancelled", moment(batch.cancelled_at)),
         ("expires", moment(batch.expires_at)),
     ]
-    for name, value in facts:
-        if value:
-            session.say(row([(name, 12), (value, 0)]))
-    for line in [*describe_late(batch), *describe_waiting(batch)]:
-        session.say(row([("", 12), (line, 0)]))
+    facts += [("", line) for line in (*describe_late(batch), *describe_waiting(batch))]
     for shard in batch.shards:
-        session.say(
-            row(
-                [
-                    ("shard", 12),
-                    (shard.state, 10),
-                    (f"{shard.line_count:,} lines", -14),
-                    (shard.provider, 0),
-                    (shard.model, 0),
-                    (shard.provider_batch_id, 0),
-                ]
-            )
-        )
+        cells = (shard.state, f"{shard.line_count:,} lines", shard.provider, shard.model)
+        facts.append(("shard", row((*cells, shard.provider_batch_id), (10, -14, 0, 0, 0))))
     if batch.shard_count > len(batch.shards):
-        session.say(row([("", 12), (f"of {batch.shard_count} shards", 0)]))
+        facts.append(("", f"of {batch.shard_count} shards"))
+    session.tell_facts(facts, 12)
     return ExitCode.OK
 
 
-def results(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Fetches results to stdout or to a file."""
-    which = ResultFilter.ALL
-    if arguments.failed:
-        which = ResultFilter.FAILED
-    elif arguments.succeeded:
-        which = ResultFilter.SUCCEEDED
-    _download(session, arguments.batch_id, arguments.output or "-", which)
-    return ExitCode.OK
-
-
-def failures(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Lists failed lines."""
-    found = islice(session.client.failures(arguments.batch_id), arguments.limit)
-    for number, failure in enumerate(found):
-        if session.json:
-            session.emit(failure)
-            continue
-        if number == 0:
-            session.say(_failure_row("LINE", "CUSTOM_ID", "HTTP", "CODE", "MESSAGE"))
-        session.say(
-            _failure_row(
-                str(failure.line),
-                failure.custom_id,
-                str(failure.status_code or "-"),
-                failure.code,
-                failure.message,
-            )
-        )
-    return ExitCode.OK
-
-
-def cancel(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Asks for the end of a batch."""
-    batch = session.client.cancel_batch(arguments.batch_id)
+@click.command(cls=grammar.Command, example="polybatch cancel batch_4k2j9x")
+@grammar.batch_id
+@click.pass_obj
+def cancel(session: Session, *, batch_id: str) -> ExitCode:
+    """Ask for the end of a batch; what has finished is kept."""
+    batch = session.client.cancel_batch(batch_id)
     if session.json:
         session.emit(batch)
     else:
@@ -204,48 +225,6 @@ def _watch(session: Session, batch_id: str, *, every_snapshot: bool) -> Batch:
     return last
 
 
-def _fetch(session: Session, batch: Batch, output: str) -> None:
-    """Writes the results of a batch that has ended, if it has any."""
-    try:
-        _download(session, batch.id, output, ResultFilter.ALL)
-    except Conflict as error:
-        if error.reason != "NO_RESULTS":
-            raise
-
-
-def _download(session: Session, batch_id: str, output: str, which: ResultFilter) -> None:
-    again = f"fetch them again: polybatch results {batch_id}"
-    if output != "-":
-        again = f"{again} -o {output}"
-    with interruptible(f"stopped; {again}"), advising(session, f"the results stay there; {again}"):
-        if output == "-":
-            for chunk in session.client.result_chunks(batch_id, filter=which):
-                sys.stdout.buffer.write(chunk)
-            sys.stdout.buffer.flush()
-            return
-        path = Path(output)
-        if path.exists() and not path.is_file():
-            # A device or a pipe, such as /dev/stdout: nothing to put in its place.
-            with path.open("wb") as file:
-                for chunk in session.client.result_chunks(batch_id, filter=which):
-                    file.write(chunk)
-            return
-        manifest = session.client.download_results(
-            batch_id,
-            path,
-            filter=which,
-            progress=lambda done, total: session.display.upload(output, done, total),
-        )
-        session.display.settle()
-        if which is ResultFilter.ALL:
-            lines = manifest.request_counts
-            session.note(
-                f"{output}: {size(path.stat().st_size)}, {lines.succeeded:,} succeeded, "
-                f"{lines.failed:,} failed"
-                + (f", {manifest.late_line_count:,} late" if manifest.late_line_count else "")
-            )
-
-
 def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
     for line in describe_late(batch):
         session.note(line)
@@ -253,11 +232,3 @@ def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None
         session.note(f"why lines failed: polybatch failures {batch.id}")
     if output is None and batch.request_counts.finished:
         session.note(f"the results: polybatch results {batch.id} -o results.jsonl")
-
-
-def _list_row(*cells: str) -> str:
-    return row(list(zip(cells, (26, 25, -5, -11, -11, 0), strict=True)))
-
-
-def _failure_row(*cells: str) -> str:
-    return row(list(zip(cells, (-8, 24, 4, 24, 0), strict=True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from polybatch.models import Batch, BatchState
+import polybatch
 
 
 class ExitCode(IntEnum):
@@ -28,8 +28,8 @@ class ExitCode(IntEnum):
     BROKEN_PIPE = 141, "the reader of the output went away, as in `polybatch list | head -1`"
 
 
-def outcome(batch: Batch) -> ExitCode:
+def outcome(batch: polybatch.Batch) -> ExitCode:
     """Returns the exit code for a batch that has ended."""
-    if batch.state is not BatchState.COMPLETED:
+    if batch.state is not polybatch.BatchState.COMPLETED:
         return ExitCode.BATCH_FAILED
     return ExitCode.OK if batch.ok else ExitCode.LINES_FAILED

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import click
+
+from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
-from polybatch.cli.output import moment, row, size
+from polybatch.cli.listing import Listing
+from polybatch.cli.output import moment, printable, row, size
 from polybatch.cli.session import Session, interruptible, opened_input
 from polybatch.errors import PolybatchError
-from polybatch.models import File, LineProblem
+
+if TYPE_CHECKING:
+    from polybatch import File, LineProblem
 
 
-def validate(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Uploads a file, shows every problem, deletes it again."""
+@click.command(cls=grammar.Command, example="polybatch validate requests.jsonl")
+@grammar.input_file
+@click.pass_obj
+def validate(session: Session, *, file: str) -> ExitCode:
+    """Have every line of a file checked, and run nothing."""
     with (
-        opened_input(arguments.file) as (content, name),
+        opened_input(file) as (content, name),
         interruptible("stopped; nothing was run."),
     ):
-        file = session.client.upload(
+        stored = session.client.upload(
             content,
             filename=name,
             progress=lambda sent, total: session.display.upload(name, sent, total),
         )
         session.display.settle()
         try:
-            for problem in session.client.files.validation_report(file.id):
+            for problem in session.client.files.validation_report(stored.id):
                 if session.json:
                     session.emit({"type": "problem", "problem": problem})
                 else:
@@ -36,29 +45,36 @@ def validate(session: Session, arguments: argparse.Namespace) -> ExitCode:
         except BaseException:
             # Whoever pressed Ctrl-C, or has waited in vain, waits no longer.
             with suppress(PolybatchError), session.hasty_client() as hasty:
-                hasty.files.delete(file.id)
+                hasty.files.delete(stored.id)
             raise
-        session.client.files.delete(file.id)
+        session.client.files.delete(stored.id)
     if session.json:
-        session.emit({"type": "summary", "valid": file.valid, "file": file})
+        session.emit({"type": "summary", "valid": stored.valid, "file": stored})
     else:
-        verdict = "can be submitted" if file.valid else "cannot be submitted as it is"
-        if file.lenient_line_count and file.lenient_line_count == file.invalid_line_count:
+        verdict = "can be submitted" if stored.valid else "cannot be submitted as it is"
+        if stored.lenient_line_count and stored.lenient_line_count == stored.invalid_line_count:
             verdict = "can be submitted with --lenient only"
-        session.note(f"{name}: {_describe_lines(file)}; it {verdict}.")
-    return ExitCode.OK if file.valid else ExitCode.BAD_INPUT
+        session.note(f"{name}: {_describe_lines(stored)}; it {verdict}.")
+    return ExitCode.OK if stored.valid else ExitCode.BAD_INPUT
 
 
-def list_files(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Lists files."""
-    for number, file in enumerate(islice(session.client.files.list(), arguments.limit)):
-        if session.json:
-            session.emit(file)
-            continue
-        if number == 0:
-            session.say(_list_row("ID", "STATE", "SIZE", "LINES", "CREATED", "NAME"))
-        session.say(
-            _list_row(
+@click.group(cls=grammar.Group, example="polybatch files list --limit 20")
+def files() -> None:
+    """List, show, delete or download stored files."""
+
+
+@files.command("list", example="polybatch files list --json")
+@grammar.limit
+@click.pass_obj
+def list_files(session: Session, *, limit: int | None) -> ExitCode:
+    """List files, newest first."""
+    columns = {"ID": 25, "STATE": 8, "SIZE": -10, "LINES": -11, "CREATED": 19, "NAME": 0}
+    with Listing(columns, "LINES", "CREATED", "STATE") as listing:
+        for file in islice(session.client.files.list(), limit):
+            if session.json:
+                session.emit(file)
+                continue
+            listing.add(
                 file.id,
                 str(file.state),
                 size(file.bytes),
@@ -66,13 +82,15 @@ def list_files(session: Session, arguments: argparse.Namespace) -> ExitCode:
                 moment(file.created_at),
                 file.filename,
             )
-        )
     return ExitCode.OK
 
 
-def get(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Shows one file."""
-    file = session.client.files.get(arguments.file_id)
+@files.command(example="polybatch files get file_7h3m2p")
+@grammar.file_id
+@click.pass_obj
+def get(session: Session, *, file_id: str) -> ExitCode:
+    """Show all that is known of a file."""
+    file = session.client.files.get(file_id)
     if session.json:
         session.emit(file)
         return ExitCode.OK
@@ -85,40 +103,45 @@ def get(session: Session, arguments: argparse.Namespace) -> ExitCode:
         ("endpoint", file.endpoint),
         ("created", moment(file.created_at)),
     ]
-    for name, value in facts:
-        if value:
-            session.say(row([(name, 10), (value, 0)]))
     for count in file.models:
-        lines = f"{count.line_count:,} lines"
-        session.say(row([("model", 10), (lines, -14), (count.provider, 0), (count.model, 0)]))
+        cells = (f"{count.line_count:,} lines", count.provider, count.model)
+        facts.append(("model", row(cells, (-14, 0, 0))))
+    session.tell_facts(facts, 10)
     return ExitCode.OK
 
 
-def delete(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Deletes one file."""
-    session.client.files.delete(arguments.file_id)
+@files.command(example="polybatch files delete file_7h3m2p")
+@grammar.file_id
+@click.pass_obj
+def delete(session: Session, *, file_id: str) -> ExitCode:
+    """Delete a file and its contents."""
+    session.client.files.delete(file_id)
     if session.json:
-        session.emit({"id": arguments.file_id, "deleted": True})
+        session.emit({"id": file_id, "deleted": True})
     else:
-        session.say(f"{arguments.file_id} deleted")
+        session.say(f"{file_id} deleted")
     return ExitCode.OK
 
 
-def download(session: Session, arguments: argparse.Namespace) -> ExitCode:
-    """Fetches a file's contents to stdout or to a file."""
+@files.command(example="polybatch files download file_7h3m2p -o requests.jsonl")
+@grammar.file_id
+@grammar.output_file("Write it there, whole or not at all (stdout).")
+@click.pass_obj
+def download(session: Session, *, file_id: str, output: str | None) -> ExitCode:
+    """Fetch a file's contents."""
     with interruptible("stopped."):
-        if arguments.output in (None, "-"):
-            for chunk in session.client.files.chunks(arguments.file_id):
+        if output in (None, "-"):
+            for chunk in session.client.files.chunks(file_id):
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
             return ExitCode.OK
         file = session.client.files.download(
-            arguments.file_id,
-            Path(arguments.output),
-            progress=lambda done, total: session.display.upload(arguments.output, done, total),
+            file_id,
+            Path(output),
+            progress=lambda done, total: session.display.upload(output, done, total),
         )
         session.display.settle()
-        session.note(f"{arguments.output}: {size(file.bytes)}, {_describe_lines(file)}")
+        session.note(f"{output}: {size(file.bytes)}, {_describe_lines(file)}")
     return ExitCode.OK
 
 
@@ -128,13 +151,9 @@ def _problem_line(name: str, problem: LineProblem) -> str:
         parts.append(problem.custom_id)
     if problem.field:
         parts.append(problem.field)
-    return row([(f"{': '.join(parts)}: {problem.message} ({problem.reason})", 0)])
+    return printable(f"{': '.join(parts)}: {problem.message} ({problem.reason})").rstrip()
 
 
 def _describe_lines(file: File) -> str:
     bad = f", {file.invalid_line_count:,} bad" if file.invalid_line_count else ""
     return f"{file.line_count:,} lines{bad}"
-
-
-def _list_row(*cells: str) -> str:
-    return row(list(zip(cells, (25, 8, -10, -11, 19, 0), strict=True)))

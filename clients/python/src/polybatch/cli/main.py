@@ -9,13 +9,74 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from polybatch.cli.arguments import build_parser
+import click
+from click.shell_completion import shell_complete
+
+from polybatch.cli import batch_commands, file_commands, grammar, result_commands
 from polybatch.cli.exit_codes import ExitCode
-from polybatch.cli.output import printable
+from polybatch.cli.output import printable, terminal
 from polybatch.cli.session import Interrupted, Session, UnusableInput
 from polybatch.errors import InvalidLines, InvalidRequest, PolybatchError
 
 _INPUT_TOO_LARGE = frozenset({"FILE_TOO_LARGE", "TOO_MANY_LINES"})
+_NAME = "polybatch"
+_COMPLETION = "_POLYBATCH_COMPLETE"
+
+_TEACHING = f"""\
+Examples:
+  polybatch submit requests.jsonl -o results.jsonl   submit, watch, write the results
+  polybatch submit requests.jsonl --no-watch         print the batch's id and return
+  generate-requests | polybatch submit -             the same from a pipe
+  polybatch watch batch_4k2j9x                       watch it, now or later, from anywhere
+  polybatch results batch_4k2j9x --failed            only the lines that failed
+  polybatch validate requests.jsonl                  check every line, run nothing
+  polybatch list --json | jq -r .id                  for scripts: one JSON document a line
+
+A service that is away, as while it is restarted, is waited for: uploads, watches and
+downloads then go on where they were.
+
+Exit codes:
+{"".join(f"  {code:>3}  {code.description}" + chr(10) for code in ExitCode)}
+Environment:
+  POLYBATCH_GATEWAY     address of the gateway (localhost:50051); grpcs:// for TLS;
+                        several replicas separated by commas
+  POLYBATCH_COLLECTOR   address of the collector (localhost:50052), as for the gateway
+  POLYBATCH_API_KEY     the key; else the file $POLYBATCH_DATA_DIR/api-key
+  POLYBATCH_DATA_DIR    folder of that file (.polybatch)
+  POLYBATCH_TLS         1 or 0; on by itself unless both addresses are this machine
+  POLYBATCH_TLS_CA      authority of the services' certificate (PEM file)
+  POLYBATCH_TLS_CLIENT_CERT, POLYBATCH_TLS_CLIENT_KEY
+                        your certificate and its key, where mutual TLS is on
+  POLYBATCH_WAIT        as --wait; without either 120
+  NO_COLOR              no colours
+
+Completion, for bash (zsh and fish alike), in ~/.bashrc:
+  eval "$(_POLYBATCH_COMPLETE=bash_source polybatch)"
+"""
+
+
+@click.group(
+    cls=grammar.Group,
+    example=_TEACHING,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="polybatch", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One JSONL file in, any mix of LLM providers, one JSONL file of results out."""
+
+
+for each in (
+    batch_commands.submit,
+    batch_commands.watch,
+    batch_commands.list_batches,
+    batch_commands.get,
+    result_commands.results,
+    result_commands.failures,
+    batch_commands.cancel,
+    file_commands.validate,
+    file_commands.files,
+):
+    cli.add_command(each)
 
 
 def main(argv: Sequence[str] | None) -> int:
@@ -24,31 +85,45 @@ def main(argv: Sequence[str] | None) -> int:
         # A terminal that lacks a character shows it escaped, where Python would raise.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    arguments = build_parser().parse_args(argv)
-    as_json = getattr(arguments, "json", False)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    session = Session()
+    # Not click's own main: it has other ideas of Ctrl-C, closed pipes and exit codes.
     try:
-        with Session(arguments) as session:
-            code: ExitCode = arguments.command(session, arguments)
+        if asked := os.environ.get(_COMPLETION):
+            return shell_complete(cli, {"obj": session}, _NAME, _COMPLETION, asked)
+        with session, cli.make_context(_NAME, arguments, obj=session) as context:
+            code: int = cli.invoke(context)
             sys.stdout.flush()
             return code
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.BAD_INPUT
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else _NAME
+        message = f"{error.format_message()} See: {command} --help"
+        _complain("BAD_INPUT", message, session.json)
+        return ExitCode.BAD_INPUT
     except Interrupted as stop:
-        _complain("INTERRUPTED", stop.message, as_json)
+        _complain("INTERRUPTED", stop.message, session.json)
         return ExitCode.INTERRUPTED
     except KeyboardInterrupt:
-        _complain("INTERRUPTED", "stopped.", as_json)
+        _complain("INTERRUPTED", "stopped.", session.json)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except UnusableInput as error:
-        _complain("BAD_INPUT", str(error), as_json)
+        _complain("BAD_INPUT", str(error), session.json)
         return ExitCode.BAD_INPUT
     except PolybatchError as error:
-        _explain(error, as_json)
+        _explain(error, session.json)
         return ExitCode.BAD_INPUT if _blames_input(error) else ExitCode.ERROR
     except OSError as error:
-        _complain("OS_ERROR", f"{error.filename or 'output'}: {error.strerror or error}.", as_json)
+        what = f"{error.filename or 'output'}: {error.strerror or error}."
+        _complain("OS_ERROR", what, session.json)
         return ExitCode.ERROR
 
 
@@ -58,10 +133,10 @@ def _blames_input(error: PolybatchError) -> bool:
 
 def _complain(reason: str, message: str, as_json: bool) -> None:
     if as_json:
-        message = json.dumps({"error": {"reason": reason, "message": message, "next_step": ""}})
+        document = {"reason": reason, "message": message, "next_step": ""}
+        print(json.dumps({"error": document}), file=sys.stderr)
     else:
-        message = f"polybatch: {printable(message)}"
-    print(message, file=sys.stderr)
+        _print(("polybatch:", "bold red"), f" {message}")
 
 
 def _explain(error: PolybatchError, as_json: bool) -> None:
@@ -79,8 +154,21 @@ def _explain(error: PolybatchError, as_json: bool) -> None:
             ]
         print(json.dumps({"error": document}), file=sys.stderr)
         return
-    print(f"polybatch: {printable(str(error))}", file=sys.stderr)
+    _complain(error.reason, str(error), as_json)
     for problem in problems:
         where = f"line {problem.line}" if problem.line else "file"
         field = f" {problem.field}:" if problem.field else ""
-        print(f"  {where}:{field} {printable(problem.message)}", file=sys.stderr)
+        _print((f"  {where}:", "yellow"), f"{field} {problem.message}")
+
+
+def _print(marked: tuple[str, str], rest: str) -> None:
+    """Prints a line to stderr, its beginning in a colour on a terminal."""
+    (start, style), rest = marked, printable(rest)
+    console = terminal(sys.stderr)
+    if console is None:
+        print(f"{start}{rest}", file=sys.stderr)
+        return
+    from rich.text import Text
+
+    console.width -= len("^C")  # which the terminal may have put before it
+    console.print(Text.assemble((start, style), rest))

@@ -1,13 +1,43 @@
-"""From typed values to text: JSON for scripts, aligned columns for people."""
+"""From typed values to text: JSON for scripts, columns for people."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import unicodedata
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def terminal(stream: TextIO) -> Console | None:
+    """Returns rich's console for a terminal, None where plain lines are wanted."""
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    from rich.console import Console
+
+    return Console(
+        file=stream,
+        force_terminal=True,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        width=columns(stream),
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def columns(stream: TextIO) -> int:
+    """Returns the width of the terminal that the stream is, as it is now."""
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        width = 0
+    wanted = os.environ.get("COLUMNS", "")
+    return max(20, width or (int(wanted) if wanted.isdecimal() else 80))
 
 
 def to_json(value: Any) -> str:
@@ -39,39 +69,22 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def display_width(text: str) -> int:
-    """Returns the columns that a text takes on a terminal."""
-    return sum(_columns(letter) for letter in text)
-
-
-def fit(text: str, width: int) -> str:
-    """Returns the printable text, cut to so many columns."""
-    text = printable(text)
-    if display_width(text) <= width:
-        return text
-    renewing_lease, used = "", 0
-    for letter in text:
-        used += _columns(letter)
-        if used > width - 1:
-            break
-        renewing_lease += letter
-    return renewing_lease + "…"
-
-
-def _columns(letter: str) -> int:
-    if unicodedata.combining(letter):
-        return 0
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-
-
-def row(cells: list[tuple[str, int]]) -> str:
+def row(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Returns cells in columns; a negative width aligns to the right, 0 leaves as it is."""
     parts = []
-    for text, width in cells:
+    for text, width in zip(cells, widths, strict=True):
         clean = printable(text)
-        padding = " " * max(0, abs(width) - display_width(clean))
+        padding = " " * (abs(width) - _display_width(clean))
         parts.append(padding + clean if width < 0 else clean + padding)
     return "  ".join(parts).rstrip()
+
+
+def _display_width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def moment(value: datetime | None) -> str:

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+import polybatch
 from polybatch.cli.absence import Absences
+from polybatch.cli.listing import Listing
 from polybatch.cli.output import to_json
 from polybatch.cli.progress import Display, open_display
-from polybatch.client import Client
 from polybatch.errors import PolybatchError, Unavailable
-from polybatch.retry import RetryPolicy
 
 _WAIT_WORTH_TELLING = 1.0
-# Of something that nobody waits for any more.
-_HASTY = RetryPolicy(give_up_after=0, call_timeout=3.0)
-
-CONNECTION_OPTIONS = (
-    "gateway",
-    "collector",
-    "api_key_file",
-    "tls",
-    "tls_ca",
-    "tls_client_cert",
-    "tls_client_key",
-    "wait",
-)
-"""Options of the command line that are arguments of the client."""
 
 
 class UnusableInput(Exception):
@@ -49,12 +35,11 @@ class Interrupted(Exception):
 class Session:
     """One run of the command. Connects at the first use of `client`."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments = arguments
-        self._client: Client | None = None
-        self.json: bool = getattr(arguments, "json", False)
-        self.display: Display = open_display(sys.stderr)
-        self._absences = Absences(self.display.tell)
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+        """Of those that may stand before or after the command, what was given."""
+        self._client: polybatch.Client | None = None
+        self._absences = Absences(lambda text: self.display.tell(text))
 
     def __enter__(self) -> Self:
         return self
@@ -65,22 +50,34 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.display.close()
+        if "display" in self.__dict__:
+            self.display.close()
         if self._client is not None:
             self._client.close()
 
     @property
-    def client(self) -> Client:
+    def json(self) -> bool:
+        """Whether output is for scripts."""
+        return bool(self.options.get("json"))
+
+    @cached_property
+    def display(self) -> Display:
+        """Where progress is shown."""
+        return open_display(sys.stderr)
+
+    @property
+    def client(self) -> polybatch.Client:
         """The client. ConfigurationError where there is no key."""
         if self._client is None:
-            self._client = Client(
+            self._client = polybatch.Client(
                 **self._given(), on_retry=self._on_retry, on_back=self._absences.back
             )
         return self._client
 
-    def hasty_client(self) -> Client:
+    def hasty_client(self) -> polybatch.Client:
         """A client that tries once, for what is tidied up on the way out; to be closed."""
-        return Client(**self._given() | {"wait": None}, retry=_HASTY)
+        hasty = polybatch.RetryPolicy(give_up_after=0, call_timeout=3.0)
+        return polybatch.Client(**self._given() | {"wait": None}, retry=hasty)
 
     def emit(self, value: Any) -> None:
         """Writes one JSON document as a line to stdout."""
@@ -90,13 +87,21 @@ class Session:
         """Writes a line of text to stdout."""
         print(text, flush=True)
 
+    def tell_facts(self, facts: Sequence[tuple[str, str]], width: int) -> None:
+        """Writes what each fact is called, in so many columns, and what it is, if anything."""
+        with Listing({"name": width, "fact": 0}) as listing:
+            for name, fact in facts:
+                if fact:
+                    listing.add(name, fact)
+
     def note(self, text: str) -> None:
         """Writes a line for people to stderr; scripts that asked for JSON are spared it."""
         if not self.json:
             self.display.note(text)
 
     def _given(self) -> dict[str, Any]:
-        return {name: getattr(self._arguments, name, None) for name in CONNECTION_OPTIONS}
+        """The options that are arguments of the client: all but one."""
+        return {name: value for name, value in self.options.items() if name != "json"}
 
     def _on_retry(self, error: PolybatchError, wait: float) -> None:
         if isinstance(error, Unavailable):

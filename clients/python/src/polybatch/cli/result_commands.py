@@ -1,0 +1,102 @@
+"""The commands about the results of a batch."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+
+import click
+
+import polybatch
+from polybatch.cli import grammar
+from polybatch.cli.exit_codes import ExitCode
+from polybatch.cli.listing import Listing
+from polybatch.cli.output import size
+from polybatch.cli.session import Session, advising, interruptible
+from polybatch.errors import Conflict
+
+
+@click.command(cls=grammar.Command, example="polybatch results batch_4k2j9x -o results.jsonl")
+@grammar.batch_id
+@grammar.output_file("Write them there, whole or not at all (stdout).")
+@click.option("--failed", is_flag=True, help="Only the lines that failed.")
+@click.option("--succeeded", is_flag=True, help="Only the lines that succeeded.")
+@click.pass_obj
+def results(
+    session: Session, *, batch_id: str, output: str | None, failed: bool, succeeded: bool
+) -> ExitCode:
+    """Fetch the results of a batch that has ended."""
+    if failed and succeeded:
+        raise click.UsageError("--failed and --succeeded exclude each other: leave out both.")
+    which = polybatch.ResultFilter.ALL
+    if failed:
+        which = polybatch.ResultFilter.FAILED
+    elif succeeded:
+        which = polybatch.ResultFilter.SUCCEEDED
+    _download(session, batch_id, output or "-", which)
+    return ExitCode.OK
+
+
+@click.command(cls=grammar.Command, example="polybatch failures batch_4k2j9x --limit 20")
+@grammar.batch_id
+@grammar.limit
+@click.pass_obj
+def failures(session: Session, *, batch_id: str, limit: int | None) -> ExitCode:
+    """List the lines of a batch that failed, and why."""
+    columns = {"LINE": -8, "CUSTOM_ID": 24, "HTTP": 4, "CODE": 24, "MESSAGE": 0}
+    with Listing(columns) as listing:
+        for failure in islice(session.client.failures(batch_id), limit):
+            if session.json:
+                session.emit(failure)
+                continue
+            listing.add(
+                str(failure.line),
+                failure.custom_id,
+                str(failure.status_code or "-"),
+                failure.code,
+                failure.message,
+            )
+    return ExitCode.OK
+
+
+def fetch(session: Session, batch: polybatch.Batch, output: str) -> None:
+    """Writes the results of a batch that has ended, if it has any."""
+    try:
+        _download(session, batch.id, output, polybatch.ResultFilter.ALL)
+    except Conflict as error:
+        if error.reason != "NO_RESULTS":
+            raise
+
+
+def _download(session: Session, batch_id: str, output: str, which: polybatch.ResultFilter) -> None:
+    again = f"fetch them again: polybatch results {batch_id}"
+    if output != "-":
+        again = f"{again} -o {output}"
+    with interruptible(f"stopped; {again}"), advising(session, f"the results stay there; {again}"):
+        if output == "-":
+            for chunk in session.client.result_chunks(batch_id, filter=which):
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+            return
+        path = Path(output)
+        if path.exists() and not path.is_file():
+            # A device or a pipe, such as /dev/stdout: nothing to put in its place.
+            with path.open("wb") as file:
+                for chunk in session.client.result_chunks(batch_id, filter=which):
+                    file.write(chunk)
+            return
+        manifest = session.client.download_results(
+            batch_id,
+            path,
+            filter=which,
+            progress=lambda done, total: session.display.upload(output, done, total),
+        )
+        session.display.settle()
+        if which is polybatch.ResultFilter.ALL:
+            lines = manifest.request_counts
+            session.note(
+                f"{output}: {size(path.stat().st_size)}, {lines.succeeded:,} succeeded, "
+                f"{lines.failed:,} failed"
+                + (f", {manifest.late_line_count:,} late" if manifest.late_line_count else "")
+            )

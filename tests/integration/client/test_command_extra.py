@@ -1,0 +1,110 @@
+"""The command's libraries: only with `polybatch[cli]`, and none loaded before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import requires
+
+import pytest
+from packaging.requirements import Requirement
+from polybatch.cli import ExitCode, main
+
+from tests.support.client.command import Command
+
+COMMANDS = ("submit", "watch", "list", "get", "results", "failures", "cancel", "validate", "files")
+ACTIONS = ("list", "get", "delete", "download")
+LIBRARIES = {"click", "rich"}
+
+
+def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a fresh interpreter."""
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def loaded_after(program: str) -> set[str]:
+    """The packages that a program has imported, of those that matter."""
+    seen = (
+        "print(*{'click', 'rich', 'grpc', 'google.protobuf'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = python(f"import sys; {program}; {seen}")
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
+def test_only_the_extra_asks_for_them() -> None:
+    needs = [Requirement(text) for text in requires("polybatch") or ()]
+    always = {need.name for need in needs if need.marker is None}
+    extra = {need.name for need in needs if need.marker and need.marker.evaluate({"extra": "cli"})}
+    assert {"grpcio", "protobuf"} <= always
+    assert not always & LIBRARIES
+    assert extra - always == LIBRARIES
+
+
+def test_the_library_loads_none_of_them() -> None:
+    program = "from polybatch import *; Client(api_key='x', gateway='localhost:1').close()"
+    assert loaded_after(program) == {"grpc", "google.protobuf"}
+
+
+def test_help_loads_neither_grpc_nor_rich() -> None:
+    program = "from polybatch.cli import main; main(['--help']); main(['submit', '--help'])"
+    assert loaded_after(program) == {"click"}
+
+
+@pytest.mark.parametrize("missing", sorted(LIBRARIES))
+def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
+    program = (
+        "import runpy, sys; sys.modules[sys.argv.pop()] = None; "
+        "runpy.run_module('polybatch', run_name='__main__')"
+    )
+    done = python(program, "list", missing)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert "pip install 'polybatch[cli]'" in line
+
+
+def completed(command: Command, *words: str) -> set[str]:
+    """What the shell offers for the last of the words."""
+    command.environment |= {
+        "_POLYBATCH_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("polybatch", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = command.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    return {line.partition(",")[2] for line in done.stdout.split()}
+
+
+def test_completion_lists_commands_and_options(command: Command) -> None:
+    assert completed(command, "") == set(COMMANDS)
+    assert completed(command, "f") == {"failures", "files"}
+    assert completed(command, "files", "") == set(ACTIONS)
+    assert completed(command, "submit", "--fail") == {"--fail-fast"}
+    assert "--gateway" in completed(command, "files", "list", "--")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_switched_on_by_a_script(command: Command, shell: str) -> None:
+    command.environment["_POLYBATCH_COMPLETE"] = f"{shell}_source"
+    done = command.run()
+    assert done.returncode == 0
+    assert f"_POLYBATCH_COMPLETE={shell}_complete" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "path",
+    [(), *((name,) for name in COMMANDS), *(("files", action) for action in ACTIONS)],
+    ids=lambda path: " ".join(path) or "polybatch",
+)
+def test_every_help_has_an_example(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*path, "--help"]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    _, _, example = shown.partition("\nExample")
+    assert f"  polybatch {' '.join(path)}" in example
+    assert "--wait SECONDS" in shown
+    assert main([*path, "-h"]) == ExitCode.OK
+    assert capsys.readouterr().out == shown

@@ -28,7 +28,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     reason: str
     """Machine code, such as "duplicate_custom_id"."""
     message: str
-    """For people: what is wrong and what was expected."""
+    """Human-readable: what is wrong and what was expected."""
     severity: Literal["error", "warning"] = "error"
     """A line with warnings only can be sent."""
     lenient: bool = False

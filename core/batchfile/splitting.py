@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Overlong:
-    """A line over the limit; its bytes were let go."""
+    """A line over the limit; its bytes were discarded."""
 
     size: int
     """Bytes up to the newline, which is not counted."""
@@ -22,7 +22,7 @@ class LineSplitter:
     """Gives whole lines without their newline; keeps what belongs to a line not yet whole."""
 
     def __init__(self, max_size: int) -> None:
-        """`max_size`: bytes a line may have before it is let go."""
+        """`max_size`: bytes a line may have before it is discarded."""
         self._max_size = max_size
         self._parts: list[bytes] = []
         self._size = 0

@@ -1,5 +1,6 @@
 """Where file contents lie: a local folder or object storage, by URL."""
 
+from core.blobs.disk_headroom import is_full, require_headroom
 from core.blobs.errors import (
     BlobError,
     BlobExists,
@@ -7,7 +8,6 @@ from core.blobs.errors import (
     BlobUnavailable,
     SegmentConflict,
 )
-from core.blobs.room import is_full, require_room
 from core.blobs.segments import SegmentWriter, StoredFile
 from core.blobs.store import BlobStore
 
@@ -21,5 +21,5 @@ __all__ = [
     "SegmentWriter",
     "StoredFile",
     "is_full",
-    "require_room",
+    "require_headroom",
 ]

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.blobs.room import require_room
+from core.blobs.disk_headroom import require_headroom
 
 # Linux and macOS take no more in one call.
 _PARTS_AT_ONCE = 1024
@@ -37,7 +37,7 @@ class FileDraft:
 
     def append(self, parts: Sequence[bytes | memoryview]) -> None:
         """Write behind what is there. Raises OSError."""
-        require_room(self._path.parent, sum(map(len, parts)), self._reserve)
+        require_headroom(self._path.parent, sum(map(len, parts)), self._reserve)
         for first in range(0, len(parts), _PARTS_AT_ONCE):
             some = parts[first : first + _PARTS_AT_ONCE]
             written = os.writev(self._descriptor, some)

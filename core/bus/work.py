@@ -21,7 +21,7 @@ class BusUnavailable(Exception):
 
 
 class Step(StrEnum):
-    """The steps of a batch's way; each has its own subject and its own consumer."""
+    """The steps of a batch's lifecycle; each has its own subject and its own consumer."""
 
     PLAN = "plan"
     SUBMIT = "submit"

@@ -179,7 +179,7 @@ class Shards(ShardTransitions):
         """Let the attempt's create go: the last thing before its first byte leaves.
 
         What was uploaded for it is noted with it: whoever goes on after a crash knows it.
-        False when the attempt is no longer ours, or was let go before: then nothing may
+        False when the attempt is no longer ours, or was dispatched before: then nothing may
         be sent. Whoever takes an attempt back (`take_back`) and whoever lets it go
         meet in the same row, so no clock and no stalled process can make them both right.
         """
@@ -196,7 +196,7 @@ class Shards(ShardTransitions):
             )
 
     async def revert_to_queued(self, shard: Shard) -> Batch | Stale:
-        """SUBMITTING -> QUEUED for an attempt whose create was never let go.
+        """SUBMITTING -> QUEUED for an attempt whose create was never dispatched.
 
         It may have uploaded its input, unless it was to use an earlier one's.
         """
@@ -266,7 +266,7 @@ class Shards(ShardTransitions):
     async def wait_for_quota(
         self, shard: Shard, reason: str, until: datetime
     ) -> Batch | Stale | None:
-        """Stay QUEUED until there is room; `until`: when to look again at the latest.
+        """Stay QUEUED until there is quota; `until`: when to look again at the latest.
 
         Returns the batch when this is news to its watchers, None otherwise.
         """
@@ -296,7 +296,7 @@ class Shards(ShardTransitions):
 
         What was uploaded is kept for the next attempt. `over_limit`: it was refused for the
         provider's enqueued-token limit. `remote_file_id`, `strays`: of what was uploaded, if
-        it was not let go with its create. `input_lost`: it is of no use any more.
+        its create was not dispatched with it. `input_lost`: it is of no use any more.
         """
         uploads = _uploaded(remote_file_id, strays)
         if input_lost:
@@ -430,7 +430,7 @@ class Shards(ShardTransitions):
                     ShardState.FETCHING,
                 ),
                 state=ShardState.SETTLED,
-                # An attempt that was never let go may have uploaded its input all the same.
+                # An attempt that was never dispatched may have uploaded its input all the same.
                 stray_uploads=fresh.stray_uploads
                 or (
                     fresh.state == ShardState.SUBMITTING

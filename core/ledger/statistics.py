@@ -48,7 +48,7 @@ class UnsettledShards:
     oldest: float
     """Seconds since the one that has been in the state for longest came into it."""
     waiting_for_room: int
-    """Those that wait for room under the provider's enqueued-token limit."""
+    """Those that wait for quota under the provider's enqueued-token limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ class Batch(SQLModel, table=True):
     traceparent: str = ""
     """Span context of the call that made it, in W3C's form; empty while nothing is traced."""
     waiting_reason: str = ""
-    """Why it cannot be planned or assembled just now, for people."""
+    """Why it cannot be planned or assembled just now, human-readable."""
     created_at: datetime = _moment(index=True)
     in_progress_at: datetime | None = _moment(nullable=True)
     finalizing_at: datetime | None = _moment(nullable=True)
@@ -269,7 +269,7 @@ class Shard(SQLModel, table=True):
     token_refusals: int = 0
     """How often in a row the provider refused it for its enqueued-token limit."""
     waits_for_quota: bool = False
-    """Queued until there is room under the enqueued-token limit."""
+    """Queued until there is quota under the enqueued-token limit."""
     waiting_reason: str = ""
     finished: int = _big()
     """Highest count of finished lines that the provider has reported, or whose results

@@ -71,7 +71,7 @@ class ShardTransitions:
         """The conditional UPDATE: only in these states and for this attempt's token.
 
         `same_due`: only if nobody has moved the time when it is due; `unsent`: only if the
-        attempt's create has not been let go; `sent`: only if it has; `awaited`:
+        attempt's create has not been dispatched; `sent`: only if it has; `awaited`:
         only if its batch still waits for it.
         """
         conditions = [

@@ -76,7 +76,7 @@ class RemoteFileCleanup:
                 await self.clear(item.batch_id)
             except LedgerUnavailable as error:
                 # What the handler has done stands; only files are left behind.
-                log.warning("inputs_not_cleared", batch_id=item.batch_id, cause=str(error))
+                log.warning("remote_files_not_deleted", batch_id=item.batch_id, cause=str(error))
             return outcome
 
         return handle
@@ -87,13 +87,13 @@ class RemoteFileCleanup:
             async with asyncio.timeout(_PATIENCE):
                 if left.strays:
                     count = await provider.discard_all(left.shard_id, left.since)
-                    log.info("strays_deleted", **ids, files=count)
+                    log.info("remote_files_deleted", **ids, files=count)
                 elif left.remote_file_id:
                     await provider.discard(left.remote_file_id)
         except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:
             again = _next_try(error, left, provider.input_lifetime)
             log.warning(
-                "input_not_deleted",
+                "remote_file_not_deleted",
                 **ids,
                 remote_file_id=left.remote_file_id,
                 strays=left.strays,

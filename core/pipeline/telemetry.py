@@ -48,7 +48,7 @@ SHARD_AGE = Family(
 )
 WAITING_FOR_ROOM = Family(
     "polybatch_shards_waiting_for_room",
-    "Shards that wait for room under the provider's enqueued-token limit.",
+    "Shards that wait for quota under the provider's enqueued-token limit.",
     ("provider",),
 )
 

@@ -1,4 +1,4 @@
-"""The enqueued-token limit: shards are cut to fit, wait for room, and go in fair order."""
+"""The enqueued-token limit: shards are cut to fit, wait for quota, and go in fair order."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class TokenBudgets:
             )
 
     async def enqueue_next(self, provider: str, model: str) -> None:
-        """Room may have appeared: wake the shard whose turn it is."""
+        """Quota may have appeared: enqueue the shard whose turn it is."""
         waiting = await self._ledger.budgets.next_waiting(provider, model)
         if waiting is not None:
             await self._publisher.enqueue(Step.SUBMIT, waiting.batch_id, waiting.id)

@@ -83,7 +83,7 @@ class Refused:
 
     code: str
     message: str
-    """For people; the numbers of lines that a provider quotes are taken out of it, as they
+    """Human-readable; the numbers of lines that a provider quotes are taken out of it, as they
     are those of the file that was sent."""
     transient: bool
     """True: the same request may be accepted later (rate, quota, overload)."""
@@ -95,7 +95,7 @@ class Refused:
     access: bool = False
     """It is the key that was refused: the same request may be accepted with another one."""
     bad_lines: tuple[BadLine, ...] = ()
-    """The culprits, where the provider names them: without them the rest may be accepted.
+    """The bad lines, where the provider names them: without them the rest may be accepted.
 
     Not sure to be all of them: OpenAI may stop at the first.
     """
@@ -174,7 +174,7 @@ class RemoteBatch:
     remote_id: str
     state: RemoteState
     native_status: str
-    """The provider's own word, for people and logs."""
+    """The provider's own word, for messages and logs."""
     total: int = 0
     finished: int = 0
     """Lines that the provider calls finished, well or ill. 0 where it does not say."""

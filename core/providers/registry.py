@@ -147,7 +147,7 @@ def _load(entry: EntryPoint) -> ProviderPlugin:
     try:
         plugin = entry.load()
     except Exception as error:
-        # Whatever a stranger's module raises when it is imported.
+        # Whatever a third party's module raises when it is imported.
         raise BadProviderConfig(
             f"the plug-in {entry.name} ({entry.value}) cannot be loaded: "
             f"{type(error).__name__}: {error}"

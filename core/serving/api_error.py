@@ -11,7 +11,7 @@ class ApiError(Exception):
     """An RPC's error, as the client is to see it. The errors interceptor translates it.
 
     code: never INTERNAL; that is for what nobody foresaw. reason: machine code in
-    UPPER_SNAKE_CASE, one of those in the proto comments. message: for people, up to 768
+    UPPER_SNAKE_CASE, one of those in the proto comments. message: human-readable, up to 768
     bytes are sent. metadata: ErrorInfo's, such as {"committed_size": "42"}. violations:
     (path of the field, description); the first 20 are sent. retry_after: seconds after
     which a repetition may help.

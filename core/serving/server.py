@@ -58,7 +58,7 @@ SERVER_OPTIONS = (
     # So often a client has to connect anew, which is when it learns of new replicas. The
     # calls that are open on the old connection go on there, however long they take.
     ("grpc.max_connection_age_ms", 600_000),
-    # Who opens a connection and says nothing, or pings all the time, is let go.
+    # Who opens a connection and says nothing, or pings all the time, is disconnected.
     ("grpc.server_handshake_timeout_ms", 20_000),
     ("grpc.http2.max_ping_strikes", 2),
     # Of one call's metadata; a key and the traces take some hundred bytes.

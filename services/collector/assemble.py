@@ -1,4 +1,10 @@
-"""Step 6 of a batch's way: one result file, in input order, each input line exactly once."""
+"""Step 6 of a batch's lifecycle: one result file, in input order, each input line exactly once.
+
+In: the id of a batch whose shards are all settled. Out: the result file and its manifest; the
+batch ended. What can go wrong: the lines answered are not the lines asked (a fault of ours: it is
+raised, nothing is handed out, the item comes back); another collector is at it as well (each
+writes under a prefix of its own, and the transition decides whose counts).
+"""
 
 from __future__ import annotations
 

@@ -46,35 +46,35 @@ class BadLineIsolation:
         if not named or shard.attempts >= _ATTEMPT_LIMIT:
             return False
         records = await self._blobs.get(shard.lines_key)
-        culprits = await self._culprits(shard, records, named)
-        if not culprits or len(culprits) == shard.line_count:
+        bad_lines = await self._bad_lines(shard, records, named)
+        if not bad_lines or len(bad_lines) == shard.line_count:
             return False
         rest, bad = bytearray(), bytearray()
         for position, (_, _, line, _, _) in enumerate(INDEX.iter_unpack(records)):
             record = records[position * INDEX.size : (position + 1) * INDEX.size]
-            if line in culprits:
+            if line in bad_lines:
                 bad += record
             else:
                 rest += record
-        prefix = await self._write_failures(shard, file, bytes(bad), culprits)
+        prefix = await self._write_failures(shard, file, bytes(bad), bad_lines)
         successor = shard.successor(
             new_id("shard"),
             lines=len(rest) // INDEX.size,
             round_number=shard.round,
             due_at=now(),
         )
-        await self._blobs.put(successor.lines_key, bytes(rest), point=Failpoint.CULPRIT_LINES)
+        await self._blobs.put(successor.lines_key, bytes(rest), point=Failpoint.BAD_LINES)
         log.info(
             "bad_lines_left_out",
             batch_id=shard.batch_id,
             shard_id=shard.id,
-            lines=len(culprits),
+            lines=len(bad_lines),
         )
         await self._settler.settle(
             shard,
             Settlement(
                 0,
-                len(culprits),
+                len(bad_lines),
                 retried=successor.line_count,
                 results_prefix=prefix,
             ),
@@ -82,7 +82,7 @@ class BadLineIsolation:
         )
         return True
 
-    async def _culprits(
+    async def _bad_lines(
         self, shard: Shard, records: bytes, named: dict[int, BadLine]
     ) -> dict[int, BadLine]:
         """The bad lines by line number, which their messages name as well.
@@ -102,20 +102,20 @@ class BadLineIsolation:
         }
 
     async def _write_failures(
-        self, shard: Shard, file: File, records: bytes, culprits: dict[int, BadLine]
+        self, shard: Shard, file: File, records: bytes, bad_lines: dict[int, BadLine]
     ) -> str:
         prefix = f"batches/{shard.batch_id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(
             self._blobs,
             prefix,
-            point=Failpoint.CULPRIT_RESULTS,
+            point=Failpoint.BAD_RESULTS,
             segment_bytes=self._segment_bytes,
         )
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
         models = {record.line: file.groups[record.group]["model"] for record in iter_index(records)}
         async for group in read_lines(data, records):
             for line, raw in group:
-                bad = culprits[line]
+                bad = bad_lines[line]
                 error = error_json(bad.code, f"{bad.field}: {bad.message}".removeprefix(": "))
                 custom_id = decode_request(raw).custom_id
                 await writer.append(

@@ -1,8 +1,13 @@
-"""Step 5 of a batch's way: bring a shard's results home.
+"""Step 5 of a batch's lifecycle: bring a shard's results home.
 
 The provider gives lines in any order. They are spooled to a local file as they come,
 with a few bytes kept for each (where it lies, what became of it), and then written in
 the order of the input, each with the user's own custom_id.
+
+In: the id of a shard whose provider's batch, or whose run, has ended. Out: its result lines in the
+store; the shard settled, with a successor for lines to be sent again. What can go wrong: the
+download fails (repeated, without a poll), lines are unknown or twice (left out), missing (asked
+for again, then reported, never sent again), or the results are gone for good (reported).
 """
 
 from __future__ import annotations
@@ -205,13 +210,13 @@ class Fetcher:
             sorter.answer_rest(Outcome.FAILED, error_json(gone.code, gone.message))
         elif remote.unanswered is not None:
             sorter.answer_rest(remote.unanswered, error_json(*_NEVER_RUN[remote.unanswered]))
-        if sorter.strangers or sorter.doubles:
+        if sorter.unknown or sorter.duplicates:
             log.warning(
                 "odd_result_lines",
                 batch_id=shard.batch_id,
                 shard_id=shard.id,
-                unknown=sorter.strangers,
-                doubled=sorter.doubles,
+                unknown=sorter.unknown,
+                duplicates=sorter.duplicates,
             )
         return remote
 

@@ -1,4 +1,10 @@
-"""Step 4 of a batch's way: ask the provider until its batch has ended."""
+"""Step 4 of a batch's lifecycle: ask the provider until its batch has ended.
+
+In: the id of a shard that is at a provider. Out: what the provider says of it, in the ledger;
+when it has ended, its fetch step on the bus. What can go wrong: no answer, a refused key, a
+batch that is not found (each: asked again, less and less often, with the reason in the status);
+a batch that failed (its lines are sent again, or fail with the provider's reason).
+"""
 
 from __future__ import annotations
 
@@ -49,7 +55,7 @@ class Poller:
         runtime: Runtime,
         providers: Registry,
         settler: Settler,
-        culprits: BadLineIsolation,
+        bad_lines: BadLineIsolation,
         late: LateShards,
         credentials: Mapping[str, str],
         variables: Mapping[str, str] = MappingProxyType({}),
@@ -64,7 +70,7 @@ class Poller:
         self._credentials = credentials
         self._variables = variables
         self._settler = settler
-        self._culprits = culprits
+        self._bad_lines = bad_lines
         self._late = late
         self._budgets = TokenBudgets(runtime)
         self._inputs = RemoteFileCleanup(runtime, providers)
@@ -170,7 +176,7 @@ class Poller:
         if not refusal.transient:
             log.warning("shard_refused", **ids, code=refusal.code)
             file = await self._input(shard) if refusal.bad_lines else None
-            if file is not None and await self._culprits.leave_out(shard, file, refusal):
+            if file is not None and await self._bad_lines.leave_out(shard, file, refusal):
                 return
             await self._settler.fill(shard, refusal.code, refusal.message)
             return

@@ -1,4 +1,8 @@
-"""ResultService: the result file of a batch that has ended."""
+"""ResultService: the result file of a batch that has ended.
+
+In: a batch's id, a filter, an offset. Out: its lines as they are stored. What can go wrong: it
+has not ended, or late answers have changed the results under a download (RESULTS_CHANGED).
+"""
 
 from __future__ import annotations
 

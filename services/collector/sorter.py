@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from core.batchfile import answer_tail
-from core.blobs import require_room
+from core.blobs import require_headroom
 from core.providers import Outcome, ResultLine, Usage
 
 _FLUSH_BYTES = 256 * 1024
@@ -56,9 +56,9 @@ class Sorter:
         self._spool = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._next = 0
         self._input = self._cached = self._output = self._reasoning = 0
-        self.strangers = 0
+        self.unknown = 0
         """Result lines that do not belong to the shard."""
-        self.doubles = 0
+        self.duplicates = 0
         """Result lines for a line that had one already."""
 
     def __enter__(self) -> Sorter:
@@ -93,12 +93,12 @@ class Sorter:
             )
             position = find(int(number)) if ours else None
             if position is None:
-                self.strangers += 1
+                self.unknown += 1
                 continue
             outcome = _NUMBERS[result.outcome]
             known = outcomes[position]
             if known:
-                self.doubles += 1
+                self.duplicates += 1
                 if known == _SUCCEEDED or outcome != _SUCCEEDED:
                     continue
             store(position, outcome, answer_tail(result.response, result.error, attempts))
@@ -175,7 +175,7 @@ class Sorter:
             self._flush()
 
     def _flush(self) -> None:
-        require_room(self._folder, self._pending_bytes, self._reserve)
+        require_headroom(self._folder, self._pending_bytes, self._reserve)
         contents = b"".join(self._pending)
         self._pending = []
         self._pending_bytes = 0

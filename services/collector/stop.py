@@ -1,5 +1,10 @@
 """Stop a batch, for its owner or because its window has closed: send nothing more, ask
-the providers to end, keep what was finished."""
+the providers to end, keep what was finished.
+
+In: the id of a batch that was cancelled, or whose window closes now. Out: unsent lines settled
+as such, providers asked to cancel. What can go wrong: a provider is away (the batch waits for it
+for the stop grace, then ends without it; what it has run comes home later, late_results.py).
+"""
 
 from __future__ import annotations
 
@@ -96,7 +101,7 @@ class Stopper:
                 await self._end_run(shard)
             return
         if shard.state == ShardState.SUBMITTING and shard.dispatched_at is None:
-            # It is being uploaded, and will not be let go: nothing is sent any more.
+            # It is being uploaded, and will not be dispatched: nothing is sent any more.
             await self._ledger.shards.revert_to_queued(shard)
             return
         if overdue and not (shard.state == ShardState.FETCHING and shard.ran_here):

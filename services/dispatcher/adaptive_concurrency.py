@@ -59,7 +59,7 @@ class AdaptiveConcurrencyLimiter:
 
     @property
     def reason(self) -> str:
-        """Why no call may begin for a while, for people; empty when one may."""
+        """Why no call may begin for a while, human-readable; empty when one may."""
         return self._reason if self._closed_until > _now() else ""
 
     async def enter(self) -> None:

@@ -50,7 +50,7 @@ class FairScheduler:
                 log.debug("start_not_wanted", batch_id=shard.batch_id, shard_id=shard.id)
 
     async def enqueue_next(self, provider: str) -> None:
-        """There may be room: wake the shard whose turn it is."""
+        """There may be capacity: enqueue the shard whose turn it is."""
         waiting = await self._ledger.runs.next_waiting(provider, _MOST_OF_BATCH)
         if waiting is not None:
             await self._publisher.enqueue(Step.SUBMIT, waiting.batch_id, waiting.id)

@@ -130,7 +130,7 @@ class LeaseKeeper:
         except LedgerUnavailable as error:
             # It may come back before the lease is over; after that, another one may hold
             # the shard, so no further call begins.
-            log.warning("run_hold_unsure", shard_id=self._shard.id, cause=str(error))
+            log.warning("run_lease_unsure", shard_id=self._shard.id, cause=str(error))
             if looked_at - self._renewed_at >= self._lease.total_seconds():
                 self._run.pause(True)
             return

@@ -105,7 +105,7 @@ class LineRun:
         self.unread: BlobError | None = None
         """Why lines could not be read, which ended the run early."""
         self.trouble = ""
-        """Why results cannot be kept just now, for people."""
+        """Why results cannot be kept just now, human-readable."""
 
     @property
     def complete(self) -> bool:

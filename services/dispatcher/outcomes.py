@@ -67,7 +67,7 @@ class ShardOutcomes:
         Of all that wait for a model one message sleeps: that of the next probe.
         """
         reason = (
-            f"waits for room under {shard.provider}'s limit of {allowance.limit:,} enqueued "
+            f"waits for quota under {shard.provider}'s limit of {allowance.limit:,} enqueued "
             f"tokens for {shard.remote_model}"
         )
         until = now() + timedelta(seconds=_QUOTA_PAUSE)

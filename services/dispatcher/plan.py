@@ -1,4 +1,9 @@
-"""Handles the plan step: from a new batch to shards that wait to be submitted."""
+"""Step 1 of a batch's lifecycle: from a new batch to shards that wait to be submitted.
+
+In: the id of a batch without shards. Out: its shards, committed at once, each with its submit
+step on the bus. What can go wrong: the file is gone, or names a provider that this installation
+has no access to: the batch fails. A death in between: planned again, the same shards come out.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Step 3 of a batch's way after a crash: find out what became of an attempt.
+"""Step 3 of a batch's lifecycle after a crash: find out what became of an attempt.
 
-In: a shard whose create was let go, or may have been, and nobody knows its end. Out: adopted
+In: a shard whose create was dispatched, or may have been, and nobody knows its end. Out: adopted
 (the provider has its batch), queued again (surely nothing was created), or left for later.
 What can go wrong: the provider does not answer, or today's key does not see what another key
 has sent; then it is unsure, and asked again: never sent twice for lack of an answer.
@@ -49,7 +49,7 @@ class Reconciler:
         """Find out what became of an attempt that nobody knows the end of."""
         if shard.dispatched_at is None:
             taken = await self._ledger.shards.revert_to_queued(shard)
-            log.info("shard_taken_back", batch_id=shard.batch_id, shard_id=shard.id)
+            log.info("shard_reverted", batch_id=shard.batch_id, shard_id=shard.id)
             await self._outcomes.announce(taken, BatchEvent.SHARD_WAITING, shard)
             return Ack() if isinstance(taken, Stale) else Snooze(0.0)
         outcome = await self._look(shard, provider)
@@ -79,7 +79,7 @@ class Reconciler:
                 return Ack() if isinstance(held, Stale) else Snooze(pause)
 
     async def _look(self, shard: Shard, provider: Provider) -> FindOutcome:
-        """Ask the provider for the batch of an attempt that was let go."""
+        """Ask the provider for the batch of an attempt that was dispatched."""
         assert shard.dispatched_at is not None
         intent = intent_of(shard)
         since = intent.intended_at - timedelta(days=1)

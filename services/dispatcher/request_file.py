@@ -1,4 +1,10 @@
-"""Step 2 of a batch's way: put a shard's lines into the provider's form, in a local file."""
+"""Step 2 of a batch's lifecycle: put a shard's lines into the provider's form, in a local file.
+
+In: a shard's line list and the user's file. Out: a file as the provider takes it, with our own
+custom ids; failed result lines of requests that cannot be translated. What can go wrong: a line
+is refused (it costs nothing else), the shard is over a limit of the provider in its form
+(Overfull: it is cut), the disk is full or the store away (raised: the item comes back).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +22,7 @@ from core.batchfile import (
     error_json,
     read_listed,
 )
-from core.blobs import BlobStore, StoredFile, require_room
+from core.blobs import BlobStore, StoredFile, require_headroom
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard
 from core.providers import LineRejected, Provider, embedding_inputs
@@ -76,7 +82,7 @@ async def write_request_file(
     with path.open("wb") as spool:
 
         def flush(chunk: bytes) -> None:
-            require_room(path.parent, len(chunk), reserve)
+            require_headroom(path.parent, len(chunk), reserve)
             spool.write(chunk)
             digest.update(chunk)
 

@@ -1,8 +1,13 @@
-"""Step 3 of a batch's way where the provider has no batches: run a shard's lines here.
+"""Step 3 of a batch's lifecycle where the provider has no batches: run a shard's lines here.
 
 One dispatcher at a time holds the shard: by a lease in the ledger, which saves work, and
 by the shard's log, which nobody but its holder can go on writing (core/pipeline/run_log.py).
 At the end the collector fetches the results from that log.
+
+In: the id of a running shard. Out: its results in the log, and its fetch step on the bus. What
+can go wrong: another dispatcher has it (come back when its lease is over), the log cannot be
+written (no further call begins), the process is told to stop (calls under way have a part of
+the grace to end; the rest is released).
 """
 
 from __future__ import annotations
@@ -80,7 +85,7 @@ class Runner:
         try:
             return await self._run(held, batch, file, provider)
         except* RunTaken:
-            log.warning("run_taken", batch_id=held.batch_id, shard_id=held.id)
+            log.warning("run_lease_lost", batch_id=held.batch_id, shard_id=held.id)
         return Snooze(self._lease.total_seconds())
 
     async def _run(

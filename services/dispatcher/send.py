@@ -1,9 +1,9 @@
-"""Step 3 of a batch's way, the dangerous part: send one attempt, and note how it ended.
+"""Step 3 of a batch's lifecycle, the dangerous part: send one attempt, and note how it ended.
 
 In: a shard whose intent is committed, and its file or an upload of an earlier attempt. Out: the
 outcome in the ledger. What can go wrong: refused (for now, for good, or for the key), unknown
 (the answer was lost; the next step is to reconcile), taken by somebody else before the create
-was let go, or the ledger is away when the answer is there: then it is written down until it is
+was dispatched, or the ledger is away when the answer is there: then it is written down until it is
 back.
 """
 
@@ -34,7 +34,7 @@ from services.dispatcher.outcomes import ShardOutcomes
 
 log = structlog.get_logger()
 
-# Beyond the time that an adapter promises to take: it may be a stranger's.
+# Beyond the time that an adapter promises to take: it may be a third party's.
 _OVERTIME = 10.0
 _FIRST_RECORD_PAUSE = 0.5
 _LONGEST_RECORD_PAUSE = 5.0
@@ -58,7 +58,7 @@ class Sender:
     async def _submit(
         self, shard: Shard, provider: Provider, source: Path | Upload
     ) -> SubmitOutcome | None:
-        """Send an attempt; None when it was somebody else's before its create was let go."""
+        """Send an attempt; None when it was somebody else's before its create was dispatched."""
         uploaded = ""
 
         async def gate(upload: Upload) -> None:
@@ -77,7 +77,7 @@ class Sender:
             ):
                 return await provider.submit(intent_of(shard), source, gate=gate)
         except NotOurs:
-            log.warning("attempt_taken_back", batch_id=shard.batch_id, shard_id=shard.id)
+            log.warning("attempt_reverted", batch_id=shard.batch_id, shard_id=shard.id)
             fresh = await self._ledger.shards.get(shard.id)
             if uploaded and isinstance(source, Path) and fresh and fresh.settled_at:
                 # Whoever had the shard since is done with it, and may have been so before our

@@ -1,4 +1,4 @@
-"""Step 1 of a batch's way: cut its lines into shards.
+"""Cut a batch's lines into shards, for the plan step.
 
 A shard holds lines for one provider, and for one model where the provider wants
 that, within the provider's limits. The plan reads only the line index that the upload

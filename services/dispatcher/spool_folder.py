@@ -1,7 +1,7 @@
 """Spool files: in use, or left behind by a dispatcher that died.
 
 Dispatchers of one machine may share a data folder, and one that starts clears up. A file
-in use is locked, and the kernel lets go of a lock when its process ends, however it ends.
+in use is locked, and the kernel releases a lock when its process ends, however it ends.
 """
 
 from __future__ import annotations

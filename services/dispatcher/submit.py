@@ -1,12 +1,13 @@
-"""Step 3 of a batch's way: bring a shard to its provider, and never twice.
+"""Step 3 of a batch's lifecycle: bring a shard to its provider, and never twice.
 
-    durable intent --> upload --> let go --> create --> accepted | refused | unknown
+    durable intent --> upload --> dispatch --> create --> accepted | refused | unknown
 
 The intent (attempt token, time, count, digest, credential) is committed before the first
-byte leaves, and the create is let go in the ledger before it is sent. An attempt that was
-never let go is taken back as soon as its lease is over. A create is never repeated by
-itself: what is unknown is looked up at the provider by the token, and sent again only
-when it is sure that nothing was created. Decision 13 has the reasons.
+byte leaves, and the create is marked as dispatched in the ledger before it is sent. An
+attempt that was never dispatched is reverted to queued as soon as its lease is over. A
+create is never repeated by itself: what is unknown is looked up at the provider by the
+token, and sent again only when it is sure that nothing was created. Decision 13 has the
+reasons.
 
 In: the id of a shard that waits, or whose attempt has no known end (reconcile.py). Out: an
 attempt that is committed and handed to send.py, or a shard that waits for a key or for quota,
@@ -58,7 +59,7 @@ from services.dispatcher.spool_folder import remove_stale_spools, spool_file
 log = structlog.get_logger()
 
 _QUOTA_PAUSE = 60.0
-# Beyond the time that an adapter promises to take: it may be a stranger's.
+# Beyond the time that an adapter promises to take: it may be a third party's.
 _OVERTIME = 10.0
 _FIRST_RECORD_PAUSE = 0.5
 _LONGEST_RECORD_PAUSE = 5.0

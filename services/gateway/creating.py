@@ -1,4 +1,10 @@
-"""Making a batch of a checked file: the arguments, the refusals, the row."""
+"""Making a batch of a checked file: the arguments, the refusals, the row.
+
+In: a file's id and the caller's arguments. Out: the row of a batch, and its plan step on the bus.
+What can go wrong: bad arguments, a file with lines that its providers do not take, a request id
+that another batch has, a limit of the account (each an ApiError, and no batch); the bus is away
+(the batch is made all the same, and the sweep finds it).
+"""
 
 from __future__ import annotations
 

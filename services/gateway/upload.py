@@ -1,4 +1,10 @@
-"""Uploads: from the spec of a stream to the row of a file."""
+"""Step 0 of a batch's lifecycle: from the stream of an upload to the row of a file.
+
+In: the spec of a stream and its chunks. Out: a checked file, with its index and its validation
+report. What can go wrong: the client breaks off or is silent (what came is kept, to be resumed),
+a limit is reached, another stream writes the same upload, the disk or the ledger is away; all
+of it is an ApiError, and the upload's reservation is given back.
+"""
 
 from __future__ import annotations
 

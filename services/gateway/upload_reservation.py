@@ -90,7 +90,7 @@ class UploadReservation:
         try:
             await self._ledger.files.end_upload(upload, committed)
         except LedgerUnavailable as error:
-            log.info("upload_end_unnoted", cause=type(error).__name__)
+            log.info("upload_end_not_recorded", cause=type(error).__name__)
 
     async def _hold(self, size: int) -> File | None:
         # Cancelled after the ledger took it and before we knew, the place would stay taken.

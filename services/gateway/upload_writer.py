@@ -36,7 +36,7 @@ class UploadWriter:
     """Takes one upload's bytes in order; for one task.
 
     Hashing runs in a thread, beside the check and the receiving of the next piece, and
-    so does the writing of a segment: hashlib, write and fsync all let go of the GIL.
+    so does the writing of a segment: hashlib, write and fsync all release the GIL.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from core.serving import StartupError
 def data_folder_lock(data_dir: Path) -> Iterator[None]:
     """Hold the data folder, making it if it is missing.
 
-    Raises StartupError if another supervisor holds it. The kernel lets go of it when
+    Raises StartupError if another supervisor holds it. The kernel releases it when
     the process ends, however it ends.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ class Output:
         return subprocess.PIPE if self._relayed else _STDERR
 
     def hint(self, name: str) -> str:
-        """For people: where to read what the child wrote."""
+        """Human-readable: where to read what the child wrote."""
         return f"see {self._log_dir / f'{name}.log'}" if self._log_dir else "see its log above"
 
     async def relay(self, name: str, stream: asyncio.StreamReader) -> None:

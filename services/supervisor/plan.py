@@ -33,7 +33,7 @@ class Options:
     sandbox: bool = False
     auto_ports: bool = False
     console_logs: bool = False
-    """Children log for people, unless POLYBATCH_LOG_FORMAT says otherwise."""
+    """Children log to be read, unless POLYBATCH_LOG_FORMAT says otherwise."""
     replicas: Mapping[str, int] = field(default_factory=dict)
     """How many of each service; one of those that are not named."""
 

@@ -1,4 +1,4 @@
-"""What the supervisor tells: a short block for people, a ready file for programs."""
+"""What the supervisor tells: a short block to read, a ready file for programs."""
 
 from __future__ import annotations
 

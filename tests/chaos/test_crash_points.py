@@ -232,7 +232,7 @@ SCENES = {
         slow={"batch_seconds": NEVER},
     ),
     "a line for which all of a batch is refused": Scene(
-        (Failpoint.CULPRIT_LINES, Failpoint.CULPRIT_RESULTS),
+        (Failpoint.BAD_LINES, Failpoint.BAD_RESULTS),
         [with_a_culprit],
         faults=[{"kind": "fail_batch", "code": jobs.CULPRIT, "line": 1, "count": 1}],
     ),

@@ -52,14 +52,14 @@ def passes(service: str, point: Failpoint) -> Sign:
             Failpoint.PROVIDER_UPLOAD,
             Moment.AFTER,
             "openai",
-            says("dispatcher", "attempt_taken_back"),
+            says("dispatcher", "attempt_reverted"),
         ),
         (
             "dispatcher",
             Failpoint.SHARD_INTEND,
             Moment.AFTER,
             "anthropic",
-            says("dispatcher", "attempt_taken_back"),
+            says("dispatcher", "attempt_reverted"),
         ),
         # Behind its create, whose batch another one finds.
         (
@@ -75,7 +75,7 @@ def passes(service: str, point: Failpoint) -> Sign:
             Failpoint.RUN_LOG,
             Moment.BEFORE,
             "paid",
-            says("dispatcher", "run_taken"),
+            says("dispatcher", "run_lease_lost"),
         ),
         # The results are written twice, and one of them is thrown away.
         (

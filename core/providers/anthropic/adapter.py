@@ -179,7 +179,7 @@ class AnthropicProvider:
         """Ask whether the batch of an intent exists, by time, count and first results.
 
         A candidate that still runs, or that shows no line, cannot be told from a
-        stranger's: Unsure for as long as there is one.
+        somebody else's: Unsure for as long as there is one.
         """
         asked_at = self._now()
         open_ones: list[str] = []

@@ -137,7 +137,7 @@ def _row(reply: Reply, body: bytes) -> bytes:
     if not is_utf8(body) or deeper_than(body):
         raise UnreadableLine
     if b"\n" in body or b"\r" in body:
-        # Laid out for people; a result is one line.
+        # Laid out to be read; a result is one line.
         body = msgspec.json.format(body, indent=-1)
     return b'{"custom_id":"","response":{"status_code":%d,"request_id":%b,"body":%b}}' % (
         reply.status,

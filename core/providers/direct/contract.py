@@ -44,7 +44,7 @@ class Throttled:
     overload, a refused key, nobody there."""
 
     reason: str
-    """For people; without the key."""
+    """Human-readable; without the key."""
     retry_after: float | None = None
     """Seconds, as the provider asked."""
     reachable: bool = True

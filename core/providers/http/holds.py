@@ -100,6 +100,6 @@ class CredentialHold:
         self._holds.tell(Hold(self._provider, self._credential, until))
 
     def __str__(self) -> str:
-        """What it asks for, for people: the same text for as long as it is the same hold."""
+        """What it asks for, human-readable: the same text for as long as it is the same hold."""
         end = datetime.fromtimestamp(self.until, UTC)
         return f"the provider asked for no call before {end:%Y-%m-%d %H:%M:%S} UTC"

@@ -48,7 +48,7 @@ class Answers:
         return ProviderRejected(error.code or f"http_{reply.status}", text, reply.status)
 
     def say(self, where: str, what: str, reply: Reply | None = None) -> str:
-        """What happened in an exchange, for people: short, and without the key."""
+        """What happened in an exchange, human-readable: short, and without the key."""
         text = self._hide(f"{where}: {what}").replace("\0", "\ufffd")
         if len(text) > MAX_MESSAGE_CHARS:
             text = text[:MAX_MESSAGE_CHARS] + "…"

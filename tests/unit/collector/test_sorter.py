@@ -65,7 +65,7 @@ def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> Non
         ]
         sorter.take(first, PREFIX)
         sorter.take(second, PREFIX)
-        assert sorter.doubles == 3
+        assert sorter.duplicates == 3
         assert sorter.pieces(0, 3) == [
             (Outcome.SUCCEEDED, expected("good"), False),
             (Outcome.SUCCEEDED, expected("good"), False),
@@ -89,10 +89,10 @@ def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> Non
         f"{PREFIX}٣",
     ],
 )
-def test_strangers_are_counted_and_left_out(tmp_path: Path, custom_id: str) -> None:
+def test_unknown_lines_are_counted_and_left_out(tmp_path: Path, custom_id: str) -> None:
     with Sorter(array("I", [1, 2]), tmp_path, attempts=1) as sorter:
         sorter.take([result(custom_id)], PREFIX)
-        assert (sorter.strangers, sorter.missing()) == (1, 2)
+        assert (sorter.unknown, sorter.missing()) == (1, 2)
         assert sorter.pieces(0, 1) == [(None, b"", False)]
 
 

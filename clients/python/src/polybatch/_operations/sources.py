@@ -58,7 +58,7 @@ class Source(Protocol):
 
 
 def open_source(content: UploadInput, blocking: Blocking) -> tuple[Source, str]:
-    """Returns the source and a file name for people.
+    """Returns the source and a human-readable file name.
 
     `blocking` runs file reads. Raises OSError where a path cannot be opened, TypeError
     for what is no source of bytes.

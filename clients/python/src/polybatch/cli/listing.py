@@ -32,7 +32,7 @@ def state_style(state: str) -> str:
 
 
 class Listing:
-    """Rows for people, in columns of a name and a width, as `output.row` takes it.
+    """Human-readable rows, in columns of a name and a width, as `output.row` takes it.
 
     On a terminal text that is wider, or that has the width 0, wraps there; `spare` are the
     columns that a narrow one goes without, the first one first.

@@ -1,4 +1,4 @@
-"""From typed values to text: JSON for scripts, columns for people."""
+"""From typed values to text: JSON for scripts, columns to read."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def moment(value: datetime | None) -> str:
 
 
 def size(count: int) -> str:
-    """Returns bytes for people, in powers of ten."""
+    """Returns human-readable bytes, in powers of ten."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:

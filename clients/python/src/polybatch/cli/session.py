@@ -95,7 +95,7 @@ class Session:
                     listing.add(name, fact)
 
     def note(self, text: str) -> None:
-        """Writes a line for people to stderr; scripts that asked for JSON are spared it."""
+        """Writes a human-readable line to stderr; scripts that asked for JSON are spared it."""
         if not self.json:
             self.display.note(text)
 
@@ -132,7 +132,7 @@ def advising(session: Session, advice: str) -> Iterator[None]:
 
 @contextmanager
 def opened_input(name: str) -> Iterator[tuple[BinaryIO, str]]:
-    """Opens an input file, `-` being stdin; yields it with its name for people."""
+    """Opens an input file, `-` being stdin; yields it with its human-readable name."""
     if name == "-":
         yield sys.stdin.buffer, "stdin"
         return

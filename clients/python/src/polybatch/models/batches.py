@@ -129,7 +129,7 @@ class Shard:
     provider_batch_id: str
     """Empty before the provider has given one."""
     waiting_reason: str
-    """Why it waits, for people; empty when it does not."""
+    """Why it waits, human-readable; empty when it does not."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Shard:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.blobs import BlobStore, BlobUnavailable, is_full, require_room
+from core.blobs import BlobStore, BlobUnavailable, is_full, require_headroom
 from core.failpoints import Failpoint
 
 POINT = Failpoint.UPLOAD_DATA
@@ -37,10 +37,10 @@ async def test_what_would_take_the_reserve_is_refused_and_leaves_nothing(tmp_pat
 
 
 def test_the_room_that_is_asked_for_counts(tmp_path: Path) -> None:
-    require_room(tmp_path, 1, 1)
-    require_room(tmp_path, 2 * free(tmp_path), 0)
+    require_headroom(tmp_path, 1, 1)
+    require_headroom(tmp_path, 2 * free(tmp_path), 0)
     with pytest.raises(OSError, match="would stay free") as caught:
-        require_room(tmp_path, free(tmp_path), 4096)
+        require_headroom(tmp_path, free(tmp_path), 4096)
     assert caught.value.errno == errno.ENOSPC
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def require_room(folder: Path, size: int, reserve: int) -> None:
+def require_headroom(folder: Path, size: int, reserve: int) -> None:
     """Raise OSError (ENOSPC) unless `reserve` bytes stay free after `size` more are written.
 
     A full disk would stop the database too, and nothing could be said, cancelled or

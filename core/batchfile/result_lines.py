@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import msgspec
 
+RESULT_MISSING = "result_missing"
+"""The code of a line that its provider gave no result for: it may have been run and paid for."""
+
 _NULL = b"null"
 _encode = msgspec.json.Encoder().encode
 

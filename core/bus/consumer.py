@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -15,6 +14,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig
 from polybatch.v1.events_pb2 import WorkItem
 
+from core.backoff import backoff
 from core.bus.connection import Connection
 from core.bus.measured import Handling, measured
 from core.bus.work import STREAM, TRACEPARENT, Ack, Delivery, Handler, Outcome, Snooze, Step
@@ -36,9 +36,7 @@ _FAILURE_DELAY_CAP = 60.0
 
 def failure_delay(count: int) -> float:
     """Seconds until an item whose handler raised comes back, by its delivery count."""
-    return float(
-        min(_FAILURE_DELAY_CAP, 0.5 * 2 ** min(count - 1, 10)) * random.uniform(0.75, 1.25)
-    )
+    return backoff(0.5, count, _FAILURE_DELAY_CAP, spread=True)
 
 
 class _Session:

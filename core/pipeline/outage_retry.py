@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from datetime import timedelta
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
+from core.backoff import backoff
 from core.blobs import BlobUnavailable, is_full
 from core.bus import Ack, Delivery, Handler, Snooze
 from core.ledger import Batch, LedgerUnavailable, now
@@ -52,8 +52,7 @@ def outage_retry(runtime: Runtime, handler: Handler) -> Handler:
 
 
 def _again(item: WorkItem, delivery: Delivery, longest: float, error: Exception) -> Snooze:
-    pause = min(longest, _FIRST_PAUSE * 2 ** min(delivery.count - 1, 10))
-    pause *= random.uniform(0.75, 1.25)
+    pause = backoff(_FIRST_PAUSE, delivery.count, longest, spread=True)
     log.warning(
         "work_waits",
         batch_id=item.batch_id,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from core.metrics import DEPENDENCY_UP
+from core.pipeline.timing import repeat
 from core.serving import GrpcServer
 
 log = structlog.get_logger()
@@ -28,13 +29,7 @@ class Readiness:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Check until `stop` is set."""
-        while not stop.is_set():
-            await self.once()
-            try:
-                async with asyncio.timeout(_INTERVAL):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+        await repeat(self.once, _INTERVAL, stop)
 
     async def once(self) -> bool:
         """One round of checks; True when everything answers."""

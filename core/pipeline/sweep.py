@@ -17,6 +17,7 @@ from core.bus import Step
 from core.ledger import Batch, LedgerUnavailable, Shard, ShardState, now
 from core.metrics import SWEEP_WOKEN
 from core.pipeline.runtime import Runtime
+from core.pipeline.timing import repeat
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ class Watched:
 
 
 class Sweep:
-    """Runs every POLYBATCH_SWEEP_INTERVAL seconds until it is stopped.
+    """Runs every POLYBATCH_SWEEP_INTERVAL seconds until its service stops.
 
     A row is overdue when the time at which its next step was expected lies more than
     one interval back. Of several replicas one takes it, by making that time now; of a shard
@@ -56,25 +57,17 @@ class Sweep:
         self._shards = shards
         self._batches = batches
         self._late = late
-        self._stopping = asyncio.Event()
 
-    async def run(self) -> None:
-        """Sweep until `stop`."""
-        while not self._stopping.is_set():
-            try:
-                await self.once()
-            except LedgerUnavailable as error:
-                # The database may come back; the next round looks again.
-                log.warning("sweep_failed", cause=str(error))
-            try:
-                async with asyncio.timeout(self._interval.total_seconds()):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sweep until `stop` is set; the round under way is ended first."""
+        await repeat(self._once_or_log, self._interval.total_seconds(), stop)
 
-    def stop(self) -> None:
-        """End after the round that is under way."""
-        self._stopping.set()
+    async def _once_or_log(self) -> None:
+        try:
+            await self.once()
+        except LedgerUnavailable as error:
+            # The database may come back; the next round looks again.
+            log.warning("sweep_failed", cause=str(error))
 
     async def once(self) -> int:
         """One round. Returns the number of rows that were woken."""

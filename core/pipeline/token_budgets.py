@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import structlog
 
+from core.backoff import backoff
 from core.bus import Step
 from core.ledger import TOKEN_FLOOR, Budget, OverQuota, Shard, now
 from core.pipeline.runtime import Runtime
@@ -95,8 +96,8 @@ class TokenBudgets:
                 # More is known from now on: the next attempt is another one.
                 return _LEARNED_PAUSE
             before = shard.token_refusals - 1
-        doubled = min(2.0 ** min(before, 10), _LONGEST_REFUSED_PAUSE)
-        return self._settings.refused_pause * doubled
+        pause = self._settings.refused_pause
+        return backoff(pause, before + 1, pause * _LONGEST_REFUSED_PAUSE)
 
     async def observe(self, shard: Shard, input_tokens: int) -> None:
         """Take in what a shard that ran really had."""

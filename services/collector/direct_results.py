@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from core.batchfile import answer_tail, error_json
+from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobStore
 from core.ledger import Shard
 from core.pipeline import Event, read_run
@@ -19,7 +20,7 @@ _OUTCOMES = {
 """A line that was to be run again when the run was stopped has failed."""
 
 _LOST = error_json(
-    "result_missing",
+    RESULT_MISSING,
     "The run ended before the answer to this line came. It may have been run and paid for, so "
     "it is not run again by itself.",
 )

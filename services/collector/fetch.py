@@ -17,12 +17,13 @@ from array import array
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
+from core.backoff import backoff
 from core.batchfile import (
     INDEX,
     Entry,
@@ -36,6 +37,7 @@ from core.batchfile import (
     listed_lines,
     read_listed,
 )
+from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, StoredFile
 from core.bus import Ack, Delivery, Snooze
 from core.failpoints import Failpoint
@@ -60,6 +62,7 @@ from core.pipeline import (
     TokenBudgets,
     renewing_lease,
 )
+from core.pipeline.timing import EARLY, after
 from core.providers import (
     Outcome,
     Provider,
@@ -85,11 +88,9 @@ _LONGEST_PATIENCE = 60.0
 _PATIENT_TRIES = 3
 # Short-lived, and several shards are written at the same time: less than an upload's.
 _SEGMENT_BYTES = 1024 * 1024
-# Less than a clock may differ between replicas; more than a timer may be early.
-_EARLY = 0.02
 
 _MISSING = error_json(
-    "result_missing",
+    RESULT_MISSING,
     "The provider ended its batch without a result for this line. It may have been run, "
     "so it is not sent again by itself.",
 )
@@ -130,7 +131,7 @@ class Fetcher:
         if shard is None or shard.state != ShardState.FETCHING:
             return Ack()
         wait = (shard.due_at - now()).total_seconds()
-        if wait > _EARLY:
+        if wait > EARLY:
             return Snooze(wait)
         if await self._late.over(shard):
             return Ack()
@@ -254,12 +255,12 @@ class Fetcher:
     async def _unreachable(
         self, shard: Shard, error: ProviderUnavailable | ProviderRejected, delivery: Delivery
     ) -> Ack | Snooze:
-        doubled = min(2.0 ** min(delivery.count - 1, 8), _LONGEST_UNREACHABLE_PAUSE)
-        pause = self._settings.unreachable_pause * doubled
+        first = self._settings.unreachable_pause
+        pause = backoff(first, delivery.count, first * _LONGEST_UNREACHABLE_PAUSE)
         if isinstance(error, ProviderUnavailable) and error.retry_after:
             pause = max(pause, error.retry_after)
         reason = f"{shard.provider}: {error}"
-        batch = await self._ledger.shards.unreachable(shard, reason, _after(pause))
+        batch = await self._ledger.shards.unreachable(shard, reason, after(pause))
         if isinstance(batch, Stale):
             return Ack()
         log.warning("fetch_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=str(error))
@@ -326,7 +327,7 @@ class Fetcher:
             not batch.stop
             and not shard.given_up
             and shard.round < self._settings.retry_limit
-            and batch.expires_at > _after(self._settings.retry_delay)
+            and batch.expires_at > after(self._settings.retry_delay)
         )
         position = 0
         async with DroppedFields(
@@ -376,7 +377,7 @@ class Fetcher:
             new_id("shard"),
             lines=len(records) // INDEX.size,
             round_number=shard.round + 1,
-            due_at=_after(self._settings.retry_delay * 2**shard.round),
+            due_at=after(self._settings.retry_delay * 2**shard.round),
             waiting_reason="lines that failed for a transient reason wait to be sent again",
         )
         await self._blobs.put(successor.lines_key, records, point=Failpoint.RETRY_LINES)
@@ -404,7 +405,3 @@ async def _take(
             if begun or not left or wait is None or wait > _LONGEST_PATIENCE:
                 raise
             await asyncio.sleep(wait)
-
-
-def _after(seconds: float) -> datetime:
-    return now() + timedelta(seconds=seconds)

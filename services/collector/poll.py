@@ -27,6 +27,7 @@ from core.pipeline import (
     late_interval,
     next_look,
 )
+from core.pipeline.timing import EARLY, after
 from core.providers import (
     Provider,
     ProviderRejected,
@@ -43,8 +44,6 @@ from services.collector.rounds import Rounds
 log = structlog.get_logger()
 
 _NOT_FOUND = 404
-# Less than a clock may differ between replicas; more than a timer may be early.
-_EARLY = 0.02
 
 
 class Poller:
@@ -83,7 +82,7 @@ class Poller:
         if shard is None or shard.state != ShardState.SUBMITTED:
             return Ack()
         wait = (shard.due_at - self._now()).total_seconds()
-        if wait > _EARLY:
+        if wait > EARLY:
             return Snooze(wait + self._rounds.lag(shard))
         if await self._late.over(shard):
             return Ack()
@@ -193,7 +192,7 @@ class Poller:
         batch = await self._ledger.shards.requeue(
             shard,
             f"{refusal.code}: {refusal.message}",
-            _after(pause),
+            after(pause),
             over_limit=over_limit,
             input_lost=refusal.input_lost,
         )
@@ -250,9 +249,9 @@ class Poller:
     async def _wait(self, shard: Shard, reason: str, retry_after: float | None) -> float | None:
         pause = max(self._interval(shard), retry_after or 0.0)
         if reason == shard.waiting_reason:
-            polled = await self._ledger.shards.postpone_poll(shard, _after(pause))
+            polled = await self._ledger.shards.postpone_poll(shard, after(pause))
             return pause if polled else None
-        batch = await self._ledger.shards.unreachable(shard, reason, _after(pause))
+        batch = await self._ledger.shards.unreachable(shard, reason, after(pause))
         if isinstance(batch, Stale):
             return None
         log.warning("poll_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=reason)
@@ -264,7 +263,3 @@ class Poller:
             return late_interval(shard, self._settings)
         age = (self._now() - (shard.submitted_at or shard.created_at)).total_seconds()
         return max(next_look(shard.id, age, self._settings), self._rounds.gap(shard.provider))
-
-
-def _after(seconds: float) -> datetime:
-    return now() + timedelta(seconds=seconds)

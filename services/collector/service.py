@@ -27,12 +27,12 @@ from core.pipeline import (
     find_providers,
     open_runtime,
     outage_retry,
-    outages,
     sharing,
     telemetry,
 )
+from core.pipeline.authentication import authenticator
 from core.providers import KnownProviders, Registry
-from core.serving import Authenticate, ConcurrencyLimits, GrpcServer, Principal
+from core.serving import ConcurrencyLimits, GrpcServer
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.collector.assemble import Assembler
@@ -69,7 +69,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         server = GrpcServer(
             settings.collector_listen,
             name="collector",
-            authenticate=authenticator(runtime),
+            authenticate=authenticator(runtime.ledger.accounts),
             register=lambda grpc_server: register(grpc_server, runtime, hub),
             tls=tls_files(settings),
             limits=ConcurrencyLimits.of(settings),
@@ -90,11 +90,10 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         consumers = await start_consumers(runtime, providers, known)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(sweep.run())
+                tasks.create_task(sweep.run(stop))
                 tasks.create_task(hub.run(server.draining))
                 tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 await stop.wait()
-                sweep.stop()
                 await leave(server, consumers, settings)
         finally:
             await leave(server, consumers, settings)
@@ -144,17 +143,6 @@ async def start_consumers(
         )
         for step, handler, concurrency in handlers
     ]
-
-
-def authenticator(runtime: Runtime) -> Authenticate:
-    """Look keys up in the ledger."""
-
-    async def authenticate(secret: str) -> Principal | None:
-        with outages():
-            key = await runtime.ledger.accounts.authenticate(secret)
-        return Principal(account_id=key.account_id, key_id=key.id) if key else None
-
-    return authenticate
 
 
 def register(server: grpc.aio.Server, runtime: Runtime, hub: Hub) -> Sequence[str]:

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections import deque
 
+from core.backoff import backoff
 from core.providers import CallLimits, Throttled
 
 _FIRST_LIMIT = 4.0
@@ -130,7 +131,7 @@ class AdaptiveConcurrencyLimiter:
         if retry_after is not None:
             self._close(retry_after, reason)
         elif first:
-            pause = min(_FIRST_PAUSE * 2.0 ** min(self._troubles - 1, 16), _LONGEST_PAUSE)
+            pause = backoff(_FIRST_PAUSE, self._troubles, _LONGEST_PAUSE)
             self._close(pause * random.uniform(0.75, 1.0), reason)
 
     def _close(self, seconds: float, reason: str) -> None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import structlog
 
 from core.batchfile import INDEX, answer_tail, decode_request, error_json, read_records
+from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, BlobStore, BlobUnavailable, StoredFile
 from core.ledger import Batch, File, Shard
 from core.pipeline import Event, RunLog
@@ -43,7 +44,6 @@ _FLUSH_BYTES = 1 << 20
 _FIRST_STORE_PAUSE = 0.2
 _LONGEST_STORE_PAUSE = 10.0
 
-LOST_CODE = "result_missing"
 _LOST = "It may have been run and paid for, so it is not run again by itself."
 _ENDED = "The dispatcher ended before the answer to this line came."
 
@@ -329,7 +329,7 @@ class LineRun:
                 if self._guarded:
                     self._give_up(position, message)
                 else:
-                    self._fail(position, None, error_json(LOST_CODE, message))
+                    self._fail(position, None, error_json(RESULT_MISSING, message))
 
     def _fail(self, position: int, response: bytes | None, error: bytes | None) -> None:
         """A line failed for a transient reason: once more, while it may."""
@@ -348,7 +348,7 @@ class LineRun:
         self._log.add(position, Event.FAILED, answer_tail(None, said, attempts))
 
     def _give_up(self, position: int, why: str) -> None:
-        self._note(position, Event.FAILED, None, error_json(LOST_CODE, f"{why} {_LOST}"))
+        self._note(position, Event.FAILED, None, error_json(RESULT_MISSING, f"{why} {_LOST}"))
 
     def _note(
         self,

@@ -94,13 +94,12 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         ]
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(sweep.run())
+                tasks.create_task(sweep.run(stop))
                 if settings.check_keys:
                     for provider in providers.values():
                         tasks.create_task(keys.check(provider))
                 tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 await stop.wait()
-                sweep.stop()
         finally:
             runner.stop()
             await asyncio.gather(*(consumer.stop() for consumer in consumers))

@@ -13,6 +13,7 @@ import structlog
 from core.blobs import BlobError, BlobStore
 from core.failpoints import Failpoint
 from core.ledger import Ledger, LedgerUnavailable, now
+from core.pipeline.timing import repeat
 
 log = structlog.get_logger()
 
@@ -45,17 +46,14 @@ class UploadSweep:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until `stop` is set."""
-        while not stop.is_set():
-            try:
-                await self.once()
-            except (LedgerUnavailable, BlobError, OSError) as error:
-                # What is away may come back; the next round looks again.
-                log.warning("upload_sweep_failed", cause=type(error).__name__)
-            try:
-                async with asyncio.timeout(self._interval):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+        await repeat(self._once_or_log, self._interval, stop)
+
+    async def _once_or_log(self) -> None:
+        try:
+            await self.once()
+        except (LedgerUnavailable, BlobError, OSError) as error:
+            # What is away may come back; the next round looks again.
+            log.warning("upload_sweep_failed", cause=type(error).__name__)
 
     async def once(self) -> int:
         """One round. Returns how many uploads were discarded."""

@@ -10,17 +10,16 @@ import grpc
 import structlog
 from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
 
-from core.ledger import Accounts
 from core.pipeline import (
     Readiness,
     Runtime,
     find_providers,
     open_runtime,
-    outages,
     telemetry,
 )
+from core.pipeline.authentication import authenticator
 from core.providers import KnownProviders
-from core.serving import Authenticate, ConcurrencyLimits, GrpcServer, Principal
+from core.serving import ConcurrencyLimits, GrpcServer
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.gateway.batches import BatchServicer
@@ -117,14 +116,3 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 tasks.create_task(sweep.run(stop))
         finally:
             await server.stop(settings.shutdown_grace, drain_delay=settings.drain_delay)
-
-
-def authenticator(accounts: Accounts) -> Authenticate:
-    """Finds the account that a key belongs to."""
-
-    async def authenticate(secret: str) -> Principal | None:
-        with outages():
-            key = await accounts.authenticate(secret)
-        return None if key is None else Principal(key.account_id, key.id)
-
-    return authenticate

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from core.backoff import backoff
 from core.serving import StartupError
 from services.supervisor import launch
 from services.supervisor.output import Output
@@ -29,7 +30,7 @@ _START_ATTEMPTS = 3
 
 def restart_delay(ends: int) -> float:
     """Seconds until a child is started again that has ended so often in a row."""
-    return float(min(_MAX_DELAY, _FIRST_DELAY * 2 ** min(ends - 1, 10)))
+    return backoff(_FIRST_DELAY, ends, _MAX_DELAY)
 
 
 class Child:

@@ -38,8 +38,12 @@ class NoEvents(EventPublisher):
 
 
 class Silent:
-    """Announces nothing."""
+    """Announces nothing, and remembers the kinds of changes that it was told of."""
 
-    async def changed(self, *_: Any) -> None: ...
+    def __init__(self) -> None:
+        self.kinds: list[Any] = []
+
+    async def changed(self, _batch: Batch, kind: Any, *_: Any) -> None:
+        self.kinds.append(kind)
 
     async def enqueue(self, *_: Any) -> None: ...

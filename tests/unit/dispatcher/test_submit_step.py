@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from polybatch.v1.events_pb2 import WorkItem
+from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+from prometheus_client import REGISTRY
 
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze
@@ -120,6 +121,10 @@ class Stand:
         self.shards = runtime.ledger.shards
         self.keys = ProviderKeys({"openai": "OPENAI_API_KEY"}, recheck=0.0)
         self._runtime = runtime
+
+    @property
+    def publisher(self) -> Silent:
+        return cast("Silent", self._runtime.publisher)
 
     @property
     def ledger(self) -> Ledger:
@@ -328,6 +333,27 @@ async def test_the_other_outcomes(stand: Stand, outcome: SubmitOutcome, state: S
     shard = await stand.shard()
     assert shard.state == state
     assert (shard.no_inflight_since is not None) == isinstance(outcome, OutcomeUnknown)
+
+
+def settled_lines(outcome: str) -> float:
+    labels = {"provider": "openai", "outcome": outcome}
+    return REGISTRY.get_sample_value("polybatch_lines_settled_total", labels) or 0
+
+
+async def test_a_shard_that_is_refused_is_counted_and_announced(stand: Stand) -> None:
+    before = settled_lines("failed")
+    stand.provider.outcome = Refused("bad", "never", transient=False)
+    await stand.handle()
+    assert settled_lines("failed") - before == 3
+    assert stand.publisher.kinds[-1] == BatchEvent.SHARD_SETTLED
+
+
+async def test_a_shard_that_is_cut_is_announced_as_retried(stand: Stand) -> None:
+    before = settled_lines("retried")
+    stand.provider.limits = dataclasses.replace(stand.provider.limits, max_bytes=300)
+    await stand.handle()
+    assert settled_lines("retried") - before == 3
+    assert stand.publisher.kinds[-1] == BatchEvent.SHARD_RETRIED
 
 
 async def test_a_dispatcher_that_is_stopped_leaves_nothing_to_wait_for(stand: Stand) -> None:

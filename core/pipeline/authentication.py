@@ -1,0 +1,18 @@
+"""Whose a caller's key is, by the ledger: for every service that callers reach."""
+
+from __future__ import annotations
+
+from core.ledger import Accounts
+from core.pipeline.storage_errors import outages
+from core.serving import Authenticate, Principal
+
+
+def authenticator(accounts: Accounts) -> Authenticate:
+    """Find the account that a key belongs to."""
+
+    async def authenticate(secret: str) -> Principal | None:
+        with outages():
+            key = await accounts.authenticate(secret)
+        return None if key is None else Principal(key.account_id, key.id)
+
+    return authenticate

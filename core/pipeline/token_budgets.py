@@ -69,7 +69,7 @@ class TokenBudgets:
         """Why the shard, or a piece of it, cannot go now; None if it can try."""
         if allowance.limit is None:
             return None
-        return await self._ledger.shards.has_room(shard, allowance.asked, allowance.ceiling)
+        return await self._ledger.shards.has_quota(shard, allowance.asked, allowance.ceiling)
 
     async def learn(self, shard: Shard, refusal: Refused) -> bool:
         """Take in a refusal. True when it was for the limit, and the shard should have fitted."""

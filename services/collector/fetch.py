@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -25,33 +24,16 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.backoff import backoff
 from core.batchfile import (
-    INDEX,
-    Entry,
     ResultFile,
-    ResultTotals,
-    ResultWriter,
-    answer_head,
-    answer_tail,
-    decode_request,
     error_json,
     listed_lines,
-    read_listed,
 )
-from core.batchfile.result_lines import RESULT_MISSING
-from core.blobs import BlobError, StoredFile
 from core.bus import Ack, Delivery, Snooze
-from core.failpoints import Failpoint
 from core.ledger import (
-    STOP_ERRORS,
     Batch,
-    File,
-    Settlement,
     Shard,
     ShardState,
     Stale,
-    Stop,
-    new_id,
-    new_token,
     now,
 )
 from core.pipeline import (
@@ -59,7 +41,6 @@ from core.pipeline import (
     RemoteFileCleanup,
     Runtime,
     Settler,
-    TokenBudgets,
     renewing_lease,
 )
 from core.pipeline.timing import EARLY, after
@@ -75,7 +56,7 @@ from core.providers import (
     load_result,
 )
 from services.collector.direct_results import take_run
-from services.collector.dropped_fields import DroppedFields
+from services.collector.shard_results import ShardResults
 from services.collector.sorter import Sorter
 
 log = structlog.get_logger()
@@ -86,18 +67,7 @@ _LONGEST_UNREACHABLE_PAUSE = 60
 # Of a fetch that has some of its results, in seconds and in tries of each further source.
 _LONGEST_PATIENCE = 60.0
 _PATIENT_TRIES = 3
-# Short-lived, and several shards are written at the same time: less than an upload's.
-_SEGMENT_BYTES = 1024 * 1024
 
-_MISSING = error_json(
-    RESULT_MISSING,
-    "The provider ended its batch without a result for this line. It may have been run, "
-    "so it is not sent again by itself.",
-)
-_STOPPED = (
-    "The batch was stopped, and the provider ended its part without a result for this line: "
-    "most likely it was never run."
-)
 _NEVER_RUN = {
     Outcome.EXPIRED: ("batch_expired", "The provider's time for the batch ran out first."),
     Outcome.CANCELLED: ("batch_cancelled", "The batch was cancelled first."),
@@ -118,7 +88,7 @@ class Fetcher:
         self._providers = providers
         self._settler = settler
         self._late = late
-        self._budgets = TokenBudgets(runtime)
+        self._results = ShardResults(runtime, settler)
         self._inputs = RemoteFileCleanup(runtime, providers)
         # One shard is written at a time, while others are received: it is the work of one
         # thread, and by turns all of them would be late, and hold their buffers.
@@ -148,7 +118,7 @@ class Fetcher:
             with self._sorter(shard, lines) as sorter:
                 await take_run(self._blobs, shard, sorter)
                 async with self._writing:
-                    await self._write(shard, batch, file, sorter)
+                    await self._results.write(shard, batch, file, sorter)
             return Ack()
         provider = self._providers.get(shard.provider)
         if batch is None or file is None or provider is None:
@@ -165,7 +135,7 @@ class Fetcher:
             if await self._again(shard, batch, remote, sorter):
                 return Snooze(_REFETCH_PAUSE)
             async with self._writing:
-                settled = await self._write(shard, batch, file, sorter)
+                settled = await self._results.write(shard, batch, file, sorter)
         if settled:
             await self._inputs.discard(shard)
         return Ack()
@@ -266,122 +236,6 @@ class Fetcher:
         log.warning("fetch_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=str(error))
         await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         return Snooze(pause)
-
-    async def _write(self, shard: Shard, batch: Batch, file: File, sorter: Sorter) -> bool:
-        """Write the result lines in input order and settle the shard.
-
-        False when it was settled elsewhere in the meantime.
-        """
-        prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
-        try:
-            totals, retry = await self._write_lines(shard, batch, file, sorter, prefix)
-        except BlobError:
-            # Nobody will ask for them: the next attempt has a prefix of its own, and the
-            # batch may have ended without us, its blobs gone already.
-            with suppress(BlobError):
-                await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
-            raise
-        usage = sorter.usage
-        if not totals.failed and not retry:
-            await self._budgets.observe(shard, usage.input)
-        settled = await self._settler.settle(
-            shard,
-            Settlement(
-                succeeded=totals.succeeded,
-                failed=totals.failed,
-                retried=len(retry) // INDEX.size,
-                results_prefix=prefix,
-                input_tokens=usage.input,
-                cached_input_tokens=usage.cached_input,
-                output_tokens=usage.output,
-                reasoning_tokens=usage.reasoning,
-                answered=sorter.answered(),
-            ),
-            await self._retry_shards(shard, retry),
-        )
-        log.info(
-            "shard_settled" if settled else "shard_settled_elsewhere",
-            batch_id=batch.id,
-            shard_id=shard.id,
-            succeeded=totals.succeeded,
-            failed=totals.failed,
-            retried=len(retry) // INDEX.size,
-        )
-        if not settled:
-            await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
-        return settled
-
-    async def _write_lines(
-        self, shard: Shard, batch: Batch, file: File, sorter: Sorter, prefix: str
-    ) -> tuple[ResultTotals, bytes]:
-        """Write the result lines in input order; returns the line list of those to send again."""
-        batch_id = batch.id
-        writer = ResultWriter(
-            self._blobs, prefix, point=Failpoint.SHARD_RESULTS, segment_bytes=_SEGMENT_BYTES
-        )
-        data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
-        models = [group["model"] for group in file.groups]
-        lenient = batch.lenient_translation
-        retry = bytearray()
-        may_retry = (
-            not batch.stop
-            and not shard.given_up
-            and shard.round < self._settings.retry_limit
-            and batch.expires_at > after(self._settings.retry_delay)
-        )
-        position = 0
-        async with DroppedFields(
-            self._blobs, shard.dropped_prefix(shard.file_token or shard.token)
-        ) as left_out:
-            async for group in read_listed(data, self._blobs, shard.lines_key, shard.line_count):
-                pieces = sorter.pieces(position, len(group))
-                position += len(group)
-                written: list[Entry] = []
-                for (record, raw), (outcome, piece, whole) in zip(group, pieces, strict=True):
-                    line = record[2]
-                    succeeded = outcome is Outcome.SUCCEEDED
-                    if not succeeded:
-                        if may_retry and outcome in (Outcome.RETRYABLE, Outcome.EXPIRED):
-                            retry += INDEX.pack(*record)
-                            continue
-                        if not whole:
-                            piece = self._failed_tail(shard, outcome, piece, batch)
-                    head = b""
-                    if not whole:
-                        dropped = await left_out.of(line) if lenient else None
-                        custom_id = decode_request(raw).custom_id
-                        head = answer_head(batch_id, line, custom_id, models[record[3]], dropped)
-                    written.append((line, succeeded, b"%b%b\n" % (head, piece)))
-                await writer.extend(written)
-        return await writer.close(), bytes(retry)
-
-    def _failed_tail(
-        self, shard: Shard, outcome: Outcome | None, piece: bytes, batch: Batch
-    ) -> bytes:
-        attempts = shard.round + 1
-        if outcome is None:
-            if batch.stop:
-                code, _ = STOP_ERRORS[Stop(batch.stop)]
-                return answer_tail(None, error_json(code, _STOPPED), attempts)
-            return answer_tail(None, _MISSING, attempts)
-        if outcome in (Outcome.CANCELLED, Outcome.EXPIRED) and batch.stop == Stop.EXPIRE:
-            # The provider was told to cancel because our window had closed.
-            return answer_tail(None, error_json(*STOP_ERRORS[Stop.EXPIRE]), attempts)
-        return piece
-
-    async def _retry_shards(self, shard: Shard, records: bytes) -> Sequence[Shard]:
-        """A shard for the lines to be sent again; its line list is stored first."""
-        if not records:
-            return []
-        successor = shard.successor(
-            new_id("shard"),
-            lines=len(records) // INDEX.size,
-            round_number=shard.round + 1,
-            due_at=after(self._settings.retry_delay * 2**shard.round),
-            waiting_reason="lines that failed for a transient reason wait to be sent again",
-        )
-        await self._blobs.put(successor.lines_key, records, point=Failpoint.RETRY_LINES)
-        return [successor]
 
 
 async def _take(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -70,22 +72,10 @@ async def write_request_file(
     Raises BlobUnavailable, and OSError for the file itself.
     """
     data = await StoredFile.open(blobs, f"{file.prefix}/data")
-    framing, limits = provider.framing, provider.limits
-    rejects_prefix = f"batches/{batch.id}/shards/{shard.id}/rejects/{token}"
-    rejects: ResultWriter | None = None
-    lenient, left_out = batch.lenient_translation, None
-    digest = hashlib.sha256()
-    written = lines = rejected = inputs = 0
-    pending = bytearray(framing.prefix)
     models = [group["model"] for group in file.groups]
-
-    with path.open("wb") as spool:
-
-        def flush(chunk: bytes) -> None:
-            require_headroom(path.parent, len(chunk), reserve)
-            spool.write(chunk)
-            digest.update(chunk)
-
+    beside = _BesideFile(blobs, batch, shard, token, segment_bytes)
+    with path.open("wb") as opened:
+        requests = _Requests(opened, path.parent, provider, reserve)
         async for group in read_listed(data, blobs, shard.lines_key, shard.line_count):
             for (_offset, _length, line, number, _flags), raw in group:
                 request = decode_request(raw)
@@ -96,70 +86,117 @@ async def write_request_file(
                         batch.endpoint,
                         models[number],
                         body,
-                        lenient=lenient,
+                        lenient=batch.lenient_translation,
                     )
                 except LineRejected as rejection:
-                    if rejects is None:
-                        rejects = ResultWriter(
-                            blobs,
-                            rejects_prefix,
-                            point=Failpoint.SHARD_REJECTS,
-                            segment_bytes=segment_bytes,
-                        )
-                    error = error_json(rejection.reason, f"{rejection.field}: {rejection.message}")
-                    await rejects.append(
-                        line,
-                        answer_line(
-                            batch.id,
-                            line,
-                            request.custom_id,
-                            None,
-                            error,
-                            model=models[number],
-                            attempts=shard.round,
-                        ),
-                        succeeded=False,
-                    )
-                    rejected += 1
+                    await beside.reject(line, request.custom_id, models[number], rejection)
                     continue
-                if limits.max_embedding_inputs is not None:
-                    inputs += embedding_inputs(body)
-                size = written + len(pending) + len(encoded) + len(framing.separator)
-                if lines and (
-                    size + len(framing.suffix) > limits.max_bytes
-                    or inputs > (limits.max_embedding_inputs or inputs)
-                ):
-                    return Overfull(fitting=lines + rejected)
+                if not requests.add(encoded, body):
+                    return Overfull(fitting=requests.lines + beside.rejected)
                 if dropped:
-                    if left_out is None:
-                        prefix = shard.dropped_prefix(token)
-                        left_out = ResultWriter(
-                            blobs,
-                            prefix,
-                            point=Failpoint.SHARD_DROPPED,
-                            segment_bytes=segment_bytes,
-                        )
-                    await left_out.append(line, msgspec.json.encode(dropped), succeeded=True)
-                if lines:
-                    pending += framing.separator
-                pending += encoded
-                lines += 1
-            if len(pending) >= _FLUSH_BYTES:
-                chunk = bytes(pending)
-                pending.clear()
-                written += len(chunk)
-                await asyncio.to_thread(flush, chunk)
-        pending += framing.suffix
-        written += len(pending)
-        await asyncio.to_thread(flush, bytes(pending))
-
-    for writer in (rejects, left_out):
-        if writer is not None:
-            await writer.close()
+                    await beside.drop(line, dropped)
+            await requests.flush()
+        await requests.close()
     return Written(
-        size=written,
-        sha256=digest.hexdigest(),
-        lines=lines,
-        rejected=rejected,
-        rejects_prefix=rejects_prefix if rejected else "",
+        size=requests.written,
+        sha256=requests.digest.hexdigest(),
+        lines=requests.lines,
+        rejected=beside.rejected,
+        rejects_prefix=await beside.close(),
     )
+
+
+class _Requests:
+    """The requests in the provider's framing, within its limits."""
+
+    def __init__(self, file: BinaryIO, folder: Path, provider: Provider, reserve: int) -> None:
+        self._file = file
+        self._folder = folder
+        self._reserve = reserve
+        self._framing = provider.framing
+        self._limits = provider.limits
+        self._pending = bytearray(provider.framing.prefix)
+        self._inputs = 0
+        self.digest = hashlib.sha256()
+        self.written = 0
+        self.lines = 0
+
+    def add(self, encoded: bytes, body: bytes) -> bool:
+        """Add a request; False where the file would be over a limit. The first always fits."""
+        framing, limits = self._framing, self._limits
+        if limits.max_embedding_inputs is not None:
+            self._inputs += embedding_inputs(body)
+        size = self.written + len(self._pending) + len(encoded) + len(framing.separator)
+        if self.lines and (
+            size + len(framing.suffix) > limits.max_bytes
+            or self._inputs > (limits.max_embedding_inputs or self._inputs)
+        ):
+            return False
+        if self.lines:
+            self._pending += framing.separator
+        self._pending += encoded
+        self.lines += 1
+        return True
+
+    async def flush(self, *, least: int = _FLUSH_BYTES) -> None:
+        """Write what is pending, if it is so much. Raises OSError."""
+        if len(self._pending) >= least:
+            chunk = bytes(self._pending)
+            self._pending.clear()
+            self.written += len(chunk)
+            await asyncio.to_thread(self._write, chunk)
+
+    async def close(self) -> None:
+        """Write the rest."""
+        self._pending += self._framing.suffix
+        await self.flush(least=0)
+
+    def _write(self, chunk: bytes) -> None:
+        require_headroom(self._folder, len(chunk), self._reserve)
+        self._file.write(chunk)
+        self.digest.update(chunk)
+
+
+class _BesideFile:
+    """What is not sent: failed result lines, and lists of what was left out of lines."""
+
+    def __init__(
+        self, blobs: BlobStore, batch: Batch, shard: Shard, token: str, segment_bytes: int
+    ) -> None:
+        self._blobs = blobs
+        self._batch = batch
+        self._shard = shard
+        self._segment_bytes = segment_bytes
+        self._rejects_prefix = f"batches/{batch.id}/shards/{shard.id}/rejects/{token}"
+        self._dropped_prefix = shard.dropped_prefix(token)
+        self._rejects: ResultWriter | None = None
+        self._dropped: ResultWriter | None = None
+        self.rejected = 0
+
+    async def reject(self, line: int, custom_id: str, model: str, rejection: LineRejected) -> None:
+        """End a line that cannot be put into the provider's form."""
+        if self._rejects is None:
+            self._rejects = self._writer(self._rejects_prefix, Failpoint.SHARD_REJECTS)
+        error = error_json(rejection.reason, f"{rejection.field}: {rejection.message}")
+        attempts = self._shard.round
+        answer = answer_line(
+            self._batch.id, line, custom_id, None, error, model=model, attempts=attempts
+        )
+        await self._rejects.append(line, answer, succeeded=False)
+        self.rejected += 1
+
+    async def drop(self, line: int, paths: Sequence[str]) -> None:
+        """Note what was left out of a line."""
+        if self._dropped is None:
+            self._dropped = self._writer(self._dropped_prefix, Failpoint.SHARD_DROPPED)
+        await self._dropped.append(line, msgspec.json.encode(paths), succeeded=True)
+
+    async def close(self) -> str:
+        """End the writing; returns the prefix of the failed lines, empty if there are none."""
+        for writer in (self._rejects, self._dropped):
+            if writer is not None:
+                await writer.close()
+        return self._rejects_prefix if self.rejected else ""
+
+    def _writer(self, prefix: str, point: Failpoint) -> ResultWriter:
+        return ResultWriter(self._blobs, prefix, point=point, segment_bytes=self._segment_bytes)

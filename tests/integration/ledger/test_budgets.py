@@ -232,14 +232,14 @@ async def test_one_probe_goes_at_a_time_and_raises_the_limit(
     _, shards = await add(ledger, "acct_a", 5)
     assert await refuse(ledger, await go(ledger, shards[0], 180_000), 90_000)
     await go(ledger, shards[1], 80_000)
-    early = await ledger.shards.has_room(shards[2], 40_000, None)
+    early = await ledger.shards.has_quota(shards[2], 40_000, None)
     assert isinstance(early, OverQuota)
     assert early.look_at is not None
     clock(early.look_at - now())
-    assert await ledger.shards.has_room(shards[2], 40_000, 100_000) is not None, "the operator"
-    assert await ledger.shards.has_room(shards[2], 120_000, None) is not None, "too far"
+    assert await ledger.shards.has_quota(shards[2], 40_000, 100_000) is not None, "the operator"
+    assert await ledger.shards.has_quota(shards[2], 120_000, None) is not None, "too far"
     probe = await go(ledger, shards[2], 40_000)
-    assert isinstance(await ledger.shards.has_room(shards[3], 40_000, None), OverQuota)
+    assert isinstance(await ledger.shards.has_quota(shards[3], 40_000, None), OverQuota)
     await ledger.shards.submitted(probe, "batch_p", "", now())
     assert await limit(ledger) == 90_000, "it may still be refused"
     running = await ledger.shards.get(probe.id)
@@ -279,7 +279,7 @@ async def test_a_probe_that_fails_for_another_reason_says_nothing(
     probe = await go(ledger, shards[2], 40_000)
     await ledger.shards.requeue(probe, "rate", now() + timedelta(minutes=1))
     assert await limit(ledger) == 90_000
-    assert isinstance(await ledger.shards.has_room(shards[3], 40_000, None), OverQuota)
+    assert isinstance(await ledger.shards.has_quota(shards[3], 40_000, None), OverQuota)
     clock(timedelta(minutes=2))
     await go(ledger, shards[3], 40_000)
 

@@ -1,0 +1,258 @@
+"""Attempts to submit a shard: intended, dispatched, and what came of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import case, func
+from sqlmodel import col
+
+from core.failpoints import Failpoint
+from core.ledger.budgets import OverQuota, check_room
+from core.ledger.progress import advance
+from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.tables import Batch, Shard, now
+from core.ledger.transitions import ShardTransitions
+
+# Enough for the pauses to have come to their longest. Beyond it, an outage of hours would
+# look like a shard that is refused for its own lines.
+_COUNTED_ATTEMPTS = 7
+
+
+class Attempts(ShardTransitions):
+    """What a dispatcher does with a shard. Each transition says Stale where it was overtaken."""
+
+    async def intend(
+        self,
+        shard_id: str,
+        *,
+        token: str,
+        remote_model: str,
+        sent_lines: int,
+        sent_bytes: int,
+        sent_sha256: str,
+        rejects_prefix: str,
+        credential: str,
+        lease: timedelta,
+        tokens: int = 0,
+        limited: bool = False,
+        ceiling: int | None = None,
+        file_token: str = "",
+    ) -> Shard | Stale | OverQuota:
+        """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
+
+        `file_token`: of the upload that is to be sent again; empty: there will be a new one.
+        `tokens`: estimated prompt tokens; `limited`: a limit of what may be enqueued for
+        the model is known; `ceiling`: the operator's. Stale when somebody else has the
+        shard or its batch is stopping; OverQuota when it does not fit under the limit or it is
+        another one's turn.
+        """
+        moment = now()
+        async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
+            if shard is None or batch.stop != Stop.NONE:
+                return Stale(shard_id)
+            uploads: dict[str, Any] = {}
+            if not file_token:
+                # What lies there under another name is found by the shard's.
+                strays = shard.stray_uploads or bool(shard.remote_file_id)
+                uploads = {
+                    "file_token": token,
+                    "remote_file_id": "",
+                    "uploaded_at": None,
+                    "stray_uploads": strays,
+                }
+            elif shard.file_token != file_token or not shard.remote_file_id:
+                return Stale(shard_id)
+            if limited:
+                full = await check_room(session, self._database, shard, tokens, ceiling, goes=True)
+                if full is not None:
+                    return full
+            moved = await self._move(
+                session,
+                shard,
+                (ShardState.QUEUED,),
+                state=ShardState.SUBMITTING,
+                token=token,
+                attempts=shard.attempts + 1,
+                remote_model=remote_model,
+                intended_at=moment,
+                no_inflight_since=None,
+                dispatched_at=None,
+                credential=credential,
+                sent_lines=sent_lines,
+                sent_bytes=sent_bytes,
+                sent_sha256=sent_sha256,
+                rejects_prefix=rejects_prefix,
+                tokens=tokens,
+                waits_for_quota=False,
+                waiting_reason="",
+                due_at=moment + lease,
+                **uploads,
+            )
+            if not moved:
+                return Stale(shard_id)
+            await advance(session, batch)
+            return shard
+
+    async def mark_dispatched(
+        self, shard: Shard, lease: timedelta, *, remote_file_id: str = "", strays: bool = False
+    ) -> bool:
+        """Let the attempt's create go: the last thing before its first byte leaves.
+
+        What was uploaded for it is noted with it: whoever goes on after a crash knows it.
+        False when the attempt is no longer ours, or was dispatched before: then nothing may
+        be sent. Whoever takes an attempt back (`take_back`) and whoever lets it go
+        meet in the same row, so no clock and no stalled process can make them both right.
+        """
+        moment = now()
+        async with self._database.write(Failpoint.SHARD_DISPATCHED) as session:
+            return await self._move(
+                session,
+                shard,
+                (ShardState.SUBMITTING,),
+                unsent=True,
+                dispatched_at=moment,
+                due_at=moment + lease,
+                **_uploaded(remote_file_id, strays),
+            )
+
+    async def revert_to_queued(self, shard: Shard) -> Batch | Stale:
+        """SUBMITTING -> QUEUED for an attempt whose create was never dispatched.
+
+        It may have uploaded its input, unless it was to use an earlier one's.
+        """
+        return await self._transition(
+            Failpoint.SHARD_REVERT,
+            shard,
+            (ShardState.SUBMITTING,),
+            unsent=True,
+            state=ShardState.QUEUED,
+            stray_uploads=case(
+                (col(Shard.file_token) == col(Shard.token), sa.true()),
+                else_=col(Shard.stray_uploads),
+            ),
+            waiting_reason="",
+            due_at=now(),
+        )
+
+    async def renew_lease(self, shard: Shard, lease: timedelta) -> bool:
+        """Keep hold of a shard that is being submitted or fetched, without a new revision.
+
+        False when it was lost, or is past that.
+        """
+        states = (ShardState.SUBMITTING, ShardState.FETCHING)
+        async with self._database.write(Failpoint.SHARD_RENEW) as session:
+            return await self._move(session, shard, states, due_at=now() + lease)
+
+    async def submitted(
+        self, shard: Shard, remote_id: str, remote_file_id: str, poll_at: datetime
+    ) -> Batch | Stale:
+        """SUBMITTING -> SUBMITTED: the provider has the batch of this token.
+
+        `remote_file_id`: empty where it does not say; what was noted then stays.
+        """
+        return await self._transition(
+            Failpoint.SHARD_SUBMITTED,
+            shard,
+            (ShardState.SUBMITTING,),
+            state=ShardState.SUBMITTED,
+            remote_id=remote_id,
+            **_uploaded(remote_file_id),
+            submitted_at=now(),
+            waiting_reason="",
+            due_at=poll_at,
+        )
+
+    async def mark_outcome_unknown(
+        self, shard: Shard, reason: str, until: datetime, *, quiet: bool = False
+    ) -> Batch | Stale:
+        """Stay SUBMITTING: it cannot be told yet whether the provider has the batch.
+
+        `quiet`: no call of the attempt is under way any more.
+        """
+        return await self._transition(
+            Failpoint.SHARD_OUTCOME_UNKNOWN,
+            shard,
+            (ShardState.SUBMITTING,),
+            waiting_reason=reason,
+            due_at=until,
+            no_inflight_since=shard.no_inflight_since or (now() if quiet else None),
+        )
+
+    async def has_quota(self, shard: Shard, tokens: int, ceiling: int | None) -> OverQuota | None:
+        """Whether a queued shard could go now; `intend` decides."""
+        async with self._database.write(Failpoint.SHARD_QUOTA) as session:
+            return await check_room(session, self._database, shard, tokens, ceiling)
+
+    async def wait_for_quota(
+        self, shard: Shard, reason: str, until: datetime
+    ) -> Batch | Stale | None:
+        """Stay QUEUED until there is quota; `until`: when to look again at the latest.
+
+        Returns the batch when this is news to its watchers, None otherwise.
+        """
+        changes: dict[str, Any] = {
+            "waits_for_quota": True,
+            "waiting_reason": reason,
+            "due_at": until,
+        }
+        if shard.waits_for_quota and shard.waiting_reason == reason:
+            async with self._database.write(Failpoint.SHARD_WAIT) as session:
+                moved = await self._move(session, shard, (ShardState.QUEUED,), **changes)
+                return None if moved else Stale(shard.id)
+        return await self._transition(Failpoint.SHARD_WAIT, shard, (ShardState.QUEUED,), **changes)
+
+    async def requeue(
+        self,
+        shard: Shard,
+        reason: str,
+        until: datetime,
+        *,
+        over_limit: bool = False,
+        remote_file_id: str = "",
+        strays: bool = False,
+        input_lost: bool = False,
+    ) -> Batch | Stale:
+        """Back to QUEUED: surely nothing was created, or all of it was refused for now.
+
+        What was uploaded is kept for the next attempt. `over_limit`: it was refused for the
+        provider's enqueued-token limit. `remote_file_id`, `strays`: of what was uploaded, if
+        its create was not dispatched with it. `input_lost`: it is of no use any more.
+        """
+        uploads = _uploaded(remote_file_id, strays)
+        if input_lost:
+            # Of no use is not gone: it is found by its name.
+            uploads = {"remote_file_id": "", "uploaded_at": None, "stray_uploads": True}
+        return await self._transition(
+            Failpoint.SHARD_REQUEUE,
+            shard,
+            (ShardState.QUEUED, ShardState.SUBMITTING, ShardState.SUBMITTED),
+            awaited=True,
+            state=ShardState.QUEUED,
+            attempts=min(shard.attempts, _COUNTED_ATTEMPTS),
+            token_refusals=shard.token_refusals + 1 if over_limit else 0,
+            waits_for_quota=False,
+            remote_id="",
+            remote_status="",
+            finished=0,
+            waiting_reason=reason,
+            due_at=until,
+            **uploads,
+        )
+
+
+def _uploaded(remote_file_id: str, strays: bool = False) -> dict[str, Any]:
+    """What changes of a shard where its input was uploaded under this id."""
+    changes: dict[str, Any] = {}
+    if strays:
+        changes["stray_uploads"] = True
+    if remote_file_id:
+        known = col(Shard.remote_file_id) == remote_file_id
+        changes["remote_file_id"] = remote_file_id
+        # Used again, it is as old as it was.
+        changes["uploaded_at"] = case(
+            (known, func.coalesce(col(Shard.uploaded_at), now())), else_=now()
+        )
+    return changes

@@ -1,4 +1,8 @@
-"""The HTTP listener that Prometheus reads a process's metrics from."""
+"""The HTTP listener that Prometheus reads a process's metrics from.
+
+Not prometheus_client.start_http_server: that asks a name server when it starts, and keeps a
+thread for each silent client for ever.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Interceptor: how many calls an account may begin in a second."""
+"""Interceptor: how many calls an account may begin in a second.
+
+A token bucket of twenty lines, and not a library (limits, pyrate-limiter): those wait or lock,
+where an interceptor has to refuse at once with the time to come back.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The last word on each line of the log: what is known to be secret does not pass.
 
 Whoever writes a line of the log names no secret in the first place. This is for the texts of
-others: exceptions of libraries, which may quote a URL with its password or a header.
+others: exceptions of libraries, which may quote a URL with its password or a header. No library:
+those find what looks like a secret; this knows the secrets of its process and misses none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""TLS of a server: the certificate, the clients' authority, and their renewal while it runs."""
+"""TLS of a server: the certificate, the clients' authority, and their renewal while it runs.
+
+Over grpc.dynamic_ssl_server_credentials; grpcio's own file watcher (certificate providers) is
+not in its Python API.
+"""
 
 from __future__ import annotations
 

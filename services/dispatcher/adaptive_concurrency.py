@@ -2,7 +2,8 @@
 
 Additive increase, multiplicative decrease, as TCP does it: one call more for each round
 of good answers, half as many after a refusal or a lost answer. What the provider asks for
-(Retry-After, a used-up rate limit) holds for all calls.
+(Retry-After, a used-up rate limit) holds for all calls. No kept Python library does this
+(aiolimiter and the like know fixed rates only).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Starts the children stage by stage, keeps them running, stops them in order."""
+"""Starts the children stage by stage, keeps them running, stops them in order.
+
+Not supervisord, circus or honcho: none of them waits for gRPC health before the next stage, and
+`make up` has to run with nothing but Python.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""How often a repeatable call to a provider is tried, and how long is waited in between."""
+"""How often a repeatable call to a provider is tried, and how long is waited in between.
+
+Not tenacity or stamina: what decides is the provider's Retry-After, which binds all calls of a
+key and not this one (holds.py).
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from core.providers.contract import (
     RemoteState,
     Unsure,
 )
-from core.providers.count_parsing import MAX_COUNT
+from core.providers.parsing import MAX_COUNT
 from core.providers.gemini.adapter import GeminiProvider
 from core.providers.openai.adapter import OpenAIProvider
 from tests.fuzz.budget import examples

@@ -47,10 +47,10 @@ from core.providers.contract import (
     always_open,
     parse_custom_id,
 )
-from core.providers.count_parsing import count_of
 from core.providers.http.client import ProviderHttp
 from core.providers.http.cursors import Cursors
 from core.providers.list_search import Sought
+from core.providers.parsing import count_of
 from core.providers.result_lines import UnreadableLine, download_results, read_results
 from core.providers.translation import dropped_fields
 

@@ -74,10 +74,9 @@ from core.providers.gemini.wire import (
     read_uploaded,
 )
 from core.providers.http.client import ProviderHttp
-from core.providers.http.cursors import Cursors
+from core.providers.http.cursors import Cursors, past
 from core.providers.http.upload_tries import UploadTries
 from core.providers.list_search import Sought
-from core.providers.openai.wire import moment_of
 from core.providers.result_lines import download_results
 from core.providers.translation import dropped_fields
 from core.providers.uploads import InputLost, bring, discard_named, judged
@@ -224,20 +223,13 @@ class GeminiProvider:
                 yield operation
 
     async def _pages(self, oldest: datetime) -> AsyncGenerator[list[Operation], None]:
-        """The same page by page.
-
-        The newest come first, as observed; but nothing promises it, so the scan stops
-        early only after a page that is in that order itself.
-        """
+        """The same page by page."""
         params: dict[str, str | int] = {"pageSize": PAGE}
         cursors = Cursors()
         while True:
             page = await self._http.call("GET", "/v1beta/batches", read_operations, params=params)
             yield page.operations
-            created = [moment_of(each.metadata.createTime) for each in page.operations]
-            moments = [moment for moment in created if moment is not None]
-            in_order = len(moments) == len(created) > 1 and moments == sorted(moments, reverse=True)
-            if in_order and moments[-1] < min(oldest, moments[0]):
+            if past([each.metadata.createTime for each in page.operations], oldest):
                 return
             if not cursors.follow(page.nextPageToken):
                 return

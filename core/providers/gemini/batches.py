@@ -5,9 +5,8 @@ from __future__ import annotations
 import structlog
 
 from core.providers.contract import Outcome, Refused, RemoteBatch, RemoteState
-from core.providers.count_parsing import count_of
 from core.providers.gemini.wire import STATES, TRANSIENT, Operation, read_status
-from core.providers.openai.wire import moment_of
+from core.providers.parsing import count_of, moment_of
 from core.providers.uploads import says_no_file
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from core.providers.contract import LineRejected, Usage
-from core.providers.count_parsing import count_of
+from core.providers.parsing import count_of
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
 BASE64 = ":base64"

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import Outcome, ResultLine, Usage
-from core.providers.count_parsing import count_of
 from core.providers.gemini.embeddings import BASE64, answer_embedding
 from core.providers.gemini.wire import TRANSIENT, read_status
+from core.providers.parsing import count_of
 from core.providers.result_lines import UnreadableLine
 
 Raw = msgspec.Raw

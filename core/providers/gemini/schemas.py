@@ -7,18 +7,16 @@ numbers, oneOf taken for anyOf, nothing but $-keywords beside $ref.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from core.providers.contract import LineRejected
-from core.providers.translation.report import CHANGED, Note, Report, decode, shown
+from core.providers.translation.report import CHANGED, Note, Report, decode
+from core.providers.translation.schemas import CheckedSchema, enforcing
 
 Raw = msgspec.Raw
 Fields = dict[str, Any]
 
-_CACHED_BYTES = 64 * 1024
 _SUPPORTED = frozenset(
     {
         "$id",
@@ -58,32 +56,6 @@ _decode = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
 
 
-class _Checked(NamedTuple):
-    """A schema as it is sent, and the notes of it; their fields are below the schema."""
-
-    schema: bytes
-    notes: tuple[Note, ...]
-
-
-def translate_schema(schema: Raw, path: str, report: Report) -> Raw:
-    """A schema that is to be enforced, in the form that Gemini takes.
-
-    `schema`: a JSON object. Raises LineRejected.
-    """
-    raw = bytes(schema)
-    # Mostly all lines of a file have the same one.
-    checked = _check_once(raw) if len(raw) <= _CACHED_BYTES else _check(raw)
-    for note in checked.notes:
-        field = path + note.field
-        if note.weight == "refused":
-            raise LineRejected(shown(field), note.reason, note.message)
-        if note.weight == "lost":
-            report.lose(field, note.message, note.reason)
-        else:
-            report.note(field, note.reason, note.message)
-    return Raw(checked.schema)
-
-
 def described(schema: Raw, description: Raw, path: str, report: Report) -> Raw:
     """The schema with what its format is for, which OpenAI tells the model as well."""
     decode(_text, description, path, "a string")
@@ -94,18 +66,19 @@ def described(schema: Raw, description: Raw, path: str, report: Report) -> Raw:
     return Raw(_encode(fields | {"description": description}))
 
 
-def _check(raw: bytes) -> _Checked:
+def _check(raw: bytes) -> CheckedSchema:
     notes: list[Note] = []
     try:
         given = _decode.decode(raw)
         made = _walk(given, "", notes)
     except (RecursionError, msgspec.DecodeError):
         text = "The schema is nested too deeply, or has a number out of range."
-        return _Checked(raw, (Note("", "unsupported_schema", text, "refused"),))
-    return _Checked(raw if made == given else _encode(made), tuple(notes))
+        return CheckedSchema(raw, (Note("", "unsupported_schema", text, "refused"),))
+    return CheckedSchema(raw if made == given else _encode(made), tuple(notes))
 
 
-_check_once = lru_cache(maxsize=256)(_check)
+translate_schema = enforcing(_check)
+"""A schema that is to be enforced, in the form that Gemini takes: see `enforcing`."""
 
 
 def _walk(schema: Any, path: str, notes: list[Note]) -> Any:

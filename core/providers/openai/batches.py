@@ -5,9 +5,9 @@ from __future__ import annotations
 import structlog
 
 from core.providers.contract import RemoteBatch, RemoteState
-from core.providers.count_parsing import count_of
 from core.providers.openai.errors import refusal
 from core.providers.openai.wire import STATES, RemoteJob
+from core.providers.parsing import count_of
 
 log = structlog.get_logger()
 

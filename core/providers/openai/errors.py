@@ -10,8 +10,8 @@ import re
 from enum import Enum
 
 from core.providers.contract import BadLine, Refused
-from core.providers.count_parsing import count_of
 from core.providers.openai.wire import BatchError, RemoteJob
+from core.providers.parsing import count_of
 from core.providers.uploads import says_no_file
 
 _MAX_TOLD = 20

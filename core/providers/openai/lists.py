@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from core.providers.http.client import ProviderHttp
-from core.providers.http.cursors import Cursors
+from core.providers.http.cursors import Cursors, past
 from core.providers.openai.wire import (
     Page,
     RemoteFile,
     RemoteJob,
-    moment_of,
     read_created,
     read_files,
     read_job,
@@ -69,16 +68,12 @@ class Lists:
                 yield job
 
     async def pages_of_jobs(self, oldest: datetime) -> AsyncGenerator[list[RemoteJob], None]:
-        """The same page by page.
-
-        The newest come first, as observed; but nothing promises it, so the scan stops
-        early only after a page that is in that order itself.
-        """
+        """The same page by page."""
         async for jobs in self._pages(
             self._jobs.path, self._jobs.list_params, self._jobs.read_page
         ):
             yield jobs
-            if _past([job.created_at for job in jobs], oldest):
+            if past([job.created_at for job in jobs], oldest):
                 return
 
     async def files(self, purpose: str, oldest: datetime) -> AsyncGenerator[RemoteFile, None]:
@@ -87,7 +82,7 @@ class Lists:
         async for files in self._pages("/files", params, read_files):
             for file in files:
                 yield file
-            if _past([file.created_at for file in files], oldest):
+            if past([file.created_at for file in files], oldest):
                 return
 
     async def _pages(
@@ -109,12 +104,3 @@ class Lists:
                 more = "".join(cursor.values())
             if not cursors.follow(more):
                 return
-
-
-def _past(created: Sequence[object], oldest: datetime) -> bool:
-    """Whether a page runs from new to old and has come to before `oldest`."""
-    moments = [moment for moment in map(moment_of, created) if moment is not None]
-    if len(moments) != len(created) or len(moments) < 2:
-        return False
-    newest_first = moments == sorted(moments, reverse=True) and moments[0] > moments[-1]
-    return newest_first and moments[-1] < oldest

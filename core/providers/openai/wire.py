@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from core.providers.contract import RemoteState
+from core.providers.parsing import moment_of
 
 T = TypeVar("T")
 
@@ -182,19 +183,6 @@ def _next(page: _FilePage | _JobPage) -> dict[str, str] | None:
     if page.paging is not None and page.paging.next_cursor:
         return {"cursor": page.paging.next_cursor}
     return {"after": page.data[-1].id} if page.has_more and page.data else None
-
-
-def moment_of(value: Any) -> datetime | None:
-    """A time given in seconds since 1970 or as ISO 8601 text; None if it is neither."""
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
-            return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    return None
 
 
 def _batch_error(found: Any) -> BatchError:

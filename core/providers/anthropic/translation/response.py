@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import Outcome, ResultLine, Usage
-from core.providers.count_parsing import count_of
+from core.providers.parsing import count_of
 from core.providers.result_lines import UnreadableLine
 
 Raw = msgspec.Raw

@@ -8,18 +8,16 @@ same schemas as this does in the lenient mode, but for the descriptions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from core.providers.contract import LineRejected
-from core.providers.translation.report import CHANGED, Note, Report, shown
+from core.providers.translation.report import CHANGED, Note
+from core.providers.translation.schemas import CheckedSchema, enforcing
 
 Raw = msgspec.Raw
 Fields = dict[str, Any]
 
-_CACHED_BYTES = 64 * 1024
 _FALSE = Raw(b"false")
 
 _UNSUPPORTED = frozenset(
@@ -62,45 +60,20 @@ _any: Callable[[Raw], Any] = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class _Checked(NamedTuple):
-    """A schema as it is sent, and the notes of it; their fields are below the schema."""
-
-    schema: Raw
-    notes: tuple[Note, ...]
-
-
-def translate_schema(schema: Raw, path: str, report: Report) -> Raw:
-    """A schema that is to be enforced, in the form that Anthropic takes.
-
-    `schema`: a JSON object. Raises LineRejected.
-    """
-    raw = bytes(schema)
-    # Mostly all lines of a file have the same one.
-    checked = _check_once(raw) if len(raw) <= _CACHED_BYTES else _check(raw)
-    for note in checked.notes:
-        field = path + note.field
-        if note.weight == "refused":
-            raise LineRejected(shown(field), note.reason, note.message)
-        if note.weight == "lost":
-            report.lose(field, note.message, note.reason)
-        else:
-            report.note(field, note.reason, note.message)
-    return checked.schema
-
-
-def _check(raw: bytes) -> _Checked:
+def _check(raw: bytes) -> CheckedSchema:
     walk = _Walk()
     try:
         schema = walk.schema(Raw(raw), "", "#")
     except RecursionError:
-        return _Checked(Raw(raw), (_refusal("", "The schema is nested too deeply."),))
+        return CheckedSchema(raw, (_refusal("", "The schema is nested too deeply."),))
     if walk.recursive():
         walk.notes.append(_refusal("", "A schema that refers to itself cannot be enforced."))
     changed = walk.changed or walk.notes
-    return _Checked(Raw(_encode(schema) if changed else raw), tuple(walk.notes))
+    return CheckedSchema(_encode(schema) if changed else raw, tuple(walk.notes))
 
 
-_check_once = lru_cache(maxsize=256)(_check)
+translate_schema = enforcing(_check)
+"""A schema that is to be enforced, in the form that Anthropic takes: see `enforcing`."""
 
 
 def _refusal(field: str, message: str) -> Note:

@@ -1,7 +1,6 @@
 """The JSONL line format: scan, check, index, report; and the results' format."""
 
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
-from core.batchfile.diagnosis import Check, Finding, ModelCheck, Rules
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
     INDEX,
@@ -17,6 +16,7 @@ from core.batchfile.line_reader import listed_lines, read_lines, read_listed, re
 from core.batchfile.problems import Problem, read_report
 from core.batchfile.result_lines import answer_head, answer_line, answer_tail, error_json
 from core.batchfile.results import RESULT, Entry, ResultFile, ResultLine, ResultTotals, ResultWriter
+from core.batchfile.rules import Check, Finding, ModelCheck, Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.schema import (
     CHAT_COMPLETIONS,

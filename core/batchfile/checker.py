@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from core.batchfile.diagnosis import Rules
 from core.batchfile.duplicates import duplicate_problems
 from core.batchfile.index import (
     INDEX,
@@ -19,6 +18,7 @@ from core.batchfile.index import (
     whole_records,
 )
 from core.batchfile.problems import Problem, decode_report, encode_report, merge_problems
+from core.batchfile.rules import Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary
 from core.batchfile.scratch import Scratch
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile

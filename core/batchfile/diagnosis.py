@@ -7,17 +7,17 @@ must not be fooled: whatever bytes come, the answer is a verdict, never an excep
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias, TypeGuard
+from typing import TypeGuard
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from core.batchfile.closer import doubled_keys, lone_surrogate
-from core.batchfile.fast_path import Plain
 from core.batchfile.index import INVALID, LENIENT
 from core.batchfile.problems import Problem
+from core.batchfile.rules import Rules
 from core.batchfile.schema import (
     BOM,
     CHAT_COMPLETIONS,
@@ -52,42 +52,6 @@ _body = msgspec.json.Decoder(LooseBody)
 _text = msgspec.json.Decoder(str)
 _messages: msgspec.json.Decoder[object] = msgspec.json.Decoder(Messages)
 _input: msgspec.json.Decoder[object] = msgspec.json.Decoder(Input)
-
-
-class Finding(NamedTuple):
-    """What a provider's own check says of one request."""
-
-    field: str
-    reason: str
-    message: str
-    severity: Literal["error", "warning"]
-    lenient: bool = False
-    """Whether an error is one only for batches that are not lenient."""
-
-
-Check: TypeAlias = Callable[[str, str, Raw], Iterable[Finding]]
-"""Takes url, model as named in the file, and body. Runs for every line: has to be fast."""
-
-ModelCheck: TypeAlias = Callable[[str, str, str], Iterable[Finding]]
-"""Takes provider, url and model as named in the file; asked on a model's first valid line."""
-
-
-def _nothing(_provider: str, _url: str, _model: str) -> Iterable[Finding]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a file may ask for."""
-
-    providers: Mapping[str, frozenset[str]]
-    """Provider slug to the endpoints (url paths) that it supports."""
-    checks: Mapping[str, Check] = field(default_factory=dict)
-    """Provider slug to what else is asked of each request that is valid otherwise."""
-    plain: Mapping[str, Plain] = field(default_factory=dict)
-    """Provider slug to the requests that surely pass its check, which is then not run."""
-    check_model: ModelCheck = _nothing
-    """What is to be said of each model; an error is one of all its lines."""
 
 
 @dataclass(slots=True)

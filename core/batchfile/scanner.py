@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import msgspec
 
-from core.batchfile.diagnosis import Check, Rules, Verdict, doubled_warnings, examine
+from core.batchfile.diagnosis import Verdict, doubled_warnings, examine
 from core.batchfile.duplicate_keys import RepeatedWarnings
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, NO_GROUP, Group
 from core.batchfile.problems import Problem
+from core.batchfile.rules import Check, Rules
 from core.batchfile.schema import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
 from core.json_depth import MAX_DEPTH, deeper_than

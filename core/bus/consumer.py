@@ -262,7 +262,7 @@ class Consumer:
             raise
         finally:
             keeper.cancel()
-        await self._settle(msg, session, outcome)
+        await self._conclude(msg, session, outcome)
 
     async def _handle(self, item: WorkItem, delivery: Delivery, handling: Handling) -> Outcome:
         try:
@@ -290,7 +290,7 @@ class Consumer:
         handling.outcome = Snooze(delay)
         return handling.outcome
 
-    async def _settle(self, msg: Msg, session: _Session, outcome: Outcome) -> None:
+    async def _conclude(self, msg: Msg, session: _Session, outcome: Outcome) -> None:
         await self._connection.wait_up()
         if session.incarnation != self._connection.incarnation:
             # The store was lost meanwhile: this number now stands for another item.

@@ -103,7 +103,7 @@ class Attempts(ShardTransitions):
 
         What was uploaded for it is noted with it: whoever goes on after a crash knows it.
         False when the attempt is no longer ours, or was dispatched before: then nothing may
-        be sent. Whoever takes an attempt back (`take_back`) and whoever lets it go
+        be sent. Whoever takes an attempt back (`revert_to_queued`) and whoever lets it go
         meet in the same row, so no clock and no stalled process can make them both right.
         """
         moment = now()
@@ -223,7 +223,7 @@ class Attempts(ShardTransitions):
         """
         uploads = _uploaded(remote_file_id, strays)
         if input_lost:
-            # Of no use is not gone: it is found by its name.
+            # It cannot be used, but may still exist: the clean-up finds it by its name.
             uploads = {"remote_file_id": "", "uploaded_at": None, "stray_uploads": True}
         return await self._transition(
             Failpoint.SHARD_REQUEUE,

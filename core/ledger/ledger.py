@@ -10,7 +10,7 @@ from core.ledger.durations import Durations
 from core.ledger.files import Files
 from core.ledger.late import LateAnswers
 from core.ledger.provider_holds import Holds
-from core.ledger.remote_files import Inputs
+from core.ledger.remote_files import RemoteFiles
 from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
@@ -30,10 +30,10 @@ class Ledger:
         self.runs = Runs(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)
-        self.inputs = Inputs(database)
+        self.remote_files = RemoteFiles(database)
         self.holds = Holds(database)
         self.durations = Durations(database)
-        self.census = Statistics(database)
+        self.statistics = Statistics(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

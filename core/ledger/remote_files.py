@@ -31,7 +31,7 @@ class LeftFile:
     settled_at: datetime
 
 
-class Inputs:
+class RemoteFiles:
     """Uploaded inputs of settled shards."""
 
     def __init__(self, database: Database) -> None:

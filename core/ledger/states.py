@@ -29,9 +29,10 @@ SETTLED its late answers are merged into the results::
     given up, SETTLED --merged into the results--> SETTLED, late_merged
     given up --the provider's keeping is over--> SETTLED, late_merged (as it was filled)
 
-Every transition is one conditional UPDATE (``WHERE id = ? AND state IN (...)``) in a
-transaction that also raises the batch's revision. Zero rows means that somebody
-else was faster or that the work is no longer wanted: `Stale`.
+Every transition of a state is one conditional UPDATE (``WHERE id = ? AND state IN (...)``)
+in a transaction that also raises the batch's revision. Zero rows means that somebody
+else was faster or that the work is no longer wanted: `Stale`. What nobody watches (a lease
+renewed, a create dispatched) raises no revision and says True or False.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.pipeline.holds import sharing
 from core.pipeline.keys import ProviderKeys
-from core.pipeline.late_answers import LateShards, late_interval
+from core.pipeline.late_answers import LateShards, next_late_look
 from core.pipeline.lease import renewing_lease
 from core.pipeline.outage_retry import outage_retry
 from core.pipeline.poll_times import first_look, next_look
@@ -41,7 +41,7 @@ __all__ = [
     "Watched",
     "find_providers",
     "first_look",
-    "late_interval",
+    "next_late_look",
     "next_look",
     "open_ledger",
     "open_runtime",

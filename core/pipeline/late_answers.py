@@ -28,7 +28,7 @@ _LONGEST_BATCH = timedelta(hours=24)
 _KEPT_UNKNOWN = timedelta(days=29)
 
 
-def late_interval(shard: Shard, settings: Settings) -> float:
+def next_late_look(shard: Shard, settings: Settings) -> float:
     """Seconds until it is asked again for a batch that may never come: ever more of them."""
     age = (now() - (shard.submitted_at or shard.created_at)).total_seconds()
     return poll_times.late_interval(age, settings)

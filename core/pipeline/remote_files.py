@@ -29,7 +29,7 @@ class RemoteFileCleanup:
     """The uploads of settled shards, at all providers."""
 
     def __init__(self, runtime: Runtime, providers: Registry) -> None:
-        self._inputs = runtime.ledger.inputs
+        self._remote_files = runtime.ledger.remote_files
         self._providers = providers
 
     async def discard(self, shard: Shard) -> None:
@@ -37,14 +37,14 @@ class RemoteFileCleanup:
         provider = self._providers.get(shard.provider)
         if provider is None or not provider.input_lifetime:
             return
-        left = await self._inputs.take(shard.id)
+        left = await self._remote_files.take(shard.id)
         if left is not None:
             await self._delete(provider, left)
 
     async def clear(self, batch_id: str) -> None:
         """Delete what is left of a batch's settled shards."""
-        for shard_id in await self._inputs.left(batch_id):
-            left = await self._inputs.take(shard_id)
+        for shard_id in await self._remote_files.left(batch_id):
+            left = await self._remote_files.take(shard_id)
             provider = self._providers.get(left.provider) if left else None
             if left is not None and provider is not None:
                 await self._delete(provider, left)
@@ -101,7 +101,7 @@ class RemoteFileCleanup:
                 again_at=again.isoformat() if again else None,
             )
             if again is not None:
-                await self._inputs.put_back(left, again)
+                await self._remote_files.put_back(left, again)
 
 
 def _next_try(error: Exception, left: LeftFile, lifetime: timedelta) -> datetime | None:

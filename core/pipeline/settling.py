@@ -1,5 +1,9 @@
 """Give a shard's lines their outcome, count them, and wake whoever comes next: the one way in
-which dispatcher and collector settle."""
+which dispatcher and collector settle.
+
+In: a shard and its Settlement. Out: the ledger's transition, metrics, events, the next step on the
+bus. What can go wrong: it was settled already (False: what the caller wrote is of no use).
+"""
 
 from __future__ import annotations
 

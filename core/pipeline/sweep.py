@@ -94,7 +94,7 @@ class Sweep:
                     await self._publisher.enqueue(Step.ASSEMBLE, shard.batch_id)
                     SWEEP_WOKEN.labels(Step.ASSEMBLE.value).inc()
                     woken += 1
-            for batch_id in await self._ledger.inputs.due(_PAGE):
+            for batch_id in await self._ledger.remote_files.due(_PAGE):
                 await self._publisher.enqueue(Step.ASSEMBLE, batch_id)
                 SWEEP_WOKEN.labels(Step.ASSEMBLE.value).inc()
                 woken += 1

@@ -130,7 +130,7 @@ def ledger_gauges(runtime: Runtime) -> AskedAtScrape:
     grace = timedelta(seconds=2 * runtime.settings.stop_grace)
 
     async def ask() -> Readings:
-        return readings(await runtime.ledger.census.take(grace=grace))
+        return readings(await runtime.ledger.statistics.take(grace=grace))
 
     return AskedAtScrape(LEDGER_READ, _FAMILIES, ask)
 

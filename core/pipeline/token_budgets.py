@@ -43,7 +43,7 @@ class Allowance:
 
     @property
     def asked(self) -> int:
-        """The tokens of what may go of it."""
+        """Tokens of the part that may be sent now."""
         if self.piece_bytes is None:
             return self.tokens
         return min(self.tokens, self.budget.tokens(self.piece_bytes))

@@ -216,7 +216,7 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
             one_model_per_batch=False,
             endpoints=frozenset(settings.endpoints),
         ),
-        terms=CallLimits(
+        call_limits=CallLimits(
             max_concurrency=settings.max_concurrency,
             requests_per_minute=settings.requests_per_minute,
             rerun_lost=keyless if settings.rerun_lost is None else settings.rerun_lost,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -14,6 +15,8 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Proceed: TypeAlias = Callable[[], Awaitable[Any]]
 _Call: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 _Rebuild: TypeAlias = Callable[[_Call, Any, Any], Any]
+
+WRITE_LIMIT = 1.0
 
 # Health and reflection: open to everybody, and of no interest in a log.
 PLUMBING = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
@@ -81,6 +84,25 @@ def _awaitable(behaviour: Any) -> _Call:
         # finally blocks would run whenever the garbage collector comes by.
         async with aclosing(behaviour(request, context)) as responses:
             async for response in responses:
-                await context.write(response)
+                await write_whole(context, response)
 
     return drive
+
+
+async def write_whole(context: Context, response: Any) -> None:
+    """Write a message of a stream. Cancelled, it waits for the write under way: gRPC takes no
+    status beside it, and the client would be left without one.
+
+    A client that does not read is waited for no longer than WRITE_LIMIT seconds.
+    """
+    write = asyncio.ensure_future(context.write(response))
+    try:
+        await asyncio.shield(write)
+    except asyncio.CancelledError:
+        await asyncio.wait([write], timeout=WRITE_LIMIT)
+        if not write.done():
+            write.cancel()
+        elif not write.cancelled():
+            # Read, so that it is not missed: whoever is cancelled has no use for it.
+            write.exception()
+        raise

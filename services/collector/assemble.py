@@ -1,4 +1,4 @@
-"""Step 6 of a batch's lifecycle: one result file, in input order, each input line exactly once.
+"""The assemble step: one result file, in input order, each input line exactly once.
 
 In: the id of a batch whose shards are all settled. Out: the result file and its manifest; the
 batch ended. What can go wrong: the lines answered are not the lines asked (a fault of ours: it is

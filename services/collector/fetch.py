@@ -1,4 +1,4 @@
-"""Step 5 of a batch's lifecycle: bring a shard's results home.
+"""The fetch step: bring a shard's results home.
 
 The provider gives lines in any order. They are spooled to a local file as they come,
 with a few bytes kept for each (where it lies, what became of it), and then written in
@@ -89,9 +89,9 @@ class Fetcher:
         self._settler = settler
         self._late = late
         self._results = ShardResults(runtime, settler)
-        self._inputs = RemoteFileCleanup(runtime, providers)
-        # One shard is written at a time, while others are received: it is the work of one
-        # thread, and by turns all of them would be late, and hold their buffers.
+        self._remote_files = RemoteFileCleanup(runtime, providers)
+        # One shard is written at a time, while others are received: it is CPU-bound, so
+        # interleaving would delay all of them and keep every buffer alive.
         self._writing = asyncio.Lock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -137,7 +137,7 @@ class Fetcher:
             async with self._writing:
                 settled = await self._results.write(shard, batch, file, sorter)
         if settled:
-            await self._inputs.discard(shard)
+            await self._remote_files.discard(shard)
         return Ack()
 
     def _sorter(self, shard: Shard, lines: array[int]) -> Sorter:

@@ -1,4 +1,4 @@
-"""Step 6 of a batch's lifecycle once more: answers that came after its end go into its results.
+"""The assemble step after a batch's end: answers that came after its end go into its results.
 
 In: the results that the batch ended with, and settled shards that it had given up. Out: a new
 result file, in the place of the old one by one transition, with a revision of its own. It is

@@ -1,4 +1,4 @@
-"""Step 4 of a batch's lifecycle: ask the provider until its batch has ended.
+"""The poll step: ask the provider until its batch has ended.
 
 In: the id of a shard that is at a provider. Out: what the provider says of it, in the ledger;
 when it has ended, its fetch step on the bus. What can go wrong: no answer, a refused key, a
@@ -24,7 +24,7 @@ from core.pipeline import (
     Runtime,
     Settler,
     TokenBudgets,
-    late_interval,
+    next_late_look,
     next_look,
 )
 from core.pipeline.timing import EARLY, after
@@ -72,7 +72,7 @@ class Poller:
         self._bad_lines = bad_lines
         self._late = late
         self._budgets = TokenBudgets(runtime)
-        self._inputs = RemoteFileCleanup(runtime, providers)
+        self._remote_files = RemoteFileCleanup(runtime, providers)
         self._now = clock
         self._rounds = Rounds(runtime, providers, credentials, self, clock)
 
@@ -161,7 +161,7 @@ class Poller:
                 )
                 await self._refused(shard, refusal)
                 # Unless it is queued again, and its input kept for the next attempt.
-                await self._inputs.discard(shard)
+                await self._remote_files.discard(shard)
                 return None
 
     async def _refused(self, shard: Shard, refusal: Refused) -> None:
@@ -221,7 +221,7 @@ class Poller:
                 f"{shard.provider} does not find its batch {shard.remote_id}, which it accepted; "
                 "it is asked again, less and less often"
             )
-            return await self._wait(shard, reason, late_interval(shard, self._settings))
+            return await self._wait(shard, reason, next_late_look(shard, self._settings))
         if error.access:
             return await self._key_refused(shard, error)
         # A new batch may be unknown for a moment.
@@ -260,6 +260,6 @@ class Poller:
 
     def _interval(self, shard: Shard) -> float:
         if shard.given_up:
-            return late_interval(shard, self._settings)
+            return next_late_look(shard, self._settings)
         age = (self._now() - (shard.submitted_at or shard.created_at)).total_seconds()
         return max(next_look(shard.id, age, self._settings), self._rounds.gap(shard.provider))

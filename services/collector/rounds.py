@@ -3,6 +3,10 @@
 Whoever handles a shard that is due claims all that runs beside it, in the ledger, and looks at
 all of it. What the list does not show is looked at singly, a few at a time, so that a batch that
 the provider no longer knows is still noticed.
+
+In: a shard that is due. Out: what the list says of all that run beside it, in the ledger. What can
+go wrong: the list is refused, unreadable or shows too little (single looks for a while), or another
+replica has taken them (nothing to do).
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ FEWEST = 5
 """Batches at a provider for which a list is read at all."""
 _MOST = 5_000
 _PARALLEL = 8
-# Until a list that showed too little is read again; doubled each time.
+# How long an unproductive list is left alone; doubled each time.
 _BARREN_INTERVALS = 12
 _BARREN_MOST = 3600.0
 _KEY_REFUSED = frozenset({401, 403})

@@ -127,12 +127,12 @@ async def start_consumers(
     fetcher = Fetcher(runtime, providers, settler, late)
     stopper = Stopper(runtime, poller, late)
     assembler = Assembler(runtime)
-    inputs = RemoteFileCleanup(runtime, providers)
+    remote_files = RemoteFileCleanup(runtime, providers)
     handlers: list[tuple[Step, Handler, int]] = [
         (Step.POLL, poller.handle, _POLL_CONCURRENCY),
         (Step.FETCH, fetcher.handle, settings.fetch_concurrency),
-        (Step.STOP, inputs.clearing(stopper.handle), _STOP_CONCURRENCY),
-        (Step.ASSEMBLE, inputs.clearing(assembler.handle), _ASSEMBLE_CONCURRENCY),
+        (Step.STOP, remote_files.clearing(stopper.handle), _STOP_CONCURRENCY),
+        (Step.ASSEMBLE, remote_files.clearing(assembler.handle), _ASSEMBLE_CONCURRENCY),
     ]
     return [
         await runtime.bus.consume(

@@ -1,4 +1,4 @@
-"""Step 5 of a batch's lifecycle, its second half: write a shard's results and settle it.
+"""Of the fetch step, the second half: write a shard's results and settle it.
 
 In: a sorter with all that came of a shard's lines. Out: its result lines in the store, in the
 order of the input; the shard settled, with a successor for lines to be sent again. What can go

@@ -1,4 +1,9 @@
-"""Sort a shard's result lines by input line, in constant memory."""
+"""Sort a shard's result lines by input line, in constant memory.
+
+In: result lines in any order. Out: for each input line its outcome and the bytes of its result.
+What can go wrong: lines that nobody asked for (counted, left out), lines that come twice (a success
+wins), lines that never come (counted); no room for the spool file (raised).
+"""
 
 from __future__ import annotations
 

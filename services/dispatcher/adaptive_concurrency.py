@@ -32,13 +32,13 @@ class AdaptiveConcurrencyLimiter:
     under way at a cut do not cut again.
     """
 
-    def __init__(self, terms: CallLimits) -> None:
-        self._most = terms.max_concurrency
+    def __init__(self, call_limits: CallLimits) -> None:
+        self._most = call_limits.max_concurrency
         self._limit = min(_FIRST_LIMIT, float(self._most))
         self._ramping = True
         self._under_way = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        per_minute = terms.requests_per_minute
+        per_minute = call_limits.requests_per_minute
         self._interval = 60.0 / per_minute if per_minute else 0.0
         self._next_start = 0.0
         self._closed_until = 0.0
@@ -88,7 +88,7 @@ class AdaptiveConcurrencyLimiter:
     def answered(self, began: float, pause: float = 0.0) -> None:
         """The provider answered; `pause`: seconds for which it wants no further call."""
         self._troubles = self._streak = 0
-        # Calls that had places beside them say nothing of a higher limit.
+        # Calls made below the limit are no evidence that it can rise.
         if self._full_at >= began >= self._cut_at:
             step = 1.0 if self._ramping else 1.0 / self._limit
             self._limit = min(self._limit + step, float(self._most))
@@ -106,7 +106,7 @@ class AdaptiveConcurrencyLimiter:
     def refused(self, began: float, refusal: Throttled) -> None:
         """The call was not run."""
         if not refusal.reachable:
-            # Whoever comes back comes back cold.
+            # A provider that recovers from an outage starts cold.
             self._limit, self._ramping = 1.0, True
         self._trouble(began, refusal.reason, refusal.retry_after)
         self.left()

@@ -13,23 +13,23 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.ledger import Batch, LedgerUnavailable, Shard, Stale, now
 from core.pipeline import RunTaken, Runtime
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
-from services.dispatcher.lines import LineRun
+from services.dispatcher.direct_lines import LineRun
 
 log = structlog.get_logger()
 
-# Looked after every twentieth of the time that the run has taken, within these bounds.
+# Checked after 5 % of the run's age, within these bounds.
 _AGE_SHARE = 0.05
 _LOOK_MIN = 0.5
 _LOOK_MAX = 3.0
 _RENEWED_AFTER = 0.3
-# Of the lease: how old the ledger's word may be when calls begin. Nearly always it is younger.
+# The age of the last confirmed lease, as a share of the lease, from which calls confirm it anew.
 _SURE_FOR = 0.6
 # Of the grace at a stop; the rest is for keeping what has come.
 _CALLS_SHARE = 0.8
 
 
 class _Moment(NamedTuple):
-    """A point in time, by clocks of which one goes on while the machine sleeps.
+    """A point in time on two clocks, one of which keeps running while the machine sleeps.
 
     Not the event loop's: that stands still while the loop does.
     """
@@ -55,7 +55,7 @@ class LeaseKeeper:
         runtime: Runtime,
         shard: Shard,
         run: LineRun,
-        pace: AdaptiveConcurrencyLimiter,
+        limiter: AdaptiveConcurrencyLimiter,
         *,
         stopping: asyncio.Event,
     ) -> None:
@@ -64,7 +64,7 @@ class LeaseKeeper:
         self._publisher = runtime.publisher
         self._shard = shard
         self._run = run
-        self._pace = pace
+        self._limiter = limiter
         self._stopping = stopping
         self._lease = timedelta(seconds=runtime.settings.run_lease)
         self._grace = runtime.settings.shutdown_grace * _CALLS_SHARE
@@ -155,7 +155,7 @@ class LeaseKeeper:
         return await self._ledger.batches.get(self._shard.batch_id)
 
     def _reason(self) -> str:
-        said = self._run.trouble or self._pace.reason
+        said = self._run.trouble or self._limiter.reason
         return f"{self._shard.provider}: {said}" if said else ""
 
 

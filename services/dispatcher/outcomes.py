@@ -44,7 +44,7 @@ class ShardOutcomes:
         self._keys = keys
         self._settler = Settler(runtime)
         self.budgets = TokenBudgets(runtime)
-        self.inputs = RemoteFileCleanup(runtime, providers)
+        self.remote_files = RemoteFileCleanup(runtime, providers)
 
     async def adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Ack:
         """Its provider has a batch for it: look at that when it may be done."""
@@ -122,7 +122,7 @@ class ShardOutcomes:
     ) -> Ack:
         """Give its lines their outcome; `successors` take over those that are retried."""
         if await self._settler.settle(shard, settlement, successors):
-            await self.inputs.discard(shard)
+            await self.remote_files.discard(shard)
         return Ack()
 
     async def announce(self, batch: Batch | Stale, kind: BatchEvent.Kind, shard: Shard) -> None:

@@ -1,4 +1,4 @@
-"""Step 1 of a batch's lifecycle: from a new batch to shards that wait to be submitted.
+"""The plan step: from a new batch to shards that wait to be submitted.
 
 In: the id of a batch without shards. Out: its shards, committed at once, each with its submit
 step on the bus. What can go wrong: the file is gone, or names a provider that this installation

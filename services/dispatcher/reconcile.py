@@ -1,9 +1,10 @@
-"""Step 3 of a batch's lifecycle after a crash: find out what became of an attempt.
+"""The submit step after a crash: find out what became of an attempt.
 
 In: a shard whose create was dispatched, or may have been, and nobody knows its end. Out: adopted
 (the provider has its batch), queued again (surely nothing was created), or left for later.
 What can go wrong: the provider does not answer, or today's key does not see what another key
-has sent; then it is unsure, and asked again: never sent twice for lack of an answer.
+has sent; then it is unsure, and asked again; it is sent again for lack of an answer only where
+POLYBATCH_UNSURE_SUBMISSION says so.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Ack, Snooze, Step
 from core.ledger import Shard, Stale, now
-from core.pipeline import Runtime, late_interval
+from core.pipeline import Runtime, next_late_look
 from core.providers import (
     Absent,
     FindOutcome,
@@ -72,7 +73,7 @@ class Reconciler:
             case Unsure(message=message):
                 pause = outcome.retry_after or self._settings.unreachable_pause
                 if shard.given_up:
-                    pause = max(pause, late_interval(shard, self._settings))
+                    pause = max(pause, next_late_look(shard, self._settings))
                 until = now() + timedelta(seconds=pause)
                 held = await self._ledger.shards.mark_outcome_unknown(shard, message, until)
                 await self._outcomes.announce(held, BatchEvent.SHARD_WAITING, shard)

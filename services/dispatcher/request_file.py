@@ -1,4 +1,4 @@
-"""Step 2 of a batch's lifecycle: put a shard's lines into the provider's form, in a local file.
+"""Of the submit step: put a shard's lines into the provider's form, in a local file.
 
 In: a shard's line list and the user's file. Out: a file as the provider takes it, with our own
 custom ids; failed result lines of requests that cannot be translated. What can go wrong: a line

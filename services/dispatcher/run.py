@@ -1,4 +1,4 @@
-"""Step 3 of a batch's lifecycle where the provider has no batches: run a shard's lines here.
+"""The run step, where the provider has no batches: run a shard's lines here.
 
 One dispatcher at a time holds the shard: by a lease in the ledger, which saves work, and
 by the shard's log, which nobody but its holder can go on writing (core/pipeline/run_log.py).
@@ -23,9 +23,9 @@ from core.ledger import Batch, File, Shard, ShardState, Stale, now
 from core.pipeline import RunLog, RunTaken, Runtime
 from core.providers import DirectProvider, DirectRegistry
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
+from services.dispatcher.direct_lines import LineRun, Retries
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.lease_keeper import LeaseKeeper
-from services.dispatcher.lines import LineRun, Retries
 
 log = structlog.get_logger()
 
@@ -40,7 +40,9 @@ _GUARDED_FLUSH_SECONDS = 0.5
 class Runner:
     """Handles the run step."""
 
-    def __init__(self, runtime: Runtime, providers: DirectRegistry, turns: FairScheduler) -> None:
+    def __init__(
+        self, runtime: Runtime, providers: DirectRegistry, scheduler: FairScheduler
+    ) -> None:
         self._runtime = runtime
         self._ledger = runtime.ledger
         self._blobs = runtime.blobs
@@ -48,9 +50,10 @@ class Runner:
         self._lease = timedelta(seconds=runtime.settings.run_lease)
         self._retries = Retries(runtime.settings.retry_limit, runtime.settings.retry_delay)
         self._providers = providers
-        self._turns = turns
-        self._paces = {
-            slug: AdaptiveConcurrencyLimiter(provider.terms) for slug, provider in providers.items()
+        self._scheduler = scheduler
+        self._limiters = {
+            slug: AdaptiveConcurrencyLimiter(provider.call_limits)
+            for slug, provider in providers.items()
         }
         self._stopping = asyncio.Event()
 
@@ -96,27 +99,27 @@ class Runner:
         await run_log.flush()
         if batch.stop or provider is None:
             return await self._end(shard)
-        pace = self._paces[shard.provider]
+        limiter = self._limiters[shard.provider]
         run = LineRun(
             shard,
             batch,
             file,
             provider=provider,
-            pace=pace,
+            limiter=limiter,
             run_log=run_log,
             blobs=self._blobs,
             retries=self._retries,
         )
-        hold = LeaseKeeper(self._runtime, shard, run, pace, stopping=self._stopping)
-        seconds = _FLUSH_SECONDS if provider.terms.rerun_lost else _GUARDED_FLUSH_SECONDS
+        keeper = LeaseKeeper(self._runtime, shard, run, limiter, stopping=self._stopping)
+        seconds = _FLUSH_SECONDS if provider.call_limits.rerun_lost else _GUARDED_FLUSH_SECONDS
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
         log.info("run_begun", **ids, lines=shard.line_count, kept=run.kept)
         async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(run.work(hold.confirm))
+            work = tasks.create_task(run.work(keeper.confirm))
             keeping = tasks.create_task(_keep_results(run, work, seconds))
-            tasks.create_task(hold.keep(keeping))
-        log.info("run_over", **ids, lines=shard.line_count, kept=run.kept, stopped=hold.stopped)
-        if run.complete or hold.stopped:
+            tasks.create_task(keeper.keep(keeping))
+        log.info("run_over", **ids, lines=shard.line_count, kept=run.kept, stopped=keeper.stopped)
+        if run.complete or keeper.stopped:
             return await self._end(shard)
         await self._ledger.runs.release(shard)
         if run.unread is not None:
@@ -128,7 +131,7 @@ class Runner:
         if isinstance(batch, Batch):
             await self._publisher.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
             await self._publisher.enqueue(Step.FETCH, shard.batch_id, shard.id)
-        await self._turns.enqueue_next(shard.provider)
+        await self._scheduler.enqueue_next(shard.provider)
         return Ack()
 
 

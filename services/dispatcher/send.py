@@ -1,4 +1,4 @@
-"""Step 3 of a batch's lifecycle, the dangerous part: send one attempt, and note how it ended.
+"""Of the submit step, the dangerous part: send one attempt, and note how it ended.
 
 In: a shard whose intent is committed, and its file or an upload of an earlier attempt. Out: the
 outcome in the ledger. What can go wrong: refused (for now, for good, or for the key), unknown
@@ -82,7 +82,7 @@ class Sender:
             if uploaded and isinstance(source, Path) and fresh and fresh.settled_at:
                 # Whoever had the shard since is done with it, and may have been so before our
                 # upload was there. Until then what it left is known to the ledger.
-                await self._outcomes.inputs.delete(shard)
+                await self._outcomes.remote_files.delete(shard)
             return None
         except TimeoutError:
             return OutcomeUnknown("the provider's adapter did not end in time")
@@ -149,7 +149,7 @@ class Sender:
                 done = await self._outcomes.give_up(shard, refused.code, refused.message)
                 if refused.upload.strays and not refused.upload.remote_file_id:
                     # It never came to the gate, so the ledger does not know.
-                    await self._outcomes.inputs.delete(shard)
+                    await self._outcomes.remote_files.delete(shard)
                 return done
             case OutcomeUnknown(message=message):
                 log.warning("shard_outcome_unknown", **ids, cause=message)

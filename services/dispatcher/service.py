@@ -48,11 +48,11 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     ):
         providers, direct = known.open(), known.open_direct()
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
-        turns = FairScheduler(runtime)
+        scheduler = FairScheduler(runtime)
         planner = Planner(runtime, {**providers, **direct})
         keys = ProviderKeys(known.key_variables, recheck=settings.refused_pause)
-        submitter = Submitter(runtime, providers, direct, turns, known.credentials, keys)
-        runner = Runner(runtime, direct, turns)
+        submitter = Submitter(runtime, providers, direct, scheduler, known.credentials, keys)
+        runner = Runner(runtime, direct, scheduler)
         sweep = Sweep(
             runtime,
             shards=[

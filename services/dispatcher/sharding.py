@@ -3,6 +3,9 @@
 A shard holds lines for one provider, and for one model where the provider wants
 that, within the provider's limits. The plan reads only the line index that the upload
 left, and writes a line list for each shard.
+
+In: a batch, its file, and the providers. Out: shards, not yet in the ledger. What can go wrong: a
+provider that this installation has no access to (ProviderMissing).
 """
 
 from __future__ import annotations

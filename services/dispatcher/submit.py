@@ -1,4 +1,4 @@
-"""Step 3 of a batch's lifecycle: bring a shard to its provider, and never twice.
+"""The submit step: bring a shard to its provider, and never twice.
 
     durable intent --> upload --> dispatch --> create --> accepted | refused | unknown
 
@@ -58,12 +58,6 @@ from services.dispatcher.spool_folder import remove_stale_spools, spool_file
 
 log = structlog.get_logger()
 
-_QUOTA_PAUSE = 60.0
-# Beyond the time that an adapter promises to take: it may be a third party's.
-_OVERTIME = 10.0
-_FIRST_RECORD_PAUSE = 0.5
-_LONGEST_RECORD_PAUSE = 5.0
-
 
 class Submitter:
     """Handles the submit step."""
@@ -73,7 +67,7 @@ class Submitter:
         runtime: Runtime,
         providers: Registry,
         direct: DirectRegistry,
-        turns: FairScheduler,
+        scheduler: FairScheduler,
         credentials: Mapping[str, str],
         keys: ProviderKeys,
     ) -> None:
@@ -86,14 +80,14 @@ class Submitter:
         self._direct = direct
         self._credentials = credentials
         self._lease = self._settings.submit_lease_span
-        self._turns = turns
+        self._scheduler = scheduler
         self._keys = keys
         self._late = LateShards(runtime, providers)
         self._outcomes = ShardOutcomes(runtime, providers, keys)
         self._sender = Sender(runtime, keys, self._outcomes)
         self._reconciler = Reconciler(runtime, credentials, self._outcomes)
-        # One shard is translated at a time, while others travel: it is the work of one
-        # thread, and by turns all of them would be late, and hold their buffers.
+        # One shard is translated at a time, while others are sent: it is CPU-bound, so
+        # interleaving would delay all of them and keep every buffer alive.
         self._translating = asyncio.Lock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale_spools(self._settings.spool_dir)
@@ -109,7 +103,7 @@ class Submitter:
             return Snooze(wait)
         direct = self._direct.get(shard.provider)
         if shard.state == ShardState.QUEUED and direct is not None:
-            await self._turns.start(shard, direct)
+            await self._scheduler.start(shard, direct)
             return Ack()
         provider = self._providers.get(shard.provider)
         if provider is None:

@@ -49,12 +49,12 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
     async def CreateBatch(
         self, request: batches_pb2.CreateBatchRequest, _context: Context
     ) -> batches_pb2.Batch:
-        order = BatchArgs.parse(request)
+        batch_args = BatchArgs.parse(request)
         if not request.input_file_id:
             raise invalid_fields([("input_file_id", "the id of an uploaded file")])
         with outages():
             batch = await self._maker.make(
-                current_principal().account_id, request.input_file_id, order
+                current_principal().account_id, request.input_file_id, batch_args
             )
             return await shown_batch(self._ledger, batch)
 
@@ -67,7 +67,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             first = parse_spec(await stream.next() or b"", batches_pb2.SubmitBatchRequest)
             spec = Spec.parse(first.spec.upload)
             # Before the upload: nobody wants to send a file for nothing.
-            order = BatchArgs.parse(first.spec.batch)
+            batch_args = BatchArgs.parse(first.spec.batch)
 
             async def next_chunk() -> bytes | None:
                 return parse_chunk(await stream.next(), batches_pb2.SubmitBatchRequest)
@@ -76,7 +76,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
                 finished = await self._uploads.receive(account_id, spec, next_chunk)
         with outages():
             batch = await self._maker.make(
-                account_id, finished.file.id, order.known_as(f"upload:{spec.upload_id}")
+                account_id, finished.file.id, batch_args.known_as(f"upload:{spec.upload_id}")
             )
             return await shown_batch(self._ledger, batch)
 

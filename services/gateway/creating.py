@@ -147,24 +147,24 @@ class BatchMaker:
         self._missing_keys = missing_keys
         self._first_look = first_look
 
-    async def make(self, account_id: str, file_id: str, order: BatchArgs) -> Batch:
+    async def make(self, account_id: str, file_id: str, batch_args: BatchArgs) -> Batch:
         """Record the batch and set it going; the one made before where it was asked before."""
-        digest = order.digest(file_id)
-        if order.request_id is not None:
+        digest = batch_args.digest(file_id)
+        if batch_args.request_id is not None:
             # First of all: the file may have been deleted since.
-            earlier = await self._ledger.batches.find_request(account_id, order.request_id)
+            earlier = await self._ledger.batches.find_request(account_id, batch_args.request_id)
             if earlier is not None:
                 if earlier.request_digest == digest:
                     return earlier
-                raise _request_id_reused(order.request_id, earlier.id)
+                raise _request_id_reused(batch_args.request_id, earlier.id)
         file = await self._ledger.files.get(account_id, file_id)
         if file is None:
             raise file_not_found(file_id)
-        await self._refuse_unfit(file, order)
-        batch = self._row(file, order, digest)
+        await self._refuse_unfit(file, batch_args)
+        batch = self._row(file, batch_args, digest)
         made = await self._ledger.batches.create(batch, self._limits)
         if isinstance(made, RequestIdReused):
-            raise _request_id_reused(order.request_id or "", made.batch_id)
+            raise _request_id_reused(batch_args.request_id or "", made.batch_id)
         if isinstance(made, FileGone):
             raise file_not_found(file_id)
         if isinstance(made, OverLimit):
@@ -185,10 +185,10 @@ class BatchMaker:
             await self._publisher.enqueue(Step.PLAN, made.id)
         return made
 
-    async def _refuse_unfit(self, file: File, order: BatchArgs) -> None:
-        lenient = order.lenient_translation
-        invalid = _invalid_lines(file, order)
-        if invalid and not order.skip_invalid_lines:
+    async def _refuse_unfit(self, file: File, batch_args: BatchArgs) -> None:
+        lenient = batch_args.lenient_translation
+        invalid = _invalid_lines(file, batch_args)
+        if invalid and not batch_args.skip_invalid_lines:
             problems = await first_errors(self._blobs, file, lenient=lenient)
             takes = ""
             if file.lenient_line_count and not lenient:
@@ -229,37 +229,37 @@ class BatchMaker:
                 },
             )
 
-    def _row(self, file: File, order: BatchArgs, digest: str) -> Batch:
+    def _row(self, file: File, batch_args: BatchArgs, digest: str) -> Batch:
         moment = now()
-        invalid = _invalid_lines(file, order)
+        invalid = _invalid_lines(file, batch_args)
         return Batch(
             id=new_id("batch"),
             account_id=file.account_id,
-            request_id=order.request_id,
+            request_id=batch_args.request_id,
             request_digest=digest,
             input_file_id=file.id,
             endpoint=file.endpoint,
             state=BatchState.VALIDATING,
-            details=dict(order.metadata),
-            window_seconds=order.window_seconds,
-            skip_invalid_lines=order.skip_invalid_lines,
-            lenient_translation=order.lenient_translation,
-            fail_fast=order.fail_fast,
+            details=dict(batch_args.metadata),
+            window_seconds=batch_args.window_seconds,
+            skip_invalid_lines=batch_args.skip_invalid_lines,
+            lenient_translation=batch_args.lenient_translation,
+            fail_fast=batch_args.fail_fast,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,
             queued=file.line_count - invalid,
             finished_high_water=invalid,
             created_at=moment,
-            expires_at=moment + timedelta(seconds=order.window_seconds),
+            expires_at=moment + timedelta(seconds=batch_args.window_seconds),
             due_at=moment + self._first_look,
             traceparent=tracing.traceparent(),
         )
 
 
-def _invalid_lines(file: File, order: BatchArgs) -> int:
+def _invalid_lines(file: File, batch_args: BatchArgs) -> int:
     """How many lines of the file this batch does not take."""
-    lenient = file.lenient_line_count if order.lenient_translation else 0
+    lenient = file.lenient_line_count if batch_args.lenient_translation else 0
     return file.invalid_line_count - lenient
 
 

@@ -1,4 +1,4 @@
-"""Step 0 of a batch's lifecycle: from the stream of an upload to the row of a file.
+"""Uploading: from the stream of an upload to the row of a file.
 
 In: the spec of a stream and its chunks. Out: a checked file, with its index and its validation
 report. What can go wrong: the client breaks off or is silent (what came is kept, to be resumed),
@@ -84,58 +84,58 @@ class Uploads:
         However it ends, what is committed stays, so that the upload can be resumed; only
         a file over the limits is given up.
         """
-        slot = UploadReservation(self._ledger, self._settings, account_id, spec.upload_id)
+        reservation = UploadReservation(self._ledger, self._settings, account_id, spec.upload_id)
         try:
-            return await self._receive(account_id, spec, slot, next_chunk)
+            return await self._receive(account_id, spec, reservation, next_chunk)
         except BaseException:
-            await uninterrupted(slot.end())
+            await uninterrupted(reservation.end())
             raise
 
     async def _receive(
-        self, account_id: str, spec: Spec, slot: UploadReservation, next_chunk: NextChunk
+        self, account_id: str, spec: Spec, reservation: UploadReservation, next_chunk: NextChunk
     ) -> Finished:
-        known = await slot.begin()
+        known = await reservation.begin()
         if known is not None:
             return Finished(known, await first_errors(self._blobs, known))
         stored = await StoredFile.open(
             self._blobs, f"{upload_prefix(account_id, spec.upload_id)}/data"
         )
         if spec.write_offset != stored.size:
-            await slot.end(stored.size)
+            await reservation.end(stored.size)
             raise ApiError.failed_precondition(
                 "WRITE_OFFSET_MISMATCH",
                 f"write_offset is {spec.write_offset}; {stored.size} bytes are committed: "
                 "continue from there",
                 metadata={"committed_size": str(stored.size)},
             )
-        intake = self._intake(account_id, spec.upload_id, stored.size)
+        writer = self._writer(account_id, spec.upload_id, stored.size)
         bound = log.bind(account_id=account_id, upload_id=spec.upload_id)
         bound.info("upload_begun", offset=stored.size)
         try:
-            await intake.replay(stored)
-            await self._take_chunks(slot, intake, next_chunk)
-            taken = await intake.finish()
+            await writer.replay(stored)
+            await self._take_chunks(reservation, writer, next_chunk)
+            taken = await writer.finish()
         except (SegmentConflict, BlobMissing) as error:
-            bound.info("upload_conflict", committed=await intake.abandon())
+            bound.info("upload_conflict", committed=await writer.abandon())
             raise _conflict() from error
         except (TooManyLines, FileTooLarge) as error:
             bound.info("upload_refused", cause=str(error))
-            await intake.abandon()
+            await writer.abandon()
             await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
             reason = "TOO_MANY_LINES" if isinstance(error, TooManyLines) else "FILE_TOO_LARGE"
             raise ApiError.resource_exhausted(reason, f"{error}: split the file") from error
         except (BlobError, OSError):
-            committed = await intake.abandon()
+            committed = await writer.abandon()
             bound.info("upload_failed", committed=committed)
-            await slot.end(committed)
+            await reservation.end(committed)
             raise
         except BaseException:
             # The client is silent, or gone, or over a limit, or the server stops: all that
             # came is kept.
-            await uninterrupted(_suspend(slot, intake, bound))
+            await uninterrupted(_suspend(reservation, writer, bound))
             raise
         if taken is None:
-            await intake.abandon()
+            await writer.abandon()
             await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
             raise _conflict()
         file = await self._ledger.files.finish_upload(_row(account_id, spec, taken))
@@ -151,22 +151,24 @@ class Uploads:
         return Finished(file, taken.checked.problems)
 
     async def _take_chunks(
-        self, slot: UploadReservation, intake: UploadWriter, next_chunk: NextChunk
+        self, reservation: UploadReservation, writer: UploadWriter, next_chunk: NextChunk
     ) -> None:
         settings, clock = self._settings, asyncio.get_running_loop().time
-        pace = MinimumThroughput(settings.upload_min_rate, window=settings.upload_idle_timeout)
+        throughput = MinimumThroughput(
+            settings.upload_min_rate, window=settings.upload_idle_timeout
+        )
         asked = clock()
         while (chunk := await next_chunk()) is not None:
-            pace.add(clock() - asked, len(chunk))
-            size = intake.size + len(chunk)
+            throughput.add(clock() - asked, len(chunk))
+            size = writer.size + len(chunk)
             if size > self._settings.max_file_bytes:
                 raise FileTooLarge(self._settings.max_file_bytes)
-            await slot.reach(size)
-            await intake.take(chunk)
+            await reservation.reach(size)
+            await writer.take(chunk)
             UPLOAD_BYTES.inc(len(chunk))
             asked = clock()
 
-    def _intake(self, account_id: str, upload_id: str, offset: int) -> UploadWriter:
+    def _writer(self, account_id: str, upload_id: str, offset: int) -> UploadWriter:
         prefix = upload_prefix(account_id, upload_id)
         checker = FileChecker(
             self._blobs,
@@ -187,11 +189,11 @@ class Uploads:
 
 
 async def _suspend(
-    slot: UploadReservation, intake: UploadWriter, bound: structlog.stdlib.BoundLogger
+    reservation: UploadReservation, writer: UploadWriter, bound: structlog.stdlib.BoundLogger
 ) -> None:
-    committed = await intake.suspend()
+    committed = await writer.suspend()
     bound.info("upload_suspended", committed=committed)
-    await slot.end(committed)
+    await reservation.end(committed)
 
 
 class FileTooLarge(Exception):

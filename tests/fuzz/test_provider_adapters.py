@@ -29,9 +29,9 @@ from core.providers.contract import (
     RemoteState,
     Unsure,
 )
-from core.providers.parsing import MAX_COUNT
 from core.providers.gemini.adapter import GeminiProvider
 from core.providers.openai.adapter import OpenAIProvider
+from core.providers.parsing import MAX_COUNT
 from tests.fuzz.budget import examples
 from tests.fuzz.json_values import changed
 from tests.fuzz.provider_answers import (

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from core.json_depth import deeper_than
 from core.providers import Outcome, ResultLine
 from core.providers.anthropic.translation import read_line as read_anthropic
-from core.providers.parsing import MAX_COUNT
 from core.providers.gemini.response import read_line as read_gemini
 from core.providers.openai.rows import read_row
+from core.providers.parsing import MAX_COUNT
 from core.providers.provider_errors import parse_retry_after, read_error
 from core.providers.result_lines import UnreadableLine, is_utf8
 from tests.fuzz.budget import examples

@@ -58,14 +58,14 @@ class OpenAICalls:
         *,
         slug: str,
         limits: ProviderLimits,
-        terms: CallLimits,
+        call_limits: CallLimits,
         urls: Mapping[str, str],
     ) -> None:
         """`urls`: our endpoints to paths under the base URL, where these are not the
         endpoint without its /v1."""
         self.name = slug
         self.limits = limits
-        self.terms = terms
+        self.call_limits = call_limits
         self._http = http
         self._paths = {url: urls.get(url, url.removeprefix("/v1")) for url in limits.endpoints}
 

@@ -63,7 +63,7 @@ class DirectProvider(Protocol):
     limits: ProviderLimits
     """`max_lines`: lines whose results are kept together; several such shards of a file
     run side by side."""
-    terms: CallLimits
+    call_limits: CallLimits
 
     def remote_model(self, model: str) -> str:
         """The provider's id of the user's model ("local/llama3.2" -> "llama3.2")."""

@@ -20,7 +20,7 @@ from core.providers.gemini.messages import translate_messages
 from core.providers.gemini.models import Abilities, abilities
 from core.providers.gemini.schemas import described, translate_schema
 from core.providers.gemini.tools import only, translate_tool_choice, translate_tools
-from core.providers.translation.plain import PlainRequest, is_plain
+from core.providers.translation.common_request import PlainRequest, is_plain
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
 Fields = dict[str, Raw]

@@ -144,7 +144,7 @@ class _PromptDetails(msgspec.Struct):
     cached_tokens: int
 
 
-class _CompletionDetails(msgspec.Struct):
+class _OpenAIUsageDetails(msgspec.Struct):
     reasoning_tokens: int
 
 
@@ -153,7 +153,7 @@ class _Usage(msgspec.Struct):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: _PromptDetails
-    completion_tokens_details: _CompletionDetails
+    completion_tokens_details: _OpenAIUsageDetails
 
 
 class _Native(msgspec.Struct, omit_defaults=True):
@@ -336,7 +336,7 @@ def _tokens(raw: Raw) -> tuple[_Usage, Usage]:
         completion_tokens=output,
         total_tokens=prompt + output,
         prompt_tokens_details=_PromptDetails(cached),
-        completion_tokens_details=_CompletionDetails(reasoning),
+        completion_tokens_details=_OpenAIUsageDetails(reasoning),
     )
     return tokens, Usage(prompt, cached, output, reasoning)
 

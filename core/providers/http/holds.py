@@ -1,4 +1,4 @@
-"""Until when a provider wants no call: what Retry-After asks for, in one place for a process.
+"""A process's record of Retry-After deadlines: until when a provider wants no call.
 
 A provider that says so counts by key, not by kind of call, so a hold binds every call with
 the key that was told: polls, creates, uploads, downloads, cancels, deletions, single calls.

@@ -147,7 +147,7 @@ async def test_a_request_id_outlives_its_file(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "field"),
+    ("batch_args", "field"),
     [
         ({"input_file_id": ""}, "input_file_id"),
         ({"request_id": "é" * 65}, "request_id"),
@@ -160,8 +160,10 @@ async def test_a_request_id_outlives_its_file(gateway: Gateway) -> None:
         ({"metadata": {"k": "v" * 513}}, "metadata[k]"),
     ],
 )
-async def test_fields_out_of_range(gateway: Gateway, order: dict[str, Any], field: str) -> None:
-    request = batches_pb2.CreateBatchRequest(**({"input_file_id": "file_x"} | order))
+async def test_fields_out_of_range(
+    gateway: Gateway, batch_args: dict[str, Any], field: str
+) -> None:
+    request = batches_pb2.CreateBatchRequest(**({"input_file_id": "file_x"} | batch_args))
     failure = await refused(gateway.batches.CreateBatch(request, metadata=gateway.metadata))
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert [name for name, _ in failure.violations] == [field]

@@ -46,14 +46,14 @@ async def test_cancelled_when_the_ledger_has_taken_it(
 ) -> None:
     settings = Settings(account_open_uploads=1)
     commits = Commits(monkeypatch, ledger, "begin_upload")
-    slot = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
-    beginning = asyncio.create_task(slot.begin())
+    reservation = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
+    beginning = asyncio.create_task(reservation.begin())
     await commits.done.wait()
     beginning.cancel()
     commits.answer.set()
     with pytest.raises(asyncio.CancelledError):
         await beginning
-    await slot.end()
+    await reservation.end()
     assert await UploadReservation(ledger, settings, ACCOUNT, "upload-2").begin() is None
 
 
@@ -61,10 +61,10 @@ async def test_cancelled_a_second_time_while_it_ends(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(account_open_uploads=1)
-    slot = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
-    await slot.begin()
+    reservation = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
+    await reservation.begin()
     commits = Commits(monkeypatch, ledger, "end_upload")
-    ending = asyncio.create_task(uninterrupted(slot.end()))
+    ending = asyncio.create_task(uninterrupted(reservation.end()))
     await commits.done.wait()
     for _ in range(2):
         ending.cancel()
@@ -78,10 +78,10 @@ async def test_cancelled_a_second_time_while_it_ends(
 
 async def test_an_end_without_a_size_keeps_the_bytes_that_it_held(ledger: Ledger) -> None:
     settings = Settings(account_bytes=1 << 20)
-    slot = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
-    await slot.begin()
-    await slot.reach(700_000)
-    await slot.end()
+    reservation = UploadReservation(ledger, settings, ACCOUNT, "upload-1")
+    await reservation.begin()
+    await reservation.reach(700_000)
+    await reservation.end()
     held = await ledger.files.begin_upload(ACCOUNT, "upload-2", size=1)
     assert not isinstance(held, OverLimit)
     upload = await ledger.files.find_upload(ACCOUNT, "upload-1")

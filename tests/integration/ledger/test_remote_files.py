@@ -88,11 +88,11 @@ async def test_what_lies_there_under_another_name_is_remembered(ledger: Ledger) 
 async def test_one_deletes_what_a_settled_shard_has_left(ledger: Ledger) -> None:
     batch, (shard, other) = await make_batch(ledger)
     await uploaded(ledger, shard)
-    assert await ledger.inputs.take(shard.id) is None, "it is in use"
+    assert await ledger.remote_files.take(shard.id) is None, "it is in use"
     settled = await ledger.shards.settle(await reread(ledger, shard), Settlement(0, 1))
     assert isinstance(settled, Batch)
-    assert await ledger.inputs.left(batch.id) == [shard.id]
-    taken = await asyncio.gather(*(ledger.inputs.take(shard.id) for _ in range(6)))
+    assert await ledger.remote_files.left(batch.id) == [shard.id]
+    taken = await asyncio.gather(*(ledger.remote_files.take(shard.id) for _ in range(6)))
     (left,) = [each for each in taken if each is not None]
     assert left == LeftFile(
         shard.id,
@@ -103,11 +103,11 @@ async def test_one_deletes_what_a_settled_shard_has_left(ledger: Ledger) -> None
         (await reread(ledger, shard)).created_at,
         (await reread(ledger, shard)).settled_at or now(),
     )
-    assert await ledger.inputs.left(batch.id) == []
+    assert await ledger.remote_files.left(batch.id) == []
     # Settled in the middle of its upload.
     await intend(ledger, other, "t1")
     await ledger.shards.settle(await reread(ledger, other), Settlement(0, 1))
-    left = await ledger.inputs.take(other.id)
+    left = await ledger.remote_files.take(other.id)
     assert left is not None
     assert (left.remote_file_id, left.strays) == ("", True)
 

@@ -91,7 +91,7 @@ async def submit(ledger: Ledger, shard: Shard, finished: int) -> None:
 
 
 async def test_an_empty_ledger_has_nothing_under_way(ledger: Ledger) -> None:
-    count = await ledger.census.take(grace=HOUR)
+    count = await ledger.statistics.take(grace=HOUR)
     assert (count.batches, count.shards) == ([], [])
 
 
@@ -101,7 +101,7 @@ async def test_batches_and_shards_are_counted_by_state_and_provider(ledger: Ledg
     await make_batch(ledger, now(), [("openai", 3)])
     await submit(ledger, first, finished=2)
 
-    count = await ledger.census.take(grace=HOUR)
+    count = await ledger.statistics.take(grace=HOUR)
 
     (living,) = count.batches
     assert 5 * 3600 <= living.oldest < 5 * 3600 + 600
@@ -132,11 +132,11 @@ async def test_batches_and_shards_are_counted_by_state_and_provider(ledger: Ledg
 async def test_what_waits_for_room_is_counted_and_what_has_ended_is_not(ledger: Ledger) -> None:
     (shard,) = await make_batch(ledger, now(), [("openai", 3)])
     await ledger.shards.wait_for_quota(shard, "the limit", now())
-    (queued,) = (await ledger.census.take(grace=HOUR)).shards
+    (queued,) = (await ledger.statistics.take(grace=HOUR)).shards
     assert queued.waiting_for_room == 1
 
     await ledger.batches.cancel(shard.batch_id)
     await ledger.batches.settle_queued(shard.batch_id)
     await ledger.batches.end(shard.batch_id, BatchState.CANCELLED, "results", succeeded=0, failed=3)
-    count = await ledger.census.take(grace=HOUR)
+    count = await ledger.statistics.take(grace=HOUR)
     assert (count.batches, count.shards) == ([], [])

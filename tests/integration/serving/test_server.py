@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -16,6 +16,7 @@ from polybatch.v1 import files_pb2, files_pb2_grpc
 
 from core.serving import GrpcServer, ListenError
 from core.serving import server as serving_server
+from core.serving.interceptor import Context, write_whole
 from tests.integration.serving.conftest import KEY, Files, Running, Serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -65,7 +66,7 @@ async def test_a_health_watch_sees_the_drain_and_does_not_hold_it_up(serve: Serv
     )
     assert (await watch.read()).status == SERVING
     call = running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await entered.wait()
         stopping = asyncio.create_task(running.server.stop(grace=600))
         assert (await watch.read()).status == NOT_SERVING
@@ -84,7 +85,7 @@ async def test_stop_lets_a_running_call_finish(serve: Serve) -> None:
 
     running = await serve(get=get)
     call = running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await entered.wait()
         stopping = asyncio.create_task(running.server.stop(grace=600))
         await running.server.draining.wait()
@@ -100,6 +101,7 @@ async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
     serve: Serve, kind: str
 ) -> None:
     cleaning, clean, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    written = asyncio.Event()
 
     async def clean_up() -> None:
         cleaning.set()
@@ -124,6 +126,8 @@ async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
     async def writer(request: Any, context: Any) -> Any:
         try:
             await context.write(files_pb2.DownloadFileResponse())
+            # The client may have it before gRPC has told the handler so.
+            written.set()
             await asyncio.Event().wait()
         finally:
             await clean_up()
@@ -131,8 +135,10 @@ async def test_stop_ends_a_stream_after_the_grace_and_waits_for_finally(
     handlers = {"generator": generator, "blocked": blocked, "writer": writer}
     running = await serve(download=handlers[kind])
     call = running.files.DownloadFile(files_pb2.DownloadFileRequest(), metadata=running.auth)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await call.read()
+        if kind == "writer":
+            await written.wait()
         stopping = asyncio.create_task(running.server.stop(grace=0))
         await cleaning.wait()
         assert not stopping.done()
@@ -162,7 +168,7 @@ async def test_stop_waits_for_the_finally_of_a_handler_whose_client_has_left(
 
     running = await serve(download=download)
     call = running.files.DownloadFile(files_pb2.DownloadFileRequest(), metadata=running.auth)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await call.read()
         call.cancel()
         await cleaning.wait()
@@ -188,7 +194,7 @@ async def test_a_client_that_leaves_ends_the_handler_and_its_generator(serve: Se
     call = running.files.DownloadFile(files_pb2.DownloadFileRequest(), metadata=running.auth)
     await call.read()
     call.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await cleaned.wait()
 
 
@@ -358,3 +364,43 @@ async def test_calls_that_wait_long_to_be_taken_up_are_not_cancelled(serve: Serv
         codes = await asyncio.to_thread(lambda: [call.code() for call in calls])
     assert busy.is_set()
     assert codes == [grpc.StatusCode.OK] * len(calls)
+
+
+class SlowWrites:
+    """A context whose writes end when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        self.ended = False
+
+    async def write(self, _response: Any) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        self.ended = True
+
+
+async def test_a_handler_that_is_cancelled_ends_after_its_write() -> None:
+    context = SlowWrites()
+    writing = asyncio.create_task(write_whole(cast("Context", context), b""))
+    await context.begun.wait()
+    writing.cancel()
+    await asyncio.sleep(0)
+    assert not writing.done(), "a status beside the write would be lost"
+    context.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert context.ended
+
+
+async def test_a_client_that_does_not_read_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.serving.interceptor.WRITE_LIMIT", 0.01)
+    context = SlowWrites()
+    writing = asyncio.create_task(write_whole(cast("Context", context), b""))
+    await context.begun.wait()
+    writing.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    assert not context.ended

@@ -36,7 +36,7 @@ from core.providers import (
 )
 from core.providers.contract import ProviderLimits
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
-from services.dispatcher.lines import LineRun, Retries
+from services.dispatcher.direct_lines import LineRun, Retries
 
 CHAT = "/v1/chat/completions"
 PATIENCE = 10.0
@@ -65,7 +65,7 @@ async def ours() -> None:
 class Scripted:
     """A provider that answers each line as it is told, and remembers the calls."""
 
-    terms: CallLimits
+    call_limits: CallLimits
     script: Callable[[int, int], CallOutcome] = lambda number, attempt: OK
     """Takes the line's number and which of its calls it is, from 1."""
     gate: Callable[[int], Any] | None = None
@@ -176,13 +176,13 @@ class Stand:
             self.batch,
             self.file,
             provider=provider,
-            pace=AdaptiveConcurrencyLimiter(provider.terms),
+            limiter=AdaptiveConcurrencyLimiter(provider.call_limits),
             run_log=log,
             blobs=self.blobs,
             retries=Retries(limit, 0.0),
         )
         # The pauses of a pace are tested by themselves.
-        run._pace._close = lambda seconds, reason: None  # type: ignore[method-assign]
+        run._limiter._close = lambda seconds, reason: None  # type: ignore[method-assign]
         return run, log
 
     async def results(self) -> dict[int, tuple[Event, dict[str, Any]]]:
@@ -232,12 +232,12 @@ async def working(run: LineRun) -> AsyncIterator[asyncio.Task[None]]:
             await work
 
 
-@pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
+@pytest.mark.parametrize("call_limits", [paid(), free()], ids=["paid", "free"])
 async def test_a_refused_key_fails_all_lines_of_a_batch_that_fails_fast(
-    stand: Stand, terms: CallLimits
+    stand: Stand, call_limits: CallLimits
 ) -> None:
     stand.batch.fail_fast = True
-    provider = Scripted(terms, lambda n, k: REFUSED_KEY)
+    provider = Scripted(call_limits, lambda n, k: REFUSED_KEY)
     run, _ = await stand.run(provider)
     async with working(run) as work:
         await work
@@ -248,12 +248,14 @@ async def test_a_refused_key_fails_all_lines_of_a_batch_that_fails_fast(
         assert event is Event.FAILED
         assert answer["error"] == {"code": "invalid_api_key", "message": REFUSED_KEY.reason}
         assert answer["attempts"] == 0
-    assert sum(provider.calls.values()) <= terms.max_concurrency, "it is not asked for each line"
+    assert sum(provider.calls.values()) <= call_limits.max_concurrency, (
+        "it is not asked for each line"
+    )
 
 
-@pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
-async def test_other_batches_wait_for_a_key(stand: Stand, terms: CallLimits) -> None:
-    provider = Scripted(terms, lambda n, k: REFUSED_KEY if k == 1 else OK)
+@pytest.mark.parametrize("call_limits", [paid(), free()], ids=["paid", "free"])
+async def test_other_batches_wait_for_a_key(stand: Stand, call_limits: CallLimits) -> None:
+    provider = Scripted(call_limits, lambda n, k: REFUSED_KEY if k == 1 else OK)
     run, _ = await stand.run(provider)
     async with working(run) as work:
         await work
@@ -261,9 +263,9 @@ async def test_other_batches_wait_for_a_key(stand: Stand, terms: CallLimits) -> 
     assert await stand.events() == {Event.SUCCEEDED: stand.count}
 
 
-@pytest.mark.parametrize("terms", [paid(), free()], ids=["paid", "free"])
-async def test_each_line_is_run_once(stand: Stand, terms: CallLimits) -> None:
-    provider = Scripted(terms)
+@pytest.mark.parametrize("call_limits", [paid(), free()], ids=["paid", "free"])
+async def test_each_line_is_run_once(stand: Stand, call_limits: CallLimits) -> None:
+    provider = Scripted(call_limits)
     run, _ = await stand.run(provider)
     await run.work(ours)
     await run.flush()
@@ -373,15 +375,15 @@ async def test_halted_before_it_began(stand: Stand) -> None:
     assert not provider.calls
 
 
-@pytest.mark.parametrize("terms", [paid(4), free(4)], ids=["paid", "free"])
-async def test_abandoned_calls(stand: Stand, terms: CallLimits) -> None:
+@pytest.mark.parametrize("call_limits", [paid(4), free(4)], ids=["paid", "free"])
+async def test_abandoned_calls(stand: Stand, call_limits: CallLimits) -> None:
     begun = asyncio.Event()
 
     async def gate(number: int) -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    provider = Scripted(terms, gate=gate)
+    provider = Scripted(call_limits, gate=gate)
     run, _ = await stand.run(provider)
     async with working(run) as work:
         await begun.wait()
@@ -389,15 +391,15 @@ async def test_abandoned_calls(stand: Stand, terms: CallLimits) -> None:
         run.abandon()
         await work
     await run.flush()
-    assert run._pace.under_way == 0
-    second = Scripted(terms)
+    assert run._limiter.under_way == 0
+    second = Scripted(call_limits)
     run, _ = await stand.run(second)
     await run.work(ours)
     await run.flush()
     assert run.complete
     results = await stand.results()
     lost = {n for n, (event, _) in results.items() if event is Event.FAILED}
-    if terms.rerun_lost:
+    if call_limits.rerun_lost:
         assert not lost
         assert second.calls.keys() == set(range(60))
     else:
@@ -438,7 +440,7 @@ async def test_a_store_that_is_away_for_a_while(
         await put(key, data, **options)
 
     monkeypatch.setattr(stand.blobs, "put", failing)
-    monkeypatch.setattr("services.dispatcher.lines._FIRST_STORE_PAUSE", 0.01)
+    monkeypatch.setattr("services.dispatcher.direct_lines._FIRST_STORE_PAUSE", 0.01)
     async with asyncio.timeout(PATIENCE):
         await run.work(ours)
     await run.flush()
@@ -628,12 +630,12 @@ async def test_crashes(
     store = Mortal()
     stand = await Stand.build(store, count)
     left = iter(outcomes)
-    terms = CallLimits(max_concurrency=most, rerun_lost=rerun)
-    provider = Scripted(terms, lambda number, attempt: next(left, OK))
+    call_limits = CallLimits(max_concurrency=most, rerun_lost=rerun)
+    provider = Scripted(call_limits, lambda number, attempt: next(left, OK))
     cut_short: set[int] = set()
     """Lines whose begin was kept when a process died, and that had not come to their call."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("services.dispatcher.lines._GROUP_SECONDS", 0.0)
+        patch.setattr("services.dispatcher.direct_lines._GROUP_SECONDS", 0.0)
         for death in [*dies, None]:
             store.live(death)
             while not await turn(stand, store, provider, flushes=flushes):

@@ -19,9 +19,9 @@ from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new
 from core.pipeline import Event, EventPublisher, Runtime
 from core.providers import CallLimits
 from core.settings import Settings
+from services.dispatcher.direct_lines import LineRun
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.lease_keeper import LeaseKeeper
-from services.dispatcher.lines import LineRun
 from services.dispatcher.run import Runner
 from tests.unit.dispatcher.test_lines import CHAT, PATIENCE, Scripted, Stand, free, paid
 
@@ -66,11 +66,11 @@ async def stand(blobs: BlobStore) -> Stand:
 
 
 async def start(runtime: Runtime, provider: Scripted) -> Runner:
-    turns = FairScheduler(runtime)
+    scheduler = FairScheduler(runtime)
     shard = await runtime.ledger.shards.get("shard_1")
     assert shard is not None
-    await turns.start(shard, provider)
-    return Runner(runtime, {"local": provider}, turns)
+    await scheduler.start(shard, provider)
+    return Runner(runtime, {"local": provider}, scheduler)
 
 
 async def shard_now(runtime: Runtime) -> Shard:
@@ -132,9 +132,9 @@ async def test_two_messages_at_the_same_time(runtime: Runtime) -> None:
     assert await second.handle(ITEM, DELIVERY) == Ack()
 
 
-@pytest.mark.parametrize("terms", [free(), paid()], ids=["free", "paid"])
+@pytest.mark.parametrize("call_limits", [free(), paid()], ids=["free", "paid"])
 async def test_an_answer_that_comes_during_the_last_flush_is_kept(
-    runtime: Runtime, stand: Stand, monkeypatch: pytest.MonkeyPatch, terms: CallLimits
+    runtime: Runtime, stand: Stand, monkeypatch: pytest.MonkeyPatch, call_limits: CallLimits
 ) -> None:
     writing, over = asyncio.Event(), asyncio.Event()
     work, put = LineRun.work, stand.blobs.put
@@ -156,7 +156,7 @@ async def test_an_answer_that_comes_during_the_last_flush_is_kept(
 
     monkeypatch.setattr(LineRun, "work", working)
     monkeypatch.setattr(stand.blobs, "put", putting)
-    provider = Scripted(terms, gate=gate)
+    provider = Scripted(call_limits, gate=gate)
     runner = await start(runtime, provider)
     async with asyncio.timeout(PATIENCE):
         assert await runner.handle(ITEM, DELIVERY) == Ack()
@@ -307,8 +307,8 @@ async def test_progress_and_the_reason_to_wait_are_shown(runtime: Runtime, stand
     provider = Scripted(paid(4))
     stuck = Stuck(provider)
     runner = await start(runtime, provider)
-    runner._paces["local"]._reason = "asked to wait"
-    runner._paces["local"]._closed_until = asyncio.get_running_loop().time() + 1.5
+    runner._limiters["local"]._reason = "asked to wait"
+    runner._limiters["local"]._closed_until = asyncio.get_running_loop().time() + 1.5
     handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
     async with asyncio.timeout(PATIENCE):
         while (shard := await shard_now(runtime)).waiting_reason != "local: asked to wait":
@@ -355,13 +355,13 @@ async def test_a_shard_waits_for_its_turn(
         due_at=now(),
     )
     await ledger.batches.plan(other.id, [shard])
-    turns = FairScheduler(runtime)
-    await turns.start(shard, Scripted(paid()))
+    scheduler = FairScheduler(runtime)
+    await scheduler.start(shard, Scripted(paid()))
     waiting = await ledger.shards.get("shard_2")
     assert waiting is not None
     assert (waiting.state, waiting.waits_for_quota) == (ShardState.QUEUED, True)
     assert waiting.waiting_reason == "waits for its turn: other shards are running at local"
-    runner = Runner(runtime, {"local": Scripted(paid())}, turns)
+    runner = Runner(runtime, {"local": Scripted(paid())}, scheduler)
     assert await runner.handle(ITEM, DELIVERY) == Ack()
     assert (await woken(bus, Step.SUBMIT)).shard_id == "shard_2"
     assert first.id == "shard_1"

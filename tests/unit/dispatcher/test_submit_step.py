@@ -605,7 +605,7 @@ async def test_an_upload_that_comes_after_the_end_is_deleted(stand: Stand) -> No
         assert isinstance(await stand.shards.revert_to_queued(shard), Batch)
         fill = Settlement(0, 3, fill_code="batch_cancelled")
         assert isinstance(await stand.shards.settle(shard, fill), Batch)
-        await stand.submitter()._outcomes.inputs.discard(shard)
+        await stand.submitter()._outcomes.remote_files.discard(shard)
 
     stand.provider.before_gate = settled
     assert await stand.handle() == Ack()

@@ -115,14 +115,14 @@ async def test_a_deletion_that_fails_is_tried_again_later(
     await uploads.discard(done)
     await uploads.clear(batch.id)
     assert len(files.deleted) == 1, "not at once"
-    assert await ledger.inputs.due(10) == []
+    assert await ledger.remote_files.due(10) == []
     files.error = None
     moment = now() + timedelta(seconds=seconds)
     monkeypatch.setattr("core.ledger.remote_files.now", lambda: moment)
-    assert await ledger.inputs.due(10) == [batch.id]
+    assert await ledger.remote_files.due(10) == [batch.id]
     await uploads.clear(batch.id)
     assert files.deleted[1:] == files.deleted[:1]
-    assert await ledger.inputs.due(10) == []
+    assert await ledger.remote_files.due(10) == []
     await uploads.clear(batch.id)
     assert len(files.deleted) == 2
 
@@ -147,7 +147,7 @@ async def test_the_provider_deletes_it_itself_in_the_end(
     monkeypatch.setattr("core.pipeline.remote_files.now", lambda: moment)
     await inputs(ledger, files).discard(done)
     monkeypatch.setattr("core.ledger.remote_files.now", lambda: moment + timedelta(days=30))
-    assert await ledger.inputs.due(10) == []
+    assert await ledger.remote_files.due(10) == []
 
 
 async def test_the_end_of_a_batch_clears_what_a_dead_process_left(ledger: Ledger) -> None:
@@ -174,7 +174,7 @@ async def test_a_ledger_that_is_away_does_not_undo_what_was_done(
     async def assemble(_item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         return Ack()
 
-    monkeypatch.setattr(ledger.inputs, "left", away)
+    monkeypatch.setattr(ledger.remote_files, "left", away)
     handler = inputs(ledger, Files()).clearing(assemble)
     assert await handler(WorkItem(batch_id="batch_1"), Delivery(1, now())) == Ack()
 

@@ -60,7 +60,7 @@ async def direct(fake: FakeProvider) -> AsyncIterator[OpenAICalls]:
 
 def make(http: Any, **urls: str) -> OpenAICalls:
     return OpenAICalls(
-        http, slug="local", limits=LIMITS, terms=CallLimits(max_concurrency=4), urls=urls
+        http, slug="local", limits=LIMITS, call_limits=CallLimits(max_concurrency=4), urls=urls
     )
 
 

@@ -42,8 +42,8 @@ async def test_a_server_at_home_needs_two_lines(tmp_path: Path) -> None:
     provider = await opened(tmp_path, LOCAL)
     assert provider.name == "local"
     assert provider.limits.max_lines == 5000
-    assert provider.terms.max_concurrency == 16
-    assert provider.terms.rerun_lost, "it costs nothing"
+    assert provider.call_limits.max_concurrency == 16
+    assert provider.call_limits.rerun_lost, "it costs nothing"
     assert provider.remote_model("local/llama3.2:3b") == "llama3.2:3b"
 
 
@@ -66,11 +66,11 @@ async def test_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     provider = await opened(tmp_path, text)
     assert provider.limits.endpoints == {EMBEDDINGS}
     assert provider.limits.max_lines == 10
-    assert provider.terms.max_concurrency == 3
-    assert provider.terms.requests_per_minute == 90.5
-    assert not provider.terms.rerun_lost, "a lost answer may have been paid for"
+    assert provider.call_limits.max_concurrency == 3
+    assert provider.call_limits.requests_per_minute == 90.5
+    assert not provider.call_limits.rerun_lost, "a lost answer may have been paid for"
     at_home = await opened(tmp_path, text + "rerun_lost = true")
-    assert at_home.terms.rerun_lost
+    assert at_home.call_limits.rerun_lost
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from core.providers.anthropic.translation.fast_path import translate_plain
 from core.providers.anthropic.translation.messages import Conversation, translate_messages
-from core.providers.anthropic.translation.plain import translate_plain
 from core.providers.anthropic.translation.settings import add_effort, add_format, add_sampling
 from core.providers.anthropic.translation.tools import (
     tools_of_calls,

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from core.providers.catalogue import Model
-from core.providers.translation.plain import INSTRUCTIONS, PlainRequest, is_plain
+from core.providers.translation.common_request import INSTRUCTIONS, PlainRequest, is_plain
 
 _request = msgspec.json.Decoder(PlainRequest)
 

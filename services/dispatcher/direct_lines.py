@@ -4,6 +4,11 @@
 
 What came of a line is noted in the shard's log. Of the lines themselves only those under
 way are in memory; one that is to be run again is read again.
+
+In: a shard, its log, and a provider. Out: a final result in the log for every line. What can go
+wrong: the provider throttles (the line waits), answers with a transient error (the line is run
+again, so often), or gives no clear answer (reported, or run again where that costs nothing); the
+lease is lost (no further call begins); lines cannot be read (those under way end first).
 """
 
 from __future__ import annotations
@@ -72,7 +77,7 @@ class LineRun:
         file: File,
         *,
         provider: DirectProvider,
-        pace: AdaptiveConcurrencyLimiter,
+        limiter: AdaptiveConcurrencyLimiter,
         run_log: RunLog,
         blobs: BlobStore,
         retries: Retries,
@@ -81,18 +86,18 @@ class LineRun:
         self._url = batch.endpoint
         self._file = file
         self._provider = provider
-        self._pace = pace
+        self._limiter = limiter
         self._log = run_log
         self._blobs = blobs
         self._retries = retries
-        self._guarded = not provider.terms.rerun_lost
+        self._guarded = not provider.call_limits.rerun_lost
         self._records = b""
         self._data: StoredFile
         self._confirm: Callable[[], Awaitable[None]]
         self._again: list[tuple[float, int]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._uncalled: set[int] = set()
-        """Positions of those of them that have not come to their call yet."""
+        """Positions of those whose call has not started yet."""
         self._changed = asyncio.Event()
         self._may_begin = asyncio.Event()
         self._may_begin.set()
@@ -195,10 +200,10 @@ class LineRun:
         """Wait for a place in the pace while calls may begin at all."""
         while True:
             await self._may_begin.wait()
-            await self._pace.enter()
+            await self._limiter.enter()
             if self._may_begin.is_set():
                 return
-            self._pace.left()
+            self._limiter.left()
 
     async def _keep_begun(self, group: list[_Line], fresh: AsyncGenerator[_Line, None]) -> None:
         """Make it durable that the lines are about to be run, with more that can be now.
@@ -210,14 +215,14 @@ class LineRun:
             loop = asyncio.get_running_loop()
             await asyncio.sleep(max(0.0, self._group_at + _GROUP_SECONDS - loop.time()))
             self._group_at = loop.time()
-            while len(group) < _GROUP_LINES and self._pace.try_enter():
+            while len(group) < _GROUP_LINES and self._limiter.try_enter():
                 try:
                     line = await self._ready(fresh)
                 except BaseException:
-                    self._pace.left()
+                    self._limiter.left()
                     raise
                 if line is None:
-                    self._pace.left()
+                    self._limiter.left()
                     break
                 group.append(line)
             for line in group:
@@ -229,7 +234,7 @@ class LineRun:
             for line in group[:noted]:
                 self._log.add(line.position, Event.RETURNED)
             for _ in group:
-                self._pace.left()
+                self._limiter.left()
             raise
 
     async def _next(self, fresh: AsyncGenerator[_Line, None]) -> _Line | None:
@@ -275,7 +280,7 @@ class LineRun:
                         yield line
 
     def _encode(self, position: int, group: int, raw: bytes) -> _Line | None:
-        """The call for a line; None if the provider would have none of it."""
+        """The call for a line; None if the provider cannot accept it."""
         model = self._file.groups[group]["model"]
         try:
             body = self._provider.encode_body(self._url, model, bytes(decode_request(raw).body))
@@ -296,7 +301,7 @@ class LineRun:
     def _ended(self, position: int, call: asyncio.Task[None]) -> None:
         if call.cancelled() or call.exception() is not None:
             # Perhaps before it had begun: then nothing in it could have said so.
-            self._pace.left()
+            self._limiter.left()
         if position in self._uncalled:
             self._uncalled.discard(position)
             if self._guarded:
@@ -307,25 +312,25 @@ class LineRun:
     def _conclude(self, position: int, outcome: CallOutcome, began: float) -> None:
         match outcome:
             case Answered(outcome=Outcome.RETRYABLE, response=response):
-                self._pace.failed(began, "it answers with errors only")
+                self._limiter.failed(began, "it answers with errors only")
                 self._fail(position, response, None)
             case Answered(outcome=found, response=response, usage=usage, pause=pause):
-                self._pace.answered(began, pause)
+                self._limiter.answered(began, pause)
                 good = found is Outcome.SUCCEEDED
                 event = Event.SUCCEEDED if good else Event.FAILED
                 self._note(position, event, response, None, usage)
             case Throttled() if outcome.key_refused and self._fail_fast:
                 self._refused_key = outcome
-                self._pace.left()
+                self._limiter.left()
                 self._fail_unsent(position, outcome)
             case Throttled():
-                self._pace.refused(began, outcome)
+                self._limiter.refused(began, outcome)
                 if self._guarded:
                     self._log.add(position, Event.RETURNED)
                 heapq.heappush(self._again, (began, position))
             case OutcomeUnknown(message=message):
                 log.info("answer_lost", shard_id=self._shard.id, cause=message)
-                self._pace.lost(began, message)
+                self._limiter.lost(began, message)
                 if self._guarded:
                     self._give_up(position, message)
                 else:

@@ -1,0 +1,47 @@
+"""What a file may ask for, and what else its providers have to say of its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from msgspec import Raw
+
+from core.batchfile.fast_path import Plain
+
+
+class Finding(NamedTuple):
+    """What a provider's own check says of one request."""
+
+    field: str
+    reason: str
+    message: str
+    severity: Literal["error", "warning"]
+    lenient: bool = False
+    """Whether an error is one only for batches that are not lenient."""
+
+
+Check: TypeAlias = Callable[[str, str, Raw], Iterable[Finding]]
+"""Takes url, model as named in the file, and body. Runs for every line: has to be fast."""
+
+ModelCheck: TypeAlias = Callable[[str, str, str], Iterable[Finding]]
+"""Takes provider, url and model as named in the file; asked on a model's first valid line."""
+
+
+def _nothing(_provider: str, _url: str, _model: str) -> Iterable[Finding]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a file may ask for."""
+
+    providers: Mapping[str, frozenset[str]]
+    """Provider slug to the endpoints (url paths) that it supports."""
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """Provider slug to what else is asked of each request that is valid otherwise."""
+    plain: Mapping[str, Plain] = field(default_factory=dict)
+    """Provider slug to the requests that surely pass its check, which is then not run."""
+    check_model: ModelCheck = _nothing
+    """What is to be said of each model; an error is one of all its lines."""

@@ -37,6 +37,7 @@ hypothesis.settings.load_profile(
 )
 
 
+E2E = "tests/e2e"
 # These start suites of their own.
 APART = (
     *("full_disk", "late_answers", "outages", "provider_outages", "replicas"),
@@ -54,8 +55,14 @@ class OneSuite(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         folder, _, name = file.rpartition("/test_")
-        shared = folder == "tests/e2e" and name.removesuffix(".py") not in APART
+        shared = folder == E2E and name.removesuffix(".py") not in APART
         return folder if shared else file
+
+    def _assign_work_unit(self, node: Any) -> None:
+        if E2E in self.workqueue:
+            # What takes longest begins first, so that nobody waits for it in the end.
+            self.workqueue.move_to_end(E2E, last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(optionalhook=True)

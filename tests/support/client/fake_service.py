@@ -113,7 +113,7 @@ class FakePolybatch:
     @property
     def address(self) -> str:
         """host:port."""
-        return f"localhost:{self.port}"
+        return f"127.0.0.1:{self.port}"
 
     def count(self, name: str) -> int:
         """How often an RPC was called."""
@@ -130,7 +130,7 @@ class FakePolybatch:
         batches_pb2_grpc.add_BatchServiceServicer_to_server(Batches(self), self._server)
         status_pb2_grpc.add_StatusServiceServicer_to_server(Status(self), self._server)
         results_pb2_grpc.add_ResultServiceServicer_to_server(Results(self), self._server)
-        self.port = self._server.add_insecure_port(f"localhost:{self.port}")
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 
     async def _stop(self) -> None:

@@ -6,10 +6,14 @@ import asyncio
 import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
+from nats.js.errors import ServiceUnavailableError
 
 from core.bus import Bus, EmbeddedNats, Step
 from core.bus.work import STREAM
@@ -142,7 +146,16 @@ async def ack_wait_passes(bus: Bus, seconds: float) -> None:
     pulls = await bus._connection.js.pull_subscribe(
         f"polybatch.work.{Step.STOP}", durable="clock", stream=STREAM, config=config
     )
-    await pulls.fetch(1, timeout=30)
-    (again,) = await pulls.fetch(1, timeout=30)
+    await pulled(pulls)
+    again = await pulled(pulls)
     assert again.metadata.num_delivered == 2
     await again.ack_sync(timeout=30)
+
+
+async def pulled(pulls: JetStreamContext.PullSubscription) -> Msg:
+    """The next item; the leader of a new consumer of a cluster refuses pulls for a moment."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(ServiceUnavailableError):
+                (item,) = await pulls.fetch(1, timeout=30)
+                return item

@@ -116,12 +116,22 @@ class KnownProviders:
             if (open_one := self._plugins[slug].open_direct)
         }
 
+    def _holder(self, slug: str) -> str:
+        """Whose hold is a provider's as well: they count by key, whatever it is called here."""
+        key = self._keys.get(slug)
+        for other in self._plugins if key else ():
+            same = (self._plugins[other].scope, self._keys.get(other))
+            if same == (self._plugins[slug].scope, key):
+                return other
+        return slug
+
     def _opening(self, slug: str) -> Opening:
+        holder = self._holder(slug)
         return Opening(
             key=self._keys.get(slug, ""),
             timeout=self._settings.provider_timeout,
             settle=timedelta(seconds=self._settings.reconcile_settle),
-            hold=self.holds.of(slug, self.credentials.get(slug, "")),
+            hold=self.holds.of(holder, self.credentials.get(holder, "")),
         )
 
 

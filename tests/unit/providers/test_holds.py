@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from core.providers import Hold, Holds, known_providers
 from core.settings import ProviderAccess, Settings
 
@@ -49,3 +53,22 @@ def test_adapters_of_one_process_share_their_holds() -> None:
     assert provider._http._hold.left > 0  # type: ignore[attr-defined]
     other = known_providers(ProviderAccess.model_validate({"openai_api_key": "k2"}), Settings())
     assert other.open()["openai"]._http._hold.left == 0  # type: ignore[attr-defined]
+
+
+def test_providers_with_one_key_at_one_address_hold_back_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = (
+        'kind = "openai-compatible"\nbase_url = "http://localhost:1/v1"\n'
+        'api_key_env = "{}"\nendpoints = ["/v1/chat/completions"]\n'
+    )
+    tables = {"first": "KEY_1", "second": "KEY_1", "third": "KEY_2"}
+    file = tmp_path / "providers.toml"
+    file.write_text("".join(f"[{slug}]\n{one.format(key)}" for slug, key in tables.items()))
+    for key in set(tables.values()):
+        monkeypatch.setenv(key, key.lower())
+    opened = known_providers(ProviderAccess(), Settings(providers_file=file)).open()
+    hold = {slug: provider._http._hold for slug, provider in opened.items()}  # type: ignore[attr-defined]
+    hold["second"].told(60.0)
+    assert hold["first"].left > 0
+    assert hold["third"].left == 0

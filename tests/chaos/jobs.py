@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -297,8 +300,11 @@ class Abandoned(Exception):
     """Whoever uploads goes away."""
 
 
-def uploads(client: Client, name: str) -> None:
-    """A file that is uploaded and deleted again, and one that is left half-way."""
+def uploads(client: Client, name: str, enough: Callable[[], bool] = lambda: True) -> None:
+    """A file that is uploaded and deleted again, and some that are left half-way, until enough.
+
+    At least one is. A gateway that dies amid one knows nothing of how it ends.
+    """
     # Long enough for its line index not to fit into memory.
     lines = (
         json.dumps(
@@ -323,10 +329,12 @@ def uploads(client: Client, name: str) -> None:
             yield content
         raise Abandoned
 
-    try:
-        client.upload(half(), upload_id=f"halfway-{name}")
-    except (Abandoned, PolybatchError):
-        return
+    last = time.monotonic() + PATIENCE
+    for number in count():
+        with suppress(Abandoned, PolybatchError):
+            client.upload(half(), upload_id=f"halfway-{name}-{number}")
+        if enough() or time.monotonic() > last:
+            return
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:

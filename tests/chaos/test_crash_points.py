@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -351,6 +352,10 @@ class Stage:
             if not any(self.cluster.fired(kill) for kill in kills([point]))
         ]
 
+    def seen(self, points: Iterable[Failpoint]) -> bool:
+        """Whether somebody has died at each."""
+        return not self.left(points)
+
     def await_deaths(self, points: Iterable[Failpoint]) -> None:
         """Wait until somebody has died at each, as long as one death follows another."""
         while left := self.left(points):
@@ -376,7 +381,8 @@ class Stage:
                 made[0].meddle = lambda client, batch: meddle(cluster, client, batch)
             running = [pool.submit(job.run, client, folder) for job in made]
             if scene.uploads:
-                running.append(pool.submit(jobs.uploads, client, f"{name}-uploads"))
+                enough = partial(self.seen, (Failpoint.UPLOAD_END,))
+                running.append(pool.submit(jobs.uploads, client, f"{name}-uploads", enough))
             try:
                 self.await_deaths(scene.points)
             finally:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from core import endpoints
 from core.providers.contract import Provider, ProviderLimits
 from core.providers.direct import adapter as direct
 from core.providers.direct.contract import CallLimits, DirectProvider
@@ -29,7 +30,8 @@ from core.providers.plugin import BadProviderConfig, Opening, ProviderPlugin
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
+_ENDPOINTS = endpoints.OPENAI
+_USUAL = (endpoints.CHAT_COMPLETIONS, endpoints.EMBEDDINGS)
 
 _Count = Annotated[int, Meta(ge=1)]
 _Path = Annotated[str, Meta(pattern="^/")]
@@ -53,6 +55,7 @@ class Compatible(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     upload_path: _Path = "/files"
     upload_fields: dict[str, str] = msgspec.field(default_factory=lambda: {"purpose": "batch"})
     create_fields: dict[str, Any] = {}
+    models: list[Annotated[str, Meta(min_length=1)]] = []
     keeps_metadata: bool = True
     processes_uploads: bool = False
 
@@ -67,11 +70,12 @@ class Mistral(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     base_url: str
     api_key_env: str
     endpoints: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
-        default_factory=lambda: sorted(_ENDPOINTS)
+        default_factory=lambda: [*_USUAL]
     )
     max_lines: _Count = mistral.LIMITS.max_lines
     max_bytes: _Count = mistral.LIMITS.max_bytes
     timeout_hours: _Count = mistral.TIMEOUT_HOURS
+    models: list[Annotated[str, Meta(min_length=1)]] = []
 
     def __post_init__(self) -> None:
         _check(self)
@@ -85,7 +89,7 @@ class Direct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     api_key_env: str = ""
     """Empty: the server asks for no key."""
     endpoints: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
-        default_factory=lambda: sorted(_ENDPOINTS)
+        default_factory=lambda: [*_USUAL]
     )
     auth: Literal["bearer", "api-key"] = "bearer"
     urls: dict[str, _Path] = {}
@@ -94,6 +98,7 @@ class Direct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rerun_lost: bool | None = None
     """None: where there is a key, a call may have to be paid for, so no."""
     max_lines: _Count = direct.SHARD_LINES
+    models: list[Annotated[str, Meta(min_length=1)]] = []
 
     def __post_init__(self) -> None:
         _check(self)
@@ -156,12 +161,16 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
         found = msgspec.convert(settings, _KINDS[kind])
     except msgspec.ValidationError as error:
         raise BadProviderConfig(f"{where}: {_readable(error)}") from None
-    endpoints = frozenset(found.endpoints)
+    offered = frozenset(found.endpoints)
     variable = found.api_key_env
     if isinstance(found, Direct):
         opener = partial(_open_direct, slug, found)
         return ProviderPlugin(
-            slug=slug, endpoints=endpoints, key_variable=variable, open_direct=opener
+            slug=slug,
+            endpoints=offered,
+            key_variable=variable,
+            open_direct=opener,
+            models=found.models,
         )
     open_one: Callable[[Opening], Provider]
     if isinstance(found, Mistral):
@@ -170,9 +179,10 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
         open_one = partial(_open, slug, found)
     return ProviderPlugin(
         slug=slug,
-        endpoints=endpoints,
+        endpoints=offered,
         key_variable=variable,
         open=open_one,
+        models=found.models,
         scope=found.base_url,
     )
 

@@ -121,7 +121,7 @@ class OpenAIProvider:
         LineRejected for what would make OpenAI refuse the whole file.
         """
         fields = self._fields_of(url, body)
-        if self._dialect.drops_nulls and b"null" in body:
+        if self._dialect.drops_nulls and url in SHAPES and b"null" in body:
             fields = drop_nulls(fields, SHAPES[url])
         fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
         line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (

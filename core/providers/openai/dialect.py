@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from core import endpoints
 from core.providers.contract import ProviderLimits
 
 LIMITS = ProviderLimits(
@@ -14,7 +15,7 @@ LIMITS = ProviderLimits(
     # "200 MB": the smaller reading, so that no file is refused for its size.
     max_bytes=200_000_000,
     one_model_per_batch=True,
-    endpoints=frozenset({"/v1/chat/completions", "/v1/embeddings"}),
+    endpoints=endpoints.OPENAI,
     max_embedding_inputs=50_000,
 )
 

@@ -121,7 +121,7 @@ def test_a_named_file_has_to_be_there(tmp_path: Path) -> None:
         (ACME.replace("https://", ""), r"\[acme\]: base_url has to be an http"),
         (ACME.replace('/v1"', '/v1?version=1"'), r"\[acme\]: base_url .* without a query"),
         (ACME.replace('["/v1/chat/completions"]', "[]"), r"\[acme\]: endpoints: Expected"),
-        (ACME.replace("/v1/chat/completions", "/v1/responses"), r"\[acme\]: endpoints and urls"),
+        (ACME.replace("/v1/chat/completions", "/v1/videos"), r"\[acme\]: endpoints and urls"),
         (ACME + 'urls = { "/chat" = "/x" }', r"\[acme\]: endpoints and urls"),
         (ACME.replace("[acme]", "[openai]"), "two providers of the name 'openai'"),
         (ACME.replace("[acme]", "[gemini]"), "two providers of the name 'gemini'"),

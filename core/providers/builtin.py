@@ -7,6 +7,7 @@ from functools import partial
 
 from msgspec import Raw
 
+from core.endpoints import EMBEDDINGS, RESPONSES
 from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.anthropic.translation import check_translation
@@ -21,6 +22,7 @@ from core.providers.openai import adapter as openai
 from core.providers.openai.adapter import OpenAIProvider
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
 from core.providers.translation import Note, PlainRequest, is_plain
+from core.providers.translation.responses import check_through_chat
 from core.settings import ProviderAccess
 
 
@@ -54,8 +56,9 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         http = _http("anthropic", access.anthropic_base_url, headers, opening)
         return AnthropicProvider(http, settle=opening.settle)
 
-    def check(_url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
-        return check_translation(find_model("anthropic", model), body)
+    def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
+        check_chat = partial(check_translation, find_model("anthropic", model))
+        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
 
     def passes(request: PlainRequest) -> bool:
         return is_plain(find_model("anthropic", request.model), request)
@@ -77,9 +80,10 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
         return GeminiProvider(http, settle=opening.settle)
 
     def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
-        if url == gemini.EMBEDDINGS:
+        if url == EMBEDDINGS:
             return check_embedding(body)
-        return check_request(gemini.remote_model(model), body)
+        check_chat = partial(check_request, gemini.remote_model(model))
+        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
 
     return ProviderPlugin(
         slug="gemini",

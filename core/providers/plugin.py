@@ -53,7 +53,7 @@ class ProviderPlugin:
     slug: str
     """As files name it: lower-case letters, digits and dashes."""
     endpoints: frozenset[str]
-    """Of "/v1/chat/completions" and "/v1/embeddings", those that it has."""
+    """Those that it has, as urls of a file's lines, such as "/v1/chat/completions"."""
     key_variable: str
     """The environment variable that holds the key; empty: it needs none."""
     open: Callable[[Opening], Provider] | None = None

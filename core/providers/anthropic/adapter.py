@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
+from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.providers.anthropic.translation import read_line, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import (
@@ -53,6 +54,12 @@ from core.providers.list_search import Sought
 from core.providers.parsing import count_of
 from core.providers.result_lines import UnreadableLine, download_results, read_results
 from core.providers.translation import dropped_fields
+from core.providers.translation.responses import (
+    marked,
+    restored,
+    through_chat,
+    with_responses,
+)
 
 log = structlog.get_logger()
 
@@ -64,7 +71,7 @@ LIMITS = ProviderLimits(
     # "256 MB": the smaller reading, so that no batch is refused for its size.
     max_bytes=256_000_000,
     one_model_per_batch=False,
-    endpoints=frozenset({"/v1/chat/completions"}),
+    endpoints=with_responses(frozenset({CHAT_COMPLETIONS})),
 )
 
 BATCHES = "/v1/messages/batches"
@@ -150,7 +157,12 @@ class AnthropicProvider:
         """Put one request into Anthropic's form. Raises LineRejected."""
         if url not in self.limits.endpoints:
             raise LineRejected("url", "unsupported_endpoint", f"Anthropic has no {url}.")
-        params, notes = translate_request(find_model(self.name, model), body, lenient=lenient)
+        translate = partial(translate_request, find_model(self.name, model), lenient=lenient)
+        if url == RESPONSES:
+            params, notes = through_chat(translate, body, lenient=lenient)
+            custom_id = marked(custom_id)
+        else:
+            params, notes = translate(body)
         line = b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
         return line, dropped_fields(notes) if lenient else ()
 
@@ -291,7 +303,11 @@ class AnthropicProvider:
             # Named by the provider, and perhaps kept since its address was another.
             address = self._results_address(batch.remote_id, source)
             lines = download_results(
-                self._http, address, lambda line: read_line(line, created), batch, now=self._now
+                self._http,
+                address,
+                lambda line: restored(read_line(line, created)),
+                batch,
+                now=self._now,
             )
             async with aclosing(lines) as groups:
                 async for group in groups:
@@ -332,7 +348,7 @@ def _read_ours(line: bytes) -> ResultLine:
         custom_id = _ours.decode(line).custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableLine from None
-    return ResultLine(custom_id, Outcome.FAILED, "", None, None)
+    return restored(ResultLine(custom_id, Outcome.FAILED, "", None, None))
 
 
 def _ended_as(batch: _Batch) -> str:

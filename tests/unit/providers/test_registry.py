@@ -9,15 +9,13 @@ from textwrap import dedent
 import msgspec
 import pytest
 
+from core.endpoints import OPENAI, RESPONSES
 from core.providers import BadProviderConfig, KnownProviders, known_providers
 from core.providers.anthropic.adapter import VERSION
 from core.settings import ProviderAccess, Settings
 from tests.support.providers.fake_provider import FakeProvider
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-
-
-EVERYWHERE = frozenset({CHAT, EMBEDDINGS})
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +32,9 @@ def known(**values: str) -> KnownProviders:
 
 def test_rules_of_all_known_providers() -> None:
     assert known().rules == {
-        "openai": EVERYWHERE,
-        "anthropic": frozenset({CHAT}),
-        "gemini": EVERYWHERE,
+        "openai": OPENAI,
+        "anthropic": frozenset({CHAT, RESPONSES}),
+        "gemini": frozenset({CHAT, EMBEDDINGS, RESPONSES}),
     }
 
 

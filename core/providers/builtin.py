@@ -7,7 +7,7 @@ from functools import partial
 
 from msgspec import Raw
 
-from core.endpoints import EMBEDDINGS, GENERATE_CONTENT, MESSAGES
+from core.endpoints import EMBEDDINGS, GENERATE_CONTENT, MESSAGES, RESPONSES
 from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.anthropic.native import native_params
@@ -23,6 +23,7 @@ from core.providers.openai import adapter as openai
 from core.providers.openai.adapter import OpenAIProvider
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
 from core.providers.translation import Note, PlainRequest, is_plain
+from core.providers.translation.responses import check_through_chat
 from core.settings import ProviderAccess
 
 OPENAI_MODELS = (
@@ -87,7 +88,8 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
             if b'"betas"' in bytes(body):
                 native_params(body, model, betas)
             return ()
-        return check_translation(find_model("anthropic", model), body)
+        check_chat = partial(check_translation, find_model("anthropic", model))
+        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
 
     def passes(request: PlainRequest) -> bool:
         return is_plain(find_model("anthropic", request.model), request)
@@ -114,7 +116,8 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
             return ()
         if url == EMBEDDINGS:
             return check_embedding(body)
-        return check_request(gemini.remote_model(model), body)
+        check_chat = partial(check_request, gemini.remote_model(model))
+        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
 
     return ProviderPlugin(
         slug="gemini",

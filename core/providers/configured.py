@@ -7,7 +7,7 @@ has those of well-known providers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib.resources import files
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Raw
 
 from core import endpoints
 from core.providers.contract import Provider, ProviderLimits
@@ -26,7 +26,13 @@ from core.providers.http.client import ProviderHttp
 from core.providers.mistral import adapter as mistral
 from core.providers.mistral.adapter import MistralProvider
 from core.providers.openai.adapter import Dialect, OpenAIProvider
-from core.providers.plugin import BadProviderConfig, Opening, ProviderPlugin
+from core.providers.plugin import BadProviderConfig, Check, Opening, ProviderPlugin
+from core.providers.translation import Note
+from core.providers.translation.responses import (
+    LimitField,
+    check_through_chat,
+    with_responses,
+)
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -47,6 +53,8 @@ class Compatible(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     endpoints: Annotated[list[str], Meta(min_length=1)]
     auth: Literal["bearer", "api-key"] = "bearer"
     urls: dict[str, _Path] = {}
+    limit_field: LimitField = "max_tokens"
+    """Of chat completions that are made of Responses requests."""
     max_lines: _Count = 50_000
     max_bytes: _Count = 100_000_000
     max_embedding_inputs: _Count | None = None
@@ -93,6 +101,7 @@ class Direct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     )
     auth: Literal["bearer", "api-key"] = "bearer"
     urls: dict[str, _Path] = {}
+    limit_field: LimitField = "max_tokens"
     max_concurrency: _Count = direct.CONCURRENCY
     requests_per_minute: Annotated[float, Meta(gt=0)] | None = None
     rerun_lost: bool | None = None
@@ -161,7 +170,8 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
         found = msgspec.convert(settings, _KINDS[kind])
     except msgspec.ValidationError as error:
         raise BadProviderConfig(f"{where}: {_readable(error)}") from None
-    offered = frozenset(found.endpoints)
+    offered = with_responses(frozenset(found.endpoints))
+    check = _check_responses if _translates_responses(found) else None
     variable = found.api_key_env
     if isinstance(found, Direct):
         opener = partial(_open_direct, slug, found)
@@ -171,6 +181,7 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
             key_variable=variable,
             open_direct=opener,
             models=found.models,
+            check=partial(_check_direct, check) if check else None,
         )
     open_one: Callable[[Opening], Provider]
     if isinstance(found, Mistral):
@@ -183,8 +194,30 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
         key_variable=variable,
         open=open_one,
         models=found.models,
+        check=check,
         scope=found.base_url,
     )
+
+
+def _translates_responses(settings: _Settings) -> bool:
+    """Whether Responses requests have to be sent as chat completions."""
+    named = settings.endpoints
+    return endpoints.CHAT_COMPLETIONS in named and endpoints.RESPONSES not in named
+
+
+def _check_responses(url: str, _model: str, body: bytes | Raw) -> Sequence[Note]:
+    """What is lost of Responses requests; all others are sent as they are."""
+    return check_through_chat(_nothing, body) if url == endpoints.RESPONSES else ()
+
+
+def _check_direct(check: Check, url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
+    """The same for single calls, of whose requests nothing is left out in any mode."""
+    notes = check(url, model, body)
+    return [replace(note, weight="refused") if note.weight == "lost" else note for note in notes]
+
+
+def _nothing(_chat: bytes) -> Sequence[Note]:
+    return ()
 
 
 def _headers(settings: _Settings, key: str) -> dict[str, str]:
@@ -224,7 +257,7 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
             max_lines=settings.max_lines,
             max_bytes=direct.SHARD_BYTES,
             one_model_per_batch=False,
-            endpoints=frozenset(settings.endpoints),
+            endpoints=with_responses(frozenset(settings.endpoints)),
         ),
         call_limits=CallLimits(
             max_concurrency=settings.max_concurrency,
@@ -232,6 +265,8 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
             rerun_lost=keyless if settings.rerun_lost is None else settings.rerun_lost,
         ),
         urls=settings.urls,
+        translates_responses=_translates_responses(settings),
+        limit_field=settings.limit_field,
     )
 
 
@@ -243,10 +278,12 @@ def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
             max_lines=settings.max_lines,
             max_bytes=settings.max_bytes,
             one_model_per_batch=settings.one_model_per_batch,
-            endpoints=frozenset(settings.endpoints),
+            endpoints=with_responses(frozenset(settings.endpoints)),
             max_embedding_inputs=settings.max_embedding_inputs,
         ),
         urls=settings.urls,
+        translates_responses=_translates_responses(settings),
+        limit_field=settings.limit_field,
         completion_window=settings.completion_window,
         upload_path=settings.upload_path,
         upload_fields=settings.upload_fields,
@@ -265,8 +302,11 @@ def _open_mistral(slug: str, settings: Mistral, opening: Opening) -> Provider:
             mistral.LIMITS,
             max_lines=settings.max_lines,
             max_bytes=settings.max_bytes,
-            endpoints=frozenset(settings.endpoints),
+            endpoints=with_responses(frozenset(settings.endpoints)),
         ),
+        translates_responses=_translates_responses(settings),
+        # "Extra inputs are not permitted" is said of the newer name.
+        limit_field="max_tokens",
         create_fields={"timeout_hours": settings.timeout_hours},
         keeps_results=mistral.KEEPS_RESULTS,
         keeps_inputs=mistral.INPUT_LIFETIME,

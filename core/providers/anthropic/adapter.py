@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from core.endpoints import CHAT_COMPLETIONS, MESSAGES
+from core.endpoints import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from core.providers.anthropic.native import SUFFIX, native_params, read_native_line
 from core.providers.anthropic.translation import read_line, translate_request
 from core.providers.catalogue import find_model
@@ -55,6 +55,12 @@ from core.providers.list_search import Sought
 from core.providers.parsing import count_of
 from core.providers.result_lines import UnreadableLine, download_results, read_results
 from core.providers.translation import dropped_fields
+from core.providers.translation.responses import (
+    marked,
+    restored,
+    through_chat,
+    with_responses,
+)
 
 log = structlog.get_logger()
 
@@ -66,7 +72,7 @@ LIMITS = ProviderLimits(
     # "256 MB": the smaller reading, so that no batch is refused for its size.
     max_bytes=256_000_000,
     one_model_per_batch=False,
-    endpoints=frozenset({CHAT_COMPLETIONS, MESSAGES}),
+    endpoints=with_responses(frozenset({CHAT_COMPLETIONS, MESSAGES})),
 )
 
 BATCHES = "/v1/messages/batches"
@@ -160,7 +166,12 @@ class AnthropicProvider:
         if url == MESSAGES:
             params = native_params(body, self.remote_model(model), self._betas)
             return b'{"custom_id":"%b","params":%b}' % ((custom_id + SUFFIX).encode(), params), ()
-        params, notes = translate_request(find_model(self.name, model), body, lenient=lenient)
+        translate = partial(translate_request, find_model(self.name, model), lenient=lenient)
+        if url == RESPONSES:
+            params, notes = through_chat(translate, body, lenient=lenient)
+            custom_id = marked(custom_id)
+        else:
+            params, notes = translate(body)
         line = b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
         return line, dropped_fields(notes) if lenient else ()
 
@@ -332,7 +343,9 @@ class AnthropicProvider:
 def _read(line: bytes, created: int) -> ResultLine:
     """Read a result line in the form that its request has asked for."""
     read = read_line(line, created)
-    return read_native_line(line, created) if read.custom_id.endswith(SUFFIX) else read
+    if read.custom_id.endswith(SUFFIX):
+        return read_native_line(line, created)
+    return restored(read)
 
 
 class _Ours(msgspec.Struct):
@@ -348,7 +361,7 @@ def _read_ours(line: bytes) -> ResultLine:
         custom_id = _ours.decode(line).custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableLine from None
-    return ResultLine(custom_id.removesuffix(SUFFIX), Outcome.FAILED, "", None, None)
+    return restored(ResultLine(custom_id.removesuffix(SUFFIX), Outcome.FAILED, "", None, None))
 
 
 def _ended_as(batch: _Batch) -> str:

@@ -35,7 +35,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT
+from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT, RESPONSES
 from core.providers.catalogue import find_model
 from core.providers.contract import (
     Absent,
@@ -81,6 +81,12 @@ from core.providers.http.upload_tries import UploadTries
 from core.providers.list_search import Sought
 from core.providers.result_lines import download_results
 from core.providers.translation import dropped_fields
+from core.providers.translation.responses import (
+    marked,
+    restored,
+    through_chat,
+    with_responses,
+)
 from core.providers.uploads import InputLost, bring, discard_named, judged
 
 log = structlog.get_logger()
@@ -91,7 +97,7 @@ LIMITS = ProviderLimits(
     max_lines=50_000,
     max_bytes=200_000_000,
     one_model_per_batch=True,
-    endpoints=frozenset({CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT}),
+    endpoints=with_responses(frozenset({CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT})),
 )
 
 PAGE = 100
@@ -136,8 +142,12 @@ class GeminiProvider:
         self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False
     ) -> EncodedLine:
         """Put one request into Gemini's form. Raises LineRejected."""
+        translate = partial(translate_request, self.remote_model(model), lenient=lenient)
         if url == CHAT_COMPLETIONS:
-            request, notes = translate_request(self.remote_model(model), body, lenient=lenient)
+            request, notes = translate(body)
+        elif url == RESPONSES:
+            request, notes = through_chat(translate, body, lenient=lenient)
+            custom_id = marked(custom_id)
         elif url == GENERATE_CONTENT:
             request, notes = native_request(body, self.remote_model(model)), ()
             custom_id += SUFFIX
@@ -311,7 +321,9 @@ class GeminiProvider:
 def _read(line: bytes, created: int, model: str) -> ResultLine:
     """Read a line of results in the form that its request has asked for."""
     read = read_line(line, created, model)
-    return read_native_line(line, created, model) if read.custom_id.endswith(SUFFIX) else read
+    if read.custom_id.endswith(SUFFIX):
+        return read_native_line(line, created, model)
+    return restored(read)
 
 
 def remote_model(model: str) -> str:

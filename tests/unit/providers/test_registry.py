@@ -10,15 +10,13 @@ import msgspec
 import pytest
 
 from core import endpoints
+from core.endpoints import RESPONSES
 from core.providers import BadProviderConfig, KnownProviders, known_providers
 from core.providers.anthropic.adapter import VERSION
 from core.settings import ProviderAccess, Settings
 from tests.support.providers.fake_provider import FakeProvider
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-
-
-EVERYWHERE = frozenset({CHAT, EMBEDDINGS})
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +34,8 @@ def known(**values: str) -> KnownProviders:
 def test_rules_of_all_known_providers() -> None:
     assert known().rules == {
         "openai": endpoints.OPENAI,
-        "anthropic": frozenset({CHAT, endpoints.MESSAGES}),
-        "gemini": EVERYWHERE | {endpoints.GENERATE_CONTENT},
+        "anthropic": frozenset({CHAT, RESPONSES, endpoints.MESSAGES}),
+        "gemini": frozenset({CHAT, EMBEDDINGS, RESPONSES, endpoints.GENERATE_CONTENT}),
     }
 
 
@@ -47,6 +45,14 @@ kind = "openai-direct"
 base_url = "http://localhost:8000/v1"
 """
 TEAM = LOCAL.replace("[local]", "[team]") + 'models = ["qwen-*", "gpt-4.1-mini"]\n'
+
+
+def test_a_model_of_several_is_that_of_whoever_has_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "providers.toml").write_text(TEAM)
+    monkeypatch.setenv("POLYBATCH_PROVIDERS_FILE", str(tmp_path / "providers.toml"))
+    assert list(known().infer("gpt-4.1-mini", CHAT)) == ["team"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,7 @@ TEAM = LOCAL.replace("[local]", "[team]") + 'models = ["qwen-*", "gpt-4.1-mini"]
         ("gpt-oss-20b", CHAT, LOCAL + LOCAL.replace("local]", "other]"), ["local", "other"]),
         ("gpt-4.1-mini", CHAT, TEAM, ["openai", "team"]),
         # Of several, those that have the endpoint.
-        ("gpt-4.1-mini", endpoints.RESPONSES, TEAM, ["openai"]),
+        ("gpt-4.1-mini", endpoints.MODERATIONS, TEAM, ["openai"]),
     ],
 )
 def test_whose_model_it_is(
@@ -85,12 +91,7 @@ def test_whose_model_it_is(
     (tmp_path / "providers.toml").write_text(file)
     monkeypatch.setenv("POLYBATCH_PROVIDERS_FILE", str(tmp_path / "providers.toml"))
     found = known(openai_api_key="sk-1", anthropic_api_key="sk-2")
-    # What has no key is given where nobody else is.
-    if expected == ["openai", "team"]:
-        assert list(found.infer(model, url)) == expected
-        assert list(known().infer(model, url)) == ["team"]
-    else:
-        assert list(found.infer(model, url)) == expected
+    assert list(found.infer(model, url)) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from core.batchfile.index import (
     NO_GROUP,
     Group,
     IndexRecord,
+    MediaReader,
+    MediaWeight,
     iter_index,
     stream_records,
 )
@@ -17,7 +19,7 @@ from core.batchfile.line_reader import listed_lines, read_lines, read_listed, re
 from core.batchfile.problems import Problem, read_report
 from core.batchfile.result_lines import answer_head, answer_line, answer_tail, error_json
 from core.batchfile.results import RESULT, Entry, ResultFile, ResultLine, ResultTotals, ResultWriter
-from core.batchfile.rules import Check, Finding, ModelCheck, Rules
+from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.schema import Request, custom_id_of, decode_request
 
@@ -37,6 +39,9 @@ __all__ = [
     "Group",
     "IndexRecord",
     "LineScanner",
+    "Media",
+    "MediaReader",
+    "MediaWeight",
     "ModelCheck",
     "Plain",
     "Problem",

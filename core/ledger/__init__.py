@@ -26,13 +26,14 @@ from core.ledger.states import (
     Stop,
     stopped_lines,
 )
-from core.ledger.statistics import Count, LivingBatches, Statistics, UnsettledShards
+from core.ledger.statistics import Count, LivingBatches, Statistics, UnsettledShards, WaitingLines
 from core.ledger.tables import (
     Account,
     ApiKey,
     Batch,
     File,
     ProviderHold,
+    ProviderKey,
     Shard,
     TokenBudget,
     Upload,
@@ -78,6 +79,7 @@ __all__ = [
     "OverLimit",
     "OverQuota",
     "ProviderHold",
+    "ProviderKey",
     "RequestIdReused",
     "Rounds",
     "Runs",
@@ -92,6 +94,7 @@ __all__ = [
     "TokenBudget",
     "UnsettledShards",
     "Upload",
+    "WaitingLines",
     "copy_ledger",
     "new_id",
     "new_secret",

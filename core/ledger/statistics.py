@@ -52,6 +52,17 @@ class UnsettledShards:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingLines:
+    """Lines of one account that wait for a provider, for one reason."""
+
+    provider: str
+    reason: str
+    """Human-readable."""
+    lines: int
+    shards: int
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """All that is under way."""
 
@@ -88,6 +99,26 @@ class Statistics:
                 for provider, state, count, lines, oldest, waiting in shards
             ],
         )
+
+    async def waiting(self, account_id: str, limit: int = 1000) -> list[WaitingLines]:
+        """What of an account waits for providers, and why; the most lines first."""
+        lines = func.sum(Shard.line_count - Shard.finished)
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard.provider, Shard.waiting_reason, lines, func.count())
+                .where(
+                    col(Shard.state).in_(UNSETTLED),
+                    Shard.account_id == account_id,
+                    Shard.waiting_reason != "",
+                )
+                .group_by(col(Shard.provider), col(Shard.waiting_reason))
+                .order_by(lines.desc(), col(Shard.provider), col(Shard.waiting_reason))
+                .limit(limit)
+            )
+            return [
+                WaitingLines(provider, reason, int(count), shards)
+                for provider, reason, count, shards in found
+            ]
 
 
 def _batches(overdue_before: datetime) -> Any:

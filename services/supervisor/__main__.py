@@ -8,13 +8,23 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import structlog
+
+from core.ledger import Ledger, LedgerUnavailable, ProviderKey
 from core.serving import run
 from core.settings import ProviderAccess, Settings
 from services.supervisor.lock import data_folder_lock
 from services.supervisor.output import Output
-from services.supervisor.plan import Options, make_plan
-from services.supervisor.report import ready_block, removed_around, write_ready_file
+from services.supervisor.plan import Options, Plan, make_plan
+from services.supervisor.report import (
+    ready_block,
+    removed_around,
+    write_addresses,
+    write_ready_file,
+)
 from services.supervisor.supervisor import Supervisor
+
+log = structlog.get_logger()
 
 _MOST_REPLICAS = 64
 
@@ -91,20 +101,41 @@ async def supervise(
     )
     with data_folder_lock(settings.data_dir.absolute()):
         plan = make_plan(settings, access, options)
-        announced = False
+        ready = asyncio.Event()
 
         def on_ready(pids: Mapping[str, int]) -> None:
-            nonlocal announced
             if ready_file is not None:
                 write_ready_file(ready_file, plan, pids)
-            if not announced:
-                print(f"\n{ready_block(plan)}\n", flush=True)
-                announced = True
+            if not ready.is_set():
+                write_addresses(plan)
+                ready.set()
 
         names = [child.name for stage in plan.stages for child in stage]
         output = Output(arguments.log_dir, name_width=max(map(len, names)))
-        with removed_around(ready_file):
-            await Supervisor(plan.stages, output=output, on_ready=on_ready).run(stop)
+        announcing = asyncio.create_task(_announce(plan, settings, ready))
+        try:
+            with removed_around(ready_file, plan.addresses_file):
+                await Supervisor(plan.stages, output=output, on_ready=on_ready).run(stop)
+        finally:
+            announcing.cancel()
+            await asyncio.wait([announcing])
+        if not announcing.cancelled():
+            announcing.result()
+
+
+async def _announce(plan: Plan, settings: Settings, ready: asyncio.Event) -> None:
+    """Tell people once everything is healthy, and what the providers say of their keys."""
+    await ready.wait()
+    tried: Mapping[str, ProviderKey] = {}
+    try:
+        ledger = await Ledger.open(settings.effective_database_url, pool_size=2)
+        try:
+            tried = await ledger.keys.of(plan.known.credentials)
+        finally:
+            await ledger.close()
+    except LedgerUnavailable as error:
+        log.warning("key_states_not_read", cause=str(error))
+    print(f"\n{ready_block(plan, tried)}\n", flush=True)
 
 
 def main() -> int:

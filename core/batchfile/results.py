@@ -32,7 +32,13 @@ class LineOutcome(IntEnum):
     CANCELLED = 2
     EXPIRED = 3
 
+    @classmethod
+    def of_code(cls, code: str) -> LineOutcome:
+        """That of a line whose error has this code."""
+        return _STOPPED.get(code, cls.FAILED)
 
+
+_STOPPED = {"batch_cancelled": LineOutcome.CANCELLED, "batch_expired": LineOutcome.EXPIRED}
 _SUCCEEDED = LineOutcome.SUCCEEDED.value
 
 

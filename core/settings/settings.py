@@ -13,7 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MOVED_PORTS = (
@@ -328,3 +335,20 @@ class ProviderAccess(BaseSettings):
             return os.environ.get(variable, "").strip()
         key = keys[variable]
         return key.get_secret_value().strip() if key is not None else ""
+
+
+def read_settings() -> tuple[Settings, ProviderAccess]:
+    """Read the environment.
+
+    Raises SystemExit with the settings that cannot be used, a line each: whoever starts a
+    program is to read that, and no traceback.
+    """
+    try:
+        return Settings(), ProviderAccess()
+    except ValidationError as error:
+        # Without the values: one of them may be a secret.
+        lines = [
+            f"{'_'.join(['POLYBATCH', *map(str, each['loc'])]).upper()}: {each['msg']}"
+            for each in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise SystemExit("\n".join(["unusable settings:", *lines])) from None

@@ -102,7 +102,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     ):
         await ensure_first_key(runtime.ledger.accounts, settings.api_key_file)
         providers = find_providers(access, settings)
-        log.info("providers_without_key", providers=sorted(providers.missing_keys))
+        log.debug("providers_without_key", providers=sorted(providers.missing_keys))
         server = GrpcServer(
             settings.gateway_listen,
             name="gateway",

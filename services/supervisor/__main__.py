@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import structlog
 
 from core.ledger import Ledger, LedgerUnavailable, ProviderKey
 from core.serving import run
-from core.settings import ProviderAccess, Settings
+from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor.lock import data_folder_lock
 from services.supervisor.output import Output
 from services.supervisor.plan import Options, Plan, make_plan
@@ -84,7 +85,7 @@ async def supervise(
     settings: Settings,
     access: ProviderAccess,
     *,
-    console: bool,
+    for_people: bool,
     stop: asyncio.Event,
 ) -> None:
     """Run the suite until `stop` is set. Raises StartupError."""
@@ -92,7 +93,8 @@ async def supervise(
     options = Options(
         sandbox=arguments.sandbox,
         auto_ports=arguments.ports == "auto",
-        console_logs=console and arguments.log_dir is None,
+        console_logs=for_people and arguments.log_dir is None,
+        coloured=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
         replicas={
             "gateway": arguments.gateways,
             "dispatcher": arguments.dispatchers,
@@ -111,7 +113,7 @@ async def supervise(
                 ready.set()
 
         names = [child.name for stage in plan.stages for child in stage]
-        output = Output(arguments.log_dir, name_width=max(map(len, names)))
+        output = Output(arguments.log_dir, name_width=max(map(len, names)), named=for_people)
         announcing = asyncio.create_task(_announce(plan, settings, ready))
         try:
             with removed_around(ready_file, plan.addresses_file):
@@ -141,16 +143,14 @@ async def _announce(plan: Plan, settings: Settings, ready: asyncio.Event) -> Non
 def main() -> int:
     """Run the supervisor; returns the exit code."""
     arguments = _arguments()
-    settings, access = Settings(), ProviderAccess()
-    console = sys.stderr.isatty()
-    default_format = "console" if console else settings.log_format
+    settings, access = read_settings()
+    # On a terminal or in a file: who runs all of it on one machine reads it.
+    for_people = "log_format" not in settings.model_fields_set or settings.log_format == "console"
     return run(
-        lambda stop: supervise(arguments, settings, access, console=console, stop=stop),
+        lambda stop: supervise(arguments, settings, access, for_people=for_people, stop=stop),
         service="supervisor",
         log_level=settings.log_level,
-        log_format=settings.log_format
-        if "log_format" in settings.model_fields_set
-        else default_format,
+        log_format="console" if for_people else settings.log_format,
         # uvloop forks, which runs gRPC's fork handlers beside its threads; subprocess vforks.
         loop_factory=asyncio.new_event_loop,
     )

@@ -34,6 +34,8 @@ class Options:
     auto_ports: bool = False
     console_logs: bool = False
     """Children log to be read, unless POLYBATCH_LOG_FORMAT says otherwise."""
+    coloured: bool = False
+    """And in colours."""
     replicas: Mapping[str, int] = field(default_factory=dict)
     """How many of each service; one of those that are not named."""
 
@@ -99,6 +101,9 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     }
     if options.console_logs and "log_format" not in settings.model_fields_set:
         environment["POLYBATCH_LOG_FORMAT"] = "console"
+        if options.coloured:
+            # Their own stderr is a pipe to this process.
+            environment["FORCE_COLOR"] = "1"
     first: list[ChildSpec] = []
     nats_url = settings.nats_url
     if not nats_url:

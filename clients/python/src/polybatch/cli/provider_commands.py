@@ -12,7 +12,7 @@ from polybatch.cli.output import moment, size
 from polybatch.cli.session import Session
 
 if TYPE_CHECKING:
-    from polybatch import Provider, ProviderLimits
+    from polybatch import Provider, ProviderLimits, ProviderQueue
 
 _SHOWN_MODELS = 6
 
@@ -54,10 +54,7 @@ def _facts(provider: Provider, *, whole: bool) -> list[tuple[str, str]]:
         ("provider", provider.name),
         ("key", _key(provider)),
         ("held", f"the provider wants no call until {moment(held)}" if held else ""),
-        *(
-            ("waiting", f"{each.line_count:,} lines in {each.shard_count:,} shards: {each.reason}")
-            for each in provider.waiting
-        ),
+        *(("waiting", _waiting(each)) for each in provider.waiting),
         ("endpoints", ", ".join(provider.endpoints)),
         ("limits", _limits(provider.limits) if provider.limits else ""),
         *(
@@ -66,6 +63,15 @@ def _facts(provider: Provider, *, whole: bool) -> list[tuple[str, str]]:
         ),
         ("models", ", ".join(models) or "any that the provider has"),
     ]
+
+
+def _waiting(queue: ProviderQueue) -> str:
+    lines, shards = _count(queue.line_count, "line"), _count(queue.shard_count, "shard")
+    return f"{lines} in {shards}: {queue.reason}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _key(provider: Provider) -> str:

@@ -34,6 +34,8 @@ class LivingBatches:
     retrying: int
     succeeded: int
     failed: int
+    cancelled: int = 0
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,9 @@ def _batches(overdue_before: datetime) -> Any:
             total(Batch.processed),
             total(Batch.retrying),
             total(Batch.succeeded),
-            total(Batch.failed),
+            total(Batch.failed - Batch.cancelled - Batch.expired),
+            total(Batch.cancelled),
+            total(Batch.expired),
         )
         .where(col(Batch.state).in_(LIVING))
         .group_by(col(Batch.state))

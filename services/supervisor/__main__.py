@@ -144,8 +144,12 @@ def main() -> int:
     """Run the supervisor; returns the exit code."""
     arguments = _arguments()
     settings, access = read_settings()
-    # On a terminal or in a file: who runs all of it on one machine reads it.
-    for_people = "log_format" not in settings.model_fields_set or settings.log_format == "console"
+    # On a terminal or redirected: who runs all of it on one machine reads it.
+    for_people = (
+        settings.log_format == "console"
+        if "log_format" in settings.model_fields_set
+        else arguments.log_dir is None
+    )
     return run(
         lambda stop: supervise(arguments, settings, access, for_people=for_people, stop=stop),
         service="supervisor",

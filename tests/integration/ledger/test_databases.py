@@ -146,3 +146,21 @@ async def test_times_come_back_in_utc_whatever_the_server_thinks(
     assert found.created_at.utcoffset() is not None
     assert found.created_at.tzname() == "UTC"
     await ledger.close()
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+async def test_a_database_file_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    # As an older release has left it.
+    path.touch(mode=0o644)
+    ledger = await Ledger.open(f"sqlite:///{path}")
+    try:
+        await ledger.accounts.create_key("someone")
+        assert [mode(path.with_name(path.name + end)) for end in ("", "-wal", "-shm")] == [
+            0o600
+        ] * 3
+    finally:
+        await ledger.close()

@@ -33,6 +33,7 @@ from polybatch.models import (
     LineFailure,
     LineProblem,
     Manifest,
+    Provider,
     ResultFilter,
     ResultLine,
     UploadStatus,
@@ -277,6 +278,10 @@ class AsyncClient:
     ) -> AsyncGenerator[LineFailure, None]:
         """Yields the lines that failed, in input order, fetched page by page."""
         return self._requests.failures(batch_id, page_size)
+
+    async def providers(self) -> list[Provider]:
+        """Returns what the service knows of each provider, with a key or without."""
+        return await self._requests.providers()
 
 
 class AsyncFiles:

@@ -9,6 +9,7 @@ from polybatch.models.batches import (
     Usage,
 )
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
+from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
 from polybatch.models.results import (
     LineError,
     LineFailure,
@@ -26,6 +27,7 @@ __all__ = [
     "BatchState",
     "File",
     "FileState",
+    "KeyState",
     "LineError",
     "LineFailure",
     "LineProblem",
@@ -33,6 +35,9 @@ __all__ = [
     "Manifest",
     "ManifestShard",
     "ModelCount",
+    "Provider",
+    "ProviderLimits",
+    "ProviderQueue",
     "RequestCounts",
     "ResultFilter",
     "ResultLine",

@@ -1,5 +1,6 @@
 """The JSONL line format: scan, check, index, report; and the results' format."""
 
+from core.batchfile.bodies import MAX_MODEL
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
@@ -26,22 +27,13 @@ from core.batchfile.results import (
 )
 from core.batchfile.rules import Check, Finding, ModelCheck, Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
-from core.batchfile.schema import (
-    CHAT_COMPLETIONS,
-    EMBEDDINGS,
-    ENDPOINTS,
-    Request,
-    custom_id_of,
-    decode_request,
-)
+from core.batchfile.schema import Request, custom_id_of, decode_request
 
 __all__ = [
-    "CHAT_COMPLETIONS",
-    "EMBEDDINGS",
-    "ENDPOINTS",
     "INDEX",
     "INVALID",
     "LENIENT",
+    "MAX_MODEL",
     "NO_GROUP",
     "RESULT",
     "SHOWN_PROBLEMS",

@@ -7,16 +7,18 @@ nearly all of most files, this tells in the first decoding that there is nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
 import msgspec
 
-from core.batchfile.schema import ChatBody, ChatLine, CustomId
+from core.batchfile.bodies import ChatBody
+from core.batchfile.schema import DECODERS, Kind, Line, line_type
+from core.endpoints import CHAT_COMPLETIONS
 
 # A file whose lines are of another kind is not tried over and over.
 _MISSES = 1000
 
-decode_chat: Callable[[bytes], ChatLine] = msgspec.json.Decoder(ChatLine).decode
+decode_chat = DECODERS[Kind.OPENAI, CHAT_COMPLETIONS]
 
 
 class Plain(NamedTuple):
@@ -30,23 +32,16 @@ class Plain(NamedTuple):
 
 
 class PlainDecoder:
-    """Decodes chat completion lines as ChatLine or, where possible, as a line that has passed."""
+    """Decodes chat completion lines, where possible as a line that has passed."""
 
     def __init__(self, providers: Iterable[str], plain: Mapping[str, Plain]) -> None:
         lines: list[Any] = [
-            msgspec.defstruct(
+            line_type(
                 f"{provider.title()}Line",
-                [
-                    ("custom_id", CustomId),
-                    ("method", Literal["POST"]),
-                    ("url", Literal["/v1/chat/completions"]),
-                    ("body", plain[provider].body if provider in plain else ChatBody),
-                ],
-                namespace={"provider": provider, "passed": provider in plain},
-                tag_field="provider",
+                CHAT_COMPLETIONS,
+                plain[provider].body if provider in plain else ChatBody,
+                passed=provider in plain,
                 tag=provider,
-                forbid_unknown_fields=True,
-                gc=False,
             )
             for provider in providers
         ]
@@ -54,10 +49,10 @@ class PlainDecoder:
         self._passes = {provider: each.passes for provider, each in plain.items()}
         self._misses = 0
 
-    def decode(self, raw: bytes) -> ChatLine:
+    def decode(self, raw: bytes) -> Line:
         """Decode a line; `passed` says whether its provider's check is done with it.
 
-        Raises as ChatLine's decoder.
+        Raises msgspec.DecodeError.
         """
         if self._misses == _MISSES:
             return decode_chat(raw)
@@ -69,5 +64,5 @@ class PlainDecoder:
         if found.passed and not self._passes[found.provider](found.body):
             self._misses += 1
             return decode_chat(raw)
-        line: ChatLine = found
+        line: Line = found
         return line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -25,11 +25,19 @@ class Finding(NamedTuple):
 Check: TypeAlias = Callable[[str, str, Raw], Iterable[Finding]]
 """Takes url, model as named in the file, and body. Runs for every line: has to be fast."""
 
+Infer: TypeAlias = Callable[[str, str], Sequence[str]]
+"""Takes the model and the url of a line that names no provider; gives the providers that it may
+mean: none, one, or several."""
+
 ModelCheck: TypeAlias = Callable[[str, str, str], Iterable[Finding]]
 """Takes provider, url and model as named in the file; asked on a model's first valid line."""
 
 
 def _nothing(_provider: str, _url: str, _model: str) -> Iterable[Finding]:
+    return ()
+
+
+def _nobody(_model: str, _url: str) -> Sequence[str]:
     return ()
 
 
@@ -45,3 +53,9 @@ class Rules:
     """Provider slug to the requests that surely pass its check, which is then not run."""
     check_model: ModelCheck = _nothing
     """What is to be said of each model; an error is one of all its lines."""
+    infer: Infer = _nobody
+    """Whose model it is, where neither the line nor the model's prefix says it."""
+    default_provider: str = ""
+    """The one of lines for which that finds none, or several of which it is one."""
+    default_model: str = ""
+    """The one of lines whose form may leave it out."""

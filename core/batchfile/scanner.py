@@ -10,15 +10,17 @@ from typing import TypeVar
 
 import msgspec
 
-from core.batchfile.diagnosis import Verdict, doubled_warnings, examine
+from core.batchfile.diagnosis import doubled_warnings, examine
 from core.batchfile.duplicate_keys import RepeatedWarnings
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, NO_GROUP, Group
 from core.batchfile.problems import Problem
 from core.batchfile.rules import Check, Rules
-from core.batchfile.schema import BOM, EMBEDDINGS, ChatLine, EmbeddingsLine, decode_request
+from core.batchfile.schema import BOM, DECODERS, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
+from core.batchfile.verdict import Verdict
+from core.endpoints import CHAT_COMPLETIONS
 from core.json_depth import MAX_DEPTH, deeper_than
 
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
@@ -31,8 +33,6 @@ _LOOKED_AT_FIRST = 1000
 _LOOKED_AT_ONE_OF = 64
 
 T = TypeVar("T")
-_Line = ChatLine | EmbeddingsLine
-_embeddings: Callable[[bytes], _Line] = msgspec.json.Decoder(EmbeddingsLine).decode
 
 
 class TooManyLines(Exception):
@@ -93,7 +93,7 @@ class LineScanner:
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
         self._chat = PlainDecoder(rules.providers, rules.plain).decode
-        self._decode: Callable[[bytes], _Line] = self._chat
+        self._decode: Callable[[bytes], Line] = self._chat
         self._seen = SeenIds()
         # Only what is valid for the file's endpoint, so empty until that is known.
         self._group_of: dict[tuple[str | None, str], int] = {}
@@ -104,6 +104,7 @@ class LineScanner:
         self._warnings = RepeatedWarnings()
         self._checked_groups: dict[int, Check] = {}
         self._endpoint = ""
+        self._kind: Kind | None = None
         self._tail_is_odd = False
         self._size = 0
         self._offset = 0
@@ -227,7 +228,7 @@ class LineScanner:
             self._warnings.add(_BYTE_ORDER_MARK)
         if not raw or raw.isspace():
             return b""
-        verdict = examine(raw, line, self._endpoint, self._rules, self._max_depth)
+        verdict = examine(raw, line, self._endpoint, self._rules, self._max_depth, kind=self._kind)
         check = self._rules.checks.get(verdict.provider)
         if check is not None and not verdict.flags:
             for finding in check(verdict.url, verdict.model, decode_request(raw).body):
@@ -248,7 +249,7 @@ class LineScanner:
         return INDEX.pack(start, len(raw), line, group, 0)
 
     def _check(
-        self, raw: bytes, line: int, group: int, found: _Line, problems: list[Problem]
+        self, raw: bytes, line: int, group: int, found: Line, problems: list[Problem]
     ) -> int:
         """The flags that a provider's own check gives a line that is valid otherwise."""
         _, model = self._groups[group]
@@ -297,10 +298,11 @@ class LineScanner:
             if verdict.provider in self._rules.checks:
                 self._checked_groups[len(self._groups) - 1] = self._rules.checks[verdict.provider]
         group = self._group_of[named]
-        self._group_of[verdict.stated_provider, verdict.model] = group
+        self._group_of[verdict.stated_provider, verdict.stated_model] = group
         if not self._endpoint:
-            self._endpoint = verdict.url
-            self._decode = _embeddings if verdict.url == EMBEDDINGS else self._chat
+            self._endpoint, self._kind = verdict.url, verdict.kind
+            if verdict.url != CHAT_COMPLETIONS:
+                self._decode = DECODERS[verdict.kind, verdict.url]
         return group
 
 

@@ -1,19 +1,21 @@
 """The shape of an input line, as msgspec types.
 
-{"custom_id", "provider", "method": "POST", "url", "body": {"model", ...}}. The types
-name only what is checked; the rest of a body is skipped over (but has to be JSON).
+A file is of one kind: OpenAI's lines {"custom_id", "provider", "method": "POST", "url",
+"body": {"model", ...}}, Anthropic's {"custom_id", "params": {"model", ...}} or Gemini's
+{"key", "request": {"contents", ...}}, each as the provider's own batches take them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-CHAT_COMPLETIONS = "/v1/chat/completions"
-EMBEDDINGS = "/v1/embeddings"
-ENDPOINTS = (CHAT_COMPLETIONS, EMBEDDINGS)
+from core.batchfile.bodies import BY_URL
+from core.endpoints import GENERATE_CONTENT, MESSAGES
 
 BOM = b"\xef\xbb\xbf"
 """UTF-8's byte-order mark; accepted at a file's start."""
@@ -21,75 +23,101 @@ BOM = b"\xef\xbb\xbf"
 MAX_CUSTOM_ID = 1024
 """Characters. No provider sees the user's id; this keeps reports and errors small."""
 
-MAX_MODEL = 256
-"""Characters. A file's models are kept in its row and in memory."""
-
 CustomId = Annotated[str, Meta(min_length=1, max_length=MAX_CUSTOM_ID)]
-_Text = Annotated[str, Meta(min_length=1)]
-_Model = Annotated[str, Meta(min_length=1, max_length=MAX_MODEL)]
-_Token = Annotated[int, Meta(ge=0)]
 
 
-class Message(Struct, gc=False):
-    """Any object."""
+class Kind(StrEnum):
+    """Whose lines they are."""
+
+    OPENAI = "OpenAI"
+    ANTHROPIC = "Anthropic"
+    GEMINI = "Gemini"
 
 
-Messages = Annotated[list[Message], Meta(min_length=1)]
-Input = (
-    _Text
-    | Annotated[
-        list[_Text | _Token | Annotated[list[_Token], Meta(min_length=1)]], Meta(min_length=1)
-    ]
-)
-"""A text, or a list of texts, of token ids or of lists of token ids (not of a mixture)."""
+class Names(NamedTuple):
+    """What a kind of line calls its parts."""
+
+    custom_id: str
+    body: str
+    url: str
+    """The one endpoint of such lines; empty where each line names it."""
+    provider: str
+    """The one provider of such lines, by its slug; empty where it may be any."""
 
 
-def is_mixture(found: object) -> bool:
-    """Whether a decoded Input is a list of different types."""
-    return type(found) is list and len(set(map(type, found))) > 1
+NAMES = {
+    Kind.OPENAI: Names("custom_id", "body", "", ""),
+    Kind.ANTHROPIC: Names("custom_id", "params", MESSAGES, "anthropic"),
+    Kind.GEMINI: Names("key", "request", GENERATE_CONTENT, "gemini"),
+}
 
 
-class ChatBody(Struct, gc=False):
-    """Body of a chat completion."""
+class Body(Protocol):
+    """What the scanner reads of a body."""
 
-    model: _Model
-    messages: Messages
-    stream: bool | None = None
-
-
-class EmbeddingsBody(Struct, gc=False):
-    """Body of an embeddings request."""
-
-    model: _Model
-    input: Input
-    stream: bool | None = None
-
-    def __post_init__(self) -> None:
-        if is_mixture(self.input):
-            raise ValueError("input is a mixture")
+    model: str
+    stream: bool | None
 
 
-class ChatLine(Struct, gc=False, forbid_unknown_fields=True):
+class Line(Protocol):
     """A line that is right in all that one line can tell, but for `stream`."""
 
-    custom_id: CustomId
-    method: Literal["POST"]
-    url: Literal["/v1/chat/completions"]
-    body: ChatBody
-    provider: str | None = None
-    passed: ClassVar[bool] = False
+    custom_id: str
+    url: str
+    provider: str | None
+    passed: bool
     """Whether the provider's own check has nothing left to find; see core.batchfile.fast_path."""
 
+    @property
+    def body(self) -> Body: ...
 
-class EmbeddingsLine(Struct, gc=False, forbid_unknown_fields=True):
-    """As ChatLine."""
 
-    custom_id: CustomId
-    method: Literal["POST"]
-    url: Literal["/v1/embeddings"]
-    body: EmbeddingsBody
-    provider: str | None = None
-    passed: ClassVar[bool] = False
+def line_type(
+    name: str, url: str, body: type[Struct], *, passed: bool = False, tag: str = ""
+) -> type[Any]:
+    """The type of OpenAI's lines for one url, of any provider or of one (`tag`)."""
+    fields: list[Any] = [
+        ("custom_id", CustomId),
+        ("method", Literal["POST"]),
+        ("url", Literal[url]),
+        ("body", body),
+    ]
+    namespace: dict[str, Any] = {"passed": passed}
+    if tag:
+        namespace["provider"] = tag
+    else:
+        fields.append(("provider", str | None, None))
+    return msgspec.defstruct(
+        name,
+        fields,
+        namespace=namespace,
+        tag_field="provider" if tag else None,
+        tag=tag or None,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+
+
+def _native_type(kind: Kind) -> type[Any]:
+    names = NAMES[kind]
+    return msgspec.defstruct(
+        f"{kind}Line",
+        [("custom_id", CustomId), ("body", BY_URL[names.url].body)],
+        namespace={"passed": False, "provider": None, "url": names.url},
+        rename={"custom_id": names.custom_id, "body": names.body},
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+
+
+DECODERS: dict[tuple[Kind, str], Callable[[bytes], Line]] = {
+    (Kind.OPENAI, url): msgspec.json.Decoder(line_type("OpenAILine", url, endpoint.body)).decode
+    for url, endpoint in BY_URL.items()
+} | {
+    (kind, NAMES[kind].url): msgspec.json.Decoder(_native_type(kind)).decode
+    for kind in (Kind.ANTHROPIC, Kind.GEMINI)
+}
+"""For the lines of a file once its kind and endpoint are known. Raise msgspec.DecodeError."""
 
 
 class LooseLine(Struct, gc=False):
@@ -100,41 +128,62 @@ class LooseLine(Struct, gc=False):
     method: Raw | UnsetType = UNSET
     url: Raw | UnsetType = UNSET
     body: Raw | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    key: Raw | UnsetType = UNSET
+    request: Raw | UnsetType = UNSET
+
+    @property
+    def kind(self) -> Kind:
+        """Whose line it is; OpenAI's where it cannot be told."""
+        if self.body is UNSET and self.params is not UNSET:
+            return Kind.ANTHROPIC
+        if self.body is UNSET and self.request is not UNSET:
+            return Kind.GEMINI
+        return Kind.OPENAI
 
 
-class KnownFieldsOnly(LooseLine, gc=False, forbid_unknown_fields=True):
-    """A LooseLine without other fields."""
-
-
-class LooseBody(Struct, gc=False):
-    """Any object, the checked fields as they stand."""
-
-    model: Raw | UnsetType = UNSET
-    messages: Raw | UnsetType = UNSET
-    input: Raw | UnsetType = UNSET
-    stream: Raw | UnsetType = UNSET
+KNOWN_FIELDS = {
+    Kind.OPENAI: frozenset({"custom_id", "provider", "method", "url", "body"}),
+    Kind.ANTHROPIC: frozenset({"custom_id", "params"}),
+    Kind.GEMINI: frozenset({"key", "request"}),
+}
 
 
 class Request(Struct, gc=False, frozen=True):
-    """A valid line. `provider` is None where the model's prefix says it."""
+    """A valid line."""
 
     custom_id: str
     url: str
     body: Raw
-    provider: str | None = None
 
 
-_request_decoder = msgspec.json.Decoder(Request)
+class _AnyRequest(Struct, gc=False):
+    custom_id: str = ""
+    url: str = ""
+    body: Raw | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    key: str = ""
+    request: Raw | UnsetType = UNSET
+
+
+_request_decoder = msgspec.json.Decoder(_AnyRequest)
 _loose_decoder = msgspec.json.Decoder(LooseLine)
 _text_decoder = msgspec.json.Decoder(str)
 
 
 def decode_request(raw: bytes) -> Request:
-    """Take a valid line apart; `body` is a view into `raw`.
+    """Take a valid line of any kind apart; `body` is a view into `raw`.
 
     Raises msgspec.DecodeError for a line that the scanner would have refused.
     """
-    return _request_decoder.decode(raw)
+    found = _request_decoder.decode(raw)
+    if found.body is not UNSET:
+        return Request(found.custom_id, found.url, found.body)
+    if found.params is not UNSET:
+        return Request(found.custom_id, MESSAGES, found.params)
+    if found.request is not UNSET:
+        return Request(found.key, GENERATE_CONTENT, found.request)
+    raise msgspec.ValidationError("the line has no body")
 
 
 def custom_id_of(raw: bytes) -> str:
@@ -143,7 +192,8 @@ def custom_id_of(raw: bytes) -> str:
     Cut at MAX_CUSTOM_ID characters.
     """
     try:
-        found = _loose_decoder.decode(raw).custom_id
+        line = _loose_decoder.decode(raw)
+        found = line.key if line.kind is Kind.GEMINI else line.custom_id
         return "" if found is UNSET else _text_decoder.decode(found)[:MAX_CUSTOM_ID]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""

@@ -7,8 +7,10 @@ from functools import partial
 
 from msgspec import Raw
 
+from core.endpoints import EMBEDDINGS, GENERATE_CONTENT, MESSAGES, RESPONSES
 from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
+from core.providers.anthropic.native import native_params
 from core.providers.anthropic.translation import check_translation
 from core.providers.catalogue import Model, find_model
 from core.providers.contract import Provider
@@ -21,7 +23,28 @@ from core.providers.openai import adapter as openai
 from core.providers.openai.adapter import OpenAIProvider
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
 from core.providers.translation import Note, PlainRequest, is_plain
+from core.providers.translation.responses import check_through_chat
 from core.settings import ProviderAccess
+
+OPENAI_MODELS = (
+    "gpt-[0-9]*",
+    "gpt-audio*",
+    "gpt-image-*",
+    "chatgpt-*",
+    "o[0-9]*",
+    "text-embedding-*",
+    "omni-moderation-*",
+    "text-moderation-*",
+    "dall-e-*",
+    "davinci-002",
+    "babbage-002",
+    "ft:gpt-*",
+    "ft:o[0-9]*",
+    "ft:davinci-002:*",
+    "ft:babbage-002:*",
+)
+"""OpenAI's names: openai 3.54 types/shared/all_models.py, embedding_model.py, image_model.py,
+moderation_model.py. Not gpt-oss-*, which it does not serve."""
 
 
 def built_in(access: ProviderAccess) -> Iterable[ProviderPlugin]:
@@ -44,18 +67,29 @@ def _openai(access: ProviderAccess) -> ProviderPlugin:
         endpoints=openai.LIMITS.endpoints,
         key_variable="OPENAI_API_KEY",
         open=open_,
+        models=OPENAI_MODELS,
         scope=f"{access.openai_base_url} {access.openai_organization} {access.openai_project}",
     )
 
 
 def _anthropic(access: ProviderAccess) -> ProviderPlugin:
+    betas = [name.strip() for name in access.anthropic_betas.split(",") if name.strip()]
+
     def open_(opening: Opening) -> Provider:
         headers = {"x-api-key": opening.key, "anthropic-version": anthropic.VERSION}
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
         http = _http("anthropic", access.anthropic_base_url, headers, opening)
-        return AnthropicProvider(http, settle=opening.settle)
+        return AnthropicProvider(http, settle=opening.settle, betas=betas)
 
-    def check(_url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
-        return check_translation(find_model("anthropic", model), body)
+    def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
+        if url == MESSAGES:
+            # The provider knows its own form best.
+            if b'"betas"' in bytes(body):
+                native_params(body, model, betas)
+            return ()
+        check_chat = partial(check_translation, find_model("anthropic", model))
+        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
 
     def passes(request: PlainRequest) -> bool:
         return is_plain(find_model("anthropic", request.model), request)
@@ -65,6 +99,7 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         endpoints=anthropic.LIMITS.endpoints,
         key_variable="ANTHROPIC_API_KEY",
         open=open_,
+        models=("claude-*",),
         scope=access.anthropic_base_url,
         check=check,
         plain=PlainBody(PlainRequest, passes),
@@ -77,15 +112,19 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
         return GeminiProvider(http, settle=opening.settle)
 
     def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
-        if url == gemini.EMBEDDINGS:
+        if url == GENERATE_CONTENT:
+            return ()
+        if url == EMBEDDINGS:
             return check_embedding(body)
-        return check_request(gemini.remote_model(model), body)
+        check_chat = partial(check_request, gemini.remote_model(model))
+        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
 
     return ProviderPlugin(
         slug="gemini",
         endpoints=gemini.LIMITS.endpoints,
         key_variable="GEMINI_API_KEY",
         open=open_,
+        models=("gemini-*", "models/gemini-*"),
         scope=access.gemini_base_url,
         check=check,
         # What the translation asks of these does not depend on the model.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.endpoints import AS_CHAT, CHAT_COMPLETIONS
 from core.providers.catalogue import CATALOGUE, find_model
 from core.providers.translation import Note
 
@@ -23,7 +24,7 @@ def check_model(provider: str, url: str, name: str) -> Sequence[Note]:
         unknown = f'the catalogue has no model "{quoted}" of {provider}; it is passed on as it is'
         return (Note("body.model", "unknown_model", unknown),)
     notes = []
-    if url not in model.endpoints:
+    if url not in model.endpoints and not (url in AS_CHAT and CHAT_COMPLETIONS in model.endpoints):
         notes.append(
             Note(
                 "body.model",

@@ -7,7 +7,7 @@ has those of well-known providers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib.resources import files
@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Raw
 
+from core import endpoints
 from core.providers.contract import Provider, ProviderLimits
 from core.providers.direct import adapter as direct
 from core.providers.direct.contract import CallLimits, DirectProvider
@@ -25,11 +26,18 @@ from core.providers.http.client import ProviderHttp
 from core.providers.mistral import adapter as mistral
 from core.providers.mistral.adapter import MistralProvider
 from core.providers.openai.adapter import Dialect, OpenAIProvider
-from core.providers.plugin import BadProviderConfig, Opening, ProviderPlugin
+from core.providers.plugin import BadProviderConfig, Check, Opening, ProviderPlugin
+from core.providers.translation import Note
+from core.providers.translation.responses import (
+    LimitField,
+    check_through_chat,
+    with_responses,
+)
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
+_ENDPOINTS = endpoints.OPENAI
+_USUAL = (endpoints.CHAT_COMPLETIONS, endpoints.EMBEDDINGS)
 
 _Count = Annotated[int, Meta(ge=1)]
 _Path = Annotated[str, Meta(pattern="^/")]
@@ -45,6 +53,8 @@ class Compatible(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     endpoints: Annotated[list[str], Meta(min_length=1)]
     auth: Literal["bearer", "api-key"] = "bearer"
     urls: dict[str, _Path] = {}
+    limit_field: LimitField = "max_tokens"
+    """Of chat completions that are made of Responses requests."""
     max_lines: _Count = 50_000
     max_bytes: _Count = 100_000_000
     max_embedding_inputs: _Count | None = None
@@ -53,6 +63,7 @@ class Compatible(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     upload_path: _Path = "/files"
     upload_fields: dict[str, str] = msgspec.field(default_factory=lambda: {"purpose": "batch"})
     create_fields: dict[str, Any] = {}
+    models: list[Annotated[str, Meta(min_length=1)]] = []
     keeps_metadata: bool = True
     processes_uploads: bool = False
 
@@ -67,11 +78,12 @@ class Mistral(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     base_url: str
     api_key_env: str
     endpoints: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
-        default_factory=lambda: sorted(_ENDPOINTS)
+        default_factory=lambda: [*_USUAL]
     )
     max_lines: _Count = mistral.LIMITS.max_lines
     max_bytes: _Count = mistral.LIMITS.max_bytes
     timeout_hours: _Count = mistral.TIMEOUT_HOURS
+    models: list[Annotated[str, Meta(min_length=1)]] = []
 
     def __post_init__(self) -> None:
         _check(self)
@@ -85,15 +97,17 @@ class Direct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     api_key_env: str = ""
     """Empty: the server asks for no key."""
     endpoints: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
-        default_factory=lambda: sorted(_ENDPOINTS)
+        default_factory=lambda: [*_USUAL]
     )
     auth: Literal["bearer", "api-key"] = "bearer"
     urls: dict[str, _Path] = {}
+    limit_field: LimitField = "max_tokens"
     max_concurrency: _Count = direct.CONCURRENCY
     requests_per_minute: Annotated[float, Meta(gt=0)] | None = None
     rerun_lost: bool | None = None
     """None: where there is a key, a call may have to be paid for, so no."""
     max_lines: _Count = direct.SHARD_LINES
+    models: list[Annotated[str, Meta(min_length=1)]] = []
 
     def __post_init__(self) -> None:
         _check(self)
@@ -156,12 +170,18 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
         found = msgspec.convert(settings, _KINDS[kind])
     except msgspec.ValidationError as error:
         raise BadProviderConfig(f"{where}: {_readable(error)}") from None
-    endpoints = frozenset(found.endpoints)
+    offered = with_responses(frozenset(found.endpoints))
+    check = _check_responses if _translates_responses(found) else None
     variable = found.api_key_env
     if isinstance(found, Direct):
         opener = partial(_open_direct, slug, found)
         return ProviderPlugin(
-            slug=slug, endpoints=endpoints, key_variable=variable, open_direct=opener
+            slug=slug,
+            endpoints=offered,
+            key_variable=variable,
+            open_direct=opener,
+            models=found.models,
+            check=partial(_check_direct, check) if check else None,
         )
     open_one: Callable[[Opening], Provider]
     if isinstance(found, Mistral):
@@ -170,11 +190,34 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
         open_one = partial(_open, slug, found)
     return ProviderPlugin(
         slug=slug,
-        endpoints=endpoints,
+        endpoints=offered,
         key_variable=variable,
         open=open_one,
+        models=found.models,
+        check=check,
         scope=found.base_url,
     )
+
+
+def _translates_responses(settings: _Settings) -> bool:
+    """Whether Responses requests have to be sent as chat completions."""
+    named = settings.endpoints
+    return endpoints.CHAT_COMPLETIONS in named and endpoints.RESPONSES not in named
+
+
+def _check_responses(url: str, _model: str, body: bytes | Raw) -> Sequence[Note]:
+    """What is lost of Responses requests; all others are sent as they are."""
+    return check_through_chat(_nothing, body) if url == endpoints.RESPONSES else ()
+
+
+def _check_direct(check: Check, url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
+    """The same for single calls, of whose requests nothing is left out in any mode."""
+    notes = check(url, model, body)
+    return [replace(note, weight="refused") if note.weight == "lost" else note for note in notes]
+
+
+def _nothing(_chat: bytes) -> Sequence[Note]:
+    return ()
 
 
 def _headers(settings: _Settings, key: str) -> dict[str, str]:
@@ -214,7 +257,7 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
             max_lines=settings.max_lines,
             max_bytes=direct.SHARD_BYTES,
             one_model_per_batch=False,
-            endpoints=frozenset(settings.endpoints),
+            endpoints=with_responses(frozenset(settings.endpoints)),
         ),
         call_limits=CallLimits(
             max_concurrency=settings.max_concurrency,
@@ -222,6 +265,8 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
             rerun_lost=keyless if settings.rerun_lost is None else settings.rerun_lost,
         ),
         urls=settings.urls,
+        translates_responses=_translates_responses(settings),
+        limit_field=settings.limit_field,
     )
 
 
@@ -233,10 +278,12 @@ def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
             max_lines=settings.max_lines,
             max_bytes=settings.max_bytes,
             one_model_per_batch=settings.one_model_per_batch,
-            endpoints=frozenset(settings.endpoints),
+            endpoints=with_responses(frozenset(settings.endpoints)),
             max_embedding_inputs=settings.max_embedding_inputs,
         ),
         urls=settings.urls,
+        translates_responses=_translates_responses(settings),
+        limit_field=settings.limit_field,
         completion_window=settings.completion_window,
         upload_path=settings.upload_path,
         upload_fields=settings.upload_fields,
@@ -255,8 +302,11 @@ def _open_mistral(slug: str, settings: Mistral, opening: Opening) -> Provider:
             mistral.LIMITS,
             max_lines=settings.max_lines,
             max_bytes=settings.max_bytes,
-            endpoints=frozenset(settings.endpoints),
+            endpoints=with_responses(frozenset(settings.endpoints)),
         ),
+        translates_responses=_translates_responses(settings),
+        # "Extra inputs are not permitted" is said of the newer name.
+        limit_field="max_tokens",
         create_fields={"timeout_hours": settings.timeout_hours},
         keeps_results=mistral.KEEPS_RESULTS,
         keeps_inputs=mistral.INPUT_LIFETIME,

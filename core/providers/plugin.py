@@ -53,7 +53,7 @@ class ProviderPlugin:
     slug: str
     """As files name it: lower-case letters, digits and dashes."""
     endpoints: frozenset[str]
-    """Of "/v1/chat/completions" and "/v1/embeddings", those that it has."""
+    """Those that it has, as urls of a file's lines, such as "/v1/chat/completions"."""
     key_variable: str
     """The environment variable that holds the key; empty: it needs none."""
     open: Callable[[Opening], Provider] | None = None
@@ -63,6 +63,9 @@ class ProviderPlugin:
     """What it asks of each request beyond the form of the endpoint."""
     plain: PlainBody | None = None
     """For speed alone: the chat completions of the common kind."""
+    models: Sequence[str] = ()
+    """Its models' names, or patterns of them with `*` and `?`: a line without a provider that
+    asks for one is for it. Empty: nothing is known of them."""
     scope: str = ""
     """What beside the key decides which batches are seen: address, organisation, project."""
 

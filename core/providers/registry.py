@@ -7,7 +7,7 @@ those of installed packages with an entry point in the group "polybatch.provider
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
 
@@ -16,6 +16,7 @@ from core.providers.configured import read_providers_file
 from core.providers.contract import Provider
 from core.providers.direct.contract import DirectProvider
 from core.providers.http.holds import Holds
+from core.providers.inference import providers_of
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.settings import ProviderAccess, Settings
 
@@ -63,6 +64,14 @@ class KnownProviders:
     def plain(self) -> Mapping[str, PlainBody]:
         """Requests that surely pass those checks, by provider slug."""
         return {slug: plugin.plain for slug, plugin in self._plugins.items() if plugin.plain}
+
+    def infer(self, model: str, url: str) -> Sequence[str]:
+        """Whose model it may be, for a line that names no provider.
+
+        Of several, those that can be reached with the keys at hand.
+        """
+        found = providers_of(model, url, self._plugins.values())
+        return [slug for slug in found if slug in self.usable] or found
 
     @property
     def missing_keys(self) -> dict[str, str]:

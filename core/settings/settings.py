@@ -205,6 +205,9 @@ class Settings(BaseSettings):
     doubled each time, up to sixty times it."""
     stop_grace: float = Field(default=900.0, ge=0)
     """How long to wait for a provider to stop after a cancel or the window's end."""
+    default_provider: str = ""
+    """Provider of lines that name none and whose model tells none, or several of which this is
+    one; an upload may say another."""
     check_keys: bool = True
     """Try each provider's key with one call that costs nothing when the dispatcher starts."""
     provider_timeout: float = Field(default=600.0, gt=0)
@@ -315,6 +318,8 @@ class ProviderAccess(BaseSettings):
     openai_project: str | None = Field(default=None, validation_alias="OPENAI_PROJECT_ID")
     anthropic_api_key: SecretStr | None = None
     anthropic_base_url: str = "https://api.anthropic.com"
+    anthropic_betas: str = ""
+    """Comma-separated names of beta features, asked for with every call."""
 
     gemini_api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("GEMINI_API_KEY", "GOOGLE_API_KEY")

@@ -11,7 +11,7 @@ from core.batchfile import Finding, Plain, Rules
 from core.providers import Check, KnownProviders, LineRejected, Note, check_model
 
 
-def upload_rules(known: KnownProviders) -> Rules:
+def upload_rules(known: KnownProviders, default_provider: str = "") -> Rules:
     """Every known provider, with a key or without, and the checks of those that have one.
 
     What a translation loses is an error of its line, unless the batch is lenient; what it
@@ -22,6 +22,8 @@ def upload_rules(known: KnownProviders) -> Rules:
         checks={provider: partial(_check, check) for provider, check in known.checks.items()},
         plain={provider: Plain(*plain) for provider, plain in known.plain.items()},
         check_model=_check_model,
+        infer=known.infer,
+        default_provider=default_provider,
     )
 
 

@@ -26,7 +26,7 @@ from core.pipeline import (
 )
 from core.pipeline.authentication import authenticator
 from core.providers import KnownProviders
-from core.serving import ConcurrencyLimits, GrpcServer
+from core.serving import ConcurrencyLimits, GrpcServer, StartupError
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.gateway.batches import BatchServicer
@@ -51,7 +51,13 @@ class Gateway:
 
     def __init__(self, runtime: Runtime, providers: KnownProviders) -> None:
         settings, ledger, blobs = runtime.settings, runtime.ledger, runtime.blobs
-        uploads = Uploads(ledger, blobs, upload_rules(providers), settings)
+        if settings.default_provider and settings.default_provider not in providers.rules:
+            raise StartupError(
+                f"POLYBATCH_DEFAULT_PROVIDER is {settings.default_provider!r}: there is no such "
+                f"provider; expected one of {', '.join(sorted(providers.rules))}"
+            )
+        rules = upload_rules(providers, settings.default_provider)
+        uploads = Uploads(ledger, blobs, rules, settings)
         maker = BatchMaker(
             ledger,
             blobs,

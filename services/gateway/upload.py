@@ -12,12 +12,12 @@ import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from polybatch.v1 import files_pb2
 
-from core.batchfile import FileChecker, Problem, Rules, TooManyLines
+from core.batchfile import MAX_MODEL, FileChecker, Problem, Rules, TooManyLines
 from core.blobs import BlobError, BlobMissing, BlobStore, SegmentConflict, StoredFile
 from core.ledger import File, FileState, Ledger, new_id, now
 from core.metrics import UPLOAD_BYTES, UPLOAD_LINES
@@ -38,6 +38,7 @@ NextChunk = Callable[[], Awaitable[bytes | None]]
 
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 _MAX_FILENAME_BYTES = 255
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Spec:
     upload_id: str
     filename: str
     write_offset: int
+    default_provider: str = ""
+    default_model: str = ""
 
     @classmethod
     def parse(cls, spec: files_pb2.UploadSpec) -> Spec:
@@ -57,7 +60,15 @@ class Spec:
             raise malformed("the upload_id has to be 8 to 64 characters of [A-Za-z0-9_-]")
         if spec.write_offset < 0:
             raise malformed("write_offset is negative")
-        return cls(spec.upload_id or secrets.token_hex(16), spec.filename, spec.write_offset)
+        if len(spec.default_model) > MAX_MODEL:
+            raise malformed(f"the default_model has more than {MAX_MODEL} characters")
+        return cls(
+            upload_id=spec.upload_id or secrets.token_hex(16),
+            filename=spec.filename,
+            write_offset=spec.write_offset,
+            default_provider=spec.default_provider,
+            default_model=spec.default_model,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +95,21 @@ class Uploads:
         However it ends, what is committed stays, so that the upload can be resumed; only
         a file over the limits is given up.
         """
+        rules = self._rules_for(spec)
         reservation = UploadReservation(self._ledger, self._settings, account_id, spec.upload_id)
         try:
-            return await self._receive(account_id, spec, reservation, next_chunk)
+            return await self._receive(account_id, spec, rules, reservation, next_chunk)
         except BaseException:
             await uninterrupted(reservation.end())
             raise
 
     async def _receive(
-        self, account_id: str, spec: Spec, reservation: UploadReservation, next_chunk: NextChunk
+        self,
+        account_id: str,
+        spec: Spec,
+        rules: Rules,
+        reservation: UploadReservation,
+        next_chunk: NextChunk,
     ) -> Finished:
         known = await reservation.begin()
         if known is not None:
@@ -108,7 +125,7 @@ class Uploads:
                 "continue from there",
                 metadata={"committed_size": str(stored.size)},
             )
-        writer = self._writer(account_id, spec.upload_id, stored.size)
+        writer = self._writer(account_id, spec.upload_id, rules, stored.size)
         bound = log.bind(account_id=account_id, upload_id=spec.upload_id)
         bound.debug("upload_begun", offset=stored.size)
         try:
@@ -168,12 +185,24 @@ class Uploads:
             UPLOAD_BYTES.inc(len(chunk))
             asked = clock()
 
-    def _writer(self, account_id: str, upload_id: str, offset: int) -> UploadWriter:
+    def _rules_for(self, spec: Spec) -> Rules:
+        """The rules with the defaults of one upload. Raises UNKNOWN_PROVIDER."""
+        provider = spec.default_provider or self._rules.default_provider
+        if provider and provider not in self._rules.providers:
+            known = ", ".join(sorted(self._rules.providers))
+            raise ApiError.invalid_argument(
+                "UNKNOWN_PROVIDER",
+                f"there is no provider {provider[:_SHOWN]!r} to be the default of this upload; "
+                f"expected one of {known}",
+            )
+        return replace(self._rules, default_provider=provider, default_model=spec.default_model)
+
+    def _writer(self, account_id: str, upload_id: str, rules: Rules, offset: int) -> UploadWriter:
         prefix = upload_prefix(account_id, upload_id)
         checker = FileChecker(
             self._blobs,
             prefix,
-            self._rules,
+            rules,
             max_line_bytes=self._settings.max_line_bytes,
             max_lines=self._settings.max_lines,
             max_depth=self._settings.max_json_depth,

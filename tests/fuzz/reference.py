@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from core.batchfile.schema import CHAT_COMPLETIONS, EMBEDDINGS, MAX_CUSTOM_ID, MAX_MODEL
+from core.batchfile.bodies import MAX_MODEL
+from core.batchfile.schema import MAX_CUSTOM_ID
+from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS
 
 PROVIDERS = {
     "openai": frozenset({CHAT_COMPLETIONS, EMBEDDINGS}),

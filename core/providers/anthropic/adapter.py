@@ -18,6 +18,8 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
+from core.endpoints import CHAT_COMPLETIONS, MESSAGES, RESPONSES
+from core.providers.anthropic.native import SUFFIX, native_params, read_native_line
 from core.providers.anthropic.translation import read_line, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import (
@@ -53,6 +55,12 @@ from core.providers.list_search import Sought
 from core.providers.parsing import count_of
 from core.providers.result_lines import UnreadableLine, download_results, read_results
 from core.providers.translation import dropped_fields
+from core.providers.translation.responses import (
+    marked,
+    restored,
+    through_chat,
+    with_responses,
+)
 
 log = structlog.get_logger()
 
@@ -64,7 +72,7 @@ LIMITS = ProviderLimits(
     # "256 MB": the smaller reading, so that no batch is refused for its size.
     max_bytes=256_000_000,
     one_model_per_batch=False,
-    endpoints=frozenset({"/v1/chat/completions"}),
+    endpoints=with_responses(frozenset({CHAT_COMPLETIONS, MESSAGES})),
 )
 
 BATCHES = "/v1/messages/batches"
@@ -131,11 +139,16 @@ class AnthropicProvider:
         http: ProviderHttp,
         *,
         settle: timedelta,
+        betas: Collection[str] = (),
         clock_margin: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ."""
+        """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ.
+
+        `betas`: those that the client's headers ask for.
+        """
         self._http = http
+        self._betas = frozenset(betas)
         self._settle = settle
         self._margin = clock_margin
         self._now = now
@@ -150,7 +163,15 @@ class AnthropicProvider:
         """Put one request into Anthropic's form. Raises LineRejected."""
         if url not in self.limits.endpoints:
             raise LineRejected("url", "unsupported_endpoint", f"Anthropic has no {url}.")
-        params, notes = translate_request(find_model(self.name, model), body, lenient=lenient)
+        if url == MESSAGES:
+            params = native_params(body, self.remote_model(model), self._betas)
+            return b'{"custom_id":"%b","params":%b}' % ((custom_id + SUFFIX).encode(), params), ()
+        translate = partial(translate_request, find_model(self.name, model), lenient=lenient)
+        if url == RESPONSES:
+            params, notes = through_chat(translate, body, lenient=lenient)
+            custom_id = marked(custom_id)
+        else:
+            params, notes = translate(body)
         line = b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
         return line, dropped_fields(notes) if lenient else ()
 
@@ -291,7 +312,7 @@ class AnthropicProvider:
             # Named by the provider, and perhaps kept since its address was another.
             address = self._results_address(batch.remote_id, source)
             lines = download_results(
-                self._http, address, lambda line: read_line(line, created), batch, now=self._now
+                self._http, address, lambda line: _read(line, created), batch, now=self._now
             )
             async with aclosing(lines) as groups:
                 async for group in groups:
@@ -319,6 +340,14 @@ class AnthropicProvider:
         await self._http.close()
 
 
+def _read(line: bytes, created: int) -> ResultLine:
+    """Read a result line in the form that its request has asked for."""
+    read = read_line(line, created)
+    if read.custom_id.endswith(SUFFIX):
+        return read_native_line(line, created)
+    return restored(read)
+
+
 class _Ours(msgspec.Struct):
     custom_id: str
 
@@ -332,7 +361,7 @@ def _read_ours(line: bytes) -> ResultLine:
         custom_id = _ours.decode(line).custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableLine from None
-    return ResultLine(custom_id, Outcome.FAILED, "", None, None)
+    return restored(ResultLine(custom_id.removesuffix(SUFFIX), Outcome.FAILED, "", None, None))
 
 
 def _ended_as(batch: _Batch) -> str:

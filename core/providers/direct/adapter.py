@@ -9,10 +9,12 @@ been paid for.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
+from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.json_depth import deeper_than
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits
@@ -29,6 +31,12 @@ from core.providers.openai.adapter import FALSE, refuse_streaming
 from core.providers.openai.rows import read_row
 from core.providers.provider_errors import is_access
 from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
+from core.providers.translation import Note
+from core.providers.translation.responses import (
+    LimitField,
+    as_response,
+    through_chat,
+)
 
 SHARD_LINES = 5_000
 SHARD_BYTES = 200_000_000
@@ -60,14 +68,21 @@ class OpenAICalls:
         limits: ProviderLimits,
         call_limits: CallLimits,
         urls: Mapping[str, str],
+        translates_responses: bool = False,
+        limit_field: LimitField = "max_completion_tokens",
     ) -> None:
         """`urls`: our endpoints to paths under the base URL, where these are not the
-        endpoint without its /v1."""
+        endpoint without its /v1. `translates_responses`: the server has no /v1/responses, such
+        requests are sent as chat completions, whose limit of tokens is called `limit_field`."""
         self.name = slug
         self.limits = limits
         self.call_limits = call_limits
         self._http = http
         self._paths = {url: urls.get(url, url.removeprefix("/v1")) for url in limits.endpoints}
+        self._translated = RESPONSES if translates_responses else ""
+        self._limit_field = limit_field
+        if translates_responses:
+            self._paths[RESPONSES] = self._paths[CHAT_COMPLETIONS]
 
     def remote_model(self, model: str) -> str:
         """The provider's id of the user's model ("local/llama3.2" -> "llama3.2")."""
@@ -76,8 +91,11 @@ class OpenAICalls:
     def encode_body(self, url: str, model: str, body: bytes) -> bytes:
         """The request with the provider's own model id, the rest as it came.
 
-        Raises LineRejected.
+        Of a Responses request that is translated, nothing is left out. Raises LineRejected.
         """
+        if url == self._translated:
+            encode = partial(self._encode_chat, model)
+            return through_chat(encode, body, lenient=False, limit_field=self._limit_field)[0]
         if url not in self._paths:
             raise LineRejected("url", "unsupported_endpoint", f"{self.name} has no {url}.")
         try:
@@ -87,6 +105,9 @@ class OpenAICalls:
         refuse_streaming(fields.get("stream", FALSE))
         fields["model"] = msgspec.Raw(_encode(self.remote_model(model)))
         return _encode(fields)
+
+    def _encode_chat(self, model: str, body: bytes) -> tuple[bytes, Sequence[Note]]:
+        return self.encode_body(CHAT_COMPLETIONS, model, body), ()
 
     async def call(self, call_id: str, url: str, body: bytes) -> CallOutcome:
         """Make one call, once."""
@@ -101,7 +122,7 @@ class OpenAICalls:
         except Broken as error:
             return OutcomeUnknown(self._http.say(where, str(error)))
         if reply.ok:
-            return self._answered(where, reply)
+            return self._answered(url, where, reply)
         code, text = reply.error.code, reply.error.message or f"status {reply.status}"
         if reply.status in _NOT_NOW or code in _NO_MONEY:
             said = self._http.say(where, f"{reply.status}: {text}", reply)
@@ -111,9 +132,9 @@ class OpenAICalls:
             )
         if reply.status in _TIMED_OUT or (reply.status >= 500 and not reply.error.documented):
             return OutcomeUnknown(self._http.say(where, text, reply))
-        return self._answered(where, reply)
+        return self._answered(url, where, reply)
 
-    def _answered(self, where: str, reply: Reply) -> Answered | OutcomeUnknown:
+    def _answered(self, url: str, where: str, reply: Reply) -> Answered | OutcomeUnknown:
         try:
             line = read_row(_row(reply, whole_surrogates(reply.body)))
         except (UnreadableLine, msgspec.DecodeError):
@@ -124,6 +145,8 @@ class OpenAICalls:
             # From something before the server: only its status says anything.
             error = {"message": f"status {reply.status}", "type": None, "code": None}
             line = read_row(_row(reply, _encode({"error": error})))
+        if url == self._translated:
+            line = as_response(line)
         assert line.response is not None, "the row was made with one"
         return Answered(line.outcome, line.response, line.usage, asked_pause(reply.headers))
 

@@ -35,6 +35,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
+from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT, RESPONSES
 from core.providers.catalogue import find_model
 from core.providers.contract import (
     Absent,
@@ -62,6 +63,7 @@ from core.providers.contract import (
 )
 from core.providers.gemini.batches import batch_of
 from core.providers.gemini.embeddings import BASE64, translate_embedding
+from core.providers.gemini.native import SUFFIX, native_request, read_native_line
 from core.providers.gemini.request import translate_request
 from core.providers.gemini.response import read_line
 from core.providers.gemini.wire import (
@@ -79,12 +81,15 @@ from core.providers.http.upload_tries import UploadTries
 from core.providers.list_search import Sought
 from core.providers.result_lines import download_results
 from core.providers.translation import dropped_fields
+from core.providers.translation.responses import (
+    marked,
+    restored,
+    through_chat,
+    with_responses,
+)
 from core.providers.uploads import InputLost, bring, discard_named, judged
 
 log = structlog.get_logger()
-
-CHAT = "/v1/chat/completions"
-EMBEDDINGS = "/v1/embeddings"
 
 LIMITS = ProviderLimits(
     # No number is documented; large batches are to be broken up, as they may take longer
@@ -92,7 +97,7 @@ LIMITS = ProviderLimits(
     max_lines=50_000,
     max_bytes=200_000_000,
     one_model_per_batch=True,
-    endpoints=frozenset({CHAT, EMBEDDINGS}),
+    endpoints=with_responses(frozenset({CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT})),
 )
 
 PAGE = 100
@@ -137,8 +142,15 @@ class GeminiProvider:
         self, custom_id: str, url: str, model: str, body: bytes, *, lenient: bool = False
     ) -> EncodedLine:
         """Put one request into Gemini's form. Raises LineRejected."""
-        if url == CHAT:
-            request, notes = translate_request(self.remote_model(model), body, lenient=lenient)
+        translate = partial(translate_request, self.remote_model(model), lenient=lenient)
+        if url == CHAT_COMPLETIONS:
+            request, notes = translate(body)
+        elif url == RESPONSES:
+            request, notes = through_chat(translate, body, lenient=lenient)
+            custom_id = marked(custom_id)
+        elif url == GENERATE_CONTENT:
+            request, notes = native_request(body, self.remote_model(model)), ()
+            custom_id += SUFFIX
         elif url == EMBEDDINGS:
             request, base64, notes = translate_embedding(body, lenient=lenient)
             custom_id += BASE64 if base64 else ""
@@ -270,7 +282,7 @@ class GeminiProvider:
             lines = download_results(
                 self._http,
                 f"/download/v1beta/{_name(file)}:download?alt=media",
-                lambda line: read_line(line, created, model),  # noqa: B023
+                lambda line: _read(line, created, model),  # noqa: B023
                 batch,
                 now=self._now,
                 # The batch was just shown to this key: what it may not see is not there.
@@ -304,6 +316,14 @@ class GeminiProvider:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
+
+
+def _read(line: bytes, created: int, model: str) -> ResultLine:
+    """Read a line of results in the form that its request has asked for."""
+    read = read_line(line, created, model)
+    if read.custom_id.endswith(SUFFIX):
+        return read_native_line(line, created, model)
+    return restored(read)
 
 
 def remote_model(model: str) -> str:

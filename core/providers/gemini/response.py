@@ -248,7 +248,7 @@ def _translate(
         )
         answer = _Answer(role="assistant", content=None, refusal=refusal)
         choices = [_Choice(index=0, message=answer, finish_reason="content_filter")]
-    tokens, usage = _tokens(response.usageMetadata)
+    tokens, usage = tokens_of(response.usageMetadata)
     completion = _Completion(
         id=response_id,
         created=created,
@@ -323,7 +323,8 @@ def _tool_call(part: _Part, made_id: str) -> _ToolCall:
     )
 
 
-def _tokens(raw: Raw) -> tuple[_Usage, Usage]:
+def tokens_of(raw: Raw) -> tuple[_Usage, Usage]:
+    """The usage of a response, in OpenAI's form and in ours; nothing where it is odd."""
     native = _counts.decode(raw)
     if not isinstance(native, _Counts):
         native = _Counts()

@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from core.endpoints import RESPONSES
 from core.providers.contract import EncodedLine, Intent, ProviderLimits
 from core.providers.openai.adapter import SHARD_KEY, TOKEN_KEY, OpenAIProvider
 from core.providers.openai.lists import PAGE, Jobs
@@ -114,8 +115,11 @@ class MistralProvider(OpenAIProvider):
     ) -> EncodedLine:
         """Put one request into Mistral's form: the model goes, the rest stays as it came.
 
-        Nothing is left out, lenient or not. Raises LineRejected.
+        Nothing is left out, lenient or not, but of Responses requests, which are translated.
+        Raises LineRejected.
         """
+        if url == RESPONSES and self._dialect.translates_responses:
+            return self._encode_responses(custom_id, model, body, lenient=lenient)
         fields = self._fields_of(url, body)
         fields.pop("model", None)
         return b'{"custom_id":"%b","body":%b}' % (custom_id.encode(), _encoder.encode(fields)), ()
@@ -123,7 +127,7 @@ class MistralProvider(OpenAIProvider):
     def _creation(self, intent: Intent, file_id: str) -> bytes:
         fields = {
             "input_files": [file_id],
-            "endpoint": intent.endpoint,
+            "endpoint": self._dialect.served(intent.endpoint),
             "model": intent.model,
             "metadata": {SHARD_KEY: intent.shard_id, TOKEN_KEY: intent.token},
             **self._dialect.create_fields,

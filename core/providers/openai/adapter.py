@@ -19,6 +19,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
+from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.providers.catalogue import find_model
 from core.providers.contract import (
     Absent,
@@ -54,6 +55,8 @@ from core.providers.openai.nulls import SHAPES, drop_nulls
 from core.providers.openai.rows import read_row
 from core.providers.openai.wire import RemoteFile, RemoteJob, read_file
 from core.providers.result_lines import download_results
+from core.providers.translation import Note, dropped_fields
+from core.providers.translation.responses import marked, restored, through_chat
 from core.providers.uploads import InputLost, bring, discard_named, judged
 
 __all__ = ["INPUT_FILE_SECONDS", "LIMITS", "OPENAI", "Dialect", "OpenAIProvider"]
@@ -120,16 +123,31 @@ class OpenAIProvider:
         Nothing is left out, lenient or not, but optional members that are null. Raises
         LineRejected for what would make OpenAI refuse the whole file.
         """
+        if url == RESPONSES and self._dialect.translates_responses:
+            return self._encode_responses(custom_id, model, body, lenient=lenient)
         fields = self._fields_of(url, body)
-        if self._dialect.drops_nulls and b"null" in body:
+        if self._dialect.drops_nulls and url in SHAPES and b"null" in body:
             fields = drop_nulls(fields, SHAPES[url])
         fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
         line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),
-            self._dialect.urls.get(url, url).encode(),
+            self._dialect.served(url).encode(),
             _encoder.encode(fields),
         )
         return line, ()
+
+    def _encode_responses(
+        self, custom_id: str, model: str, body: bytes, *, lenient: bool
+    ) -> EncodedLine:
+        """Put a Responses request into the form of a chat completion. Raises LineRejected."""
+
+        def encode(chat: bytes) -> tuple[bytes, Sequence[Note]]:
+            return self.encode_line(marked(custom_id), CHAT_COMPLETIONS, model, chat)[0], ()
+
+        line, notes = through_chat(
+            encode, body, lenient=lenient, limit_field=self._dialect.limit_field
+        )
+        return line, dropped_fields(notes) if lenient else ()
 
     def _fields_of(self, url: str, body: bytes) -> dict[str, msgspec.Raw]:
         """The members of a request's body. Raises LineRejected for what no batch can have."""
@@ -208,7 +226,7 @@ class OpenAIProvider:
     def _creation(self, intent: Intent, file_id: str) -> bytes:
         fields: dict[str, Any] = {
             "input_file_id": file_id,
-            "endpoint": self._dialect.urls.get(intent.endpoint, intent.endpoint),
+            "endpoint": self._dialect.served(intent.endpoint),
             "completion_window": self._dialect.completion_window,
             **self._dialect.create_fields,
         }
@@ -277,7 +295,7 @@ class OpenAIProvider:
         """Stream the rows of the output file, then of the error file."""
         for source in batch.result_sources:
             path = f"/files/{quote(source, safe='')}/content"
-            lines = download_results(self._http, path, read_row, batch, now=self._now)
+            lines = download_results(self._http, path, _read, batch, now=self._now)
             async with aclosing(lines) as groups:
                 async for group in groups:
                     yield group
@@ -308,6 +326,10 @@ class OpenAIProvider:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
+
+
+def _read(line: bytes) -> ResultLine:
+    return restored(read_row(line))
 
 
 def refuse_streaming(stream: msgspec.Raw) -> None:

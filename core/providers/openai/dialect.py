@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from core import endpoints
 from core.providers.contract import ProviderLimits
+from core.providers.translation.responses import LimitField
 
 LIMITS = ProviderLimits(
     max_lines=50_000,
     # "200 MB": the smaller reading, so that no file is refused for its size.
     max_bytes=200_000_000,
     one_model_per_batch=True,
-    endpoints=frozenset({"/v1/chat/completions", "/v1/embeddings"}),
+    endpoints=endpoints.OPENAI,
     max_embedding_inputs=50_000,
 )
 
@@ -32,6 +34,10 @@ class Dialect:
     limits: ProviderLimits
     urls: Mapping[str, str] = field(default_factory=dict)
     """Our endpoints to what the server calls them, where that is something else."""
+    translates_responses: bool = False
+    """The server has no /v1/responses: such requests are sent as chat completions."""
+    limit_field: LimitField = "max_completion_tokens"
+    """Of the chat completions that are made of them."""
     completion_window: str = "24h"
     upload_path: str = "/files"
     upload_fields: Mapping[str, str] = field(default_factory=lambda: {"purpose": "batch"})
@@ -48,6 +54,12 @@ class Dialect:
     """An uploaded file can be used only when its status says so."""
     keeps_inputs: timedelta = timedelta(days=1)
     """How long an upload stays for which no expiry is asked. Servers say little of it."""
+
+    def served(self, url: str) -> str:
+        """What the server calls the endpoint that answers requests for one of ours."""
+        if url == endpoints.RESPONSES and self.translates_responses:
+            url = endpoints.CHAT_COMPLETIONS
+        return self.urls.get(url, url)
 
     @property
     def input_lifetime(self) -> timedelta:

@@ -31,6 +31,11 @@ class _Usage(msgspec.Struct):
     completion_tokens: Any = 0
     prompt_tokens_details: Any = None
     completion_tokens_details: Any = None
+    # Responses.
+    input_tokens: Any = 0
+    output_tokens: Any = 0
+    input_tokens_details: Any = None
+    output_tokens_details: Any = None
 
 
 class _Body(msgspec.Struct):
@@ -105,10 +110,14 @@ def _code(body: _Body | Loose) -> str:
 
 def _tokens(usage: _Usage) -> Usage:
     return Usage(
-        input=count_of(usage.prompt_tokens),
-        cached_input=_part(usage.prompt_tokens_details, "cached_tokens"),
-        output=count_of(usage.completion_tokens),
-        reasoning=_part(usage.completion_tokens_details, "reasoning_tokens"),
+        input=count_of(usage.prompt_tokens) or count_of(usage.input_tokens),
+        cached_input=_part(
+            usage.prompt_tokens_details or usage.input_tokens_details, "cached_tokens"
+        ),
+        output=count_of(usage.completion_tokens) or count_of(usage.output_tokens),
+        reasoning=_part(
+            usage.completion_tokens_details or usage.output_tokens_details, "reasoning_tokens"
+        ),
     )
 
 

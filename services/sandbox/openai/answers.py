@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -107,7 +108,7 @@ class ErrorBody(Struct, gc=False):
 class Response(Struct, gc=False):
     status_code: int
     request_id: str
-    body: Completion | EmbeddingList | ErrorBody
+    body: Completion | EmbeddingList | ErrorBody | dict[str, Any]
 
 
 class Row(Struct, gc=False):
@@ -154,7 +155,13 @@ class Answerer:
         line = _line_of(raw)
         body = self._body_of(line.body)
         name = f"{self._seed}{index:06x}"
-        done = self._chat(body, name) if isinstance(body, Chat) else self._embedding(body)
+        done: Completion | EmbeddingList | dict[str, Any]
+        if isinstance(body, Chat):
+            done = self._chat(body, name)
+        elif isinstance(body, Embedding):
+            done = self._embedding(body)
+        else:
+            done = body.answer(name, self._created)
         return Row(f"batch_req_{name}", line.custom_id, Response(200, f"req_{name}", done), None)
 
     def failure(self, index: int, raw: bytes, fate: Fate) -> Row:

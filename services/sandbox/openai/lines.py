@@ -12,6 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from services.sandbox import answers
 from services.sandbox.answers import Part
+from services.sandbox.openai.texts_and_images import TextsAndImages
 
 NOTHING = Raw(b"")
 """An optional member that the line does not have."""
@@ -194,4 +195,4 @@ class Line(Struct, gc=False):
     body: Raw
 
 
-Body = Chat | Embedding
+Body = Chat | Embedding | TextsAndImages

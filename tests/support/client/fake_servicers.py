@@ -185,7 +185,8 @@ class Status(status_pb2_grpc.StatusServiceServicer):
                 if fault and sent >= fault.after_messages:
                     await fault.abort(context)
                 await self._fake.wait_for_change(change)
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled while writing, it is an error of the write, or the end of the generator.
             self._fake.cancelled.set()
             raise
 
@@ -212,7 +213,8 @@ class Status(status_pb2_grpc.StatusServiceServicer):
                     await fault.abort(context)
                 yield status_pb2.WatchBatchesResponse()
                 await self._fake.wait_for_change(change)
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled while writing, it is an error of the write, or the end of the generator.
             self._fake.cancelled.set()
             raise
 

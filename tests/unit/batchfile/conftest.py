@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.batchfile import CHAT_COMPLETIONS, EMBEDDINGS, Rules
+from core.batchfile import Rules
 from core.blobs import BlobStore
+from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS
 
 MakeLine = Callable[..., bytes]
 

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from core.batchfile import (
-    CHAT_COMPLETIONS,
-    EMBEDDINGS,
     NO_GROUP,
     LineScanner,
     Problem,
@@ -18,6 +16,7 @@ from core.batchfile import (
     decode_request,
     iter_index,
 )
+from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS
 
 MakeLine = Callable[..., bytes]
 
@@ -87,7 +86,7 @@ FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"method": "post"}, "method", "unsupported_method"),
     ({"method": True}, "method", "wrong_type"),
     ({"url": ...}, "url", "missing_field"),
-    ({"url": "/v1/responses"}, "url", "unsupported_url"),
+    ({"url": "/v1/videos"}, "url", "unsupported_url"),
     ({"url": 1}, "url", "wrong_type"),
     ({"body": ...}, "body", "missing_field"),
     ({"body": []}, "body", "wrong_type"),

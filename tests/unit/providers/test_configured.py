@@ -23,6 +23,7 @@ from core.settings import ProviderAccess, Settings
 from tests.support.providers.fake_provider import FakeProvider, make_intent
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+RESPONSES = "/v1/responses"
 SECRET = "sk-live-0123456789abcdef"
 
 ACME = """
@@ -54,7 +55,7 @@ async def opened(tmp_path: Path, text: str) -> Provider:
 def test_five_lines_make_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACME_API_KEY", raising=False)
     found = known(tmp_path, ACME)
-    assert found.rules["acme"] == {CHAT}
+    assert found.rules["acme"] == {CHAT, RESPONSES}
     assert found.missing_keys["acme"] == "ACME_API_KEY"
     assert "acme" not in found.usable
     monkeypatch.setenv("ACME_API_KEY", "k-1")
@@ -80,7 +81,7 @@ async def test_all_settings(tmp_path: Path) -> None:
     limits = provider.limits
     assert (limits.max_lines, limits.max_bytes, limits.max_embedding_inputs) == (7, 1000, 50)
     assert not limits.one_model_per_batch
-    assert limits.endpoints == {CHAT, EMBEDDINGS}
+    assert limits.endpoints == {CHAT, EMBEDDINGS, RESPONSES}
     line, _ = provider.encode_line("s-t-1", EMBEDDINGS, "acme/m", b'{"model":"acme/m","input":"x"}')
     assert json.loads(line) == {
         "custom_id": "s-t-1",
@@ -94,7 +95,7 @@ def test_without_a_named_file_there_may_be_none(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert "groq" not in known_providers(ProviderAccess(), settings).rules
     (tmp_path / "providers.toml").write_text("[groq]\n")
-    assert known_providers(ProviderAccess(), settings).rules["groq"] == {CHAT}
+    assert known_providers(ProviderAccess(), settings).rules["groq"] == {CHAT, RESPONSES}
 
 
 def test_a_named_file_has_to_be_there(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_named_file_has_to_be_there(tmp_path: Path) -> None:
         (ACME.replace("https://", ""), r"\[acme\]: base_url has to be an http"),
         (ACME.replace('/v1"', '/v1?version=1"'), r"\[acme\]: base_url .* without a query"),
         (ACME.replace('["/v1/chat/completions"]', "[]"), r"\[acme\]: endpoints: Expected"),
-        (ACME.replace("/v1/chat/completions", "/v1/responses"), r"\[acme\]: endpoints and urls"),
+        (ACME.replace("/v1/chat/completions", "/v1/videos"), r"\[acme\]: endpoints and urls"),
         (ACME + 'urls = { "/chat" = "/x" }', r"\[acme\]: endpoints and urls"),
         (ACME.replace("[acme]", "[openai]"), "two providers of the name 'openai'"),
         (ACME.replace("[acme]", "[gemini]"), "two providers of the name 'gemini'"),

@@ -35,7 +35,7 @@ async def opened(tmp_path: Path, text: str) -> DirectProvider:
 
 async def test_a_server_at_home_needs_two_lines(tmp_path: Path) -> None:
     found = known(tmp_path, LOCAL)
-    assert found.rules["local"] == {CHAT, EMBEDDINGS}
+    assert found.rules["local"] == {CHAT, EMBEDDINGS, "/v1/responses"}
     assert "local" in found.usable
     assert "local" not in found.missing_keys
     assert "local" not in found.open()

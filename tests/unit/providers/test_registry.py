@@ -9,15 +9,14 @@ from textwrap import dedent
 import msgspec
 import pytest
 
+from core import endpoints
+from core.endpoints import RESPONSES
 from core.providers import BadProviderConfig, KnownProviders, known_providers
 from core.providers.anthropic.adapter import VERSION
 from core.settings import ProviderAccess, Settings
 from tests.support.providers.fake_provider import FakeProvider
 
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-
-
-EVERYWHERE = frozenset({CHAT, EMBEDDINGS})
 
 
 @pytest.fixture(autouse=True)
@@ -34,10 +33,65 @@ def known(**values: str) -> KnownProviders:
 
 def test_rules_of_all_known_providers() -> None:
     assert known().rules == {
-        "openai": EVERYWHERE,
-        "anthropic": frozenset({CHAT}),
-        "gemini": EVERYWHERE,
+        "openai": endpoints.OPENAI,
+        "anthropic": frozenset({CHAT, RESPONSES, endpoints.MESSAGES}),
+        "gemini": frozenset({CHAT, EMBEDDINGS, RESPONSES, endpoints.GENERATE_CONTENT}),
     }
+
+
+LOCAL = """
+[local]
+kind = "openai-direct"
+base_url = "http://localhost:8000/v1"
+"""
+TEAM = LOCAL.replace("[local]", "[team]") + 'models = ["qwen-*", "gpt-4.1-mini"]\n'
+
+
+def test_a_model_of_several_is_that_of_whoever_has_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "providers.toml").write_text(TEAM)
+    monkeypatch.setenv("POLYBATCH_PROVIDERS_FILE", str(tmp_path / "providers.toml"))
+    assert list(known().infer("gpt-4.1-mini", CHAT)) == ["team"]
+
+
+@pytest.mark.parametrize(
+    ("model", "url", "file", "expected"),
+    [
+        ("gpt-4.1-mini", CHAT, "", ["openai"]),
+        ("o3", CHAT, "", ["openai"]),
+        ("text-embedding-3-small", endpoints.EMBEDDINGS, "", ["openai"]),
+        ("ft:gpt-4.1:acme::x", CHAT, "", ["openai"]),
+        ("gpt-7-not-known-yet", CHAT, "", ["openai"]),
+        ("claude-sonnet-4-5", CHAT, "", ["anthropic"]),
+        ("Claude-Unknown", CHAT, "", ["anthropic"]),
+        ("gemini-2.5-pro", CHAT, "", ["gemini"]),
+        ("models/gemini-9-flash", CHAT, "", ["gemini"]),
+        ("mistral-small-latest", CHAT, "", []),
+        ("mistral-small-latest", CHAT, "[mistral]", ["mistral"]),
+        ("gpt-oss-20b", CHAT, "", []),
+        ("gpt-oss-20b", CHAT, LOCAL, ["local"]),
+        # Whoever says what it serves is not asked for anything else.
+        ("gpt-oss-20b", CHAT, TEAM, []),
+        ("qwen-3", CHAT, TEAM + LOCAL, ["team"]),
+        ("gpt-oss-20b", CHAT, LOCAL + LOCAL.replace("local]", "other]"), ["local", "other"]),
+        ("gpt-4.1-mini", CHAT, TEAM, ["openai", "team"]),
+        # Of several, those that have the endpoint.
+        ("gpt-4.1-mini", endpoints.MODERATIONS, TEAM, ["openai"]),
+    ],
+)
+def test_whose_model_it_is(
+    model: str,
+    url: str,
+    file: str,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "providers.toml").write_text(file)
+    monkeypatch.setenv("POLYBATCH_PROVIDERS_FILE", str(tmp_path / "providers.toml"))
+    found = known(openai_api_key="sk-1", anthropic_api_key="sk-2")
+    assert list(found.infer(model, url)) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from polybatch._operations import (
     BackObserver,
     Caller,
     Downloads,
+    Naming,
     Progress,
     Requests,
     RetryObserver,
@@ -109,6 +110,8 @@ class Client:
         content: UploadInput,
         *,
         filename: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
         upload_id: str | None = None,
         progress: Progress | None = None,
     ) -> File:
@@ -118,10 +121,17 @@ class Client:
         iterable of bytes. A broken stream is resumed by itself; what can be read only
         once is kept in memory until it is committed. A file with bad lines is no error:
         its state is INVALID and `problems` holds the first 20.
+        `provider`: of lines that name none and whose model tells none; `model`: of lines
+        whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.
         """
         return run(
-            self._uploads.upload(content, filename=filename, upload_id=upload_id, progress=progress)
+            self._uploads.upload(
+                content,
+                Naming(filename, provider, model),
+                upload_id=upload_id,
+                progress=progress,
+            )
         )
 
     def upload_status(self, upload_id: str) -> UploadStatus:
@@ -133,6 +143,8 @@ class Client:
         content: UploadInput,
         *,
         filename: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
         upload_id: str | None = None,
         completion_window: timedelta | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -161,7 +173,7 @@ class Client:
             self._uploads.submit(
                 content,
                 request,
-                filename=filename,
+                Naming(filename, provider, model),
                 upload_id=upload_id,
                 request_id=request_id,
                 progress=progress,

@@ -222,7 +222,7 @@ def translate_message(message: _Message, created: int) -> tuple[_Completion, Usa
         reasoning_content="".join(thoughts) or None,
     )
     finish = FINISH_REASONS.get(stop_reason, "stop") if isinstance(stop_reason, str) else "stop"
-    tokens, usage = _tokens(message.usage)
+    tokens, usage = tokens_of(message.usage)
     completion = _Completion(
         id=message.id,
         created=created,
@@ -248,7 +248,8 @@ def _refusal(message: _Message, content: str | None) -> str:
     return told if isinstance(told, str) and told else content or "The model refused to answer."
 
 
-def _tokens(raw: Raw) -> tuple[_Usage, Usage]:
+def tokens_of(raw: Raw) -> tuple[_Usage, Usage]:
+    """The usage of a message, in OpenAI's form and in ours; nothing where it is odd."""
     try:
         native = _native_usage.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -10,13 +10,14 @@ from polybatch._operations.calls import (
 from polybatch._operations.downloads import Downloads
 from polybatch._operations.requests import Requests, batch_request
 from polybatch._operations.sources import Progress, UploadInput
-from polybatch._operations.uploads import Uploads
+from polybatch._operations.uploads import Naming, Uploads
 from polybatch._operations.watches import Watches
 
 __all__ = [
     "BackObserver",
     "Caller",
     "Downloads",
+    "Naming",
     "Progress",
     "Requests",
     "RetryObserver",

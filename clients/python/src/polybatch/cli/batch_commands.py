@@ -37,6 +37,7 @@ _NO_BATCH = "no batch was made, unless the upload had just ended (`polybatch lis
     example="polybatch submit requests.jsonl --window 2h --metadata team=search -o results.jsonl",
 )
 @grammar.input_file
+@grammar.defaults
 @click.option(
     "--watch/--no-watch",
     default=True,

@@ -60,6 +60,19 @@ input_file = click.argument(
 limit = click.option("--limit", type=_positive, metavar="N", help="No more than so many.")
 
 
+def defaults(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options for what a file's lines leave out."""
+    model = click.option(
+        "--model", metavar="NAME", help="Model of lines that may leave it out: Gemini's own form."
+    )
+    provider = click.option(
+        "--provider",
+        metavar="NAME",
+        help="Provider of lines that name none and whose model tells none.",
+    )
+    return provider(model(command))
+
+
 def output_file(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Returns the option -o with its help."""
     return click.option("-o", "--output", type=PATH, metavar="FILE", help=text)

@@ -81,14 +81,18 @@ class LineProblem(_message.Message):
     def __init__(self, line: _Optional[int] = ..., custom_id: _Optional[str] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., lenient: _Optional[bool] = ...) -> None: ...
 
 class UploadSpec(_message.Message):
-    __slots__ = ("filename", "upload_id", "write_offset")
+    __slots__ = ("filename", "upload_id", "write_offset", "default_provider", "default_model")
     FILENAME_FIELD_NUMBER: _ClassVar[int]
     UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
     WRITE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_MODEL_FIELD_NUMBER: _ClassVar[int]
     filename: str
     upload_id: str
     write_offset: int
-    def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ...) -> None: ...
+    default_provider: str
+    default_model: str
+    def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ...) -> None: ...
 
 class UploadFileRequest(_message.Message):
     __slots__ = ("spec", "chunk", "finish")

@@ -119,7 +119,8 @@ class FileServiceServicer:
 
         INVALID_ARGUMENT    MALFORMED_STREAM: the first message lacks a spec, a
         chunk is over 1 MiB, or a field is out of range: mend
-        the client.
+        the client. UNKNOWN_PROVIDER: there is no provider of the
+        name of `default_provider`: the message names those that are.
         FAILED_PRECONDITION WRITE_OFFSET_MISMATCH: `write_offset` is not the
         committed size (ErrorInfo metadata `committed_size`
         says it): continue from there.

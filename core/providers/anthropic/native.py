@@ -1,0 +1,100 @@
+"""Requests in Anthropic's own form: sent as they are, and their answers kept as they came.
+
+The features of beta versions are asked for by a header of the whole create
+(anthropic 2.12 resources/beta/messages/batches.py), not by a member of a request: the setting
+ANTHROPIC_BETAS names them for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from core.providers.anthropic.translation.response import read_line, tokens_of
+from core.providers.contract import LineRejected, Outcome, ResultLine
+
+SUFFIX = "-m"
+"""Behind the custom id of a request whose answer is wanted as it is: nothing else of a request
+comes back with its answer."""
+
+BETAS = "betas"
+
+_params = msgspec.json.Decoder(dict[str, Raw])
+_names = msgspec.json.Decoder(list[str])
+_encoder = msgspec.json.Encoder()
+
+
+class _Message(msgspec.Struct):
+    content: list[Raw]
+    usage: Raw = Raw(b"null")
+
+
+class _Result(msgspec.Struct):
+    type: str = ""
+    message: Raw = Raw(b"null")
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    result: _Result
+
+
+_line = msgspec.json.Decoder(_Line)
+_message = msgspec.json.Decoder(_Message)
+
+
+def native_params(body: bytes | Raw, model: str, betas: Collection[str]) -> bytes:
+    """The parameters of a request as they came, with the provider's own name of the model.
+
+    `betas`: those that the installation asks for. Raises LineRejected.
+    """
+    try:
+        params = _params.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise LineRejected("params", "invalid_json", f"The body is unreadable: {error}") from None
+    check_betas(params.pop(BETAS, None), betas)
+    params["model"] = Raw(_encoder.encode(model))
+    return _encoder.encode(params)
+
+
+def check_betas(raw: Raw | None, betas: Collection[str]) -> None:
+    """Refuse a request for betas that the installation does not ask for. Raises LineRejected."""
+    if raw is None:
+        return
+    try:
+        missing = sorted(set(_names.decode(raw)).difference(betas))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = "betas is no list of strings; expected one, or no such field"
+        raise LineRejected("params.betas", "wrong_type", text) from None
+    if missing:
+        raise LineRejected(
+            "params.betas",
+            "beta_not_enabled",
+            f"betas names {', '.join(missing)}, which a batch asks for as a whole; expected it "
+            f"among those of the setting ANTHROPIC_BETAS: ANTHROPIC_BETAS={','.join(missing)}",
+        )
+
+
+def read_native_line(line: bytes, created: int) -> ResultLine:
+    """As read_line, with the message in the body of a line that succeeded."""
+    read = read_line(line, created)
+    read.custom_id = read.custom_id.removesuffix(SUFFIX)
+    parsed = _line.decode(line)
+    if parsed.result.type != "succeeded":
+        return read
+    response: dict[str, Any] = {
+        "status_code": 200,
+        "request_id": "",
+        "body": parsed.result.message,
+    }
+    try:
+        message = _message.decode(parsed.result.message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # No message: what the other reader has made of it stands.
+        return read
+    _, usage = tokens_of(message.usage)
+    encoded = _encoder.encode(response)
+    return ResultLine(read.custom_id, Outcome.SUCCEEDED, "", encoded, None, usage)

@@ -10,6 +10,8 @@ from core.batchfile.index import (
     NO_GROUP,
     Group,
     IndexRecord,
+    MediaReader,
+    MediaWeight,
     iter_index,
     stream_records,
 )
@@ -25,7 +27,7 @@ from core.batchfile.results import (
     ResultTotals,
     ResultWriter,
 )
-from core.batchfile.rules import Check, Finding, ModelCheck, Rules
+from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.schema import Request, custom_id_of, decode_request
 
@@ -46,6 +48,9 @@ __all__ = [
     "IndexRecord",
     "LineOutcome",
     "LineScanner",
+    "Media",
+    "MediaReader",
+    "MediaWeight",
     "ModelCheck",
     "Plain",
     "Problem",

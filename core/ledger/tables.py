@@ -239,6 +239,10 @@ class Shard(SQLModel, table=True):
     state: ShardState = Field(sa_type=sa.String, index=True)
     line_count: int = _big()
     byte_count: int = _big()
+    media_bytes: int = _big()
+    """Of `byte_count`, the base64 of images, recordings and files: no text."""
+    media_tokens: int = _big()
+    """What these come to by the provider's published rules."""
     token: str = ""
     """Of the latest attempt to submit; travels with the request."""
     file_token: str = ""
@@ -311,6 +315,11 @@ class Shard(SQLModel, table=True):
     """When the next step was expected: send, look again, poll or fetch."""
 
     @property
+    def text_bytes(self) -> int:
+        """Bytes of its lines that count as text."""
+        return self.byte_count - self.media_bytes
+
+    @property
     def lines_key(self) -> str:
         """Blob with the shard's line list (records of core.batchfile.INDEX)."""
         return f"batches/{self.batch_id}/shards/{self.id}/lines"
@@ -362,6 +371,8 @@ class Shard(SQLModel, table=True):
             state=ShardState.QUEUED,
             line_count=lines,
             byte_count=self.byte_count * lines // self.line_count,
+            media_bytes=self.media_bytes * lines // self.line_count,
+            media_tokens=self.media_tokens * lines // self.line_count,
             # Lines that ran show that the provider takes them: a pause begins small again.
             attempts=self.attempts if round_number == self.round else 0,
             waiting_reason=waiting_reason,
@@ -393,6 +404,9 @@ class TokenBudget(SQLModel, table=True):
     probe_pause: float = 0.0
     """Seconds that were waited for it."""
     bytes_per_token: float = 3.0
+    """Of text."""
+    media_factor: float = 1.0
+    """Tokens that were counted for images, recordings and files, for each by the rules."""
 
 
 class ProviderHold(SQLModel, table=True):

@@ -42,6 +42,7 @@ from core.providers.direct.contract import (
 )
 from core.providers.http.holds import Hold, Holds
 from core.providers.kept_results import dump_result, load_result
+from core.providers.media import Media, Prompt, look, prompt_of
 from core.providers.openai.adapter import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.providers.quoted_positions import at_lines
@@ -70,12 +71,14 @@ __all__ = [
     "KnownProviders",
     "LineRejected",
     "Listed",
+    "Media",
     "NotOurs",
     "Note",
     "Opening",
     "Outcome",
     "OutcomeUnknown",
     "PlainBody",
+    "Prompt",
     "Provider",
     "ProviderLimits",
     "ProviderPlugin",
@@ -98,5 +101,7 @@ __all__ = [
     "embedding_inputs",
     "known_providers",
     "load_result",
+    "look",
     "parse_custom_id",
+    "prompt_of",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.batchfile import INDEX, ResultFile, read_lines
+from core.batchfile import INDEX, LineOutcome, ResultFile, read_lines
 from core.blobs import BlobStore, StoredFile
 from core.ledger import Batch, File, Shard, ShardState
 from core.providers import Provider, known_providers
@@ -153,7 +153,7 @@ async def test_a_line_that_cannot_be_translated_costs_only_itself(
     rejects = await ResultFile.open(blobs, spooled.rejects_prefix)
     [[reject]] = [group async for group in rejects.lines()]
     answer = json.loads(reject.raw)
-    assert (reject.line, reject.succeeded, answer["custom_id"]) == (2, False, "c2")
+    assert (reject.line, reject.outcome, answer["custom_id"]) == (2, LineOutcome.FAILED, "c2")
     assert "body.n" in answer["error"]["message"]
 
 

@@ -54,6 +54,11 @@ class ResultLine(NamedTuple):
     raw: bytes
     """JSON with its newline."""
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether it has an answer that is no error."""
+        return self.outcome == LineOutcome.SUCCEEDED
+
 
 Entry: TypeAlias = tuple[int, int, bytes]
 """A result line: number of the input line, its LineOutcome, JSON with its newline."""

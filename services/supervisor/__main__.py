@@ -7,11 +7,12 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import structlog
 
-from core.ledger import Ledger, LedgerUnavailable, ProviderKey
+from core.ledger import Ledger, LedgerUnavailable, ProviderKey, now
 from core.serving import run
 from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor.lock import data_folder_lock
@@ -114,7 +115,7 @@ async def supervise(
 
         names = [child.name for stage in plan.stages for child in stage]
         output = Output(arguments.log_dir, name_width=max(map(len, names)), named=for_people)
-        announcing = asyncio.create_task(_announce(plan, settings, ready))
+        announcing = asyncio.create_task(_announce(plan, settings, ready, since=now()))
         try:
             with removed_around(ready_file, plan.addresses_file):
                 await Supervisor(plan.stages, output=output, on_ready=on_ready).run(stop)
@@ -125,19 +126,29 @@ async def supervise(
             announcing.result()
 
 
-async def _announce(plan: Plan, settings: Settings, ready: asyncio.Event) -> None:
-    """Tell people once everything is healthy, and what the providers say of their keys."""
+async def _announce(
+    plan: Plan, settings: Settings, ready: asyncio.Event, *, since: datetime
+) -> None:
+    """Tell people once everything is healthy, and what the providers said of their keys since."""
     await ready.wait()
-    tried: Mapping[str, ProviderKey] = {}
+    tried = await _tried_keys(plan, settings, since) if settings.check_keys else None
+    print(f"\n{ready_block(plan, tried)}\n", flush=True)
+
+
+async def _tried_keys(
+    plan: Plan, settings: Settings, since: datetime
+) -> dict[str, ProviderKey] | None:
+    """None where the ledger does not answer."""
     try:
         ledger = await Ledger.open(settings.effective_database_url, pool_size=2)
         try:
-            tried = await ledger.keys.of(plan.known.credentials)
+            found = await ledger.keys.of(plan.known.credentials)
         finally:
             await ledger.close()
     except LedgerUnavailable as error:
         log.warning("key_states_not_read", cause=str(error))
-    print(f"\n{ready_block(plan, tried)}\n", flush=True)
+        return None
+    return {name: key for name, key in found.items() if key.checked_at >= since}
 
 
 def main() -> int:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 
 from core.bus import public_url
 from core.ledger import ProviderKey
@@ -39,10 +38,11 @@ def refused_keys_notice(plan: Plan, tried: Mapping[str, ProviderKey]) -> str:
     )
 
 
-def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] = MappingProxyType({})) -> str:
+def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] | None = None) -> str:
     """The block that is printed once everything is healthy.
 
-    `tried`: what providers said of their keys, by name; those that were not tried are missing.
+    `tried`: what providers said of their keys, by name; those that were not reached are
+    missing. None: nothing is known of any.
     """
     rows = [
         ("gateway", plan.gateway),
@@ -54,7 +54,7 @@ def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] = MappingProxyType(
     if plan.metrics:
         rows.append(("metrics", " ".join(sorted(plan.metrics.values()))))
     lines = ["polybatch is up", *(f"  {name:<10} {value}" for name, value in rows)]
-    for notice in (no_provider_notice(plan), refused_keys_notice(plan, tried)):
+    for notice in (no_provider_notice(plan), refused_keys_notice(plan, tried or {})):
         if notice:
             lines += ["", notice]
     lines += ["", "Send a first file, from another terminal in this folder:"]
@@ -75,12 +75,8 @@ def _real(plan: Plan) -> list[str]:
     return [name for name in plan.providers if name not in plan.stood_in]
 
 
-def _providers(plan: Plan, tried: Mapping[str, ProviderKey]) -> str:
-    said = {
-        name: " (key accepted)" if key.accepted else f" (KEY REFUSED: {key.code})"
-        for name, key in tried.items()
-    }
-    real = ", ".join(f"{name}{said.get(name, '')}" for name in _real(plan))
+def _providers(plan: Plan, tried: Mapping[str, ProviderKey] | None) -> str:
+    real = ", ".join(f"{name}{_key_of(name, plan, tried)}" for name in _real(plan))
     if plan.sandbox:
         text = (
             f"{', '.join(plan.stood_in)}: a SANDBOX stands in at {plan.sandbox}. "
@@ -91,6 +87,14 @@ def _providers(plan: Plan, tried: Mapping[str, ProviderKey]) -> str:
     if plan.providers and plan.without_key:
         text += f" (no key for {', '.join(plan.without_key)}: its lines are refused)"
     return text
+
+
+def _key_of(name: str, plan: Plan, tried: Mapping[str, ProviderKey] | None) -> str:
+    if tried is None or name not in plan.known.key_variables:
+        return ""
+    if name not in tried:
+        return " (key not tried: no clear answer yet)"
+    return " (key accepted)" if tried[name].accepted else f" (KEY REFUSED: {tried[name].code})"
 
 
 def _client_settings(plan: Plan) -> dict[str, str]:

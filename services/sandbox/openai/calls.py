@@ -56,6 +56,10 @@ class Calls:
     async def embeddings(self, request: Request) -> Response:
         return await self._answer("/v1/embeddings", request)
 
+    async def models(self, request: Request) -> Response:
+        """Any model is answered for; the list is there for what tries a key with it."""
+        return json_response({"object": "list", "data": []})
+
     async def _answer(self, endpoint: str, request: Request) -> Response:
         raw = await request.body()
         refusal = self._over_limit()

@@ -389,4 +389,5 @@ def test_the_banner_says_which_keys_are_refused(
     block = report.ready_block(made, tried)
     assert "openai (key accepted), anthropic (KEY REFUSED: authentication_error)" in block
     assert "set ANTHROPIC_API_KEY to one that works" in block
-    assert "REFUSED" not in report.ready_block(made)
+    assert "openai, anthropic (no key for gemini" in report.ready_block(made)
+    assert "openai (key not tried" in report.ready_block(made, {})

@@ -89,7 +89,9 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
                 native_params(body, model, betas)
             return ()
         check_chat = partial(check_translation, find_model("anthropic", model))
-        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
+        if url == RESPONSES:
+            return check_through_chat(check_chat, body, passes_user=True)
+        return check_chat(body)
 
     def passes(request: PlainRequest) -> bool:
         return is_plain(find_model("anthropic", request.model), request)

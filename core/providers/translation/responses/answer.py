@@ -30,7 +30,7 @@ _CHAT = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"}
 )
 """Members of a chat completion that are translated, or say nothing in a Response."""
-_TIERS = frozenset({"auto", "default", "fast", "flex", "priority", "scale"})
+_TIERS = frozenset({"auto", "default", "fast", "flex", "priority", "scale", "ultrafast"})
 
 
 class _Function(msgspec.Struct):

@@ -34,7 +34,7 @@ _text = msgspec.json.Decoder(str)
 _input = msgspec.json.Decoder(str | list[dict[str, Any]])
 _encoder = msgspec.json.Encoder()
 
-_SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "user", "stream")
+_SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "stream")
 """Fields that chat completions have as well, with the same meaning."""
 
 
@@ -48,11 +48,16 @@ class ChatRequest(NamedTuple):
 
 
 def to_chat(
-    body: bytes | Raw, report: Report, *, limit_field: LimitField = "max_completion_tokens"
+    body: bytes | Raw,
+    report: Report,
+    *,
+    limit_field: LimitField = "max_completion_tokens",
+    passes_user: bool = False,
 ) -> ChatRequest:
     """Turn the body of a Responses request into that of a chat completion.
 
-    What is lost or changed on the way is told to the report. Raises LineRejected.
+    `passes_user`: keep `user`, which some servers refuse and most take no notice of. What is
+    lost or changed on the way is told to the report. Raises LineRejected.
     """
     try:
         fields = _fields.decode(body)
@@ -60,10 +65,12 @@ def to_chat(
         raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
     given = present(fields)
     for key in given:
-        if key not in TRANSLATED:
+        if key not in TRANSLATED and not (passes_user and key == "user"):
             settle_untranslated(key, given[key], report)
     origins = Origins()
     chat: dict[str, Any] = {key: given[key] for key in _SAME if key in given}
+    if passes_user and "user" in given:
+        chat["user"] = given["user"]
     chat["messages"] = _messages(given, origins, report)
     if "max_output_tokens" in given:
         chat[limit_field] = given["max_output_tokens"]

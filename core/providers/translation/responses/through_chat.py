@@ -23,10 +23,14 @@ def through_chat(
     *,
     lenient: bool,
     limit_field: LimitField = "max_completion_tokens",
+    passes_user: bool = False,
 ) -> tuple[bytes, Sequence[Note]]:
-    """Translate a Responses request. Raises LineRejected, with the paths of that request."""
+    """Translate a Responses request; the settings are to_chat's.
+
+    Raises LineRejected, with the paths of that request.
+    """
     report = Report(lenient)
-    chat = to_chat(body, report, limit_field=limit_field)
+    chat = to_chat(body, report, limit_field=limit_field, passes_user=passes_user)
     try:
         translated, notes = translate(chat.body)
     except LineRejected as error:
@@ -34,11 +38,13 @@ def through_chat(
     return translated, [*report.notes, *map(chat.origins.note, notes)]
 
 
-def check_through_chat(check: Check, body: bytes | Raw) -> Sequence[Note]:
+def check_through_chat(
+    check: Check, body: bytes | Raw, *, passes_user: bool = False
+) -> Sequence[Note]:
     """What the translation of a Responses request would change, lose and refuse."""
     report = Report(lenient=True)
     try:
-        chat = to_chat(body, report)
+        chat = to_chat(body, report, passes_user=passes_user)
     except LineRejected as error:
         return [*report.notes, Note(error.field, error.reason, error.message, "refused")]
     try:

@@ -255,6 +255,12 @@ def test_harmless_fields_are_told(fields: dict[str, Any], path: str) -> None:
     assert chat.keys() == {"model", "messages", "max_completion_tokens"}
 
 
+def test_without_tools_there_is_nothing_to_choose() -> None:
+    # Programs that write all fields of a class write this; servers refuse it in a chat completion.
+    asked = request(tools=[], tool_choice="auto", parallel_tool_calls=True)
+    assert chat_of(asked) == chat_of(request())
+
+
 def test_null_is_no_field() -> None:
     nothing = dict.fromkeys(sdk.ResponseCreateParamsBase.__annotations__)
     chat, notes = chat_of(nothing | request())
@@ -321,6 +327,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "body.tool_choice",
         "unsupported_parameter",
     ),
+    "choice without tools": ({"tool_choice": "required"}, "body.tool_choice", "missing_tools"),
     "item": (
         {"input": [ASKED, {"type": "item_reference", "id": "x"}]},
         "body.input[1].type",

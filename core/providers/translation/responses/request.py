@@ -34,7 +34,7 @@ _text = msgspec.json.Decoder(str)
 _input = msgspec.json.Decoder(str | list[dict[str, Any]])
 _encoder = msgspec.json.Encoder()
 
-_SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "stream")
+_SAME = ("model", "temperature", "top_p", "stream")
 """Fields that chat completions have as well, with the same meaning."""
 
 
@@ -74,15 +74,26 @@ def to_chat(
     chat["messages"] = _messages(given, origins, report)
     if "max_output_tokens" in given:
         chat[limit_field] = given["max_output_tokens"]
-    if "tools" in given:
-        chat["tools"] = function_tools(given["tools"], report)
-    if "tool_choice" in given:
-        chat["tool_choice"] = tool_choice(given["tool_choice"])
+    _add_tools(chat, given, report)
     if "text" in given:
         add_text(chat, given["text"], report)
     if "reasoning" in given:
         add_reasoning(chat, given["reasoning"], report)
     return ChatRequest(_encoder.encode(chat), origins)
+
+
+def _add_tools(chat: dict[str, Any], given: Fields, report: Report) -> None:
+    tools = function_tools(given["tools"], report) if "tools" in given else []
+    choice = tool_choice(given["tool_choice"]) if "tool_choice" in given else None
+    if tools:
+        chat["tools"] = tools
+        if choice is not None:
+            chat["tool_choice"] = choice
+        if "parallel_tool_calls" in given:
+            chat["parallel_tool_calls"] = given["parallel_tool_calls"]
+    elif choice not in (None, "auto", "none"):
+        path = "body.tool_choice"
+        raise LineRejected(path, "missing_tools", f"{path} asks for a tool: none is given.")
 
 
 def _messages(given: Fields, origins: Origins, report: Report) -> list[dict[str, Any]]:

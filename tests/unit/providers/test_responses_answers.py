@@ -127,8 +127,7 @@ def test_refusals() -> None:
 
 def test_answers_without_a_word() -> None:
     assert parts(chat(content="")) == [("output_text", "")]
-    # All tokens went into thoughts.
-    assert response_of(chat("length", content=""))["output"] == []
+    assert response_of(chat("length", content=None))["output"] == []
     assert [
         item["type"] for item in response_of(chat(content="", tool_calls=[CALL]))["output"]
     ] == ["function_call"]

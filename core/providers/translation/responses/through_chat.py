@@ -7,9 +7,13 @@ from typing import TypeAlias
 
 from msgspec import Raw
 
+from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
 from core.providers.translation.report import Note, Report
+from core.providers.translation.responses.fast_path import surely_passes
 from core.providers.translation.responses.request import LimitField, to_chat
+
+ANY_MODEL = Model(id="")
 
 Translate: TypeAlias = Callable[[bytes], tuple[bytes, Sequence[Note]]]
 """Takes the body of a chat completion; gives the provider's, and what was changed or left out."""
@@ -39,9 +43,14 @@ def through_chat(
 
 
 def check_through_chat(
-    check: Check, body: bytes | Raw, *, passes_user: bool = False
+    check: Check, body: bytes | Raw, *, model: Model, passes_user: bool = False
 ) -> Sequence[Note]:
-    """What the translation of a Responses request would change, lose and refuse."""
+    """What the translation of a Responses request would change, lose and refuse.
+
+    `model`: what of it decides about common requests; ANY_MODEL where nothing does.
+    """
+    if surely_passes(model, body):
+        return ()
     report = Report(lenient=True)
     try:
         chat = to_chat(body, report, passes_user=passes_user)

@@ -75,6 +75,7 @@ def create_app(sandbox: Sandbox) -> Front:
         openai("/batch/jobs/{batch_id}", "GET", mistral.retrieve),
         openai("/batch/jobs/{batch_id}/cancel", "POST", mistral.cancel),
         Route("/v1/chat/completions", _call(calls.chat), methods=["POST"]),
+        Route("/v1/responses", _call(calls.responses), methods=["POST"]),
         Route("/v1/embeddings", _call(calls.embeddings), methods=["POST"]),
         Route("/v1/models", _call(calls.models), methods=["GET"]),
         anthropic("", "POST", messages.create),

@@ -41,6 +41,7 @@ from core.providers.direct.contract import (
 )
 from core.providers.http.holds import Hold, Holds
 from core.providers.kept_results import dump_result, load_result
+from core.providers.line_errors import error_of
 from core.providers.openai.adapter import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.providers.quoted_positions import at_lines
@@ -94,6 +95,7 @@ __all__ = [
     "check_model",
     "dump_result",
     "embedding_inputs",
+    "error_of",
     "known_providers",
     "load_result",
     "parse_custom_id",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -57,3 +58,9 @@ def test_openai_has_its_own_and_those_of_servers_in_its_form() -> None:
 def test_every_meaning_is_one_that_openai_knows_or_none_at_all() -> None:
     for table in (OPENAI, OPENAI_RESPONSES, OPENAI_INCOMPLETE, ANTHROPIC, GEMINI):
         assert set(table.values()) <= {*OF_OPENAI, BROKEN}
+
+
+def test_the_documentation_has_every_reason() -> None:
+    text = (Path(__file__).parents[3] / "docs/results.md").read_text()
+    for table in (OPENAI, OPENAI_RESPONSES, ANTHROPIC, GEMINI):
+        assert [reason for reason in table if f"`{reason}`" not in text] == []

@@ -42,6 +42,7 @@ from core.providers.direct.contract import (
 )
 from core.providers.http.holds import Hold, Holds
 from core.providers.kept_results import dump_result, load_result
+from core.providers.line_errors import error_of
 from core.providers.media import Media, Prompt, look, prompt_of
 from core.providers.openai.adapter import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
@@ -99,6 +100,7 @@ __all__ = [
     "check_model",
     "dump_result",
     "embedding_inputs",
+    "error_of",
     "known_providers",
     "load_result",
     "look",

@@ -171,12 +171,14 @@ def line_failure(line: int, raw: bytes) -> results_pb2.LineFailure:
     if answer.response is not None:
         status = answer.response.status_code
         failure.status_code = status if isinstance(status, int) and 0 <= status < 1000 else 0
+    if answer.error is not None:
+        failure.code = answer.error.code[:_CODE_LIMIT]
+        failure.message = answer.error.message[:_MESSAGE_LIMIT]
+    elif answer.response is not None:
+        # Of results written before each failed line had an error.
         code, message = _body_error(answer.response.body)
         failure.code = code[:_CODE_LIMIT] or f"http_{failure.status_code}"
         failure.message = message[:_MESSAGE_LIMIT]
-    elif answer.error is not None:
-        failure.code = answer.error.code
-        failure.message = answer.error.message[:_MESSAGE_LIMIT]
     return failure
 
 

@@ -34,8 +34,11 @@ class Answered:
     response: bytes
     """JSON, as ResultLine.response."""
     usage: Usage
+    """Of an answer that failed as well: it was paid for."""
     pause: float = 0.0
     """Seconds for which the provider wants no further call."""
+    error: bytes | None = None
+    """JSON, as ResultLine.error; None of a success."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,12 @@ class OutputConfig(Struct, gc=False):
     format: Format | None = None
 
 
+class Thinking(Struct, gc=False):
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    budget_tokens: Annotated[int, Meta(ge=1024)] | None = None
+    display: str | None = None
+
+
 class Params(Struct, gc=False, forbid_unknown_fields=True):
     """The parameters of a Messages request: every member that the API knows in 2026-11."""
 
@@ -122,7 +128,7 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     output_config: OutputConfig | None = None
-    thinking: Raw = NOTHING
+    thinking: Thinking | None = None
     cache_control: Raw = NOTHING
     container: Raw = NOTHING
     diagnostics: Raw = NOTHING
@@ -165,6 +171,14 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
         """(error type, message) of what the form does not show; None if all is well."""
         if self.messages[0].role != "user":
             return "invalid_request_error", 'messages: first message must use the "user" role'
+        budget = self.thinking.budget_tokens if self.thinking else None
+        if self.thinking and self.thinking.type == "enabled" and budget is None:
+            return "invalid_request_error", "thinking.enabled.budget_tokens: Field required"
+        if budget is not None and budget >= self.max_tokens:
+            return (
+                "invalid_request_error",
+                "`max_tokens` must be greater than `thinking.budget_tokens`.",
+            )
         if not _MODEL.fullmatch(self.model):
             return "not_found_error", f"model: {self.model}"
         if (

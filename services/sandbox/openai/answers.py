@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from services.sandbox import answers, embeddings
+from services.sandbox.odd_answers import openai_row
 from services.sandbox.openai.lines import (
     DIMENSIONS,
     Body,
@@ -186,6 +187,10 @@ class Answerer:
         )
         name = f"{self._seed}{index:06x}"
         return Row(f"batch_req_{name}", _line_of(raw).custom_id, None, RowError(code, message))
+
+    def odd(self, index: int, raw: bytes, fate: Fate) -> object:
+        """The row of a line that was answered as nobody should believe."""
+        return openai_row(self.answer(index, raw), fate, raw)
 
     def torn(self, index: int, raw: bytes) -> Raw:
         """A row that breaks off in the middle of its JSON."""

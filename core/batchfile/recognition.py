@@ -34,7 +34,7 @@ _MAGIC = (
     (b"\xff\xfe", "text in UTF-16"),
     (b"\xfe\xff", "text in UTF-16"),
 )
-_UNMARKED = {
+_UNMARKED: dict[tuple[bool, ...], str] = {
     (True, False, False, False): "text in UTF-32",
     (False, False, False, True): "text in UTF-32",
     (True, False, True, False): "text in UTF-16",
@@ -99,8 +99,8 @@ def recognise(head: bytes, *, whole: bool) -> str | None:
             return kind
     if len(head) >= 4:
         first = tuple(byte != 0 for byte in head[:4])
-        if (kind := _UNMARKED.get((first[0], first[1], first[2], first[3]))) is not None:
-            return kind
+        if first in _UNMARKED:
+            return _UNMARKED[first]
     text = head.removeprefix(BOM).lstrip()
     lines = text.split(b"\n")
     if not whole:

@@ -59,9 +59,7 @@ LINES = {
 def scan(content: bytes, chunk: int) -> tuple[list[Problem], int, int]:
     scanner = LineScanner(RULES, max_line_bytes=100_000, max_lines=100_000)
     pieces = (content[at : at + chunk] for at in range(0, len(content), chunk))
-    parts: Iterator[Scanned] = (
-        part for piece in pieces for part in scanner.feed(piece)
-    )
+    parts: Iterator[Scanned] = (part for piece in pieces for part in scanner.feed(piece))
     problems = [problem for part in parts for problem in part.problems]
     last, summary = scanner.finish()
     return problems + last.problems, summary.line_count, summary.bytes

@@ -54,7 +54,7 @@ class ConversionServicer(conversion_pb2_grpc.ConversionServiceServicer):
             messages, idle_timeout=self._settings.upload_idle_timeout
         ) as stream:
             first = parse_spec(await stream.next() or b"", conversion_pb2.ConvertLinesRequest)
-            target = _target(first.spec)
+            target = target_of(first.spec)
             lines = await self._lines(stream)
         # Translating a long line takes a while: others have their turn meanwhile.
         converted, problems = await asyncio.to_thread(
@@ -133,7 +133,8 @@ def _problem(number: int, line: bytes, note: Note, *, lenient: bool) -> files_pb
     )
 
 
-def _target(spec: conversion_pb2.ConversionSpec) -> Target:
+def target_of(spec: conversion_pb2.ConversionSpec) -> Target:
+    """What a spec asks for. Raises MALFORMED_STREAM, INVALID_FIELD."""
     if spec.to not in _FORMS:
         raise malformed("`to` is no known form")
     named = (("model", spec.model), ("provider", spec.provider))

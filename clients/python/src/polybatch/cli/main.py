@@ -12,7 +12,13 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from polybatch.cli import batch_commands, file_commands, grammar, result_commands
+from polybatch.cli import (
+    batch_commands,
+    convert_command,
+    file_commands,
+    grammar,
+    result_commands,
+)
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.output import printable, terminal
 from polybatch.cli.session import Interrupted, Session, UnusableInput
@@ -30,6 +36,7 @@ Examples:
   polybatch watch batch_4k2j9x                       watch it, now or later, from anywhere
   polybatch results batch_4k2j9x --failed            only the lines that failed
   polybatch validate requests.jsonl                  check every line, run nothing
+  polybatch convert table.csv --help                 CSV, Parquet, other APIs' files to lines
   polybatch list --json | jq -r .id                  for scripts: one JSON document a line
 
 A service that is away, as while it is restarted, is waited for: uploads, watches and
@@ -74,6 +81,7 @@ for each in (
     result_commands.failures,
     batch_commands.cancel,
     file_commands.validate,
+    convert_command.convert,
     file_commands.files,
 ):
     cli.add_command(each)

@@ -8,6 +8,7 @@ from polybatch.models.batches import (
     Shard,
     Usage,
 )
+from polybatch.models.conversions import ConvertedLines
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
 from polybatch.models.results import (
     LineError,
@@ -24,6 +25,7 @@ __all__ = [
     "Batch",
     "BatchError",
     "BatchState",
+    "ConvertedLines",
     "File",
     "FileState",
     "LineError",

@@ -158,7 +158,11 @@ class LineScanner:
         problems = [problem for each in held for problem in each.problems]
         if self._opening.problem is not None:
             problems = [self._opening.problem]
-        scanned = Scanned(b"".join(each.index for each in held), problems)
+        scanned = Scanned(
+            b"".join(each.index for each in held),
+            problems,
+            b"".join(each.media for each in held),
+        )
         counts = zip(
             self._groups, self._group_lines, self._group_bytes, self._group_lenient, strict=True
         )

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.batchfile import CHAT_COMPLETIONS, LineScanner, Problem, Rules, Scanned
+from core.batchfile import LineScanner, Problem, Rules, Scanned
 
 MakeLine = Callable[..., bytes]
 
-RULES = Rules({"openai": frozenset({CHAT_COMPLETIONS})})
+RULES = Rules({"openai": frozenset({"/v1/chat/completions"})})
 LINE = '{"custom_id": "a", "method": "POST", "body": {"model": "m"}}\n'
 PRETTY = json.dumps(json.loads(LINE), indent=2)
 BIG = 40_000

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from core.endpoints import CHAT_COMPLETIONS, MESSAGES, RESPONSES
 from core.json_depth import MAX_DEPTH, deeper_than
 from core.providers.anthropic.translation import translate_request as to_params
 from core.providers.anthropic.translation.reverse import chat_request as from_params
@@ -22,9 +23,7 @@ from core.providers.contract import LineRejected
 from core.providers.gemini.request import translate_request as to_contents
 from core.providers.gemini.reverse import chat_request as from_contents
 from core.providers.translation.report import Note, Report, decode
-
-CHAT = "/v1/chat/completions"
-MESSAGES = "/v1/messages"
+from core.providers.translation.responses import through_chat
 
 Fields = dict[str, Raw]
 
@@ -82,6 +81,12 @@ def convert_line(raw: bytes, target: Target) -> tuple[bytes, Sequence[Note]]:
         raise LineRejected("", "invalid_json", f"Not one JSON object: {error}.") from None
     form = _form_of(line)
     to = target.form or form
+    if form is Form.OPENAI and target.form is not None and _url(line) == MESSAGES:
+        # OpenAI's line around Anthropic's params.
+        around = {key: line[key] for key in line.keys() - _KNOWN[Form.OPENAI]}
+        named = {"custom_id": line["custom_id"]} if "custom_id" in line else {}
+        form, line = Form.ANTHROPIC, {**named, "params": line["body"], **around}
+        raw = _encode(line)
     if form is to and not target.model and not target.provider:
         return raw, ()
     if form is to:
@@ -99,7 +104,7 @@ def convert_line(raw: bytes, target: Target) -> tuple[bytes, Sequence[Note]]:
             "custom_id": custom_id,
             **({"provider": provider} if provider else {}),
             "method": "POST",
-            "url": CHAT,
+            "url": CHAT_COMPLETIONS,
             "body": body,
         }
     else:
@@ -154,23 +159,30 @@ def _chat_body(form: Form, held: Raw, target: Target, report: Report) -> dict[st
 
 def _as_chat(
     form: Form, line: Fields, held: Raw, target: Target, report: Report
-) -> tuple[Raw, str]:
-    """The body of a chat completion, and the model that it names."""
+) -> tuple[str, Raw, str]:
+    """The url, the body of a request in OpenAI's form, and the model that it names."""
     if form is not Form.OPENAI:
         body = _chat_body(form, held, target, report)
-        return Raw(_encode(body)), body["model"]
-    url = decode(_text, line.get("url", Raw(f'"{CHAT}"'.encode())), "url", "a string")
-    if url == MESSAGES:
-        # OpenAI's line around Anthropic's params.
-        return _as_chat(Form.ANTHROPIC, line, held, target, report)
-    if url != CHAT:
-        raise LineRejected("url", "unsupported_endpoint", f"Only {CHAT} has an equivalent.")
-    body = decode(_fields, held, "body", "an object")
-    model = target.model or decode(_text, body.get("model", Raw(b"0")), "body.model", "a string")
-    return held, model
+        return CHAT_COMPLETIONS, Raw(_encode(body)), body["model"]
+    url = _url(line)
+    if url not in (CHAT_COMPLETIONS, RESPONSES):
+        raise LineRejected(
+            "url",
+            "unsupported_endpoint",
+            f"Only {CHAT_COMPLETIONS} and {RESPONSES} have an equivalent.",
+        )
+    given = decode(_fields, held, "body", "an object")
+    model = target.model or decode(_text, given.get("model", Raw(b"0")), "body.model", "a string")
+    return url, held, model
 
 
-def _native(to: Form, custom_id: Raw, body: Raw, model: str, report: Report) -> dict[str, Any]:
+def _url(line: Fields) -> str:
+    return decode(_text, line.get("url", Raw(_encode(CHAT_COMPLETIONS))), "url", "a string")
+
+
+def _native(
+    to: Form, custom_id: Raw, url: str, body: Raw, model: str, report: Report
+) -> dict[str, Any]:
     bare = _bare(to, model)
     known = find_model(to, bare)
     if not known.listed and not bare.startswith(_PREFIXES[to]):
@@ -179,13 +191,20 @@ def _native(to: Form, custom_id: Raw, body: Raw, model: str, report: Report) -> 
             "model_of_another_provider",
             f"{model[:100]} is no model of {to}: name one with --model.",
         )
-    if to is Form.ANTHROPIC:
-        params, notes = to_params(known, body, lenient=report.lenient)
-        report.notes += notes
-        return {"custom_id": custom_id, "params": Raw(params)}
-    request, notes = to_contents(known.id, body, lenient=report.lenient)
+
+    def translate(chat: bytes | Raw) -> tuple[bytes, Sequence[Note]]:
+        if to is Form.ANTHROPIC:
+            return to_params(known, chat, lenient=report.lenient)
+        return to_contents(known.id, chat, lenient=report.lenient)
+
+    if url == RESPONSES:
+        native, notes = through_chat(translate, body, lenient=report.lenient)
+    else:
+        native, notes = translate(body)
     report.notes += notes
-    named = {"model": f"models/{known.id}"} | _fields.decode(request)
+    if to is Form.ANTHROPIC:
+        return {"custom_id": custom_id, "params": Raw(native)}
+    named = {"model": f"models/{known.id}"} | _fields.decode(native)
     return {"key": custom_id, "request": named}
 
 

@@ -240,6 +240,17 @@ def test_lines_go_to_the_native_forms() -> None:
     ] == [{"role": "user", "content": "hi"}]
 
 
+def test_lines_for_other_endpoints_that_mean_the_same() -> None:
+    body = {"model": "claude-sonnet-4-5", "instructions": "Be brief.", "input": "hi"}
+    made = convert(line(body | {"max_output_tokens": 9}, url="/v1/responses"), ANTHROPIC)
+    assert made["params"]["messages"] == [{"role": "user", "content": "hi"}]
+    assert made["params"]["max_tokens"] == 9
+    around = line(CLAUDE["params"], url="/v1/messages")  # type: ignore[arg-type]
+    assert convert(around, ANTHROPIC) == CLAUDE
+    assert convert(around, OPENAI) == convert(CLAUDE, OPENAI)
+    assert convert_line(around, Target(None)) == (around, ())
+
+
 def test_what_has_the_form_already_stays_as_it_is() -> None:
     odd = b'{ "body":{"n":1.00},"custom_id": 5 }'
     assert convert_line(odd, OPENAI) == (odd, ())

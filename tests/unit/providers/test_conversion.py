@@ -20,6 +20,8 @@ from core.providers.gemini.request import translate_request as to_contents
 from core.providers.gemini.reverse import chat_request as from_contents
 from core.providers.translation.report import Report
 from tests.support.providers.chat_requests import encode, exhaust, request, user
+from tests.support.providers.conversion_lines import CLAUDE, GOOGLE
+from tests.support.providers.conversion_lines import chat_line as line
 from tests.support.providers.grammar import Grammar
 
 SEED = 20261128
@@ -70,11 +72,6 @@ def test_there_and_back_is_the_same(
     assert budgets < same
 
 
-def line(body: dict[str, Any], **more: Any) -> bytes:
-    fields = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
-    return json.dumps(fields | more).encode()
-
-
 def convert(raw: bytes | dict[str, Any], target: Target) -> dict[str, Any]:
     converted, _ = convert_line(raw if isinstance(raw, bytes) else encode(raw), target)
     made: dict[str, Any] = json.loads(converted)
@@ -86,66 +83,6 @@ def refused(raw: bytes | dict[str, Any], target: Target) -> tuple[str, str]:
         convert_line(raw if isinstance(raw, bytes) else encode(raw), target)
     assert caught.value.message
     return caught.value.field, caught.value.reason
-
-
-CLAUDE = {
-    "custom_id": "a",
-    "params": {
-        "model": "claude-sonnet-4-5",
-        "max_tokens": 100,
-        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
-        "messages": [
-            {"role": "user", "content": "Weather?"},
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "text", "text": "I look."},
-                    {"type": "tool_use", "id": "t1", "name": "weather", "input": {"n": 1.0}},
-                ],
-            },
-            {
-                "role": "user",
-                "content": [
-                    {"type": "tool_result", "tool_use_id": "t1", "content": "cold"},
-                    {"type": "text", "text": "And now?"},
-                ],
-            },
-        ],
-        "tools": [{"name": "weather", "input_schema": {"type": "object"}}],
-        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
-        "stop_sequences": ["END"],
-    },
-}
-GOOGLE = {
-    "key": "a",
-    "request": {
-        "contents": [
-            {"parts": [{"text": "Weather?"}]},
-            {"role": "model", "parts": [{"functionCall": {"name": "weather", "args": {"n": 1}}}]},
-            {
-                "role": "user",
-                "parts": [
-                    {"function_response": {"name": "weather", "response": {"output": "cold"}}}
-                ],
-            },
-        ],
-        "system_instruction": {"parts": [{"text": "Be brief."}]},
-        "tools": [
-            {
-                "function_declarations": [
-                    {
-                        "name": "weather",
-                        "parameters": {
-                            "type": "OBJECT",
-                            "properties": {"n": {"type": "INTEGER", "nullable": True}},
-                        },
-                    }
-                ]
-            }
-        ],
-        "generation_config": {"max_output_tokens": 100, "response_mime_type": "application/json"},
-    },
-}
 
 
 def test_an_anthropic_line_becomes_openais() -> None:

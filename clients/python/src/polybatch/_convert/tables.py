@@ -53,6 +53,8 @@ class Template:
                 yield refusal
 
     def _check(self, columns: Sequence[str]) -> None:
+        if not columns:
+            raise unreadable("the table has no columns")
         shown = ", ".join(columns)
         if self.prompt is None:
             if _AS_JSON.isdisjoint(columns):
@@ -133,9 +135,14 @@ def csv_records(lines: Iterator[str], template: Template) -> Iterator[Record | R
         yield from lines
 
     reader = csv.reader(whole(), delimiter=delimiter, strict=True)
-    columns = [name.strip() for name in next(reader, [])]
-    if not all(columns) or len(set(columns)) != len(columns):
-        raise unreadable("the first row of the table has to name each column, each once")
+    try:
+        columns = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise unreadable(f"the first row is no CSV: {error}") from None
+    if not columns or not all(columns) or len(set(columns)) != len(columns):
+        raise unreadable(
+            "the file is neither JSON nor a table whose first row names each column, each once"
+        )
     yield from template.records(columns, _rows(reader, columns))
 
 

@@ -263,6 +263,17 @@ def test_what_would_be_lost_is_refused_by_line_and_field(
     assert (summary["refused"], summary["written"]) == (2, 0)
 
 
+def test_what_all_lines_have_is_told_once(
+    run: Callable[..., tuple[int, str]], served: FakePolybatch
+) -> None:
+    Path("in.jsonl").write_text("\n".join(json.dumps(request(n)) for n in range(1_500)))
+    code, told = run("in.jsonl", "--to", "anthropic", "-o", "out.jsonl")
+    assert code == ExitCode.BAD_INPUT
+    assert told.count("no model of anthropic") == 2
+    assert "line 1: error: id-0: body.model" in told
+    assert "the same 1,499 times more" in told
+
+
 def test_lines_go_there_and_back_in_groups_over_a_break(
     run: Callable[..., tuple[int, str]], served: FakePolybatch
 ) -> None:

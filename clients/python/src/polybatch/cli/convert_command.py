@@ -209,7 +209,9 @@ class _Tally:
         self._skip = skip_invalid
         self._unit = "line"
         self._kind = ""
-        self._written = self._refused = self._forgivable = self._left_out = self._told = 0
+        self._written = self._refused = self._forgivable = self._left_out = self._others = 0
+        self._kinds: dict[str, int] = {}
+        """What was told, and how often it came: each is told once."""
 
     def begin(self, read: Content) -> None:
         self._unit, self._kind = read.unit, read.kind
@@ -260,8 +262,11 @@ class _Tally:
                     }
                 )
             return
-        if self._told > _SHOWN:
-            self._session.note(f"... and {self._told - _SHOWN:,} more")
+        for place, times in self._kinds.items():
+            if times > 1:
+                self._session.note(printable(f"{place}: the same {self._times(times - 1)} more"))
+        if self._others:
+            self._session.note(f"... and {self._others:,} problems of other kinds (--json has all)")
         text = f"{name}: {self._kind}, {self._count(self._written)} converted"
         if self._refused:
             text += f", {self._refused:,} refused"
@@ -277,7 +282,6 @@ class _Tally:
         return f"{number:,} {self._unit}{'' if number == 1 else 's'}"
 
     def _tell(self, number: int, custom_id: str, found: Any) -> None:
-        self._told += 1
         word = "left out" if self.lenient and getattr(found, "lenient", False) else "error"
         if self._session.json:
             document = {
@@ -292,8 +296,17 @@ class _Tally:
             # Among the lines it would be one.
             print(to_json(document), file=sys.stderr if self._output == "-" else sys.stdout)
             return
-        if self._told > _SHOWN:
-            return
-        parts = [f"{self._unit} {number}", word, custom_id, found.field]
-        place = ": ".join(part for part in parts if part)
-        self._session.note(printable(f"{place}: {found.message} ({found.reason})"))
+        kind = ": ".join(filter(None, (word, found.field, found.message)))
+        if kind in self._kinds:
+            self._kinds[kind] += 1
+        elif len(self._kinds) == _SHOWN:
+            self._others += 1
+        else:
+            self._kinds[kind] = 1
+            parts = [f"{self._unit} {number}", word, custom_id, found.field]
+            place = ": ".join(part for part in parts if part)
+            self._session.note(printable(f"{place}: {found.message} ({found.reason})"))
+
+    @staticmethod
+    def _times(number: int) -> str:
+        return "once" if number == 1 else f"{number:,} times"

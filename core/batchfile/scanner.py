@@ -15,6 +15,7 @@ from core.batchfile.duplicate_keys import RepeatedWarnings
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, MEDIA, NO_GROUP, Group
+from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
 from core.batchfile.recognition import Opening
 from core.batchfile.rules import Check, Rules
@@ -186,7 +187,7 @@ class LineScanner:
         decode, known_group, see = self._decode, self._group_of.get, self._seen.add
         group_lines, group_bytes = self._group_lines, self._group_bytes
         checked, pack = self._checked_groups, INDEX.pack
-        looks = self._rules.media is not None
+        looks, edits = self._rules.media is not None, self._endpoint == IMAGE_EDITS
         line, offset = self._line, self._offset
         may_be_deep = 2 * self._max_depth
         for piece in lines:
@@ -211,7 +212,7 @@ class LineScanner:
                 group = None
             if group is None:
                 index += self._examine(raw, line, start, problems)
-                decode = self._decode
+                decode, edits = self._decode, self._endpoint == IMAGE_EDITS
                 continue
             see(line, found.custom_id)
             size = len(raw)
@@ -224,12 +225,12 @@ class LineScanner:
             ):
                 index += self._unfit(start, size, line, group, flags)
                 continue
-            # Images stand in a list within a list: most lines have none.
             if (
                 looks
                 and not found.passed
-                and (first := raw.find(b"[")) >= 0
-                and (raw.find(b"[", first + 1) >= 0 or found.url == IMAGE_EDITS)
+                # Most lines have but one list, the messages.
+                and (edits or raw.find(b"[", raw.find(b"[") + 1) >= 0)
+                and may_hold_media(raw)
                 and self._weigh(raw, line, group, found.custom_id, found.url, problems)
             ):
                 index += self._unfit(start, size, line, NO_GROUP, INVALID)
@@ -272,8 +273,10 @@ class LineScanner:
                 self._warnings.add(problem)
         if verdict.custom_id and verdict.id_is_whole:
             self._seen.add(line, verdict.custom_id)
-        if not flags & INVALID and self._weigh(
-            raw, line, group, verdict.custom_id, verdict.url, problems
+        if (
+            not flags & INVALID
+            and may_hold_media(raw)
+            and self._weigh(raw, line, group, verdict.custom_id, verdict.url, problems)
         ):
             flags |= INVALID
         if flags:

@@ -110,6 +110,14 @@ class Budgets:
             refused_alone=row.refused_alone,
         )
 
+    async def limits(self) -> dict[tuple[str, str], int]:
+        """Limits that were learned, by provider and the provider's model id."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(TokenBudget).where(col(TokenBudget.limit_tokens).is_not(None))
+            )
+            return {(row.provider, row.model): row.limit_tokens or 0 for row in found}
+
     async def observe(
         self, provider: str, model: str, size: int, tokens: int, media: int = 0
     ) -> None:

@@ -146,6 +146,11 @@ class Batch(SQLModel, table=True):
     """Lines that were never sent because they are invalid; part of `failed`."""
     succeeded: int = _big()
     failed: int = _big()
+    """All lines that have ended without success."""
+    cancelled: int = _big()
+    """Of these, lines that the batch's cancel kept from being answered."""
+    expired: int = _big()
+    """The same of its completion window, or of the provider's."""
     queued: int = _big()
     submitted: int = _big()
     processed: int = _big()
@@ -157,6 +162,8 @@ class Batch(SQLModel, table=True):
     output_tokens: int = _big()
     reasoning_tokens: int = _big()
     errors: list[dict[str, str]] = Field(default_factory=list, sa_type=sa.JSON)
+    common_cause: dict[str, str] | None = Field(default=None, sa_type=sa.JSON)
+    """{"code", "message"} for which every line failed; None where they did not, or not all."""
     shard_count: int = 0
     results_prefix: str = ""
     """Where the results lie; set by the transition that ends the batch, and set anew where
@@ -280,6 +287,9 @@ class Shard(SQLModel, table=True):
     are kept."""
     succeeded: int = _big()
     failed: int = _big()
+    """All that ended without success; the next two are part of it."""
+    cancelled: int = _big()
+    expired: int = _big()
     retried: int = _big()
     input_tokens: int = _big()
     cached_input_tokens: int = _big()
@@ -407,6 +417,19 @@ class ProviderHold(SQLModel, table=True):
     credential: str = Field(primary_key=True)
     """As Shard.credential."""
     until: datetime = _moment()
+
+
+class ProviderKey(SQLModel, table=True):
+    """What a provider said of a key when it was last tried."""
+
+    __tablename__ = "provider_keys"
+    provider: str = Field(primary_key=True)
+    credential: str = Field(primary_key=True)
+    """As Shard.credential: another one for another key or address."""
+    accepted: bool
+    code: str = ""
+    """The provider's own, where it refused the key."""
+    checked_at: datetime = _moment()
 
 
 class ProviderDuration(SQLModel, table=True):

@@ -1,5 +1,6 @@
 """The providers' batch APIs, and the translation of requests and results."""
 
+from core.providers.catalogue import CATALOGUE
 from core.providers.checks import check_model
 from core.providers.contract import (
     Absent,
@@ -49,6 +50,7 @@ from core.providers.registry import KnownProviders, known_providers
 from core.providers.translation import Note
 
 __all__ = [
+    "CATALOGUE",
     "Absent",
     "Accepted",
     "Answered",

@@ -23,7 +23,7 @@ from core.providers.openai import adapter as openai
 from core.providers.openai.adapter import OpenAIProvider
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
 from core.providers.translation import Note, PlainRequest, is_plain
-from core.providers.translation.responses import check_through_chat
+from core.providers.translation.responses import ANY_MODEL, check_through_chat
 from core.settings import ProviderAccess
 
 OPENAI_MODELS = (
@@ -88,8 +88,11 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
             if b'"betas"' in bytes(body):
                 native_params(body, model, betas)
             return ()
-        check_chat = partial(check_translation, find_model("anthropic", model))
-        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
+        found = find_model("anthropic", model)
+        if url == RESPONSES:
+            check_chat = partial(check_translation, found)
+            return check_through_chat(check_chat, body, model=found, passes_user=True)
+        return check_translation(found, body)
 
     def passes(request: PlainRequest) -> bool:
         return is_plain(find_model("anthropic", request.model), request)
@@ -116,8 +119,10 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
             return ()
         if url == EMBEDDINGS:
             return check_embedding(body)
-        check_chat = partial(check_request, gemini.remote_model(model))
-        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
+        if url == RESPONSES:
+            check_chat = partial(check_request, gemini.remote_model(model))
+            return check_through_chat(check_chat, body, model=ANY_MODEL)
+        return check_request(gemini.remote_model(model), body)
 
     return ProviderPlugin(
         slug="gemini",

@@ -128,7 +128,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                                 found.number, batch.results_revision
                             )
                             return page
-                        page.failures.append(_failure(found.line, found.raw))
+                        page.failures.append(line_failure(found.line, found.raw))
             return page
 
     @asynccontextmanager
@@ -164,7 +164,8 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         return batch
 
 
-def _failure(line: int, raw: bytes) -> results_pb2.LineFailure:
+def line_failure(line: int, raw: bytes) -> results_pb2.LineFailure:
+    """What a result line that did not succeed says of why."""
     answer = _decode(raw)
     failure = results_pb2.LineFailure(line=line, custom_id=answer.custom_id)
     if answer.response is not None:

@@ -121,9 +121,7 @@ class ShardOutcomes:
 
     async def give_up(self, shard: Shard, code: str, message: str) -> Ack:
         """Fail every line of the shard for good: nothing of it was or will be run."""
-        return await self.settle(
-            shard, Settlement(0, shard.line_count, fill_code=code, fill_message=message)
-        )
+        return await self.settle(shard, Settlement.filled(shard.line_count, code, message))
 
     async def settle(
         self, shard: Shard, settlement: Settlement, successors: Sequence[Shard] = ()

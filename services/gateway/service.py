@@ -15,6 +15,8 @@ from polybatch.v1 import (
     conversion_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
+    providers_pb2,
+    providers_pb2_grpc,
 )
 
 from core.pipeline import (
@@ -36,12 +38,14 @@ from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
 from services.gateway.files import FileServicer
 from services.gateway.keys import ensure_first_key
+from services.gateway.providers import ProviderServicer
 from services.gateway.upload import Uploads
 from services.gateway.upload_reservation import account_limits
 
 log = structlog.get_logger()
 
 FILE_SERVICE = files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
+PROVIDER_SERVICE = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
 CONVERSION_SERVICE = conversion_pb2.DESCRIPTOR.services_by_name["ConversionService"].full_name
 
@@ -68,6 +72,7 @@ class Gateway:
         )
         idle_timeout = settings.upload_idle_timeout
         self._files = FileServicer(ledger, blobs, uploads, idle_timeout=idle_timeout)
+        self._providers = ProviderServicer(ledger, providers, settings)
         self._batches = BatchServicer(
             ledger, runtime.publisher, uploads, maker, idle_timeout=idle_timeout
         )
@@ -78,6 +83,7 @@ class Gateway:
         files_pb2_grpc.add_FileServiceServicer_to_server(self._files, server)  # type: ignore[no-untyped-call]
         batches_pb2_grpc.add_BatchServiceServicer_to_server(self._batches, server)  # type: ignore[no-untyped-call]
         conversion_pb2_grpc.add_ConversionServiceServicer_to_server(self._conversion, server)  # type: ignore[no-untyped-call]
+        providers_pb2_grpc.add_ProviderServiceServicer_to_server(self._providers, server)  # type: ignore[no-untyped-call]
         # In the place of the generated handlers: these take messages as they came.
         server.add_registered_method_handlers(
             FILE_SERVICE,
@@ -106,7 +112,7 @@ class Gateway:
                 )
             },
         )
-        return [FILE_SERVICE, BATCH_SERVICE, CONVERSION_SERVICE]
+        return [FILE_SERVICE, BATCH_SERVICE, PROVIDER_SERVICE, CONVERSION_SERVICE]
 
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
@@ -117,7 +123,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     ):
         await ensure_first_key(runtime.ledger.accounts, settings.api_key_file)
         providers = find_providers(access, settings)
-        log.info("providers_without_key", providers=sorted(providers.missing_keys))
+        log.debug("providers_without_key", providers=sorted(providers.missing_keys))
         server = GrpcServer(
             settings.gateway_listen,
             name="gateway",

@@ -150,6 +150,10 @@ class OpenAICalls:
         assert line.response is not None, "the row was made with one"
         return Answered(line.outcome, line.response, line.usage, asked_pause(reply.headers))
 
+    async def check(self) -> None:
+        """Ask for the list of models, which every server with OpenAI's API has."""
+        await self._http.call("GET", "/models", bool)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()

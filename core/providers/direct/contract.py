@@ -83,6 +83,13 @@ class DirectProvider(Protocol):
         """
         ...
 
+    async def check(self) -> None:
+        """Make a call that costs nothing and needs the key; asked only where there is one.
+
+        Raises ProviderUnavailable, ProviderRejected.
+        """
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import islice
 
 from msgspec import Raw
 
@@ -33,6 +34,8 @@ from core.providers.media.tokens import (
 )
 from core.providers.translation import Note
 
+# More than any provider takes: the rest of them tell nothing new.
+_MOST_PARTS = 5000
 # Of a text or a table; of an office document, which is compressed, rather too many tokens.
 _BYTES_A_TOKEN_OF_FILES = 4
 # Of a film, which is guessed from its size as a recording with pictures.
@@ -78,7 +81,7 @@ def prompt_of(body: bytes | Raw, *, provider: str, model: str, url: str) -> Prom
 def look(body: bytes | Raw, *, provider: str, model: str, url: str) -> Media:
     """Look at all parts of a request; see prompt_of. One is decoded at a time."""
     looking = _Looking(limits_of(provider), rates_of(model), url)
-    for part in parts_of(body):
+    for part in islice(parts_of(body), _MOST_PARTS):
         looking.take(part)
     looking.count(most_of(looking.limits, model))
     return looking.media

@@ -16,15 +16,15 @@ from typing import NamedTuple
 from core.providers.media.encoded import Encoded
 
 _HEAD = 2048
-_LINEARISED = re.compile(rb"/Linearized\b[^>]*?/N\s+(\d+)")
+_LINEARISED = re.compile(rb"/Linearized\b[^>]*?/N\s+(\d{1,9})\b")
 _ENCRYPTED = re.compile(rb"/Encrypt\s*(?:\d+\s+\d+\s+R|<<)")
 _TREE = re.compile(rb"/Type\s*/Pages\b")
-_COUNT = re.compile(rb"/Count\s+(\d+)")
+_COUNT = re.compile(rb"/Count\s+(\d{1,9})\b")
 _PAGE = re.compile(rb"/Type\s*/Page\b")
 _OBJECTS = re.compile(rb"/Type\s*/ObjStm\b[^>]*>>\s*stream\r?\n")
 _MOST_STREAMS = 500
 _MOST_INFLATED = 4 * 1024 * 1024
-_MOST_IN_ALL = 16 * 1024 * 1024
+_MOST_IN_ALL = 8 * 1024 * 1024
 # No document has more: a larger number is something else.
 _MOST_PAGES = 100_000
 
@@ -50,12 +50,15 @@ def read_document(data: Encoded) -> Document:
 
 def _tree(contents: bytes) -> int:
     """The largest count of all nodes of page trees; 0 where there is none."""
-    most = 0
-    for node in _TREE.finditer(contents):
-        start = contents.rfind(b"obj", 0, node.start())
-        end = contents.find(b"endobj", node.end())
-        count = _COUNT.search(contents, max(start, 0), end if end >= 0 else len(contents))
-        most = max(most, int(count[1]) if count else 0)
+    most = start = 0
+    while start < len(contents):
+        # Object after object, so that each byte is looked at once.
+        end = contents.find(b"endobj", start)
+        end = len(contents) if end < 0 else end
+        if _TREE.search(contents, start, end):
+            count = _COUNT.search(contents, start, end)
+            most = max(most, int(count[1]) if count else 0)
+        start = end + len(b"endobj")
     return most
 
 

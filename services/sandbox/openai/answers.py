@@ -18,6 +18,8 @@ from services.sandbox.openai.lines import (
     ResponseFormat,
     reasons,
 )
+from services.sandbox.openai.response_answers import respond
+from services.sandbox.openai.responses import Responses, told
 from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
@@ -145,10 +147,11 @@ class Answerer:
 
     def __init__(self, body_type: type[Body], batch_id: str, created: int) -> None:
         self._body_of = msgspec.json.Decoder(body_type).decode
+        self._is_responses = body_type is Responses
         self._seed = batch_id.rpartition("_")[2][:12]
         self._created = created
         self._encode = msgspec.json.Encoder().encode
-        self.rows_at_once = 512 if body_type is Chat else 1
+        self.rows_at_once = 1 if body_type is Embedding else 512
 
     def answer(self, index: int, raw: bytes) -> Row:
         """The row of a line that was run and went well."""
@@ -160,6 +163,8 @@ class Answerer:
             done = self._chat(body, name)
         elif isinstance(body, Embedding):
             done = self._embedding(body)
+        elif isinstance(body, Responses):
+            done = respond(body, line.body, name, self._created, reasons=reasons(body.model))
         else:
             done = body.answer(name, self._created)
         return Row(f"batch_req_{name}", line.custom_id, Response(200, f"req_{name}", done), None)
@@ -252,6 +257,9 @@ class Answerer:
                 return ErrorDetail(
                     what, "invalid_request_error", param, code="unsupported_parameter"
                 )
+            if self._is_responses:
+                message, param, code = told(what, param)
+                return ErrorDetail(message, "invalid_request_error", param, code)
             return ErrorDetail(
                 f"Invalid request: {what}" + (f" at '{param}'." if param else "."),
                 "invalid_request_error",

@@ -1,5 +1,5 @@
-"""OpenAI's single calls, as any server in its form has them: POST /v1/chat/completions and
-/v1/embeddings.
+"""OpenAI's single calls, as any server in its form has them: POST /v1/chat/completions,
+/v1/responses and /v1/embeddings.
 
 A call that was begun is run to its end and billed, whether or not somebody still waits
 for the answer. Calls that are too many are refused with 429 and cost nothing.
@@ -53,8 +53,15 @@ class Calls:
     async def chat(self, request: Request) -> Response:
         return await self._answer("/v1/chat/completions", request)
 
+    async def responses(self, request: Request) -> Response:
+        return await self._answer("/v1/responses", request)
+
     async def embeddings(self, request: Request) -> Response:
         return await self._answer("/v1/embeddings", request)
+
+    async def models(self, request: Request) -> Response:
+        """Any model is answered for; the list is there for what tries a key with it."""
+        return json_response({"object": "list", "data": []})
 
     async def _answer(self, endpoint: str, request: Request) -> Response:
         raw = await request.body()

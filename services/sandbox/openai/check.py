@@ -17,6 +17,7 @@ import msgspec
 
 from services.sandbox.batch import Refusal
 from services.sandbox.openai.lines import Body, Chat, Embedding, Line
+from services.sandbox.openai.responses import Responses
 from services.sandbox.openai.texts_and_images import (
     Completions,
     ImageEdits,
@@ -32,6 +33,7 @@ MAX_EMBEDDING_INPUTS = 50_000
 BODIES: dict[str, type[Body]] = {
     "/v1/chat/completions": Chat,
     "/v1/embeddings": Embedding,
+    "/v1/responses": Responses,
     "/v1/completions": Completions,
     "/v1/moderations": Moderations,
     "/v1/images/generations": ImageGenerations,
@@ -41,7 +43,6 @@ BODIES: dict[str, type[Body]] = {
 ENDPOINTS = frozenset(
     {
         *BODIES,
-        "/v1/responses",
         "/v1/completions",
         "/v1/moderations",
         "/v1/images/generations",
@@ -63,12 +64,13 @@ _MODELS: dict[type[Body], tuple[str, ...]] = {
 _NOT_IN_BATCHES = ("*-realtime*", "*-audio-*", "*-tts*", "*-transcribe*")
 _NEEDED: dict[type[Body], tuple[str, ...]] = {
     Embedding: ("model", "input"),
+    Responses: ("model", "input"),
     Completions: ("model", "prompt"),
     Moderations: ("input",),
     ImageGenerations: ("model", "prompt"),
     ImageEdits: ("model", "prompt", "images"),
 }
-"""Members without which the batch fails; of the endpoints that do not chat."""
+"""Members without which the batch fails; of the endpoints other than chat completions."""
 
 _line_of = msgspec.json.Decoder(Line).decode
 

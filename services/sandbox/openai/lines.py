@@ -12,11 +12,8 @@ from msgspec import Meta, Raw, Struct
 
 from services.sandbox import answers, images
 from services.sandbox.answers import Part
+from services.sandbox.openai.responses import NOTHING, Responses
 from services.sandbox.openai.texts_and_images import TextsAndImages
-
-NOTHING = Raw(b"")
-"""An optional member that the line does not have."""
-
 
 _FIXED = "text-embedding-ada-002"
 DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, _FIXED: 1536}
@@ -240,4 +237,4 @@ class Line(Struct, gc=False):
     body: Raw
 
 
-Body = Chat | Embedding | TextsAndImages
+Body = Chat | Embedding | Responses | TextsAndImages

@@ -16,6 +16,8 @@ from polybatch.v1 import (
     conversion_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
+    providers_pb2,
+    providers_pb2_grpc,
     results_pb2,
     results_pb2_grpc,
     status_pb2,
@@ -167,6 +169,15 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
         batch.revision += 1
         self._fake.batches[request.batch_id].append(batch)
         return batch
+
+
+class Providers(providers_pb2_grpc.ProviderServiceServicer):
+    def __init__(self, fake: FakePolybatch) -> None:
+        self._fake = fake
+
+    async def ListProviders(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ListProviders", request, context)
+        return providers_pb2.ListProvidersResponse(providers=self._fake.providers)
 
 
 class Status(status_pb2_grpc.StatusServiceServicer):

@@ -15,6 +15,7 @@ from core.providers import (
     LineRejected,
     Outcome,
     OutcomeUnknown,
+    ProviderRejected,
     Throttled,
     Usage,
 )
@@ -241,3 +242,24 @@ async def test_a_call_that_is_held_back_is_not_sent(
     assert held.reachable
     assert held.retry_after == pytest.approx(5.0, abs=4)
     assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "refused"),
+    [
+        (JSONResponse({"object": "list", "data": []}), None),
+        (error(401, "no such key", "invalid_request_error", "invalid_api_key"), True),
+        (Response("no such page", 404), False),
+    ],
+)
+async def test_a_key_is_tried_with_the_list_of_models(
+    direct: OpenAICalls, fake: FakeProvider, reply: Response, refused: bool | None
+) -> None:
+    fake.on("GET", "/models", reply)
+    if refused is None:
+        await direct.check()
+    else:
+        with pytest.raises(ProviderRejected) as caught:
+            await direct.check()
+        assert caught.value.access is refused
+    assert fake.seen("GET", "/models")[0].headers["authorization"] == f"Bearer {KEY}"

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.endpoints import CHAT_COMPLETIONS, GENERATE_CONTENT, IMAGE_EDITS, MESSAGES, RESPONSES
 from core.providers import Media, Prompt, look, prompt_of
@@ -274,3 +276,63 @@ def test_what_a_provider_is_documented_to_refuse_is_told(
 )
 def test_what_a_provider_takes_is_left_alone(parts: list[Any], whose: tuple[str, str]) -> None:
     assert seen(parts, *whose).notes == []
+
+
+WHOLE = [
+    media.png(9, 9),
+    media.gif(9, 9),
+    media.jpeg(9, 9, profile=100),
+    media.webp(9, 9),
+    media.heic(9, 9),
+    media.wav(0.01),
+    media.mp3(2),
+    media.mp3(9, tagged=True),
+    media.pdf(2),
+    media.pdf(2, form="compressed"),
+    b"fLaC" + bytes(40),
+    b"BM" + bytes(40),
+]
+
+
+@given(st.sampled_from(WHOLE), st.data(), st.sampled_from(["image", "audio", "file"]))
+def test_damaged_data_breaks_nothing(whole: bytes, data: st.DataObject, kind: str) -> None:
+    """Whatever people send: it counts, and a fault is a note."""
+    damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))])
+    for _ in range(data.draw(st.integers(0, 4)) if damaged else 0):
+        at = data.draw(st.integers(0, min(len(damaged) - 1, 200)))
+        damaged[at] = data.draw(st.integers(0, 255))
+    url = media.data_url(bytes(damaged), "image/png")
+    part: dict[str, Any] = {"image_url": {"url": url}}
+    if kind == "audio":
+        part = {"input_audio": {"data": media.encoded(bytes(damaged)), "format": "wav"}}
+    elif kind == "file":
+        part = {"file": {"file_data": url}}
+    for provider, model in (CLAUDE, GEMINI, ("openai", "gpt-4o")):
+        found = seen([part], provider, model)
+        assert found.tokens >= 0
+        assert found.data_bytes == len(media.encoded(bytes(damaged)))
+
+
+NAMES = ["image_url", "url", "source", "type", "data", "content", "parts", "file", "file_id"]
+NAMES += ["file_data", "inlineData", "input_audio", "fileData", "detail"]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(NAMES),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    ),
+    st.sampled_from(["messages", "input", "contents", "images"]),
+)
+def test_any_json_has_parts_or_none(value: Any, root: str) -> None:
+    raw = json.dumps({root: [value] if root == "images" else [{"content": value}]}).encode()
+    prompt = prompt_of(raw, provider="anthropic", model="claude-opus-5", url=MESSAGES)
+    assert 0 <= prompt.text_bytes <= len(raw)

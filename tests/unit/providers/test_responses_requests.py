@@ -20,9 +20,15 @@ from core.providers.contract import LineRejected
 from core.providers.gemini.request import check_request
 from core.providers.gemini.request import translate_request as translate_for_gemini
 from core.providers.translation.report import CHANGED, FILLED_IN, Report
-from core.providers.translation.responses import check_through_chat, through_chat, to_chat
+from core.providers.translation.responses import (
+    ANY_MODEL,
+    check_through_chat,
+    through_chat,
+    to_chat,
+)
 from core.providers.translation.responses import items as item_tables
 from core.providers.translation.responses import options as tables
+from core.providers.translation.responses.fast_path import surely_passes
 from tests.support.providers.chat_requests import PDF, PNG, SCHEMA, encode, exhaust
 from tests.support.providers.grammar import Grammar
 from tests.support.providers.responses_requests import as_responses, resolves
@@ -131,7 +137,6 @@ def test_a_conversation() -> None:
             "format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True},
             "verbosity": "high",
         },
-        user="u",
     )
     function = {"name": "f", "arguments": "{}"}
 
@@ -182,7 +187,6 @@ def test_a_conversation() -> None:
             "json_schema": {"name": "n", "schema": SCHEMA, "strict": True},
         },
         "verbosity": "high",
-        "user": "u",
     }
 
 
@@ -234,6 +238,7 @@ HARMLESS: dict[str, tuple[dict[str, Any], str]] = {
         "body.include[0]",
     ),
     "max_tool_calls": ({"max_tool_calls": 3}, "body.max_tool_calls"),
+    "user": ({"user": "u"}, "body.user"),
     "metadata": ({"metadata": {"a": "b"}}, "body.metadata"),
     "truncation": ({"truncation": "disabled"}, "body.truncation"),
     "summary": ({"reasoning": {"summary": "auto"}}, "body.reasoning.summary"),
@@ -254,6 +259,12 @@ def test_harmless_fields_are_told(fields: dict[str, Any], path: str) -> None:
     chat, notes = chat_of(request(**fields))
     assert notes == [(path, "ignored")]
     assert chat.keys() == {"model", "messages", "max_completion_tokens"}
+
+
+def test_without_tools_there_is_nothing_to_choose() -> None:
+    # Programs that write all fields of a class write this; servers refuse it in a chat completion.
+    asked = request(tools=[], tool_choice="auto", parallel_tool_calls=True)
+    assert chat_of(asked) == chat_of(request())
 
 
 def test_null_is_no_field() -> None:
@@ -322,6 +333,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "body.tool_choice",
         "unsupported_parameter",
     ),
+    "choice without tools": ({"tool_choice": "required"}, "body.tool_choice", "missing_tools"),
     "item": (
         {"input": [ASKED, {"type": "item_reference", "id": "x"}]},
         "body.input[1].type",
@@ -375,7 +387,7 @@ def test_what_no_mode_sends(fields: dict[str, Any], path: str, reason: str) -> N
         with pytest.raises(LineRejected) as caught:
             chat_of(request(**fields), lenient=lenient)
         assert (caught.value.field, caught.value.reason) == (path, reason)
-    last = check_through_chat(lambda _chat: (), encode(request(**fields)))[-1]
+    last = check_through_chat(lambda _chat: (), encode(request(**fields)), model=SONNET)[-1]
     assert (last.field, last.reason, last.weight) == (path, reason, "refused")
 
 
@@ -471,8 +483,33 @@ def test_a_provider_speaks_of_the_body_that_was_written(
         through_chat(partial(translate_request, SONNET), encode(request(**fields)), lenient=False)
     assert (caught.value.field, caught.value.reason) == (path, reason)
     assert "messages[" not in caught.value.message
-    notes = check_through_chat(partial(check_translation, SONNET), encode(request(**fields)))
+    check = partial(check_translation, SONNET)
+    notes = check_through_chat(check, encode(request(**fields)), model=SONNET)
     assert (path, reason) in [(note.field, note.reason) for note in notes]
+
+
+PLAIN: dict[str, tuple[dict[str, Any], bool]] = {
+    "a text": ({}, True),
+    "instructions": ({"instructions": "x", "temperature": 0.5}, True),
+    "messages": ({"input": [ASKED | {"type": "message"}]}, True),
+    "no limit": ({"max_output_tokens": None}, False),
+    "too much": ({"max_output_tokens": 10**6}, False),
+    "hot": ({"temperature": 1.5}, False),
+    "blank": ({"input": " "}, False),
+    "parts": ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, False),
+    "answer first": ({"input": [{"role": "assistant", "content": "x"}, ASKED]}, False),
+    "more": ({"user": "u"}, False),
+}
+
+
+@pytest.mark.parametrize(("fields", "plain"), PLAIN.values(), ids=PLAIN)
+def test_the_common_request_is_told_at_once(fields: dict[str, Any], plain: bool) -> None:
+    body = encode({key: value for key, value in request(**fields).items() if value is not None})
+    assert surely_passes(SONNET, body) == plain
+    if plain:
+        check = partial(check_translation, SONNET)
+        chat = to_chat(body, report := Report(lenient=True))
+        assert [*report.notes, *check(chat.body)] == []
 
 
 def outcome(translate: Any, body: dict[str, Any]) -> tuple[str, bytes]:
@@ -499,12 +536,14 @@ def test_generated_requests_mean_the_same_as_chat_completions(provider: str) -> 
             translate = partial(translate_for_gemini, "gemini-3.8-flash")
             check = partial(check_request, "gemini-3.8-flash")
         same = outcome(translate, chat)
-        through = outcome(lambda raw: through_chat(translate, raw, lenient=False), body)  # noqa: B023
+        send = partial(through_chat, translate, lenient=False, passes_user=provider == "anthropic")
+        through = outcome(send, body)
         # Of several faults the one that is told may be another.
         assert (bool(through[0]), _read(through[1])) == (bool(same[0]), _read(same[1])), body
         used["refused" if same[0] else "sent"] += 1
         used["for one reason"] += bool(same[0]) and through[0] == same[0]
-        for note in check_through_chat(check, encode(body)):
+        known = model if provider == "anthropic" else ANY_MODEL
+        for note in check_through_chat(check, encode(body), model=known):
             if (note.field, note.reason) == ("body.tools", CHANGED):
                 # Of functions that were called before: there are no tools.
                 continue

@@ -36,6 +36,7 @@ from polybatch.models import (
     LineFailure,
     LineProblem,
     Manifest,
+    Provider,
     ResultFilter,
     ResultLine,
     UploadStatus,
@@ -307,6 +308,10 @@ class AsyncClient:
     ) -> AsyncGenerator[LineFailure, None]:
         """Yields the lines that failed, in input order, fetched page by page."""
         return self._requests.failures(batch_id, page_size)
+
+    async def providers(self) -> list[Provider]:
+        """Returns what the service knows of each provider, with a key or without."""
+        return await self._requests.providers()
 
 
 class AsyncFiles:

@@ -36,6 +36,7 @@ from polybatch.models import (
     LineFailure,
     LineProblem,
     Manifest,
+    Provider,
     ResultFilter,
     ResultLine,
     UploadStatus,
@@ -306,6 +307,10 @@ class Client:
     def failures(self, batch_id: str, *, page_size: int = 1000) -> Iterator[LineFailure]:
         """Yields the lines that failed, in input order, fetched page by page."""
         return iterate(self._requests.failures(batch_id, page_size))
+
+    def providers(self) -> list[Provider]:
+        """Returns what the service knows of each provider, with a key or without."""
+        return run(self._requests.providers())
 
 
 class Files:

@@ -17,6 +17,7 @@ from polybatch.cli import (
     convert_command,
     file_commands,
     grammar,
+    provider_commands,
     result_commands,
 )
 from polybatch.cli.exit_codes import ExitCode
@@ -49,7 +50,9 @@ Environment:
                         several replicas separated by commas
   POLYBATCH_COLLECTOR   address of the collector (localhost:50052), as for the gateway
   POLYBATCH_API_KEY     the key; else the file $POLYBATCH_DATA_DIR/api-key
-  POLYBATCH_DATA_DIR    folder of that file (.polybatch)
+  POLYBATCH_DATA_DIR    folder of that file (.polybatch); while `make up` runs from it, its
+                        addresses are found there too
+  POLYBATCH_PORT_BASE   the first of the ports, where all were moved
   POLYBATCH_TLS         1 or 0; on by itself unless both addresses are this machine
   POLYBATCH_TLS_CA      authority of the services' certificate (PEM file)
   POLYBATCH_TLS_CLIENT_CERT, POLYBATCH_TLS_CLIENT_KEY
@@ -83,6 +86,7 @@ for each in (
     file_commands.validate,
     convert_command.convert,
     file_commands.files,
+    provider_commands.providers,
 ):
     cli.add_command(each)
 

@@ -10,6 +10,7 @@ from polybatch.models.batches import (
 )
 from polybatch.models.conversions import ConvertedLines
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
+from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
 from polybatch.models.results import (
     LineError,
     LineFailure,
@@ -28,6 +29,7 @@ __all__ = [
     "ConvertedLines",
     "File",
     "FileState",
+    "KeyState",
     "LineError",
     "LineFailure",
     "LineProblem",
@@ -35,6 +37,9 @@ __all__ = [
     "Manifest",
     "ManifestShard",
     "ModelCount",
+    "Provider",
+    "ProviderLimits",
+    "ProviderQueue",
     "RequestCounts",
     "ResultFilter",
     "ResultLine",

@@ -138,6 +138,8 @@ class ManifestShard:
     failed: int
     retried: int
     """Lines handed on to a later shard."""
+    cancelled: int = 0
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,8 @@ class Manifest:
                     succeeded=shard.succeeded,
                     failed=shard.failed,
                     retried=shard.retried,
+                    cancelled=shard.cancelled,
+                    expired=shard.expired,
                 )
                 for shard in message.shards
             ),

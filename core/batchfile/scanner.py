@@ -17,6 +17,7 @@ from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, MEDIA, NO_GROUP, Group
 from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
+from core.batchfile.recognition import Opening
 from core.batchfile.rules import Check, Rules
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
@@ -95,6 +96,7 @@ class LineScanner:
         self._max_lines = max_lines
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
+        self._opening = Opening()
         self._chat = PlainDecoder(rules.providers, rules.plain).decode
         self._decode: Callable[[bytes], Line] = self._chat
         self._seen = SeenIds()
@@ -125,6 +127,10 @@ class LineScanner:
         if self._line + len(chunk) > _MAX_LINE_NUMBER:
             raise TooManyLines(_MAX_LINE_NUMBER)
         self._size += len(chunk)
+        chunk = self._opening.take(chunk)
+        yield from self._feed(chunk)
+
+    def _feed(self, chunk: bytes) -> Iterator[Scanned]:
         odd = b"\r" in chunk or not chunk.isascii()
         if b"\n" not in chunk:
             self._splitter.keep(chunk)
@@ -146,9 +152,18 @@ class LineScanner:
 
         Looks for duplicates, which takes about 0.2 s for a million lines.
         """
+        held = [*self._feed(self._opening.finish())]
         last = self._splitter.finish()
         lines = [] if last is None else [last]
-        scanned = _deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True))
+        held.append(_deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True)))
+        problems = [problem for each in held for problem in each.problems]
+        if self._opening.problem is not None:
+            problems = [self._opening.problem]
+        scanned = Scanned(
+            b"".join(each.index for each in held),
+            problems,
+            b"".join(each.media for each in held),
+        )
         counts = zip(
             self._groups, self._group_lines, self._group_bytes, self._group_lenient, strict=True
         )

@@ -20,6 +20,7 @@ import grpc.aio
 from polybatch.v1 import (
     batches_pb2,
     batches_pb2_grpc,
+    conversion_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
     providers_pb2,
@@ -32,6 +33,7 @@ from polybatch.v1 import (
 from tests.support.client.fake_servicers import (
     SEGMENT_BYTES,
     Batches,
+    Conversion,
     Files,
     Providers,
     Results,
@@ -138,6 +140,7 @@ class FakePolybatch:
         )
         files_pb2_grpc.add_FileServiceServicer_to_server(Files(self), self._server)
         batches_pb2_grpc.add_BatchServiceServicer_to_server(Batches(self), self._server)
+        conversion_pb2_grpc.add_ConversionServiceServicer_to_server(Conversion(self), self._server)
         providers_pb2_grpc.add_ProviderServiceServicer_to_server(Providers(self), self._server)
         status_pb2_grpc.add_StatusServiceServicer_to_server(Status(self), self._server)
         results_pb2_grpc.add_ResultServiceServicer_to_server(Results(self), self._server)

@@ -12,7 +12,9 @@ from typing import Self
 from polybatch._operations import (
     BackObserver,
     Caller,
+    Conversions,
     Downloads,
+    Form,
     Naming,
     Progress,
     Requests,
@@ -29,6 +31,7 @@ from polybatch.connection import Connection
 from polybatch.models import (
     Batch,
     BatchState,
+    ConvertedLines,
     File,
     LineFailure,
     LineProblem,
@@ -88,6 +91,7 @@ class Client:
         self._uploads = Uploads(caller)
         self._watches = Watches(caller)
         self._downloads = Downloads(caller)
+        self._conversions = Conversions(caller)
         self.files = Files(self._requests, self._downloads)
 
     def close(self) -> None:
@@ -177,6 +181,34 @@ class Client:
                 upload_id=upload_id,
                 request_id=request_id,
                 progress=progress,
+            )
+        )
+
+    def convert_lines(
+        self,
+        lines: bytes,
+        *,
+        to: Form | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        lenient: bool = False,
+        first_line: int = 1,
+    ) -> ConvertedLines:
+        """Converts request lines, some megabytes at a time, into the form of another API.
+
+        `to`: "openai", "anthropic" or "gemini"; None leaves each line its form, and only sets
+        `model` and `provider`, which take the place of the lines' own. What would be lost is
+        refused by line and field, or left out where `lenient` is set. `first_line`: the number
+        of the first one, for the problems.
+        """
+        return run(
+            self._conversions.convert_lines(
+                lines,
+                to=to,
+                model=model,
+                provider=provider,
+                lenient=lenient,
+                first_line=first_line,
             )
         )
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from polybatch.v1 import batches_pb2, files_pb2, providers_pb2, results_pb2, status_pb2
+from polybatch.v1 import (
+    batches_pb2,
+    conversion_pb2,
+    files_pb2,
+    providers_pb2,
+    results_pb2,
+    status_pb2,
+)
 
 
 class Server(StrEnum):
@@ -57,6 +64,9 @@ DELETE_FILE = _method(
     "FileService/DeleteFile",
     files_pb2.DeleteFileRequest,
     files_pb2.DeleteFileResponse,
+)
+CONVERT_LINES = _method(
+    Server.GATEWAY, "ConversionService/ConvertLines", None, conversion_pb2.ConvertLinesResponse
 )
 CREATE_BATCH = _method(
     Server.GATEWAY,

@@ -55,7 +55,10 @@ def _positive(text: str) -> int:
 batch_id = click.argument("batch_id", metavar="BATCH_ID")
 file_id = click.argument("file_id", metavar="FILE_ID")
 input_file = click.argument(
-    "file", metavar="FILE", type=PATH, help="JSONL file of requests; - for stdin."
+    "file",
+    metavar="FILE",
+    type=PATH,
+    help="JSONL file of requests, compressed or not; - for stdin.",
 )
 limit = click.option("--limit", type=_positive, metavar="N", help="No more than so many.")
 

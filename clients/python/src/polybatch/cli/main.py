@@ -14,6 +14,7 @@ from click.shell_completion import shell_complete
 
 from polybatch.cli import (
     batch_commands,
+    convert_command,
     file_commands,
     grammar,
     provider_commands,
@@ -36,6 +37,7 @@ Examples:
   polybatch watch batch_4k2j9x                       watch it, now or later, from anywhere
   polybatch results batch_4k2j9x --failed            only the lines that failed
   polybatch validate requests.jsonl                  check every line, run nothing
+  polybatch convert table.csv --help                 CSV, Parquet, other APIs' files to lines
   polybatch list --json | jq -r .id                  for scripts: one JSON document a line
 
 A service that is away, as while it is restarted, is waited for: uploads, watches and
@@ -82,6 +84,7 @@ for each in (
     result_commands.failures,
     batch_commands.cancel,
     file_commands.validate,
+    convert_command.convert,
     file_commands.files,
     provider_commands.providers,
 ):

@@ -8,6 +8,7 @@ from polybatch.models.batches import (
     Shard,
     Usage,
 )
+from polybatch.models.conversions import ConvertedLines
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
 from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
 from polybatch.models.results import (
@@ -25,6 +26,7 @@ __all__ = [
     "Batch",
     "BatchError",
     "BatchState",
+    "ConvertedLines",
     "File",
     "FileState",
     "KeyState",

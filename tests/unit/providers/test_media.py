@@ -225,6 +225,18 @@ def test_escaped_data_is_no_text_either() -> None:
     assert prompt.text_bytes < 700
 
 
+def test_servers_of_openais_form_may_take_more() -> None:
+    """Bare base64, and films: neither is text."""
+    bare = {
+        "type": "image_url",
+        "image_url": {"url": media.encoded(media.png(280, 280, bytes(600)))},
+    }
+    assert seen([bare], "local", "qwen").tokens == 100
+    film = {"type": "video_url", "video_url": {"url": media.data_url(bytes(160_000), "video/mp4")}}
+    found = seen([film], "local", "qwen")
+    assert (found.tokens, found.data_bytes) == (800, 213_336)
+
+
 def test_recordings_count_by_seconds_and_documents_by_pages() -> None:
     audio = {"type": "input_audio", "input_audio": {"format": "wav"}}
     audio["input_audio"] |= {"data": media.encoded(media.wav(12))}  # type: ignore[operator]

@@ -227,7 +227,6 @@ class LineScanner:
                 continue
             if (
                 looks
-                and not found.passed
                 # Most lines have but one list, the messages.
                 and (edits or raw.find(b"[", raw.find(b"[") + 1) >= 0)
                 and may_hold_media(raw)

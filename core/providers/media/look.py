@@ -104,7 +104,7 @@ class _Looking:
         if part.data is None:
             self._take_linked(part)
             return
-        self.media.data_bytes += len(part.data)
+        self.media.data_bytes += part.size
         try:
             data = Encoded(part.data, loose=self.limits.loose_base64)
             if not data.size:

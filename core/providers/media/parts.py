@@ -1,7 +1,8 @@
 """The images, recordings and files of a request, wherever its form has them.
 
 Forms: OpenAI's chat completions (openai 3.54 types/chat/chat_completion_content_part_*.py),
-responses (types/responses/response_input_*_param.py) and image edits; Anthropic's messages
+responses (types/responses/response_input_*_param.py) and image edits, with what servers of that
+form add (vLLM's multimodal inputs: audio_url, video_url); Anthropic's messages
 (anthropic 2.12 types/*_block_param.py); Gemini's contents (google-genai 3.4 types.py Part).
 Only the message's own content is looked at: what tools define and are called with is text.
 """
@@ -18,6 +19,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 Kind = Literal["image", "audio", "file"]
 # Results of tools hold content, and no content holds results of tools.
 _DEEPEST = 3
+# A link may be anything, and some servers take an image as bare base64: none is so short.
+_SHORTEST = 512
+# Bytes of what stands around data, such as its type: more are its own, as in "\\/" for "/".
+_AROUND = 512
 _QUOTE, _LIST, _OBJECT = b'"[{'
 
 
@@ -34,8 +39,8 @@ class Part:
     """As it is said to be; empty where nothing is said."""
     detail: str = ""
     """How closely an image is to be looked at; the provider's word."""
-    in_url: bool = False
-    """The data stands in a data URL."""
+    size: int = 0
+    """Bytes that the data has in the body: more than characters where they are escaped."""
 
 
 class _Body(Struct, gc=False):
@@ -57,6 +62,8 @@ class _Part(Struct, gc=False):
     """A part of any form."""
 
     image_url: Raw | UnsetType = UNSET
+    audio_url: Raw | UnsetType = UNSET
+    video_url: Raw | UnsetType = UNSET
     input_audio: Raw | UnsetType = UNSET
     file: Raw | UnsetType = UNSET
     source: Raw | UnsetType = UNSET
@@ -123,15 +130,20 @@ def _of_list(path: str, raw: Raw | UnsetType, depth: int) -> Iterator[Part]:
 def _of_part(path: str, part: _Part, depth: int) -> Iterator[Part]:
     detail = _text(part.detail)
     if part.image_url is not UNSET:
-        yield from _image_url(f"{path}.image_url", part.image_url, detail)
+        yield from _url(f"{path}.image_url", "image", part.image_url, detail)
+    elif part.audio_url is not UNSET:
+        yield from _url(f"{path}.audio_url", "audio", part.audio_url, detail)
+    elif part.video_url is not UNSET:
+        yield from _url(f"{path}.video_url", "file", part.video_url, detail)
     elif part.input_audio is not UNSET:
         audio = _object(part.input_audio)
         said = str(audio.get("format", ""))
-        yield from _data(f"{path}.input_audio.data", "audio", audio.get("data"), f"audio/{said}")
+        path = f"{path}.input_audio.data"
+        yield from _data(path, "audio", audio.get("data"), part.input_audio, f"audio/{said}")
     elif part.file is not UNSET:
         file = _object(part.file)
         if isinstance(file.get("file_data"), str):
-            yield _maybe_url(f"{path}.file.file_data", "file", file["file_data"], "")
+            yield _maybe_url(f"{path}.file.file_data", "file", file["file_data"], part.file)
         elif file.get("file_id"):
             yield Part(f"{path}.file.file_id", "file", None)
     elif part.source is not UNSET:
@@ -147,7 +159,7 @@ def _of_part(path: str, part: _Part, depth: int) -> Iterator[Part]:
         said = str(blob.get("mimeType", blob.get("mime_type", "")))
         level = _level(part.mediaResolution, part.media_resolution)
         path = f"{path}.{name}.data"
-        yield from _data(path, _kind(said), blob.get("data"), said, level)
+        yield from _data(path, _kind(said), blob.get("data"), inline, said, level)
     if part.content is not UNSET:
         yield from _of_list(f"{path}.content", part.content, depth + 1)
 
@@ -155,7 +167,7 @@ def _of_part(path: str, part: _Part, depth: int) -> Iterator[Part]:
 def _other(path: str, part: _Part, detail: str) -> Iterator[Part]:
     """What is sent by its name, and the files of responses."""
     if part.file_data is not UNSET and _first(part.file_data) == _QUOTE:
-        yield _maybe_url(f"{path}.file_data", "file", _text(part.file_data), detail)
+        yield _maybe_url(f"{path}.file_data", "file", _text(part.file_data), part.file_data, detail)
         return
     linked = part.fileData if part.fileData is not UNSET else part.file_data
     if linked is not UNSET:
@@ -171,20 +183,21 @@ def _other(path: str, part: _Part, detail: str) -> Iterator[Part]:
             return
 
 
-def _image_url(path: str, raw: Raw, detail: str) -> Iterator[Part]:
+def _url(path: str, kind: Kind, raw: Raw, detail: str) -> Iterator[Part]:
     if _first(raw) == _QUOTE:
-        yield _maybe_url(path, "image", _text(raw), detail)
+        yield _maybe_url(path, kind, _text(raw), raw, detail)
         return
-    image = _object(raw)
-    if isinstance(image.get("url"), str):
-        yield _maybe_url(f"{path}.url", "image", image["url"], str(image.get("detail") or ""))
+    given = _object(raw)
+    if isinstance(given.get("url"), str):
+        detail = str(given.get("detail") or "")
+        yield _maybe_url(f"{path}.url", kind, given["url"], raw, detail)
 
 
 def _source(path: str, kind: Kind, raw: Raw, depth: int) -> Iterator[Part]:
     source = _object(raw)
     if source.get("type") == "base64":
         said = str(source.get("media_type", ""))
-        yield from _data(f"{path}.data", kind, source.get("data"), said)
+        yield from _data(f"{path}.data", kind, source.get("data"), raw, said)
     elif source.get("type") in ("url", "file"):
         yield Part(f"{path}.{'url' if source['type'] == 'url' else 'file_id'}", kind, None)
     elif source.get("type") == "content" and isinstance(source.get("content"), list):
@@ -192,24 +205,29 @@ def _source(path: str, kind: Kind, raw: Raw, depth: int) -> Iterator[Part]:
 
 
 def _data(
-    field: str, kind: Kind, data: object, media_type: str, detail: str = ""
+    field: str, kind: Kind, data: object, raw: Raw, media_type: str, detail: str = ""
 ) -> Iterator[Part]:
+    """`raw`: what holds the data."""
     if isinstance(data, str):
-        yield Part(field, kind, data, media_type, detail)
+        yield Part(field, kind, data, media_type, detail, _size(data, raw))
 
 
-def _maybe_url(field: str, kind: Kind, text: str, detail: str) -> Part:
+def _size(data: str, raw: Raw) -> int:
+    return max(len(data), len(memoryview(raw)) - _AROUND)
+
+
+def _maybe_url(field: str, kind: Kind, text: str, raw: Raw, detail: str = "") -> Part:
     """A data URL, a link, or (a file's data) bare base64."""
     if text.startswith("data:"):
         head, comma, data = text.partition(",")
         head, base64, _ = head.removeprefix("data:").partition(";base64")
         if comma and base64:
-            return Part(field, kind, data, head, detail, in_url=True)
+            return Part(field, kind, data, head, detail, _size(data, raw))
         # Percent-encoded, which no provider documents: it counts as what it is, text.
         return Part(field, kind, None, head, detail)
-    if "://" in text[:16] or kind == "image":
+    if "://" in text[:16] or (kind == "image" and len(text) < _SHORTEST):
         return Part(field, kind, None, detail=detail)
-    return Part(field, kind, text, "", detail)
+    return Part(field, kind, text, "", detail, _size(text, raw))
 
 
 def _kind(media_type: str) -> Kind:

@@ -214,6 +214,29 @@ def test_text_is_text_and_a_megabyte_of_image_is_none() -> None:
     assert Prompt(3000, 1000).tokens(4.0, 1.5) == 2250
 
 
+def test_escaped_data_is_no_text_either() -> None:
+    """As PHP writes it: each slash behind a backslash."""
+    data = media.encoded(media.png(1024, 1024, bytes(range(256)) * 400))
+    line = {"messages": [{"content": [{"image_url": {"url": f"data:image/png;base64,{data}"}}]}]}
+    raw = json.dumps(line).replace("/", "\\/").encode()
+    assert len(raw) > len(data) + 1500
+    prompt = prompt_of(raw, provider="openai", model="gpt-4o", url=CHAT_COMPLETIONS)
+    assert prompt.media_tokens == 765
+    assert prompt.text_bytes < 700
+
+
+def test_servers_of_openais_form_may_take_more() -> None:
+    """Bare base64, and films: neither is text."""
+    bare = {
+        "type": "image_url",
+        "image_url": {"url": media.encoded(media.png(280, 280, bytes(600)))},
+    }
+    assert seen([bare], "local", "qwen").tokens == 100
+    film = {"type": "video_url", "video_url": {"url": media.data_url(bytes(160_000), "video/mp4")}}
+    found = seen([film], "local", "qwen")
+    assert (found.tokens, found.data_bytes) == (800, 213_336)
+
+
 def test_recordings_count_by_seconds_and_documents_by_pages() -> None:
     audio = {"type": "input_audio", "input_audio": {"format": "wav"}}
     audio["input_audio"] |= {"data": media.encoded(media.wav(12))}  # type: ignore[operator]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -92,8 +92,8 @@ class LineScanner:
         self._max_lines = max_lines
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
-        self._chat = PlainDecoder(rules.providers, rules.plain).decode
-        self._decode: Callable[[bytes], Line] = self._chat
+        self._plain = PlainDecoder(rules.plain)
+        self._decode: Callable[[bytes], Line] = self._plain.decode
         self._seen = SeenIds()
         # Only what is valid for the file's endpoint, so empty until that is known.
         self._group_of: dict[tuple[str | None, str], int] = {}
@@ -103,6 +103,7 @@ class LineScanner:
         self._group_lenient: list[int] = []
         self._warnings = RepeatedWarnings()
         self._checked_groups: dict[int, Check] = {}
+        self._passing_groups: dict[int, Callable[[Any], bool]] = {}
         self._endpoint = ""
         self._kind: Kind | None = None
         self._tail_is_odd = False
@@ -167,7 +168,7 @@ class LineScanner:
         # Locals, as this loop runs once for each line of the file.
         decode, known_group, see = self._decode, self._group_of.get, self._seen.add
         group_lines, group_bytes = self._group_lines, self._group_bytes
-        checked, pack = self._checked_groups, INDEX.pack
+        checked, passing, pack = self._checked_groups, self._passing_groups, INDEX.pack
         line, offset = self._line, self._offset
         may_be_deep = 2 * self._max_depth
         for piece in lines:
@@ -200,7 +201,7 @@ class LineScanner:
                 self._look_closer(raw, line, found.custom_id)
             if (
                 group in checked
-                and not found.passed
+                and not (found.whole and group in passing and passing[group](body))
                 and (flags := self._check(raw, line, group, found, problems))
             ):
                 index += self._unfit(start, size, line, group, flags)
@@ -297,6 +298,9 @@ class LineScanner:
             self._group_lenient.append(0)
             if verdict.provider in self._rules.checks:
                 self._checked_groups[len(self._groups) - 1] = self._rules.checks[verdict.provider]
+                if verdict.provider in self._plain.passes:
+                    passes = self._plain.passes[verdict.provider]
+                    self._passing_groups[len(self._groups) - 1] = passes
         group = self._group_of[named]
         self._group_of[verdict.stated_provider, verdict.stated_model] = group
         if not self._endpoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Raw
@@ -228,7 +228,7 @@ def test_kinds_of_warnings_are_kept_a_thousand_at_most() -> None:
 
 class PlainBody(msgspec.Struct, forbid_unknown_fields=True):
     model: str
-    messages: list[dict[str, str]]
+    messages: Annotated[list[dict[str, str]], msgspec.Meta(min_length=1)]
     stream: None = None
 
 
@@ -240,7 +240,7 @@ def test_a_plain_request_passes_without_the_check(rules: Rules, chat: MakeLine) 
         return []
 
     def passes(body: PlainBody) -> bool:
-        return bool(body.messages) and body.messages[0]["content"] != "odd"
+        return body.messages[0]["content"] != "odd"
 
     odd = [{"role": "user", "content": "odd"}]
     lines = [

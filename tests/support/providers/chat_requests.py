@@ -15,10 +15,10 @@ from anthropic.types.message_create_params import (
 from anthropic.types.messages.batch_create_params import Request
 from pydantic import TypeAdapter
 
-from core.providers.anthropic.translation import check_translation, translate_request
+from core.providers.anthropic.translation import check_translation, passes, translate_request
 from core.providers.catalogue import Model, find_model
 from core.providers.contract import LineRejected
-from core.providers.translation import PlainRequest, is_plain
+from core.providers.translation import PlainRequest
 
 SONNET = find_model("anthropic", "claude-sonnet-4-5")
 NEW_SONNET = find_model("anthropic", "claude-sonnet-5")
@@ -102,7 +102,7 @@ SDK_KEYS = (
 def plain(body: dict[str, Any], model: Model) -> bool:
     """Whether the shortcut of the check at upload takes a body."""
     try:
-        return is_plain(model, msgspec.json.decode(encode(body), type=PlainRequest))
+        return passes(model, msgspec.json.decode(encode(body), type=PlainRequest))
     except msgspec.DecodeError:
         return False
 

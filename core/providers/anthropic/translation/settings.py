@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from core.providers.anthropic.translation.messages import Conversation
+from core.providers.anthropic.translation.circumstances import Circumstances
 from core.providers.anthropic.translation.schemas import translate_schema
 from core.providers.catalogue import Model
 from core.providers.translation.report import Report, decode
@@ -32,7 +32,7 @@ _effort = msgspec.json.Decoder(Literal["none", "minimal", "low", "medium", "high
 
 
 def add_format(
-    params: dict[str, Any], raw: Raw, model: Model, talk: Conversation, report: Report
+    params: dict[str, Any], raw: Raw, model: Model, talk: Circumstances, report: Report
 ) -> None:
     """response_format. Raises LineRejected."""
     path = "body.response_format"
@@ -73,7 +73,7 @@ def _described(schema: Raw, description: Raw, path: str, report: Report) -> Raw:
 
 
 def add_effort(
-    params: dict[str, Any], raw: Raw, model: Model, talk: Conversation, report: Report
+    params: dict[str, Any], raw: Raw, model: Model, talk: Circumstances, report: Report
 ) -> None:
     """reasoning_effort; after max_tokens and tool_choice. Raises LineRejected."""
     path = "body.reasoning_effort"
@@ -99,7 +99,7 @@ def add_effort(
 
 
 def _add_budget(
-    params: dict[str, Any], path: str, budget: int, talk: Conversation, report: Report
+    params: dict[str, Any], path: str, budget: int, talk: Circumstances, report: Report
 ) -> None:
     # The budget has to stay below max_tokens, which covers thinking and answer.
     budget = min(budget, params["max_tokens"] - 1)

@@ -240,11 +240,10 @@ class Answerer:
         except msgspec.DecodeError as error:
             what, _, where = str(error).partition(" - at `$.")
             param = where.rstrip("`") or None
-            if what.startswith("Unsupported parameter"):
+            if what.startswith(("Unsupported parameter", "Unsupported value")):
                 param = what.split("'")[1]
-                return ErrorDetail(
-                    what, "invalid_request_error", param, code="unsupported_parameter"
-                )
+                code = "unsupported_parameter" if "parameter:" in what else "unsupported_value"
+                return ErrorDetail(what, "invalid_request_error", param, code)
             return ErrorDetail(
                 f"Invalid request: {what}" + (f" at '{param}'." if param else "."),
                 "invalid_request_error",

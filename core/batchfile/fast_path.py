@@ -6,7 +6,7 @@ nearly all of most files, one decoding tells the line and that there is nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,13 +21,14 @@ decode_chat = DECODERS[Kind.OPENAI, CHAT_COMPLETIONS]
 
 
 class Plain(NamedTuple):
-    """A provider's chat completions of the common kind."""
+    """A provider's short way for chat completions of the common kind."""
 
     body: type[msgspec.Struct]
     """Has the fields `model`, `messages` and `stream`, refuses unknown ones, and wants a message
     at least."""
-    passes: Callable[[Any], bool]
-    """Takes a decoded body. True: the provider's check surely finds nothing in it."""
+    check: Callable[[Any], Iterable[Any] | None]
+    """Takes a decoded body; gives what the provider's check would find in it (core.batchfile
+    .Finding), or None: that has to be asked."""
 
 
 class PlainDecoder:
@@ -39,7 +40,7 @@ class PlainDecoder:
     def __init__(self, plain: Mapping[str, Plain]) -> None:
         self._misses = 0
         body = next((each.body for each in plain.values()), None)
-        self.passes = {slug: each.passes for slug, each in plain.items() if each.body is body}
+        self.checks = {slug: each.check for slug, each in plain.items() if each.body is body}
         """By provider slug; for the bodies of lines that are `whole`."""
         self._decode = decode_chat
         if body is None:

@@ -16,7 +16,7 @@ from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, NO_GROUP, Group
 from core.batchfile.problems import Problem
-from core.batchfile.rules import Check, Rules
+from core.batchfile.rules import Check, Finding, Rules
 from core.batchfile.schema import BOM, DECODERS, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
 from core.batchfile.verdict import Verdict
@@ -103,7 +103,7 @@ class LineScanner:
         self._group_lenient: list[int] = []
         self._warnings = RepeatedWarnings()
         self._checked_groups: dict[int, Check] = {}
-        self._passing_groups: dict[int, Callable[[Any], bool]] = {}
+        self._plainly_checked: dict[int, Callable[[Any], Iterable[Finding] | None]] = {}
         self._endpoint = ""
         self._kind: Kind | None = None
         self._tail_is_odd = False
@@ -168,7 +168,7 @@ class LineScanner:
         # Locals, as this loop runs once for each line of the file.
         decode, known_group, see = self._decode, self._group_of.get, self._seen.add
         group_lines, group_bytes = self._group_lines, self._group_bytes
-        checked, passing, pack = self._checked_groups, self._passing_groups, INDEX.pack
+        checked, pack = self._checked_groups, INDEX.pack
         line, offset = self._line, self._offset
         may_be_deep = 2 * self._max_depth
         for piece in lines:
@@ -201,8 +201,8 @@ class LineScanner:
                 self._look_closer(raw, line, found.custom_id)
             if (
                 group in checked
-                and not (found.whole and group in passing and passing[group](body))
-                and (flags := self._check(raw, line, group, found, problems))
+                and (findings := self._findings(raw, group, found)) != ()
+                and (flags := self._tell(line, found.custom_id, findings, problems))
             ):
                 index += self._unfit(start, size, line, group, flags)
                 continue
@@ -249,14 +249,22 @@ class LineScanner:
         self._group_bytes[group] += len(raw)
         return INDEX.pack(start, len(raw), line, group, 0)
 
-    def _check(
-        self, raw: bytes, line: int, group: int, found: Line, problems: list[Problem]
-    ) -> int:
-        """The flags that a provider's own check gives a line that is valid otherwise."""
+    def _findings(self, raw: bytes, group: int, found: Line) -> Iterable[Finding]:
+        """What a provider's own check finds in a line that is valid otherwise."""
+        if found.whole and group in self._plainly_checked:
+            findings = self._plainly_checked[group](found.body)
+            if findings is not None:
+                return findings
         _, model = self._groups[group]
+        return self._checked_groups[group](found.url, model, decode_request(raw).body)
+
+    def _tell(
+        self, line: int, custom_id: str, findings: Iterable[Finding], problems: list[Problem]
+    ) -> int:
+        """Report what was found; gives the flags of the line."""
         flags = 0
-        for finding in self._checked_groups[group](found.url, model, decode_request(raw).body):
-            problem = Problem(line, found.custom_id, *finding)
+        for finding in findings:
+            problem = Problem(line, custom_id, *finding)
             if finding.severity == "warning":
                 self._warnings.add(problem)
                 continue
@@ -298,9 +306,9 @@ class LineScanner:
             self._group_lenient.append(0)
             if verdict.provider in self._rules.checks:
                 self._checked_groups[len(self._groups) - 1] = self._rules.checks[verdict.provider]
-                if verdict.provider in self._plain.passes:
-                    passes = self._plain.passes[verdict.provider]
-                    self._passing_groups[len(self._groups) - 1] = passes
+                if verdict.provider in self._plain.checks:
+                    check = self._plain.checks[verdict.provider]
+                    self._plainly_checked[len(self._groups) - 1] = check
         group = self._group_of[named]
         self._group_of[verdict.stated_provider, verdict.stated_model] = group
         if not self._endpoint:

@@ -11,20 +11,20 @@ from core.endpoints import EMBEDDINGS, GENERATE_CONTENT, MESSAGES, RESPONSES
 from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.anthropic.native import native_params
+from core.providers.anthropic.translation import check_plain as check_plain_anthropic
 from core.providers.anthropic.translation import check_translation
-from core.providers.anthropic.translation import passes as passes_anthropic
 from core.providers.catalogue import find_model
 from core.providers.contract import Provider
 from core.providers.gemini import adapter as gemini
 from core.providers.gemini.adapter import GeminiProvider
 from core.providers.gemini.embeddings import check_embedding
+from core.providers.gemini.request import check_plain as check_plain_gemini
 from core.providers.gemini.request import check_request
-from core.providers.gemini.request import passes as passes_gemini
 from core.providers.http.client import ProviderHttp
 from core.providers.openai import adapter as openai
 from core.providers.openai.adapter import OpenAIProvider
+from core.providers.openai.requests import check_plain as check_plain_openai
 from core.providers.openai.requests import check_request as check_openai
-from core.providers.openai.requests import passes as passes_openai
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
 from core.providers.translation import Note, PlainRequest
 from core.providers.translation.responses import check_through_chat
@@ -73,7 +73,7 @@ def _openai(access: ProviderAccess) -> ProviderPlugin:
         open=open_,
         models=OPENAI_MODELS,
         check=check_openai,
-        plain=PlainBody(PlainRequest, passes_openai),
+        plain=PlainBody(PlainRequest, check_plain_openai),
         scope=f"{access.openai_base_url} {access.openai_organization} {access.openai_project}",
     )
 
@@ -97,8 +97,8 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         check_chat = partial(check_translation, find_model("anthropic", model))
         return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
 
-    def passes(request: PlainRequest) -> bool:
-        return passes_anthropic(find_model("anthropic", request.model), request)
+    def check_plain(request: PlainRequest) -> Sequence[Note] | None:
+        return check_plain_anthropic(find_model("anthropic", request.model), request)
 
     return ProviderPlugin(
         slug="anthropic",
@@ -108,7 +108,7 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         models=("claude-*",),
         scope=access.anthropic_base_url,
         check=check,
-        plain=PlainBody(PlainRequest, passes),
+        plain=PlainBody(PlainRequest, check_plain),
     )
 
 
@@ -133,7 +133,7 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
         models=("gemini-*", "models/gemini-*"),
         scope=access.gemini_base_url,
         check=check,
-        plain=PlainBody(PlainRequest, passes_gemini),
+        plain=PlainBody(PlainRequest, check_plain_gemini),
     )
 
 

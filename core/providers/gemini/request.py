@@ -80,23 +80,22 @@ def check_request(model_id: str, body: bytes | Raw) -> Sequence[Note]:
     return report.notes
 
 
-def passes(request: PlainRequest) -> bool:
-    """Whether there is nothing to say of a request. False says nothing.
+def check_plain(request: PlainRequest) -> Sequence[Note] | None:
+    """What the translation of a request would change and lose; None: check_request tells.
 
-    What the translation asks of these does not depend on the model.
+    It does not depend on the model.
     """
     if not is_plain(_ANY_MODEL, request):
-        return False
+        return None
     given = request.options()
     if not given:
-        return True
+        return ()
     if not _SETTLED_ALONE.issuperset(given):
-        return False
+        return None
     tools = {name: raw for name, raw in given.items() if name in _ABOUT_TOOLS}
     form = {name: raw for name, raw in given.items() if name == "response_format"}
-    return not (
-        (tools and _settle_tools(None, tools).notes) or (form and _settle_format(None, form).notes)
-    )
+    said = _settle_tools(None, tools).notes if tools else ()
+    return said + _settle_format(None, form).notes if form else said
 
 
 def _translate_plain(body: bytes | Raw) -> dict[str, Any] | None:

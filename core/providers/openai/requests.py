@@ -59,19 +59,18 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
     return notes
 
 
-def passes(request: PlainRequest) -> bool:
-    """Whether there is surely nothing to say of a chat completion. False says nothing."""
+def check_plain(request: PlainRequest) -> Sequence[Note] | None:
+    """What is to be said of a chat completion; None: check_request tells."""
     model = find_model("openai", request.model)
     if request.reasoning_effort is not UNSET:
-        return False
-    if not model.reasons:
-        return True
-    return (
+        return None
+    fits = not model.reasons or (
         request.max_tokens is None
         and request.temperature is UNSET
         and request.top_p is UNSET
         and (model.tools_while_reasoning or request.tools is UNSET)
     )
+    return () if fits else None
 
 
 def _refused_in_chat(model: Model, fields: Fields) -> list[Note]:

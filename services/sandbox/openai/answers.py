@@ -15,8 +15,8 @@ from services.sandbox.openai.lines import (
     Embedding,
     Line,
     ResponseFormat,
-    reasons,
 )
+from services.sandbox.openai.reasoning import reasons
 from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode

@@ -20,7 +20,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 
 from core import endpoints
 from core.providers.openai.fields import FIELDS
-from core.providers.openai.requests import check_request, passes
+from core.providers.openai.requests import check_plain, check_request
 from core.providers.translation import PlainRequest
 
 CHAT = endpoints.CHAT_COMPLETIONS
@@ -55,7 +55,7 @@ def said(model: str, url: str = CHAT, **options: Any) -> list[tuple[str, str, st
     if url == CHAT and notes:
         # The short way takes nothing that is to be said.
         with suppress(msgspec.DecodeError):
-            assert not passes(msgspec.json.decode(raw, type=PlainRequest))
+            assert check_plain(msgspec.json.decode(raw, type=PlainRequest)) is None
     return [(note.field, note.reason, note.weight) for note in notes]
 
 

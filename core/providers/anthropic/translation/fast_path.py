@@ -45,15 +45,15 @@ def translate_plain(
     return params
 
 
-def check_plain(model: Model, body: bytes | msgspec.Raw) -> Sequence[Note] | None:
+def check_body(model: Model, body: bytes | msgspec.Raw) -> Sequence[Note] | None:
     """What the translation of such a body would change, lose and refuse; None of others."""
     request = _read(model, body)
     return None if request is None else _options(model, request).notes
 
 
-def passes(model: Model, request: PlainRequest) -> bool:
-    """Whether there is nothing to say of a request. False says nothing."""
-    return is_plain(model, request) and not _options(model, request).notes
+def check_plain(model: Model, request: PlainRequest) -> Sequence[Note] | None:
+    """The same of a body that is decoded."""
+    return _options(model, request).notes if is_plain(model, request) else None
 
 
 def _read(model: Model, body: bytes | msgspec.Raw) -> PlainRequest | None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from core.providers.anthropic.translation.circumstances import Circumstances
-from core.providers.anthropic.translation.fast_path import check_plain, translate_plain
+from core.providers.anthropic.translation.fast_path import check_body, translate_plain
 from core.providers.anthropic.translation.messages import Conversation, translate_messages
 from core.providers.anthropic.translation.options import OPTIONS, settle_options
 from core.providers.anthropic.translation.tools import tools_of_calls
@@ -61,7 +61,7 @@ def check_translation(model: Model, body: bytes | Raw) -> Sequence[Note]:
 
     All of what gets lost is told; of what no mode sends, the first.
     """
-    plain = check_plain(model, body)
+    plain = check_body(model, body)
     if plain is not None:
         return plain
     report = Report(lenient=True)

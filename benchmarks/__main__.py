@@ -12,13 +12,14 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import hostile, memory, polling, turnaround, upload, watchers
+from benchmarks import checking, hostile, memory, polling, turnaround, upload, watchers
 from benchmarks.command import each, parsed
 from benchmarks.figures import Figure, table
 from benchmarks.machine import facts
 from benchmarks.options import Options
 
 BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
+    "checking": checking.measure,
     "upload": upload.measure,
     "turnaround": turnaround.measure,
     "memory": memory.measure,
@@ -37,7 +38,7 @@ def main() -> int:
         BENCHMARKS,
         [
             ("--lines", 50_000, "of the files of upload and turnaround"),
-            ("--rounds", 5, "of upload and turnaround; medians are taken"),
+            ("--rounds", 5, "of checking, upload and turnaround; medians are taken"),
             ("--small", 5_000, "lines of memory's small job"),
             ("--large", 500_000, "lines of memory's large job"),
             ("--watchers", 1_000, "how many"),

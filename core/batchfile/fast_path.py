@@ -1,17 +1,16 @@
 """Decoding the lines of the common kind together with what their provider checks.
 
 A provider's check decodes a body once more. For requests of the common kind, which are
-nearly all of most files, this tells in the first decoding that there is nothing to find.
+nearly all of most files, one decoding tells the line and that there is nothing to find.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import msgspec
 
-from core.batchfile.bodies import ChatBody
 from core.batchfile.schema import DECODERS, Kind, Line, line_type
 from core.endpoints import CHAT_COMPLETIONS
 
@@ -22,47 +21,39 @@ decode_chat = DECODERS[Kind.OPENAI, CHAT_COMPLETIONS]
 
 
 class Plain(NamedTuple):
-    """A provider's chat completions of the common kind."""
+    """A provider's short way for chat completions of the common kind."""
 
     body: type[msgspec.Struct]
-    """Has the fields `model`, `messages` and `stream`, and refuses unknown ones."""
-    passes: Callable[[Any], bool]
-    """Takes a decoded body. True: the provider's check surely finds nothing in it, and it
-    has a message."""
+    """Has the fields `model`, `messages` and `stream`, refuses unknown ones, and wants a message
+    at least."""
+    check: Callable[[Any], Iterable[Any] | None]
+    """Takes a decoded body; gives what the provider's check would find in it (core.batchfile
+    .Finding), or None: that has to be asked."""
 
 
 class PlainDecoder:
-    """Decodes chat completion lines, where possible as a line that has passed."""
+    """Decodes chat completion lines, where possible with the whole body.
 
-    def __init__(self, providers: Iterable[str], plain: Mapping[str, Plain]) -> None:
-        lines: list[Any] = [
-            line_type(
-                f"{provider.title()}Line",
-                CHAT_COMPLETIONS,
-                plain[provider].body if provider in plain else ChatBody,
-                passed=provider in plain,
-                tag=provider,
-            )
-            for provider in providers
-        ]
-        self._decode = msgspec.json.Decoder(Union[tuple(lines)]).decode  # noqa: UP007
-        self._passes = {provider: each.passes for provider, each in plain.items()}
+    For one type of body: that of the first provider. What others have is read as any other.
+    """
+
+    def __init__(self, plain: Mapping[str, Plain]) -> None:
         self._misses = 0
+        body = next((each.body for each in plain.values()), None)
+        self.checks = {slug: each.check for slug, each in plain.items() if each.body is body}
+        """By provider slug; for the bodies of lines that are `whole`."""
+        self._decode = decode_chat
+        if body is None:
+            self._misses = _MISSES
+        else:
+            plain_line = line_type("PlainLine", CHAT_COMPLETIONS, body, whole=True)
+            self._decode = msgspec.json.Decoder(plain_line).decode
 
     def decode(self, raw: bytes) -> Line:
-        """Decode a line; `passed` says whether its provider's check is done with it.
-
-        Raises msgspec.DecodeError.
-        """
-        if self._misses == _MISSES:
-            return decode_chat(raw)
-        try:
-            found: Any = self._decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._misses += 1
-            return decode_chat(raw)
-        if found.passed and not self._passes[found.provider](found.body):
-            self._misses += 1
-            return decode_chat(raw)
-        line: Line = found
-        return line
+        """Decode a line. Raises msgspec.DecodeError."""
+        if self._misses < _MISSES:
+            try:
+                return self._decode(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self._misses += 1
+        return decode_chat(raw)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, MEDIA, NO_
 from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
 from core.batchfile.recognition import Opening
-from core.batchfile.rules import Check, Rules
+from core.batchfile.rules import Check, Finding, Rules
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
 from core.batchfile.verdict import Verdict
@@ -97,8 +97,8 @@ class LineScanner:
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
         self._opening = Opening()
-        self._chat = PlainDecoder(rules.providers, rules.plain).decode
-        self._decode: Callable[[bytes], Line] = self._chat
+        self._plain = PlainDecoder(rules.plain)
+        self._decode: Callable[[bytes], Line] = self._plain.decode
         self._seen = SeenIds()
         # Only what is valid for the file's endpoint, so empty until that is known.
         self._group_of: dict[tuple[str | None, str], int] = {}
@@ -108,6 +108,7 @@ class LineScanner:
         self._group_lenient: list[int] = []
         self._warnings = RepeatedWarnings()
         self._checked_groups: dict[int, Check] = {}
+        self._plainly_checked: dict[int, Callable[[Any], Iterable[Finding] | None]] = {}
         self._endpoint = ""
         self._kind: Kind | None = None
         self._tail_is_odd = False
@@ -220,8 +221,8 @@ class LineScanner:
                 self._look_closer(raw, line, found.custom_id)
             if (
                 group in checked
-                and not found.passed
-                and (flags := self._check(raw, line, group, found, problems))
+                and (findings := self._findings(raw, group, found)) != ()
+                and (flags := self._tell(line, found.custom_id, findings, problems))
             ):
                 index += self._unfit(start, size, line, group, flags)
                 continue
@@ -284,14 +285,22 @@ class LineScanner:
         self._group_bytes[group] += len(raw)
         return INDEX.pack(start, len(raw), line, group, 0)
 
-    def _check(
-        self, raw: bytes, line: int, group: int, found: Line, problems: list[Problem]
-    ) -> int:
-        """The flags that a provider's own check gives a line that is valid otherwise."""
+    def _findings(self, raw: bytes, group: int, found: Line) -> Iterable[Finding]:
+        """What a provider's own check finds in a line that is valid otherwise."""
+        if found.whole and group in self._plainly_checked:
+            findings = self._plainly_checked[group](found.body)
+            if findings is not None:
+                return findings
         _, model = self._groups[group]
+        return self._checked_groups[group](found.url, model, decode_request(raw).body)
+
+    def _tell(
+        self, line: int, custom_id: str, findings: Iterable[Finding], problems: list[Problem]
+    ) -> int:
+        """Report what was found; gives the flags of the line."""
         flags = 0
-        for finding in self._checked_groups[group](found.url, model, decode_request(raw).body):
-            problem = Problem(line, found.custom_id, *finding)
+        for finding in findings:
+            problem = Problem(line, custom_id, *finding)
             if finding.severity == "warning":
                 self._warnings.add(problem)
                 continue
@@ -350,6 +359,9 @@ class LineScanner:
             self._group_lenient.append(0)
             if verdict.provider in self._rules.checks:
                 self._checked_groups[len(self._groups) - 1] = self._rules.checks[verdict.provider]
+                if verdict.provider in self._plain.checks:
+                    check = self._plain.checks[verdict.provider]
+                    self._plainly_checked[len(self._groups) - 1] = check
         group = self._group_of[named]
         self._group_of[verdict.stated_provider, verdict.stated_model] = group
         if not self._endpoint:

@@ -65,34 +65,25 @@ class Line(Protocol):
     custom_id: str
     url: str
     provider: str | None
-    passed: bool
-    """Whether the provider's own check has nothing left to find; see core.batchfile.fast_path."""
+    whole: bool
+    """Whether the body is decoded as a whole; see core.batchfile.fast_path."""
 
     @property
     def body(self) -> Body: ...
 
 
-def line_type(
-    name: str, url: str, body: type[Struct], *, passed: bool = False, tag: str = ""
-) -> type[Any]:
-    """The type of OpenAI's lines for one url, of any provider or of one (`tag`)."""
-    fields: list[Any] = [
-        ("custom_id", CustomId),
-        ("method", Literal["POST"]),
-        ("url", Literal[url]),
-        ("body", body),
-    ]
-    namespace: dict[str, Any] = {"passed": passed}
-    if tag:
-        namespace["provider"] = tag
-    else:
-        fields.append(("provider", str | None, None))
+def line_type(name: str, url: str, body: type[Struct], *, whole: bool = False) -> type[Any]:
+    """The type of OpenAI's lines for one url."""
     return msgspec.defstruct(
         name,
-        fields,
-        namespace=namespace,
-        tag_field="provider" if tag else None,
-        tag=tag or None,
+        [
+            ("custom_id", CustomId),
+            ("method", Literal["POST"]),
+            ("url", Literal[url]),
+            ("body", body),
+            ("provider", str | None, None),
+        ],
+        namespace={"whole": whole},
         forbid_unknown_fields=True,
         gc=False,
     )
@@ -103,7 +94,7 @@ def _native_type(kind: Kind) -> type[Any]:
     return msgspec.defstruct(
         f"{kind}Line",
         [("custom_id", CustomId), ("body", BY_URL[names.url].body)],
-        namespace={"passed": False, "provider": None, "url": names.url},
+        namespace={"whole": False, "provider": None, "url": names.url},
         rename={"custom_id": names.custom_id, "body": names.body},
         forbid_unknown_fields=True,
         gc=False,

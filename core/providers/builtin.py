@@ -11,18 +11,22 @@ from core.endpoints import EMBEDDINGS, GENERATE_CONTENT, MESSAGES, RESPONSES
 from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.anthropic.native import native_params
+from core.providers.anthropic.translation import check_plain as check_plain_anthropic
 from core.providers.anthropic.translation import check_translation
-from core.providers.catalogue import Model, find_model
+from core.providers.catalogue import find_model
 from core.providers.contract import Provider
 from core.providers.gemini import adapter as gemini
 from core.providers.gemini.adapter import GeminiProvider
 from core.providers.gemini.embeddings import check_embedding
+from core.providers.gemini.request import check_plain as check_plain_gemini
 from core.providers.gemini.request import check_request
 from core.providers.http.client import ProviderHttp
 from core.providers.openai import adapter as openai
 from core.providers.openai.adapter import OpenAIProvider
+from core.providers.openai.requests import check_plain as check_plain_openai
+from core.providers.openai.requests import check_request as check_openai
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
-from core.providers.translation import Note, PlainRequest, is_plain
+from core.providers.translation import Note, PlainRequest
 from core.providers.translation.responses import ANY_MODEL, check_through_chat
 from core.settings import ProviderAccess
 
@@ -68,6 +72,8 @@ def _openai(access: ProviderAccess) -> ProviderPlugin:
         key_variable="OPENAI_API_KEY",
         open=open_,
         models=OPENAI_MODELS,
+        check=check_openai,
+        plain=PlainBody(PlainRequest, check_plain_openai),
         scope=f"{access.openai_base_url} {access.openai_organization} {access.openai_project}",
     )
 
@@ -94,8 +100,8 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
             return check_through_chat(check_chat, body, model=found, passes_user=True)
         return check_translation(found, body)
 
-    def passes(request: PlainRequest) -> bool:
-        return is_plain(find_model("anthropic", request.model), request)
+    def check_plain(request: PlainRequest) -> Sequence[Note] | None:
+        return check_plain_anthropic(find_model("anthropic", request.model), request)
 
     return ProviderPlugin(
         slug="anthropic",
@@ -105,7 +111,7 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         models=("claude-*",),
         scope=access.anthropic_base_url,
         check=check,
-        plain=PlainBody(PlainRequest, passes),
+        plain=PlainBody(PlainRequest, check_plain),
     )
 
 
@@ -132,8 +138,7 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
         models=("gemini-*", "models/gemini-*"),
         scope=access.gemini_base_url,
         check=check,
-        # What the translation asks of these does not depend on the model.
-        plain=PlainBody(PlainRequest, partial(is_plain, Model(id=""))),
+        plain=PlainBody(PlainRequest, check_plain_gemini),
     )
 
 

@@ -12,12 +12,13 @@ from typing import Literal
 
 import msgspec
 
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 _FINE_TUNED = "ft:"
+_RESOURCE = "models/"
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, cache_hash=True):
     """One model of a provider. models.toml says what each field means.
 
     The defaults, but for `endpoints`, are those of a model that is not listed.
@@ -39,8 +40,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     forced_tools: bool = True
     forced_while_thinking: bool = True
     thinking: Literal["budget", "effort"] = "effort"
-    efforts: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
+    efforts: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
     no_thinking: Literal["omitted", "disabled", "between_tools", ""] = "omitted"
+    reasons: bool = False
+    effort: Effort = "medium"
+    stops: bool = True
+    tools_while_reasoning: bool = True
 
     @property
     def listed(self) -> bool:
@@ -82,10 +87,13 @@ class Catalogue:
     def model(self, provider: str, name: str) -> Model:
         """The model that a user's name means; an unlisted one has the name as its id.
 
-        `name` may carry the provider as a prefix ("anthropic/claude-4.5-sonnet"). A
-        fine-tuned model ("ft:gpt-4.1:org::id") is as the model that it was made of.
+        `name` may carry the provider as a prefix ("anthropic/claude-4.5-sonnet"), and be
+        the name of a resource, as Gemini's SDK has it ("models/gemini-2.5-pro"). A fine-tuned
+        model ("ft:gpt-4.1:org::id") is as the model that it was made of.
         """
         bare = name.removeprefix(f"{provider}/")
+        if provider == "gemini":
+            bare = bare.removeprefix(_RESOURCE)
         names = self._models.get(provider, {})
         listed = names.get(bare.lower())
         if listed is not None:

@@ -20,12 +20,13 @@ lose and refuse. Raises LineRejected. Runs for every line of an upload: has to b
 
 
 class PlainBody(NamedTuple):
-    """Requests that surely pass a check, so that it need not run for each."""
+    """The short way of a check for requests of the common kind, which are decoded already."""
 
     body: type[Struct]
-    """Has the fields `model`, `messages` and `stream`, and refuses unknown ones."""
-    passes: Callable[[Any], bool]
-    """Takes a decoded body. True: the check surely finds nothing in it."""
+    """Has the fields `model`, `messages` and `stream`, refuses unknown ones, and wants a message
+    at least."""
+    check: Callable[[Any], Sequence[Note] | None]
+    """Takes a decoded body; gives what the check would say of it, or None: it has to be asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class KnownProviders:
 
     @property
     def plain(self) -> Mapping[str, PlainBody]:
-        """Requests that surely pass those checks, by provider slug."""
+        """Short ways of those checks, by provider slug."""
         return {slug: plugin.plain for slug, plugin in self._plugins.items() if plugin.plain}
 
     def infer(self, model: str, url: str) -> Sequence[str]:

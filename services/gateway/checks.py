@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from typing import Any
 
 from msgspec import Raw
 
@@ -20,7 +21,10 @@ def upload_rules(known: KnownProviders, default_provider: str = "") -> Rules:
     return Rules(
         known.rules,
         checks={provider: partial(_check, check) for provider, check in known.checks.items()},
-        plain={provider: Plain(*plain) for provider, plain in known.plain.items()},
+        plain={
+            provider: Plain(plain.body, partial(_check_plain, plain.check))
+            for provider, plain in known.plain.items()
+        },
         check_model=_check_model,
         media=_look,
         infer=known.infer,
@@ -41,10 +45,19 @@ def _look(provider: str, url: str, model: str, body: Raw) -> Media:
     return Media(media.data_bytes, media.tokens, map(_finding, media.notes))
 
 
+def _check_plain(
+    check: Callable[[Any], Sequence[Note] | None], body: Any
+) -> Iterable[Finding] | None:
+    notes = check(body)
+    return None if notes is None else tuple(map(_finding, notes))
+
+
 def _check_model(provider: str, url: str, model: str) -> Iterable[Finding]:
     return map(_finding, check_model(provider, url, model))
 
 
+# Notes of the options that all lines share are said again of each.
+@lru_cache(maxsize=1024)
 def _finding(note: Note) -> Finding:
     return Finding(
         note.field,

@@ -328,7 +328,7 @@ def _read(line: bytes, created: int, model: str) -> ResultLine:
 
 def remote_model(model: str) -> str:
     """Gemini's id of the user's model, without the "models/" of its resource name."""
-    return find_model("gemini", model).id.removeprefix("models/")
+    return find_model("gemini", model).id
 
 
 def _name(name: str) -> str:

@@ -13,7 +13,13 @@ import msgspec
 from core.providers.contract import LineRejected
 from core.providers.gemini.content import Part, not_empty, user_part
 from core.providers.gemini.models import Abilities
-from core.providers.translation.fields import known_only, string, text_of
+from core.providers.gemini.tools import check_name
+from core.providers.translation.fields import (
+    check_result_name,
+    known_only,
+    string,
+    text_of,
+)
 from core.providers.translation.report import CHANGED, IGNORED, Report, decode, wrong_type
 
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
@@ -30,7 +36,7 @@ _KEYS = {
     "assistant": frozenset(
         {"role", "content", "tool_calls", "refusal", "annotations", "reasoning_content"}
     ),
-    "tool": frozenset({"role", "content", "tool_call_id"}),
+    "tool": frozenset({"role", "content", "tool_call_id", "name"}),
 }
 
 
@@ -184,6 +190,11 @@ class _Conversation:
         known_only(f"{path}.function", function, {"name", "arguments"}, self._report)
         call_id = not_empty(f"{path}.id", string(f"{path}.id", call.get("id")))
         name = string(f"{path}.function.name", function.get("name"))
+        check_name(f"{path}.function.name", name)
+        if call_id in self._unanswered:
+            raise LineRejected(
+                f"{path}.id", "duplicate_tool_call", "Two calls of one message share an id."
+            )
         self._unanswered[call_id] = (name, path)
         part: Part = {
             "functionCall": {
@@ -206,6 +217,7 @@ class _Conversation:
                 "tool_result_without_call",
                 "A tool message has to follow the message with its tool call.",
             )
+        check_result_name(path, message, name)
         text = "".join(self._texts(f"{path}.content", message.get("content")))
         return {"functionResponse": {"id": call_id, "name": name, "response": _outcome(text)}}
 
@@ -228,11 +240,14 @@ def _outcome(text: str) -> msgspec.Raw | dict[str, str]:
 
 
 def _arguments(path: str, text: Any) -> msgspec.Raw:
-    """The arguments of a tool call as JSON, numbers as they were written."""
+    """The arguments of a tool call as JSON, numbers as they were written.
+
+    An empty text, as a call without arguments has from some models, is an empty object.
+    """
     try:
-        encoded = string(path, text).encode()
+        encoded = string(path, text).encode() or b"{}"
         _object.decode(encoded)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         raise LineRejected(
             path, "invalid_arguments", f"{path} has to be a JSON object written as a string."
         ) from None

@@ -22,6 +22,7 @@ from core.providers.gemini.schemas import described, translate_schema
 from core.providers.gemini.tools import only, translate_tool_choice, translate_tools
 from core.providers.translation import budgets
 from core.providers.translation.common_request import PlainRequest, is_plain
+from core.providers.translation.options import remembered
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
 Fields = dict[str, Raw]
@@ -80,6 +81,24 @@ def check_request(model_id: str, body: bytes | Raw) -> Sequence[Note]:
     return report.notes
 
 
+def check_plain(request: PlainRequest) -> Sequence[Note] | None:
+    """What the translation of a request would change and lose; None: check_request tells.
+
+    It does not depend on the model.
+    """
+    if not is_plain(_ANY_MODEL, request):
+        return None
+    given = request.options()
+    if not given:
+        return ()
+    if not _SETTLED_ALONE.issuperset(given):
+        return None
+    tools = {name: raw for name, raw in given.items() if name in _ABOUT_TOOLS}
+    form = {name: raw for name, raw in given.items() if name == "response_format"}
+    said = _settle_tools(None, tools).notes if tools else ()
+    return said + _settle_format(None, form).notes if form else said
+
+
 def _translate_plain(body: bytes | Raw) -> dict[str, Any] | None:
     """The request of a body of the common kind; None of others.
 
@@ -89,7 +108,7 @@ def _translate_plain(body: bytes | Raw) -> dict[str, Any] | None:
         request = _plain.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if not is_plain(_ANY_MODEL, request):
+    if request.options() or not is_plain(_ANY_MODEL, request):
         return None
     system: list[Any] = []
     contents: list[Any] = []
@@ -136,23 +155,43 @@ def _translate(model_id: str, body: bytes | Raw, report: Report) -> dict[str, An
     return request
 
 
-def _add_tools(request: dict[str, Any], given: Fields, report: Report) -> None:
+def _translate_tools(_: None, given: Fields, report: Report) -> dict[str, Any]:
     strict = False
+    params: dict[str, Any] = {}
+    functions: list[dict[str, Any]] = []
     if "tools" in given:
         functions, strict = translate_tools(given["tools"], report)
         if functions:
-            request["tools"] = [{"functionDeclarations": functions}]
-    choice = translate_tool_choice(
-        given.get("tool_choice"), tools="tools" in request, strict=strict
-    )
+            params["tools"] = [{"functionDeclarations": functions}]
+    names = [function["name"] for function in functions]
+    choice = translate_tool_choice(given.get("tool_choice"), tools=names, strict=strict)
     if choice is not None:
-        request["toolConfig"] = {"functionCallingConfig": choice}
+        params["toolConfig"] = {"functionCallingConfig": choice}
     if (
         "parallel_tool_calls" in given
-        and "tools" in request
+        and "tools" in params
         and given["parallel_tool_calls"] != TRUE
     ):
         report.lose("body.parallel_tool_calls", "Gemini cannot be kept to one call at a time.")
+    return params
+
+
+def _translate_format(_: None, given: Fields, report: Report) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    _add_format(params, given["response_format"], report)
+    return params
+
+
+_settle_tools = remembered(_translate_tools)
+_settle_format = remembered(_translate_format)
+
+
+def _add_tools(request: dict[str, Any], given: Fields, report: Report) -> None:
+    tools = {name: raw for name, raw in given.items() if name in _ABOUT_TOOLS}
+    if tools:
+        settled = _settle_tools(None, tools)
+        report.repeat(settled.notes)
+        request.update(settled.params)
 
 
 def _config(given: Fields, able: Abilities, report: Report) -> dict[str, Any]:
@@ -170,7 +209,9 @@ def _config(given: Fields, able: Abilities, report: Report) -> dict[str, Any]:
     if "stop" in given:
         config["stopSequences"] = _stop_sequences(given["stop"])
     if "response_format" in given:
-        _add_format(config, given["response_format"], report)
+        settled = _settle_format(None, {"response_format": given["response_format"]})
+        report.repeat(settled.notes)
+        config.update(settled.params)
     if "reasoning_effort" in given:
         _add_effort(config, given["reasoning_effort"], able, report)
     return config
@@ -251,6 +292,9 @@ _NUMBERS: tuple[tuple[str, str, msgspec.json.Decoder[Any], str], ...] = (
     ("presence_penalty", "presencePenalty", _penalty, "a number from -2 to 2"),
 )
 
+_ABOUT_TOOLS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
+_SETTLED_ALONE = _ABOUT_TOOLS | {"response_format"}
+"""Options whose translation does not depend on the rest of the request."""
 _ESSENTIAL = frozenset({"model", "messages", "max_completion_tokens", "max_tokens"})
 """A request with no other field has no tools to add."""
 

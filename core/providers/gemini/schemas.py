@@ -2,7 +2,9 @@
 
 Source: google-genai 3.4 types.py, GenerationConfig.response_json_schema: the keywords that
 are supported (others are ignored, which would be a silent loss), enum for strings and
-numbers, oneOf taken for anyOf, nothing but $-keywords beside $ref.
+numbers, oneOf taken for anyOf, nothing but $-keywords beside $ref; a schema may contain itself
+only within properties that are not required ("Nullable properties are not sufficient").
+"definitions", as older programs write $defs, is none of them.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from core.providers.translation.references import check_references
 from core.providers.translation.report import CHANGED, Note, Report, decode
 from core.providers.translation.schemas import CheckedSchema, enforcing
 
@@ -70,7 +73,8 @@ def _check(raw: bytes) -> CheckedSchema:
     notes: list[Note] = []
     try:
         given = _decode.decode(raw)
-        made = _walk(given, "", notes)
+        made = _walk(_with_defs(given, notes), "", notes)
+        notes += _refused_references(made)
     except (RecursionError, msgspec.DecodeError):
         text = "The schema is nested too deeply, or has a number out of range."
         return CheckedSchema(raw, (Note("", "unsupported_schema", text, "refused"),))
@@ -79,6 +83,60 @@ def _check(raw: bytes) -> CheckedSchema:
 
 translate_schema = enforcing(_check)
 """A schema that is to be enforced, in the form that Gemini takes: see `enforcing`."""
+
+
+def _check_loose(raw: bytes) -> CheckedSchema:
+    if b"$ref" not in raw and b"definitions" not in raw:
+        return CheckedSchema(raw, ())
+    notes: list[Note] = []
+    try:
+        given = _decode.decode(raw)
+        made = _with_defs(given, notes)
+        notes += _refused_references(made)
+    except (RecursionError, msgspec.DecodeError):
+        text = "The schema is nested too deeply, or has a number out of range."
+        return CheckedSchema(raw, (Note("", "unsupported_schema", text, "refused"),))
+    return CheckedSchema(raw if made is given else _encode(made), tuple(notes))
+
+
+translate_loose_schema = enforcing(_check_loose)
+"""A schema of a tool whose calls are not held to it: only its references have to be right."""
+
+
+def _with_defs(schema: Fields, notes: list[Note]) -> Fields:
+    """The schema with $defs in the place of definitions, and references to there."""
+    if not isinstance(schema.get("definitions"), dict):
+        return schema
+    both = schema["definitions"].keys() & schema.get("$defs", {}).keys()
+    if both:
+        text = f"$defs and definitions both have {min(both)[:80]!r}: expected one of them."
+        notes.append(Note(".definitions", "unsupported_schema", text, "refused"))
+        return schema
+    made: Fields = _redirected(schema)
+    made["$defs"] = made.get("$defs", {}) | made.pop("definitions")
+    notes.append(Note(".definitions", CHANGED, "$defs takes the place of definitions."))
+    return made
+
+
+_OLD, _NEW = "#/definitions/", "#/$defs/"
+
+
+def _redirected(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_redirected(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: _NEW + value.removeprefix(_OLD)
+        if key == "$ref" and isinstance(value, str) and value.startswith(_OLD)
+        else _redirected(value)
+        for key, value in part.items()
+    }
+
+
+def _refused_references(schema: Fields) -> list[Note]:
+    field, message = check_references(schema, optional=True)
+    return [Note(field, "unsupported_schema", message, "refused")] if message else []
 
 
 def _walk(schema: Any, path: str, notes: list[Note]) -> Any:

@@ -1,4 +1,4 @@
-"""The common request: a few texts and a limit. Nothing to report, nothing to refuse."""
+"""The common request: texts, a limit, and options. Of most there is nothing to refuse."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import msgspec
 from core.providers.catalogue import Model
 
 Raw = msgspec.Raw
+Option = Raw | msgspec.UnsetType
+
+NULL = Raw(b"null")
 
 _ROLES = ("user", "assistant")
 INSTRUCTIONS = frozenset({"system", "developer"})
@@ -23,21 +26,50 @@ class PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A chat completion request of the common kind, if is_plain says so."""
+    """A chat completion request whose messages are texts.
+
+    Its options are taken as they stand: mostly all lines of a file have the same ones.
+    """
 
     model: str
-    messages: list[PlainMessage]
+    messages: Annotated[list[PlainMessage], msgspec.Meta(min_length=1)]
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    temperature: Raw | msgspec.UnsetType = msgspec.UNSET
+    temperature: Option = msgspec.UNSET
     stream: None = None
+    tools: Option = msgspec.UNSET
+    tool_choice: Option = msgspec.UNSET
+    parallel_tool_calls: Option = msgspec.UNSET
+    response_format: Option = msgspec.UNSET
+    reasoning_effort: Option = msgspec.UNSET
+    top_p: Option = msgspec.UNSET
 
+    def options(self) -> dict[str, Raw]:
+        """The options that are given and not null, by their names; without temperature."""
+        return {
+            name: raw
+            for name in OPTIONS
+            if (raw := getattr(self, name)) is not msgspec.UNSET and raw != NULL
+        }
+
+
+OPTIONS = (
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "reasoning_effort",
+    "top_p",
+)
 
 _temperature = msgspec.json.Decoder(Annotated[float, msgspec.Meta(ge=0, lt=1)])
 
 
 def is_plain(model: Model, request: PlainRequest) -> bool:
-    """Whether a request surely translates, without a note. False says nothing."""
+    """Whether a request without its options surely translates, without a note.
+
+    False says nothing.
+    """
     if request.temperature is not msgspec.UNSET:
         if not model.sampling:
             return False

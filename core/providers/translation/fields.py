@@ -31,3 +31,18 @@ def known_only(
         for key in given:
             if key not in known and given[key] is not None:
                 report.lose(f"{path}.{key}")
+
+
+def check_result_name(path: str, message: dict[str, Any], called: str) -> None:
+    """The name on a tool message, which older programs write: that of the function called.
+
+    Raises LineRejected for another.
+    """
+    name = message.get("name")
+    if name is not None and name != called:
+        raise LineRejected(
+            f"{path}.name",
+            "unsupported_value",
+            f"{path}.name is not that of the function that was called; expected the same, or "
+            "no name.",
+        )

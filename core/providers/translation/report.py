@@ -68,6 +68,16 @@ class Report:
             raise LineRejected(shown(field), reason, message)
         self.notes.append(Note(shown(field), reason, message, "lost"))
 
+    def repeat(self, notes: Sequence[Note]) -> None:
+        """Say what a lenient report has said, as it would be said here. Raises LineRejected."""
+        for note in notes:
+            if note.weight == "harmless":
+                self.notes.append(note)
+            elif note.weight == "lost":
+                self.lose(note.field, note.message, note.reason)
+            else:
+                raise LineRejected(note.field, note.reason, note.message)
+
 
 def shown(field: str) -> str:
     """A path that may hold names of the user's own, cut at 200 characters."""

@@ -12,6 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from services.sandbox import answers, images
 from services.sandbox.answers import Part
+from services.sandbox.anthropic.schemas import Strict, strict_problem, tools_problem
 
 NOTHING = Raw(b"")
 """An optional member that the request does not have."""
@@ -91,6 +92,7 @@ class Message(Struct, gc=False):
 class Tool(Struct, gc=False):
     name: str
     input_schema: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class ToolChoice(Struct, gc=False):
@@ -190,7 +192,25 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
                 "invalid_request_error",
                 "temperature, top_p and top_k are not supported with this model.",
             )
-        return None
+        wrong = self._wrong_tools() or self._wrong_schemas()
+        return ("invalid_request_error", wrong) if wrong else None
+
+    def _wrong_tools(self) -> str:
+        chosen = self.tool_choice.name if self.tool_choice else ""
+        if not self.tools and not chosen:
+            return ""
+        return tools_problem(((tool.name, tool.input_schema) for tool in self.tools or ()), chosen)
+
+    def _wrong_schemas(self) -> str:
+        strict = [
+            Strict(f"tools.{number}.custom.input_schema", tool.input_schema or {})
+            for number, tool in enumerate(self.tools or ())
+            if tool.strict
+        ]
+        tools = len(strict)
+        if self.output_config and self.output_config.format:
+            strict.append(Strict("output_config.format.schema", self.output_config.format.schema))
+        return strict_problem(strict, tools) if strict else ""
 
 
 class Line(Struct, gc=False, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct
 
 from services.sandbox import answers, images
+from services.sandbox.gemini.functions import names_problem, references_problem
 
 NOTHING = Raw(b"")
 """An optional member that the request does not have."""
@@ -215,7 +216,18 @@ class Generate(Struct, gc=False, forbid_unknown_fields=True):
             return "Thinking level is not supported for this model."
         if thinking is not None and thinking.thinkingBudget == 0 and "-pro" in model:
             return "Budget 0 is invalid. This model only works in thinking mode."
-        return _turn_problem(self.contents, signed=version >= (3, 0))
+        return _turn_problem(self.contents, signed=version >= (3, 0)) or self._wrong_functions()
+
+    def _wrong_functions(self) -> str:
+        declared = [each for tool in self.tools for each in tool.functionDeclarations]
+        config = self.toolConfig.functionCallingConfig if self.toolConfig else None
+        allowed = config.allowedFunctionNames if config else []
+        schemas = [each.parametersJsonSchema for each in declared]
+        schemas.append(self.generationConfig.responseJsonSchema)
+        wrong = [references_problem(schema) for schema in schemas if schema]
+        return names_problem([each.name for each in declared], allowed) or next(
+            filter(None, wrong), ""
+        )
 
 
 class EmbedConfig(Struct, gc=False):
@@ -279,6 +291,9 @@ def _turn_problem(contents: Sequence[Content], *, signed: bool) -> str:
         calls = [part for part in content.parts if part.functionCall]
         if calls and signed and not calls[0].thoughtSignature:
             return "Function call is missing a thought_signature in functionCall parts."
+        ids = [part.functionCall.id for part in calls if part.functionCall and part.functionCall.id]
+        if len(ids) != len(set(ids)):
+            return "Please ensure that function calls have ids of their own."
         called = [part.functionCall.name for part in calls if part.functionCall]
         if any(part.text == "" for part in content.parts):
             return "contents.parts must not be empty."

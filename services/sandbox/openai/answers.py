@@ -17,8 +17,8 @@ from services.sandbox.openai.lines import (
     Embedding,
     Line,
     ResponseFormat,
-    reasons,
 )
+from services.sandbox.openai.reasoning import reasons
 from services.sandbox.openai.response_answers import respond
 from services.sandbox.openai.responses import Responses, told
 from services.sandbox.plan import Fate
@@ -257,11 +257,10 @@ class Answerer:
         except msgspec.DecodeError as error:
             what, _, where = str(error).partition(" - at `$.")
             param = where.rstrip("`") or None
-            if what.startswith("Unsupported parameter"):
+            if what.startswith(("Unsupported parameter", "Unsupported value")):
                 param = what.split("'")[1]
-                return ErrorDetail(
-                    what, "invalid_request_error", param, code="unsupported_parameter"
-                )
+                code = "unsupported_parameter" if "parameter:" in what else "unsupported_value"
+                return ErrorDetail(what, "invalid_request_error", param, code)
             if self._is_responses:
                 message, param, code = told(what, param)
                 return ErrorDetail(message, "invalid_request_error", param, code)

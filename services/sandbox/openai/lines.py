@@ -12,6 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from services.sandbox import answers, images
 from services.sandbox.answers import Part
+from services.sandbox.openai.reasoning import reasons, refusal
 from services.sandbox.openai.responses import NOTHING, Responses
 from services.sandbox.openai.texts_and_images import TextsAndImages
 
@@ -19,12 +20,6 @@ _FIXED = "text-embedding-ada-002"
 DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, _FIXED: 1536}
 _MAX_INPUT_TOKENS = 8192
 _MAX_TOKENS = 300_000
-_REASONING = ("o1", "o3", "o4", "gpt-5", "gpt-6")
-
-
-def reasons(model: str) -> bool:
-    """Whether a model thinks before it answers."""
-    return model.startswith(_REASONING)
 
 
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -152,11 +147,8 @@ class Chat(Struct, gc=False, forbid_unknown_fields=True):
     web_search_options: Raw = NOTHING
 
     def __post_init__(self) -> None:
-        if self.max_tokens is not None and reasons(self.model):
-            raise ValueError(
-                "Unsupported parameter: 'max_tokens' is not supported with this model. "
-                "Use 'max_completion_tokens' instead."
-            )
+        if reasons(self.model) and (refused := refusal(self)):
+            raise ValueError(refused)
 
     @property
     def limit(self) -> int | None:

@@ -37,6 +37,14 @@ SCHEMA = {
     "required": ["city"],
 }
 
+STRICT = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "unit": {"enum": ["C", "F"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+"""What Anthropic enforces as well."""
+
 
 @pytest.mark.parametrize(
     ("question", "answer"),
@@ -155,7 +163,7 @@ def test_messages_tools_limits_and_schemas(anthropic_client: anthropic.Anthropic
                 "schema",
                 "Berlin",
                 system=[{"type": "text", "text": "Be brief."}],
-                output_config={"format": {"type": "json_schema", "schema": SCHEMA}},
+                output_config={"format": {"type": "json_schema", "schema": STRICT}},
             ),
         ]
     )

@@ -138,9 +138,49 @@ def test_delete_only_after_the_end(sandbox: Sandbox, anthropic_client: anthropic
         anthropic_client.messages.batches.retrieve(batch.id)
 
 
+def strict(name: str = "f", **schema: Any) -> dict[str, Any]:
+    return {"name": name, "strict": True, "input_schema": {"type": "object"} | schema}
+
+
+def answer_of(**schema: Any) -> dict[str, Any]:
+    """A request for an answer of one property."""
+    whole = {"type": "object", "properties": {"a": schema}, "additionalProperties": False}
+    return {"output_config": {"format": {"type": "json_schema", "schema": whole}}}
+
+
+def many(count: int, **kind: Any) -> dict[str, Any]:
+    return {f"p{number}": {"type": "string"} | kind for number in range(count)}
+
+
+CLOSED: dict[str, Any] = {"additionalProperties": False}
+UNIONS = many(17, type=["string", "null"])
+
+
 @pytest.mark.parametrize(
     ("params", "kind", "where"),
     [
+        *(
+            (params, "invalid_request_error", where)
+            for params, where in (
+                ({"tools": [strict(**CLOSED), strict(**CLOSED)]}, "unique"),
+                ({"tools": [strict("a b", **CLOSED)]}, "name"),
+                ({"tools": [strict()]}, "additionalProperties"),
+                ({"tools": [strict(f"f{n}", **CLOSED) for n in range(21)]}, "strict tools"),
+                ({"tools": [strict(properties=many(25), **CLOSED)]}, "optional parameters"),
+                (
+                    {"tools": [strict(properties=UNIONS, required=list(UNIONS), **CLOSED)]},
+                    "union types",
+                ),
+                ({"tool_choice": {"type": "tool", "name": "g"}}, "tool_choice"),
+                (answer_of(type="integer", minimum=1), "minimum"),
+                (answer_of(type="string", pattern="(?=a)"), "Pattern"),
+                (answer_of(type="string", format="phone"), "format"),
+                (answer_of(type="array", minItems=2), "minItems"),
+                ({**answer_of(allOf=[{"$ref": "#/properties/a"}])}, "allOf"),
+                (answer_of(**{"$ref": "#/$defs/b"}), "$ref"),
+                (answer_of(type="array", items={"$ref": "#"}), "Recursive"),
+            )
+        ),
         ({"max_tokens": 0}, "invalid_request_error", "max_tokens"),
         ({"messages": []}, "invalid_request_error", "messages"),
         ({"messages": [{"role": "user", "content": ""}]}, "invalid_request_error", "content"),

@@ -169,6 +169,15 @@ def test_shapes_of_answers(sandbox: Sandbox, gemini_client: genai.Client, tmp_pa
     assert part.thought_signature
 
 
+def functions(*declared: dict[str, Any]) -> dict[str, Any]:
+    return {"tools": [{"functionDeclarations": list(declared)}]}
+
+
+def parameters(of_a: dict[str, Any], **more: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"a": of_a}} | more
+    return {"name": "look", "parametersJsonSchema": schema}
+
+
 def test_bad_requests_cost_only_themselves(
     sandbox: Sandbox, gemini_client: genai.Client, tmp_path: Path
 ) -> None:
@@ -188,6 +197,20 @@ def test_bad_requests_cost_only_themselves(
         "unsigned": {"contents": turns},
         "unanswered": {"contents": [*turns[:2], turns[0]]},
         "schema": {"generationConfig": {"responseJsonSchema": SCHEMA}},
+        "name": functions({"name": "two words"}),
+        "doubled": functions({"name": "look"}, {"name": "look"}),
+        "choice": functions({"name": "look"})
+        | {
+            "toolConfig": {
+                "functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["other"]}
+            }
+        },
+        "dangling": functions(parameters({"$ref": "#/$defs/a"})),
+        "external": functions(parameters({"$ref": "https://example.org/a"})),
+        "definitions": functions(
+            parameters({"$ref": "#/definitions/a"}, definitions={"a": {"type": "string"}})
+        ),
+        "cyclic": functions(parameters({"$ref": "#"}, required=["a"])),
     }
     good = line("good")
     signed = [
@@ -196,14 +219,16 @@ def test_bad_requests_cost_only_themselves(
         turns[2],
     ]
     lines = [good, line("turns", contents=signed)]
+    # Once round is allowed where it need not be gone.
+    lines.append(line("tree", **functions(parameters({"$ref": "#"}))))
     lines += [line(key, **members) for key, members in bad.items()]
     job = until(gemini_client, create(gemini_client, tmp_path, lines))
     assert state(job) == "SUCCEEDED"
     found = {row["key"]: row for row in rows(gemini_client, job)}
-    assert {key for key, row in found.items() if "response" in row} == {"good", "turns"}
+    assert {key for key, row in found.items() if "response" in row} == {"good", "turns", "tree"}
     assert {found[key]["error"]["code"] for key in bad} == {3}
     stats = operation(sandbox, job.name)["metadata"]["batchStats"]
-    assert (stats["successfulRequestCount"], stats["failedRequestCount"]) == ("2", str(len(bad)))
+    assert (stats["successfulRequestCount"], stats["failedRequestCount"]) == ("3", str(len(bad)))
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,22 @@ def test_when_every_line_fails_there_is_no_output_file(openai_client: openai.Ope
     assert errors["b"]["response"]["body"]["error"]["code"] == "unknown_parameter"
 
 
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
         ({"max_completion_tokens": 0}, "max_completion_tokens"),
         ({"model": "gpt-5", "max_tokens": 10}, "max_tokens"),
+        ({"model": "o3", "temperature": 0.5}, "temperature"),
+        ({"model": "o3", "stop": "x"}, "stop"),
+        ({"model": "gpt-5.2", "reasoning_effort": "low", "top_p": 0.5}, "top_p"),
+        ({"model": "gpt-6-astra", "reasoning_effort": "none"}, "reasoning_effort"),
+        (
+            {"model": "gpt-6-luna", "tools": [{"type": "function", "function": {"name": "f"}}]},
+            "tools",
+        ),
         ({"tools": 5}, "tools"),
         ({"reasoning_effort": "huge"}, "reasoning_effort"),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages[0].role"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,10 +15,10 @@ from anthropic.types.message_create_params import (
 from anthropic.types.messages.batch_create_params import Request
 from pydantic import TypeAdapter
 
-from core.providers.anthropic.translation import check_translation, translate_request
+from core.providers.anthropic.translation import check_plain, check_translation, translate_request
 from core.providers.catalogue import Model, find_model
 from core.providers.contract import LineRejected
-from core.providers.translation import PlainRequest, is_plain
+from core.providers.translation import Note, PlainRequest
 
 SONNET = find_model("anthropic", "claude-sonnet-4-5")
 NEW_SONNET = find_model("anthropic", "claude-sonnet-5")
@@ -99,12 +99,13 @@ SDK_KEYS = (
 )
 
 
-def plain(body: dict[str, Any], model: Model) -> bool:
-    """Whether the shortcut of the check at upload takes a body."""
+def assert_short_way(body: dict[str, Any], model: Model, notes: Sequence[Note]) -> None:
+    """The shortcut of the check at upload says the same of a body, or nothing."""
     try:
-        return is_plain(model, msgspec.json.decode(encode(body), type=PlainRequest))
+        short = check_plain(model, msgspec.json.decode(encode(body), type=PlainRequest))
     except msgspec.DecodeError:
-        return False
+        return
+    assert short is None or list(short) == list(notes)
 
 
 def translate(
@@ -118,19 +119,20 @@ def translate(
     exhaust(SDK_REQUEST.validate_python({"custom_id": "a-b-1", "params": params}))
     assert params.keys() <= SDK_KEYS
     assert list(check_translation(model, encode(body))) == list(notes)
-    assert not (plain(body, model) and notes)
+    assert_short_way(body, model, notes)
     return params, [(note.field, note.reason) for note in notes]
 
 
 def assert_refused(body: dict[str, Any], field: str, reason: str, model: Model = SONNET) -> None:
     """No mode sends the request, and the check at upload says so too."""
-    assert not plain(body, model)
     for lenient in (False, True):
         with pytest.raises(LineRejected) as caught:
             translate_request(model, encode(body), lenient=lenient)
         assert (caught.value.field, caught.value.reason) == (field, reason)
         assert caught.value.message
-    last = check_translation(model, encode(body))[-1]
+    notes = check_translation(model, encode(body))
+    assert_short_way(body, model, notes)
+    last = notes[-1]
     assert (last.field, last.reason, last.weight) == (field, reason, "refused")
 
 
@@ -138,11 +140,12 @@ def assert_lost(
     body: dict[str, Any], field: str, reason: str, model: Model = SONNET
 ) -> dict[str, Any]:
     """Only the lenient mode sends the request, which gives the params that it sends."""
-    assert not plain(body, model)
     with pytest.raises(LineRejected) as caught:
         translate_request(model, encode(body))
     assert (caught.value.field, caught.value.reason) == (field, reason)
-    lost = [note for note in check_translation(model, encode(body)) if note.weight == "lost"]
+    checked = check_translation(model, encode(body))
+    assert_short_way(body, model, checked)
+    lost = [note for note in checked if note.weight == "lost"]
     assert [(note.field, note.reason) for note in lost] == [(field, reason)]
     params, notes = translate(body, model, lenient=True)
     assert (field, reason) in notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Raw
@@ -230,21 +230,27 @@ def test_kinds_of_warnings_are_kept_a_thousand_at_most() -> None:
 
 class PlainBody(msgspec.Struct, forbid_unknown_fields=True):
     model: str
-    messages: list[dict[str, str]]
+    messages: Annotated[list[dict[str, str]], msgspec.Meta(min_length=1)]
     stream: None = None
 
 
-def test_a_plain_request_passes_without_the_check(rules: Rules, chat: MakeLine) -> None:
+def test_a_plain_request_is_looked_at_without_the_check(rules: Rules, chat: MakeLine) -> None:
     asked: list[bytes] = []
 
     def check(_url: str, _model: str, body: Raw) -> Iterable[Finding]:
         asked.append(bytes(body))
         return []
 
-    def passes(body: PlainBody) -> bool:
-        return bool(body.messages) and body.messages[0]["content"] != "odd"
+    def look(body: PlainBody) -> Iterable[Finding] | None:
+        match body.messages[0]["content"]:
+            case "odd":
+                return None
+            case "seen":
+                return [Finding("body.messages", "seen", "it was seen", "error")]
+        return ()
 
     odd = [{"role": "user", "content": "odd"}]
+    seen = [{"role": "user", "content": "seen"}]
     lines = [
         chat("first", provider="anthropic", body=CLAUDE),
         chat("plain", provider="anthropic", body=CLAUDE),
@@ -254,21 +260,23 @@ def test_a_plain_request_passes_without_the_check(rules: Rules, chat: MakeLine) 
         chat("other"),
         chat("wrong", provider="anthropic", body=CLAUDE | {"messages": []}),
         chat("plain-2", provider="anthropic", body=CLAUDE),
+        chat("seen", provider="anthropic", body=CLAUDE | {"messages": seen}),
     ]
     scanner = LineScanner(
-        Rules(rules.providers, {"anthropic": check}, {"anthropic": Plain(PlainBody, passes)}),
+        Rules(rules.providers, {"anthropic": check}, {"anthropic": Plain(PlainBody, look)}),
         max_line_bytes=10_000,
         max_lines=100_000,
     )
     [scanned] = scanner.feed(b"\n".join(lines) + b"\n")
-    assert [problem.custom_id for problem in scanned.problems] == ["wrong"]
-    assert [record.valid for record in iter_index(scanned.index)] == [True] * 6 + [False, True]
+    assert [problem.custom_id for problem in scanned.problems] == ["wrong", "seen"]
+    valid = [record.valid for record in iter_index(scanned.index)]
+    assert valid == [True] * 6 + [False, True, False]
     # The first of each model is examined in full; then all that is not plain.
     assert [b"odd" in body or b'"n"' in body for body in asked] == [False, True, True, False]
 
 
 def test_a_file_of_other_lines_is_read_as_well(rules: Rules, chat: MakeLine) -> None:
-    plain = {"anthropic": Plain(PlainBody, lambda _body: True)}
+    plain = {"anthropic": Plain(PlainBody, lambda _body: ())}
     scanner = LineScanner(
         Rules(rules.providers, {"anthropic": lambda *_: []}, plain),
         max_line_bytes=10_000,

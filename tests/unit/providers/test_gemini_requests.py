@@ -309,6 +309,34 @@ def test_strict_functions_are_validated() -> None:
     assert made["toolConfig"] == {"functionCallingConfig": {"mode": "ANY"}}
 
 
+def named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def test_names_that_functions_may_have() -> None:
+    tools = [named(name) for name in ("_a", "ns:a.b-c", "a" * 128)]
+    made, _ = translate(request(tools=tools))
+    assert len(made["tools"][0]["functionDeclarations"]) == 3
+
+
+LIST = {"properties": {"next": {"$ref": "#/$defs/list"}}, "required": ["next"]}
+BAD_REFERENCES: list[tuple[str, Any]] = [
+    (".properties.a.$ref", {"properties": {"a": {"$ref": "#/$defs/missing"}}}),
+    (".items.$ref", {"items": {"$ref": "https://example.org/schema.json"}}),
+    (".items.$ref", {"items": {"$ref": "other.json"}}),
+    ("", {"$ref": "#/$defs/list", "$defs": {"list": LIST}}),
+    # Nullable is not enough.
+    (
+        "",
+        {
+            "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+            "required": ["next"],
+        },
+    ),
+    (".definitions", {"definitions": {"a": {}}, "$defs": {"a": {}}}),
+]
+
+
 def described(schema: Any, **more: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, **more}}
 
@@ -326,7 +354,24 @@ SCHEMAS: list[tuple[Any, Any, list[str]]] = [
         [".properties.pattern.const"],
     ),
     ({"oneOf": [{"type": "null"}]}, {"anyOf": [{"type": "null"}]}, [".oneOf"]),
-    ({"allOf": [{"$ref": "#/$defs/a"}]}, {"anyOf": [{"$ref": "#/$defs/a"}]}, [".allOf"]),
+    (
+        {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {}}},
+        {"anyOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {}}},
+        [".allOf"],
+    ),
+    (
+        {
+            "properties": {"a": {"$ref": "#/definitions/a"}},
+            "definitions": {"a": {"items": {"$ref": "#/definitions/b"}}, "b": {}},
+        },
+        {
+            "properties": {"a": {"$ref": "#/$defs/a"}},
+            "$defs": {"a": {"items": {"$ref": "#/$defs/b"}}, "b": {}},
+        },
+        [".definitions"],
+    ),
+    # It may contain itself where it need not.
+    ({"properties": {"next": {"$ref": "#"}}}, {"properties": {"next": {"$ref": "#"}}}, []),
     (
         {"items": {"$ref": "#/$defs/a", "description": "d"}, "$defs": {"a": {"type": "null"}}},
         {
@@ -365,7 +410,6 @@ def test_schemas(schema: Any, made: Any, changed: list[str]) -> None:
         ({"allOf": [{}, {}]}, ".allOf", {}),
         ({"anyOf": [{"not": {}}]}, ".anyOf[0].not", {"anyOf": [{}]}),
         ({"oneOf": [{}], "anyOf": [{}]}, ".oneOf", {"anyOf": [{}]}),
-        ({"definitions": {"a": {}}}, ".definitions", {}),
         ({"minLength": 1}, ".minLength", {}),
     ],
 )
@@ -428,7 +472,31 @@ def test_what_asks_for_nothing(field: str, value: Any) -> None:
     assert notes == [(f"body.{field}", "ignored")]
 
 
+def test_calls_as_older_programs_write_them() -> None:
+    """No arguments as an empty text, and the function's name on its result."""
+    said = assistant(None, tool_calls=[call("c1", "")])
+    made, notes = translate(request(user(), said, tool("c1") | {"name": "weather"}))
+    assert made["contents"][1]["parts"][0]["functionCall"]["args"] == {}
+    assert notes == []
+
+
 REFUSED: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        "body.messages[2].name",
+        "unsupported_value",
+        {
+            "messages": [
+                user(),
+                assistant(None, tool_calls=[call("c1")]),
+                tool("c1") | {"name": "other"},
+            ]
+        },
+    ),
+    (
+        "body.messages[1].tool_calls[1].id",
+        "duplicate_tool_call",
+        {"messages": [user(), assistant(None, tool_calls=[call("c1"), call("c1")]), tool("c1")]},
+    ),
     ("body.messages", "missing_field", {"messages": None}),
     ("body.messages", "wrong_type", {"messages": "hi"}),
     ("body.messages", "missing_user_message", {"messages": []}),
@@ -492,6 +560,31 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
     ("body.stop", "unsupported_value", {"stop": ""}),
     ("body.reasoning_effort", "wrong_type", {"reasoning_effort": "huge"}),
     ("body.tool_choice", "missing_tools", {"tool_choice": "required"}),
+    ("body.tools[1].function.name", "duplicate_tool", {"tools": [WEATHER, WEATHER]}),
+    *(
+        ("body.tools[0].function.name", "unsupported_value", {"tools": [named(name)]})
+        for name in ("", "1st", "two words", "a" * 129, "ä")
+    ),
+    (
+        "body.tool_choice.function.name",
+        "unsupported_value",
+        {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "other"}}},
+    ),
+    *(
+        (f"{path}{field}", "unsupported_schema", options)
+        for field, schema in BAD_REFERENCES
+        for path, options in (
+            (
+                "body.response_format.json_schema.schema",
+                {"response_format": described(schema)},
+            ),
+            # A tool's parameters are read by Gemini even where calls are not held to them.
+            (
+                "body.tools[0].function.parameters",
+                {"tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]},
+            ),
+        )
+    ),
     ("body.tool_choice", "unsupported_parameter", {"tools": [WEATHER], "tool_choice": "any"}),
     ("body.tools[0].type", "unsupported_tool", {"tools": [{"type": "custom"}]}),
     (

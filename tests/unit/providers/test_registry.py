@@ -196,9 +196,9 @@ def test_a_check_of_embeddings() -> None:
 def test_requests_of_the_common_kind_pass_unchecked(provider: str, model: bytes) -> None:
     plain = known().plain[provider]
     body = BODY.replace(b'"m"', b'"%b"' % model)
-    assert plain.passes(msgspec.json.decode(body, type=plain.body))
+    assert plain.check(msgspec.json.decode(body, type=plain.body)) == ()
     silent = body.replace(b',"max_tokens":5', b"")
-    assert not plain.passes(msgspec.json.decode(silent, type=plain.body))
+    assert plain.check(msgspec.json.decode(silent, type=plain.body)) is None
 
 
 ADAPTER = """

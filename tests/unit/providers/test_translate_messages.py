@@ -277,6 +277,16 @@ TURNS: list[tuple[str, list[Any], Any, list[Any]]] = [
         None,
         [user(), assistant("It is")],
     ),
+    (
+        "calls as older programs write them",
+        [user(), assistant(None, tool_calls=[call("c1", "")]), tool("c1") | {"name": "weather"}],
+        None,
+        [
+            user(),
+            assistant([use("c1") | {"input": {}}]),
+            user([{"type": "tool_result", "tool_use_id": "c1", "content": "cold"}]),
+        ],
+    ),
     ("null is absence", [user() | {"name": None}], None, [user()]),
 ]
 

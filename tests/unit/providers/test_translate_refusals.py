@@ -25,6 +25,7 @@ from tests.support.providers.chat_requests import (
     encode,
     request,
     tool,
+    translate,
     user,
 )
 
@@ -207,6 +208,71 @@ def test_what_would_be_lost_is_refused_or_told(
     model: Model, options: dict[str, Any], field: str, reason: str
 ) -> None:
     assert_lost(request() | options, field, reason, model)
+
+
+def strict_tool(number: int, properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": required}
+    parameters["additionalProperties"] = False
+    function = {"name": f"f{number}", "strict": True, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def schema_format(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    schema = strict_tool(0, properties, required)["function"]["parameters"]
+    return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+
+
+TEXT = {"type": "string"}
+UNION = {"type": ["string", "null"]}
+EITHER = {"anyOf": [TEXT, {"type": "null"}]}
+
+
+def many(count: int, kind: Any = TEXT) -> dict[str, Any]:
+    return {f"p{number}": kind for number in range(count)}
+
+
+def nested_unions(count: int) -> dict[str, Any]:
+    """One more than so many, all but one of them in the items of a list."""
+    item = strict_tool(0, many(count, EITHER), list(many(count)))["function"]["parameters"]
+    listed = {"list": {"type": "array", "items": item}, "one": UNION}
+    return schema_format(listed, ["list", "one"])
+
+
+LIMITS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (
+        {"tools": [strict_tool(number, {}, []) for number in range(20)]},
+        {"tools": [strict_tool(number, {}, []) for number in range(21)]},
+        "body.tools",
+    ),
+    # Over all strict schemas together, the answer's too, at every depth.
+    (
+        {"tools": [strict_tool(1, many(20), [])], "response_format": schema_format(many(4), [])},
+        {"tools": [strict_tool(1, many(20), [])], "response_format": schema_format(many(5), [])},
+        "body.tools",
+    ),
+    (
+        {"tools": [strict_tool(n, many(8, UNION), list(many(8))) for n in range(2)]},
+        {"tools": [strict_tool(n, many(9, UNION), list(many(9))) for n in range(2)]},
+        "body.tools",
+    ),
+    (
+        {"response_format": nested_unions(15)},
+        {"response_format": nested_unions(16)},
+        "body.response_format.json_schema.schema",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fits", "too_much", "field"), LIMITS)
+def test_how_much_is_enforced(fits: dict[str, Any], too_much: dict[str, Any], field: str) -> None:
+    assert translate(request() | fits)[1] == []
+    assert_refused(request() | too_much, field, "too_complex_schema")
+    loose = {
+        key: [{**tool, "function": {**tool["function"], "strict": False}} for tool in value]
+        for key, value in too_much.items()
+        if key == "tools"
+    }
+    assert translate(request() | loose)[1] == []
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [

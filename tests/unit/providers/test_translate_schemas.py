@@ -40,7 +40,7 @@ TAKEN: list[Any] = [
     closed(a={"enum": ["x", 1, None, True]}, b={"const": 1.5}),
     closed(a={"type": "string", "format": "date-time", "pattern": "^a+$"}),
     closed(a={"type": "array", "items": TEXT, "minItems": 1}),
-    closed(a={"anyOf": [TEXT, {"type": "null"}]}, b={"allOf": [TEXT]}),
+    closed(a={"anyOf": [TEXT, {"type": "null"}]}, b={"allOf": [TEXT, {"enum": ["b"]}]}),
     closed(minimum=TEXT, oneOf=TEXT),
     {"$defs": {"a": closed(b=TEXT)}, **closed(a={"$ref": "#/$defs/a"}, b={"$ref": "#/$defs/a"})},
     {"definitions": {"a": TEXT, "b": {"$ref": "#/definitions/a"}}, **closed()},
@@ -69,6 +69,11 @@ LOST: list[tuple[dict[str, Any], str]] = [
     ({"type": "string", "format": "phone"}, "format"),
     ({"enum": [{"a": 1}]}, "enum"),
     ({"const": [1]}, "const"),
+    ({"type": "string", "nullable": True}, "nullable"),
+    *(
+        ({"type": "string", "pattern": pattern}, "pattern")
+        for pattern in (r"^(?=a)", r"(?<!a)b", r"(a)\1", r"\bword\b", r"[a\]]\B")
+    ),
     ({"type": "array", "items": [TEXT]}, "items"),
 ]
 
@@ -119,7 +124,42 @@ def test_any_of_takes_the_place_of_one_of() -> None:
     ]
 
 
+def test_a_pattern_that_only_looks_like_more_is_taken() -> None:
+    schema = closed(a={"type": "string", "pattern": r"^\\\\b[\\b(?=]{1,3}(?:x|\\d)$"})
+    assert check(schema) == (schema, [])
+
+
+def test_all_of_one_schema_is_that_schema() -> None:
+    """As programs write it to put a title or a default beside a reference."""
+    inner = {"$defs": {"B": {"type": "string", "title": "B"}}}
+    given = {"allOf": [{"$ref": "#/$defs/B"}], "default": "x", "description": "b"}
+    sent, notes = check(inner | closed(b=given))
+    assert sent == inner | closed(b={"default": "x", "description": "b", "$ref": "#/$defs/B"})
+    assert notes == [("$.properties.b.allOf", "changed", "harmless")]
+    sent, _ = check(closed(b={"allOf": [{"type": "string", "title": "in"}], "title": "out"}))
+    assert sent == closed(b={"type": "string", "title": "out"})
+
+
+def test_annotations_are_told_or_left_out() -> None:
+    told = {"type": "string", "examples": ["x", 1]}
+    kinds = {"anyOf": [TEXT, {"type": "null"}], "discriminator": {"propertyName": "kind"}}
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | closed(a=told, b=kinds)
+    sent, notes = check(schema)
+    assert sent == closed(
+        a={"type": "string", "description": '{examples: ["x", 1]}'},
+        b={"anyOf": [TEXT, {"type": "null"}]},
+    )
+    assert notes == [
+        ("$.properties.a.examples", "changed", "harmless"),
+        ("$.properties.b.discriminator", "ignored", "harmless"),
+    ]
+    sent, _ = check(closed(a=told | {"description": "An a."}))
+    assert sent["properties"]["a"]["description"] == 'An a.\n\n{examples: ["x", 1]}'
+
+
 REFUSED: list[Any] = [
+    closed(a={"$ref": "#/$defs/missing"}),
+    {"$defs": {"b": TEXT}, **closed(a={"allOf": [{"$ref": "#/$defs/b"}, TEXT]})},
     closed(a={"$ref": "https://example.org/schema"}),
     closed(a={"$ref": 5}),
     closed(a={"$ref": "#"}),

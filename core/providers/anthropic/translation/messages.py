@@ -16,7 +16,12 @@ from core.providers.anthropic.translation.content import (
 )
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
-from core.providers.translation.fields import known_only, string, text_of
+from core.providers.translation.fields import (
+    check_result_name,
+    known_only,
+    string,
+    text_of,
+)
 from core.providers.translation.report import CHANGED, IGNORED, Report, decode, wrong_type
 
 _messages = msgspec.json.Decoder(list[dict[str, Any]])
@@ -29,7 +34,7 @@ _KEYS = {
     "assistant": frozenset(
         {"role", "content", "tool_calls", "refusal", "annotations", "reasoning_content"}
     ),
-    "tool": frozenset({"role", "content", "tool_call_id"}),
+    "tool": frozenset({"role", "content", "tool_call_id", "name"}),
 }
 
 _ECHOES = ("annotations", "reasoning_content")
@@ -76,8 +81,9 @@ class _Translator:
         self._system_parts = False
         self._turns: list[Block] = []
         self._functions: dict[str, str] = {}
-        self._unanswered: dict[str, tuple[str, str]] = {}
-        """Tool calls that still need a result: their id, to the id sent and their path."""
+        self._unanswered: dict[str, tuple[str, str, str]] = {}
+        """Tool calls that still need a result: their id, to the id sent, their path and the
+        function's name."""
         self._sent_ids: set[str] = set()
 
     def add(self, path: str, message: Block) -> None:
@@ -228,12 +234,12 @@ class _Translator:
         self._functions.setdefault(name, name_path)
         return {
             "type": "tool_use",
-            "id": self._open_call(path, call.get("id")),
+            "id": self._open_call(path, call.get("id"), name),
             "name": name,
             "input": _arguments(f"{path}.function.arguments", function.get("arguments")),
         }
 
-    def _open_call(self, path: str, given: Any) -> str:
+    def _open_call(self, path: str, given: Any, name: str) -> str:
         """The id that is sent for a call.
 
         Anthropic wants ids of few symbols, unique in the request; OpenAI neither. They
@@ -250,7 +256,7 @@ class _Translator:
             while sent in self._sent_ids:
                 sent += "_"
         self._sent_ids.add(sent)
-        self._unanswered[call_id] = sent, path
+        self._unanswered[call_id] = sent, path, name
         return sent
 
     def _tool_result(self, path: str, message: Block) -> Block:
@@ -261,7 +267,8 @@ class _Translator:
                 "tool_result_without_call",
                 "A tool message has to follow the message with its tool call.",
             )
-        sent, _ = self._unanswered.pop(call_id)
+        sent, _, name = self._unanswered.pop(call_id)
+        check_result_name(path, message, name)
         block: Block = {"type": "tool_result", "tool_use_id": sent}
         content = message.get("content")
         if isinstance(content, list):
@@ -277,7 +284,7 @@ class _Translator:
         return block
 
     def _answered(self, path: str) -> None:
-        for _, call_path in self._unanswered.values():
+        for _, call_path, _ in self._unanswered.values():
             raise LineRejected(
                 call_path,
                 "tool_call_without_result",
@@ -290,9 +297,12 @@ def _as_blocks(content: str | list[Block]) -> list[Block]:
 
 
 def _arguments(path: str, text: Any) -> msgspec.Raw:
-    """The arguments of a tool call as JSON, numbers as they were written."""
+    """The arguments of a tool call as JSON, numbers as they were written.
+
+    An empty text, as a call without arguments has from some models, is an empty object.
+    """
     try:
-        encoded = string(path, text).encode()
+        encoded = string(path, text).encode() or b"{}"
         _object.decode(encoded)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         raise LineRejected(

@@ -14,14 +14,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from core.providers.anthropic.translation.fast_path import translate_plain
+from core.providers.anthropic.translation.circumstances import Circumstances
+from core.providers.anthropic.translation.fast_path import check_body, translate_plain
 from core.providers.anthropic.translation.messages import Conversation, translate_messages
-from core.providers.anthropic.translation.settings import add_effort, add_format, add_sampling
-from core.providers.anthropic.translation.tools import (
-    tools_of_calls,
-    translate_tool_choice,
-    translate_tools,
-)
+from core.providers.anthropic.translation.options import OPTIONS, settle_options
+from core.providers.anthropic.translation.tools import tools_of_calls
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
 from core.providers.translation.report import FILLED_IN, IGNORED, Note, Report, decode
@@ -52,10 +49,10 @@ def translate_request(
     Gives the params as JSON without a newline, and what does not reach the provider as
     it was given. Raises LineRejected.
     """
-    plain = translate_plain(model, body)
-    if plain is not None:
-        return _encoder.encode(plain), ()
     report = Report(lenient)
+    plain = translate_plain(model, body, report)
+    if plain is not None:
+        return _encoder.encode(plain), report.notes
     return _encoder.encode(_translate(model, body, report)), report.notes
 
 
@@ -64,8 +61,9 @@ def check_translation(model: Model, body: bytes | Raw) -> Sequence[Note]:
 
     All of what gets lost is told; of what no mode sends, the first.
     """
-    if translate_plain(model, body) is not None:
-        return ()
+    plain = check_body(model, body)
+    if plain is not None:
+        return plain
     report = Report(lenient=True)
     try:
         _translate(model, body, report)
@@ -105,21 +103,14 @@ def _add_options(
             params["stop_sequences"] = stops
     if "user" in given:
         _add_user(params, given["user"], report)
-    tools = translate_tools(given["tools"], model, report) if "tools" in given else []
-    choice = translate_tool_choice(
-        given.get("tool_choice"), given.get("parallel_tool_calls"), tools, model, report
-    )
-    if talk.functions and not tools:
-        tools, choice = tools_of_calls(talk.functions, report), {"type": "none"}
-    if tools:
-        params["tools"] = tools
-    if choice is not None:
-        params["tool_choice"] = choice
-    if "response_format" in given:
-        add_format(params, given["response_format"], model, talk, report)
-    if "reasoning_effort" in given:
-        add_effort(params, given["reasoning_effort"], model, talk, report)
-    add_sampling(params, given, model, report)
+    about = Circumstances(model, params["max_tokens"], talk.prefilled, talk.answers_tools)
+    options = {name: raw for name, raw in given.items() if name in OPTIONS}
+    settled = settle_options(about, options)
+    report.repeat(settled.notes)
+    params.update(settled.params)
+    if talk.functions and "tools" not in params:
+        params["tools"] = tools_of_calls(talk.functions, report)
+        params["tool_choice"] = {"type": "none"}
 
 
 def _max_tokens(given: Fields, model: Model, report: Report) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from core.providers.anthropic.translation.messages import Conversation
+from core.providers.anthropic.translation.circumstances import Circumstances
 from core.providers.anthropic.translation.schemas import translate_schema
 from core.providers.catalogue import Model
 from core.providers.translation import budgets
@@ -34,7 +34,7 @@ _effort = msgspec.json.Decoder(Literal["none", "minimal", "low", "medium", "high
 
 
 def add_format(
-    params: dict[str, Any], raw: Raw, model: Model, talk: Conversation, report: Report
+    params: dict[str, Any], raw: Raw, model: Model, talk: Circumstances, report: Report
 ) -> None:
     """response_format. Raises LineRejected."""
     path = "body.response_format"
@@ -75,7 +75,7 @@ def _described(schema: Raw, description: Raw, path: str, report: Report) -> Raw:
 
 
 def add_effort(
-    params: dict[str, Any], raw: Raw, model: Model, talk: Conversation, report: Report
+    params: dict[str, Any], raw: Raw, model: Model, talk: Circumstances, report: Report
 ) -> None:
     """reasoning_effort; after max_tokens and tool_choice. Raises LineRejected."""
     path = "body.reasoning_effort"
@@ -101,7 +101,7 @@ def add_effort(
 
 
 def _add_budget(
-    params: dict[str, Any], path: str, budget: int, talk: Conversation, report: Report
+    params: dict[str, Any], path: str, budget: int, talk: Circumstances, report: Report
 ) -> None:
     budget = budgets.within(budget, params["max_tokens"])
     if budget < _LEAST_BUDGET:

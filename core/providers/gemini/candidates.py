@@ -131,10 +131,15 @@ def read_response(raw: Raw) -> Response:
         return _response.decode(raw)
 
 
+def is_known(response: Response) -> bool:
+    """Whether it has no member that a chat completion has no field for, but in its parts."""
+    return type(response) is _KnownResponse
+
+
 def members_left(response: Response, raw: Raw) -> tuple[list[dict[str, Raw]], dict[str, Raw]]:
     """The members that a chat completion has no field for: of each candidate, if one has any,
     and of the response."""
-    if type(response) is _KnownResponse:
+    if is_known(response):
         return [], {}
     others = _left(_fields.decode(raw), _TRANSLATED)
     candidates = _members.decode(raw).candidates if response.candidates else None
@@ -144,7 +149,7 @@ def members_left(response: Response, raw: Raw) -> tuple[list[dict[str, Raw]], di
 
 def unknown_parts(response: Response, raw: Raw) -> Places:
     """The places of parts with members that nobody knows."""
-    if type(response) is _KnownResponse or not response.candidates:
+    if is_known(response) or not response.candidates:
         return []
     return [
         (number, place)

@@ -21,6 +21,7 @@ from core.providers.gemini.candidates import (
     Part,
     Places,
     Response,
+    is_known,
     members_left,
     parts_at,
     unknown_parts,
@@ -140,13 +141,9 @@ def translate_response(
         choices = [_blocked(response.promptFeedback)]
     tokens, usage = translate_usage(response.usageMetadata)
     native = _Native([candidate.finishReason for candidate in candidates], response.usageMetadata)
-    if response.promptFeedback is not None:
-        native.prompt_feedback = response.promptFeedback
-    left, fields = members_left(response, raw)
-    native.candidates, native.other_fields = left or None, fields or None
-    others += unknown_parts(response, raw)
-    if others:
-        native.other_parts = parts_at(raw, sorted(set(others)))
+    if others or not is_known(response):
+        # Most responses have nothing more.
+        _keep_the_rest(native, response, raw, others)
     completion = Completion(
         id=response_id,
         created=created,
@@ -156,6 +153,15 @@ def translate_response(
         native=native,
     )
     return completion, usage
+
+
+def _keep_the_rest(native: _Native, response: Response, raw: Raw, others: Places) -> None:
+    native.prompt_feedback = response.promptFeedback
+    left, fields = members_left(response, raw)
+    native.candidates, native.other_fields = left or None, fields or None
+    others += unknown_parts(response, raw)
+    if others:
+        native.other_parts = parts_at(raw, sorted(set(others)))
 
 
 def _blocked(feedback: Feedback | None) -> _Choice:

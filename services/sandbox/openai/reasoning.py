@@ -9,10 +9,7 @@ guides/deployment-checklist (sampling, tools, efforts); learn.microsoft.com, rea
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from services.sandbox.openai.lines import Chat
+from typing import Any, NamedTuple, Protocol
 
 _REASONING = ("o1", "o3", "o4", "gpt-5", "gpt-6")
 _DEFAULTS = {
@@ -23,6 +20,25 @@ _DEFAULTS = {
     "top_logprobs": 0,
     "logprobs": False,
 }
+
+
+class Asked(Protocol):
+    """What is looked at of a chat completion request."""
+
+    model: str
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    tools: Any
+    stop: Any
+    logit_bias: Any
+
+    @property
+    def reasoning_effort(self) -> str | None: ...
 
 
 class _Family(NamedTuple):
@@ -67,7 +83,7 @@ def reasons(model: str) -> bool:
     return model.startswith(_REASONING) and "-chat" not in model
 
 
-def refusal(chat: Chat) -> str:
+def refusal(chat: Asked) -> str:
     """What the request's model, which reasons, does not take; empty if it takes all.
 
     Worded as the API does it, with the parameter in quotes.

@@ -70,8 +70,8 @@ $(VENV)/audit/.made: requirements/audit.lock
 
 setup: $(VENV)/.dev ## Make the virtual environment with everything, for development
 
-up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SANDBOX=1: made-up answers, no keys; GATEWAYS=2 DISPATCHERS=3 COLLECTORS=3: replicas)
-	@$(BIN)/python -m services.supervisor $(if $(SANDBOX),--sandbox) $(if $(GATEWAYS),--gateways $(GATEWAYS)) \
+up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SANDBOX=1: made-up answers, no keys; PORTS=auto: free ports; GATEWAYS=2 DISPATCHERS=3 COLLECTORS=3: replicas)
+	@$(BIN)/python -m services.supervisor $(if $(SANDBOX),--sandbox) $(if $(PORTS),--ports $(PORTS)) $(if $(GATEWAYS),--gateways $(GATEWAYS)) \
 	  $(if $(DISPATCHERS),--dispatchers $(DISPATCHERS)) $(if $(COLLECTORS),--collectors $(COLLECTORS))
 
 demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to printed results

@@ -1,6 +1,6 @@
 // Where to connect and with which key, from the environment: as clients/python's connection.py.
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import grpc from "@grpc/grpc-js";
@@ -24,9 +24,10 @@ export function connect(environ) {
     }),
   ).polybatch;
 
+  const here = localAddresses(environ);
   const named = {
-    gateway: addresses(environ.POLYBATCH_GATEWAY || "localhost:50051"),
-    collector: addresses(environ.POLYBATCH_COLLECTOR || "localhost:50052"),
+    gateway: addresses(environ.POLYBATCH_GATEWAY || here.gateway),
+    collector: addresses(environ.POLYBATCH_COLLECTOR || here.collector),
   };
   const credentials = channelCredentials([...named.gateway, ...named.collector], environ);
   const options = {
@@ -50,6 +51,19 @@ export function connect(environ) {
     gateway: named.gateway.map(bare).map(stubs(["FileService", "BatchService"])),
     collector: named.collector.map(bare).map(stubs(["StatusService", "ResultService"])),
   };
+}
+
+// What `make up` has left in the data folder while it runs, else the usual ports.
+function localAddresses(environ) {
+  const file = path.join(environ.POLYBATCH_DATA_DIR || ".polybatch", "addresses.json");
+  const base = Number(environ.POLYBATCH_PORT_BASE || 50051);
+  if (!existsSync(file)) return { gateway: `localhost:${base}`, collector: `localhost:${base + 1}` };
+  try {
+    return JSON.parse(readSetting("POLYBATCH_GATEWAY and POLYBATCH_COLLECTOR", file).toString());
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    throw new Refusal(ERROR, `${file} does not hold addresses; start polybatch again.`);
+  }
 }
 
 function addresses(text) {

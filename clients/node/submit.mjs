@@ -179,6 +179,8 @@ function shower() {
     const state = batch.state.replace("BATCH_STATE_", "").toLowerCase();
     const reasons = [
       ...batch.errors.map((error) => `${error.code}: ${error.message}`),
+      ...(batch.common_cause ? [`every line failed for one cause: ` +
+        `${batch.common_cause.code}: ${batch.common_cause.message}`] : []),
       ...batch.shards.filter((shard) => shard.waiting_reason).slice(0, 5)
         .map((shard) => `${shard.model} waits: ${shard.waiting_reason}`),
     ];
@@ -186,15 +188,23 @@ function shower() {
     const news = [state, percent, ...reasons].join("; ");
     if (news === shown) return;
     shown = news;
-    const done = `${counts.succeeded + counts.failed} of ${counts.total} lines`;
-    const text = `${batch.id}: ${batch.display_state} (${state}), ${percent}, ${done}`;
-    say([counts.failed ? `${text}, ${counts.failed} failed` : text, ...reasons].join("; "));
+    const finished = counts.succeeded + unsuccessful(counts);
+    const apart = ["failed", "cancelled", "expired"].filter((word) => counts[word])
+      .map((word) => `, ${counts[word]} ${word}`);
+    const text = `${batch.id}: ${batch.display_state} (${state}), ${percent}, ` +
+      `${finished} of ${counts.total} lines${apart.join("")}`;
+    say([text, ...reasons].join("; "));
   };
+}
+
+// Lines that ended without success.
+function unsuccessful(counts) {
+  return counts.failed + counts.cancelled + counts.expired;
 }
 
 function outcome(batch) {
   if (batch.state !== "BATCH_STATE_COMPLETED") return BATCH_FAILED;
-  return batch.request_counts.failed ? LINES_FAILED : 0;
+  return unsuccessful(batch.request_counts) ? LINES_FAILED : 0;
 }
 
 function parse(argv) {

@@ -10,14 +10,24 @@ from core.batchfile.index import (
     NO_GROUP,
     Group,
     IndexRecord,
+    MediaReader,
+    MediaWeight,
     iter_index,
     stream_records,
 )
 from core.batchfile.line_reader import listed_lines, read_lines, read_listed, read_records
 from core.batchfile.problems import Problem, read_report
 from core.batchfile.result_lines import answer_head, answer_line, answer_tail, error_json
-from core.batchfile.results import RESULT, Entry, ResultFile, ResultLine, ResultTotals, ResultWriter
-from core.batchfile.rules import Check, Finding, ModelCheck, Rules
+from core.batchfile.results import (
+    RESULT,
+    Entry,
+    LineOutcome,
+    ResultFile,
+    ResultLine,
+    ResultTotals,
+    ResultWriter,
+)
+from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.schema import Request, custom_id_of, decode_request
 
@@ -36,7 +46,11 @@ __all__ = [
     "Finding",
     "Group",
     "IndexRecord",
+    "LineOutcome",
     "LineScanner",
+    "Media",
+    "MediaReader",
+    "MediaWeight",
     "ModelCheck",
     "Plain",
     "Problem",

@@ -103,6 +103,9 @@ def _examine_model(model: str, rules: Rules, verdict: Verdict) -> None:
 
 
 def _infer_provider(model: str, rules: Rules, verdict: Verdict) -> None:
+    if not verdict.url:
+        # Whose it is hangs on the url as well, of which something has been said.
+        return
     candidates = rules.infer(model, verdict.url)
     default = rules.default_provider
     if len(candidates) == 1:

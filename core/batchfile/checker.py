@@ -26,7 +26,11 @@ from core.failpoints import Failpoint
 from core.json_depth import MAX_DEPTH
 
 SHOWN_PROBLEMS = 20
-_POINTS = {"index": Failpoint.UPLOAD_INDEX, "report": Failpoint.UPLOAD_REPORT}
+_POINTS = {
+    "index": Failpoint.UPLOAD_INDEX,
+    "media": Failpoint.UPLOAD_INDEX,
+    "report": Failpoint.UPLOAD_REPORT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class CheckedFile:
 
 class FileChecker:
     """Checks one file chunk by chunk; in the end stores `{prefix}/index` and `{prefix}/report`.
+
+    With images, recordings or files in it also `{prefix}/media`: what they weigh, by line.
 
     An upload that is resumed is fed again, from its first byte, to a new checker. What
     comes out is the same each time, so two that end at once do no harm. Memory as
@@ -79,6 +85,8 @@ class FileChecker:
         self._scratch = f"{prefix}/scratch/{secrets.token_hex(8)}"
         self._index = Scratch(store, f"{self._scratch}/index", segment_bytes=self._segment_bytes)
         self._report = Scratch(store, f"{self._scratch}/report", segment_bytes=self._segment_bytes)
+        self._media = Scratch(store, f"{self._scratch}/media", segment_bytes=self._segment_bytes)
+        self._has_media = False
         self._shown = _Shown()
 
     async def feed(self, chunk: bytes) -> None:
@@ -106,6 +114,8 @@ class FileChecker:
             await self._store_as("index", mark_invalid(records, summary.duplicates.lines, counts))
         else:
             await self._store_as("index", self._index.stream())
+        if self._has_media:
+            await self._store_as("media", self._media.stream())
         if summary.duplicates or summary.warnings:
             await self._store_as("report", self._merged(data, summary))
         else:
@@ -129,12 +139,16 @@ class FileChecker:
         """Stop; leaves nothing behind, unless the store is away."""
         await self._index.abandon()
         await self._report.abandon()
+        await self._media.abandon()
         # Often called because the store is away; the next checker to end deletes it.
         with suppress(BlobError):
             await self._store.delete_prefix(self._scratch, point=Failpoint.UPLOAD_SCRATCH_DELETE)
 
     async def _keep(self, scanned: Scanned) -> None:
         await self._index.write(scanned.index)
+        if scanned.media:
+            self._has_media = True
+            await self._media.write(scanned.media)
         if scanned.problems:
             self._shown.add(scanned.problems)
             await self._report.write(encode_report(scanned.problems))

@@ -101,11 +101,10 @@ def _take_apart(raw: bytes, verdict: Verdict, max_depth: int) -> LooseLine | Non
     except UnicodeDecodeError as error:
         if _names_half(raw, verdict):
             return None
-        hint = " (the file looks like UTF-16)" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         verdict.error(
             "",
             "invalid_utf8",
-            f"byte {error.start} of the line is not UTF-8{hint}; expected UTF-8 text",
+            f"byte {error.start} of the line is not UTF-8; expected UTF-8 text",
         )
         return None
     if raw.startswith(BOM):

@@ -8,7 +8,7 @@ counted) | group u16 (position in the file's list of groups) | flags u8 | pad.
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Iterator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -17,6 +17,9 @@ import msgspec
 from core.blobs import StoredFile
 
 INDEX = struct.Struct("<QIIHBx")
+MEDIA = struct.Struct("<III")
+"""Beside the index, for each line with images, recordings or files, in order: line u32, bytes of
+their data in base64 u32, tokens that they come to u32."""
 INVALID = 1
 """Flag of a line that cannot be sent."""
 LENIENT = 2
@@ -86,6 +89,43 @@ async def whole_records(
         rest = found[whole:]
         if whole:
             yield found[:whole] if rest else found
+
+
+class MediaWeight(NamedTuple):
+    """What the images, recordings and files of a line weigh."""
+
+    data_bytes: int
+    """Of the line that are their base64, and no text."""
+    tokens: int
+
+
+class MediaReader:
+    """Reads what the images, recordings and files of a file's lines weigh, line after line.
+
+    A file that has none has no such list.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        self._file = file
+        self._at = 0
+
+    async def until(self, last: int, only: Container[int] | None = None) -> dict[int, MediaWeight]:
+        """By line number, those of the lines up to `last` that were not asked for before.
+
+        `only`: the lines of which they are wanted; None: of all.
+        """
+        found: dict[int, MediaWeight] = {}
+        size = self._file.size - self._file.size % MEDIA.size
+        while self._at < size:
+            count = min(size - self._at, RECORDS_AT_ONCE * MEDIA.size)
+            records = await self._file.read(self._at, count)
+            for line, *weight in MEDIA.iter_unpack(records):
+                if line > last:
+                    return found
+                if only is None or line in only:
+                    found[line] = MediaWeight(*weight)
+                self._at += MEDIA.size
+        return found
 
 
 class Tally:

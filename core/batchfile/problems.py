@@ -20,7 +20,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     """One problem of one line. Holds names and short values, never a body's contents."""
 
     line: int
-    """1-based number of the line in the file, blank lines counted."""
+    """1-based number of the line in the file, blank lines counted; 0: the file as a whole."""
     custom_id: str
     """Empty where the line has none that can be read."""
     field: str

@@ -3,7 +3,8 @@
     {"id", "custom_id", "model", "response": {"status_code", "request_id", "body"} | null,
      "error": {"code", "message"} | null, "attempts"}
 
-The form is that of OpenAI's batch output file, whatever the provider. Three keys are ours:
+The form is that of OpenAI's batch output file, whatever the provider. Of a line that failed
+`error` is never null, also beside a response. Three keys are ours:
 `model`, the one that was asked for (lines that failed the check at upload lack it);
 `attempts`, how often the line was sent to its provider; and, only where a lenient
 translation left something out, `dropped`, the paths of that.
@@ -70,5 +71,5 @@ def answer_tail(response: bytes | None, error: bytes | None, attempts: int) -> b
 
 
 def error_json(code: str, message: str) -> bytes:
-    """The `error` of a line that was not run."""
+    """The `error` of a line that failed."""
     return _encode({"code": code, "message": message})

@@ -1,7 +1,7 @@
 """Result lines, stored in line order with an index beside them.
 
 `{prefix}/data` holds JSONL, `{prefix}/index` one record of 20 bytes a line:
-offset u64 | length u32 (with newline) | line u32 | outcome u8 (0 failed, 1 succeeded) | pad.
+offset u64 | length u32 (with newline) | line u32 | outcome u8 (as LineOutcome) | pad.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
+from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -20,8 +21,25 @@ from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 
 RESULT = struct.Struct("<QIIB3x")
-_SUCCEEDED = 1
 _BUFFER_BYTES = 256 * 1024
+
+
+class LineOutcome(IntEnum):
+    """What became of a line. Those that did not succeed are counted apart by why."""
+
+    FAILED = 0
+    SUCCEEDED = 1
+    CANCELLED = 2
+    EXPIRED = 3
+
+    @classmethod
+    def of_code(cls, code: str) -> LineOutcome:
+        """That of a line whose error has this code."""
+        return _STOPPED.get(code, cls.FAILED)
+
+
+_STOPPED = {"batch_cancelled": LineOutcome.CANCELLED, "batch_expired": LineOutcome.EXPIRED}
+_SUCCEEDED = LineOutcome.SUCCEEDED.value
 
 
 class ResultLine(NamedTuple):
@@ -31,13 +49,19 @@ class ResultLine(NamedTuple):
     """Of the record, 0-based: where to go on."""
     line: int
     """Of the input, 1-based."""
-    succeeded: bool
+    outcome: int
+    """As LineOutcome."""
     raw: bytes
     """JSON with its newline."""
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether it has an answer that is no error."""
+        return self.outcome == LineOutcome.SUCCEEDED
 
-Entry: TypeAlias = tuple[int, bool, bytes]
-"""A result line: number of the input line, whether it succeeded, JSON with its newline."""
+
+Entry: TypeAlias = tuple[int, int, bytes]
+"""A result line: number of the input line, its LineOutcome, JSON with its newline."""
 
 
 class ResultTotals(msgspec.Struct, frozen=True):
@@ -48,6 +72,11 @@ class ResultTotals(msgspec.Struct, frozen=True):
     """Of the data, lowercase hexadecimal."""
     succeeded: int
     failed: int
+    """All that did not succeed."""
+    cancelled: int
+    """Of these, lines that a cancel kept from being answered."""
+    expired: int
+    """The same of a completion window, the batch's or the provider's."""
     succeeded_bytes: int
     failed_bytes: int
 
@@ -78,12 +107,12 @@ class ResultWriter:
         self._offset = 0
         self._flushed = 0
         self._last_line = 0
-        self._lines = [0, 0]
-        self._bytes = [0, 0]
+        self._lines = [0] * len(LineOutcome)
+        self._bytes = [0] * len(LineOutcome)
 
     async def append(self, line: int, raw: bytes, *, succeeded: bool) -> None:
         """Add one line: JSON without newlines. As `extend`."""
-        await self.extend(((line, succeeded, raw + b"\n"),))
+        await self.extend(((line, int(succeeded), raw + b"\n"),))
 
     async def extend(self, lines: Iterable[Entry]) -> None:
         """Add lines; their numbers must rise.
@@ -92,15 +121,15 @@ class ResultWriter:
         """
         last, offset = self._last_line, self._offset
         pack, records, keep = RESULT.pack, self._records, self._buffer.append
-        for line, succeeded, raw in lines:
+        for line, outcome, raw in lines:
             if line <= last:
                 raise ValueError(f"result of line {line} after that of line {last}")
             last = line
             length = len(raw)
-            records += pack(offset, length, line, succeeded)
+            records += pack(offset, length, line, outcome)
             offset += length
-            self._lines[succeeded] += 1
-            self._bytes[succeeded] += length
+            self._lines[outcome] += 1
+            self._bytes[outcome] += length
             keep(raw)
         self._last_line, self._offset = last, offset
         if offset - self._flushed >= _BUFFER_BYTES:
@@ -114,10 +143,12 @@ class ResultWriter:
         return ResultTotals(
             bytes=size,
             sha256=self._digest.hexdigest(),
-            succeeded=self._lines[1],
-            failed=self._lines[0],
-            succeeded_bytes=self._bytes[1],
-            failed_bytes=self._bytes[0],
+            succeeded=self._lines[_SUCCEEDED],
+            failed=sum(self._lines) - self._lines[_SUCCEEDED],
+            cancelled=self._lines[LineOutcome.CANCELLED],
+            expired=self._lines[LineOutcome.EXPIRED],
+            succeeded_bytes=self._bytes[_SUCCEEDED],
+            failed_bytes=sum(self._bytes) - self._bytes[_SUCCEEDED],
         )
 
     async def abandon(self) -> None:
@@ -136,7 +167,7 @@ class ResultWriter:
 
 
 class ResultFile:
-    """Reads stored results: in order, from a record on, or only those of one outcome."""
+    """Reads stored results: in order, from a record on, or only those that succeeded or not."""
 
     def __init__(self, data: StoredFile, index: StoredFile) -> None:
         self._data = data
@@ -190,7 +221,7 @@ class ResultFile:
                 ) as groups:
                     async for group in groups:
                         yield [
-                            ResultLine(record[4], record[2], record[3] == _SUCCEEDED, raw)
+                            ResultLine(record[4], record[2], record[3], raw)
                             for record, raw in group
                         ]
 

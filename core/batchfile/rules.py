@@ -29,6 +29,21 @@ Infer: TypeAlias = Callable[[str, str], Sequence[str]]
 """Takes the model and the url of a line that names no provider; gives the providers that it may
 mean: none, one, or several."""
 
+
+class Media(NamedTuple):
+    """What the images, recordings and files of a request are."""
+
+    data_bytes: int
+    """Of the line that are their base64, and no text."""
+    tokens: int
+    findings: Iterable[Finding] = ()
+    """What is wrong with them; fields are paths within the body."""
+
+
+MediaCheck: TypeAlias = Callable[[str, str, str, Raw], Media]
+"""Takes provider, url, model as named in the file, and body. Asked of each line that may have
+any."""
+
 ModelCheck: TypeAlias = Callable[[str, str, str], Iterable[Finding]]
 """Takes provider, url and model as named in the file; asked on a model's first valid line."""
 
@@ -53,6 +68,7 @@ class Rules:
     """Provider slug to the requests that surely pass its check, which is then not run."""
     check_model: ModelCheck = _nothing
     """What is to be said of each model; an error is one of all its lines."""
+    media: MediaCheck | None = None
     infer: Infer = _nobody
     """Whose model it is, where neither the line nor the model's prefix says it."""
     default_provider: str = ""

@@ -14,13 +14,15 @@ from core.batchfile.diagnosis import doubled_warnings, examine
 from core.batchfile.duplicate_keys import RepeatedWarnings
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
-from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, NO_GROUP, Group
+from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, MEDIA, NO_GROUP, Group
+from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
+from core.batchfile.recognition import Opening
 from core.batchfile.rules import Check, Finding, Rules
-from core.batchfile.schema import BOM, DECODERS, Kind, Line, decode_request
+from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
 from core.batchfile.verdict import Verdict
-from core.endpoints import CHAT_COMPLETIONS
+from core.endpoints import CHAT_COMPLETIONS, IMAGE_EDITS
 from core.json_depth import MAX_DEPTH, deeper_than
 
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
@@ -51,6 +53,8 @@ class Scanned:
     """Index records, one for each line that is not blank."""
     problems: list[Problem]
     """In line order; without the warnings, which come with the Summary."""
+    media: bytes = b""
+    """Media records, one for each line with images, recordings or files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class LineScanner:
         self._max_lines = max_lines
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
+        self._opening = Opening()
         self._plain = PlainDecoder(rules.plain)
         self._decode: Callable[[bytes], Line] = self._plain.decode
         self._seen = SeenIds()
@@ -112,6 +117,7 @@ class LineScanner:
         self._line = 0
         self._records = 0
         self._invalid = 0
+        self._media = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Scanned]:
         """Take the next bytes; yields what the lines that they end gave. To be exhausted.
@@ -122,6 +128,10 @@ class LineScanner:
         if self._line + len(chunk) > _MAX_LINE_NUMBER:
             raise TooManyLines(_MAX_LINE_NUMBER)
         self._size += len(chunk)
+        chunk = self._opening.take(chunk)
+        yield from self._feed(chunk)
+
+    def _feed(self, chunk: bytes) -> Iterator[Scanned]:
         odd = b"\r" in chunk or not chunk.isascii()
         if b"\n" not in chunk:
             self._splitter.keep(chunk)
@@ -143,9 +153,18 @@ class LineScanner:
 
         Looks for duplicates, which takes about 0.2 s for a million lines.
         """
+        held = [*self._feed(self._opening.finish())]
         last = self._splitter.finish()
         lines = [] if last is None else [last]
-        scanned = _deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True))
+        held.append(_deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True)))
+        problems = [problem for each in held for problem in each.problems]
+        if self._opening.problem is not None:
+            problems = [self._opening.problem]
+        scanned = Scanned(
+            b"".join(each.index for each in held),
+            problems,
+            b"".join(each.media for each in held),
+        )
         counts = zip(
             self._groups, self._group_lines, self._group_bytes, self._group_lenient, strict=True
         )
@@ -169,6 +188,7 @@ class LineScanner:
         decode, known_group, see = self._decode, self._group_of.get, self._seen.add
         group_lines, group_bytes = self._group_lines, self._group_bytes
         checked, pack = self._checked_groups, INDEX.pack
+        looks, edits = self._rules.media is not None, self._endpoint == IMAGE_EDITS
         line, offset = self._line, self._offset
         may_be_deep = 2 * self._max_depth
         for piece in lines:
@@ -193,7 +213,7 @@ class LineScanner:
                 group = None
             if group is None:
                 index += self._examine(raw, line, start, problems)
-                decode = self._decode
+                decode, edits = self._decode, self._endpoint == IMAGE_EDITS
                 continue
             see(line, found.custom_id)
             size = len(raw)
@@ -206,6 +226,15 @@ class LineScanner:
             ):
                 index += self._unfit(start, size, line, group, flags)
                 continue
+            if (
+                looks
+                # Most lines have but one list, the messages.
+                and (edits or raw.find(b"[", raw.find(b"[") + 1) >= 0)
+                and may_hold_media(raw)
+                and self._weigh(raw, line, group, found.custom_id, found.url, problems)
+            ):
+                index += self._unfit(start, size, line, NO_GROUP, INVALID)
+                continue
             group_lines[group] += 1
             group_bytes[group] += size
             index += pack(start, size, line, group, 0)
@@ -213,7 +242,8 @@ class LineScanner:
         self._records += len(index) // INDEX.size
         if self._records > self._max_lines:
             raise TooManyLines(self._max_lines)
-        return Scanned(bytes(index), problems)
+        media, self._media = bytes(self._media), bytearray()
+        return Scanned(bytes(index), problems, media)
 
     def _trimmed(self, piece: bytes | Overlong) -> bytes | Overlong:
         if isinstance(piece, Overlong):
@@ -243,6 +273,12 @@ class LineScanner:
                 self._warnings.add(problem)
         if verdict.custom_id and verdict.id_is_whole:
             self._seen.add(line, verdict.custom_id)
+        if (
+            not flags & INVALID
+            and may_hold_media(raw)
+            and self._weigh(raw, line, group, verdict.custom_id, verdict.url, problems)
+        ):
+            flags |= INVALID
         if flags:
             return self._unfit(start, len(raw), line, group, flags)
         self._group_lines[group] += 1
@@ -271,6 +307,23 @@ class LineScanner:
             problems.append(problem)
             flags |= LENIENT if finding.lenient else INVALID
         return flags
+
+    def _weigh(
+        self, raw: bytes, line: int, group: int, custom_id: str, url: str, problems: list[Problem]
+    ) -> bool:
+        """Note what a line's images, recordings and files weigh; True where one is refused."""
+        if self._rules.media is None:
+            return False
+        provider, model = self._groups[group]
+        media = self._rules.media(provider, url, model, decode_request(raw).body)
+        refused = False
+        for finding in media.findings:
+            path = f"{NAMES[self._kind or Kind.OPENAI].body}.{finding.field}"
+            problems.append(Problem(line, custom_id, path, *finding[1:]))
+            refused = True
+        if not refused and (media.data_bytes or media.tokens):
+            self._media += MEDIA.pack(line, media.data_bytes, media.tokens)
+        return refused
 
     def _look_closer(self, raw: bytes, line: int, custom_id: str) -> None:
         for warning in doubled_warnings(raw, line, custom_id):

@@ -158,7 +158,7 @@ class Connection:
             )
             with writing(Failpoint.STREAM_CREATE):
                 info = await self.js.add_stream(config)
-            log.info("work_stream_created", replicas=info.config.num_replicas)
+            log.debug("work_stream_created", replicas=info.config.num_replicas)
         if self._replicas and info.config.num_replicas != self._replicas:
             with writing(Failpoint.STREAM_CREATE):
                 info = await self.js.update_stream(info.config.evolve(num_replicas=self._replicas))

@@ -69,6 +69,7 @@ class Failpoint(StrEnum):
     BUDGET_OBSERVE = "ledger.budget.observe"
     BUDGET_REFUSED = "ledger.budget.refused"
     PROVIDER_HOLD = "ledger.provider.hold"
+    PROVIDER_KEY = "ledger.provider.key"
 
     UPLOAD_DATA = "blob.upload.data"
     UPLOAD_INDEX = "blob.upload.index"

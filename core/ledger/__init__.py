@@ -1,7 +1,7 @@
 """The ledger: the only place that knows SQL. Tables, state machines, transitions, migrations."""
 
 from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
-from core.ledger.batches import STOP_ERRORS, Batches, FileGone, RequestIdReused
+from core.ledger.batches import Batches, FileGone, RequestIdReused
 from core.ledger.budgets import Budget, Budgets, OverQuota
 from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.durations import Durations, Expected
@@ -16,14 +16,24 @@ from core.ledger.remote_files import LeftFile
 from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
-from core.ledger.states import TERMINAL, BatchState, FileState, ShardState, Stale, Stop
-from core.ledger.statistics import Count, LivingBatches, Statistics, UnsettledShards
+from core.ledger.states import (
+    STOP_ERRORS,
+    TERMINAL,
+    BatchState,
+    FileState,
+    ShardState,
+    Stale,
+    Stop,
+    stopped_lines,
+)
+from core.ledger.statistics import Count, LivingBatches, Statistics, UnsettledShards, WaitingLines
 from core.ledger.tables import (
     Account,
     ApiKey,
     Batch,
     File,
     ProviderHold,
+    ProviderKey,
     Shard,
     TokenBudget,
     Upload,
@@ -69,6 +79,7 @@ __all__ = [
     "OverLimit",
     "OverQuota",
     "ProviderHold",
+    "ProviderKey",
     "RequestIdReused",
     "Rounds",
     "Runs",
@@ -83,9 +94,11 @@ __all__ = [
     "TokenBudget",
     "UnsettledShards",
     "Upload",
+    "WaitingLines",
     "copy_ledger",
     "new_id",
     "new_secret",
     "new_token",
     "now",
+    "stopped_lines",
 ]

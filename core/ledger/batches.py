@@ -15,7 +15,15 @@ from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.progress import advance, unsettled
-from core.ledger.states import TERMINAL, BatchState, ShardState, Stale, Stop
+from core.ledger.states import (
+    STOP_ERRORS,
+    TERMINAL,
+    BatchState,
+    ShardState,
+    Stale,
+    Stop,
+    stopped_lines,
+)
 from core.ledger.tables import Batch, Shard, now
 
 
@@ -264,10 +272,14 @@ class Batches:
         *,
         succeeded: int,
         failed: int,
+        cancelled: int = 0,
+        expired: int = 0,
+        common_cause: dict[str, str] | None = None,
     ) -> Batch | Stale:
         """End a batch whose results are written: -> COMPLETED, EXPIRED or CANCELLED.
 
-        The final counts are those of the results, and never change again.
+        The final counts are those of the results, and never change again. `failed`: all that
+        did not succeed, `cancelled` and `expired` lines as well; `common_cause`: as the column.
         """
         async with self._database.write(Failpoint.BATCH_END) as session:
             batch = await self._database.lock_batch(session, batch_id)
@@ -292,6 +304,9 @@ class Batches:
                 finished_high_water=batch.total,
                 succeeded=succeeded,
                 failed=failed,
+                cancelled=cancelled,
+                expired=expired,
+                common_cause=common_cause,
                 **{stamp: now()},
             )
 
@@ -361,13 +376,11 @@ def settle_unsent(shard: Shard, stop: Stop) -> None:
     """Give every line of a shard that was never sent the outcome of the stop."""
     shard.state = ShardState.SETTLED
     shard.settled_at = now()
+    code, message = STOP_ERRORS[stop]
+    if stop is Stop.EXPIRE and shard.waiting_reason:
+        message = f"{message} Until then it waited: {shard.waiting_reason}"
+    stopped = stopped_lines(code, shard.line_count)
     shard.failed = shard.line_count
+    shard.cancelled, shard.expired = stopped["cancelled"], stopped["expired"]
     shard.waiting_reason = ""
-    shard.fill_code, shard.fill_message = STOP_ERRORS[stop]
-
-
-STOP_ERRORS = {
-    Stop.CANCEL: ("batch_cancelled", "The batch was cancelled before this line was run."),
-    Stop.EXPIRE: ("batch_expired", "The completion window closed before this line was run."),
-}
-"""Error code and message of lines that a stop kept from running."""
+    shard.fill_code, shard.fill_message = code, message

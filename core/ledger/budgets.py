@@ -28,6 +28,8 @@ _CAUTION = 0.9
 # Whatever was seen: hardly a text has more tokens than bytes, and one with fewer than a
 # token in six bytes says little of the next.
 _BYTES_PER_TOKEN = (1.0, 6.0)
+# The rules of a model that nobody has published may be far from those that stand in for them.
+_MEDIA_FACTOR = (0.1, 10.0)
 ENQUEUED = (ShardState.SUBMITTING, ShardState.SUBMITTED)
 
 # OpenAI checks its limit in this state, seconds after the create; others in the create.
@@ -48,6 +50,8 @@ class Budget:
     reach: int | None = None
     """What may be enqueued with a probe, if it is time for one; the limit otherwise."""
     bytes_per_token: float = FIRST_BYTES_PER_TOKEN
+    media_factor: float = 1.0
+    """Tokens of images, recordings and files, for each by the provider's rules."""
     stated: int | None = None
     """The limit that the latest refusal named, if a provider can have it."""
     learned_at: datetime | None = None
@@ -55,9 +59,12 @@ class Budget:
     refused_alone: str = ""
     """Id of the shard that was refused last, if nothing else was enqueued."""
 
-    def tokens(self, size: int) -> int:
-        """Estimate the prompt tokens of so many bytes of requests."""
-        return max(1, round(size / self.bytes_per_token))
+    def tokens(self, size: int, media: int = 0) -> int:
+        """Estimate the prompt tokens of so many bytes of text in requests.
+
+        `media`: what the images, recordings and files beside it come to by the provider's rules.
+        """
+        return max(1, round(size / self.bytes_per_token + media * self.media_factor))
 
     @property
     def piece_bytes(self) -> int:
@@ -97,17 +104,40 @@ class Budgets:
             limit=probing.limit_of(row, ceiling),
             reach=probing.reach_of(row, ceiling, moment),
             bytes_per_token=row.bytes_per_token,
+            media_factor=row.media_factor,
             stated=probing.believed(row.stated_tokens),
             learned_at=row.learned_at,
             refused_alone=row.refused_alone,
         )
 
-    async def observe(self, provider: str, model: str, size: int, tokens: int) -> None:
-        """Learn from a shard that has run: its bytes, and the tokens that were counted."""
-        seen = _bounded(_CAUTION * size / tokens)
+    async def limits(self) -> dict[tuple[str, str], int]:
+        """Limits that were learned, by provider and the provider's model id."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(TokenBudget).where(col(TokenBudget.limit_tokens).is_not(None))
+            )
+            return {(row.provider, row.model): row.limit_tokens or 0 for row in found}
+
+    async def observe(
+        self, provider: str, model: str, size: int, tokens: int, media: int = 0
+    ) -> None:
+        """Learn from a shard that has run: its bytes of text, and the tokens that were counted.
+
+        `media`: what its images, recordings and files came to by the provider's rules. What text
+        and media have in the tokens is not told apart: either is learned from what the other
+        leaves, the more the larger its own share is.
+        """
         async with self._database.write(Failpoint.BUDGET_OBSERVE) as session:
             row = await _locked(session, self._database, provider, model)
-            row.bytes_per_token += _NEW_SHARE * (seen - row.bytes_per_token)
+            text = size / row.bytes_per_token
+            shown = media * row.media_factor
+            share = shown / (text + shown) if shown else 0.0
+            left = max(tokens - shown, 1.0)
+            seen = _bounded(_CAUTION * size / left, _BYTES_PER_TOKEN)
+            if media:
+                factor = _bounded((tokens - text) / (_CAUTION * media), _MEDIA_FACTOR)
+                row.media_factor += _NEW_SHARE * share * (factor - row.media_factor)
+            row.bytes_per_token += _NEW_SHARE * (1 - share) * (seen - row.bytes_per_token)
             session.add(row)
 
     async def refused(self, shard: Shard, stated: int | None) -> tuple[int | None, bool]:
@@ -297,9 +327,9 @@ async def first_waiting(
     return found.first()
 
 
-def _bounded(bytes_per_token: float) -> float:
-    low, high = _BYTES_PER_TOKEN
-    return min(max(bytes_per_token, low), high)
+def _bounded(learned: float, bounds: tuple[float, float]) -> float:
+    low, high = bounds
+    return min(max(learned, low), high)
 
 
 async def _locked(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -122,11 +124,25 @@ def _sqlite_engine(url: str, *, busy_seconds: int, **options: Any) -> AsyncEngin
         parsed = make_url(url).set(drivername="sqlite+aiosqlite")
     except ArgumentError as error:
         raise BadDatabaseUrl(f"the database URL cannot be read: {_EXPECTED}") from error
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if parsed.database and parsed.database != ":memory:":
+        _keep_private(Path(parsed.database))
     return create_async_engine(
         parsed, hide_parameters=True, connect_args={"timeout": busy_seconds}, **options
     )
+
+
+def _keep_private(path: Path) -> None:
+    """See to it that only its owner reads the database; SQLite gives its other files its mode."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # A folder that cannot be written to is SQLite's to complain of, in words that are known.
+    with suppress(PermissionError):
+        # Made here, as it would be readable for a moment otherwise.
+        path.touch(mode=0o600)
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        with suppress(FileNotFoundError):
+            found = each.stat()
+            if found.st_mode & 0o077 and found.st_uid == os.getuid():
+                each.chmod(0o600)
 
 
 def _manual_begin(connection: Any, _record: Any) -> None:

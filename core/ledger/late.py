@@ -14,9 +14,8 @@ from sqlalchemy import or_, update
 from sqlmodel import col, select
 
 from core.failpoints import Failpoint
-from core.ledger.batches import STOP_ERRORS
 from core.ledger.progress import advance, awaited_shards
-from core.ledger.states import TERMINAL, ShardState, Stale, Stop
+from core.ledger.states import STOP_ERRORS, TERMINAL, ShardState, Stale, Stop, stopped_lines
 from core.ledger.tables import Batch, Shard, now
 from core.ledger.transitions import ShardTransitions
 
@@ -63,6 +62,7 @@ class LateAnswers(ShardTransitions):
             state=ShardState.SETTLED,
             settled_at=now(),
             failed=shard.line_count,
+            **stopped_lines(shard.fill_code, shard.line_count),
             # It counts late answers from now on, and there are none.
             finished=0,
             late_merged=True,
@@ -84,6 +84,7 @@ class LateAnswers(ShardTransitions):
                 dispatched_at=None,
                 remote_id="",
                 failed=shard.line_count,
+                **stopped_lines(code, shard.line_count),
                 finished=0,
                 fill_code=code,
                 fill_message=message,
@@ -140,9 +141,16 @@ class LateAnswers(ShardTransitions):
             return batch if held.rowcount else AtWork()
 
     async def merge(
-        self, batch: Batch, token: str, shards: Sequence[Shard], results_prefix: str
+        self,
+        batch: Batch,
+        token: str,
+        shards: Sequence[Shard],
+        results_prefix: str,
+        common_cause: dict[str, str] | None = None,
     ) -> Batch | Stale:
         """Put new results in the place of a batch's old ones, with the answers of `shards`.
+
+        `common_cause`: as Batch.common_cause, of the new results.
 
         Stale when the results are not those that the new ones were made of, or when
         somebody else holds them.
@@ -169,5 +177,6 @@ class LateAnswers(ShardTransitions):
                 fresh,
                 results_prefix=results_prefix,
                 results_revision=fresh.results_revision + 1,
+                common_cause=common_cause,
                 assembler="",
             )

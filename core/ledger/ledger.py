@@ -1,4 +1,4 @@
-"""The ledger: one database, twelve repositories."""
+"""The ledger: one database, thirteen repositories."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from core.ledger.durations import Durations
 from core.ledger.files import Files
 from core.ledger.late import LateAnswers
 from core.ledger.provider_holds import Holds
+from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
 from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
@@ -32,6 +33,7 @@ class Ledger:
         self.budgets = Budgets(database)
         self.remote_files = RemoteFiles(database)
         self.holds = Holds(database)
+        self.keys = TriedKeys(database)
         self.durations = Durations(database)
         self.statistics = Statistics(database)
 

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, case, func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from core.ledger.states import ShardState
+from core.ledger.states import STOP_ERRORS, ShardState, Stop
 from core.ledger.tables import Batch, Shard, now
 
 _UNSENT = (ShardState.QUEUED, ShardState.SUBMITTING)
@@ -30,6 +30,15 @@ def _sums() -> Any:
         func.count().label("shards"),
         total(settled, col(Shard.succeeded)).label("succeeded"),
         (total(settled, col(Shard.failed)) + total(given_up, lines)).label("failed"),
+        *(
+            (total(settled, ended) + total(given_up & (col(Shard.fill_code) == code), lines)).label(
+                name
+            )
+            for name, ended, code in (
+                ("cancelled", col(Shard.cancelled), STOP_ERRORS[Stop.CANCEL][0]),
+                ("expired", col(Shard.expired), STOP_ERRORS[Stop.EXPIRE][0]),
+            )
+        ),
         total(first & unsent, lines).label("queued"),
         total(first & sent, lines - finished).label("submitted"),
         total(first & sent, finished).label("processed"),
@@ -67,6 +76,8 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
             "shard_count": sums.shards,
             "succeeded": sums.succeeded,
             "failed": sums.failed + batch.invalid,
+            "cancelled": sums.cancelled,
+            "expired": sums.expired,
             "queued": sums.queued,
             "submitted": sums.submitted,
             "processed": sums.processed,

@@ -17,7 +17,7 @@ from core.ledger.attempts import Attempts
 from core.ledger.batches import settle_unsent
 from core.ledger.durations import learn_duration
 from core.ledger.progress import advance
-from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.states import ShardState, Stale, Stop, stopped_lines
 from core.ledger.tables import Batch, Shard, now
 
 
@@ -46,6 +46,11 @@ class Settlement:
 
     succeeded: int
     failed: int
+    """All that ended without success."""
+    cancelled: int = 0
+    """Of these, lines that a cancel kept from being answered."""
+    expired: int = 0
+    """The same of a completion window."""
     retried: int = 0
     results_prefix: str = ""
     fill_code: str = ""
@@ -56,6 +61,11 @@ class Settlement:
     reasoning_tokens: int = 0
     answered: int = 0
     """Lines that the provider answered, well or ill; noted of shards that were given up."""
+
+    @classmethod
+    def filled(cls, lines: int, code: str, message: str) -> Settlement:
+        """One error for each of so many lines."""
+        return cls(0, lines, fill_code=code, fill_message=message, **stopped_lines(code, lines))
 
 
 class Shards(Attempts):
@@ -217,6 +227,8 @@ class Shards(Attempts):
                 waiting_reason="",
                 succeeded=settlement.succeeded,
                 failed=settlement.failed,
+                cancelled=settlement.cancelled,
+                expired=settlement.expired,
                 retried=settlement.retried,
                 results_prefix=settlement.results_prefix,
                 input_tokens=settlement.input_tokens,

@@ -37,6 +37,7 @@ renewed, a create dispatched) raises no revision and says True or False.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class BatchState(StrEnum):
@@ -68,6 +69,21 @@ class Stop(StrEnum):
     NONE = ""
     CANCEL = "cancel"
     EXPIRE = "expire"
+
+
+STOP_ERRORS = {
+    Stop.CANCEL: ("batch_cancelled", "The batch was cancelled before this line was run."),
+    Stop.EXPIRE: ("batch_expired", "The completion window closed before this line was run."),
+}
+"""Error code and message of lines that a stop kept from running."""
+
+
+def stopped_lines(code: str, lines: int) -> dict[str, Any]:
+    """How many of so many lines with one error code count as cancelled, and as expired."""
+    return {
+        "cancelled": lines if code == STOP_ERRORS[Stop.CANCEL][0] else 0,
+        "expired": lines if code == STOP_ERRORS[Stop.EXPIRE][0] else 0,
+    }
 
 
 class ShardState(StrEnum):

@@ -34,6 +34,8 @@ class LivingBatches:
     retrying: int
     succeeded: int
     failed: int
+    cancelled: int = 0
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,17 @@ class UnsettledShards:
     """Seconds since the one that has been in the state for longest came into it."""
     waiting_for_room: int
     """Those that wait for quota under the provider's enqueued-token limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLines:
+    """Lines of one account that wait for a provider, for one reason."""
+
+    provider: str
+    reason: str
+    """Human-readable."""
+    lines: int
+    shards: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,26 @@ class Statistics:
             ],
         )
 
+    async def waiting(self, account_id: str, limit: int = 1000) -> list[WaitingLines]:
+        """What of an account waits for providers, and why; the most lines first."""
+        lines = func.sum(Shard.line_count - Shard.finished)
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Shard.provider, Shard.waiting_reason, lines, func.count())
+                .where(
+                    col(Shard.state).in_(UNSETTLED),
+                    Shard.account_id == account_id,
+                    Shard.waiting_reason != "",
+                )
+                .group_by(col(Shard.provider), col(Shard.waiting_reason))
+                .order_by(lines.desc(), col(Shard.provider), col(Shard.waiting_reason))
+                .limit(limit)
+            )
+            return [
+                WaitingLines(provider, reason, int(count), shards)
+                for provider, reason, count, shards in found
+            ]
+
 
 def _batches(overdue_before: datetime) -> Any:
     def total(value: Any) -> Any:
@@ -106,7 +139,9 @@ def _batches(overdue_before: datetime) -> Any:
             total(Batch.processed),
             total(Batch.retrying),
             total(Batch.succeeded),
-            total(Batch.failed),
+            total(Batch.failed - Batch.cancelled - Batch.expired),
+            total(Batch.cancelled),
+            total(Batch.expired),
         )
         .where(col(Batch.state).in_(LIVING))
         .group_by(col(Batch.state))

@@ -146,6 +146,11 @@ class Batch(SQLModel, table=True):
     """Lines that were never sent because they are invalid; part of `failed`."""
     succeeded: int = _big()
     failed: int = _big()
+    """All lines that have ended without success."""
+    cancelled: int = _big()
+    """Of these, lines that the batch's cancel kept from being answered."""
+    expired: int = _big()
+    """The same of its completion window, or of the provider's."""
     queued: int = _big()
     submitted: int = _big()
     processed: int = _big()
@@ -157,6 +162,8 @@ class Batch(SQLModel, table=True):
     output_tokens: int = _big()
     reasoning_tokens: int = _big()
     errors: list[dict[str, str]] = Field(default_factory=list, sa_type=sa.JSON)
+    common_cause: dict[str, str] | None = Field(default=None, sa_type=sa.JSON)
+    """{"code", "message"} for which every line failed; None where they did not, or not all."""
     shard_count: int = 0
     results_prefix: str = ""
     """Where the results lie; set by the transition that ends the batch, and set anew where
@@ -232,6 +239,10 @@ class Shard(SQLModel, table=True):
     state: ShardState = Field(sa_type=sa.String, index=True)
     line_count: int = _big()
     byte_count: int = _big()
+    media_bytes: int = _big()
+    """Of `byte_count`, the base64 of images, recordings and files: no text."""
+    media_tokens: int = _big()
+    """What these come to by the provider's published rules."""
     token: str = ""
     """Of the latest attempt to submit; travels with the request."""
     file_token: str = ""
@@ -276,6 +287,9 @@ class Shard(SQLModel, table=True):
     are kept."""
     succeeded: int = _big()
     failed: int = _big()
+    """All that ended without success; the next two are part of it."""
+    cancelled: int = _big()
+    expired: int = _big()
     retried: int = _big()
     input_tokens: int = _big()
     cached_input_tokens: int = _big()
@@ -299,6 +313,11 @@ class Shard(SQLModel, table=True):
     settled_at: datetime | None = _moment(nullable=True)
     due_at: datetime = _moment(index=True)
     """When the next step was expected: send, look again, poll or fetch."""
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of its lines that count as text."""
+        return self.byte_count - self.media_bytes
 
     @property
     def lines_key(self) -> str:
@@ -352,6 +371,8 @@ class Shard(SQLModel, table=True):
             state=ShardState.QUEUED,
             line_count=lines,
             byte_count=self.byte_count * lines // self.line_count,
+            media_bytes=self.media_bytes * lines // self.line_count,
+            media_tokens=self.media_tokens * lines // self.line_count,
             # Lines that ran show that the provider takes them: a pause begins small again.
             attempts=self.attempts if round_number == self.round else 0,
             waiting_reason=waiting_reason,
@@ -383,6 +404,9 @@ class TokenBudget(SQLModel, table=True):
     probe_pause: float = 0.0
     """Seconds that were waited for it."""
     bytes_per_token: float = 3.0
+    """Of text."""
+    media_factor: float = 1.0
+    """Tokens that were counted for images, recordings and files, for each by the rules."""
 
 
 class ProviderHold(SQLModel, table=True):
@@ -393,6 +417,19 @@ class ProviderHold(SQLModel, table=True):
     credential: str = Field(primary_key=True)
     """As Shard.credential."""
     until: datetime = _moment()
+
+
+class ProviderKey(SQLModel, table=True):
+    """What a provider said of a key when it was last tried."""
+
+    __tablename__ = "provider_keys"
+    provider: str = Field(primary_key=True)
+    credential: str = Field(primary_key=True)
+    """As Shard.credential: another one for another key or address."""
+    accepted: bool
+    code: str = ""
+    """The provider's own, where it refused the key."""
+    checked_at: datetime = _moment()
 
 
 class ProviderDuration(SQLModel, table=True):

@@ -27,7 +27,7 @@ BATCHES_CREATED = Counter("polybatch_batches_created", "Batches made.")
 BATCHES_ENDED = Counter("polybatch_batches_ended", "Batches that have ended, by state.", ["state"])
 LINES_SETTLED = Counter(
     "polybatch_lines_settled",
-    "Lines settled by what a provider said: succeeded, failed, or retried in a further shard.",
+    "Lines settled by how: succeeded, failed, cancelled, expired, or retried in a further shard.",
     ["provider", "outcome"],
 )
 TOKENS = Counter(

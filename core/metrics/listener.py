@@ -77,7 +77,7 @@ class MetricsListener:
             daemon=True,
         )
         self._thread.start()
-        log.info("metrics_listening", listen=self._host, port=self.port)
+        log.debug("metrics_listening", listen=self._host, port=self.port)
 
     async def stop(self) -> None:
         """End. May be called twice, and before `start`. A scrape under way is not waited for."""

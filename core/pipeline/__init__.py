@@ -3,7 +3,7 @@ announcement of each change, the sweep that finds again what the bus lost, and w
 dispatcher and collector both know of limits and of lines that were run here."""
 
 from core.pipeline.holds import sharing
-from core.pipeline.keys import ProviderKeys
+from core.pipeline.keys import Checked, ProviderKeys
 from core.pipeline.late_answers import LateShards, next_late_look
 from core.pipeline.lease import renewing_lease
 from core.pipeline.outage_retry import outage_retry
@@ -25,6 +25,7 @@ from core.pipeline.token_budgets import Allowance, TokenBudgets, refused_for_its
 __all__ = [
     "TOKEN_LIMIT",
     "Allowance",
+    "Checked",
     "Event",
     "EventPublisher",
     "LateShards",

@@ -9,7 +9,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 
-from core.ledger import TERMINAL, Batch, BatchState, File, FileState, Ledger, Shard
+from core.batchfile import ResultTotals
+from core.ledger import TERMINAL, Batch, BatchState, File, FileState, Ledger, Shard, stopped_lines
 
 STATES = {
     BatchState.VALIDATING: batches_pb2.BATCH_STATE_VALIDATING,
@@ -83,7 +84,9 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         request_counts=batches_pb2.RequestCounts(
             total=batch.total,
             succeeded=batch.succeeded,
-            failed=batch.failed,
+            failed=batch.failed - batch.cancelled - batch.expired,
+            cancelled=batch.cancelled,
+            expired=batch.expired,
             queued=batch.queued,
             submitted=batch.submitted,
             processed=batch.processed,
@@ -95,6 +98,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
             batches_pb2.BatchError(code=error["code"], message=error["message"])
             for error in batch.errors
         ],
+        common_cause=batches_pb2.BatchError(**batch.common_cause) if batch.common_cause else None,
         metadata=batch.details,
         completion_window=window,
         skip_invalid_lines=batch.skip_invalid_lines,
@@ -135,39 +139,46 @@ def manifest_message(
     batch: Batch,
     file: File,
     shards: Sequence[Shard],
-    *,
-    succeeded: int,
-    failed: int,
-    results_bytes: int,
-    results_sha256: str,
+    written: ResultTotals,
 ) -> results_pb2.Manifest:
     """The manifest of a batch whose result file is written."""
     return results_pb2.Manifest(
         batch_id=batch.id,
         input_sha256=file.sha256,
         input_line_count=file.line_count,
-        results_sha256=results_sha256,
-        results_bytes=results_bytes,
+        results_sha256=written.sha256,
+        results_bytes=written.bytes,
         request_counts=batches_pb2.RequestCounts(
-            total=succeeded + failed, succeeded=succeeded, failed=failed
+            total=written.lines,
+            succeeded=written.succeeded,
+            failed=written.failed - written.cancelled - written.expired,
+            cancelled=written.cancelled,
+            expired=written.expired,
         ),
         usage=_usage(batch),
-        shards=[
-            results_pb2.ManifestShard(
-                id=shard.id,
-                provider=shard.provider,
-                model=shard.model,
-                provider_batch_id=shard.remote_id,
-                line_count=shard.line_count,
-                succeeded=0 if shard.given_up else shard.succeeded,
-                failed=shard.line_count if shard.given_up else shard.failed,
-                retried=shard.retried,
-            )
-            for shard in shards
-        ],
+        shards=[_manifest_shard(shard) for shard in shards],
         results_revision=batch.results_revision,
         late_line_count=batch.late,
         awaited_line_count=batch.awaited,
+    )
+
+
+def _manifest_shard(shard: Shard) -> results_pb2.ManifestShard:
+    succeeded, failed = shard.succeeded, shard.failed
+    stopped = {"cancelled": shard.cancelled, "expired": shard.expired}
+    if shard.given_up:
+        succeeded, failed = 0, shard.line_count
+        stopped = stopped_lines(shard.fill_code, shard.line_count)
+    return results_pb2.ManifestShard(
+        id=shard.id,
+        provider=shard.provider,
+        model=shard.model,
+        provider_batch_id=shard.remote_id,
+        line_count=shard.line_count,
+        succeeded=succeeded,
+        failed=failed - sum(stopped.values()),
+        retried=shard.retried,
+        **stopped,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from core.failpoints import arm
 from core.serving import run
-from core.settings import ProviderAccess, Settings
+from core.settings import ProviderAccess, Settings, read_settings
 
 Serve = Callable[[Settings, ProviderAccess, asyncio.Event], Awaitable[None]]
 
@@ -20,10 +20,10 @@ def run_service(name: str, purpose: str, serve: Serve) -> int:
         description=f"{purpose} Everything is set by environment variables; "
         "see the README's table of settings.",
     ).parse_args()
-    settings = Settings()
+    settings, access = read_settings()
     arm(name)
 
     async def body(stop: asyncio.Event) -> None:
-        await serve(settings, ProviderAccess(), stop)
+        await serve(settings, access, stop)
 
     return run(body, service=name, log_level=settings.log_level, log_format=settings.log_format)

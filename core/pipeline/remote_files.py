@@ -87,7 +87,7 @@ class RemoteFileCleanup:
             async with asyncio.timeout(_PATIENCE):
                 if left.strays:
                     count = await provider.discard_all(left.shard_id, left.since)
-                    log.info("remote_files_deleted", **ids, files=count)
+                    log.debug("remote_files_deleted", **ids, files=count)
                 elif left.remote_file_id:
                     await provider.discard(left.remote_file_id)
         except (ProviderUnavailable, ProviderRejected, TimeoutError) as error:

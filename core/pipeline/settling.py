@@ -26,9 +26,7 @@ class Settler:
 
     async def fill(self, shard: Shard, code: str, message: str) -> bool:
         """End every line of the shard with one error."""
-        return await self.settle(
-            shard, Settlement(0, shard.line_count, fill_code=code, fill_message=message)
-        )
+        return await self.settle(shard, Settlement.filled(shard.line_count, code, message))
 
     async def settle(
         self, shard: Shard, settlement: Settlement, retry: Sequence[Shard] = ()
@@ -54,7 +52,9 @@ class Settler:
 def _count(provider: str, settlement: Settlement) -> None:
     for outcome, lines in (
         ("succeeded", settlement.succeeded),
-        ("failed", settlement.failed),
+        ("failed", settlement.failed - settlement.cancelled - settlement.expired),
+        ("cancelled", settlement.cancelled),
+        ("expired", settlement.expired),
         ("retried", settlement.retried),
     ):
         LINES_SETTLED.labels(provider, outcome).inc(lines)

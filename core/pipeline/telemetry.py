@@ -141,7 +141,16 @@ def readings(count: Count) -> Readings:
     batches = [found.get(state, LivingBatches(state, *([0] * 9))) for state in LIVING]
     lines = {
         name: sum(getattr(living, name) for living in batches)
-        for name in ("queued", "submitted", "processed", "retrying", "succeeded", "failed")
+        for name in (
+            "queued",
+            "submitted",
+            "processed",
+            "retrying",
+            "succeeded",
+            "failed",
+            "cancelled",
+            "expired",
+        )
     }
     waiting: dict[str, int] = {}
     for shards in count.shards:

@@ -34,7 +34,7 @@ class Allowance:
     tokens: int
     """The shard's own, estimated."""
     piece_bytes: int | None = None
-    """Set for a shard that has to be cut: the bytes that may go in one batch."""
+    """Set for a shard that has to be cut: the bytes of text that may go in one batch."""
 
     @property
     def limit(self) -> int | None:
@@ -61,7 +61,7 @@ class TokenBudgets:
         """What holds for a queued shard now."""
         ceiling = self._settings.enqueued_token_limit(shard.provider, shard.remote_model)
         budget = await self._ledger.budgets.of(shard.provider, shard.remote_model, ceiling)
-        tokens = budget.tokens(shard.byte_count)
+        tokens = budget.tokens(shard.text_bytes, shard.media_tokens)
         too_large = budget.reach is not None and tokens > budget.reach and shard.line_count > 1
         return Allowance(budget, ceiling, tokens, budget.piece_bytes if too_large else None)
 
@@ -103,7 +103,11 @@ class TokenBudgets:
         """Take in what a shard that ran really had."""
         if input_tokens > 0 and shard.sent_lines:
             await self._ledger.budgets.observe(
-                shard.provider, shard.remote_model, shard.byte_count, input_tokens
+                shard.provider,
+                shard.remote_model,
+                shard.text_bytes,
+                input_tokens,
+                shard.media_tokens,
             )
 
     async def enqueue_next(self, provider: str, model: str) -> None:
@@ -127,13 +131,13 @@ def surely_over(size: int, allowance: Allowance) -> int | None:
     return next((limit for limit in sorted(named) if size > limit * _BYTES_PER_TOKEN_AT_MOST), None)
 
 
-def refused_for_itself(shard: Shard, size: int, allowance: Allowance) -> int | None:
+def refused_for_itself(shard: Shard, tokens: int, allowance: Allowance) -> int | None:
     """The limit for which the provider has refused a shard of one line that was there alone.
 
-    `size`: bytes of the line's text.
+    `tokens`: of the line, estimated.
     """
     budget = allowance.budget
     if shard.line_count != 1 or not shard.attempts or budget.refused_alone != shard.id:
         return None
     limit = budget.stated if budget.stated is not None else allowance.ceiling
-    return limit if limit is not None and budget.tokens(size) > limit else None
+    return limit if limit is not None and tokens > limit else None

@@ -1,5 +1,6 @@
 """The providers' batch APIs, and the translation of requests and results."""
 
+from core.providers.catalogue import CATALOGUE
 from core.providers.checks import check_model
 from core.providers.contract import (
     Absent,
@@ -41,6 +42,8 @@ from core.providers.direct.contract import (
 )
 from core.providers.http.holds import Hold, Holds
 from core.providers.kept_results import dump_result, load_result
+from core.providers.line_errors import error_of
+from core.providers.media import Media, Prompt, look, prompt_of
 from core.providers.openai.adapter import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.providers.quoted_positions import at_lines
@@ -48,6 +51,7 @@ from core.providers.registry import KnownProviders, known_providers
 from core.providers.translation import Note
 
 __all__ = [
+    "CATALOGUE",
     "Absent",
     "Accepted",
     "Answered",
@@ -68,12 +72,14 @@ __all__ = [
     "KnownProviders",
     "LineRejected",
     "Listed",
+    "Media",
     "NotOurs",
     "Note",
     "Opening",
     "Outcome",
     "OutcomeUnknown",
     "PlainBody",
+    "Prompt",
     "Provider",
     "ProviderLimits",
     "ProviderPlugin",
@@ -94,7 +100,10 @@ __all__ = [
     "check_model",
     "dump_result",
     "embedding_inputs",
+    "error_of",
     "known_providers",
     "load_result",
+    "look",
     "parse_custom_id",
+    "prompt_of",
 ]

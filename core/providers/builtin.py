@@ -27,7 +27,7 @@ from core.providers.openai.requests import check_plain as check_plain_openai
 from core.providers.openai.requests import check_request as check_openai
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
 from core.providers.translation import Note, PlainRequest
-from core.providers.translation.responses import check_through_chat
+from core.providers.translation.responses import ANY_MODEL, check_through_chat
 from core.settings import ProviderAccess
 
 OPENAI_MODELS = (
@@ -94,8 +94,11 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
             if b'"betas"' in bytes(body):
                 native_params(body, model, betas)
             return ()
-        check_chat = partial(check_translation, find_model("anthropic", model))
-        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
+        found = find_model("anthropic", model)
+        if url == RESPONSES:
+            check_chat = partial(check_translation, found)
+            return check_through_chat(check_chat, body, model=found, passes_user=True)
+        return check_translation(found, body)
 
     def check_plain(request: PlainRequest) -> Sequence[Note] | None:
         return check_plain_anthropic(find_model("anthropic", request.model), request)
@@ -122,8 +125,10 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
             return ()
         if url == EMBEDDINGS:
             return check_embedding(body)
-        check_chat = partial(check_request, gemini.remote_model(model))
-        return check_through_chat(check_chat, body) if url == RESPONSES else check_chat(body)
+        if url == RESPONSES:
+            check_chat = partial(check_request, gemini.remote_model(model))
+            return check_through_chat(check_chat, body, model=ANY_MODEL)
+        return check_request(gemini.remote_model(model), body)
 
     return ProviderPlugin(
         slug="gemini",

@@ -79,6 +79,11 @@ class Catalogue:
         """Whether it has models of a provider."""
         return provider in self._models
 
+    def ids(self, provider: str) -> list[str]:
+        """Ids of the models of a provider that batches can be run with."""
+        models = self._models.get(provider, {}).values()
+        return sorted({model.id for model in models if model.batch and not model.retired})
+
     def model(self, provider: str, name: str) -> Model:
         """The model that a user's name means; an unlisted one has the name as its id.
 

@@ -29,6 +29,7 @@ from core.providers.openai.adapter import Dialect, OpenAIProvider
 from core.providers.plugin import BadProviderConfig, Check, Opening, ProviderPlugin
 from core.providers.translation import Note
 from core.providers.translation.responses import (
+    ANY_MODEL,
     LimitField,
     check_through_chat,
     with_responses,
@@ -207,7 +208,9 @@ def _translates_responses(settings: _Settings) -> bool:
 
 def _check_responses(url: str, _model: str, body: bytes | Raw) -> Sequence[Note]:
     """What is lost of Responses requests; all others are sent as they are."""
-    return check_through_chat(_nothing, body) if url == endpoints.RESPONSES else ()
+    if url != endpoints.RESPONSES:
+        return ()
+    return check_through_chat(_nothing, body, model=ANY_MODEL)
 
 
 def _check_direct(check: Check, url: str, model: str, body: bytes | Raw) -> Sequence[Note]:

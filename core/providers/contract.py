@@ -238,8 +238,10 @@ class ResultLine:
     response: bytes | None
     """JSON: {"status_code": int, "request_id": str, "body": {...}}; None if never run."""
     error: bytes | None
-    """JSON: {"code": str, "message": str}; None if it was run."""
+    """JSON: {"code": str, "message": str} of every line that did not succeed, beside the response
+    if there is one; None of a success, whose status is one of 200 to 299."""
     usage: Usage = field(default_factory=Usage)
+    """Of an answer that failed as well: it was paid for."""
 
 
 class ProviderUnavailable(Exception):

@@ -57,8 +57,11 @@ class ErrorAnswer:
     """True: the vendors' own envelope; False: what a proxy before them may have written."""
     retry_after: float | None = None
     """Seconds."""
+    status: int = 0
+    """The HTTP status that the body names as its code or status; 0: it names none."""
 
 
+_NOTHING = ErrorAnswer()
 _decoder = msgspec.json.Decoder()
 
 
@@ -71,25 +74,40 @@ def read_error(body: bytes) -> ErrorAnswer:
     try:
         found: Any = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ErrorAnswer()
-    match found:
+        return _NOTHING
+    return error_in(found)
+
+
+def error_in(body: Any) -> ErrorAnswer:
+    """As read_error, of a body that was decoded."""
+    match body:
         case [first, *_]:
-            found = first
-    match found:
+            body = first
+    match body:
         case {"error": {"message": str(message)} as error}:
             param = error.get("param")
             if isinstance(param, str) and param and param not in message:
                 message = f"{message} ({param})"
-            return ErrorAnswer(_code(error), message, True, _retry_info(error))
+            return ErrorAnswer(_code(error), message, True, _retry_info(error), _status(error))
         case {"error": dict() as error}:
             code = _code(error)
-            return ErrorAnswer(code, code, bool(code), _retry_info(error))
+            return ErrorAnswer(code, code, bool(code), _retry_info(error), _status(error))
         case {"error": str(message)} | {"message": str(message)} | {"detail": str(message)}:
-            return ErrorAnswer(_code(found), message)
+            return ErrorAnswer(_code(body), message, status=_status(body))
         case {"detail": [{"msg": str(message)}, *_]}:
             # Of servers made with FastAPI, such as Mistral's and vLLM's.
-            return ErrorAnswer(_code(found), message)
-    return ErrorAnswer()
+            return ErrorAnswer(_code(body), message, status=_status(body))
+    return _NOTHING
+
+
+def _status(error: dict[str, Any]) -> int:
+    for name in ("code", "status", "status_code"):
+        match error.get(name):
+            case int(number) if 400 <= number < 600:
+                return number
+            case str(text) if len(text) == 3 and text.isdecimal() and "400" <= text < "600":
+                return int(text)
+    return 0
 
 
 def _code(error: dict[str, Any]) -> str:

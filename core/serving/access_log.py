@@ -1,4 +1,4 @@
-"""Interceptor: one log line for each RPC that has ended."""
+"""Interceptor: one log line for each RPC that has ended; those that went well at level debug."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from core.serving.principal import calling
 
 log = structlog.get_logger()
 
+_WELL = (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED)
+
 
 class AccessLogInterceptor(CallInterceptor):
-    """Logs method, code, duration and caller; health and reflection at level debug."""
+    """Logs method, code, duration and caller; what went well, and health checks, at level debug."""
 
     async def around(self, method: str, context: Context, proceed: Proceed) -> Any:
         started = time.perf_counter()
@@ -30,11 +32,13 @@ class AccessLogInterceptor(CallInterceptor):
             raise
         finally:
             principal = calling.get()
-            write = log.debug if method.startswith(PLUMBING) else log.info
+            ended = context.code() or code
+            quiet = ended in _WELL or method.startswith(PLUMBING)
+            write = log.debug if quiet else log.info
             write(
                 "rpc_ended",
                 method=method,
-                code=(context.code() or code).name,
+                code=ended.name,
                 duration_ms=round((time.perf_counter() - started) * 1000, 1),
                 account_id=principal.account_id if principal else None,
                 key_id=principal.key_id if principal else None,

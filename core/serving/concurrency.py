@@ -55,6 +55,7 @@ class ConcurrencyLimits:
 _KINDS = {
     "UploadFile": "uploads",
     "SubmitBatch": "uploads",
+    "ConvertLines": "uploads",
     "DownloadFile": "downloads",
     "DownloadResults": "downloads",
     "WatchBatch": "watches",

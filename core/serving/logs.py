@@ -21,8 +21,9 @@ _FORBIDDEN_KEYS = ("body", "authorization", "api_key")
 def configure_logging(service: str, *, level: str = "info", format: str = "json") -> None:
     """Set up structlog and the standard library's logging, for the whole process.
 
-    level: "debug", "info", "warning" or "error". format: "json" or "console". Raises
-    ValueError for others. Secrets do not pass: see core.serving.redaction.
+    level: "debug", "info", "warning" or "error". format: "json", or "console" for people: local
+    times, no name of the service. Raises ValueError for others. Secrets do not pass: see
+    core.serving.redaction.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
@@ -34,11 +35,14 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
         event["service"] = service
         return event
 
+    for_people = format == "console"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        add_service,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        if for_people
+        else structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _say_in_words if for_people else add_service,
         _add_trace,
         _remove_forbidden,
     ]
@@ -46,8 +50,14 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
     # hold keys or request bodies.
     render: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if format == "json"
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if not for_people
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=_coloured(),
+                pad_event_to=20,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     )
     redact = Redactor(secrets_of(os.environ))
     render.append(lambda _, __, line: redact(str(line)))
@@ -66,6 +76,19 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
     )
     # Libraries speak up only when something is wrong.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _coloured() -> bool:
+    """Whether whoever reads the log wants colours; a supervisor on a terminal says so."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stderr.isatty()
+
+
+def _say_in_words(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """ "batch_planned" -> "batch planned": people read it, and find it by these words too."""
+    event["event"] = str(event.get("event", "")).replace("_", " ")
+    return event
 
 
 def _add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

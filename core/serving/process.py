@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -11,6 +13,7 @@ import uvloop
 
 from core.serving.logs import configure_logging
 from core.serving.memory import tune_memory
+from core.serving.redaction import Redactor, secrets_of
 
 log = structlog.get_logger()
 
@@ -31,7 +34,7 @@ def run(
 
     main gets an event that SIGTERM and SIGINT set: it stops gracefully then. A second
     signal ends the process at once. Exit code 1: main raised. A StartupError is logged
-    as its message, anything else with its traceback.
+    as its message (as plain text where people read the log), anything else with its traceback.
     """
     tune_memory()
     configure_logging(service, level=log_level, format=log_format)
@@ -39,7 +42,11 @@ def run(
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_serve(main))
     except StartupError as error:
-        log.error("startup_failed", cause=str(error))
+        if log_format == "console":
+            said = Redactor(secrets_of(os.environ))(str(error))
+            print(f"{service} cannot start: {said}", file=sys.stderr, flush=True)
+        else:
+            log.error("startup_failed", cause=str(error))
         return 1
     except Exception:
         log.exception("process_failed")

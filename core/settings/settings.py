@@ -7,13 +7,33 @@ provider access uses the variables of the vendors' own SDKs.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_MOVED_PORTS = (
+    "gateway",
+    "collector",
+    "dispatcher",
+    "sandbox",
+    "gateway_metrics",
+    "collector_metrics",
+    "dispatcher_metrics",
+)
+"""In the order of their ports from port_base on."""
+_NATS_PORT = 4222
 
 
 class Settings(BaseSettings):
@@ -43,6 +63,10 @@ class Settings(BaseSettings):
     """TOML file of further providers (docs/providers.md); unset: providers.toml in the data
     folder, if there is one."""
 
+    port_base: int | None = Field(default=None, ge=1, le=65_535 - 8)
+    """Moves all ports: eight of 127.0.0.1 from this one on, for gateway, collector, dispatcher,
+    sandbox, the metrics of the first three, and the embedded NATS server. What one of the
+    settings below names stays there. Clients of this machine take it too."""
     gateway_listen: str = "127.0.0.1:50051"
     collector_listen: str = "127.0.0.1:50052"
     dispatcher_listen: str = "127.0.0.1:50053"
@@ -70,6 +94,18 @@ class Settings(BaseSettings):
     log_level: str = "info"
     log_format: str = "json"
     """"json" or "console"."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_ports(cls, values: Any) -> Any:
+        base = str(values.get("port_base") or "")
+        if not base.isdecimal():
+            return values
+        moved = {
+            f"{name}_listen": f"127.0.0.1:{int(base) + offset}"
+            for offset, name in enumerate(_MOVED_PORTS)
+        }
+        return moved | values
 
     @field_validator(
         "gateway_metrics_listen", "collector_metrics_listen", "dispatcher_metrics_listen"
@@ -185,6 +221,11 @@ class Settings(BaseSettings):
     """How long before that it goes on taking calls, though its health says NOT_SERVING:
     for load balancers that look at the health now and then."""
 
+    @property
+    def nats_port(self) -> int:
+        """Where the embedded NATS server listens if the port is free."""
+        return _NATS_PORT if self.port_base is None else self.port_base + len(_MOVED_PORTS)
+
     @cached_property
     def effective_database_url(self) -> str:
         """The database's URL with its default filled in."""
@@ -204,6 +245,11 @@ class Settings(BaseSettings):
         limits = self._token_limits
         return limits.get(f"{provider}/{model}", limits.get(f"{provider}/*"))
 
+    @property
+    def token_limits(self) -> Mapping[str, int]:
+        """What enqueued_token_limits says, by "provider/model" or "provider/*"."""
+        return self._token_limits
+
     @cached_property
     def _token_limits(self) -> dict[str, int]:
         return parse_token_limits(self.enqueued_token_limits)
@@ -222,6 +268,11 @@ class Settings(BaseSettings):
     def spool_dir(self) -> Path:
         """Where a service keeps temporary files; what a crash left there goes at the next start."""
         return self.data_dir.absolute() / "spool"
+
+    @cached_property
+    def addresses_file(self) -> Path:
+        """Where the supervisor leaves the addresses of gateway and collector for clients."""
+        return self.data_dir.absolute() / "addresses.json"
 
     @cached_property
     def api_key_file(self) -> Path:
@@ -289,3 +340,20 @@ class ProviderAccess(BaseSettings):
             return os.environ.get(variable, "").strip()
         key = keys[variable]
         return key.get_secret_value().strip() if key is not None else ""
+
+
+def read_settings() -> tuple[Settings, ProviderAccess]:
+    """Read the environment.
+
+    Raises SystemExit with the settings that cannot be used, a line each: whoever starts a
+    program is to read that, and no traceback.
+    """
+    try:
+        return Settings(), ProviderAccess()
+    except ValidationError as error:
+        # Without the values: one of them may be a secret.
+        lines = [
+            f"{'_'.join(['POLYBATCH', *map(str, each['loc'])]).upper()}: {each['msg']}"
+            for each in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise SystemExit("\n".join(["unusable settings:", *lines])) from None

@@ -29,6 +29,7 @@ from core.ledger import Batch, BatchState, File, Stop, new_token
 from core.metrics import BATCHES_ENDED
 from core.pipeline import Runtime, renewing_lease
 from core.pipeline.messages import manifest_message
+from services.collector.common_cause import CommonCause
 from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
 from services.collector.sources import ResultSources, Source, line_number
 
@@ -93,28 +94,28 @@ class Assembler:
             point=Failpoint.BATCH_RESULTS,
             segment_bytes=self._segment_bytes,
         )
+        cause = CommonCause()
         async with AsyncExitStack() as stack:
             streams = ResultSources(self._blobs, batch, file).of_batch(shards)
             for stream in streams:
                 await stack.enter_async_context(aclosing(stream))
-            await self._merge(batch, file, streams, writer)
+            await self._merge(batch, file, streams, writer, cause)
         written = await writer.close()
-        succeeded, failed = written.succeeded, written.failed
+        failed = written.failed - written.cancelled - written.expired
         batch.results_revision = 1
-        manifest = manifest_message(
-            batch,
-            file,
-            shards,
-            succeeded=succeeded,
-            failed=failed,
-            results_bytes=written.bytes,
-            results_sha256=written.sha256,
-        )
+        manifest = manifest_message(batch, file, shards, written)
         await self._blobs.put(
             f"{prefix}/manifest", manifest.SerializeToString(), point=Failpoint.BATCH_MANIFEST
         )
         ended = await self._ledger.batches.end(
-            batch.id, final_state(batch, failed), prefix, succeeded=succeeded, failed=failed
+            batch.id,
+            final_state(batch, written.failed),
+            prefix,
+            succeeded=written.succeeded,
+            failed=written.failed,
+            cancelled=written.cancelled,
+            expired=written.expired,
+            common_cause=cause.found,
         )
         if not isinstance(ended, Batch):
             await self._blobs.delete_prefix(prefix, point=Failpoint.BATCH_RESULTS_DELETE)
@@ -124,8 +125,10 @@ class Assembler:
             "batch_ended",
             batch_id=batch.id,
             state=ended.state,
-            succeeded=succeeded,
+            succeeded=written.succeeded,
             failed=failed,
+            cancelled=written.cancelled,
+            expired=written.expired,
             result_bytes=written.bytes,
         )
         await self._publisher.changed(ended, BatchEvent.ENDED)
@@ -140,6 +143,7 @@ class Assembler:
         file: File,
         streams: Sequence[AsyncGenerator[Sequence[Entry], None]],
         writer: ResultWriter,
+        cause: CommonCause,
     ) -> None:
         """Merge all sources by line number; check that they answer the lines of the input.
 
@@ -160,6 +164,7 @@ class Assembler:
                         f"{batch.id}: among the lines {answered[0]} to {last}, one has no "
                         "result, or two, or was not asked"
                     )
+                cause.add(lines)
                 await writer.extend(lines)
                 sources = [
                     source for source in sources if source.last > last or await source.refill()

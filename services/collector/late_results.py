@@ -23,6 +23,7 @@ from core.failpoints import Failpoint
 from core.ledger import AtWork, Batch, File, Ledger, Shard, ShardState, Stale, new_token, now
 from core.pipeline import Runtime, renewing_lease
 from core.pipeline.messages import manifest_message
+from services.collector.common_cause import CommonCause
 from services.collector.sources import ResultSources, Source
 
 log = structlog.get_logger()
@@ -80,22 +81,17 @@ class LateMerger:
         writer = ResultWriter(
             self._blobs, prefix, point=Failpoint.LATE_RESULTS, segment_bytes=self._segment_bytes
         )
-        await self._write(batch, file, come, writer)
+        cause = CommonCause()
+        await self._write(batch, file, come, writer, cause)
         written = await writer.close()
         merged = await self._expected(batch, come, written)
         manifest = manifest_message(
-            merged,
-            file,
-            [*_with(await self._ledger.shards.of_batch(batch.id), come)],
-            succeeded=written.succeeded,
-            failed=written.failed,
-            results_bytes=written.bytes,
-            results_sha256=written.sha256,
+            merged, file, [*_with(await self._ledger.shards.of_batch(batch.id), come)], written
         )
         await self._blobs.put(
             f"{prefix}/manifest", manifest.SerializeToString(), point=Failpoint.LATE_MANIFEST
         )
-        changed = await self._ledger.late.merge(batch, token, come, prefix)
+        changed = await self._ledger.late.merge(batch, token, come, prefix, cause.found)
         if not isinstance(changed, Batch):
             await self._blobs.delete_prefix(prefix, point=Failpoint.BATCH_RESULTS_DELETE)
             return
@@ -110,7 +106,12 @@ class LateMerger:
         await clean_up(self._ledger, self._blobs, batch.id)
 
     async def _write(
-        self, batch: Batch, file: File, come: Sequence[Shard], writer: ResultWriter
+        self,
+        batch: Batch,
+        file: File,
+        come: Sequence[Shard],
+        writer: ResultWriter,
+        cause: CommonCause,
     ) -> None:
         """Copy the results with the late answers in the place of what stood there."""
         results = await ResultFile.open(self._blobs, batch.results_prefix)
@@ -126,6 +127,7 @@ class LateMerger:
                 lines = [answers.pop(found.line, found[1:]) for found in group]
                 if answers:
                     raise ResultsInconsistent(f"{batch.id}: line {min(answers)} was not asked")
+                cause.add(lines)
                 await writer.extend(lines)
             left = await _taken(sources, None)
         if left:

@@ -240,10 +240,15 @@ class Poller:
             )
             return self._interval(shard)
         variable = self._variables.get(shard.provider, "the key")
+        credential = self._credentials.get(shard.provider)
         reason = (
             f"{shard.provider} refuses its key ({error.code}): set {variable} to one of the same "
             f"account that works and restart; its batch {shard.remote_id} goes on meanwhile"
         )
+        if credential is not None and reason != shard.waiting_reason:
+            await self._ledger.keys.keep(
+                shard.provider, credential, code=error.code or "refused_key"
+            )
         return await self._wait(shard, reason, None)
 
     async def _wait(self, shard: Shard, reason: str, retry_after: float | None) -> float | None:

@@ -128,7 +128,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                                 found.number, batch.results_revision
                             )
                             return page
-                        page.failures.append(_failure(found.line, found.raw))
+                        page.failures.append(line_failure(found.line, found.raw))
             return page
 
     @asynccontextmanager
@@ -164,18 +164,21 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         return batch
 
 
-def _failure(line: int, raw: bytes) -> results_pb2.LineFailure:
+def line_failure(line: int, raw: bytes) -> results_pb2.LineFailure:
+    """What a result line that did not succeed says of why."""
     answer = _decode(raw)
     failure = results_pb2.LineFailure(line=line, custom_id=answer.custom_id)
     if answer.response is not None:
         status = answer.response.status_code
         failure.status_code = status if isinstance(status, int) and 0 <= status < 1000 else 0
+    if answer.error is not None:
+        failure.code = answer.error.code[:_CODE_LIMIT]
+        failure.message = answer.error.message[:_MESSAGE_LIMIT]
+    elif answer.response is not None:
+        # Of results written before each failed line had an error.
         code, message = _body_error(answer.response.body)
         failure.code = code[:_CODE_LIMIT] or f"http_{failure.status_code}"
         failure.message = message[:_MESSAGE_LIMIT]
-    elif answer.error is not None:
-        failure.code = answer.error.code
-        failure.message = answer.error.message[:_MESSAGE_LIMIT]
     return failure
 
 

@@ -63,7 +63,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         sharing(runtime, known.holds),
     ):
         providers = known.open()
-        log.info("providers_configured", providers=sorted(providers))
+        log.debug("providers_configured", providers=sorted(providers))
         heartbeat = settings.watch_heartbeat
         hub = Hub(runtime.ledger, runtime.bus, recheck=heartbeat, heartbeat=heartbeat)
         server = GrpcServer(

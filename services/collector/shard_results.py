@@ -16,6 +16,7 @@ import structlog
 from core.batchfile import (
     INDEX,
     Entry,
+    LineOutcome,
     ResultTotals,
     ResultWriter,
     answer_head,
@@ -63,6 +64,7 @@ _STOPPED = (
     "The batch was stopped, and the provider ended its part without a result for this line: "
     "most likely it was never run."
 )
+_FATES = {Stop.CANCEL: LineOutcome.CANCELLED, Stop.EXPIRE: LineOutcome.EXPIRED}
 
 
 class ShardResults:
@@ -96,6 +98,8 @@ class ShardResults:
             Settlement(
                 succeeded=totals.succeeded,
                 failed=totals.failed,
+                cancelled=totals.cancelled,
+                expired=totals.expired,
                 retried=len(retry) // INDEX.size,
                 results_prefix=prefix,
                 input_tokens=usage.input,
@@ -111,7 +115,9 @@ class ShardResults:
             batch_id=batch.id,
             shard_id=shard.id,
             succeeded=totals.succeeded,
-            failed=totals.failed,
+            failed=totals.failed - totals.cancelled - totals.expired,
+            cancelled=totals.cancelled,
+            expired=totals.expired,
             retried=len(retry) // INDEX.size,
         )
         if not settled:
@@ -146,35 +152,45 @@ class ShardResults:
                 written: list[Entry] = []
                 for (record, raw), (outcome, piece, whole) in zip(group, pieces, strict=True):
                     line = record[2]
-                    succeeded = outcome is Outcome.SUCCEEDED
-                    if not succeeded:
+                    fate = LineOutcome.SUCCEEDED
+                    if outcome is not Outcome.SUCCEEDED:
+                        fate = LineOutcome.FAILED
                         if may_retry and outcome in (Outcome.RETRYABLE, Outcome.EXPIRED):
                             retry += INDEX.pack(*record)
                             continue
                         if not whole:
-                            piece = self._failed_tail(shard, outcome, piece, batch)
+                            fate, piece = self._failed_tail(shard, outcome, piece, batch)
                     head = b""
                     if not whole:
                         dropped = await left_out.of(line) if lenient else None
                         custom_id = decode_request(raw).custom_id
                         head = answer_head(batch_id, line, custom_id, models[record[3]], dropped)
-                    written.append((line, succeeded, b"%b%b\n" % (head, piece)))
+                    written.append((line, fate, b"%b%b\n" % (head, piece)))
                 await writer.extend(written)
         return await writer.close(), bytes(retry)
 
     def _failed_tail(
         self, shard: Shard, outcome: Outcome | None, piece: bytes, batch: Batch
-    ) -> bytes:
+    ) -> tuple[LineOutcome, bytes]:
         attempts = shard.round + 1
+        stop = Stop(batch.stop)
         if outcome is None:
-            if batch.stop:
-                code, _ = STOP_ERRORS[Stop(batch.stop)]
-                return answer_tail(None, error_json(code, _STOPPED), attempts)
-            return answer_tail(None, _MISSING, attempts)
-        if outcome in (Outcome.CANCELLED, Outcome.EXPIRED) and batch.stop == Stop.EXPIRE:
+            if not stop:
+                return LineOutcome.FAILED, answer_tail(None, _MISSING, attempts)
+            code, never_run = STOP_ERRORS[stop]
+            if shard.ran_here:
+                # Of what is run here it is known whether a call was made.
+                tail = answer_tail(None, error_json(code, never_run), shard.round)
+            else:
+                tail = answer_tail(None, error_json(code, _STOPPED), attempts)
+            return _FATES[stop], tail
+        if outcome not in (Outcome.CANCELLED, Outcome.EXPIRED):
+            return LineOutcome.FAILED, piece
+        if stop is Stop.EXPIRE:
             # The provider was told to cancel because our window had closed.
-            return answer_tail(None, error_json(*STOP_ERRORS[Stop.EXPIRE]), attempts)
-        return piece
+            return _FATES[stop], answer_tail(None, error_json(*STOP_ERRORS[stop]), attempts)
+        expired = outcome is Outcome.EXPIRED
+        return LineOutcome.EXPIRED if expired else LineOutcome.CANCELLED, piece
 
     async def _retry_shards(self, shard: Shard, records: bytes) -> Sequence[Shard]:
         """A shard for the lines to be sent again; its line list is stored first."""

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from core.batchfile import answer_tail
 from core.blobs import require_headroom
-from core.providers import Outcome, ResultLine, Usage
+from core.providers import Outcome, ResultLine, Usage, error_of
 
 _FLUSH_BYTES = 256 * 1024
 _OUTCOMES = (None, *Outcome)
@@ -106,7 +106,10 @@ class Sorter:
                 self.duplicates += 1
                 if known == _SUCCEEDED or outcome != _SUCCEEDED:
                     continue
-            store(position, outcome, answer_tail(result.response, result.error, attempts))
+            error = result.error
+            if outcome != _SUCCEEDED and error is None:
+                error = error_of(result.response)
+            store(position, outcome, answer_tail(result.response, error, attempts))
             count(result.usage)
 
     def keep(self, position: int, outcome: Outcome, tail: bytes, usage: Usage) -> None:

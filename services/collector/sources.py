@@ -10,6 +10,7 @@ from operator import itemgetter
 
 from core.batchfile import (
     Entry,
+    LineOutcome,
     ResultFile,
     answer_line,
     decode_request,
@@ -95,6 +96,7 @@ class ResultSources:
     async def _filled(self, shard: Shard) -> AsyncGenerator[Sequence[Entry], None]:
         """The lines of a shard that ended as a whole, each with the shard's error."""
         error = error_json(shard.fill_code, shard.fill_message)
+        outcome = LineOutcome.of_code(shard.fill_code)
         data = await StoredFile.open(self._blobs, f"{self._file.prefix}/data")
         models = [group["model"] for group in self._file.groups]
         async with aclosing(
@@ -104,7 +106,7 @@ class ResultSources:
                 yield [
                     (
                         line,
-                        False,
+                        outcome,
                         answer_line(
                             self._batch.id,
                             line,
@@ -136,7 +138,7 @@ class ResultSources:
                     problem.reason, f"{problem.field}: {problem.message}".removeprefix(": ")
                 )
                 answer = answer_line(self._batch.id, last, problem.custom_id, None, error)
-                group.append((last, False, answer + b"\n"))
+                group.append((last, LineOutcome.FAILED, answer + b"\n"))
             yield group
 
 

@@ -37,6 +37,7 @@ from core.providers import (
     OutcomeUnknown,
     Throttled,
     Usage,
+    error_of,
 )
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 
@@ -311,14 +312,16 @@ class LineRun:
 
     def _conclude(self, position: int, outcome: CallOutcome, began: float) -> None:
         match outcome:
-            case Answered(outcome=Outcome.RETRYABLE, response=response):
+            case Answered(outcome=Outcome.RETRYABLE, response=response, usage=usage):
                 self._limiter.failed(began, "it answers with errors only")
-                self._fail(position, response, None)
-            case Answered(outcome=found, response=response, usage=usage, pause=pause):
+                self._fail(position, response, outcome.error or error_of(response), usage)
+            case Answered(outcome=Outcome.SUCCEEDED, response=response, usage=usage, pause=pause):
                 self._limiter.answered(began, pause)
-                good = found is Outcome.SUCCEEDED
-                event = Event.SUCCEEDED if good else Event.FAILED
-                self._note(position, event, response, None, usage)
+                self._note(position, Event.SUCCEEDED, response, None, usage)
+            case Answered(response=response, usage=usage, pause=pause):
+                self._limiter.answered(began, pause)
+                error = outcome.error or error_of(response)
+                self._note(position, Event.FAILED, response, error, usage)
             case Throttled() if outcome.key_refused and self._fail_fast:
                 self._refused_key = outcome
                 self._limiter.left()
@@ -336,13 +339,15 @@ class LineRun:
                 else:
                     self._fail(position, None, error_json(RESULT_MISSING, message))
 
-    def _fail(self, position: int, response: bytes | None, error: bytes | None) -> None:
+    def _fail(
+        self, position: int, response: bytes | None, error: bytes, usage: Usage | None = None
+    ) -> None:
         """A line failed for a transient reason: once more, while it may."""
         before = self._log.attempts[position]
         if before >= self._retries.limit:
-            self._note(position, Event.FAILED, response, error)
+            self._note(position, Event.FAILED, response, error, usage)
             return
-        self._note(position, Event.RETRYABLE, response, error)
+        self._note(position, Event.RETRYABLE, response, error, usage)
         due = asyncio.get_running_loop().time() + self._retries.delay * 2.0**before
         heapq.heappush(self._again, (due, position))
 

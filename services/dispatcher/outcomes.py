@@ -15,7 +15,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Ack, Snooze, Step
-from core.ledger import Batch, OverQuota, Settlement, Shard, Stale, now
+from core.ledger import Batch, File, OverQuota, Settlement, Shard, Stale, now
 from core.pipeline import (
     Allowance,
     ProviderKeys,
@@ -26,7 +26,7 @@ from core.pipeline import (
     first_look,
 )
 from core.providers import Registry
-from services.dispatcher.cutting import cut, lines_within
+from services.dispatcher.cutting import cut, lines_within, weights_of
 
 log = structlog.get_logger()
 
@@ -103,19 +103,25 @@ class ShardOutcomes:
             return Ack()
         return Snooze(pause)
 
-    async def cut(self, shard: Shard, *, fitting: int = 0, piece_bytes: int = 0) -> Ack:
-        """Replace a shard that is over a limit by one that fits and one for the rest."""
+    async def cut(
+        self, shard: Shard, file: File, *, fitting: int = 0, allowance: Allowance | None = None
+    ) -> Ack:
+        """Replace a shard that is over a limit by one that fits and one for the rest.
+
+        `fitting`: lines of the first; else as many as the allowance has room for in a piece.
+        """
         records = await self._blobs.get(shard.lines_key)
-        fitting = fitting or lines_within(records, piece_bytes)
-        successors = await cut(shard, records, fitting, self._blobs)
+        weights = await weights_of(shard, records, file, self._blobs)
+        if allowance is not None and allowance.piece_bytes is not None:
+            media_bytes = allowance.budget.media_factor * allowance.budget.bytes_per_token
+            fitting = lines_within(records, allowance.piece_bytes, weights, media_bytes)
+        successors = await cut(shard, records, fitting, weights, self._blobs)
         log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)
         return await self.settle(shard, Settlement(0, 0, retried=shard.line_count), successors)
 
     async def give_up(self, shard: Shard, code: str, message: str) -> Ack:
         """Fail every line of the shard for good: nothing of it was or will be run."""
-        return await self.settle(
-            shard, Settlement(0, shard.line_count, fill_code=code, fill_message=message)
-        )
+        return await self.settle(shard, Settlement.filled(shard.line_count, code, message))
 
     async def settle(
         self, shard: Shard, settlement: Settlement, successors: Sequence[Shard] = ()

@@ -25,6 +25,7 @@ from core.batchfile import (
     read_listed,
 )
 from core.blobs import BlobStore, StoredFile, require_headroom
+from core.endpoints import EMBEDDINGS
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard
 from core.providers import LineRejected, Provider, embedding_inputs
@@ -75,7 +76,7 @@ async def write_request_file(
     models = [group["model"] for group in file.groups]
     beside = _BesideFile(blobs, batch, shard, token, segment_bytes)
     with path.open("wb") as opened:
-        requests = _Requests(opened, path.parent, provider, reserve)
+        requests = _Requests(opened, path.parent, provider, batch.endpoint, reserve)
         async for group in read_listed(data, blobs, shard.lines_key, shard.line_count):
             for (_offset, _length, line, number, _flags), raw in group:
                 request = decode_request(raw)
@@ -109,12 +110,15 @@ async def write_request_file(
 class _Requests:
     """The requests in the provider's framing, within its limits."""
 
-    def __init__(self, file: BinaryIO, folder: Path, provider: Provider, reserve: int) -> None:
+    def __init__(
+        self, file: BinaryIO, folder: Path, provider: Provider, endpoint: str, reserve: int
+    ) -> None:
         self._file = file
         self._folder = folder
         self._reserve = reserve
         self._framing = provider.framing
         self._limits = provider.limits
+        self._counts_inputs = endpoint == EMBEDDINGS and provider.limits.max_embedding_inputs
         self._pending = bytearray(provider.framing.prefix)
         self._inputs = 0
         self.digest = hashlib.sha256()
@@ -124,7 +128,7 @@ class _Requests:
     def add(self, encoded: bytes, body: bytes) -> bool:
         """Add a request; False where the file would be over a limit. The first always fits."""
         framing, limits = self._framing, self._limits
-        if limits.max_embedding_inputs is not None:
+        if self._counts_inputs:
             self._inputs += embedding_inputs(body)
         size = self.written + len(self._pending) + len(encoded) + len(framing.separator)
         if self.lines and (

@@ -125,7 +125,7 @@ class Sender:
                 log.info("shard_submitted", **ids, remote_id=remote_id, lines=shard.sent_lines)
                 return await self._outcomes.adopt(shard, remote_id, remote_file_id)
             case Refused(access=True) as refused:
-                self._keys.note(shard.provider, refused.code, refused.message)
+                await self._keys.note(shard.provider, refused.code, refused.message)
                 batch = await self._ledger.batches.get(shard.batch_id)
                 return await self._outcomes.wait_for_key(
                     shard, batch, refused.code, refused.message

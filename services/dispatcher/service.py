@@ -11,6 +11,7 @@ import structlog
 from core.bus import Step
 from core.ledger import Batch, BatchState, ShardState
 from core.pipeline import (
+    Checked,
     ProviderKeys,
     Readiness,
     Sweep,
@@ -32,6 +33,8 @@ from services.dispatcher.submit import Submitter
 log = structlog.get_logger()
 
 _PLAN_CONCURRENCY = 2
+_KEYS_PATIENCE = 3.0
+"""Seconds; a provider that is away is not waited for any longer before work begins."""
 
 
 def _no_services(_server: grpc.aio.Server) -> Sequence[str]:
@@ -50,7 +53,12 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
         scheduler = FairScheduler(runtime)
         planner = Planner(runtime, {**providers, **direct})
-        keys = ProviderKeys(known.key_variables, recheck=settings.refused_pause)
+        keys = ProviderKeys(
+            known.key_variables,
+            recheck=settings.refused_pause,
+            ledger=runtime.ledger,
+            credentials=known.credentials,
+        )
         submitter = Submitter(runtime, providers, direct, scheduler, known.credentials, keys)
         runner = Runner(runtime, direct, scheduler)
         sweep = Sweep(
@@ -95,11 +103,19 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run(stop))
-                if settings.check_keys:
-                    for provider in providers.values():
-                        tasks.create_task(keys.check(provider))
-                tasks.create_task(Readiness(server, runtime.checks()).run(stop))
+                with_key: list[Checked] = [
+                    opened[name]
+                    for opened in (providers, direct)
+                    for name in opened
+                    if name in known.credentials
+                ]
+                tried = [
+                    tasks.create_task(keys.check(each)) for each in with_key if settings.check_keys
+                ]
+                tasks.create_task(_ready_after(tried, Readiness(server, runtime.checks()), stop))
                 await stop.wait()
+                for check in tried:
+                    check.cancel()
         finally:
             runner.stop()
             await asyncio.gather(*(consumer.stop() for consumer in consumers))
@@ -108,6 +124,15 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 *(provider.close() for provider in providers.values()),
                 *(provider.close() for provider in direct.values()),
             )
+
+
+async def _ready_after(
+    tried: Sequence[asyncio.Task[None]], readiness: Readiness, stop: asyncio.Event
+) -> None:
+    """Be ready once the keys are tried: whoever waits for it can then say which are refused."""
+    if tried:
+        await asyncio.wait(tried, timeout=_KEYS_PATIENCE)
+    await readiness.run(stop)
 
 
 def step_of_new_batch(batch: Batch) -> Step | None:

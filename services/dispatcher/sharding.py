@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.batchfile import INDEX, INVALID, LENIENT, stream_records
+from core.batchfile import INDEX, INVALID, LENIENT, MediaReader, stream_records
 from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard, ShardState, now
@@ -32,6 +32,8 @@ class _Draft:
     limits: ProviderLimits
     lines: int = 0
     size: int = 0
+    media_bytes: int = 0
+    media_tokens: int = 0
     records: bytearray = field(default_factory=bytearray)
 
     def full(self, length: int) -> bool:
@@ -89,6 +91,8 @@ async def plan_shards(
             state=ShardState.QUEUED,
             line_count=draft.lines,
             byte_count=draft.size,
+            media_bytes=draft.media_bytes,
+            media_tokens=draft.media_tokens,
             created_at=now(),
             due_at=now(),
         )
@@ -96,8 +100,11 @@ async def plan_shards(
         shards.append(shard)
 
     index = await StoredFile.open(blobs, f"{file.prefix}/index")
+    media = MediaReader(await StoredFile.open(blobs, f"{file.prefix}/media"))
     async for records in stream_records(index, INDEX.size):
-        for position, (_offset, length, _line, group_number, flags) in enumerate(
+        (_, _, last, *_) = INDEX.unpack_from(records, len(records) - INDEX.size)
+        weights = await media.until(last)
+        for position, (_offset, length, line, group_number, flags) in enumerate(
             INDEX.iter_unpack(records)
         ):
             if flags & unfit:
@@ -117,6 +124,9 @@ async def plan_shards(
             draft.records += records[start : start + INDEX.size]
             draft.lines += 1
             draft.size += length + LINE_OVERHEAD
+            if line in weights:
+                draft.media_bytes += weights[line].data_bytes
+                draft.media_tokens += weights[line].tokens
     for draft in drafts.values():
         await cut(draft)
     return shards

@@ -149,7 +149,7 @@ class Submitter:
             return await self._outcomes.wait_for_quota(shard, allowance, full)
         if allowance.piece_bytes is not None:
             # Not before a piece can go: by then the limit may be another one.
-            return await self._outcomes.cut(shard, piece_bytes=allowance.piece_bytes)
+            return await self._outcomes.cut(shard, file, allowance=allowance)
         kept = kept_upload(shard, provider, self._credentials.get(shard.provider, ""))
         if kept is not None:
             return await self._send_again(shard, provider, kept, allowance)
@@ -168,7 +168,7 @@ class Submitter:
                     reserve=self._settings.work_reserve,
                 )
             if isinstance(spooled, Overfull):
-                return await self._outcomes.cut(shard, fitting=spooled.fitting)
+                return await self._outcomes.cut(shard, file, fitting=spooled.fitting)
             if not spooled.lines:
                 return await self._outcomes.settle(
                     shard,

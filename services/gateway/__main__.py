@@ -11,7 +11,7 @@ from core.failpoints import arm
 from core.ledger import LedgerUnavailable, TargetNotEmpty, copy_ledger
 from core.pipeline import open_ledger
 from core.serving import StartupError, run
-from core.settings import ProviderAccess, Settings
+from core.settings import Settings, read_settings
 from services.gateway.keys import create_key, list_keys, revoke_key
 from services.gateway.service import serve
 
@@ -19,7 +19,7 @@ from services.gateway.service import serve
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service until SIGTERM or SIGINT, or one command; returns the exit code."""
     asked = _parser().parse_args(arguments)
-    settings = Settings()
+    settings, access = read_settings()
     arm(asked.command or "gateway")
     if asked.command is not None:
         try:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(0.0002)
 
     async def body(stop: asyncio.Event) -> None:
-        await serve(settings, ProviderAccess(), stop)
+        await serve(settings, access, stop)
 
     return run(
         body,

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Raw
 
-from core.batchfile import Finding, Plain, Rules
-from core.providers import Check, KnownProviders, LineRejected, Note, check_model
+from core.batchfile import Finding, Media, Plain, Rules
+from core.providers import Check, KnownProviders, LineRejected, Note, check_model, look
 
 
 def upload_rules(known: KnownProviders, default_provider: str = "") -> Rules:
@@ -26,6 +26,7 @@ def upload_rules(known: KnownProviders, default_provider: str = "") -> Rules:
             for provider, plain in known.plain.items()
         },
         check_model=_check_model,
+        media=_look,
         infer=known.infer,
         default_provider=default_provider,
     )
@@ -37,6 +38,11 @@ def _check(check: Check, url: str, model: str, body: Raw) -> Iterable[Finding]:
     except LineRejected as error:
         return (Finding(error.field, error.reason, error.message, "error"),)
     return map(_finding, notes)
+
+
+def _look(provider: str, url: str, model: str, body: Raw) -> Media:
+    media = look(body, provider=provider, model=model, url=url)
+    return Media(media.data_bytes, media.tokens, map(_finding, media.notes))
 
 
 def _check_plain(

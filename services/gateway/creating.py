@@ -204,6 +204,11 @@ class BatchMaker:
                     "lenient_line_count": str(0 if lenient else file.lenient_line_count),
                 },
             )
+        if not file.line_count and file.problem_count:
+            [problem, *_] = await first_errors(self._blobs, file)
+            raise ApiError.invalid_argument(
+                "NOT_JSON_LINES", problem.message, metadata={"file_id": file.id}
+            )
         if file.line_count == invalid:
             raise ApiError.invalid_argument(
                 "NO_VALID_LINES",

@@ -11,17 +11,22 @@ from __future__ import annotations
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
-from polybatch.v1 import batches_pb2, files_pb2
+from polybatch.v1 import batches_pb2, conversion_pb2, files_pb2
 
 from core.serving import ApiError
 
 MAX_CHUNK_BYTES = 1 << 20
 
-# Field 2, length-delimited: `chunk` of UploadFileRequest and of SubmitBatchRequest.
+# Field 2, length-delimited: `chunk` of all these requests.
 _CHUNK_TAG = 0x12
 _MAX_LENGTH_BYTES = 5
 
-Request = TypeVar("Request", files_pb2.UploadFileRequest, batches_pb2.SubmitBatchRequest)
+Request = TypeVar(
+    "Request",
+    files_pb2.UploadFileRequest,
+    batches_pb2.SubmitBatchRequest,
+    conversion_pb2.ConvertLinesRequest,
+)
 
 
 def parse_spec(message: bytes, kind: type[Request]) -> Request:

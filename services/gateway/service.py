@@ -8,7 +8,16 @@ from datetime import timedelta
 
 import grpc
 import structlog
-from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grpc
+from polybatch.v1 import (
+    batches_pb2,
+    batches_pb2_grpc,
+    conversion_pb2,
+    conversion_pb2_grpc,
+    files_pb2,
+    files_pb2_grpc,
+    providers_pb2,
+    providers_pb2_grpc,
+)
 
 from core.pipeline import (
     Readiness,
@@ -24,17 +33,21 @@ from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.gateway.batches import BatchServicer
 from services.gateway.checks import upload_rules
+from services.gateway.converting import ConversionServicer
 from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
 from services.gateway.files import FileServicer
 from services.gateway.keys import ensure_first_key
+from services.gateway.providers import ProviderServicer
 from services.gateway.upload import Uploads
 from services.gateway.upload_reservation import account_limits
 
 log = structlog.get_logger()
 
 FILE_SERVICE = files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
+PROVIDER_SERVICE = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
+CONVERSION_SERVICE = conversion_pb2.DESCRIPTOR.services_by_name["ConversionService"].full_name
 
 
 class Gateway:
@@ -59,15 +72,19 @@ class Gateway:
         )
         idle_timeout = settings.upload_idle_timeout
         self._files = FileServicer(ledger, blobs, uploads, idle_timeout=idle_timeout)
+        self._providers = ProviderServicer(ledger, providers, settings)
         self._batches = BatchServicer(
             ledger, runtime.publisher, uploads, maker, idle_timeout=idle_timeout
         )
+        self._conversion = ConversionServicer(settings)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Add the servicers; returns the names of their services."""
         files_pb2_grpc.add_FileServiceServicer_to_server(self._files, server)  # type: ignore[no-untyped-call]
         batches_pb2_grpc.add_BatchServiceServicer_to_server(self._batches, server)  # type: ignore[no-untyped-call]
-        # In the place of the generated handlers: these two take messages as they came.
+        conversion_pb2_grpc.add_ConversionServiceServicer_to_server(self._conversion, server)  # type: ignore[no-untyped-call]
+        providers_pb2_grpc.add_ProviderServiceServicer_to_server(self._providers, server)  # type: ignore[no-untyped-call]
+        # In the place of the generated handlers: these take messages as they came.
         server.add_registered_method_handlers(
             FILE_SERVICE,
             {
@@ -86,7 +103,16 @@ class Gateway:
                 )
             },
         )
-        return [FILE_SERVICE, BATCH_SERVICE]
+        server.add_registered_method_handlers(
+            CONVERSION_SERVICE,
+            {
+                "ConvertLines": grpc.stream_stream_rpc_method_handler(
+                    self._conversion.ConvertLines,
+                    response_serializer=conversion_pb2.ConvertLinesResponse.SerializeToString,
+                )
+            },
+        )
+        return [FILE_SERVICE, BATCH_SERVICE, PROVIDER_SERVICE, CONVERSION_SERVICE]
 
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
@@ -97,7 +123,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     ):
         await ensure_first_key(runtime.ledger.accounts, settings.api_key_file)
         providers = find_providers(access, settings)
-        log.info("providers_without_key", providers=sorted(providers.missing_keys))
+        log.debug("providers_without_key", providers=sorted(providers.missing_keys))
         server = GrpcServer(
             settings.gateway_listen,
             name="gateway",

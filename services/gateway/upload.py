@@ -127,7 +127,7 @@ class Uploads:
             )
         writer = self._writer(account_id, spec.upload_id, rules, stored.size)
         bound = log.bind(account_id=account_id, upload_id=spec.upload_id)
-        bound.info("upload_begun", offset=stored.size)
+        bound.debug("upload_begun", offset=stored.size)
         try:
             await writer.replay(stored)
             await self._take_chunks(reservation, writer, next_chunk)

@@ -63,7 +63,8 @@ faults, as --fault or in "faults" of /sandbox/config:
   {"kind": "fail_batch", "code": "token_limit_exceeded", "count": 1}
   {"kind": "line", "outcome": "rate_limit", "probability": 0.01}
   calls: announce upload create poll list cancel download delete single
-  line outcomes: invalid rate_limit server overloaded timeout lost duplicate garbage
+  line outcomes: invalid rate_limit server overloaded timeout lost duplicate garbage, and
+  the answers below, and finish
 
 markers in a message decide the fate of its line:
   [[sandbox:error=rate_limit]]  (or invalid, server, overloaded, timeout)
@@ -71,6 +72,10 @@ markers in a message decide the fate of its line:
   [[sandbox:lost]]              is run, and is in no result file
   [[sandbox:duplicate]]         is answered twice
   [[sandbox:garbage]]           is answered with torn JSON
+  [[sandbox:answer=empty]]      is answered, with a good status, with {} (or no_choices, null,
+                                no_content; error_body, rate_limit_body: an error in the body;
+                                no_status: well, but for the status; refusal: the model refuses)
+  [[sandbox:finish=OTHER]]      ends for this finish reason, with nothing in it
 """
 
 

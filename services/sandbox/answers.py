@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import operator
 import re
+from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
@@ -46,17 +47,25 @@ class Part(Struct, gc=False):
     type: str
     text: str = ""
 
+    @property
+    def media_tokens(self) -> int:
+        """Of what is no text."""
+        return 0
 
-def text_of(content: str | list[Part] | None) -> str:
+
+def text_of(content: str | Sequence[Part] | None) -> str:
     """The text in a message's content."""
     if isinstance(content, str):
         return content
     return " ".join(part.text for part in content or () if part.text)
 
 
-def text_tokens(content: str | list[Part] | None) -> int:
+def text_tokens(content: str | Sequence[Part] | None) -> int:
     """A plausible number of tokens for a message's content."""
-    return len(content if type(content) is str else text_of(content)) // CHARS_PER_TOKEN + 1
+    if isinstance(content, str):
+        return len(content) // CHARS_PER_TOKEN + 1
+    media = sum(part.media_tokens for part in content or ())
+    return len(text_of(content)) // CHARS_PER_TOKEN + 1 + media
 
 
 def fingerprint(model: str, question: str) -> str:

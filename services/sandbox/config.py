@@ -31,7 +31,23 @@ FaultKind = Literal[
 ]
 
 LineOutcome = Literal[
-    "lost", "duplicate", "garbage", "invalid", "rate_limit", "server", "overloaded", "timeout"
+    "lost",
+    "duplicate",
+    "garbage",
+    "invalid",
+    "rate_limit",
+    "server",
+    "overloaded",
+    "timeout",
+    "empty",
+    "no_choices",
+    "null",
+    "no_content",
+    "no_status",
+    "refusal",
+    "finish",
+    "error_body",
+    "rate_limit_body",
 ]
 
 

@@ -30,7 +30,9 @@ UNREADABLE = (msgspec.DecodeError, RecursionError)
 MARK = b"[[sandbox:"
 _MARKER = re.compile(
     rb"\[\[sandbox:(?:error=(invalid|rate_limit|server|overloaded|timeout)"
-    rb"|flaky=(\d{1,3})|(lost|duplicate|garbage))\]\]"
+    rb"|flaky=(\d{1,3})|(lost|duplicate|garbage)"
+    rb"|answer=(empty|no_choices|null|no_content|no_status|refusal|error_body|rate_limit_body)"
+    rb"|finish=([A-Za-z_]{1,40}))\]\]"
 )
 
 
@@ -42,19 +44,39 @@ class Fate(IntEnum):
     """Answered twice."""
     GARBAGE = 2
     """Answered with a torn line."""
-    LOST = 3
+    EMPTY = 3
+    """Answered with an empty object."""
+    NO_CHOICES = 4
+    """Answered with an empty list of answers."""
+    NULL = 5
+    """Answered with null."""
+    NO_CONTENT = 6
+    """Answered without a content."""
+    NO_STATUS = 7
+    """Answered well, in a row without a status code."""
+    REFUSAL = 8
+    """The model refuses."""
+    FINISH = 9
+    """Ended, without content, for the reason that the marker names."""
+    LOST = 10
     """Run and billed, and in no result file."""
-    REFUSED = 4
+    REFUSED = 11
     """The request itself is wrong; the reason is found again when results are written."""
-    INVALID = 5
-    RATE_LIMIT = 6
-    SERVER = 7
-    OVERLOADED = 8
-    TIMEOUT = 9
+    INVALID = 12
+    RATE_LIMIT = 13
+    SERVER = 14
+    OVERLOADED = 15
+    TIMEOUT = 16
+    ERROR_BODY = 17
+    """Answered with status 200 and an error in the body."""
+    RATE_LIMIT_BODY = 18
+    """As ERROR_BODY, and the error is one that passes."""
 
 
 LAST_BILLED = Fate.LOST
-LAST_IN_OUTPUT = Fate.GARBAGE
+LAST_IN_OUTPUT = Fate.FINISH
+ODD = frozenset(range(Fate.EMPTY, LAST_BILLED)) | {Fate.ERROR_BODY, Fate.RATE_LIMIT_BODY}
+"""Answers that nobody should believe as they are."""
 
 
 def marked_fate(line: bytes) -> tuple[Fate, int]:
@@ -62,10 +84,18 @@ def marked_fate(line: bytes) -> tuple[Fate, int]:
     found = _MARKER.search(line)
     if found is None:
         return Fate.OK, 0
-    error, attempts, other = found.groups()
+    error, attempts, other, odd, finish = found.groups()
     if attempts:
         return Fate.SERVER, int(attempts)
-    return Fate[(error or other).decode().upper()], 0
+    if finish:
+        return Fate.FINISH, 0
+    return Fate[(error or other or odd).decode().upper()], 0
+
+
+def marked_reason(line: bytes, usual: str) -> str:
+    """The finish reason that a marker in a line names; `usual` if none does."""
+    found = _MARKER.search(line)
+    return found[5].decode() if found and found[5] else usual
 
 
 @dataclass(slots=True)

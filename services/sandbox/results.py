@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from services.sandbox.batch import Batch, Phase
-from services.sandbox.plan import LAST_BILLED, LAST_IN_OUTPUT, Fate
+from services.sandbox.plan import LAST_BILLED, LAST_IN_OUTPUT, ODD, Fate
 from services.sandbox.store import split_lines
 
 PIECE_BYTES = 256 * 1024
@@ -34,6 +34,9 @@ class Answerer(Protocol):
 
     def failure(self, index: int, raw: bytes, fate: Fate) -> object:
         """The row of a line that was run and went wrong."""
+
+    def odd(self, index: int, raw: bytes, fate: Fate) -> object:
+        """The row of a line that was answered as nobody should believe."""
 
     def not_run(self, index: int, raw: bytes, code: str) -> object:
         """The row of a line that was not, None if it has none; `code` is batch_expired or
@@ -114,9 +117,12 @@ def _rows_of(
         return (answerer.answer(index, raw),) if answered else ()
     fate = plan.fates[index]
     if fate > LAST_BILLED:
-        return (answerer.failure(index, raw, Fate(fate)),) if failed else ()
+        make = answerer.odd if fate in ODD else answerer.failure
+        return (make(index, raw, Fate(fate)),) if failed else ()
     if not answered or fate > LAST_IN_OUTPUT:
         return ()
+    if fate in ODD:
+        return (answerer.odd(index, raw, Fate(fate)),)
     if fate == Fate.GARBAGE:
         return (answerer.torn(index, raw),)
     row = answerer.answer(index, raw)

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
+import structlog
+
+from core.ledger import Ledger, LedgerUnavailable, ProviderKey, now
 from core.serving import run
-from core.settings import ProviderAccess, Settings
+from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor.lock import data_folder_lock
 from services.supervisor.output import Output
-from services.supervisor.plan import Options, make_plan
-from services.supervisor.report import ready_block, removed_around, write_ready_file
+from services.supervisor.plan import Options, Plan, make_plan
+from services.supervisor.report import (
+    ready_block,
+    removed_around,
+    write_addresses,
+    write_ready_file,
+)
 from services.supervisor.supervisor import Supervisor
+
+log = structlog.get_logger()
 
 _MOST_REPLICAS = 64
 
@@ -74,7 +86,7 @@ async def supervise(
     settings: Settings,
     access: ProviderAccess,
     *,
-    console: bool,
+    for_people: bool,
     stop: asyncio.Event,
 ) -> None:
     """Run the suite until `stop` is set. Raises StartupError."""
@@ -82,7 +94,8 @@ async def supervise(
     options = Options(
         sandbox=arguments.sandbox,
         auto_ports=arguments.ports == "auto",
-        console_logs=console and arguments.log_dir is None,
+        console_logs=for_people and arguments.log_dir is None,
+        coloured=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
         replicas={
             "gateway": arguments.gateways,
             "dispatcher": arguments.dispatchers,
@@ -91,35 +104,68 @@ async def supervise(
     )
     with data_folder_lock(settings.data_dir.absolute()):
         plan = make_plan(settings, access, options)
-        announced = False
+        ready = asyncio.Event()
 
         def on_ready(pids: Mapping[str, int]) -> None:
-            nonlocal announced
             if ready_file is not None:
                 write_ready_file(ready_file, plan, pids)
-            if not announced:
-                print(f"\n{ready_block(plan)}\n", flush=True)
-                announced = True
+            if not ready.is_set():
+                write_addresses(plan)
+                ready.set()
 
         names = [child.name for stage in plan.stages for child in stage]
-        output = Output(arguments.log_dir, name_width=max(map(len, names)))
-        with removed_around(ready_file):
-            await Supervisor(plan.stages, output=output, on_ready=on_ready).run(stop)
+        output = Output(arguments.log_dir, name_width=max(map(len, names)), named=for_people)
+        announcing = asyncio.create_task(_announce(plan, settings, ready, since=now()))
+        try:
+            with removed_around(ready_file, plan.addresses_file):
+                await Supervisor(plan.stages, output=output, on_ready=on_ready).run(stop)
+        finally:
+            announcing.cancel()
+            await asyncio.wait([announcing])
+        if not announcing.cancelled():
+            announcing.result()
+
+
+async def _announce(
+    plan: Plan, settings: Settings, ready: asyncio.Event, *, since: datetime
+) -> None:
+    """Tell people once everything is healthy, and what the providers said of their keys since."""
+    await ready.wait()
+    tried = await _tried_keys(plan, settings, since) if settings.check_keys else None
+    print(f"\n{ready_block(plan, tried)}\n", flush=True)
+
+
+async def _tried_keys(
+    plan: Plan, settings: Settings, since: datetime
+) -> dict[str, ProviderKey] | None:
+    """None where the ledger does not answer."""
+    try:
+        ledger = await Ledger.open(settings.effective_database_url, pool_size=2)
+        try:
+            found = await ledger.keys.of(plan.known.credentials)
+        finally:
+            await ledger.close()
+    except LedgerUnavailable as error:
+        log.warning("key_states_not_read", cause=str(error))
+        return None
+    return {name: key for name, key in found.items() if key.checked_at >= since}
 
 
 def main() -> int:
     """Run the supervisor; returns the exit code."""
     arguments = _arguments()
-    settings, access = Settings(), ProviderAccess()
-    console = sys.stderr.isatty()
-    default_format = "console" if console else settings.log_format
+    settings, access = read_settings()
+    # On a terminal or redirected: who runs all of it on one machine reads it.
+    for_people = (
+        settings.log_format == "console"
+        if "log_format" in settings.model_fields_set
+        else arguments.log_dir is None
+    )
     return run(
-        lambda stop: supervise(arguments, settings, access, console=console, stop=stop),
+        lambda stop: supervise(arguments, settings, access, for_people=for_people, stop=stop),
         service="supervisor",
         log_level=settings.log_level,
-        log_format=settings.log_format
-        if "log_format" in settings.model_fields_set
-        else default_format,
+        log_format="console" if for_people else settings.log_format,
         # uvloop forks, which runs gRPC's fork handlers beside its threads; subprocess vforks.
         loop_factory=asyncio.new_event_loop,
     )

@@ -106,7 +106,7 @@ class Child:
         process = self._process = await self._launch()
         if self._stop_wanted.is_set():
             self._terminate()
-        log.info("child_started", child=self.spec.name, pid=process.pid)
+        log.debug("child_started", child=self.spec.name, pid=process.pid)
         probing = asyncio.create_task(self._await_health(process.pid))
         relaying = (
             asyncio.create_task(self._output.relay(self.spec.name, process.stdout))

@@ -17,14 +17,14 @@ _CHUNK_BYTES = 64 * 1024
 class Output:
     """Where a child writes. log_dir: a folder for <name>.log files; None: stderr.
 
-    On a terminal each line begins with the child's name. Otherwise, as in a container,
-    children write to the supervisor's stderr itself: their JSON names the service.
+    named: each line on stderr begins with the child's name. Otherwise children write to the
+    supervisor's stderr itself: their JSON names the service.
     """
 
-    def __init__(self, log_dir: Path | None, *, name_width: int = 10) -> None:
+    def __init__(self, log_dir: Path | None, *, name_width: int = 10, named: bool = False) -> None:
         self._log_dir = log_dir
         self._name_width = name_width
-        self._relayed = log_dir is None and sys.stderr.isatty()
+        self._relayed = log_dir is None and named
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from core.bus import EmbeddedNats, ServerBinaryMissing
 from core.pipeline import find_providers
+from core.providers import KnownProviders
 from core.serving import Identity, StartupError
 from core.serving.tls_settings import probe_tls
 from core.settings import ProviderAccess, Settings
 from services.supervisor import ports, probes
 from services.supervisor.spec import ChildSpec
 
-_NATS_PORT = 4222
 _SERVICES = ("collector", "dispatcher", "gateway")
 # A service may spend its own grace twice, on work and on calls, before it cleans up.
 _STOP_MARGIN = 10.0
@@ -34,6 +34,8 @@ class Options:
     auto_ports: bool = False
     console_logs: bool = False
     """Children log to be read, unless POLYBATCH_LOG_FORMAT says otherwise."""
+    coloured: bool = False
+    """And in colours."""
     replicas: Mapping[str, int] = field(default_factory=dict)
     """How many of each service; one of those that are not named."""
 
@@ -52,11 +54,14 @@ class Plan:
     """http:// URL of each replica's metrics, by the name of its child; none where they are off."""
     data_dir: Path
     api_key_file: Path
+    addresses_file: Path
     providers: list[str]
     """Those that can be used: a key is set for them, they need none, or the sandbox stands in."""
     stood_in: list[str]
     """Those of them that the sandbox stands in for."""
     without_key: list[str]
+    known: KnownProviders
+    """As this process finds them: of those that the sandbox stands in for, not what it runs."""
 
     @property
     def gateway(self) -> str:
@@ -96,10 +101,13 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     }
     if options.console_logs and "log_format" not in settings.model_fields_set:
         environment["POLYBATCH_LOG_FORMAT"] = "console"
+        if options.coloured:
+            # Their own stderr is a pipe to this process.
+            environment["FORCE_COLOR"] = "1"
     first: list[ChildSpec] = []
     nats_url = settings.nats_url
     if not nats_url:
-        child, nats_url = _nats(data_dir, options)
+        child, nats_url = _nats(data_dir, settings.nats_port, options)
         environment["POLYBATCH_NATS_URL"] = nats_url
         first.append(child)
     sandbox_url = None
@@ -141,9 +149,11 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         },
         data_dir=data_dir,
         api_key_file=settings.api_key_file,
+        addresses_file=settings.addresses_file,
         providers=providers,
         stood_in=stood_in,
         without_key=[name for name in known.missing_keys if name not in providers],
+        known=known,
     )
 
 
@@ -197,10 +207,10 @@ def _listens(wanted: Mapping[str, str], options: Options) -> dict[str, str]:
     return listens
 
 
-def _nats(data_dir: Path, options: Options) -> tuple[ChildSpec, str]:
-    """The embedded server: at NATS's usual port when that is free, else at any."""
-    usual = not options.auto_ports and ports.is_free("127.0.0.1", _NATS_PORT)
-    port = _NATS_PORT if usual else ports.free_ports(1)[0]
+def _nats(data_dir: Path, port: int, options: Options) -> tuple[ChildSpec, str]:
+    """The embedded server: at its port when that is free, else at any."""
+    if options.auto_ports or not ports.is_free("127.0.0.1", port):
+        port = ports.free_ports(1)[0]
     server = EmbeddedNats(data_dir, port)
     try:
         command = server.command(log_to_file=True)

@@ -58,6 +58,6 @@ def require_free(host: str, port: int, setting: str) -> None:
     if not free:
         raise StartupError(
             f"port {port} is taken ({setting}={join(host, port)}): stop the program that "
-            f"uses it, set {setting} to another address, or let free ports be chosen with "
-            "--ports auto"
+            f"uses it, set {setting} to another address, move all ports with "
+            "POLYBATCH_PORT_BASE, or let free ones be chosen: make up PORTS=auto"
         )

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.bus import public_url
+from core.ledger import ProviderKey
 from services.supervisor.plan import Plan
 
-_DEFAULT_GATEWAY = "127.0.0.1:50051"
-_DEFAULT_COLLECTOR = "127.0.0.1:50052"
 _DEFAULT_DATA_DIR = ".polybatch"
 
 
@@ -29,21 +28,36 @@ def no_provider_notice(plan: Plan) -> str:
     )
 
 
-def ready_block(plan: Plan) -> str:
-    """The block that is printed once everything is healthy."""
+def refused_keys_notice(plan: Plan, tried: Mapping[str, ProviderKey]) -> str:
+    """Plain words about keys that their providers refuse; empty if none is."""
+    refused = [name for name in _real(plan) if name in tried and not tried[name].accepted]
+    return "\n".join(
+        f"{name} refuses its key ({tried[name].code}): set {plan.known.key_variables[name]} to one "
+        "that works\nand start again. Until then its lines wait."
+        for name in refused
+    )
+
+
+def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] | None = None) -> str:
+    """The block that is printed once everything is healthy.
+
+    `tried`: what providers said of their keys, by name; those that were not reached are
+    missing. None: nothing is known of any.
+    """
     rows = [
         ("gateway", plan.gateway),
         ("collector", plan.collector),
-        ("providers", _providers(plan)),
+        ("providers", _providers(plan, tried)),
         ("API key", str(plan.api_key_file)),
         ("data", str(plan.data_dir)),
     ]
     if plan.metrics:
         rows.append(("metrics", " ".join(sorted(plan.metrics.values()))))
     lines = ["polybatch is up", *(f"  {name:<10} {value}" for name, value in rows)]
-    if notice := no_provider_notice(plan):
-        lines += ["", notice]
-    lines += ["", "Send a first file, from another terminal:"]
+    for notice in (no_provider_notice(plan), refused_keys_notice(plan, tried or {})):
+        if notice:
+            lines += ["", notice]
+    lines += ["", "Send a first file, from another terminal in this folder:"]
     lines += [f"  export {name}={value}" for name, value in _client_settings(plan).items()]
     if plan.gateway.startswith("grpcs://"):
         lines += [
@@ -57,8 +71,12 @@ def ready_block(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _providers(plan: Plan) -> str:
-    real = ", ".join(name for name in plan.providers if name not in plan.stood_in)
+def _real(plan: Plan) -> list[str]:
+    return [name for name in plan.providers if name not in plan.stood_in]
+
+
+def _providers(plan: Plan, tried: Mapping[str, ProviderKey] | None) -> str:
+    real = ", ".join(f"{name}{_key_of(name, plan, tried)}" for name in _real(plan))
     if plan.sandbox:
         text = (
             f"{', '.join(plan.stood_in)}: a SANDBOX stands in at {plan.sandbox}. "
@@ -71,13 +89,17 @@ def _providers(plan: Plan) -> str:
     return text
 
 
+def _key_of(name: str, plan: Plan, tried: Mapping[str, ProviderKey] | None) -> str:
+    if tried is None or name not in plan.known.key_variables:
+        return ""
+    if name not in tried:
+        return " (key not tried: no clear answer yet)"
+    return " (key accepted)" if tried[name].accepted else f" (KEY REFUSED: {tried[name].code})"
+
+
 def _client_settings(plan: Plan) -> dict[str, str]:
     """What the command line does not find by itself."""
     settings = {}
-    if plan.gateway != _DEFAULT_GATEWAY:
-        settings["POLYBATCH_GATEWAY"] = plan.gateway
-    if plan.collector != _DEFAULT_COLLECTOR:
-        settings["POLYBATCH_COLLECTOR"] = plan.collector
     if plan.data_dir != Path.cwd() / _DEFAULT_DATA_DIR:
         settings["POLYBATCH_DATA_DIR"] = str(plan.data_dir)
     return settings
@@ -92,14 +114,15 @@ def _command_line() -> str:
 
 
 @contextmanager
-def removed_around(path: Path | None) -> Iterator[None]:
-    """See to it that no ready file is there before the children start and after they stop."""
-    if path is not None:
+def removed_around(*paths: Path | None) -> Iterator[None]:
+    """See to it that no such file is there before the children start and after they stop."""
+    named = [path for path in paths if path is not None]
+    for path in named:
         path.unlink(missing_ok=True)
     try:
         yield
     finally:
-        if path is not None:
+        for path in named:
             path.unlink(missing_ok=True)
 
 
@@ -117,6 +140,15 @@ def write_ready_file(path: Path, plan: Plan, pids: Mapping[str, int]) -> None:
         "api_key_file": str(plan.api_key_file),
         "pids": {"supervisor": os.getpid(), **pids},
     }
+    _write(path, content)
+
+
+def write_addresses(plan: Plan) -> None:
+    """Write where clients of this machine connect, beside the key that they find there too."""
+    _write(plan.addresses_file, {"gateway": plan.gateway, "collector": plan.collector})
+
+
+def _write(path: Path, content: object) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     unfinished.write_text(json.dumps(content, indent=2) + "\n")
     unfinished.replace(path)

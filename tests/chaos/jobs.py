@@ -133,7 +133,7 @@ class Job:
                 yield f"{self.name}: line {number} ({line.provider}) came to {code}"
         counts = batch.request_counts
         succeeded = sum(answer.ok for answer in self.answers)
-        if (counts.succeeded, counts.failed) != (succeeded, len(self.lines) - succeeded):
+        if (counts.succeeded, counts.unsuccessful) != (succeeded, len(self.lines) - succeeded):
             yield f"{self.name}: {counts} for {succeeded} answers"
 
     def count(self, code: str, providers: tuple[str, ...] = QUICK) -> int:

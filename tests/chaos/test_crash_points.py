@@ -127,6 +127,7 @@ AT_START = (
     Failpoint.KEY_FILE,
     Failpoint.STREAM_CREATE,
     Failpoint.CONSUMER_CREATE,
+    Failpoint.PROVIDER_KEY,
 )
 """What only a first start writes."""
 BY_OPERATORS = (Failpoint.KEY_CREATE, Failpoint.KEY_REVOKE)

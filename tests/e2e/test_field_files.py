@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from polybatch import Client, PolybatchError
+from polybatch import BatchState, Client, PolybatchError, ResultLine
 
 from tests.support.e2e.suite import Suite
 
@@ -88,14 +88,21 @@ def run(client: Client, name: str) -> Seen:
     warnings = [each for each in problems if each.severity == "warning"]
     results: dict[str, str] | None = None
     if expected.results is not None and all(each.lenient for each in errors):
-        batch = client.create_batch(file, lenient_translation=expected.lenient)
+        batch = client.create_batch(file, lenient=expected.lenient)
         ended = client.wait(batch.id, timeout=PATIENCE)
-        assert ended.state == "COMPLETED", ended.error
+        assert ended.state == BatchState.COMPLETED
         results = {
-            line.custom_id: "ok" if line.ok else line.error_code
-            for line in client.results(batch.id)
+            line.custom_id: "ok" if line.ok else code_of(line) for line in client.results(batch.id)
         }
     return Seen(places(errors), places(warnings), results)
+
+
+def code_of(line: ResultLine) -> str:
+    """What its result says went wrong."""
+    if line.error is not None:
+        return line.error.code
+    assert line.response is not None
+    return str(line.response.body["error"]["code"])
 
 
 def places(problems: list[Any]) -> list[Place]:

@@ -69,21 +69,23 @@ def test_paid_answers_come_home_after_the_end(suite: Suite, tmp_path: Path, stop
             client.cancel_batch(batch.id)
         ended = client.wait(batch.id, timeout=60)
         assert ended.state == (BatchState.CANCELLED if stop == "cancel" else BatchState.EXPIRED)
-        assert ended.request_counts.failed == ended.awaited_line_count == COUNT
+        counts = ended.request_counts
+        stopped = counts.cancelled if stop == "cancel" else counts.expired
+        assert stopped == counts.unsuccessful == ended.awaited_line_count == COUNT
         assert (ended.results_revision, ended.late_line_count) == (1, 0)
         assert ended.awaited_until is not None
         before = list(client.results(batch.id))
         assert {line.attempts for line in before} == {1}, "they were sent, and may be paid for"
         assert all("may have been run" in line.error.message for line in before if line.error)
         shown = suite.cli("get", batch.id).stdout
-        assert "60 failed lines may have been run and billed" in shown
+        assert "60 unanswered lines may have been run and billed" in shown
         with pytest.raises(PolybatchError, match="may still answer lines of the batch"):
             client.files.delete(batch.input_file_id)
 
         wait_for_the_end_there(suite)
         late = wait_for_late(client, batch, COUNT)
         counts = late.request_counts
-        assert (counts.succeeded, counts.failed) == (COUNT, 0)
+        assert (counts.succeeded, counts.unsuccessful) == (COUNT, 0)
         assert (late.state, late.awaited_line_count) == (ended.state, 0)
         assert late.results_revision > 1
         assert late.usage.input_tokens > 0
@@ -114,7 +116,7 @@ def test_what_was_never_run_is_said_to_be_so(suite: Suite, tmp_path: Path) -> No
     billed = suite.sandbox("/sandbox/bill")["lines_billed"]
     found = Counter(map(outcome, lines))
     assert found["ok"] == late.request_counts.succeeded == late.late_line_count == billed
-    assert found["batch_cancelled"] == COUNT - billed == late.request_counts.failed
+    assert found["batch_cancelled"] == COUNT - billed == late.request_counts.cancelled
     assert suite.sandbox("/sandbox/bill")["answers_never_fetched"] == 0
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polybatch import DataError
+from polybatch.models.results import ResultLine as Shown
 
+from core.batchfile import answer_line
 from core.json_depth import deeper_than
 from core.providers import Outcome, ResultLine
 from core.providers.anthropic.translation import read_line as read_anthropic
@@ -46,15 +50,31 @@ def check_result(line: bytes, read: Read) -> None:
     except UnreadableLine:
         return
     assert isinstance(result.outcome, Outcome)
-    assert (result.response is None) != (result.error is None)
-    written = result.response if result.error is None else result.error
-    assert written is not None
-    assert b"\n" not in written
-    # Numbers of any length are JSON, though Python makes no int of some.
-    assert isinstance(json.loads(written, parse_int=str), dict)
+    succeeded = result.outcome is Outcome.SUCCEEDED
+    assert (result.error is None) == succeeded
+    for written in (result.response, result.error):
+        assert written is None or b"\n" not in written
+        # Numbers of any length are JSON, though Python makes no int of some.
+        assert written is None or isinstance(json.loads(written, parse_int=str), dict)
+    if result.error is not None:
+        told = json.loads(result.error)
+        assert told["code"]
+        assert told["message"]
+    check_shown(answer_line("b", 1, "c", result.response, result.error), succeeded=succeeded)
     usage = result.usage
     for count in (usage.input, usage.cached_input, usage.output, usage.reasoning):
         assert 0 <= count <= 3 * MAX_COUNT
+
+
+def check_shown(line: bytes, *, succeeded: bool) -> None:
+    """The client's ResultLine.ok is what the services count."""
+    try:
+        shown = Shown.parse(line)
+    except DataError:
+        # An integer so long that Python reads none of it.
+        assert re.search(rb"\d{4301}", line)
+        return
+    assert shown.ok == succeeded
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.batchfile import LineScanner, Rules, iter_index
+from core.batchfile.recognition import HEAD_BYTES, recognise
 from core.json_depth import deeper_than
 from tests.fuzz.budget import examples
 from tests.fuzz.json_values import AWKWARD, changed
@@ -43,7 +44,14 @@ DISPUTED = (b"1e999", b"99999999", b"\\ud", b"11111111111", b"1844674", b"92233"
 lines = st.one_of(
     changed(LINE), changed(EMBEDDING), changed(TOKENS), st.binary(max_size=40)
 ).filter(lambda line: b"\n" not in line)
-files = st.lists(lines, max_size=6).map(b"\n".join)
+files = (
+    st.lists(lines, max_size=6)
+    .map(b"\n".join)
+    .filter(
+        lambda content: recognise(content[:HEAD_BYTES], whole=len(content) < HEAD_BYTES) is None
+    )
+)
+"""What holds no lines at all has another test: tests/unit/batchfile/test_recognition.py."""
 
 
 def scan(content: bytes, sizes: list[int]) -> tuple[list[int], list[int], int]:

@@ -168,7 +168,7 @@ class AnthropicProvider:
             return b'{"custom_id":"%b","params":%b}' % ((custom_id + SUFFIX).encode(), params), ()
         translate = partial(translate_request, find_model(self.name, model), lenient=lenient)
         if url == RESPONSES:
-            params, notes = through_chat(translate, body, lenient=lenient)
+            params, notes = through_chat(translate, body, lenient=lenient, passes_user=True)
             custom_id = marked(custom_id)
         else:
             params, notes = translate(body)

@@ -8,12 +8,11 @@ ANTHROPIC_BETAS names them for all.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from core.providers.anthropic.translation.response import read_line, tokens_of
+from core.providers.anthropic.translation.response import read_line
 from core.providers.contract import LineRejected, Outcome, ResultLine
 
 SUFFIX = "-m"
@@ -27,23 +26,15 @@ _names = msgspec.json.Decoder(list[str])
 _encoder = msgspec.json.Encoder()
 
 
-class _Message(msgspec.Struct):
-    content: list[Raw]
-    usage: Raw = Raw(b"null")
-
-
 class _Result(msgspec.Struct):
-    type: str = ""
     message: Raw = Raw(b"null")
 
 
 class _Line(msgspec.Struct):
-    custom_id: str
     result: _Result
 
 
 _line = msgspec.json.Decoder(_Line)
-_message = msgspec.json.Decoder(_Message)
 
 
 def native_params(body: bytes | Raw, model: str, betas: Collection[str]) -> bytes:
@@ -79,22 +70,10 @@ def check_betas(raw: Raw | None, betas: Collection[str]) -> None:
 
 
 def read_native_line(line: bytes, created: int) -> ResultLine:
-    """As read_line, with the message in the body of a line that succeeded."""
+    """As read_line, with Anthropic's message in the body of a line that succeeded."""
     read = read_line(line, created)
     read.custom_id = read.custom_id.removesuffix(SUFFIX)
-    parsed = _line.decode(line)
-    if parsed.result.type != "succeeded":
-        return read
-    response: dict[str, Any] = {
-        "status_code": 200,
-        "request_id": "",
-        "body": parsed.result.message,
-    }
-    try:
-        message = _message.decode(parsed.result.message)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # No message: what the other reader has made of it stands.
-        return read
-    _, usage = tokens_of(message.usage)
-    encoded = _encoder.encode(response)
-    return ResultLine(read.custom_id, Outcome.SUCCEEDED, "", encoded, None, usage)
+    if read.outcome is Outcome.SUCCEEDED:
+        message = _line.decode(line).result.message
+        read.response = _encoder.encode({"status_code": 200, "request_id": "", "body": message})
+    return read

@@ -17,7 +17,7 @@ import msgspec
 from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.json_depth import deeper_than
 from core.providers.catalogue import find_model
-from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits
+from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits, Usage
 from core.providers.direct.contract import (
     Answered,
     CallLimits,
@@ -29,7 +29,7 @@ from core.providers.http.client import ProviderHttp
 from core.providers.http.transport import Reply
 from core.providers.openai.adapter import FALSE, refuse_streaming
 from core.providers.openai.rows import read_row
-from core.providers.provider_errors import is_access
+from core.providers.provider_errors import ErrorAnswer, is_access, read_error
 from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
 from core.providers.translation import Note
 from core.providers.translation.responses import (
@@ -122,17 +122,33 @@ class OpenAICalls:
         except Broken as error:
             return OutcomeUnknown(self._http.say(where, str(error)))
         if reply.ok:
-            return self._answered(url, where, reply)
-        code, text = reply.error.code, reply.error.message or f"status {reply.status}"
-        if reply.status in _NOT_NOW or code in _NO_MONEY:
-            said = self._http.say(where, f"{reply.status}: {text}", reply)
-            refused = is_access(reply.status, code) and code not in _NO_MONEY
-            return Throttled(
-                said, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
-            )
+            answered = self._answered(url, where, reply)
+            if isinstance(answered, Answered) and answered.error and answered.usage == Usage():
+                # Gateways say 200 before they know, and what went wrong only in the body.
+                told = read_error(reply.body)
+                return self._throttled(where, reply, told, told.status) or answered
+            return answered
+        throttled = self._throttled(where, reply, reply.error, reply.status)
+        if throttled is not None:
+            return throttled
         if reply.status in _TIMED_OUT or (reply.status >= 500 and not reply.error.documented):
+            text = reply.error.message or f"status {reply.status}"
             return OutcomeUnknown(self._http.say(where, text, reply))
         return self._answered(url, where, reply)
+
+    def _throttled(
+        self, where: str, reply: Reply, error: ErrorAnswer, status: int
+    ) -> Throttled | None:
+        """What an error says if it is that the call was not run, and not the line's fault."""
+        code = error.code
+        if status not in _NOT_NOW and code not in _NO_MONEY:
+            return None
+        text = error.message or f"status {status}"
+        said = self._http.say(where, f"{status}: {text}" if status else text, reply)
+        refused = is_access(status, code) and code not in _NO_MONEY
+        return Throttled(
+            said, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
+        )
 
     def _answered(self, url: str, where: str, reply: Reply) -> Answered | OutcomeUnknown:
         try:
@@ -148,7 +164,12 @@ class OpenAICalls:
         if url == self._translated:
             line = as_response(line)
         assert line.response is not None, "the row was made with one"
-        return Answered(line.outcome, line.response, line.usage, asked_pause(reply.headers))
+        pause = asked_pause(reply.headers)
+        return Answered(line.outcome, line.response, line.usage, pause, line.error)
+
+    async def check(self) -> None:
+        """Ask for the list of models, which every server with OpenAI's API has."""
+        await self._http.call("GET", "/models", bool)
 
     async def close(self) -> None:
         """Close the connections."""

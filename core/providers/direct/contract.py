@@ -34,8 +34,11 @@ class Answered:
     response: bytes
     """JSON, as ResultLine.response."""
     usage: Usage
+    """Of an answer that failed as well: it was paid for."""
     pause: float = 0.0
     """Seconds for which the provider wants no further call."""
+    error: bytes | None = None
+    """JSON, as ResultLine.error; None of a success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,13 @@ class DirectProvider(Protocol):
         """Make one call, once. Takes no longer than the provider timeout.
 
         `call_id`: at most 64 characters of [A-Za-z0-9_-], for the provider's logs.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Make a call that costs nothing and needs the key; asked only where there is one.
+
+        Raises ProviderUnavailable, ProviderRejected.
         """
         ...
 

@@ -17,6 +17,8 @@ import msgspec
 from msgspec import Meta, Raw
 
 from core.providers.contract import LineRejected, Usage
+from core.providers.gemini.completion import NoAnswer
+from core.providers.line_errors import EMPTY_ANSWER
 from core.providers.parsing import count_of
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
@@ -25,6 +27,7 @@ BASE64 = ":base64"
 comes back with its answer. Our ids have no colon."""
 
 NULL = Raw(b"null")
+_NO_VALUES = Raw(b"[]")
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _input = msgspec.json.Decoder(
@@ -104,9 +107,14 @@ def _text(given: dict[str, Raw]) -> str:
 
 
 def answer_embedding(raw: Raw, model: str, *, base64: bool) -> tuple[dict[str, Any], Usage]:
-    """The embeddings list of OpenAI's form, and its usage. Raises msgspec.DecodeError."""
+    """The embeddings list of OpenAI's form, and its usage.
+
+    Raises NoAnswer, msgspec.DecodeError.
+    """
     answer = _answer.decode(raw)
     values: Raw | str = answer.embedding.values
+    if values in (NULL, _NO_VALUES):
+        raise NoAnswer(EMPTY_ANSWER, "The provider answered with an embedding without values.")
     if base64:
         # As at OpenAI: 32-bit floats, the lowest byte first.
         values = b64encode(array("f", _numbers.decode(values)).tobytes()).decode()

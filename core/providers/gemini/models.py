@@ -21,6 +21,8 @@ class Abilities:
     thinking: Literal["level", "budget", ""]
     """Told by thinkingLevel, by thinkingBudget, or not at all."""
     least_level: Literal["MINIMAL", "LOW"]
+    least_budget: int
+    """Tokens; of a model whose thinking is told by thinkingBudget."""
     can_stop_thinking: bool
     signs_calls: bool
     """Refuses function calls in the conversation that have no thought signature."""
@@ -33,7 +35,8 @@ def abilities(model_id: str) -> Abilities:
     version = (int(found[1]), int(found[2] or 0)) if found else (3, 0)
     pro = "-pro" in model_id
     if version >= (3, 0):
-        return Abilities("level", "LOW" if pro else "MINIMAL", False, True)
+        return Abilities("level", "LOW" if pro else "MINIMAL", 0, False, True)
     if version >= (2, 5):
-        return Abilities("budget", "LOW", not pro, False)
-    return Abilities("", "LOW", True, False)
+        least = 128 if pro else 512 if "-lite" in model_id else 1
+        return Abilities("budget", "LOW", least, not pro, False)
+    return Abilities("", "LOW", 0, True, False)

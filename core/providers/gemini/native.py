@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec import Raw
 
 from core.providers.contract import LineRejected, Outcome, ResultLine
-from core.providers.gemini.response import read_line, tokens_of
+from core.providers.gemini.response import read_line
 
 SUFFIX = ":native"
 """Behind the key of a request whose answer is wanted as it is: nothing else of a request comes
@@ -18,21 +16,11 @@ _request = msgspec.json.Decoder(dict[str, Raw])
 _encoder = msgspec.json.Encoder()
 
 
-class _Candidate(msgspec.Struct):
-    content: dict[str, Raw]
-
-
-class _Response(msgspec.Struct):
-    candidates: list[_Candidate]
-    usageMetadata: Raw = Raw(b"null")
-
-
 class _Line(msgspec.Struct):
-    response: Raw
+    response: Raw = Raw(b"null")
 
 
 _line = msgspec.json.Decoder(_Line)
-_response = msgspec.json.Decoder(_Response)
 
 
 def native_request(body: bytes | Raw, model: str) -> bytes:
@@ -54,15 +42,7 @@ def read_native_line(line: bytes, created: int, model: str) -> ResultLine:
     """As read_line, with Gemini's response in the body of a line that succeeded."""
     read = read_line(line, created, model)
     read.custom_id = read.custom_id.removesuffix(SUFFIX)
-    if read.outcome is not Outcome.SUCCEEDED:
-        return read
-    raw = _line.decode(line).response
-    try:
-        _, usage = tokens_of(_response.decode(raw).usageMetadata)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        usage = read.usage
-    response: dict[str, Any] = {"status_code": 200, "request_id": "", "body": raw}
-    encoded = _encoder.encode(response)
-    return ResultLine(
-        read.custom_id, Outcome.SUCCEEDED, read.provider_line_id, encoded, None, usage
-    )
+    if read.outcome is Outcome.SUCCEEDED:
+        response = _line.decode(line).response
+        read.response = _encoder.encode({"status_code": 200, "request_id": "", "body": response})
+    return read

@@ -20,6 +20,7 @@ from core.providers.gemini.messages import translate_messages
 from core.providers.gemini.models import Abilities, abilities
 from core.providers.gemini.schemas import described, translate_schema
 from core.providers.gemini.tools import only, translate_tool_choice, translate_tools
+from core.providers.translation import budgets
 from core.providers.translation.common_request import PlainRequest, is_plain
 from core.providers.translation.options import remembered
 from core.providers.translation.report import IGNORED, Note, Report, decode
@@ -263,9 +264,21 @@ def _add_effort(config: dict[str, Any], raw: Raw, able: Abilities, report: Repor
     elif effort not in BUDGETS:
         report.lose(path, f"Gemini has no effort {effort}: high is the most.", "unsupported_value")
     elif able.thinking == "budget":
-        config["thinkingConfig"] = {"thinkingBudget": BUDGETS[effort]}
+        _add_budget(config, path, BUDGETS[effort], able, report)
     else:
         config["thinkingConfig"] = {"thinkingLevel": LEVELS.get(effort, able.least_level)}
+
+
+def _add_budget(
+    config: dict[str, Any], path: str, budget: int, able: Abilities, report: Report
+) -> None:
+    if "maxOutputTokens" in config:
+        budget = budgets.within(budget, _positive.decode(config["maxOutputTokens"]))
+    if budget < able.least_budget:
+        limit = budgets.limit_for(able.least_budget)
+        report.lose(path, budgets.refusal(limit), "unsupported_value")
+    else:
+        config["thinkingConfig"] = {"thinkingBudget": budget}
 
 
 TRUE = Raw(b"true")

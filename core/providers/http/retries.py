@@ -41,4 +41,4 @@ class Patience:
             self._delay = min(2 * self._delay, LONGEST_DELAY)
         elif failure.retry_after > LONGEST_DELAY:
             raise failure
-        log.info("provider_call_repeated", call=self._where, attempt=self._attempts)
+        log.debug("provider_call_repeated", call=self._where, attempt=self._attempts)

@@ -2,55 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from core.providers.contract import Outcome, ResultLine, Usage
-from core.providers.parsing import count_of
-from core.providers.provider_errors import is_transient
+from core.providers.contract import Outcome, ResultLine
+from core.providers.line_errors import NO_ANSWER, code_of, line_error, told_error
+from core.providers.openai.answers import (
+    Body,
+    Fault,
+    Loose,
+    error_beside,
+    find_fault,
+    is_plain,
+    tokens_of,
+)
+from core.providers.provider_errors import error_in, is_transient
 from core.providers.result_lines import UnreadableLine
-
-Loose = str | list[Any] | int | float | bool | None
-"""Anything but an object: a field in an odd form must not cost the line."""
-
 
 NULL = msgspec.Raw(b"null")
 
 
-class _Row(msgspec.Struct):
+class _Row(msgspec.Struct, gc=False):
     custom_id: str
-    id: str | None = None
+    id: Any = None
     response: msgspec.Raw = NULL
     error: Any = None
 
 
-class _Usage(msgspec.Struct):
-    # Chat completions and embeddings.
-    prompt_tokens: Any = 0
-    completion_tokens: Any = 0
-    prompt_tokens_details: Any = None
-    completion_tokens_details: Any = None
-    # Responses.
-    input_tokens: Any = 0
-    output_tokens: Any = 0
-    input_tokens_details: Any = None
-    output_tokens_details: Any = None
-
-
-class _Body(msgspec.Struct):
-    usage: _Usage | Loose = None
-    error: Any = None
-
-
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, gc=False):
     status_code: Any = None
-    body: _Body | Loose = None
+    body: Body | Loose = None
+
+
+class _Parts(msgspec.Struct, gc=False):
+    """A response once more, for its body as it came."""
+
+    request_id: Any = None
+    body: msgspec.Raw = NULL
 
 
 _row = msgspec.json.Decoder(_Row)
 _response = msgspec.json.Decoder(_Response | Loose)
-_encoder = msgspec.json.Encoder()
+_parts = msgspec.json.Decoder(_Parts)
+_encode = msgspec.json.Encoder().encode
 
 _NOT_RUN = {
     "batch_expired": Outcome.EXPIRED,
@@ -64,62 +59,109 @@ def read_row(line: bytes) -> ResultLine:
     try:
         row = _row.decode(line)
         response = _response.decode(row.response)
+        if type(response) is not _Response:
+            return _without_response(row)
+        status, body = response.status_code, response.body
+        if type(status) is int and 200 <= status < 300 and type(body) is Body and is_plain(body):
+            usage, raw = tokens_of(body), bytes(row.response)
+            return ResultLine(row.custom_id, Outcome.SUCCEEDED, _id(row), raw, None, usage)
+        return _examined(row, response)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableLine from None
-    if isinstance(response, _Response):
-        return _answered(row, response, bytes(row.response))
-    return _not_run(row)
 
 
-def _answered(row: _Row, response: _Response, raw: bytes) -> ResultLine:
-    status = response.status_code if isinstance(response.status_code, int) else 0
+def _examined(row: _Row, response: _Response) -> ResultLine:
+    """A row whose answer is not of the common kind."""
+    body, status = response.body, _status(response.status_code)
+    usage = tokens_of(body)
+    if status and not 200 <= status < 300:
+        return _refused(row, response, status)
+    fault = find_fault(body, row.response)
+    # Users saw status 0 or none: the provider got no answer from its own server. What has cost
+    # tokens was run, and is not paid again.
+    lost = not status and not (usage.input or usage.output)
+    if fault is not None and not fault.told:
+        told = _told(row)
+        if told.code != NO_ANSWER:
+            # The row says what its response does not.
+            if lost:
+                return _without_response(row)
+            fault = Fault(told.code, told.message, told.outcome is Outcome.RETRYABLE)
+        elif lost:
+            fault = Fault(told.code, told.message, transient=True)
+    outcome, error = Outcome.SUCCEEDED, None
+    if fault is not None:
+        outcome = Outcome.RETRYABLE if fault.transient else Outcome.FAILED
+        error = line_error(fault.code, fault.message)
+    shown = status or (200 if fault is None else 0)
+    return ResultLine(row.custom_id, outcome, _id(row), _shown(row, response, shown), error, usage)
+
+
+def _refused(row: _Row, response: _Response, status: int) -> ResultLine:
+    """A row that was answered with a status that is none of success."""
     body = response.body
-    usage = Usage()
-    if isinstance(body, _Body) and isinstance(body.usage, _Usage):
-        usage = _tokens(body.usage)
-    if 200 <= status < 300 and isinstance(body, _Body):
-        outcome = Outcome.SUCCEEDED
-    # Users saw status 0: the provider got no answer from its own server.
-    elif status == 0 or is_transient(status, _code(body)):
-        outcome = Outcome.RETRYABLE
+    if isinstance(body, Body) and body.error:
+        found = error_in({"error": body.error})
     else:
-        outcome = Outcome.FAILED
-    return ResultLine(row.custom_id, outcome, row.id or "", raw, None, usage)
-
-
-def _not_run(row: _Row) -> ResultLine:
-    error = row.error if isinstance(row.error, dict) else {}
-    code = error.get("code")
-    message = error.get("message")
-    code = code if isinstance(code, str) and code else "no_answer"
-    if not isinstance(message, str):
-        message = "The provider gave neither a response nor an error for this line."
-    outcome = _NOT_RUN.get(code, Outcome.FAILED)
-    if outcome is Outcome.FAILED and (code == "no_answer" or is_transient(0, code)):
-        outcome = Outcome.RETRYABLE
-    written = _encoder.encode({"code": code, "message": message})
-    return ResultLine(row.custom_id, outcome, row.id or "", None, written)
-
-
-def _code(body: _Body | Loose) -> str:
-    if isinstance(body, _Body) and isinstance(body.error, dict):
-        code = body.error.get("code") or body.error.get("type")
-        return code if isinstance(code, str) else ""
-    return ""
-
-
-def _tokens(usage: _Usage) -> Usage:
-    return Usage(
-        input=count_of(usage.prompt_tokens) or count_of(usage.input_tokens),
-        cached_input=_part(
-            usage.prompt_tokens_details or usage.input_tokens_details, "cached_tokens"
-        ),
-        output=count_of(usage.completion_tokens) or count_of(usage.output_tokens),
-        reasoning=_part(
-            usage.completion_tokens_details or usage.output_tokens_details, "reasoning_tokens"
-        ),
+        found = error_beside(row.response)
+    if not found.message and row.error:
+        found = error_in({"error": row.error})
+    transient = is_transient(status, found.code)
+    return ResultLine(
+        row.custom_id,
+        Outcome.RETRYABLE if transient else Outcome.FAILED,
+        _id(row),
+        _shown(row, response, status),
+        told_error(found, status),
+        tokens_of(body),
     )
 
 
-def _part(details: Any, name: str) -> int:
-    return count_of(details.get(name)) if isinstance(details, dict) else 0
+class _Told(NamedTuple):
+    """What a row's own error says."""
+
+    code: str
+    message: str
+    outcome: Outcome
+
+
+def _told(row: _Row) -> _Told:
+    found = error_in({"error": row.error})
+    code = code_of(found) if found.code or found.status else NO_ANSWER
+    outcome = _NOT_RUN.get(code, Outcome.FAILED)
+    if outcome is Outcome.FAILED and (code == NO_ANSWER or is_transient(found.status, found.code)):
+        outcome = Outcome.RETRYABLE
+    message = found.message or "The provider gave neither a response nor an error for this line."
+    return _Told(code, message, outcome)
+
+
+def _without_response(row: _Row) -> ResultLine:
+    told = _told(row)
+    error = line_error(told.code, told.message)
+    return ResultLine(row.custom_id, told.outcome, _id(row), None, error)
+
+
+def _id(row: _Row) -> str:
+    return row.id if type(row.id) is str else ""
+
+
+def _status(given: Any) -> int:
+    """An HTTP status, however it is written; 0 for none."""
+    if isinstance(given, str) and len(given) == 3 and given.isdecimal():
+        given = int(given)
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        return 0
+    return int(given) if 100 <= given < 600 else 0
+
+
+def _shown(row: _Row, response: _Response, status: int) -> bytes:
+    """The response as it came, but for a status that is no number or none."""
+    if type(response.status_code) is int and response.status_code == status:
+        return bytes(row.response)
+    parts = _parts.decode(row.response)
+    request_id = parts.request_id if isinstance(parts.request_id, str) else ""
+    return b'{"status_code":%d,"request_id":%b,"body":%b}' % (
+        status,
+        _encode(request_id),
+        bytes(parts.body),
+    )

@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from services.sandbox import answers
 from services.sandbox.anthropic.lines import Line, Params
+from services.sandbox.odd_answers import anthropic_line
 from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
@@ -132,6 +133,10 @@ class Answerer:
         return ResultLine(
             _line_of(raw).custom_id, NotRun("expired" if code == "batch_expired" else "canceled")
         )
+
+    def odd(self, index: int, raw: bytes, fate: Fate) -> object:
+        """The row of a line that was answered as nobody should believe."""
+        return anthropic_line(self.answer(index, raw), fate, raw)
 
     def torn(self, index: int, raw: bytes) -> Raw:
         return Raw(self._encode(self.answer(index, raw))[:_TORN])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from services.sandbox import answers
+from services.sandbox import answers, images
 from services.sandbox.answers import Part
 from services.sandbox.anthropic.schemas import Strict, strict_problem, tools_problem
 
@@ -25,9 +25,68 @@ _MODEL = re.compile(r"claude-[a-z0-9-]+")
 _MODEL_VERSION = re.compile(r"-(\d{1,2})(?:-(\d{1,2}))?(?:-\d{8})?(?:-[a-z]+)?$")
 
 
+_IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_MAX_IMAGE = 5 * 1024 * 1024
+"""Characters of an image's base64, which is what the API counts."""
+
+
+class Source(Struct, gc=False):
+    """Where an image or a document comes from."""
+
+    type: str
+    media_type: str = ""
+    data: str | None = None
+
+
+class Block(Part, gc=False):
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        source = self.source
+        if source is None or source.type != "base64":
+            return
+        if self.type == "image":
+            _check_image(source.media_type, source.data or "")
+        elif self.type == "document" and not images.is_pdf(images.decode(source.data or "")):
+            raise ValueError("source.base64.data: The PDF specified was not valid.")
+
+    @property
+    def media_tokens(self) -> int:
+        if self.type != "image" or self.source is None:
+            return 0
+        data = self.source.data
+        return images.tokens_of(images.decode(data) if data else None)
+
+
+def _check_image(media_type: str, data: str) -> None:
+    """Raises ValueError with the API's own words."""
+    where = "source.base64"
+    if media_type not in _IMAGE_TYPES:
+        raise ValueError(f"{where}.media_type: Input should be {', '.join(sorted(_IMAGE_TYPES))}")
+    if len(data) > _MAX_IMAGE:
+        raise ValueError(
+            f"{where}: image exceeds 5 MB maximum: {len(data)} bytes > {_MAX_IMAGE} bytes"
+        )
+    image = images.decode(data)
+    found = images.format_of(image)
+    if found not in _IMAGE_TYPES:
+        raise ValueError("Could not process image")
+    if found != media_type:
+        raise ValueError(
+            f"{where}.data: The image was specified using the {media_type} media type, but the "
+            f"image appears to be a {found} image"
+        )
+    size = images.size_of(image)
+    if size is not None and max(size) > images.LARGEST_SIDE:
+        raise ValueError(
+            f"{where}.data: At least one of the image dimensions exceed max allowed size: "
+            f"{images.LARGEST_SIDE} pixels"
+        )
+
+
 class Message(Struct, gc=False):
     role: Literal["user", "assistant"]
-    content: Annotated[str, Meta(min_length=1)] | Annotated[list[Part], Meta(min_length=1)]
+    content: Annotated[str, Meta(min_length=1)] | Annotated[list[Block], Meta(min_length=1)]
 
 
 class Tool(Struct, gc=False):
@@ -50,6 +109,12 @@ class OutputConfig(Struct, gc=False):
     format: Format | None = None
 
 
+class Thinking(Struct, gc=False):
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    budget_tokens: Annotated[int, Meta(ge=1024)] | None = None
+    display: str | None = None
+
+
 class Params(Struct, gc=False, forbid_unknown_fields=True):
     """The parameters of a Messages request: every member that the API knows in 2026-11."""
 
@@ -65,7 +130,7 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     output_config: OutputConfig | None = None
-    thinking: Raw = NOTHING
+    thinking: Thinking | None = None
     cache_control: Raw = NOTHING
     container: Raw = NOTHING
     diagnostics: Raw = NOTHING
@@ -108,6 +173,14 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
         """(error type, message) of what the form does not show; None if all is well."""
         if self.messages[0].role != "user":
             return "invalid_request_error", 'messages: first message must use the "user" role'
+        budget = self.thinking.budget_tokens if self.thinking else None
+        if self.thinking and self.thinking.type == "enabled" and budget is None:
+            return "invalid_request_error", "thinking.enabled.budget_tokens: Field required"
+        if budget is not None and budget >= self.max_tokens:
+            return (
+                "invalid_request_error",
+                "`max_tokens` must be greater than `thinking.budget_tokens`.",
+            )
         if not _MODEL.fullmatch(self.model):
             return "not_found_error", f"model: {self.model}"
         if (

@@ -17,6 +17,7 @@ from services.sandbox.gemini.lines import (
     Request,
     version_of,
 )
+from services.sandbox.odd_answers import gemini_line
 from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
@@ -124,6 +125,10 @@ class Answerer:
 
     def not_run(self, index: int, raw: bytes, code: str) -> None:
         """Of such a line nothing is said."""
+
+    def odd(self, index: int, raw: bytes, fate: Fate) -> object:
+        """The row of a line that was answered as nobody should believe."""
+        return gemini_line(self.answer(index, raw), fate, raw)
 
     def torn(self, index: int, raw: bytes) -> Raw:
         return Raw(self._encode(self.answer(index, raw))[:_TORN])

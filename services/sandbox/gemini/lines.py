@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from services.sandbox import answers
+from services.sandbox import answers, images
 from services.sandbox.gemini.functions import names_problem, references_problem
 
 NOTHING = Raw(b"")
@@ -20,12 +20,22 @@ NOTHING = Raw(b"")
 THOUGHT_TOKENS = 8
 """Output tokens of the thinking before an answer."""
 EMBEDDING_DIMENSIONS = 3072
+_BOTH_ALPHABETS = str.maketrans("-_", "+/")
+"""The JSON of protocol buffers takes both, padded or not."""
 _VERSION = re.compile(r"(?:gemini|gemma)-(\d+)(?:\.(\d+))?")
+
+
+_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic"})
 
 
 class Blob(Struct, gc=False, forbid_unknown_fields=True):
     mimeType: str
     data: str
+
+    def __post_init__(self) -> None:
+        data = images.decode(self.data.translate(_BOTH_ALPHABETS) + "=" * (-len(self.data) % 4))
+        if self.mimeType.startswith("image/") and images.format_of(data) not in _IMAGE_TYPES:
+            raise ValueError("Unable to process input image. Please retry or report.")
 
 
 class FileData(Struct, gc=False, forbid_unknown_fields=True):

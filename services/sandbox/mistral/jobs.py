@@ -19,7 +19,6 @@ from starlette.responses import Response
 from services.sandbox.batch import Batch, Phase
 from services.sandbox.http import int_param, json_response
 from services.sandbox.openai.batches import Batches, metadata_of
-from services.sandbox.openai.check import BODIES
 from services.sandbox.openai.errors import OpenAIError
 from services.sandbox.plan import UNREADABLE
 from services.sandbox.store import File, Workspace, read_blocks, split_lines
@@ -34,6 +33,7 @@ _STATUS = {
     Phase.CANCELLED: "CANCELLED",
     Phase.FAILED: "FAILED",
 }
+_ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
 _PAGE = 100
 _MOST = 1000
 
@@ -66,7 +66,7 @@ class MistralJobs(Batches):
         files = [self._sandbox.file(workspace, file_id) for file_id in wanted.input_files]
         if len(files) != 1 or files[0] is None or files[0].path is None:
             raise OpenAIError(404, f"No file matches {wanted.input_files}.")
-        if wanted.endpoint not in BODIES or not wanted.model:
+        if wanted.endpoint not in _ENDPOINTS or not wanted.model:
             raise OpenAIError(422, "The sandbox has no answers for this endpoint and model.")
         batch = Batch(
             str(uuid4()),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from services.sandbox import answers, embeddings
+from services.sandbox.odd_answers import openai_row
 from services.sandbox.openai.lines import (
     DIMENSIONS,
     Body,
@@ -17,6 +19,8 @@ from services.sandbox.openai.lines import (
     ResponseFormat,
 )
 from services.sandbox.openai.reasoning import reasons
+from services.sandbox.openai.response_answers import respond
+from services.sandbox.openai.responses import Responses, told
 from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
@@ -107,7 +111,7 @@ class ErrorBody(Struct, gc=False):
 class Response(Struct, gc=False):
     status_code: int
     request_id: str
-    body: Completion | EmbeddingList | ErrorBody
+    body: Completion | EmbeddingList | ErrorBody | dict[str, Any]
 
 
 class Row(Struct, gc=False):
@@ -144,17 +148,26 @@ class Answerer:
 
     def __init__(self, body_type: type[Body], batch_id: str, created: int) -> None:
         self._body_of = msgspec.json.Decoder(body_type).decode
+        self._is_responses = body_type is Responses
         self._seed = batch_id.rpartition("_")[2][:12]
         self._created = created
         self._encode = msgspec.json.Encoder().encode
-        self.rows_at_once = 512 if body_type is Chat else 1
+        self.rows_at_once = 1 if body_type is Embedding else 512
 
     def answer(self, index: int, raw: bytes) -> Row:
         """The row of a line that was run and went well."""
         line = _line_of(raw)
         body = self._body_of(line.body)
         name = f"{self._seed}{index:06x}"
-        done = self._chat(body, name) if isinstance(body, Chat) else self._embedding(body)
+        done: Completion | EmbeddingList | dict[str, Any]
+        if isinstance(body, Chat):
+            done = self._chat(body, name)
+        elif isinstance(body, Embedding):
+            done = self._embedding(body)
+        elif isinstance(body, Responses):
+            done = respond(body, line.body, name, self._created, reasons=reasons(body.model))
+        else:
+            done = body.answer(name, self._created)
         return Row(f"batch_req_{name}", line.custom_id, Response(200, f"req_{name}", done), None)
 
     def failure(self, index: int, raw: bytes, fate: Fate) -> Row:
@@ -174,6 +187,10 @@ class Answerer:
         )
         name = f"{self._seed}{index:06x}"
         return Row(f"batch_req_{name}", _line_of(raw).custom_id, None, RowError(code, message))
+
+    def odd(self, index: int, raw: bytes, fate: Fate) -> object:
+        """The row of a line that was answered as nobody should believe."""
+        return openai_row(self.answer(index, raw), fate, raw)
 
     def torn(self, index: int, raw: bytes) -> Raw:
         """A row that breaks off in the middle of its JSON."""
@@ -244,6 +261,9 @@ class Answerer:
                 param = what.split("'")[1]
                 code = "unsupported_parameter" if "parameter:" in what else "unsupported_value"
                 return ErrorDetail(what, "invalid_request_error", param, code)
+            if self._is_responses:
+                message, param, code = told(what, param)
+                return ErrorDetail(message, "invalid_request_error", param, code)
             return ErrorDetail(
                 f"Invalid request: {what}" + (f" at '{param}'." if param else "."),
                 "invalid_request_error",

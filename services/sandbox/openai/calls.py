@@ -1,5 +1,5 @@
-"""OpenAI's single calls, as any server in its form has them: POST /v1/chat/completions and
-/v1/embeddings.
+"""OpenAI's single calls, as any server in its form has them: POST /v1/chat/completions,
+/v1/responses and /v1/embeddings.
 
 A call that was begun is run to its end and billed, whether or not somebody still waits
 for the answer. Calls that are too many are refused with 429 and cost nothing.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
 from time import monotonic, time
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from services.sandbox.openai.answers import Answerer, Row
 from services.sandbox.openai.check import BODIES
 from services.sandbox.openai.errors import OpenAIError
 from services.sandbox.openai.lines import Body, Embedding
-from services.sandbox.plan import LAST_BILLED, UNREADABLE, Fate, marked_fate
+from services.sandbox.plan import LAST_BILLED, ODD, UNREADABLE, Fate, marked_fate
 from services.sandbox.sandbox import Sandbox
 
 _TORN = 40
@@ -53,8 +54,15 @@ class Calls:
     async def chat(self, request: Request) -> Response:
         return await self._answer("/v1/chat/completions", request)
 
+    async def responses(self, request: Request) -> Response:
+        return await self._answer("/v1/responses", request)
+
     async def embeddings(self, request: Request) -> Response:
         return await self._answer("/v1/embeddings", request)
+
+    async def models(self, request: Request) -> Response:
+        """Any model is answered for; the list is there for what tries a key with it."""
+        return json_response({"object": "list", "data": []})
 
     async def _answer(self, endpoint: str, request: Request) -> Response:
         raw = await request.body()
@@ -93,11 +101,16 @@ class Calls:
         digest = int.from_bytes(blake2b(raw, digest_size=8).digest(), "little")
         fate = self._sandbox.faults.for_call("openai", digest, *marked_fate(raw))
         await asyncio.sleep(self._sandbox.knobs.call_seconds)
+        if fate in ODD and fate > LAST_BILLED:
+            return _odd_row(answerer.odd(self._number, line, fate))
         if fate > LAST_BILLED:
             return _row(answerer.failure(self._number, line, fate))
         tokens = (body.tokens, 0) if isinstance(body, Embedding) else body.measure(body.question)
         self._sandbox.bill.call_ended(body.model, digest, *tokens)
-        response = _row(answerer.answer(self._number, line))
+        if fate in ODD:
+            response = _odd_row(answerer.odd(self._number, line, fate))
+        else:
+            response = _row(answerer.answer(self._number, line))
         if fate is Fate.GARBAGE:
             return Response(bytes(response.body)[:_TORN], media_type="application/json")
         if fate is Fate.LOST:
@@ -139,6 +152,10 @@ def _row(row: Row) -> Response:
     """What the row of a batch has as its response, as a response."""
     assert row.response is not None, "the line was run"
     return json_response(row.response.body, row.response.status_code)
+
+
+def _odd_row(row: Any) -> Response:
+    return json_response(row["response"]["body"])
 
 
 def _refusal(seconds: float) -> Response:

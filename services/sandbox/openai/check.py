@@ -17,18 +17,32 @@ import msgspec
 
 from services.sandbox.batch import Refusal
 from services.sandbox.openai.lines import Body, Chat, Embedding, Line
+from services.sandbox.openai.responses import Responses
+from services.sandbox.openai.texts_and_images import (
+    Completions,
+    ImageEdits,
+    ImageGenerations,
+    Moderations,
+)
 from services.sandbox.plan import MARK, UNREADABLE, Plan, PlanWriter
 from services.sandbox.store import read_blocks, split_lines
 from services.sandbox.unique import UniqueIds
 
 MAX_LINES = 50_000
 MAX_EMBEDDING_INPUTS = 50_000
-BODIES: dict[str, type[Body]] = {"/v1/chat/completions": Chat, "/v1/embeddings": Embedding}
+BODIES: dict[str, type[Body]] = {
+    "/v1/chat/completions": Chat,
+    "/v1/embeddings": Embedding,
+    "/v1/responses": Responses,
+    "/v1/completions": Completions,
+    "/v1/moderations": Moderations,
+    "/v1/images/generations": ImageGenerations,
+    "/v1/images/edits": ImageEdits,
+}
 """The endpoints that the sandbox answers."""
 ENDPOINTS = frozenset(
     {
         *BODIES,
-        "/v1/responses",
         "/v1/completions",
         "/v1/moderations",
         "/v1/images/generations",
@@ -38,8 +52,25 @@ ENDPOINTS = frozenset(
 )
 """The endpoints that the API has for batches."""
 _CHAT_MODELS = ("gpt-*", "chatgpt-*", "o[1-9]*", "ft:*")
-_EMBEDDING_MODELS = ("text-embedding-*",)
+_IMAGE_MODELS = ("gpt-image-*", "chatgpt-image-*")
+_MODELS: dict[type[Body], tuple[str, ...]] = {
+    Embedding: ("text-embedding-*",),
+    Completions: ("gpt-3.5-turbo-instruct*", "davinci-002", "babbage-002", "ft:*"),
+    Moderations: ("omni-moderation-*", "text-moderation-*"),
+    ImageGenerations: _IMAGE_MODELS,
+    ImageEdits: _IMAGE_MODELS,
+}
+"""Those of the endpoints that do not chat."""
 _NOT_IN_BATCHES = ("*-realtime*", "*-audio-*", "*-tts*", "*-transcribe*")
+_NEEDED: dict[type[Body], tuple[str, ...]] = {
+    Embedding: ("model", "input"),
+    Responses: ("model", "input"),
+    Completions: ("model", "prompt"),
+    Moderations: ("input",),
+    ImageGenerations: ("model", "prompt"),
+    ImageEdits: ("model", "prompt", "images"),
+}
+"""Members without which the batch fails; of the endpoints other than chat completions."""
 
 _line_of = msgspec.json.Decoder(Line).decode
 
@@ -176,7 +207,10 @@ class _Scan:
         self._model = model
         if self._any_model:
             return True
-        globs = _CHAT_MODELS if BODIES[self._endpoint] is Chat else _EMBEDDING_MODELS
+        kind = BODIES[self._endpoint]
+        globs = _MODELS.get(kind, _CHAT_MODELS)
+        if kind not in _MODELS and any(fnmatchcase(model, glob) for glob in _IMAGE_MODELS):
+            globs = ()
         if not any(fnmatchcase(model, glob) for glob in globs) or any(
             fnmatchcase(model, glob) for glob in _NOT_IN_BATCHES
         ):
@@ -212,8 +246,7 @@ class _Scan:
             if not isinstance(line[name], kind):
                 self._refuse("invalid_request", f"'{name}' has the wrong type.", name)
                 return None
-        needed = "messages" if BODIES[self._endpoint] is Chat else "input"
-        for name in ("model", needed):
+        for name in _NEEDED.get(BODIES[self._endpoint], ("model", "messages")):
             if not body.get(name):
                 self._refuse(
                     "invalid_request", f"Missing required parameter: '{name}'.", f"body.{name}"
@@ -224,7 +257,7 @@ class _Scan:
                 "streaming_unsupported", "Streaming is not supported in batches.", "body.stream"
             )
             return None
-        model = body["model"]
+        model = body.get("model", self._model)
         if not isinstance(model, str):
             self._refuse("invalid_request", "'model' has the wrong type.", "body.model")
             return None

@@ -10,13 +10,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from services.sandbox import answers
+from services.sandbox import answers, images
 from services.sandbox.answers import Part
 from services.sandbox.openai.reasoning import reasons, refusal
-
-NOTHING = Raw(b"")
-"""An optional member that the line does not have."""
-
+from services.sandbox.openai.responses import NOTHING, Responses
+from services.sandbox.openai.texts_and_images import TextsAndImages
 
 _FIXED = "text-embedding-ada-002"
 DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, _FIXED: 1536}
@@ -24,9 +22,54 @@ _MAX_INPUT_TOKENS = 8192
 _MAX_TOKENS = 300_000
 
 
+_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+
+
+class ImageUrl(Struct, gc=False):
+    url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+    @property
+    def data(self) -> str | None:
+        """The base64 of a data URL; None for a link."""
+        head, _, data = self.url.partition(";base64,")
+        return data if head.startswith("data:") else None
+
+
+class InputFile(Struct, gc=False):
+    file_data: str = ""
+
+    def __post_init__(self) -> None:
+        data = self.file_data.partition(";base64,")[2]
+        if self.file_data and not images.is_pdf(images.decode(data)):
+            raise ValueError("Invalid file data: only PDF files are supported.")
+
+
+class ContentPart(Part, gc=False):
+    image_url: ImageUrl | str | None = None
+    file: InputFile | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.image_url, str):
+            self.image_url = ImageUrl(self.image_url)
+        data = self.image_url.data if self.image_url else None
+        if data is not None and images.format_of(images.decode(data)) not in _IMAGE_TYPES:
+            raise ValueError(
+                "You uploaded an unsupported image. Please make sure your image has of one the "
+                "following formats: ['png', 'jpeg', 'gif', 'webp']."
+            )
+
+    @property
+    def media_tokens(self) -> int:
+        if not isinstance(self.image_url, ImageUrl):
+            return 0
+        data = self.image_url.data
+        return images.tokens_of(images.decode(data) if data else None)
+
+
 class Message(Struct, gc=False):
     role: Literal["user", "system", "assistant", "developer", "tool", "function"]
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
 
 
 class Function(Struct, gc=False):
@@ -186,4 +229,4 @@ class Line(Struct, gc=False):
     body: Raw
 
 
-Body = Chat | Embedding
+Body = Chat | Embedding | Responses | TextsAndImages

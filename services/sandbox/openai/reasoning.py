@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import Raw
+
 _REASONING = ("o1", "o3", "o4", "gpt-5", "gpt-6")
 _DEFAULTS = {
     "temperature": 1,
@@ -22,23 +24,15 @@ _DEFAULTS = {
 }
 
 
-class Asked(Protocol):
-    """What is looked at of a chat completion request."""
+class Chat(Protocol):
+    """The body of a chat completion, as far as it matters here."""
 
     model: str
     max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    presence_penalty: float | None
-    frequency_penalty: float | None
-    logprobs: bool | None
-    top_logprobs: int | None
+    stop: Raw
+    reasoning_effort: Any
     tools: Any
-    stop: Any
-    logit_bias: Any
-
-    @property
-    def reasoning_effort(self) -> str | None: ...
+    logit_bias: Raw
 
 
 class _Family(NamedTuple):
@@ -83,7 +77,7 @@ def reasons(model: str) -> bool:
     return model.startswith(_REASONING) and "-chat" not in model
 
 
-def refusal(chat: Asked) -> str:
+def refusal(chat: Chat) -> str:
     """What the request's model, which reasons, does not take; empty if it takes all.
 
     Worded as the API does it, with the parameter in quotes.

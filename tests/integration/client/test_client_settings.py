@@ -24,7 +24,8 @@ from polybatch.retry import Backoff
 from tests.support.client.calls import KEY, Clock, call, failure
 
 
-def test_defaults_and_environment() -> None:
+def test_defaults_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     connection = Connection.resolve(environ=KEY)
     assert (connection.gateway, connection.collector) == ("localhost:50051", "localhost:50052")
     assert connection.api_key == "pb-key"

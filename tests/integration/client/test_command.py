@@ -11,7 +11,7 @@ import threading
 import grpc
 import pytest
 from polybatch.cli import ExitCode
-from polybatch.v1 import batches_pb2, results_pb2
+from polybatch.v1 import batches_pb2, providers_pb2, results_pb2
 
 from tests.support.client.batches import result_line, snapshot
 from tests.support.client.command import GOOD, Command
@@ -411,3 +411,60 @@ async def test_trouble_is_told_while_it_is_waited_out(
     assert errors.count(said) == 1
     assert "the collector is back" in errors
     assert process.returncode == 0
+
+
+def test_cancelled_lines_are_told_apart_from_failed_ones(
+    command: Command, fake: FakePolybatch
+) -> None:
+    fake.publish(snapshot(BATCH, 3, "CANCELLED", succeeded=90, failed=3, cancelled=5, expired=2))
+    done = command.run("get", BATCH)
+    assert "100 %, 100 of 100 lines, 3 failed, 5 cancelled, 2 expired" in done.stdout
+    counts = json.loads(command.run("get", BATCH, "--json").stdout)["request_counts"]
+    assert [counts[name] for name in ("failed", "cancelled", "expired")] == [3, 5, 2]
+
+
+@pytest.mark.parametrize("words", [("get",), ("watch",)])
+def test_one_cause_for_all_lines_is_one_line(
+    command: Command, fake: FakePolybatch, words: tuple[str, ...]
+) -> None:
+    batch = snapshot(BATCH, 3, "COMPLETED", failed=100)
+    batch.common_cause.code, batch.common_cause.message = "invalid_api_key", "no such key"
+    fake.publish(batch)
+    done = command.run(*words, BATCH)
+    said = done.stdout + done.stderr
+    assert said.count("every line failed for one cause: invalid_api_key: no such key") == 1
+
+
+def test_providers_are_shown(command: Command, fake: FakePolybatch) -> None:
+    refused = providers_pb2.Provider(
+        name="openai",
+        configured=True,
+        key_state=providers_pb2.KEY_STATE_REFUSED,
+        key_variable="OPENAI_API_KEY",
+        key_error="invalid_api_key",
+        endpoints=["/v1/chat/completions"],
+        models=[f"gpt-{number}" for number in range(9)],
+        limits=providers_pb2.ProviderLimits(
+            max_lines=50_000,
+            max_bytes=200_000_000,
+            token_limits=[providers_pb2.TokenLimit(model="gpt-1", enqueued_tokens=900_000)],
+        ),
+        waiting=[providers_pb2.ProviderQueue(reason="no key", line_count=1, shard_count=1)],
+    )
+    missing = providers_pb2.Provider(
+        name="gemini", key_state=providers_pb2.KEY_STATE_MISSING, key_variable="GEMINI_API_KEY"
+    )
+    fake.providers = [missing, refused]
+    done = command.run("providers")
+    shown = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert shown["key"].startswith("REFUSED: invalid_api_key; set OPENAI_API_KEY")
+    assert shown["waiting"] == "1 line in 1 shard: no key"
+    assert shown["limits"] == "50,000 lines and 200.0 MB a batch"
+    assert shown["tokens"] == "900,000 enqueued at a time for gpt-1"
+    assert shown["models"].endswith("and 3 more (polybatch providers openai)")
+    assert "without a key: gemini" in done.stderr
+    whole = json.loads(command.run("providers", "openai", "--json").stdout)
+    assert (whole["key_state"], len(whole["models"])) == ("refused", 9)
+    assert "missing: set GEMINI_API_KEY" in command.run("providers", "gemini").stdout
+    wrong = command.run("providers", "opnai")
+    assert (wrong.returncode, "gemini, openai" in wrong.stderr) == (ExitCode.BAD_INPUT, True)

@@ -349,7 +349,7 @@ def listed(
     [
         (60, "ID STATE DONE FAILED"),
         (80, "ID STATE DONE FAILED CREATED"),
-        (120, "ID STATE DONE LINES FAILED CREATED"),
+        (120, "ID STATE DONE LINES FAILED CANCELLED CREATED"),
     ],
 )
 def test_list_is_a_line_a_batch(

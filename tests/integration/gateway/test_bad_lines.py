@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import grpc
@@ -298,3 +299,22 @@ async def test_contents_of_lines_stay_out_of_errors(gateway: Gateway) -> None:
         str(failure.violations),
     ):
         assert "Ada" not in text
+
+
+async def test_what_holds_no_lines_is_refused_once_and_by_name(gateway: Gateway) -> None:
+    """As when a client of another language streams a compressed file, or CSV."""
+    content = gzip.compress(lines(1000))
+    answer = await gateway.upload(content)
+    assert answer.file.state == files_pb2.FILE_STATE_INVALID
+    assert (answer.file.bytes, answer.file.line_count) == (len(content), 0)
+    assert [(each.line, each.reason) for each in answer.problems] == [(0, "not_json_lines")]
+    for skip in (False, True):
+        failure = await refused(
+            gateway.submit(b"id,prompt\n1,Hello\n" * 9000, skip_invalid_lines=skip)
+        )
+        assert (failure.code, failure.reason) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "NOT_JSON_LINES",
+        )
+        assert "CSV" in failure.message
+        assert "polybatch convert FILE" in failure.message

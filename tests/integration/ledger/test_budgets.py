@@ -152,6 +152,18 @@ async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:
     assert after.tokens(6000) == pytest.approx(1333, abs=10), "5 bytes a token, with caution"
 
 
+async def test_text_and_media_are_learned_apart(ledger: Ledger) -> None:
+    """Shards of a model have more or less of either; here media count twice what the rules say."""
+    for number in range(60):
+        media = (0, 10_000, 1000)[number % 3]
+        size = (40_000, 400, 40_000)[number % 3]
+        await ledger.budgets.observe("local", MODEL, size, size // 4 + 2 * media, media)
+    learned = await ledger.budgets.of("local", MODEL)
+    assert learned.tokens(40_000) == pytest.approx(10_000, rel=0.25)
+    assert learned.tokens(0, 10_000) == pytest.approx(20_000, rel=0.25)
+    assert learned.tokens(40_000, 1000) >= 12_000, "rather too many than too few"
+
+
 async def go(ledger: Ledger, shard: Shard, tokens: int) -> Shard:
     """Send a shard that has room, or is a probe."""
     sent = await ledger.shards.intend(

@@ -78,6 +78,17 @@ async def test_a_ledger_from_before_late_answers_opens(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     with closing(sqlite3.connect(path)) as old:
         old.executescript(Path(__file__).with_name("ledger_0007.sql").read_text())
+        # One that was cancelled before its lines were counted apart.
+        old.execute("CREATE TEMP TABLE ended AS SELECT * FROM shards WHERE state = 'submitting'")
+        old.execute(
+            "UPDATE ended SET id = 'shard_ended', batch_id = 'batch_ended', state = 'settled', "
+            "failed = 4, fill_code = 'batch_cancelled'"
+        )
+        old.execute("INSERT INTO shards SELECT * FROM ended")
+        old.execute("CREATE TEMP TABLE its_batch AS SELECT * FROM batches")
+        old.execute("UPDATE its_batch SET id = 'batch_ended', state = 'cancelled', failed = 4")
+        old.execute("INSERT INTO batches SELECT * FROM its_batch")
+        old.commit()
     url = f"sqlite+aiosqlite:///{path}"
     async with AsyncExitStack() as stack:
         ledger = await Ledger.open(url)
@@ -89,6 +100,9 @@ async def test_a_ledger_from_before_late_answers_opens(tmp_path: Path) -> None:
         sent, unknown = await ledger.shards.of_batch(batch.id)
         assert (sent.state, sent.remote_id, sent.file_token) == ("submitted", "batch_remote", "t1")
         assert (unknown.state, unknown.given_up_at) == ("submitting", None)
+        (ended,) = await ledger.batches.get_many(["batch_ended"])
+        assert (ended.failed, ended.cancelled, ended.expired) == (4, 4, 0)
+        assert (batch.cancelled, sent.cancelled) == (0, 0)
     assert await differences(url) == []
 
 
@@ -146,3 +160,21 @@ async def test_times_come_back_in_utc_whatever_the_server_thinks(
     assert found.created_at.utcoffset() is not None
     assert found.created_at.tzname() == "UTC"
     await ledger.close()
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+async def test_a_database_file_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    # As an older release has left it.
+    path.touch(mode=0o644)
+    ledger = await Ledger.open(f"sqlite:///{path}")
+    try:
+        await ledger.accounts.create_key("someone")
+        assert [mode(path.with_name(path.name + end)) for end in ("", "-wal", "-shm")] == [
+            0o600
+        ] * 3
+    finally:
+        await ledger.close()

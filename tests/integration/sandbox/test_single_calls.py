@@ -152,3 +152,10 @@ def test_a_call_that_nobody_waits_for_is_billed(sandbox: Sandbox) -> None:
     deadline = monotonic() + PATIENCE
     while not sandbox.bill()["lines_billed"]:
         assert monotonic() < deadline
+
+
+def test_a_key_can_be_tried_with_the_list_of_models(sandbox: Sandbox) -> None:
+    with sandbox.openai() as client:
+        assert client.models.list().data == []
+    with sandbox.openai("invalid-key") as stranger, pytest.raises(openai.AuthenticationError):
+        stranger.models.list()

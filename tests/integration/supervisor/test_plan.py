@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import trustme
-from pydantic import SecretStr
+from polybatch import ConfigurationError, Connection
+from pydantic import SecretStr, ValidationError
 
+from core.ledger import ProviderKey
 from core.serving import StartupError
-from core.settings import ProviderAccess, Settings
+from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor import report
 from services.supervisor.lock import data_folder_lock
 from services.supervisor.plan import Options, Plan, make_plan
@@ -98,7 +100,7 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
     gateways = [children(made)[name] for name in ("gateway", "gateway-2")]
     assert [each.environment["POLYBATCH_GATEWAY_LISTEN"] for each in gateways] == [first, second]
     assert [each.command[-1] for each in gateways] == ["services.gateway"] * 2
-    assert f"export POLYBATCH_GATEWAY={first},{second}" in report.ready_block(made)
+    assert f"{first},{second}" in report.ready_block(made)
     assert made.metrics.keys() == made.addresses.keys()
     assert not {url.split("/")[2] for url in made.metrics.values()} & {*made.addresses.values()}
     for name in made.metrics:
@@ -194,7 +196,7 @@ def test_the_block_names_what_a_first_user_needs(tmp_path: Path) -> None:
         made.gateway,
         made.collector,
         str(tmp_path / "data" / "api-key"),
-        f"export POLYBATCH_GATEWAY={made.gateway}",
+        f"export POLYBATCH_DATA_DIR={tmp_path / 'data'}",
         "submit examples/chat-mixed.jsonl",
     ):
         assert words in block
@@ -327,3 +329,65 @@ def test_under_tls_an_address_is_shown_by_a_name_of_the_certificate(tmp_path: Pa
         issued.private_key_pem.write_to_path(key)
         made = plan(tmp_path, tls_cert=cert, tls_key=key)
         assert made.collector.startswith(f"grpcs://{shown}:")
+
+
+def test_one_setting_moves_all_ports(tmp_path: Path) -> None:
+    base = 23_456
+    moved = settings(tmp_path, port_base=base, collector_listen="127.0.0.1:9")
+    assert moved.gateway_listen == f"127.0.0.1:{base}"
+    assert moved.collector_listen == "127.0.0.1:9", "what is named stays there"
+    listens = (
+        moved.dispatcher_listen,
+        moved.sandbox_listen,
+        moved.gateway_metrics_listen,
+        moved.collector_metrics_listen,
+        moved.dispatcher_metrics_listen,
+    )
+    assert [split(each, "")[1] for each in listens] == [base + n for n in range(2, 7)]
+    assert moved.nats_port == base + 7
+    with pytest.raises(ValidationError):
+        settings(tmp_path, port_base=65_530)
+
+
+def test_settings_that_cannot_be_used_are_told_without_their_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POLYBATCH_PORT_BASE", "secret")
+    with pytest.raises(SystemExit, match="POLYBATCH_PORT_BASE: Input should be") as caught:
+        read_settings()
+    assert "secret" not in str(caught.value)
+
+
+def test_clients_find_the_addresses_in_the_data_folder(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    made.data_dir.mkdir(exist_ok=True)
+    report.write_addresses(made)
+    environ = {"POLYBATCH_API_KEY": "k", "POLYBATCH_DATA_DIR": str(made.data_dir)}
+    found = Connection.resolve(environ=environ)
+    assert (found.gateway, found.collector) == (made.gateway, made.collector)
+    named = Connection.resolve(environ=environ | {"POLYBATCH_GATEWAY": "localhost:7"})
+    assert (named.gateway, named.collector) == ("localhost:7", made.collector)
+    made.addresses_file.unlink()
+    base = Connection.resolve(environ=environ | {"POLYBATCH_PORT_BASE": "6000"})
+    assert (base.gateway, base.collector) == ("localhost:6000", "localhost:6001")
+    made.addresses_file.write_text("{")
+    with pytest.raises(ConfigurationError, match="addresses"):
+        Connection.resolve(environ=environ)
+
+
+def test_the_banner_says_which_keys_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = ProviderAccess(openai_api_key=SecretStr("sk-a"), anthropic_api_key=SecretStr("sk-b"))
+    made = make_plan(settings(tmp_path), access, Options(auto_ports=True))
+    tried = {
+        "openai": ProviderKey(provider="openai", credential="c", accepted=True),
+        "anthropic": ProviderKey(
+            provider="anthropic", credential="c", accepted=False, code="authentication_error"
+        ),
+    }
+    block = report.ready_block(made, tried)
+    assert "openai (key accepted), anthropic (KEY REFUSED: authentication_error)" in block
+    assert "set ANTHROPIC_API_KEY to one that works" in block
+    assert "openai, anthropic (no key for gemini" in report.ready_block(made)
+    assert "openai (key not tried" in report.ready_block(made, {})

@@ -29,7 +29,7 @@ specs = [
               stop_grace=600)
     for kind in sys.argv[2:]
 ]
-supervisor = Supervisor([specs], output=Output(None), on_ready=lambda pids: None)
+supervisor = Supervisor([specs], output=Output(None, named=True), on_ready=lambda pids: None)
 sys.exit(run(supervisor.run, service="supervisor", loop_factory=asyncio.new_event_loop))
 """
 

@@ -28,7 +28,7 @@ def snapshot(
         ),
         shard_count=1,
     )
-    done = counts.get("succeeded", 0) + counts.get("failed", 0)
+    done = sum(counts.get(name, 0) for name in ("succeeded", "failed", "cancelled", "expired"))
     batch.progress_percent = 100 * done / total
     batch.created_at.FromSeconds(1_800_000_000)
     return batch

@@ -20,14 +20,25 @@ import grpc.aio
 from polybatch.v1 import (
     batches_pb2,
     batches_pb2_grpc,
+    conversion_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
+    providers_pb2,
+    providers_pb2_grpc,
     results_pb2,
     results_pb2_grpc,
     status_pb2_grpc,
 )
 
-from tests.support.client.fake_servicers import SEGMENT_BYTES, Batches, Files, Results, Status
+from tests.support.client.fake_servicers import (
+    SEGMENT_BYTES,
+    Batches,
+    Conversion,
+    Files,
+    Providers,
+    Results,
+    Status,
+)
 from tests.support.client.fault import NOT_FOUND, Fault
 
 API_KEY = "pb-test-key"
@@ -66,6 +77,7 @@ class FakePolybatch:
         self.results: dict[str, bytes] = {}
         self.results_digest: dict[str, str] = {}
         """Overrides the right digest."""
+        self.providers: list[providers_pb2.Provider] = []
         self.failures: dict[str, list[results_pb2.LineFailure]] = {}
         self.on_submit: Callable[[batches_pb2.Batch], None] = lambda batch: None
         self.cancelled = threading.Event()
@@ -128,6 +140,8 @@ class FakePolybatch:
         )
         files_pb2_grpc.add_FileServiceServicer_to_server(Files(self), self._server)
         batches_pb2_grpc.add_BatchServiceServicer_to_server(Batches(self), self._server)
+        conversion_pb2_grpc.add_ConversionServiceServicer_to_server(Conversion(self), self._server)
+        providers_pb2_grpc.add_ProviderServiceServicer_to_server(Providers(self), self._server)
         status_pb2_grpc.add_StatusServiceServicer_to_server(Status(self), self._server)
         results_pb2_grpc.add_ResultServiceServicer_to_server(Results(self), self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")

@@ -12,20 +12,27 @@ import grpc
 from polybatch.v1 import (
     batches_pb2,
     batches_pb2_grpc,
+    conversion_pb2,
+    conversion_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
+    providers_pb2,
+    providers_pb2_grpc,
     results_pb2,
     results_pb2_grpc,
     status_pb2,
     status_pb2_grpc,
 )
 
+from services.gateway.converting import convert_lines, target_of
 from tests.support.client.fault import NOT_FOUND, Fault
 
 if TYPE_CHECKING:
     from tests.support.client.fake_service import FakePolybatch
 
 SEGMENT_BYTES = 256 * 1024
+CONVERSION_LIMIT = 2_000_000
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class Files(files_pb2_grpc.FileServiceServicer):
@@ -96,6 +103,27 @@ class Files(files_pb2_grpc.FileServiceServicer):
         return self._fake.files[file_id]
 
 
+class Conversion(conversion_pb2_grpc.ConversionServiceServicer):
+    """As the gateway's; what it takes at a time is less."""
+
+    def __init__(self, fake: FakePolybatch) -> None:
+        self._fake = fake
+
+    async def ConvertLines(
+        self, requests: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[conversion_pb2.ConvertLinesResponse]:
+        spec = (await anext(requests)).spec
+        fault = await self._fake.enter("ConvertLines", spec, context)
+        lines = b"".join([request.chunk async for request in requests])
+        if len(lines) > CONVERSION_LIMIT:
+            await Fault(INVALID, "too much", "CONVERSION_TOO_LARGE").abort(context)
+        converted, problems = convert_lines(lines, target_of(spec), spec.first_line)
+        async for chunk in cut(converted, 0, self._fake.chunk_bytes, fault, context):
+            yield conversion_pb2.ConvertLinesResponse(chunk=chunk)
+        for problem in problems:
+            yield conversion_pb2.ConvertLinesResponse(problem=problem)
+
+
 class Batches(batches_pb2_grpc.BatchServiceServicer):
     def __init__(self, fake: FakePolybatch) -> None:
         self._fake = fake
@@ -141,6 +169,15 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
         batch.revision += 1
         self._fake.batches[request.batch_id].append(batch)
         return batch
+
+
+class Providers(providers_pb2_grpc.ProviderServiceServicer):
+    def __init__(self, fake: FakePolybatch) -> None:
+        self._fake = fake
+
+    async def ListProviders(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ListProviders", request, context)
+        return providers_pb2.ListProvidersResponse(providers=self._fake.providers)
 
 
 class Status(status_pb2_grpc.StatusServiceServicer):

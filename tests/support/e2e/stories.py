@@ -138,10 +138,10 @@ def tell(
     for snapshot in snapshots:
         parts = snapshot.request_counts
         open_lines = parts.queued + parts.submitted + parts.processed + parts.retrying
-        assert open_lines + parts.succeeded + parts.failed == parts.total == len(asked)
+        assert open_lines + parts.finished == parts.total == len(asked)
     good = sum(line.ok for line in found)
     counts = ended.request_counts
-    assert (counts.succeeded, counts.failed) == (good, len(asked) - good)
+    assert (counts.succeeded, counts.unsuccessful) == (good, len(asked) - good)
     assert [failure.custom_id for failure in failures] == [
         line.custom_id for line in found if not line.ok
     ]

@@ -307,7 +307,9 @@ class Grammar:
                 "refusal",
             )
         )
-        content = [self._block() for _ in self.some(0, 4)]
+        # Without content a message with one of these is no answer.
+        least = 1 if stop in ("tool_use", "pause_turn") else 0
+        content = [self._block() for _ in self.some(least, 4)]
         message: dict[str, Any] = {
             "id": "msg_01",
             "type": "message",

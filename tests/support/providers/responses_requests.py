@@ -1,9 +1,18 @@
-"""Chat completion requests said as /v1/responses requests, and back from paths to values."""
+"""Requests for /v1/responses for the translation's tests, and what they become, checked."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
+
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+from pydantic import TypeAdapter
+
+from core.providers.catalogue import find_model
+from core.providers.translation.report import Report
+from core.providers.translation.responses import to_chat
+from tests.support.providers.chat_requests import SCHEMA, encode, exhaust
 
 SAME = (
     "model",
@@ -95,3 +104,23 @@ def resolves(body: dict[str, Any], path: str) -> bool:
         except (KeyError, IndexError, TypeError):
             return False
     return True
+
+
+SONNET = find_model("anthropic", "claude-sonnet-4-5")
+CHAT_REQUEST = TypeAdapter(CompletionCreateParamsNonStreaming)
+ASKED = {"role": "user", "content": "hi"}
+CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "42"}
+TOOL = {"type": "function", "name": "f", "parameters": SCHEMA, "strict": True}
+
+
+def request(*items: Any, **fields: Any) -> dict[str, Any]:
+    return {"model": "m", "input": list(items) or "hi", "max_output_tokens": 2000} | fields
+
+
+def chat_of(body: dict[str, Any], *, lenient: bool = False) -> tuple[dict[str, Any], list[Any]]:
+    """The chat completion, which OpenAI's own type accepts, and the notes."""
+    report = Report(lenient)
+    chat = json.loads(to_chat(encode(body), report).body)
+    exhaust(CHAT_REQUEST.validate_python(chat))
+    return chat, [(note.field, note.reason) for note in report.notes]

@@ -213,12 +213,6 @@ def test_what_is_accepted_can_be_decoded_far_down_the_stack(rules: Rules, chat: 
     assert accepted >= 400
 
 
-def test_utf16_is_named(rules: Rules, chat: MakeLine) -> None:
-    problems, _, _ = scan(rules, chat("a").decode().encode("utf-16"))
-    assert problems[0].reason == "invalid_utf8"
-    assert "UTF-16" in problems[0].message
-
-
 def test_all_problems_of_a_line_are_reported(rules: Rules) -> None:
     line = b'{"custom_id": "", "provider": "acme", "method": "GET", "body": {"stream": true}}'
     assert found(rules, line) == [

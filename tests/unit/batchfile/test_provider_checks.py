@@ -16,6 +16,8 @@ from core.batchfile import (
     Finding,
     Group,
     LineScanner,
+    Media,
+    MediaReader,
     Plain,
     Problem,
     Rules,
@@ -286,3 +288,52 @@ def test_a_file_of_other_lines_is_read_as_well(rules: Rules, chat: MakeLine) -> 
     list(scanner.feed(b"\n".join(lines) + b"\n"))
     _, summary = scanner.finish()
     assert (summary.line_count, summary.invalid_count) == (3000, 0)
+
+
+async def test_what_is_no_text_is_weighed_once_and_lies_beside_the_index(
+    rules: Rules, chat: MakeLine, store: BlobStore
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def weigh(provider: str, url: str, model: str, body: Raw) -> Media:
+        asked.append((provider, model))
+        if b"bad" in bytes(body):
+            return Media(3, 1, [Finding("messages[0]", "invalid_base64", "no base64", "error")])
+        return Media(1000, 765) if b"image_url" in bytes(body) else Media(0, 0)
+
+    def sent(custom_id: str, *parts: dict[str, str]) -> bytes:
+        return chat(custom_id, body={"messages": [{"role": "user", "content": list(parts)}]})
+
+    image, text = {"type": "image_url"}, {"type": "text"}
+    lines = [
+        sent("first", image),
+        chat("plain"),
+        sent("text", text),
+        sent("bad", image, {"bad": ""}),
+        b"",
+        sent("last", text, image),
+    ]
+    contents = b"\n".join(lines)
+    data = SegmentWriter(store, "f/data", segment_bytes=1 << 20, point=Failpoint.UPLOAD_DATA)
+    await data.write(contents)
+    await data.close()
+    checker = FileChecker(
+        store,
+        "f",
+        Rules(rules.providers, media=weigh),
+        max_line_bytes=10_000,
+        max_lines=100,
+        segment_bytes=1 << 20,
+    )
+    await checker.feed(contents)
+    checked = await checker.finish(await StoredFile.open(store, "f/data"))
+    assert [(p.line, p.field, p.reason) for p in checked.problems] == [
+        (4, "body.messages[0]", "invalid_base64")
+    ]
+    assert len(asked) == 4, "a line without a list within its list is not looked at"
+    reader = MediaReader(await StoredFile.open(store, "f/media"))
+    assert await reader.until(5) == {1: (1000, 765)}
+    assert await reader.until(6, {7}) == {}
+    again = MediaReader(await StoredFile.open(store, "f/media"))
+    assert await again.until(9, {6}) == {6: (1000, 765)}
+    assert await MediaReader(await StoredFile.open(store, "g/media")).until(9) == {}

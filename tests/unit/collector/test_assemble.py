@@ -9,15 +9,25 @@ from typing import cast
 import pytest
 from polybatch.v1 import results_pb2
 from polybatch.v1.events_pb2 import WorkItem
+from sqlalchemy import update
 
-from core.batchfile import INDEX, ResultFile, ResultWriter
+from core.batchfile import (
+    INDEX,
+    LineOutcome,
+    ResultFile,
+    ResultWriter,
+    answer_line,
+    error_json,
+)
 from core.blobs import BlobStore, SegmentWriter
 from core.bus import Ack, Bus, Delivery
 from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, ShardState, now
 from core.pipeline import Runtime
+from core.pipeline.messages import batch_message
 from core.settings import Settings
 from services.collector.assemble import Assembler, ResultsInconsistent
+from services.collector.common_cause import CommonCause
 from tests.support.publishers import NoEvents
 
 DELIVERY = Delivery(1, now())
@@ -209,3 +219,85 @@ async def test_what_the_check_at_upload_refused_depends_on_the_batch(
     blamed = [line["error"]["message"].partition(":")[0] for line in found if "error" in line]
     assert blamed == (["body.stop"] if lenient else ["body.n", "body.n"])
     assert all("model" not in line for line in found if "error" in line)
+
+
+async def test_cancelled_lines_are_counted_apart(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    records = await store_input(blobs, file)
+    first, second, _ = await add_shards(ledger, blobs, batch, records, [[1], [2], [3]])
+    await settle_with(ledger, blobs, first, [1])
+    await ledger.shards.settle(second, Settlement.filled(1, "model_not_found", "no such model"))
+    await ledger.batches.cancel(batch.id)
+    stopped = await ledger.batches.settle_queued(batch.id)
+    assert isinstance(stopped, Batch)
+    assert (stopped.succeeded, stopped.failed, stopped.cancelled) == (1, 2, 1)
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert (ended.state, ended.failed, ended.cancelled) == (BatchState.CANCELLED, 2, 1)
+    shown = batch_message(ended, []).request_counts
+    assert (shown.total, shown.succeeded, shown.failed, shown.cancelled) == (3, 1, 1, 1)
+    manifest = results_pb2.Manifest.FromString(await blobs.get(f"{ended.results_prefix}/manifest"))
+    assert manifest.request_counts == shown
+    assert [(each.failed, each.cancelled) for each in manifest.shards] == [(0, 0), (1, 0), (0, 1)]
+    results = await ResultFile.open(blobs, ended.results_prefix)
+    assert (await results.totals(succeeded=False))[1] == 2, "the filter has both"
+    assert ended.common_cause is None
+
+
+async def test_what_every_line_failed_for_is_said_of_the_batch(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    records = await store_input(blobs, file)
+    for shard in await add_shards(ledger, blobs, batch, records, [[1, 3], [2]]):
+        fill = Settlement.filled(shard.line_count, "invalid_api_key", "no such key")
+        await ledger.shards.settle(shard, fill)
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert ended.common_cause == {"code": "invalid_api_key", "message": "no such key"}
+    assert batch_message(ended, []).common_cause.code == "invalid_api_key"
+
+
+async def test_a_window_that_closes_says_what_the_lines_waited_for(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    records = await store_input(blobs, file)
+    (shard,) = await add_shards(ledger, blobs, batch, records, [[1, 2, 3]])
+    await ledger.shards.wait_for_quota(shard, "openai refuses its key", now())
+    async with ledger._database.write(Failpoint.BATCH_CLOSE_WINDOW) as session:
+        await session.exec(update(Batch).values(expires_at=now()))
+    await ledger.batches.close_window(batch.id)
+    await ledger.batches.settle_queued(batch.id)
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert (ended.state, ended.failed, ended.expired) == (BatchState.EXPIRED, 3, 3)
+    assert ended.common_cause is not None
+    assert ended.common_cause["code"] == "batch_expired"
+    assert "openai refuses its key" in ended.common_cause["message"]
+
+
+def failed(line: int, code: str, message: str) -> tuple[int, int, bytes]:
+    raw = answer_line("batch_1", line, "a", None, error_json(code, message))
+    return line, LineOutcome.FAILED, raw
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ([failed(1, "x", "one"), (2, LineOutcome.SUCCEEDED, b"{}")], None),
+        ([failed(1, "x", "one"), failed(2, "y", "one")], None),
+        ([failed(4, "x", "limit 7"), failed(5, "x", "limit 8")], "limit 7 (so line 4;"),
+        ([], None),
+    ],
+)
+def test_only_one_code_for_all_lines_is_a_common_cause(
+    lines: list[tuple[int, int, bytes]], found: str | None
+) -> None:
+    cause = CommonCause()
+    for line in lines:
+        cause.add([line])
+    said = cause.found
+    assert said is None if found is None else said and said["message"].startswith(found)

@@ -10,10 +10,12 @@ from typing import Any, cast
 
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
+from sqlalchemy import update
 
 from core.batchfile import ResultFile
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze
+from core.failpoints import Failpoint
 from core.ledger import Batch, Ledger, Shard, ShardState, now
 from core.pipeline import LateShards, Runtime, Settler
 from core.providers import (
@@ -106,6 +108,16 @@ class Stand:
         found = await self.ledger.shards.get(ITEM.shard_id)
         assert found is not None
         return found
+
+    async def ran_here_until_cancelled(self) -> None:
+        """As if the dispatcher had run it, and nothing had been called before the cancel."""
+        await self.ledger.batches.cancel((await self.shard()).batch_id)
+        async with self.ledger._database.write(Failpoint.SHARD_POLLED) as session:
+            await session.exec(update(Shard).values(remote_id=""))
+
+    async def answers(self) -> list[dict[str, Any]]:
+        results = await ResultFile.open(self._blobs, (await self.shard()).results_prefix)
+        return [json.loads(each.raw) async for group in results.lines() for each in group]
 
     async def lines(self) -> list[int]:
         results = await ResultFile.open(self._blobs, (await self.shard()).results_prefix)
@@ -235,3 +247,13 @@ async def test_missing_lines_are_asked_for_again(stand: Stand) -> None:
     assert await stand.fetch() == Ack()
     assert stand.home.polls == 1, "what the poll said is kept"
     assert (await stand.shard()).succeeded == 3
+
+
+async def test_lines_that_a_stopped_run_never_called_were_cancelled(stand: Stand) -> None:
+    await stand.ran_here_until_cancelled()
+    assert await stand.fetch() == Ack()
+    shard = await stand.shard()
+    assert (shard.succeeded, shard.failed, shard.cancelled) == (0, 3, 3)
+    for answer in await stand.answers():
+        assert (answer["error"]["code"], answer["attempts"]) == ("batch_cancelled", 0)
+        assert "before this line was run" in answer["error"]["message"]

@@ -132,7 +132,7 @@ async def test_a_batch_ends_without_what_was_given_up(stand: Stand) -> None:
     assert await stand.assemble() == Ack()
     ended = await stand.batch()
     assert ended.state == BatchState.CANCELLED
-    assert (ended.succeeded, ended.failed, ended.awaited) == (1, 2, 2)
+    assert (ended.succeeded, ended.failed, ended.cancelled, ended.awaited) == (1, 2, 2, 2)
     assert (ended.results_revision, ended.late) == (1, 0)
     assert ended.awaited_until is not None
     lines = await stand.lines()
@@ -154,7 +154,7 @@ async def test_late_answers_take_the_place_of_what_stood_there(stand: Stand) -> 
     await stand.come(third, [3])
     assert await stand.assemble() == Ack()
     merged = await stand.batch()
-    assert (merged.succeeded, merged.failed) == (3, 0)
+    assert (merged.succeeded, merged.failed, merged.cancelled) == (3, 0, 0)
     assert (merged.late, merged.awaited, merged.results_revision) == (2, 0, 2)
     assert merged.awaited_until is None
     assert (merged.state, merged.input_tokens) == (BatchState.CANCELLED, 20)

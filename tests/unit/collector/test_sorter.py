@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from pathlib import Path
 
@@ -28,8 +29,13 @@ def result(
     )
 
 
-def expected(text: str) -> bytes:
-    return b'"response":{"t":"%s"},"error":null,"attempts":1}' % text.encode()
+TOLD = (
+    b'{"code":"provider_error","message":"The provider answered with status 0 and gave no reason."}'
+)
+
+
+def expected(text: str, error: bytes = b"null") -> bytes:
+    return b'"response":{"t":"%s"},"error":%s,"attempts":1}' % (text.encode(), error)
 
 
 @given(
@@ -69,9 +75,23 @@ def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> Non
         assert sorter.pieces(0, 3) == [
             (Outcome.SUCCEEDED, expected("good"), False),
             (Outcome.SUCCEEDED, expected("good"), False),
-            (Outcome.FAILED, expected("bad"), False),
+            (Outcome.FAILED, expected("bad", TOLD), False),
         ]
         assert sorter.usage.input == 5, "a result that does not count costs nothing"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.RETRYABLE])
+def test_a_failed_line_has_an_error_whatever_its_adapter_gives(
+    tmp_path: Path, outcome: Outcome
+) -> None:
+    refused = b'{"status_code":400,"body":{"error":{"message":"m","code":"bad_thing"}}}'
+    odd = [None, b'{"status_code":"odd","body":null}', refused]
+    with Sorter(array("I", [1, 2, 3]), tmp_path, attempts=1) as sorter:
+        for line, response in enumerate(odd, start=1):
+            sorter.take([ResultLine(f"{PREFIX}{line}", outcome, "", response, None)], PREFIX)
+        errors = [json.loads(b"{" + tail)["error"] for _, tail, _ in sorter.pieces(0, 3)]
+    assert all(error["code"] and error["message"] for error in errors)
+    assert errors[2] == {"code": "bad_thing", "message": "m"}
 
 
 @pytest.mark.parametrize(

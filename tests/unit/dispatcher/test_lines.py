@@ -185,6 +185,14 @@ class Stand:
         run._limiter._close = lambda seconds, reason: None  # type: ignore[method-assign]
         return run, log
 
+    async def input_tokens(self) -> Counter[int]:
+        """By position, of all its calls."""
+        tokens: Counter[int] = Counter()
+        async for records in read_run(self.blobs, self.shard.run_prefix):
+            for record in records:
+                tokens[record.position] += record.usage.input
+        return tokens
+
     async def results(self) -> dict[int, tuple[Event, dict[str, Any]]]:
         """By line: the last event, and what its result ends with."""
         found: dict[int, tuple[Event, dict[str, Any]]] = {}
@@ -308,6 +316,11 @@ async def test_what_each_answer_becomes(stand: Stand) -> None:
         assert results[number][0] is event
         assert results[number][1]["response"]["status_code"] == status
         assert results[number][1]["attempts"] == attempts
+        error = results[number][1]["error"]
+        assert (error is None) == (event is Event.SUCCEEDED)
+        assert error is None or error["code"] == f"http_{status}"
+    spent = dict.fromkeys(range(60), 3) | {2: 9, 3: 9, 5: 0}
+    assert await stand.input_tokens() == spent, "what failed was paid for, too"
     lost_event, lost = results[5]
     assert lost_event is Event.FAILED
     assert (lost["response"], lost["error"]["code"]) == (None, "result_missing")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.batchfile import INDEX, ResultFile, read_lines
+from core.batchfile import INDEX, LineOutcome, ResultFile, read_lines
 from core.blobs import BlobStore, StoredFile
 from core.ledger import Batch, File, Shard, ShardState
 from core.providers import Provider, known_providers
@@ -142,6 +142,19 @@ async def test_a_spool_over_the_limit_says_how_much_fits(
     assert 0 < outcome.fitting < 10
 
 
+async def test_the_items_of_a_response_are_no_inputs_of_embeddings(
+    tmp_path: Path, blobs: BlobStore, providers: dict[str, Provider]
+) -> None:
+    body = {"model": "openai/gpt-4.1", "input": [{"role": "user", "content": "hi"}] * 40}
+    line = {"custom_id": "c", "method": "POST", "url": "/v1/responses", "body": body}
+    batch, file = await store(blobs, [json.dumps(line | {"custom_id": n}).encode() for n in "abc"])
+    openai = providers["openai"]
+    [shard] = await plan_shards(batch, file, blobs, providers)
+    limit(openai, max_embedding_inputs=50)
+    outcome = await spool(tmp_path / "spool", blobs, batch, file, shard, openai)
+    assert isinstance(outcome, Written)
+
+
 async def test_a_line_that_cannot_be_translated_costs_only_itself(
     tmp_path: Path, blobs: BlobStore, providers: dict[str, Provider]
 ) -> None:
@@ -153,7 +166,7 @@ async def test_a_line_that_cannot_be_translated_costs_only_itself(
     rejects = await ResultFile.open(blobs, spooled.rejects_prefix)
     [[reject]] = [group async for group in rejects.lines()]
     answer = json.loads(reject.raw)
-    assert (reject.line, reject.succeeded, answer["custom_id"]) == (2, False, "c2")
+    assert (reject.line, reject.outcome, answer["custom_id"]) == (2, LineOutcome.FAILED, "c2")
     assert "body.n" in answer["error"]["message"]
 
 

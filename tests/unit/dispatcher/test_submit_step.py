@@ -55,6 +55,7 @@ from tests.support.publishers import Silent
 ITEM = WorkItem(batch_id="batch_1", shard_id="shard_10000")
 DELIVERY = Delivery(1, now())
 CREDENTIAL = "today"
+CREDENTIALS = {"openai": CREDENTIAL}
 
 
 class Scripted:
@@ -119,7 +120,12 @@ class Stand:
     def __init__(self, runtime: Runtime, provider: Scripted) -> None:
         self.provider = provider
         self.shards = runtime.ledger.shards
-        self.keys = ProviderKeys({"openai": "OPENAI_API_KEY"}, recheck=0.0)
+        self.keys = ProviderKeys(
+            {"openai": "OPENAI_API_KEY"},
+            recheck=0.0,
+            ledger=runtime.ledger,
+            credentials=CREDENTIALS,
+        )
         self._runtime = runtime
 
     @property
@@ -415,6 +421,12 @@ async def test_a_key_that_was_wrong_from_the_start_is_not_tried_with_lines(stand
     await stand.keys.check(cast("Provider", stand.provider))
     assert isinstance(await stand.handle(), Snooze)
     assert stand.provider.created == []
+    tried = (await stand.ledger.keys.of(CREDENTIALS))["openai"]
+    assert (tried.accepted, tried.code) == (False, "invalid_api_key")
+    stand.provider.checked = None
+    await stand.keys.refusal(cast("Provider", stand.provider), fresh=True)
+    assert (await stand.ledger.keys.of(CREDENTIALS))["openai"].accepted
+    assert await stand.ledger.keys.of({"openai": "another key"}) == {}
 
 
 async def test_a_given_up_shard_that_was_never_created_is_not_sent_again(stand: Stand) -> None:

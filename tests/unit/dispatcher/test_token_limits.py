@@ -23,6 +23,7 @@ from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from tests.support.input_files import chat, store
+from tests.support.media import data_url, png
 from tests.support.publishers import Silent
 from tests.unit.dispatcher.test_submit_step import Scripted
 
@@ -50,8 +51,9 @@ class Stand:
             runtime, self.providers, {}, FairScheduler(runtime), {}, ProviderKeys({}, recheck=0.0)
         )
 
-    async def plan(self, lines: Sequence[bytes]) -> None:
-        batch, file = await store(self.blobs, list(lines))
+    async def plan(self, lines: Sequence[bytes], *, checked: bool = False) -> None:
+        """`checked`: by the providers' own checks, too, which weigh what is no text."""
+        batch, file = await store(self.blobs, list(lines), lenient=False if checked else None)
         await self.ledger.files.finish_upload(file)
         made = await self.ledger.batches.create(batch)
         assert isinstance(made, Batch)
@@ -183,6 +185,58 @@ async def test_a_shard_is_cut_only_when_a_piece_can_go(
     for shard in waiting:
         await stand.handle(shard)
     assert len(await stand.shards(ShardState.QUEUED)) == len(waiting), "nothing is cut in advance"
+
+
+def picture(number: int, kilobytes: int) -> bytes:
+    """Of 765 tokens, whatever its bytes."""
+    url = data_url(png(1024, 1024, bytes(kilobytes * 1000)), "image/png")
+    part = {"type": "image_url", "image_url": {"url": url}}
+    return line(number, cast("Any", [{"type": "text", "text": "What is it?"}, part]))
+
+
+async def test_pictures_go_together_under_a_limit(
+    ledger: Ledger, blobs: BlobStore, tmp_path: Path
+) -> None:
+    """As text, each would have more than the whole limit."""
+    stand = make(ledger, blobs, tmp_path, "openai/*=10000")
+    await stand.plan([picture(n, 100) for n in range(8)], checked=True)
+    await stand.handle(await stand.only())
+    shard = await stand.only(ShardState.SUBMITTED)
+    assert shard.line_count == 8
+    assert 8 * 765 < shard.tokens < 8 * 765 + 1500
+
+
+async def test_a_shard_with_pictures_is_cut_by_their_tokens(
+    ledger: Ledger, blobs: BlobStore, tmp_path: Path
+) -> None:
+    stand = make(ledger, blobs, tmp_path, "openai/*=20000")
+    # A few large pictures among many words; and the words are the most.
+    lines = [picture(n, 60) if n % 10 == 0 else line(n, WORDS * 100) for n in range(40)]
+    await stand.plan(lines, checked=True)
+    whole = await stand.only()
+    await stand.handle(whole)
+    first, rest = await stand.shards(ShardState.QUEUED)
+    assert first.media_tokens + rest.media_tokens == whole.media_tokens == 4 * 765
+    assert first.media_bytes + rest.media_bytes == whole.media_bytes > 300_000
+    await stand.handle(first)
+    sent = await stand.only(ShardState.SUBMITTED)
+    assert sent.id == first.id
+    assert 8000 < sent.tokens <= 10_000, "about half of the limit"
+
+
+async def test_a_picture_that_is_refused_alone_says_its_tokens(
+    ledger: Ledger, blobs: BlobStore, tmp_path: Path
+) -> None:
+    stand = make(ledger, blobs, tmp_path)
+    await stand.plan([picture(1, 60)], checked=True)
+    stand.provider.outcome = Refused(
+        "token_limit_exceeded", "too much", transient=True, enqueued_token_limit=500
+    )
+    await stand.handle(await stand.only())
+    await due(stand, await stand.only())
+    await stand.handle(await stand.only())
+    [(_, failure)] = await stand.failures(await stand.only(ShardState.SETTLED))
+    assert "about 7" in failure["error"]["message"], "some 770 tokens"
 
 
 async def due(stand: Stand, shard: Shard) -> None:

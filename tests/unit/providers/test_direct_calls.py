@@ -15,6 +15,7 @@ from core.providers import (
     LineRejected,
     Outcome,
     OutcomeUnknown,
+    ProviderRejected,
     Throttled,
     Usage,
 )
@@ -115,6 +116,53 @@ async def test_errors_of_the_line(
     response = json.loads(answered.response)
     assert response["status_code"] == reply.status_code
     assert response["body"]["error"]
+    told = json.loads(answered.error or b"")
+    assert told["code"]
+    assert told["message"]
+
+
+CRASHED = {"message": "oh", "code": 502}
+BROKE_OFF = {
+    "choices": [{"message": {"content": "half"}, "finish_reason": "error", "error": CRASHED}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 5},
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "code"),
+    [
+        ({}, Outcome.FAILED, "empty_answer"),
+        (None, Outcome.FAILED, "empty_answer"),
+        ({"choices": []}, Outcome.FAILED, "empty_answer"),
+        ({"error": {"message": "no", "code": 400}}, Outcome.FAILED, "400"),
+        ({"error": CRASHED}, Outcome.RETRYABLE, "502"),
+        (BROKE_OFF, Outcome.RETRYABLE, "502"),
+    ],
+)
+async def test_a_good_status_is_not_enough(
+    direct: OpenAICalls, fake: FakeProvider, body: Any, outcome: Outcome, code: str
+) -> None:
+    fake.on("POST", PATH, JSONResponse(body))
+    answered = await direct.call("c", CHAT, BODY)
+    assert isinstance(answered, Answered)
+    assert (answered.outcome, json.loads(answered.error or b"")["code"]) == (outcome, code)
+    assert json.loads(answered.response)["body"] == body
+    assert answered.usage == (Usage(input=9, output=5) if body is BROKE_OFF else Usage())
+
+
+@pytest.mark.parametrize(
+    ("code", "key_refused"),
+    [(429, ""), ("529", ""), (401, "refused_key"), ("insufficient_quota", "")],
+)
+async def test_not_now_in_a_body(
+    direct: OpenAICalls, fake: FakeProvider, code: Any, key_refused: str
+) -> None:
+    """Gateways that answer before they know have the status in the error only."""
+    fake.on("POST", PATH, JSONResponse({"error": {"message": "slow down", "code": code}}))
+    outcome = await direct.call("c", CHAT, BODY)
+    assert isinstance(outcome, Throttled)
+    assert "slow down" in outcome.reason
+    assert outcome.key_refused == key_refused
 
 
 @pytest.mark.parametrize(
@@ -191,7 +239,7 @@ async def test_the_key_is_never_told(direct: OpenAICalls, fake: FakeProvider) ->
 
 async def test_other_paths(fake: FakeProvider) -> None:
     fake.on("POST", "/generate", JSONResponse(COMPLETION))
-    fake.on("POST", "/embeddings", JSONResponse({"data": []}))
+    fake.on("POST", "/embeddings", JSONResponse({"data": [{"embedding": [0.5]}]}))
     async with connect(fake.url, Naps()) as http:
         provider = make(http, **{CHAT: "/generate"})
         assert isinstance(await provider.call("c", CHAT, BODY), Answered)
@@ -241,3 +289,24 @@ async def test_a_call_that_is_held_back_is_not_sent(
     assert held.reachable
     assert held.retry_after == pytest.approx(5.0, abs=4)
     assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "refused"),
+    [
+        (JSONResponse({"object": "list", "data": []}), None),
+        (error(401, "no such key", "invalid_request_error", "invalid_api_key"), True),
+        (Response("no such page", 404), False),
+    ],
+)
+async def test_a_key_is_tried_with_the_list_of_models(
+    direct: OpenAICalls, fake: FakeProvider, reply: Response, refused: bool | None
+) -> None:
+    fake.on("GET", "/models", reply)
+    if refused is None:
+        await direct.check()
+    else:
+        with pytest.raises(ProviderRejected) as caught:
+            await direct.check()
+        assert caught.value.access is refused
+    assert fake.seen("GET", "/models")[0].headers["authorization"] == f"Bearer {KEY}"

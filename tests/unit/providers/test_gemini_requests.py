@@ -237,11 +237,26 @@ def test_limits() -> None:
         ("gemini-flash-latest", "low", {"thinkingLevel": "LOW"}),
         (OLD, "none", {"thinkingBudget": 0}),
         (OLD, "minimal", {"thinkingBudget": 1024}),
-        (OLD_PRO, "high", {"thinkingBudget": 24576}),
+        # Of the 2,000 tokens of the request a quarter is for the answer.
+        (OLD_PRO, "high", {"thinkingBudget": 1500}),
     ],
 )
 def test_efforts(model: str, effort: str, made: dict[str, Any]) -> None:
     assert config_of(model, reasoning_effort=effort) == {"thinkingConfig": made}
+
+
+@pytest.mark.parametrize(
+    ("model", "limit", "budget"),
+    [(OLD_PRO, 40_000, 24_576), (OLD_PRO, 4000, 3000), (OLD_PRO, 171, 128), (OLD, 4, 3)],
+)
+def test_a_budget_leaves_room_for_an_answer(model: str, limit: int, budget: int) -> None:
+    made, _ = translate(request(reasoning_effort="high", max_tokens=limit), model)
+    assert made["generationConfig"]["thinkingConfig"] == {"thinkingBudget": budget}
+
+
+def test_a_limit_too_small_for_any_thinking() -> None:
+    small = request(reasoning_effort="low", max_tokens=170)
+    assert_lost(small, "body.reasoning_effort", OLD_PRO, reason="unsupported_value")
 
 
 @pytest.mark.parametrize(

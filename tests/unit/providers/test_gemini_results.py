@@ -13,6 +13,7 @@ from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 
 from core.providers.contract import LineRejected, Outcome, ResultLine, Usage
+from core.providers.finish_reasons import GEMINI
 from core.providers.gemini.embeddings import check_embedding, translate_embedding
 from core.providers.gemini.response import read_line
 from core.providers.result_lines import UnreadableLine
@@ -126,8 +127,7 @@ def test_several_candidates() -> None:
     [
         ("STOP", "stop"),
         ("MAX_TOKENS", "length"),
-        ("OTHER", "stop"),
-        ("MALFORMED_FUNCTION_CALL", "stop"),
+        ("FINISH_REASON_UNSPECIFIED", "stop"),
         ("A_REASON_OF_TOMORROW", "stop"),
         ("SAFETY", "content_filter"),
         ("RECITATION", "content_filter"),
@@ -142,19 +142,85 @@ def test_reasons_of_an_end(reason: str, finish: str) -> None:
     assert (found.choices[0].message.refusal is not None) == (finish == "content_filter")
 
 
+def failed(sent: Any) -> tuple[str, str, ResultLine]:
+    """Code, message and line of a response that is no answer; it is kept as it came."""
+    line = read({"key": "s-t-1", "response": sent})
+    assert line.outcome is not Outcome.SUCCEEDED
+    assert json.loads(line.response or b"") == {"status_code": 200, "request_id": "", "body": sent}
+    told = json.loads(line.error or b"")
+    assert told["code"]
+    assert told["message"]
+    return told["code"], told["message"], line
+
+
+BROKEN = [reason for reason, meaning in GEMINI.items() if meaning == "broken"]
+
+
+@pytest.mark.parametrize("reason", BROKEN)
+def test_an_answer_that_broke_off_is_none(reason: str) -> None:
+    """Whatever of it came: it is kept, and so is what Gemini says of it."""
+    for parts in ((), ({"text": "half"},), ({"functionCall": {"name": "f"}},)):
+        sent = response(candidate(*parts, reason=reason, finishMessage="Malformed: call f(x"))
+        code, message, line = failed(sent)
+        assert (code, message, line.outcome) == (reason, "Malformed: call f(x", Outcome.FAILED)
+        assert line.usage == Usage(input=7, output=5)
+    assert reason in failed(response({"finishReason": reason}))[1]
+    both = response(candidate({"text": "a"}), candidate(reason=reason, index=1))
+    assert failed(both)[0] == reason
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ({"finishReason": "STOP"}, "empty_answer"),
+        (candidate(), "empty_answer"),
+        (candidate({"text": "hm", "thought": True}), "empty_answer"),
+        (candidate({"thoughtSignature": "c2ln"}), "empty_answer"),
+        ({"content": {"role": "model"}, "index": 0}, "empty_answer"),
+        ({"finishReason": "FINISH_REASON_UNSPECIFIED"}, "FINISH_REASON_UNSPECIFIED"),
+        ({"finishReason": "A_REASON_OF_TOMORROW"}, "A_REASON_OF_TOMORROW"),
+    ],
+)
+def test_an_empty_answer_is_none(sent: dict[str, Any], code: str) -> None:
+    found, _, line = failed(response(sent))
+    assert (found, line.outcome, line.usage) == (code, Outcome.FAILED, Usage(input=7, output=5))
+    told = failed(response(sent | {"finishMessage": "Because."}))
+    assert told[1] == "Because."
+
+
+def test_an_answer_may_be_an_empty_text() -> None:
+    for sent in (candidate({"text": ""}), {"finishReason": "MAX_TOKENS", "index": 0}):
+        found, _, _ = completion(response(sent))
+        assert found.choices[0].message.content == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "code"),
+    [
+        ({"code": 503, "message": "m", "status": "UNAVAILABLE"}, Outcome.RETRYABLE, "UNAVAILABLE"),
+        ({"code": 400, "message": "m"}, Outcome.FAILED, "INVALID_ARGUMENT"),
+    ],
+)
+def test_an_error_in_the_place_of_a_response(error: Any, outcome: Outcome, code: str) -> None:
+    found, message, line = failed({"error": error})
+    assert (found, message, line.outcome) == (code, "m", outcome)
+
+
 def test_a_blocked_answer_without_content() -> None:
     blocked = {"finishReason": "SAFETY", "finishMessage": "Too hot.", "index": 0}
-    found, _, _ = completion(response(blocked))
+    found, body, _ = completion(response(blocked))
     message = found.choices[0].message
     assert (message.content, message.refusal) == (None, "Too hot.")
+    assert body["native"]["candidates"] == [{"finishMessage": "Too hot."}]
 
 
-def test_a_blocked_prompt() -> None:
-    sent = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 7}}
+@pytest.mark.parametrize("reason", [each.value for each in types.BlockedReason])
+def test_a_blocked_prompt(reason: str) -> None:
+    sent = {"promptFeedback": {"blockReason": reason}, "usageMetadata": {"promptTokenCount": 7}}
     found, body, usage = completion(sent)
     assert found.choices[0].finish_reason == "content_filter"
-    assert found.choices[0].message.refusal == "The prompt was blocked: SAFETY"
-    assert body["native"]["prompt_feedback"] == {"blockReason": "SAFETY"}
+    assert found.choices[0].message.refusal == f"The prompt was blocked: {reason}"
+    assert body["native"]["prompt_feedback"] == {"blockReason": reason}
     assert found.model == "asked-model"
     assert usage == Usage(input=7)
 
@@ -165,7 +231,25 @@ def test_parts_without_a_place_are_kept() -> None:
     signed = {"text": "", "thoughtSignature": "c2ln"}
     _, body, _ = completion(response(candidate({"text": "a"}, image, code, signed)))
     assert body["choices"][0]["message"]["content"] == "a"
-    assert body["native"]["other_parts"] == [image, code]
+    assert body["native"]["other_parts"] == [image, code, signed]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_members_without_a_field_are_kept() -> None:
+    grounding = {"webSearchQueries": ["q"], "groundingSupports": [{"segment": {"endIndex": 1}}]}
+    sent = response(
+        candidate({"text": "a"}, groundingMetadata=grounding, avgLogprobs=-0.1250),
+        createTime="2026-11-28T00:00:00Z",
+    )
+    _, body, _ = completion(sent)
+    native = body["native"]
+    assert native["candidates"] == [{"groundingMetadata": grounding, "avgLogprobs": -0.125}]
+    assert native["other_fields"] == {"createTime": "2026-11-28T00:00:00Z"}
+    odd = {"text": "b", "of_tomorrow": {"a": 1}}
+    line = read({"key": "s-t-1", "response": response(candidate({"text": "a"}, odd))})
+    body = json.loads(line.response or b"")["body"]
+    assert body["choices"][0]["message"]["content"] == "ab"
+    assert body["native"]["other_parts"] == [odd]
 
 
 @pytest.mark.parametrize(
@@ -181,10 +265,14 @@ def test_parts_without_a_place_are_kept() -> None:
 )
 def test_answers_in_no_known_form_are_kept_as_they_came(sent: Any) -> None:
     """They may have been paid for, so they are not sent again."""
-    line = read({"key": "s-t-1", "response": sent})
+    code, _, line = failed(sent)
     assert line.outcome is Outcome.FAILED
-    assert line.response is not None
-    assert json.loads(line.response)["body"] == sent
+    assert code in ("empty_answer", "unreadable_answer")
+
+
+def test_usage_of_a_response_in_no_known_form() -> None:
+    _, _, line = failed({"candidates": "none", "usageMetadata": COUNTS})
+    assert line.usage == Usage(input=7, output=5)
 
 
 @pytest.mark.parametrize("counts", [None, [], "many", {"promptTokenCount": "7"}, {"a": 1}])
@@ -224,6 +312,10 @@ def test_failed_lines(error: Any, outcome: Outcome, status: int, code: str, name
     assert envelope["status_code"] == status
     assert envelope["body"]["error"]["code"] == code
     assert envelope["body"]["error"]["message"]
+    assert json.loads(line.error or b"") == {
+        "code": code,
+        "message": envelope["body"]["error"]["message"],
+    }
 
 
 def test_lines_that_were_never_run() -> None:
@@ -316,3 +408,9 @@ def test_embeddings(base64: bool) -> None:
     else:
         assert b"[0.25,-1.50]" in line.response
         CreateEmbeddingResponse.model_validate(body, strict=True)
+
+
+@pytest.mark.parametrize("values", [[], None])
+def test_an_embedding_without_values_is_no_answer(values: Any) -> None:
+    code, _, line = failed({"embedding": {"values": values}, "tokenCount": "3"})
+    assert (code, line.outcome) == ("empty_answer", Outcome.FAILED)

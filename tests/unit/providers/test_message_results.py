@@ -100,6 +100,20 @@ def test_finish_reasons(native: str, finish: str) -> None:
     assert body["native"]["stop_reason"] == native
 
 
+@pytest.mark.parametrize("native", ["end_turn", "stop_sequence", "max_tokens"])
+def test_a_complete_message_may_say_nothing(native: str) -> None:
+    line, body = read_message(message(stop_reason=native))
+    assert body["choices"][0]["message"]["content"] == ""
+    assert line.usage == Usage(input=10, output=5)
+
+
+@pytest.mark.parametrize("native", ["tool_use", "pause_turn", "compaction", "bored", None, 5])
+def test_an_empty_message_is_no_answer(native: Any) -> None:
+    code, line = failed(message(stop_reason=native))
+    assert (code, line.outcome) == ("empty_answer", Outcome.FAILED)
+    assert line.usage == Usage(input=10, output=5)
+
+
 @pytest.mark.parametrize("native", ["bored", None, 5])
 def test_an_unknown_stop_reason_is_kept(native: Any) -> None:
     _, body = read_message(message(text(), stop_reason=native), documented=False)
@@ -153,6 +167,7 @@ def test_thinking_stays_out_of_the_content() -> None:
     _, body = read_message(message(thought, hidden, text("yes")))
     answer = body["choices"][0]["message"]
     assert (answer["content"], answer["reasoning_content"]) == ("yes", "hm")
+    assert body["native"]["content"] == [thought, hidden, text("yes")]
 
 
 def test_refusals() -> None:
@@ -160,8 +175,45 @@ def test_refusals() -> None:
     _, body = read_message(message(stop_reason="refusal", stop_details=details))
     answer = body["choices"][0]["message"]
     assert (answer["content"], answer["refusal"]) == (None, "Too dangerous.")
+    assert body["native"]["stop_details"] == details
     _, body = read_message(message(text("I can't."), stop_reason="refusal"))
     assert body["choices"][0]["message"]["refusal"] == "I can't."
+
+
+CITED = {
+    "type": "text",
+    "text": "yes",
+    "citations": [
+        {
+            "type": "char_location",
+            "cited_text": "y",
+            "document_index": 0,
+            "document_title": None,
+            "start_char_index": 0,
+            "end_char_index": 1,
+            "file_id": None,
+        }
+    ],
+}
+SEARCH = {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "q"}}
+
+
+@pytest.mark.parametrize("block", [CITED, SEARCH, {"type": "of_tomorrow", "deep": [1.50]}])
+def test_content_without_a_field_is_kept_whole(block: dict[str, Any]) -> None:
+    _, body = read_message(message(text(), block), documented=block["type"] != "of_tomorrow")
+    assert body["native"]["content"] == [text(), block]
+
+
+def test_members_without_a_field_are_kept() -> None:
+    container = {"id": "c", "expires_at": "2026-11-28T00:00:00Z", "skills": None}
+    _, body = read_message(message(text(), container=container, diagnostics=None))
+    assert body["native"]["container"] == container
+    assert body["native"].keys() == {"stop_reason", "stop_sequence", "usage", "container"}
+    _, body = read_message(message(text(), of_tomorrow={"a": [1]}), documented=False)
+    assert body["native"]["of_tomorrow"] == {"a": [1]}
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "direct"}}
+    _, body = read_message(message(call, stop_reason="tool_use"))
+    assert "content" not in body["native"]
 
 
 @pytest.mark.parametrize(
@@ -182,12 +234,37 @@ def test_odd_fields_do_not_cost_the_line(fields: dict[str, Any]) -> None:
     assert line.usage.output in (0, 5)
 
 
-@pytest.mark.parametrize("sent", [None, "text", [], {"content": "hi"}, {"content": [5]}, {"id": 7}])
-def test_a_message_in_another_form_is_kept_as_a_failure(sent: Any) -> None:
+def failed(sent: Any) -> tuple[str, ResultLine]:
+    """Code and line of a "success" that is none; its message is kept as it came."""
     line = read_result({"type": "succeeded", "message": sent}, documented=False)
-    assert (line.outcome, line.error) == (Outcome.FAILED, None)
-    assert line.response is not None
-    assert json.loads(line.response)["body"] == sent
+    assert line.outcome is not Outcome.SUCCEEDED
+    assert json.loads(line.response or b"") == {"status_code": 200, "request_id": "", "body": sent}
+    told = json.loads(line.error or b"")
+    assert told["message"]
+    return told["code"], line
+
+
+@pytest.mark.parametrize("sent", ["text", [], {"content": "hi"}, {"content": [5]}, {"id": 7}])
+def test_a_message_in_another_form_is_kept_as_a_failure(sent: Any) -> None:
+    code, line = failed(sent)
+    assert (code, line.outcome) == ("unreadable_answer", Outcome.FAILED)
+
+
+@pytest.mark.parametrize("sent", [{}, {"content": None}, {"id": "m", "type": "message"}])
+def test_a_message_without_content_is_no_answer(sent: Any) -> None:
+    usage = {"input_tokens": 10, "output_tokens": 5}
+    code, line = failed(sent | {"usage": usage})
+    assert (code, line.outcome, line.usage) == ("empty_answer", Outcome.FAILED, Usage(10, 0, 5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [("overloaded_error", Outcome.RETRYABLE), ("invalid_request_error", Outcome.FAILED)],
+)
+def test_an_error_in_the_place_of_a_message(kind: str, outcome: Outcome) -> None:
+    code, line = failed({"type": "error", "error": {"type": kind, "message": "because"}})
+    assert (code, line.outcome) == (kind, outcome)
+    assert json.loads(line.error or b"")["message"] == "because"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +285,8 @@ def test_errors(kind: str, status: int, outcome: Outcome) -> None:
     inner = {"type": kind, "message": "because"}
     sent = {"type": "error", "error": inner, "request_id": "req_1"}
     line = read_result({"type": "errored", "error": sent})
-    assert (line.outcome, line.error) == (outcome, None)
+    assert line.outcome is outcome
+    assert json.loads(line.error or b"") == {"code": kind, "message": "because"}
     assert line.response is not None
     assert json.loads(line.response) == {
         "status_code": status,
@@ -246,3 +324,10 @@ def test_lines_that_were_not_run(kind: str, outcome: Outcome, code: str) -> None
     assert (line.outcome, line.response) == (outcome, None)
     assert line.error is not None
     assert json.loads(line.error)["code"] == code
+
+
+def test_a_result_of_an_unknown_type_keeps_its_message() -> None:
+    line = read_result({"type": "of_tomorrow", "message": message(text())}, documented=False)
+    assert (line.outcome, line.usage) == (Outcome.FAILED, Usage(input=10, output=5))
+    assert json.loads(line.error or b"")["code"] == "unknown_result"
+    assert json.loads(line.response or b"")["body"] == message(text())

@@ -322,10 +322,11 @@ async def test_poll_of_an_unknown_batch(fake: FakeProvider, openai: OpenAIProvid
 
 
 def row(line: int, status: int = 200) -> dict[str, Any]:
+    choice = {"message": {"content": f"answer {line}"}, "finish_reason": "stop"}
     return {
         "id": f"batch_req_{line}",
         "custom_id": make_intent().custom_id(line),
-        "response": {"status_code": status, "request_id": "r", "body": {"n": line}},
+        "response": {"status_code": status, "request_id": "r", "body": {"choices": [choice]}},
         "error": None,
     }
 

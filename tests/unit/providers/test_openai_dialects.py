@@ -240,7 +240,8 @@ async def test_results_of_a_batch_that_ended_early(
 ) -> None:
     ended = {"id": "b", "status": status, "output_file_id": "o", "error_file_id": "e"}
     fake.on("GET", "/batches/b", JSONResponse(ended))
-    response = {"status_code": 200, "request_id": "r", "body": {}}
+    body = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+    response = {"status_code": 200, "request_id": "r", "body": body}
     done = {"id": "1", "custom_id": "s-t-1", "response": response, "error": None}
     why = {"code": f"batch_{status}", "message": "not run"}
     not_run = {"id": "2", "custom_id": "s-t-2", "response": None, "error": why}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.providers import result_lines as resultlines
 from core.providers.anthropic.translation import read_line
-from core.providers.contract import ProviderUnavailable
+from core.providers.contract import Outcome, ProviderUnavailable
 from core.providers.openai.rows import read_row
 from core.providers.result_lines import UnreadableLine, split_lines
 
@@ -68,8 +68,9 @@ def test_odd_results_give_a_line_whose_parts_are_json(odd: dict[str, Any]) -> No
         except UnreadableLine:
             assert not isinstance(sent.get("type"), str)
         for line in lines:
-            assert (line.response is None) != (line.error is None)
-            json.loads(line.response or line.error or b"")
+            assert (line.error is None) == (line.outcome is Outcome.SUCCEEDED)
+            for part in (line.response, line.error):
+                json.loads(part or b"{}")
 
 
 async def chunked(content: bytes, size: int) -> AsyncIterator[bytes]:

@@ -189,10 +189,16 @@ OPTIONS: list[tuple[str, Model, dict[str, Any], dict[str, Any]]] = [
         {"max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 4096}},
     ),
     (
-        "a budget below max_tokens",
+        "a budget that leaves room for an answer",
         SONNET,
-        {"reasoning_effort": "max", "max_tokens": 1500},
-        {"max_tokens": 1500, "thinking": {"type": "enabled", "budget_tokens": 1499}},
+        {"reasoning_effort": "max", "max_tokens": 4000},
+        {"max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 3000}},
+    ),
+    (
+        "the least budget and its room",
+        SONNET,
+        {"reasoning_effort": "low", "max_tokens": 1366},
+        {"max_tokens": 1366, "thinking": {"type": "enabled", "budget_tokens": 1024}},
     ),
     (
         "effort",

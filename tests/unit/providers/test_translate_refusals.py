@@ -148,7 +148,7 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
     (OPUS_46, {"reasoning_effort": "xhigh"}, "body.reasoning_effort", "unsupported_value"),
     (
         SONNET,
-        {"reasoning_effort": "low", "max_tokens": 1024},
+        {"reasoning_effort": "low", "max_tokens": 1365},
         "body.reasoning_effort",
         "unsupported_value",
     ),

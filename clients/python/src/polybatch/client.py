@@ -12,7 +12,10 @@ from typing import Self
 from polybatch._operations import (
     BackObserver,
     Caller,
+    Conversions,
     Downloads,
+    Form,
+    Naming,
     Progress,
     Requests,
     RetryObserver,
@@ -28,10 +31,12 @@ from polybatch.connection import Connection
 from polybatch.models import (
     Batch,
     BatchState,
+    ConvertedLines,
     File,
     LineFailure,
     LineProblem,
     Manifest,
+    Provider,
     ResultFilter,
     ResultLine,
     UploadStatus,
@@ -86,6 +91,7 @@ class Client:
         self._uploads = Uploads(caller)
         self._watches = Watches(caller)
         self._downloads = Downloads(caller)
+        self._conversions = Conversions(caller)
         self.files = Files(self._requests, self._downloads)
 
     def close(self) -> None:
@@ -108,6 +114,8 @@ class Client:
         content: UploadInput,
         *,
         filename: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
         upload_id: str | None = None,
         progress: Progress | None = None,
     ) -> File:
@@ -117,10 +125,17 @@ class Client:
         iterable of bytes. A broken stream is resumed by itself; what can be read only
         once is kept in memory until it is committed. A file with bad lines is no error:
         its state is INVALID and `problems` holds the first 20.
+        `provider`: of lines that name none and whose model tells none; `model`: of lines
+        whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.
         """
         return run(
-            self._uploads.upload(content, filename=filename, upload_id=upload_id, progress=progress)
+            self._uploads.upload(
+                content,
+                Naming(filename, provider, model),
+                upload_id=upload_id,
+                progress=progress,
+            )
         )
 
     def upload_status(self, upload_id: str) -> UploadStatus:
@@ -132,6 +147,8 @@ class Client:
         content: UploadInput,
         *,
         filename: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
         upload_id: str | None = None,
         completion_window: timedelta | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -160,10 +177,38 @@ class Client:
             self._uploads.submit(
                 content,
                 request,
-                filename=filename,
+                Naming(filename, provider, model),
                 upload_id=upload_id,
                 request_id=request_id,
                 progress=progress,
+            )
+        )
+
+    def convert_lines(
+        self,
+        lines: bytes,
+        *,
+        to: Form | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        lenient: bool = False,
+        first_line: int = 1,
+    ) -> ConvertedLines:
+        """Converts request lines, some megabytes at a time, into the form of another API.
+
+        `to`: "openai", "anthropic" or "gemini"; None leaves each line its form, and only sets
+        `model` and `provider`, which take the place of the lines' own. What would be lost is
+        refused by line and field, or left out where `lenient` is set. `first_line`: the number
+        of the first one, for the problems.
+        """
+        return run(
+            self._conversions.convert_lines(
+                lines,
+                to=to,
+                model=model,
+                provider=provider,
+                lenient=lenient,
+                first_line=first_line,
             )
         )
 
@@ -262,6 +307,10 @@ class Client:
     def failures(self, batch_id: str, *, page_size: int = 1000) -> Iterator[LineFailure]:
         """Yields the lines that failed, in input order, fetched page by page."""
         return iterate(self._requests.failures(batch_id, page_size))
+
+    def providers(self) -> list[Provider]:
+        """Returns what the service knows of each provider, with a key or without."""
+        return run(self._requests.providers())
 
 
 class Files:

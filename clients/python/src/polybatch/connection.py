@@ -20,6 +20,7 @@ __all__ = ["Connection"]
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _TLS_SCHEMES = ("grpcs://", "https://")
+_LAST_PORT = 65_535
 
 _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
@@ -87,9 +88,10 @@ class Connection:
     ) -> Connection:
         """Fills in what is not given.
 
-        Addresses: POLYBATCH_GATEWAY and POLYBATCH_COLLECTOR, else localhost:50051 and
-        localhost:50052; several replicas separated by commas. The schemes grpc:// and
-        grpcs:// (or https://) say whether to use TLS.
+        Addresses: POLYBATCH_GATEWAY and POLYBATCH_COLLECTOR, else those that `make up` has
+        left in $POLYBATCH_DATA_DIR/addresses.json while it runs, else POLYBATCH_PORT_BASE and
+        the port after it, else localhost:50051 and localhost:50052; several replicas separated
+        by commas. The schemes grpc:// and grpcs:// (or https://) say whether to use TLS.
         Key: POLYBATCH_API_KEY, else the file that the embedded mode writes,
         $POLYBATCH_DATA_DIR/api-key, where the folder defaults to .polybatch.
         TLS: POLYBATCH_TLS (0 or 1), else on unless both hosts are this machine: a key
@@ -100,8 +102,12 @@ class Connection:
         Raises ConfigurationError where no key is found, a value makes no sense, or values
         contradict each other.
         """
-        gateway = gateway or environ.get("POLYBATCH_GATEWAY") or "localhost:50051"
-        collector = collector or environ.get("POLYBATCH_COLLECTOR") or "localhost:50052"
+        gateway = gateway or environ.get("POLYBATCH_GATEWAY")
+        collector = collector or environ.get("POLYBATCH_COLLECTOR")
+        if not gateway or not collector:
+            found = _local_addresses(environ)
+            gateway = gateway or found["gateway"]
+            collector = collector or found["collector"]
         ca = tls_ca or environ.get("POLYBATCH_TLS_CA") or None
         cert = tls_client_cert or environ.get("POLYBATCH_TLS_CLIENT_CERT") or None
         key = tls_client_key or environ.get("POLYBATCH_TLS_CLIENT_KEY") or None
@@ -168,6 +174,36 @@ def _usable(setting: str, path: Path) -> Iterator[None]:
         raise _tls_file_error(setting, path, cause) from error
     except OSError as error:
         raise _tls_file_error(setting, path, f"cannot be read: {error.strerror}") from error
+
+
+def _local_addresses(environ: Mapping[str, str]) -> dict[str, str]:
+    """Where gateway and collector of this machine listen."""
+    path = _data_dir(environ) / "addresses.json"
+    try:
+        found = json.loads(path.read_bytes())
+        return {name: str(found[name]) for name in ("gateway", "collector")}
+    except OSError:
+        # Nothing runs from that folder, or it is somebody else's.
+        pass
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"the file {path} does not hold the addresses of gateway and collector.",
+            reason="ADDRESSES_UNREADABLE",
+            next_step="start polybatch again, which writes it, or set POLYBATCH_GATEWAY and "
+            "POLYBATCH_COLLECTOR.",
+        ) from error
+    base = environ.get("POLYBATCH_PORT_BASE", "").strip() or "50051"
+    if not base.isdecimal() or not 0 < int(base) < _LAST_PORT:
+        raise ConfigurationError(
+            f"POLYBATCH_PORT_BASE is {base!r}.",
+            reason="PORT_BASE_INVALID",
+            next_step="set it to the first of the ports that polybatch listens on.",
+        )
+    return {"gateway": f"localhost:{base}", "collector": f"localhost:{int(base) + 1}"}
+
+
+def _data_dir(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("POLYBATCH_DATA_DIR") or ".polybatch")
 
 
 def _tls_file_error(setting: str, path: Path, cause: str) -> ConfigurationError:
@@ -267,8 +303,7 @@ def _find_key(
     if key is None and api_key_file is None:
         key = environ.get("POLYBATCH_API_KEY") or None
     if key is None:
-        data_dir = environ.get("POLYBATCH_DATA_DIR") or ".polybatch"
-        path = Path(api_key_file) if api_key_file is not None else Path(data_dir) / "api-key"
+        path = Path(api_key_file) if api_key_file is not None else _data_dir(environ) / "api-key"
         try:
             key = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -1,9 +1,8 @@
-"""Messages to chat completions, and the lines of an Anthropic result file.
+"""The lines of an Anthropic result file, as result lines of OpenAI's form.
 
-Sources: anthropic 2.12.0 types/message.py, types/messages/message_batch_*_result.py; openai
-3.54.0 types/chat/chat_completion.py. A field in a form that nobody knows must never cost
-the line: whatever is not understood is left out, and the native stop reason and usage stay
-under "native".
+Sources: anthropic 2.12.0 types/messages/message_batch_*_result.py, types/stop_reason.py. A line
+whose message is no answer fails, with what came kept as it is: it was paid for, and is not sent
+again.
 """
 
 from __future__ import annotations
@@ -12,13 +11,26 @@ from typing import Any
 
 import msgspec
 
+from core.providers.anthropic.translation.completion import (
+    NULL,
+    Loose,
+    read_message,
+    translate_message,
+    translate_usage,
+)
 from core.providers.contract import Outcome, ResultLine, Usage
-from core.providers.parsing import count_of
+from core.providers.finish_reasons import ANTHROPIC
+from core.providers.line_errors import (
+    EMPTY_ANSWER,
+    NO_REASON,
+    UNREADABLE_ANSWER,
+    code_of,
+    line_error,
+)
+from core.providers.provider_errors import read_error
 from core.providers.result_lines import UnreadableLine
 
 Raw = msgspec.Raw
-NULL = Raw(b"null")
-Loose = str | list[Any] | int | float | bool | None
 
 STATUS_BY_ERROR = {
     "invalid_request_error": 400,
@@ -35,44 +47,9 @@ STATUS_BY_ERROR = {
 
 RETRYABLE_ERRORS = frozenset({"api_error", "overloaded_error", "rate_limit_error", "timeout_error"})
 
-FINISH_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
-
-
-class _Block(msgspec.Struct):
-    """A content block of any type."""
-
-    type: str = ""
-    text: Any = None
-    thinking: Any = None
-    id: Any = None
-    name: Any = None
-    input: Raw = NULL
-
-
-class _NativeUsage(msgspec.Struct):
-    input_tokens: Any = 0
-    cache_creation_input_tokens: Any = 0
-    cache_read_input_tokens: Any = 0
-    output_tokens: Any = 0
-    output_tokens_details: Any = None
-
-
-class _Message(msgspec.Struct):
-    id: str = ""
-    model: str = ""
-    content: list[_Block] = []
-    stop_reason: Any = None
-    stop_sequence: Any = None
-    stop_details: Any = None
-    usage: Raw = NULL
+_COMPLETE_WITHOUT_CONTENT = frozenset({"stop", "length", "content_filter"})
+"""Claude had nothing to add, the limit left no room for an answer, or it refused."""
+_UNFINISHED = frozenset({"pause_turn", "compaction"})
 
 
 class _Result(msgspec.Struct):
@@ -86,63 +63,8 @@ class _Line(msgspec.Struct):
     result: _Result
 
 
-class _Function(msgspec.Struct):
-    name: str
-    arguments: str
-
-
-class _ToolCall(msgspec.Struct, kw_only=True):
-    id: str
-    type: str = "function"
-    function: _Function
-
-
-class _Answer(msgspec.Struct, omit_defaults=True):
-    role: str
-    content: str | None
-    refusal: str | None
-    tool_calls: list[_ToolCall] | None = None
-    reasoning_content: str | None = None
-
-
-class _Choice(msgspec.Struct, kw_only=True):
-    index: int = 0
-    message: _Answer
-    logprobs: None = None
-    finish_reason: str
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int
-    cache_write_tokens: int
-
-
-class _OpenAIUsageDetails(msgspec.Struct):
-    reasoning_tokens: int
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: _PromptDetails
-    completion_tokens_details: _OpenAIUsageDetails
-
-
-class _Native(msgspec.Struct):
-    stop_reason: Any
-    stop_sequence: Any
-    usage: Raw
-
-
-class _Completion(msgspec.Struct, kw_only=True):
-    id: str
-    object: str = "chat.completion"
-    created: int
-    model: str
-    choices: list[_Choice]
-    usage: _Usage
-    native: _Native
+class _AnyMessage(msgspec.Struct):
+    usage: Raw = NULL
 
 
 class _Response(msgspec.Struct):
@@ -152,8 +74,7 @@ class _Response(msgspec.Struct):
 
 
 _line = msgspec.json.Decoder(_Line)
-_message = msgspec.json.Decoder(_Message)
-_native_usage = msgspec.json.Decoder(_NativeUsage | Loose)
+_any_message = msgspec.json.Decoder(_AnyMessage | Loose)
 _encoder = msgspec.json.Encoder()
 
 
@@ -169,7 +90,7 @@ def read_line(line: bytes, created: int) -> ResultLine:
         raise UnreadableLine from None
     result = parsed.result
     if result.type == "succeeded":
-        return _succeeded(parsed.custom_id, result, created)
+        return _succeeded(parsed.custom_id, result.message, created)
     if result.type == "errored":
         return _errored(parsed.custom_id, result.error)
     if result.type == "expired":
@@ -180,97 +101,54 @@ def read_line(line: bytes, created: int) -> ResultLine:
         return _not_run(
             parsed.custom_id, Outcome.CANCELLED, "batch_cancelled", "The batch was cancelled first."
         )
-    return _not_run(
-        parsed.custom_id,
-        Outcome.FAILED,
-        "unknown_result",
-        f"The provider answered with a result of the unknown type {result.type[:50]!r}.",
-    )
+    said = f"The provider answered with a result of the unknown type {result.type[:50]!r}."
+    if result.message == NULL:
+        return _not_run(parsed.custom_id, Outcome.FAILED, "unknown_result", said)
+    return _kept(parsed.custom_id, result.message, "unknown_result", said)
 
 
-def _succeeded(custom_id: str, result: _Result, created: int) -> ResultLine:
+def _succeeded(custom_id: str, raw: Raw, created: int) -> ResultLine:
     try:
-        message = _message.decode(result.message)
+        message, others = read_message(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # It was paid for, and sending it again would be paid again: kept as it came.
-        response = _encoder.encode(_Response(200, "", result.message))
-        return ResultLine(custom_id, Outcome.FAILED, "", response, None)
-    completion, usage = translate_message(message, created)
+        said = "The provider's message is in a form that nobody knows."
+        return _kept(custom_id, raw, UNREADABLE_ANSWER, said)
+    if message.content is None:
+        return _no_message(custom_id, raw)
+    reason = message.stop_reason
+    finish = ANTHROPIC.get(reason) if isinstance(reason, str) else None
+    if not message.content and (finish not in _COMPLETE_WITHOUT_CONTENT or reason in _UNFINISHED):
+        said = f"The message is empty; its stop_reason is {str(reason)[:50]!r}."
+        return _kept(custom_id, raw, EMPTY_ANSWER, said)
+    completion, usage = translate_message(message, raw, others, finish or "stop", created)
     response = _encoder.encode(_Response(200, "", completion))
     return ResultLine(custom_id, Outcome.SUCCEEDED, "", response, None, usage)
 
 
-def translate_message(message: _Message, created: int) -> tuple[_Completion, Usage]:
-    """Turn a message into a chat completion."""
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[_ToolCall] = []
-    for block in message.content:
-        if block.type == "text" and isinstance(block.text, str):
-            texts.append(block.text)
-        elif block.type == "thinking" and isinstance(block.thinking, str):
-            thoughts.append(block.thinking)
-        elif block.type == "tool_use":
-            calls.append(_tool_call(block))
-    content = "".join(texts) if texts else None
-    stop_reason = message.stop_reason
-    answer = _Answer(
-        content=content,
-        refusal=_refusal(message, content) if stop_reason == "refusal" else None,
-        role="assistant",
-        tool_calls=calls or None,
-        reasoning_content="".join(thoughts) or None,
-    )
-    finish = FINISH_REASONS.get(stop_reason, "stop") if isinstance(stop_reason, str) else "stop"
-    tokens, usage = tokens_of(message.usage)
-    completion = _Completion(
-        id=message.id,
-        created=created,
-        model=message.model,
-        choices=[_Choice(message=answer, finish_reason=finish)],
-        usage=tokens,
-        native=_Native(stop_reason, message.stop_sequence, message.usage),
-    )
-    return completion, usage
+def _no_message(custom_id: str, raw: Raw) -> ResultLine:
+    """What stands in the place of a message, such as an error."""
+    told = read_error(bytes(raw))
+    if not told.message:
+        said = "The provider answered with a message without content."
+        return _kept(custom_id, raw, EMPTY_ANSWER, said)
+    line = _kept(custom_id, raw, code_of(told), told.message)
+    if told.code in RETRYABLE_ERRORS:
+        line.outcome = Outcome.RETRYABLE
+    return line
 
 
-def _tool_call(block: _Block) -> _ToolCall:
-    arguments = "{}" if block.input == NULL else bytes(block.input).decode()
-    return _ToolCall(
-        id=block.id if isinstance(block.id, str) else "",
-        function=_Function(block.name if isinstance(block.name, str) else "", arguments),
-    )
-
-
-def _refusal(message: _Message, content: str | None) -> str:
-    details = message.stop_details
-    told = details.get("explanation") if isinstance(details, dict) else None
-    return told if isinstance(told, str) and told else content or "The model refused to answer."
-
-
-def tokens_of(raw: Raw) -> tuple[_Usage, Usage]:
-    """The usage of a message, in OpenAI's form and in ours; nothing where it is odd."""
+def _kept(custom_id: str, raw: Raw, code: str, said: str) -> ResultLine:
+    """A message that is no answer, as it came."""
+    usage = Usage()
     try:
-        native = _native_usage.decode(raw)
+        message = _any_message.decode(raw)
+        if isinstance(message, _AnyMessage):
+            _, usage = translate_usage(message.usage)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # It was skipped over so far; a number out of range is told only now.
-        native = None
-    if not isinstance(native, _NativeUsage):
-        native = _NativeUsage()
-    cached = count_of(native.cache_read_input_tokens)
-    written = count_of(native.cache_creation_input_tokens)
-    prompt = count_of(native.input_tokens) + written + cached
-    output = count_of(native.output_tokens)
-    details = native.output_tokens_details
-    reasoning = count_of(details.get("thinking_tokens")) if isinstance(details, dict) else 0
-    tokens = _Usage(
-        prompt_tokens=prompt,
-        completion_tokens=output,
-        total_tokens=prompt + output,
-        prompt_tokens_details=_PromptDetails(cached, written),
-        completion_tokens_details=_OpenAIUsageDetails(reasoning),
-    )
-    return tokens, Usage(prompt, cached, output, reasoning)
+        # JSON that no decoder here takes, such as a number out of range.
+        pass
+    response = _encoder.encode(_Response(200, "", raw))
+    return ResultLine(custom_id, Outcome.FAILED, "", response, line_error(code, said), usage)
 
 
 def _errored(custom_id: str, envelope: Any) -> ResultLine:
@@ -280,23 +158,15 @@ def _errored(custom_id: str, envelope: Any) -> ResultLine:
     error = error if isinstance(error, dict) else envelope
     kind, message = error.get("type"), error.get("message")
     kind = kind if isinstance(kind, str) and kind else "api_error"
+    message = message if isinstance(message, str) and message else NO_REASON
     request_id = envelope.get("request_id")
-    body = {
-        "error": {
-            "message": message if isinstance(message, str) else "The provider gave no reason.",
-            "type": kind,
-            "param": None,
-            "code": kind,
-        }
-    }
+    body = {"error": {"message": message, "type": kind, "param": None, "code": kind}}
     response = _Response(
         STATUS_BY_ERROR.get(kind, 500), request_id if isinstance(request_id, str) else "", body
     )
     outcome = Outcome.RETRYABLE if kind in RETRYABLE_ERRORS else Outcome.FAILED
-    return ResultLine(custom_id, outcome, "", _encoder.encode(response), None)
+    return ResultLine(custom_id, outcome, "", _encoder.encode(response), line_error(kind, message))
 
 
 def _not_run(custom_id: str, outcome: Outcome, code: str, message: str) -> ResultLine:
-    return ResultLine(
-        custom_id, outcome, "", None, _encoder.encode({"code": code, "message": message})
-    )
+    return ResultLine(custom_id, outcome, "", None, line_error(code, message))

@@ -9,6 +9,7 @@ import msgspec
 from core.providers.anthropic.translation.circumstances import Circumstances
 from core.providers.anthropic.translation.schemas import translate_schema
 from core.providers.catalogue import Model
+from core.providers.translation import budgets
 from core.providers.translation.report import Report, decode
 
 Raw = msgspec.Raw
@@ -20,6 +21,7 @@ BUDGETS = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 
 """thinking.budget_tokens by reasoning_effort; 1,024 is the least that Anthropic takes."""
 
 _LEAST_BUDGET = 1024
+_LEAST_LIMIT = budgets.limit_for(_LEAST_BUDGET)
 _LEAST_TOP_P = 0.95
 """Of a request with thinking."""
 
@@ -101,10 +103,9 @@ def add_effort(
 def _add_budget(
     params: dict[str, Any], path: str, budget: int, talk: Circumstances, report: Report
 ) -> None:
-    # The budget has to stay below max_tokens, which covers thinking and answer.
-    budget = min(budget, params["max_tokens"] - 1)
+    budget = budgets.within(budget, params["max_tokens"])
     if budget < _LEAST_BUDGET:
-        report.lose(path, "Thinking needs max_completion_tokens above 1024.", "unsupported_value")
+        report.lose(path, budgets.refusal(_LEAST_LIMIT), "unsupported_value")
     elif talk.prefilled:
         report.lose(path, "The model cannot think before the rest of an assistant's message.")
     elif talk.answers_tools:

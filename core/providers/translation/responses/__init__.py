@@ -9,9 +9,14 @@ from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.providers.translation.responses.answer import from_chat
 from core.providers.translation.responses.request import ChatRequest, LimitField, to_chat
 from core.providers.translation.responses.results import as_response, marked, restored
-from core.providers.translation.responses.through_chat import check_through_chat, through_chat
+from core.providers.translation.responses.through_chat import (
+    ANY_MODEL,
+    check_through_chat,
+    through_chat,
+)
 
 __all__ = [
+    "ANY_MODEL",
     "ChatRequest",
     "LimitField",
     "as_response",

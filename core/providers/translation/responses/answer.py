@@ -30,7 +30,7 @@ _CHAT = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"}
 )
 """Members of a chat completion that are translated, or say nothing in a Response."""
-_TIERS = frozenset({"auto", "default", "fast", "flex", "priority", "scale"})
+_TIERS = frozenset({"auto", "default", "fast", "flex", "priority", "scale", "ultrafast"})
 
 
 class _Function(msgspec.Struct):
@@ -133,9 +133,9 @@ def _output(message: _Message, base: str, status: str) -> list[dict[str, Any]]:
     if not calls and message.function_call is not None:
         calls = [_ToolCall(f"call_{base}", message.function_call)]
     content: list[dict[str, Any]] = []
-    refusal = message.refusal if isinstance(message.refusal, str) else ""
-    # An answer that ended without a word is an empty text, as in a chat completion.
-    if (text and text != refusal) or not (refusal or calls or status != "completed"):
+    refusal = message.refusal if isinstance(message.refusal, str) and message.refusal else None
+    # An empty text is a text, but for beside what says more.
+    if text is not None and text != refusal and (text or not (refusal or calls)):
         found = _annotations(message.annotations)
         content.append({"type": "output_text", "text": text, "annotations": found, "logprobs": []})
     if refusal:
@@ -155,12 +155,13 @@ def _output(message: _Message, base: str, status: str) -> list[dict[str, Any]]:
     return items
 
 
-def _said(message: _Message) -> tuple[str, str, list[Any]]:
-    """What was said, what was thought, and parts of a content that are neither."""
+def _said(message: _Message) -> tuple[str | None, str, list[Any]]:
+    """What was said, if anything; what was thought; parts of a content that are neither."""
     thoughts = message.reasoning_content or message.reasoning
     thought = [thoughts] if isinstance(thoughts, str) else []
     if not isinstance(message.content, list):
-        return message.content if isinstance(message.content, str) else "", "".join(thought), []
+        said_all = message.content if isinstance(message.content, str) else None
+        return said_all, "".join(thought), []
     # Mistral's reasoning models answer in parts.
     said: list[str] = []
     others: list[Any] = []
@@ -172,7 +173,7 @@ def _said(message: _Message) -> tuple[str, str, list[Any]]:
                 thought += [t for each in inner if (t := _text_of(each)) is not None]
             case _:
                 others.append(part)
-    return "".join(said), "".join(thought), others
+    return "".join(said) or None, "".join(thought), others
 
 
 def _text_of(part: Any) -> str | None:

@@ -92,7 +92,7 @@ class Messages:
         elif kind == "reasoning":
             said = "What was thought before cannot be given to another model."
             self._report.note(path, IGNORED, said)
-        elif kind in REFUSED_ITEMS:
+        elif isinstance(kind, str) and kind in REFUSED_ITEMS:
             raise LineRejected(
                 f"{path}.type",
                 "unsupported_content",
@@ -198,7 +198,7 @@ class Messages:
     def _part(self, path: str, part: Any, role: str) -> Item:
         kind = part.get("type") if isinstance(part, dict) else None
         allowed = CONTENT[role]
-        if kind not in allowed:
+        if not isinstance(kind, str) or kind not in allowed:
             raise LineRejected(
                 f"{path}.type",
                 "unsupported_content",

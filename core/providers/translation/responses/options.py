@@ -33,7 +33,6 @@ TRANSLATED = frozenset(
         "tool_choice",
         "tools",
         "top_p",
-        "user",
     }
 )
 
@@ -49,6 +48,7 @@ HARMLESS = frozenset(
         "safety_identifier",
         "service_tier",
         "store",
+        "user",
     }
 )
 """Without effect on the answer, or a hint that may be ignored. A batch runs in the background

@@ -34,7 +34,7 @@ _text = msgspec.json.Decoder(str)
 _input = msgspec.json.Decoder(str | list[dict[str, Any]])
 _encoder = msgspec.json.Encoder()
 
-_SAME = ("model", "temperature", "top_p", "parallel_tool_calls", "user", "stream")
+_SAME = ("model", "temperature", "top_p", "stream")
 """Fields that chat completions have as well, with the same meaning."""
 
 
@@ -48,11 +48,16 @@ class ChatRequest(NamedTuple):
 
 
 def to_chat(
-    body: bytes | Raw, report: Report, *, limit_field: LimitField = "max_completion_tokens"
+    body: bytes | Raw,
+    report: Report,
+    *,
+    limit_field: LimitField = "max_completion_tokens",
+    passes_user: bool = False,
 ) -> ChatRequest:
     """Turn the body of a Responses request into that of a chat completion.
 
-    What is lost or changed on the way is told to the report. Raises LineRejected.
+    `passes_user`: keep `user`, which some servers refuse and most take no notice of. What is
+    lost or changed on the way is told to the report. Raises LineRejected.
     """
     try:
         fields = _fields.decode(body)
@@ -60,22 +65,35 @@ def to_chat(
         raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
     given = present(fields)
     for key in given:
-        if key not in TRANSLATED:
+        if key not in TRANSLATED and not (passes_user and key == "user"):
             settle_untranslated(key, given[key], report)
     origins = Origins()
     chat: dict[str, Any] = {key: given[key] for key in _SAME if key in given}
+    if passes_user and "user" in given:
+        chat["user"] = given["user"]
     chat["messages"] = _messages(given, origins, report)
     if "max_output_tokens" in given:
         chat[limit_field] = given["max_output_tokens"]
-    if "tools" in given:
-        chat["tools"] = function_tools(given["tools"], report)
-    if "tool_choice" in given:
-        chat["tool_choice"] = tool_choice(given["tool_choice"])
+    _add_tools(chat, given, report)
     if "text" in given:
         add_text(chat, given["text"], report)
     if "reasoning" in given:
         add_reasoning(chat, given["reasoning"], report)
     return ChatRequest(_encoder.encode(chat), origins)
+
+
+def _add_tools(chat: dict[str, Any], given: Fields, report: Report) -> None:
+    tools = function_tools(given["tools"], report) if "tools" in given else []
+    choice = tool_choice(given["tool_choice"]) if "tool_choice" in given else None
+    if tools:
+        chat["tools"] = tools
+        if choice is not None:
+            chat["tool_choice"] = choice
+        if "parallel_tool_calls" in given:
+            chat["parallel_tool_calls"] = given["parallel_tool_calls"]
+    elif choice not in (None, "auto", "none"):
+        path = "body.tool_choice"
+        raise LineRejected(path, "missing_tools", f"{path} asks for a tool: none is given.")
 
 
 def _messages(given: Fields, origins: Origins, report: Report) -> list[dict[str, Any]]:

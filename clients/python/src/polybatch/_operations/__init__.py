@@ -7,16 +7,20 @@ from polybatch._operations.calls import (
     log_back,
     log_retry,
 )
+from polybatch._operations.conversions import Conversions, Form
 from polybatch._operations.downloads import Downloads
 from polybatch._operations.requests import Requests, batch_request
 from polybatch._operations.sources import Progress, UploadInput
-from polybatch._operations.uploads import Uploads
+from polybatch._operations.uploads import Naming, Uploads
 from polybatch._operations.watches import Watches
 
 __all__ = [
     "BackObserver",
     "Caller",
+    "Conversions",
     "Downloads",
+    "Form",
+    "Naming",
     "Progress",
     "Requests",
     "RetryObserver",

@@ -11,8 +11,8 @@ from polybatch._operations.calls import Caller
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import NotFound
-from polybatch.models import Batch, BatchState, File, LineFailure
-from polybatch.v1 import batches_pb2, files_pb2, results_pb2
+from polybatch.models import Batch, BatchState, File, LineFailure, Provider
+from polybatch.v1 import batches_pb2, files_pb2, providers_pb2, results_pb2
 
 
 def batch_request(
@@ -51,6 +51,12 @@ class Requests:
         """BatchService.GetBatch."""
         request = batches_pb2.GetBatchRequest(batch_id=batch_id)
         return Batch.from_proto(await self._caller.unary(methods.GET_BATCH, request))
+
+    async def providers(self) -> list[Provider]:
+        """ProviderService.ListProviders."""
+        request = providers_pb2.ListProvidersRequest()
+        reply = await self._caller.unary(methods.LIST_PROVIDERS, request)
+        return [Provider.from_proto(message) for message in reply.providers]
 
     async def cancel_batch(self, batch_id: str) -> Batch:
         """BatchService.CancelBatch."""

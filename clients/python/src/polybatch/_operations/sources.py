@@ -1,4 +1,7 @@
-"""Where the bytes of an upload come from, cut into chunks, and read again after a break."""
+"""Where the bytes of an upload come from, cut into chunks, and read again after a break.
+
+What is compressed is read as what it holds: positions and sizes are those of that.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
+from polybatch._operations.compression import MAGIC_BYTES, Unpacker, compression_of
 from polybatch.errors import UploadInterrupted
 
 CHUNK_BYTES = 1024 * 1024 - 64
@@ -68,10 +72,11 @@ def open_source(content: UploadInput, blocking: Blocking) -> tuple[Source, str]:
         # Unbuffered: reads are as large as chunks, a buffer would only copy them.
         opened = path.open("rb", buffering=0)
         if opened.seekable():
-            return SeekableSource(opened, blocking, owned=True), path.name
-        return ReplaySource(_file_reader(opened, blocking), closes=opened), path.name
+            return _seekable(opened, blocking, owned=True), path.name
+        reader = _Unpacked(_file_reader(opened, blocking), blocking)
+        return ReplaySource(reader.read, closes=opened), path.name
     if isinstance(content, bytes | bytearray):
-        return SeekableSource(io.BytesIO(content), blocking, owned=True), ""
+        return _seekable(io.BytesIO(content), blocking, owned=True), ""
     if isinstance(content, io.TextIOBase):
         raise TypeError("a text file cannot be uploaded: open it in binary mode ('rb')")
     if hasattr(content, "read"):
@@ -79,16 +84,27 @@ def open_source(content: UploadInput, blocking: Blocking) -> tuple[Source, str]:
         name = getattr(file, "name", "")
         filename = Path(name).name if isinstance(name, str) else ""
         if file.seekable():
-            return SeekableSource(file, blocking, owned=False), filename
-        return ReplaySource(_file_reader(file, blocking)), filename
+            return _seekable(file, blocking, owned=False), filename
+        return ReplaySource(_Unpacked(_file_reader(file, blocking), blocking).read), filename
     if isinstance(content, AsyncIterable):
-        return ReplaySource(_Regrouped(_async_gatherer(content)).read), ""
+        pieces = _Regrouped(_async_gatherer(content))
+        return ReplaySource(_Unpacked(pieces.read, blocking).read), ""
     if isinstance(content, Iterable):
-        return ReplaySource(_Regrouped(_gatherer(content)).read), ""
+        pieces = _Regrouped(_gatherer(content))
+        return ReplaySource(_Unpacked(pieces.read, blocking).read), ""
     raise TypeError(
         f"cannot upload {type(content).__name__}: "
         "give a path, bytes, a binary file object or an iterable of bytes"
     )
+
+
+def _seekable(file: BinaryIO | io.RawIOBase, blocking: Blocking, *, owned: bool) -> Source:
+    start = file.tell()
+    compression = compression_of(file.read(MAGIC_BYTES) or b"")
+    file.seek(start)
+    if compression is None:
+        return SeekableSource(file, blocking, owned=owned)
+    return CompressedSource(file, blocking, owned=owned, compression=compression)
 
 
 class SeekableSource:
@@ -112,13 +128,9 @@ class SeekableSource:
 
     def rewind(self, offset: int) -> None:
         """See Source. A file that was changed meanwhile is not continued."""
-        if _identity(self._file) != self._identity or offset > (self.total or 0):
-            raise UploadInterrupted(
-                "the file was changed while it was being uploaded.",
-                reason="SOURCE_CHANGED",
-                next_step="upload it again.",
-            )
-        self._file.seek(self._base + offset)
+        if offset > (self.total or 0):
+            raise _changed()
+        self._go_to(offset)
 
     def confirm(self, committed: int) -> None:
         """See Source; a file keeps nothing in memory."""
@@ -128,8 +140,52 @@ class SeekableSource:
         if self._owned:
             self._file.close()
 
+    def _go_to(self, position: int) -> None:
+        if _identity(self._file) != self._identity:
+            raise _changed()
+        self._file.seek(self._base + position)
+
     def _read(self) -> bytes:
         return self._file.read(CHUNK_BYTES) or b""
+
+
+class CompressedSource(SeekableSource):
+    """A compressed file: read again from its start on, up to the position."""
+
+    def __init__(
+        self, file: BinaryIO | io.RawIOBase, blocking: Blocking, *, owned: bool, compression: str
+    ) -> None:
+        super().__init__(file, blocking, owned=owned)
+        self.total = None
+        self._compression = compression
+        self._unpacker = Unpacker(compression)
+        self._skipping = 0
+        self._ended = False
+
+    def rewind(self, offset: int) -> None:
+        """See Source. What lies before is unpacked again, when the next chunk is read."""
+        self._go_to(0)
+        self._unpacker = Unpacker(self._compression)
+        self._skipping = offset
+        self._ended = False
+
+    def _read(self) -> bytes:
+        while self._skipping:
+            skipped = len(self._unpacked(min(self._skipping, CHUNK_BYTES)))
+            self._skipping -= skipped
+            if not skipped:
+                raise _changed()
+        return self._unpacked(CHUNK_BYTES)
+
+    def _unpacked(self, size: int) -> bytes:
+        while not (chunk := self._unpacker.pull(size)) and not self._ended:
+            packed = super()._read()
+            if packed:
+                self._unpacker.push(packed)
+            else:
+                self._unpacker.close()
+                self._ended = True
+        return chunk
 
 
 class ReplaySource:
@@ -197,6 +253,43 @@ class ReplaySource:
         self._replayed -= 1
 
 
+class _Unpacked:
+    """Chunks as they are read, or what they hold where they are compressed."""
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]], blocking: Blocking) -> None:
+        self._packed = read
+        self._blocking = blocking
+        self._unpacker: Unpacker | None = None
+        self._begun = self._ended = False
+
+    async def read(self) -> bytes:
+        """Returns the next chunk; empty at the end."""
+        if not self._begun:
+            self._begun = True
+            head = await self._packed()
+            # A pipe may bring its first bytes one by one.
+            while len(head) < MAGIC_BYTES and (more := await self._packed()):
+                head += more
+            compression = compression_of(head)
+            if compression is None:
+                return head
+            self._unpacker = Unpacker(compression)
+            self._unpacker.push(head)
+        unpacker = self._unpacker
+        if unpacker is None:
+            return await self._packed()
+        while not (chunk := await self._blocking(lambda: unpacker.pull(CHUNK_BYTES))):
+            if self._ended:
+                break
+            packed = await self._packed()
+            if packed:
+                unpacker.push(packed)
+            else:
+                unpacker.close()
+                self._ended = True
+        return chunk
+
+
 class _Regrouped:
     """Pieces of any size, such as lines, made into chunks of CHUNK_BYTES."""
 
@@ -252,6 +345,14 @@ def _file_reader(
         return await blocking(lambda: file.read(CHUNK_BYTES) or b"")
 
     return read
+
+
+def _changed() -> UploadInterrupted:
+    return UploadInterrupted(
+        "the file was changed while it was being uploaded.",
+        reason="SOURCE_CHANGED",
+        next_step="upload it again.",
+    )
 
 
 def _identity(file: BinaryIO | io.RawIOBase) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from polybatch._operations.calls import Caller
@@ -36,6 +37,25 @@ _SURELY_ARRIVING = 8 * CHUNK_BYTES
 _REFUSED_UNREAD = frozenset({"REQUEST_RATE_LIMIT", "OPEN_UPLOADS_LIMIT"})
 
 
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What an upload says of the file, and of what its lines leave out; None: nothing."""
+
+    filename: str | None = None
+    provider: str | None = None
+    model: str | None = None
+
+    def spec(self, name: str, upload_id: str, offset: int) -> files_pb2.UploadSpec:
+        """The first message of a stream; `name`: that of the source itself."""
+        return files_pb2.UploadSpec(
+            filename=self.filename if self.filename is not None else name,
+            upload_id=upload_id,
+            write_offset=offset,
+            default_provider=self.provider or "",
+            default_model=self.model or "",
+        )
+
+
 class Uploads:
     """FileService.UploadFile and BatchService.SubmitBatch."""
 
@@ -45,17 +65,17 @@ class Uploads:
     async def upload(
         self,
         content: UploadInput,
+        naming: Naming,
         *,
-        filename: str | None,
         upload_id: str | None,
         progress: Progress | None,
     ) -> File:
         """Uploads and returns the file, with the first problems of bad lines."""
-        name, source = self._open(content, filename)
+        name, source = self._open(content)
         own_id = upload_id or new_upload_id()
 
         def spec(offset: int) -> bytes:
-            upload = files_pb2.UploadSpec(filename=name, upload_id=own_id, write_offset=offset)
+            upload = naming.spec(name, own_id, offset)
             serialized: bytes = files_pb2.UploadFileRequest(spec=upload).SerializeToString()
             return serialized
 
@@ -77,8 +97,8 @@ class Uploads:
         self,
         content: UploadInput,
         batch: Any,
+        naming: Naming,
         *,
-        filename: str | None,
         upload_id: str | None,
         request_id: str | None,
         progress: Progress | None,
@@ -90,15 +110,13 @@ class Uploads:
         if upload_id is None and request_id is not None:
             # Another upload would be another file, and the same id then another request.
             upload_id = hashlib.sha256(request_id.encode()).hexdigest()
-        name, source = self._open(content, filename)
+        name, source = self._open(content)
         own_id = upload_id or new_upload_id()
 
         def spec(offset: int) -> bytes:
             message = batches_pb2.SubmitBatchRequest(
                 spec=batches_pb2.SubmitBatchRequest.Spec(
-                    upload=files_pb2.UploadSpec(
-                        filename=name, upload_id=own_id, write_offset=offset
-                    ),
+                    upload=naming.spec(name, own_id, offset),
                     batch=batch,
                 )
             )
@@ -117,9 +135,9 @@ class Uploads:
         """Returns how far an upload has come. NotFound where nothing is committed."""
         return UploadStatus.from_proto(await _status(self._caller, upload_id))
 
-    def _open(self, content: UploadInput, filename: str | None) -> tuple[str, Source]:
-        source, own_name = open_source(content, self._caller.transport.blocking)
-        return filename if filename is not None else own_name, source
+    def _open(self, content: UploadInput) -> tuple[str, Source]:
+        source, name = open_source(content, self._caller.transport.blocking)
+        return name, source
 
 
 def new_upload_id() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -53,6 +53,12 @@ class AioTransport:
         turn = self._turn(method)
         call: Any = turn.channel.unary_stream(method.path, method.serialize, method.parse)
         return _AioReplies(call(request, timeout=seconds, metadata=self._metadata()), turn)
+
+    def exchange(self, method: Method, requests: Sequence[bytes], seconds: float) -> ReplyStream:
+        """See Transport."""
+        turn = self._turn(method)
+        call: Any = turn.channel.stream_stream(method.path, None, method.parse)
+        return _AioReplies(call(iter(requests), timeout=seconds, metadata=self._metadata()), turn)
 
     def _metadata(self) -> grpc.aio.Metadata:
         return grpc.aio.Metadata(*call_metadata(self._connection.api_key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -58,6 +58,13 @@ class BlockingTransport:
         turn = self._servers[method.server].turn()
         call = turn.channel.unary_stream(method.path, method.serialize, method.parse)
         return _BlockingReplies(call(request, timeout=seconds, metadata=self._metadata()), turn)
+
+    def exchange(self, method: Method, requests: Sequence[bytes], seconds: float) -> ReplyStream:
+        """See Transport."""
+        turn = self._servers[method.server].turn()
+        call: Any = turn.channel.stream_stream(method.path, None, method.parse)
+        replies = call(iter(requests), timeout=seconds, metadata=self._metadata())
+        return _BlockingReplies(replies, turn)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return call_metadata(self._connection.api_key)

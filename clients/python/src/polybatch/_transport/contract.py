@@ -9,7 +9,7 @@ Every method raises PolybatchError, never a bare grpc.RpcError.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from polybatch._transport.methods import Method
@@ -35,7 +35,7 @@ class UploadStream(Protocol):
 
 
 class ReplyStream(Protocol):
-    """An open call of one request and many replies."""
+    """An open call of many replies."""
 
     async def read(self) -> Any | None:
         """Returns the next reply, None after the last."""
@@ -63,6 +63,10 @@ class Transport(Protocol):
 
     def replies(self, method: Method, request: Any, seconds: float | None = None) -> ReplyStream:
         """Opens a call of many replies, all of them within so many seconds."""
+        ...
+
+    def exchange(self, method: Method, requests: Sequence[bytes], seconds: float) -> ReplyStream:
+        """Opens a call of many serialized requests, all at hand, and many replies."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from polybatch.v1 import batches_pb2, files_pb2, results_pb2, status_pb2
+from polybatch.v1 import (
+    batches_pb2,
+    conversion_pb2,
+    files_pb2,
+    providers_pb2,
+    results_pb2,
+    status_pb2,
+)
 
 
 class Server(StrEnum):
@@ -58,6 +65,9 @@ DELETE_FILE = _method(
     files_pb2.DeleteFileRequest,
     files_pb2.DeleteFileResponse,
 )
+CONVERT_LINES = _method(
+    Server.GATEWAY, "ConversionService/ConvertLines", None, conversion_pb2.ConvertLinesResponse
+)
 CREATE_BATCH = _method(
     Server.GATEWAY,
     "BatchService/CreateBatch",
@@ -79,6 +89,12 @@ CANCEL_BATCH = _method(
     "BatchService/CancelBatch",
     batches_pb2.CancelBatchRequest,
     batches_pb2.Batch,
+)
+LIST_PROVIDERS = _method(
+    Server.GATEWAY,
+    "ProviderService/ListProviders",
+    providers_pb2.ListProvidersRequest,
+    providers_pb2.ListProvidersResponse,
 )
 WATCH_BATCH = _method(
     Server.COLLECTOR,

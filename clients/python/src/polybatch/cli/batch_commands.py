@@ -37,6 +37,7 @@ _NO_BATCH = "no batch was made, unless the upload had just ended (`polybatch lis
     example="polybatch submit requests.jsonl --window 2h --metadata team=search -o results.jsonl",
 )
 @grammar.input_file
+@grammar.defaults
 @click.option(
     "--watch/--no-watch",
     default=True,
@@ -132,9 +133,17 @@ def watch(session: Session, *, batch_id: str) -> ExitCode:
 @click.pass_obj
 def list_batches(session: Session, *, limit: int | None) -> ExitCode:
     """List batches, newest first."""
-    columns = {"ID": 26, "STATE": 25, "DONE": -5, "LINES": -11, "FAILED": -11, "CREATED": 19}
+    columns = {
+        "ID": 26,
+        "STATE": 25,
+        "DONE": -5,
+        "LINES": -11,
+        "FAILED": -11,
+        "CANCELLED": -9,
+        "CREATED": 19,
+    }
     batch = None
-    with Listing(columns, "LINES", "CREATED", "FAILED") as listing:
+    with Listing(columns, "CANCELLED", "LINES", "CREATED", "FAILED") as listing:
         for batch in islice(session.client.list_batches(), limit):
             if session.json:
                 session.emit(batch)
@@ -146,6 +155,7 @@ def list_batches(session: Session, *, limit: int | None) -> ExitCode:
                 f"{batch.progress_percent:.0f} %",
                 f"{counts.total:,}",
                 f"{counts.failed:,}",
+                f"{counts.cancelled + counts.expired:,}",
                 moment(batch.created_at),
             )
     if batch is None:
@@ -228,7 +238,7 @@ def _watch(session: Session, batch_id: str, *, every_snapshot: bool) -> Batch:
 def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
     for line in describe_late(batch):
         session.note(line)
-    if batch.request_counts.failed:
+    if batch.request_counts.unsuccessful:
         session.note(f"why lines failed: polybatch failures {batch.id}")
     if output is None and batch.request_counts.finished:
         session.note(f"the results: polybatch results {batch.id} -o results.jsonl")

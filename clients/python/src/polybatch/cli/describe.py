@@ -21,6 +21,8 @@ def describe_counts(batch: Batch) -> str:
     parts = [f"{counts.finished:,} of {counts.total:,} lines"]
     for number, word in (
         (counts.failed, "failed"),
+        (counts.cancelled, "cancelled"),
+        (counts.expired, "expired"),
         (counts.retrying, "retrying"),
         (counts.processed, "processed"),
         (counts.submitted, "submitted"),
@@ -42,15 +44,18 @@ def describe_late(batch: Batch) -> list[str]:
     if batch.awaited_line_count:
         until = f", until {batch.awaited_until:%Y-%m-%d}" if batch.awaited_until else ""
         lines.append(
-            f"{batch.awaited_line_count:,} failed lines may have been run and billed: their "
+            f"{batch.awaited_line_count:,} unanswered lines may have been run and billed: their "
             f"answers come into the results when the provider gives them{until}"
         )
     return lines
 
 
 def describe_waiting(batch: Batch) -> list[str]:
-    """Returns a line for what waits, batch or shard, and for each error of the batch."""
+    """Returns a line for what waits, batch or shard, and for why a batch or all lines failed."""
     lines = [f"{error.code}: {error.message}" for error in batch.errors]
+    if batch.common_cause:
+        cause = batch.common_cause
+        lines.append(f"every line failed for one cause: {cause.code}: {cause.message}")
     if batch.waiting_reason:
         lines.append(f"waits: {batch.waiting_reason}")
     waiting = [shard for shard in batch.shards if shard.waiting_reason]

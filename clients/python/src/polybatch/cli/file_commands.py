@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 @click.command(cls=grammar.Command, example="polybatch validate requests.jsonl")
 @grammar.input_file
+@grammar.defaults
 @click.pass_obj
-def validate(session: Session, *, file: str) -> ExitCode:
+def validate(session: Session, *, file: str, provider: str | None, model: str | None) -> ExitCode:
     """Have every line of a file checked, and run nothing."""
     with (
         opened_input(file) as (content, name),
@@ -33,6 +34,8 @@ def validate(session: Session, *, file: str) -> ExitCode:
         stored = session.client.upload(
             content,
             filename=name,
+            provider=provider,
+            model=model,
             progress=lambda sent, total: session.display.upload(name, sent, total),
         )
         session.display.settle()

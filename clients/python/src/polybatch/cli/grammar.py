@@ -55,9 +55,25 @@ def _positive(text: str) -> int:
 batch_id = click.argument("batch_id", metavar="BATCH_ID")
 file_id = click.argument("file_id", metavar="FILE_ID")
 input_file = click.argument(
-    "file", metavar="FILE", type=PATH, help="JSONL file of requests; - for stdin."
+    "file",
+    metavar="FILE",
+    type=PATH,
+    help="JSONL file of requests, compressed or not; - for stdin.",
 )
 limit = click.option("--limit", type=_positive, metavar="N", help="No more than so many.")
+
+
+def defaults(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options for what a file's lines leave out."""
+    model = click.option(
+        "--model", metavar="NAME", help="Model of lines that may leave it out: Gemini's own form."
+    )
+    provider = click.option(
+        "--provider",
+        metavar="NAME",
+        help="Provider of lines that name none and whose model tells none.",
+    )
+    return provider(model(command))
 
 
 def output_file(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

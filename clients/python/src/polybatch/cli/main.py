@@ -12,7 +12,14 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from polybatch.cli import batch_commands, file_commands, grammar, result_commands
+from polybatch.cli import (
+    batch_commands,
+    convert_command,
+    file_commands,
+    grammar,
+    provider_commands,
+    result_commands,
+)
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.output import printable, terminal
 from polybatch.cli.session import Interrupted, Session, UnusableInput
@@ -30,6 +37,7 @@ Examples:
   polybatch watch batch_4k2j9x                       watch it, now or later, from anywhere
   polybatch results batch_4k2j9x --failed            only the lines that failed
   polybatch validate requests.jsonl                  check every line, run nothing
+  polybatch convert table.csv --help                 CSV, Parquet, other APIs' files to lines
   polybatch list --json | jq -r .id                  for scripts: one JSON document a line
 
 A service that is away, as while it is restarted, is waited for: uploads, watches and
@@ -42,7 +50,9 @@ Environment:
                         several replicas separated by commas
   POLYBATCH_COLLECTOR   address of the collector (localhost:50052), as for the gateway
   POLYBATCH_API_KEY     the key; else the file $POLYBATCH_DATA_DIR/api-key
-  POLYBATCH_DATA_DIR    folder of that file (.polybatch)
+  POLYBATCH_DATA_DIR    folder of that file (.polybatch); while `make up` runs from it, its
+                        addresses are found there too
+  POLYBATCH_PORT_BASE   the first of the ports, where all were moved
   POLYBATCH_TLS         1 or 0; on by itself unless both addresses are this machine
   POLYBATCH_TLS_CA      authority of the services' certificate (PEM file)
   POLYBATCH_TLS_CLIENT_CERT, POLYBATCH_TLS_CLIENT_KEY
@@ -74,7 +84,9 @@ for each in (
     result_commands.failures,
     batch_commands.cancel,
     file_commands.validate,
+    convert_command.convert,
     file_commands.files,
+    provider_commands.providers,
 ):
     cli.add_command(each)
 

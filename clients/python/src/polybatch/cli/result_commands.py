@@ -98,5 +98,10 @@ def _download(session: Session, batch_id: str, output: str, which: polybatch.Res
             session.note(
                 f"{output}: {size(path.stat().st_size)}, {lines.succeeded:,} succeeded, "
                 f"{lines.failed:,} failed"
+                + "".join(
+                    f", {count:,} {word}"
+                    for count, word in ((lines.cancelled, "cancelled"), (lines.expired, "expired"))
+                    if count
+                )
                 + (f", {manifest.late_line_count:,} late" if manifest.late_line_count else "")
             )

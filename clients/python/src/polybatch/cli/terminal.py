@@ -69,7 +69,7 @@ class TerminalDisplay:
                 text += f"  {timedelta(seconds=math.ceil(task.time_remaining))} left"
         text += f"  {printable(name)}"
         if total:
-            self._show(_Bar(sent / total, 0.0, f"{sent / total:4.0%}  {text}"))
+            self._show(_Bar(sent / total, 0.0, 0.0, f"{sent / total:4.0%}  {text}"))
         else:
             self._show(self._line(text))
 
@@ -83,6 +83,7 @@ class TerminalDisplay:
             _Bar(
                 max(counts.finished / total, batch.progress_percent / 100),
                 counts.failed / total,
+                (counts.cancelled + counts.expired) / total,
                 f"{batch.progress_percent:3.0f} %  {describe_counts(batch)}",
             ),
             *(self._line(f"  {line}") for line in describe_waiting(batch)),
@@ -148,13 +149,15 @@ class TerminalDisplay:
 
 @dataclass(frozen=True)
 class _Bar:
-    """How far it is, and which part of that failed, with text beside it that wraps.
+    """How far it is, and which part of that failed or was stopped, with text that wraps beside it.
 
     rich's own bar knows one colour and no failures, and none of its bars is of plain letters.
     """
 
     share: float
     failed: float
+    stopped: float
+    """Cancelled or expired."""
     text: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -162,14 +165,22 @@ class _Bar:
         room = options.max_width - cell_len(self.text) - 1
         length = max(_SHORTEST_BAR, min(_LONGEST_BAR, room))
         filled = int(min(1.0, self.share) * length)
-        # One failed line in a million is still to be seen.
-        bad = min(filled, max(1, round(self.failed * length))) if self.failed and filled else 0
+        bad = _seen(self.failed, length, filled)
+        stopped = _seen(self.stopped, length, filled - bad)
         full, empty = "#." if options.ascii_only else "█░"
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=length, no_wrap=True)
         grid.add_column()
         bar = Text.assemble(
-            (full * (filled - bad), "green"), (full * bad, "red"), empty * (length - filled)
+            (full * (filled - bad - stopped), "green"),
+            (full * stopped, "yellow"),
+            (full * bad, "red"),
+            empty * (length - filled),
         )
         grid.add_row(bar, Text(self.text))
         yield grid
+
+
+def _seen(share: float, length: int, room: int) -> int:
+    """Letters of a bar for a share: one line in a million is still to be seen."""
+    return min(room, max(1, round(share * length))) if share and room else 0

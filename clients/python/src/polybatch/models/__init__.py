@@ -8,7 +8,9 @@ from polybatch.models.batches import (
     Shard,
     Usage,
 )
+from polybatch.models.conversions import ConvertedLines
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
+from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
 from polybatch.models.results import (
     LineError,
     LineFailure,
@@ -24,8 +26,10 @@ __all__ = [
     "Batch",
     "BatchError",
     "BatchState",
+    "ConvertedLines",
     "File",
     "FileState",
+    "KeyState",
     "LineError",
     "LineFailure",
     "LineProblem",
@@ -33,6 +37,9 @@ __all__ = [
     "Manifest",
     "ManifestShard",
     "ModelCount",
+    "Provider",
+    "ProviderLimits",
+    "ProviderQueue",
     "RequestCounts",
     "ResultFilter",
     "ResultLine",

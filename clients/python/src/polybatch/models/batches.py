@@ -56,7 +56,7 @@ class RequestCounts:
     total: int
     succeeded: int
     failed: int
-    """Failed for good: answered with an error, expired, cancelled or invalid."""
+    """Failed for good: answered with an error, or invalid."""
     queued: int
     """Not yet sent to a provider."""
     submitted: int
@@ -65,11 +65,20 @@ class RequestCounts:
     """Finished at the provider, result not fetched yet."""
     retrying: int
     """Failed for a transient reason; being sent again."""
+    cancelled: int = 0
+    """Not run, or not answered in time, because the batch was cancelled."""
+    expired: int = 0
+    """The same because the completion window closed, or the provider's own time ran out."""
+
+    @property
+    def unsuccessful(self) -> int:
+        """Lines that ended without success: failed, cancelled or expired."""
+        return self.failed + self.cancelled + self.expired
 
     @property
     def finished(self) -> int:
         """Lines whose outcome is settled."""
-        return self.succeeded + self.failed
+        return self.succeeded + self.unsuccessful
 
     @classmethod
     def from_proto(cls, message: Any) -> RequestCounts:
@@ -82,6 +91,8 @@ class RequestCounts:
             submitted=message.submitted,
             processed=message.processed,
             retrying=message.retrying,
+            cancelled=message.cancelled,
+            expired=message.expired,
         )
 
 
@@ -109,7 +120,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class BatchError:
-    """Why a batch as such could not run."""
+    """Why a batch as such could not run, or why all of its lines failed."""
 
     code: str
     message: str
@@ -188,11 +199,15 @@ class Batch:
     late_line_count: int = 0
     """Lines that were answered after the batch had ended; they are in the newest results."""
     awaited_line_count: int = 0
-    """Lines of an ended batch that a provider may still answer; they count as failed until then."""
+    """Lines of an ended batch that a provider may still answer; they count as failed, cancelled
+    or expired until then."""
     awaited_until: datetime | None = None
     """Until when late answers are waited for; None where none are."""
     results_revision: int = 0
     """Raised each time that late answers change the results; 0 before the first results."""
+    common_cause: BatchError | None = None
+    """Of an ended batch without one success, whose lines all have the same error code: that
+    code and its message."""
 
     @property
     def ended(self) -> bool:
@@ -201,8 +216,8 @@ class Batch:
 
     @property
     def ok(self) -> bool:
-        """Whether it is completed and no line failed."""
-        return self.state is BatchState.COMPLETED and self.request_counts.failed == 0
+        """Whether it is completed and every line succeeded."""
+        return self.state is BatchState.COMPLETED and self.request_counts.unsuccessful == 0
 
     @classmethod
     def from_proto(cls, message: Any) -> Batch:
@@ -239,6 +254,9 @@ class Batch:
             awaited_line_count=message.awaited_line_count,
             awaited_until=time_or_none(message, "awaited_until"),
             results_revision=message.results_revision,
+            common_cause=BatchError(message.common_cause.code, message.common_cause.message)
+            if message.HasField("common_cause")
+            else None,
         )
 
 

@@ -36,10 +36,11 @@ class LineResponse:
     """A provider's answer to one line."""
 
     status_code: int
-    """HTTP status."""
+    """HTTP status; 0 where the provider gave none."""
     request_id: str
     body: dict[str, Any]
-    """In OpenAI's form, whatever the provider."""
+    """In OpenAI's form, whatever the provider; of an answer that is none (`error` says why), as
+    the provider gave it, empty where that is no object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,13 @@ class LineError:
 
 @dataclass(frozen=True, slots=True)
 class ResultLine:
-    """One line of the results: a response, or an error."""
+    """One line of the results: a response, or an error; both where the answer was one."""
 
     id: str
     custom_id: str
     response: LineResponse | None
     error: LineError | None
+    """Of every line that is not `ok`."""
     attempts: int
     """How often the line was sent to its provider; 0 if never."""
     raw: bytes
@@ -103,13 +105,7 @@ class ResultLine:
             return cls(
                 id=str(line.get("id", "")),
                 custom_id=line["custom_id"],
-                response=None
-                if response is None
-                else LineResponse(
-                    status_code=int(response["status_code"]),
-                    request_id=str(response.get("request_id") or ""),
-                    body=response.get("body") or {},
-                ),
+                response=None if response is None else _response(response),
                 error=None
                 if error is None
                 else LineError(str(error.get("code") or ""), str(error.get("message") or "")),
@@ -125,6 +121,15 @@ class ResultLine:
             ) from problem
 
 
+def _response(response: dict[str, Any]) -> LineResponse:
+    status, body = response.get("status_code"), response.get("body")
+    return LineResponse(
+        status_code=status if type(status) is int else 0,
+        request_id=str(response.get("request_id") or ""),
+        body=body if isinstance(body, dict) else {},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestShard:
     """What became of one shard."""
@@ -138,6 +143,8 @@ class ManifestShard:
     failed: int
     retried: int
     """Lines handed on to a later shard."""
+    cancelled: int = 0
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,8 @@ class Manifest:
                     succeeded=shard.succeeded,
                     failed=shard.failed,
                     retried=shard.retried,
+                    cancelled=shard.cancelled,
+                    expired=shard.expired,
                 )
                 for shard in message.shards
             ),

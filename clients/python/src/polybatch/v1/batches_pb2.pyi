@@ -34,7 +34,7 @@ BATCH_STATE_CANCELLING: BatchState
 BATCH_STATE_CANCELLED: BatchState
 
 class RequestCounts(_message.Message):
-    __slots__ = ("total", "succeeded", "failed", "queued", "submitted", "processed", "retrying")
+    __slots__ = ("total", "succeeded", "failed", "queued", "submitted", "processed", "retrying", "cancelled", "expired")
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,8 @@ class RequestCounts(_message.Message):
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     PROCESSED_FIELD_NUMBER: _ClassVar[int]
     RETRYING_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
     total: int
     succeeded: int
     failed: int
@@ -49,7 +51,9 @@ class RequestCounts(_message.Message):
     submitted: int
     processed: int
     retrying: int
-    def __init__(self, total: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., queued: _Optional[int] = ..., submitted: _Optional[int] = ..., processed: _Optional[int] = ..., retrying: _Optional[int] = ...) -> None: ...
+    cancelled: int
+    expired: int
+    def __init__(self, total: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., queued: _Optional[int] = ..., submitted: _Optional[int] = ..., processed: _Optional[int] = ..., retrying: _Optional[int] = ..., cancelled: _Optional[int] = ..., expired: _Optional[int] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
@@ -92,7 +96,7 @@ class ShardStatus(_message.Message):
     def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., line_count: _Optional[int] = ..., state: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., waiting_reason: _Optional[str] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("id", "state", "revision", "input_file_id", "endpoint", "request_counts", "progress_percent", "display_state", "errors", "metadata", "completion_window", "skip_invalid_lines", "usage", "created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "expires_at", "shards", "shard_count", "lenient_translation", "waiting_reason", "fail_fast", "late_line_count", "awaited_line_count", "results_revision", "awaited_until")
+    __slots__ = ("id", "state", "revision", "input_file_id", "endpoint", "request_counts", "progress_percent", "display_state", "errors", "metadata", "completion_window", "skip_invalid_lines", "usage", "created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "expires_at", "shards", "shard_count", "lenient_translation", "waiting_reason", "fail_fast", "late_line_count", "awaited_line_count", "results_revision", "awaited_until", "common_cause")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +135,7 @@ class Batch(_message.Message):
     AWAITED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     RESULTS_REVISION_FIELD_NUMBER: _ClassVar[int]
     AWAITED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    COMMON_CAUSE_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: BatchState
     revision: int
@@ -162,7 +167,8 @@ class Batch(_message.Message):
     awaited_line_count: int
     results_revision: int
     awaited_until: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[BatchState, str]] = ..., revision: _Optional[int] = ..., input_file_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., request_counts: _Optional[_Union[RequestCounts, _Mapping]] = ..., progress_percent: _Optional[float] = ..., display_state: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[BatchError, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., skip_invalid_lines: _Optional[bool] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_progress_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalizing_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelling_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., shard_count: _Optional[int] = ..., lenient_translation: _Optional[bool] = ..., waiting_reason: _Optional[str] = ..., fail_fast: _Optional[bool] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., results_revision: _Optional[int] = ..., awaited_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    common_cause: BatchError
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[BatchState, str]] = ..., revision: _Optional[int] = ..., input_file_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., request_counts: _Optional[_Union[RequestCounts, _Mapping]] = ..., progress_percent: _Optional[float] = ..., display_state: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[BatchError, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., skip_invalid_lines: _Optional[bool] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_progress_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalizing_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelling_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., shard_count: _Optional[int] = ..., lenient_translation: _Optional[bool] = ..., waiting_reason: _Optional[str] = ..., fail_fast: _Optional[bool] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., results_revision: _Optional[int] = ..., awaited_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., common_cause: _Optional[_Union[BatchError, _Mapping]] = ...) -> None: ...
 
 class CreateBatchRequest(_message.Message):
     __slots__ = ("input_file_id", "request_id", "completion_window", "metadata", "skip_invalid_lines", "lenient_translation", "fail_fast")

@@ -76,6 +76,9 @@ class BatchServiceServicer:
         `skip_invalid_lines`, or `lenient_translation` where the
         metadata `lenient_line_count` says that it takes some.
         NO_VALID_LINES: nothing to send.
+        NOT_JSON_LINES: the file is something else, such as CSV
+        or compressed; the message names it, and the command that
+        turns it into lines.
         INVALID_FIELD: BadRequest names it.
         NOT_FOUND           FILE_NOT_FOUND: no such file in this account.
         FAILED_PRECONDITION PROVIDER_NOT_CONFIGURED: the file has lines for a provider

@@ -76,7 +76,7 @@ class Manifest(_message.Message):
     def __init__(self, batch_id: _Optional[str] = ..., input_sha256: _Optional[str] = ..., input_line_count: _Optional[int] = ..., results_sha256: _Optional[str] = ..., results_bytes: _Optional[int] = ..., request_counts: _Optional[_Union[_batches_pb2.RequestCounts, _Mapping]] = ..., usage: _Optional[_Union[_batches_pb2.Usage, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ManifestShard, _Mapping]]] = ..., results_revision: _Optional[int] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ...) -> None: ...
 
 class ManifestShard(_message.Message):
-    __slots__ = ("id", "provider", "model", "provider_batch_id", "line_count", "succeeded", "failed", "retried")
+    __slots__ = ("id", "provider", "model", "provider_batch_id", "line_count", "succeeded", "failed", "retried", "cancelled", "expired")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,8 @@ class ManifestShard(_message.Message):
     SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     RETRIED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
     id: str
     provider: str
     model: str
@@ -93,7 +95,9 @@ class ManifestShard(_message.Message):
     succeeded: int
     failed: int
     retried: int
-    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., line_count: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., retried: _Optional[int] = ...) -> None: ...
+    cancelled: int
+    expired: int
+    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., line_count: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., retried: _Optional[int] = ..., cancelled: _Optional[int] = ..., expired: _Optional[int] = ...) -> None: ...
 
 class ListFailuresRequest(_message.Message):
     __slots__ = ("batch_id", "page_size", "page_token")

@@ -77,7 +77,7 @@ class ResultServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFailures(self, request, context):
-        """Lists the lines that failed, in input order.
+        """Lists the lines that did not succeed, in input order; cancelled and expired ones too.
 
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
         FAILED_PRECONDITION BATCH_NOT_ENDED, NO_RESULTS: as above.

@@ -1,0 +1,261 @@
+"""Anthropic's messages, and the chat completions that they become.
+
+Sources: anthropic 2.12.0 types/message.py, types/content_block.py, types/tool_use_block.py;
+openai 3.54.0 types/chat/chat_completion.py. A field in a form that nobody knows must never cost
+the line: what a chat completion has no field for, and what is not understood, stays under
+"native".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from core.providers.contract import Usage
+from core.providers.parsing import count_of
+
+Raw = msgspec.Raw
+NULL = Raw(b"null")
+Loose = str | list[Any] | int | float | bool | None
+
+
+class Block(msgspec.Struct):
+    """A content block of any type."""
+
+    type: str = ""
+    text: Any = None
+    thinking: Any = None
+    id: Any = None
+    name: Any = None
+    input: Raw = NULL
+
+
+class _DirectCaller(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["direct"]
+
+
+class _KnownBlock(Block, kw_only=True, forbid_unknown_fields=True):
+    """One of the common types; of the first two a chat completion loses nothing."""
+
+    type: Literal["text", "tool_use", "thinking", "redacted_thinking"]
+    citations: None = None
+    caller: _DirectCaller | None = None
+    signature: Any = None
+    data: Any = None
+
+
+class _NativeUsage(msgspec.Struct):
+    input_tokens: Any = 0
+    cache_creation_input_tokens: Any = 0
+    cache_read_input_tokens: Any = 0
+    output_tokens: Any = 0
+    output_tokens_details: Any = None
+
+
+class Message(msgspec.Struct):
+    """A message in any form that can be read."""
+
+    id: str = ""
+    model: str = ""
+    content: tuple[Block, ...] | None = None
+    stop_reason: Any = None
+    stop_sequence: Any = None
+    stop_details: Any = None
+    usage: Raw = NULL
+
+
+class _KnownMessage(Message, kw_only=True, forbid_unknown_fields=True):
+    """One without a member that a chat completion has no field for, but for its content."""
+
+    type: Literal["message"]
+    role: Literal["assistant"]
+    content: tuple[_KnownBlock, ...]
+    stop_details: None = None
+    container: None = None
+    diagnostics: None = None
+
+
+class _Content(msgspec.Struct):
+    content: Raw
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class _ToolCall(msgspec.Struct, kw_only=True):
+    id: str
+    type: str = "function"
+    function: _Function
+
+
+class _Answer(msgspec.Struct, omit_defaults=True):
+    role: str
+    content: str | None
+    refusal: str | None
+    tool_calls: list[_ToolCall] | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(msgspec.Struct, kw_only=True):
+    index: int = 0
+    message: _Answer
+    logprobs: None = None
+    finish_reason: str
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class _OpenAIUsageDetails(msgspec.Struct):
+    reasoning_tokens: int
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _PromptDetails
+    completion_tokens_details: _OpenAIUsageDetails
+
+
+class _Native(msgspec.Struct):
+    stop_reason: Any
+    stop_sequence: Any
+    usage: Raw
+
+
+class Completion(msgspec.Struct, kw_only=True):
+    """A chat completion."""
+
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    choices: list[_Choice]
+    usage: _Usage
+    native: Any
+
+
+_known_message = msgspec.json.Decoder(_KnownMessage)
+_message = msgspec.json.Decoder(Message)
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_content = msgspec.json.Decoder(_Content)
+_known_blocks = msgspec.json.Decoder(list[_KnownBlock])
+_native_usage = msgspec.json.Decoder(_NativeUsage | Loose)
+
+_TRANSLATED = frozenset(
+    {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"}
+)
+
+
+def read_message(raw: Raw) -> tuple[Message, dict[str, Raw]]:
+    """A message, and those of its members that a chat completion has no field for.
+
+    Raises msgspec.DecodeError, UnicodeDecodeError, RecursionError for what is none.
+    """
+    try:
+        return _known_message.decode(raw), {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = _message.decode(raw)
+    fields = _fields.decode(raw)
+    others = {
+        key: value for key, value in fields.items() if key not in _TRANSLATED and value != NULL
+    }
+    content = fields.get("content", NULL)
+    try:
+        _known_blocks.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        others["content"] = content
+    return message, others
+
+
+def translate_message(
+    message: Message, raw: Raw, others: dict[str, Raw], finish: str, created: int
+) -> tuple[Completion, Usage]:
+    """Turn a message into a chat completion.
+
+    `raw`: the message; `others`: what of it has no field; `finish`: OpenAI's finish_reason.
+    """
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[_ToolCall] = []
+    signed = False
+    for block in message.content or ():
+        if block.type == "text" and isinstance(block.text, str):
+            texts.append(block.text)
+        elif block.type == "tool_use":
+            calls.append(_tool_call(block))
+        else:
+            signed = True
+            if block.type == "thinking" and isinstance(block.thinking, str):
+                thoughts.append(block.thinking)
+    if signed and "content" not in others:
+        # All of it: to go on with the conversation takes every block, in order.
+        others["content"] = _content.decode(raw).content
+    refused = finish == "content_filter"
+    # As at OpenAI: null only beside a call or a refusal.
+    content = "".join(texts) if texts or not (calls or refused) else None
+    answer = _Answer(
+        content=content,
+        refusal=_refusal(message, content) if refused else None,
+        role="assistant",
+        tool_calls=calls or None,
+        reasoning_content="".join(thoughts) or None,
+    )
+    tokens, usage = translate_usage(message.usage)
+    native: Any = _Native(message.stop_reason, message.stop_sequence, message.usage)
+    if others:
+        native = msgspec.structs.asdict(native) | others
+    completion = Completion(
+        id=message.id,
+        created=created,
+        model=message.model,
+        choices=[_Choice(message=answer, finish_reason=finish)],
+        usage=tokens,
+        native=native,
+    )
+    return completion, usage
+
+
+def _tool_call(block: Block) -> _ToolCall:
+    arguments = "{}" if block.input == NULL else bytes(block.input).decode()
+    return _ToolCall(
+        id=block.id if isinstance(block.id, str) else "",
+        function=_Function(block.name if isinstance(block.name, str) else "", arguments),
+    )
+
+
+def _refusal(message: Message, content: str | None) -> str:
+    details = message.stop_details
+    told = details.get("explanation") if isinstance(details, dict) else None
+    return told if isinstance(told, str) and told else content or "The model refused to answer."
+
+
+def translate_usage(raw: Raw) -> tuple[_Usage, Usage]:
+    """The tokens of a message, in OpenAI's form and in ours; zeros where it does not say."""
+    try:
+        native = _native_usage.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # It was skipped over so far; a number out of range is told only now.
+        native = None
+    if not isinstance(native, _NativeUsage):
+        native = _NativeUsage()
+    cached = count_of(native.cache_read_input_tokens)
+    written = count_of(native.cache_creation_input_tokens)
+    prompt = count_of(native.input_tokens) + written + cached
+    output = count_of(native.output_tokens)
+    details = native.output_tokens_details
+    reasoning = count_of(details.get("thinking_tokens")) if isinstance(details, dict) else 0
+    tokens = _Usage(
+        prompt_tokens=prompt,
+        completion_tokens=output,
+        total_tokens=prompt + output,
+        prompt_tokens_details=_PromptDetails(cached, written),
+        completion_tokens_details=_OpenAIUsageDetails(reasoning),
+    )
+    return tokens, Usage(prompt, cached, output, reasoning)

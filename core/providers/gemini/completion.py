@@ -1,0 +1,268 @@
+"""Gemini's responses, and the chat completions that they become.
+
+Sources: google-genai 3.4 types.py (GenerateContentResponse, Candidate, Part, FinishReason,
+UsageMetadata); openai 3.54 types/chat/chat_completion.py. A field in a form that nobody knows
+must never cost the line: what a chat completion has no field for, and what is not understood,
+stays under "native".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from core.providers.contract import Usage
+from core.providers.finish_reasons import BROKEN, GEMINI
+from core.providers.gemini.candidates import (
+    NULL,
+    Candidate,
+    Feedback,
+    Part,
+    Places,
+    Response,
+    members_left,
+    parts_at,
+    unknown_parts,
+)
+from core.providers.line_errors import EMPTY_ANSWER
+from core.providers.parsing import count_of
+
+Raw = msgspec.Raw
+
+
+class NoAnswer(Exception):
+    """A response that is no answer, though it came with a good status."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class _Counts(msgspec.Struct):
+    promptTokenCount: Any = 0
+    toolUsePromptTokenCount: Any = 0
+    cachedContentTokenCount: Any = 0
+    candidatesTokenCount: Any = 0
+    thoughtsTokenCount: Any = 0
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class _ToolCall(msgspec.Struct, kw_only=True, omit_defaults=True):
+    id: str
+    type: str
+    function: _Function
+    extra_content: dict[str, Any] | None = None
+
+
+class _Answer(msgspec.Struct, omit_defaults=True):
+    role: str
+    content: str | None
+    refusal: str | None
+    tool_calls: list[_ToolCall] | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(msgspec.Struct, kw_only=True):
+    index: int
+    message: _Answer
+    logprobs: None = None
+    finish_reason: str
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int
+
+
+class _OpenAIUsageDetails(msgspec.Struct):
+    reasoning_tokens: int
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _PromptDetails
+    completion_tokens_details: _OpenAIUsageDetails
+
+
+class _Native(msgspec.Struct, omit_defaults=True):
+    """What the chat completion has no field for, under Gemini's own names of fields."""
+
+    finish_reasons: list[Any]
+    usage: Raw
+    prompt_feedback: Any = None
+    other_parts: list[Raw] | None = None
+    """Such as images and code, and texts with a signature."""
+    candidates: list[dict[str, Raw]] | None = None
+    """Of each candidate, such as its grounding, citations and finish message."""
+    other_fields: dict[str, Raw] | None = None
+    """Of the response itself."""
+
+
+class Completion(msgspec.Struct, kw_only=True):
+    """A chat completion."""
+
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    choices: list[_Choice]
+    usage: _Usage
+    native: _Native
+
+
+_counts = msgspec.json.Decoder(_Counts | str | list[Any] | int | float | bool | None)
+
+
+def translate_response(
+    response: Response, raw: Raw, created: int, model: str
+) -> tuple[Completion, Usage]:
+    """Turn a response into a chat completion.
+
+    `raw`: the response; `created`: seconds since 1970; `model`: for a response that names none.
+    Raises NoAnswer, msgspec.DecodeError.
+    """
+    response_id = response.responseId if isinstance(response.responseId, str) else ""
+    version = response.modelVersion
+    candidates = response.candidates or ()
+    others: Places = []
+    choices = [
+        _choice(candidate, number, response_id, others)
+        for number, candidate in enumerate(candidates)
+    ]
+    if not choices:
+        choices = [_blocked(response.promptFeedback)]
+    tokens, usage = translate_usage(response.usageMetadata)
+    native = _Native([candidate.finishReason for candidate in candidates], response.usageMetadata)
+    if response.promptFeedback is not None:
+        native.prompt_feedback = response.promptFeedback
+    left, fields = members_left(response, raw)
+    native.candidates, native.other_fields = left or None, fields or None
+    others += unknown_parts(response, raw)
+    if others:
+        native.other_parts = parts_at(raw, sorted(set(others)))
+    completion = Completion(
+        id=response_id,
+        created=created,
+        model=version if isinstance(version, str) and version else model,
+        choices=choices,
+        usage=tokens,
+        native=native,
+    )
+    return completion, usage
+
+
+def _blocked(feedback: Feedback | None) -> _Choice:
+    """The choice of a prompt that was not answered."""
+    if feedback is None or not feedback.blockReason:
+        raise NoAnswer(EMPTY_ANSWER, "The provider answered without a candidate.")
+    refusal = (
+        _told(feedback.blockReasonMessage) or f"The prompt was blocked: {feedback.blockReason}"
+    )
+    answer = _Answer(role="assistant", content=None, refusal=refusal)
+    return _Choice(index=0, message=answer, finish_reason="content_filter")
+
+
+def _choice(candidate: Candidate, number: int, response_id: str, others: Places) -> _Choice:
+    """The choice that a candidate is; adds the places of parts that it cannot hold to `others`."""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[_ToolCall] = []
+    said = False
+    parts = (candidate.content.parts if candidate.content else None) or ()
+    for place, part in enumerate(parts):
+        if part.functionCall is not None:
+            calls.append(_tool_call(part, f"call_{response_id or number}_{len(calls)}"))
+            continue
+        if isinstance(part.text, str):
+            (thoughts if part.thought is True else texts).append(part.text)
+            if part.thoughtSignature is not None:
+                others.append((number, place))
+        else:
+            others.append((number, place))
+            said = said or part.thoughtSignature is None
+    reason = candidate.finishReason
+    finish = GEMINI.get(reason, "") if isinstance(reason, str) else ""
+    if finish != "stop" or not texts:
+        # Most answers need no more than the line above.
+        _check(candidate, finish, said=said or bool(texts or calls))
+    refusal = None
+    if finish == "content_filter":
+        refusal = _told(candidate.finishMessage) or f"The answer was blocked: {reason}"
+    elif finish != "length":
+        finish = "tool_calls" if calls else "stop"
+    answer = _Answer(
+        role="assistant",
+        # As at OpenAI: null only beside a call or a refusal.
+        content="".join(texts) if texts or not (calls or refusal) else None,
+        refusal=refusal,
+        tool_calls=calls or None,
+        reasoning_content="".join(thoughts) or None,
+    )
+    index = candidate.index if isinstance(candidate.index, int) else number
+    return _Choice(index=index, message=answer, finish_reason=finish)
+
+
+def _check(candidate: Candidate, finish: str, *, said: bool) -> None:
+    """Raise NoAnswer for a candidate that must not be believed."""
+    reason, message = candidate.finishReason, _told(candidate.finishMessage)
+    if finish == BROKEN:
+        raise NoAnswer(reason, message or f"The provider ended the answer with {reason}.")
+    if said or finish in ("length", "content_filter"):
+        return
+    known = finish or not isinstance(reason, str) or not reason
+    raise NoAnswer(
+        EMPTY_ANSWER if known else reason,
+        message or f"The provider ended its answer with {reason}, and said nothing in it.",
+    )
+
+
+def _tool_call(part: Part, made_id: str) -> _ToolCall:
+    call = part.functionCall
+    assert call is not None
+    signature = part.thoughtSignature
+    return _ToolCall(
+        id=call.id if isinstance(call.id, str) and call.id else made_id,
+        type="function",
+        function=_Function(
+            call.name if isinstance(call.name, str) else "",
+            "{}" if call.args == NULL else bytes(call.args).decode(),
+        ),
+        # Where Google's own OpenAI compatibility has it: to be sent back with the call.
+        extra_content={"google": {"thought_signature": signature}}
+        if isinstance(signature, str)
+        else None,
+    )
+
+
+def translate_usage(raw: Raw) -> tuple[_Usage, Usage]:
+    """The tokens of a response, in OpenAI's form and in ours; zeros where it does not say."""
+    try:
+        native = _counts.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # It was skipped over so far; a number out of range is told only now.
+        native = None
+    if not isinstance(native, _Counts):
+        native = _Counts()
+    prompt = count_of(native.promptTokenCount) + count_of(native.toolUsePromptTokenCount)
+    cached = count_of(native.cachedContentTokenCount)
+    reasoning = count_of(native.thoughtsTokenCount)
+    output = count_of(native.candidatesTokenCount) + reasoning
+    tokens = _Usage(
+        prompt_tokens=prompt,
+        completion_tokens=output,
+        total_tokens=prompt + output,
+        prompt_tokens_details=_PromptDetails(cached),
+        completion_tokens_details=_OpenAIUsageDetails(reasoning),
+    )
+    return tokens, Usage(prompt, cached, output, reasoning)
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,135 @@
+"""ProviderService of polybatch.v1: which providers there are, and whether they can be used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from polybatch.v1 import providers_pb2, providers_pb2_grpc
+
+from core.ledger import Ledger, ProviderKey, WaitingLines
+from core.pipeline import outages
+from core.providers import CATALOGUE, CallLimits, KnownProviders, ProviderLimits
+from core.serving import current_principal
+from core.settings import Settings
+
+_SHOWN_QUEUES = 20
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
+    """Answers as the comments in providers.proto say."""
+
+    def __init__(self, ledger: Ledger, known: KnownProviders, settings: Settings) -> None:
+        self._ledger = ledger
+        self._known = known
+        self._settings = settings
+        self._limits: dict[str, tuple[ProviderLimits, CallLimits | None]] | None = None
+        self._reading = asyncio.Lock()
+
+    async def ListProviders(
+        self, _request: providers_pb2.ListProvidersRequest, _context: Context
+    ) -> providers_pb2.ListProvidersResponse:
+        known = self._known
+        waiting: dict[str, list[WaitingLines]] = defaultdict(list)
+        with outages():
+            keys = await self._ledger.keys.of(known.credentials)
+            learned = await self._ledger.budgets.limits()
+            holds = {
+                row.provider: row.until
+                for row in await self._ledger.holds.current()
+                if row.credential == known.credentials.get(row.provider, "")
+            }
+            for each in await self._ledger.statistics.waiting(current_principal().account_id):
+                waiting[each.provider].append(each)
+        limits = await self._read_limits()
+        return providers_pb2.ListProvidersResponse(
+            providers=[
+                providers_pb2.Provider(
+                    name=name,
+                    configured=name in limits,
+                    **_key(name, known, keys.get(name)),
+                    endpoints=sorted(endpoints),
+                    models=CATALOGUE.ids(name),
+                    limits=_limits(*limits[name], self._token_limits(name, learned))
+                    if name in limits
+                    else None,
+                    waiting=[
+                        providers_pb2.ProviderQueue(
+                            reason=each.reason, line_count=each.lines, shard_count=each.shards
+                        )
+                        for each in waiting[name][:_SHOWN_QUEUES]
+                    ],
+                    held_until=_timestamp(holds[name]) if name in holds else None,
+                )
+                for name, endpoints in sorted(known.rules.items())
+            ]
+        )
+
+    async def _read_limits(self) -> dict[str, tuple[ProviderLimits, CallLimits | None]]:
+        """Limits of the usable providers: their adapters have them, so each is opened once."""
+        async with self._reading:
+            if self._limits is None:
+                providers, direct = self._known.open(), self._known.open_direct()
+                self._limits = {name: (each.limits, None) for name, each in providers.items()} | {
+                    name: (each.limits, each.call_limits) for name, each in direct.items()
+                }
+                await asyncio.gather(
+                    *(each.close() for each in providers.values()),
+                    *(each.close() for each in direct.values()),
+                )
+            return self._limits
+
+    def _token_limits(self, name: str, learned: dict[tuple[str, str], int]) -> dict[str, int]:
+        """Enqueued-token limits of a provider by model: the operator's is never exceeded."""
+        found = {model: limit for (provider, model), limit in learned.items() if provider == name}
+        for place, limit in self._settings.token_limits.items():
+            provider, _, model = place.partition("/")
+            if provider == name:
+                found[model] = min(limit, found.get(model, limit))
+        return found
+
+
+def _key(name: str, known: KnownProviders, tried: ProviderKey | None) -> dict[str, Any]:
+    variable = known.key_variables.get(name, "")
+    if not variable:
+        return {"key_state": providers_pb2.KEY_STATE_NOT_NEEDED}
+    if name in known.missing_keys:
+        return {"key_state": providers_pb2.KEY_STATE_MISSING, "key_variable": variable}
+    if tried is None:
+        return {"key_state": providers_pb2.KEY_STATE_UNSPECIFIED, "key_variable": variable}
+    return {
+        "key_state": providers_pb2.KEY_STATE_ACCEPTED
+        if tried.accepted
+        else providers_pb2.KEY_STATE_REFUSED,
+        "key_variable": variable,
+        "key_error": tried.code,
+        "key_checked_at": _timestamp(tried.checked_at),
+    }
+
+
+def _limits(
+    limits: ProviderLimits, calls: CallLimits | None, tokens: dict[str, int]
+) -> providers_pb2.ProviderLimits:
+    return providers_pb2.ProviderLimits(
+        line_by_line=calls is not None,
+        max_lines=limits.max_lines,
+        max_bytes=limits.max_bytes,
+        max_concurrency=calls.max_concurrency if calls else 0,
+        requests_per_minute=(calls.requests_per_minute or 0.0) if calls else 0.0,
+        token_limits=[
+            providers_pb2.TokenLimit(model=model, enqueued_tokens=limit)
+            for model, limit in sorted(tokens.items())
+        ],
+    )
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment.astimezone(UTC))
+    return stamp

@@ -24,8 +24,8 @@ class Plain(NamedTuple):
     """A provider's short way for chat completions of the common kind."""
 
     body: type[msgspec.Struct]
-    """Has the fields `model`, `messages` and `stream`, refuses unknown ones, and wants a message
-    at least."""
+    """Has the fields `model`, `messages` and `stream`, refuses unknown ones, wants a message at
+    least, and takes texts alone: no images, recordings or files."""
     check: Callable[[Any], Iterable[Any] | None]
     """Takes a decoded body; gives what the provider's check would find in it (core.batchfile
     .Finding), or None: that has to be asked."""

@@ -228,6 +228,7 @@ class LineScanner:
                 continue
             if (
                 looks
+                and not found.whole
                 # Most lines have but one list, the messages.
                 and (edits or raw.find(b"[", raw.find(b"[") + 1) >= 0)
                 and may_hold_media(raw)

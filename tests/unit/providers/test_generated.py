@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from anthropic.types.messages import MessageBatchIndividualResponse
@@ -17,6 +19,9 @@ from pydantic_core import SchemaValidator
 from core.providers.anthropic.translation import check_translation, read_line, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, Outcome
+from core.providers.gemini.request import translate_request as to_gemini
+from services.sandbox.anthropic.lines import Params
+from services.sandbox.gemini.lines import Generate
 from tests.support.providers.chat_requests import encode
 from tests.support.providers.grammar import HARMLESS, LOSSY, Grammar
 
@@ -79,6 +84,28 @@ PARAMS = strictly(MessageCreateParamsNonStreaming, BESIDES)
 def requests() -> list[tuple[str, dict[str, Any]]]:
     grammar = Grammar(SEED)
     return [grammar.request() for _ in range(REQUESTS)]
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+def test_what_is_sent_is_taken_by_the_sandbox(
+    requests: list[tuple[str, dict[str, Any]]], lenient: bool
+) -> None:
+    """It refuses what the providers are documented to refuse, so nothing of it is missed here."""
+    taken: Counter[str] = Counter()
+    for model, body in requests[:500]:
+        with suppress(LineRejected):
+            params, _ = translate_request(
+                find_model("anthropic", model), encode(body), lenient=lenient
+            )
+            message = msgspec.json.decode(params, type=Params)
+            assert message.problem("2023-06-01") is None, body
+            taken["anthropic"] += 1
+        with suppress(LineRejected):
+            request, _ = to_gemini("gemini-3.8-flash", encode(body), lenient=lenient)
+            generate = msgspec.json.decode(request, type=Generate)
+            assert not generate.problem("gemini-3.8-flash"), body
+            taken["gemini"] += 1
+    assert min(taken["anthropic"], taken["gemini"]) > 50
 
 
 @pytest.mark.parametrize(

@@ -226,11 +226,12 @@ def refusals(case: Case) -> None:
     message = case.sent["choices"][0]["message"]
     if message["refusal"] is None:
         return
+    called = message.get("tool_calls")
     for index, item in enumerate(case.mine["output"]):
         if item["type"] != "message":
             continue
         said = [part for part in item["content"] if part["type"] != "refusal"]
-        if said or message["content"] is not None:
+        if said or message["content"] or (message["content"] == "" and not called):
             # Of a refusal that repeats what was said, the text goes.
             text = {"type": "output_text", "text": message["content"]}
             item["content"] = said or [text | {"annotations": [], "logprobs": []}]

@@ -13,17 +13,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from core.providers.finish_reasons import OPENAI
 from core.providers.parsing import count_of
 
 NULL = Raw(b"null")
 
-INCOMPLETE = {
-    "length": "max_output_tokens",
-    # Mistral's: the context is full.
-    "model_length": "max_output_tokens",
-    "content_filter": "content_filter",
-}
-"""Finish reasons of an answer that broke off, to incomplete_details.reason; the others ended."""
+INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""What an answer that broke off has as finish_reason, to incomplete_details.reason."""
 
 _PREFIXES = ("chatcmpl-", "msg_", "resp_")
 _CHAT = frozenset(
@@ -89,7 +85,7 @@ def from_chat(body: bytes | Raw, fallback_id: str) -> bytes | None:
     for prefix in _PREFIXES:
         base = base.removeprefix(prefix)
     reason = choice.finish_reason
-    cut = INCOMPLETE.get(reason) if isinstance(reason, str) else None
+    cut = INCOMPLETE.get(OPENAI.get(reason, "")) if isinstance(reason, str) else None
     status = "incomplete" if cut else "completed"
     response: dict[str, Any] = {
         "id": f"resp_{base}",

@@ -72,7 +72,7 @@ def run_file(path: Path, environment: dict[str, str]) -> int:
 def describe(line: ResultLine) -> str:
     """One line's answer in a few words."""
     if line.response is None or not line.ok:
-        return f"failed: {line.error}"
+        return f"failed: {line.error_message}"
     model = line.response.body.get("model")
     if line.embedding is not None:
         first = ", ".join(f"{number:.4f}" for number in line.embedding[:3])

@@ -154,9 +154,7 @@ class BatchMaker:
             # First of all: the file may have been deleted since.
             earlier = await self._ledger.batches.find_request(account_id, batch_args.request_id)
             if earlier is not None:
-                if earlier.request_digest == digest:
-                    return earlier
-                raise _request_id_reused(batch_args.request_id, earlier.id)
+                return await self._made_before(earlier, file_id, batch_args)
         file = await self._ledger.files.get(account_id, file_id)
         if file is None:
             raise file_not_found(file_id)
@@ -164,7 +162,10 @@ class BatchMaker:
         batch = self._row(file, batch_args, digest)
         made = await self._ledger.batches.create(batch, self._limits)
         if isinstance(made, RequestIdReused):
-            raise _request_id_reused(batch_args.request_id or "", made.batch_id)
+            # Another call with it was quicker.
+            earlier = await self._ledger.batches.get(made.batch_id)
+            assert earlier is not None, "batches are not deleted"
+            return await self._made_before(earlier, file_id, batch_args)
         if isinstance(made, FileGone):
             raise file_not_found(file_id)
         if isinstance(made, OverLimit):
@@ -185,6 +186,33 @@ class BatchMaker:
             await self._publisher.enqueue(Step.PLAN, made.id)
         return made
 
+    async def _made_before(self, earlier: Batch, file_id: str, batch_args: BatchArgs) -> Batch:
+        """The batch of a request id that comes again; REQUEST_ID_REUSED where it asks for another.
+
+        A file of the same content is the same: what a client can read only once it uploads anew.
+        """
+        if batch_args.digest(file_id) == earlier.request_digest:
+            return earlier
+        differs = "arguments"
+        if batch_args.digest(earlier.input_file_id) == earlier.request_digest:
+            before = await self._ledger.files.get_input(earlier)
+            file = await self._ledger.files.get(earlier.account_id, file_id)
+            if file is None:
+                raise file_not_found(file_id)
+            # The groups too: they say whose the lines are where the upload had to say it.
+            if before and (before.sha256, before.groups) == (file.sha256, file.groups):
+                return earlier
+            differs = "content"
+        metadata = {"batch_id": earlier.id, "differs": differs}
+        if file_id != earlier.input_file_id:
+            metadata["file_id"] = file_id
+        what = "of a file with other content" if differs == "content" else "with other arguments"
+        raise ApiError.already_exists(
+            "REQUEST_ID_REUSED",
+            f"the request id {batch_args.request_id!r} made {earlier.id} {what}: choose a new one",
+            metadata=metadata,
+        )
+
     async def _refuse_unfit(self, file: File, batch_args: BatchArgs) -> None:
         lenient = batch_args.lenient_translation
         invalid = _invalid_lines(file, batch_args)
@@ -193,13 +221,16 @@ class BatchMaker:
             takes = ""
             if file.lenient_line_count and not lenient:
                 takes = f" (lenient_translation would take {file.lenient_line_count} of them)"
+            # Of a file without a good line there is none to let run.
+            skip = ", or set skip_invalid_lines" if invalid < file.line_count else ""
             raise ApiError.invalid_argument(
                 "INVALID_LINES",
                 f"{invalid} of {file.line_count} lines are invalid{takes}: mend the "
-                "file, or set skip_invalid_lines; its validation report names all problems",
+                f"file{skip}; its validation report names all problems",
                 violations=[(_place(problem), problem.message) for problem in problems],
                 metadata={
                     "file_id": file.id,
+                    "line_count": str(file.line_count),
                     "invalid_line_count": str(invalid),
                     "lenient_line_count": str(0 if lenient else file.lenient_line_count),
                 },
@@ -292,14 +323,6 @@ async def first_errors(blobs: BlobStore, file: File, *, lenient: bool = False) -
 def file_not_found(file_id: str) -> ApiError:
     """There is no such file in the caller's account."""
     return ApiError.not_found("FILE_NOT_FOUND", f"there is no file {file_id[:64]!r}")
-
-
-def _request_id_reused(request_id: str, batch_id: str) -> ApiError:
-    return ApiError.already_exists(
-        "REQUEST_ID_REUSED",
-        f"the request id {request_id!r} made another batch, with other arguments: choose a new one",
-        metadata={"batch_id": batch_id},
-    )
 
 
 def _place(problem: Problem) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from polybatch import (
     Conflict,
     DataError,
     InternalError,
+    LineFailed,
     NotFound,
     ResultFilter,
     ResultLine,
@@ -220,6 +222,50 @@ def test_embedding_and_odd_responses() -> None:
     )
     assert not refused.ok
     assert refused.embedding is None
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "code", "message"),
+    [
+        (None, {"code": "batch_expired", "message": "too late"}, "batch_expired", "too late"),
+        (None, {"code": "odd", "message": ""}, "odd", "the line failed (odd) and nothing says why"),
+        (None, None, "unknown_error", "the line failed (unknown_error) and nothing says why"),
+        ((400, {"error": {"code": "bad", "message": "no"}}), None, "bad", "no"),
+        ((429, {"type": "error", "error": {"type": "rate", "message": "no"}}), None, "rate", "no"),
+        ((400, {"error": {"code": 400, "status": "ODD", "message": "no"}}), None, "ODD", "no"),
+        ((404, {"error": "no such model"}), None, "http_404", "no such model"),
+        ((400, {"object": "error", "message": "no", "type": "Bad"}), None, "Bad", "no"),
+        (
+            (422, {"detail": [{"loc": ["n"]}]}),
+            None,
+            "http_422",
+            '[{"loc": ["n"]}]',
+        ),
+        (
+            (503, None),
+            None,
+            "http_503",
+            "the provider answered with HTTP status 503 and no message",
+        ),
+    ],
+)
+def test_every_failed_line_says_why(
+    response: tuple[int, Any] | None, error: dict[str, str] | None, code: str, message: str
+) -> None:
+    answer = response and {"status_code": response[0], "body": response[1]}
+    raw = json.dumps({"custom_id": "a", "response": answer, "error": error}).encode()
+    line = ResultLine.parse(raw)
+    assert (line.ok, line.error_code, line.error_message) == (False, code, message)
+    with pytest.raises(LineFailed) as caught:
+        line.raise_for_status()
+    assert (caught.value.custom_id, caught.value.reason) == ("a", code)
+    assert caught.value.status_code == (response[0] if response else 0)
+
+
+def test_a_line_that_succeeded_has_no_error() -> None:
+    line = ResultLine.parse(json.dumps(result_line(1)).encode())
+    assert (line.error_code, line.error_message) == (None, None)
+    assert line.raise_for_status() is line
 
 
 @pytest.mark.parametrize("raw", [b"not json", b"[]", b"{}", b'{"custom_id": "a", "response": 3}'])

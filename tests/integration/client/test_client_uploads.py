@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -26,6 +28,7 @@ from polybatch import (
     UploadInterrupted,
 )
 from polybatch._operations import sources
+from polybatch._operations.pieces import CHUNK_BYTES
 from polybatch._operations.uploads import _FINISH, _framed
 from polybatch.v1 import batches_pb2, files_pb2
 
@@ -83,7 +86,7 @@ async def test_every_kind_of_source_survives_two_breaks(
     assert fake.contents[file.id] == CONTENT
     assert fake.count("UploadFile") == 3
     # Only what had not been committed is sent twice.
-    lost = 2 * (SEGMENT_BYTES + sources.CHUNK_BYTES)
+    lost = 2 * (SEGMENT_BYTES + CHUNK_BYTES)
     assert fake.received_bytes <= len(CONTENT) + lost
 
 
@@ -249,8 +252,8 @@ async def test_upload_id_continues_what_another_client_began(
 async def test_memory_of_a_pipe_is_released_as_it_is_committed(
     api: Api, fake: FakePolybatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polybatch._operations.uploads.TAIL_CHECK_BYTES", 2 * sources.CHUNK_BYTES)
-    monkeypatch.setattr(sources, "TAIL_LIMIT_BYTES", 8 * sources.CHUNK_BYTES)
+    monkeypatch.setattr("polybatch._operations.uploads.TAIL_CHECK_BYTES", 2 * CHUNK_BYTES)
+    monkeypatch.setattr(sources, "TAIL_LIMIT_BYTES", 8 * CHUNK_BYTES)
     content = CONTENT * 5
     fake.faults["UploadFile"].append(Fault(after_bytes=15_000_000))
     file = await api.call("upload", [content])
@@ -262,7 +265,7 @@ async def test_memory_of_a_pipe_is_released_as_it_is_committed(
 async def test_pipe_too_far_ahead_cannot_be_resumed(
     api: Api, fake: FakePolybatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "TAIL_LIMIT_BYTES", sources.CHUNK_BYTES)
+    monkeypatch.setattr(sources, "TAIL_LIMIT_BYTES", CHUNK_BYTES)
     fake.faults["UploadFile"].append(Fault(after_bytes=3_200_000))
 
     def lose(error: PolybatchError, wait: float) -> None:
@@ -339,9 +342,9 @@ async def test_wrong_key(fake: FakePolybatch, input_file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (io.StringIO("{}"), TypeError),
-        (["text"], TypeError),
         (7, TypeError),
+        ([7], TypeError),
+        ([{"temperature": float("nan")}], ValueError),
         ("no-such-file.jsonl", FileNotFoundError),
     ],
 )
@@ -427,6 +430,52 @@ async def test_lenient_batches_are_asked_for_and_offered(api: Api, fake: FakePol
     assert batch.lenient_translation
 
 
+def request(number: int) -> dict[str, Any]:
+    return {"custom_id": f"r{number}", "body": {"input": "é\u2028" * number}}
+
+
+async def test_requests_and_text_are_lines(api: Api, fake: FakePolybatch, tmp_path: Path) -> None:
+    """Dicts, one or many, lines of text and text files arrive as JSONL in UTF-8."""
+    wanted = [request(number) for number in range(3)]
+    path = tmp_path / "requests.jsonl"
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in wanted), encoding="utf-16")
+    with path.open(encoding="utf-16") as text:
+        for content, expected in (
+            (wanted, wanted),
+            ((one for one in wanted), wanted),
+            (wanted[1], wanted[1:2]),
+            ([json.dumps(one, ensure_ascii=False) for one in wanted], wanted),
+            (text, wanted),
+            (io.StringIO("{}\n"), [{}]),
+        ):
+            batch = await api.call("submit", content)
+            lines = fake.contents[batch.input_file_id].split(b"\n")
+            assert [json.loads(line) for line in lines if line] == expected
+    assert fake.files[batch.input_file_id].filename == ""
+
+
+async def test_a_request_id_holds_for_its_content(api: Api, fake: FakePolybatch) -> None:
+    """The same content is continued; other content is another upload, for the service to refuse."""
+    first = await api.call("submit", CONTENT, request_id="daily")
+    received = fake.received_bytes
+    assert (await api.call("submit", CONTENT, request_id="daily")).id == first.id
+    assert fake.received_bytes == received
+    other = b"{}\n" + CONTENT
+    await api.call("submit", other, request_id="daily")
+    await api.call("submit", CONTENT, request_id="daily", provider="openai")
+    ids = [spec.upload.upload_id for name, spec in fake.calls if name == "SubmitBatch"]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
+
+
+async def test_what_is_read_once_leaves_no_copy(api: Api, fake: FakePolybatch) -> None:
+    """It is uploaded again, for the service to compare, and deleted when it was not needed."""
+    first = await api.call("submit", iter([LINE]), request_id="daily")
+    again = await api.call("submit", iter([LINE]), request_id="daily")
+    assert again.id == first.id
+    assert list(fake.files) == [first.input_file_id]
+
+
 async def test_create_batch_is_repeated_with_its_request_id(api: Api, fake: FakePolybatch) -> None:
     file = await api.call("upload", b"{}\n")
     fake.faults["CreateBatch"].append(Fault())
@@ -437,7 +486,7 @@ async def test_create_batch_is_repeated_with_its_request_id(api: Api, fake: Fake
 
 
 def test_frames_are_what_protobuf_would_write() -> None:
-    for length in (1, 127, 128, 16_383, 16_384, sources.CHUNK_BYTES):
+    for length in (1, 127, 128, 16_383, 16_384, CHUNK_BYTES):
         chunk = os.urandom(length)
         assert _framed(chunk) == files_pb2.UploadFileRequest(chunk=chunk).SerializeToString()
     assert files_pb2.UploadFileRequest(finish=True).SerializeToString() == _FINISH

@@ -175,3 +175,16 @@ async def test_get_and_cancel(api: Api, fake: FakePolybatch) -> None:
     assert (await api.call("get_batch", BATCH)).state is BatchState.IN_PROGRESS
     fake.faults["CancelBatch"].append(Fault())
     assert (await api.call("cancel_batch", BATCH)).state is BatchState.CANCELLING
+
+
+async def test_batches_by_their_shorter_names(api: Api, fake: FakePolybatch) -> None:
+    batch = await api.call("batches.submit", [{"custom_id": "a"}])
+    fake.publish(snapshot(batch.id, 2, succeeded=1))
+    fake.publish(snapshot(batch.id, 3, "COMPLETED", succeeded=100))
+    seen: list[int] = []
+    ended = await api.call(
+        "batches.wait", batch.id, progress=lambda snapshot: seen.append(snapshot.revision)
+    )
+    assert seen == [1, 2, 3]
+    assert await api.call("batches.get", batch.id) == ended
+    assert [each.id for each in await api.items("batches.list")] == [batch.id]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import signal
 import subprocess
+import sys
 import threading
 
 import grpc
@@ -18,7 +20,8 @@ from tests.support.client.command import GOOD, Command
 from tests.support.client.fake_service import API_KEY, FakePolybatch
 from tests.support.client.fault import Fault
 
-BATCH = "batch_0000"
+BATCH = f"batch_{0:020}"
+SELF = f"{sys.executable} -m polybatch"
 
 
 def end_at_once(fake: FakePolybatch, state: str = "COMPLETED", **counts: int) -> None:
@@ -91,7 +94,7 @@ def test_submit_from_a_pipe_to_a_pipe(command: Command, fake: FakePolybatch) -> 
     output, errors = process.communicate(GOOD.decode(), timeout=30)
     assert process.returncode == 0, errors
     assert output.encode() == fake.results[BATCH]
-    assert fake.contents["file_0000"] == GOOD
+    assert fake.contents[f"file_{0:020}"] == GOOD
 
 
 def test_submit_in_json_is_one_document(command: Command, fake: FakePolybatch) -> None:
@@ -106,19 +109,39 @@ def test_submit_of_bad_lines(command: Command, fake: FakePolybatch) -> None:
     assert done.returncode == ExitCode.BAD_INPUT
     assert done.stdout == ""
     assert "INVALID_LINES" in done.stderr
-    assert "line 2: expected a JSON object" in done.stderr
-    assert "line 4: expected a JSON object" in done.stderr
+    assert "bad.jsonl: error: 2 lines (2, 4): expected a JSON object (not_json)" in done.stderr
     assert "--skip-invalid" in done.stderr
+    assert f"`{SELF} validate bad.jsonl`" in done.stderr
+    assert not fake.files
     done = command.run("submit", "bad.jsonl", "--json")
     error = json.loads(done.stderr.splitlines()[-1])["error"]
     assert error["reason"] == "INVALID_LINES"
     assert [problem["line"] for problem in error["problems"]] == [2, 4]
-    assert error["file_id"] in fake.files
+    assert "file_id" not in error
+    assert not fake.files
+    done = command.run("submit", "bad.jsonl", "--json", "--keep-file")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert list(fake.files) == [error["file_id"]]
+    kept = command.run("submit", "bad.jsonl", "--keep-file").stderr
+    assert f"files delete {max(fake.files)} deletes it" in kept
+
+
+def test_nobody_is_told_to_skip_all_lines(command: Command) -> None:
+    (command.folder / "all-bad.jsonl").write_text("no\n" * 3000)
+    done = command.run("submit", "all-bad.jsonl")
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "skip" not in done.stderr
+    said = "all-bad.jsonl: error: all 3,000 lines: expected a JSON object (not_json)"
+    assert [line.strip() for line in done.stderr.splitlines()][-1] == said
 
 
 def test_validate(command: Command, fake: FakePolybatch) -> None:
     done = command.run("validate", "bad.jsonl")
     assert done.returncode == ExitCode.BAD_INPUT
+    assert done.stdout.splitlines() == [
+        "bad.jsonl: error: 2 lines (2, 4): expected a JSON object (not_json)"
+    ]
+    done = command.run("validate", "bad.jsonl", "--all")
     assert done.stdout.splitlines() == [
         "bad.jsonl:2: error: expected a JSON object (not_json)",
         "bad.jsonl:4: error: expected a JSON object (not_json)",
@@ -154,7 +177,7 @@ def test_plain_progress_is_sparse_and_ends_with_the_end(
     assert done.returncode == 0
     shown = [line for line in done.stderr.splitlines() if line.startswith(f"{BATCH}: ")]
     assert 1 <= len(shown) <= 5
-    assert shown[-1] == f"{BATCH}: Completed (completed), 100 %, 100 of 100 lines"
+    assert shown[-1] == f"{BATCH}: Completed (completed), 100 %, 100 of 100 lines done"
 
 
 def test_waiting_reasons_are_shown(command: Command, fake: FakePolybatch) -> None:
@@ -177,15 +200,16 @@ def test_waiting_reasons_are_shown(command: Command, fake: FakePolybatch) -> Non
 
 def test_ctrl_c_leaves_the_batch_alone(command: Command, fake: FakePolybatch) -> None:
     fake.publish(snapshot(BATCH, 1))
-    process = command.start("watch", BATCH)
+    process = command.start("watch", BATCH, "-o", "my results.jsonl")
     assert fake.watching.wait(20)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == ExitCode.INTERRUPTED
-    last = errors.splitlines()[-1]
-    assert f"{BATCH} goes on" in last
-    assert f"polybatch watch {BATCH}" in last
-    assert f"polybatch cancel {BATCH}" in last
+    assert errors.splitlines()[-3:] == [
+        f"polybatch: stopped watching; {BATCH} goes on.",
+        f"  watch it again: {SELF} watch {BATCH} -o 'my results.jsonl'",
+        f"  cancel it: {SELF} cancel {BATCH}",
+    ]
     assert "Traceback" not in errors
     assert fake.count("CancelBatch") == 0
     assert fake.cancelled.wait(10)
@@ -259,14 +283,62 @@ def test_failures(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("ended")
+def test_watch_writes_results_and_last_is_the_newest(command: Command, fake: FakePolybatch) -> None:
+    done = command.run("watch", "last", "-o", "results.jsonl")
+    assert done.returncode == ExitCode.LINES_FAILED
+    assert (command.folder / "results.jsonl").read_bytes() == fake.results[BATCH]
+    assert command.run("watch", "last", "-o", "-").stdout.encode() == fake.results[BATCH]
+    manifest = command.run("manifest", "last").stdout
+    assert f"sha256 {hashlib.sha256(fake.results[BATCH]).hexdigest()}" in manifest
+    fake.failures.clear()
+    assert "none: no line of" in command.run("failures", "last").stderr
+
+
+def test_outputs_are_tried_before_anything_is_sent(command: Command, fake: FakePolybatch) -> None:
+    for words in (("submit", "good.jsonl"), ("watch", BATCH)):
+        done = command.run(*words, "-o", "no-such-folder/x.jsonl")
+        assert done.returncode == ExitCode.BAD_INPUT
+        assert "no-such-folder/x.jsonl cannot be written: No such file" in done.stderr
+    assert not fake.calls
+
+
+def test_submit_tells_the_warnings(command: Command, fake: FakePolybatch) -> None:
+    def warn(batch: batches_pb2.Batch) -> None:
+        fake.problems[batch.input_file_id] = [
+            {
+                "line": line,
+                "field": "body.model",
+                "reason": "unknown_model",
+                "message": "not known",
+                "severity": "warning",
+            }
+            for line in range(1, 101)
+        ]
+
+    fake.on_submit = warn
+    done = command.run("submit", "good.jsonl", "--no-watch")
+    assert (done.returncode, done.stdout) == (0, f"{BATCH}\n")
+    said = "good.jsonl: warning: all 100 lines: body.model: not known (unknown_model)"
+    assert done.stderr.splitlines()[-1] == said
+
+
+def test_completion_is_printed(command: Command) -> None:
+    for shell, word in (("zsh", "#compdef polybatch"), ("fish", "complete --no-files")):
+        done = command.run("completion", shell)
+        assert (done.returncode, word in done.stdout) == (0, True)
+    assert command.run("completion", "csh").returncode == ExitCode.BAD_INPUT
+
+
+@pytest.mark.usefixtures("ended")
 def test_list_get_and_cancel(command: Command) -> None:
     done = command.run("list")
     assert BATCH in done.stdout
     assert "Completed (completed)" in done.stdout
-    done = command.run("list", "--json")
+    done = command.run("list", "--json", "--state", "completed", "--state", "failed")
     assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [BATCH]
+    assert "no batch is expired" in command.run("list", "--state", "expired").stderr
     done = command.run("get", BATCH)
-    assert "97" in done.stdout or "100 of 100 lines, 3 failed" in done.stdout
+    assert "97" in done.stdout or "100 of 100 lines done, 3 failed" in done.stdout
     done = command.run("get", BATCH, "--json")
     assert json.loads(done.stdout)["request_counts"]["failed"] == 3
     done = command.run("cancel", BATCH)
@@ -374,7 +446,7 @@ def test_batch_goes_on_without_its_collector(command: Command, fake: FakePolybat
     done = command.run("submit", "good.jsonl", "--wait", "0")
     assert done.returncode == ExitCode.ERROR
     assert done.stdout == f"{BATCH}\n"
-    assert f"watch it again: polybatch watch {BATCH}" in done.stderr
+    assert f"watch it again: {SELF} watch {BATCH}" in done.stderr
     assert "collector at localhost:1: cannot be reached: Connection refused" in done.stderr
 
 
@@ -418,7 +490,7 @@ def test_cancelled_lines_are_told_apart_from_failed_ones(
 ) -> None:
     fake.publish(snapshot(BATCH, 3, "CANCELLED", succeeded=90, failed=3, cancelled=5, expired=2))
     done = command.run("get", BATCH)
-    assert "100 %, 100 of 100 lines, 3 failed, 5 cancelled, 2 expired" in done.stdout
+    assert "100 %, 100 of 100 lines done, 3 failed, 5 cancelled, 2 expired" in done.stdout
     counts = json.loads(command.run("get", BATCH, "--json").stdout)["request_counts"]
     assert [counts[name] for name in ("failed", "cancelled", "expired")] == [3, 5, 2]
 
@@ -461,7 +533,7 @@ def test_providers_are_shown(command: Command, fake: FakePolybatch) -> None:
     assert shown["waiting"] == "1 line in 1 shard: no key"
     assert shown["limits"] == "50,000 lines and 200.0 MB a batch"
     assert shown["tokens"] == "900,000 enqueued at a time for gpt-1"
-    assert shown["models"].endswith("and 3 more (polybatch providers openai)")
+    assert shown["models"].endswith(f"and 3 more ({SELF} providers openai)")
     assert "without a key: gemini" in done.stderr
     whole = json.loads(command.run("providers", "openai", "--json").stdout)
     assert (whole["key_state"], len(whole["models"])) == ("refused", 9)

@@ -13,16 +13,8 @@ from polybatch.cli import ExitCode, main
 from tests.support.client.command import Command
 
 COMMANDS = (
-    "submit",
-    "watch",
-    "list",
-    "get",
-    "results",
-    "failures",
-    "cancel",
-    "validate",
-    "convert",
-    "files",
+    *("submit", "watch", "list", "get", "results", "failures", "manifest", "cancel"),
+    *("validate", "convert", "files", "providers", "completion"),
 )
 ACTIONS = ("list", "get", "delete", "download")
 LIBRARIES = {"click", "rich"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from polybatch import InvalidRequest
 from polybatch._operations.compression import Unpacker, zstd_module
-from polybatch._operations.sources import CHUNK_BYTES
+from polybatch._operations.pieces import CHUNK_BYTES
 
 from tests.integration.client.conftest import Api
 from tests.support.client.fake_service import FakePolybatch

@@ -20,7 +20,7 @@ from tests.support.client.node_program import run_node
 CHUNK_BYTES = 1024 * 1024
 CONTENT = b'{"custom_id": "a", "text": "%s"}\n' % (b"x" * 80) * 30_000
 RESULTS = b"".join(json.dumps(result_line(n)).encode() + b"\n" for n in range(100))
-BATCH = "batch_0000"
+BATCH = f"batch_{0:020}"
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from polybatch import Batch
 from polybatch.cli.terminal import TerminalDisplay
 from polybatch.v1 import results_pb2
 from rich.cells import cell_len
@@ -26,7 +27,7 @@ from rich.console import Console
 from tests.support.client.batches import snapshot
 from tests.support.client.fake_service import API_KEY, FakePolybatch
 
-BATCH = "batch_0000"
+BATCH = f"batch_{0:020}"
 _CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])")
 
 
@@ -157,14 +158,14 @@ def test_bar_is_drawn_over_in_place(fake: FakePolybatch, screen: Screen, tmp_pat
         lines = screen.lines()
         assert lines[0] == f"{BATCH}  In Progress (in_progress)"
         assert "░" in lines[1]
-        assert " 30 %  30 of 100 lines, 5 retrying" in lines[1]
+        assert " 30 %  30 of 100 lines done, 5 to be sent again, 65 waiting" in lines[1]
         assert lines[2].startswith("  anthropic claude-4.5-sonnet (50 lines) waits: ")
         fake.publish(snapshot(BATCH, 3, "COMPLETED", succeeded=98, failed=2))
     assert process.returncode == 3
     screen.finish()
     lines = screen.lines()
     assert lines[0] == f"{BATCH}  Completed (completed)"
-    assert "100 %  100 of 100 lines, 2 failed" in lines[1]
+    assert "100 %  100 of 100 lines done, 2 failed" in lines[1]
     assert "░" not in lines[1]
     assert lines[2].startswith("why lines failed")
     # One block in all, however often it was drawn.
@@ -213,11 +214,11 @@ def test_width_may_change(fake: FakePolybatch, tmp_path: Path) -> None:
     screen = Screen(100)
     fake.publish(snapshot(BATCH, 1))
     with running(fake, screen, tmp_path, "watch", BATCH, NO_COLOR="1"):
-        screen.wait_for("0 of 100 lines, 100 queued\r\n")
-        # A terminal of 40 columns has wrapped what was drawn.
-        rows = sum(-(-cell_len(line) // 40) for line in screen.lines())
+        screen.wait_for("0 of 100 lines done, 100 waiting\r\n")
+        # A terminal of 60 columns has wrapped what was drawn.
+        rows = sum(-(-cell_len(line) // 60) for line in screen.lines())
         assert rows > 2
-        screen.resize(40)
+        screen.resize(60)
         before = len(screen.raw)
         fake.publish(snapshot(BATCH, 2, "COMPLETED", succeeded=100))
     screen.finish()
@@ -225,7 +226,7 @@ def test_width_may_change(fake: FakePolybatch, tmp_path: Path) -> None:
     assert drawn.startswith(f"\r\x1b[{rows}A\x1b[J")
     first, second = _CONTROL.sub("", drawn).replace("\r", "").split("\n")[:2]
     assert first == f"{BATCH}  Completed (completed)"
-    assert cell_len(second) < 40
+    assert cell_len(second) < 60
 
 
 def test_no_color(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
@@ -347,9 +348,9 @@ def listed(
 @pytest.mark.parametrize(
     ("columns", "names"),
     [
-        (60, "ID STATE DONE FAILED"),
-        (80, "ID STATE DONE FAILED CREATED"),
-        (120, "ID STATE DONE LINES FAILED CANCELLED CREATED"),
+        (60, "ID STATE DONE FAILED AGE"),
+        (80, "ID STATE DONE LINES FAILED AGE NAME"),
+        (120, "ID STATE DONE LINES FAILED CANCELLED AGE CREATED NAME"),
     ],
 )
 def test_list_is_a_line_a_batch(
@@ -420,3 +421,31 @@ def test_rate_and_time_left_of_an_upload(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "10%  10.0 MB of 100.0 MB  1.0 MB/s  0:01:30 left  in.jsonl" in shown
     # At the width of 80 the bar is what gives way.
     assert cell_len(shown.rpartition("J")[2]) < 80
+
+
+def test_time_runs_while_no_news_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is looked at again; what is drawn over stays one block, and nothing follows it."""
+    stream, drawn = io.StringIO(), threading.Event()
+    console = Console(file=stream, force_terminal=True, color_system=None)
+    paces = iter(["1 s", "2 s", "2 s"])
+    monkeypatch.setattr("polybatch.cli.terminal._TICK", 0.001)
+
+    def pace(batch: object) -> str:
+        text = next(paces, "")
+        if not text:
+            drawn.set()
+        return text or "3 s"
+
+    monkeypatch.setattr("polybatch.cli.terminal.describe_pace", pace)
+    display = TerminalDisplay(stream, console)
+    display.batch(Batch.from_proto(snapshot(BATCH, 1, succeeded=30)))
+    assert drawn.wait(20)
+    display.settle()
+    shown = stream.getvalue()
+    display.note("the end")
+    blocks = shown.split("\x1b[J")[1:]
+    times = [block.splitlines()[0].split("  ")[-1] for block in blocks]
+    assert times[:2] == ["1 s", "2 s"]
+    assert set(times[2:]) <= {"3 s"}
+    assert shown.count("\x1b[2A") == len(blocks) - 1
+    assert stream.getvalue() == f"{shown}the end\n"

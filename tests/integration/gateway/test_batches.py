@@ -115,20 +115,28 @@ async def test_many_at_once_with_one_request_id(gateway: Gateway) -> None:
         {"skip_invalid_lines": True},
         {"metadata": {"a": "b"}},
         {"completion_window": Duration(seconds=60)},
-        {"input_file_id": "another"},
     ],
 )
 async def test_a_request_id_with_other_arguments(gateway: Gateway, changes: dict[str, Any]) -> None:
     file_id = await file_of(gateway)
     first = await gateway.create(file_id, request_id="r1")
-    if "input_file_id" in changes:
-        file_id, changes = await file_of(gateway), {}
     failure = await refused(gateway.create(file_id, request_id="r1", **changes))
     assert (failure.code, failure.reason) == (
         grpc.StatusCode.ALREADY_EXISTS,
         "REQUEST_ID_REUSED",
     )
-    assert failure.metadata == {"batch_id": first.id}
+    assert failure.metadata == {"batch_id": first.id, "differs": "arguments"}
+
+
+async def test_a_request_id_with_another_file(gateway: Gateway) -> None:
+    """The same content is the same request, whatever the upload; other content is not."""
+    first = await gateway.create(await file_of(gateway), request_id="r1")
+    assert (await gateway.create(await file_of(gateway), request_id="r1")).id == first.id
+    other = await file_of(gateway, 9)
+    failure = await refused(gateway.create(other, request_id="r1"))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    assert failure.metadata == {"batch_id": first.id, "differs": "content", "file_id": other}
+    assert f"made {first.id} of a file with other content" in failure.message
 
 
 async def test_request_ids_of_two_accounts_do_not_meet(gateway: Gateway) -> None:

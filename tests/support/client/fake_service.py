@@ -223,7 +223,7 @@ class FakePolybatch:
             ).abort(context)
         upload.committed = len(upload.received)
         content = bytes(upload.received)
-        file_id = f"file_{len(self.contents):04d}"
+        file_id = f"file_{len(self.contents):020d}"
         upload.file_id = file_id
         self.contents[file_id] = content
         self.files[file_id] = self._check(file_id, spec.filename, content)
@@ -273,14 +273,19 @@ class FakePolybatch:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"{file.invalid_line_count} of {file.line_count} lines cannot be sent",
                 "INVALID_LINES",
-                {"file_id": file_id, "lenient_line_count": str(file.lenient_line_count)},
+                {
+                    "file_id": file_id,
+                    "line_count": str(file.line_count),
+                    "invalid_line_count": str(file.invalid_line_count),
+                    "lenient_line_count": str(file.lenient_line_count),
+                },
                 [
                     (f"line {problem['line']}", problem["message"])
                     for problem in self.problems[file_id][:20]
                 ],
             ).abort(context)
         batch = batches_pb2.Batch(
-            id=f"batch_{len(self.batches):04d}",
+            id=f"batch_{len(self.batches):020d}",
             state=batches_pb2.BATCH_STATE_VALIDATING,
             revision=1,
             input_file_id=file_id,

@@ -144,8 +144,10 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
         upload = await self._fake.receive(requests, spec.upload, fault, context)
         if upload.batch_id:
             return self._fake.batches[upload.batch_id][-1]
+        if spec.batch.request_id in self._fake.made:
+            return self._fake.batches[self._fake.made[spec.batch.request_id]][-1]
         batch = await self._fake.make_batch(upload.file_id, spec.batch, context)
-        upload.batch_id = batch.id
+        upload.batch_id = self._fake.made[spec.batch.request_id] = batch.id
         if fault and fault.after_work:
             await fault.abort(context)
         return batch

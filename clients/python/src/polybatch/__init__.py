@@ -6,7 +6,7 @@ with Client() as client:
     batch = client.submit("requests.jsonl")
     client.wait(batch.id)
     for line in client.results(batch.id):
-        print(line.custom_id, line.text if line.ok else line.error)
+        print(line.custom_id, line.text if line.ok else line.error_message)
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from polybatch.async_client import AsyncClient, AsyncFiles
-    from polybatch.client import Client, Files
+    from polybatch.async_client import AsyncBatches, AsyncClient, AsyncFiles
+    from polybatch.client import Batches, Client, Files
     from polybatch.connection import Connection
     from polybatch.errors import (
         ConfigurationError,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         InvalidLines,
         InvalidRequest,
         LimitExceeded,
+        LineFailed,
         NotFound,
         PolybatchError,
         Unauthenticated,
@@ -61,11 +62,13 @@ if TYPE_CHECKING:
     from polybatch.retry import RetryPolicy
 
 __all__ = [
+    "AsyncBatches",
     "AsyncClient",
     "AsyncFiles",
     "Batch",
     "BatchError",
     "BatchState",
+    "Batches",
     "Client",
     "ConfigurationError",
     "Conflict",
@@ -81,6 +84,7 @@ __all__ = [
     "KeyState",
     "LimitExceeded",
     "LineError",
+    "LineFailed",
     "LineFailure",
     "LineProblem",
     "LineResponse",
@@ -121,3 +125,8 @@ def __getattr__(name: str) -> object:
                 globals()[name] = getattr(module, name)
                 return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The names that are imported at their first use too: completion asks for these."""
+    return sorted({*globals(), *__all__})

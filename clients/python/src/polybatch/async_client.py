@@ -11,6 +11,7 @@ from typing import Self
 
 from polybatch._operations import (
     BackObserver,
+    BatchProgress,
     Caller,
     Conversions,
     Downloads,
@@ -43,7 +44,7 @@ from polybatch.models import (
 )
 from polybatch.retry import RetryPolicy
 
-__all__ = ["AsyncClient", "AsyncFiles"]
+__all__ = ["AsyncBatches", "AsyncClient", "AsyncFiles"]
 
 
 class AsyncClient:
@@ -93,6 +94,7 @@ class AsyncClient:
         self._downloads = Downloads(caller)
         self._conversions = Conversions(caller)
         self.files = AsyncFiles(self._requests, self._downloads)
+        self.batches = AsyncBatches(self)
 
     async def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -121,10 +123,11 @@ class AsyncClient:
     ) -> File:
         """Uploads one JSONL file and returns it, checked line by line.
 
-        `content` is a path, bytes, a binary file object (from where it stands) or an
-        iterable of bytes, asynchronous or not. A broken stream is resumed by itself; what
-        can be read only once is kept in memory until it is committed. A file with bad
-        lines is no error: its state is INVALID and `problems` holds the first 20.
+        `content` is a path, bytes, an open file (from where it stands), or an iterable,
+        asynchronous or not, of requests (dicts), of lines (str) or of bytes. A broken stream
+        is resumed by itself; what can be read only once is kept in memory until it is
+        committed. A file with bad lines is no error: its state is INVALID and `problems`
+        holds the first 20.
         `provider`: of lines that name none and whose model tells none; `model`: of lines
         whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.
@@ -160,8 +163,8 @@ class AsyncClient:
 
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
         takes the lines that are bad only for what their provider lacks. The same
-        `request_id` continues the same upload and returns the same batch, in another
-        process even.
+        `request_id` with the same content continues the same upload and returns the same
+        batch, in another process even; with other content it raises Conflict.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -269,9 +272,13 @@ class AsyncClient:
         batch_id: str,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - as in the blocking client
+        progress: BatchProgress | None = None,
     ) -> Batch:
-        """Returns the batch once it has ended. WaitTimeout after `timeout` seconds."""
-        return await self._watches.wait(batch_id, within=timeout)
+        """Returns the batch once it has ended. WaitTimeout after `timeout` seconds.
+
+        `progress` is called with each snapshot, as `watch` yields them.
+        """
+        return await self._watches.wait(batch_id, within=timeout, progress=progress)
 
     def results(
         self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL
@@ -350,3 +357,19 @@ class AsyncFiles:
     def validation_report(self, file_id: str) -> AsyncGenerator[LineProblem, None]:
         """Yields every problem that was found in a file, in line order, warnings too."""
         return self._downloads.validation_report(file_id)
+
+
+class AsyncBatches:
+    """The batches of the account: `client.batches`, the client's own methods by shorter names."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.submit = client.submit
+        self.create = client.create_batch
+        self.get = client.get_batch
+        self.list = client.list_batches
+        self.cancel = client.cancel_batch
+        self.watch = client.watch
+        self.wait = client.wait
+        self.results = client.results
+        self.failures = client.failures
+        self.manifest = client.manifest

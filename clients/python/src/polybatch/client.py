@@ -11,6 +11,7 @@ from typing import Self
 
 from polybatch._operations import (
     BackObserver,
+    BatchProgress,
     Caller,
     Conversions,
     Downloads,
@@ -43,7 +44,7 @@ from polybatch.models import (
 )
 from polybatch.retry import RetryPolicy
 
-__all__ = ["Client", "Files"]
+__all__ = ["Batches", "Client", "Files"]
 
 
 class Client:
@@ -93,6 +94,7 @@ class Client:
         self._downloads = Downloads(caller)
         self._conversions = Conversions(caller)
         self.files = Files(self._requests, self._downloads)
+        self.batches = Batches(self)
 
     def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -121,10 +123,10 @@ class Client:
     ) -> File:
         """Uploads one JSONL file and returns it, checked line by line.
 
-        `content` is a path, bytes, a binary file object (from where it stands) or an
-        iterable of bytes. A broken stream is resumed by itself; what can be read only
-        once is kept in memory until it is committed. A file with bad lines is no error:
-        its state is INVALID and `problems` holds the first 20.
+        `content` is a path, bytes, an open file (from where it stands), or an iterable of
+        requests (dicts), of lines (str) or of bytes. A broken stream is resumed by itself;
+        what can be read only once is kept in memory until it is committed. A file with bad
+        lines is no error: its state is INVALID and `problems` holds the first 20.
         `provider`: of lines that name none and whose model tells none; `model`: of lines
         whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.
@@ -162,8 +164,8 @@ class Client:
 
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
         takes the lines that are bad only for what their provider lacks. The same
-        `request_id` continues the same upload and returns the same batch, in another
-        process even.
+        `request_id` with the same content continues the same upload and returns the same
+        batch, in another process even; with other content it raises Conflict.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -270,9 +272,18 @@ class Client:
         """Yields snapshots of all the account's batches: the open ones, then every change."""
         return iterate(self._watches.watch_all())
 
-    def wait(self, batch_id: str, *, timeout: float | None = None) -> Batch:
-        """Returns the batch once it has ended. WaitTimeout after `timeout` seconds."""
-        return run(self._watches.wait(batch_id, within=timeout))
+    def wait(
+        self,
+        batch_id: str,
+        *,
+        timeout: float | None = None,
+        progress: BatchProgress | None = None,
+    ) -> Batch:
+        """Returns the batch once it has ended. WaitTimeout after `timeout` seconds.
+
+        `progress` is called with each snapshot, as `watch` yields them.
+        """
+        return run(self._watches.wait(batch_id, within=timeout, progress=progress))
 
     def results(
         self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL
@@ -349,3 +360,19 @@ class Files:
     def validation_report(self, file_id: str) -> Iterator[LineProblem]:
         """Yields every problem that was found in a file, in line order, warnings too."""
         return iterate(self._downloads.validation_report(file_id))
+
+
+class Batches:
+    """The batches of the account: `client.batches`, the client's own methods by shorter names."""
+
+    def __init__(self, client: Client) -> None:
+        self.submit = client.submit
+        self.create = client.create_batch
+        self.get = client.get_batch
+        self.list = client.list_batches
+        self.cancel = client.cancel_batch
+        self.watch = client.watch
+        self.wait = client.wait
+        self.results = client.results
+        self.failures = client.failures
+        self.manifest = client.manifest

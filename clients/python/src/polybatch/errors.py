@@ -12,6 +12,7 @@
     ├── InternalError           the service's fault; the message holds a reference
     ├── WaitTimeout             the caller's own time limit passed (also a TimeoutError)
     ├── UploadInterrupted       a broken upload whose source cannot be read again
+    ├── LineFailed              a line of the results failed (`ResultLine.raise_for_status`)
     └── DataError               what arrived is not what was sent, or cannot be read
 
 Every one holds a `reason` (machine code, upper case), a `message` (what happened)
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidLines",
     "InvalidRequest",
     "LimitExceeded",
+    "LineFailed",
     "NotFound",
     "PolybatchError",
     "Unauthenticated",
@@ -149,6 +151,19 @@ class WaitTimeout(PolybatchError, TimeoutError):
 
 class UploadInterrupted(PolybatchError):
     """The upload broke and its source cannot be read again from where it broke."""
+
+
+class LineFailed(PolybatchError):
+    """A line failed that was asked to have succeeded.
+
+    `reason` is the line's error code; `status_code` the HTTP status of the provider's answer,
+    0 where there was none.
+    """
+
+    def __init__(self, message: str, *, reason: str, custom_id: str, status_code: int) -> None:
+        super().__init__(message, reason=reason)
+        self.custom_id = custom_id
+        self.status_code = status_code
 
 
 class DataError(PolybatchError):

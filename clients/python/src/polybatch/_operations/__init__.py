@@ -12,10 +12,11 @@ from polybatch._operations.downloads import Downloads
 from polybatch._operations.requests import Requests, batch_request
 from polybatch._operations.sources import Progress, UploadInput
 from polybatch._operations.uploads import Naming, Uploads
-from polybatch._operations.watches import Watches
+from polybatch._operations.watches import BatchProgress, Watches
 
 __all__ = [
     "BackObserver",
+    "BatchProgress",
     "Caller",
     "Conversions",
     "Downloads",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from polybatch._operations.calls import Caller
-from polybatch._operations.sources import CHUNK_BYTES
+from polybatch._operations.pieces import CHUNK_BYTES
 from polybatch._transport import methods
 from polybatch.errors import PolybatchError
 from polybatch.models import ConvertedLines

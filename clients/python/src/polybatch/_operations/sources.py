@@ -5,18 +5,27 @@ What is compressed is read as what it holds: positions and sizes are those of th
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, TextIO, cast
 
 from polybatch._operations.compression import MAGIC_BYTES, Unpacker, compression_of
+from polybatch._operations.pieces import (
+    CHUNK_BYTES,
+    Blocking,
+    Piece,
+    Regrouped,
+    as_bytes,
+    async_gatherer,
+    file_reader,
+    gatherer,
+    text_reader,
+)
 from polybatch.errors import UploadInterrupted
-
-CHUNK_BYTES = 1024 * 1024 - 64
-"""The service takes chunks up to 1 MiB; with its frame a message stays under that too."""
 
 TAIL_CHECK_BYTES = 16 * 1024 * 1024
 """So much of a source that cannot be rewound is kept before asking what is committed."""
@@ -25,15 +34,21 @@ TAIL_LIMIT_BYTES = 64 * 1024 * 1024
 """More is not kept: an upload so far ahead of the service can no longer be resumed."""
 
 UploadInput = (
-    str | os.PathLike[str] | bytes | bytearray | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | BinaryIO
+    | TextIO
+    | Mapping[str, Any]
+    | Iterable[Piece]
+    | AsyncIterable[Piece]
 )
-"""A path, the content itself, a binary file object, or an iterable of pieces of any size."""
+"""A path, the content itself, an open file, one request, or an iterable of pieces or requests."""
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes sent and the bytes in all (None where not known). After a break
 the bytes sent go back to what the service had committed."""
-
-Blocking = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 
 
 class Source(Protocol):
@@ -56,6 +71,10 @@ class Source(Protocol):
         """Bytes before `committed` will not be asked for again."""
         ...
 
+    async def digest(self) -> str | None:
+        """Returns the SHA-256 of all of it before it is read; None where it is read only once."""
+        ...
+
     def close(self) -> None:
         """Closes what this source has opened itself."""
         ...
@@ -73,28 +92,30 @@ def open_source(content: UploadInput, blocking: Blocking) -> tuple[Source, str]:
         opened = path.open("rb", buffering=0)
         if opened.seekable():
             return _seekable(opened, blocking, owned=True), path.name
-        reader = _Unpacked(_file_reader(opened, blocking), blocking)
+        reader = _Unpacked(file_reader(opened, blocking), blocking)
         return ReplaySource(reader.read, closes=opened), path.name
     if isinstance(content, bytes | bytearray):
         return _seekable(io.BytesIO(content), blocking, owned=True), ""
+    if isinstance(content, Mapping):
+        return _seekable(io.BytesIO(as_bytes(content)), blocking, owned=True), ""
+    name = getattr(content, "name", "")
+    filename = Path(name).name if isinstance(name, str) else ""
     if isinstance(content, io.TextIOBase):
-        raise TypeError("a text file cannot be uploaded: open it in binary mode ('rb')")
+        return ReplaySource(text_reader(content, blocking)), filename
     if hasattr(content, "read"):
         file = cast("BinaryIO", content)
-        name = getattr(file, "name", "")
-        filename = Path(name).name if isinstance(name, str) else ""
         if file.seekable():
             return _seekable(file, blocking, owned=False), filename
-        return ReplaySource(_Unpacked(_file_reader(file, blocking), blocking).read), filename
+        return ReplaySource(_Unpacked(file_reader(file, blocking), blocking).read), filename
     if isinstance(content, AsyncIterable):
-        pieces = _Regrouped(_async_gatherer(content))
+        pieces = Regrouped(async_gatherer(content))
         return ReplaySource(_Unpacked(pieces.read, blocking).read), ""
     if isinstance(content, Iterable):
-        pieces = _Regrouped(_gatherer(content))
+        pieces = Regrouped(gatherer(content))
         return ReplaySource(_Unpacked(pieces.read, blocking).read), ""
     raise TypeError(
         f"cannot upload {type(content).__name__}: "
-        "give a path, bytes, a binary file object or an iterable of bytes"
+        "give a path, bytes, an open file, or an iterable of requests (dicts), lines or bytes"
     )
 
 
@@ -134,6 +155,14 @@ class SeekableSource:
 
     def confirm(self, committed: int) -> None:
         """See Source; a file keeps nothing in memory."""
+
+    async def digest(self) -> str | None:
+        """See Source."""
+        found = hashlib.sha256()
+        while chunk := await self.read():
+            found.update(chunk)
+        self.rewind(0)
+        return found.hexdigest()
 
     def close(self) -> None:
         """See Source."""
@@ -241,6 +270,10 @@ class ReplaySource:
             self._tail_start = committed
             self.unconfirmed -= cut
 
+    async def digest(self) -> str | None:
+        """See Source."""
+        return None
+
     def close(self) -> None:
         """See Source."""
         if self._closes is not None:
@@ -288,63 +321,6 @@ class _Unpacked:
                 unpacker.close()
                 self._ended = True
         return chunk
-
-
-class _Regrouped:
-    """Pieces of any size, such as lines, made into chunks of CHUNK_BYTES."""
-
-    def __init__(self, gather: Callable[[int], Awaitable[list[bytes]]]) -> None:
-        self._gather = gather
-        self._rest = memoryview(b"")
-
-    async def read(self) -> bytes:
-        """Returns the next chunk; empty at the end."""
-        missing = CHUNK_BYTES - len(self._rest)
-        if missing > 0:
-            pieces = await self._gather(missing)
-            self._rest = memoryview(b"".join((self._rest, *pieces)))
-        chunk = bytes(self._rest[:CHUNK_BYTES])
-        self._rest = self._rest[CHUNK_BYTES:]
-        return chunk
-
-
-def _gatherer(content: Iterable[bytes]) -> Callable[[int], Awaitable[list[bytes]]]:
-    pieces = iter(content)
-
-    async def gather(wanted: int) -> list[bytes]:
-        gathered: list[bytes] = []
-        for piece in pieces:
-            gathered.append(piece)
-            wanted -= len(piece)
-            if wanted <= 0:
-                break
-        return gathered
-
-    return gather
-
-
-def _async_gatherer(content: AsyncIterable[bytes]) -> Callable[[int], Awaitable[list[bytes]]]:
-    pieces = aiter(content)
-
-    async def gather(wanted: int) -> list[bytes]:
-        gathered: list[bytes] = []
-        async for piece in pieces:
-            gathered.append(piece)
-            wanted -= len(piece)
-            if wanted <= 0:
-                break
-        return gathered
-
-    return gather
-
-
-def _file_reader(
-    file: BinaryIO | io.RawIOBase, blocking: Blocking
-) -> Callable[[], Awaitable[bytes]]:
-    async def read() -> bytes:
-        return await blocking(lambda: file.read(CHUNK_BYTES) or b"")
-
-    return read
 
 
 def _changed() -> UploadInterrupted:

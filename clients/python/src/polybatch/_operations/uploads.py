@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from polybatch._operations.calls import Caller
+from polybatch._operations.pieces import CHUNK_BYTES
 from polybatch._operations.sources import (
-    CHUNK_BYTES,
     TAIL_CHECK_BYTES,
     Progress,
     Source,
@@ -105,12 +106,18 @@ class Uploads:
     ) -> Batch:
         """Uploads and makes a batch of it; `batch` is a CreateBatchRequest.
 
-        `upload_id` continues an upload, as does a `request_id` that was used before.
+        `upload_id` continues an upload, as does a `request_id` that was used before with the
+        same content. What can be read only once is uploaded anew; the service then compares.
         """
-        if upload_id is None and request_id is not None:
-            # Another upload would be another file, and the same id then another request.
-            upload_id = hashlib.sha256(request_id.encode()).hexdigest()
         name, source = self._open(content)
+        try:
+            if upload_id is None and request_id is not None and (own := await source.digest()):
+                # Of all of it: what other content had committed is not continued.
+                parts = (request_id, own, naming.provider or "", naming.model or "")
+                upload_id = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        except BaseException:
+            source.close()
+            raise
         own_id = upload_id or new_upload_id()
 
         def spec(offset: int) -> bytes:
@@ -129,7 +136,18 @@ class Uploads:
             ).run(resume=upload_id is not None)
         finally:
             source.close()
+        if upload_id is None and request_id is not None:
+            await self._delete_copy(own_id, reply.input_file_id)
         return Batch.from_proto(reply)
+
+    async def _delete_copy(self, upload_id: str, read_by_batch: str) -> None:
+        """Deletes what was uploaded for a batch that was there already, with the same content."""
+        # Not found: somebody, or a first attempt whose reply was lost, has deleted it.
+        with suppress(NotFound):
+            file_id = (await _status(self._caller, upload_id)).file_id
+            if file_id and file_id != read_by_batch:
+                request = files_pb2.DeleteFileRequest(file_id=file_id)
+                await self._caller.unary(methods.DELETE_FILE, request)
 
     async def status(self, upload_id: str) -> UploadStatus:
         """Returns how far an upload has come. NotFound where nothing is committed."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from polybatch._operations.calls import Caller
 from polybatch._transport import methods
 from polybatch.errors import NotFound, PolybatchError, WaitTimeout
 from polybatch.models import Batch
 from polybatch.v1 import batches_pb2, status_pb2
+
+BatchProgress = Callable[[Batch], None]
+"""Called with each snapshot of a batch that is waited for."""
 
 
 class Watches:
@@ -89,11 +92,15 @@ class Watches:
             finally:
                 stream.cancel()
 
-    async def wait(self, batch_id: str, *, within: float | None) -> Batch:
+    async def wait(
+        self, batch_id: str, *, within: float | None, progress: BatchProgress | None = None
+    ) -> Batch:
         """Returns the batch once it has ended. WaitTimeout after `within` seconds."""
         last: Batch | None = None
         async for batch in self.watch(batch_id, last_revision=0, within=within):
             last = batch
+            if progress is not None:
+                progress(batch)
         assert last is not None, "a watch yields at least the snapshot that it ends with"
         return last
 

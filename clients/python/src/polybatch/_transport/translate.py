@@ -44,13 +44,11 @@ _NEXT_STEPS = {
     "API_KEY_MISSING": "set POLYBATCH_API_KEY, or name the key's file.",
     "API_KEY_INVALID": "check POLYBATCH_API_KEY; the key belongs to the service it came from.",
     "API_KEY_REVOKED": "get a new key from the operator, and set POLYBATCH_API_KEY.",
-    "INVALID_LINES": "mend them (`polybatch validate` shows every problem), or let the good "
-    "lines run with skip_invalid_lines (--skip-invalid).",
-    "NO_VALID_LINES": "mend the file; `polybatch validate` shows every problem.",
+    "NO_VALID_LINES": "mend the file; `polybatch validate FILE` shows every problem.",
     "FILE_NOT_FOUND": "list the files of this account for the right id.",
     "BATCH_NOT_FOUND": "list the batches of this account for the right id.",
     "UPLOAD_NOT_FOUND": "start the upload at its beginning.",
-    "REQUEST_ID_REUSED": "choose a new request id.",
+    "REQUEST_ID_REUSED": "choose a new request id (--request-id), or ask for the same as before.",
     "BATCH_ENDED": "nothing is left to cancel; fetch its results.",
     "BATCH_NOT_ENDED": "watch it to its end first.",
     "NO_RESULTS": "get the batch; its errors say why it could not run.",
@@ -63,12 +61,6 @@ _NEXT_STEPS = {
     "PAGE_TOKEN_INVALID": "start the listing again.",
     "OFFSET_OUT_OF_RANGE": "start the download again.",
 }
-
-_LENIENT_HELPS = (
-    "mend them (`polybatch validate` shows every problem), leave out what their providers lack "
-    "with lenient=True (--lenient), or let the good lines run with skip_invalid_lines "
-    "(--skip-invalid)."
-)
 
 # The services' messages for these end in advice in terms of the API: "the batch is
 # completed: fetch its results". Advice in terms of this client takes its place.
@@ -115,13 +107,11 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
     if details.reason in _ADVISED and (match := _BEFORE_ADVICE.match(message)):
         message = match[0] or message
     if details.reason == "INVALID_LINES":
-        if int(details.metadata.get("lenient_line_count", "0")):
-            next_step = _LENIENT_HELPS
         return InvalidLines(
             message,
             problems=tuple(_line_problem(violation) for violation in details.violations),
             file_id=details.metadata.get("file_id", ""),
-            next_step=next_step,
+            next_step=_mending(details.metadata),
             code=code.name,
             metadata=details.metadata,
         )
@@ -146,6 +136,18 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
         address=address,
         cause=cause.removeprefix(_UNREACHED),
     )
+
+
+def _mending(counts: dict[str, str]) -> str:
+    """What to do about bad lines."""
+    ways = ["mend them (`polybatch validate FILE` shows every problem)"]
+    if int(counts.get("lenient_line_count", "0")):
+        ways.append("leave out what their providers lack with lenient=True (--lenient)")
+    # Of a file without a good line there is none to let run.
+    if counts.get("invalid_line_count", "") != counts.get("line_count"):
+        ways.append("let the good lines run with skip_invalid_lines (--skip-invalid)")
+    *others, last = ways
+    return f"{', '.join(others)}, or {last}." if others else f"{last}."
 
 
 TLS_FAILED = "TLS_FAILED"

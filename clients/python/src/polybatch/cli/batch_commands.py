@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
+import polybatch
 from polybatch.cli import grammar
 from polybatch.cli.describe import (
     describe_counts,
     describe_late,
+    describe_pace,
     describe_state,
     describe_waiting,
 )
 from polybatch.cli.exit_codes import ExitCode, outcome
-from polybatch.cli.listing import Listing
-from polybatch.cli.output import moment, row
+from polybatch.cli.ids import whole_batch_id
+from polybatch.cli.listing import FileNames, Listing
+from polybatch.cli.output import age, counted, moment, row
+from polybatch.cli.problems import tell_warnings, told_errors
 from polybatch.cli.result_commands import fetch
 from polybatch.cli.session import (
+    RefusedFile,
     Session,
     UnusableInput,
     advising,
     interruptible,
     opened_input,
+    tried_output,
 )
+from polybatch.errors import Conflict, InvalidLines, InvalidRequest, NotFound, PolybatchError
 
 if TYPE_CHECKING:
     from polybatch import Batch
 
-_NO_BATCH = "no batch was made, unless the upload had just ended (`polybatch list` shows)"
+_STATES = (
+    "validating",
+    "in_progress",
+    "finalizing",
+    "completed",
+    "failed",
+    "expired",
+    "cancelling",
+    "cancelled",
+)
 
 
 @click.command(
@@ -75,6 +95,11 @@ _NO_BATCH = "no batch was made, unless the upload had just ended (`polybatch lis
 @click.option(
     "--request-id", metavar="ID", help="Makes it repeatable: the same id, the same batch."
 )
+@click.option(
+    "--keep-file",
+    is_flag=True,
+    help="Keep the uploaded file even if no batch is made of it; else it is deleted then.",
+)
 @click.pass_obj
 def submit(
     session: Session,
@@ -84,15 +109,22 @@ def submit(
     watch: bool,
     output: str | None,
     metadata: tuple[tuple[str, str], ...],
+    keep_file: bool,
     **options: Any,
 ) -> ExitCode:
     """Upload a file, make a batch of it and watch it to its end."""
     if output is not None and not watch:
         raise UnusableInput("-o needs the end of the batch: leave out --no-watch.")
+    if output is not None:
+        tried_output(output, file)
+    no_batch = (
+        f"no batch was made, unless the upload had just ended: {session.command('list')} shows"
+    )
     with (
         opened_input(file) as (content, name),
-        interruptible(f"stopped while uploading; {_NO_BATCH}."),
-        advising(session, _NO_BATCH),
+        interruptible("stopped while uploading.", no_batch),
+        advising(session, no_batch),
+        _refusing(session, name, keep_file=keep_file, lenient=bool(options["lenient"])),
     ):
         batch = session.client.submit(
             content,
@@ -105,11 +137,14 @@ def submit(
     # The id comes before anything else can go wrong.
     if not session.json and output != "-":
         session.say(batch.id)
+    if not session.json:
+        every = session.command("validate", file)
+        tell_warnings(session, name, every, batch.input_file_id, batch.request_counts.total)
     if not watch:
         if session.json:
             session.emit(batch)
         return ExitCode.OK
-    batch = _watch(session, batch.id, every_snapshot=False)
+    batch = _watch(session, batch.id, output, every_snapshot=False)
     if output is not None:
         fetch(session, batch, output)
     if session.json and output != "-":
@@ -118,20 +153,59 @@ def submit(
     return outcome(batch)
 
 
-@click.command(cls=grammar.Command, example="polybatch watch batch_4k2j9x")
+@contextmanager
+def _refusing(session: Session, name: str, *, keep_file: bool, lenient: bool) -> Iterator[None]:
+    """Where a batch is refused in the block: reads why, and deletes the file."""
+    try:
+        yield
+    except (InvalidRequest, Conflict) as error:
+        file_id = error.metadata.get("file_id", "")
+        if not file_id:
+            raise
+        error.next_step = error.next_step.replace(" FILE`", f" {shlex.quote(name)}`")
+        reasons: list[str] = []
+        if isinstance(error, InvalidLines) and not session.json:
+            line_count = int(error.metadata.get("line_count", "0"))
+            with suppress(PolybatchError):
+                # Else the first ones, which came with the error, have to do.
+                reasons = told_errors(session, name, file_id, line_count, lenient=lenient)
+        if keep_file:
+            raise RefusedFile(error, reasons, file_id) from error
+        try:
+            with suppress(NotFound):
+                session.client.files.delete(file_id)
+        except PolybatchError:
+            raise RefusedFile(error, reasons, file_id) from error
+        raise RefusedFile(error, reasons) from error
+
+
+@click.command(cls=grammar.Command, example="polybatch watch last -o results.jsonl")
 @grammar.batch_id
+@grammar.output_file("Write the results there once it has ended; - for stdout.")
 @click.pass_obj
-def watch(session: Session, *, batch_id: str) -> ExitCode:
+def watch(session: Session, *, batch_id: str, output: str | None) -> ExitCode:
     """Show a batch's progress until it has ended."""
-    batch = _watch(session, batch_id, every_snapshot=session.json)
-    _explain_outcome(session, batch, None)
+    if output is not None:
+        tried_output(output)
+    batch_id = whole_batch_id(session, batch_id)
+    batch = _watch(session, batch_id, output, every_snapshot=session.json and output != "-")
+    if output is not None:
+        fetch(session, batch, output)
+    _explain_outcome(session, batch, output)
     return outcome(batch)
 
 
-@click.command("list", cls=grammar.Command, example="polybatch list --limit 20")
+@click.command("list", cls=grammar.Command, example="polybatch list --state in_progress --limit 20")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(_STATES),
+    multiple=True,
+    help="Only batches in this state; may be given several times.",
+)
 @grammar.limit
 @click.pass_obj
-def list_batches(session: Session, *, limit: int | None) -> ExitCode:
+def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None) -> ExitCode:
     """List batches, newest first."""
     columns = {
         "ID": 26,
@@ -140,11 +214,16 @@ def list_batches(session: Session, *, limit: int | None) -> ExitCode:
         "LINES": -11,
         "FAILED": -11,
         "CANCELLED": -9,
-        "CREATED": 19,
+        "AGE": -6,
+        "CREATED": 25,
+        "NAME": 0,
     }
+    now = datetime.now(UTC)
+    names = FileNames(session.client.files.list(page_size=1000))
+    wanted = [polybatch.BatchState(state) for state in states]
     batch = None
-    with Listing(columns, "CANCELLED", "LINES", "CREATED", "FAILED") as listing:
-        for batch in islice(session.client.list_batches(), limit):
+    with Listing(columns, "CREATED", "CANCELLED", "LINES", "NAME", "AGE", "FAILED") as listing:
+        for batch in islice(session.client.list_batches(states=wanted), limit):
             if session.json:
                 session.emit(batch)
                 continue
@@ -156,10 +235,13 @@ def list_batches(session: Session, *, limit: int | None) -> ExitCode:
                 f"{counts.total:,}",
                 f"{counts.failed:,}",
                 f"{counts.cancelled + counts.expired:,}",
+                age(batch.created_at, now),
                 moment(batch.created_at),
+                names.of(batch.input_file_id),
             )
     if batch is None:
-        session.note("no batches yet: polybatch submit FILE makes one")
+        advice = f"no batches yet: {session.command('submit')} FILE makes one"
+        session.note(f"no batch is {' or '.join(states)}" if states else advice)
     return ExitCode.OK
 
 
@@ -168,7 +250,7 @@ def list_batches(session: Session, *, limit: int | None) -> ExitCode:
 @click.pass_obj
 def get(session: Session, *, batch_id: str) -> ExitCode:
     """Show all that is known of a batch."""
-    batch = session.client.get_batch(batch_id)
+    batch = session.client.get_batch(whole_batch_id(session, batch_id))
     if session.json:
         session.emit(batch)
         return ExitCode.OK
@@ -177,6 +259,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("batch", batch.id),
         ("state", describe_state(batch)),
         ("progress", f"{batch.progress_percent:.0f} %, {describe_counts(batch)}"),
+        ("time", describe_pace(batch)),
         ("input file", batch.input_file_id),
         ("endpoint", batch.endpoint),
         ("metadata", ", ".join(f"{key}={value}" for key, value in batch.metadata.items())),
@@ -193,7 +276,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
     ]
     facts += [("", line) for line in (*describe_late(batch), *describe_waiting(batch))]
     for shard in batch.shards:
-        cells = (shard.state, f"{shard.line_count:,} lines", shard.provider, shard.model)
+        cells = (shard.state, counted(shard.line_count, "line"), shard.provider, shard.model)
         facts.append(("shard", row((*cells, shard.provider_batch_id), (10, -14, 0, 0, 0))))
     if batch.shard_count > len(batch.shards):
         facts.append(("", f"of {batch.shard_count} shards"))
@@ -206,24 +289,27 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
 @click.pass_obj
 def cancel(session: Session, *, batch_id: str) -> ExitCode:
     """Ask for the end of a batch; what has finished is kept."""
-    batch = session.client.cancel_batch(batch_id)
+    batch = session.client.cancel_batch(whole_batch_id(session, batch_id))
     if session.json:
         session.emit(batch)
     else:
         session.say(f"{batch.id}  {describe_state(batch)}")
         if not batch.ended:
-            session.note(f"watch it end: polybatch watch {batch.id}")
+            session.note(f"watch it end: {session.command('watch', batch.id)}")
     return ExitCode.OK
 
 
-def _watch(session: Session, batch_id: str, *, every_snapshot: bool) -> Batch:
-    """Watches to the end; the last snapshot is returned."""
+def _watch(session: Session, batch_id: str, output: str | None, *, every_snapshot: bool) -> Batch:
+    """Watches to the end; the last snapshot is returned. `output` is for the advice."""
+    words = ("watch", batch_id) if output is None else ("watch", batch_id, "-o", output)
+    again = session.command(*words)
     with (
         interruptible(
-            f"stopped watching; {batch_id} goes on. Watch it again: polybatch watch {batch_id}; "
-            f"cancel it: polybatch cancel {batch_id}"
+            f"stopped watching; {batch_id} goes on.",
+            f"watch it again: {again}",
+            f"cancel it: {session.command('cancel', batch_id)}",
         ),
-        advising(session, f"{batch_id} goes on; watch it again: polybatch watch {batch_id}"),
+        advising(session, f"{batch_id} goes on; watch it again: {again}"),
     ):
         last: Batch | None = None
         for last in session.client.watch(batch_id):
@@ -239,6 +325,7 @@ def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None
     for line in describe_late(batch):
         session.note(line)
     if batch.request_counts.unsuccessful:
-        session.note(f"why lines failed: polybatch failures {batch.id}")
+        session.note(f"why lines failed: {session.command('failures', batch.id)}")
     if output is None and batch.request_counts.finished:
-        session.note(f"the results: polybatch results {batch.id} -o results.jsonl")
+        again = session.command("results", batch.id, "-o", "results.jsonl")
+        session.note(f"the results: {again}")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from polybatch.cli.output import counted, duration
 
 if TYPE_CHECKING:
     from polybatch import Batch, Shard
 
 _SHOWN_SHARDS = 5
+_UNSURE_PACE = 1.0
+"""Seconds in which no rate is told yet."""
 
 
 def describe_state(batch: Batch) -> str:
@@ -18,34 +23,63 @@ def describe_state(batch: Batch) -> str:
 def describe_counts(batch: Batch) -> str:
     """Returns the counts that say something."""
     counts = batch.request_counts
-    parts = [f"{counts.finished:,} of {counts.total:,} lines"]
+    parts = [f"{counts.finished:,} of {counted(counts.total, 'line')} done"]
     for number, word in (
         (counts.failed, "failed"),
         (counts.cancelled, "cancelled"),
         (counts.expired, "expired"),
-        (counts.retrying, "retrying"),
-        (counts.processed, "processed"),
-        (counts.submitted, "submitted"),
-        (counts.queued, "queued"),
+        (counts.processed, "answered"),
+        (counts.submitted, "running at the provider"),
+        (counts.retrying, "to be sent again"),
+        (counts.queued, "waiting"),
     ):
         if number:
             parts.append(f"{number:,} {word}")
     return ", ".join(parts)
 
 
+def describe_pace(batch: Batch, now: datetime | None = None) -> str:
+    """Returns how long it has run, or ran, and how fast, once that is known; else nothing."""
+    if batch.created_at is None:
+        return ""
+    end = now or datetime.now(UTC)
+    if batch.ended:
+        ends = (batch.completed_at, batch.failed_at, batch.expired_at, batch.cancelled_at)
+        end = max((each for each in ends if each is not None), default=batch.created_at)
+    elapsed = (end - batch.created_at).total_seconds()
+    if elapsed <= 0:
+        # Not told, or the clock of this machine is behind the service's.
+        return ""
+    parts = [duration(elapsed)]
+    began = batch.in_progress_at
+    ran = (end - began).total_seconds() if began is not None else 0.0
+    if batch.request_counts.succeeded and ran > _UNSURE_PACE:
+        parts.append(_rate(batch.request_counts.finished / ran))
+    return ", ".join(parts)
+
+
+def _rate(per_second: float) -> str:
+    seconds, unit = next(
+        (each for each in ((1, "s"), (60, "min")) if per_second * each[0] >= 1), (3600, "h")
+    )
+    rate = per_second * seconds
+    return f"{rate:,.0f} lines/{unit}" if rate >= 10 else f"{rate:.1f} lines/{unit}"
+
+
 def describe_late(batch: Batch) -> list[str]:
     """Returns a line each for answers that came after the end, and for those that may come."""
     lines = []
     if batch.late_line_count:
+        were = "was" if batch.late_line_count == 1 else "were"
         lines.append(
-            f"{batch.late_line_count:,} lines were answered after the batch had ended; they are in "
-            f"its results (revision {batch.results_revision})"
+            f"{counted(batch.late_line_count, 'line')} {were} answered after the batch had "
+            f"ended; the results have them (revision {batch.results_revision})"
         )
     if batch.awaited_line_count:
         until = f", until {batch.awaited_until:%Y-%m-%d}" if batch.awaited_until else ""
         lines.append(
-            f"{batch.awaited_line_count:,} unanswered lines may have been run and billed: their "
-            f"answers come into the results when the provider gives them{until}"
+            f"{counted(batch.awaited_line_count, 'unanswered line')} may have been run and "
+            f"billed: answers come into the results when the provider gives them{until}"
         )
     return lines
 
@@ -61,11 +95,11 @@ def describe_waiting(batch: Batch) -> list[str]:
     waiting = [shard for shard in batch.shards if shard.waiting_reason]
     lines += [_describe_shard(shard) for shard in waiting[:_SHOWN_SHARDS]]
     if len(waiting) > _SHOWN_SHARDS:
-        lines.append(f"and {len(waiting) - _SHOWN_SHARDS} more shards wait")
+        lines.append(f"and {counted(len(waiting) - _SHOWN_SHARDS, 'more shard')} waiting")
     return lines
 
 
 def _describe_shard(shard: Shard) -> str:
     model = shard.model.removeprefix(f"{shard.provider}/")
     name = f"{shard.provider} {model}".strip()
-    return f"{name} ({shard.line_count:,} lines) waits: {shard.waiting_reason}"
+    return f"{name} ({counted(shard.line_count, 'line')}) waits: {shard.waiting_reason}"

@@ -12,21 +12,27 @@ import click
 
 from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
+from polybatch.cli.ids import whole_file_id
 from polybatch.cli.listing import Listing
-from polybatch.cli.output import moment, printable, row, size
+from polybatch.cli.output import counted, moment, row, size
+from polybatch.cli.problems import ProblemGroups, problem_line
 from polybatch.cli.session import Session, interruptible, opened_input
 from polybatch.errors import PolybatchError
 
 if TYPE_CHECKING:
-    from polybatch import File, LineProblem
+    from polybatch import File
 
 
 @click.command(cls=grammar.Command, example="polybatch validate requests.jsonl")
 @grammar.input_file
 @grammar.defaults
+@click.option("--all", "every", is_flag=True, help="List each problem; else equal ones come once.")
 @click.pass_obj
-def validate(session: Session, *, file: str, provider: str | None, model: str | None) -> ExitCode:
+def validate(
+    session: Session, *, file: str, provider: str | None, model: str | None, every: bool
+) -> ExitCode:
     """Have every line of a file checked, and run nothing."""
+    groups = ProblemGroups()
     with (
         opened_input(file) as (content, name),
         interruptible("stopped; nothing was run."),
@@ -43,14 +49,18 @@ def validate(session: Session, *, file: str, provider: str | None, model: str | 
             for problem in session.client.files.validation_report(stored.id):
                 if session.json:
                     session.emit({"type": "problem", "problem": problem})
+                elif every:
+                    session.say(problem_line(name, problem))
                 else:
-                    session.say(_problem_line(name, problem))
+                    groups.add(problem)
         except BaseException:
             # Whoever pressed Ctrl-C, or has waited in vain, waits no longer.
             with suppress(PolybatchError), session.hasty_client() as hasty:
                 hasty.files.delete(stored.id)
             raise
         session.client.files.delete(stored.id)
+    for line in groups.lines(name, stored.line_count):
+        session.say(line)
     if session.json:
         session.emit({"type": "summary", "valid": stored.valid, "file": stored})
     else:
@@ -71,7 +81,7 @@ def files() -> None:
 @click.pass_obj
 def list_files(session: Session, *, limit: int | None) -> ExitCode:
     """List files, newest first."""
-    columns = {"ID": 25, "STATE": 8, "SIZE": -10, "LINES": -11, "CREATED": 19, "NAME": 0}
+    columns = {"ID": 25, "STATE": 8, "SIZE": -10, "LINES": -11, "CREATED": 25, "NAME": 0}
     with Listing(columns, "LINES", "CREATED", "STATE") as listing:
         for file in islice(session.client.files.list(), limit):
             if session.json:
@@ -93,7 +103,7 @@ def list_files(session: Session, *, limit: int | None) -> ExitCode:
 @click.pass_obj
 def get(session: Session, *, file_id: str) -> ExitCode:
     """Show all that is known of a file."""
-    file = session.client.files.get(file_id)
+    file = session.client.files.get(whole_file_id(session, file_id))
     if session.json:
         session.emit(file)
         return ExitCode.OK
@@ -107,7 +117,7 @@ def get(session: Session, *, file_id: str) -> ExitCode:
         ("created", moment(file.created_at)),
     ]
     for count in file.models:
-        cells = (f"{count.line_count:,} lines", count.provider, count.model)
+        cells = (counted(count.line_count, "line"), count.provider, count.model)
         facts.append(("model", row(cells, (-14, 0, 0))))
     session.tell_facts(facts, 10)
     return ExitCode.OK
@@ -118,6 +128,7 @@ def get(session: Session, *, file_id: str) -> ExitCode:
 @click.pass_obj
 def delete(session: Session, *, file_id: str) -> ExitCode:
     """Delete a file and its contents."""
+    file_id = whole_file_id(session, file_id)
     session.client.files.delete(file_id)
     if session.json:
         session.emit({"id": file_id, "deleted": True})
@@ -132,6 +143,7 @@ def delete(session: Session, *, file_id: str) -> ExitCode:
 @click.pass_obj
 def download(session: Session, *, file_id: str, output: str | None) -> ExitCode:
     """Fetch a file's contents."""
+    file_id = whole_file_id(session, file_id)
     with interruptible("stopped."):
         if output in (None, "-"):
             for chunk in session.client.files.chunks(file_id):
@@ -148,15 +160,6 @@ def download(session: Session, *, file_id: str, output: str | None) -> ExitCode:
     return ExitCode.OK
 
 
-def _problem_line(name: str, problem: LineProblem) -> str:
-    parts = [f"{name}:{problem.line}" if problem.line else name, problem.severity]
-    if problem.custom_id:
-        parts.append(problem.custom_id)
-    if problem.field:
-        parts.append(problem.field)
-    return printable(f"{': '.join(parts)}: {problem.message} ({problem.reason})").rstrip()
-
-
 def _describe_lines(file: File) -> str:
     bad = f", {file.invalid_line_count:,} bad" if file.invalid_line_count else ""
-    return f"{file.line_count:,} lines{bad}"
+    return f"{counted(file.line_count, 'line')}{bad}"

@@ -52,8 +52,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-batch_id = click.argument("batch_id", metavar="BATCH_ID")
-file_id = click.argument("file_id", metavar="FILE_ID")
+batch_id = click.argument(
+    "batch_id", metavar="BATCH_ID", help="Or a part that is clear, or `last`: the newest."
+)
+file_id = click.argument(
+    "file_id", metavar="FILE_ID", help="Or a part that is clear, or `last`: the newest."
+)
 input_file = click.argument(
     "file",
     metavar="FILE",

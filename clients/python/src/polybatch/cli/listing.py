@@ -7,7 +7,7 @@ page by page, for whoever reads them in a pipe.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +15,8 @@ from polybatch.cli.output import printable, row, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from polybatch import File
 
 _ROWS_OF_A_TABLE = 100
 _GAP = 2
@@ -29,6 +31,23 @@ _STATE_STYLES = {
 def state_style(state: str) -> str:
     """Returns the colour of a state."""
     return _STATE_STYLES.get(state.partition(" (")[0], "cyan")
+
+
+class FileNames:
+    """Names of files by their ids, found in the account's list as far as it has to be read."""
+
+    def __init__(self, newest_first: Iterable[File]) -> None:
+        self._files = iter(newest_first)
+        self._names: dict[str, str] = {}
+
+    def of(self, file_id: str) -> str:
+        """Returns the name; empty where the file is deleted."""
+        while file_id not in self._names:
+            file = next(self._files, None)
+            if file is None:
+                return ""
+            self._names[file.id] = file.filename
+        return self._names[file_id]
 
 
 class Listing:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.shell_completion import shell_complete
+from click.shell_completion import get_completion_class, shell_complete
 
 from polybatch.cli import (
     batch_commands,
@@ -21,8 +21,9 @@ from polybatch.cli import (
     result_commands,
 )
 from polybatch.cli.exit_codes import ExitCode
+from polybatch.cli.invocation import called_as
 from polybatch.cli.output import printable, terminal
-from polybatch.cli.session import Interrupted, Session, UnusableInput
+from polybatch.cli.session import Interrupted, RefusedFile, Session, UnusableInput
 from polybatch.errors import InvalidLines, InvalidRequest, PolybatchError
 
 _INPUT_TOO_LARGE = frozenset({"FILE_TOO_LARGE", "TOO_MANY_LINES"})
@@ -38,6 +39,7 @@ Examples:
   polybatch results batch_4k2j9x --failed            only the lines that failed
   polybatch validate requests.jsonl                  check every line, run nothing
   polybatch convert table.csv --help                 CSV, Parquet, other APIs' files to lines
+  polybatch watch last -o results.jsonl              the newest batch; parts of ids do as well
   polybatch list --json | jq -r .id                  for scripts: one JSON document a line
 
 A service that is away, as while it is restarted, is waited for: uploads, watches and
@@ -60,8 +62,8 @@ Environment:
   POLYBATCH_WAIT        as --wait; without either 120
   NO_COLOR              no colours
 
-Completion, for bash (zsh and fish alike), in ~/.bashrc:
-  eval "$(_POLYBATCH_COMPLETE=bash_source polybatch)"
+Completion, in ~/.bashrc (zsh: in ~/.zshrc, after compinit):
+  eval "$(polybatch completion bash)"
 """
 
 
@@ -75,6 +77,16 @@ def cli() -> None:
     """One JSONL file in, any mix of LLM providers, one JSONL file of results out."""
 
 
+@click.command(cls=grammar.Command, example="polybatch completion fish | source")
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(*, shell: str) -> ExitCode:
+    """Print the script that lets a shell complete commands and options."""
+    kind = get_completion_class(shell)
+    assert kind is not None, "click knows the shells that are offered"
+    print(kind(cli, {}, _NAME, _COMPLETION).source())
+    return ExitCode.OK
+
+
 for each in (
     batch_commands.submit,
     batch_commands.watch,
@@ -82,11 +94,13 @@ for each in (
     batch_commands.get,
     result_commands.results,
     result_commands.failures,
+    result_commands.manifest,
     batch_commands.cancel,
     file_commands.validate,
     convert_command.convert,
     file_commands.files,
     provider_commands.providers,
+    completion,
 ):
     cli.add_command(each)
 
@@ -98,12 +112,13 @@ def main(argv: Sequence[str] | None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    session = Session()
+    name = called_as() if argv is None else _NAME
+    session = Session(name)
     # Not click's own main: it has other ideas of Ctrl-C, closed pipes and exit codes.
     try:
         if asked := os.environ.get(_COMPLETION):
             return shell_complete(cli, {"obj": session}, _NAME, _COMPLETION, asked)
-        with session, cli.make_context(_NAME, arguments, obj=session) as context:
+        with session, cli.make_context(name, arguments, obj=session) as context:
             code: int = cli.invoke(context)
             sys.stdout.flush()
             return code
@@ -113,12 +128,12 @@ def main(argv: Sequence[str] | None) -> int:
         error.show()
         return ExitCode.BAD_INPUT
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else _NAME
+        command = error.ctx.command_path if error.ctx else name
         message = f"{error.format_message()} See: {command} --help"
         _complain("BAD_INPUT", message, session.json)
         return ExitCode.BAD_INPUT
     except Interrupted as stop:
-        _complain("INTERRUPTED", stop.message, session.json)
+        _complain("INTERRUPTED", stop.message, session.json, stop.advice)
         return ExitCode.INTERRUPTED
     except KeyboardInterrupt:
         _complain("INTERRUPTED", "stopped.", session.json)
@@ -130,8 +145,11 @@ def main(argv: Sequence[str] | None) -> int:
     except UnusableInput as error:
         _complain("BAD_INPUT", str(error), session.json)
         return ExitCode.BAD_INPUT
+    except RefusedFile as refused:
+        _explain(refused.error, session, refused)
+        return ExitCode.BAD_INPUT if _blames_input(refused.error) else ExitCode.ERROR
     except PolybatchError as error:
-        _explain(error, session.json)
+        _explain(error, session)
         return ExitCode.BAD_INPUT if _blames_input(error) else ExitCode.ERROR
     except OSError as error:
         what = f"{error.filename or 'output'}: {error.strerror or error}."
@@ -143,34 +161,47 @@ def _blames_input(error: PolybatchError) -> bool:
     return isinstance(error, InvalidRequest) or error.reason in _INPUT_TOO_LARGE
 
 
-def _complain(reason: str, message: str, as_json: bool) -> None:
+def _complain(reason: str, message: str, as_json: bool, advice: Sequence[str] = ()) -> None:
     if as_json:
-        document = {"reason": reason, "message": message, "next_step": ""}
+        document = {"reason": reason, "message": message, "next_step": "; ".join(advice)}
         print(json.dumps({"error": document}), file=sys.stderr)
-    else:
-        _print(("polybatch:", "bold red"), f" {message}")
+        return
+    _print(("polybatch:", "bold red"), f" {message}")
+    for line in advice:
+        # Not broken into lines here: what holds a command is there to be pasted.
+        print(f"  {printable(line)}", file=sys.stderr)
 
 
-def _explain(error: PolybatchError, as_json: bool) -> None:
+def _explain(error: PolybatchError, session: Session, refused: RefusedFile | None = None) -> None:
     problems = error.problems if isinstance(error, InvalidLines) else ()
-    if as_json:
+    error.next_step = error.next_step.replace("`polybatch ", f"`{session.name} ")
+    if session.json:
         document: dict[str, Any] = {
             "reason": error.reason,
             "message": error.message,
             "next_step": error.next_step,
             **error.metadata,
         }
+        if refused is not None and not refused.kept:
+            del document["file_id"]
         if problems:
             document["problems"] = [
                 {"line": p.line, "field": p.field, "message": p.message} for p in problems
             ]
         print(json.dumps({"error": document}), file=sys.stderr)
         return
-    _complain(error.reason, str(error), as_json)
+    _complain(error.reason, str(error), session.json)
+    if refused is not None and refused.reasons:
+        for reason in refused.reasons:
+            _print(("  ", ""), reason)
+        problems = ()
     for problem in problems:
         where = f"line {problem.line}" if problem.line else "file"
         field = f" {problem.field}:" if problem.field else ""
         _print((f"  {where}:", "yellow"), f"{field} {problem.message}")
+    if refused is not None and refused.kept:
+        words = session.command("files", "delete", refused.kept)
+        print(f"  the file is kept as {refused.kept}; {words} deletes it", file=sys.stderr)
 
 
 def _print(marked: tuple[str, str], rest: str) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_UNITS_OF_A_DURATION = 2
+
+
 def terminal(stream: TextIO) -> Console | None:
     """Returns rich's console for a terminal, None where plain lines are wanted."""
     if not stream.isatty() or os.environ.get("TERM") == "dumb":
@@ -88,8 +91,32 @@ def _display_width(text: str) -> int:
 
 
 def moment(value: datetime | None) -> str:
-    """Returns a time in the local zone, to the second; empty for None."""
-    return "" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+    """Returns a time in the local zone, to the second, with the zone's offset; empty for None."""
+    return "" if value is None else value.astimezone().isoformat(" ", "seconds")
+
+
+def duration(seconds: float) -> str:
+    """Returns a time span in its two largest units, such as "1 h 20 min"."""
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, length)
+        if count or (parts and len(parts) < _UNITS_OF_A_DURATION):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:_UNITS_OF_A_DURATION]).replace(" 0 s", "") or "0 s"
+
+
+def age(value: datetime | None, now: datetime) -> str:
+    """Returns how long ago it was, in its largest unit; empty for None."""
+    if value is None:
+        return ""
+    first, unit, *_ = duration((now - value).total_seconds()).split()
+    return f"{first} {unit}"
+
+
+def counted(count: int, thing: str) -> str:
+    """Returns a number of things, such as "1 line" or "2,000 lines"."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def size(count: int) -> str:

@@ -9,7 +9,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from polybatch.cli.describe import describe_counts, describe_state, describe_waiting
+from polybatch.cli.describe import (
+    describe_counts,
+    describe_pace,
+    describe_state,
+    describe_waiting,
+)
 from polybatch.cli.output import printable, size, terminal
 
 if TYPE_CHECKING:
@@ -85,9 +90,10 @@ class PlainDisplay:
     def batch(self, batch: Batch) -> None:
         """See Display."""
         waiting = "".join(f"; {line}" for line in describe_waiting(batch))
+        pace = describe_pace(batch)
         self._offer(
             f"{batch.id}: {describe_state(batch)}, {batch.progress_percent:.0f} %, "
-            f"{describe_counts(batch)}{waiting}"
+            f"{describe_counts(batch)}{f', {pace}' if pace else ''}{waiting}"
         )
         if batch.ended:
             self.settle()

@@ -8,7 +8,7 @@ import click
 
 from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
-from polybatch.cli.output import moment, size
+from polybatch.cli.output import counted, moment, size
 from polybatch.cli.session import Session
 
 if TYPE_CHECKING:
@@ -37,18 +37,20 @@ def providers(session: Session, *, names: tuple[str, ...], everything: bool) -> 
             continue
         if number:
             session.say("")
-        session.tell_facts(_facts(each, whole=bool(names)), 10)
+        every = session.command("providers", each.name)
+        session.tell_facts(_facts(each, "" if names else every), 10)
     hidden = [each.name for each in known if not each.configured and each not in shown]
     if hidden and not names:
         session.note(f"without a key: {', '.join(hidden)} (--all shows them)")
     return ExitCode.OK
 
 
-def _facts(provider: Provider, *, whole: bool) -> list[tuple[str, str]]:
+def _facts(provider: Provider, every: str) -> list[tuple[str, str]]:
+    """`every`: the command that shows all models, where not all are wanted here."""
     models: tuple[str, ...] = provider.models
-    if not whole and len(models) > _SHOWN_MODELS:
+    if every and len(models) > _SHOWN_MODELS:
         more = len(models) - _SHOWN_MODELS
-        models = (*models[:_SHOWN_MODELS], f"and {more} more (polybatch providers {provider.name})")
+        models = (*models[:_SHOWN_MODELS], f"and {more} more ({every})")
     held = provider.held_until
     return [
         ("provider", provider.name),
@@ -66,12 +68,8 @@ def _facts(provider: Provider, *, whole: bool) -> list[tuple[str, str]]:
 
 
 def _waiting(queue: ProviderQueue) -> str:
-    lines, shards = _count(queue.line_count, "line"), _count(queue.shard_count, "shard")
+    lines, shards = counted(queue.line_count, "line"), counted(queue.shard_count, "shard")
     return f"{lines} in {shards}: {queue.reason}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _key(provider: Provider) -> str:

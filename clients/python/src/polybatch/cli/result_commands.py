@@ -11,8 +11,9 @@ import click
 import polybatch
 from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
+from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.listing import Listing
-from polybatch.cli.output import size
+from polybatch.cli.output import counted, row, size
 from polybatch.cli.session import Session, advising, interruptible
 from polybatch.errors import Conflict
 
@@ -34,7 +35,38 @@ def results(
         which = polybatch.ResultFilter.FAILED
     elif succeeded:
         which = polybatch.ResultFilter.SUCCEEDED
-    _download(session, batch_id, output or "-", which)
+    _download(session, whole_batch_id(session, batch_id), output or "-", which)
+    return ExitCode.OK
+
+
+@click.command(cls=grammar.Command, example="polybatch manifest batch_4k2j9x --json")
+@grammar.batch_id
+@click.pass_obj
+def manifest(session: Session, *, batch_id: str) -> ExitCode:
+    """Show what proves that the results are complete: digests, counts, provider batches."""
+    found = session.client.manifest(whole_batch_id(session, batch_id))
+    if session.json:
+        session.emit(found)
+        return ExitCode.OK
+    usage, awaited = found.usage, found.awaited_line_count
+    facts = [
+        ("batch", found.batch_id),
+        ("input", f"{counted(found.input_line_count, 'line')}, sha256 {found.input_sha256}"),
+        ("results", f"{size(found.results_bytes)}, sha256 {found.results_sha256}"),
+        ("revision", f"{found.results_revision:,}"),
+        ("lines", _describe_ends(found)),
+        ("awaited", f"{counted(awaited, 'line')} may still be answered" if awaited else ""),
+        ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
+    ]
+    for shard in found.shards:
+        cells = (
+            f"{shard.succeeded:,} of {counted(shard.line_count, 'line')}",
+            shard.provider,
+            shard.model,
+            shard.provider_batch_id,
+        )
+        facts.append(("shard", row(cells, (-20, 0, 0, 0))))
+    session.tell_facts(facts, 10)
     return ExitCode.OK
 
 
@@ -45,6 +77,8 @@ def results(
 def failures(session: Session, *, batch_id: str, limit: int | None) -> ExitCode:
     """List the lines of a batch that failed, and why."""
     columns = {"LINE": -8, "CUSTOM_ID": 24, "HTTP": 4, "CODE": 24, "MESSAGE": 0}
+    batch_id = whole_batch_id(session, batch_id)
+    failure = None
     with Listing(columns) as listing:
         for failure in islice(session.client.failures(batch_id), limit):
             if session.json:
@@ -57,6 +91,8 @@ def failures(session: Session, *, batch_id: str, limit: int | None) -> ExitCode:
                 failure.code,
                 failure.message,
             )
+    if failure is None:
+        session.note(f"none: no line of {batch_id} failed")
     return ExitCode.OK
 
 
@@ -70,10 +106,9 @@ def fetch(session: Session, batch: polybatch.Batch, output: str) -> None:
 
 
 def _download(session: Session, batch_id: str, output: str, which: polybatch.ResultFilter) -> None:
-    again = f"fetch them again: polybatch results {batch_id}"
-    if output != "-":
-        again = f"{again} -o {output}"
-    with interruptible(f"stopped; {again}"), advising(session, f"the results stay there; {again}"):
+    words = ("results", batch_id) if output == "-" else ("results", batch_id, "-o", output)
+    again = f"fetch them again: {session.command(*words)}"
+    with interruptible("stopped.", again), advising(session, f"the results stay there; {again}"):
         if output == "-":
             for chunk in session.client.result_chunks(batch_id, filter=which):
                 sys.stdout.buffer.write(chunk)
@@ -94,14 +129,17 @@ def _download(session: Session, batch_id: str, output: str, which: polybatch.Res
         )
         session.display.settle()
         if which is polybatch.ResultFilter.ALL:
-            lines = manifest.request_counts
-            session.note(
-                f"{output}: {size(path.stat().st_size)}, {lines.succeeded:,} succeeded, "
-                f"{lines.failed:,} failed"
-                + "".join(
-                    f", {count:,} {word}"
-                    for count, word in ((lines.cancelled, "cancelled"), (lines.expired, "expired"))
-                    if count
-                )
-                + (f", {manifest.late_line_count:,} late" if manifest.late_line_count else "")
-            )
+            session.note(f"{output}: {size(path.stat().st_size)}, {_describe_ends(manifest)}")
+
+
+def _describe_ends(manifest: polybatch.Manifest) -> str:
+    lines = manifest.request_counts
+    text = f"{lines.succeeded:,} succeeded, {lines.failed:,} failed"
+    for count, word in (
+        (lines.cancelled, "cancelled"),
+        (lines.expired, "expired"),
+        (manifest.late_line_count, "late"),
+    ):
+        if count:
+            text += f", {count:,} {word}"
+    return text

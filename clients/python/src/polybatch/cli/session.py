@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,18 +27,34 @@ class UnusableInput(Exception):
     """A file named on the command line cannot be used, or options contradict each other."""
 
 
-class Interrupted(Exception):
-    """Ctrl-C, with what it means for what was going on."""
+class RefusedFile(Exception):
+    """No batch was made of an uploaded file: `error` says why, `reasons` by groups of lines.
 
-    def __init__(self, message: str) -> None:
+    `kept` is the id of the file where it has not been deleted.
+    """
+
+    def __init__(self, error: PolybatchError, reasons: Sequence[str], kept: str = "") -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.reasons = reasons
+        self.kept = kept
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with what it means for what was going on, and what can be done next."""
+
+    def __init__(self, message: str, *advice: str) -> None:
         super().__init__(message)
         self.message = message
+        self.advice = advice
 
 
 class Session:
     """One run of the command. Connects at the first use of `client`."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "polybatch") -> None:
+        self.name = name
+        """How the command was called."""
         self.options: dict[str, Any] = {}
         """Of those that may stand before or after the command, what was given."""
         self._client: polybatch.Client | None = None
@@ -99,6 +118,19 @@ class Session:
         if not self.json:
             self.display.note(text)
 
+    def command(self, *words: str) -> str:
+        """Returns a call of the command to paste: called as this one, for the same services."""
+        for option, value in self.options.items():
+            flag = f"--{option.replace('_', '-')}"
+            match value:
+                case True if option == "tls":
+                    words = (*words, flag)
+                case False:
+                    words = (*words, f"--no-{option}")
+                case str():
+                    words = (*words, flag, value)
+        return " ".join((self.name, *map(shlex.quote, words)))
+
     def _given(self) -> dict[str, Any]:
         """The options that are arguments of the client: all but one."""
         return {name: value for name, value in self.options.items() if name != "json"}
@@ -112,12 +144,12 @@ class Session:
 
 
 @contextmanager
-def interruptible(message: str) -> Iterator[None]:
-    """Says `message` if Ctrl-C comes in the block."""
+def interruptible(message: str, *advice: str) -> Iterator[None]:
+    """Says `message` if Ctrl-C comes in the block, then each advice on a line of its own."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(message) from None
+        raise Interrupted(message, *advice) from None
 
 
 @contextmanager
@@ -146,3 +178,29 @@ def opened_input(name: str) -> Iterator[tuple[BinaryIO, str]]:
     with file:
         # A raw file has all that an upload needs; a buffer would only copy.
         yield cast("BinaryIO", file), path.name
+
+
+def tried_output(name: str, source: str | None = None) -> None:
+    """Raises UnusableInput for an output file, `-` being stdout, that could not be written later.
+
+    `source`: the input file, which the output would take the place of.
+    """
+    if name == "-":
+        return
+    path = Path(name)
+    try:
+        if path.is_dir():
+            raise UnusableInput(f"{name} is a folder; name a file for the results (-o).")
+        if source not in (None, "-") and path.exists() and path.samefile(str(source)):
+            raise UnusableInput(f"{name} is the input file; name another for the results (-o).")
+        if path.exists() and not path.is_file():
+            # A device or a pipe is written in place, and opening it could wait for its reader.
+            if not os.access(path, os.W_OK):
+                raise UnusableInput(f"{name} cannot be written.")
+            return
+        # As the download does it: written beside its place first.
+        trial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        trial.open("xb").close()
+        trial.unlink()
+    except OSError as error:
+        raise UnusableInput(f"{name} cannot be written: {error.strerror}.") from error

@@ -7,6 +7,7 @@ which leaves old lines behind, and it hides the cursor, for good if the command 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +27,12 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from polybatch.cli.describe import describe_counts, describe_state, describe_waiting
+from polybatch.cli.describe import (
+    describe_counts,
+    describe_pace,
+    describe_state,
+    describe_waiting,
+)
 from polybatch.cli.listing import state_style
 from polybatch.cli.output import columns, printable, size
 
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
     from polybatch import Batch
 
 _REDRAW_INTERVAL = 0.1
+_TICK = 1.0
+"""Seconds between two looks at the clock while no news of a batch come."""
 _LONGEST_BAR = 40
 _SHORTEST_BAR = 8
 _UNSURE_RATE = 0.5
@@ -51,6 +59,12 @@ class TerminalDisplay:
         self._trouble = ""
         self._last_draw = 0.0
         self._transfer: Progress | None = None
+        self._lock = threading.RLock()
+        """Two threads draw: the command's own, and the one that lets the time run."""
+        self._ticking: threading.Event | None = None
+        """Set to end that thread."""
+        self._batch: Batch | None = None
+        self._pace = ""
 
     def upload(self, name: str, sent: int, total: int | None) -> None:
         """See Display."""
@@ -75,11 +89,31 @@ class TerminalDisplay:
 
     def batch(self, batch: Batch) -> None:
         """See Display."""
+        with self._lock:
+            self._batch = batch
+            self._show(*self._describe(batch))
+            if self._ticking is None and not batch.ended:
+                self._ticking = threading.Event()
+                threading.Thread(target=self._tick, args=(self._ticking,), daemon=True).start()
+
+    def _tick(self, over: threading.Event) -> None:
+        """Lets the time that is shown run until `over`."""
+        while not over.wait(_TICK):
+            with self._lock:
+                if over.is_set() or self._batch is None:
+                    return
+                before, lines = self._pace, self._describe(self._batch)
+                if self._pace != before:
+                    self._lines = lines
+                    self._draw()
+
+    def _describe(self, batch: Batch) -> list[RenderableType]:
         counts = batch.request_counts
         total = counts.total or 1
         state = (describe_state(batch), state_style(batch.display_state))
-        self._show(
-            self._line(f"{batch.id}  ", state),
+        self._pace = describe_pace(batch)
+        return [
+            self._line(f"{batch.id}  ", state, f"  {self._pace}" if self._pace else ""),
             _Bar(
                 max(counts.finished / total, batch.progress_percent / 100),
                 counts.failed / total,
@@ -87,12 +121,13 @@ class TerminalDisplay:
                 f"{batch.progress_percent:3.0f} %  {describe_counts(batch)}",
             ),
             *(self._line(f"  {line}") for line in describe_waiting(batch)),
-        )
+        ]
 
     def trouble(self, text: str) -> None:
         """See Display."""
-        self._trouble = text
-        self._draw()
+        with self._lock:
+            self._trouble = text
+            self._draw()
 
     def tell(self, text: str) -> None:
         """See Display."""
@@ -110,10 +145,15 @@ class TerminalDisplay:
 
     def settle(self) -> None:
         """See Display."""
-        if self._trouble:
-            self._trouble = ""
-            self._draw()
-        self._drawn, self._lines, self._transfer = [], [], None
+        with self._lock:
+            if self._ticking is not None:
+                self._ticking.set()
+                self._ticking = None
+            if self._trouble:
+                self._trouble = ""
+                self._draw()
+            self._drawn, self._lines, self._transfer = [], [], None
+            self._batch = None
 
     def close(self) -> None:
         """See Display."""

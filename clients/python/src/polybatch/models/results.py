@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from polybatch.errors import DataError
+from polybatch.errors import DataError, LineFailed
 from polybatch.models.batches import RequestCounts, Usage
 from polybatch.v1 import results_pb2 as pb
 
@@ -79,6 +79,45 @@ class ResultLine:
         )
 
     @property
+    def error_code(self) -> str | None:
+        """The code of a failed line, never empty; None where the line succeeded."""
+        return None if self.ok else self._failure().code
+
+    @property
+    def error_message(self) -> str | None:
+        """Why a line failed, never empty; None where the line succeeded.
+
+        It is that of `error`, or stands in the body of the provider's answer.
+        """
+        return None if self.ok else self._failure().message
+
+    def raise_for_status(self) -> ResultLine:
+        """Returns the line itself if it succeeded. LineFailed if not."""
+        if self.ok:
+            return self
+        failure = self._failure()
+        raise LineFailed(
+            f"{self.custom_id}: {failure.message}",
+            reason=failure.code,
+            custom_id=self.custom_id,
+            status_code=self.response.status_code if self.response is not None else 0,
+        )
+
+    def _failure(self) -> LineError:
+        """Of a failed line, its code and message, both with a text in any case."""
+        status = self.response.status_code if self.response is not None else 0
+        found = self.error
+        if found is None and self.response is not None:
+            found = _error_of(self.response.body)
+        code = (found.code if found is not None else "") or (
+            f"http_{status}" if status else "unknown_error"
+        )
+        message = found.message.strip() if found is not None else ""
+        if not message and status:
+            message = f"the provider answered with HTTP status {status} and no message"
+        return LineError(code, message or f"the line failed ({code}) and nothing says why")
+
+    @property
     def text(self) -> str | None:
         """The text of the first choice of a chat completion; None where there is none."""
         match self.response.body if self.response is not None else None:
@@ -128,6 +167,24 @@ def _response(response: dict[str, Any]) -> LineResponse:
         request_id=str(response.get("request_id") or ""),
         body=body if isinstance(body, dict) else {},
     )
+
+
+def _error_of(body: Any) -> LineError | None:
+    """The error in a provider's answer; None where its form is none of those known.
+
+    `{"error": {"code" or "status" or "type", "message"}}` (OpenAI, Gemini, Anthropic),
+    `{"error": "..."}` (Ollama), `{"object": "error", "message", "type"}` or `{"detail": ...}`
+    (older vLLM, FastAPI).
+    """
+    match body:
+        case {"error": str(message)} | {"detail": str(message)}:
+            return LineError("", message)
+        case {"error": {"message": str(message), **more}} | {"message": str(message), **more}:
+            codes = (more.get(name) for name in ("code", "status", "type"))
+            return LineError(next((code for code in codes if isinstance(code, str)), ""), message)
+        case {"error": dict(error)} | {"detail": list(error)} if error:
+            return LineError("", json.dumps(error))
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,50 @@
+"""Ids that are shortened, or `last`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from polybatch.cli.session import Session, UnusableInput
+from polybatch.errors import NotFound
+
+LAST = "last"
+_SHOWN = 3
+
+
+def whole_batch_id(session: Session, given: str) -> str:
+    """Returns the id that a part stands for: its beginning or its end, `batch_` or not.
+
+    What is whole is not looked up, and what no id fits is returned as it is, for the service
+    to refuse. UnusableInput where several fit, NotFound for `last` where there is none.
+    """
+    if _whole("batch", given):
+        return given
+    return _pick("batch", given, (batch.id for batch in session.client.list_batches()))
+
+
+def whole_file_id(session: Session, given: str) -> str:
+    """The same for files."""
+    if _whole("file", given):
+        return given
+    return _pick("file", given, (file.id for file in session.client.files.list()))
+
+
+def _whole(kind: str, given: str) -> bool:
+    return re.fullmatch(rf"{kind}_[0-9a-z]{{20}}", given) is not None
+
+
+def _pick(kind: str, given: str, newest_first: Iterable[str]) -> str:
+    fitting = []
+    for each in newest_first:
+        if given in (LAST, each):
+            return each
+        if each.startswith((given, f"{kind}_{given}")) or each.endswith(given):
+            fitting.append(each)
+    if given == LAST:
+        raise NotFound(f"there is no {kind} yet.", reason=f"{kind.upper()}_NOT_FOUND")
+    if len(fitting) > 1:
+        shown = ", ".join(fitting[:_SHOWN]) + (", ..." if len(fitting) > _SHOWN else "")
+        plural = "batches" if kind == "batch" else "files"
+        raise UnusableInput(f"{given} fits {len(fitting):,} {plural} ({shown}): give more of it.")
+    return fitting[0] if fitting else given

@@ -1,0 +1,146 @@
+"""The words of the command: counts, times, grouped problems, hints and shortened ids."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polybatch
+import pytest
+from polybatch import Batch, BatchState, LineProblem
+from polybatch.cli import batch_commands
+from polybatch.cli.describe import describe_counts, describe_pace
+from polybatch.cli.ids import _pick
+from polybatch.cli.invocation import called_as
+from polybatch.cli.output import age, duration
+from polybatch.cli.problems import _MOST_GROUPS, ProblemGroups
+from polybatch.cli.session import Session, UnusableInput, tried_output
+from polybatch.errors import NotFound
+
+from tests.support.client.batches import snapshot
+
+IDS = [f"batch_0mx0p8{end}" for end in ("md0b1g04eqpk21", "iqp2mpdo13r7dh", "byh32bfp60iwsc")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (80, "1 min 20 s"),
+        (7230, "2 h 0 min"),
+        (4 * 86_400 + 3 * 3600 + 59, "4 d 3 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+    now = datetime.now(UTC)
+    assert age(now - timedelta(seconds=seconds), now) == " ".join(text.split()[:2])
+
+
+def test_counts_say_where_lines_are() -> None:
+    batch = Batch.from_proto(snapshot("b", 1, succeeded=2, failed=1, submitted=3, retrying=4))
+    assert describe_counts(batch) == (
+        "3 of 100 lines done, 1 failed, 3 running at the provider, 4 to be sent again, 90 waiting"
+    )
+    assert describe_counts(Batch.from_proto(snapshot("b", 1, total=1))) == (
+        "0 of 1 line done, 1 waiting"
+    )
+
+
+def test_pace_is_told_once_it_is_known() -> None:
+    message = snapshot("b", 1)
+    began = message.created_at.ToDatetime(tzinfo=UTC)
+    message.in_progress_at.FromDatetime(began + timedelta(seconds=20))
+    now = began + timedelta(seconds=80)
+    assert describe_pace(Batch.from_proto(message), now) == "1 min 20 s"
+    message.request_counts.succeeded = 30
+    assert describe_pace(Batch.from_proto(message), now) == "1 min 20 s, 30 lines/min"
+    message.state = BatchState.COMPLETED.to_proto()
+    message.completed_at.FromDatetime(began + timedelta(seconds=35))
+    assert describe_pace(Batch.from_proto(message), now) == "35 s, 2.0 lines/s"
+    # A clock that is behind.
+    assert describe_pace(Batch.from_proto(snapshot("b", 1)), began - timedelta(1)) == ""
+
+
+def problem(line: int, text: str, field: str = "body.n", reason: str = "r") -> LineProblem:
+    return LineProblem(line, f"c{line}", field, reason, text)
+
+
+def test_equal_problems_are_told_once() -> None:
+    found = [problem(n, "no", f"body.messages[{n}].role") for n in range(1, 9)]
+    found += [problem(9, "used in line 4"), problem(10, "used in line 5"), problem(11, "other")]
+    found += [problem(11, "twice", "body.stop[0]"), problem(11, "twice", "body.stop[1]")]
+    assert list(ProblemGroups(found).lines("in.jsonl", 8)) == [
+        "in.jsonl: error: all 8 lines: body.messages[*].role: no (r)",
+        "in.jsonl: error: 2 lines (9, 10): body.n: used in line 4 (r)",
+        "in.jsonl:11: error: c11: body.n: other (r)",
+        "in.jsonl:11: error: c11: body.stop[0]: twice (r)",
+    ]
+    assert next(ProblemGroups(found).lines("x", 99)).startswith(
+        "x: error: 8 lines (1, 2, 3, 4, 5, ...): "
+    )
+
+
+def test_kinds_without_end_take_little_memory() -> None:
+    groups = ProblemGroups(problem(n, f"model {n}") for n in range(2 * _MOST_GROUPS))
+    assert len(groups) == _MOST_GROUPS + 1
+    *_, last = groups.lines("x", 0)
+    assert f"{_MOST_GROUPS:,} lines" in last
+    assert last.endswith(f"model {_MOST_GROUPS}; others of this kind alike (r)")
+
+
+def test_called_as(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "my tools" / "polybatch"
+    script.parent.mkdir()
+    script.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert called_as(str(script)) == "polybatch"
+    assert called_as(".venv/bin/polybatch") == ".venv/bin/polybatch"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert called_as(str(script)) == f"'{script}'"
+    assert called_as("/x/polybatch/__main__.py", "python3") == "python3 -m polybatch"
+    assert called_as("/x/of-the-user.py") == "polybatch"
+
+
+def test_hints_repeat_the_connection() -> None:
+    session = Session(".venv/bin/polybatch")
+    session.options = {"json": True, "wait": 3.0, "gateway": "a:1", "tls": False, "tls_ca": "my ca"}
+    assert session.command("watch", "batch_1") == (
+        ".venv/bin/polybatch watch batch_1 --gateway a:1 --no-tls --tls-ca 'my ca'"
+    )
+
+
+def test_shortened_ids() -> None:
+    newest, _, oldest = IDS
+    for given, whole in (("last", newest), ("0mx0p8by", oldest), (oldest[:15], oldest)):
+        assert _pick("batch", given, IDS) == whole
+    assert _pick("batch", "qpk21", IDS) == newest
+    assert _pick("batch", "zzz", IDS) == "zzz"
+    with pytest.raises(UnusableInput, match="fits 3 batches"):
+        _pick("batch", "0mx0p8", IDS)
+    with pytest.raises(NotFound):
+        _pick("batch", "last", [])
+
+
+def test_an_output_is_tried(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.touch()
+    tried_output(str(tmp_path / "out.jsonl"), str(source))
+    tried_output("-")
+    tried_output("/dev/null")
+    assert list(tmp_path.iterdir()) == [source]
+    for wrong in (tmp_path, tmp_path / "none" / "x", source, source / "x"):
+        with pytest.raises(UnusableInput):
+            tried_output(str(wrong), str(source))
+
+
+def test_all_states_can_be_asked_for() -> None:
+    assert set(batch_commands._STATES) == set(BatchState) - {BatchState.UNSPECIFIED}
+
+
+def test_names_are_there_for_completion() -> None:
+    assert set(polybatch.__all__) <= set(dir(polybatch))
+    assert "polybatch" in sys.modules

@@ -225,6 +225,52 @@ def test_embedding_and_odd_responses() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, "a"),
+        ({"choices": [{"text": "a"}]}, "a"),
+        (
+            {
+                "object": "response",
+                "output": [
+                    {"type": "reasoning", "summary": []},
+                    {
+                        "type": "message",
+                        "content": [
+                            {"type": "output_text", "text": "a"},
+                            {"type": "refusal", "refusal": "x"},
+                            {"type": "output_text", "text": "b"},
+                        ],
+                    },
+                ],
+            },
+            "ab",
+        ),
+        (
+            {
+                "type": "message",
+                "content": [{"type": "thinking", "thinking": "x"}, {"type": "text", "text": "a"}],
+            },
+            "a",
+        ),
+        (
+            {
+                "candidates": [
+                    {"content": {"parts": [{"text": "x", "thought": True}, {"text": "a"}]}}
+                ]
+            },
+            "a",
+        ),
+        ({"object": "response", "output": ["odd", {"type": "message", "content": 7}]}, None),
+        ({"results": [{"flagged": False}]}, None),
+    ],
+)
+def test_the_text_of_an_answer_of_any_endpoint(body: dict[str, Any], text: str | None) -> None:
+    line = {"custom_id": "a", "response": {"status_code": 200, "body": body}, "error": None}
+    assert ResultLine.parse(json.dumps(line).encode()).text == text
+
+
+@pytest.mark.parametrize(
     ("response", "error", "code", "message"),
     [
         (None, {"code": "batch_expired", "message": "too late"}, "batch_expired", "too late"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -119,10 +120,26 @@ class ResultLine:
 
     @property
     def text(self) -> str | None:
-        """The text of the first choice of a chat completion; None where there is none."""
+        """The text of the answer, whatever its endpoint; None where there is none.
+
+        Of a chat completion or a completion it is that of the first choice.
+        """
         match self.response.body if self.response is not None else None:
-            case {"choices": [{"message": {"content": str(content)}}, *_]}:
-                return content
+            case {"choices": [{"message": {"content": str(text)}}, *_]}:
+                return text
+            case {"choices": [{"text": str(text)}, *_]}:
+                return text
+            case {"object": "response", "output": list(items)}:
+                messages = _objects(items, "message")
+                return _joined(
+                    part
+                    for message in messages
+                    for part in _objects(message.get("content"), "output_text")
+                )
+            case {"type": "message", "content": list(blocks)}:
+                return _joined(_objects(blocks, "text"))
+            case {"candidates": [{"content": {"parts": list(parts)}}, *_]}:
+                return _joined(part for part in _objects(parts) if not part.get("thought"))
             case _:
                 return None
 
@@ -167,6 +184,18 @@ def _response(response: dict[str, Any]) -> LineResponse:
         request_id=str(response.get("request_id") or ""),
         body=body if isinstance(body, dict) else {},
     )
+
+
+def _objects(found: Any, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    """Of a list, the objects of one type."""
+    for each in found if isinstance(found, list) else ():
+        if isinstance(each, dict) and kind in (None, each.get("type")):
+            yield each
+
+
+def _joined(parts: Iterable[dict[str, Any]]) -> str | None:
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    return "".join(texts) if texts else None
 
 
 def _error_of(body: Any) -> LineError | None:

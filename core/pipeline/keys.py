@@ -130,5 +130,5 @@ class ProviderKeys:
     def say(self, provider: str, code: str) -> str:
         """What to tell people of a refused key; the provider's own text may quote it."""
         variable = self._variables.get(provider)
-        remedy = f"set {variable} to one that works and restart" if variable else "mend it"
+        remedy = f"set {variable} to one that works and restart" if variable else "fix it"
         return f"{provider} refuses its key ({code}): {remedy}; what is unsent waits until then"

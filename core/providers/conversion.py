@@ -148,12 +148,13 @@ def _with_model(form: Form, line: Fields, target: Target) -> dict[str, Any]:
 
 
 def _chat_body(form: Form, held: Raw, target: Target, report: Report) -> dict[str, Any]:
-    read = from_params if form is Form.ANTHROPIC else from_contents
-    body = read(held, report)
     if target.model:
-        body["model"] = target.model
+        given = decode(_fields, held, _HOLDS[form], "an object")
+        held = Raw(_encode({**given, "model": target.model}))
+    body = (from_params if form is Form.ANTHROPIC else from_contents)(held, report)
     if "model" not in body:
-        raise LineRejected("request.model", "missing_field", "No model: name one with --model.")
+        path = f"{_HOLDS[form]}.model"
+        raise LineRejected(path, "missing_field", "No model: name one with --model.")
     return body
 
 

@@ -1,8 +1,8 @@
 """Why an answer ended: every reason that the vendors' types know, and what it means here.
 
 A table gives OpenAI's finish_reason for each reason, or BROKEN: such an answer is no answer,
-and its line fails. A reason that is in no table is believed where the answer says something,
-and never where it is empty.
+and its line fails. A reason that is in no table is believed where the answer has a content (if
+an empty one), a call or a refusal, and not where it has none of them.
 
 Sources: openai 3.54.0 types/chat/chat_completion.py, types/completion_choice.py,
 types/responses/response.py and response_status.py; anthropic 2.12.0 types/stop_reason.py and

@@ -44,7 +44,7 @@ class Opening:
 
 
 class BadProviderConfig(ValueError):
-    """The providers are set up in a way that their operator has to mend."""
+    """The providers are set up in a way that their operator has to fix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ class ApiError(Exception):
         violations: Sequence[tuple[str, str]] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> ApiError:
-        """INVALID_ARGUMENT: wrong whatever the state of the system; mend the request."""
+        """INVALID_ARGUMENT: wrong whatever the state of the system; fix the request."""
         return cls(
             grpc.StatusCode.INVALID_ARGUMENT,
             reason,

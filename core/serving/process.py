@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class StartupError(Exception):
-    """The process cannot start, for a reason that its operator can mend."""
+    """The process cannot start, for a reason that its operator can fix."""
 
 
 def run(

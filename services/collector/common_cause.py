@@ -1,7 +1,7 @@
 """Why a batch has not one success, where all of its lines have the same error code.
 
 A key that was wrong, a model that an account may not use, a window that closed: one thing to
-mend, and not as many as there are lines.
+fix, and not as many as there are lines.
 """
 
 from __future__ import annotations

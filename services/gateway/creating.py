@@ -225,7 +225,7 @@ class BatchMaker:
             skip = ", or set skip_invalid_lines" if invalid < file.line_count else ""
             raise ApiError.invalid_argument(
                 "INVALID_LINES",
-                f"{invalid} of {file.line_count} lines are invalid{takes}: mend the "
+                f"{invalid} of {file.line_count} lines are invalid{takes}: fix the "
                 f"file{skip}; its validation report names all problems",
                 violations=[(_place(problem), problem.message) for problem in problems],
                 metadata={

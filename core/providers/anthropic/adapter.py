@@ -199,7 +199,7 @@ class AnthropicProvider:
     ) -> FindOutcome:
         """Ask whether the batch of an intent exists, by time, count and first results.
 
-        A candidate that still runs, or that shows no line, cannot be told from a
+        A candidate that still runs, or that shows no line, cannot be told from
         somebody else's: Unsure for as long as there is one.
         """
         asked_at = self._now()
@@ -332,7 +332,7 @@ class AnthropicProvider:
         """Nothing to do: a batch has no input file."""
 
     async def discard_all(self, shard_id: str, since: datetime) -> int:
-        """Nothing to do, neither."""
+        """Nothing to do, either."""
         return 0
 
     async def close(self) -> None:

@@ -169,11 +169,12 @@ def _other(path: str, part: _Part, detail: str) -> Iterator[Part]:
     if part.file_data is not UNSET and _first(part.file_data) == _QUOTE:
         yield _maybe_url(f"{path}.file_data", "file", _text(part.file_data), part.file_data, detail)
         return
-    linked = part.fileData if part.fileData is not UNSET else part.file_data
+    name = "fileData" if part.fileData is not UNSET else "file_data"
+    linked = getattr(part, name)
     if linked is not UNSET:
         file = _object(linked)
         said = str(file.get("mimeType", file.get("mime_type", "")))
-        yield Part(f"{path}.fileData", _kind(said), None, said)
+        yield Part(f"{path}.{name}", _kind(said), None, said)
         return
     for name in ("file_url", "document_url", "file_id"):
         value = getattr(part, name)

@@ -191,8 +191,8 @@ def test_details_of_another_status_are_left_aside() -> None:
 
 
 def test_errors_read_as_one_line() -> None:
-    error = PolybatchError("it broke.", reason="BROKEN", next_step="mend it.")
-    assert str(error) == "it broke (BROKEN); mend it."
+    error = PolybatchError("it broke.", reason="BROKEN", next_step="fix it.")
+    assert str(error) == "it broke (BROKEN); fix it."
     assert str(PolybatchError("it broke")) == "it broke."
     lines = InvalidLines("2 lines are bad", problems=(), file_id="file_1")
     assert lines.reason == "INVALID_LINES"

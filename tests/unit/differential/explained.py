@@ -1,6 +1,6 @@
 """Where our requests differ from litellm's, and why: each entry is one difference.
 
-Three tables. REFUSALS: what we refuse and litellm sends, having dropped or mended
+Three tables. REFUSALS: what we refuse and litellm sends, having dropped or fixed
 something without a word. ALIKE: requests that mean the same to OpenAI and that litellm sends
 differently; each function makes one of a request, and litellm has to send that as we send
 the first. PARAMS: differences in what is sent; each function takes one away.

@@ -1,6 +1,6 @@
 """Where our translation of /v1/responses differs from litellm's, and why.
 
-REFUSALS: what we refuse and litellm sends, having dropped or mended something without a word.
+REFUSALS: what we refuse and litellm sends, having dropped or fixed something without a word.
 CHATS: differences in the chat completion that is made of a request; RESPONSES: in the Response
 that is made of a chat completion. Each function takes one difference away.
 """

@@ -464,6 +464,9 @@ async def test_cancel(
     fake.on("POST", f"{BATCHES}/b1:cancel", reply)
     fake.on("GET", f"{BATCHES}/b1", JSONResponse(operation(state=state)))
     await gemini.cancel("batches/b1")
+    assert fake.calls[0].method == "POST"
+    # What is refused is looked at: it has ended, or is stopping.
+    assert len(fake.calls) == (1 if state == "RUNNING" else 2)
 
 
 async def test_a_cancel_that_is_refused(fake: FakeProvider, gemini: GeminiProvider) -> None:

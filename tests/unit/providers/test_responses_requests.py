@@ -17,6 +17,7 @@ from core.providers.translation.responses import options as tables
 from core.providers.translation.responses import (
     to_chat,
 )
+from core.providers.translation.responses.origins import MessageOrigin, Origins
 from tests.support.providers.chat_requests import PDF, PNG, SCHEMA
 from tests.support.providers.responses_requests import (
     ASKED,
@@ -210,3 +211,20 @@ def test_a_body_that_is_no_json() -> None:
     with pytest.raises(LineRejected) as caught:
         to_chat(b'{"model":', Report())
     assert (caught.value.field, caught.value.reason) == ("body", "invalid_json")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("body.max_tokens is too small", "body.max_output_tokens is too small"),
+        ('There is no "body.max_tokens" here', 'There is no "body.max_tokens" here'),
+        ("the tool 'response_format' is unknown", "the tool 'response_format' is unknown"),
+        # Paths that the user made up, of messages and calls that there are not.
+        ("#/body.messages[0].tool_calls[7]", "#/body.input[0].tool_calls[7]"),
+        ("#/body.messages[9].content[0]", "#/body.input[9].content[0]"),
+    ],
+)
+def test_what_is_said_of_a_chat_completion_is_said_of_the_response(said: str, shown: str) -> None:
+    origins = Origins()
+    origins.messages.append(MessageOrigin("body.input[0]", "body.input[0].content"))
+    assert origins.text(said) == shown

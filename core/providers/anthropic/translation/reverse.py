@@ -69,7 +69,8 @@ def chat_request(params: bytes | Raw, report: Report) -> dict[str, Any]:
     body: dict[str, Any] = {}
     for name in ("model", "max_tokens", "messages"):
         if name not in given:
-            raise LineRejected(f"params.{name}", "missing_field", f"{name} is needed.")
+            remedy = ": name one with --model" if name == "model" else ""
+            raise LineRejected(f"params.{name}", "missing_field", f"{name} is needed{remedy}.")
     body["model"] = decode(_text, given["model"], "params.model", "a string")
     body["messages"] = chat_messages(given["messages"], given.get("system"), report)
     for name, target in _AS_THEY_ARE.items():

@@ -6,11 +6,13 @@ What the translations say of a chat completion is said of the body that the user
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from core.providers.contract import LineRejected
 from core.providers.translation.report import Note
 
+_QUOTED = re.compile(r"(\"[^\"]*\"|'[^']*'|`[^`]*`)")
 _PLACE = re.compile(r"body(?:\.\w+|\[\d+\])+")
 _MESSAGE = re.compile(r"body\.messages\[(\d+)\](.*)", re.DOTALL)
 _PART = re.compile(r"\.content\[(\d+)\](.*)", re.DOTALL)
@@ -75,10 +77,16 @@ class Origins:
 
     def text(self, message: str) -> str:
         """A message, with the paths and names of the Responses request."""
-        said = _PLACE.sub(lambda found: self.path(found[0]), message)
-        for words, ours in _WORDS:
-            said = words.sub(ours, said)
-        return said
+        # What is quoted is the user's own, whatever it looks like.
+        return "".join(
+            piece if quoted else self._renamed_words(piece) for quoted, piece in _pieces(message)
+        )
+
+    def _renamed_words(self, words: str) -> str:
+        renamed = _PLACE.sub(lambda found: self.path(found[0]), words)
+        for theirs, ours in _WORDS:
+            renamed = theirs.sub(ours, renamed)
+        return renamed
 
     def note(self, note: Note) -> Note:
         """A note on the chat completion, as one on the Responses request."""
@@ -89,6 +97,12 @@ class Origins:
         return LineRejected(self.path(error.field), error.reason, self.text(error.message))
 
 
+def _pieces(message: str) -> Iterator[tuple[bool, str]]:
+    """A message, cut into what is quoted (True) and what is not."""
+    for number, piece in enumerate(_QUOTED.split(message)):
+        yield number % 2 == 1, piece
+
+
 def _within(origin: MessageOrigin, rest: str) -> str:
     if found := _PART.fullmatch(rest):
         index = int(found[1])
@@ -97,13 +111,15 @@ def _within(origin: MessageOrigin, rest: str) -> str:
             of_part = origin.parts[index]
         return of_part + _renamed(found[2], _PARTS)
     if found := _CALL.fullmatch(rest):
-        return origin.calls[int(found[1])] + _renamed(found[2], _CALLS)
+        index = int(found[1])
+        if index < len(origin.calls):
+            return origin.calls[index] + _renamed(found[2], _CALLS)
     if rest == ".content":
         return origin.content
     if rest == ".tool_call_id":
         return f"{origin.path}.call_id"
     if rest == ".role" and origin.content != f"{origin.path}.content":
-        # Instructions, a call or its output: it has no role that could be mended.
+        # Instructions, a call or its output: it has no role that could be fixed.
         return origin.path
     return origin.path + rest
 

@@ -44,7 +44,7 @@ _NEXT_STEPS = {
     "API_KEY_MISSING": "set POLYBATCH_API_KEY, or name the key's file.",
     "API_KEY_INVALID": "check POLYBATCH_API_KEY; the key belongs to the service it came from.",
     "API_KEY_REVOKED": "get a new key from the operator, and set POLYBATCH_API_KEY.",
-    "NO_VALID_LINES": "mend the file; `polybatch validate FILE` shows every problem.",
+    "NO_VALID_LINES": "fix the file; `polybatch validate FILE` shows every problem.",
     "FILE_NOT_FOUND": "list the files of this account for the right id.",
     "BATCH_NOT_FOUND": "list the batches of this account for the right id.",
     "UPLOAD_NOT_FOUND": "start the upload at its beginning.",
@@ -140,7 +140,7 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
 
 def _mending(counts: dict[str, str]) -> str:
     """What to do about bad lines."""
-    ways = ["mend them (`polybatch validate FILE` shows every problem)"]
+    ways = ["fix them (`polybatch validate FILE` shows every problem)"]
     if int(counts.get("lenient_line_count", "0")):
         ways.append("leave out what their providers lack with lenient=True (--lenient)")
     # Of a file without a good line there is none to let run.

@@ -273,7 +273,7 @@ class _Tally:
         if self.unconverted:
             if self._output != "-":
                 text += "; nothing was written"
-            text += ". Mend them, or leave them out with --skip-invalid"
+            text += ". Fix them, or leave them out with --skip-invalid"
             if self._forgivable:
                 text += f"; --lenient takes {self._forgivable:,} of them"
         self._session.note(f"{text}.")

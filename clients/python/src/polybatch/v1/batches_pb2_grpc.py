@@ -72,7 +72,7 @@ class BatchServiceServicer:
 
         INVALID_ARGUMENT    INVALID_LINES: the file has bad lines (BadRequest names
         up to 20; the validation report has all; ErrorInfo
-        metadata `file_id` names the file): mend the file or set
+        metadata `file_id` names the file): fix the file or set
         `skip_invalid_lines`, or `lenient_translation` where the
         metadata `lenient_line_count` says that it takes some.
         NO_VALID_LINES: nothing to send.

@@ -53,7 +53,7 @@ class ConversionServiceServicer:
         single line has more); a call that breaks is made again.
 
         INVALID_ARGUMENT   MALFORMED_STREAM: the first message lacks a spec, a chunk is
-        over 1 MiB, or `to` is no known form: mend the client.
+        over 1 MiB, or `to` is no known form: fix the client.
         INVALID_FIELD: BadRequest names it.
         CONVERSION_TOO_LARGE: more bytes than one line may have:
         send fewer lines at a time; a longer line cannot be sent.

@@ -40,7 +40,7 @@ class FileServiceStub:
     RetryInfo says, or stay under the limit the message names.
     REQUEST_RATE_LIMIT: the account begins too many calls.
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
-    a text in it holds U+0000: mend the client.
+    a text in it holds U+0000: fix the client.
     INTERNAL           our fault; the message holds a reference id that stands in
     the service's log. Retrying is safe for every RPC; for
     CreateBatch with a request id, for uploads with an upload id.
@@ -99,7 +99,7 @@ class FileServiceServicer:
     RetryInfo says, or stay under the limit the message names.
     REQUEST_RATE_LIMIT: the account begins too many calls.
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
-    a text in it holds U+0000: mend the client.
+    a text in it holds U+0000: fix the client.
     INTERNAL           our fault; the message holds a reference id that stands in
     the service's log. Retrying is safe for every RPC; for
     CreateBatch with a request id, for uploads with an upload id.
@@ -110,7 +110,7 @@ class FileServiceServicer:
         hold chunks of up to 1 MiB, the last one holds `finish`: without it the stream
         counts as broken off, however it ended. The answer comes once every byte is checked and
         durable. A file with bad lines is kept too, in state INVALID, with its
-        validation report, so that the lines can be mended or skipped.
+        validation report, so that the lines can be fixed or skipped.
 
         To resume after a broken stream: GetUploadStatus with the upload id, then a
         new UploadFile with the same upload id and `write_offset` equal to the
@@ -118,7 +118,7 @@ class FileServiceServicer:
         already finished the file is returned at once, however often it is asked.
 
         INVALID_ARGUMENT    MALFORMED_STREAM: the first message lacks a spec, a
-        chunk is over 1 MiB, or a field is out of range: mend
+        chunk is over 1 MiB, or a field is out of range: fix
         the client. UNKNOWN_PROVIDER: there is no provider of the
         name of `default_provider`: the message names those that are.
         FAILED_PRECONDITION WRITE_OFFSET_MISMATCH: `write_offset` is not the
@@ -248,7 +248,7 @@ class FileService:
     RetryInfo says, or stay under the limit the message names.
     REQUEST_RATE_LIMIT: the account begins too many calls.
     INVALID_ARGUMENT   MALFORMED_MESSAGE: the request is not the RPC's message, or
-    a text in it holds U+0000: mend the client.
+    a text in it holds U+0000: fix the client.
     INTERNAL           our fault; the message holds a reference id that stands in
     the service's log. Retrying is safe for every RPC; for
     CreateBatch with a request id, for uploads with an upload id.

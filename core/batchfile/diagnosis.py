@@ -11,7 +11,7 @@ from msgspec import Raw, UnsetType
 
 from core.batchfile.bodies import URLS
 from core.batchfile.body_diagnosis import examine_body
-from core.batchfile.closer import doubled_keys, lone_surrogate
+from core.batchfile.json_defects import doubled_keys, lone_surrogate
 from core.batchfile.problems import Problem
 from core.batchfile.rules import Rules
 from core.batchfile.schema import (

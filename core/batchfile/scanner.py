@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from core.batchfile.diagnosis import doubled_warnings, examine
-from core.batchfile.duplicate_keys import RepeatedWarnings
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, MEDIA, NO_GROUP, Group
 from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
 from core.batchfile.recognition import Opening
+from core.batchfile.repeated_warnings import RepeatedWarnings
 from core.batchfile.rules import Check, Finding, Rules
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
@@ -218,7 +218,7 @@ class LineScanner:
             see(line, found.custom_id)
             size = len(raw)
             if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
-                self._look_closer(raw, line, found.custom_id)
+                self._check_duplicate_keys(raw, line, found.custom_id)
             if (
                 group in checked
                 and (findings := self._findings(raw, group, found)) != ()
@@ -326,7 +326,7 @@ class LineScanner:
             self._media += MEDIA.pack(line, media.data_bytes, media.tokens)
         return refused
 
-    def _look_closer(self, raw: bytes, line: int, custom_id: str) -> None:
+    def _check_duplicate_keys(self, raw: bytes, line: int, custom_id: str) -> None:
         for warning in doubled_warnings(raw, line, custom_id):
             self._warnings.add(warning)
 

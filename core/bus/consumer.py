@@ -16,7 +16,7 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.backoff import backoff
 from core.bus.connection import Connection
-from core.bus.measured import Handling, measured
+from core.bus.delivery_metrics import Handling, measured
 from core.bus.work import STREAM, TRACEPARENT, Ack, Delivery, Handler, Outcome, Snooze, Step
 from core.failpoints import Failpoint, writing
 

@@ -19,8 +19,8 @@ from core.providers.attempts import Intent as Intent
 from core.providers.attempts import Upload as Upload
 from core.providers.attempts import parse_custom_id as parse_custom_id
 from core.providers.attempts import upload_prefix as upload_prefix
+from core.providers.error_line_numbers import without_positions
 from core.providers.provider_errors import is_access
-from core.providers.quoted_positions import without_positions
 
 
 @dataclass(frozen=True, slots=True)

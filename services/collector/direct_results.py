@@ -22,7 +22,7 @@ _OUTCOMES = {
 _LOST = error_json(
     RESULT_MISSING,
     "The run ended before the answer to this line came. It may have been run and paid for, so "
-    "it is not run again by itself.",
+    "it is not retried automatically.",
 )
 
 

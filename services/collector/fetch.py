@@ -69,7 +69,10 @@ _LONGEST_PATIENCE = 60.0
 _PATIENT_TRIES = 3
 
 _NEVER_RUN = {
-    Outcome.EXPIRED: ("batch_expired", "The provider's time for the batch ran out first."),
+    Outcome.EXPIRED: (
+        "batch_expired",
+        "The provider's completion window closed before this line was run.",
+    ),
     Outcome.CANCELLED: ("batch_cancelled", "The batch was cancelled first."),
 }
 

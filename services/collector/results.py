@@ -159,7 +159,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
             )
         if not batch.results_prefix:
             raise ApiError.failed_precondition(
-                "NO_RESULTS", "The batch failed as such; its errors say why."
+                "NO_RESULTS", "The batch failed before any line ran; see its errors."
             )
         return batch
 

@@ -58,7 +58,7 @@ _SEGMENT_BYTES = 1024 * 1024
 _MISSING = error_json(
     RESULT_MISSING,
     "The provider ended its batch without a result for this line. It may have been run, "
-    "so it is not sent again by itself.",
+    "so it is not retried automatically.",
 )
 _STOPPED = (
     "The batch was stopped, and the provider ended its part without a result for this line: "

@@ -50,7 +50,7 @@ _FLUSH_BYTES = 1 << 20
 _FIRST_STORE_PAUSE = 0.2
 _LONGEST_STORE_PAUSE = 10.0
 
-_LOST = "It may have been run and paid for, so it is not run again by itself."
+_LOST = "It may have been run and paid for, so it is not retried automatically."
 _ENDED = "The dispatcher ended before the answer to this line came."
 
 

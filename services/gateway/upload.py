@@ -27,7 +27,7 @@ from services.gateway.creating import first_errors
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.framing import malformed
 from services.gateway.minimum_throughput import MinimumThroughput
-from services.gateway.uninterrupted import uninterrupted
+from services.gateway.shielding import uninterrupted
 from services.gateway.upload_reservation import UploadReservation
 from services.gateway.upload_writer import StoredUpload, UploadWriter
 

@@ -10,7 +10,7 @@ import structlog
 from core.ledger import AccountLimits, File, Ledger, LedgerUnavailable, Limit, OverLimit, Upload
 from core.serving import ApiError
 from core.settings import Settings
-from services.gateway.uninterrupted import uninterrupted
+from services.gateway.shielding import uninterrupted
 
 log = structlog.get_logger()
 

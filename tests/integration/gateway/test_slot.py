@@ -11,7 +11,7 @@ import pytest
 
 from core.ledger import Ledger, OverLimit
 from core.settings import Settings
-from services.gateway.uninterrupted import uninterrupted
+from services.gateway.shielding import uninterrupted
 from services.gateway.upload_reservation import UploadReservation
 
 ACCOUNT = "acct_1"

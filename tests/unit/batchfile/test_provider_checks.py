@@ -24,7 +24,7 @@ from core.batchfile import (
     iter_index,
     read_report,
 )
-from core.batchfile.duplicate_keys import RepeatedWarnings
+from core.batchfile.repeated_warnings import RepeatedWarnings
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 

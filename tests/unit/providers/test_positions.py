@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.providers.contract import Refused
-from core.providers.quoted_positions import at_lines, without_positions
+from core.providers.error_line_numbers import at_lines, without_positions
 
 LINES = {1: 11, 2: 20, 3: 35}
 

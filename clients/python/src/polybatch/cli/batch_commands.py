@@ -77,9 +77,7 @@ _STATES = (
     is_flag=True,
     help="Run the good lines; bad ones come back as failed lines.",
 )
-@click.option(
-    "--lenient", is_flag=True, help="Leave out what a provider lacks; the results tell what."
-)
+@click.option("--lenient", is_flag=True, help="Drop unsupported fields; each result lists them.")
 @click.option(
     "--fail-fast",
     is_flag=True,
@@ -93,7 +91,7 @@ _STATES = (
     help="A note kept with the batch; may be given several times.",
 )
 @click.option(
-    "--request-id", metavar="ID", help="Makes it repeatable: the same id, the same batch."
+    "--request-id", metavar="ID", help="Idempotency key: reusing it returns the same batch."
 )
 @click.option(
     "--keep-file",

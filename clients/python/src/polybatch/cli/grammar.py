@@ -64,7 +64,7 @@ input_file = click.argument(
     type=PATH,
     help="JSONL file of requests, compressed or not; - for stdin.",
 )
-limit = click.option("--limit", type=_positive, metavar="N", help="No more than so many.")
+limit = click.option("--limit", type=_positive, metavar="N", help="Show at most N.")
 
 
 def defaults(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,7 +107,7 @@ _EVERYWHERE: list[click.Option] = [
         "--wait",
         type=_seconds,
         metavar="SECONDS",
-        help="Wait so long for a service that is away or breaks off, then give up; 0: at once "
+        help="Seconds to wait for an unavailable service, then give up; 0: at once "
         "(120, or POLYBATCH_WAIT).",
     ),
     _everywhere("--api-key-file", type=PATH, metavar="FILE", help="File that holds the API key."),

@@ -146,7 +146,7 @@ def code_of(answer: ResultLine) -> str:
     """ "ok", the error's code, or "failed" for an error that the provider answered."""
     if answer.ok:
         return "ok"
-    return answer.error.code if answer.error else "failed"
+    return answer.error.code if answer.error and not answer.response else "failed"
 
 
 def mixed(name: str) -> Job:

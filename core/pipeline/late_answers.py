@@ -1,5 +1,5 @@
-"""What was at a provider when a stopped batch ran out of patience: given up, and brought home
-when the provider gives it back after all.
+"""What was still at a provider when the stop grace period of a batch expired: given up, and
+fetched when the provider gives it back after all.
 
 The shard goes on its way through the same steps (submit: reconcile; poll; fetch) for as long
 as the provider keeps results; the assemble step merges what comes into the batch's results.

@@ -1,4 +1,4 @@
-"""Of the submit step, the dangerous part: send one attempt, and note how it ended.
+"""Submit step, part 2: send one attempt, and record its outcome.
 
 In: a shard whose intent is committed, and its file or an upload of an earlier attempt. Out: the
 outcome in the ledger. What can go wrong: refused (for now, for good, or for the key), unknown

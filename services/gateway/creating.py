@@ -138,7 +138,7 @@ class BatchMaker:
     ) -> None:
         """`missing_keys`: provider slug to the variable that would hold its key.
 
-        `first_look`: how long after its making the sweep takes a batch for forgotten.
+        `first_look`: how long after its creation the sweep looks whether a batch was forgotten.
         """
         self._ledger = ledger
         self._blobs = blobs
@@ -148,7 +148,7 @@ class BatchMaker:
         self._first_look = first_look
 
     async def make(self, account_id: str, file_id: str, batch_args: BatchArgs) -> Batch:
-        """Record the batch and set it going; the one made before where it was asked before."""
+        """Record the batch and set it going; the existing one if the request id was used before."""
         digest = batch_args.digest(file_id)
         if batch_args.request_id is not None:
             # First of all: the file may have been deleted since.

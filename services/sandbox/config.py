@@ -102,7 +102,7 @@ class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """All settings that may change while the sandbox runs."""
 
     validation_seconds: Annotated[
-        Seconds, Meta(description="least time that a new OpenAI or Gemini batch is being checked")
+        Seconds, Meta(description="minimum time that a new OpenAI or Gemini batch is validating")
     ] = 0.0
     batch_seconds: Annotated[
         Seconds, Meta(description="time that a batch runs, whatever its size")

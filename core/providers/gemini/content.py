@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core.providers.contract import LineRejected
-from core.providers.translation.fields import known_only, string, text_of
+from core.providers.translation.fields import data_url, known_only, string, text_of
 from core.providers.translation.report import IGNORED, Report, wrong_type
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
@@ -53,7 +53,7 @@ def _image(path: str, image: Any, report: Report) -> Part:
     url = string(f"{path}.url", image.get("url"))
     if url.startswith("https://"):
         return _linked(f"{path}.url", url)
-    media_type, data = _data_url(f"{path}.url", url)
+    media_type, data = data_url(f"{path}.url", url)
     media_type = "image/jpeg" if media_type == "image/jpg" else media_type
     if media_type not in IMAGE_TYPES:
         raise LineRejected(
@@ -92,7 +92,7 @@ def _document(path: str, file: Any, report: Report) -> Part:
     text = string(f"{path}.file_data", file.get("file_data"))
     if text.startswith(PDF_IN_BASE64):
         return _inline("application/pdf", text)
-    media_type, data = _data_url(f"{path}.file_data", text)
+    media_type, data = data_url(f"{path}.file_data", text)
     if media_type != "application/pdf" and not media_type.startswith("text/"):
         raise LineRejected(
             f"{path}.file_data", "unsupported_media_type", "Files have to be PDF or text."
@@ -122,12 +122,3 @@ def _linked(path: str, url: str) -> Part:
             "the type; or be a base64 data URL.",
         )
     return {"fileData": {"mimeType": media_type, "fileUri": url}}
-
-
-def _data_url(path: str, url: str) -> tuple[str, str]:
-    head, comma, data = url.partition(",")
-    if not (head.startswith("data:") and head.endswith(";base64") and comma and data):
-        raise LineRejected(
-            path, "unsupported_url", f"{path} has to be an https URL or a base64 data URL."
-        )
-    return head.removeprefix("data:").partition(";")[0].lower(), data

@@ -19,9 +19,10 @@ from core.providers.contract import LineRejected
 from core.providers.gemini.messages import translate_messages
 from core.providers.gemini.models import Abilities, abilities
 from core.providers.gemini.schemas import described, translate_schema
-from core.providers.gemini.tools import only, translate_tool_choice, translate_tools
+from core.providers.gemini.tools import translate_tool_choice, translate_tools
 from core.providers.translation import budgets
 from core.providers.translation.common_request import PlainRequest, is_plain
+from core.providers.translation.fields import known_only, lose_untranslated
 from core.providers.translation.options import remembered
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
@@ -139,7 +140,13 @@ def _translate(model_id: str, body: bytes | Raw, report: Report) -> dict[str, An
     given = {key: raw for key, raw in fields.items() if raw != NULL}
     for key in given:
         if key not in _TRANSLATED:
-            _settle_untranslated(key, given[key], report)
+            lose_untranslated(
+                key,
+                given[key],
+                report,
+                harmless=_HARMLESS,
+                harmless_values=_HARMLESS_VALUES,
+            )
     if "messages" not in given:
         raise LineRejected("body.messages", "missing_field", "messages are needed.")
     able = abilities(model_id)
@@ -233,13 +240,13 @@ def _add_format(config: dict[str, Any], raw: Raw, report: Report) -> None:
     path = "body.response_format"
     given = decode(_fields, raw, path, "an object")
     kind = decode(_text, given.get("type", NULL), f"{path}.type", "a string")
-    only(path, given, {"type", "json_schema"} if kind == "json_schema" else {"type"}, report)
+    known_only(path, given, {"type", "json_schema"} if kind == "json_schema" else {"type"}, report)
     if kind == "json_object":
         config["responseMimeType"] = "application/json"
     elif kind == "json_schema":
         path += ".json_schema"
         format_ = decode(_fields, given.get("json_schema", NULL), path, "an object")
-        only(path, format_, {"name", "description", "schema", "strict"}, report)
+        known_only(path, format_, {"name", "description", "schema", "strict"}, report)
         schema = format_.get("schema", NULL)
         decode(_fields, schema, f"{path}.schema", "a JSON schema")
         schema = translate_schema(schema, f"{path}.schema", report)
@@ -330,19 +337,3 @@ _HARMLESS_VALUES: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
 }
 """Values that ask for nothing."""
-
-
-def _settle_untranslated(key: str, raw: Raw, report: Report) -> None:
-    path = f"body.{key}"
-    if key in _HARMLESS:
-        report.note(path, IGNORED, f"{key} has no equivalent and no effect on the answer.")
-        return
-    if key in _HARMLESS_VALUES:
-        try:
-            asks_nothing = msgspec.json.decode(raw) in _HARMLESS_VALUES[key]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            asks_nothing = False
-        if asks_nothing:
-            report.note(path, IGNORED, f"{key} asks for nothing.")
-            return
-    report.lose(path)

@@ -17,6 +17,7 @@ import msgspec
 
 from core.providers.contract import LineRejected
 from core.providers.gemini.schemas import translate_loose_schema, translate_schema
+from core.providers.translation.fields import known_only
 from core.providers.translation.report import Report, decode
 
 Raw = msgspec.Raw
@@ -47,11 +48,11 @@ def translate_tools(raw: Raw, report: Report) -> tuple[list[dict[str, Any]], boo
             raise LineRejected(
                 f"{path}.type", "unsupported_tool", "Only function tools can be translated."
             )
-        only(path, tool, {"type", "function"}, report)
+        known_only(path, tool, {"type", "function"}, report)
         path += ".function"
         function = decode(_fields, tool["function"], path, "an object")
         function = {key: value for key, value in function.items() if value != NULL}
-        only(path, function, {"name", "description", "parameters", "strict"}, report)
+        known_only(path, function, {"name", "description", "parameters", "strict"}, report)
         held = decode(_flag, function.get("strict", FALSE), f"{path}.strict", "true or false")
         declared = _declaration(path, function, held, report)
         if declared["name"] in names:
@@ -135,10 +136,3 @@ def _read_choice(path: str, choice: str | dict[str, Any]) -> dict[str, Any]:
         "unsupported_parameter",
         f"{path} has to be auto, none, required or a named function.",
     )
-
-
-def only(path: str, given: dict[str, Raw], known: set[str], report: Report) -> None:
-    """Lose what is not known. Raises LineRejected."""
-    for key in given:
-        if key not in known and given[key] != NULL:
-            report.lose(f"{path}.{key}")

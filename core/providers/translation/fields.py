@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import msgspec
+from msgspec import Raw
+
 from core.providers.contract import LineRejected
-from core.providers.translation.report import Report, wrong_type
+from core.providers.translation.report import IGNORED, Report, wrong_type
+
+NULL = Raw(b"null")
 
 
 def text_of(path: str, part: Any, report: Report) -> str:
@@ -24,13 +30,50 @@ def string(path: str, value: Any) -> str:
 
 
 def known_only(
-    path: str, given: dict[str, Any], known: set[str] | frozenset[str], report: Report
+    path: str, given: Mapping[str, Any], known: set[str] | frozenset[str], report: Report
 ) -> None:
-    """Lose every other key that says something."""
+    """Lose every other key whose value, decoded or not, is not null."""
     if not known.issuperset(given):
         for key in given:
-            if key not in known and given[key] is not None:
+            if key not in known and given[key] not in (None, NULL):
                 report.lose(f"{path}.{key}")
+
+
+def lose_untranslated(
+    key: str,
+    raw: Raw,
+    report: Report,
+    *,
+    harmless: Collection[str],
+    harmless_values: Mapping[str, Collection[Any]],
+) -> None:
+    """Lose a field of the body that has no equivalent, unless it has no effect on the answer.
+
+    `harmless`: fields that never have one; `harmless_values`: values that ask for nothing.
+    """
+    path = f"body.{key}"
+    if key in harmless:
+        report.note(path, IGNORED, f"{key} has no equivalent and no effect on the answer.")
+        return
+    if key in harmless_values:
+        try:
+            asks_nothing = msgspec.json.decode(raw) in harmless_values[key]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            asks_nothing = False
+        if asks_nothing:
+            report.note(path, IGNORED, f"{key} asks for nothing.")
+            return
+    report.lose(path)
+
+
+def data_url(path: str, url: str) -> tuple[str, str]:
+    """The media type and the base64 of a data URL. Raises LineRejected."""
+    head, comma, data = url.partition(",")
+    if not (head.startswith("data:") and head.endswith(";base64") and comma and data):
+        raise LineRejected(
+            path, "unsupported_url", f"{path} has to be an https URL or a base64 data URL."
+        )
+    return head.removeprefix("data:").partition(";")[0].lower(), data
 
 
 def check_result_name(path: str, message: dict[str, Any], called: str) -> None:

@@ -62,8 +62,8 @@ def test_every_item_of_the_sdk_is_decided() -> None:
 
 
 def test_everything_that_can_be_included_is_decided() -> None:
-    assert set(get_args(ResponseIncludable)) == tables.INCLUDED_IN_VAIN | tables.NOT_INCLUDED
-    assert not tables.INCLUDED_IN_VAIN & tables.NOT_INCLUDED
+    assert set(get_args(ResponseIncludable)) == tables.INCLUDE_WITHOUT_EFFECT | tables.NOT_INCLUDED
+    assert not tables.INCLUDE_WITHOUT_EFFECT & tables.NOT_INCLUDED
 
 
 def test_a_text() -> None:

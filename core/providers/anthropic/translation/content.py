@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.providers.contract import LineRejected
-from core.providers.translation.fields import known_only, string, text_of
+from core.providers.translation.fields import data_url, known_only, string, text_of
 from core.providers.translation.report import IGNORED, Report, wrong_type
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -47,7 +47,7 @@ def _image(path: str, image: Any, report: Report) -> Block:
     url = string(f"{path}.url", image.get("url"))
     if url.startswith("https://"):
         return {"type": "image", "source": {"type": "url", "url": url}}
-    media_type, data = _data_url(f"{path}.url", url)
+    media_type, data = data_url(f"{path}.url", url)
     media_type = "image/jpeg" if media_type == "image/jpg" else media_type
     if media_type not in IMAGE_TYPES:
         raise LineRejected(
@@ -73,7 +73,7 @@ def _document(path: str, file: Any, report: Report) -> Block:
     if text.startswith(PDF_IN_BASE64):
         media_type, data = "application/pdf", text
     else:
-        media_type, data = _data_url(f"{path}.file_data", text)
+        media_type, data = data_url(f"{path}.file_data", text)
     if media_type != "application/pdf":
         raise LineRejected(f"{path}.file_data", "unsupported_media_type", "Files have to be PDF.")
     block: Block = {
@@ -83,15 +83,6 @@ def _document(path: str, file: Any, report: Report) -> Block:
     if file.get("filename"):
         block["title"] = string(f"{path}.filename", file["filename"])
     return block
-
-
-def _data_url(path: str, url: str) -> tuple[str, str]:
-    head, comma, data = url.partition(",")
-    if not (head.startswith("data:") and head.endswith(";base64") and comma and data):
-        raise LineRejected(
-            path, "unsupported_url", f"{path} has to be an https URL or a base64 data URL."
-        )
-    return head.removeprefix("data:").partition(";")[0].lower(), data
 
 
 def blank(text: str) -> bool:

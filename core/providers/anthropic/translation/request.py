@@ -21,6 +21,7 @@ from core.providers.anthropic.translation.options import OPTIONS, settle_options
 from core.providers.anthropic.translation.tools import tools_of_calls
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
+from core.providers.translation.fields import lose_untranslated
 from core.providers.translation.report import FILLED_IN, IGNORED, Note, Report, decode
 
 Raw = msgspec.Raw
@@ -81,7 +82,13 @@ def _translate(model: Model, body: bytes | Raw, report: Report) -> dict[str, Any
     given = {key: raw for key, raw in fields.items() if raw != NULL}
     for key in given:
         if key not in _TRANSLATED:
-            _settle_untranslated(key, given[key], report)
+            lose_untranslated(
+                key,
+                given[key],
+                report,
+                harmless=_HARMLESS,
+                harmless_values=_HARMLESS_VALUES,
+            )
     params: dict[str, Any] = {"model": model.id, "max_tokens": _max_tokens(given, model, report)}
     if "messages" not in given:
         raise LineRejected("body.messages", "missing_field", "messages are needed.")
@@ -215,19 +222,3 @@ _HARMLESS_VALUES: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
 }
 """Values that ask for nothing."""
-
-
-def _settle_untranslated(key: str, raw: Raw, report: Report) -> None:
-    path = f"body.{key}"
-    if key in _HARMLESS:
-        report.note(path, IGNORED, f"{key} has no equivalent and no effect on the answer.")
-        return
-    if key in _HARMLESS_VALUES:
-        try:
-            asks_nothing = msgspec.json.decode(raw) in _HARMLESS_VALUES[key]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            asks_nothing = False
-        if asks_nothing:
-            report.note(path, IGNORED, f"{key} asks for nothing.")
-            return
-    report.lose(path)

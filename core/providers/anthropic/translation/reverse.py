@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from core.providers.anthropic.translation.reverse_messages import chat_messages
+from core.providers.anthropic.translation.reverse_messages import chat_messages, known_only
 from core.providers.contract import LineRejected
 from core.providers.translation.report import CHANGED, IGNORED, Report, decode
 
@@ -95,14 +95,6 @@ def _given(raw: bytes | Raw, path: str) -> Fields:
     return {key: value for key, value in fields.items() if value != NULL}
 
 
-def _only(path: str, given: Fields, known: set[str], report: Report) -> None:
-    for key in given:
-        if key == "cache_control":
-            report.note(f"{path}.{key}", IGNORED, f"{key} has no effect on the answer.")
-        elif key not in known:
-            report.lose(f"{path}.{key}")
-
-
 def _add_stops(body: dict[str, Any], raw: Raw) -> None:
     stops = decode(_stops, raw, "params.stop_sequences", "a list of strings")
     if len(stops) > MAX_STOPS:
@@ -115,7 +107,7 @@ def _add_stops(body: dict[str, Any], raw: Raw) -> None:
 
 def _add_user(body: dict[str, Any], raw: Raw, report: Report) -> None:
     metadata = _given(raw, "params.metadata")
-    _only("params.metadata", metadata, {"user_id"}, report)
+    known_only("params.metadata", metadata, {"user_id"}, report)
     if "user_id" in metadata:
         body["user"] = decode(_text, metadata["user_id"], "params.metadata.user_id", "a string")
 
@@ -131,7 +123,7 @@ def _functions(raw: Raw, report: Report) -> list[dict[str, Any]]:
             raise LineRejected(
                 f"{path}.type", "unsupported_tool", f"{kind} runs at Anthropic: no equivalent."
             )
-        _only(path, tool, {"name", "description", "input_schema", "strict"}, report)
+        known_only(path, tool, {"name", "description", "input_schema", "strict"}, report)
         if "name" not in tool or "input_schema" not in tool:
             raise LineRejected(path, "missing_field", "A tool needs a name and an input_schema.")
         function: Fields = {key: tool[key] for key in ("name", "description") if key in tool}
@@ -146,7 +138,7 @@ def _add_choice(body: dict[str, Any], raw: Raw, report: Report) -> None:
     path = "params.tool_choice"
     choice = _given(raw, path)
     kind = decode(_text, choice.get("type", NULL), f"{path}.type", "a string")
-    _only(path, choice, {"type", "name", "disable_parallel_tool_use"}, report)
+    known_only(path, choice, {"type", "name", "disable_parallel_tool_use"}, report)
     if kind == "tool":
         name = decode(_text, choice.get("name", NULL), f"{path}.name", "a string")
         body["tool_choice"] = {"type": "function", "function": {"name": name}}
@@ -162,11 +154,11 @@ def _add_choice(body: dict[str, Any], raw: Raw, report: Report) -> None:
 def _add_output(body: dict[str, Any], given: Fields, report: Report) -> None:
     thinking = _given(given.get("thinking", Raw(b"{}")), "params.thinking")
     output = _given(given.get("output_config", Raw(b"{}")), "params.output_config")
-    _only("params.output_config", output, {"effort", "format"}, report)
+    known_only("params.output_config", output, {"effort", "format"}, report)
     kind = ""
     if "thinking" in given:
         kind = decode(_text, thinking.get("type", NULL), "params.thinking.type", "a string")
-        _only("params.thinking", thinking, {"type", "budget_tokens"}, report)
+        known_only("params.thinking", thinking, {"type", "budget_tokens"}, report)
     if kind == "adaptive":
         effort = output.get("effort", Raw(b'"high"'))
         body["reasoning_effort"] = decode(_text, effort, "params.output_config.effort", "a string")
@@ -185,7 +177,7 @@ def _add_output(body: dict[str, Any], given: Fields, report: Report) -> None:
 def _format(raw: Raw, report: Report) -> dict[str, Any]:
     path = "params.output_config.format"
     given = _given(raw, path)
-    _only(path, given, {"type", "schema"}, report)
+    known_only(path, given, {"type", "schema"}, report)
     if given.get("type") != Raw(b'"json_schema"') or "schema" not in given:
         raise LineRejected(f"{path}.type", "unsupported_value", "Not a json_schema.")
     schema = {"name": FORMAT_NAME, "strict": True, "schema": given["schema"]}

@@ -32,7 +32,7 @@ def chat_messages(raw: Raw, system: Raw | None, report: Report) -> list[Message]
     turns = decode(_turns, raw, "params.messages", "a list of message objects")
     for index, turn in enumerate(turns):
         path = f"params.messages[{index}]"
-        _only(path, turn, {"role", "content"}, report)
+        known_only(path, turn, {"role", "content"}, report)
         role = decode(_text, turn.get("role", NULL), f"{path}.role", "a string")
         content = decode(_content, turn.get("content", NULL), f"{path}.content", _EXPECTED)
         if role not in ("user", "assistant"):
@@ -69,7 +69,7 @@ def _user(path: str, blocks: list[Fields], report: Report) -> list[Message]:
         elif kind == "text":
             parts.append(_text_part(where, block, report))
         elif kind == "image":
-            _only(where, block, {"type", "source"}, report)
+            known_only(where, block, {"type", "source"}, report)
             parts.append({"type": "image_url", "image_url": {"url": _image(where, block)}})
         elif kind == "document":
             parts.append(_document(where, block, report))
@@ -105,7 +105,7 @@ def _assistant(path: str, blocks: list[Fields], report: Report) -> Message:
 
 
 def _call(path: str, block: Fields, report: Report) -> Message:
-    _only(path, block, {"type", "id", "name", "input", "caller"}, report)
+    known_only(path, block, {"type", "id", "name", "input", "caller"}, report)
     arguments = block.get("input", NULL)
     decode(_fields, arguments, f"{path}.input", "an object")
     return {
@@ -116,7 +116,7 @@ def _call(path: str, block: Fields, report: Report) -> Message:
 
 
 def _tool_result(path: str, block: Fields, report: Report) -> Message:
-    _only(path, block, {"type", "tool_use_id", "content", "is_error"}, report)
+    known_only(path, block, {"type", "tool_use_id", "content", "is_error"}, report)
     failed = decode(_flag, block.get("is_error", Raw(b"false")), f"{path}.is_error", "a boolean")
     if failed:
         report.lose(f"{path}.is_error", "OpenAI's form does not tell a failed call.")
@@ -135,7 +135,7 @@ def _tool_result(path: str, block: Fields, report: Report) -> Message:
 def _text_part(path: str, block: Fields, report: Report) -> Message:
     if (kind := _kind(path, block)) != "text":
         raise LineRejected(f"{path}.type", "unsupported_content", f"{kind} stands in no text.")
-    _only(path, block, {"type", "text"}, report)
+    known_only(path, block, {"type", "text"}, report)
     return {"type": "text", "text": _string(path, block, "text")}
 
 
@@ -147,7 +147,7 @@ def _image(path: str, block: Fields) -> str:
 
 
 def _document(path: str, block: Fields, report: Report) -> Message:
-    _only(path, block, {"type", "source", "title"}, report)
+    known_only(path, block, {"type", "source", "title"}, report)
     source = decode(_fields, block.get("source", NULL), f"{path}.source", "an object")
     file = {"file_data": _data_url(f"{path}.source", source)}
     if block.get("title", NULL) != NULL:
@@ -174,7 +174,8 @@ def _string(path: str, block: Fields, key: str) -> str:
     return decode(_text, block[key], f"{path}.{key}", "a string")
 
 
-def _only(path: str, given: Fields, known: set[str], report: Report) -> None:
+def known_only(path: str, given: Fields, known: set[str], report: Report) -> None:
+    """Lose every other key that says something; hints about caching have no effect."""
     for key, value in given.items():
         if value == NULL or key in known:
             continue

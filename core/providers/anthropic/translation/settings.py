@@ -10,6 +10,7 @@ from core.providers.anthropic.translation.circumstances import Circumstances
 from core.providers.anthropic.translation.schemas import translate_schema
 from core.providers.catalogue import Model
 from core.providers.translation import budgets
+from core.providers.translation.fields import known_only
 from core.providers.translation.report import Report, decode
 
 Raw = msgspec.Raw
@@ -40,7 +41,7 @@ def add_format(
     path = "body.response_format"
     given = decode(_fields, raw, path, "an object")
     kind = decode(_text, given.get("type", NULL), f"{path}.type", "a string")
-    _only(path, given, {"type", "json_schema"} if kind == "json_schema" else {"type"}, report)
+    known_only(path, given, {"type", "json_schema"} if kind == "json_schema" else {"type"}, report)
     if kind == "text":
         return
     if kind != "json_schema":
@@ -48,7 +49,7 @@ def add_format(
         return
     path += ".json_schema"
     described = decode(_fields, given.get("json_schema", NULL), path, "an object")
-    _only(path, described, {"name", "description", "schema", "strict"}, report)
+    known_only(path, described, {"name", "description", "schema", "strict"}, report)
     schema = described.get("schema", NULL)
     decode(_fields, schema, f"{path}.schema", "a JSON schema")
     if not model.structured:
@@ -140,9 +141,3 @@ def add_sampling(params: dict[str, Any], given: Fields, model: Model, report: Re
             report.lose(path, f"This {name} cannot be set together with reasoning_effort.")
         else:
             params[name] = raw
-
-
-def _only(path: str, given: Fields, known: set[str], report: Report) -> None:
-    for key in given:
-        if key not in known and given[key] != NULL:
-            report.lose(f"{path}.{key}")

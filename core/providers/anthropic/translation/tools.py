@@ -17,6 +17,7 @@ import msgspec
 from core.providers.anthropic.translation.schemas import translate_schema
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
+from core.providers.translation.fields import known_only
 from core.providers.translation.report import CHANGED, FILLED_IN, Report, decode
 
 Raw = msgspec.Raw
@@ -52,11 +53,11 @@ def translate_tools(raw: Raw, model: Model, report: Report) -> list[Tool]:
             raise LineRejected(
                 f"{path}.type", "unsupported_tool", "Only function tools can be translated."
             )
-        _only(path, tool, {"type", "function"}, report)
+        known_only(path, tool, {"type", "function"}, report)
         path += ".function"
         function = decode(_fields, tool["function"], path, "an object")
         function = {key: value for key, value in function.items() if value != NULL}
-        _only(path, function, {"name", "description", "parameters", "strict"}, report)
+        known_only(path, function, {"name", "description", "parameters", "strict"}, report)
         translated = _translate_function(path, function, model, report)
         if translated["name"] in names:
             raise LineRejected(f"{path}.name", "duplicate_tool", "Two tools share a name.")
@@ -168,7 +169,7 @@ def _read_choice(path: str, choice: str | dict[str, Any], report: Report) -> dic
         function = choice.get("function")
         name = function.get("name") if isinstance(function, dict) else None
         if isinstance(name, str) and name:
-            _only(path, choice, {"type", "function"}, report)
+            known_only(path, choice, {"type", "function"}, report)
             return {"type": "tool", "name": name}
     raise LineRejected(
         path,
@@ -189,9 +190,3 @@ def tools_of_calls(functions: Mapping[str, str], report: Report) -> list[Tool]:
         "body.tools", CHANGED, "The functions called before are declared, and may not be called."
     )
     return [{"name": name, "input_schema": EMPTY_SCHEMA} for name in functions]
-
-
-def _only(path: str, given: Mapping[str, Any], known: set[str], report: Report) -> None:
-    for key in given:
-        if key not in known and given[key] not in (NULL, None):
-            report.lose(f"{path}.{key}")

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from core.providers.contract import LineRejected
+from core.providers.translation.fields import lose_untranslated
 from core.providers.translation.report import IGNORED, Report, decode
 
 Fields = dict[str, Raw]
@@ -72,7 +73,7 @@ REFUSED: Mapping[str, str] = {
 }
 """Not left out in any mode: without it the request is another."""
 
-INCLUDED_IN_VAIN = frozenset(
+INCLUDE_WITHOUT_EFFECT = frozenset(
     {
         "code_interpreter_call.outputs",
         "computer_call_output.output.image_url",
@@ -98,20 +99,16 @@ def settle_untranslated(key: str, raw: Raw, report: Report) -> None:
     path = f"body.{key}"
     if key in REFUSED:
         raise LineRejected(path, "unsupported_parameter", REFUSED[key])
-    if key in HARMLESS:
-        report.note(path, IGNORED, f"{key} has no equivalent and no effect on the answer.")
-    elif key == "include":
+    if key == "include":
         _settle_include(path, raw, report)
-    elif key in HARMLESS_VALUES and _value(raw) in HARMLESS_VALUES[key]:
-        report.note(path, IGNORED, f"{key} asks for nothing.")
     else:
-        report.lose(path)
+        lose_untranslated(key, raw, report, harmless=HARMLESS, harmless_values=HARMLESS_VALUES)
 
 
 def _settle_include(path: str, raw: Raw, report: Report) -> None:
     for index, name in enumerate(_names(path, raw)):
         where = f"{path}[{index}]"
-        if name in INCLUDED_IN_VAIN:
+        if name in INCLUDE_WITHOUT_EFFECT:
             report.note(where, IGNORED, f"There is no {name} in the answer.")
         else:
             report.lose(where, f"The provider gives no {name}.")
@@ -119,13 +116,6 @@ def _settle_include(path: str, raw: Raw, report: Report) -> None:
 
 def _names(path: str, raw: Raw) -> list[str]:
     return decode(_texts, raw, path, "a list of strings")
-
-
-def _value(raw: Raw) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def add_text(chat: dict[str, Any], raw: Raw, report: Report) -> None:
@@ -169,9 +159,9 @@ def add_reasoning(chat: dict[str, Any], raw: Raw, report: Report) -> None:
                 report.note(where, IGNORED, "The provider decides what it shows of its thoughts.")
             else:
                 report.lose(where, "The provider decides what it shows of its thoughts.")
-        elif key == "context" and _value(value) == "auto":
+        elif key == "context" and value == Raw(b'"auto"'):
             report.note(where, IGNORED, "context asks for nothing.")
-        elif key == "mode" and _value(value) == "standard":
+        elif key == "mode" and value == Raw(b'"standard"'):
             report.note(where, IGNORED, "mode asks for nothing.")
         else:
             report.lose(where)

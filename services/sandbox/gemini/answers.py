@@ -15,6 +15,7 @@ from services.sandbox.gemini.lines import (
     Generate,
     Line,
     Request,
+    reader_of,
     version_of,
 )
 from services.sandbox.odd_answers import gemini_line
@@ -103,7 +104,7 @@ class Answerer:
     """Makes the result lines of one batch for `model`."""
 
     def __init__(self, form: type[Request], batch_id: str, model: str) -> None:
-        self._request_of = msgspec.json.Decoder(form).decode
+        self._request_of = reader_of(form)
         self._seed = batch_id.rpartition("/")[2][:12]
         self._model = model
         self._signature = "c2FuZGJveA==" if version_of(model) >= (3, 0) else None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.sandbox.gemini.lines import Embed, Generate, Line, Request
+from services.sandbox.gemini.lines import Embed, Generate, Line, Request, reader_of
 from services.sandbox.plan import MARK, UNREADABLE, Plan, PlanWriter
 from services.sandbox.store import read_blocks, split_lines
 
@@ -27,7 +27,7 @@ class BadFile(Exception):
 async def check(path: Path, records: Path, form: type[Request], model: str) -> Plan:
     """Read a batch's file through and plan its run. Raises BadFile."""
     writer = PlanWriter(path, records)
-    request_of = msgspec.json.Decoder(form).decode
+    request_of = reader_of(form)
     try:
         for offset, block in read_blocks(path):
             marked = MARK in block

@@ -1,15 +1,17 @@
 """Gemini's requests: their form, and what is checked when a line is run.
 
 The forms are strict: what they accept is right, in one fast decode. Names are in lower
-camel case, as the documentation and the SDKs have them.
+camel case, as the SDKs have them; those of Google's batch examples (`generation_config`) are read
+with a second decode, as the JSON of protocol buffers takes both.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Raw, Struct
 
 from services.sandbox import answers, images
@@ -266,6 +268,45 @@ class Line(Struct, gc=False):
 
 
 Request = Generate | Embed
+
+_FREE = frozenset(
+    {
+        "args",
+        "parameters",
+        "parametersJsonSchema",
+        "response",
+        "responseJsonSchema",
+        "responseSchema",
+    }
+)
+"""Members whose values have names of the caller's own."""
+
+
+def reader_of(form: type[Request]) -> Callable[[bytes | Raw], Request]:
+    """Returns what reads a request of this form; it raises what msgspec does for a wrong one."""
+    decode = msgspec.json.Decoder(form).decode
+
+    def read(raw: bytes | Raw) -> Request:
+        try:
+            return decode(raw)
+        except msgspec.ValidationError:
+            return decode(msgspec.json.encode(_in_camel_case(msgspec.json.decode(raw))))
+
+    return read
+
+
+def _in_camel_case(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_in_camel_case(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    named = ((_camel(name), each) for name, each in value.items())
+    return {name: each if name in _FREE else _in_camel_case(each) for name, each in named}
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
 
 
 def version_of(model: str) -> tuple[int, int]:

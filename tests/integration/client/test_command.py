@@ -126,6 +126,17 @@ def test_submit_of_bad_lines(command: Command, fake: FakePolybatch) -> None:
     assert f"files delete {max(fake.files)} deletes it" in kept
 
 
+def test_advice_names_the_file_and_its_defaults_as_given(command: Command) -> None:
+    (command.folder / "my files").mkdir()
+    (command.folder / "bad.jsonl").rename(command.folder / "my files" / "bad.jsonl")
+    options = ("--model", "gemini-2.5-flash", "--provider", "gemini")
+    done = command.run("submit", "my files/bad.jsonl", *options)
+    words = "validate 'my files/bad.jsonl' --provider gemini --model gemini-2.5-flash"
+    assert f"`{SELF} {words}`" in done.stderr
+    process = command.start("submit", "-", stdin=subprocess.PIPE)
+    assert f"`{SELF} validate -`" in process.communicate("not json\n", timeout=30)[1]
+
+
 def test_nobody_is_told_to_skip_all_lines(command: Command) -> None:
     (command.folder / "all-bad.jsonl").write_text("no\n" * 3000)
     done = command.run("submit", "all-bad.jsonl")

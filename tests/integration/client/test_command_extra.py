@@ -69,6 +69,19 @@ def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
     assert "pip install 'polybatch[cli]'" in line
 
 
+def test_ctrl_c_while_it_loads_is_no_traceback() -> None:
+    program = (
+        "import runpy, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'polybatch.cli.session': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "runpy.run_module('polybatch', run_name='__main__')"
+    )
+    done = python(program, "list")
+    assert (done.returncode, done.stderr) == (ExitCode.INTERRUPTED, "polybatch: stopped.\n")
+
+
 def completed(command: Command, *words: str) -> set[str]:
     """What the shell offers for the last of the words."""
     command.environment |= {

@@ -66,6 +66,7 @@ CONTAINERS = {
     "UTF-16": LINES.decode().encode("utf-16"),
     "UTF-16 without a mark": LINES.decode().encode("utf-16-be"),
     "UTF-32": LINES.decode().encode("utf-32"),
+    "gzip in gzip": gzip.compress(gzip.compress(LINES)),
     "UTF-16 in gzip": gzip.compress(LINES.decode().encode("utf-16")),
     "an array": json.dumps(REQUESTS).encode(),
     "an array over lines": json.dumps(REQUESTS, indent=4, ensure_ascii=False).encode(),

@@ -190,7 +190,7 @@ def test_bad_requests_cost_only_themselves(
     ]
     bad: dict[str, dict[str, Any]] = {
         "hot": {"generationConfig": {"temperature": 3}},
-        "unknown": {"tool_config": {}},
+        "unknown": {"tool_choice": {}},
         "empty": {"contents": []},
         "prefill": {"contents": [turns[0], {"role": "model", "parts": [{"text": "So"}]}]},
         "nothing": {"contents": [{"role": "user", "parts": [{}]}]},
@@ -229,6 +229,31 @@ def test_bad_requests_cost_only_themselves(
     assert {found[key]["error"]["code"] for key in bad} == {3}
     stats = operation(sandbox, job.name)["metadata"]["batchStats"]
     assert (stats["successfulRequestCount"], stats["failedRequestCount"]) == ("3", str(len(bad)))
+
+
+def test_names_as_protocol_buffers_have_them(
+    sandbox: Sandbox, gemini_client: genai.Client, tmp_path: Path
+) -> None:
+    # The keys of arguments and schemas are the caller's own.
+    declared = {
+        "name": "look",
+        "parameters_json_schema": {"type": "object", "properties": {"a_city": SCHEMA}},
+    }
+    lines = [
+        line("cut", generation_config={"max_output_tokens": 3}),
+        line(
+            "call",
+            tools=[{"function_declarations": [declared]}],
+            tool_config={"function_calling_config": {"mode": "ANY"}},
+        ),
+        line("unknown", generation_config={"most_tokens": 3}),
+    ]
+    job = until(gemini_client, create(gemini_client, tmp_path, lines))
+    found = {row["key"]: row for row in rows(gemini_client, job)}
+    assert found["cut"]["response"]["candidates"][0]["finishReason"] == "MAX_TOKENS"
+    part = found["call"]["response"]["candidates"][0]["content"]["parts"][0]
+    assert part["functionCall"]["args"].keys() == {"a_city"}
+    assert "mostTokens" in found["unknown"]["error"]["message"]
 
 
 @pytest.mark.parametrize(

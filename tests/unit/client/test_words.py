@@ -144,3 +144,9 @@ def test_all_states_can_be_asked_for() -> None:
 def test_names_are_there_for_completion() -> None:
     assert set(polybatch.__all__) <= set(dir(polybatch))
     assert "polybatch" in sys.modules
+
+
+def test_advice_about_a_file_of_another_kind_can_be_pasted() -> None:
+    said = "expected JSON lines: `polybatch convert FILE -o lines.jsonl` turns it into that"
+    told = Session("./polybatch").about_file(said, "data/a b.csv", "--provider", "openai")
+    assert "`./polybatch convert 'data/a b.csv' -o lines.jsonl`" in told

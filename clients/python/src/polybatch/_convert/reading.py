@@ -23,6 +23,8 @@ from polybatch._operations.compression import Unpacker, compression_of
 
 CHUNK_BYTES = 256 * 1024
 _HEAD_BYTES = 64 * 1024
+_MOST_LAYERS = 3
+"""How often compressed: a download may have been once more; some archives hold themselves."""
 _ZIP = b"PK\x03\x04"
 _PARQUET = b"PAR1"
 _UTF8_MARK = codecs.BOM_UTF8
@@ -75,12 +77,15 @@ def _content(
 ) -> Content:
     head, chunks = _peek(chunks)
     how: list[str] = []
-    if (compression := compression_of(head)) is not None:
-        how.append(compression)
-        head, chunks = _peek(_unpacked(compression, chunks))
-    elif head.startswith(_ZIP):
-        how.append("zip")
-        head, chunks = _peek(_unzipped(chunks, stack))
+    while len(how) < _MOST_LAYERS:
+        if (compression := compression_of(head)) is not None:
+            how.append(compression)
+            head, chunks = _peek(_unpacked(compression, chunks))
+        elif head.startswith(_ZIP):
+            how.append("zip")
+            head, chunks = _peek(_unzipped(chunks, stack))
+        else:
+            break
     if head.startswith(_PARQUET):
         columns, rows = open_parquet(_stored(chunks, stack))
         return Content(_named("Parquet", how), "row", template.records(columns, rows))

@@ -23,6 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # gRPC's core would log into the progress bar; what matters comes as an error. It reads
     # this once, when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from polybatch.cli.main import main as run
-
+    try:
+        from polybatch.cli.main import main as run
+    except KeyboardInterrupt:
+        # Loading takes long enough for somebody to see the wrong command.
+        print("polybatch: stopped.", file=sys.stderr)
+        return ExitCode.INTERRUPTED
     return run(argv)

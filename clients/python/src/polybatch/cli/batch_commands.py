@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -115,6 +114,12 @@ def submit(
         raise UnusableInput("-o needs the end of the batch: leave out --no-watch.")
     if output is not None:
         tried_output(output, file)
+    defaults = [
+        word
+        for name in ("provider", "model")
+        if options[name]
+        for word in (f"--{name}", options[name])
+    ]
     no_batch = (
         f"no batch was made, unless the upload had just ended: {session.command('list')} shows"
     )
@@ -123,6 +128,7 @@ def submit(
         interruptible("stopped while uploading.", no_batch),
         advising(session, no_batch),
         _refusing(session, name, keep_file=keep_file, lenient=bool(options["lenient"])),
+        _telling_how(session, file, defaults),
     ):
         batch = session.client.submit(
             content,
@@ -136,7 +142,7 @@ def submit(
     if not session.json and output != "-":
         session.say(batch.id)
     if not session.json:
-        every = session.command("validate", file)
+        every = session.command("validate", file, *defaults)
         tell_warnings(session, name, every, batch.input_file_id, batch.request_counts.total)
     if not watch:
         if session.json:
@@ -152,6 +158,17 @@ def submit(
 
 
 @contextmanager
+def _telling_how(session: Session, file: str, defaults: Sequence[str]) -> Iterator[None]:
+    """Where a batch is refused in the block: lets what is advised be pasted."""
+    try:
+        yield
+    except (InvalidRequest, Conflict) as error:
+        error.message = session.about_file(error.message, file)
+        error.next_step = session.about_file(error.next_step, file, *defaults)
+        raise
+
+
+@contextmanager
 def _refusing(session: Session, name: str, *, keep_file: bool, lenient: bool) -> Iterator[None]:
     """Where a batch is refused in the block: reads why, and deletes the file."""
     try:
@@ -160,7 +177,6 @@ def _refusing(session: Session, name: str, *, keep_file: bool, lenient: bool) ->
         file_id = error.metadata.get("file_id", "")
         if not file_id:
             raise
-        error.next_step = error.next_step.replace(" FILE`", f" {shlex.quote(name)}`")
         reasons: list[str] = []
         if isinstance(error, InvalidLines) and not session.json:
             line_count = int(error.metadata.get("line_count", "0"))

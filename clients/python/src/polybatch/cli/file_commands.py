@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +50,11 @@ def validate(
             for problem in session.client.files.validation_report(stored.id):
                 if session.json:
                     session.emit({"type": "problem", "problem": problem})
-                elif every:
+                    continue
+                if not problem.line:
+                    message = session.about_file(problem.message, file)
+                    problem = replace(problem, message=message)
+                if every:
                     session.say(problem_line(name, problem))
                 else:
                     groups.add(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -21,6 +22,8 @@ from polybatch.cli.progress import Display, open_display
 from polybatch.errors import PolybatchError, Unavailable
 
 _WAIT_WORTH_TELLING = 1.0
+_ABOUT_FILE = re.compile(r"(?<=`)polybatch (validate|convert) FILE\b")
+"""What the library and the services advise, who do not know how the command was called."""
 
 
 class UnusableInput(Exception):
@@ -130,6 +133,17 @@ class Session:
                 case str():
                     words = (*words, flag, value)
         return " ".join((self.name, *map(shlex.quote, words)))
+
+    def about_file(self, text: str, file: str, *options: str) -> str:
+        """Returns `text` with its advice about FILE to be pasted, `file` being as it was given.
+
+        `options`: those of `validate` with which the file was read.
+        """
+
+        def call(found: re.Match[str]) -> str:
+            return self.command(found[1], file, *(options if found[1] == "validate" else ()))
+
+        return _ABOUT_FILE.sub(call, text)
 
     def _given(self) -> dict[str, Any]:
         """The options that are arguments of the client: all but one."""

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import checking, hostile, memory, polling, turnaround, upload, watchers
+from benchmarks import (
+    checking,
+    hostile,
+    memory,
+    polling,
+    pricing,
+    turnaround,
+    upload,
+    watchers,
+)
 from benchmarks.command import each, parsed
 from benchmarks.figures import Figure, table
 from benchmarks.machine import facts
@@ -26,6 +35,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "watchers": watchers.measure,
     "hostile": hostile.measure,
     "polling": polling.measure,
+    "pricing": pricing.measure,
 }
 
 

@@ -92,6 +92,14 @@ class Accounts:
             return False
         return True
 
+    async def name(self, account_id: str) -> str:
+        """What operators call an account. Raises KeyError for an unknown one."""
+        async with self._database.read() as session:
+            found = await session.get(Account, account_id)
+            if found is None:
+                raise KeyError(account_id)
+            return found.name
+
     async def any_key(self) -> bool:
         """True when at least one key was ever made."""
         async with self._database.read() as session:

@@ -92,6 +92,15 @@ class Batches:
                 return None
             return batch
 
+    async def prices(self, batch_id: str) -> str | None:
+        """The prices that held when a batch was made, in JSON (core.prices.snapshot).
+
+        None: the batch was made before prices were kept, or there is no such batch.
+        """
+        async with self._database.read() as session:
+            found = await session.exec(select(Batch.prices).where(Batch.id == batch_id))
+            return found.first()
+
     async def traceparent(self, batch_id: str) -> str:
         """The span context that a batch was made in; empty if it was not traced."""
         async with self._database.read() as session:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy.orm import deferred
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -115,10 +116,14 @@ class File(SQLModel, table=True):
         return f"files/{self.account_id}/{self.upload_id}"
 
 
+_PRICES = sa.Column("prices", sa.Text, nullable=True)
+
+
 class Batch(SQLModel, table=True):
     """One batch. Counts are derived from its shards at every transition."""
 
     __tablename__ = "batches"
+    __mapper_args__: ClassVar[dict[str, Any]] = {"properties": {"prices": deferred(_PRICES)}}
     __table_args__ = (
         sa.UniqueConstraint("account_id", "request_id"),
         sa.Index("ix_batches_account_state", "account_id", "state"),
@@ -182,6 +187,9 @@ class Batch(SQLModel, table=True):
     """Span context of the call that made it, in W3C's form; empty while nothing is traced."""
     waiting_reason: str = ""
     """Why it cannot be planned or assembled just now, human-readable."""
+    prices: str | None = Field(default=None, sa_column=_PRICES)
+    """What its models cost when it was made (core.prices.snapshot), never changed; None: it is
+    older than this column. Read by Batches.prices alone: it grows with the file's models."""
     created_at: datetime = _moment(index=True)
     in_progress_at: datetime | None = _moment(nullable=True)
     finalizing_at: datetime | None = _moment(nullable=True)

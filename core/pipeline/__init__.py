@@ -8,6 +8,7 @@ from core.pipeline.late_answers import LateShards, next_late_look
 from core.pipeline.lease import renewing_lease
 from core.pipeline.outage_retry import outage_retry
 from core.pipeline.poll_times import first_look, next_look
+from core.pipeline.prices import find_prices
 from core.pipeline.program import run_service
 from core.pipeline.providers import find_providers
 from core.pipeline.publishing import EventPublisher
@@ -40,6 +41,7 @@ __all__ = [
     "Sweep",
     "TokenBudgets",
     "Watched",
+    "find_prices",
     "find_providers",
     "first_look",
     "next_late_look",

@@ -92,6 +92,11 @@ class KnownProviders:
         }
 
     @property
+    def line_by_line(self) -> frozenset[str]:
+        """Those without batches: each of their lines is a real-time call."""
+        return frozenset(slug for slug, plugin in self._plugins.items() if plugin.open_direct)
+
+    @property
     def usable(self) -> list[str]:
         """Providers that have their key, or need none."""
         return [slug for slug in self._plugins if slug not in self.missing_keys]

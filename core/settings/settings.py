@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     """TOML file of further providers (docs/providers.md); unset: providers.toml in the data
     folder, if there is one."""
 
+    prices_file: Path | None = None
+    """TOML file of own prices and mark-ups (docs/prices.md); unset: prices.toml in the data
+    folder, if there is one."""
+
     port_base: int | None = Field(default=None, ge=1, le=65_535 - 8)
     """Moves all ports: eight of 127.0.0.1 from this one on, for gateway, collector, dispatcher,
     sandbox, the metrics of the first three, and the embedded NATS server. What one of the
@@ -258,6 +262,11 @@ class Settings(BaseSettings):
     def effective_providers_file(self) -> Path:
         """The providers file with its default filled in."""
         return self.providers_file or self.data_dir.absolute() / "providers.toml"
+
+    @cached_property
+    def effective_prices_file(self) -> Path:
+        """The prices file with its default filled in."""
+        return self.prices_file or self.data_dir.absolute() / "prices.toml"
 
     @cached_property
     def work_reserve(self) -> int:

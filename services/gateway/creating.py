@@ -38,6 +38,7 @@ from core.ledger import (
 from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
 from core.serving import ApiError
+from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit
 
 log = structlog.get_logger()
@@ -131,6 +132,7 @@ class BatchMaker:
         ledger: Ledger,
         blobs: BlobStore,
         publisher: EventPublisher,
+        pricing: Pricing,
         *,
         limits: AccountLimits,
         missing_keys: Mapping[str, str],
@@ -143,6 +145,7 @@ class BatchMaker:
         self._ledger = ledger
         self._blobs = blobs
         self._publisher = publisher
+        self._pricing = pricing
         self._limits = limits
         self._missing_keys = missing_keys
         self._first_look = first_look
@@ -160,6 +163,10 @@ class BatchMaker:
             raise file_not_found(file_id)
         await self._refuse_unfit(file, batch_args)
         batch = self._row(file, batch_args, digest)
+        prices = await self._pricing.of_file(
+            account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
+        )
+        batch.prices = prices.encode().decode()
         made = await self._ledger.batches.create(batch, self._limits)
         if isinstance(made, RequestIdReused):
             # Another call with it was quicker.
@@ -181,6 +188,7 @@ class BatchMaker:
                 account_id=account_id,
                 lines=made.total,
                 invalid_lines=made.invalid,
+                unpriced_models=len(prices.unpriced()),
             )
             await self._publisher.changed(made, BatchEvent.CREATED)
             await self._publisher.enqueue(Step.PLAN, made.id)

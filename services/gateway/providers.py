@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +12,10 @@ from polybatch.v1 import providers_pb2, providers_pb2_grpc
 
 from core.ledger import Ledger, ProviderKey, WaitingLines
 from core.pipeline import outages
-from core.providers import CATALOGUE, CallLimits, KnownProviders, ProviderLimits
+from core.providers import CATALOGUE, KnownProviders
 from core.serving import current_principal
 from core.settings import Settings
+from services.gateway.adapters import Adapter, Adapters
 
 _SHOWN_QUEUES = 20
 
@@ -25,12 +25,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
     """Answers as the comments in providers.proto say."""
 
-    def __init__(self, ledger: Ledger, known: KnownProviders, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, known: KnownProviders, adapters: Adapters, settings: Settings
+    ) -> None:
         self._ledger = ledger
         self._known = known
         self._settings = settings
-        self._limits: dict[str, tuple[ProviderLimits, CallLimits | None]] | None = None
-        self._reading = asyncio.Lock()
+        self._adapters = adapters
 
     async def ListProviders(
         self, _request: providers_pb2.ListProvidersRequest, _context: Context
@@ -47,17 +48,17 @@ class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
             }
             for each in await self._ledger.statistics.waiting(current_principal().account_id):
                 waiting[each.provider].append(each)
-        limits = await self._read_limits()
+        adapters = await self._adapters.read()
         return providers_pb2.ListProvidersResponse(
             providers=[
                 providers_pb2.Provider(
                     name=name,
-                    configured=name in limits,
+                    configured=name in adapters,
                     **_key(name, known, keys.get(name)),
                     endpoints=sorted(endpoints),
                     models=CATALOGUE.ids(name),
-                    limits=_limits(*limits[name], self._token_limits(name, learned))
-                    if name in limits
+                    limits=_limits(adapters[name], self._token_limits(name, learned))
+                    if name in adapters
                     else None,
                     waiting=[
                         providers_pb2.ProviderQueue(
@@ -70,20 +71,6 @@ class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
                 for name, endpoints in sorted(known.rules.items())
             ]
         )
-
-    async def _read_limits(self) -> dict[str, tuple[ProviderLimits, CallLimits | None]]:
-        """Limits of the usable providers: their adapters have them, so each is opened once."""
-        async with self._reading:
-            if self._limits is None:
-                providers, direct = self._known.open(), self._known.open_direct()
-                self._limits = {name: (each.limits, None) for name, each in providers.items()} | {
-                    name: (each.limits, each.call_limits) for name, each in direct.items()
-                }
-                await asyncio.gather(
-                    *(each.close() for each in providers.values()),
-                    *(each.close() for each in direct.values()),
-                )
-            return self._limits
 
     def _token_limits(self, name: str, learned: dict[tuple[str, str], int]) -> dict[str, int]:
         """Enqueued-token limits of a provider by model: the operator's is never exceeded."""
@@ -113,9 +100,8 @@ def _key(name: str, known: KnownProviders, tried: ProviderKey | None) -> dict[st
     }
 
 
-def _limits(
-    limits: ProviderLimits, calls: CallLimits | None, tokens: dict[str, int]
-) -> providers_pb2.ProviderLimits:
+def _limits(adapter: Adapter, tokens: dict[str, int]) -> providers_pb2.ProviderLimits:
+    limits, calls = adapter.limits, adapter.call_limits
     return providers_pb2.ProviderLimits(
         line_by_line=calls is not None,
         max_lines=limits.max_lines,

@@ -15,6 +15,8 @@ from polybatch.v1 import (
     conversion_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
+    prices_pb2,
+    prices_pb2_grpc,
     providers_pb2,
     providers_pb2_grpc,
 )
@@ -22,15 +24,18 @@ from polybatch.v1 import (
 from core.pipeline import (
     Readiness,
     Runtime,
+    find_prices,
     find_providers,
     open_runtime,
     telemetry,
 )
 from core.pipeline.authentication import authenticator
+from core.prices.table import PriceTable
 from core.providers import KnownProviders
 from core.serving import ConcurrencyLimits, GrpcServer, StartupError
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
+from services.gateway.adapters import Adapters
 from services.gateway.batches import BatchServicer
 from services.gateway.checks import upload_rules
 from services.gateway.converting import ConversionServicer
@@ -38,6 +43,8 @@ from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
 from services.gateway.files import FileServicer
 from services.gateway.keys import ensure_first_key
+from services.gateway.prices import PriceServicer
+from services.gateway.pricing import Pricing
 from services.gateway.providers import ProviderServicer
 from services.gateway.upload import Uploads
 from services.gateway.upload_reservation import account_limits
@@ -47,13 +54,14 @@ log = structlog.get_logger()
 FILE_SERVICE = files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
 PROVIDER_SERVICE = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
+PRICE_SERVICE = prices_pb2.DESCRIPTOR.services_by_name["PriceService"].full_name
 CONVERSION_SERVICE = conversion_pb2.DESCRIPTOR.services_by_name["ConversionService"].full_name
 
 
 class Gateway:
     """The services of the gateway on one backbone; `register` adds them to a server."""
 
-    def __init__(self, runtime: Runtime, providers: KnownProviders) -> None:
+    def __init__(self, runtime: Runtime, providers: KnownProviders, prices: PriceTable) -> None:
         settings, ledger, blobs = runtime.settings, runtime.ledger, runtime.blobs
         if settings.default_provider and settings.default_provider not in providers.rules:
             raise StartupError(
@@ -62,17 +70,21 @@ class Gateway:
             )
         rules = upload_rules(providers, settings.default_provider)
         uploads = Uploads(ledger, blobs, rules, settings)
+        adapters = Adapters(providers)
+        pricing = Pricing(prices, providers, adapters, ledger)
         maker = BatchMaker(
             ledger,
             blobs,
             runtime.publisher,
+            pricing,
             limits=account_limits(settings),
             missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
         )
         idle_timeout = settings.upload_idle_timeout
         self._files = FileServicer(ledger, blobs, uploads, idle_timeout=idle_timeout)
-        self._providers = ProviderServicer(ledger, providers, settings)
+        self._providers = ProviderServicer(ledger, providers, adapters, settings)
+        self._prices = PriceServicer(pricing)
         self._batches = BatchServicer(
             ledger, runtime.publisher, uploads, maker, idle_timeout=idle_timeout
         )
@@ -84,6 +96,7 @@ class Gateway:
         batches_pb2_grpc.add_BatchServiceServicer_to_server(self._batches, server)  # type: ignore[no-untyped-call]
         conversion_pb2_grpc.add_ConversionServiceServicer_to_server(self._conversion, server)  # type: ignore[no-untyped-call]
         providers_pb2_grpc.add_ProviderServiceServicer_to_server(self._providers, server)  # type: ignore[no-untyped-call]
+        prices_pb2_grpc.add_PriceServiceServicer_to_server(self._prices, server)  # type: ignore[no-untyped-call]
         # In the place of the generated handlers: these take messages as they came.
         server.add_registered_method_handlers(
             FILE_SERVICE,
@@ -112,7 +125,7 @@ class Gateway:
                 )
             },
         )
-        return [FILE_SERVICE, BATCH_SERVICE, PROVIDER_SERVICE, CONVERSION_SERVICE]
+        return [FILE_SERVICE, BATCH_SERVICE, PROVIDER_SERVICE, PRICE_SERVICE, CONVERSION_SERVICE]
 
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
@@ -123,12 +136,14 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     ):
         await ensure_first_key(runtime.ledger.accounts, settings.api_key_file)
         providers = find_providers(access, settings)
+        # By its name alone: where it lies is no business of those who ask for prices.
+        prices = PriceTable(find_prices(settings), settings.effective_prices_file.name)
         log.debug("providers_without_key", providers=sorted(providers.missing_keys))
         server = GrpcServer(
             settings.gateway_listen,
             name="gateway",
             authenticate=authenticator(runtime.ledger.accounts),
-            register=Gateway(runtime, providers).register,
+            register=Gateway(runtime, providers, prices).register,
             tls=tls_files(settings),
             limits=ConcurrencyLimits.of(settings),
             revoked=runtime.ledger.accounts.revoked,

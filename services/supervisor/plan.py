@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.bus import EmbeddedNats, ServerBinaryMissing
-from core.pipeline import find_providers
+from core.pipeline import find_prices, find_providers
 from core.providers import KnownProviders
 from core.serving import Identity, StartupError
 from core.serving.tls_settings import probe_tls
@@ -86,10 +86,11 @@ class Plan:
 def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> Plan:
     """Choose addresses and lay out the children: what the others need comes first.
 
-    Raises StartupError when a port is taken, an address cannot be read, or the providers
-    or TLS are set up badly.
+    Raises StartupError when a port is taken, an address cannot be read, or the providers,
+    their prices or TLS are set up badly.
     """
     known = find_providers(access, settings)
+    find_prices(settings)
     tls = probe_tls(settings)
     names = Identity.read(tls.server).names if tls is not None else ()
     data_dir = settings.data_dir.absolute()

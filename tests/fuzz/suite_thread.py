@@ -150,7 +150,11 @@ class SuiteThread:
             return ended(error)
 
 
-_AT_GATEWAY = ("polybatch.v1.FileService", "polybatch.v1.BatchService")
+_AT_GATEWAY = (
+    "polybatch.v1.FileService",
+    "polybatch.v1.BatchService",
+    "polybatch.v1.PriceService",
+)
 _TAKES_STREAM = ("UploadFile", "SubmitBatch")
 _GIVES_STREAM = ("DownloadFile", "DownloadResults", "WatchBatch", "WatchBatches")
 

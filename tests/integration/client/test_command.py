@@ -19,6 +19,7 @@ from tests.support.client.batches import result_line, snapshot
 from tests.support.client.command import GOOD, Command
 from tests.support.client.fake_service import API_KEY, FakePolybatch
 from tests.support.client.fault import Fault
+from tests.support.client.prices import priced, unpriced
 
 BATCH = f"batch_{0:020}"
 SELF = f"{sys.executable} -m polybatch"
@@ -551,3 +552,36 @@ def test_providers_are_shown(command: Command, fake: FakePolybatch) -> None:
     assert "missing: set GEMINI_API_KEY" in command.run("providers", "gemini").stdout
     wrong = command.run("providers", "opnai")
     assert (wrong.returncode, "gemini, openai" in wrong.stderr) == (ExitCode.BAD_INPUT, True)
+
+
+def test_prices_are_shown(command: Command, fake: FakePolybatch) -> None:
+    fake.prices = [priced("gpt-5.4"), unpriced("ft:gpt")]
+    done = command.run("prices")
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["MODEL", "RUN", "INPUT", "CACHED", "OUTPUT", "PROMPT", "SINCE", "FROM"],
+        ["openai/gpt-5.4", "batch", "1.25", "0.125", "7.50", "2026-03-05", "genai-prices", "0.2.3"],
+        [
+            *("openai/gpt-5.4", "batch", "2.50", "0.25", "11.00"),
+            *(">272,000", "2026-03-05", "genai-prices", "0.2.3"),
+        ],
+        ["openai/ft:gpt", "real", "time", "unpriced", "nobody", "knows"],
+    ]
+    assert f"USD a million tokens; {SELF} prices MODEL shows all of one" in done.stderr
+    one = command.run("prices", "openai/gpt-5.4", "--day", "2026-03-06").stdout.splitlines()
+    assert fake.calls[-1][1].day.day == 6
+    facts = [tuple(line.split(maxsplit=1)) for line in one]
+    for fact in (
+        ("input", "1.25 USD a million tokens"),
+        ("web_searches", "10.00 USD a thousand"),
+        ("longer", "prompts       of more than 272,000 tokens:"),
+        ("mark-up", "times 1.15, in these rates already"),
+        ("from", "genai-prices 0.2.3: input, output; since 2026-03-05; https://example.com"),
+        ("from", "genai-prices 0.2.3: web_searches; at the real-time rate; https://example.com"),
+        ("charged", "besides      storage"),
+    ):
+        assert fact in facts
+    (document,) = map(json.loads, command.run("prices", "gpt-5.4", "--json").stdout.splitlines())
+    assert (document["day"], document["markup"], document["unpriced"]) == ("2026-03-06", 1.15, "")
+    assert document["bands"][0]["per_million"]["cached_input"] == 0.125
+    assert document["bands"][0]["per_million"]["web_searches"] == 10_000
+    assert command.run("prices", "--day", "6.3.").returncode == ExitCode.BAD_INPUT

@@ -43,6 +43,7 @@ async def fill(url: str) -> tuple[str, str]:
         endpoint="/v1/chat/completions",
         state=BatchState.VALIDATING,
         details={"name": "grüße"},
+        prices='{"form": 1}',
         total=5,
         queued=5,
         created_at=now(),
@@ -80,6 +81,7 @@ async def test_every_row_arrives_as_it_was(database_url: str, tmp_path: Path) ->
     old, new = await Ledger.open(source), await Ledger.open(database_url)
     try:
         assert await new.batches.get(batch_id) == await old.batches.get(batch_id)
+        assert await new.batches.prices(batch_id) == '{"form": 1}'
         assert await new.shards.of_batch(batch_id) == await old.shards.of_batch(batch_id)
         assert await new.accounts.authenticate(secret) is not None
         assert isinstance(await new.batches.cancel(batch_id), Batch)

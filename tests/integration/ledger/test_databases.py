@@ -16,6 +16,7 @@ from sqlmodel import SQLModel
 
 from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
 from core.ledger.engine import make_migration_engine
+from tests.support.ledger.rows import make_file, new_batch
 from tests.support.stores.postgres import PostgresServer
 
 PROCESSES = 3
@@ -103,7 +104,36 @@ async def test_a_ledger_from_before_late_answers_opens(tmp_path: Path) -> None:
         (ended,) = await ledger.batches.get_many(["batch_ended"])
         assert (ended.failed, ended.cancelled, ended.expired) == (4, 4, 0)
         assert (batch.cancelled, sent.cancelled) == (0, 0)
+        assert await ledger.batches.prices(batch.id) is None, "made before prices were kept"
     assert await differences(url) == []
+
+
+async def test_a_ledger_from_before_prices_opens(database_url: str) -> None:
+    """Its batches have none; those that are made from then on keep theirs."""
+    ledger = await Ledger.open(database_url)
+    old = new_batch(await make_file(ledger))
+    old.prices = '{"not": "kept"}'
+    await ledger.batches.create(old)
+    await ledger.close()
+    engine = make_migration_engine(database_url)
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("ALTER TABLE batches DROP COLUMN prices"))
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0010'"))
+    await engine.dispose()
+
+    ledger = await Ledger.open(database_url)
+    try:
+        assert await differences(database_url) == []
+        found = await ledger.batches.get(old.id)
+        assert found is not None
+        assert found.total == old.total
+        assert await ledger.batches.prices(old.id) is None
+        new = new_batch(await make_file(ledger, upload="upload-2"))
+        new.prices = '{"form": 1}'
+        await ledger.batches.create(new)
+        assert await ledger.batches.prices(new.id) == '{"form": 1}'
+    finally:
+        await ledger.close()
 
 
 async def test_text_with_nul_is_no_error(ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import sqlalchemy as sa
 from sqlmodel import SQLModel, select
 
 from core.ledger import (
@@ -34,6 +35,22 @@ def parts(batch: Batch) -> tuple[int, ...]:
         batch.succeeded,
         batch.failed,
     )
+
+
+async def test_prices_stay_as_they_were_and_are_read_only_when_asked_for(ledger: Ledger) -> None:
+    batch = new_batch(await make_file(ledger))
+    batch.prices = prices = '{"form": 1, "prices": []}'
+    await ledger.batches.create(batch)
+    await ledger.batches.plan(batch.id, [new_shard(batch, 0, 10)])
+    assert isinstance(await ledger.batches.cancel(batch.id), Batch)
+    assert await ledger.batches.prices(batch.id) == prices
+    # They may be megabytes, and rows of batches are read at every step.
+    read = [
+        await ledger.batches.get(batch.id),
+        *await ledger.batches.page(batch.account_id, 9, None),
+    ]
+    assert all("prices" in sa.inspect(each).unloaded for each in read)
+    assert await ledger.batches.prices("batch_none") is None
 
 
 async def test_the_way_of_a_batch_keeps_counts_that_add_up(ledger: Ledger) -> None:

@@ -183,6 +183,13 @@ def test_a_bad_providers_file_is_said_at_once(tmp_path: Path) -> None:
         plan(tmp_path, providers_file=file)
 
 
+def test_a_bad_prices_file_is_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text('[[price]]\nprovider = "openai"\ninput = -1\n')
+    with pytest.raises(StartupError, match=r"prices\.toml, line 3, price\.input: -1 is no price"):
+        plan(tmp_path, prices_file=file)
+
+
 def test_without_a_key_it_says_so_and_offers_the_sandbox(tmp_path: Path) -> None:
     block = report.ready_block(plan(tmp_path))
     for words in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "make up SANDBOX=1"):

@@ -23,6 +23,8 @@ from polybatch.v1 import (
     conversion_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
+    prices_pb2,
+    prices_pb2_grpc,
     providers_pb2,
     providers_pb2_grpc,
     results_pb2,
@@ -35,6 +37,7 @@ from tests.support.client.fake_servicers import (
     Batches,
     Conversion,
     Files,
+    Prices,
     Providers,
     Results,
     Status,
@@ -78,6 +81,7 @@ class FakePolybatch:
         self.results_digest: dict[str, str] = {}
         """Overrides the right digest."""
         self.providers: list[providers_pb2.Provider] = []
+        self.prices: list[prices_pb2.Price] = []
         self.failures: dict[str, list[results_pb2.LineFailure]] = {}
         self.on_submit: Callable[[batches_pb2.Batch], None] = lambda batch: None
         self.cancelled = threading.Event()
@@ -142,6 +146,7 @@ class FakePolybatch:
         batches_pb2_grpc.add_BatchServiceServicer_to_server(Batches(self), self._server)
         conversion_pb2_grpc.add_ConversionServiceServicer_to_server(Conversion(self), self._server)
         providers_pb2_grpc.add_ProviderServiceServicer_to_server(Providers(self), self._server)
+        prices_pb2_grpc.add_PriceServiceServicer_to_server(Prices(self), self._server)
         status_pb2_grpc.add_StatusServiceServicer_to_server(Status(self), self._server)
         results_pb2_grpc.add_ResultServiceServicer_to_server(Results(self), self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")

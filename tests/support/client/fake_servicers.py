@@ -16,6 +16,8 @@ from polybatch.v1 import (
     conversion_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
+    prices_pb2,
+    prices_pb2_grpc,
     providers_pb2,
     providers_pb2_grpc,
     results_pb2,
@@ -180,6 +182,20 @@ class Providers(providers_pb2_grpc.ProviderServiceServicer):
     async def ListProviders(self, request: Any, context: Any) -> Any:
         await self._fake.enter("ListProviders", request, context)
         return providers_pb2.ListProvidersResponse(providers=self._fake.providers)
+
+
+class Prices(prices_pb2_grpc.PriceServiceServicer):
+    def __init__(self, fake: FakePolybatch) -> None:
+        self._fake = fake
+
+    async def ListPrices(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ListPrices", request, context)
+        wanted = [
+            each
+            for each in self._fake.prices
+            if request.model in ("", each.model, f"{each.provider}/{each.model}")
+        ]
+        return prices_pb2.ListPricesResponse(prices=wanted)
 
 
 class Status(status_pb2_grpc.StatusServiceServicer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,6 +37,7 @@ from polybatch.models import (
     LineFailure,
     LineProblem,
     Manifest,
+    Price,
     Provider,
     ResultFilter,
     ResultLine,
@@ -322,6 +323,14 @@ class Client:
     def providers(self) -> list[Provider]:
         """Returns what the service knows of each provider, with a key or without."""
         return run(self._requests.providers())
+
+    def prices(self, model: str = "", *, day: date | None = None) -> list[Price]:
+        """Returns what a model costs the account, in batches and in real time, as of a day (UTC).
+
+        `model`: "provider/model", or a model alone, then of each provider that may be meant;
+        empty: all that are listed. `day`: today, if it is not given.
+        """
+        return run(self._requests.prices(model, day))
 
 
 class Files:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, cast
 
 from polybatch._operations.calls import Caller
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import NotFound
-from polybatch.models import Batch, BatchState, File, LineFailure, Provider
-from polybatch.v1 import batches_pb2, files_pb2, providers_pb2, results_pb2
+from polybatch.models import Batch, BatchState, File, LineFailure, Price, Provider
+from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, providers_pb2, results_pb2
 
 
 def batch_request(
@@ -57,6 +57,14 @@ class Requests:
         request = providers_pb2.ListProvidersRequest()
         reply = await self._caller.unary(methods.LIST_PROVIDERS, request)
         return [Provider.from_proto(message) for message in reply.providers]
+
+    async def prices(self, model: str, day: date | None) -> list[Price]:
+        """PriceService.ListPrices."""
+        request = prices_pb2.ListPricesRequest(model=model)
+        if day is not None:
+            request.day.year, request.day.month, request.day.day = day.year, day.month, day.day
+        reply = await self._caller.unary(methods.LIST_PRICES, request)
+        return [Price.from_proto(message) for message in reply.prices]
 
     async def cancel_batch(self, batch_id: str) -> Batch:
         """BatchService.CancelBatch."""

@@ -11,6 +11,7 @@ from polybatch.v1 import (
     batches_pb2,
     conversion_pb2,
     files_pb2,
+    prices_pb2,
     providers_pb2,
     results_pb2,
     status_pb2,
@@ -95,6 +96,12 @@ LIST_PROVIDERS = _method(
     "ProviderService/ListProviders",
     providers_pb2.ListProvidersRequest,
     providers_pb2.ListProvidersResponse,
+)
+LIST_PRICES = _method(
+    Server.GATEWAY,
+    "PriceService/ListPrices",
+    prices_pb2.ListPricesRequest,
+    prices_pb2.ListPricesResponse,
 )
 WATCH_BATCH = _method(
     Server.COLLECTOR,

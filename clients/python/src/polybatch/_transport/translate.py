@@ -47,6 +47,7 @@ _NEXT_STEPS = {
     "NO_VALID_LINES": "fix the file; `polybatch validate FILE` shows every problem.",
     "FILE_NOT_FOUND": "list the files of this account for the right id.",
     "BATCH_NOT_FOUND": "list the batches of this account for the right id.",
+    "MODEL_NOT_FOUND": "`polybatch prices` lists those whose prices are known.",
     "UPLOAD_NOT_FOUND": "start the upload at its beginning.",
     "REQUEST_ID_REUSED": "choose a new request id (--request-id), or ask for the same as before.",
     "BATCH_ENDED": "nothing is left to cancel; fetch its results.",

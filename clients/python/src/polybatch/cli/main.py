@@ -17,6 +17,7 @@ from polybatch.cli import (
     convert_command,
     file_commands,
     grammar,
+    price_command,
     provider_commands,
     result_commands,
 )
@@ -100,6 +101,7 @@ for each in (
     convert_command.convert,
     file_commands.files,
     provider_commands.providers,
+    price_command.prices,
     completion,
 ):
     cli.add_command(each)

@@ -6,7 +6,8 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def columns(stream: TextIO) -> int:
 
 
 def to_json(value: Any) -> str:
-    """Returns one line of JSON. Times are ISO 8601, spans are seconds."""
+    """Returns one line of JSON. Times and days are ISO 8601, spans are seconds."""
     return json.dumps(_plain(value), separators=(", ", ": "))
 
 
@@ -57,8 +58,12 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, datetime):
+    if isinstance(value, date):  # and with it datetime
         return value.isoformat()
+    if isinstance(value, Decimal):
+        # What json writes of a float has the digits of the decimal, up to fifteen of them: 999,999
+        # USD to the nano-dollar.
+        return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value

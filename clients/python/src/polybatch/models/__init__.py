@@ -10,6 +10,7 @@ from polybatch.models.batches import (
 )
 from polybatch.models.conversions import ConvertedLines
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
+from polybatch.models.prices import Price, PriceBand, PriceOrigin, Processing
 from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
 from polybatch.models.results import (
     LineError,
@@ -37,6 +38,10 @@ __all__ = [
     "Manifest",
     "ManifestShard",
     "ModelCount",
+    "Price",
+    "PriceBand",
+    "PriceOrigin",
+    "Processing",
     "Provider",
     "ProviderLimits",
     "ProviderQueue",

@@ -1,0 +1,63 @@
+"""Usage of Anthropic's messages, read in the kinds that are priced apart.
+
+anthropic 2.12.0 types/usage.py, cache_creation.py, server_tool_usage.py: `input_tokens` are those
+that were neither read from a cache nor written to one; `cache_creation` splits the written ones
+by lifetime; `output_tokens` are all that is billed, thoughts included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from core.prices.usage import Usage, whole
+from core.providers.parsing import count_of
+
+
+class AnthropicUsage(msgspec.Struct):
+    """The usage object of a message; a field in an odd form must not cost the line."""
+
+    input_tokens: Any = 0
+    cache_creation_input_tokens: Any = 0
+    cache_read_input_tokens: Any = 0
+    cache_creation: Any = None
+    output_tokens: Any = 0
+    output_tokens_details: Any = None
+    server_tool_use: Any = None
+
+
+_decoder = msgspec.json.Decoder(AnthropicUsage | str | list[Any] | int | float | bool | None)
+
+
+def read_usage(raw: bytes | msgspec.Raw) -> Usage:
+    """The JSON of a usage object; nothing where it is none."""
+    try:
+        found = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Usage()
+    return usage_of(found) if isinstance(found, AnthropicUsage) else Usage()
+
+
+def usage_of(given: AnthropicUsage) -> Usage:
+    """The same of a decoded object."""
+    cached = count_of(given.cache_read_input_tokens)
+    short = _part(given.cache_creation, "ephemeral_5m_input_tokens")
+    long = _part(given.cache_creation, "ephemeral_1h_input_tokens")
+    # Of an unknown lifetime: the default one, 5 minutes.
+    written = whole(count_of(given.cache_creation_input_tokens), short, long)
+    output = count_of(given.output_tokens)
+    thinking = _part(given.output_tokens_details, "thinking_tokens")
+    return Usage(
+        input=count_of(given.input_tokens) + cached + written,
+        cached_input=cached,
+        cache_write_5m=written - long,
+        cache_write_1h=long,
+        output=whole(output, thinking),
+        reasoning=thinking,
+        web_searches=_part(given.server_tool_use, "web_search_requests"),
+    )
+
+
+def _part(details: Any, name: str) -> int:
+    return count_of(details.get(name)) if isinstance(details, dict) else 0

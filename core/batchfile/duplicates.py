@@ -18,7 +18,7 @@ from struct import Struct
 from core.batchfile.index import INDEX, stream_records
 from core.batchfile.line_reader import read_lines
 from core.batchfile.problems import Problem
-from core.batchfile.schema import custom_id_of
+from core.batchfile.schema import NAMES, custom_id_of, kind_of
 from core.blobs import StoredFile
 
 _PARTITIONS = 256
@@ -96,16 +96,17 @@ async def duplicate_problems(
         first = iter(firsts)
         async with aclosing(read_lines(data, bytes(wanted))) as groups:
             async for group in groups:
-                yield [_duplicate(line, custom_id_of(raw), next(first)) for line, raw in group]
+                yield [_duplicate(line, raw, next(first)) for line, raw in group]
         if at == len(duplicates):
             return
 
 
-def _duplicate(line: int, custom_id: str, first: int) -> Problem:
+def _duplicate(line: int, raw: bytes, first: int) -> Problem:
+    name = NAMES[kind_of(raw)].custom_id
     return Problem(
         line,
-        custom_id,
-        "custom_id",
+        custom_id_of(raw),
+        name,
         "duplicate_custom_id",
-        f"the custom_id was used first in line {first}; expected one that is unique in the file",
+        f"the {name} was used first in line {first}; expected one that is unique in the file",
     )

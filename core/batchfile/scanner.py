@@ -21,7 +21,7 @@ from core.batchfile.repeated_warnings import RepeatedWarnings
 from core.batchfile.rules import Check, Finding, Rules
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
-from core.batchfile.verdict import Verdict
+from core.batchfile.verdict import Verdict, path_in
 from core.endpoints import CHAT_COMPLETIONS, IMAGE_EDITS
 from core.json_depth import MAX_DEPTH, deeper_than
 
@@ -264,7 +264,7 @@ class LineScanner:
         check = self._rules.checks.get(verdict.provider)
         if check is not None and not verdict.flags:
             for finding in check(verdict.url, verdict.model, decode_request(raw).body):
-                verdict.problems.append(Problem(line, verdict.custom_id, *finding))
+                verdict.find(finding)
         group = NO_GROUP if verdict.flags & INVALID else self._group(verdict)
         flags = verdict.flags
         for problem in verdict.problems:
@@ -301,7 +301,8 @@ class LineScanner:
         """Report what was found; gives the flags of the line."""
         flags = 0
         for finding in findings:
-            problem = Problem(line, custom_id, *finding)
+            kind = self._kind or Kind.OPENAI
+            problem = Problem(line, custom_id, path_in(kind, finding.field), *finding[1:])
             if finding.severity == "warning":
                 self._warnings.add(problem)
                 continue
@@ -344,13 +345,13 @@ class LineScanner:
         if named not in self._group_of:
             if len(self._groups) == MAX_GROUPS:
                 verdict.error(
-                    "body.model",
+                    path_in(verdict.kind, "body.model"),
                     "too_many_models",
                     f"the file names more than {MAX_GROUPS} models; expected fewer",
                 )
                 return NO_GROUP
             for finding in self._rules.check_model(verdict.provider, verdict.url, verdict.model):
-                verdict.problems.append(Problem(verdict.line, verdict.custom_id, *finding))
+                verdict.find(finding)
             if verdict.flags & INVALID:
                 return NO_GROUP
             self._group_of[named] = len(self._groups)

@@ -177,6 +177,14 @@ def decode_request(raw: bytes) -> Request:
     raise msgspec.ValidationError("the line has no body")
 
 
+def kind_of(raw: bytes) -> Kind:
+    """Whose line it is; OpenAI's where it cannot be read."""
+    try:
+        return _loose_decoder.decode(raw).kind
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Kind.OPENAI
+
+
 def custom_id_of(raw: bytes) -> str:
     """The custom id of any line, good or bad; empty if it has none that can be read.
 

@@ -11,7 +11,8 @@ from msgspec import UNSET, Raw, UnsetType
 
 from core.batchfile.index import INVALID, LENIENT
 from core.batchfile.problems import Problem
-from core.batchfile.schema import Kind
+from core.batchfile.rules import Finding
+from core.batchfile.schema import NAMES, Kind
 
 QUOTED = 80
 """Characters of the user's own that a message repeats."""
@@ -53,11 +54,23 @@ class Verdict:
             return 0
         return LENIENT if all(problem.lenient for problem in errors) else INVALID
 
+    def find(self, finding: Finding) -> None:
+        """Add what a provider's own check says of the line."""
+        path = path_in(self.kind, finding.field)
+        self.problems.append(Problem(self.line, self.custom_id, path, *finding[1:]))
+
     def error(self, field: str, reason: str, message: str) -> None:
         self.problems.append(Problem(self.line, self.custom_id, field, reason, message))
 
     def warning(self, field: str, reason: str, message: str) -> None:
         self.problems.append(Problem(self.line, self.custom_id, field, reason, message, "warning"))
+
+
+def path_in(kind: Kind, path: str) -> str:
+    """A path below "body", as a line of this kind names it."""
+    if kind is Kind.OPENAI or not path.startswith("body"):
+        return path
+    return NAMES[kind].body + path.removeprefix("body")
 
 
 def string(raw: Raw | UnsetType, path: str, verdict: Verdict) -> str | None:

@@ -10,7 +10,7 @@ from msgspec import Raw
 from core.endpoints import EMBEDDINGS, GENERATE_CONTENT, MESSAGES, RESPONSES
 from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
-from core.providers.anthropic.native import native_params
+from core.providers.anthropic.native import check_params
 from core.providers.anthropic.translation import check_plain as check_plain_anthropic
 from core.providers.anthropic.translation import check_translation
 from core.providers.catalogue import find_model
@@ -90,9 +90,7 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
 
     def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
         if url == MESSAGES:
-            # The provider knows its own form best.
-            if b'"betas"' in bytes(body):
-                native_params(body, model, betas)
+            check_params(body, find_model("anthropic", model), betas)
             return ()
         found = find_model("anthropic", model)
         if url == RESPONSES:

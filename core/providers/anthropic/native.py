@@ -7,12 +7,14 @@ ANTHROPIC_BETAS names them for all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 import msgspec
 from msgspec import Raw
 
 from core.providers.anthropic.translation.response import read_line
+from core.providers.catalogue import Model
 from core.providers.contract import LineRejected, Outcome, ResultLine
 
 SUFFIX = "-m"
@@ -21,9 +23,17 @@ comes back with its answer."""
 
 BETAS = "betas"
 
+# An exponent of three digits, or a very long number: few lines have one.
+_MAY_BE_OUT_OF_RANGE = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
+
 _params = msgspec.json.Decoder(dict[str, Raw])
 _names = msgspec.json.Decoder(list[str])
 _encoder = msgspec.json.Encoder()
+
+
+class _Checked(msgspec.Struct):
+    max_tokens: float = 0
+    betas: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Result(msgspec.Struct):
@@ -34,6 +44,7 @@ class _Line(msgspec.Struct):
     result: _Result
 
 
+_checked = msgspec.json.Decoder(_Checked)
 _line = msgspec.json.Decoder(_Line)
 
 
@@ -45,10 +56,35 @@ def native_params(body: bytes | Raw, model: str, betas: Collection[str]) -> byte
     try:
         params = _params.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LineRejected("params", "invalid_json", f"The body is unreadable: {error}") from None
+        raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
     check_betas(params.pop(BETAS, None), betas)
     params["model"] = Raw(_encoder.encode(model))
     return _encoder.encode(params)
+
+
+def check_params(body: bytes | Raw, model: Model, betas: Collection[str]) -> None:
+    """Refuse what no batch of Anthropic's can have, by the paths of a body. Raises LineRejected.
+
+    The rest is the provider's to judge: it knows its own form best.
+    """
+    raw = bytes(body)
+    try:
+        given = _checked.decode(raw)
+        if _MAY_BE_OUT_OF_RANGE.search(raw):
+            msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = f"The body is unreadable: {error}; expected numbers that a 64-bit float can hold."
+        raise LineRejected("body", "number_out_of_range", text) from None
+    if given.betas is not msgspec.UNSET:
+        check_betas(given.betas, betas)
+    # Betas of this name raise the limit.
+    raised = any(beta.startswith("output-") for beta in betas)
+    if model.max_output is not None and given.max_tokens > model.max_output and not raised:
+        raise LineRejected(
+            "body.max_tokens",
+            "unsupported_value",
+            f"{model.id} gives at most {model.max_output} tokens.",
+        )
 
 
 def check_betas(raw: Raw | None, betas: Collection[str]) -> None:
@@ -59,10 +95,10 @@ def check_betas(raw: Raw | None, betas: Collection[str]) -> None:
         missing = sorted(set(_names.decode(raw)).difference(betas))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = "betas is no list of strings; expected one, or no such field"
-        raise LineRejected("params.betas", "wrong_type", text) from None
+        raise LineRejected("body.betas", "wrong_type", text) from None
     if missing:
         raise LineRejected(
-            "params.betas",
+            "body.betas",
             "beta_not_enabled",
             f"betas names {', '.join(missing)}, which a batch asks for as a whole; expected it "
             f"among those of the setting ANTHROPIC_BETAS: ANTHROPIC_BETAS={','.join(missing)}",

@@ -21,6 +21,9 @@ def say(word):
 def on_sigterm(*_):
     say("stopping")
     if kind != "stubborn":
+        # Ends only when its end was noted: what the next child says comes after it.
+        line.shutdown(socket.SHUT_WR)
+        line.recv(1)
         sys.exit(0)
 signal.signal(signal.SIGTERM, on_sigterm)
 print(f"{name} says hello", file=sys.stderr, flush=True)

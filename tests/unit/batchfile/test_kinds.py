@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core import endpoints
-from core.batchfile import Rules, decode_request
+from core.batchfile import Finding, Rules, decode_request
 from tests.unit.batchfile.test_line_checks import found, scan
 
 MESSAGE = {"model": "claude-x", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
@@ -163,6 +163,17 @@ def test_geminis_own_lines(rules: Rules) -> None:
     assert decode_request(lines[1]).custom_id == "b"
     assert found(named, line(request=CONTENTS)) == [(1, "key", "missing_field")]
     assert found(named, line(key="a", request={})) == [(1, "request.contents", "missing_field")]
+
+
+def test_what_a_providers_check_says_names_the_fields_of_the_line(rules: Rules) -> None:
+    def check(url: str, model: str, body: Any) -> list[Finding]:
+        return [Finding("body.max_tokens", "too_many", "expected fewer", "error")]
+
+    strict = replace(rules, checks={"anthropic": check}, default_model="gemini-x")
+    assert found(strict, message("a"), message("b")) == [
+        (1, "params.max_tokens", "too_many"),
+        (2, "params.max_tokens", "too_many"),
+    ]
 
 
 def test_a_file_is_of_one_kind(rules: Rules) -> None:

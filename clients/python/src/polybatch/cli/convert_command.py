@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -13,7 +14,13 @@ import click
 from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.output import printable, to_json
-from polybatch.cli.session import Session, UnusableInput, interruptible, opened_input
+from polybatch.cli.session import (
+    Session,
+    UnusableInput,
+    interruptible,
+    opened_input,
+    tried_output,
+)
 
 if TYPE_CHECKING:
     from polybatch import LineProblem
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 _GROUP_BYTES = 1024 * 1024
 _GROUP_LINES = 1000
 _SHOWN = 20
+_READ_ONLY = frozenset({".parquet", ".zip"})
 
 _EXAMPLE = """\
 Examples:
@@ -89,6 +97,12 @@ def convert(
     """
     from polybatch._convert import Template, open_content, open_output
 
+    tried_output(output, file)
+    if Path(output).suffix.lower() in _READ_ONLY:
+        raise UnusableInput(
+            f"{output}: {Path(output).suffix} is read, not written; name one that ends with "
+            ".jsonl, .json, .csv or .tsv (-o)."
+        )
     tally = _Tally(session, output, lenient, skip_invalid)
     with (
         opened_input(file) as (content, name),

@@ -21,7 +21,13 @@ MAX_BYTES = 256 * 1024 * 1024
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
+
+class _Named(msgspec.Struct):
+    model: str = "unknown"
+
+
 _params_of = msgspec.json.Decoder(Params).decode
+_named_of = msgspec.json.Decoder(_Named).decode
 
 
 class Refused(Exception):
@@ -149,6 +155,7 @@ class _Intake:
 
 def _model_of(line: Line) -> str:
     """The model of a request that is wrong otherwise, for the bill."""
-    params: Any = msgspec.json.decode(line.params)
-    model = params.get("model") if isinstance(params, dict) else None
-    return model if isinstance(model, str) else "unknown"
+    try:
+        return _named_of(line.params).model
+    except UNREADABLE:
+        return "unknown"

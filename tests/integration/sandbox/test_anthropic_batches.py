@@ -221,6 +221,17 @@ def test_bad_params_cost_only_their_line(
     assert sandbox.bill()["lines_billed"] == 1
 
 
+def test_a_number_out_of_range_costs_only_its_line(
+    sandbox: Sandbox, anthropic_client: anthropic.Anthropic
+) -> None:
+    requests = [message_request("good"), message_request("bad", temperature=0.125)]
+    body = json.dumps({"requests": requests}).replace("0.125", "1e400")
+    headers = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
+    made = sandbox.http.post("/v1/messages/batches", content=body, headers=headers)
+    assert made.status_code == 200
+    assert made.json()["request_counts"]["processing"] == 2
+
+
 def test_sampling_settings_end_with_the_newer_version(
     sandbox: Sandbox, anthropic_client: anthropic.Anthropic
 ) -> None:

@@ -1,4 +1,6 @@
-"""The fields of OpenAI's requests: openai 3.54 types/*_create_params.py and image_*_params.py.
+"""The fields of OpenAI's requests, and the JSON types of their values.
+
+Source: openai 3.54 types/*_create_params.py and image_*_params.py.
 
 An edit of images is JSON in batches: its `images` stand for the file parts of a form.
 """
@@ -16,36 +18,85 @@ from core.endpoints import (
     MODERATIONS,
     RESPONSES,
 )
-from core.providers.openai.nulls import CHAT
-from core.providers.openai.nulls import EMBEDDINGS as EMBEDDING
 
+STRING, INTEGER, NUMBER = "a string", "a whole number", "a number"
+BOOLEAN, OBJECT, ARRAY = "true or false", "an object", "an array"
 
-def _names(*lines: str) -> frozenset[str]:
-    return frozenset(name for line in lines for name in line.split())
+Types = tuple[str, ...]
+"""Those that a value may have; null stands for no value and is always taken."""
 
-
-_IMAGE = _names(
-    "background complexity frame_count frame_duration_ms model moderation n output_compression",
-    "output_format partial_images prompt quality response_format safety_identifier size stream",
-    "svg user",
-)
-
-FIELDS: Mapping[str, frozenset[str]] = {
-    CHAT_COMPLETIONS: CHAT.optional | {"messages", "model"},
-    EMBEDDINGS: EMBEDDING.optional | {"input", "model"},
-    RESPONSES: _names(
-        "access_programs background background_options context_management conversation image",
-        "include input instructions max_output_tokens max_tool_calls metadata model moderation",
-        "parallel_tool_calls previous_response_id prompt prompt_cache_key prompt_cache_options",
-        "prompt_cache_retention reasoning safety_identifier service_tier store stream",
-        "stream_options temperature text tool_choice tools top_logprobs top_p truncation user",
-    ),
-    COMPLETIONS: _names(
-        "best_of echo frequency_penalty logit_bias logprobs max_tokens model n presence_penalty",
-        "prompt seed stop stream stream_options suffix temperature top_p user",
-    ),
-    MODERATIONS: _names("input model"),
-    IMAGE_GENERATIONS: _IMAGE | {"style"},
-    IMAGE_EDITS: _IMAGE | {"image", "images", "input_fidelity", "markup", "mask"},
+_BY_TYPE: Mapping[Types, str] = {
+    (STRING,): """
+        background complexity encoding_format input_fidelity instructions model output_format
+        previous_response_id prompt prompt_cache_key prompt_cache_retention quality
+        reasoning_effort safety_identifier service_tier size style suffix truncation user verbosity
+    """,
+    (INTEGER,): """
+        best_of dimensions frame_count frame_duration_ms max_completion_tokens max_output_tokens
+        max_tokens max_tool_calls n output_compression partial_images seed top_logprobs
+    """,
+    (NUMBER,): "frequency_penalty presence_penalty temperature top_p",
+    (BOOLEAN,): "echo logprobs parallel_tool_calls store stream",
+    (OBJECT,): """
+        access_programs audio background_options image logit_bias metadata moderation prediction
+        prompt_cache_options reasoning response_format stream_options svg text web_search_options
+    """,
+    (ARRAY,): "context_management functions images include messages modalities tools",
+    (STRING, ARRAY): "input stop",
+    (STRING, OBJECT): "conversation function_call markup mask tool_choice",
 }
-"""By endpoint: every field that a request may have."""
+_TYPES = {name: types for types, names in _BY_TYPE.items() for name in names.split()}
+
+
+def _fields(names: str, **other: Types) -> Mapping[str, Types]:
+    """`other`: fields whose type is another at this endpoint."""
+    return {name: other.get(name, _TYPES[name]) for name in names.split()}
+
+
+_IMAGE = """
+    background complexity frame_count frame_duration_ms model moderation n output_compression
+    output_format partial_images prompt quality response_format safety_identifier size stream
+    svg user
+"""
+
+FIELDS: Mapping[str, Mapping[str, Types]] = {
+    CHAT_COMPLETIONS: _fields(
+        """
+        audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens
+        max_tokens messages metadata modalities model moderation n parallel_tool_calls prediction
+        presence_penalty prompt_cache_key prompt_cache_options prompt_cache_retention
+        reasoning_effort response_format safety_identifier seed service_tier stop store stream
+        stream_options temperature tool_choice tools top_logprobs top_p user verbosity
+        web_search_options
+        """
+    ),
+    EMBEDDINGS: _fields("dimensions encoding_format input model user"),
+    RESPONSES: _fields(
+        """
+        access_programs background background_options context_management conversation image
+        include input instructions max_output_tokens max_tool_calls metadata model moderation
+        parallel_tool_calls previous_response_id prompt prompt_cache_key prompt_cache_options
+        prompt_cache_retention reasoning safety_identifier service_tier store stream
+        stream_options temperature text tool_choice tools top_logprobs top_p truncation user
+        """,
+        background=(BOOLEAN,),
+        prompt=(OBJECT,),
+    ),
+    COMPLETIONS: _fields(
+        """
+        best_of echo frequency_penalty logit_bias logprobs max_tokens model n presence_penalty
+        prompt seed stop stream stream_options suffix temperature top_p user
+        """,
+        logprobs=(INTEGER,),
+        prompt=(STRING, ARRAY),
+    ),
+    MODERATIONS: _fields("input model"),
+    IMAGE_GENERATIONS: _fields(f"{_IMAGE} style", moderation=(STRING,), response_format=(STRING,)),
+    IMAGE_EDITS: _fields(
+        f"{_IMAGE} image images input_fidelity markup mask",
+        image=(STRING, ARRAY, OBJECT),
+        moderation=(STRING,),
+        response_format=(STRING,),
+    ),
+}
+"""By endpoint: every field that a request may have, and the types of its value."""

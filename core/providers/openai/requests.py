@@ -17,7 +17,16 @@ from msgspec import UNSET, Raw
 
 from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.providers.catalogue import Model, find_model
-from core.providers.openai.fields import FIELDS
+from core.providers.openai.fields import (
+    ARRAY,
+    BOOLEAN,
+    FIELDS,
+    INTEGER,
+    NUMBER,
+    OBJECT,
+    STRING,
+    Types,
+)
 from core.providers.translation import Note, PlainRequest
 
 Fields = dict[str, Raw]
@@ -28,6 +37,14 @@ _object = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 
 _NULL = Raw(b"null")
+_JSON_TYPES = {
+    ord('"'): STRING,
+    ord("{"): OBJECT,
+    ord("["): ARRAY,
+    ord("t"): BOOLEAN,
+    ord("f"): BOOLEAN,
+    ord("n"): "null",
+}
 _SAMPLING = {
     "temperature": 1,
     "top_p": 1,
@@ -48,8 +65,14 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
         return ()
     known = FIELDS.get(url)
     notes: list[Note] = []
-    if known is not None and not known.issuperset(fields):
-        notes += [_unknown(url, key) for key in fields if key not in known]
+    if known is not None:
+        for key, raw in fields.items():
+            if key not in known:
+                notes.append(_unknown(url, key))
+            elif not _is_one_of(known[key], raw):
+                expected = " or ".join(known[key])
+                text = f"{key} is {_json_type(raw)}; expected {expected}."
+                notes.append(Note(f"body.{key}", "wrong_type", text, "refused"))
     model = find_model("openai", name)
     if url == CHAT_COMPLETIONS:
         notes += _refused_in_chat(model, fields)
@@ -71,6 +94,20 @@ def check_plain(request: PlainRequest) -> Sequence[Note] | None:
         and (model.tools_while_reasoning or request.tools is UNSET)
     )
     return () if fits else None
+
+
+def _json_type(raw: Raw) -> str:
+    return _JSON_TYPES.get(memoryview(raw)[0], NUMBER)
+
+
+def _is_one_of(types: Types, raw: Raw) -> bool:
+    found = _json_type(raw)
+    if found in types or found == "null":
+        return True
+    if found != NUMBER or INTEGER not in types:
+        return False
+    whole = _decoded(_number, raw)
+    return whole is not None and float(whole).is_integer()
 
 
 def _refused_in_chat(model: Model, fields: Fields) -> list[Note]:

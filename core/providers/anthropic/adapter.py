@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from core.endpoints import CHAT_COMPLETIONS, MESSAGES, RESPONSES
-from core.providers.anthropic.native import SUFFIX, native_params, read_native_line
+from core.providers.anthropic.native import SUFFIX, native_answer, native_params
 from core.providers.anthropic.translation import read_line, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import (
@@ -344,7 +344,7 @@ def _read(line: bytes, created: int) -> ResultLine:
     """Read a result line in the form that its request has asked for."""
     read = read_line(line, created)
     if read.custom_id.endswith(SUFFIX):
-        return read_native_line(line, created)
+        return native_answer(read, line)
     return restored(read)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Collection
 import msgspec
 from msgspec import Raw
 
-from core.providers.anthropic.translation.response import read_line
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected, Outcome, ResultLine
 
@@ -105,9 +104,8 @@ def check_betas(raw: Raw | None, betas: Collection[str]) -> None:
         )
 
 
-def read_native_line(line: bytes, created: int) -> ResultLine:
-    """As read_line, with Anthropic's message in the body of a line that succeeded."""
-    read = read_line(line, created)
+def native_answer(read: ResultLine, line: bytes) -> ResultLine:
+    """What read_line made of a line, with Anthropic's message as it came where it succeeded."""
     read.custom_id = read.custom_id.removesuffix(SUFFIX)
     if read.outcome is Outcome.SUCCEEDED:
         message = _line.decode(line).result.message

@@ -63,7 +63,7 @@ from core.providers.contract import (
 )
 from core.providers.gemini.batches import batch_of
 from core.providers.gemini.embeddings import BASE64, translate_embedding
-from core.providers.gemini.native import SUFFIX, native_request, read_native_line
+from core.providers.gemini.native import SUFFIX, native_answer, native_request
 from core.providers.gemini.request import translate_request
 from core.providers.gemini.response import read_line
 from core.providers.gemini.wire import (
@@ -322,7 +322,7 @@ def _read(line: bytes, created: int, model: str) -> ResultLine:
     """Read a line of results in the form that its request has asked for."""
     read = read_line(line, created, model)
     if read.custom_id.endswith(SUFFIX):
-        return read_native_line(line, created, model)
+        return native_answer(read, line)
     return restored(read)
 
 

@@ -6,7 +6,6 @@ import msgspec
 from msgspec import Raw
 
 from core.providers.contract import LineRejected, Outcome, ResultLine
-from core.providers.gemini.response import read_line
 
 SUFFIX = ":native"
 """Behind the key of a request whose answer is wanted as it is: nothing else of a request comes
@@ -38,9 +37,8 @@ def native_request(body: bytes | Raw, model: str) -> bytes:
     return _encoder.encode(request)
 
 
-def read_native_line(line: bytes, created: int, model: str) -> ResultLine:
-    """As read_line, with Gemini's response in the body of a line that succeeded."""
-    read = read_line(line, created, model)
+def native_answer(read: ResultLine, line: bytes) -> ResultLine:
+    """What read_line made of a line, with Gemini's response as it came where it succeeded."""
     read.custom_id = read.custom_id.removesuffix(SUFFIX)
     if read.outcome is Outcome.SUCCEEDED:
         response = _line.decode(line).response

@@ -33,6 +33,15 @@ def _revision(connection: sa.Connection) -> str | None:
 
 def upgrade(url: str) -> None:
     """Bring a database to the newest schema (blocking)."""
+    _alembic("upgrade", url, "head")
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take a database back to an older schema (blocking); what that has no place for is lost."""
+    _alembic("downgrade", url, revision)
+
+
+def _alembic(command_name: str, url: str, revision: str) -> None:
     # Imported where there is something to do: a tenth of a second of every start otherwise.
     from alembic import command
     from alembic.config import Config
@@ -42,4 +51,4 @@ def upgrade(url: str) -> None:
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     # Alembic keeps its context in module globals: one thread of a process at a time.
     with _UPGRADING:
-        command.upgrade(config, "head")
+        getattr(command, command_name)(config, revision)

@@ -16,6 +16,7 @@ from sqlmodel import SQLModel
 
 from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
 from core.ledger.engine import make_migration_engine
+from core.ledger.schema import downgrade
 from tests.support.ledger.rows import make_file, new_batch
 from tests.support.stores.postgres import PostgresServer
 
@@ -115,11 +116,7 @@ async def test_a_ledger_from_before_prices_opens(database_url: str) -> None:
     old.prices = '{"not": "kept"}'
     await ledger.batches.create(old)
     await ledger.close()
-    engine = make_migration_engine(database_url)
-    async with engine.begin() as connection:
-        await connection.execute(sa.text("ALTER TABLE batches DROP COLUMN prices"))
-        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0010'"))
-    await engine.dispose()
+    await asyncio.to_thread(downgrade, database_url, "0010")
 
     ledger = await Ledger.open(database_url)
     try:

@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from polybatch.v1 import files_pb2 as polybatch_dot_v1_dot_files__pb2
+from polybatch.v1 import prices_pb2 as polybatch_dot_v1_dot_prices__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apolybatch/v1/batches.proto\x12\x0cpolybatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18polybatch/v1/files.proto\"\xad\x01\n\rRequestCounts\x12\r\n\x05total\x18\x01 \x01(\x03\x12\x11\n\tsucceeded\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x03\x12\x0e\n\x06queued\x18\x04 \x01(\x03\x12\x11\n\tsubmitted\x18\x05 \x01(\x03\x12\x11\n\tprocessed\x18\x06 \x01(\x03\x12\x10\n\x08retrying\x18\x07 \x01(\x03\x12\x11\n\tcancelled\x18\x08 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\t \x01(\x03\"\x81\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x02 \x01(\x03\x12\x15\n\routput_tokens\x18\x03 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x04 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x05 \x01(\x03\"+\n\nBatchError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x90\x01\n\x0bShardStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nline_count\x18\x04 \x01(\x03\x12\r\n\x05state\x18\x05 \x01(\t\x12\x19\n\x11provider_batch_id\x18\x06 \x01(\t\x12\x16\n\x0ewaiting_reason\x18\x07 \x01(\t\"\xda\t\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.polybatch.v1.BatchState\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x15\n\rinput_file_id\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t\x12\x33\n\x0erequest_counts\x18\x06 \x01(\x0b\x32\x1b.polybatch.v1.RequestCounts\x12\x18\n\x10progress_percent\x18\x07 \x01(\x01\x12\x15\n\rdisplay_state\x18\x08 \x01(\t\x12(\n\x06\x65rrors\x18\t \x03(\x0b\x32\x18.polybatch.v1.BatchError\x12\x33\n\x08metadata\x18\n \x03(\x0b\x32!.polybatch.v1.Batch.MetadataEntry\x12\x34\n\x11\x63ompletion_window\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12skip_invalid_lines\x18\x0c \x01(\x08\x12\"\n\x05usage\x18\r \x01(\x0b\x32\x13.polybatch.v1.Usage\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ein_progress_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rfinalizing_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tfailed_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpired_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcancelling_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63\x61ncelled_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06shards\x18\x17 \x03(\x0b\x32\x19.polybatch.v1.ShardStatus\x12\x13\n\x0bshard_count\x18\x18 \x01(\x05\x12\x1b\n\x13lenient_translation\x18\x19 \x01(\x08\x12\x16\n\x0ewaiting_reason\x18\x1a \x01(\t\x12\x11\n\tfail_fast\x18\x1b \x01(\x08\x12\x17\n\x0flate_line_count\x18\x1c \x01(\x03\x12\x1a\n\x12\x61waited_line_count\x18\x1d \x01(\x03\x12\x18\n\x10results_revision\x18\x1e \x01(\x05\x12\x31\n\rawaited_until\x18\x1f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0c\x63ommon_cause\x18\" \x01(\x0b\x32\x18.polybatch.v1.BatchError\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb4\x02\n\x12\x43reateBatchRequest\x12\x15\n\rinput_file_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x34\n\x11\x63ompletion_window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12@\n\x08metadata\x18\x04 \x03(\x0b\x32..polybatch.v1.CreateBatchRequest.MetadataEntry\x12\x1a\n\x12skip_invalid_lines\x18\x05 \x01(\x08\x12\x1b\n\x13lenient_translation\x18\x06 \x01(\x08\x12\x11\n\tfail_fast\x18\x07 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdc\x01\n\x12SubmitBatchRequest\x12\x35\n\x04spec\x18\x01 \x01(\x0b\x32%.polybatch.v1.SubmitBatchRequest.SpecH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x66inish\x18\x03 \x01(\x08H\x00\x1a\x61\n\x04Spec\x12(\n\x06upload\x18\x01 \x01(\x0b\x32\x18.polybatch.v1.UploadSpec\x12/\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32 .polybatch.v1.CreateBatchRequestB\t\n\x07payload\"#\n\x0fGetBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"e\n\x12ListBatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12(\n\x06states\x18\x03 \x03(\x0e\x32\x18.polybatch.v1.BatchState\"T\n\x13ListBatchesResponse\x12$\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x13.polybatch.v1.Batch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x43\x61ncelBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t*\x81\x02\n\nBatchState\x12\x1b\n\x17\x42\x41TCH_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41TCH_STATE_VALIDATING\x10\x01\x12\x1b\n\x17\x42\x41TCH_STATE_IN_PROGRESS\x10\x02\x12\x1a\n\x16\x42\x41TCH_STATE_FINALIZING\x10\x03\x12\x19\n\x15\x42\x41TCH_STATE_COMPLETED\x10\x04\x12\x16\n\x12\x42\x41TCH_STATE_FAILED\x10\x05\x12\x17\n\x13\x42\x41TCH_STATE_EXPIRED\x10\x06\x12\x1a\n\x16\x42\x41TCH_STATE_CANCELLING\x10\x07\x12\x19\n\x15\x42\x41TCH_STATE_CANCELLED\x10\x08\x32\xf6\x02\n\x0c\x42\x61tchService\x12\x44\n\x0b\x43reateBatch\x12 .polybatch.v1.CreateBatchRequest\x1a\x13.polybatch.v1.Batch\x12\x46\n\x0bSubmitBatch\x12 .polybatch.v1.SubmitBatchRequest\x1a\x13.polybatch.v1.Batch(\x01\x12>\n\x08GetBatch\x12\x1d.polybatch.v1.GetBatchRequest\x1a\x13.polybatch.v1.Batch\x12R\n\x0bListBatches\x12 .polybatch.v1.ListBatchesRequest\x1a!.polybatch.v1.ListBatchesResponse\x12\x44\n\x0b\x43\x61ncelBatch\x12 .polybatch.v1.CancelBatchRequest\x1a\x13.polybatch.v1.Batchb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apolybatch/v1/batches.proto\x12\x0cpolybatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x18polybatch/v1/files.proto\x1a\x19polybatch/v1/prices.proto\"\xad\x01\n\rRequestCounts\x12\r\n\x05total\x18\x01 \x01(\x03\x12\x11\n\tsucceeded\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x03\x12\x0e\n\x06queued\x18\x04 \x01(\x03\x12\x11\n\tsubmitted\x18\x05 \x01(\x03\x12\x11\n\tprocessed\x18\x06 \x01(\x03\x12\x10\n\x08retrying\x18\x07 \x01(\x03\x12\x11\n\tcancelled\x18\x08 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\t \x01(\x03\"\x9d\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x02 \x01(\x03\x12\x15\n\routput_tokens\x18\x03 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x04 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x05 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x06 \x01(\x03\"\xe3\x01\n\tBatchCost\x12\"\n\x06so_far\x18\x01 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08\x65xpected\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12#\n\x07\x61t_most\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08reserved\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x1b\n\x13unpriced_line_count\x18\x05 \x01(\x03\x12$\n\x08max_cost\x18\x06 \x01(\x0b\x32\x12.google.type.Money\"+\n\nBatchError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xb2\x01\n\x0bShardStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x12\n\nline_count\x18\x04 \x01(\x03\x12\r\n\x05state\x18\x05 \x01(\t\x12\x19\n\x11provider_batch_id\x18\x06 \x01(\t\x12\x16\n\x0ewaiting_reason\x18\x07 \x01(\t\x12 \n\x04\x63ost\x18\x08 \x01(\x0b\x32\x12.google.type.Money\"\x91\n\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.polybatch.v1.BatchState\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x15\n\rinput_file_id\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t\x12\x33\n\x0erequest_counts\x18\x06 \x01(\x0b\x32\x1b.polybatch.v1.RequestCounts\x12\x18\n\x10progress_percent\x18\x07 \x01(\x01\x12\x15\n\rdisplay_state\x18\x08 \x01(\t\x12(\n\x06\x65rrors\x18\t \x03(\x0b\x32\x18.polybatch.v1.BatchError\x12\x33\n\x08metadata\x18\n \x03(\x0b\x32!.polybatch.v1.Batch.MetadataEntry\x12\x34\n\x11\x63ompletion_window\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12skip_invalid_lines\x18\x0c \x01(\x08\x12\"\n\x05usage\x18\r \x01(\x0b\x32\x13.polybatch.v1.Usage\x12.\n\ncreated_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ein_progress_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rfinalizing_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tfailed_at\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpired_at\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcancelling_at\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63\x61ncelled_at\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06shards\x18\x17 \x03(\x0b\x32\x19.polybatch.v1.ShardStatus\x12\x13\n\x0bshard_count\x18\x18 \x01(\x05\x12\x1b\n\x13lenient_translation\x18\x19 \x01(\x08\x12\x16\n\x0ewaiting_reason\x18\x1a \x01(\t\x12\x11\n\tfail_fast\x18\x1b \x01(\x08\x12\x17\n\x0flate_line_count\x18\x1c \x01(\x03\x12\x1a\n\x12\x61waited_line_count\x18\x1d \x01(\x03\x12\x18\n\x10results_revision\x18\x1e \x01(\x05\x12\x31\n\rawaited_until\x18\x1f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x0c\x63ommon_cause\x18\" \x01(\x0b\x32\x18.polybatch.v1.BatchError\x12%\n\x04\x63ost\x18# \x01(\x0b\x32\x17.polybatch.v1.BatchCost\x12\x0e\n\x06key_id\x18$ \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xea\x02\n\x12\x43reateBatchRequest\x12\x15\n\rinput_file_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x34\n\x11\x63ompletion_window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12@\n\x08metadata\x18\x04 \x03(\x0b\x32..polybatch.v1.CreateBatchRequest.MetadataEntry\x12\x1a\n\x12skip_invalid_lines\x18\x05 \x01(\x08\x12\x1b\n\x13lenient_translation\x18\x06 \x01(\x08\x12\x11\n\tfail_fast\x18\x07 \x01(\x08\x12\x0e\n\x06key_id\x18\x08 \x01(\t\x12$\n\x08max_cost\x18\t \x01(\x0b\x32\x12.google.type.Money\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x14\x45stimateBatchRequest\x12\x15\n\rinput_file_id\x18\x01 \x01(\t\x12\x1a\n\x12skip_invalid_lines\x18\x02 \x01(\x08\x12\x1b\n\x13lenient_translation\x18\x03 \x01(\x08\"\xb3\x02\n\tCostRange\x12\x1e\n\x16prompt_tokens_expected\x18\x01 \x01(\x03\x12\x1d\n\x15prompt_tokens_at_most\x18\x02 \x01(\x03\x12\x1e\n\x16output_tokens_expected\x18\x03 \x01(\x03\x12\x1d\n\x15output_tokens_at_most\x18\x04 \x01(\x03\x12$\n\x08\x65xpected\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12#\n\x07\x61t_most\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12.\n\x12real_time_expected\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12-\n\x11real_time_at_most\x18\x08 \x01(\x0b\x32\x12.google.type.Money\"\xd9\x01\n\rModelEstimate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12,\n\nprocessing\x18\x03 \x01(\x0e\x32\x18.polybatch.v1.Processing\x12\x12\n\nline_count\x18\x04 \x01(\x03\x12&\n\x05range\x18\x05 \x01(\x0b\x32\x17.polybatch.v1.CostRange\x12\x10\n\x08unpriced\x18\x06 \x01(\t\x12\x1c\n\x14unlimited_line_count\x18\x07 \x01(\x03\x12\r\n\x05\x62\x61sis\x18\x08 \x01(\t\"\x8f\x01\n\rBatchEstimate\x12\x15\n\rinput_file_id\x18\x01 \x01(\t\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12&\n\x05total\x18\x03 \x01(\x0b\x32\x17.polybatch.v1.CostRange\x12+\n\x06models\x18\x04 \x03(\x0b\x32\x1b.polybatch.v1.ModelEstimate\"\xdc\x01\n\x12SubmitBatchRequest\x12\x35\n\x04spec\x18\x01 \x01(\x0b\x32%.polybatch.v1.SubmitBatchRequest.SpecH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x66inish\x18\x03 \x01(\x08H\x00\x1a\x61\n\x04Spec\x12(\n\x06upload\x18\x01 \x01(\x0b\x32\x18.polybatch.v1.UploadSpec\x12/\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32 .polybatch.v1.CreateBatchRequestB\t\n\x07payload\"#\n\x0fGetBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\"e\n\x12ListBatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12(\n\x06states\x18\x03 \x03(\x0e\x32\x18.polybatch.v1.BatchState\"T\n\x13ListBatchesResponse\x12$\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x13.polybatch.v1.Batch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x43\x61ncelBatchRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t*\x81\x02\n\nBatchState\x12\x1b\n\x17\x42\x41TCH_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41TCH_STATE_VALIDATING\x10\x01\x12\x1b\n\x17\x42\x41TCH_STATE_IN_PROGRESS\x10\x02\x12\x1a\n\x16\x42\x41TCH_STATE_FINALIZING\x10\x03\x12\x19\n\x15\x42\x41TCH_STATE_COMPLETED\x10\x04\x12\x16\n\x12\x42\x41TCH_STATE_FAILED\x10\x05\x12\x17\n\x13\x42\x41TCH_STATE_EXPIRED\x10\x06\x12\x1a\n\x16\x42\x41TCH_STATE_CANCELLING\x10\x07\x12\x19\n\x15\x42\x41TCH_STATE_CANCELLED\x10\x08\x32\xc8\x03\n\x0c\x42\x61tchService\x12\x44\n\x0b\x43reateBatch\x12 .polybatch.v1.CreateBatchRequest\x1a\x13.polybatch.v1.Batch\x12\x46\n\x0bSubmitBatch\x12 .polybatch.v1.SubmitBatchRequest\x1a\x13.polybatch.v1.Batch(\x01\x12P\n\rEstimateBatch\x12\".polybatch.v1.EstimateBatchRequest\x1a\x1b.polybatch.v1.BatchEstimate\x12>\n\x08GetBatch\x12\x1d.polybatch.v1.GetBatchRequest\x1a\x13.polybatch.v1.Batch\x12R\n\x0bListBatches\x12 .polybatch.v1.ListBatchesRequest\x1a!.polybatch.v1.ListBatchesResponse\x12\x44\n\x0b\x43\x61ncelBatch\x12 .polybatch.v1.CancelBatchRequest\x1a\x13.polybatch.v1.Batchb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,36 +40,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCH_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_CREATEBATCHREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_CREATEBATCHREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_BATCHSTATE']._serialized_start=2681
-  _globals['_BATCHSTATE']._serialized_end=2938
-  _globals['_REQUESTCOUNTS']._serialized_start=136
-  _globals['_REQUESTCOUNTS']._serialized_end=309
-  _globals['_USAGE']._serialized_start=312
-  _globals['_USAGE']._serialized_end=441
-  _globals['_BATCHERROR']._serialized_start=443
-  _globals['_BATCHERROR']._serialized_end=486
-  _globals['_SHARDSTATUS']._serialized_start=489
-  _globals['_SHARDSTATUS']._serialized_end=633
-  _globals['_BATCH']._serialized_start=636
-  _globals['_BATCH']._serialized_end=1878
-  _globals['_BATCH_METADATAENTRY']._serialized_start=1831
-  _globals['_BATCH_METADATAENTRY']._serialized_end=1878
-  _globals['_CREATEBATCHREQUEST']._serialized_start=1881
-  _globals['_CREATEBATCHREQUEST']._serialized_end=2189
-  _globals['_CREATEBATCHREQUEST_METADATAENTRY']._serialized_start=1831
-  _globals['_CREATEBATCHREQUEST_METADATAENTRY']._serialized_end=1878
-  _globals['_SUBMITBATCHREQUEST']._serialized_start=2192
-  _globals['_SUBMITBATCHREQUEST']._serialized_end=2412
-  _globals['_SUBMITBATCHREQUEST_SPEC']._serialized_start=2304
-  _globals['_SUBMITBATCHREQUEST_SPEC']._serialized_end=2401
-  _globals['_GETBATCHREQUEST']._serialized_start=2414
-  _globals['_GETBATCHREQUEST']._serialized_end=2449
-  _globals['_LISTBATCHESREQUEST']._serialized_start=2451
-  _globals['_LISTBATCHESREQUEST']._serialized_end=2552
-  _globals['_LISTBATCHESRESPONSE']._serialized_start=2554
-  _globals['_LISTBATCHESRESPONSE']._serialized_end=2638
-  _globals['_CANCELBATCHREQUEST']._serialized_start=2640
-  _globals['_CANCELBATCHREQUEST']._serialized_end=2678
-  _globals['_BATCHSERVICE']._serialized_start=2941
-  _globals['_BATCHSERVICE']._serialized_end=3315
+  _globals['_BATCHSTATE']._serialized_start=3914
+  _globals['_BATCHSTATE']._serialized_end=4171
+  _globals['_REQUESTCOUNTS']._serialized_start=188
+  _globals['_REQUESTCOUNTS']._serialized_end=361
+  _globals['_USAGE']._serialized_start=364
+  _globals['_USAGE']._serialized_end=521
+  _globals['_BATCHCOST']._serialized_start=524
+  _globals['_BATCHCOST']._serialized_end=751
+  _globals['_BATCHERROR']._serialized_start=753
+  _globals['_BATCHERROR']._serialized_end=796
+  _globals['_SHARDSTATUS']._serialized_start=799
+  _globals['_SHARDSTATUS']._serialized_end=977
+  _globals['_BATCH']._serialized_start=980
+  _globals['_BATCH']._serialized_end=2277
+  _globals['_BATCH_METADATAENTRY']._serialized_start=2230
+  _globals['_BATCH_METADATAENTRY']._serialized_end=2277
+  _globals['_CREATEBATCHREQUEST']._serialized_start=2280
+  _globals['_CREATEBATCHREQUEST']._serialized_end=2642
+  _globals['_CREATEBATCHREQUEST_METADATAENTRY']._serialized_start=2230
+  _globals['_CREATEBATCHREQUEST_METADATAENTRY']._serialized_end=2277
+  _globals['_ESTIMATEBATCHREQUEST']._serialized_start=2644
+  _globals['_ESTIMATEBATCHREQUEST']._serialized_end=2746
+  _globals['_COSTRANGE']._serialized_start=2749
+  _globals['_COSTRANGE']._serialized_end=3056
+  _globals['_MODELESTIMATE']._serialized_start=3059
+  _globals['_MODELESTIMATE']._serialized_end=3276
+  _globals['_BATCHESTIMATE']._serialized_start=3279
+  _globals['_BATCHESTIMATE']._serialized_end=3422
+  _globals['_SUBMITBATCHREQUEST']._serialized_start=3425
+  _globals['_SUBMITBATCHREQUEST']._serialized_end=3645
+  _globals['_SUBMITBATCHREQUEST_SPEC']._serialized_start=3537
+  _globals['_SUBMITBATCHREQUEST_SPEC']._serialized_end=3634
+  _globals['_GETBATCHREQUEST']._serialized_start=3647
+  _globals['_GETBATCHREQUEST']._serialized_end=3682
+  _globals['_LISTBATCHESREQUEST']._serialized_start=3684
+  _globals['_LISTBATCHESREQUEST']._serialized_end=3785
+  _globals['_LISTBATCHESRESPONSE']._serialized_start=3787
+  _globals['_LISTBATCHESRESPONSE']._serialized_end=3871
+  _globals['_CANCELBATCHREQUEST']._serialized_start=3873
+  _globals['_CANCELBATCHREQUEST']._serialized_end=3911
+  _globals['_BATCHSERVICE']._serialized_start=4174
+  _globals['_BATCHSERVICE']._serialized_end=4630
 # @@protoc_insertion_point(module_scope)

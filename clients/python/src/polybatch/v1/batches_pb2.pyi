@@ -2,7 +2,9 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.type import money_pb2 as _money_pb2
 from polybatch.v1 import files_pb2 as _files_pb2
+from polybatch.v1 import prices_pb2 as _prices_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -56,18 +58,36 @@ class RequestCounts(_message.Message):
     def __init__(self, total: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., queued: _Optional[int] = ..., submitted: _Optional[int] = ..., processed: _Optional[int] = ..., retrying: _Optional[int] = ..., cancelled: _Optional[int] = ..., expired: _Optional[int] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
+    __slots__ = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "cache_write_tokens")
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     REASONING_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     input_tokens: int
     cached_input_tokens: int
     output_tokens: int
     reasoning_tokens: int
     total_tokens: int
-    def __init__(self, input_tokens: _Optional[int] = ..., cached_input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., total_tokens: _Optional[int] = ...) -> None: ...
+    cache_write_tokens: int
+    def __init__(self, input_tokens: _Optional[int] = ..., cached_input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., total_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ...) -> None: ...
+
+class BatchCost(_message.Message):
+    __slots__ = ("so_far", "expected", "at_most", "reserved", "unpriced_line_count", "max_cost")
+    SO_FAR_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    AT_MOST_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    so_far: _money_pb2.Money
+    expected: _money_pb2.Money
+    at_most: _money_pb2.Money
+    reserved: _money_pb2.Money
+    unpriced_line_count: int
+    max_cost: _money_pb2.Money
+    def __init__(self, so_far: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., expected: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., at_most: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reserved: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., unpriced_line_count: _Optional[int] = ..., max_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
 
 class BatchError(_message.Message):
     __slots__ = ("code", "message")
@@ -78,7 +98,7 @@ class BatchError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ShardStatus(_message.Message):
-    __slots__ = ("id", "provider", "model", "line_count", "state", "provider_batch_id", "waiting_reason")
+    __slots__ = ("id", "provider", "model", "line_count", "state", "provider_batch_id", "waiting_reason", "cost")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +106,7 @@ class ShardStatus(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     WAITING_REASON_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     id: str
     provider: str
     model: str
@@ -93,10 +114,11 @@ class ShardStatus(_message.Message):
     state: str
     provider_batch_id: str
     waiting_reason: str
-    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., line_count: _Optional[int] = ..., state: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., waiting_reason: _Optional[str] = ...) -> None: ...
+    cost: _money_pb2.Money
+    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., line_count: _Optional[int] = ..., state: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., waiting_reason: _Optional[str] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("id", "state", "revision", "input_file_id", "endpoint", "request_counts", "progress_percent", "display_state", "errors", "metadata", "completion_window", "skip_invalid_lines", "usage", "created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "expires_at", "shards", "shard_count", "lenient_translation", "waiting_reason", "fail_fast", "late_line_count", "awaited_line_count", "results_revision", "awaited_until", "common_cause")
+    __slots__ = ("id", "state", "revision", "input_file_id", "endpoint", "request_counts", "progress_percent", "display_state", "errors", "metadata", "completion_window", "skip_invalid_lines", "usage", "created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "expires_at", "shards", "shard_count", "lenient_translation", "waiting_reason", "fail_fast", "late_line_count", "awaited_line_count", "results_revision", "awaited_until", "common_cause", "cost", "key_id")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +158,8 @@ class Batch(_message.Message):
     RESULTS_REVISION_FIELD_NUMBER: _ClassVar[int]
     AWAITED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     COMMON_CAUSE_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: BatchState
     revision: int
@@ -168,10 +192,12 @@ class Batch(_message.Message):
     results_revision: int
     awaited_until: _timestamp_pb2.Timestamp
     common_cause: BatchError
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[BatchState, str]] = ..., revision: _Optional[int] = ..., input_file_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., request_counts: _Optional[_Union[RequestCounts, _Mapping]] = ..., progress_percent: _Optional[float] = ..., display_state: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[BatchError, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., skip_invalid_lines: _Optional[bool] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_progress_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalizing_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelling_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., shard_count: _Optional[int] = ..., lenient_translation: _Optional[bool] = ..., waiting_reason: _Optional[str] = ..., fail_fast: _Optional[bool] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., results_revision: _Optional[int] = ..., awaited_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., common_cause: _Optional[_Union[BatchError, _Mapping]] = ...) -> None: ...
+    cost: BatchCost
+    key_id: str
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[BatchState, str]] = ..., revision: _Optional[int] = ..., input_file_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., request_counts: _Optional[_Union[RequestCounts, _Mapping]] = ..., progress_percent: _Optional[float] = ..., display_state: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[BatchError, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., skip_invalid_lines: _Optional[bool] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_progress_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalizing_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelling_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., shard_count: _Optional[int] = ..., lenient_translation: _Optional[bool] = ..., waiting_reason: _Optional[str] = ..., fail_fast: _Optional[bool] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., results_revision: _Optional[int] = ..., awaited_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., common_cause: _Optional[_Union[BatchError, _Mapping]] = ..., cost: _Optional[_Union[BatchCost, _Mapping]] = ..., key_id: _Optional[str] = ...) -> None: ...
 
 class CreateBatchRequest(_message.Message):
-    __slots__ = ("input_file_id", "request_id", "completion_window", "metadata", "skip_invalid_lines", "lenient_translation", "fail_fast")
+    __slots__ = ("input_file_id", "request_id", "completion_window", "metadata", "skip_invalid_lines", "lenient_translation", "fail_fast", "key_id", "max_cost")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +212,8 @@ class CreateBatchRequest(_message.Message):
     SKIP_INVALID_LINES_FIELD_NUMBER: _ClassVar[int]
     LENIENT_TRANSLATION_FIELD_NUMBER: _ClassVar[int]
     FAIL_FAST_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
     input_file_id: str
     request_id: str
     completion_window: _duration_pb2.Duration
@@ -193,7 +221,71 @@ class CreateBatchRequest(_message.Message):
     skip_invalid_lines: bool
     lenient_translation: bool
     fail_fast: bool
-    def __init__(self, input_file_id: _Optional[str] = ..., request_id: _Optional[str] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., skip_invalid_lines: _Optional[bool] = ..., lenient_translation: _Optional[bool] = ..., fail_fast: _Optional[bool] = ...) -> None: ...
+    key_id: str
+    max_cost: _money_pb2.Money
+    def __init__(self, input_file_id: _Optional[str] = ..., request_id: _Optional[str] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., skip_invalid_lines: _Optional[bool] = ..., lenient_translation: _Optional[bool] = ..., fail_fast: _Optional[bool] = ..., key_id: _Optional[str] = ..., max_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+
+class EstimateBatchRequest(_message.Message):
+    __slots__ = ("input_file_id", "skip_invalid_lines", "lenient_translation")
+    INPUT_FILE_ID_FIELD_NUMBER: _ClassVar[int]
+    SKIP_INVALID_LINES_FIELD_NUMBER: _ClassVar[int]
+    LENIENT_TRANSLATION_FIELD_NUMBER: _ClassVar[int]
+    input_file_id: str
+    skip_invalid_lines: bool
+    lenient_translation: bool
+    def __init__(self, input_file_id: _Optional[str] = ..., skip_invalid_lines: _Optional[bool] = ..., lenient_translation: _Optional[bool] = ...) -> None: ...
+
+class CostRange(_message.Message):
+    __slots__ = ("prompt_tokens_expected", "prompt_tokens_at_most", "output_tokens_expected", "output_tokens_at_most", "expected", "at_most", "real_time_expected", "real_time_at_most")
+    PROMPT_TOKENS_EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_AT_MOST_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_AT_MOST_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    AT_MOST_FIELD_NUMBER: _ClassVar[int]
+    REAL_TIME_EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    REAL_TIME_AT_MOST_FIELD_NUMBER: _ClassVar[int]
+    prompt_tokens_expected: int
+    prompt_tokens_at_most: int
+    output_tokens_expected: int
+    output_tokens_at_most: int
+    expected: _money_pb2.Money
+    at_most: _money_pb2.Money
+    real_time_expected: _money_pb2.Money
+    real_time_at_most: _money_pb2.Money
+    def __init__(self, prompt_tokens_expected: _Optional[int] = ..., prompt_tokens_at_most: _Optional[int] = ..., output_tokens_expected: _Optional[int] = ..., output_tokens_at_most: _Optional[int] = ..., expected: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., at_most: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., real_time_expected: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., real_time_at_most: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+
+class ModelEstimate(_message.Message):
+    __slots__ = ("provider", "model", "processing", "line_count", "range", "unpriced", "unlimited_line_count", "basis")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROCESSING_FIELD_NUMBER: _ClassVar[int]
+    LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_FIELD_NUMBER: _ClassVar[int]
+    UNLIMITED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BASIS_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    processing: _prices_pb2.Processing
+    line_count: int
+    range: CostRange
+    unpriced: str
+    unlimited_line_count: int
+    basis: str
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., processing: _Optional[_Union[_prices_pb2.Processing, str]] = ..., line_count: _Optional[int] = ..., range: _Optional[_Union[CostRange, _Mapping]] = ..., unpriced: _Optional[str] = ..., unlimited_line_count: _Optional[int] = ..., basis: _Optional[str] = ...) -> None: ...
+
+class BatchEstimate(_message.Message):
+    __slots__ = ("input_file_id", "line_count", "total", "models")
+    INPUT_FILE_ID_FIELD_NUMBER: _ClassVar[int]
+    LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    input_file_id: str
+    line_count: int
+    total: CostRange
+    models: _containers.RepeatedCompositeFieldContainer[ModelEstimate]
+    def __init__(self, input_file_id: _Optional[str] = ..., line_count: _Optional[int] = ..., total: _Optional[_Union[CostRange, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelEstimate, _Mapping]]] = ...) -> None: ...
 
 class SubmitBatchRequest(_message.Message):
     __slots__ = ("spec", "chunk", "finish")

@@ -45,6 +45,11 @@ class BatchServiceStub:
                 request_serializer=polybatch_dot_v1_dot_batches__pb2.SubmitBatchRequest.SerializeToString,
                 response_deserializer=polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
                 _registered_method=True)
+        self.EstimateBatch = channel.unary_unary(
+                '/polybatch.v1.BatchService/EstimateBatch',
+                request_serializer=polybatch_dot_v1_dot_batches__pb2.EstimateBatchRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_batches__pb2.BatchEstimate.FromString,
+                _registered_method=True)
         self.GetBatch = channel.unary_unary(
                 '/polybatch.v1.BatchService/GetBatch',
                 request_serializer=polybatch_dot_v1_dot_batches__pb2.GetBatchRequest.SerializeToString,
@@ -107,6 +112,17 @@ class BatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EstimateBatch(self, request, context):
+        """Says what a batch of a file will cost, before anything is sent. What a model costs, and why
+        it may have no price, is as in PriceService.
+
+        NOT_FOUND        FILE_NOT_FOUND: no such file in this account.
+        INVALID_ARGUMENT NOT_JSON_LINES, NO_VALID_LINES: as of CreateBatch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBatch(self, request, context):
         """Returns a batch as it is now.
 
@@ -150,6 +166,11 @@ def add_BatchServiceServicer_to_server(servicer, server):
                     servicer.SubmitBatch,
                     request_deserializer=polybatch_dot_v1_dot_batches__pb2.SubmitBatchRequest.FromString,
                     response_serializer=polybatch_dot_v1_dot_batches__pb2.Batch.SerializeToString,
+            ),
+            'EstimateBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateBatch,
+                    request_deserializer=polybatch_dot_v1_dot_batches__pb2.EstimateBatchRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_batches__pb2.BatchEstimate.SerializeToString,
             ),
             'GetBatch': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBatch,
@@ -222,6 +243,33 @@ class BatchService:
             '/polybatch.v1.BatchService/SubmitBatch',
             polybatch_dot_v1_dot_batches__pb2.SubmitBatchRequest.SerializeToString,
             polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.BatchService/EstimateBatch',
+            polybatch_dot_v1_dot_batches__pb2.EstimateBatchRequest.SerializeToString,
+            polybatch_dot_v1_dot_batches__pb2.BatchEstimate.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.type import money_pb2 as _money_pb2
 from polybatch.v1 import batches_pb2 as _batches_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -11,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class BatchEvent(_message.Message):
-    __slots__ = ("batch_id", "account_id", "revision", "kind", "state", "shard_id", "provider", "provider_batch_id", "time")
+    __slots__ = ("batch_id", "account_id", "revision", "kind", "state", "shard_id", "provider", "provider_batch_id", "time", "cost", "unpriced_line_count")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[BatchEvent.Kind]
@@ -51,6 +52,8 @@ class BatchEvent(_message.Message):
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     account_id: str
     revision: int
@@ -60,7 +63,9 @@ class BatchEvent(_message.Message):
     provider: str
     provider_batch_id: str
     time: _timestamp_pb2.Timestamp
-    def __init__(self, batch_id: _Optional[str] = ..., account_id: _Optional[str] = ..., revision: _Optional[int] = ..., kind: _Optional[_Union[BatchEvent.Kind, str]] = ..., state: _Optional[_Union[_batches_pb2.BatchState, str]] = ..., shard_id: _Optional[str] = ..., provider: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    cost: _money_pb2.Money
+    unpriced_line_count: int
+    def __init__(self, batch_id: _Optional[str] = ..., account_id: _Optional[str] = ..., revision: _Optional[int] = ..., kind: _Optional[_Union[BatchEvent.Kind, str]] = ..., state: _Optional[_Union[_batches_pb2.BatchState, str]] = ..., shard_id: _Optional[str] = ..., provider: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., unpriced_line_count: _Optional[int] = ...) -> None: ...
 
 class WorkItem(_message.Message):
     __slots__ = ("batch_id", "shard_id")

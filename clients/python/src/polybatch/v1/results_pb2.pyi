@@ -1,3 +1,4 @@
+from google.type import money_pb2 as _money_pb2
 from polybatch.v1 import batches_pb2 as _batches_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -50,7 +51,7 @@ class ResultsHeader(_message.Message):
     def __init__(self, total_bytes: _Optional[int] = ..., line_count: _Optional[int] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., results_revision: _Optional[int] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("batch_id", "input_sha256", "input_line_count", "results_sha256", "results_bytes", "request_counts", "usage", "shards", "results_revision", "late_line_count", "awaited_line_count")
+    __slots__ = ("batch_id", "input_sha256", "input_line_count", "results_sha256", "results_bytes", "request_counts", "usage", "shards", "results_revision", "late_line_count", "awaited_line_count", "cost", "unpriced_line_count")
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_SHA256_FIELD_NUMBER: _ClassVar[int]
     INPUT_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +63,8 @@ class Manifest(_message.Message):
     RESULTS_REVISION_FIELD_NUMBER: _ClassVar[int]
     LATE_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     AWAITED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     input_sha256: str
     input_line_count: int
@@ -73,10 +76,12 @@ class Manifest(_message.Message):
     results_revision: int
     late_line_count: int
     awaited_line_count: int
-    def __init__(self, batch_id: _Optional[str] = ..., input_sha256: _Optional[str] = ..., input_line_count: _Optional[int] = ..., results_sha256: _Optional[str] = ..., results_bytes: _Optional[int] = ..., request_counts: _Optional[_Union[_batches_pb2.RequestCounts, _Mapping]] = ..., usage: _Optional[_Union[_batches_pb2.Usage, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ManifestShard, _Mapping]]] = ..., results_revision: _Optional[int] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ...) -> None: ...
+    cost: _money_pb2.Money
+    unpriced_line_count: int
+    def __init__(self, batch_id: _Optional[str] = ..., input_sha256: _Optional[str] = ..., input_line_count: _Optional[int] = ..., results_sha256: _Optional[str] = ..., results_bytes: _Optional[int] = ..., request_counts: _Optional[_Union[_batches_pb2.RequestCounts, _Mapping]] = ..., usage: _Optional[_Union[_batches_pb2.Usage, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ManifestShard, _Mapping]]] = ..., results_revision: _Optional[int] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., unpriced_line_count: _Optional[int] = ...) -> None: ...
 
 class ManifestShard(_message.Message):
-    __slots__ = ("id", "provider", "model", "provider_batch_id", "line_count", "succeeded", "failed", "retried", "cancelled", "expired")
+    __slots__ = ("id", "provider", "model", "provider_batch_id", "line_count", "succeeded", "failed", "retried", "cancelled", "expired", "cost")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +92,7 @@ class ManifestShard(_message.Message):
     RETRIED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     id: str
     provider: str
     model: str
@@ -97,7 +103,8 @@ class ManifestShard(_message.Message):
     retried: int
     cancelled: int
     expired: int
-    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., line_count: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., retried: _Optional[int] = ..., cancelled: _Optional[int] = ..., expired: _Optional[int] = ...) -> None: ...
+    cost: _money_pb2.Money
+    def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., line_count: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., retried: _Optional[int] = ..., cancelled: _Optional[int] = ..., expired: _Optional[int] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
 
 class ListFailuresRequest(_message.Message):
     __slots__ = ("batch_id", "page_size", "page_token")

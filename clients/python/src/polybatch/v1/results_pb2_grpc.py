@@ -55,8 +55,9 @@ class ResultServiceServicer:
         """Streams the result file, or only its succeeded or failed lines, from an
         offset. The first message holds the header, all later ones hold chunks. A
         line: {"id", "custom_id", "model", "response": {"status_code", "request_id",
-        "body"} | null, "error": {"code", "message"} | null, "attempts"}; the body has
-        OpenAI's form whatever the provider. `model` is the one that was asked for, as
+        "body"} | null, "error": {"code", "message"} | null, "attempts", "cost"}; the body has
+        OpenAI's form whatever the provider. `cost` is a number of USD, exact to the nano-dollar, of
+        all attempts; null where the model has no price. `model` is the one that was asked for, as
         the input names it; lines that failed the check at upload lack it. A batch with
         `lenient_translation` adds "dropped" to the lines from which something was left
         out: a list of paths such as "body.seed".

@@ -1,0 +1,30 @@
+"""The tables. Rows handed out are detached copies: changing one changes nothing."""
+
+from core.ledger.tables.accounts import Account, ApiKey, BudgetPeriod, Funding, Scope
+from core.ledger.tables.batches import Batch
+from core.ledger.tables.columns import now
+from core.ledger.tables.files import File, Upload
+from core.ledger.tables.money import Posting, PostingKind, Spending, UsageRow
+from core.ledger.tables.providers import ProviderDuration, ProviderHold, ProviderKey, TokenBudget
+from core.ledger.tables.shards import Shard
+
+__all__ = [
+    "Account",
+    "ApiKey",
+    "Batch",
+    "BudgetPeriod",
+    "File",
+    "Funding",
+    "Posting",
+    "PostingKind",
+    "ProviderDuration",
+    "ProviderHold",
+    "ProviderKey",
+    "Scope",
+    "Shard",
+    "Spending",
+    "TokenBudget",
+    "Upload",
+    "UsageRow",
+    "now",
+]

@@ -1,0 +1,62 @@
+"""Uploads, and the files that they become."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from core.ledger.states import FileState
+from core.ledger.tables.columns import big, moment
+
+
+class Upload(SQLModel, table=True):
+    """An upload that has begun and has not become a file; its bytes are in the blobs."""
+
+    __tablename__ = "uploads"
+    account_id: str = Field(primary_key=True)
+    upload_id: str = Field(primary_key=True)
+    created_at: datetime = moment(index=True)
+    """When it was begun, or was last seen to go on."""
+    bytes: int = big()
+    """Held for it in the account's limit; while it is open, more than has come."""
+    open_until: datetime | None = moment(nullable=True)
+    """While it goes on: when it counts as broken off, unless it is seen again. The last
+    stream that took it up knows itself by it."""
+
+
+class File(SQLModel, table=True):
+    """A checked input file; its bytes, index and report are in the blobs."""
+
+    __tablename__ = "files"
+    __table_args__ = (
+        sa.UniqueConstraint("account_id", "upload_id"),
+        sa.Index("ix_files_account_bytes", "account_id", "bytes"),
+    )
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    upload_id: str
+    filename: str = ""
+    state: FileState = Field(sa_type=sa.String)
+    bytes: int = big()
+    sha256: str = ""
+    line_count: int = big()
+    invalid_line_count: int = big()
+    """Lines that not every batch takes."""
+    lenient_line_count: int = big()
+    """Of these, lines that a lenient batch takes."""
+    problem_count: int = big()
+    endpoint: str = ""
+    groups: list[dict[str, Any]] = Field(default_factory=list, sa_type=sa.JSON)
+    """[{"provider", "model", "lines", "bytes", "lenient_lines"}]; index records point into it.
+
+    Older rows lack the last.
+    """
+    created_at: datetime = moment(index=True)
+
+    @property
+    def prefix(self) -> str:
+        """Where the blobs of the file lie."""
+        return f"files/{self.account_id}/{self.upload_id}"

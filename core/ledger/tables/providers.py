@@ -1,0 +1,73 @@
+"""What is known of providers: their limits, keys and speed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from core.ledger.tables.columns import big, moment
+
+
+class TokenBudget(SQLModel, table=True):
+    """What is known of a provider's enqueued-token limit for one model (see probing.py)."""
+
+    __tablename__ = "token_budgets"
+    provider: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    limit_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    """What is believed to be taken; None: no limit is known."""
+    stated_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    """The limit that the latest refusal named; None: it named none."""
+    learned_at: datetime | None = moment(nullable=True)
+    """When it was last refused."""
+    refused_alone: str = ""
+    """Id of the shard that was refused last, if nothing else was enqueued."""
+    probe_shard: str = ""
+    """Id of the shard that has gone above the limit, until it is known how that ended."""
+    probe_tokens: int = big()
+    """What is enqueued if the provider takes it."""
+    probe_at: datetime | None = moment(nullable=True)
+    """When the next probe may go; None: now."""
+    probe_pause: float = 0.0
+    """Seconds that were waited for it."""
+    bytes_per_token: float = 3.0
+    """Of text."""
+    media_factor: float = 1.0
+    """Tokens that were counted for images, recordings and files, for each by the rules."""
+
+
+class ProviderHold(SQLModel, table=True):
+    """Until when a provider wants no call with a credential (Retry-After)."""
+
+    __tablename__ = "provider_holds"
+    provider: str = Field(primary_key=True)
+    credential: str = Field(primary_key=True)
+    """As Shard.credential."""
+    until: datetime = moment()
+
+
+class ProviderKey(SQLModel, table=True):
+    """What a provider said of a key when it was last tried."""
+
+    __tablename__ = "provider_keys"
+    provider: str = Field(primary_key=True)
+    credential: str = Field(primary_key=True)
+    """As Shard.credential: another one for another key or address."""
+    accepted: bool
+    code: str = ""
+    """The provider's own, where it refused the key."""
+    checked_at: datetime = moment()
+
+
+class ProviderDuration(SQLModel, table=True):
+    """How long a provider's batches of a model took lately, from submission to their end."""
+
+    __tablename__ = "provider_durations"
+    provider: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    mean_seconds: float = 0.0
+    ended: int = big()
+    """Batches that it was learned from."""
+    learned_at: datetime = moment()

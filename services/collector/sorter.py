@@ -18,7 +18,8 @@ from typing import TypeAlias
 
 from core.batchfile import answer_tail
 from core.blobs import require_headroom
-from core.providers import Outcome, ResultLine, Usage, error_of
+from core.prices.usage import Usage
+from core.providers import Outcome, ResultLine, error_of
 
 _FLUSH_BYTES = 256 * 1024
 _OUTCOMES = (None, *Outcome)
@@ -80,7 +81,12 @@ class Sorter:
     @property
     def usage(self) -> Usage:
         """Tokens of all lines taken."""
-        return Usage(self._input, self._cached, self._output, self._reasoning)
+        return Usage(
+            input=self._input,
+            cached_input=self._cached,
+            output=self._output,
+            reasoning=self._reasoning,
+        )
 
     def take(self, results: Sequence[ResultLine], prefix: str) -> None:
         """Take result lines whose custom id is `prefix` and the line number."""

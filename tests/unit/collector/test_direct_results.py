@@ -15,7 +15,8 @@ from core.blobs import BlobStore
 from core.bus import Step
 from core.ledger import Batch, Ledger, Settlement, Shard, ShardState, now
 from core.pipeline import Event, LateShards, RunLog, Runtime, Settler
-from core.providers import Outcome, Usage
+from core.prices.usage import Usage
+from core.providers import Outcome
 from core.settings import Settings
 from services.collector.bad_lines import BadLineIsolation
 from services.collector.direct_results import take_run

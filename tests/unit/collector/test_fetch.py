@@ -18,6 +18,7 @@ from core.bus import Ack, Delivery, Snooze
 from core.failpoints import Failpoint
 from core.ledger import Batch, Ledger, Shard, ShardState, now
 from core.pipeline import LateShards, Runtime, Settler
+from core.prices.usage import Usage
 from core.providers import (
     Intent,
     Outcome,
@@ -28,7 +29,6 @@ from core.providers import (
     RemoteState,
     ResultLine,
     ResultsGone,
-    Usage,
     dump_result,
     known_providers,
     load_result,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.providers import Outcome, ResultLine, Usage
+from core.prices.usage import Usage
+from core.providers import Outcome, ResultLine
 from services.collector.sorter import Sorter
 
 PREFIX = "shard_x-token-"

@@ -37,6 +37,7 @@ from core.settings import ProviderAccess, Settings
 from services.collector.fetch import Fetcher
 from services.dispatcher.sharding import plan_shards
 from tests.support.input_files import chat, store
+from tests.support.prices import batch_prices, price, snapshot
 from tests.support.publishers import EnqueuedSteps
 
 ITEM = WorkItem(batch_id="batch_1", shard_id="shard_10000")
@@ -98,7 +99,8 @@ class Stand:
         self._blobs = runtime.blobs
         providers = {"openai": cast("Provider", home)}
         late = LateShards(runtime, providers)
-        self.fetcher = Fetcher(runtime, providers, Settler(runtime), late)
+        prices = batch_prices(runtime.ledger)
+        self.fetcher = Fetcher(runtime, providers, Settler(runtime), late, prices)
 
     async def fetch(self) -> Ack | Snooze:
         await self.ledger.shards.renew_lease(await self.shard(), timedelta())
@@ -131,6 +133,7 @@ async def stand(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> AsyncIterat
     batch, file = await store(blobs, [chat(n, "openai/gpt-4.1") for n in range(3)])
     shards = await plan_shards(batch, file, blobs, providers)
     await ledger.files.finish_upload(file)
+    batch.prices = snapshot(price(model="gpt-4.1"))
     assert isinstance(await ledger.batches.create(batch), Batch)
     await ledger.batches.plan(batch.id, shards)
     made = Stand(

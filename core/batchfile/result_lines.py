@@ -13,6 +13,7 @@ only where a lenient translation left something out, `dropped`, the paths of tha
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import msgspec
@@ -21,7 +22,8 @@ RESULT_MISSING = "result_missing"
 """The code of a line that its provider gave no result for: it may have been run and paid for."""
 
 _NULL = b"null"
-_COST = b',"cost":'
+_COST = re.compile(rb',"cost":(null|\d+(?:\.\d+)?)\}\n?\Z')
+_COST_WITHIN = 60
 _NANO = 10**9
 _encode = msgspec.json.Encoder().encode
 
@@ -78,21 +80,25 @@ def with_cost(head: bytes, tail: bytes, nanos: int | None) -> bytes:
 
 def cost_of(line: bytes) -> int | None:
     """Nano-dollars of a result line; None: unpriced. Of a line of before costs were kept, 0."""
-    at = line.rfind(_COST)
-    if at < 0:
+    found = _find_cost(line)
+    if found is None:
         return 0
-    told = line[at + len(_COST) : line.rindex(b"}")]
-    return None if told == _NULL else int(Decimal(told.decode()) * _NANO)
+    return None if found[1] == _NULL else int(Decimal(found[1].decode()) * _NANO)
 
 
 def add_cost(line: bytes, nanos: int | None) -> bytes:
     """A result line, with newline, that cost so much more: in an attempt that is not in it."""
-    at = line.rfind(_COST)
-    if at < 0 or nanos == 0:
+    found = _find_cost(line)
+    if found is None or nanos == 0:
         return line
     before = cost_of(line)
     total = None if nanos is None or before is None else before + nanos
-    return b'%b,"cost":%b}\n' % (line[:at], _usd(total))
+    return b'%b,"cost":%b}\n' % (line[: found.start()], _usd(total))
+
+
+def _find_cost(line: bytes) -> re.Match[bytes] | None:
+    # Only the last member: a provider's own form may have a "cost" as well.
+    return _COST.search(line, max(0, len(line) - _COST_WITHIN))
 
 
 def _usd(nanos: int | None) -> bytes:

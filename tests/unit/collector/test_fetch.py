@@ -62,6 +62,7 @@ class Home:
     def __init__(self) -> None:
         self.intent = Intent("shard_10000", "t9", "", "", 3, 0, "", now(), file_token="t1")
         self.lines = {"out": (1, 3), "err": (2,)}
+        self.failing: dict[int, Outcome] = {}
         self.troubles: dict[str, list[Exception]] = {}
         self.ended = ENDED
         self.polls = 0
@@ -82,7 +83,8 @@ class Home:
     def _line(self, line: int) -> ResultLine:
         response = b'{"status_code":200,"request_id":"","body":{}}'
         custom_id = self.intent.custom_id(line)
-        return ResultLine(custom_id, Outcome.SUCCEEDED, "", response, None, Usage(input=1))
+        outcome = self.failing.get(line, Outcome.SUCCEEDED)
+        return ResultLine(custom_id, outcome, "", response, None, Usage(input=line))
 
     async def discard(self, remote_file_id: str) -> None:
         self.discarded.append(remote_file_id)
@@ -95,6 +97,7 @@ class Home:
 class Stand:
     def __init__(self, runtime: Runtime, home: Home) -> None:
         self.home = home
+        self.runtime = runtime
         self.ledger = runtime.ledger
         self._blobs = runtime.blobs
         providers = {"openai": cast("Provider", home)}

@@ -87,7 +87,6 @@ class Failpoint(StrEnum):
     SHARD_REJECTS = "blob.shard.rejects"
     SHARD_DROPPED = "blob.shard.dropped"
     SHARD_RESULTS = "blob.shard.results"
-    SHARD_EARLIER = "blob.shard.earlier"
     SHARD_RESULTS_DELETE = "blob.shard.results.delete"
     RUN_LOG = "blob.run.log"
     BATCH_RESULTS = "blob.batch.results"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import exists, func, or_, select, update
-from sqlmodel import col
+from sqlalchemy import exists, func, or_, update
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
@@ -36,7 +36,7 @@ class Backfills:
     async def waiting(self, after: str, limit: int) -> list[str]:
         """Ids of batches without prices or with shards to be reckoned, from behind one on."""
         query = (
-            select(col(Batch.id))
+            select(Batch.id)
             .where(
                 col(Batch.id) > after,
                 or_(
@@ -48,19 +48,19 @@ class Backfills:
             .limit(limit)
         )
         async with self._database.read() as session:
-            return list((await session.execute(query)).scalars())
+            return list(await session.exec(query))
 
     async def keep_prices(self, batch_id: str, prices: str) -> str:
         """Give a batch prices if it has none; returns those that it has then."""
         async with self._database.write(Failpoint.BATCH_PRICES) as session:
-            await session.execute(
+            await session.exec(
                 update(Batch)
                 .where(col(Batch.id) == batch_id, col(Batch.prices).is_(None))
                 .values(prices=prices)
                 .execution_options(synchronize_session=False)
             )
-            kept = await session.execute(select(col(Batch.prices)).where(col(Batch.id) == batch_id))
-            return str(kept.scalar_one())
+            kept = await session.exec(select(Batch.prices).where(Batch.id == batch_id))
+            return str(kept.one())
 
     async def reckon(
         self, batch_id: str, spend_of: Callable[[Shard], ModelSpend], limit: int
@@ -70,10 +70,10 @@ class Backfills:
             batch = await self._database.lock_batch(session, batch_id)
             if batch is None:
                 return 0
-            found = await session.execute(
-                select(Shard).where(col(Shard.batch_id) == batch_id, _unreckoned()).limit(limit)
+            found = await session.exec(
+                select(Shard).where(Shard.batch_id == batch_id, _unreckoned()).limit(limit)
             )
-            shards = list(found.scalars())
+            shards = list(found)
             for shard in shards:
                 spend = spend_of(shard)
                 session.add_all(usage_rows(batch, shard, [spend]))
@@ -92,8 +92,8 @@ async def _sum_up(session: AsyncSession, batch_id: str) -> None:
         func.sum(col(Shard.cost_nanos)).label("cost_nanos"),
         func.sum(col(Shard.unpriced_lines)).label("unpriced_lines"),
     ).where(col(Shard.batch_id) == batch_id)
-    found = (await session.execute(sums)).one()
-    await session.execute(
+    found: Any = (await session.exec(sums)).one()
+    await session.exec(
         update(Batch)
         .where(col(Batch.id) == batch_id)
         .values(

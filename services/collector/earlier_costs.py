@@ -38,7 +38,7 @@ class EarlierCostsWriter:
             self._writer = SegmentWriter(
                 self._blobs,
                 self._prefix,
-                point=Failpoint.SHARD_EARLIER,
+                point=Failpoint.SHARD_RESULTS,
                 segment_bytes=INDEX_SEGMENT_BYTES,
                 overwrite=True,
             )

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import delete, update
 from sqlmodel import select
 
+from core.failpoints import Failpoint
 from core.ledger import Account, Batch, Ledger, Posting, PostingKind, Shard, Spending, UsageRow
 
 
@@ -15,6 +17,17 @@ async def rows(ledger: Ledger, table: Any) -> Sequence[Any]:
     """All rows of a table."""
     async with ledger._database.read() as session:
         return list(await session.exec(select(table)))
+
+
+async def forget_costs(ledger: Ledger) -> None:
+    """Make a ledger as it was before prices and costs were kept."""
+    async with ledger._database.write(Failpoint.SHARD_BACKFILL) as session:
+        for table in (UsageRow, Posting, Spending):
+            await session.exec(delete(table))
+        costs = {"cost_nanos": 0, "unpriced_lines": 0}
+        await session.exec(update(Shard).values(**costs))
+        await session.exec(update(Batch).values(prices=None, **costs))
+        await session.exec(update(Account).values(balance_nanos=0))
 
 
 async def check_books(ledger: Ledger) -> None:

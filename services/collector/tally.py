@@ -39,16 +39,6 @@ class _Counts:
         self.lines = self.cost = 0
         self.input = self.cached_input = self.written = self.output = self.reasoning = 0
 
-    def add(self, usage: Usage, sign: int = 1) -> None:
-        self.input += sign * usage.input
-        self.output += sign * usage.output
-        if count := usage.cached_input:
-            self.cached_input += sign * count
-        if count := usage.cache_write_5m + usage.cache_write_1h:
-            self.written += sign * count
-        if count := usage.reasoning:
-            self.reasoning += sign * count
-
 
 class Tally:
     """Holds 8 bytes for each line of a shard, and a few sums for each of its models."""
@@ -66,15 +56,21 @@ class Tally:
         """
         counts = self._counts[self._groups[position]]
         counts.lines += answered
-        price = counts.price
-        if price is not None:
-            cost = price.cost(usage)
-            if cost:
-                self._costs[position] += cost
-                counts.cost += cost
-        elif usage != NO_USAGE:
-            self._costs[position] = UNPRICED
-        counts.add(usage)
+        # Straight on, as this is done for each line.
+        counts.input += usage.input
+        counts.output += usage.output
+        if cached := usage.cached_input:
+            counts.cached_input += cached
+        if written := usage.cache_write_5m + usage.cache_write_1h:
+            counts.written += written
+        if reasoning := usage.reasoning:
+            counts.reasoning += reasoning
+        if counts.price is None:
+            if usage != NO_USAGE:
+                self._costs[position] = UNPRICED
+        elif cost := counts.price.cost(usage):
+            self._costs[position] += cost
+            counts.cost += cost
 
     def take_back(self, position: int, usage: Usage) -> None:
         """Uncount the one answer of a line: another is kept in its place."""
@@ -83,7 +79,11 @@ class Tally:
         if self._costs[position] != UNPRICED:
             counts.cost -= self._costs[position]
         self._costs[position] = 0
-        counts.add(usage, -1)
+        counts.input -= usage.input
+        counts.output -= usage.output
+        counts.cached_input -= usage.cached_input
+        counts.written -= usage.cache_write_5m + usage.cache_write_1h
+        counts.reasoning -= usage.reasoning
 
     def costs(self, first: int, count: int) -> list[int | None]:
         """Nano-dollars of `count` lines from a position on; None: unpriced."""

@@ -5,6 +5,7 @@ from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
     INDEX,
+    INDEX_SEGMENT_BYTES,
     INVALID,
     LENIENT,
     NO_GROUP,
@@ -15,9 +16,23 @@ from core.batchfile.index import (
     iter_index,
     stream_records,
 )
-from core.batchfile.line_reader import listed_lines, read_lines, read_listed, read_records
+from core.batchfile.line_reader import (
+    Listed,
+    listed_lines,
+    read_lines,
+    read_listed,
+    read_records,
+)
 from core.batchfile.problems import Problem, read_report
-from core.batchfile.result_lines import answer_head, answer_line, answer_tail, error_json
+from core.batchfile.result_lines import (
+    add_cost,
+    answer_head,
+    answer_line,
+    answer_tail,
+    cost_of,
+    error_json,
+    with_cost,
+)
 from core.batchfile.results import (
     RESULT,
     Entry,
@@ -33,6 +48,7 @@ from core.batchfile.schema import Request, custom_id_of, decode_request
 
 __all__ = [
     "INDEX",
+    "INDEX_SEGMENT_BYTES",
     "INVALID",
     "LENIENT",
     "MAX_MODEL",
@@ -48,6 +64,7 @@ __all__ = [
     "IndexRecord",
     "LineOutcome",
     "LineScanner",
+    "Listed",
     "Media",
     "MediaReader",
     "MediaWeight",
@@ -63,9 +80,11 @@ __all__ = [
     "Scanned",
     "Summary",
     "TooManyLines",
+    "add_cost",
     "answer_head",
     "answer_line",
     "answer_tail",
+    "cost_of",
     "custom_id_of",
     "decode_request",
     "error_json",
@@ -76,4 +95,5 @@ __all__ = [
     "read_records",
     "read_report",
     "stream_records",
+    "with_cost",
 ]

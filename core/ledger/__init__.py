@@ -16,6 +16,7 @@ from core.ledger.remote_files import LeftFile
 from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
+from core.ledger.spend import ModelSpend, Spent
 from core.ledger.states import (
     STOP_ERRORS,
     TERMINAL,
@@ -84,6 +85,7 @@ __all__ = [
     "LeftFile",
     "Limit",
     "LivingBatches",
+    "ModelSpend",
     "NewKey",
     "OverLimit",
     "OverQuota",
@@ -100,6 +102,7 @@ __all__ = [
     "ShardState",
     "Shards",
     "Spending",
+    "Spent",
     "Stale",
     "Statistics",
     "Stop",

@@ -1,8 +1,9 @@
-"""The ledger: one database, thirteen repositories."""
+"""The ledger: one database, fourteen repositories."""
 
 from __future__ import annotations
 
 from core.ledger.accounts import Accounts
+from core.ledger.backfill import Backfills
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
 from core.ledger.database import Database
@@ -36,6 +37,7 @@ class Ledger:
         self.keys = TriedKeys(database)
         self.durations = Durations(database)
         self.statistics = Statistics(database)
+        self.backfills = Backfills(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from polybatch.models import (
         Batch,
+        BatchCost,
         BatchError,
         BatchState,
         ConvertedLines,
@@ -70,6 +71,7 @@ __all__ = [
     "AsyncClient",
     "AsyncFiles",
     "Batch",
+    "BatchCost",
     "BatchError",
     "BatchState",
     "Batches",

@@ -2,6 +2,7 @@
 
 from polybatch.models.batches import (
     Batch,
+    BatchCost,
     BatchError,
     BatchState,
     RequestCounts,
@@ -25,6 +26,7 @@ from polybatch.problems import LineProblem
 
 __all__ = [
     "Batch",
+    "BatchCost",
     "BatchError",
     "BatchState",
     "ConvertedLines",

@@ -38,6 +38,12 @@ class Media(NamedTuple):
     tokens: int
     findings: Iterable[Finding] = ()
     """What is wrong with them; fields are paths within the body."""
+    audio_tokens: int = 0
+    """Of the tokens, recordings'."""
+    at_most: int = 0
+    """Tokens at the most."""
+    unseen: bool = False
+    """Whether some are only named, and may be of any length."""
 
 
 MediaCheck: TypeAlias = Callable[[str, str, str, Raw], Media]

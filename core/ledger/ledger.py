@@ -1,8 +1,9 @@
-"""The ledger: one database, thirteen repositories."""
+"""The ledger: one database, fourteen repositories."""
 
 from __future__ import annotations
 
 from core.ledger.accounts import Accounts
+from core.ledger.answer_lengths import AnswerLengths
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
 from core.ledger.database import Database
@@ -34,6 +35,7 @@ class Ledger:
         self.remote_files = RemoteFiles(database)
         self.holds = Holds(database)
         self.keys = TriedKeys(database)
+        self.answer_lengths = AnswerLengths(database)
         self.durations = Durations(database)
         self.statistics = Statistics(database)
 

@@ -13,6 +13,7 @@ from core.pipeline.program import run_service
 from core.pipeline.providers import find_providers
 from core.pipeline.publishing import EventPublisher
 from core.pipeline.readiness import Readiness
+from core.pipeline.reckoning import Basis, LineEstimate, Reckoner
 from core.pipeline.remote_files import RemoteFileCleanup
 from core.pipeline.run_log import Event, Record, RunLog, RunTaken, read_run
 from core.pipeline.runtime import Runtime, open_ledger, open_runtime
@@ -26,12 +27,15 @@ from core.pipeline.token_budgets import Allowance, TokenBudgets, refused_for_its
 __all__ = [
     "TOKEN_LIMIT",
     "Allowance",
+    "Basis",
     "Checked",
     "Event",
     "EventPublisher",
     "LateShards",
+    "LineEstimate",
     "ProviderKeys",
     "Readiness",
+    "Reckoner",
     "Record",
     "RemoteFileCleanup",
     "RunLog",

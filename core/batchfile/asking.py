@@ -43,6 +43,10 @@ class Asked(NamedTuple):
     """OPEN, TOOLS, CACHES."""
 
 
+NO_ANSWER = Asked(0)
+"""Of embeddings and moderations."""
+
+
 class Asking(Struct, kw_only=True, gc=False):
     """The fields of a body that decide it, whatever they hold: who checks them is elsewhere."""
 
@@ -75,6 +79,12 @@ _list = msgspec.json.Decoder(list[dict[str, Any]])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+@lru_cache(maxsize=4096)
+def asked_plainly(max_tokens: int | None, max_completion_tokens: int | None, tools: bool) -> Asked:
+    """The same of a body that is known to have nothing else that counts."""
+    return Asked(_larger(max_completion_tokens, max_tokens), flags=TOOLS if tools else 0)
+
+
 def asked_of(url: str, body: bytes | Raw) -> Asked:
     """What a body asks for. One that cannot be read asks for nothing."""
     try:
@@ -86,36 +96,47 @@ def asked_of(url: str, body: bytes | Raw) -> Asked:
 
 def asked_by(url: str, found: Asking, body: bytes | Raw) -> Asked:
     """The same of a body that is decoded. `body`: it, or all of its line, as JSON."""
-    limit = _larger(found.max_completion_tokens, found.max_tokens)
-    if found.max_output_tokens is not None:
-        limit = _larger(limit, found.max_output_tokens)
-    answers = _larger(found.n, None) or 1
-    raw = found.generationConfig if found.generationConfig is not UNSET else found.generation_config
-    if raw is not UNSET:
-        limit, answers = _configured(raw, limit, answers)
-    flags = 0
-    if found.tools is not UNSET and bytes(memoryview(found.tools)[:1]) == b"[":
-        flags = _flags_of_tools(bytes(found.tools))
     if url in _NO_ANSWER:
-        return Asked(0)
-    if url == COMPLETIONS:
-        prompts = len(found.prompt) if _is_several(found.prompt) else 1
-        answers = max(answers, _larger(found.best_of, None) or 1) * prompts
-        limit = _COMPLETION_DEFAULT if limit is None else limit
-    elif isinstance(found.prompt, dict):
-        flags |= OPEN
-    if (
-        found.mcp_servers is not UNSET
-        or found.web_search_options is not UNSET
-        or found.previous_response_id is not UNSET
-        or found.conversation is not UNSET
-        or found.cachedContent is not UNSET
+        return NO_ANSWER
+    limit, answers, flags = found.max_tokens, 1, 0
+    if found.max_completion_tokens is not None:
+        limit = _larger(found.max_completion_tokens, limit)
+    if found.max_output_tokens is not None:
+        limit = _larger(found.max_output_tokens, limit)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        limit = None
+    if found.n is not None:
+        answers = _larger(found.n, None) or 1
+    if found.generationConfig is not UNSET:
+        limit, answers = _configured(found.generationConfig, limit, answers)
+    elif found.generation_config is not UNSET:
+        limit, answers = _configured(found.generation_config, limit, answers)
+    if found.tools is not UNSET:
+        flags = _flags_of_tools(bytes(found.tools))
+    if found.prompt is not None:
+        if url == COMPLETIONS:
+            prompts = len(found.prompt) if _is_several(found.prompt) else 1
+            answers = max(answers, _larger(found.best_of, None) or 1) * prompts
+            limit = _COMPLETION_DEFAULT if limit is None else limit
+        elif type(found.prompt) is not str:
+            flags |= OPEN
+    if not (
+        found.web_search_options
+        is found.previous_response_id
+        is found.conversation
+        is found.mcp_servers
+        is found.cachedContent
+        is UNSET
     ):
         flags |= OPEN
     view = bytes(body)
     if _CACHE_CONTROL in view or _RETENTION in view:
         flags |= CACHES
-    return Asked(limit, answers, flags)
+    return _asked(limit, answers, flags)
+
+
+# Most lines of a file ask alike.
+_asked = lru_cache(maxsize=4096)(Asked)
 
 
 def _configured(raw: Raw, limit: int | None, answers: int) -> tuple[int | None, int]:
@@ -133,7 +154,7 @@ def _flags_of_tools(raw: bytes) -> int:
     try:
         tools = _list.decode(raw)
     except _UNREADABLE:
-        return TOOLS
+        return 0 if raw == b"null" else TOOLS
     if not tools:
         return 0
     return TOOLS if all(map(_is_own, tools)) else TOOLS | OPEN

@@ -46,6 +46,8 @@ class Media(NamedTuple):
     """Whether some are only named, and may be of any length."""
 
 
+NO_MEDIA = Media(0, 0)
+
 MediaCheck: TypeAlias = Callable[[str, str, str, Raw], Media]
 """Takes provider, url, model as named in the file, and body. Asked of each line that may have
 any."""

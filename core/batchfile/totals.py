@@ -23,8 +23,9 @@ LINE_OVERHEAD = 128
 _EXACT_SUMS = 4_096
 _ROUNDED_SUMS = 16_384
 _KEPT_BITS = 4
+_ANY = Asked(None)
 
-_Key: TypeAlias = tuple[int, int, int | None, int, int, bool]
+_Key: TypeAlias = tuple[int, int, Asked, bool]
 
 
 class MediaTokens(NamedTuple):
@@ -75,19 +76,16 @@ class Totals:
         lenient: bool = False,
     ) -> None:
         """Count one line. `size`: its bytes without base64."""
-        limit, answers, flags = asked
+        size += LINE_OVERHEAD
         weight = size + media.most
         # Four sizes for each power of two.
         bits = weight.bit_length()
-        step = bits << 2 | (weight >> bits - 3 & 3 if bits > 2 else 0)
-        key = (group, step, limit, answers, flags, lenient)
+        key = (group, bits << 2 | weight >> bits - 3 & 3, asked, lenient)
         found = self._sums.get(key)
         if found is None:
             found = self._new(key)
-        size += LINE_OVERHEAD
         found.lines += 1
         found.text_bytes += size
-        weight += LINE_OVERHEAD
         if weight > found.longest:
             found.longest = weight
         if media.most:
@@ -100,29 +98,24 @@ class Totals:
         return list(self._sums.values())
 
     def _new(self, key: _Key) -> LineSum:
-        group, step, limit, answers, flags, lenient = key
+        group, step, asked, lenient = key
         count = len(self._sums)
         if count >= _ROUNDED_SUMS:
-            return self._rest(group, limit, answers, flags, lenient=lenient)
-        if count >= _EXACT_SUMS and limit is not None:
-            limit = _rounded_up(limit)
-            key = (group, step, limit, answers, flags, lenient)
+            return self._rest(group, asked, lenient=lenient)
+        if count >= _EXACT_SUMS and asked.limit is not None:
+            asked = asked._replace(limit=_rounded_up(asked.limit))
+            key = (group, step, asked, lenient)
             if key in self._sums:
                 return self._sums[key]
-        found = self._sums[key] = LineSum(group, limit, answers, flags, lenient)
+        found = self._sums[key] = LineSum(group, *asked, lenient)
         return found
 
-    def _rest(
-        self, group: int, limit: int | None, answers: int, flags: int, *, lenient: bool
-    ) -> LineSum:
-        key = (group, -1, None, 0, 0, lenient)
-        found = self._sums.setdefault(key, LineSum(group, limit, answers, flags, lenient))
-        if limit is None or found.limit is None:
-            found.limit = None
-        else:
-            found.limit = max(found.limit, limit)
-        found.answers = max(found.answers, answers)
-        found.flags |= flags
+    def _rest(self, group: int, asked: Asked, *, lenient: bool) -> LineSum:
+        found = self._sums.setdefault((group, -1, _ANY, lenient), LineSum(group, *asked, lenient))
+        limits = (found.limit, asked.limit)
+        found.limit = None if None in limits else max(each or 0 for each in limits)
+        found.answers = max(found.answers, asked.answers)
+        found.flags |= asked.flags
         return found
 
 

@@ -74,6 +74,7 @@ class Failpoint(StrEnum):
     UPLOAD_DATA = "blob.upload.data"
     UPLOAD_INDEX = "blob.upload.index"
     UPLOAD_REPORT = "blob.upload.report"
+    UPLOAD_TOTALS = "blob.upload.totals"
     UPLOAD_SCRATCH = "blob.upload.scratch"
     UPLOAD_SCRATCH_DELETE = "blob.upload.scratch.delete"
     UPLOAD_DELETE = "blob.upload.delete"

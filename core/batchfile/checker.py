@@ -114,14 +114,12 @@ class FileChecker:
             counts = Tally(summary.groups)
             records = whole_records(self._index.stream(), INDEX.size)
             await self._store_as("index", mark_invalid(records, summary.duplicates.lines, counts))
+            # The totals are of too many lines: whoever asks for them has the file read for them.
+            await self._store.delete([f"{self._prefix}/totals"], point=Failpoint.UPLOAD_TOTALS)
         else:
             await self._store_as("index", self._index.stream())
-            # With duplicates the totals are of too many lines: who asks for them reads them anew.
-            await self._store.put(
-                f"{self._prefix}/totals",
-                encode_totals(summary.totals),
-                point=Failpoint.UPLOAD_TOTALS,
-            )
+            totals = encode_totals(summary.totals)
+            await self._store.put(f"{self._prefix}/totals", totals, point=Failpoint.UPLOAD_TOTALS)
         if self._has_media:
             await self._store_as("media", self._media.stream())
         if summary.duplicates or summary.warnings:

@@ -7,10 +7,12 @@ from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 
 from core.batchfile import ResultTotals
 from core.ledger import TERMINAL, Batch, BatchState, File, FileState, Ledger, Shard, stopped_lines
+from core.prices.rates import NANO
 
 STATES = {
     BatchState.VALIDATING: batches_pb2.BATCH_STATE_VALIDATING,
@@ -43,6 +45,14 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
+
+
+def money(nanos: int) -> Money:
+    """Nano-dollars as an amount of USD."""
+    # Units and nanos have the same sign.
+    units, rest = divmod(abs(nanos), NANO)
+    sign = -1 if nanos < 0 else 1
+    return Money(currency_code="USD", units=sign * units, nanos=sign * rest)
 
 
 def file_message(file: File) -> files_pb2.File:

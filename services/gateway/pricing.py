@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import date
+from typing import NamedTuple
 
 from core.ledger import File, Ledger
 from core.prices.rates import Processing
@@ -15,6 +16,16 @@ from services.gateway.adapters import Adapters
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings")
 """Of lines that a model without a provider may be meant for, as a line's would be."""
+
+
+class Named(NamedTuple):
+    """A model of a file."""
+
+    provider: str
+    model: str
+    """As lines name it."""
+    remote_model: str
+    """The provider's id of it."""
 
 
 class Pricing:
@@ -29,22 +40,42 @@ class Pricing:
         self._ledger = ledger
 
     async def of_file(
-        self, account_id: str, file: File, day: date, *, lenient: bool = False
+        self,
+        account_id: str,
+        file: File,
+        day: date,
+        *,
+        lenient: bool = False,
+        real_time: bool = False,
     ) -> Snapshot:
         """Of all models that a batch of the file will send lines to.
 
-        `lenient`: with the lines that only a lenient batch takes.
+        `lenient`: with the lines that only a lenient batch takes. `real_time`: with the prices
+        of real-time calls of the same models.
         """
+        asked = {
+            (provider, remote, how)
+            for provider, _, remote in await self.named(file, lenient=lenient)
+            for how in (self.how(provider), *([Processing.REAL_TIME] if real_time else []))
+        }
+        return await self.of(account_id, sorted(asked), day)
+
+    async def named(self, file: File, *, lenient: bool = False) -> list[Named]:
+        """The models that a batch of the file will send lines to."""
         groups = {
             (group["provider"], group["model"])
             for group in file.groups
             if group["lines"] or (lenient and group.get("lenient_lines"))
         }
-        asked = {
-            (provider, await self._adapters.remote_model(provider, model), self._how(provider))
-            for provider, model in groups
-        }
-        return await self.of(account_id, sorted(asked), day)
+        return [
+            Named(provider, model, await self._adapters.remote_model(provider, model))
+            for provider, model in sorted(groups)
+        ]
+
+    def how(self, provider: str) -> Processing:
+        """How lines of a batch are run at a provider."""
+        direct = provider in self._known.line_by_line
+        return Processing.REAL_TIME if direct else Processing.BATCH
 
     async def of_model(self, account_id: str, model: str, day: date) -> Snapshot:
         """Of one model, "provider/model" or a model alone, of each provider it may be meant of.
@@ -90,7 +121,3 @@ class Pricing:
             if provider not in self._known.line_by_line:
                 yield provider, model, Processing.BATCH
             yield provider, model, Processing.REAL_TIME
-
-    def _how(self, provider: str) -> Processing:
-        direct = provider in self._known.line_by_line
-        return Processing.REAL_TIME if direct else Processing.BATCH

@@ -109,6 +109,8 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
             for error in batch.errors
         ],
         common_cause=batches_pb2.BatchError(**batch.common_cause) if batch.common_cause else None,
+        cost=_cost(batch),
+        key_id=batch.key_id,
         metadata=batch.details,
         completion_window=window,
         skip_invalid_lines=batch.skip_invalid_lines,
@@ -189,6 +191,20 @@ def _manifest_shard(shard: Shard) -> results_pb2.ManifestShard:
         failed=failed - sum(stopped.values()),
         retried=shard.retried,
         **stopped,
+    )
+
+
+def _cost(batch: Batch) -> batches_pb2.BatchCost:
+    def maybe(nanos: int | None) -> Money | None:
+        return None if nanos is None else money(nanos)
+
+    return batches_pb2.BatchCost(
+        so_far=money(batch.cost_nanos),
+        expected=maybe(batch.expected_nanos),
+        at_most=maybe(batch.at_most_nanos),
+        reserved=maybe(batch.reserved_nanos or None),
+        unpriced_line_count=batch.unpriced_lines,
+        max_cost=maybe(batch.max_cost_nanos),
     )
 
 

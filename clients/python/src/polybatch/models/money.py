@@ -1,0 +1,48 @@
+"""Amounts of USD: exact decimals here, google.type.Money on the wire, never a float."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
+
+from polybatch.errors import InvalidRequest
+
+USD = Decimal | str | int
+"""An amount: Decimal("1.5"), "1.5" or 2. Not a float, which has no exact cents."""
+
+_NANO = 10**9
+_MOST = 10**12
+
+
+def usd(message: Any, field: str) -> Decimal | None:
+    """Returns an amount that stands in a field, None where it is not set."""
+    return from_money(getattr(message, field)) if message.HasField(field) else None
+
+
+def from_money(money: Any) -> Decimal:
+    """Returns the amount of a google.type.Money in USD."""
+    return Decimal(money.units) + Decimal(money.nanos).scaleb(-9)
+
+
+def to_money(amount: USD, name: str) -> Any:
+    """Returns the google.type.Money of an amount from 0 on. InvalidRequest where it is none."""
+    if isinstance(amount, float):
+        raise InvalidRequest(
+            f'{name} is a float; expected a Decimal or a string such as "1.5".',
+            reason="INVALID_FIELD",
+        )
+    try:
+        exact = Decimal(amount)
+        nanos = exact.scaleb(9)
+        fits = exact.is_finite() and 0 <= exact < _MOST and nanos == nanos.to_integral_value()
+    except InvalidOperation:
+        fits = False
+    if not fits:
+        raise InvalidRequest(
+            f"{name} is {str(amount)[:40]!r}; expected USD from 0 on, of at most nine decimals.",
+            reason="INVALID_FIELD",
+        )
+    units, rest = divmod(int(nanos), _NANO)
+    return Money(currency_code="USD", units=units, nanos=rest)

@@ -17,7 +17,7 @@ from core.ledger import File, Ledger
 from core.pipeline import Basis, LineEstimate, Reckoner
 from core.prices.rates import Price, Processing, Unpriced
 from core.prices.snapshot import Snapshot
-from services.gateway.file_totals import totals_of
+from services.gateway.file_totals import FileTotals
 from services.gateway.pricing import Named, Pricing
 
 
@@ -95,7 +95,7 @@ class Estimator:
     ) -> None:
         """`assumed_output`: tokens of an answer of which nothing is known."""
         self._ledger = ledger
-        self._blobs = blobs
+        self._totals = FileTotals(ledger, blobs)
         self._pricing = pricing
         self._assumed_output = assumed_output
 
@@ -109,7 +109,7 @@ class Estimator:
         reckoner = await Reckoner.load(
             self._ledger, account_id, named, assumed_output=self._assumed_output
         )
-        sums = await totals_of(file, self._ledger, self._blobs)
+        sums = await self._totals.of(file)
         return await asyncio.to_thread(self._reckon, file, named, sums, reckoner, prices, lenient)
 
     async def prices_for(

@@ -1,5 +1,6 @@
 """The JSONL line format: scan, check, index, report; and the results' format."""
 
+from core.batchfile.asking import CACHES, OPEN, TOOLS, Asked, asked_of
 from core.batchfile.bodies import MAX_MODEL
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
 from core.batchfile.fast_path import Plain
@@ -45,16 +46,29 @@ from core.batchfile.results import (
 from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.schema import Request, custom_id_of, decode_request
+from core.batchfile.totals import (
+    LINE_OVERHEAD,
+    LineSum,
+    MediaTokens,
+    Totals,
+    decode_totals,
+    encode_totals,
+)
 
 __all__ = [
+    "CACHES",
     "INDEX",
     "INDEX_SEGMENT_BYTES",
     "INVALID",
     "LENIENT",
+    "LINE_OVERHEAD",
     "MAX_MODEL",
     "NO_GROUP",
+    "OPEN",
     "RESULT",
     "SHOWN_PROBLEMS",
+    "TOOLS",
+    "Asked",
     "Check",
     "CheckedFile",
     "Entry",
@@ -64,9 +78,11 @@ __all__ = [
     "IndexRecord",
     "LineOutcome",
     "LineScanner",
+    "LineSum",
     "Listed",
     "Media",
     "MediaReader",
+    "MediaTokens",
     "MediaWeight",
     "ModelCheck",
     "Plain",
@@ -80,13 +96,17 @@ __all__ = [
     "Scanned",
     "Summary",
     "TooManyLines",
+    "Totals",
     "add_cost",
     "answer_head",
     "answer_line",
     "answer_tail",
+    "asked_of",
     "cost_of",
     "custom_id_of",
     "decode_request",
+    "decode_totals",
+    "encode_totals",
     "error_json",
     "iter_index",
     "listed_lines",

@@ -76,6 +76,8 @@ class Failpoint(StrEnum):
     UPLOAD_DATA = "blob.upload.data"
     UPLOAD_INDEX = "blob.upload.index"
     UPLOAD_REPORT = "blob.upload.report"
+    UPLOAD_TOTALS = "blob.upload.totals"
+    FILE_TOTALS = "blob.file.totals"
     UPLOAD_SCRATCH = "blob.upload.scratch"
     UPLOAD_SCRATCH_DELETE = "blob.upload.scratch.delete"
     UPLOAD_DELETE = "blob.upload.delete"

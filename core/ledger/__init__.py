@@ -1,8 +1,9 @@
 """The ledger: the only place that knows SQL. Tables, state machines, transitions, migrations."""
 
 from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
+from core.ledger.answer_lengths import AnswerLength, AnswerLengths
 from core.ledger.batches import Batches, FileGone, RequestIdReused
-from core.ledger.budgets import Budget, Budgets, OverQuota
+from core.ledger.budgets import FIRST_BYTES_PER_TOKEN, Budget, Budgets, Learned, OverQuota
 from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
@@ -49,6 +50,7 @@ from core.ledger.tables import (
 )
 
 __all__ = [
+    "FIRST_BYTES_PER_TOKEN",
     "KEY_PREFIX",
     "NO_LIMITS",
     "STOP_ERRORS",
@@ -57,6 +59,8 @@ __all__ = [
     "Account",
     "AccountLimits",
     "Accounts",
+    "AnswerLength",
+    "AnswerLengths",
     "ApiKey",
     "AtCapacity",
     "AtWork",
@@ -79,6 +83,7 @@ __all__ = [
     "Funding",
     "InFlight",
     "LateAnswers",
+    "Learned",
     "Ledger",
     "LedgerFull",
     "LedgerUnavailable",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.ledger.accounts import Accounts
+from core.ledger.answer_lengths import AnswerLengths
 from core.ledger.backfill import Backfills
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
@@ -35,6 +36,7 @@ class Ledger:
         self.remote_files = RemoteFiles(database)
         self.holds = Holds(database)
         self.keys = TriedKeys(database)
+        self.answer_lengths = AnswerLengths(database)
         self.durations = Durations(database)
         self.statistics = Statistics(database)
         self.backfills = Backfills(database)

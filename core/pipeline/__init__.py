@@ -17,6 +17,7 @@ from core.pipeline.program import run_service
 from core.pipeline.providers import find_providers
 from core.pipeline.publishing import EventPublisher
 from core.pipeline.readiness import Readiness
+from core.pipeline.reckoning import Basis, LineEstimate, Reckoner
 from core.pipeline.remote_files import RemoteFileCleanup
 from core.pipeline.run_log import Event, Record, RunLog, RunTaken, read_run
 from core.pipeline.runtime import Runtime, open_ledger, open_runtime
@@ -32,15 +33,18 @@ __all__ = [
     "Adapters",
     "Allowance",
     "Backfill",
+    "Basis",
     "BatchPrices",
     "Checked",
     "Event",
     "EventPublisher",
     "FilePrices",
     "LateShards",
+    "LineEstimate",
     "PricedModel",
     "ProviderKeys",
     "Readiness",
+    "Reckoner",
     "Record",
     "RemoteFileCleanup",
     "RunLog",

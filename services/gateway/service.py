@@ -41,6 +41,8 @@ from services.gateway.checks import upload_rules
 from services.gateway.converting import ConversionServicer
 from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
+from services.gateway.estimates import BatchEstimates
+from services.gateway.estimating import Estimator
 from services.gateway.files import FileServicer
 from services.gateway.keys import ensure_first_key
 from services.gateway.prices import PriceServicer
@@ -72,11 +74,13 @@ class Gateway:
         uploads = Uploads(ledger, blobs, rules, settings)
         adapters = Adapters(providers)
         pricing = Pricing(prices, providers, adapters, ledger)
+        estimator = Estimator(ledger, blobs, pricing, assumed_output=settings.assumed_output_tokens)
         maker = BatchMaker(
             ledger,
             blobs,
             runtime.publisher,
             pricing,
+            estimator,
             limits=account_limits(settings),
             missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
@@ -86,7 +90,12 @@ class Gateway:
         self._providers = ProviderServicer(ledger, providers, adapters, settings)
         self._prices = PriceServicer(pricing)
         self._batches = BatchServicer(
-            ledger, runtime.publisher, uploads, maker, idle_timeout=idle_timeout
+            ledger,
+            runtime.publisher,
+            uploads,
+            maker,
+            BatchEstimates(ledger, blobs, estimator),
+            idle_timeout=idle_timeout,
         )
         self._conversion = ConversionServicer(settings)
 

@@ -262,6 +262,8 @@ SCENES = {
             Failpoint.UPLOAD_DATA,
             Failpoint.UPLOAD_INDEX,
             Failpoint.UPLOAD_REPORT,
+            Failpoint.UPLOAD_TOTALS,
+            Failpoint.FILE_TOTALS,
             Failpoint.UPLOAD_SCRATCH,
             Failpoint.UPLOAD_SCRATCH_DELETE,
             Failpoint.UPLOAD_DELETE,

@@ -76,6 +76,12 @@ CREATE_BATCH = _method(
     batches_pb2.Batch,
 )
 SUBMIT_BATCH = _method(Server.GATEWAY, "BatchService/SubmitBatch", None, batches_pb2.Batch)
+ESTIMATE_BATCH = _method(
+    Server.GATEWAY,
+    "BatchService/EstimateBatch",
+    batches_pb2.EstimateBatchRequest,
+    batches_pb2.BatchEstimate,
+)
 GET_BATCH = _method(
     Server.GATEWAY, "BatchService/GetBatch", batches_pb2.GetBatchRequest, batches_pb2.Batch
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from polybatch.cli.describe import (
     describe_state,
     describe_waiting,
 )
+from polybatch.cli.estimate_command import Confirmation
 from polybatch.cli.exit_codes import ExitCode, outcome
 from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.listing import FileNames, Listing
@@ -94,6 +96,21 @@ _STATES = (
     "--request-id", metavar="ID", help="Idempotency key: reusing it returns the same batch."
 )
 @click.option(
+    "--max-cost",
+    type=grammar.usd,
+    metavar="USD",
+    help="Send nothing that would go past it; such lines fail with cost_limit.",
+)
+@click.option(
+    "--confirm-above",
+    type=grammar.usd,
+    metavar="USD",
+    envvar="POLYBATCH_CONFIRM_ABOVE",
+    help="Ask before a batch that is expected to cost more, or whose cost is not known; without a "
+    "terminal make none.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, whatever it costs.")
+@click.option(
     "--keep-file",
     is_flag=True,
     help="Keep the uploaded file even if no batch is made of it; else it is deleted then.",
@@ -108,6 +125,8 @@ def submit(
     output: str | None,
     metadata: tuple[tuple[str, str], ...],
     keep_file: bool,
+    confirm_above: Decimal | None,
+    yes: bool,
     **options: Any,
 ) -> ExitCode:
     """Upload a file, make a batch of it and watch it to its end."""
@@ -121,6 +140,14 @@ def submit(
         if options[name]
         for word in (f"--{name}", options[name])
     ]
+    confirmation = Confirmation(
+        session,
+        file,
+        confirm_above,
+        yes=yes,
+        # An earlier batch of the same request id may read the same file.
+        keep_file=keep_file or bool(options["request_id"]),
+    )
     no_batch = (
         f"no batch was made, unless the upload had just ended: {session.command('list')} shows"
     )
@@ -136,6 +163,7 @@ def submit(
             filename=name,
             metadata=dict(metadata),
             progress=lambda sent, total: session.display.upload(name, sent, total),
+            on_estimate=confirmation,
             **options,
         )
     session.display.settle()

@@ -6,9 +6,13 @@ import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import click
+
+from polybatch.errors import InvalidRequest
+from polybatch.models.money import to_money
 
 _SPAN = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -34,6 +38,16 @@ def pair(text: str) -> tuple[str, str]:
     if not separator or not key:
         raise click.BadParameter(f"{text!r} is not KEY=VALUE.")
     return key, value
+
+
+def usd(text: str) -> Decimal:
+    """Reads an amount of USD."""
+    try:
+        amount = Decimal(text.strip().removeprefix("$"))
+        to_money(amount, "amount")
+    except (InvalidOperation, InvalidRequest):
+        raise click.BadParameter(f"{text!r} is no amount of USD such as 5 or 0.25.") from None
+    return amount
 
 
 def _seconds(text: str) -> float:

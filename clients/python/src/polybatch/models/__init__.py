@@ -10,6 +10,7 @@ from polybatch.models.batches import (
     Usage,
 )
 from polybatch.models.conversions import ConvertedLines
+from polybatch.models.estimates import BatchEstimate, CostRange, ModelEstimate
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
 from polybatch.models.prices import Price, PriceBand, PriceOrigin, Processing
 from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
@@ -28,8 +29,10 @@ __all__ = [
     "Batch",
     "BatchCost",
     "BatchError",
+    "BatchEstimate",
     "BatchState",
     "ConvertedLines",
+    "CostRange",
     "File",
     "FileState",
     "KeyState",
@@ -40,6 +43,7 @@ __all__ = [
     "Manifest",
     "ManifestShard",
     "ModelCount",
+    "ModelEstimate",
     "Price",
     "PriceBand",
     "PriceOrigin",

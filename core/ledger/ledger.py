@@ -1,10 +1,11 @@
-"""The ledger: one database, thirteen repositories."""
+"""The ledger: one database, fifteen repositories."""
 
 from __future__ import annotations
 
 from core.ledger.accounts import Accounts
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
+from core.ledger.credits import Credits
 from core.ledger.database import Database
 from core.ledger.durations import Durations
 from core.ledger.files import Files
@@ -16,6 +17,7 @@ from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
+from core.ledger.usage import UsageReport
 
 
 class Ledger:
@@ -24,6 +26,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.accounts = Accounts(database)
+        self.credits = Credits(database)
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
@@ -36,6 +39,7 @@ class Ledger:
         self.keys = TriedKeys(database)
         self.durations = Durations(database)
         self.statistics = Statistics(database)
+        self.usage = UsageReport(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -7,10 +7,12 @@ from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 
 from core.batchfile import ResultTotals
 from core.ledger import TERMINAL, Batch, BatchState, File, FileState, Ledger, Shard, stopped_lines
+from core.prices.rates import NANO
 
 STATES = {
     BatchState.VALIDATING: batches_pb2.BATCH_STATE_VALIDATING,
@@ -43,6 +45,14 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
+
+
+def money(nanos: int) -> Money:
+    """Nano-dollars as an amount of USD."""
+    # Units and nanos have the same sign.
+    units, rest = divmod(abs(nanos), NANO)
+    sign = -1 if nanos < 0 else 1
+    return Money(currency_code="USD", units=sign * units, nanos=sign * rest)
 
 
 def file_message(file: File) -> files_pb2.File:
@@ -121,6 +131,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         expires_at=_timestamp(batch.expires_at),
         shards=[_shard_message(shard) for shard in shards],
         shard_count=batch.shard_count,
+        key_id=batch.key_id,
     )
 
 
@@ -202,3 +213,14 @@ def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:
         provider_batch_id=shard.remote_id,
         waiting_reason=shard.waiting_reason,
     )
+
+
+def nanos_of(amount: Money) -> int:
+    """The nano-dollars of an amount of USD. Raises ValueError with what was expected."""
+    if amount.currency_code != "USD":
+        raise ValueError('currency_code "USD"')
+    if abs(amount.nanos) >= NANO:
+        raise ValueError("nanos from -999,999,999 to 999,999,999")
+    if amount.units * amount.nanos < 0:
+        raise ValueError("units and nanos of the same sign")
+    return int(amount.units * NANO + amount.nanos)

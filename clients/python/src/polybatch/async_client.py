@@ -27,7 +27,9 @@ from polybatch._operations import (
     log_back,
     log_retry,
 )
+from polybatch._operations.accounts import AccountRequests
 from polybatch._transport import AioTransport
+from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
 from polybatch.connection import Connection
 from polybatch.models import (
     Batch,
@@ -96,6 +98,10 @@ class AsyncClient:
         self._conversions = Conversions(caller)
         self.files = AsyncFiles(self._requests, self._downloads)
         self.batches = AsyncBatches(self)
+        accounts = AccountRequests(caller)
+        self.keys = AsyncKeys(accounts)
+        self.accounts = AsyncAccounts(accounts)
+        self.usage = AsyncUsageReport(accounts)
 
     async def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -158,6 +164,7 @@ class AsyncClient:
         lenient: bool = False,
         fail_fast: bool = False,
         request_id: str | None = None,
+        key_id: str = "",
         progress: Progress | None = None,
     ) -> Batch:
         """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
@@ -165,7 +172,8 @@ class AsyncClient:
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
         takes the lines that are bad only for what their provider lacks. The same
         `request_id` with the same content continues the same upload and returns the same
-        batch, in another process even; with other content it raises Conflict.
+        batch, in another process even; with other content it raises Conflict. `key_id`: another
+        key of the account that it is billed to, which takes a key of the scope "account".
         """
         request = batch_request(
             completion_window=completion_window,
@@ -174,6 +182,7 @@ class AsyncClient:
             lenient=lenient,
             fail_fast=fail_fast,
             request_id=request_id,
+            key_id=key_id,
         )
         return await self._uploads.submit(
             content,
@@ -220,6 +229,7 @@ class AsyncClient:
         lenient: bool = False,
         fail_fast: bool = False,
         request_id: str | None = None,
+        key_id: str = "",
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -227,7 +237,7 @@ class AsyncClient:
         out what a line asks for and its provider lacks, instead of refusing the line; the
         results tell what. `fail_fast`: fail lines at once where their provider refuses the
         key, instead of letting them wait for another. The same `request_id` returns the
-        same batch, however often it is asked.
+        same batch, however often it is asked. `key_id`: as for `submit`.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -237,6 +247,7 @@ class AsyncClient:
             lenient=lenient,
             fail_fast=fail_fast,
             request_id=request_id,
+            key_id=key_id,
         )
         return await self._requests.create_batch(request)
 

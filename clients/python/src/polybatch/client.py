@@ -27,7 +27,9 @@ from polybatch._operations import (
     log_back,
     log_retry,
 )
+from polybatch._operations.accounts import AccountRequests
 from polybatch._transport import BlockingTransport, iterate, run
+from polybatch.administration import Accounts, Keys, UsageReport
 from polybatch.connection import Connection
 from polybatch.models import (
     Batch,
@@ -96,6 +98,10 @@ class Client:
         self._conversions = Conversions(caller)
         self.files = Files(self._requests, self._downloads)
         self.batches = Batches(self)
+        accounts = AccountRequests(caller)
+        self.keys = Keys(accounts)
+        self.accounts = Accounts(accounts)
+        self.usage = UsageReport(accounts)
 
     def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -159,6 +165,7 @@ class Client:
         lenient: bool = False,
         fail_fast: bool = False,
         request_id: str | None = None,
+        key_id: str = "",
         progress: Progress | None = None,
     ) -> Batch:
         """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
@@ -166,7 +173,8 @@ class Client:
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
         takes the lines that are bad only for what their provider lacks. The same
         `request_id` with the same content continues the same upload and returns the same
-        batch, in another process even; with other content it raises Conflict.
+        batch, in another process even; with other content it raises Conflict. `key_id`: another
+        key of the account that it is billed to, which takes a key of the scope "account".
         """
         request = batch_request(
             completion_window=completion_window,
@@ -175,6 +183,7 @@ class Client:
             lenient=lenient,
             fail_fast=fail_fast,
             request_id=request_id,
+            key_id=key_id,
         )
         return run(
             self._uploads.submit(
@@ -225,6 +234,7 @@ class Client:
         lenient: bool = False,
         fail_fast: bool = False,
         request_id: str | None = None,
+        key_id: str = "",
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -232,7 +242,7 @@ class Client:
         out what a line asks for and its provider lacks, instead of refusing the line; the
         results tell what. `fail_fast`: fail lines at once where their provider refuses the
         key, instead of letting them wait for another. The same `request_id` returns the
-        same batch, however often it is asked.
+        same batch, however often it is asked. `key_id`: as for `submit`.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -242,6 +252,7 @@ class Client:
             lenient=lenient,
             fail_fast=fail_fast,
             request_id=request_id,
+            key_id=key_id,
         )
         return run(self._requests.create_batch(request))
 

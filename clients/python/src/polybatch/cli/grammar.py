@@ -6,11 +6,13 @@ import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import click
 
 _SPAN = re.compile(r"(\d+)([smhd])")
+_NANO_DOLLAR = -9
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 PATH = click.Path(readable=False)
@@ -34,6 +36,21 @@ def pair(text: str) -> tuple[str, str]:
     if not separator or not key:
         raise click.BadParameter(f"{text!r} is not KEY=VALUE.")
     return key, value
+
+
+def dollars(text: str) -> Decimal:
+    """Reads an amount of USD, exactly."""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("nan")
+    exponent = amount.as_tuple().exponent
+    # Of what is no number it is a letter.
+    if not isinstance(exponent, int) or exponent < _NANO_DOLLAR:
+        raise click.BadParameter(
+            f"{text!r} is no amount of USD such as 12.50 (nine decimals at most)."
+        )
+    return amount
 
 
 def _seconds(text: str) -> float:

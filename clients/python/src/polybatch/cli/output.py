@@ -124,6 +124,12 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
+def usd(amount: Decimal) -> str:
+    """Returns an amount of USD, exactly, and with cents."""
+    cents = Decimal("0.01")
+    return f"{amount.quantize(cents) if amount == amount.quantize(cents) else amount.normalize():f}"
+
+
 def size(count: int) -> str:
     """Returns human-readable bytes, in powers of ten."""
     amount = float(count)

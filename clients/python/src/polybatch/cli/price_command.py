@@ -11,6 +11,7 @@ import click
 from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.listing import Listing
+from polybatch.cli.output import usd
 from polybatch.cli.session import Session
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _rows(price: Price) -> list[tuple[str, ...]]:
             name,
             run,
             *(
-                _usd(band.per_million[kind]) if kind in band.per_million else ""
+                usd(band.per_million[kind]) if kind in band.per_million else ""
                 for kind in ("input", "cached_input", "output")
             ),
             f">{band.above_prompt_tokens:,}" if band.above_prompt_tokens is not None else "",
@@ -112,11 +113,5 @@ def _place(kind: str) -> tuple[int, str]:
 
 def _rate(kind: str, rate: Decimal) -> str:
     if kind == _BY_THE_THOUSAND:
-        return f"{_usd(rate / 1000)} USD a thousand"
-    return f"{_usd(rate)} USD a million tokens"
-
-
-def _usd(amount: Decimal) -> str:
-    """Exactly, and with cents."""
-    cents = Decimal("0.01")
-    return f"{amount.quantize(cents) if amount == amount.quantize(cents) else amount.normalize():f}"
+        return f"{usd(rate / 1000)} USD a thousand"
+    return f"{usd(rate)} USD a million tokens"

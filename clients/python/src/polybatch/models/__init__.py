@@ -1,5 +1,16 @@
 """What the services answer, as frozen dataclasses with timezone-aware times."""
 
+from polybatch.models.accounts import (
+    Account,
+    Budget,
+    BudgetPeriod,
+    CurrentKey,
+    Funding,
+    Key,
+    KeyScope,
+    NewKey,
+    Posting,
+)
 from polybatch.models.batches import (
     Batch,
     BatchError,
@@ -21,15 +32,23 @@ from polybatch.models.results import (
     ResultFilter,
     ResultLine,
 )
+from polybatch.models.usage import UsageEntry, UsageGroup
 from polybatch.problems import LineProblem
 
 __all__ = [
+    "Account",
     "Batch",
     "BatchError",
     "BatchState",
+    "Budget",
+    "BudgetPeriod",
     "ConvertedLines",
+    "CurrentKey",
     "File",
     "FileState",
+    "Funding",
+    "Key",
+    "KeyScope",
     "KeyState",
     "LineError",
     "LineFailure",
@@ -38,6 +57,8 @@ __all__ = [
     "Manifest",
     "ManifestShard",
     "ModelCount",
+    "NewKey",
+    "Posting",
     "Price",
     "PriceBand",
     "PriceOrigin",
@@ -51,4 +72,6 @@ __all__ = [
     "Shard",
     "UploadStatus",
     "Usage",
+    "UsageEntry",
+    "UsageGroup",
 ]

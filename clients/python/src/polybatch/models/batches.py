@@ -105,6 +105,8 @@ class Usage:
     output_tokens: int
     reasoning_tokens: int
     total_tokens: int
+    cache_write_tokens: int = 0
+    """Part of `input_tokens`: written to the provider's cache."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Usage:
@@ -115,6 +117,7 @@ class Usage:
             output_tokens=message.output_tokens,
             reasoning_tokens=message.reasoning_tokens,
             total_tokens=message.total_tokens,
+            cache_write_tokens=message.cache_write_tokens,
         )
 
 
@@ -208,6 +211,8 @@ class Batch:
     common_cause: BatchError | None = None
     """Of an ended batch without one success, whose lines all have the same error code: that
     code and its message."""
+    key_id: str = ""
+    """The key that it is billed to."""
 
     @property
     def ended(self) -> bool:
@@ -257,6 +262,7 @@ class Batch:
             common_cause=BatchError(message.common_cause.code, message.common_cause.message)
             if message.HasField("common_cause")
             else None,
+            key_id=message.key_id,
         )
 
 

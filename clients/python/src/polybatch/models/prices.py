@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from polybatch.models.money import usd
 from polybatch.v1 import prices_pb2 as pb
 
 
@@ -91,7 +92,7 @@ class Price:
                     if band.HasField("above_prompt_tokens")
                     else None,
                     per_million={
-                        kind: _usd(band.per_million[kind]) for kind in sorted(band.per_million)
+                        kind: usd(band.per_million[kind]) for kind in sorted(band.per_million)
                     },
                 )
                 for band in message.bands
@@ -114,7 +115,3 @@ class Price:
 
 def _date(message: Any) -> date:
     return date(message.year, message.month, message.day)
-
-
-def _usd(money: Any) -> Decimal:
-    return Decimal(money.units) + Decimal(money.nanos).scaleb(-9)

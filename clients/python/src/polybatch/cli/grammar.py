@@ -13,6 +13,7 @@ import click
 
 _SPAN = re.compile(r"(\d+)([smhd])")
 _NANO_DOLLAR = -9
+_TOO_MUCH = 10**12
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 PATH = click.Path(readable=False)
@@ -46,7 +47,7 @@ def dollars(text: str) -> Decimal:
         amount = Decimal("nan")
     exponent = amount.as_tuple().exponent
     # Of what is no number it is a letter.
-    if not isinstance(exponent, int) or exponent < _NANO_DOLLAR:
+    if not isinstance(exponent, int) or exponent < _NANO_DOLLAR or abs(amount) >= _TOO_MUCH:
         raise click.BadParameter(
             f"{text!r} is no amount of USD such as 12.50 (nine decimals at most)."
         )

@@ -28,7 +28,7 @@ from tests.chaos import jobs
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
 from tests.chaos.jobs import Job
-from tests.chaos.keys import administer
+from tests.chaos.keys import administer, manage
 from tests.chaos.schedule import CREATES, QUICK_KNOBS, SLOW_KNOBS, Fault, anyone, judge_bills
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
@@ -124,6 +124,7 @@ def stop_the_dispatcher(cluster: Cluster, client: Client, batch: Batch) -> None:
 AT_START = (
     Failpoint.MIGRATE,
     Failpoint.KEY_FIRST,
+    Failpoint.KEY_OPERATOR,
     Failpoint.KEY_FILE,
     Failpoint.STREAM_CREATE,
     Failpoint.CONSUMER_CREATE,
@@ -131,6 +132,13 @@ AT_START = (
 )
 """What only a first start writes."""
 BY_OPERATORS = (Failpoint.KEY_CREATE, Failpoint.KEY_REVOKE)
+MANAGING = (
+    Failpoint.ACCOUNT_CREATE,
+    Failpoint.ACCOUNT_UPDATE,
+    Failpoint.CREDITS_GRANT,
+    Failpoint.KEY_UPDATE,
+)
+"""The same by calls."""
 LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
 """What comes when an upload that was left half-way has been kept for long enough."""
 ELSEWHERE = (
@@ -422,7 +430,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_every_write_has_its_scene() -> None:
-    elsewhere = (AT_START, BY_OPERATORS, LATER, ELSEWHERE)
+    elsewhere = (AT_START, BY_OPERATORS, MANAGING, LATER, ELSEWHERE)
     named = Counter(point for points in elsewhere for point in points)
     for scene in (SCENES | AFTER_THE_END).values():
         named.update(scene.points)
@@ -451,6 +459,12 @@ def test_keys_are_made_and_revoked(stage: Stage) -> None:
     stage.cluster.arm(kills(BY_OPERATORS))
     administer(stage.cluster, "operated")
     assert not stage.left(BY_OPERATORS)
+
+
+def test_accounts_are_made_and_granted_once(stage: Stage) -> None:
+    stage.cluster.arm(kills(MANAGING))
+    manage(stage.cluster, "managed")
+    assert not stage.left(MANAGING)
 
 
 def test_nothing_is_lost_or_paid_twice_after_the_end_of_a_batch(tmp_path: Path) -> None:

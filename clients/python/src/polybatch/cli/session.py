@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 import polybatch
-import polybatch.connection
 from polybatch.cli.absence import Absences
 from polybatch.cli.listing import Listing
 from polybatch.cli.output import to_json
@@ -152,7 +151,10 @@ class Session:
         """The options that are arguments of the client: all but one."""
         given = {name: value for name, value in self.options.items() if name != "json"}
         if self.operator and "api_key_file" not in given:
-            given["api_key_file"] = polybatch.connection.operator_key_file()
+            # Here, as it loads gRPC.
+            from polybatch.connection import operator_key_file
+
+            given["api_key_file"] = operator_key_file()
         return given
 
     def _on_retry(self, error: PolybatchError, wait: float) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import grpc
 import pytest
+from polybatch.v1 import batches_pb2, files_pb2
 
 from core.ledger import Scope
 from tests.support.gateway.accounts import Holder, holder
-from tests.support.gateway.running import Gateway, line, refused
+from tests.support.gateway.running import SEGMENT, Gateway, line, refused
 
 
 def ask(provider: str, model: str, custom_id: str = "a") -> bytes:
@@ -121,3 +123,22 @@ async def test_a_change_holds_from_the_next_batch_on(gateway: Gateway) -> None:
     assert (await refused(boss.create(file.id, key_id=ci.key_id))).reason == "MODEL_NOT_ALLOWED"
     await allow(boss)
     assert (await ci.create(file.id)).key_id == ci.key_id
+
+
+async def test_a_change_holds_for_an_upload_that_is_under_way(gateway: Gateway) -> None:
+    boss, ci = await holder(gateway, scope=Scope.ACCOUNT), await holder(gateway)
+    content = line(size=2 * SEGMENT)
+    kind = batches_pb2.SubmitBatchRequest
+    stream = ci.batches.SubmitBatch(metadata=ci.metadata)
+    spec = kind.Spec(upload=files_pb2.UploadSpec(upload_id="upload-1"))
+    await stream.write(kind(spec=spec))
+    await stream.write(kind(chunk=content[: SEGMENT * 3 // 2]))
+    async with asyncio.timeout(20):
+        # It is open for sure once a segment is committed.
+        while not await ci.committed("upload-1"):
+            pass
+    key = {"id": ci.key_id, "allowed_providers": ["anthropic"]}
+    await boss.call("UpdateKey", key=key, update_mask=["allowed_providers"])
+    await stream.write(kind(chunk=content[SEGMENT * 3 // 2 :]))
+    await stream.write(kind(finish=True))
+    assert (await refused(stream)).reason == "PROVIDER_NOT_ALLOWED"

@@ -1,14 +1,16 @@
 """The ledger: the only place that knows SQL. Tables, state machines, transitions, migrations."""
 
-from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
+from core.ledger.accounts import Accounts, month_of
 from core.ledger.answer_lengths import AnswerLength, AnswerLengths
 from core.ledger.batches import Batches, FileGone, RequestIdReused
 from core.ledger.budgets import FIRST_BYTES_PER_TOKEN, Budget, Budgets, Learned, OverQuota
 from core.ledger.copying import TargetNotEmpty, copy_ledger
+from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.ids import new_id, new_token
+from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
@@ -40,7 +42,6 @@ from core.ledger.tables import (
     PostingKind,
     ProviderHold,
     ProviderKey,
-    Scope,
     Shard,
     Spending,
     TokenBudget,
@@ -48,6 +49,8 @@ from core.ledger.tables import (
     UsageRow,
     now,
 )
+from core.ledger.usage import UsageAsked, UsageGroup, UsageSum
+from core.scopes import Scope
 
 __all__ = [
     "FIRST_BYTES_PER_TOKEN",
@@ -81,7 +84,9 @@ __all__ = [
     "FileState",
     "Files",
     "Funding",
+    "GrantReused",
     "InFlight",
+    "KeyLimits",
     "LateAnswers",
     "Learned",
     "Ledger",
@@ -115,9 +120,13 @@ __all__ = [
     "TokenBudget",
     "UnsettledShards",
     "Upload",
+    "UsageAsked",
+    "UsageGroup",
     "UsageRow",
+    "UsageSum",
     "WaitingLines",
     "copy_ledger",
+    "month_of",
     "new_id",
     "new_secret",
     "new_token",

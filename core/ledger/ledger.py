@@ -1,4 +1,4 @@
-"""The ledger: one database, fourteen repositories."""
+"""The ledger: one database, seventeen repositories."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from core.ledger.answer_lengths import AnswerLengths
 from core.ledger.backfill import Backfills
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
+from core.ledger.credits import Credits
 from core.ledger.database import Database
 from core.ledger.durations import Durations
 from core.ledger.files import Files
@@ -18,6 +19,7 @@ from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
+from core.ledger.usage import UsageReport
 
 
 class Ledger:
@@ -26,6 +28,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.accounts = Accounts(database)
+        self.credits = Credits(database)
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
@@ -40,6 +43,7 @@ class Ledger:
         self.durations = Durations(database)
         self.statistics = Statistics(database)
         self.backfills = Backfills(database)
+        self.usage = UsageReport(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -291,6 +291,11 @@ class Settings(BaseSettings):
         return self.data_dir.absolute() / "api-key"
 
     @cached_property
+    def operator_key_file(self) -> Path:
+        """Where the first key of the scope "operator" lies, beside it and as private."""
+        return self.data_dir.absolute() / "operator-key"
+
+    @cached_property
     def submit_lease_span(self) -> timedelta:
         """submit_lease as a span."""
         return timedelta(seconds=self.submit_lease)

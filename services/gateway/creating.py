@@ -39,6 +39,7 @@ from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
 from core.prices.snapshot import Snapshot
 from core.serving import ApiError
+from services.gateway.billing import BilledKeys
 from services.gateway.estimating import Estimate, Estimator
 from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit
@@ -65,6 +66,8 @@ class BatchArgs:
     skip_invalid_lines: bool
     lenient_translation: bool = False
     fail_fast: bool = False
+    key_id: str = ""
+    """It is billed to; the caller's own if empty."""
 
     @classmethod
     def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
@@ -86,6 +89,7 @@ class BatchArgs:
             skip_invalid_lines=request.skip_invalid_lines,
             lenient_translation=request.lenient_translation,
             fail_fast=request.fail_fast,
+            key_id=request.key_id,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -105,6 +109,8 @@ class BatchArgs:
             arguments.append("lenient_translation")
         if self.fail_fast:
             arguments.append("fail_fast")
+        if self.key_id:
+            arguments.append(f"key_id={self.key_id}")
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -136,6 +142,7 @@ class BatchMaker:
         publisher: EventPublisher,
         pricing: Pricing,
         estimator: Estimator,
+        billed_keys: BilledKeys,
         *,
         limits: AccountLimits,
         missing_keys: Mapping[str, str],
@@ -150,6 +157,7 @@ class BatchMaker:
         self._publisher = publisher
         self._pricing = pricing
         self._estimator = estimator
+        self._billed_keys = billed_keys
         self._limits = limits
         self._missing_keys = missing_keys
         self._first_look = first_look
@@ -166,7 +174,10 @@ class BatchMaker:
         if file is None:
             raise file_not_found(file_id)
         await self._refuse_unfit(file, batch_args)
+        key = await self._billed_keys.find(batch_args.key_id)
+        await self._billed_keys.refuse_disallowed(key, file, lenient=batch_args.lenient_translation)
         batch = self._row(file, batch_args, digest)
+        batch.key_id = key.id
         prices = await self._pricing.of_file(
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
         )

@@ -40,9 +40,12 @@ class Attempts(ShardTransitions):
         limited: bool = False,
         ceiling: int | None = None,
         file_token: str = "",
+        expected_nanos: int = 0,
+        at_most_nanos: int = 0,
     ) -> Shard | Stale | OverQuota:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
+        `expected_nanos`, `at_most_nanos`: what its lines will cost, where anything limits that.
         `file_token`: of the upload that is to be sent again; empty: there will be a new one.
         `tokens`: estimated prompt tokens; `limited`: a limit of what may be enqueued for
         the model is known; `ceiling`: the operator's. Stale when somebody else has the
@@ -86,7 +89,10 @@ class Attempts(ShardTransitions):
                 sent_sha256=sent_sha256,
                 rejects_prefix=rejects_prefix,
                 tokens=tokens,
+                expected_nanos=expected_nanos,
+                at_most_nanos=at_most_nanos,
                 waits_for_quota=False,
+                waits_for_funds=False,
                 waiting_reason="",
                 due_at=moment + lease,
                 **uploads,

@@ -33,12 +33,20 @@ class Runs(ShardTransitions):
     """Running shards of all batches."""
 
     async def start(
-        self, shard: Shard, *, remote_model: str, most: int, most_of_batch: int
+        self,
+        shard: Shard,
+        *,
+        remote_model: str,
+        most: int,
+        most_of_batch: int,
+        expected_nanos: int = 0,
+        at_most_nanos: int = 0,
     ) -> Batch | Stale | AtCapacity:
         """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
 
         `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
-        so that a large one does not keep the others waiting.
+        so that a large one does not keep the others waiting. `expected_nanos`,
+        `at_most_nanos`: what its lines will cost, where anything limits that.
         """
         moment = now()
         async with self._locked(Failpoint.RUN_START, shard.id) as (session, batch, fresh):
@@ -57,9 +65,12 @@ class Runs(ShardTransitions):
                 token=new_token(),
                 attempts=fresh.attempts + 1,
                 remote_model=remote_model,
+                expected_nanos=expected_nanos,
+                at_most_nanos=at_most_nanos,
                 intended_at=moment,
                 submitted_at=moment,
                 waits_for_quota=False,
+                waits_for_funds=False,
                 waiting_reason="",
                 due_at=moment,
             )

@@ -9,6 +9,7 @@ from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
+from core.ledger.funds import Funds, NoFunds, NoPrice, Purse, usd
 from core.ledger.ids import new_id, new_token
 from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
@@ -84,6 +85,7 @@ __all__ = [
     "FileState",
     "Files",
     "Funding",
+    "Funds",
     "GrantReused",
     "InFlight",
     "KeyLimits",
@@ -97,12 +99,15 @@ __all__ = [
     "LivingBatches",
     "ModelSpend",
     "NewKey",
+    "NoFunds",
+    "NoPrice",
     "OverLimit",
     "OverQuota",
     "Posting",
     "PostingKind",
     "ProviderHold",
     "ProviderKey",
+    "Purse",
     "RequestIdReused",
     "Rounds",
     "Runs",
@@ -132,4 +137,5 @@ __all__ = [
     "new_token",
     "now",
     "stopped_lines",
+    "usd",
 ]

@@ -11,6 +11,7 @@ from sqlmodel import col
 
 from core.failpoints import Failpoint
 from core.ledger.budgets import OverQuota, check_room
+from core.ledger.funds import NoFunds, cover
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.tables import Batch, Shard, now
@@ -42,7 +43,7 @@ class Attempts(ShardTransitions):
         file_token: str = "",
         expected_nanos: int = 0,
         at_most_nanos: int = 0,
-    ) -> Shard | Stale | OverQuota:
+    ) -> Shard | Stale | OverQuota | NoFunds:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
         `expected_nanos`, `at_most_nanos`: what its lines will cost, where anything limits that.
@@ -50,11 +51,11 @@ class Attempts(ShardTransitions):
         `tokens`: estimated prompt tokens; `limited`: a limit of what may be enqueued for
         the model is known; `ceiling`: the operator's. Stale when somebody else has the
         shard or its batch is stopping; OverQuota when it does not fit under the limit or it is
-        another one's turn.
+        another one's turn; NoFunds when its batch holds too little for it and there is no more.
         """
         moment = now()
         async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
-            if shard is None or batch.stop != Stop.NONE:
+            if shard is None or batch.stop != Stop.NONE or shard.state != ShardState.QUEUED:
                 return Stale(shard_id)
             uploads: dict[str, Any] = {}
             if not file_token:
@@ -72,6 +73,9 @@ class Attempts(ShardTransitions):
                 full = await check_room(session, self._database, shard, tokens, ceiling, goes=True)
                 if full is not None:
                     return full
+            lacking = await cover(session, batch, shard, expected_nanos, token)
+            if lacking is not None:
+                return lacking
             moved = await self._move(
                 session,
                 shard,
@@ -199,12 +203,30 @@ class Attempts(ShardTransitions):
 
         Returns the batch when this is news to its watchers, None otherwise.
         """
-        changes: dict[str, Any] = {
-            "waits_for_quota": True,
-            "waiting_reason": reason,
-            "due_at": until,
-        }
-        if shard.waits_for_quota and shard.waiting_reason == reason:
+        return await self._wait(shard, reason, until, waits_for_quota=True, waits_for_funds=False)
+
+    async def wait_for_funds(
+        self, shard: Shard, reason: str, until: datetime, expected_nanos: int
+    ) -> Batch | Stale | None:
+        """Stay QUEUED until it may be paid for; `until`: when to look again at the latest.
+
+        `expected_nanos`: what it will cost. Returns as `wait_for_quota`.
+        """
+        return await self._wait(
+            shard,
+            reason,
+            until,
+            waits_for_quota=False,
+            waits_for_funds=True,
+            expected_nanos=expected_nanos,
+        )
+
+    async def _wait(
+        self, shard: Shard, reason: str, until: datetime, **waits: Any
+    ) -> Batch | Stale | None:
+        changes: dict[str, Any] = {**waits, "waiting_reason": reason, "due_at": until}
+        known = all(getattr(shard, name) == value for name, value in waits.items())
+        if known and shard.waiting_reason == reason:
             async with self._database.write(Failpoint.SHARD_WAIT) as session:
                 moved = await self._move(session, shard, (ShardState.QUEUED,), **changes)
                 return None if moved else Stale(shard.id)
@@ -240,6 +262,7 @@ class Attempts(ShardTransitions):
             attempts=min(shard.attempts, _COUNTED_ATTEMPTS),
             token_refusals=shard.token_refusals + 1 if over_limit else 0,
             waits_for_quota=False,
+            waits_for_funds=False,
             remote_id="",
             remote_status="",
             finished=0,

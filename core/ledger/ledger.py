@@ -1,4 +1,4 @@
-"""The ledger: one database, seventeen repositories."""
+"""The ledger: one database, eighteen repositories."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from core.ledger.credits import Credits
 from core.ledger.database import Database
 from core.ledger.durations import Durations
 from core.ledger.files import Files
+from core.ledger.funds import Funds
 from core.ledger.late import LateAnswers
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
@@ -29,6 +30,7 @@ class Ledger:
         self._database = database
         self.accounts = Accounts(database)
         self.credits = Credits(database)
+        self.funds = Funds(database)
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)

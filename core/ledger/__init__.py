@@ -9,7 +9,7 @@ from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
-from core.ledger.funds import Funds, NoFunds, NoPrice, Purse, usd
+from core.ledger.funds import EnoughNow, Funds, NoFunds, NoPrice, Purse, usd
 from core.ledger.ids import new_id, new_token
 from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
@@ -78,6 +78,7 @@ __all__ = [
     "Count",
     "Crowd",
     "Durations",
+    "EnoughNow",
     "Expected",
     "File",
     "FileGone",

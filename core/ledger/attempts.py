@@ -203,30 +203,13 @@ class Attempts(ShardTransitions):
 
         Returns the batch when this is news to its watchers, None otherwise.
         """
-        return await self._wait(shard, reason, until, waits_for_quota=True, waits_for_funds=False)
-
-    async def wait_for_funds(
-        self, shard: Shard, reason: str, until: datetime, expected_nanos: int
-    ) -> Batch | Stale | None:
-        """Stay QUEUED until it may be paid for; `until`: when to look again at the latest.
-
-        `expected_nanos`: what it will cost. Returns as `wait_for_quota`.
-        """
-        return await self._wait(
-            shard,
-            reason,
-            until,
-            waits_for_quota=False,
-            waits_for_funds=True,
-            expected_nanos=expected_nanos,
-        )
-
-    async def _wait(
-        self, shard: Shard, reason: str, until: datetime, **waits: Any
-    ) -> Batch | Stale | None:
-        changes: dict[str, Any] = {**waits, "waiting_reason": reason, "due_at": until}
-        known = all(getattr(shard, name) == value for name, value in waits.items())
-        if known and shard.waiting_reason == reason:
+        changes: dict[str, Any] = {
+            "waits_for_quota": True,
+            "waits_for_funds": False,
+            "waiting_reason": reason,
+            "due_at": until,
+        }
+        if shard.waits_for_quota and shard.waiting_reason == reason:
             async with self._database.write(Failpoint.SHARD_WAIT) as session:
                 moved = await self._move(session, shard, (ShardState.QUEUED,), **changes)
                 return None if moved else Stale(shard.id)

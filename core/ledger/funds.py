@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -19,9 +20,10 @@ from sqlalchemy import func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from core.failpoints import Failpoint
 from core.ledger.accounts import month_of
-from core.ledger.database import Database
-from core.ledger.states import ShardState, Stop
+from core.ledger.progress import advance
+from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.tables import (
     Account,
     ApiKey,
@@ -34,6 +36,7 @@ from core.ledger.tables import (
     Spending,
     now,
 )
+from core.ledger.transitions import ShardTransitions
 
 _UNDER_WAY = (
     ShardState.SUBMITTING,
@@ -108,11 +111,12 @@ class _Payers:
                 yield purse, owner, owner.budget_nanos
 
 
-class Funds:
-    """What batches hold, and which shards wait for more."""
+class EnoughNow:
+    """Funds have come since they were found wanting."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+
+class Funds(ShardTransitions):
+    """What batches hold, and which shards wait for more."""
 
     async def limited(self, batch: Batch) -> bool:
         """Whether credits or a budget limit what a batch may spend."""
@@ -129,6 +133,39 @@ class Funds:
             payers = await _payers(session, batch)
             short = await _short(session, batch, shard.expected_nanos)
             return await _lacking(session, payers, short)
+
+    async def wait(
+        self, shard: Shard, until: datetime, *, expected_nanos: int, at_most_nanos: int = 0
+    ) -> tuple[Batch | None, NoFunds] | Stale | EnoughNow:
+        """Stay QUEUED until there are funds; `until`: when to look again at the latest.
+
+        `expected_nanos`, `at_most_nanos`: kept for the next attempt. Returns the batch where this
+        is news to its watchers, and what is lacking. Whoever adds funds afterwards finds the
+        shard among those that wait.
+        """
+        async with self._locked(Failpoint.SHARD_WAIT_FOR_FUNDS, shard.id) as found:
+            session, batch, fresh = found
+            if fresh is None or fresh.state != ShardState.QUEUED or batch.stop != Stop.NONE:
+                return Stale(shard.id)
+            short = await _short(session, batch, expected_nanos)
+            lacking = await _lacking(session, await _payers(session, batch, lock=True), short)
+            if lacking is None:
+                return EnoughNow()
+            known = fresh.waits_for_funds and fresh.waiting_reason == lacking.reason
+            moved = await self._move(
+                session,
+                shard,
+                (ShardState.QUEUED,),
+                waits_for_funds=True,
+                waits_for_quota=False,
+                waiting_reason=lacking.reason,
+                due_at=until,
+                expected_nanos=expected_nanos,
+                at_most_nanos=at_most_nanos,
+            )
+            if not moved:
+                return Stale(shard.id)
+            return None if known else await advance(session, batch), lacking
 
     async def waiting(self, account_id: str, limit: int, batch_id: str = "") -> list[Shard]:
         """Queued shards of an account, or of one batch of it, that wait for funds.

@@ -19,6 +19,7 @@ from core.ledger import (
     Batch,
     BatchState,
     BudgetPeriod,
+    EnoughNow,
     File,
     Funding,
     Ledger,
@@ -149,17 +150,22 @@ async def test_a_shard_waits_until_there_is_enough_for_it(ledger: Ledger) -> Non
     assert lacking == NoFunds(Purse.CREDITS, key.account_id, 3 * USD, 10 * USD, 0)
     assert "waits for credits: needs 3 USD more, free 0 (reserved 10)" in lacking.reason
     soon = now() + timedelta(minutes=1)
-    told = await ledger.shards.wait_for_funds(second, lacking.reason, soon, 3 * USD)
-    assert isinstance(told, Batch)
+    told = await ledger.funds.wait(second, soon, expected_nanos=3 * USD)
+    assert isinstance(told, tuple)
+    assert isinstance(told[0], Batch)
+    assert told[1] == lacking
     waiting = await reread(ledger, second)
     assert (waiting.waits_for_funds, waiting.expected_nanos) == (True, 3 * USD)
-    assert await ledger.shards.wait_for_funds(waiting, lacking.reason, soon, 3 * USD) is None
+    assert await ledger.funds.wait(waiting, soon, expected_nanos=3 * USD) == (None, lacking)
     assert await ledger.funds.lacking(waiting) == lacking
     [next_one] = await ledger.funds.waiting(key.account_id, 10)
     assert next_one.id == second.id
     # What another batch gives back is enough.
     assert isinstance(await ledger.batches.fail(other.id, "c", "m"), Batch)
     assert await ledger.funds.lacking(waiting) is None
+    # It was not to be found among those that wait when funds came: it need not wait.
+    enough = await ledger.funds.wait(waiting, soon, expected_nanos=3 * USD)
+    assert isinstance(enough, EnoughNow)
     assert isinstance(await intend(ledger, second, 3 * USD), Shard)
     assert await ledger.funds.waiting(key.account_id, 10) == []
     await check_books(ledger)

@@ -14,6 +14,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Step
 from core.ledger import Batch, Settlement, Shard, Spent
 from core.metrics import LINES_SETTLED, SPEND, TOKENS, UNPRICED_LINES
+from core.pipeline.funds import WaitingForFunds
 from core.pipeline.runtime import Runtime
 from core.providers import CATALOGUE
 
@@ -26,6 +27,7 @@ class Settler:
     def __init__(self, runtime: Runtime) -> None:
         self._ledger = runtime.ledger
         self._publisher = runtime.publisher
+        self._waiting = WaitingForFunds(runtime.ledger, runtime.publisher)
 
     async def fill(self, shard: Shard, code: str, message: str) -> bool:
         """End every line of the shard with one error."""
@@ -49,6 +51,8 @@ class Settler:
         # Of a batch that has ended, the answers came late: they are merged into its results.
         if batch.all_settled:
             await self._publisher.enqueue(Step.ASSEMBLE, batch.id)
+        else:
+            await self._waiting.batch(batch)
         return True
 
 

@@ -8,8 +8,8 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import AtCapacity, Batch, Shard, Stale, now
-from core.pipeline import Runtime
+from core.ledger import AtCapacity, Batch, NoFunds, Shard, Stale, now
+from core.pipeline import Runtime, WaitingForFunds
 from core.providers import DirectProvider
 
 log = structlog.get_logger()
@@ -28,9 +28,13 @@ class FairScheduler:
     def __init__(self, runtime: Runtime) -> None:
         self._ledger = runtime.ledger
         self._publisher = runtime.publisher
+        self._waiting_for_funds = WaitingForFunds(runtime.ledger, runtime.publisher)
 
-    async def start(self, shard: Shard, provider: DirectProvider) -> None:
-        """Let a queued shard run, or wait. No message sleeps for it: it is woken."""
+    async def start(self, shard: Shard, provider: DirectProvider) -> NoFunds | None:
+        """Let a queued shard run, or wait. No message sleeps for it: it is woken.
+
+        Returns what is lacking where it cannot be paid for; then it does not wait yet.
+        """
         model = provider.remote_model(shard.model)
         started = await self._ledger.runs.start(
             shard, remote_model=model, most=_MOST, most_of_batch=_MOST_OF_BATCH
@@ -41,6 +45,10 @@ class FairScheduler:
                 await self._publisher.enqueue(Step.RUN, shard.batch_id, shard.id)
                 # There may be room for one more.
                 await self.enqueue_next(shard.provider)
+                if shard.waits_for_funds:
+                    await self._waiting_for_funds.next(shard.account_id)
+            case NoFunds():
+                return started
             case AtCapacity():
                 reason = f"waits for its turn: other shards are running at {shard.provider}"
                 batch = await self._ledger.shards.wait_for_quota(shard, reason, now() + _WAIT)
@@ -48,6 +56,7 @@ class FairScheduler:
                     await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
             case Stale():
                 log.debug("start_not_wanted", batch_id=shard.batch_id, shard_id=shard.id)
+        return None
 
     async def enqueue_next(self, provider: str) -> None:
         """There may be capacity: enqueue the shard whose turn it is."""

@@ -15,7 +15,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Ack, Snooze, Step
-from core.ledger import Batch, File, OverQuota, Settlement, Shard, Stale, now
+from core.ledger import Batch, EnoughNow, File, OverQuota, Settlement, Shard, Stale, now
 from core.pipeline import (
     Allowance,
     ProviderKeys,
@@ -23,6 +23,7 @@ from core.pipeline import (
     Runtime,
     Settler,
     TokenBudgets,
+    WaitingForFunds,
     first_look,
 )
 from core.providers import Registry
@@ -31,6 +32,7 @@ from services.dispatcher.cutting import cut, lines_within, weights_of
 log = structlog.get_logger()
 
 _QUOTA_PAUSE = 60.0
+_FUNDS_PAUSE = 60.0
 
 
 class ShardOutcomes:
@@ -44,6 +46,7 @@ class ShardOutcomes:
         self._keys = keys
         self._settler = Settler(runtime)
         self.budgets = TokenBudgets(runtime)
+        self.waiting_for_funds = WaitingForFunds(runtime.ledger, runtime.publisher)
         self.remote_files = RemoteFileCleanup(runtime, providers)
 
     async def adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Ack:
@@ -78,6 +81,30 @@ class ShardOutcomes:
             await self.budgets.enqueue_next(shard.provider, shard.remote_model)
         if full.look_at is not None and not isinstance(batch, Stale):
             return Snooze(max((full.look_at - now()).total_seconds(), 0.0))
+        return Ack()
+
+    async def wait_for_funds(
+        self, shard: Shard, *, expected_nanos: int, at_most_nanos: int
+    ) -> Ack | Snooze:
+        """Stay queued until it can be paid for; it is woken then. What it will cost is kept."""
+        now_waits = await self._ledger.funds.wait(
+            shard,
+            now() + timedelta(seconds=_FUNDS_PAUSE),
+            expected_nanos=expected_nanos,
+            at_most_nanos=at_most_nanos,
+        )
+        if isinstance(now_waits, EnoughNow):
+            return Snooze(0.0)
+        if isinstance(now_waits, tuple):
+            batch, lacking = now_waits
+            if batch is not None:
+                log.info(
+                    "shard_waits_for_funds",
+                    batch_id=shard.batch_id,
+                    shard_id=shard.id,
+                    purse=lacking.purse.value,
+                )
+                await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         return Ack()
 
     async def wait_for_key(

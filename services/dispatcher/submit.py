@@ -27,6 +27,7 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Ack, Delivery, Snooze
 from core.ledger import (
+    NoFunds,
     OverQuota,
     Settlement,
     Shard,
@@ -98,12 +99,22 @@ class Submitter:
         if shard is None or shard.state not in (ShardState.QUEUED, ShardState.SUBMITTING):
             return Ack()
         wait = (shard.due_at - now()).total_seconds()
-        outage_retry = wait > 0 and bool(shard.waiting_reason) and not shard.waits_for_quota
+        woken = shard.waits_for_quota or shard.waits_for_funds
+        outage_retry = wait > 0 and bool(shard.waiting_reason) and not woken
         if shard.state == ShardState.QUEUED and outage_retry:
             return Snooze(wait)
+        if shard.waits_for_funds and await self._ledger.funds.lacking(shard) is not None:
+            # Before its lines are read and translated, which may take long.
+            return await self._outcomes.wait_for_funds(
+                shard, expected_nanos=shard.expected_nanos, at_most_nanos=shard.at_most_nanos
+            )
         direct = self._direct.get(shard.provider)
         if shard.state == ShardState.QUEUED and direct is not None:
-            await self._scheduler.start(shard, direct)
+            lacking = await self._scheduler.start(shard, direct)
+            if lacking is not None:
+                return await self._outcomes.wait_for_funds(
+                    shard, expected_nanos=shard.expected_nanos, at_most_nanos=shard.at_most_nanos
+                )
             return Ack()
         provider = self._providers.get(shard.provider)
         if provider is None:
@@ -224,8 +235,14 @@ class Submitter:
         )
         if isinstance(intended, OverQuota):
             return await self._outcomes.wait_for_quota(shard, allowance, intended)
+        if isinstance(intended, NoFunds):
+            return await self._outcomes.wait_for_funds(
+                shard, expected_nanos=shard.expected_nanos, at_most_nanos=shard.at_most_nanos
+            )
         if isinstance(intended, Stale):
             return Ack()
+        if shard.waits_for_funds:
+            await self._outcomes.waiting_for_funds.next(shard.account_id)
         if allowance.limit is not None:
             # There may be room for one more.
             await self._outcomes.budgets.enqueue_next(shard.provider, shard.remote_model)

@@ -29,6 +29,7 @@ from core.ledger.states import (
     stopped_lines,
 )
 from core.ledger.statistics import Count, LivingBatches, Statistics, UnsettledShards, WaitingLines
+from core.ledger.stop_loss import Figures, Limits, OverMaxCost, Room, StopLoss
 from core.ledger.tables import (
     Account,
     ApiKey,
@@ -75,6 +76,7 @@ __all__ = [
     "Crowd",
     "Durations",
     "Expected",
+    "Figures",
     "File",
     "FileGone",
     "FileInUse",
@@ -89,16 +91,19 @@ __all__ = [
     "LedgerUnavailable",
     "LeftFile",
     "Limit",
+    "Limits",
     "LivingBatches",
     "ModelSpend",
     "NewKey",
     "OverLimit",
+    "OverMaxCost",
     "OverQuota",
     "Posting",
     "PostingKind",
     "ProviderHold",
     "ProviderKey",
     "RequestIdReused",
+    "Room",
     "Rounds",
     "Runs",
     "Scope",
@@ -111,6 +116,7 @@ __all__ = [
     "Stale",
     "Statistics",
     "Stop",
+    "StopLoss",
     "TargetNotEmpty",
     "TokenBudget",
     "UnsettledShards",

@@ -1,4 +1,4 @@
-"""The ledger: one database, fourteen repositories."""
+"""The ledger: one database, the repositories of all that is in it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
+from core.ledger.stop_loss import StopLoss
 
 
 class Ledger:
@@ -31,6 +32,7 @@ class Ledger:
         self.shards = Shards(database)
         self.rounds = Rounds(database)
         self.runs = Runs(database)
+        self.stop_loss = StopLoss(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)
         self.remote_files = RemoteFiles(database)

@@ -17,6 +17,7 @@ from core.failpoints import Failpoint
 from core.ledger.ids import new_token
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.stop_loss import OverMaxCost, check_max_cost
 from core.ledger.tables import Batch, Shard, now
 from core.ledger.transitions import ShardTransitions
 
@@ -41,7 +42,7 @@ class Runs(ShardTransitions):
         most_of_batch: int,
         expected_nanos: int = 0,
         at_most_nanos: int = 0,
-    ) -> Batch | Stale | AtCapacity:
+    ) -> Batch | Stale | AtCapacity | OverMaxCost:
         """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
 
         `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
@@ -57,6 +58,9 @@ class Runs(ShardTransitions):
             running, of_batch = await self._running(session, fresh)
             if running >= most or of_batch >= most_of_batch:
                 return AtCapacity(running, of_batch)
+            over = await check_max_cost(session, batch, at_most_nanos)
+            if over is not None:
+                return over
             moved = await self._move(
                 session,
                 shard,

@@ -32,6 +32,7 @@ from core.ledger.states import (
     stopped_lines,
 )
 from core.ledger.statistics import Count, LivingBatches, Statistics, UnsettledShards, WaitingLines
+from core.ledger.stop_loss import Figures, Limits, OverMaxCost, Room, StopLoss
 from core.ledger.tables import (
     Account,
     ApiKey,
@@ -80,6 +81,7 @@ __all__ = [
     "Durations",
     "EnoughNow",
     "Expected",
+    "Figures",
     "File",
     "FileGone",
     "FileInUse",
@@ -97,12 +99,14 @@ __all__ = [
     "LedgerUnavailable",
     "LeftFile",
     "Limit",
+    "Limits",
     "LivingBatches",
     "ModelSpend",
     "NewKey",
     "NoFunds",
     "NoPrice",
     "OverLimit",
+    "OverMaxCost",
     "OverQuota",
     "Posting",
     "PostingKind",
@@ -110,6 +114,7 @@ __all__ = [
     "ProviderKey",
     "Purse",
     "RequestIdReused",
+    "Room",
     "Rounds",
     "Runs",
     "Scope",
@@ -122,6 +127,7 @@ __all__ = [
     "Stale",
     "Statistics",
     "Stop",
+    "StopLoss",
     "TargetNotEmpty",
     "TokenBudget",
     "UnsettledShards",

@@ -1,4 +1,4 @@
-"""The ledger: one database, eighteen repositories."""
+"""The ledger: one database, the repositories of all that is in it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
+from core.ledger.stop_loss import StopLoss
 from core.ledger.usage import UsageReport
 
 
@@ -36,6 +37,7 @@ class Ledger:
         self.shards = Shards(database)
         self.rounds = Rounds(database)
         self.runs = Runs(database)
+        self.stop_loss = StopLoss(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)
         self.remote_files = RemoteFiles(database)

@@ -18,6 +18,7 @@ from core.ledger.funds import NoFunds, cover
 from core.ledger.ids import new_token
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.stop_loss import OverMaxCost, check_max_cost
 from core.ledger.tables import Batch, Shard, now
 from core.ledger.transitions import ShardTransitions
 
@@ -42,7 +43,7 @@ class Runs(ShardTransitions):
         most_of_batch: int,
         expected_nanos: int = 0,
         at_most_nanos: int = 0,
-    ) -> Batch | Stale | AtCapacity | NoFunds:
+    ) -> Batch | Stale | AtCapacity | OverMaxCost | NoFunds:
         """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
 
         `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
@@ -58,6 +59,9 @@ class Runs(ShardTransitions):
             running, of_batch = await self._running(session, fresh)
             if running >= most or of_batch >= most_of_batch:
                 return AtCapacity(running, of_batch)
+            over = await check_max_cost(session, batch, at_most_nanos)
+            if over is not None:
+                return over
             token = new_token()
             lacking = await cover(session, batch, fresh, expected_nanos, token)
             if lacking is not None:

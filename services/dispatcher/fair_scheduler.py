@@ -8,7 +8,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import AtCapacity, Batch, NoFunds, Shard, Stale, now
+from core.ledger import AtCapacity, Batch, Figures, NoFunds, OverMaxCost, Shard, Stale, now
 from core.pipeline import Runtime, WaitingForFunds
 from core.providers import DirectProvider
 
@@ -20,6 +20,7 @@ log = structlog.get_logger()
 _MOST_OF_BATCH = 2
 _MOST = 16
 _WAIT = timedelta(seconds=60)
+_NOT_RECKONED = Figures()
 
 
 class FairScheduler:
@@ -30,14 +31,20 @@ class FairScheduler:
         self._publisher = runtime.publisher
         self._waiting_for_funds = WaitingForFunds(runtime.ledger, runtime.publisher)
 
-    async def start(self, shard: Shard, provider: DirectProvider) -> NoFunds | None:
+    async def start(
+        self, shard: Shard, provider: DirectProvider, figures: Figures = _NOT_RECKONED
+    ) -> OverMaxCost | NoFunds | None:
         """Let a queued shard run, or wait. No message sleeps for it: it is woken.
 
-        Returns what is lacking where it cannot be paid for; then it does not wait yet.
+        Returns why it could not, if that is its batch's max cost, or that nobody pays for it.
         """
         model = provider.remote_model(shard.model)
         started = await self._ledger.runs.start(
-            shard, remote_model=model, most=_MOST, most_of_batch=_MOST_OF_BATCH
+            shard,
+            remote_model=model,
+            most=_MOST,
+            most_of_batch=_MOST_OF_BATCH,
+            **figures._asdict(),
         )
         match started:
             case Batch():
@@ -51,9 +58,13 @@ class FairScheduler:
                 return started
             case AtCapacity():
                 reason = f"waits for its turn: other shards are running at {shard.provider}"
-                batch = await self._ledger.shards.wait_for_quota(shard, reason, now() + _WAIT)
+                batch = await self._ledger.shards.wait_for_quota(
+                    shard, reason, now() + _WAIT, figures
+                )
                 if isinstance(batch, Batch):
                     await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
+            case OverMaxCost():
+                return started
             case Stale():
                 log.debug("start_not_wanted", batch_id=shard.batch_id, shard_id=shard.id)
         return None

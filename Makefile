@@ -142,8 +142,10 @@ env: .env ## Write .env for docker compose, with random passwords (SANDBOX=1: ma
 bench-scale: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Measure replicas on PostgreSQL, NATS and S3 beside the embedded mode (SCALE=...: options)
 	@$(BIN)/python -m benchmarks.scale $(SCALE)
 
-key: $(VENV)/.runtime ## Make an API key: make key ACCOUNT=name
-	@$(BIN)/python -m services.gateway keys create --account "$(or $(ACCOUNT),default)"
+key: $(VENV)/.runtime ## Make an API key: make key ACCOUNT=name (NAME=..., SCOPE=account, BUDGET=100 or MONTHLY=50 in USD, PROVIDERS=openai,... MODELS='gpt-5*,...')
+	@$(BIN)/python -m services.gateway keys create --account "$(or $(ACCOUNT),default)" $(if $(NAME),--name "$(NAME)") \
+	  $(if $(SCOPE),--scope "$(SCOPE)") $(if $(BUDGET),--budget "$(BUDGET)") $(if $(MONTHLY),--monthly "$(MONTHLY)") \
+	  $(if $(PROVIDERS),--providers "$(PROVIDERS)") $(if $(MODELS),--models "$(MODELS)")
 
 lint: $(VENV)/.dev ## Check style, types and the directions of imports
 	@$(BIN)/ruff check $(wildcard $(SOURCES))

@@ -1,14 +1,17 @@
 """The ledger: the only place that knows SQL. Tables, state machines, transitions, migrations."""
 
-from core.ledger.accounts import KEY_PREFIX, Accounts, NewKey, new_secret
+from core.ledger.accounts import Accounts, month_of
 from core.ledger.answer_lengths import AnswerLength, AnswerLengths
 from core.ledger.batches import Batches, FileGone, RequestIdReused
 from core.ledger.budgets import FIRST_BYTES_PER_TOKEN, Budget, Budgets, Learned, OverQuota
 from core.ledger.copying import TargetNotEmpty, copy_ledger
+from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
+from core.ledger.funds import EnoughNow, Funds, NoFunds, NoPrice, Purse, usd
 from core.ledger.ids import new_id, new_token
+from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
@@ -41,7 +44,6 @@ from core.ledger.tables import (
     PostingKind,
     ProviderHold,
     ProviderKey,
-    Scope,
     Shard,
     Spending,
     TokenBudget,
@@ -49,6 +51,8 @@ from core.ledger.tables import (
     UsageRow,
     now,
 )
+from core.ledger.usage import UsageAsked, UsageGroup, UsageSum
+from core.scopes import Scope
 
 __all__ = [
     "FIRST_BYTES_PER_TOKEN",
@@ -75,6 +79,7 @@ __all__ = [
     "Count",
     "Crowd",
     "Durations",
+    "EnoughNow",
     "Expected",
     "Figures",
     "File",
@@ -83,7 +88,10 @@ __all__ = [
     "FileState",
     "Files",
     "Funding",
+    "Funds",
+    "GrantReused",
     "InFlight",
+    "KeyLimits",
     "LateAnswers",
     "Learned",
     "Ledger",
@@ -95,6 +103,8 @@ __all__ = [
     "LivingBatches",
     "ModelSpend",
     "NewKey",
+    "NoFunds",
+    "NoPrice",
     "OverLimit",
     "OverMaxCost",
     "OverQuota",
@@ -102,6 +112,7 @@ __all__ = [
     "PostingKind",
     "ProviderHold",
     "ProviderKey",
+    "Purse",
     "RequestIdReused",
     "Room",
     "Rounds",
@@ -121,12 +132,17 @@ __all__ = [
     "TokenBudget",
     "UnsettledShards",
     "Upload",
+    "UsageAsked",
+    "UsageGroup",
     "UsageRow",
+    "UsageSum",
     "WaitingLines",
     "copy_ledger",
+    "month_of",
     "new_id",
     "new_secret",
     "new_token",
     "now",
     "stopped_lines",
+    "usd",
 ]

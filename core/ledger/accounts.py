@@ -1,149 +1,144 @@
-"""Accounts and their keys."""
+"""Accounts: who pays, how, and what moved their money; and their keys (core.ledger.keys)."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import update
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from core.failpoints import Failpoint
-from core.ledger.database import Database
 from core.ledger.ids import new_id
-from core.ledger.tables import Account, ApiKey, now
+from core.ledger.keys import Keys
+from core.ledger.tables import Account, BudgetPeriod, Funding, Posting, Spending, now
 
-KEY_PREFIX = "pb_"
 _ASKED_AT_ONCE = 500
 
 
-def new_secret() -> str:
-    """A key that nobody can guess."""
-    return KEY_PREFIX + secrets.token_urlsafe(32)
+def month_of(moment: datetime) -> str:
+    """The calendar month in UTC that spendings are kept by, such as "2026-11"."""
+    return f"{moment:%Y-%m}"
 
 
-def hash_key(secret: str) -> str:
-    """SHA-256 of a key, in hexadecimal. Keys hold 256 random bits, so no salt is needed."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+class Accounts(Keys):
+    """Who may call, and who pays."""
 
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key just made: the only moment at which its secret is known."""
-
-    key_id: str
-    account_id: str
-    secret: str
-
-
-class Accounts:
-    """Who may call."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def create_key(self, account_name: str, key_name: str = "") -> NewKey:
-        """Make a key for an account, and the account itself when it is new."""
-        secret = new_secret()
-        async with self._database.write(Failpoint.KEY_CREATE) as session:
-            await self._database.lock_name(session, "account", account_name)
-            found = await session.exec(select(Account).where(Account.name == account_name))
-            account = found.first()
-            if account is None:
-                account = Account(id=new_id("acct"), name=account_name, created_at=now())
-                session.add(account)
-                await session.flush()
-            key = ApiKey(
-                id=new_id("key"),
-                account_id=account.id,
-                name=key_name,
-                key_sha256=hash_key(secret),
+    async def create(
+        self,
+        name: str,
+        funding: Funding = Funding.METERED,
+        budget_nanos: int | None = None,
+        budget_period: BudgetPeriod = BudgetPeriod.TOTAL,
+    ) -> Account | None:
+        """Make an account without a key; None when there is one of this name."""
+        async with self._database.write(Failpoint.ACCOUNT_CREATE) as session:
+            await self._database.lock_name(session, "account", name)
+            found = await session.exec(select(Account.id).where(Account.name == name))
+            if found.first() is not None:
+                return None
+            account = Account(
+                id=new_id("acct"),
+                name=name,
                 created_at=now(),
+                funding=funding,
+                budget_nanos=budget_nanos,
+                budget_period=budget_period,
             )
-            session.add(key)
-        return NewKey(key.id, account.id, secret)
+            session.add(account)
+        return account
 
-    async def create_first_key(self, account_name: str, key_name: str, secret: str) -> bool:
-        """Make the very first key, of a secret that the caller has kept already.
+    async def get(self, account_id: str) -> Account | None:
+        """An account by its id."""
+        async with self._database.read() as session:
+            return await session.get(Account, account_id)
 
-        False, and nothing made, when there is a key or somebody else was faster.
-        """
-        try:
-            async with self._database.write(Failpoint.KEY_FIRST) as session:
-                if (await session.exec(select(ApiKey.id).limit(1))).first() is not None:
-                    return False
-                account = Account(id=new_id("acct"), name=account_name, created_at=now())
-                session.add(account)
-                await session.flush()
-                session.add(
-                    ApiKey(
-                        id=new_id("key"),
-                        account_id=account.id,
-                        name=key_name,
-                        key_sha256=hash_key(secret),
-                        created_at=now(),
-                    )
-                )
-        except IntegrityError:
-            # The account's name is unique: of two at the same time, one ends here.
-            return False
-        return True
+    async def find(self, id_or_name: str) -> Account | None:
+        """An account by its id, or by its name."""
+        async with self._database.read() as session:
+            found = await session.get(Account, id_or_name)
+            if found is not None:
+                return found
+            named = await session.exec(select(Account).where(Account.name == id_or_name))
+            return named.first()
 
     async def name(self, account_id: str) -> str:
         """What operators call an account. Raises KeyError for an unknown one."""
-        async with self._database.read() as session:
-            found = await session.get(Account, account_id)
-            if found is None:
-                raise KeyError(account_id)
-            return found.name
+        found = await self.get(account_id)
+        if found is None:
+            raise KeyError(account_id)
+        return found.name
 
-    async def any_key(self) -> bool:
-        """True when at least one key was ever made."""
-        async with self._database.read() as session:
-            return (await session.exec(select(ApiKey.id).limit(1))).first() is not None
-
-    async def authenticate(self, secret: str) -> ApiKey | None:
-        """Find the key that a secret belongs to; None if there is none or it is revoked."""
-        async with self._database.read() as session:
-            found = await session.exec(
-                select(ApiKey).where(
-                    ApiKey.key_sha256 == hash_key(secret), col(ApiKey.revoked_at).is_(None)
-                )
-            )
-            return found.first()
-
-    async def revoked(self, key_ids: Collection[str]) -> set[str]:
-        """Those of the keys that are revoked."""
-        ids = list(key_ids)
-        found: set[str] = set()
+    async def names(self, account_ids: Collection[str]) -> dict[str, str]:
+        """What accounts are called, by id."""
+        ids = list(account_ids)
+        found: dict[str, str] = {}
         async with self._database.read() as session:
             for start in range(0, len(ids), _ASKED_AT_ONCE):
-                query = select(ApiKey.id).where(
-                    col(ApiKey.id).in_(ids[start : start + _ASKED_AT_ONCE]),
-                    col(ApiKey.revoked_at).is_not(None),
+                query = select(Account.id, Account.name).where(
+                    col(Account.id).in_(ids[start : start + _ASKED_AT_ONCE])
                 )
-                found.update(await session.exec(query))
+                found.update(dict((await session.exec(query)).all()))
         return found
 
-    async def list_keys(self) -> list[tuple[ApiKey, str]]:
-        """All keys with their account's name, oldest first."""
+    async def page(self, size: int, after: tuple[datetime, str] | None) -> list[Account]:
+        """Accounts oldest first, from behind the (created_at, id) of the last one seen."""
+        query = select(Account).order_by(col(Account.created_at), col(Account.id)).limit(size)
+        if after is not None:
+            query = query.where(
+                sa.tuple_(col(Account.created_at), col(Account.id))
+                > sa.tuple_(*map(sa.literal, after))
+            )
         async with self._database.read() as session:
-            found = await session.exec(
-                select(ApiKey, Account.name)
-                .join(Account, col(Account.id) == ApiKey.account_id)
-                .order_by(col(ApiKey.created_at))
-            )
-            return [(key, name) for key, name in found]
+            return list(await session.exec(query))
 
-    async def revoke_key(self, key_id: str) -> bool:
-        """End a key; False when there is no such living key."""
-        async with self._database.write(Failpoint.KEY_REVOKE) as session:
-            done = await session.exec(
-                update(ApiKey)
-                .where(col(ApiKey.id) == key_id, col(ApiKey.revoked_at).is_(None))
-                .values(revoked_at=now())
+    async def update(self, account_id: str, **changes: Any) -> Account | None:
+        """Change columns of an account; None when there is no such account."""
+        async with self._database.write(Failpoint.ACCOUNT_UPDATE) as session:
+            changed = await session.exec(
+                update(Account)
+                .where(col(Account.id) == account_id)
+                .values(**changes)
+                .returning(Account)
             )
-            return bool(done.rowcount)
+            found: Account | None = changed.scalar_one_or_none()
+            return found
+
+    async def postings(
+        self, account_id: str, size: int, after: tuple[datetime, str] | None
+    ) -> list[Posting]:
+        """What moved an account's money, newest first, from behind the (created_at, reason)
+        of the last one seen."""
+        query = (
+            select(Posting)
+            .where(Posting.account_id == account_id)
+            .order_by(col(Posting.created_at).desc(), col(Posting.reason).desc())
+            .limit(size)
+        )
+        if after is not None:
+            query = query.where(
+                sa.tuple_(col(Posting.created_at), col(Posting.reason))
+                < sa.tuple_(*map(sa.literal, after))
+            )
+        async with self._database.read() as session:
+            return list(await session.exec(query))
+
+    async def spent(self, owner_ids: Collection[str]) -> dict[tuple[str, BudgetPeriod], int]:
+        """What accounts or keys were charged, in nano-dollars: in all, and in this month.
+
+        Pairs that are missing were charged nothing.
+        """
+        ids, month = list(owner_ids), month_of(now())
+        found: dict[tuple[str, BudgetPeriod], int] = {}
+        async with self._database.read() as session:
+            for start in range(0, len(ids), _ASKED_AT_ONCE):
+                query = select(Spending).where(
+                    col(Spending.owner_id).in_(ids[start : start + _ASKED_AT_ONCE]),
+                    col(Spending.month).in_(("", month)),
+                )
+                for row in await session.exec(query):
+                    period = BudgetPeriod.MONTH if row.month else BudgetPeriod.TOTAL
+                    found[row.owner_id, period] = row.cost_nanos
+        return found

@@ -11,6 +11,7 @@ from sqlmodel import col
 
 from core.failpoints import Failpoint
 from core.ledger.budgets import OverQuota, check_room
+from core.ledger.funds import NoFunds, cover
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.stop_loss import Figures, OverMaxCost, check_max_cost
@@ -44,7 +45,7 @@ class Attempts(ShardTransitions):
         file_token: str = "",
         expected_nanos: int = 0,
         at_most_nanos: int = 0,
-    ) -> Shard | Stale | OverQuota | OverMaxCost:
+    ) -> Shard | Stale | OverQuota | OverMaxCost | NoFunds:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
         `expected_nanos`, `at_most_nanos`: what its lines will cost, where anything limits that.
@@ -52,11 +53,12 @@ class Attempts(ShardTransitions):
         `tokens`: estimated prompt tokens; `limited`: a limit of what may be enqueued for
         the model is known; `ceiling`: the operator's. Stale when somebody else has the
         shard or its batch is stopping; OverQuota when it does not fit under the limit or it is
-        another one's turn; OverMaxCost when it could bring its batch past its `max_cost`.
+        another one's turn; OverMaxCost when it could bring its batch past its `max_cost`; NoFunds
+        when its batch holds too little for it and there is no more.
         """
         moment = now()
         async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
-            if shard is None or batch.stop != Stop.NONE:
+            if shard is None or batch.stop != Stop.NONE or shard.state != ShardState.QUEUED:
                 return Stale(shard_id)
             uploads: dict[str, Any] = {}
             if not file_token:
@@ -77,6 +79,9 @@ class Attempts(ShardTransitions):
                 full = await check_room(session, self._database, shard, tokens, ceiling, goes=True)
                 if full is not None:
                     return full
+            lacking = await cover(session, batch, shard, expected_nanos, token)
+            if lacking is not None:
+                return lacking
             moved = await self._move(
                 session,
                 shard,

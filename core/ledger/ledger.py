@@ -7,9 +7,11 @@ from core.ledger.answer_lengths import AnswerLengths
 from core.ledger.backfill import Backfills
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
+from core.ledger.credits import Credits
 from core.ledger.database import Database
 from core.ledger.durations import Durations
 from core.ledger.files import Files
+from core.ledger.funds import Funds
 from core.ledger.late import LateAnswers
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
@@ -19,6 +21,7 @@ from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
 from core.ledger.stop_loss import StopLoss
+from core.ledger.usage import UsageReport
 
 
 class Ledger:
@@ -27,6 +30,8 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.accounts = Accounts(database)
+        self.credits = Credits(database)
+        self.funds = Funds(database)
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
@@ -42,6 +47,7 @@ class Ledger:
         self.durations = Durations(database)
         self.statistics = Statistics(database)
         self.backfills = Backfills(database)
+        self.usage = UsageReport(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -14,6 +14,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
+from core.ledger.funds import NoFunds, cover
 from core.ledger.ids import new_token
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
@@ -42,7 +43,7 @@ class Runs(ShardTransitions):
         most_of_batch: int,
         expected_nanos: int = 0,
         at_most_nanos: int = 0,
-    ) -> Batch | Stale | AtCapacity | OverMaxCost:
+    ) -> Batch | Stale | AtCapacity | OverMaxCost | NoFunds:
         """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
 
         `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
@@ -51,7 +52,7 @@ class Runs(ShardTransitions):
         """
         moment = now()
         async with self._locked(Failpoint.RUN_START, shard.id) as (session, batch, fresh):
-            if fresh is None or batch.stop != Stop.NONE:
+            if fresh is None or batch.stop != Stop.NONE or fresh.state != ShardState.QUEUED:
                 return Stale(shard.id)
             # Two that begin at the same time must see each other.
             await self._database.lock_name(session, "runs", fresh.provider)
@@ -61,12 +62,16 @@ class Runs(ShardTransitions):
             over = await check_max_cost(session, batch, at_most_nanos)
             if over is not None:
                 return over
+            token = new_token()
+            lacking = await cover(session, batch, fresh, expected_nanos, token)
+            if lacking is not None:
+                return lacking
             moved = await self._move(
                 session,
                 shard,
                 (ShardState.QUEUED,),
                 state=ShardState.RUNNING,
-                token=new_token(),
+                token=token,
                 attempts=fresh.attempts + 1,
                 remote_model=remote_model,
                 expected_nanos=expected_nanos,

@@ -227,6 +227,7 @@ class Shards(Attempts):
                     and fresh.file_token == fresh.token
                 ),
                 settled_at=now(),
+                waits_for_funds=False,
                 waiting_reason="",
                 succeeded=settlement.succeeded,
                 failed=settlement.failed,

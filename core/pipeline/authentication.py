@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.ledger import Accounts
 from core.pipeline.storage_errors import outages
+from core.scopes import Scope
 from core.serving import Authenticate, Principal
 
 
@@ -13,6 +14,6 @@ def authenticator(accounts: Accounts) -> Authenticate:
     async def authenticate(secret: str) -> Principal | None:
         with outages():
             key = await accounts.authenticate(secret)
-        return None if key is None else Principal(key.account_id, key.id)
+        return None if key is None else Principal(key.account_id, key.id, Scope(key.scope))
 
     return authenticate

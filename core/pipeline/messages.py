@@ -120,7 +120,6 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         ],
         common_cause=batches_pb2.BatchError(**batch.common_cause) if batch.common_cause else None,
         cost=_cost(batch),
-        key_id=batch.key_id,
         metadata=batch.details,
         completion_window=window,
         skip_invalid_lines=batch.skip_invalid_lines,
@@ -143,6 +142,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         expires_at=_timestamp(batch.expires_at),
         shards=[_shard_message(shard) for shard in shards],
         shard_count=batch.shard_count,
+        key_id=batch.key_id,
     )
 
 
@@ -245,3 +245,14 @@ def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:
         waiting_reason=shard.waiting_reason,
         cost=money(shard.cost_nanos) if shard.state == ShardState.SETTLED else None,
     )
+
+
+def nanos_of(amount: Money) -> int:
+    """The nano-dollars of an amount of USD. Raises ValueError with what was expected."""
+    if amount.currency_code != "USD":
+        raise ValueError('currency_code "USD"')
+    if abs(amount.nanos) >= NANO:
+        raise ValueError("nanos from -999,999,999 to 999,999,999")
+    if amount.units * amount.nanos < 0:
+        raise ValueError("units and nanos of the same sign")
+    return int(amount.units * NANO + amount.nanos)

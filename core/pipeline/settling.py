@@ -14,6 +14,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Step
 from core.ledger import Batch, Settlement, Shard, ShardState, Spent
 from core.metrics import LINES_SETTLED, SPEND, TOKENS, UNPRICED_LINES
+from core.pipeline.funds import WaitingForFunds
 from core.pipeline.runtime import Runtime
 from core.providers import CATALOGUE
 
@@ -26,6 +27,7 @@ class Settler:
     def __init__(self, runtime: Runtime) -> None:
         self._ledger = runtime.ledger
         self._publisher = runtime.publisher
+        self._waiting = WaitingForFunds(runtime.ledger, runtime.publisher)
 
     async def fill(self, shard: Shard, code: str, message: str) -> bool:
         """End every line of the shard with one error."""
@@ -55,10 +57,11 @@ class Settler:
         return True
 
     async def wake_waiting(self, batch: Batch) -> None:
-        """What is in flight of a batch has become less: there may be room for what waits."""
+        """What is under way of a batch has become less: there may be enough for what waits."""
         if batch.max_cost_nanos is not None:
             for shard_id in await self._ledger.stop_loss.waiting(batch.id):
                 await self._publisher.enqueue(Step.SUBMIT, batch.id, shard_id)
+        await self._waiting.batch(batch)
 
 
 def _count(provider: str, settlement: Settlement) -> None:

@@ -5,7 +5,7 @@ from core.serving.auth import Authenticate
 from core.serving.concurrency import ConcurrencyLimits
 from core.serving.logs import configure_logging
 from core.serving.memory import tune_memory
-from core.serving.principal import Principal, current_principal
+from core.serving.principal import Principal, current_principal, require_scope
 from core.serving.process import StartupError, run
 from core.serving.server import SERVER_OPTIONS, GrpcServer, ListenError, Register
 from core.serving.tls import Identity, TlsError, TlsFiles
@@ -25,6 +25,7 @@ __all__ = [
     "TlsFiles",
     "configure_logging",
     "current_principal",
+    "require_scope",
     "run",
     "tune_memory",
 ]

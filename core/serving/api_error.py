@@ -59,6 +59,13 @@ class ApiError(Exception):
         return cls(grpc.StatusCode.UNAUTHENTICATED, reason, message)
 
     @classmethod
+    def permission_denied(
+        cls, reason: str, message: str, *, metadata: Mapping[str, str] | None = None
+    ) -> ApiError:
+        """PERMISSION_DENIED: the key is valid, and may not do it."""
+        return cls(grpc.StatusCode.PERMISSION_DENIED, reason, message, metadata=metadata)
+
+    @classmethod
     def not_found(
         cls, reason: str, message: str, *, metadata: Mapping[str, str] | None = None
     ) -> ApiError:

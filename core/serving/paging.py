@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -34,8 +35,12 @@ def cut_page(rows: Sequence[Row], size: int) -> tuple[Sequence[Row], str]:
     if len(rows) <= size:
         return rows, ""
     last = rows[size - 1]
-    text = f"{last.created_at.isoformat()}|{last.id}"
-    return rows[:size], base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return rows[:size], page_token(last.created_at, last.id)
+
+
+def page_token(created_at: datetime, row_id: str) -> str:
+    """The token of what comes behind a row."""
+    return _encode(f"{created_at.isoformat()}|{row_id}")
 
 
 def parse_page_token(token: str) -> tuple[datetime, str] | None:
@@ -46,9 +51,7 @@ def parse_page_token(token: str) -> tuple[datetime, str] | None:
     if not token:
         return None
     try:
-        padded = token + "=" * (-len(token) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-        moment, _, row_id = text.partition("|")
+        moment, _, row_id = _decode(token).partition("|")
         created_at = datetime.fromisoformat(moment)
         if created_at.tzinfo is None:
             raise ValueError("a time without a zone")
@@ -56,9 +59,49 @@ def parse_page_token(token: str) -> tuple[datetime, str] | None:
         created_at = created_at.astimezone(UTC)
         if not row_id or "\0" in row_id:
             raise ValueError("no row")
-    except (ValueError, OverflowError, binascii.Error) as error:
-        raise ApiError.invalid_argument(
-            "PAGE_TOKEN_INVALID",
-            "the page token was not made by this service: start again without a token",
-        ) from error
+    except (ValueError, OverflowError) as error:
+        raise bad_page_token() from error
     return created_at, row_id
+
+
+def values_token(values: Sequence[str]) -> str:
+    """The token of what comes behind these values, in lists that are ordered by several."""
+    return _encode(json.dumps(values))
+
+
+def parse_values_token(token: str, count: int) -> Sequence[str] | None:
+    """The values of such a token, so many; None for an empty one. Raises PAGE_TOKEN_INVALID."""
+    if not token:
+        return None
+    try:
+        values = json.loads(_decode(token))
+        if not isinstance(values, list) or len(values) != count:
+            raise ValueError("not so many values")
+        for each in values:
+            # Half of a character is text to JSON, and to no database.
+            if not isinstance(each, str) or b"\0" in each.encode():
+                raise ValueError("no text")
+    except (ValueError, RecursionError) as error:
+        raise bad_page_token() from error
+    return values
+
+
+def bad_page_token() -> ApiError:
+    """PAGE_TOKEN_INVALID."""
+    return ApiError.invalid_argument(
+        "PAGE_TOKEN_INVALID",
+        "the page token was not made by this service: start again without a token",
+    )
+
+
+def _encode(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode(token: str) -> str:
+    """Raises ValueError."""
+    padded = token + "=" * (-len(token) % 4)
+    try:
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except binascii.Error as error:
+        raise ValueError("no base64") from error

@@ -30,6 +30,7 @@ from core.ledger import (
     Batch,
     Figures,
     File,
+    NoFunds,
     OverMaxCost,
     OverQuota,
     Settlement,
@@ -112,6 +113,11 @@ class Submitter:
         outage_retry = wait > 0 and bool(shard.waiting_reason) and not woken
         if shard.state == ShardState.QUEUED and outage_retry:
             return Snooze(wait)
+        if shard.waits_for_funds and await self._ledger.funds.lacking(shard) is not None:
+            # Before its lines are read and translated, which may take long.
+            return await self._outcomes.wait_for_funds(
+                shard, expected_nanos=shard.expected_nanos, at_most_nanos=shard.at_most_nanos
+            )
         direct = self._direct.get(shard.provider)
         if shard.state == ShardState.QUEUED and direct is not None:
             return await self._start(shard, direct)
@@ -140,9 +146,11 @@ class Submitter:
         figures = await self._reckon(shard, batch, file, provider)
         if not isinstance(figures, Figures):
             return figures
-        over = await self._scheduler.start(shard, provider, figures)
-        if over is not None:
-            return await self._outcomes.wait_for_room(shard, figures, over.room)
+        lacking = await self._scheduler.start(shard, provider, figures)
+        if isinstance(lacking, OverMaxCost):
+            return await self._outcomes.wait_for_room(shard, figures, lacking.room)
+        if isinstance(lacking, NoFunds):
+            return await self._outcomes.wait_for_funds(shard, **figures._asdict())
         return Ack()
 
     async def _input(self, shard: Shard) -> tuple[Batch | None, File | None]:
@@ -276,8 +284,12 @@ class Submitter:
             return await self._outcomes.wait_for_quota(shard, allowance, intended, figures)
         if isinstance(intended, OverMaxCost):
             return await self._outcomes.wait_for_room(shard, figures, intended.room)
+        if isinstance(intended, NoFunds):
+            return await self._outcomes.wait_for_funds(shard, **figures._asdict())
         if isinstance(intended, Stale):
             return Ack()
+        if shard.waits_for_funds:
+            await self._outcomes.waiting_for_funds.next(shard.account_id)
         if allowance.limit is not None:
             # There may be room for one more.
             await self._outcomes.budgets.enqueue_next(shard.provider, shard.remote_model)

@@ -8,11 +8,18 @@ import sys
 from collections.abc import Sequence
 
 from core.failpoints import arm
-from core.ledger import LedgerUnavailable, TargetNotEmpty, copy_ledger
+from core.ledger import (
+    BudgetPeriod,
+    KeyLimits,
+    LedgerUnavailable,
+    Scope,
+    TargetNotEmpty,
+    copy_ledger,
+)
 from core.pipeline import open_ledger
 from core.serving import StartupError, run
 from core.settings import Settings, read_settings
-from services.gateway.keys import create_key, list_keys, revoke_key
+from services.gateway.keys import create_key, list_keys, nanos_of_dollars, revoke_key
 from services.gateway.service import serve
 
 
@@ -52,13 +59,35 @@ async def _administer(asked: argparse.Namespace, settings: Settings) -> int:
     try:
         match asked.action:
             case "create":
-                return await create_key(ledger, asked.account, asked.name)
+                return await create_key(ledger, asked.account, asked.name, _limits(asked))
             case "revoke":
                 return await revoke_key(ledger, asked.id)
             case _:
                 return await list_keys(ledger)
     finally:
         await ledger.close()
+
+
+def _limits(asked: argparse.Namespace) -> KeyLimits:
+    monthly: int | None = asked.monthly
+    return KeyLimits(
+        scope=Scope(asked.scope),
+        budget_nanos=asked.budget if monthly is None else monthly,
+        budget_period=BudgetPeriod.TOTAL if monthly is None else BudgetPeriod.MONTH,
+        allowed_providers=asked.providers,
+        allowed_models=asked.models,
+    )
+
+
+def _dollars(text: str) -> int:
+    try:
+        return nanos_of_dollars(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +102,25 @@ def _parser() -> argparse.ArgumentParser:
     create = actions.add_parser("create", help="make a key, and its account where it is new")
     create.add_argument("--account", required=True, help="name of the account")
     create.add_argument("--name", default="", help="what the key is for")
+    create.add_argument(
+        "--scope",
+        choices=[scope.value for scope in Scope],
+        default=Scope.BATCH.value,
+        help="batch: make and read batches (%(default)s); account: also manage the account's "
+        "keys and see its usage; operator: all accounts",
+    )
+    budget = create.add_mutually_exclusive_group()
+    budget.add_argument("--budget", type=_dollars, metavar="USD", help="it may spend that in all")
+    budget.add_argument("--monthly", type=_dollars, metavar="USD", help="or that in each month")
+    create.add_argument(
+        "--providers", type=_names, metavar="NAME,...", help="it may use these only"
+    )
+    create.add_argument(
+        "--models",
+        type=_names,
+        metavar="NAME,...",
+        help="it may use these only; patterns such as gpt-5* will do",
+    )
     actions.add_parser("list", help="list all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="end a key at once")
     revoke.add_argument("id", help="the key's id, as `keys list` shows it")

@@ -16,6 +16,7 @@ from core.pipeline import EventPublisher, outages
 from core.pipeline.messages import STATES, shown_batch, shown_batches
 from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
+from services.gateway.billing import BilledKeys
 from services.gateway.creating import BatchArgs, BatchMaker, invalid_fields
 from services.gateway.estimates import BatchEstimates
 from services.gateway.framing import parse_chunk, parse_spec
@@ -39,6 +40,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         uploads: Uploads,
         maker: BatchMaker,
         estimates: BatchEstimates,
+        billed_keys: BilledKeys,
         *,
         idle_timeout: float,
     ) -> None:
@@ -47,6 +49,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         self._uploads = uploads
         self._maker = maker
         self._estimates = estimates
+        self._billed_keys = billed_keys
         self._idle_timeout = idle_timeout
 
     async def CreateBatch(
@@ -76,6 +79,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
                 return parse_chunk(await stream.next(), batches_pb2.SubmitBatchRequest)
 
             with outages():
+                await self._billed_keys.find(batch_args.key_id)
                 finished = await self._uploads.receive(account_id, spec, next_chunk)
         with outages():
             batch = await self._maker.make(

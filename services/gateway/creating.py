@@ -30,6 +30,8 @@ from core.ledger import (
     File,
     FileGone,
     Ledger,
+    NoFunds,
+    NoPrice,
     OverLimit,
     RequestIdReused,
     new_id,
@@ -39,7 +41,9 @@ from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
 from core.prices.snapshot import Snapshot
 from core.serving import ApiError
+from services.gateway.billing import BilledKeys
 from services.gateway.estimating import Estimate, Estimator
+from services.gateway.funding import Funding, refusal
 from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit
 
@@ -65,6 +69,8 @@ class BatchArgs:
     skip_invalid_lines: bool
     lenient_translation: bool = False
     fail_fast: bool = False
+    key_id: str = ""
+    """It is billed to; the caller's own if empty."""
 
     @classmethod
     def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
@@ -86,6 +92,7 @@ class BatchArgs:
             skip_invalid_lines=request.skip_invalid_lines,
             lenient_translation=request.lenient_translation,
             fail_fast=request.fail_fast,
+            key_id=request.key_id,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -105,6 +112,8 @@ class BatchArgs:
             arguments.append("lenient_translation")
         if self.fail_fast:
             arguments.append("fail_fast")
+        if self.key_id:
+            arguments.append(f"key_id={self.key_id}")
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -136,6 +145,8 @@ class BatchMaker:
         publisher: EventPublisher,
         pricing: Pricing,
         estimator: Estimator,
+        billed_keys: BilledKeys,
+        funding: Funding,
         *,
         limits: AccountLimits,
         missing_keys: Mapping[str, str],
@@ -150,6 +161,8 @@ class BatchMaker:
         self._publisher = publisher
         self._pricing = pricing
         self._estimator = estimator
+        self._billed_keys = billed_keys
+        self._funding = funding
         self._limits = limits
         self._missing_keys = missing_keys
         self._first_look = first_look
@@ -166,7 +179,10 @@ class BatchMaker:
         if file is None:
             raise file_not_found(file_id)
         await self._refuse_unfit(file, batch_args)
+        key = await self._billed_keys.find(batch_args.key_id)
+        await self._billed_keys.refuse_disallowed(key, file, lenient=batch_args.lenient_translation)
         batch = self._row(file, batch_args, digest)
+        batch.key_id = key.id
         prices = await self._pricing.of_file(
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
         )
@@ -174,7 +190,9 @@ class BatchMaker:
         estimate = await self._estimate(file, prices, batch_args)
         batch.expected_nanos = estimate.total.cost.expected
         batch.at_most_nanos = estimate.total.cost.at_most
-        made = await self._ledger.batches.create(batch, self._limits)
+        made = await self._ledger.batches.create(
+            batch, self._limits, reserve_nanos=self._funding.reserve(batch.expected_nanos)
+        )
         if isinstance(made, RequestIdReused):
             # Another call with it was quicker.
             earlier = await self._ledger.batches.get(made.batch_id)
@@ -185,6 +203,10 @@ class BatchMaker:
         if isinstance(made, OverLimit):
             log.info("batch_over_limit", account_id=account_id, used=made.used)
             raise over_limit(made)
+        if isinstance(made, NoFunds | NoPrice):
+            refused = refusal(made, prices)
+            log.info("batch_without_funds", account_id=account_id, reason=refused.reason)
+            raise refused
         if made.id == batch.id:
             BATCHES_CREATED.inc()
             tracing.note("polybatch.batch_id", made.id)

@@ -1,9 +1,9 @@
-"""API keys: the first one, and their administration from the command line.
+"""API keys: the first ones, and their administration from the command line.
 
-The first key. Clients of the embedded mode find it in a file of the data folder. Several
-gateways may start at once, and each may die at any moment, so the file comes first and
-is made by linking a whole file to its name, which only one process can do; all others
-then read that one's secret. The row of the ledger comes second: whoever is first there
+The first key, and the operator's beside it. Clients of the embedded mode find each in a file
+of the data folder. Several gateways may start at once, and each may die at any moment, so the
+file comes first and is made by linking a whole file to its name, which only one process can do;
+all others then read that one's secret. The row of the ledger comes second: whoever is first there
 makes the key, of the same secret. Gateways on several machines with one database have a
 file each: the one whose secret became the key keeps it, the others remove theirs.
 """
@@ -13,18 +13,31 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Awaitable, Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import structlog
 
 from core.failpoints import Failpoint, writing
-from core.ledger import KEY_PREFIX, Accounts, Ledger, new_secret
+from core.ledger import (
+    KEY_PREFIX,
+    Accounts,
+    ApiKey,
+    BudgetPeriod,
+    KeyLimits,
+    Ledger,
+    new_secret,
+)
 from core.serving import StartupError
 
 log = structlog.get_logger()
 
 FIRST_ACCOUNT = "default"
 _FIRST_KEY = "first key"
+_OPERATOR_KEY = "operator key"
+_NANO = 1_000_000_000
+_MOST_DOLLARS = 1_000_000_000
 
 
 async def ensure_first_key(accounts: Accounts, path: Path) -> None:
@@ -32,12 +45,27 @@ async def ensure_first_key(accounts: Accounts, path: Path) -> None:
 
     Raises StartupError when the file is there but holds no key.
     """
-    if await accounts.any_key():
-        return
+    if not await accounts.any_key():
+        await _ensure_key(accounts, path, accounts.create_first_key, _FIRST_KEY)
+
+
+async def ensure_operator_key(accounts: Accounts, path: Path) -> None:
+    """Make a key of the scope "operator" in the same way, unless there ever was one.
+
+    At the first start, and at the first one of an installation from before there were scopes.
+    Raises StartupError when the file is there but holds no key.
+    """
+    if not await accounts.any_operator_key():
+        await _ensure_key(accounts, path, accounts.create_operator_key, _OPERATOR_KEY)
+
+
+async def _ensure_key(
+    accounts: Accounts, path: Path, create: Callable[[str, str, str], Awaitable[bool]], name: str
+) -> None:
     made_file = await asyncio.to_thread(_create_key_file, path)
     secret = await asyncio.to_thread(read_key_file, path)
-    if await accounts.create_first_key(FIRST_ACCOUNT, _FIRST_KEY, secret):
-        log.info("first_key_created", account=FIRST_ACCOUNT, key_file=str(path))
+    if await create(FIRST_ACCOUNT, name, secret):
+        log.info("first_key_created", account=FIRST_ACCOUNT, name=name, key_file=str(path))
     elif made_file and await accounts.authenticate(secret) is None:
         await asyncio.to_thread(path.unlink)
 
@@ -75,12 +103,36 @@ def _create_key_file(path: Path) -> bool:
     return True
 
 
-async def create_key(ledger: Ledger, account: str, name: str) -> int:
+def nanos_of_dollars(text: str) -> int:
+    """Nano-dollars of an amount such as "12.50". Raises ValueError."""
+    try:
+        dollars = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no amount of USD such as 12.50") from None
+    exponent = dollars.as_tuple().exponent
+    # Of what is no number it is a letter.
+    if not isinstance(exponent, int) or exponent < -9 or not 0 <= dollars <= _MOST_DOLLARS:
+        raise ValueError(
+            f"{text!r} is no amount of USD from 0 to {_MOST_DOLLARS:,}, with nine decimals at most"
+        )
+    return int(dollars * _NANO)
+
+
+async def create_key(ledger: Ledger, account: str, name: str, limits: KeyLimits) -> int:
     """Print a new key; returns the exit code."""
-    key = await ledger.accounts.create_key(account, name)
+    key = await ledger.accounts.create_key(account, name, limits)
     print(f"key      {key.key_id}")
     print(f"account  {account} ({key.account_id})")
     print(f"secret   {key.secret}")
+    print(f"scope    {limits.scope}")
+    if limits.budget_nanos is not None:
+        print(f"budget   {_budget(limits)}")
+    for field, allowed in (
+        ("provider", limits.allowed_providers),
+        ("model", limits.allowed_models),
+    ):
+        if allowed:
+            print(f"{field + 's':<8} {', '.join(allowed)}")
     print("The secret is shown only now: keep it.")
     return 0
 
@@ -89,7 +141,10 @@ async def list_keys(ledger: Ledger) -> int:
     """Print all keys, without their secrets; returns the exit code."""
     for key, account in await ledger.accounts.list_keys():
         state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
-        print(f"{key.id}  {account}  {key.created_at:%Y-%m-%d %H:%M}  {state}  {key.name}".rstrip())
+        words = [key.id, account, f"{key.created_at:%Y-%m-%d %H:%M}", state, key.scope]
+        if key.budget_nanos is not None:
+            words.append(_budget(key))
+        print("  ".join([*words, key.name]).rstrip())
     return 0
 
 
@@ -100,3 +155,9 @@ async def revoke_key(ledger: Ledger, key_id: str) -> int:
         return 0
     print(f"there is no valid key {key_id}")
     return 1
+
+
+def _budget(limits: KeyLimits | ApiKey) -> str:
+    dollars = Decimal(limits.budget_nanos or 0) / _NANO
+    period = " a month" if limits.budget_period == BudgetPeriod.MONTH else " in all"
+    return f"{dollars:f} USD{period}"

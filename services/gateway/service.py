@@ -9,6 +9,8 @@ from datetime import timedelta
 import grpc
 import structlog
 from polybatch.v1 import (
+    accounts_pb2,
+    accounts_pb2_grpc,
     batches_pb2,
     batches_pb2_grpc,
     conversion_pb2,
@@ -19,6 +21,8 @@ from polybatch.v1 import (
     prices_pb2_grpc,
     providers_pb2,
     providers_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
 )
 
 from core.pipeline import (
@@ -36,7 +40,9 @@ from core.providers import KnownProviders
 from core.serving import ConcurrencyLimits, GrpcServer, StartupError
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
+from services.gateway.account_service import AccountServicer
 from services.gateway.batches import BatchServicer
+from services.gateway.billing import BilledKeys
 from services.gateway.checks import upload_rules
 from services.gateway.converting import ConversionServicer
 from services.gateway.creating import BatchMaker
@@ -44,12 +50,16 @@ from services.gateway.discard import UploadSweep
 from services.gateway.estimates import BatchEstimates
 from services.gateway.estimating import Estimator
 from services.gateway.files import FileServicer
-from services.gateway.keys import ensure_first_key
+from services.gateway.funding import Funding
+from services.gateway.funds import Funds
+from services.gateway.key_service import KeyServicer
+from services.gateway.keys import ensure_first_key, ensure_operator_key
 from services.gateway.prices import PriceServicer
 from services.gateway.pricing import Pricing
 from services.gateway.providers import ProviderServicer
 from services.gateway.upload import Uploads
 from services.gateway.upload_reservation import account_limits
+from services.gateway.usage_service import UsageServicer
 
 log = structlog.get_logger()
 
@@ -58,6 +68,9 @@ PROVIDER_SERVICE = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"].
 BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
 PRICE_SERVICE = prices_pb2.DESCRIPTOR.services_by_name["PriceService"].full_name
 CONVERSION_SERVICE = conversion_pb2.DESCRIPTOR.services_by_name["ConversionService"].full_name
+KEY_SERVICE = accounts_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name
+ACCOUNT_SERVICE = accounts_pb2.DESCRIPTOR.services_by_name["AccountService"].full_name
+USAGE_SERVICE = usage_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name
 
 
 class Gateway:
@@ -75,12 +88,15 @@ class Gateway:
         adapters = Adapters(providers)
         pricing = Pricing(prices, providers, adapters, ledger)
         estimator = Estimator(ledger, blobs, pricing, assumed_output=settings.assumed_output_tokens)
+        billed_keys = BilledKeys(ledger.accounts, adapters)
         maker = BatchMaker(
             ledger,
             blobs,
             runtime.publisher,
             pricing,
             estimator,
+            billed_keys,
+            Funding(settings.reserve_factor),
             limits=account_limits(settings),
             missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
@@ -95,9 +111,14 @@ class Gateway:
             uploads,
             maker,
             BatchEstimates(ledger, blobs, estimator),
+            billed_keys,
             idle_timeout=idle_timeout,
         )
         self._conversion = ConversionServicer(settings)
+        funds = Funds(ledger, runtime.publisher)
+        self._keys = KeyServicer(ledger, providers.rules.keys(), funds)
+        self._accounts = AccountServicer(ledger, funds)
+        self._usage = UsageServicer(ledger)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Add the servicers; returns the names of their services."""
@@ -106,6 +127,9 @@ class Gateway:
         conversion_pb2_grpc.add_ConversionServiceServicer_to_server(self._conversion, server)  # type: ignore[no-untyped-call]
         providers_pb2_grpc.add_ProviderServiceServicer_to_server(self._providers, server)  # type: ignore[no-untyped-call]
         prices_pb2_grpc.add_PriceServiceServicer_to_server(self._prices, server)  # type: ignore[no-untyped-call]
+        accounts_pb2_grpc.add_KeyServiceServicer_to_server(self._keys, server)  # type: ignore[no-untyped-call]
+        accounts_pb2_grpc.add_AccountServiceServicer_to_server(self._accounts, server)  # type: ignore[no-untyped-call]
+        usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, server)  # type: ignore[no-untyped-call]
         # In the place of the generated handlers: these take messages as they came.
         server.add_registered_method_handlers(
             FILE_SERVICE,
@@ -134,7 +158,10 @@ class Gateway:
                 )
             },
         )
-        return [FILE_SERVICE, BATCH_SERVICE, PROVIDER_SERVICE, PRICE_SERVICE, CONVERSION_SERVICE]
+        return [
+            *(FILE_SERVICE, BATCH_SERVICE, PROVIDER_SERVICE, PRICE_SERVICE, CONVERSION_SERVICE),
+            *(KEY_SERVICE, ACCOUNT_SERVICE, USAGE_SERVICE),
+        ]
 
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
@@ -144,6 +171,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         telemetry(runtime, "gateway", settings.gateway_metrics_listen),
     ):
         await ensure_first_key(runtime.ledger.accounts, settings.api_key_file)
+        await ensure_operator_key(runtime.ledger.accounts, settings.operator_key_file)
         providers = find_providers(access, settings)
         # By its name alone: where it lies is no business of those who ask for prices.
         prices = PriceTable(find_prices(settings), settings.effective_prices_file.name)

@@ -54,6 +54,7 @@ class Plan:
     """http:// URL of each replica's metrics, by the name of its child; none where they are off."""
     data_dir: Path
     api_key_file: Path
+    operator_key_file: Path
     addresses_file: Path
     providers: list[str]
     """Those that can be used: a key is set for them, they need none, or the sandbox stands in."""
@@ -150,6 +151,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         },
         data_dir=data_dir,
         api_key_file=settings.api_key_file,
+        operator_key_file=settings.operator_key_file,
         addresses_file=settings.addresses_file,
         providers=providers,
         stood_in=stood_in,

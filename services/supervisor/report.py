@@ -49,6 +49,7 @@ def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] | None = None) -> s
         ("collector", plan.collector),
         ("providers", _providers(plan, tried)),
         ("API key", str(plan.api_key_file)),
+        ("operator", f"{plan.operator_key_file} (key for `polybatch admin`)"),
         ("data", str(plan.data_dir)),
     ]
     if plan.metrics:
@@ -138,6 +139,7 @@ def write_ready_file(path: Path, plan: Plan, pids: Mapping[str, int]) -> None:
         "metrics": plan.metrics,
         "data_dir": str(plan.data_dir),
         "api_key_file": str(plan.api_key_file),
+        "operator_key_file": str(plan.operator_key_file),
         "pids": {"supervisor": os.getpid(), **pids},
     }
     _write(path, content)

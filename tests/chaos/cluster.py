@@ -222,12 +222,12 @@ class Cluster:
             for server in self._servers():
                 server.kill()
 
-    def client(self) -> Client:
-        """A client with the first key."""
+    def client(self, key_file: str = "api-key") -> Client:
+        """A client with the first key, or that of another file of the data folder."""
         return Client(
             gateway=",".join(self.addresses["gateway"]),
             collector=",".join(self.addresses["collector"]),
-            api_key_file=self.data_dir / "api-key",
+            api_key_file=self.data_dir / key_file,
             # Longer than by default: whole fleets are killed again and again.
             wait=300.0,
         )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Sequence
+from decimal import Decimal
+
+from polybatch import Budget, Funding
 
 from services.gateway.__main__ import main
 from tests.chaos.cluster import Cluster
@@ -22,6 +25,22 @@ def administer(cluster: Cluster, account: str) -> None:
     left = [state for _, owner, state in _keys(cluster) if owner == account]
     assert left, "the key was made"
     assert "valid" not in left, "and all are revoked"
+
+
+def manage(cluster: Cluster, account: str) -> None:
+    """Make an account, grant it credits and limit it, through gateways that die meanwhile."""
+    with cluster.client("operator-key") as client:
+        made = client.accounts.create(account)
+        prepaid = client.accounts.update(account, funding=Funding.PREPAID)
+        for number in (1, 2):
+            after, _ = client.accounts.grant(account, "2.50", request_id=f"grant-{number}")
+        key = client.keys.create(account=account).key
+        limited = client.keys.update(key.id, budget=Budget(Decimal(3)))
+        assert (made.id, prepaid.funding) == (after.id, Funding.PREPAID)
+        assert limited.budget is not None
+        postings = list(client.accounts.postings(account))
+        assert [posting.balance for posting in postings] == [Decimal("2.5")] * 2, "once each"
+        assert client.accounts.get(account).balance == 5
 
 
 def _keys(cluster: Cluster) -> list[tuple[str, str, str]]:

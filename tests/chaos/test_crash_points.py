@@ -31,7 +31,7 @@ from tests.chaos import jobs
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
 from tests.chaos.jobs import Job
-from tests.chaos.keys import administer
+from tests.chaos.keys import administer, manage
 from tests.chaos.schedule import CREATES, QUICK_KNOBS, SLOW_KNOBS, Fault, anyone, judge_bills
 from tests.support.ledger.money import check_books, forget_costs
 
@@ -128,6 +128,7 @@ def stop_the_dispatcher(cluster: Cluster, client: Client, batch: Batch) -> None:
 AT_START = (
     Failpoint.MIGRATE,
     Failpoint.KEY_FIRST,
+    Failpoint.KEY_OPERATOR,
     Failpoint.KEY_FILE,
     Failpoint.STREAM_CREATE,
     Failpoint.CONSUMER_CREATE,
@@ -137,6 +138,13 @@ AT_START = (
 BY_OPERATORS = (Failpoint.KEY_CREATE, Failpoint.KEY_REVOKE)
 AFTER_AN_UPGRADE = (Failpoint.BATCH_PRICES, Failpoint.SHARD_BACKFILL)
 """What a collector writes that finds batches of before costs were kept."""
+MANAGING = (
+    Failpoint.ACCOUNT_CREATE,
+    Failpoint.ACCOUNT_UPDATE,
+    Failpoint.CREDITS_GRANT,
+    Failpoint.KEY_UPDATE,
+)
+"""The same by calls."""
 LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
 """What comes when an upload that was left half-way has been kept for long enough."""
 ELSEWHERE = (
@@ -430,7 +438,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_every_write_has_its_scene() -> None:
-    elsewhere = (AT_START, BY_OPERATORS, AFTER_AN_UPGRADE, LATER, ELSEWHERE)
+    elsewhere = (AT_START, BY_OPERATORS, AFTER_AN_UPGRADE, MANAGING, LATER, ELSEWHERE)
     named = Counter(point for points in elsewhere for point in points)
     for scene in (SCENES | AFTER_THE_END).values():
         named.update(scene.points)
@@ -459,6 +467,12 @@ def test_keys_are_made_and_revoked(stage: Stage) -> None:
     stage.cluster.arm(kills(BY_OPERATORS))
     administer(stage.cluster, "operated")
     assert not stage.left(BY_OPERATORS)
+
+
+def test_accounts_are_made_and_granted_once(stage: Stage) -> None:
+    stage.cluster.arm(kills(MANAGING))
+    manage(stage.cluster, "managed")
+    assert not stage.left(MANAGING)
 
 
 def test_old_batches_are_reckoned_once(stage: Stage, tmp_path: Path) -> None:

@@ -116,12 +116,12 @@ class SuiteThread:
 
     @property
     def secret(self) -> str:
-        """The first key."""
-        return self.settings.api_key_file.read_text().strip()
+        """The operator's key, which may call everything."""
+        return self.settings.operator_key_file.read_text().strip()
 
     @property
     def metadata(self) -> list[tuple[str, str]]:
-        """With the first key."""
+        """With this key."""
         return [("authorization", f"Bearer {self.secret}")]
 
     def call(self, method: str, *messages: bytes, at_most: int = 10_000) -> Ended:
@@ -154,6 +154,9 @@ _AT_GATEWAY = (
     "polybatch.v1.FileService",
     "polybatch.v1.BatchService",
     "polybatch.v1.PriceService",
+    "polybatch.v1.KeyService",
+    "polybatch.v1.AccountService",
+    "polybatch.v1.UsageService",
 )
 _TAKES_STREAM = ("UploadFile", "SubmitBatch")
 _GIVES_STREAM = ("DownloadFile", "DownloadResults", "WatchBatch", "WatchBatches")

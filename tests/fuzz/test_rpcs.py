@@ -9,7 +9,15 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, results_pb2, status_pb2
+from polybatch.v1 import (
+    accounts_pb2,
+    batches_pb2,
+    files_pb2,
+    prices_pb2,
+    results_pb2,
+    status_pb2,
+    usage_pb2,
+)
 
 from tests.fuzz.budget import examples
 from tests.fuzz.suite_thread import SuiteThread, account_of, ended_batch
@@ -19,7 +27,10 @@ from tests.support.gateway.running import line
 CODES = documented_codes()
 METHODS: list[MethodDescriptor] = [
     method
-    for module in (files_pb2, batches_pb2, prices_pb2, results_pb2, status_pb2)
+    for module in (
+        *(files_pb2, batches_pb2, prices_pb2, results_pb2, status_pb2),
+        *(accounts_pb2, usage_pb2),
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
     if method.name not in ("UploadFile", "SubmitBatch")

@@ -91,14 +91,17 @@ def documented_codes() -> dict[str, set[str]]:
     general: set[str] = set()
     for path in sorted(_PROTOS.glob("*.proto")):
         seen: set[str] = set()
+        of_service: set[str] = set()
         for line in path.read_text().splitlines():
             if code := _LINE.match(line):
                 seen.add(code[1])
             elif rpc := _RPC.match(line):
-                found[rpc[1]] = seen
+                found[rpc[1]] = seen | of_service
                 seen = set()
             elif line.startswith("service FileService"):
                 general, seen = seen - {"INTERNAL"}, set()
+            elif line.startswith("service "):
+                of_service, seen = seen, set()
     assert {"UNAUTHENTICATED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"} <= general
     found["SubmitBatch"] = found["UploadFile"] | found["CreateBatch"]
     return {name: codes | general | {"OK"} for name, codes in found.items()}

@@ -1,6 +1,6 @@
 """The tables. Rows handed out are detached copies: changing one changes nothing."""
 
-from core.ledger.tables.accounts import Account, ApiKey, BudgetPeriod, Funding, Scope
+from core.ledger.tables.accounts import Account, ApiKey, BudgetPeriod, Funding
 from core.ledger.tables.batches import Batch
 from core.ledger.tables.columns import now
 from core.ledger.tables.files import File, Upload
@@ -20,7 +20,6 @@ __all__ = [
     "ProviderDuration",
     "ProviderHold",
     "ProviderKey",
-    "Scope",
     "Shard",
     "Spending",
     "TokenBudget",

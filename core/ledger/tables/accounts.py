@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from core.ledger.tables.columns import big, moment
+from core.scopes import Scope
 
 
 class Funding(StrEnum):
@@ -26,17 +27,6 @@ class BudgetPeriod(StrEnum):
     TOTAL = "total"
     MONTH = "month"
     """A calendar month, in UTC."""
-
-
-class Scope(StrEnum):
-    """What a key may do; each includes the ones before."""
-
-    BATCH = "batch"
-    """Make and read batches."""
-    ACCOUNT = "account"
-    """Manage the account's keys, see its usage, make batches for its other keys."""
-    OPERATOR = "operator"
-    """Everything, of all accounts."""
 
 
 class Account(SQLModel, table=True):

@@ -14,7 +14,8 @@ from tests.support.client.command import Command
 
 COMMANDS = (
     *("submit", "watch", "list", "get", "results", "failures", "manifest", "cancel"),
-    *("validate", "convert", "files", "providers", "prices", "completion"),
+    *("validate", "convert", "files", "providers", "prices", "usage", "keys", "admin"),
+    "completion",
 )
 ACTIONS = ("list", "get", "delete", "download")
 LIBRARIES = {"click", "rich"}

@@ -12,10 +12,10 @@ import grpc
 import pytest
 from polybatch.v1 import files_pb2
 
-from core.ledger import Ledger, new_secret
+from core.ledger import Ledger, Scope, new_secret
 from core.serving import StartupError
 from services.gateway import __main__ as command
-from services.gateway.keys import FIRST_ACCOUNT, ensure_first_key
+from services.gateway.keys import FIRST_ACCOUNT, ensure_first_key, ensure_operator_key
 from tests.support.gateway.running import (
     FINISH,
     SEGMENT,
@@ -35,19 +35,26 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     await opened.close()
 
 
-async def test_the_first_start_makes_one_key(start_gateway: StartGateway) -> None:
+async def test_the_first_start_makes_a_key_and_an_operators(start_gateway: StartGateway) -> None:
     gateway = await start_gateway()
-    path = gateway.settings.api_key_file
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    secret = path.read_text()
-    ((key, account),) = await gateway.ledger.accounts.list_keys()
-    assert (account, key.revoked_at) == (FIRST_ACCOUNT, None)
+    settings, accounts = gateway.settings, gateway.ledger.accounts
+    secrets = {}
+    for path, scope in (
+        (settings.api_key_file, Scope.ACCOUNT),
+        (settings.operator_key_file, Scope.OPERATOR),
+    ):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        secrets[path] = path.read_text()
+        key = await accounts.authenticate(secrets[path].strip())
+        assert key is not None
+        assert key.scope == scope
+    assert {name for _, name in await accounts.list_keys()} == {FIRST_ACCOUNT}
     again = await start_gateway()
-    assert path.read_text() == secret
-    assert len(await again.ledger.accounts.list_keys()) == 1
-    assert [each.name for each in path.parent.iterdir() if each.name.startswith("api-key")] == [
-        "api-key"
+    assert {path: path.read_text() for path in secrets} == secrets
+    assert len(await again.ledger.accounts.list_keys()) == 2
+    assert sorted(each.name for each in path.parent.iterdir() if "key" in each.name) == [
+        *("api-key", "operator-key"),
     ]
 
 
@@ -93,6 +100,26 @@ async def test_a_ledger_that_has_a_key_gets_no_other(ledger: Ledger, tmp_path: P
     await ledger.accounts.revoke_key(key.key_id)
     await ensure_first_key(ledger.accounts, tmp_path / "api-key")
     assert not (tmp_path / "api-key").exists()
+
+
+async def test_gateways_that_start_at_once_agree_on_the_operators_key(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """In an installation that had a key before there were scopes."""
+    await ledger.accounts.create_key("team")
+    paths = [tmp_path / name / "operator-key" for name in ("one", "one", "two")]
+    await asyncio.gather(*(ensure_operator_key(ledger.accounts, path) for path in paths))
+    (path,) = {path for path in paths if path.exists()}
+    made = await ledger.accounts.authenticate(path.read_text().strip())
+    assert made is not None
+    assert [(key.scope, name) for key, name in await ledger.accounts.list_keys()] == [
+        (Scope.BATCH, "team"),
+        (Scope.OPERATOR, FIRST_ACCOUNT),
+    ]
+    # Whoever has ended it wants no other.
+    await ledger.accounts.revoke_key(made.id)
+    await ensure_operator_key(ledger.accounts, tmp_path / "three" / "operator-key")
+    assert not (tmp_path / "three").exists()
 
 
 async def test_calls_without_a_valid_key(gateway: Gateway) -> None:
@@ -175,8 +202,10 @@ def test_keys_from_the_command_line(
 ) -> None:
     settings = make_settings()
     data_dir = settings.data_dir
-    assert run(monkeypatch, data_dir, "keys", "create", "--account", "team", "--name", "ci") == 0
-    shown = dict(row.split(maxsplit=1) for row in capsys.readouterr().out.splitlines()[:3])
+    arguments = ("keys", "create", "--account", "team", "--name", "ci", "--scope", "account")
+    limits = ("--monthly", "12.50", "--providers", "openai", "--models", "gpt-5*, o3")
+    assert run(monkeypatch, data_dir, *arguments, *limits) == 0
+    shown = dict(row.split(maxsplit=1) for row in capsys.readouterr().out.splitlines()[:-1])
     assert shown["account"].startswith("team (acct_")
     assert run(monkeypatch, data_dir, "keys", "list") == 0
     listed = capsys.readouterr().out
@@ -184,7 +213,14 @@ def test_keys_from_the_command_line(
     assert "team" in listed
     assert "valid" in listed
     assert "ci" in listed
+    assert "account  12.5 USD a month" in listed
     assert shown["secret"] not in listed
+    for field, said in (
+        ("scope", "account"),
+        ("budget", "12.5 USD a month"),
+        ("models", "gpt-5*, o3"),
+    ):
+        assert shown[field] == said
 
     async def is_valid() -> bool:
         ledger = await Ledger.open(settings.effective_database_url)
@@ -202,7 +238,22 @@ def test_keys_from_the_command_line(
     assert "revoked" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [("keys",), ("keys", "create"), ("nonsense",)])
+_CREATE = ("keys", "create", "--account", "team")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("keys",),
+        ("keys", "create"),
+        ("nonsense",),
+        (*_CREATE, "--scope", "everything"),
+        (*_CREATE, "--budget", "-1"),
+        (*_CREATE, "--budget", "0.0000000001"),
+        (*_CREATE, "--monthly", "nan"),
+        (*_CREATE, "--budget", "1", "--monthly", "1"),
+    ],
+)
 def test_misuse_of_the_command(arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as caught:
         command.main(arguments)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
+from sqlmodel import SQLModel
+
+from core.failpoints import Failpoint
 from core.ledger import (
     Batch,
     BatchState,
@@ -12,6 +15,7 @@ from core.ledger import (
     Ledger,
     Shard,
     ShardState,
+    UsageRow,
     new_id,
     now,
 )
@@ -94,3 +98,25 @@ async def reread(ledger: Ledger, shard: Shard) -> Shard:
     found = await ledger.shards.get(shard.id)
     assert found is not None
     return found
+
+
+async def add_rows(ledger: Ledger, *rows: SQLModel) -> None:
+    """Rows as transitions would have written them."""
+    async with ledger.accounts._database.write(Failpoint.SHARD_SETTLE) as session:
+        session.add_all(rows)
+
+
+def usage_row(day: date, cost_nanos: int, **changes: object) -> UsageRow:
+    """What one model used in one shard: a line of 10 tokens in and 2 out."""
+    values = {
+        "shard_id": new_id("shard"),
+        "model": "openai/gpt-4.1",
+        "account_id": "acct_a",
+        "key_id": "key_a",
+        "batch_id": "batch_a",
+        "provider": "openai",
+        "lines": 1,
+        "input_tokens": 10,
+        "output_tokens": 2,
+    }
+    return UsageRow(**(values | {"day": day, "cost_nanos": cost_nanos} | changes))

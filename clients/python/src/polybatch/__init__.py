@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from polybatch.administration import Accounts, Keys, UsageReport
+    from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
     from polybatch.async_client import AsyncBatches, AsyncClient, AsyncFiles
     from polybatch.client import Batches, Client, Files
     from polybatch.connection import Connection
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         LimitExceeded,
         LineFailed,
         NotFound,
+        PermissionDenied,
         PolybatchError,
         Unauthenticated,
         Unavailable,
@@ -35,15 +38,22 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from polybatch.models import (
+        Account,
         Batch,
         BatchCost,
         BatchError,
         BatchEstimate,
         BatchState,
+        Budget,
+        BudgetPeriod,
         ConvertedLines,
         CostRange,
+        CurrentKey,
         File,
         FileState,
+        Funding,
+        Key,
+        KeyScope,
         KeyState,
         LineError,
         LineFailure,
@@ -53,6 +63,8 @@ if TYPE_CHECKING:
         ManifestShard,
         ModelCount,
         ModelEstimate,
+        NewKey,
+        Posting,
         Price,
         PriceBand,
         PriceOrigin,
@@ -66,33 +78,47 @@ if TYPE_CHECKING:
         Shard,
         UploadStatus,
         Usage,
+        UsageEntry,
+        UsageGroup,
     )
     from polybatch.retry import RetryPolicy
 
 __all__ = [
+    "Account",
+    "Accounts",
+    "AsyncAccounts",
     "AsyncBatches",
     "AsyncClient",
     "AsyncFiles",
+    "AsyncKeys",
+    "AsyncUsageReport",
     "Batch",
     "BatchCost",
     "BatchError",
     "BatchEstimate",
     "BatchState",
     "Batches",
+    "Budget",
+    "BudgetPeriod",
     "Client",
     "ConfigurationError",
     "Conflict",
     "Connection",
     "ConvertedLines",
     "CostRange",
+    "CurrentKey",
     "DataError",
     "File",
     "FileState",
     "Files",
+    "Funding",
     "InternalError",
     "InvalidLines",
     "InvalidRequest",
+    "Key",
+    "KeyScope",
     "KeyState",
+    "Keys",
     "LimitExceeded",
     "LineError",
     "LineFailed",
@@ -103,8 +129,11 @@ __all__ = [
     "ManifestShard",
     "ModelCount",
     "ModelEstimate",
+    "NewKey",
     "NotFound",
+    "PermissionDenied",
     "PolybatchError",
+    "Posting",
     "Price",
     "PriceBand",
     "PriceOrigin",
@@ -122,10 +151,16 @@ __all__ = [
     "UploadInterrupted",
     "UploadStatus",
     "Usage",
+    "UsageEntry",
+    "UsageGroup",
+    "UsageReport",
     "WaitTimeout",
 ]
 
-_HOMES = ("errors", "models", "retry", "connection", "client", "async_client")
+_HOMES = (
+    *("errors", "models", "retry", "connection", "client", "async_client"),
+    *("administration", "async_administration"),
+)
 
 
 def __getattr__(name: str) -> object:

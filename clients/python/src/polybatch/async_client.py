@@ -28,7 +28,9 @@ from polybatch._operations import (
     log_back,
     log_retry,
 )
+from polybatch._operations.accounts import AccountRequests
 from polybatch._transport import AioTransport
+from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
 from polybatch.connection import Connection
 from polybatch.models import (
     Batch,
@@ -99,6 +101,10 @@ class AsyncClient:
         self._conversions = Conversions(caller)
         self.files = AsyncFiles(self._requests, self._downloads)
         self.batches = AsyncBatches(self)
+        accounts = AccountRequests(caller)
+        self.keys = AsyncKeys(accounts)
+        self.accounts = AsyncAccounts(accounts)
+        self.usage = AsyncUsageReport(accounts)
 
     async def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -171,7 +177,9 @@ class AsyncClient:
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
         takes the lines that are bad only for what their provider lacks. The same
         `request_id` with the same content continues the same upload and returns the same
-        batch, in another process even; with other content it raises Conflict.
+        batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
+        Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
+        that it is billed to, which takes a key of the scope "account".
         `on_estimate` is called with what the batch will cost once the file is uploaded; if it
         raises, no batch is made, and the file (`input_file_id`) is kept.
         """
@@ -240,9 +248,7 @@ class AsyncClient:
         out what a line asks for and its provider lacks, instead of refusing the line; the
         results tell what. `fail_fast`: fail lines at once where their provider refuses the
         key, instead of letting them wait for another. The same `request_id` returns the
-        same batch, however often it is asked. `max_cost`: USD, as Decimal or "1.50"; what would
-        go past it is not sent. `key_id`: the key of the account that it is billed to, where it
-        is another than the caller's.
+        same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,

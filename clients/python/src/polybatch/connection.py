@@ -202,6 +202,11 @@ def _local_addresses(environ: Mapping[str, str]) -> dict[str, str]:
     return {"gateway": f"localhost:{base}", "collector": f"localhost:{int(base) + 1}"}
 
 
+def operator_key_file(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where the embedded mode keeps the operator's key; None where POLYBATCH_API_KEY is set."""
+    return None if environ.get("POLYBATCH_API_KEY") else _data_dir(environ) / "operator-key"
+
+
 def _data_dir(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("POLYBATCH_DATA_DIR") or ".polybatch")
 
@@ -312,7 +317,8 @@ def _find_key(
                 f"no API key: the key file {path} {why}.",
                 reason="API_KEY_MISSING",
                 next_step="set POLYBATCH_API_KEY, or run this in the folder where polybatch "
-                "was started (it keeps a key in .polybatch/api-key), or set POLYBATCH_DATA_DIR.",
+                "was started (it keeps a key in .polybatch/api-key, and the operator's beside "
+                "it), or set POLYBATCH_DATA_DIR.",
             ) from error
     key = key.strip()
     # Metadata values are printable ASCII; gRPC itself would fail with a bare ValueError.

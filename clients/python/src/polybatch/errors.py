@@ -3,6 +3,7 @@
     PolybatchError
     ├── ConfigurationError      no key, or an address that cannot be used
     ├── Unauthenticated         the key is missing or not accepted
+    ├── PermissionDenied        the key is valid, and may not do this
     ├── NotFound                no such batch, file or upload in this account
     ├── InvalidRequest          a request that can never succeed as it stands
     │   └── InvalidLines        bad lines in the input file; `problems`, `file_id`
@@ -35,6 +36,7 @@ __all__ = [
     "LimitExceeded",
     "LineFailed",
     "NotFound",
+    "PermissionDenied",
     "PolybatchError",
     "Unauthenticated",
     "Unavailable",
@@ -92,6 +94,10 @@ class ConfigurationError(PolybatchError):
 
 class Unauthenticated(PolybatchError):
     """The key is missing or not accepted."""
+
+
+class PermissionDenied(PolybatchError):
+    """The key is valid, and may not do this: its scope, or a provider or model."""
 
 
 class NotFound(PolybatchError):

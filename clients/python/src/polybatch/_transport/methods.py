@@ -35,99 +35,100 @@ class Method:
     parse: Callable[[bytes], Any]
 
 
-def _method(server: Server, path: str, request: Any, response: Any) -> Method:
+def method(server: Server, path: str, request: Any, response: Any) -> Method:
+    """An RPC of the package polybatch.v1."""
     serialize = None if request is None else request.SerializeToString
     return Method(server, f"/polybatch.v1.{path}", serialize, response.FromString)
 
 
-UPLOAD_FILE = _method(Server.GATEWAY, "FileService/UploadFile", None, files_pb2.UploadFileResponse)
-GET_UPLOAD_STATUS = _method(
+UPLOAD_FILE = method(Server.GATEWAY, "FileService/UploadFile", None, files_pb2.UploadFileResponse)
+GET_UPLOAD_STATUS = method(
     Server.GATEWAY,
     "FileService/GetUploadStatus",
     files_pb2.GetUploadStatusRequest,
     files_pb2.UploadStatus,
 )
-DOWNLOAD_FILE = _method(
+DOWNLOAD_FILE = method(
     Server.GATEWAY,
     "FileService/DownloadFile",
     files_pb2.DownloadFileRequest,
     files_pb2.DownloadFileResponse,
 )
-GET_FILE = _method(Server.GATEWAY, "FileService/GetFile", files_pb2.GetFileRequest, files_pb2.File)
-LIST_FILES = _method(
+GET_FILE = method(Server.GATEWAY, "FileService/GetFile", files_pb2.GetFileRequest, files_pb2.File)
+LIST_FILES = method(
     Server.GATEWAY,
     "FileService/ListFiles",
     files_pb2.ListFilesRequest,
     files_pb2.ListFilesResponse,
 )
-DELETE_FILE = _method(
+DELETE_FILE = method(
     Server.GATEWAY,
     "FileService/DeleteFile",
     files_pb2.DeleteFileRequest,
     files_pb2.DeleteFileResponse,
 )
-CONVERT_LINES = _method(
+CONVERT_LINES = method(
     Server.GATEWAY, "ConversionService/ConvertLines", None, conversion_pb2.ConvertLinesResponse
 )
-CREATE_BATCH = _method(
+CREATE_BATCH = method(
     Server.GATEWAY,
     "BatchService/CreateBatch",
     batches_pb2.CreateBatchRequest,
     batches_pb2.Batch,
 )
-SUBMIT_BATCH = _method(Server.GATEWAY, "BatchService/SubmitBatch", None, batches_pb2.Batch)
-ESTIMATE_BATCH = _method(
+SUBMIT_BATCH = method(Server.GATEWAY, "BatchService/SubmitBatch", None, batches_pb2.Batch)
+ESTIMATE_BATCH = method(
     Server.GATEWAY,
     "BatchService/EstimateBatch",
     batches_pb2.EstimateBatchRequest,
     batches_pb2.BatchEstimate,
 )
-GET_BATCH = _method(
+GET_BATCH = method(
     Server.GATEWAY, "BatchService/GetBatch", batches_pb2.GetBatchRequest, batches_pb2.Batch
 )
-LIST_BATCHES = _method(
+LIST_BATCHES = method(
     Server.GATEWAY,
     "BatchService/ListBatches",
     batches_pb2.ListBatchesRequest,
     batches_pb2.ListBatchesResponse,
 )
-CANCEL_BATCH = _method(
+CANCEL_BATCH = method(
     Server.GATEWAY,
     "BatchService/CancelBatch",
     batches_pb2.CancelBatchRequest,
     batches_pb2.Batch,
 )
-LIST_PROVIDERS = _method(
+LIST_PROVIDERS = method(
     Server.GATEWAY,
     "ProviderService/ListProviders",
     providers_pb2.ListProvidersRequest,
     providers_pb2.ListProvidersResponse,
 )
-LIST_PRICES = _method(
+LIST_PRICES = method(
     Server.GATEWAY,
     "PriceService/ListPrices",
     prices_pb2.ListPricesRequest,
     prices_pb2.ListPricesResponse,
 )
-WATCH_BATCH = _method(
+WATCH_BATCH = method(
     Server.COLLECTOR,
     "StatusService/WatchBatch",
     status_pb2.WatchBatchRequest,
     status_pb2.WatchBatchResponse,
 )
-WATCH_BATCHES = _method(
+WATCH_BATCHES = method(
     Server.COLLECTOR,
     "StatusService/WatchBatches",
     status_pb2.WatchBatchesRequest,
     status_pb2.WatchBatchesResponse,
 )
-DOWNLOAD_RESULTS = _method(
+DOWNLOAD_RESULTS = method(
     Server.COLLECTOR,
     "ResultService/DownloadResults",
     results_pb2.DownloadResultsRequest,
     results_pb2.DownloadResultsResponse,
 )
-LIST_FAILURES = _method(
+LIST_FAILURES = method(
     Server.COLLECTOR,
     "ResultService/ListFailures",
     results_pb2.ListFailuresRequest,

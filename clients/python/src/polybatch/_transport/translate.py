@@ -17,6 +17,7 @@ from polybatch.errors import (
     InvalidRequest,
     LimitExceeded,
     NotFound,
+    PermissionDenied,
     PolybatchError,
     Unauthenticated,
     Unavailable,
@@ -25,7 +26,7 @@ from polybatch.models import LineProblem
 
 _BY_CODE: dict[grpc.StatusCode, type[PolybatchError]] = {
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
-    grpc.StatusCode.PERMISSION_DENIED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
@@ -44,6 +45,11 @@ _NEXT_STEPS = {
     "API_KEY_MISSING": "set POLYBATCH_API_KEY, or name the key's file.",
     "API_KEY_INVALID": "check POLYBATCH_API_KEY; the key belongs to the service it came from.",
     "API_KEY_REVOKED": "get a new key from the operator, and set POLYBATCH_API_KEY.",
+    "SCOPE_MISSING": "use such a key (--api-key-file); `polybatch keys current` tells of one.",
+    "KEY_NOT_FOUND": "`polybatch keys list` shows the account's keys.",
+    "ACCOUNT_NOT_FOUND": "`polybatch admin accounts list` shows them.",
+    "PROVIDER_NOT_ALLOWED": "leave these lines out, or use another key.",
+    "MODEL_NOT_ALLOWED": "leave these lines out, or use another key.",
     "NO_VALID_LINES": "fix the file; `polybatch validate FILE` shows every problem.",
     "FILE_NOT_FOUND": "list the files of this account for the right id.",
     "BATCH_NOT_FOUND": "list the batches of this account for the right id.",

@@ -37,7 +37,14 @@ from polybatch.cli.session import (
     opened_input,
     tried_output,
 )
-from polybatch.errors import Conflict, InvalidLines, InvalidRequest, NotFound, PolybatchError
+from polybatch.errors import (
+    Conflict,
+    InvalidLines,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    PolybatchError,
+)
 
 if TYPE_CHECKING:
     from polybatch import Batch
@@ -94,6 +101,13 @@ _STATES = (
 )
 @click.option(
     "--request-id", metavar="ID", help="Idempotency key: reusing it returns the same batch."
+)
+@click.option(
+    "--key",
+    "key_id",
+    default="",
+    metavar="KEY_ID",
+    help="Bill it to this key of the account (takes a key of the scope account).",
 )
 @click.option(
     "--max-cost",
@@ -191,7 +205,7 @@ def _telling_how(session: Session, file: str, defaults: Sequence[str]) -> Iterat
     """Where a batch is refused in the block: lets what is advised be pasted."""
     try:
         yield
-    except (InvalidRequest, Conflict) as error:
+    except (InvalidRequest, Conflict, PermissionDenied) as error:
         error.message = session.about_file(error.message, file)
         error.next_step = session.about_file(error.next_step, file, *defaults)
         raise
@@ -202,7 +216,7 @@ def _refusing(session: Session, name: str, *, keep_file: bool, lenient: bool) ->
     """Where a batch is refused in the block: reads why, and deletes the file."""
     try:
         yield
-    except (InvalidRequest, Conflict) as error:
+    except (InvalidRequest, Conflict, PermissionDenied) as error:
         file_id = error.metadata.get("file_id", "")
         if not file_id:
             raise

@@ -41,12 +41,23 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def usd(text: str) -> Decimal:
-    """Reads an amount of USD."""
+    """Reads an amount of USD from 0 on."""
+    return _usd(text, signed=False)
+
+
+def signed_usd(text: str) -> Decimal:
+    """Reads an amount of USD that may be below 0."""
+    return _usd(text, signed=True)
+
+
+def _usd(text: str, *, signed: bool) -> Decimal:
     try:
         amount = Decimal(text.strip().removeprefix("$"))
-        to_money(amount, "amount")
+        to_money(amount, "amount", signed=signed)
     except (InvalidOperation, InvalidRequest):
-        raise click.BadParameter(f"{text!r} is no amount of USD such as 5 or 0.25.") from None
+        raise click.BadParameter(
+            f"{text!r} is no amount of USD such as 5 or 12.50 (nine decimals at most)."
+        ) from None
     return amount
 
 

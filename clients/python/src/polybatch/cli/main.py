@@ -13,14 +13,17 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from polybatch.cli import (
+    admin_commands,
     batch_commands,
     convert_command,
     estimate_command,
     file_commands,
     grammar,
+    key_commands,
     price_command,
     provider_commands,
     result_commands,
+    usage_command,
 )
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.invocation import called_as
@@ -55,8 +58,8 @@ Environment:
                         several replicas separated by commas
   POLYBATCH_COLLECTOR   address of the collector (localhost:50052), as for the gateway
   POLYBATCH_API_KEY     the key; else the file $POLYBATCH_DATA_DIR/api-key
-  POLYBATCH_DATA_DIR    folder of that file (.polybatch); while `make up` runs from it, its
-                        addresses are found there too
+  POLYBATCH_DATA_DIR    folder of that file (.polybatch), and of operator-key for `admin`;
+                        while `make up` runs from it, its addresses are found there too
   POLYBATCH_PORT_BASE   the first of the ports, where all were moved
   POLYBATCH_TLS         1 or 0; on by itself unless both addresses are this machine
   POLYBATCH_TLS_CA      authority of the services' certificate (PEM file)
@@ -107,6 +110,9 @@ for each in (
     file_commands.files,
     provider_commands.providers,
     price_command.prices,
+    usage_command.usage,
+    key_commands.keys,
+    admin_commands.admin,
     completion,
 ):
     cli.add_command(each)

@@ -125,7 +125,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def usd(amount: Decimal) -> str:
-    """Returns an amount exactly, and with cents."""
+    """Returns an amount of USD, exactly, and with cents."""
     cents = Decimal("0.01")
     return f"{amount.quantize(cents) if amount == amount.quantize(cents) else amount.normalize():f}"
 

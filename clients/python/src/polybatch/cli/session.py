@@ -73,6 +73,8 @@ class Session:
         """How the command was called."""
         self.options: dict[str, Any] = {}
         """Of those that may stand before or after the command, what was given."""
+        self.operator = False
+        """Whether it is for `polybatch admin`, whose key is the operator's."""
         self._client: polybatch.Client | None = None
         self._absences = Absences(lambda text: self.display.tell(text))
 
@@ -160,7 +162,13 @@ class Session:
 
     def _given(self) -> dict[str, Any]:
         """The options that are arguments of the client: all but one."""
-        return {name: value for name, value in self.options.items() if name != "json"}
+        given = {name: value for name, value in self.options.items() if name != "json"}
+        if self.operator and "api_key_file" not in given:
+            # Here, as it loads gRPC.
+            from polybatch.connection import operator_key_file
+
+            given["api_key_file"] = operator_key_file()
+        return given
 
     def _on_retry(self, error: PolybatchError, wait: float) -> None:
         if isinstance(error, Unavailable):

@@ -1,5 +1,16 @@
 """What the services answer, as frozen dataclasses with timezone-aware times."""
 
+from polybatch.models.accounts import (
+    Account,
+    Budget,
+    BudgetPeriod,
+    CurrentKey,
+    Funding,
+    Key,
+    KeyScope,
+    NewKey,
+    Posting,
+)
 from polybatch.models.batches import (
     Batch,
     BatchCost,
@@ -23,18 +34,26 @@ from polybatch.models.results import (
     ResultFilter,
     ResultLine,
 )
+from polybatch.models.usage import UsageEntry, UsageGroup
 from polybatch.problems import LineProblem
 
 __all__ = [
+    "Account",
     "Batch",
     "BatchCost",
     "BatchError",
     "BatchEstimate",
     "BatchState",
+    "Budget",
+    "BudgetPeriod",
     "ConvertedLines",
     "CostRange",
+    "CurrentKey",
     "File",
     "FileState",
+    "Funding",
+    "Key",
+    "KeyScope",
     "KeyState",
     "LineError",
     "LineFailure",
@@ -44,6 +63,8 @@ __all__ = [
     "ManifestShard",
     "ModelCount",
     "ModelEstimate",
+    "NewKey",
+    "Posting",
     "Price",
     "PriceBand",
     "PriceOrigin",
@@ -57,4 +78,6 @@ __all__ = [
     "Shard",
     "UploadStatus",
     "Usage",
+    "UsageEntry",
+    "UsageGroup",
 ]

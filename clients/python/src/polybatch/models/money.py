@@ -26,8 +26,9 @@ def from_money(money: Any) -> Decimal:
     return Decimal(money.units) + Decimal(money.nanos).scaleb(-9)
 
 
-def to_money(amount: USD, name: str) -> Any:
-    """Returns the google.type.Money of an amount from 0 on. InvalidRequest where it is none."""
+def to_money(amount: USD, name: str, *, signed: bool = False) -> Any:
+    """Returns the google.type.Money of an amount. InvalidRequest where it has no exact one, or is
+    below 0 and not `signed`."""
     if isinstance(amount, float):
         raise InvalidRequest(
             f'{name} is a float; expected a Decimal or a string such as "1.5".',
@@ -36,13 +37,16 @@ def to_money(amount: USD, name: str) -> Any:
     try:
         exact = Decimal(amount)
         nanos = exact.scaleb(9)
-        fits = exact.is_finite() and 0 <= exact < _MOST and nanos == nanos.to_integral_value()
+        fits = exact.is_finite() and abs(exact) < _MOST and nanos == nanos.to_integral_value()
+        fits = fits and (signed or exact >= 0)
     except InvalidOperation:
         fits = False
     if not fits:
         raise InvalidRequest(
-            f"{name} is {str(amount)[:40]!r}; expected USD from 0 on, of at most nine decimals.",
+            f"{name} is {str(amount)[:40]!r}; expected USD{'' if signed else ' from 0 on'}, of at "
+            "most nine decimals.",
             reason="INVALID_FIELD",
         )
-    units, rest = divmod(int(nanos), _NANO)
-    return Money(currency_code="USD", units=units, nanos=rest)
+    units, rest = divmod(abs(int(nanos)), _NANO)
+    sign = -1 if nanos < 0 else 1
+    return Money(currency_code="USD", units=sign * units, nanos=sign * rest)

@@ -31,8 +31,9 @@ class KeyServiceStub:
     The codes that every RPC may answer with stand above FileService. All RPCs of this service may
     also answer
 
-    PERMISSION_DENIED SCOPE_MISSING: the key's scope does not allow it: use a key of
-    the scope that the message names.
+    PERMISSION_DENIED SCOPE_MISSING: it takes a key of another scope, which the message and the
+    ErrorInfo metadata `needed` name. All but GetCurrentKey take "account",
+    or "operator" where another account is named.
     """
 
     def __init__(self, channel):
@@ -74,33 +75,41 @@ class KeyServiceServicer:
     The codes that every RPC may answer with stand above FileService. All RPCs of this service may
     also answer
 
-    PERMISSION_DENIED SCOPE_MISSING: the key's scope does not allow it: use a key of
-    the scope that the message names.
+    PERMISSION_DENIED SCOPE_MISSING: it takes a key of another scope, which the message and the
+    ErrorInfo metadata `needed` name. All but GetCurrentKey take "account",
+    or "operator" where another account is named.
     """
 
     def CreateKey(self, request, context):
-        """Makes a key. Its secret is in this answer and nowhere else.
+        """Makes a key. Its secret is in this answer and nowhere else: where the answer was lost, there
+        may be a key whose secret nobody has, to be revoked.
 
         INVALID_ARGUMENT  INVALID_FIELD: BadRequest names it.
-        PERMISSION_DENIED SCOPE_MISSING: a key makes only keys of its own scope or less.
-        NOT_FOUND         ACCOUNT_NOT_FOUND: only of operators, who may name an account.
+        PERMISSION_DENIED SCOPE_MISSING: also for a key of more scope than the caller's own.
+        NOT_FOUND         ACCOUNT_NOT_FOUND: there is none of this id or name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListKeys(self, request, context):
-        """Lists keys, oldest first, without their secrets.
+        """Lists keys, oldest first, without their secrets, revoked ones too.
+
+        INVALID_ARGUMENT  PAGE_TOKEN_INVALID: start again without a token.
+        PERMISSION_DENIED SCOPE_MISSING.
+        NOT_FOUND         ACCOUNT_NOT_FOUND: there is none of this id or name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateKey(self, request, context):
-        """Changes the fields of a key that `update_mask` names.
+        """Changes the fields of a key that `update_mask` names. Calls that begin after it, and batches
+        that are made after it, go by the new ones.
 
-        NOT_FOUND        KEY_NOT_FOUND: no such key in this account.
-        INVALID_ARGUMENT INVALID_FIELD: BadRequest names it.
+        NOT_FOUND         KEY_NOT_FOUND: no such key in this account; operators find those of all.
+        INVALID_ARGUMENT  INVALID_FIELD: BadRequest names it.
+        PERMISSION_DENIED SCOPE_MISSING: also for a key of more scope than the caller's own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +119,8 @@ class KeyServiceServicer:
         """Ends a key: it begins no new call, and its open ones end within seconds. Its batches
         go on. Ending an ended key is no error.
 
-        NOT_FOUND           KEY_NOT_FOUND: no such key in this account.
+        NOT_FOUND         KEY_NOT_FOUND: no such key in this account; operators find those of all.
+        PERMISSION_DENIED SCOPE_MISSING: also for a key of more scope than the caller's own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,8 +175,9 @@ class KeyService:
     The codes that every RPC may answer with stand above FileService. All RPCs of this service may
     also answer
 
-    PERMISSION_DENIED SCOPE_MISSING: the key's scope does not allow it: use a key of
-    the scope that the message names.
+    PERMISSION_DENIED SCOPE_MISSING: it takes a key of another scope, which the message and the
+    ErrorInfo metadata `needed` name. All but GetCurrentKey take "account",
+    or "operator" where another account is named.
     """
 
     @staticmethod
@@ -405,7 +416,7 @@ class AccountServiceServicer:
 
         NOT_FOUND        ACCOUNT_NOT_FOUND.
         INVALID_ARGUMENT INVALID_FIELD: BadRequest names it.
-        ALREADY_EXISTS   REQUEST_ID_REUSED: the id granted another amount, or to another account.
+        ALREADY_EXISTS   REQUEST_ID_REUSED: the id granted this account another amount.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -86,6 +86,13 @@ class BatchServiceServicer:
         turns it into lines.
         INVALID_FIELD: BadRequest names it.
         NOT_FOUND           FILE_NOT_FOUND: no such file in this account.
+        KEY_NOT_FOUND: `key_id` is no valid key of this account.
+        PERMISSION_DENIED   SCOPE_MISSING: a `key_id` other than the caller's own takes a key
+        of the scope "account".
+        PROVIDER_NOT_ALLOWED, MODEL_NOT_ALLOWED: the key that it would be
+        billed to may not use some that the lines ask for (ErrorInfo metadata
+        `providers` or `models` names them, `allowed` those that it may):
+        leave these lines out, or use another key.
         FAILED_PRECONDITION PROVIDER_NOT_CONFIGURED: the file has lines for a provider
         that the service has no key for (ErrorInfo metadata
         `providers` and `variables` name it and what its operator

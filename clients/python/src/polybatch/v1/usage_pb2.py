@@ -27,21 +27,21 @@ from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from polybatch.v1 import batches_pb2 as polybatch_dot_v1_dot_batches__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18polybatch/v1/usage.proto\x12\x0cpolybatch.v1\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\x1a\x1apolybatch/v1/batches.proto\"\xb5\x01\n\x0fGetUsageRequest\x12\x1f\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x1d\n\x02to\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12*\n\x08group_by\x18\x03 \x03(\x0e\x32\x18.polybatch.v1.UsageGroup\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"\xc2\x02\n\nUsageEntry\x12\x1e\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08key_name\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x06 \x01(\t\x12\r\n\x05month\x18\x07 \x01(\t\x12\x12\n\naccount_id\x18\x08 \x01(\t\x12\x12\n\nline_count\x18\t \x01(\x03\x12\x1b\n\x13unpriced_line_count\x18\n \x01(\x03\x12\"\n\x05usage\x18\x0b \x01(\x0b\x32\x13.polybatch.v1.Usage\x12 \n\x04\x63ost\x18\x0c \x01(\x0b\x32\x12.google.type.Money\x12%\n\tlate_cost\x18\r \x01(\x0b\x32\x12.google.type.Money\"\x7f\n\x10GetUsageResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.polybatch.v1.UsageEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\'\n\x05total\x18\x03 \x01(\x0b\x32\x18.polybatch.v1.UsageEntry*\xcb\x01\n\nUsageGroup\x12\x1b\n\x17USAGE_GROUP_UNSPECIFIED\x10\x00\x12\x13\n\x0fUSAGE_GROUP_DAY\x10\x01\x12\x13\n\x0fUSAGE_GROUP_KEY\x10\x02\x12\x18\n\x14USAGE_GROUP_PROVIDER\x10\x03\x12\x15\n\x11USAGE_GROUP_MODEL\x10\x04\x12\x15\n\x11USAGE_GROUP_BATCH\x10\x05\x12\x15\n\x11USAGE_GROUP_MONTH\x10\x06\x12\x17\n\x13USAGE_GROUP_ACCOUNT\x10\x07\x32Y\n\x0cUsageService\x12I\n\x08GetUsage\x12\x1d.polybatch.v1.GetUsageRequest\x1a\x1e.polybatch.v1.GetUsageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18polybatch/v1/usage.proto\x12\x0cpolybatch.v1\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\x1a\x1apolybatch/v1/batches.proto\"\xb5\x01\n\x0fGetUsageRequest\x12\x1f\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x1d\n\x02to\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12*\n\x08group_by\x18\x03 \x03(\x0e\x32\x18.polybatch.v1.UsageGroup\x12\x0f\n\x07\x61\x63\x63ount\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"\xd8\x02\n\nUsageEntry\x12\x1e\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08key_name\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x06 \x01(\t\x12\r\n\x05month\x18\x07 \x01(\t\x12\x12\n\naccount_id\x18\x08 \x01(\t\x12\x12\n\nline_count\x18\t \x01(\x03\x12\x1b\n\x13unpriced_line_count\x18\n \x01(\x03\x12\"\n\x05usage\x18\x0b \x01(\x0b\x32\x13.polybatch.v1.Usage\x12 \n\x04\x63ost\x18\x0c \x01(\x0b\x32\x12.google.type.Money\x12%\n\tlate_cost\x18\r \x01(\x0b\x32\x12.google.type.Money\x12\x14\n\x0c\x61\x63\x63ount_name\x18\x0e \x01(\t\"\x7f\n\x10GetUsageResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.polybatch.v1.UsageEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\'\n\x05total\x18\x03 \x01(\x0b\x32\x18.polybatch.v1.UsageEntry*\xcb\x01\n\nUsageGroup\x12\x1b\n\x17USAGE_GROUP_UNSPECIFIED\x10\x00\x12\x13\n\x0fUSAGE_GROUP_DAY\x10\x01\x12\x13\n\x0fUSAGE_GROUP_KEY\x10\x02\x12\x18\n\x14USAGE_GROUP_PROVIDER\x10\x03\x12\x15\n\x11USAGE_GROUP_MODEL\x10\x04\x12\x15\n\x11USAGE_GROUP_BATCH\x10\x05\x12\x15\n\x11USAGE_GROUP_MONTH\x10\x06\x12\x17\n\x13USAGE_GROUP_ACCOUNT\x10\x07\x32Y\n\x0cUsageService\x12I\n\x08GetUsage\x12\x1d.polybatch.v1.GetUsageRequest\x1a\x1e.polybatch.v1.GetUsageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polybatch.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_USAGEGROUP']._serialized_start=758
-  _globals['_USAGEGROUP']._serialized_end=961
+  _globals['_USAGEGROUP']._serialized_start=780
+  _globals['_USAGEGROUP']._serialized_end=983
   _globals['_GETUSAGEREQUEST']._serialized_start=120
   _globals['_GETUSAGEREQUEST']._serialized_end=301
   _globals['_USAGEENTRY']._serialized_start=304
-  _globals['_USAGEENTRY']._serialized_end=626
-  _globals['_GETUSAGERESPONSE']._serialized_start=628
-  _globals['_GETUSAGERESPONSE']._serialized_end=755
-  _globals['_USAGESERVICE']._serialized_start=963
-  _globals['_USAGESERVICE']._serialized_end=1052
+  _globals['_USAGEENTRY']._serialized_end=648
+  _globals['_GETUSAGERESPONSE']._serialized_start=650
+  _globals['_GETUSAGERESPONSE']._serialized_end=777
+  _globals['_USAGESERVICE']._serialized_start=985
+  _globals['_USAGESERVICE']._serialized_end=1074
 # @@protoc_insertion_point(module_scope)

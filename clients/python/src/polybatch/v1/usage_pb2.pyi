@@ -45,7 +45,7 @@ class GetUsageRequest(_message.Message):
     def __init__(self, to: _Optional[_Union[_date_pb2.Date, _Mapping]] = ..., group_by: _Optional[_Iterable[_Union[UsageGroup, str]]] = ..., account: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., **kwargs) -> None: ...
 
 class UsageEntry(_message.Message):
-    __slots__ = ("day", "key_id", "key_name", "provider", "model", "batch_id", "month", "account_id", "line_count", "unpriced_line_count", "usage", "cost", "late_cost")
+    __slots__ = ("day", "key_id", "key_name", "provider", "model", "batch_id", "month", "account_id", "line_count", "unpriced_line_count", "usage", "cost", "late_cost", "account_name")
     DAY_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class UsageEntry(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     LATE_COST_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_NAME_FIELD_NUMBER: _ClassVar[int]
     day: _date_pb2.Date
     key_id: str
     key_name: str
@@ -72,7 +73,8 @@ class UsageEntry(_message.Message):
     usage: _batches_pb2.Usage
     cost: _money_pb2.Money
     late_cost: _money_pb2.Money
-    def __init__(self, day: _Optional[_Union[_date_pb2.Date, _Mapping]] = ..., key_id: _Optional[str] = ..., key_name: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., batch_id: _Optional[str] = ..., month: _Optional[str] = ..., account_id: _Optional[str] = ..., line_count: _Optional[int] = ..., unpriced_line_count: _Optional[int] = ..., usage: _Optional[_Union[_batches_pb2.Usage, _Mapping]] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., late_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+    account_name: str
+    def __init__(self, day: _Optional[_Union[_date_pb2.Date, _Mapping]] = ..., key_id: _Optional[str] = ..., key_name: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., batch_id: _Optional[str] = ..., month: _Optional[str] = ..., account_id: _Optional[str] = ..., line_count: _Optional[int] = ..., unpriced_line_count: _Optional[int] = ..., usage: _Optional[_Union[_batches_pb2.Usage, _Mapping]] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., late_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., account_name: _Optional[str] = ...) -> None: ...
 
 class GetUsageResponse(_message.Message):
     __slots__ = ("entries", "next_page_token", "total")

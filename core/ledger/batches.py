@@ -297,11 +297,13 @@ class Batches:
         cancelled: int = 0,
         expired: int = 0,
         common_cause: dict[str, str] | None = None,
+        errors: Sequence[dict[str, str]] = (),
     ) -> Batch | Stale:
         """End a batch whose results are written: -> COMPLETED, EXPIRED or CANCELLED.
 
         The final counts are those of the results, and never change again. `failed`: all that
-        did not succeed, `cancelled` and `expired` lines as well; `common_cause`: as the column.
+        did not succeed, `cancelled` and `expired` lines as well; `common_cause`, `errors`: as the
+        columns.
         """
         async with self._database.write(Failpoint.BATCH_END) as session:
             batch = await self._database.lock_batch(session, batch_id)
@@ -330,6 +332,7 @@ class Batches:
                 cancelled=cancelled,
                 expired=expired,
                 common_cause=common_cause,
+                errors=list(errors),
                 **{stamp: now()},
             )
 

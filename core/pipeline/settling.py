@@ -57,12 +57,11 @@ class Settler:
         return True
 
     async def wake_waiting(self, batch: Batch) -> None:
-        """What is in flight of a batch has become less: there may be room for what waits."""
+        """What is under way of a batch has become less: there may be enough for what waits."""
         if batch.max_cost_nanos is not None:
             for shard_id in await self._ledger.stop_loss.waiting(batch.id):
                 await self._publisher.enqueue(Step.SUBMIT, batch.id, shard_id)
-        else:
-            await self._waiting.batch(batch)
+        await self._waiting.batch(batch)
 
 
 def _count(provider: str, settlement: Settlement) -> None:

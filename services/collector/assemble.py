@@ -29,7 +29,7 @@ from core.ledger import Batch, BatchState, File, Stop, new_token
 from core.metrics import BATCHES_ENDED
 from core.pipeline import Runtime, WaitingForFunds, renewing_lease
 from core.pipeline.messages import manifest_message
-from services.collector.common_cause import CommonCause
+from services.collector.common_cause import CommonCause, NotSent
 from services.collector.earlier_costs import EarlierCosts
 from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
 from services.collector.sources import ResultSources, Source, line_number
@@ -96,13 +96,13 @@ class Assembler:
             point=Failpoint.BATCH_RESULTS,
             segment_bytes=self._segment_bytes,
         )
-        cause = CommonCause()
+        cause, not_sent = CommonCause(), NotSent(batch)
         async with AsyncExitStack() as stack:
             streams = ResultSources(self._blobs, batch, file).of_batch(shards)
             for stream in streams:
                 await stack.enter_async_context(aclosing(stream))
             earlier = await EarlierCosts.of(self._blobs, shards)
-            await self._merge(batch, file, streams, earlier, writer, cause)
+            await self._merge(batch, file, streams, earlier, writer, (cause, not_sent))
         written = await writer.close()
         failed = written.failed - written.cancelled - written.expired
         batch.results_revision = 1
@@ -119,6 +119,7 @@ class Assembler:
             cancelled=written.cancelled,
             expired=written.expired,
             common_cause=cause.found,
+            errors=not_sent.told,
         )
         if not isinstance(ended, Batch):
             await self._blobs.delete_prefix(prefix, point=Failpoint.BATCH_RESULTS_DELETE)
@@ -148,7 +149,7 @@ class Assembler:
         streams: Sequence[AsyncGenerator[Sequence[Entry], None]],
         earlier: EarlierCosts,
         writer: ResultWriter,
-        cause: CommonCause,
+        watching: Sequence[CommonCause | NotSent],
     ) -> None:
         """Merge all sources by line number; check that they answer the lines of the input.
 
@@ -169,7 +170,8 @@ class Assembler:
                         f"{batch.id}: among the lines {answered[0]} to {last}, one has no "
                         "result, or two, or was not asked"
                     )
-                cause.add(lines)
+                for each in watching:
+                    each.add(lines)
                 await writer.extend(earlier.add_to(lines))
                 sources = [
                     source for source in sources if source.last > last or await source.refill()

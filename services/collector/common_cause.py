@@ -1,7 +1,7 @@
-"""Why a batch has not one success, where all of its lines have the same error code.
+"""What the lines of a batch have in common, told once, and not as often as there are lines.
 
-A key that was wrong, a model that an account may not use, a window that closed: one thing to
-fix, and not as many as there are lines.
+Why it has not one success, where all have the same error code: a key that was wrong, a model that
+an account may not use, a window that closed. And how many its max cost kept from being sent.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.batchfile import Entry, LineOutcome
+from core.batchfile.result_lines import COST_LIMIT
+from core.ledger import Batch, usd
 from services.collector.results import line_failure
 
 _MOST_MESSAGE = 500
@@ -51,3 +53,33 @@ class CommonCause:
                 return
             elif message != self._message:
                 self._same = False
+
+
+class NotSent:
+    """Counts the lines that a batch's max cost kept from being sent."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._max_cost = batch.max_cost_nanos
+        self._lines = 0
+
+    def add(self, lines: Iterable[Entry]) -> None:
+        """Take in result lines. Looks into none of a batch without a max cost."""
+        if self._max_cost is None:
+            return
+        for line, outcome, raw in lines:
+            if outcome is LineOutcome.FAILED and line_failure(line, raw).code == COST_LIMIT:
+                self._lines += 1
+
+    @property
+    def told(self) -> list[dict[str, str]]:
+        """As Batch.errors has it."""
+        if self._max_cost is None or not self._lines:
+            return []
+        lines = "1 line was" if self._lines == 1 else f"{self._lines:,} lines were"
+        return [
+            {
+                "code": COST_LIMIT,
+                "message": f"{lines} not sent: the batch's max cost of {usd(self._max_cost)} USD "
+                "could have been passed",
+            }
+        ]

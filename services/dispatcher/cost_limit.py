@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from decimal import Decimal
 
 from core.batchfile import (
     INDEX,
@@ -25,9 +24,8 @@ from core.batchfile import (
 from core.batchfile.result_lines import COST_LIMIT
 from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
-from core.ledger import Batch, Figures, File, Ledger, Room, Settlement, Shard, new_token
+from core.ledger import Batch, Figures, File, Ledger, Room, Settlement, Shard, new_token, usd
 from core.pipeline import BatchPrices, PricedModel, Reckoner
-from core.prices.rates import NANO
 from services.dispatcher.cutting import successor, weights_of
 
 
@@ -237,7 +235,7 @@ class _Lines:
 
 def _refusal(at_most: int | None, room: Room) -> str:
     left = (
-        f"{usd(max(room.left, 0))} of the {usd(room.max_cost)} that the batch may cost "
+        f"{usd(max(room.left, 0))} of the {usd(room.max_cost)} USD that the batch may cost "
         "(max_cost) were left"
     )
     again = "It was not sent. To have it run, submit it again"
@@ -247,11 +245,6 @@ def _refusal(at_most: int | None, room: Room) -> str:
             "max_tokens, of a model with a price."
         )
     return (
-        f"This line can cost up to {usd(at_most)}, and {left}. {again} with a higher max_cost, "
+        f"This line can cost up to {usd(at_most)} USD, and {left}. {again} with a higher max_cost, "
         "or a lower max_tokens."
     )
-
-
-def usd(nanos: int) -> str:
-    """An amount for people, exactly: such as "0.0125 USD"."""
-    return f"{Decimal(nanos) / NANO:f} USD"

@@ -8,7 +8,16 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import AtCapacity, Batch, Figures, NoFunds, OverMaxCost, Shard, Stale, now
+from core.ledger import (
+    AtCapacity,
+    Batch,
+    Figures,
+    NoFunds,
+    OverMaxCost,
+    Shard,
+    Stale,
+    now,
+)
 from core.pipeline import Runtime, WaitingForFunds
 from core.providers import DirectProvider
 
@@ -36,7 +45,7 @@ class FairScheduler:
     ) -> OverMaxCost | NoFunds | None:
         """Let a queued shard run, or wait. No message sleeps for it: it is woken.
 
-        Returns why it could not, if that is its batch's max cost, or that nobody pays for it.
+        Returns why it cannot be paid for, if so; then it does not wait yet.
         """
         model = provider.remote_model(shard.model)
         started = await self._ledger.runs.start(
@@ -54,7 +63,7 @@ class FairScheduler:
                 await self.enqueue_next(shard.provider)
                 if shard.waits_for_funds:
                     await self._waiting_for_funds.next(shard.account_id)
-            case NoFunds():
+            case OverMaxCost() | NoFunds():
                 return started
             case AtCapacity():
                 reason = f"waits for its turn: other shards are running at {shard.provider}"
@@ -63,8 +72,6 @@ class FairScheduler:
                 )
                 if isinstance(batch, Batch):
                     await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
-            case OverMaxCost():
-                return started
             case Stale():
                 log.debug("start_not_wanted", batch_id=shard.batch_id, shard_id=shard.id)
         return None

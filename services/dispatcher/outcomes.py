@@ -26,6 +26,7 @@ from core.ledger import (
     Shard,
     Stale,
     now,
+    usd,
 )
 from core.pipeline import (
     Allowance,
@@ -38,14 +39,13 @@ from core.pipeline import (
     first_look,
 )
 from core.providers import Registry
-from services.dispatcher.cost_limit import Cut, usd
+from services.dispatcher.cost_limit import Cut
 from services.dispatcher.cutting import cut, lines_within, weights_of
 
 log = structlog.get_logger()
 
 _QUOTA_PAUSE = 60.0
 _FUNDS_PAUSE = 60.0
-_ROOM_PAUSE = 60.0
 _NOT_RECKONED = Figures()
 
 
@@ -78,7 +78,7 @@ class ShardOutcomes:
 
     async def wait_for_room(self, shard: Shard, figures: Figures, room: Room) -> Ack | Snooze:
         """Stay queued, and be woken when one of its batch has settled, unless one just has."""
-        until = now() + timedelta(seconds=_ROOM_PAUSE)
+        until = now() + timedelta(seconds=_FUNDS_PAUSE)
         batch = await self._ledger.stop_loss.wait(shard, figures, _for_room(room), until)
         if isinstance(batch, Batch):
             await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
@@ -109,10 +109,16 @@ class ShardOutcomes:
             return Snooze(max((full.look_at - now()).total_seconds(), 0.0))
         return Ack()
 
-    async def wait_for_funds(self, shard: Shard, figures: Figures) -> Ack | Snooze:
+    async def wait_for_funds(
+        self, shard: Shard, *, expected_nanos: int, at_most_nanos: int
+    ) -> Ack | Snooze:
         """Stay queued until it can be paid for; it is woken then. What it will cost is kept."""
-        until = now() + timedelta(seconds=_FUNDS_PAUSE)
-        now_waits = await self._ledger.funds.wait(shard, until, **figures._asdict())
+        now_waits = await self._ledger.funds.wait(
+            shard,
+            now() + timedelta(seconds=_FUNDS_PAUSE),
+            expected_nanos=expected_nanos,
+            at_most_nanos=at_most_nanos,
+        )
         if isinstance(now_waits, EnoughNow):
             return Snooze(0.0)
         if isinstance(now_waits, tuple):
@@ -175,7 +181,7 @@ class ShardOutcomes:
         first.expected_nanos, first.at_most_nanos = found.first
         rest.expected_nanos, rest.at_most_nanos = found.rest
         rest.waits_for_funds, rest.waiting_reason = True, _for_room(found.room)
-        rest.due_at = now() + timedelta(seconds=_ROOM_PAUSE)
+        rest.due_at = now() + timedelta(seconds=_FUNDS_PAUSE)
         log.info(
             "shard_cut_to_cost",
             batch_id=shard.batch_id,
@@ -205,4 +211,4 @@ class ShardOutcomes:
 
 
 def _for_room(room: Room) -> str:
-    return f"waits for room under its max cost of {usd(room.max_cost)}"
+    return f"waits for room under its max cost of {usd(room.max_cost)} USD"

@@ -115,8 +115,9 @@ class Submitter:
             return Snooze(wait)
         if shard.waits_for_funds and await self._ledger.funds.lacking(shard) is not None:
             # Before its lines are read and translated, which may take long.
-            figures = Figures(shard.expected_nanos, shard.at_most_nanos)
-            return await self._outcomes.wait_for_funds(shard, figures)
+            return await self._outcomes.wait_for_funds(
+                shard, expected_nanos=shard.expected_nanos, at_most_nanos=shard.at_most_nanos
+            )
         direct = self._direct.get(shard.provider)
         if shard.state == ShardState.QUEUED and direct is not None:
             return await self._start(shard, direct)
@@ -145,11 +146,11 @@ class Submitter:
         figures = await self._reckon(shard, batch, file, provider)
         if not isinstance(figures, Figures):
             return figures
-        over = await self._scheduler.start(shard, provider, figures)
-        if isinstance(over, NoFunds):
-            return await self._outcomes.wait_for_funds(shard, figures)
-        if over is not None:
-            return await self._outcomes.wait_for_room(shard, figures, over.room)
+        lacking = await self._scheduler.start(shard, provider, figures)
+        if isinstance(lacking, OverMaxCost):
+            return await self._outcomes.wait_for_room(shard, figures, lacking.room)
+        if isinstance(lacking, NoFunds):
+            return await self._outcomes.wait_for_funds(shard, **figures._asdict())
         return Ack()
 
     async def _input(self, shard: Shard) -> tuple[Batch | None, File | None]:
@@ -284,7 +285,7 @@ class Submitter:
         if isinstance(intended, OverMaxCost):
             return await self._outcomes.wait_for_room(shard, figures, intended.room)
         if isinstance(intended, NoFunds):
-            return await self._outcomes.wait_for_funds(shard, figures)
+            return await self._outcomes.wait_for_funds(shard, **figures._asdict())
         if isinstance(intended, Stale):
             return Ack()
         if shard.waits_for_funds:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 from polybatch.v1.events_pb2 import BatchEvent
 
@@ -39,11 +40,12 @@ from core.ledger import (
 )
 from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
+from core.pipeline.messages import nanos_of
 from core.prices.snapshot import Snapshot
 from core.serving import ApiError
 from services.gateway.billing import BilledKeys
 from services.gateway.estimating import Estimate, Estimator
-from services.gateway.funding import Funding, refusal
+from services.gateway.funding import Funding, refusal, refuse_unbounded
 from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit
 
@@ -53,6 +55,8 @@ DEFAULT_WINDOW_SECONDS = timedelta(hours=24).total_seconds()
 _SHORTEST_WINDOW = 1.0
 _LONGEST_WINDOW = timedelta(days=7).total_seconds()
 _MAX_REQUEST_ID_BYTES = 128
+_HIGHEST_MAX_COST = 10**18
+"""A billion dollars: the ledger's integers hold nine of them."""
 _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
@@ -71,6 +75,8 @@ class BatchArgs:
     fail_fast: bool = False
     key_id: str = ""
     """It is billed to; the caller's own if empty."""
+    max_cost_nanos: int | None = None
+    """None: no limit."""
 
     @classmethod
     def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
@@ -83,6 +89,12 @@ class BatchArgs:
             violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
         if window and not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
             violations.append(("completion_window", "from 1 second to 7 days, or 0 for 24 hours"))
+        max_cost = None
+        if request.HasField("max_cost"):
+            try:
+                max_cost = _positive(request.max_cost)
+            except ValueError as error:
+                violations.append(("max_cost", str(error)))
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -93,6 +105,7 @@ class BatchArgs:
             lenient_translation=request.lenient_translation,
             fail_fast=request.fail_fast,
             key_id=request.key_id,
+            max_cost_nanos=max_cost,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -114,6 +127,8 @@ class BatchArgs:
             arguments.append("fail_fast")
         if self.key_id:
             arguments.append(f"key_id={self.key_id}")
+        if self.max_cost_nanos is not None:
+            arguments.append(f"max_cost={self.max_cost_nanos}")
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -121,6 +136,14 @@ def invalid_fields(violations: list[tuple[str, str]]) -> ApiError:
     """Arguments that no state of the system makes right: (field, what was expected)."""
     field, expected = violations[0]
     return ApiError.invalid_argument("INVALID_FIELD", f"{field}: {expected}", violations=violations)
+
+
+def _positive(amount: Money) -> int:
+    """Nano-dollars of an amount. Raises ValueError with what was expected."""
+    nanos = nanos_of(amount)
+    if not 0 < nanos <= _HIGHEST_MAX_COST:
+        raise ValueError("more than 0 USD, and at most 1,000,000,000; absent for no limit")
+    return nanos
 
 
 def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -190,6 +213,8 @@ class BatchMaker:
         estimate = await self._estimate(file, prices, batch_args)
         batch.expected_nanos = estimate.total.cost.expected
         batch.at_most_nanos = estimate.total.cost.at_most
+        if batch.max_cost_nanos is not None:
+            refuse_unbounded(estimate)
         made = await self._ledger.batches.create(
             batch, self._limits, reserve_nanos=self._funding.reserve(batch.expected_nanos)
         )
@@ -316,6 +341,7 @@ class BatchMaker:
             skip_invalid_lines=batch_args.skip_invalid_lines,
             lenient_translation=batch_args.lenient_translation,
             fail_fast=batch_args.fail_fast,
+            max_cost_nanos=batch_args.max_cost_nanos,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

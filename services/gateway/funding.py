@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from core.ledger import BudgetPeriod, NoFunds, NoPrice, Purse, usd
 from core.prices.snapshot import Snapshot
 from core.serving import ApiError
+from services.gateway.estimating import Estimate, ModelEstimate
 
 
 class Funding:
@@ -41,6 +43,43 @@ def _unpriced(prices: Snapshot) -> ApiError:
         f"cost: {first.message}{more}",
         metadata={"models": ",".join(f"{each.provider}/{each.model}" for each in (first, *others))},
     )
+
+
+def refuse_unbounded(estimate: Estimate) -> None:
+    """Refuse a batch with a max cost of which nobody knows the most that it can cost.
+
+    Raises UNPRICED_MODEL and OUTPUT_UNLIMITED.
+    """
+    unpriced = [each for each in estimate.models if each.unpriced is not None]
+    if unpriced:
+        assert unpriced[0].unpriced is not None
+        raise ApiError.failed_precondition(
+            "UNPRICED_MODEL",
+            "a batch with max_cost can have no lines whose cost is not known: "
+            f"{unpriced[0].unpriced.message}{_others(unpriced, 'have none')}",
+            metadata={"models": _named(unpriced)},
+        )
+    unlimited = [each for each in estimate.models if each.unlimited_lines]
+    if unlimited:
+        first, lines = unlimited[0], sum(each.unlimited_lines for each in unlimited)
+        raise ApiError.failed_precondition(
+            "OUTPUT_UNLIMITED",
+            "a batch with max_cost can have no lines that could cost any amount: nobody knows how "
+            f"long the answers of {first.provider}/{first.model} may be, or what its own tools add "
+            f"to the prompt, in {first.unlimited_lines} of {first.lines} lines"
+            f"{_others(unlimited, 'have such lines')}: set max_tokens (max_completion_tokens, "
+            "max_output_tokens) in each, and leave out tools that the provider runs, or leave out "
+            "max_cost",
+            metadata={"models": _named(unlimited), "lines": str(lines)},
+        )
+
+
+def _others(models: Sequence[ModelEstimate], what: str) -> str:
+    return f" ({len(models) - 1} more models {what})" if len(models) > 1 else ""
+
+
+def _named(models: Sequence[ModelEstimate]) -> str:
+    return ",".join(f"{each.provider}/{each.model}" for each in models)
 
 
 def _no_credits(lacking: NoFunds) -> ApiError:

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from polybatch import Batch, BatchState, Client, Conflict
+from polybatch import Batch, BatchState, Client, Conflict, Funding
 
 from core.failpoints import Failpoint, Kill
 from core.ledger import Ledger
 from core.settings import Settings
+from services.gateway.keys import FIRST_ACCOUNT
 from tests.chaos import jobs
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
@@ -125,6 +126,20 @@ def stop_the_dispatcher(cluster: Cluster, client: Client, batch: Batch) -> None:
             replica.restart()
 
 
+def run_out_of_credits(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """Its account has to pay beforehand from now on, and is granted something late."""
+    with cluster.client("operator-key") as operators:
+        operators.accounts.update(FIRST_ACCOUNT, funding=Funding.PREPAID)
+
+        def waits() -> bool:
+            shards = client.get_batch(batch.id).shards
+            return any(shard.waiting_reason.startswith("waits for credits") for shard in shards)
+
+        wait_for(waits, "a shard that nobody pays for")
+        operators.accounts.grant(FIRST_ACCOUNT, 1000)
+        operators.accounts.update(FIRST_ACCOUNT, funding=Funding.METERED)
+
+
 AT_START = (
     Failpoint.MIGRATE,
     Failpoint.KEY_FIRST,
@@ -202,6 +217,13 @@ SCENES = {
         (Failpoint.PROVIDER_HOLD, Failpoint.BROADCAST),
         [ask("openai", "openai")],
         faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
+    ),
+    "an account without credits": Scene(
+        (Failpoint.SHARD_WAIT_FOR_FUNDS,),
+        [ask("openai", "openai")],
+        # So it is tried again, and is not sent before it has to be paid for.
+        faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
+        meddle=run_out_of_credits,
     ),
     "so many batches that they are looked at together": Scene(
         (Failpoint.SHARD_ROUND,),
@@ -457,6 +479,10 @@ def test_nothing_is_lost_or_paid_twice_wherever_a_service_dies(
 ) -> None:
     number = list(SCENES).index(name)
     assert not stage.play(f"scene{number}", SCENES[name], tmp_path)
+
+
+def test_the_books_add_up(stage: Stage) -> None:
+    asyncio.run(in_ledger(stage.cluster, partial(check_books, ended=True)))
 
 
 def test_an_upload_that_was_left_half_way(stage: Stage) -> None:

@@ -211,7 +211,8 @@ class Batch:
     display_state: str
     """"In Progress", "Completed" or "Failed"."""
     errors: tuple[BatchError, ...]
-    """Only in FAILED."""
+    """Why it has FAILED; and of an ended batch with a `max_cost`, with the code "cost_limit", how
+    many lines were not sent for it."""
     metadata: Mapping[str, str]
     completion_window: timedelta
     skip_invalid_lines: bool

@@ -97,6 +97,10 @@ class BatchServiceServicer:
         that the service has no key for (ErrorInfo metadata
         `providers` and `variables` name it and what its operator
         has to set): have it set, or leave these lines out.
+        UNPRICED_MODEL: the batch has a `max_cost`, and models whose price is
+        not known (metadata `models`; the message says how to price one).
+        OUTPUT_UNLIMITED: it has one, and lines that could cost any amount
+        (metadata `models`, `lines`): set max_tokens in each.
         ALREADY_EXISTS      REQUEST_ID_REUSED: the request id was used with other
         arguments, or a file of other content (ErrorInfo
         metadata `differs`: "arguments" or "content"): choose a

@@ -51,6 +51,14 @@ WAITING_FOR_ROOM = Family(
     "Shards that wait for quota under the provider's enqueued-token limit.",
     ("provider",),
 )
+WAITING_FOR_FUNDS = Family(
+    "polybatch_batches_waiting_for_funds",
+    "Batches of which something waits for credits, a budget, or room under max_cost.",
+)
+NEARLY_OUT = Family(
+    "polybatch_accounts_nearly_out_of_credits",
+    "Prepaid accounts with less than a tenth of what they were granted free.",
+)
 
 _FAMILIES = (
     BATCHES,
@@ -61,6 +69,8 @@ _FAMILIES = (
     SHARD_LINES,
     SHARD_AGE,
     WAITING_FOR_ROOM,
+    WAITING_FOR_FUNDS,
+    NEARLY_OUT,
 )
 
 
@@ -164,6 +174,8 @@ def readings(count: Count) -> Readings:
         SHARD_LINES: [Reading((each.provider, each.state), each.lines) for each in count.shards],
         SHARD_AGE: [Reading((each.provider, each.state), each.oldest) for each in count.shards],
         WAITING_FOR_ROOM: _by_state(waiting.items()),
+        WAITING_FOR_FUNDS: [Reading((), count.waiting_for_funds)],
+        NEARLY_OUT: [Reading((), count.nearly_out)],
     }
 
 

@@ -158,6 +158,8 @@ async def test_a_shard_waits_until_there_is_enough_for_it(ledger: Ledger) -> Non
     assert (waiting.waits_for_funds, waiting.expected_nanos) == (True, 3 * USD)
     assert await ledger.funds.wait(waiting, soon, expected_nanos=3 * USD) == (None, lacking)
     assert await ledger.funds.lacking(waiting) == lacking
+    count = await ledger.statistics.take(grace=timedelta(hours=1))
+    assert (count.waiting_for_funds, count.nearly_out) == (1, 1)
     [next_one] = await ledger.funds.waiting(key.account_id, 10)
     assert next_one.id == second.id
     # What another batch gives back is enough.
@@ -168,6 +170,8 @@ async def test_a_shard_waits_until_there_is_enough_for_it(ledger: Ledger) -> Non
     assert isinstance(enough, EnoughNow)
     assert isinstance(await intend(ledger, second, 3 * USD), Shard)
     assert await ledger.funds.waiting(key.account_id, 10) == []
+    count = await ledger.statistics.take(grace=timedelta(hours=1))
+    assert (count.waiting_for_funds, count.nearly_out) == (0, 0)
     await check_books(ledger)
 
 

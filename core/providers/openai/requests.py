@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 import msgspec
@@ -24,7 +25,9 @@ from core.providers.openai.fields import (
     INTEGER,
     NUMBER,
     OBJECT,
+    RANGES,
     STRING,
+    Range,
     Types,
 )
 from core.providers.translation import Note, PlainRequest
@@ -73,6 +76,8 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
                 expected = " or ".join(known[key])
                 text = f"{key} is {_json_type(raw)}; expected {expected}."
                 notes.append(Note(f"body.{key}", "wrong_type", text, "refused"))
+            elif (limits := RANGES[url].get(key)) and not _is_within(limits, raw):
+                notes.append(_out_of_range(key, limits))
     model = find_model("openai", name)
     if url == CHAT_COMPLETIONS:
         notes += _refused_in_chat(model, fields)
@@ -85,7 +90,7 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
 def check_plain(request: PlainRequest) -> Sequence[Note] | None:
     """What is to be said of a chat completion; None: check_request tells."""
     model = find_model("openai", request.model)
-    if request.reasoning_effort is not UNSET:
+    if request.reasoning_effort is not UNSET or not _samples_within(request):
         return None
     fits = not model.reasons or (
         request.max_tokens is None
@@ -108,6 +113,35 @@ def _is_one_of(types: Types, raw: Raw) -> bool:
         return False
     whole = _decoded(_number, raw)
     return whole is not None and float(whole).is_integer()
+
+
+def _is_within(limits: Range, raw: Raw) -> bool:
+    """True for what is no number, too: that is told as such."""
+    number = _decoded(_number, raw)
+    return number is None or limits[0] <= number <= limits[1]
+
+
+def _samples_within(request: PlainRequest) -> bool:
+    """Whether temperature and top_p are left out, or numbers that may be."""
+    limits = RANGES[CHAT_COMPLETIONS]
+    for raw, (least, most) in (
+        (request.temperature, limits["temperature"]),
+        (request.top_p, limits["top_p"]),
+    ):
+        if raw is not UNSET:
+            try:
+                if not least <= float(bytes(raw)) <= most:
+                    return False
+            except ValueError:
+                return False
+    return True
+
+
+def _out_of_range(key: str, limits: Range) -> Note:
+    least, most = limits
+    expected = f"at least {least:g}" if most == inf else f"from {least:g} to {most:g}"
+    text = f"{key} is out of range: expected {expected}."
+    return Note(f"body.{key}", "unsupported_value", text, "refused")
 
 
 def _refused_in_chat(model: Model, fields: Fields) -> list[Note]:

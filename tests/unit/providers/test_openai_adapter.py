@@ -271,15 +271,13 @@ def validation_error(code: str | None, **fields: Any) -> dict[str, Any]:
     [
         (
             [validation_error("token_limit_exceeded")],
-            Refused(
-                "token_limit_exceeded", "token_limit_exceeded: about token_limit_exceeded", True
-            ),
+            Refused("token_limit_exceeded", "about token_limit_exceeded", True),
         ),
         (
             [validation_error("invalid_json_line", line=7)],
             Refused(
                 "invalid_json_line",
-                "invalid_json_line: about invalid_json_line",
+                "about invalid_json_line",
                 False,
                 bad_lines=(BadLine(7, "invalid_json_line", "", "about invalid_json_line"),),
             ),
@@ -288,14 +286,13 @@ def validation_error(code: str | None, **fields: Any) -> dict[str, Any]:
             [validation_error("token_limit_exceeded"), validation_error("invalid_request", line=2)],
             Refused(
                 "token_limit_exceeded",
-                "token_limit_exceeded: about token_limit_exceeded; "
-                "invalid_request: about invalid_request",
+                "about token_limit_exceeded; invalid_request: about invalid_request",
                 False,
                 bad_lines=(BadLine(2, "invalid_request", "", "about invalid_request"),),
             ),
         ),
-        ([], Refused("failed", "failed: no message", False)),
-        ([{}], Refused("failed", "failed: no message", False)),
+        ([], Refused("failed", "the provider gave no reason", False)),
+        ([{}], Refused("failed", "the provider gave no reason", False)),
     ],
 )
 async def test_poll_of_a_batch_that_failed_validation(
@@ -311,7 +308,9 @@ async def test_poll_of_a_failed_batch_without_errors(
     fake: FakeProvider, openai: OpenAIProvider
 ) -> None:
     fake.on("GET", "/batches/batch_1", JSONResponse(batch("failed", errors=None)))
-    assert (await openai.poll("batch_1")).refusal == Refused("failed", "failed: no message", False)
+    assert (await openai.poll("batch_1")).refusal == Refused(
+        "failed", "the provider gave no reason", False
+    )
 
 
 async def test_poll_of_an_unknown_batch(fake: FakeProvider, openai: OpenAIProvider) -> None:

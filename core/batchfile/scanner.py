@@ -16,11 +16,11 @@ from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, MEDIA, NO_GROUP, Group
 from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
-from core.batchfile.recognition import Opening
+from core.batchfile.recognition import FileRecognizer
 from core.batchfile.repeated_warnings import RepeatedWarnings
 from core.batchfile.rules import Check, Finding, Rules
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
-from core.batchfile.splitting import LineSplitter, Overlong
+from core.batchfile.splitting import LineSplitter, OversizedLine
 from core.batchfile.verdict import Verdict, path_in
 from core.endpoints import CHAT_COMPLETIONS, IMAGE_EDITS
 from core.json_depth import MAX_DEPTH, deeper_than
@@ -96,7 +96,7 @@ class LineScanner:
         self._max_lines = max_lines
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
-        self._opening = Opening()
+        self._recognizer = FileRecognizer()
         self._plain = PlainDecoder(rules.plain)
         self._decode: Callable[[bytes], Line] = self._plain.decode
         self._seen = SeenIds()
@@ -128,7 +128,7 @@ class LineScanner:
         if self._line + len(chunk) > _MAX_LINE_NUMBER:
             raise TooManyLines(_MAX_LINE_NUMBER)
         self._size += len(chunk)
-        chunk = self._opening.take(chunk)
+        chunk = self._recognizer.take(chunk)
         yield from self._feed(chunk)
 
     def _feed(self, chunk: bytes) -> Iterator[Scanned]:
@@ -137,8 +137,8 @@ class LineScanner:
             self._splitter.keep(chunk)
             self._tail_is_odd |= odd
             return
-        may_be_overlong = self._size - self._offset > self._max_line_bytes
-        odd_lines = odd or self._tail_is_odd or may_be_overlong
+        may_be_oversized = self._size - self._offset > self._max_line_bytes
+        odd_lines = odd or self._tail_is_odd or may_be_oversized
         self._tail_is_odd = odd
         lines = self._splitter.split(chunk)
         scanned = _LINES_AT_ONCE
@@ -153,13 +153,13 @@ class LineScanner:
 
         Looks for duplicates, which takes about 0.2 s for a million lines.
         """
-        held = [*self._feed(self._opening.finish())]
+        held = [*self._feed(self._recognizer.finish())]
         last = self._splitter.finish()
         lines = [] if last is None else [last]
         held.append(_deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True)))
         problems = [problem for each in held for problem in each.problems]
-        if self._opening.problem is not None:
-            problems = [self._opening.problem]
+        if self._recognizer.problem is not None:
+            problems = [self._recognizer.problem]
         scanned = Scanned(
             b"".join(each.index for each in held),
             problems,
@@ -180,8 +180,8 @@ class LineScanner:
         )
         return scanned, summary
 
-    def _scan(self, lines: Iterable[bytes | Overlong], odd: bool) -> Scanned:
-        """`odd`: there may be a CR, a byte that is not ASCII or an overlong line."""
+    def _scan(self, lines: Iterable[bytes | OversizedLine], odd: bool) -> Scanned:
+        """`odd`: there may be a CR, a byte that is not ASCII or an oversized line."""
         index = bytearray()
         problems: list[Problem] = []
         # Locals, as this loop runs once for each line of the file.
@@ -196,7 +196,7 @@ class LineScanner:
             start = offset
             offset += len(piece) + 1
             raw = self._trimmed(piece) if odd else piece
-            if isinstance(raw, Overlong):
+            if isinstance(raw, OversizedLine):
                 self._invalid += 1
                 problems.append(_line_too_long(line, raw, self._max_line_bytes))
                 index += pack(start, 0, line, NO_GROUP, INVALID)
@@ -246,11 +246,11 @@ class LineScanner:
         media, self._media = bytes(self._media), bytearray()
         return Scanned(bytes(index), problems, media)
 
-    def _trimmed(self, piece: bytes | Overlong) -> bytes | Overlong:
-        if isinstance(piece, Overlong):
-            return Overlong(piece.size - piece.ends_in_cr, ends_in_cr=False)
+    def _trimmed(self, piece: bytes | OversizedLine) -> bytes | OversizedLine:
+        if isinstance(piece, OversizedLine):
+            return OversizedLine(piece.size - piece.ends_in_cr, ends_in_cr=False)
         raw = piece[:-1] if piece.endswith(b"\r") else piece
-        return Overlong(len(raw), ends_in_cr=False) if len(raw) > self._max_line_bytes else raw
+        return OversizedLine(len(raw), ends_in_cr=False) if len(raw) > self._max_line_bytes else raw
 
     def _examine(self, raw: bytes, line: int, start: int, problems: list[Problem]) -> bytes:
         """The slow path. Returns the line's index record; nothing for a blank line."""
@@ -393,7 +393,7 @@ _BYTE_ORDER_MARK = Problem(
 )
 
 
-def _line_too_long(line: int, found: Overlong, limit: int) -> Problem:
+def _line_too_long(line: int, found: OversizedLine, limit: int) -> Problem:
     return Problem(
         line,
         "",

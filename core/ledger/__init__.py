@@ -11,9 +11,9 @@ from core.ledger.ids import new_id, new_token
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
+from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
-from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.states import (
@@ -59,7 +59,6 @@ __all__ = [
     "Budget",
     "Budgets",
     "Count",
-    "Crowd",
     "Durations",
     "Expected",
     "File",
@@ -74,14 +73,15 @@ __all__ = [
     "LedgerUnavailable",
     "LeftFile",
     "Limit",
+    "ListPolls",
     "LivingBatches",
     "NewKey",
     "OverLimit",
     "OverQuota",
     "ProviderHold",
     "ProviderKey",
+    "ProviderLoad",
     "RequestIdReused",
-    "Rounds",
     "Runs",
     "Settlement",
     "Shard",

@@ -190,7 +190,7 @@ SCENES = {
         faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
     ),
     "so many batches that they are looked at together": Scene(
-        (Failpoint.SHARD_ROUND,),
+        (Failpoint.SHARD_CLAIM_POLLS,),
         [jobs.many],
         slow={"batch_seconds": NEVER},
     ),

@@ -27,8 +27,8 @@ from core.providers import (
 )
 from core.settings import Settings
 from services.collector.bad_lines import BadLineIsolation
+from services.collector.list_polling import FEWEST
 from services.collector.poll import Poller
-from services.collector.rounds import FEWEST
 
 SETTINGS = Settings(poll_min_interval=5.0, poll_max_interval=60.0)
 DELIVERY = Delivery(1, now())
@@ -229,9 +229,9 @@ async def test_many_are_looked_at_through_the_list(office: Office, file: File) -
     await office.submitted(file, MANY)
     await office.run(300)
     assert not office.vendor.polled
-    rounds = office.vendor.listed
-    assert 300 / 60 <= len(rounds) <= 300 / 15 + 1
-    gaps = [later - earlier for earlier, later in pairwise(rounds)]
+    lists = office.vendor.listed
+    assert 300 / 60 <= len(lists) <= 300 / 15 + 1
+    gaps = [later - earlier for earlier, later in pairwise(lists)]
     # One for both collectors, and never closer than batches may be looked at.
     assert min(gaps) >= timedelta(seconds=SETTINGS.poll_min_interval)
     assert not office.announced.changes, "nothing was new to anybody"
@@ -363,7 +363,7 @@ async def test_a_wait_that_the_provider_asks_for_is_kept(office: Office, file: F
     assert office.vendor.calls == 1
 
 
-async def test_a_round_does_not_hold_up_a_single_look(office: Office, file: File) -> None:
+async def test_a_list_does_not_hold_up_a_single_look(office: Office, file: File) -> None:
     shards = await office.submitted(file, MANY)
     office.vendor.hold = asyncio.Event()
     office.clock.moment = shards[-1].due_at

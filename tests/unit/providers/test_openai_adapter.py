@@ -197,7 +197,7 @@ async def test_an_upload_whose_answer_was_lost_may_have_left_a_copy(
     fake.on("POST", "/files", Response(status_code=502), JSONResponse(FILE))
     fake.on("POST", "/batches", JSONResponse(batch("validating")))
     assert await openai.submit(make_intent(), spool, gate=gate) == Accepted("batch_1", "file-1")
-    assert seen == [Upload("file-1", strays=True)]
+    assert seen == [Upload("file-1", orphans=True)]
 
 
 async def test_uploads_of_a_shard_are_deleted_by_name(

@@ -296,7 +296,7 @@ async def test_an_upload_in_googles_manner(
 
 
 @pytest.mark.parametrize(
-    ("replies", "strays"),
+    ("replies", "orphans"),
     [
         ([JSONResponse({"id": "f"})], False),
         ([error(429, "slow", "rate_limit_error"), JSONResponse({"id": "f"})], False),
@@ -307,13 +307,13 @@ async def test_an_upload_in_googles_manner(
     ],
 )
 async def test_an_upload_that_may_have_left_a_copy_behind(
-    replies: list[Response], strays: bool, fake: FakeProvider, http: ProviderHttp, spool: Path
+    replies: list[Response], orphans: bool, fake: FakeProvider, http: ProviderHttp, spool: Path
 ) -> None:
     fake.on("POST", "/files", *replies)
     tries = UploadTries()
     with suppress(ProviderUnavailable, ProviderRejected):
         await http.upload("/files", {}, "x.jsonl", spool, read_thing, tries)
-    assert tries.strays == strays
+    assert tries.orphans == orphans
 
 
 async def test_an_upload_that_reached_nobody_has_left_nothing(naps: Naps, spool: Path) -> None:
@@ -321,7 +321,7 @@ async def test_an_upload_that_reached_nobody_has_left_nothing(naps: Naps, spool:
     async with connect(unused_url(), naps) as http:
         with pytest.raises(ProviderUnavailable):
             await http.upload("/files", {}, "x.jsonl", spool, read_thing, tries)
-    assert not tries.strays
+    assert not tries.orphans
 
 
 async def test_an_upload_in_googles_manner_goes_on_where_it_was_refused(
@@ -335,7 +335,7 @@ async def test_an_upload_in_googles_manner_goes_on_where_it_was_refused(
     thing = await http.upload_resumable("/upload", b"{}", spool, "text/x", read_thing, tries)
     assert thing.id == "f"
     assert [call.path for call in fake.calls] == ["/upload", "/upload", "/session", "/session"]
-    assert not tries.strays
+    assert not tries.orphans
 
 
 async def test_an_upload_in_googles_manner_begins_anew_where_it_is_over(

@@ -138,7 +138,7 @@ class Attempts(ShardTransitions):
         )
 
     async def renew_lease(self, shard: Shard, lease: timedelta) -> bool:
-        """Keep hold of a shard that is being submitted or fetched, without a new revision.
+        """Renew the lease of a shard that is being submitted or fetched, without a new revision.
 
         False when it was lost, or is past that.
         """

@@ -258,9 +258,9 @@ class ListPoller:
     ) -> None:
         """Do what the list says of one batch; nothing for most."""
         running = remote.state in (RemoteState.RUNNING, RemoteState.STOPPING)
-        told = max(each.finished, min(remote.finished, each.line_count))
+        finished = max(each.finished, min(remote.finished, each.line_count))
         known = (each.remote_status, each.finished, "")
-        if running and (remote.native_status, told, each.waiting_reason) == known:
+        if running and (remote.native_status, finished, each.waiting_reason) == known:
             return
         shard = await self._ledger.shards.get(each.id)
         if shard is None or shard.state != ShardState.SUBMITTED:

@@ -286,8 +286,8 @@ class LineRun:
         try:
             body = self._provider.encode_body(self._url, model, bytes(decode_request(raw).body))
         except LineRejected as error:
-            said = error_json(error.reason, f"{error.field}: {error.message}")
-            tail = answer_tail(None, said, self._shard.round)
+            failure = error_json(error.reason, f"{error.field}: {error.message}")
+            tail = answer_tail(None, failure, self._shard.round)
             self._log.add(position, Event.FAILED, tail)
             return None
         return _Line(position, body)
@@ -353,9 +353,9 @@ class LineRun:
 
     def _fail_unsent(self, position: int, refusal: Throttled) -> None:
         """A line of a batch that fails fast, whose provider refuses the key: it was not run."""
-        said = error_json(refusal.key_refused, refusal.reason)
+        failure = error_json(refusal.key_refused, refusal.reason)
         attempts = self._shard.round + self._log.attempts[position]
-        self._log.add(position, Event.FAILED, answer_tail(None, said, attempts))
+        self._log.add(position, Event.FAILED, answer_tail(None, failure, attempts))
 
     def _give_up(self, position: int, why: str) -> None:
         self._note(position, Event.FAILED, None, error_json(RESULT_MISSING, f"{why} {_LOST}"))

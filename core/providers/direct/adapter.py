@@ -125,8 +125,8 @@ class OpenAICalls:
             answered = self._answered(url, where, reply)
             if isinstance(answered, Answered) and answered.error and answered.usage == Usage():
                 # Gateways say 200 before they know, and what went wrong only in the body.
-                told = read_error(reply.body)
-                return self._throttled(where, reply, told, told.status) or answered
+                found = read_error(reply.body)
+                return self._throttled(where, reply, found, found.status) or answered
             return answered
         throttled = self._throttled(where, reply, reply.error, reply.status)
         if throttled is not None:
@@ -144,10 +144,10 @@ class OpenAICalls:
         if status not in _NOT_NOW and code not in _NO_MONEY:
             return None
         text = error.message or f"status {status}"
-        said = self._http.say(where, f"{status}: {text}" if status else text, reply)
+        reason = self._http.say(where, f"{status}: {text}" if status else text, reply)
         refused = is_access(status, code) and code not in _NO_MONEY
         return Throttled(
-            said, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
+            reason, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
         )
 
     def _answered(self, url: str, where: str, reply: Reply) -> Answered | OutcomeUnknown:

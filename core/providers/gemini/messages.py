@@ -144,7 +144,7 @@ class _Conversation:
             self._report.note(
                 f"{path}.reasoning_content", IGNORED, "Earlier reasoning cannot be sent back."
             )
-        parts = self._said(path, message.get("content"))
+        parts = self._parts_of(path, message.get("content"))
         if not parts and isinstance(message.get("refusal"), str):
             parts.append({"text": message["refusal"]})
         calls = message.get("tool_calls")
@@ -160,7 +160,7 @@ class _Conversation:
             raise wrong_type(f"{path}.content", "a text that is not empty")
         return parts + made
 
-    def _said(self, path: str, content: Any) -> list[Part]:
+    def _parts_of(self, path: str, content: Any) -> list[Part]:
         if content is None:
             return []
         if isinstance(content, str):

@@ -96,8 +96,8 @@ def check_plain(request: PlainRequest) -> Sequence[Note] | None:
         return None
     tools = {name: raw for name, raw in given.items() if name in _ABOUT_TOOLS}
     form = {name: raw for name, raw in given.items() if name == "response_format"}
-    said = _settle_tools(None, tools).notes if tools else ()
-    return said + _settle_format(None, form).notes if form else said
+    notes = _settle_tools(None, tools).notes if tools else ()
+    return notes + _settle_format(None, form).notes if form else notes
 
 
 def _translate_plain(body: bytes | Raw) -> dict[str, Any] | None:

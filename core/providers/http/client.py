@@ -333,7 +333,7 @@ class ProviderHttp:
     def _heed(self, reply: Reply) -> None:
         """Remember for how long the provider wants no more calls."""
         if not reply.ok and reply.retry_after:
-            self._hold.told(reply.retry_after)
+            self._hold.note(reply.retry_after)
 
     async def _wait(self, where: str) -> float:
         """Wait as long as the provider wants no calls; returns the moment that it waited for.

@@ -98,11 +98,11 @@ def stated_limit(message: str) -> int | None:
     return (count_of(int(found[1].replace(",", ""))) or None) if found else None
 
 
-def _tell(error: BatchError, told: str) -> str:
-    """`told`: the code that is shown beside the message, and left out of it."""
+def _tell(error: BatchError, shown_code: str) -> str:
+    """`shown_code`: the code that is shown beside the message, and left out of it."""
     # Not error.line: it counts the lines of what was sent.
     field, code = error.param or "", error.code or NOT_TOLD
-    if code != told:
+    if code != shown_code:
         field = f"{code} ({field})" if field else code
     message = (error.message or "").strip() or "the provider gave no reason"
     return f"{field}: {message}" if field else message

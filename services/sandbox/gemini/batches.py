@@ -101,7 +101,7 @@ class Batches:
     async def _plan(self, batch: Batch, source: File) -> Plan | Refusal:
         store = self._sandbox.store
         assert source.path is not None
-        path = store.hold(source.path)
+        path = store.link(source.path)
         async with self._sandbox.checking:
             try:
                 form = FORMS[batch.endpoint]

@@ -58,7 +58,7 @@ class Batches:
             batch.refuse([Refusal("invalid_request", message, "file_id")], time())
             self._enlist(batch, workspace, None)
         else:
-            self._enlist(batch, workspace, self._sandbox.store.hold(source.path))
+            self._enlist(batch, workspace, self._sandbox.store.link(source.path))
         return json_response(self._shape(batch))
 
     def _enlist(self, batch: Batch, workspace: Workspace, lines: Path | None) -> None:

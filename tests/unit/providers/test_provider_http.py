@@ -214,7 +214,7 @@ async def test_a_create_that_is_told_to_wait_while_it_is_let_go_is_not_sent(
     hold = Holds().of("acme", "key")
 
     async def gate() -> None:
-        hold.told(60.0)
+        hold.note(60.0)
 
     async with connect(fake.url, naps, hold=hold) as http:
         outcome = await http.create("/things", b"{}", deadline=http.deadline(), gate=gate)
@@ -251,10 +251,10 @@ async def test_a_hold_that_grows_while_it_is_waited_for_is_waited_for_again(
     async def nap(seconds: float) -> None:
         taken.append(seconds)
         if len(taken) == 1:
-            hold.told(6.0)
+            hold.note(6.0)
 
     fake.on("GET", "/things/1", JSONResponse({"id": "1"}))
-    hold.told(3.0)
+    hold.note(3.0)
     http = ProviderHttp(fake.url, {}, secret="", timeout=5, hold=hold, sleep=nap)
     assert (await http.call("GET", "/things/1", read_thing)).id == "1"
     await http.close()

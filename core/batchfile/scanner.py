@@ -6,19 +6,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from core.batchfile.diagnosis import doubled_warnings, examine
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
-from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, MEDIA, NO_GROUP, Group
+from core.batchfile.groups import Groups
+from core.batchfile.index import INDEX, INVALID, LENIENT, MEDIA, NO_GROUP, Group
 from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
 from core.batchfile.recognition import FileRecognizer
 from core.batchfile.repeated_warnings import RepeatedWarnings
-from core.batchfile.rules import Check, Finding, Rules
+from core.batchfile.rules import Finding, Rules
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, OversizedLine
 from core.batchfile.verdict import Verdict, path_in
@@ -100,15 +101,8 @@ class LineScanner:
         self._plain = PlainDecoder(rules.plain)
         self._decode: Callable[[bytes], Line] = self._plain.decode
         self._seen = SeenIds()
-        # Only what is valid for the file's endpoint, so empty until that is known.
-        self._group_of: dict[tuple[str | None, str], int] = {}
-        self._groups: list[tuple[str, str]] = []
-        self._group_lines: list[int] = []
-        self._group_bytes: list[int] = []
-        self._group_lenient: list[int] = []
+        self._groups = Groups(rules, self._plain.checks)
         self._warnings = RepeatedWarnings()
-        self._checked_groups: dict[int, Check] = {}
-        self._plainly_checked: dict[int, Callable[[Any], Iterable[Finding] | None]] = {}
         self._endpoint = ""
         self._kind: Kind | None = None
         self._tail_is_odd = False
@@ -165,16 +159,13 @@ class LineScanner:
             problems,
             b"".join(each.media for each in held),
         )
-        counts = zip(
-            self._groups, self._group_lines, self._group_bytes, self._group_lenient, strict=True
-        )
         summary = Summary(
             endpoint=self._endpoint,
             bytes=self._size,
             line_count=self._records,
             invalid_count=self._invalid,
-            lenient_count=sum(self._group_lenient),
-            groups=[Group(provider, model, *each) for (provider, model), *each in counts],
+            lenient_count=sum(self._groups.lenient),
+            groups=self._groups.summed_up(),
             warnings=self._warnings.problems(),
             duplicates=self._seen.duplicates(),
         )
@@ -185,9 +176,10 @@ class LineScanner:
         index = bytearray()
         problems: list[Problem] = []
         # Locals, as this loop runs once for each line of the file.
-        decode, known_group, see = self._decode, self._group_of.get, self._seen.add
-        group_lines, group_bytes = self._group_lines, self._group_bytes
-        checked, pack = self._checked_groups, INDEX.pack
+        groups, decode, see = self._groups, self._decode, self._seen.add
+        known_group, findings_of = groups.number_of.get, groups.findings
+        group_lines, group_bytes = groups.lines, groups.bytes
+        checked, pack = groups.checks, INDEX.pack
         looks, edits = self._rules.media is not None, self._endpoint == IMAGE_EDITS
         line, offset = self._line, self._offset
         may_be_deep = 2 * self._max_depth
@@ -221,7 +213,7 @@ class LineScanner:
                 self._check_duplicate_keys(raw, line, found.custom_id)
             if (
                 group in checked
-                and (findings := self._findings(raw, group, found)) != ()
+                and (findings := findings_of(raw, group, found)) != ()
                 and (flags := self._tell(line, found.custom_id, findings, problems))
             ):
                 index += self._unfit(start, size, line, group, flags)
@@ -282,18 +274,8 @@ class LineScanner:
             flags |= INVALID
         if flags:
             return self._unfit(start, len(raw), line, group, flags)
-        self._group_lines[group] += 1
-        self._group_bytes[group] += len(raw)
+        self._groups.count(group, len(raw))
         return INDEX.pack(start, len(raw), line, group, 0)
-
-    def _findings(self, raw: bytes, group: int, found: Line) -> Iterable[Finding]:
-        """What a provider's own check finds in a line that is valid otherwise."""
-        if found.whole and group in self._plainly_checked:
-            findings = self._plainly_checked[group](found.body)
-            if findings is not None:
-                return findings
-        _, model = self._groups[group]
-        return self._checked_groups[group](found.url, model, decode_request(raw).body)
 
     def _tell(
         self, line: int, custom_id: str, findings: Iterable[Finding], problems: list[Problem]
@@ -316,7 +298,7 @@ class LineScanner:
         """Note what a line's images, recordings and files weigh; True where one is refused."""
         if self._rules.media is None:
             return False
-        provider, model = self._groups[group]
+        provider, model = self._groups.names[group]
         media = self._rules.media(provider, url, model, decode_request(raw).body)
         refused = False
         for finding in media.findings:
@@ -336,36 +318,14 @@ class LineScanner:
         self._invalid += 1
         if flags & INVALID:
             return INDEX.pack(start, size, line, NO_GROUP, INVALID)
-        self._group_lenient[group] += 1
+        self._groups.lenient[group] += 1
         return INDEX.pack(start, size, line, group, LENIENT)
 
     def _group(self, verdict: Verdict) -> int:
-        """The group of a line; a new one may turn out to be one too many, or not to be had."""
-        named = (verdict.provider, verdict.model)
-        if named not in self._group_of:
-            if len(self._groups) == MAX_GROUPS:
-                verdict.error(
-                    path_in(verdict.kind, "body.model"),
-                    "too_many_models",
-                    f"the file names more than {MAX_GROUPS} models; expected fewer",
-                )
-                return NO_GROUP
-            for finding in self._rules.check_model(verdict.provider, verdict.url, verdict.model):
-                verdict.find(finding)
-            if verdict.flags & INVALID:
-                return NO_GROUP
-            self._group_of[named] = len(self._groups)
-            self._groups.append(named)
-            self._group_lines.append(0)
-            self._group_bytes.append(0)
-            self._group_lenient.append(0)
-            if verdict.provider in self._rules.checks:
-                self._checked_groups[len(self._groups) - 1] = self._rules.checks[verdict.provider]
-                if verdict.provider in self._plain.checks:
-                    check = self._plain.checks[verdict.provider]
-                    self._plainly_checked[len(self._groups) - 1] = check
-        group = self._group_of[named]
-        self._group_of[verdict.stated_provider, verdict.stated_model] = group
+        """The group of a line; the first valid one decides what all have to be."""
+        group = self._groups.place(verdict)
+        if group == NO_GROUP:
+            return group
         if not self._endpoint:
             self._endpoint, self._kind = verdict.url, verdict.kind
             if verdict.url != CHAT_COMPLETIONS:

@@ -56,6 +56,7 @@ _SAMPLING = {
     "top_logprobs": 0,
 }
 """What a model that reasons takes of these: their defaults alone."""
+_TEMPERATURE, _TOP_P = (RANGES[CHAT_COMPLETIONS][name] for name in ("temperature", "top_p"))
 _ASKS_NOTHING = {"logprobs": b"false", "logit_bias": b"{}"}
 
 
@@ -90,12 +91,17 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
 def check_plain(request: PlainRequest) -> Sequence[Note] | None:
     """What is to be said of a chat completion; None: check_request tells."""
     model = find_model("openai", request.model)
-    if request.reasoning_effort is not UNSET or not _samples_within(request):
+    if request.reasoning_effort is not UNSET:
+        return None
+    temperature, top_p = request.temperature, request.top_p
+    if temperature is not UNSET and not _is_plainly_within(_TEMPERATURE, temperature):
+        return None
+    if top_p is not UNSET and not _is_plainly_within(_TOP_P, top_p):
         return None
     fits = not model.reasons or (
         request.max_tokens is None
-        and request.temperature is UNSET
-        and request.top_p is UNSET
+        and temperature is UNSET
+        and top_p is UNSET
         and (model.tools_while_reasoning or request.tools is UNSET)
     )
     return () if fits else None
@@ -121,20 +127,11 @@ def _is_within(limits: Range, raw: Raw) -> bool:
     return number is None or limits[0] <= number <= limits[1]
 
 
-def _samples_within(request: PlainRequest) -> bool:
-    """Whether temperature and top_p are left out, or numbers that may be."""
-    limits = RANGES[CHAT_COMPLETIONS]
-    for raw, (least, most) in (
-        (request.temperature, limits["temperature"]),
-        (request.top_p, limits["top_p"]),
-    ):
-        if raw is not UNSET:
-            try:
-                if not least <= float(bytes(raw)) <= most:
-                    return False
-            except ValueError:
-                return False
-    return True
+def _is_plainly_within(limits: Range, raw: Raw) -> bool:
+    try:
+        return limits[0] <= float(raw) <= limits[1]
+    except ValueError:
+        return False
 
 
 def _out_of_range(key: str, limits: Range) -> Note:

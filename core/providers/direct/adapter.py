@@ -27,7 +27,7 @@ from core.providers.direct.contract import (
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.client import ProviderHttp
 from core.providers.http.transport import Reply
-from core.providers.openai.adapter import FALSE, refuse_streaming
+from core.providers.openai.bodies import FALSE, refuse_streaming
 from core.providers.openai.rows import read_row
 from core.providers.provider_errors import ErrorAnswer, is_access, read_error
 from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates

@@ -25,7 +25,8 @@ from core.providers.contract import (
     Upload,
 )
 from core.providers.http.client import ProviderHttp
-from core.providers.openai.adapter import OpenAIProvider, embedding_inputs
+from core.providers.openai.adapter import OpenAIProvider
+from core.providers.openai.bodies import embedding_inputs
 from tests.support.providers.fake_provider import (
     NOW,
     SPOOLED,

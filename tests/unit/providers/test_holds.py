@@ -50,9 +50,9 @@ def test_adapters_of_one_process_share_their_holds() -> None:
     known = known_providers(access, Settings())
     known.holds.of("openai", known.credentials["openai"]).note(60.0)
     provider = known.open()["openai"]
-    assert provider._http._hold.left > 0  # type: ignore[attr-defined]
+    assert provider._http._pacing._hold.left > 0  # type: ignore[attr-defined]
     other = known_providers(ProviderAccess.model_validate({"openai_api_key": "k2"}), Settings())
-    assert other.open()["openai"]._http._hold.left == 0  # type: ignore[attr-defined]
+    assert other.open()["openai"]._http._pacing._hold.left == 0  # type: ignore[attr-defined]
 
 
 def test_providers_with_one_key_at_one_address_hold_back_together(
@@ -68,7 +68,7 @@ def test_providers_with_one_key_at_one_address_hold_back_together(
     for key in set(tables.values()):
         monkeypatch.setenv(key, key.lower())
     opened = known_providers(ProviderAccess(), Settings(providers_file=file)).open()
-    hold = {slug: provider._http._hold for slug, provider in opened.items()}  # type: ignore[attr-defined]
+    hold = {slug: provider._http._pacing._hold for slug, provider in opened.items()}  # type: ignore[attr-defined]
     hold["second"].note(60.0)
     assert hold["first"].left > 0
     assert hold["third"].left == 0

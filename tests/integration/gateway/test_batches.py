@@ -14,8 +14,9 @@ from polybatch.v1 import batches_pb2, files_pb2
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Ack, Bus, Delivery, Step
-from core.ledger import Batch, BatchState, Shard, ShardState, new_id, now
+from core.ledger import Batch, BatchState, Shard, now
 from tests.support.gateway.running import CHAT, Caller, Gateway, line, lines, refused
+from tests.support.ledger.rows import shard_row
 
 VALIDATING = batches_pb2.BATCH_STATE_VALIDATING
 
@@ -340,19 +341,7 @@ async def test_cancelling(gateway: Gateway, heard: Heard) -> None:
 
 
 def shard_of(batch: Batch) -> Shard:
-    return Shard(
-        id=new_id("shard"),
-        batch_id=batch.id,
-        ordinal=0,
-        provider="openai",
-        model="openai/gpt-4.1",
-        endpoint=CHAT,
-        state=ShardState.QUEUED,
-        line_count=3,
-        byte_count=300,
-        created_at=now(),
-        due_at=now(),
-    )
+    return shard_row(batch, endpoint=CHAT, line_count=3, byte_count=300)
 
 
 async def planned(gateway: Gateway) -> str:

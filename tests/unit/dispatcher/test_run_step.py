@@ -23,6 +23,7 @@ from services.dispatcher.direct_lines import LineRun
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.lease_keeper import LeaseKeeper
 from services.dispatcher.run import Runner
+from tests.support.ledger.rows import shard_row
 from tests.unit.dispatcher.test_lines import CHAT, PATIENCE, Scripted, Stand, free, paid
 
 DELIVERY = Delivery(1, now())
@@ -341,19 +342,7 @@ async def test_a_shard_waits_for_its_turn(
         due_at=now(),
     )
     assert isinstance(await ledger.batches.create(other), Batch)
-    shard = Shard(
-        id="shard_2",
-        batch_id=other.id,
-        account_id="acct",
-        ordinal=0,
-        provider="local",
-        model="m",
-        endpoint=CHAT,
-        state=ShardState.QUEUED,
-        line_count=1,
-        created_at=now(),
-        due_at=now(),
-    )
+    shard = shard_row(other, id="shard_2", provider="local", model="m", endpoint=CHAT, line_count=1)
     await ledger.batches.plan(other.id, [shard])
     scheduler = FairScheduler(runtime)
     await scheduler.start(shard, Scripted(paid()))

@@ -165,14 +165,23 @@ async def test_an_answer_that_comes_during_the_last_flush_is_kept(
     assert provider.calls == Counter(range(60))
 
 
-async def test_stopped_it_hands_the_shard_back(runtime: Runtime, stand: Stand) -> None:
-    provider = Scripted(paid(4))
+async def calling(
+    runtime: Runtime, provider: Scripted
+) -> tuple[Runner, Stuck, asyncio.Task[Ack | Snooze]]:
+    """A runner whose calls are under way."""
     stuck = Stuck(provider)
     runner = await start(runtime, provider)
     handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
     async with asyncio.timeout(PATIENCE):
         await stuck.begun.wait()
-        runner.stop()
+    return runner, stuck, handling
+
+
+async def test_stopped_it_hands_the_shard_back(runtime: Runtime, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    runner, stuck, handling = await calling(runtime, provider)
+    runner.stop()
+    async with asyncio.timeout(PATIENCE):
         stuck.go_on.set()
         assert isinstance(await handling, Snooze)
     shard = await shard_now(runtime)
@@ -188,12 +197,9 @@ async def test_stopped_it_hands_the_shard_back(runtime: Runtime, stand: Stand) -
 
 async def test_calls_that_outlast_the_grace_are_given_up(runtime: Runtime, stand: Stand) -> None:
     provider = Scripted(paid(4))
-    stuck = Stuck(provider)
-    runner = await start(runtime, provider)
-    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    runner, _, handling = await calling(runtime, provider)
+    runner.stop()
     async with asyncio.timeout(PATIENCE):
-        await stuck.begun.wait()
-        runner.stop()
         assert isinstance(await handling, Snooze)
     lost = set(provider.calls)
     provider.gate = None
@@ -219,11 +225,8 @@ async def test_cancelled_it_ends_with_what_it_has(
 
     monkeypatch.setattr(LineRun, "halt", note)
     provider = Scripted(paid(4))
-    stuck = Stuck(provider)
-    runner = await start(runtime, provider)
-    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    _, stuck, handling = await calling(runtime, provider)
     async with asyncio.timeout(PATIENCE):
-        await stuck.begun.wait()
         await runtime.ledger.batches.cancel("batch_1")
         await halted.wait()
         stuck.go_on.set()
@@ -233,13 +236,10 @@ async def test_cancelled_it_ends_with_what_it_has(
     assert len(provider.calls) < 60
 
 
-async def test_a_hold_that_was_lost_ends_the_run(runtime: Runtime, stand: Stand) -> None:
+async def test_a_lease_that_was_lost_ends_the_run(runtime: Runtime, stand: Stand) -> None:
     provider = Scripted(paid(4))
-    stuck = Stuck(provider)
-    runner = await start(runtime, provider)
-    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    _, _, handling = await calling(runtime, provider)
     async with asyncio.timeout(PATIENCE):
-        await stuck.begun.wait()
         held = await shard_now(runtime)
         # As if the lease had been over for long.
         assert await runtime.ledger.runs.release(held)

@@ -53,7 +53,7 @@ class Failpoint(StrEnum):
     SHARD_REQUEUE = "ledger.shard.requeue"
     SHARD_POLLED = "ledger.shard.polled"
     SHARD_POSTPONE_POLL = "ledger.shard.postpone_poll"
-    SHARD_ROUND = "ledger.shard.round"
+    SHARD_CLAIM_POLLS = "ledger.shard.claim_polls"
     SHARD_UNREACHABLE = "ledger.shard.unreachable"
     SHARD_FETCHING = "ledger.shard.fetching"
     SHARD_FETCH_CLAIM = "ledger.shard.fetch_claim"

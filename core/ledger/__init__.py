@@ -14,9 +14,9 @@ from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
+from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
-from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.spend import ModelSpend, Spent
@@ -75,7 +75,6 @@ __all__ = [
     "BudgetPeriod",
     "Budgets",
     "Count",
-    "Crowd",
     "Durations",
     "Expected",
     "File",
@@ -94,6 +93,7 @@ __all__ = [
     "LedgerUnavailable",
     "LeftFile",
     "Limit",
+    "ListPolls",
     "LivingBatches",
     "ModelSpend",
     "NewKey",
@@ -103,8 +103,8 @@ __all__ = [
     "PostingKind",
     "ProviderHold",
     "ProviderKey",
+    "ProviderLoad",
     "RequestIdReused",
-    "Rounds",
     "Runs",
     "Scope",
     "Settlement",

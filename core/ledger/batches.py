@@ -264,7 +264,7 @@ class Batches:
             return batch
 
     async def renew_lease(self, batch_id: str, token: str, lease: timedelta) -> bool:
-        """Keep hold of a batch's results; False when somebody else has them."""
+        """Renew the lease of a batch's results; False when somebody else has them."""
         async with self._database.write(Failpoint.BATCH_RENEW) as session:
             held = await session.exec(
                 update(Batch)

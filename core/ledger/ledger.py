@@ -12,10 +12,10 @@ from core.ledger.database import Database
 from core.ledger.durations import Durations
 from core.ledger.files import Files
 from core.ledger.late import LateAnswers
+from core.ledger.list_polls import ListPolls
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
-from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
@@ -32,7 +32,7 @@ class Ledger:
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
-        self.rounds = Rounds(database)
+        self.list_polls = ListPolls(database)
         self.runs = Runs(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)

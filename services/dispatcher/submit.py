@@ -47,7 +47,7 @@ from core.providers import (
     Registry,
     Upload,
 )
-from services.dispatcher.cutting import part_overlong
+from services.dispatcher.cutting import part_oversized
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.outcomes import ShardOutcomes
 from services.dispatcher.reconcile import Reconciler
@@ -134,7 +134,7 @@ class Submitter:
             return await self._outcomes.wait_for_key(shard, batch, *refused)
         allowance = await self._outcomes.budgets.allowance(shard)
         if not shard.waits_for_quota:
-            parted = await part_overlong(
+            parted = await part_oversized(
                 shard,
                 allowance,
                 batch=batch,

@@ -233,14 +233,20 @@ class BatchMaker:
             file = await self._ledger.files.get(earlier.account_id, file_id)
             if file is None:
                 raise file_not_found(file_id)
-            # The groups too: they say whose the lines are where the upload had to say it.
-            if before and (before.sha256, before.groups) == (file.sha256, file.groups):
-                return earlier
             differs = "content"
+            if before and before.sha256 == file.sha256:
+                # The groups say whose the lines are where the upload had to say it.
+                if before.groups == file.groups:
+                    return earlier
+                differs = "defaults"
         metadata = {"batch_id": earlier.id, "differs": differs}
         if file_id != earlier.input_file_id:
             metadata["file_id"] = file_id
-        what = "of a file with other content" if differs == "content" else "with other arguments"
+        what = {
+            "arguments": f"with {_other_arguments(earlier, batch_args)}",
+            "content": "of a file with other content",
+            "defaults": "of the same content, uploaded with another default provider or model",
+        }[differs]
         raise ApiError.already_exists(
             "REQUEST_ID_REUSED",
             f"the request id {batch_args.request_id!r} made {earlier.id} {what}: choose a new one",
@@ -335,6 +341,20 @@ async def refuse_empty(blobs: BlobStore, file: File, *, lenient: bool) -> None:
             "the file has no line that can be sent",
             metadata={"file_id": file.id},
         )
+
+
+def _other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
+    """Names the arguments in which a batch differs from what is asked for now."""
+    pairs = (
+        ("completion_window", earlier.window_seconds, batch_args.window_seconds),
+        ("metadata", earlier.details, dict(batch_args.metadata)),
+        ("skip_invalid_lines", earlier.skip_invalid_lines, batch_args.skip_invalid_lines),
+        ("lenient_translation", earlier.lenient_translation, batch_args.lenient_translation),
+        ("fail_fast", earlier.fail_fast, batch_args.fail_fast),
+        ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
+    )
+    names = [name for name, before, now_asked in pairs if before != now_asked]
+    return f"another {' and '.join(names)}" if names else "other arguments"
 
 
 async def first_errors(blobs: BlobStore, file: File, *, lenient: bool = False) -> list[Problem]:

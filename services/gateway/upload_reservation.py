@@ -71,14 +71,14 @@ class UploadReservation:
 
         Whoever has called this calls `end`, too, however it ended.
         """
-        return await self._hold(0)
+        return await self._reserve(0)
 
     async def reach(self, size: int) -> None:
         """To be called before the upload grows to so many bytes. Raises ApiError."""
         assert self._upload is not None, "begun"
         used_up = bool(self._limits.stored_bytes) and size > self._upload.bytes
         if used_up or asyncio.get_running_loop().time() > self._due:
-            await self._hold(size)
+            await self._reserve(size)
 
     async def end(self, committed: int | None = None) -> None:
         """Give the place back, with so many bytes kept for a stream that goes on (None: as
@@ -92,7 +92,7 @@ class UploadReservation:
         except LedgerUnavailable as error:
             log.info("upload_end_not_recorded", cause=type(error).__name__)
 
-    async def _hold(self, size: int) -> File | None:
+    async def _reserve(self, size: int) -> File | None:
         # Cancelled after the ledger took it and before we knew, the place would stay taken.
         return await uninterrupted(self._held(size))
 

@@ -204,7 +204,7 @@ SCENES = {
         faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
     ),
     "so many batches that they are looked at together": Scene(
-        (Failpoint.SHARD_ROUND,),
+        (Failpoint.SHARD_CLAIM_POLLS,),
         [jobs.many],
         slow={"batch_seconds": NEVER},
     ),
@@ -384,8 +384,11 @@ class Stage:
     def play(self, name: str, scene: Scene, folder: Path) -> list[str]:
         """Run a scene to its end; returns what is wrong with it."""
         cluster = self.cluster
-        knobs = ((cluster.quick, QUICK_KNOBS, scene.quick), (cluster.slow, SLOW_KNOBS, scene.slow))
-        for sandbox, usual, own in knobs:
+        options = (
+            (cluster.quick, QUICK_KNOBS, scene.quick),
+            (cluster.slow, SLOW_KNOBS, scene.slow),
+        )
+        for sandbox, usual, own in options:
             tell(sandbox, "/sandbox/reset", {})
             tell(sandbox, "/sandbox/config", {**usual, **(own or {}), "faults": [*scene.faults]})
         self.echo.share = scene.echo

@@ -14,7 +14,7 @@ import yaml
 from pydantic import AliasChoices
 
 from core.settings import ProviderAccess, Settings
-from services.sandbox.config import Knobs
+from services.sandbox.config import Options
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -29,7 +29,7 @@ OURS = ("gateway", "dispatcher", "collector", "sandbox")
 # What the client and the sandbox's command read, beside the services' settings.
 CLIENTS = {"POLYBATCH_GATEWAY", "POLYBATCH_COLLECTOR"}
 SANDBOX = {"POLYBATCH_SANDBOX_DATA_DIR", "POLYBATCH_SANDBOX_SPEED"} | {
-    f"POLYBATCH_SANDBOX_{name.upper()}" for name in get_type_hints(Knobs)
+    f"POLYBATCH_SANDBOX_{name.upper()}" for name in get_type_hints(Options)
 }
 
 

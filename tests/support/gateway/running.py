@@ -118,12 +118,20 @@ class Caller:
         return self.files.UploadFile(metadata=self.metadata)
 
     async def submit(
-        self, content: bytes, *, upload_id: str = "", offset: int = 0, **order: Any
+        self,
+        content: bytes,
+        *,
+        upload_id: str = "",
+        offset: int = 0,
+        default_provider: str = "",
+        **order: Any,
     ) -> batches_pb2.Batch:
         """SubmitBatch; `order` are fields of CreateBatchRequest."""
         kind = batches_pb2.SubmitBatchRequest
         spec = kind.Spec(
-            upload=files_pb2.UploadSpec(upload_id=upload_id, write_offset=offset),
+            upload=files_pb2.UploadSpec(
+                upload_id=upload_id, write_offset=offset, default_provider=default_provider
+            ),
             batch=batches_pb2.CreateBatchRequest(**order),
         )
         messages = [kind(spec=spec)]

@@ -27,8 +27,8 @@ class Sandbox:
         self.url = url
         self.http = httpx2.Client(base_url=url, timeout=PATIENCE)
 
-    def set(self, **knobs: Any) -> dict[str, Any]:
-        answer = self.http.post("/sandbox/config", json=knobs)
+    def set(self, **options: Any) -> dict[str, Any]:
+        answer = self.http.post("/sandbox/config", json=options)
         assert answer.status_code == 200, answer.text
         config: dict[str, Any] = answer.json()
         return config

@@ -28,7 +28,12 @@ def batch_request(
     max_cost: USD | None,
     key_id: str | None,
 ) -> Any:
-    """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given."""
+    """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
+
+    ValueError for an empty id, which would make a batch more each time.
+    """
+    if request_id == "":
+        raise ValueError("request_id is empty: give the id, or None for a random one")
     return batches_pb2.CreateBatchRequest(
         input_file_id=input_file_id,
         request_id=request_id or secrets.token_urlsafe(18),

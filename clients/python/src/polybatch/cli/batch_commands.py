@@ -76,9 +76,9 @@ _STATES = (
 @click.option(
     "--window",
     "completion_window",
-    type=grammar.span,
+    type=grammar.window,
     metavar="SPAN",
-    help="Completion window, such as 90s, 30m, 24h (default) or 7d.",
+    help="Completion window, such as 90s, 30m or 24h (default); from 1s to 7d.",
 )
 @click.option(
     "--skip-invalid",
@@ -96,11 +96,15 @@ _STATES = (
     "--metadata",
     type=grammar.pair,
     multiple=True,
+    callback=grammar.metadata,
     metavar="KEY=VALUE",
     help="A note kept with the batch; may be given several times.",
 )
 @click.option(
-    "--request-id", metavar="ID", help="Idempotency key: reusing it returns the same batch."
+    "--request-id",
+    type=grammar.request_id,
+    metavar="ID",
+    help="Idempotency key: reusing it returns the same batch.",
 )
 @click.option(
     "--key",
@@ -137,7 +141,6 @@ def submit(
     file: str,
     watch: bool,
     output: str | None,
-    metadata: tuple[tuple[str, str], ...],
     keep_file: bool,
     confirm_above: Decimal | None,
     yes: bool,
@@ -175,7 +178,6 @@ def submit(
         batch = session.client.submit(
             content,
             filename=name,
-            metadata=dict(metadata),
             progress=lambda sent, total: session.display.upload(name, sent, total),
             on_estimate=confirmation,
             **options,
@@ -184,9 +186,8 @@ def submit(
     # The id comes before anything else can go wrong.
     if not session.json and output != "-":
         session.say(batch.id)
-    if not session.json:
-        every = session.command("validate", file, *defaults)
-        tell_warnings(session, name, every, batch.input_file_id, batch.request_counts.total)
+    every = session.command("validate", file, *defaults)
+    tell_warnings(session, name, every, batch.input_file_id, batch.request_counts.total)
     if not watch:
         if session.json:
             session.emit(batch)
@@ -394,8 +395,10 @@ def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None
         session.note(f"cost: {cost}")
     for line in describe_late(batch):
         session.note(line)
-    if batch.request_counts.unsuccessful:
-        session.note(f"why lines failed: {session.command('failures', batch.id)}")
-    if output is None and batch.request_counts.finished:
+    counts = batch.request_counts
+    if counts.unsuccessful:
+        what = "why lines failed" if counts.failed else "the lines without an answer"
+        session.note(f"{what}: {session.command('failures', batch.id)}")
+    if output is None and counts.finished:
         again = session.command("results", batch.id, "-o", "results.jsonl")
         session.note(f"the results: {again}")

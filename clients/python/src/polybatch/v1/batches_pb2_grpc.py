@@ -98,9 +98,10 @@ class BatchServiceServicer:
         `providers` and `variables` name it and what its operator
         has to set): have it set, or leave these lines out.
         ALREADY_EXISTS      REQUEST_ID_REUSED: the request id was used with other
-        arguments, or a file of other content (ErrorInfo
-        metadata `differs`: "arguments" or "content"): choose a
-        new one.
+        arguments, or a file of other content, or one that was
+        uploaded with another default provider or model (ErrorInfo
+        metadata `differs`: "arguments", "content" or "defaults"):
+        choose a new one.
         RESOURCE_EXHAUSTED  BATCHES_LIMIT: too many batches of the account have not
         ended: wait for one to end.
         """

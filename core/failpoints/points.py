@@ -70,6 +70,13 @@ class Failpoint(StrEnum):
     BUDGET_REFUSED = "ledger.budget.refused"
     PROVIDER_HOLD = "ledger.provider.hold"
     PROVIDER_KEY = "ledger.provider.key"
+    WEBHOOK_CREATE = "ledger.webhook.create"
+    WEBHOOK_UPDATE = "ledger.webhook.update"
+    WEBHOOK_ROTATE = "ledger.webhook.rotate"
+    WEBHOOK_DELETE = "ledger.webhook.delete"
+    WEBHOOK_RESEND = "ledger.webhook.resend"
+    WEBHOOK_CLAIM = "ledger.webhook.claim"
+    WEBHOOK_FINISH = "ledger.webhook.finish"
 
     UPLOAD_DATA = "blob.upload.data"
     UPLOAD_INDEX = "blob.upload.index"
@@ -122,6 +129,8 @@ class Failpoint(StrEnum):
     PROVIDER_CANCEL = "provider.cancel"
     PROVIDER_DELETE = "provider.delete"
     PROVIDER_DOWNLOAD = "provider.download"
+
+    WEBHOOK_CALL = "webhook.call"
 
     KEY_FILE = "file.key"
 

@@ -1,4 +1,4 @@
-"""The ledger: one database, thirteen repositories."""
+"""The ledger: one database, fifteen repositories."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
+from core.ledger.webhook_deliveries import WebhookDeliveries
+from core.ledger.webhook_endpoints import WebhookEndpoints
 
 
 class Ledger:
@@ -36,6 +38,8 @@ class Ledger:
         self.keys = TriedKeys(database)
         self.durations = Durations(database)
         self.statistics = Statistics(database)
+        self.webhook_endpoints = WebhookEndpoints(database)
+        self.webhook_deliveries = WebhookDeliveries(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -121,6 +121,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         expires_at=_timestamp(batch.expires_at),
         shards=[_shard_message(shard) for shard in shards],
         shard_count=batch.shard_count,
+        webhook_url=batch.webhook_url,
     )
 
 

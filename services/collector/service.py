@@ -35,6 +35,7 @@ from core.providers import KnownProviders, Registry
 from core.serving import ConcurrencyLimits, GrpcServer
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
+from core.webhooks import Gate, Sender
 from services.collector.assemble import Assembler
 from services.collector.bad_lines import BadLineIsolation
 from services.collector.fetch import Fetcher
@@ -43,6 +44,7 @@ from services.collector.poll import Poller
 from services.collector.results import ResultService
 from services.collector.status import StatusService
 from services.collector.stop import Stopper
+from services.collector.webhooks import WebhookDeliverer
 
 log = structlog.get_logger()
 
@@ -86,12 +88,21 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             batches=step_of_waiting_batch,
             late=True,
         )
+        webhooks = WebhookDeliverer(
+            runtime.ledger.webhook_deliveries,
+            Sender(
+                Gate(allow_private=settings.webhook_allow_private),
+                timeout=settings.webhook_timeout,
+            ),
+            timeout=settings.webhook_timeout,
+        )
         await server.start()
         consumers = await start_consumers(runtime, providers, known)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run(stop))
                 tasks.create_task(hub.run(server.draining))
+                tasks.create_task(webhooks.run(stop, grace=settings.shutdown_grace))
                 tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 await stop.wait()
                 await leave(server, consumers, settings)

@@ -38,6 +38,7 @@ from core.ledger import (
 from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
 from core.serving import ApiError
+from core.webhooks import wrong_url
 from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit
 
@@ -63,9 +64,12 @@ class BatchArgs:
     skip_invalid_lines: bool
     lenient_translation: bool = False
     fail_fast: bool = False
+    webhook_url: str = ""
 
     @classmethod
-    def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
+    def parse(
+        cls, request: batches_pb2.CreateBatchRequest, *, allow_private_webhooks: bool = False
+    ) -> BatchArgs:
         """Check the arguments. Raises INVALID_FIELD, with every field that is wrong."""
         # Not ToTimedelta(), which raises where a Duration is out of its own range.
         asked = request.completion_window
@@ -75,6 +79,9 @@ class BatchArgs:
             violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
         if window and not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
             violations.append(("completion_window", "from 1 second to 7 days, or 0 for 24 hours"))
+        url = request.webhook_url
+        if url and (expected := wrong_url(url, allow_private=allow_private_webhooks)):
+            violations.append(("webhook_url", expected))
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -84,6 +91,7 @@ class BatchArgs:
             skip_invalid_lines=request.skip_invalid_lines,
             lenient_translation=request.lenient_translation,
             fail_fast=request.fail_fast,
+            webhook_url=url,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -103,6 +111,8 @@ class BatchArgs:
             arguments.append("lenient_translation")
         if self.fail_fast:
             arguments.append("fail_fast")
+        if self.webhook_url:
+            arguments.append(["webhook_url", self.webhook_url])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -162,6 +172,7 @@ class BatchMaker:
         if file is None:
             raise file_not_found(file_id)
         await self._refuse_unfit(file, batch_args)
+        await self._refuse_unsigned(file, batch_args.webhook_url)
         batch = self._row(file, batch_args, digest)
         prices = await self._pricing.of_file(
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
@@ -273,6 +284,16 @@ class BatchMaker:
                 },
             )
 
+    async def _refuse_unsigned(self, file: File, webhook_url: str) -> None:
+        endpoints = self._ledger.webhook_endpoints
+        if webhook_url and not await endpoints.can_sign(file.account_id, webhook_url):
+            raise ApiError.failed_precondition(
+                "WEBHOOK_SECRET_MISSING",
+                "nothing could sign what goes to webhook_url: make the account's endpoint for the "
+                "urls of batches first (`polybatch webhooks create --for-batches`)",
+                metadata={"file_id": file.id},
+            )
+
     def _row(self, file: File, batch_args: BatchArgs, digest: str) -> Batch:
         moment = now()
         invalid = _invalid_lines(file, batch_args)
@@ -289,6 +310,7 @@ class BatchMaker:
             skip_invalid_lines=batch_args.skip_invalid_lines,
             lenient_translation=batch_args.lenient_translation,
             fail_fast=batch_args.fail_fast,
+            webhook_url=batch_args.webhook_url,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

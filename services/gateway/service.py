@@ -19,6 +19,8 @@ from polybatch.v1 import (
     prices_pb2_grpc,
     providers_pb2,
     providers_pb2_grpc,
+    webhooks_pb2,
+    webhooks_pb2_grpc,
 )
 
 from core.pipeline import (
@@ -48,6 +50,7 @@ from services.gateway.pricing import Pricing
 from services.gateway.providers import ProviderServicer
 from services.gateway.upload import Uploads
 from services.gateway.upload_reservation import account_limits
+from services.gateway.webhooks import WebhookServicer
 
 log = structlog.get_logger()
 
@@ -55,6 +58,7 @@ FILE_SERVICE = files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
 PROVIDER_SERVICE = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
 PRICE_SERVICE = prices_pb2.DESCRIPTOR.services_by_name["PriceService"].full_name
+WEBHOOK_SERVICE = webhooks_pb2.DESCRIPTOR.services_by_name["WebhookService"].full_name
 CONVERSION_SERVICE = conversion_pb2.DESCRIPTOR.services_by_name["ConversionService"].full_name
 
 
@@ -86,7 +90,17 @@ class Gateway:
         self._providers = ProviderServicer(ledger, providers, adapters, settings)
         self._prices = PriceServicer(pricing)
         self._batches = BatchServicer(
-            ledger, runtime.publisher, uploads, maker, idle_timeout=idle_timeout
+            ledger,
+            runtime.publisher,
+            uploads,
+            maker,
+            idle_timeout=idle_timeout,
+            allow_private_webhooks=settings.webhook_allow_private,
+        )
+        self._webhooks = WebhookServicer(
+            ledger,
+            allow_private=settings.webhook_allow_private,
+            limit=settings.account_webhooks,
         )
         self._conversion = ConversionServicer(settings)
 
@@ -97,6 +111,7 @@ class Gateway:
         conversion_pb2_grpc.add_ConversionServiceServicer_to_server(self._conversion, server)  # type: ignore[no-untyped-call]
         providers_pb2_grpc.add_ProviderServiceServicer_to_server(self._providers, server)  # type: ignore[no-untyped-call]
         prices_pb2_grpc.add_PriceServiceServicer_to_server(self._prices, server)  # type: ignore[no-untyped-call]
+        webhooks_pb2_grpc.add_WebhookServiceServicer_to_server(self._webhooks, server)  # type: ignore[no-untyped-call]
         # In the place of the generated handlers: these take messages as they came.
         server.add_registered_method_handlers(
             FILE_SERVICE,
@@ -125,7 +140,14 @@ class Gateway:
                 )
             },
         )
-        return [FILE_SERVICE, BATCH_SERVICE, PROVIDER_SERVICE, PRICE_SERVICE, CONVERSION_SERVICE]
+        return [
+            FILE_SERVICE,
+            BATCH_SERVICE,
+            PROVIDER_SERVICE,
+            PRICE_SERVICE,
+            CONVERSION_SERVICE,
+            WEBHOOK_SERVICE,
+        ]
 
 
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from polybatch.async_client import AsyncBatches, AsyncClient, AsyncFiles
+    from polybatch.async_webhooks import AsyncWebhooks
     from polybatch.client import Batches, Client, Files
     from polybatch.connection import Connection
     from polybatch.errors import (
@@ -62,13 +63,19 @@ if TYPE_CHECKING:
         Shard,
         UploadStatus,
         Usage,
+        WebhookAttempt,
+        WebhookDelivery,
+        WebhookDeliveryState,
+        WebhookEndpoint,
     )
     from polybatch.retry import RetryPolicy
+    from polybatch.webhooks import Webhooks
 
 __all__ = [
     "AsyncBatches",
     "AsyncClient",
     "AsyncFiles",
+    "AsyncWebhooks",
     "Batch",
     "BatchError",
     "BatchState",
@@ -115,9 +122,17 @@ __all__ = [
     "UploadStatus",
     "Usage",
     "WaitTimeout",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryState",
+    "WebhookEndpoint",
+    "Webhooks",
 ]
 
-_HOMES = ("errors", "models", "retry", "connection", "client", "async_client")
+_HOMES = (
+    *("errors", "models", "retry", "connection", "client", "async_client"),
+    *("webhooks", "async_webhooks"),
+)
 
 
 def __getattr__(name: str) -> object:

@@ -23,6 +23,7 @@ from polybatch._operations import (
     UploadInput,
     Uploads,
     Watches,
+    WebhookRequests,
     batch_request,
     log_back,
     log_retry,
@@ -44,6 +45,7 @@ from polybatch.models import (
     UploadStatus,
 )
 from polybatch.retry import RetryPolicy
+from polybatch.webhooks import Webhooks
 
 __all__ = ["Batches", "Client", "Files"]
 
@@ -96,6 +98,7 @@ class Client:
         self._conversions = Conversions(caller)
         self.files = Files(self._requests, self._downloads)
         self.batches = Batches(self)
+        self.webhooks = Webhooks(WebhookRequests(caller))
 
     def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -159,14 +162,16 @@ class Client:
         lenient: bool = False,
         fail_fast: bool = False,
         request_id: str | None = None,
+        webhook_url: str | None = None,
         progress: Progress | None = None,
     ) -> Batch:
         """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
 
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
-        takes the lines that are bad only for what their provider lacks. The same
-        `request_id` with the same content continues the same upload and returns the same
-        batch, in another process even; with other content it raises Conflict.
+        takes the lines that are bad only for what their provider lacks. `webhook_url`: as of
+        `create_batch`. The same `request_id` with the same content continues the same upload
+        and returns the same batch, in another process even; with other content it raises
+        Conflict.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -175,6 +180,7 @@ class Client:
             lenient=lenient,
             fail_fast=fail_fast,
             request_id=request_id,
+            webhook_url=webhook_url,
         )
         return run(
             self._uploads.submit(
@@ -225,6 +231,7 @@ class Client:
         lenient: bool = False,
         fail_fast: bool = False,
         request_id: str | None = None,
+        webhook_url: str | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -232,7 +239,9 @@ class Client:
         out what a line asks for and its provider lacks, instead of refusing the line; the
         results tell what. `fail_fast`: fail lines at once where their provider refuses the
         key, instead of letting them wait for another. The same `request_id` returns the
-        same batch, however often it is asked.
+        same batch, however often it is asked. `webhook_url`: where the event of
+        its end is delivered to, signed with the secret that `webhooks.create` made with
+        `for_batch_urls`.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -242,6 +251,7 @@ class Client:
             lenient=lenient,
             fail_fast=fail_fast,
             request_id=request_id,
+            webhook_url=webhook_url,
         )
         return run(self._requests.create_batch(request))
 

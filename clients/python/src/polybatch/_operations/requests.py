@@ -24,6 +24,7 @@ def batch_request(
     lenient: bool,
     fail_fast: bool,
     request_id: str | None,
+    webhook_url: str | None = None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given."""
     return batches_pb2.CreateBatchRequest(
@@ -34,6 +35,7 @@ def batch_request(
         skip_invalid_lines=skip_invalid_lines,
         lenient_translation=lenient,
         fail_fast=fail_fast,
+        webhook_url=webhook_url or "",
     )
 
 

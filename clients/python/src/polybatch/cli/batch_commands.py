@@ -90,6 +90,13 @@ _STATES = (
     help="A note kept with the batch; may be given several times.",
 )
 @click.option(
+    "--webhook",
+    "webhook_url",
+    metavar="URL",
+    help="Have it called at the end of the batch; signed with the secret that `polybatch webhooks "
+    "create --for-batches` prints.",
+)
+@click.option(
     "--request-id", metavar="ID", help="Idempotency key: reusing it returns the same batch."
 )
 @click.option(
@@ -276,6 +283,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("time", describe_pace(batch)),
         ("input file", batch.input_file_id),
         ("endpoint", batch.endpoint),
+        ("webhook", batch.webhook_url),
         ("metadata", ", ".join(f"{key}={value}" for key, value in batch.metadata.items())),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
         ("created", moment(batch.created_at)),

@@ -20,6 +20,7 @@ from polybatch.cli import (
     price_command,
     provider_commands,
     result_commands,
+    webhook_commands,
 )
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.invocation import called_as
@@ -102,6 +103,7 @@ for each in (
     file_commands.files,
     provider_commands.providers,
     price_command.prices,
+    webhook_commands.webhooks,
     completion,
 ):
     cli.add_command(each)

@@ -21,6 +21,12 @@ from polybatch.models.results import (
     ResultFilter,
     ResultLine,
 )
+from polybatch.models.webhooks import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookDeliveryState,
+    WebhookEndpoint,
+)
 from polybatch.problems import LineProblem
 
 __all__ = [
@@ -51,4 +57,8 @@ __all__ = [
     "Shard",
     "UploadStatus",
     "Usage",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryState",
+    "WebhookEndpoint",
 ]

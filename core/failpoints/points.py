@@ -74,6 +74,7 @@ class Failpoint(StrEnum):
     WEBHOOK_UPDATE = "ledger.webhook.update"
     WEBHOOK_ROTATE = "ledger.webhook.rotate"
     WEBHOOK_DELETE = "ledger.webhook.delete"
+    WEBHOOK_TEST = "ledger.webhook.test"
     WEBHOOK_RESEND = "ledger.webhook.resend"
     WEBHOOK_CLAIM = "ledger.webhook.claim"
     WEBHOOK_FINISH = "ledger.webhook.finish"

@@ -56,6 +56,7 @@ from core.ledger.webhook_deliveries import (
     Claimed,
     EndpointDisabled,
     WebhookDeliveries,
+    event_type,
 )
 from core.ledger.webhook_endpoints import SECRET_OVERLAP, WebhookEndpoints, WebhookExists
 
@@ -134,6 +135,7 @@ __all__ = [
     "WebhookEndpoints",
     "WebhookExists",
     "copy_ledger",
+    "event_type",
     "new_id",
     "new_secret",
     "new_token",

@@ -40,6 +40,8 @@ KEPT_ATTEMPTS = 30
 """Of one delivery, the newest."""
 _PATIENCE = timedelta(days=1)
 _GONE = 410
+TEST_BATCH = "batch_test"
+"""In the place of a batch's id in sample events."""
 
 
 def event_type(state: BatchState) -> str:
@@ -212,6 +214,32 @@ class WebhookDeliveries:
                     .values(disabled_at=moment, disabled_reason=attempted.error)
                 )
             return DeliveryState(delivery.state)
+
+    async def add_test(
+        self, account_id: str, endpoint_id: str, event_type: str
+    ) -> WebhookDelivery | EndpointDisabled | None:
+        """A sample event, to be attempted once; None where the account has no such endpoint."""
+        async with self._database.write(Failpoint.WEBHOOK_TEST) as session:
+            endpoint = await session.get(WebhookEndpoint, endpoint_id)
+            if endpoint is None or endpoint.account_id != account_id:
+                return None
+            if endpoint.disabled_at is not None:
+                return EndpointDisabled(endpoint.id)
+            moment = self._clock()
+            own_id = new_id("delivery")
+            delivery = WebhookDelivery(
+                id=own_id,
+                account_id=account_id,
+                endpoint_id=endpoint_id,
+                event_id=f"evt_{own_id.partition('_')[2]}",
+                event_type=event_type,
+                batch_id=TEST_BATCH,
+                created_at=moment,
+                give_up_at=moment,
+                due_at=moment,
+            )
+            session.add(delivery)
+        return delivery
 
     async def resend(
         self, account_id: str, delivery_id: str

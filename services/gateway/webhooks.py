@@ -14,6 +14,7 @@ from polybatch.v1 import webhooks_pb2, webhooks_pb2_grpc
 
 from core.ledger import (
     EVENT_TYPES,
+    BatchState,
     DeliveryState,
     EndpointDisabled,
     Ledger,
@@ -25,6 +26,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from core.ledger import event_type as event_type_of
 from core.pipeline import outages
 from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
@@ -144,6 +146,29 @@ class WebhookServicer(webhooks_pb2_grpc.WebhookServiceServicer):
             endpoint=_shown(endpoint), secret=endpoint.secret
         )
 
+    async def TestWebhookEndpoint(
+        self, request: webhooks_pb2.TestWebhookEndpointRequest, _context: Context
+    ) -> webhooks_pb2.WebhookDelivery:
+        event_type = request.event_type or event_type_of(BatchState.COMPLETED)
+        if violations := _wrong_fields([event_type], ""):
+            raise invalid_fields([("event_type", expected) for _, expected in violations])
+        account_id = current_principal().account_id
+        with outages():
+            endpoint = _found(
+                await self._endpoints.get(account_id, request.endpoint_id), request.endpoint_id
+            )
+            if endpoint.for_batch_urls:
+                raise ApiError.failed_precondition(
+                    "WEBHOOK_WITHOUT_URL",
+                    "this endpoint signs for the urls of batches: submit a batch with one",
+                )
+            made = await self._deliveries.add_test(account_id, endpoint.id, event_type)
+            if isinstance(made, EndpointDisabled):
+                raise _disabled(made)
+            if made is None:
+                raise _not_found(request.endpoint_id)
+        return _shown_delivery(made, endpoint.url, None)
+
     async def ListWebhookDeliveries(
         self, request: webhooks_pb2.ListWebhookDeliveriesRequest, _context: Context
     ) -> webhooks_pb2.ListWebhookDeliveriesResponse:
@@ -176,11 +201,7 @@ class WebhookServicer(webhooks_pb2_grpc.WebhookServiceServicer):
                     "DELIVERY_NOT_FOUND", f"there is no delivery {request.delivery_id[:64]!r}"
                 )
             if isinstance(resent, EndpointDisabled):
-                raise ApiError.failed_precondition(
-                    "WEBHOOK_DISABLED",
-                    f"its endpoint {resent.endpoint_id} is disabled: enable it first",
-                    metadata={"endpoint_id": resent.endpoint_id},
-                )
+                raise _disabled(resent)
             [shown] = await self._shown_deliveries(account_id, [resent])
         return shown
 
@@ -250,6 +271,14 @@ def _found(endpoint: WebhookEndpoint | None, endpoint_id: str) -> WebhookEndpoin
 def _not_found(endpoint_id: str) -> ApiError:
     return ApiError.not_found(
         "WEBHOOK_NOT_FOUND", f"there is no webhook endpoint {endpoint_id[:64]!r}"
+    )
+
+
+def _disabled(endpoint: EndpointDisabled) -> ApiError:
+    return ApiError.failed_precondition(
+        "WEBHOOK_DISABLED",
+        f"the endpoint {endpoint.endpoint_id} is disabled: enable it first",
+        metadata={"endpoint_id": endpoint.endpoint_id},
     )
 
 

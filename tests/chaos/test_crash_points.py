@@ -135,6 +135,7 @@ BY_OWNERS = (
     Failpoint.WEBHOOK_CREATE,
     Failpoint.WEBHOOK_UPDATE,
     Failpoint.WEBHOOK_ROTATE,
+    Failpoint.WEBHOOK_TEST,
     Failpoint.WEBHOOK_DELETE,
 )
 DELIVERING = (

@@ -17,7 +17,10 @@ COMMANDS = (
     *("validate", "convert", "files", "providers", "prices", "webhooks", "completion"),
 )
 ACTIONS = ("list", "get", "delete", "download")
-WEBHOOK_ACTIONS = ("create", "list", "update", "delete", "rotate", "deliveries", "resend")
+WEBHOOK_ACTIONS = (
+    *("create", "list", "update", "delete", "rotate"),
+    *("test", "deliveries", "resend"),
+)
 LIBRARIES = {"click", "rich"}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from polybatch import AsyncClient, Client, Conflict, NotFound, WebhookDeliveryState
-from polybatch.cli.main import main
+from polybatch.cli import main
 from polybatch.v1 import webhooks_pb2, webhooks_pb2_grpc
 
 from core.ledger import Attempted, Batch
@@ -148,6 +148,8 @@ async def test_a_batchs_own_url_needs_a_secret_and_counts_for_its_request_id(
     await gateway.ledger.batches.fail(batch.id, "code", "message")
     (delivery,) = (await service("ListWebhookDeliveries", batch_id=batch.id)).deliveries
     assert (delivery.endpoint_id, delivery.url) == (signing.id, f"{URL}/own")
+    failure = await refused(service("TestWebhookEndpoint", endpoint_id=signing.id))
+    assert failure.reason == "WEBHOOK_WITHOUT_URL"
 
 
 async def test_accounts_see_nothing_of_each_other(gateway: Gateway) -> None:
@@ -160,6 +162,7 @@ async def test_accounts_see_nothing_of_each_other(gateway: Gateway) -> None:
     for rpc, fields in (
         ("GetWebhookEndpoint", {"endpoint_id": made.id}),
         ("RotateWebhookSecret", {"endpoint_id": made.id}),
+        ("TestWebhookEndpoint", {"endpoint_id": made.id}),
         ("DeleteWebhookEndpoint", {"endpoint_id": made.id}),
         ("UpdateWebhookEndpoint", {"endpoint": {"id": made.id}, "update_mask": ["disabled"]}),
         ("ResendWebhookDelivery", {"delivery_id": delivery.id}),
@@ -195,8 +198,15 @@ async def test_deliveries_are_listed_with_their_attempts_and_sent_again(gateway:
     assert (resent.event_id, resent.attempt_count) == (failed.event_id, 1)
     await service("UpdateWebhookEndpoint", endpoint={"id": endpoint.id} | DISABLED["endpoint"],
                   update_mask=["disabled"])  # fmt: skip
-    failure = await refused(service("ResendWebhookDelivery", delivery_id=first))
-    assert failure.reason == "WEBHOOK_DISABLED"
+    for rpc, fields in (
+        ("ResendWebhookDelivery", {"delivery_id": first}),
+        ("TestWebhookEndpoint", {"endpoint_id": endpoint.id}),
+    ):
+        assert (await refused(service(rpc, **fields))).reason == "WEBHOOK_DISABLED"
+    failure = await refused(
+        service("TestWebhookEndpoint", endpoint_id=endpoint.id, event_type="batch.done")
+    )
+    assert [field for field, _ in failure.violations] == ["event_type"]
     assert (await refused(service("ListWebhookDeliveries", state=9))).reason == "INVALID_FIELD"
 
 
@@ -219,6 +229,8 @@ async def test_both_clients_and_the_command(
         batch = await end_a_batch(gateway)
         (delivery,) = [each async for each in client.webhooks.deliveries(batch_id=batch.id)]
         assert delivery.state is WebhookDeliveryState.WAITING
+        sample = await client.webhooks.test(made.id, "batch.expired")
+        assert (sample.event_type, sample.batch_id) == ("batch.expired", "batch_test")
         await client.webhooks.delete(made.id)
         with pytest.raises(NotFound, match="polybatch webhooks list"):
             await client.webhooks.get(made.id)
@@ -231,6 +243,8 @@ async def test_both_clients_and_the_command(
             file = client.upload(lines(1))
             batch = client.create_batch(file, webhook_url=f"{URL}/own")
             assert client.get_batch(batch.id).webhook_url == batch.webhook_url == f"{URL}/own"
+            with pytest.raises(Conflict, match="submit a batch"):
+                client.webhooks.test(made.id)
             assert client.webhooks.update(made.id, disabled=True).disabled
             client.webhooks.delete(made.id)
 
@@ -259,7 +273,9 @@ async def test_both_clients_and_the_command(
     row = await command("deliveries", "--batch", batch.id, "--state", "waiting")
     assert "batch.failed" in row
     (delivery,) = await gateway.ledger.webhook_deliveries.page(batch.account_id, 1)
-    assert await command("resend", "last") == f"{delivery.id} waiting\n"
+    assert (await command("test", "last")).endswith(" waiting\n")
+    assert (await command("resend", delivery.id)) == f"{delivery.id} waiting\n"
+    assert await command("resend", delivery.id[-8:]) == f"{delivery.id} waiting\n"
     assert "disabled by" in await command("update", created["id"][8:], "--disable")
     assert await command("delete", created["id"]) == f"{created['id']} deleted\n"
     assert await command("list") == ""

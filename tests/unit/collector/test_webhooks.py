@@ -210,6 +210,17 @@ async def test_failures_are_told_without_what_the_receiver_wrote(
     assert "secret" not in attempt.error
 
 
+async def test_a_sample_is_tried_once(hooks: Hooks, receiver: Receiver) -> None:
+    endpoint = await hooks.endpoint(receiver.url, "batch.completed")
+    receiver.answers.append(503)
+    await hooks.deliveries.add_test(ACCOUNT, endpoint.id, "batch.expired")
+    assert await hooks.deliverer.once() == 1
+    delivery, (attempt,) = await hooks.shown()
+    assert (delivery.state, attempt.status) == (DeliveryState.FAILED, 503)
+    event = verified(receiver.calls[0], endpoint.secret)
+    assert (event.type, event.data.id) == ("batch.expired", "batch_test")
+
+
 async def test_410_disables_the_endpoint(hooks: Hooks, receiver: Receiver) -> None:
     endpoint = await hooks.endpoint(receiver.url)
     receiver.answers.append(410)

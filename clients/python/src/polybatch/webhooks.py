@@ -80,6 +80,10 @@ class Webhooks:
         """
         return run(self._requests.rotate_secret(endpoint_id, revoke_previous=revoke_previous))
 
+    def test(self, endpoint_id: str, event_type: str = "batch.completed") -> WebhookDelivery:
+        """Delivers a sample event, whose batch is "batch_test", once; `deliveries` shows it."""
+        return run(self._requests.test(endpoint_id, event_type))
+
     def deliveries(
         self,
         *,

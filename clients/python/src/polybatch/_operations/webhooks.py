@@ -76,6 +76,12 @@ class WebhookRequests:
         reply = await self._caller.unary(methods.ROTATE_WEBHOOK_SECRET, request)
         return WebhookEndpoint.from_proto(reply.endpoint, reply.secret)
 
+    async def test(self, endpoint_id: str, event_type: str) -> WebhookDelivery:
+        """TestWebhookEndpoint."""
+        request = pb.TestWebhookEndpointRequest(endpoint_id=endpoint_id, event_type=event_type)
+        reply = await self._caller.unary(methods.TEST_WEBHOOK_ENDPOINT, request)
+        return WebhookDelivery.from_proto(reply)
+
     async def deliveries(
         self,
         *,

@@ -140,6 +140,12 @@ ROTATE_WEBHOOK_SECRET = _method(
     webhooks_pb2.RotateWebhookSecretRequest,
     webhooks_pb2.RotateWebhookSecretResponse,
 )
+TEST_WEBHOOK_ENDPOINT = _method(
+    Server.GATEWAY,
+    "WebhookService/TestWebhookEndpoint",
+    webhooks_pb2.TestWebhookEndpointRequest,
+    webhooks_pb2.WebhookDelivery,
+)
 LIST_WEBHOOK_DELIVERIES = _method(
     Server.GATEWAY,
     "WebhookService/ListWebhookDeliveries",

@@ -177,6 +177,19 @@ def rotate(session: Session, *, endpoint_id: str, revoke_previous: bool) -> Exit
     return ExitCode.OK
 
 
+@webhooks.command(example="polybatch webhooks test last --event batch.failed")
+@_endpoint_id
+@click.option(
+    "--event", "event_type", type=click.Choice(_EVENTS), default=_EVENTS[0], help="What it says."
+)
+@click.pass_obj
+def test(session: Session, *, endpoint_id: str, event_type: str) -> ExitCode:
+    """Deliver a sample event, once."""
+    endpoint_id = whole_webhook_id(session, endpoint_id)
+    _tell_delivery(session, session.client.webhooks.test(endpoint_id, event_type))
+    return ExitCode.OK
+
+
 @webhooks.command(example="polybatch webhooks deliveries --batch last")
 @click.option("--webhook", "endpoint_id", metavar="WEBHOOK_ID", help="Only to this endpoint.")
 @click.option("--batch", "batch_id", metavar="BATCH_ID", help="Only of this batch.")
@@ -235,13 +248,17 @@ def deliveries(
 def resend(session: Session, *, delivery_id: str) -> ExitCode:
     """Deliver once more, at once, under the same webhook-id."""
     delivery = session.client.webhooks.resend(whole_delivery_id(session, delivery_id))
+    _tell_delivery(session, delivery)
+    return ExitCode.OK
+
+
+def _tell_delivery(session: Session, delivery: WebhookDelivery) -> None:
     if session.json:
         session.emit(delivery)
-    else:
-        session.say(f"{delivery.id} {delivery.state}")
-        again = session.command("webhooks", "deliveries", "--batch", delivery.batch_id)
-        session.note(f"see what comes of it: {again}")
-    return ExitCode.OK
+        return
+    session.say(f"{delivery.id} {delivery.state}")
+    again = session.command("webhooks", "deliveries", "--limit", "1")
+    session.note(f"see what comes of it: {again}")
 
 
 def _last(delivery: WebhookDelivery) -> str:

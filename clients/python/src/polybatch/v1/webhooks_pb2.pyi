@@ -116,6 +116,14 @@ class RotateWebhookSecretResponse(_message.Message):
     secret: str
     def __init__(self, endpoint: _Optional[_Union[WebhookEndpoint, _Mapping]] = ..., secret: _Optional[str] = ...) -> None: ...
 
+class TestWebhookEndpointRequest(_message.Message):
+    __slots__ = ("endpoint_id", "event_type")
+    ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    endpoint_id: str
+    event_type: str
+    def __init__(self, endpoint_id: _Optional[str] = ..., event_type: _Optional[str] = ...) -> None: ...
+
 class WebhookAttempt(_message.Message):
     __slots__ = ("number", "started_at", "duration", "status", "error")
     NUMBER_FIELD_NUMBER: _ClassVar[int]

@@ -78,6 +78,11 @@ class WebhookServiceStub:
                 request_serializer=polybatch_dot_v1_dot_webhooks__pb2.RotateWebhookSecretRequest.SerializeToString,
                 response_deserializer=polybatch_dot_v1_dot_webhooks__pb2.RotateWebhookSecretResponse.FromString,
                 _registered_method=True)
+        self.TestWebhookEndpoint = channel.unary_unary(
+                '/polybatch.v1.WebhookService/TestWebhookEndpoint',
+                request_serializer=polybatch_dot_v1_dot_webhooks__pb2.TestWebhookEndpointRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_webhooks__pb2.WebhookDelivery.FromString,
+                _registered_method=True)
         self.ListWebhookDeliveries = channel.unary_unary(
                 '/polybatch.v1.WebhookService/ListWebhookDeliveries',
                 request_serializer=polybatch_dot_v1_dot_webhooks__pb2.ListWebhookDeliveriesRequest.SerializeToString,
@@ -166,6 +171,19 @@ class WebhookServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestWebhookEndpoint(self, request, context):
+        """Delivers a sample event, whose batch is "batch_test", once: it is not tried again where it
+        fails. Returns it while it waits for its attempt; ListWebhookDeliveries says how that ended.
+
+        NOT_FOUND           WEBHOOK_NOT_FOUND: no such endpoint in this account.
+        FAILED_PRECONDITION WEBHOOK_DISABLED: the endpoint is disabled: enable it first.
+        WEBHOOK_WITHOUT_URL: it signs for the urls of batches: submit one.
+        INVALID_ARGUMENT    INVALID_FIELD: BadRequest names it, and what was expected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListWebhookDeliveries(self, request, context):
         """Lists deliveries with their attempts, newest first.
 
@@ -219,6 +237,11 @@ def add_WebhookServiceServicer_to_server(servicer, server):
                     servicer.RotateWebhookSecret,
                     request_deserializer=polybatch_dot_v1_dot_webhooks__pb2.RotateWebhookSecretRequest.FromString,
                     response_serializer=polybatch_dot_v1_dot_webhooks__pb2.RotateWebhookSecretResponse.SerializeToString,
+            ),
+            'TestWebhookEndpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestWebhookEndpoint,
+                    request_deserializer=polybatch_dot_v1_dot_webhooks__pb2.TestWebhookEndpointRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_webhooks__pb2.WebhookDelivery.SerializeToString,
             ),
             'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWebhookDeliveries,
@@ -407,6 +430,33 @@ class WebhookService:
             '/polybatch.v1.WebhookService/RotateWebhookSecret',
             polybatch_dot_v1_dot_webhooks__pb2.RotateWebhookSecretRequest.SerializeToString,
             polybatch_dot_v1_dot_webhooks__pb2.RotateWebhookSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestWebhookEndpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.WebhookService/TestWebhookEndpoint',
+            polybatch_dot_v1_dot_webhooks__pb2.TestWebhookEndpointRequest.SerializeToString,
+            polybatch_dot_v1_dot_webhooks__pb2.WebhookDelivery.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,7 @@ from tests.chaos.echo import Echo
 from tests.chaos.jobs import Job
 from tests.chaos.keys import administer
 from tests.chaos.schedule import CREATES, QUICK_KNOBS, SLOW_KNOBS, Fault, anyone, judge_bills
+from tests.support.webhooks.verifying import receiving
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -467,7 +468,7 @@ def test_keys_are_made_and_revoked(stage: Stage) -> None:
 
 
 def test_webhook_endpoints_are_managed(stage: Stage) -> None:
-    with hooks.receiving() as receiver, stage.cluster.client() as client:
+    with receiving() as receiver, stage.cluster.client() as client:
         for moment in Moment:
             stage.cluster.arm(anyone("owned", BY_OWNERS, [moment]))
             hooks.manage(client, receiver.url)
@@ -479,7 +480,7 @@ def test_an_event_is_delivered_under_one_id_whoever_dies(stage: Stage, tmp_path:
     """Before and after the end of its batch, its attempt, the call, and the note of its end."""
     cluster, points = stage.cluster, (Failpoint.BATCH_END, *DELIVERING)
     deaths = [anyone("told", [point], [moment]) for point in points for moment in Moment]
-    with hooks.receiving() as receiver, cluster.client() as client:
+    with receiving() as receiver, cluster.client() as client:
         endpoint = hooks.create(client, receiver.url)
         assert endpoint.secret
         receiver.secret = endpoint.secret

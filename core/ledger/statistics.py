@@ -12,7 +12,8 @@ from sqlmodel import col, select
 
 from core.ledger.database import Database
 from core.ledger.states import TERMINAL, BatchState, ShardState
-from core.ledger.tables import Batch, DeliveryState, Shard, WebhookDelivery, now
+from core.ledger.tables import Batch, Shard, WebhookDelivery, now
+from core.ledger.webhook_deliveries import is_waiting
 
 LIVING = tuple(state for state in BatchState if state not in TERMINAL)
 UNSETTLED = tuple(state for state in ShardState if state is not ShardState.SETTLED)
@@ -183,9 +184,7 @@ def _shards() -> Any:
 
 
 def _deliveries() -> Any:
-    return select(func.count(), func.min(col(WebhookDelivery.due_at))).where(
-        WebhookDelivery.state == DeliveryState.WAITING
-    )
+    return select(func.count(), func.min(col(WebhookDelivery.due_at))).where(is_waiting())
 
 
 def _age(moment: datetime, since: datetime) -> float:

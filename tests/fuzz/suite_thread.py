@@ -154,6 +154,7 @@ _AT_GATEWAY = (
     "polybatch.v1.FileService",
     "polybatch.v1.BatchService",
     "polybatch.v1.PriceService",
+    "polybatch.v1.WebhookService",
 )
 _TAKES_STREAM = ("UploadFile", "SubmitBatch")
 _GIVES_STREAM = ("DownloadFile", "DownloadResults", "WatchBatch", "WatchBatches")

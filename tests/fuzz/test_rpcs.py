@@ -9,7 +9,14 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, results_pb2, status_pb2
+from polybatch.v1 import (
+    batches_pb2,
+    files_pb2,
+    prices_pb2,
+    results_pb2,
+    status_pb2,
+    webhooks_pb2,
+)
 
 from tests.fuzz.budget import examples
 from tests.fuzz.suite_thread import SuiteThread, account_of, ended_batch
@@ -19,7 +26,7 @@ from tests.support.gateway.running import line
 CODES = documented_codes()
 METHODS: list[MethodDescriptor] = [
     method
-    for module in (files_pb2, batches_pb2, prices_pb2, results_pb2, status_pb2)
+    for module in (files_pb2, batches_pb2, prices_pb2, results_pb2, status_pb2, webhooks_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
     if method.name not in ("UploadFile", "SubmitBatch")
@@ -59,6 +66,12 @@ def known(suite: SuiteThread) -> list[str]:
         return [*ids, file_id, "known-upload"]
 
     found: list[str] = suite.run(prepare)
+    endpoint = webhooks_pb2.CreateWebhookEndpointRequest(url="https://example.com/known")
+    made = suite.call(
+        "/polybatch.v1.WebhookService/CreateWebhookEndpoint", endpoint.SerializeToString()
+    )
+    reply = webhooks_pb2.CreateWebhookEndpointResponse.FromString(made.responses[0])
+    found += [reply.endpoint.id, reply.endpoint.url]
     request = batches_pb2.ListBatchesRequest(page_size=1).SerializeToString()
     listed = suite.call("/polybatch.v1.BatchService/ListBatches", request).responses[0]
     found.append(batches_pb2.ListBatchesResponse.FromString(listed).next_page_token)

@@ -11,7 +11,8 @@ from enum import StrEnum
 
 
 class Failpoint(StrEnum):
-    """One write to the ledger, the blobs, the bus, a provider, or a file of the data folder."""
+    """One write to the ledger, the blobs, the bus, a provider, a receiver of webhooks,
+    or a file of the data folder."""
 
     MIGRATE = "ledger.migrate"
     KEY_CREATE = "ledger.key.create"

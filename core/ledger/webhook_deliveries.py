@@ -160,7 +160,8 @@ class WebhookDeliveries:
                 # Deleted while the batch ended.
                 await session.delete(delivery)
                 return None
-            if endpoint.disabled_at is not None:
+            lost = bool(delivery.holder)
+            if endpoint.disabled_at is not None or (lost and moment > delivery.give_up_at):
                 delivery.state, delivery.ended_at = DeliveryState.FAILED, moment
                 return None
             delivery.attempts += 1

@@ -23,6 +23,10 @@ _READ_SECONDS = 1.0
 """For that."""
 
 
+_BROKEN = (httpcore2.NetworkError, httpcore2.ProtocolError, OSError)
+"""OSError: what TLS says of a record that it cannot read comes as it is."""
+
+
 class NoAnswer(Exception):
     """The receiver was not called, or did not answer. The message is human-readable, without
     the url."""
@@ -76,12 +80,7 @@ class Sender:
             raise NoAnswer(str(error)) from None
         except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
             raise NoAnswer(f"no connection: {_reason(error)}") from None
-        except (
-            httpcore2.NetworkError,
-            httpcore2.ProtocolError,
-            httpcore2.TimeoutException,
-            httpcore2.UnsupportedProtocol,
-        ) as error:
+        except (httpcore2.TimeoutException, httpcore2.UnsupportedProtocol, *_BROKEN) as error:
             raise NoAnswer(f"the connection broke: {_reason(error)}") from None
 
     async def _post(self, url: str, headers: Mapping[str, str], body: str) -> Answer:
@@ -103,7 +102,7 @@ class Sender:
                     left -= len(piece)
                     if left <= 0:
                         break
-        except (TimeoutError, httpcore2.NetworkError, httpcore2.ProtocolError):
+        except (TimeoutError, *_BROKEN):
             # Once the status is there, it says all that there is to know.
             if answer is None:
                 raise

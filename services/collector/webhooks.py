@@ -73,7 +73,7 @@ class WebhookDeliverer:
         made = 0
         while begun := await self._begin():
             made += begun
-            await asyncio.wait(self._calls)
+            await asyncio.gather(*self._calls)
         return made
 
     async def _begin_or_log(self) -> int:
@@ -101,8 +101,14 @@ class WebhookDeliverer:
             begun += 1
             call = asyncio.create_task(self._deliver(claimed))
             self._calls[call] = endpoint_id
-            call.add_done_callback(self._calls.pop)
+            call.add_done_callback(self._ended)
         return begun
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        del self._calls[call]
+        if not call.cancelled() and (error := call.exception()) is not None:
+            # Its attempt stays without an end, and is made again when the lease is over.
+            log.error("webhook_attempt_broke", exc_info=error)
 
     async def _deliver(self, claimed: Claimed) -> None:
         attempted = await self._call(claimed)

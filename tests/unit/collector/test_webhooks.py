@@ -283,6 +283,19 @@ async def test_an_attempt_whose_maker_died_is_made_again_under_the_same_id(
     assert receiver.calls[0].headers["webhook-id"] == lost.delivery.event_id
 
 
+async def test_attempts_that_are_lost_again_and_again_end_with_the_day(
+    hooks: Hooks, receiver: Receiver
+) -> None:
+    await hooks.endpoint(receiver.url)
+    await hooks.fail_a_batch()
+    ((delivery_id, _),) = await hooks.deliveries.due(10)
+    while await hooks.deliveries.claim(delivery_id, timedelta(hours=7)):
+        hooks.clock.ahead += timedelta(hours=7, seconds=1)
+    delivery, attempts = await hooks.shown()
+    assert (delivery.state, len(attempts)) == (DeliveryState.FAILED, 4)
+    assert not receiver.calls
+
+
 async def test_a_receiver_that_hangs_holds_up_nobody_else(hooks: Hooks) -> None:
     stop = asyncio.Event()
     async with receiving() as hanging, receiving() as receiver:

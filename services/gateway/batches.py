@@ -69,7 +69,9 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             first = parse_spec(await stream.next() or b"", batches_pb2.SubmitBatchRequest)
             spec = Spec.parse(first.spec.upload)
             # Before the upload: nobody wants to send a file for nothing.
-            batch_args = self._parse(first.spec.batch)
+            batch_args = self._parse(first.spec.batch).known_as(f"upload:{spec.upload_id}")
+            with outages():
+                await self._maker.refuse_unsigned(account_id, batch_args)
 
             async def next_chunk() -> bytes | None:
                 return parse_chunk(await stream.next(), batches_pb2.SubmitBatchRequest)
@@ -77,9 +79,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             with outages():
                 finished = await self._uploads.receive(account_id, spec, next_chunk)
         with outages():
-            batch = await self._maker.make(
-                account_id, finished.file.id, batch_args.known_as(f"upload:{spec.upload_id}")
-            )
+            batch = await self._maker.make(account_id, finished.file.id, batch_args)
             return await shown_batch(self._ledger, batch)
 
     async def GetBatch(

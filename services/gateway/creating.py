@@ -172,7 +172,7 @@ class BatchMaker:
         if file is None:
             raise file_not_found(file_id)
         await self._refuse_unfit(file, batch_args)
-        await self._refuse_unsigned(file, batch_args.webhook_url)
+        await self.refuse_unsigned(account_id, batch_args, file.id)
         batch = self._row(file, batch_args, digest)
         prices = await self._pricing.of_file(
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
@@ -284,15 +284,21 @@ class BatchMaker:
                 },
             )
 
-    async def _refuse_unsigned(self, file: File, webhook_url: str) -> None:
-        endpoints = self._ledger.webhook_endpoints
-        if webhook_url and not await endpoints.can_sign(file.account_id, webhook_url):
-            raise ApiError.failed_precondition(
-                "WEBHOOK_SECRET_MISSING",
-                "nothing could sign what goes to webhook_url: make the account's endpoint for the "
-                "urls of batches first (`polybatch webhooks create --for-batches`)",
-                metadata={"file_id": file.id},
-            )
+    async def refuse_unsigned(
+        self, account_id: str, batch_args: BatchArgs, file_id: str = ""
+    ) -> None:
+        """Raise WEBHOOK_SECRET_MISSING where nothing could sign for the url of a new batch."""
+        url, request_id = batch_args.webhook_url, batch_args.request_id
+        if not url or await self._ledger.webhook_endpoints.can_sign(account_id, url):
+            return
+        if request_id and await self._ledger.batches.find_request(account_id, request_id):
+            return
+        raise ApiError.failed_precondition(
+            "WEBHOOK_SECRET_MISSING",
+            "nothing could sign what goes to webhook_url: make the account's endpoint for the urls "
+            "of batches first (`polybatch webhooks create --for-batches`)",
+            metadata={"file_id": file_id} if file_id else {},
+        )
 
     def _row(self, file: File, batch_args: BatchArgs, digest: str) -> Batch:
         moment = now()

@@ -137,11 +137,17 @@ async def test_a_batchs_own_url_needs_a_secret_and_counts_for_its_request_id(
     order = {"webhook_url": f"{URL}/own", "request_id": "r1"}
     failure = await refused(gateway.submit(lines(1), upload_id="upload-u1", **order))
     assert failure.reason == "WEBHOOK_SECRET_MISSING"
-    assert failure.metadata["file_id"]
+    assert await gateway.committed("upload-u1") == 0, "before anything was sent for nothing"
+    file_id = (await gateway.upload(lines(1))).file.id
+    failure = await refused(gateway.create(file_id, webhook_url=URL))
+    assert (failure.reason, failure.metadata["file_id"]) == ("WEBHOOK_SECRET_MISSING", file_id)
     signing = (await service.create("", for_batch_urls=True)).endpoint
     batch = await gateway.submit(lines(1), upload_id="upload-u1", **order)
     assert batch.webhook_url == f"{URL}/own"
     assert (await gateway.submit(lines(1), upload_id="upload-u1", **order)).id == batch.id
+    await service("DeleteWebhookEndpoint", endpoint_id=signing.id)
+    assert (await gateway.submit(lines(1), upload_id="upload-u1", **order)).id == batch.id
+    signing = (await service.create("", for_batch_urls=True)).endpoint
     other = order | {"webhook_url": URL}
     failure = await refused(gateway.submit(lines(1), upload_id="upload-u1", **other))
     assert failure.reason == "REQUEST_ID_REUSED"

@@ -94,7 +94,7 @@ def create(
 @click.pass_obj
 def list_endpoints(session: Session) -> ExitCode:
     """List endpoints, oldest first."""
-    columns = {"ID": 28, "STATE": 8, "EVENTS": 0, "SECRET": 13, "AGE": -6, "URL": 0}
+    columns = {"ID": 28, "STATE": 8, "EVENTS": 18, "SECRET": 13, "AGE": -6, "URL": 0}
     found, now = session.client.webhooks.list(), datetime.now(UTC)
     with Listing(columns, "SECRET", "AGE", "EVENTS") as listing:
         for endpoint in found:
@@ -209,7 +209,7 @@ def deliveries(
     LAST is how the last attempt ended; --json has the newest 30.
     """
     columns = {
-        **{"ID": 29, "STATE": 9, "EVENT": 15, "BATCH": 26, "TRIES": -5, "LAST": 0},
+        **{"ID": 29, "STATE": 9, "EVENT": 15, "BATCH": 26, "TRIES": -5, "LAST": 36},
         **{"NEXT": 25, "CREATED": 25, "URL": 0},
     }
     found = session.client.webhooks.deliveries(

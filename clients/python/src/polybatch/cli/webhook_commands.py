@@ -209,8 +209,8 @@ def deliveries(
     LAST is how the last attempt ended; --json has the newest 30.
     """
     columns = {
-        **{"ID": 29, "STATE": 9, "EVENT": 15, "BATCH": 26, "TRIES": -5, "LAST": 36},
-        **{"NEXT": 25, "CREATED": 25, "URL": 0},
+        **{"ID": 29, "STATE": 9, "EVENT": 15, "BATCH": 26, "TRIES": -5},
+        **{"NEXT": 25, "CREATED": 25, "URL": 36, "LAST": 0},
     }
     found = session.client.webhooks.deliveries(
         endpoint_id=whole_webhook_id(session, endpoint_id) if endpoint_id else "",
@@ -230,10 +230,10 @@ def deliveries(
                 delivery.event_type,
                 delivery.batch_id,
                 str(delivery.attempt_count),
-                _last(delivery),
                 moment(delivery.next_attempt_at),
                 moment(delivery.created_at),
                 delivery.url,
+                _last(delivery),
             )
     if delivery is None:
         session.note("no deliveries: each batch that ends makes one for every enabled webhook")

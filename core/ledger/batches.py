@@ -25,6 +25,7 @@ from core.ledger.states import (
     stopped_lines,
 )
 from core.ledger.tables import Batch, Shard, now
+from core.ledger.webhook_deliveries import add_deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ class Batches:
                 BatchState.CANCELLING,
             ):
                 return Stale(batch_id)
-            return await advance(
+            failed = await advance(
                 session,
                 batch,
                 state=BatchState.FAILED,
@@ -184,6 +185,8 @@ class Batches:
                 failed=batch.total,
                 errors=[{"code": code, "message": message}],
             )
+            await add_deliveries(session, failed)
+            return failed
 
     async def cancel(self, batch_id: str) -> Batch | Stale:
         """Stop a batch for its owner: -> CANCELLING. Stale when it has ended or is ending."""
@@ -302,7 +305,7 @@ class Batches:
                 BatchState.EXPIRED: "expired_at",
                 BatchState.CANCELLED: "cancelled_at",
             }[state]
-            return await advance(
+            ended = await advance(
                 session,
                 batch,
                 state=state,
@@ -318,6 +321,8 @@ class Batches:
                 common_cause=common_cause,
                 **{stamp: now()},
             )
+            await add_deliveries(session, ended)
+            return ended
 
     async def defer(self, batch_id: str, due_at: datetime) -> bool:
         """Note when the next step is due, without a new revision: nobody sees it.

@@ -1,4 +1,4 @@
-"""The ledger: one database, seventeen repositories."""
+"""The ledger: one database, nineteen repositories."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
 from core.ledger.usage import UsageReport
+from core.ledger.webhook_deliveries import WebhookDeliveries
+from core.ledger.webhook_endpoints import WebhookEndpoints
 
 
 class Ledger:
@@ -44,6 +46,8 @@ class Ledger:
         self.statistics = Statistics(database)
         self.backfills = Backfills(database)
         self.usage = UsageReport(database)
+        self.webhook_endpoints = WebhookEndpoints(database)
+        self.webhook_deliveries = WebhookDeliveries(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -87,6 +87,14 @@ PROVIDER_RECEIVED_BYTES = Counter(
     "polybatch_provider_received_bytes", "Bytes of bodies received from a provider.", ["provider"]
 )
 
+WEBHOOK_SECONDS = Histogram(
+    "polybatch_webhook_seconds",
+    "Calls of webhook receivers, by what became of the delivery: delivered, retried (later again), "
+    "failed (given up), lost (taken over by somebody else meanwhile).",
+    ["outcome"],
+    buckets=_QUICK,
+)
+
 BUS_CONNECTED = Gauge("polybatch_bus_connected", "1 while NATS and its work stream answer.")
 DEPENDENCY_UP = Gauge(
     "polybatch_dependency_up", "1 if the latest readiness check was answered.", ["dependency"]

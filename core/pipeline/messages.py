@@ -143,6 +143,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         shards=[_shard_message(shard) for shard in shards],
         shard_count=batch.shard_count,
         key_id=batch.key_id,
+        webhook_url=batch.webhook_url,
     )
 
 

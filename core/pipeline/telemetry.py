@@ -51,6 +51,11 @@ WAITING_FOR_ROOM = Family(
     "Shards that wait for quota under the provider's enqueued-token limit.",
     ("provider",),
 )
+WEBHOOKS_WAITING = Family("polybatch_webhooks_waiting", "Webhook deliveries that have not ended.")
+WEBHOOKS_OVERDUE = Family(
+    "polybatch_webhook_overdue_seconds",
+    "How long ago the delivery that has been due for longest was due.",
+)
 
 _FAMILIES = (
     BATCHES,
@@ -61,6 +66,8 @@ _FAMILIES = (
     SHARD_LINES,
     SHARD_AGE,
     WAITING_FOR_ROOM,
+    WEBHOOKS_WAITING,
+    WEBHOOKS_OVERDUE,
 )
 
 
@@ -164,6 +171,8 @@ def readings(count: Count) -> Readings:
         SHARD_LINES: [Reading((each.provider, each.state), each.lines) for each in count.shards],
         SHARD_AGE: [Reading((each.provider, each.state), each.oldest) for each in count.shards],
         WAITING_FOR_ROOM: _by_state(waiting.items()),
+        WEBHOOKS_WAITING: [Reading((), count.webhooks.deliveries)],
+        WEBHOOKS_OVERDUE: [Reading((), count.webhooks.overdue)],
     }
 
 

@@ -163,6 +163,8 @@ class Settings(BaseSettings):
     """Batches of one account that have not ended, at a time; 0: any number."""
     account_bytes: int = Field(default=1024**4, ge=0)
     """Bytes of input files that one account may keep, unfinished uploads included; 0: any."""
+    account_webhooks: int = Field(default=20, ge=0)
+    """Webhook endpoints of one account; 0: any number."""
     account_requests_per_second: float = Field(default=500.0, ge=0)
     """Calls that one account may begin at each gateway and each collector; ten seconds' worth
     of them at once. 0: any number."""
@@ -217,6 +219,11 @@ class Settings(BaseSettings):
     """Try each provider's key with one call that costs nothing when the dispatcher starts."""
     provider_timeout: float = Field(default=600.0, gt=0)
     """For one HTTP exchange with a provider, or for the upload and create of one shard."""
+    webhook_allow_private: bool = False
+    """Deliver webhooks to this machine and to private networks, and over plain http://. For
+    tests, and where every caller may reach what the collector reaches."""
+    webhook_timeout: float = Field(default=15.0, gt=0, le=120)
+    """For one delivery, from the look-up of the name to the answer."""
     watch_heartbeat: float = Field(default=15.0, gt=0)
     key_recheck: float = Field(default=2.0, gt=0)
     """How often it is looked whether the keys of open calls were revoked, which ends them."""

@@ -39,6 +39,7 @@ from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
 from core.prices.snapshot import Snapshot
 from core.serving import ApiError
+from core.webhooks import wrong_url
 from services.gateway.billing import BilledKeys
 from services.gateway.estimating import Estimate, Estimator
 from services.gateway.pricing import Pricing
@@ -68,9 +69,12 @@ class BatchArgs:
     fail_fast: bool = False
     key_id: str = ""
     """It is billed to; the caller's own if empty."""
+    webhook_url: str = ""
 
     @classmethod
-    def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
+    def parse(
+        cls, request: batches_pb2.CreateBatchRequest, *, allow_private_webhooks: bool = False
+    ) -> BatchArgs:
         """Check the arguments. Raises INVALID_FIELD, with every field that is wrong."""
         # Not ToTimedelta(), which raises where a Duration is out of its own range.
         asked = request.completion_window
@@ -80,6 +84,9 @@ class BatchArgs:
             violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
         if window and not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
             violations.append(("completion_window", "from 1 second to 7 days, or 0 for 24 hours"))
+        url = request.webhook_url
+        if url and (expected := wrong_url(url, allow_private=allow_private_webhooks)):
+            violations.append(("webhook_url", expected))
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -90,6 +97,7 @@ class BatchArgs:
             lenient_translation=request.lenient_translation,
             fail_fast=request.fail_fast,
             key_id=request.key_id,
+            webhook_url=url,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -111,6 +119,8 @@ class BatchArgs:
             arguments.append("fail_fast")
         if self.key_id:
             arguments.append(f"key_id={self.key_id}")
+        if self.webhook_url:
+            arguments.append(["webhook_url", self.webhook_url])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -176,6 +186,7 @@ class BatchMaker:
         await self._refuse_unfit(file, batch_args)
         key = await self._billed_keys.find(batch_args.key_id)
         await self._billed_keys.refuse_disallowed(key, file, lenient=batch_args.lenient_translation)
+        await self.refuse_unsigned(account_id, batch_args, file.id)
         batch = self._row(file, batch_args, digest)
         batch.key_id = key.id
         prices = await self._pricing.of_file(
@@ -295,6 +306,22 @@ class BatchMaker:
                 },
             )
 
+    async def refuse_unsigned(
+        self, account_id: str, batch_args: BatchArgs, file_id: str = ""
+    ) -> None:
+        """Raise WEBHOOK_SECRET_MISSING where nothing could sign for the url of a new batch."""
+        url, request_id = batch_args.webhook_url, batch_args.request_id
+        if not url or await self._ledger.webhook_endpoints.can_sign(account_id, url):
+            return
+        if request_id and await self._ledger.batches.find_request(account_id, request_id):
+            return
+        raise ApiError.failed_precondition(
+            "WEBHOOK_SECRET_MISSING",
+            "nothing could sign what goes to webhook_url: make the account's endpoint for the urls "
+            "of batches first (`polybatch webhooks create --for-batches`)",
+            metadata={"file_id": file_id} if file_id else {},
+        )
+
     def _row(self, file: File, batch_args: BatchArgs, digest: str) -> Batch:
         moment = now()
         invalid = _invalid_lines(file, lenient=batch_args.lenient_translation)
@@ -311,6 +338,7 @@ class BatchMaker:
             skip_invalid_lines=batch_args.skip_invalid_lines,
             lenient_translation=batch_args.lenient_translation,
             fail_fast=batch_args.fail_fast,
+            webhook_url=batch_args.webhook_url,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

@@ -19,6 +19,7 @@ _REASONS = {
     Limit.OPEN_UPLOADS: "OPEN_UPLOADS_LIMIT",
     Limit.STORED_BYTES: "STORED_BYTES_LIMIT",
     Limit.BATCHES: "BATCHES_LIMIT",
+    Limit.WEBHOOKS: "WEBHOOKS_LIMIT",
 }
 _SENTENCES = {
     Limit.OPEN_UPLOADS: "the account has {used} uploads open, of {limit} at a time: "
@@ -27,8 +28,10 @@ _SENTENCES = {
     "delete files that are no longer needed, then resume",
     Limit.BATCHES: "the account has {used} batches that have not ended, of {limit} at a time: "
     "wait for one to end",
+    Limit.WEBHOOKS: "the account has {used} webhook endpoints, of {limit}: delete one first",
 }
 # When a look is worth it again, in seconds: a file or a batch takes its time to end.
+# Endpoints do not go by themselves.
 _RETRY_AFTER = {Limit.OPEN_UPLOADS: 5.0, Limit.STORED_BYTES: 60.0, Limit.BATCHES: 30.0}
 
 
@@ -47,7 +50,7 @@ def over_limit(over: OverLimit) -> ApiError:
         _REASONS[over.kind],
         _SENTENCES[over.kind].format(used=over.used, limit=over.limit),
         metadata={"limit": str(over.limit), "used": str(over.used)},
-        retry_after=_RETRY_AFTER[over.kind],
+        retry_after=_RETRY_AFTER.get(over.kind),
     )
 
 

@@ -189,6 +189,10 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
         return done.stdout + done.stderr
 
     async with Listener(suite.environment["POLYBATCH_NATS_URL"]) as listener:
+        # Nobody takes webhooks there, so that attempts and their failures are logged and listed.
+        url = f"{suite.ready['sandbox']}/nowhere"
+        made = await asyncio.to_thread(suite.cli, "webhooks", "create", url, "--json")
+        signing = json.loads(made.stdout)["secret"]
         good = write(tmp_path / "good.jsonl", [chat(n, BODY) for n in range(4)])
         await cli("submit", str(good), "-o", str(tmp_path / "results.jsonl"), code=0)
         await cli("list", code=1, key=SECRETS["a made-up API key"])
@@ -204,6 +208,8 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
             answered = out.read_text()
             assert "may not do it" in answered, "the provider's own words come through"
             said[f"results of {provider}"] = answered
+        await cli("webhooks", "list", "--json", code=0)
+        await cli("webhooks", "deliveries", "--json", code=0)
         file_id = await asyncio.to_thread(broken_row, suite)
         assert "internal error, reference" in await cli("files", "get", file_id, code=1)
     async with httpx2.AsyncClient(timeout=20) as http:
@@ -219,7 +225,11 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
     assert any(b"polybatch.events." in each for each in listener.heard)
     assert any(b"polybatch.work." in each for each in listener.heard)
 
-    secrets = SECRETS | {"the API key": await asyncio.to_thread(own_key, suite)}
+    assert "webhook_attempted" in logs["collector.log"]
+    secrets = SECRETS | {
+        "the API key": await asyncio.to_thread(own_key, suite),
+        "the secret of a webhook": signing,
+    }
     heard = {"the bus": b"\n".join(listener.heard).decode(errors="replace")}
     places = {**logs, **said, **heard, "the ready file": ready}
     for place, text in (places | of_users).items():

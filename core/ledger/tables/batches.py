@@ -101,6 +101,8 @@ class Batch(SQLModel, table=True):
     prices: str | None = Field(default=None, sa_column=_PRICES)
     """What its models cost when it was made (core.prices.snapshot), never changed; None: it is
     older than this column. Read by Batches.prices alone: it grows with the file's models."""
+    webhook_url: str = ""
+    """Where the event of its end goes besides the account's endpoints; empty: nowhere."""
     created_at: datetime = moment(index=True)
     in_progress_at: datetime | None = moment(nullable=True)
     finalizing_at: datetime | None = moment(nullable=True)

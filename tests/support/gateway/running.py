@@ -16,7 +16,7 @@ from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grp
 from pydantic import SecretStr
 
 from core.blobs import BlobStore
-from core.ledger import Ledger
+from core.ledger import KeyLimits, Ledger, Scope
 from core.settings import ProviderAccess, Settings
 from services.gateway.service import serve
 
@@ -214,9 +214,10 @@ class Gateway(Caller):
         self._stop = stop
         self.task: asyncio.Task[None] | None = None
 
-    async def another_account(self, name: str = "other") -> Caller:
+    async def another_account(self, name: str = "other", scope: Scope = Scope.BATCH) -> Caller:
         """The caller of a new key of another account."""
-        return Caller(self.channel, (await self.ledger.accounts.create_key(name)).secret)
+        key = await self.ledger.accounts.create_key(name, limits=KeyLimits(scope=scope))
+        return Caller(self.channel, key.secret)
 
     async def stop(self) -> None:
         """Stop gracefully, as SIGTERM does."""

@@ -14,6 +14,7 @@ from polybatch._operations import (
     RetryObserver,
     Uploads,
     Watches,
+    WebhookRequests,
     log_back,
     log_retry,
 )
@@ -63,3 +64,4 @@ class BaseClient:
         self._downloads = Downloads(caller)
         self._conversions = Conversions(caller)
         self._accounts = AccountRequests(caller)
+        self._webhooks = WebhookRequests(caller)

@@ -24,6 +24,7 @@ from polybatch._operations import (
 )
 from polybatch._transport import AioTransport
 from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
+from polybatch.async_webhooks import AsyncWebhooks
 from polybatch.models import (
     Batch,
     BatchEstimate,
@@ -82,6 +83,11 @@ class AsyncClient(BaseClient):
     def usage(self) -> AsyncUsageReport:
         """What was used, and what it cost."""
         return AsyncUsageReport(self._accounts)
+
+    @cached_property
+    def webhooks(self) -> AsyncWebhooks:
+        """Urls of the account that are called when a batch has ended."""
+        return AsyncWebhooks(self._webhooks)
 
     async def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -146,6 +152,7 @@ class AsyncClient(BaseClient):
         request_id: str | None = None,
         max_cost: USD | None = None,
         key_id: str | None = None,
+        webhook_url: str | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -156,9 +163,9 @@ class AsyncClient(BaseClient):
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account".
-        `on_estimate` is called with what the batch will cost once the file is uploaded; if it
-        raises, no batch is made, and the file (`input_file_id`) is kept.
+        that it is billed to, which takes a key of the scope "account". `webhook_url`: as of
+        `create_batch`. `on_estimate` is called with what the batch will cost once the file is
+        uploaded; if it raises, no batch is made, and the file (`input_file_id`) is kept.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -169,6 +176,7 @@ class AsyncClient(BaseClient):
             request_id=request_id,
             max_cost=max_cost,
             key_id=key_id,
+            webhook_url=webhook_url,
         )
         return await self._uploads.submit(
             content,
@@ -218,6 +226,7 @@ class AsyncClient(BaseClient):
         request_id: str | None = None,
         max_cost: USD | None = None,
         key_id: str | None = None,
+        webhook_url: str | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -225,7 +234,9 @@ class AsyncClient(BaseClient):
         out what a line asks for and its provider lacks, instead of refusing the line; the
         results tell what. `fail_fast`: fail lines at once where their provider refuses the
         key, instead of letting them wait for another. The same `request_id` returns the
-        same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`.
+        same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
+        where the event of its end is delivered to, signed with the secret that `webhooks.create`
+        made with `for_batch_urls`.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -237,6 +248,7 @@ class AsyncClient(BaseClient):
             request_id=request_id,
             max_cost=max_cost,
             key_id=key_id,
+            webhook_url=webhook_url,
         )
         return await self._requests.create_batch(request)
 

@@ -40,6 +40,7 @@ from polybatch.models import (
     UploadStatus,
 )
 from polybatch.models.money import USD
+from polybatch.webhooks import Webhooks
 
 __all__ = ["Batches", "Client", "Files"]
 
@@ -82,6 +83,11 @@ class Client(BaseClient):
     def usage(self) -> UsageReport:
         """What was used, and what it cost."""
         return UsageReport(self._accounts)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Urls of the account that are called when a batch has ended."""
+        return Webhooks(self._webhooks)
 
     def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -148,6 +154,7 @@ class Client(BaseClient):
         request_id: str | None = None,
         max_cost: USD | None = None,
         key_id: str | None = None,
+        webhook_url: str | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -158,9 +165,9 @@ class Client(BaseClient):
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account".
-        `on_estimate` is called with what the batch will cost once the file is uploaded; if it
-        raises, no batch is made, and the file (`input_file_id`) is kept.
+        that it is billed to, which takes a key of the scope "account". `webhook_url`: as of
+        `create_batch`. `on_estimate` is called with what the batch will cost once the file is
+        uploaded; if it raises, no batch is made, and the file (`input_file_id`) is kept.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -171,6 +178,7 @@ class Client(BaseClient):
             request_id=request_id,
             max_cost=max_cost,
             key_id=key_id,
+            webhook_url=webhook_url,
         )
         return run(
             self._uploads.submit(
@@ -224,6 +232,7 @@ class Client(BaseClient):
         request_id: str | None = None,
         max_cost: USD | None = None,
         key_id: str | None = None,
+        webhook_url: str | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -231,7 +240,9 @@ class Client(BaseClient):
         out what a line asks for and its provider lacks, instead of refusing the line; the
         results tell what. `fail_fast`: fail lines at once where their provider refuses the
         key, instead of letting them wait for another. The same `request_id` returns the
-        same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`.
+        same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
+        where the event of its end is delivered to, signed with the secret that `webhooks.create`
+        made with `for_batch_urls`.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -243,6 +254,7 @@ class Client(BaseClient):
             request_id=request_id,
             max_cost=max_cost,
             key_id=key_id,
+            webhook_url=webhook_url,
         )
         return run(self._requests.create_batch(request))
 

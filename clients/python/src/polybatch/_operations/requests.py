@@ -27,6 +27,7 @@ def batch_request(
     request_id: str | None,
     max_cost: USD | None,
     key_id: str | None,
+    webhook_url: str | None = None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
 
@@ -44,6 +45,7 @@ def batch_request(
         fail_fast=fail_fast,
         max_cost=None if max_cost is None else to_money(max_cost, "max_cost"),
         key_id=key_id or "",
+        webhook_url=webhook_url or "",
     )
 
 

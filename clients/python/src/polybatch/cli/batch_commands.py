@@ -101,6 +101,13 @@ _STATES = (
     help="A note kept with the batch; may be given several times.",
 )
 @click.option(
+    "--webhook",
+    "webhook_url",
+    metavar="URL",
+    help="Have it called at the end of the batch; signed with the secret that `polybatch webhooks "
+    "create --for-batches` prints.",
+)
+@click.option(
     "--request-id",
     type=grammar.request_id,
     metavar="ID",
@@ -323,6 +330,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("time", describe_pace(batch)),
         ("input file", batch.input_file_id),
         ("endpoint", batch.endpoint),
+        ("webhook", batch.webhook_url),
         ("metadata", ", ".join(f"{key}={value}" for key, value in batch.metadata.items())),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
         ("cost", describe_cost(batch)),

@@ -243,6 +243,8 @@ class Batch:
     """Until when late answers are waited for; None where none are."""
     results_revision: int = 0
     """Raised each time that late answers change the results; 0 before the first results."""
+    webhook_url: str = ""
+    """Where the event of its end is delivered to besides the account's webhook endpoints."""
     common_cause: BatchError | None = None
     """Of an ended batch without one success, whose lines all have the same error code: that
     code and its message."""
@@ -296,6 +298,7 @@ class Batch:
             awaited_line_count=message.awaited_line_count,
             awaited_until=time_or_none(message, "awaited_until"),
             results_revision=message.results_revision,
+            webhook_url=message.webhook_url,
             common_cause=BatchError(message.common_cause.code, message.common_cause.message)
             if message.HasField("common_cause")
             else None,

@@ -97,6 +97,9 @@ class BatchServiceServicer:
         that the service has no key for (ErrorInfo metadata
         `providers` and `variables` name it and what its operator
         has to set): have it set, or leave these lines out.
+        WEBHOOK_SECRET_MISSING: nothing could sign what goes to
+        `webhook_url`: make the account's endpoint for the urls of
+        batches first (WebhookService.CreateWebhookEndpoint).
         ALREADY_EXISTS      REQUEST_ID_REUSED: the request id was used with other
         arguments, or a file of other content, or one that was
         uploaded with another default provider or model (ErrorInfo

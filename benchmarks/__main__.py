@@ -18,6 +18,7 @@ from benchmarks import (
     memory,
     polling,
     pricing,
+    start,
     turnaround,
     upload,
     watchers,
@@ -36,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "hostile": hostile.measure,
     "polling": polling.measure,
     "pricing": pricing.measure,
+    "start": start.measure,
 }
 
 

@@ -11,9 +11,6 @@ from typing import Any
 
 import click
 
-from polybatch.errors import InvalidRequest
-from polybatch.models.money import to_money
-
 _SPAN = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -41,12 +38,14 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def usd(text: str) -> Decimal:
-    """Reads an amount of USD."""
+    """Reads an amount of USD, from 0 on and of at most nine decimals."""
     try:
         amount = Decimal(text.strip().removeprefix("$"))
-        to_money(amount, "amount")
-    except (InvalidOperation, InvalidRequest):
-        raise click.BadParameter(f"{text!r} is no amount of USD such as 5 or 0.25.") from None
+        fits = amount >= 0 and amount == round(amount, 9)
+    except InvalidOperation:
+        fits = False
+    if not fits:
+        raise click.BadParameter(f"{text!r} is no amount of USD such as 5 or 0.25.")
     return amount
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 from polybatch.v1.events_pb2 import BatchEvent
 
@@ -37,6 +38,7 @@ from core.ledger import (
 )
 from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
+from core.prices.rates import NANO
 from core.prices.snapshot import Snapshot
 from core.serving import ApiError
 from services.gateway.estimating import Estimate, Estimator
@@ -49,6 +51,7 @@ DEFAULT_WINDOW_SECONDS = timedelta(hours=24).total_seconds()
 _SHORTEST_WINDOW = 1.0
 _LONGEST_WINDOW = timedelta(days=7).total_seconds()
 _MAX_REQUEST_ID_BYTES = 128
+_MOST_USD = 10**9
 _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
@@ -65,6 +68,7 @@ class BatchArgs:
     skip_invalid_lines: bool
     lenient_translation: bool = False
     fail_fast: bool = False
+    max_cost_nanos: int | None = None
 
     @classmethod
     def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
@@ -77,6 +81,9 @@ class BatchArgs:
             violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
         if window and not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
             violations.append(("completion_window", "from 1 second to 7 days, or 0 for 24 hours"))
+        max_cost = _nanos(request.max_cost) if request.HasField("max_cost") else None
+        if max_cost is not None and max_cost < 0:
+            violations.append(("max_cost", "USD, from 0 on"))
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -86,6 +93,7 @@ class BatchArgs:
             skip_invalid_lines=request.skip_invalid_lines,
             lenient_translation=request.lenient_translation,
             fail_fast=request.fail_fast,
+            max_cost_nanos=max_cost,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -105,6 +113,8 @@ class BatchArgs:
             arguments.append("lenient_translation")
         if self.fail_fast:
             arguments.append("fail_fast")
+        if self.max_cost_nanos is not None:
+            arguments.append(["max_cost", self.max_cost_nanos])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -112,6 +122,12 @@ def invalid_fields(violations: list[tuple[str, str]]) -> ApiError:
     """Arguments that no state of the system makes right: (field, what was expected)."""
     field, expected = violations[0]
     return ApiError.invalid_argument("INVALID_FIELD", f"{field}: {expected}", violations=violations)
+
+
+def _nanos(money: Money) -> int:
+    """Nano-dollars of an amount; -1 of one that is no amount of USD from 0 on."""
+    fits = money.currency_code == "USD" and 0 <= money.nanos < NANO and 0 <= money.units < _MOST_USD
+    return money.units * NANO + money.nanos if fits else -1
 
 
 def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -294,6 +310,7 @@ class BatchMaker:
             skip_invalid_lines=batch_args.skip_invalid_lines,
             lenient_translation=batch_args.lenient_translation,
             fail_fast=batch_args.fail_fast,
+            max_cost_nanos=batch_args.max_cost_nanos,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

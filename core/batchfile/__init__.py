@@ -6,6 +6,7 @@ from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
     INDEX,
+    INDEX_SEGMENT_BYTES,
     INVALID,
     LENIENT,
     NO_GROUP,
@@ -16,9 +17,23 @@ from core.batchfile.index import (
     iter_index,
     stream_records,
 )
-from core.batchfile.line_reader import listed_lines, read_lines, read_listed, read_records
+from core.batchfile.line_reader import (
+    Listed,
+    listed_lines,
+    read_lines,
+    read_listed,
+    read_records,
+)
 from core.batchfile.problems import Problem, read_report
-from core.batchfile.result_lines import answer_head, answer_line, answer_tail, error_json
+from core.batchfile.result_lines import (
+    add_cost,
+    answer_head,
+    answer_line,
+    answer_tail,
+    cost_of,
+    error_json,
+    with_cost,
+)
 from core.batchfile.results import (
     RESULT,
     Entry,
@@ -43,6 +58,7 @@ from core.batchfile.totals import (
 __all__ = [
     "CACHES",
     "INDEX",
+    "INDEX_SEGMENT_BYTES",
     "INVALID",
     "LENIENT",
     "LINE_OVERHEAD",
@@ -63,6 +79,7 @@ __all__ = [
     "LineOutcome",
     "LineScanner",
     "LineSum",
+    "Listed",
     "Media",
     "MediaReader",
     "MediaTokens",
@@ -80,10 +97,12 @@ __all__ = [
     "Summary",
     "TooManyLines",
     "Totals",
+    "add_cost",
     "answer_head",
     "answer_line",
     "answer_tail",
     "asked_of",
+    "cost_of",
     "custom_id_of",
     "decode_request",
     "decode_totals",
@@ -96,4 +115,5 @@ __all__ = [
     "read_records",
     "read_report",
     "stream_records",
+    "with_cost",
 ]

@@ -17,6 +17,7 @@ from core.ledger.remote_files import LeftFile
 from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
+from core.ledger.spend import ModelSpend, Spent
 from core.ledger.states import (
     STOP_ERRORS,
     TERMINAL,
@@ -89,6 +90,7 @@ __all__ = [
     "LeftFile",
     "Limit",
     "LivingBatches",
+    "ModelSpend",
     "NewKey",
     "OverLimit",
     "OverQuota",
@@ -105,6 +107,7 @@ __all__ = [
     "ShardState",
     "Shards",
     "Spending",
+    "Spent",
     "Stale",
     "Statistics",
     "Stop",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.ledger.accounts import Accounts
 from core.ledger.answer_lengths import AnswerLengths
+from core.ledger.backfill import Backfills
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
 from core.ledger.database import Database
@@ -38,6 +39,7 @@ class Ledger:
         self.answer_lengths = AnswerLengths(database)
         self.durations = Durations(database)
         self.statistics = Statistics(database)
+        self.backfills = Backfills(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -11,7 +11,17 @@ from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 
 from core.batchfile import ResultTotals
-from core.ledger import TERMINAL, Batch, BatchState, File, FileState, Ledger, Shard, stopped_lines
+from core.ledger import (
+    TERMINAL,
+    Batch,
+    BatchState,
+    File,
+    FileState,
+    Ledger,
+    Shard,
+    ShardState,
+    stopped_lines,
+)
 from core.prices.rates import NANO
 
 STATES = {
@@ -154,6 +164,8 @@ def manifest_message(
     written: ResultTotals,
 ) -> results_pb2.Manifest:
     """The manifest of a batch whose result file is written."""
+    # What late answers have cost is in the sum when they are in the results.
+    told = [shard for shard in shards if not shard.given_up]
     return results_pb2.Manifest(
         batch_id=batch.id,
         input_sha256=file.sha256,
@@ -172,6 +184,8 @@ def manifest_message(
         results_revision=batch.results_revision,
         late_line_count=batch.late,
         awaited_line_count=batch.awaited,
+        cost=money(sum(shard.cost_nanos for shard in told)),
+        unpriced_line_count=sum(shard.unpriced_lines for shard in told),
     )
 
 
@@ -190,6 +204,7 @@ def _manifest_shard(shard: Shard) -> results_pb2.ManifestShard:
         succeeded=succeeded,
         failed=failed - sum(stopped.values()),
         retried=shard.retried,
+        cost=money(0 if shard.given_up else shard.cost_nanos),
         **stopped,
     )
 
@@ -215,6 +230,7 @@ def _usage(batch: Batch) -> batches_pb2.Usage:
         output_tokens=batch.output_tokens,
         reasoning_tokens=batch.reasoning_tokens,
         total_tokens=batch.input_tokens + batch.output_tokens,
+        cache_write_tokens=batch.cache_write_tokens,
     )
 
 
@@ -227,4 +243,5 @@ def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:
         state=shard.state,
         provider_batch_id=shard.remote_id,
         waiting_reason=shard.waiting_reason,
+        cost=money(shard.cost_nanos) if shard.state == ShardState.SETTLED else None,
     )

@@ -15,10 +15,11 @@ from core.batchfile import LineSum
 from core.blobs import BlobStore
 from core.ledger import File, Ledger
 from core.pipeline import Basis, LineEstimate, Reckoner
+from core.pipeline.file_prices import Named
 from core.prices.rates import Price, Processing, Unpriced
 from core.prices.snapshot import Snapshot
 from services.gateway.file_totals import FileTotals
-from services.gateway.pricing import Named, Pricing
+from services.gateway.pricing import Pricing
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,13 +29,13 @@ from core.pipeline import (
     open_runtime,
     telemetry,
 )
+from core.pipeline.adapters import Adapters
 from core.pipeline.authentication import authenticator
 from core.prices.table import PriceTable
 from core.providers import KnownProviders
 from core.serving import ConcurrencyLimits, GrpcServer, StartupError
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
-from services.gateway.adapters import Adapters
 from services.gateway.batches import BatchServicer
 from services.gateway.checks import upload_rules
 from services.gateway.converting import ConversionServicer

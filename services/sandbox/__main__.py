@@ -45,6 +45,8 @@ while it runs:
                           and by provider what was wasted: calls_before_retry_after,
                           answers_never_fetched, uploads, uploads_deleted, deleted_twice,
                           answers_lost, refused (by kind of call and status), calls (by kind)
+  GET  /sandbox/bill/lines
+                          what each line on the bill has used, as JSON lines
   POST /sandbox/reset     forget everything
 
 faults, as --fault or in "faults" of /sandbox/config:

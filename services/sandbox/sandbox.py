@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from itertools import islice
 from pathlib import Path
 from time import time
 from typing import Any
@@ -16,6 +17,8 @@ from services.sandbox.bill import Bill
 from services.sandbox.config import Knobs, merge
 from services.sandbox.faults import Faults
 from services.sandbox.store import File, Store, Workspace
+
+_LINES_AT_ONCE = 1_000
 
 
 class Sandbox:
@@ -66,6 +69,14 @@ class Sandbox:
         """The bill as of now."""
         batches = [self.look(batch) for batch in self.store.batches()]
         return await self.bill.report(batches, self.store.uploads(self.gone))
+
+    def billed_lines(self) -> Iterator[bytes]:
+        """What each billed line has used, as JSON lines, a group at a time."""
+        for batch in self.store.batches():
+            self.look(batch)
+        lines = self.bill.lines()
+        while group := list(islice(lines, _LINES_AT_ONCE)):
+            yield b"".join(msgspec.json.encode(line) + b"\n" for line in group)
 
     def file(self, workspace: Workspace, file_id: str) -> File | None:
         """A file of a workspace; None if it is unknown, was deleted or has expired."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from polybatch import BatchState, InvalidLines, NotFound, ResultFilter
+from polybatch import BatchState, InvalidLines, NotFound, ResultFilter, ResultLine
 
 from tests.support.e2e.inputs import chat, check_answers, write
-from tests.support.e2e.stories import check_bill
+from tests.support.e2e.stories import check_bill, check_costs
 from tests.support.e2e.suite import ROOT, Suite
 
 
@@ -33,6 +33,11 @@ def test_mixed_chat_by_the_command_line(suite: Suite, tmp_path: Path) -> None:
         True
     ] * 4
     assert suite.sandbox("/sandbox/bill")["extra_billings"] == 0
+    batch_id = lines[0]["id"].rpartition("-")[0]
+    check_costs(
+        suite, batch_id, (ResultLine.parse(raw).cost for raw in out.read_bytes().splitlines())
+    )
+    assert " USD" in done.stderr
 
 
 def test_a_request_id_makes_the_command_repeatable(suite: Suite) -> None:

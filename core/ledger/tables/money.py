@@ -65,7 +65,7 @@ class UsageRow(SQLModel, table=True):
     day: date
     """In UTC, on which the answers came home: a day that has passed never changes."""
     late: bool = False
-    """They came after the batch had ended."""
+    """They came after the batch had given them up."""
     lines: int = big()
     """Answered, well or ill."""
     unpriced_lines: int = big()

@@ -350,8 +350,8 @@ def listed(
     ("columns", "names"),
     [
         (60, "ID STATE DONE FAILED AGE"),
-        (80, "ID STATE DONE LINES FAILED AGE NAME"),
-        (120, "ID STATE DONE LINES FAILED CANCELLED AGE CREATED NAME"),
+        (80, "ID STATE DONE LINES FAILED USD AGE NAME"),
+        (120, "ID STATE DONE LINES FAILED CANCELLED USD AGE CREATED NAME"),
     ],
 )
 def test_list_is_a_line_a_batch(

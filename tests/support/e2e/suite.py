@@ -120,6 +120,12 @@ class Suite:
         with urllib.request.urlopen(request, timeout=10) as response:
             return json.loads(response.read())
 
+    def billed_lines(self) -> list[dict[str, Any]]:
+        """What each line on the sandbox's bill has used."""
+        url = f"{self.ready['sandbox']}/sandbox/bill/lines"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return [json.loads(line) for line in response]
+
     def reset_sandbox(self, **config: Any) -> None:
         self.sandbox("/sandbox/reset", {})
         self.sandbox("/sandbox/config", INSTANT | config)

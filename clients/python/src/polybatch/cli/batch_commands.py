@@ -14,6 +14,7 @@ import click
 import polybatch
 from polybatch.cli import grammar
 from polybatch.cli.describe import (
+    describe_cost,
     describe_counts,
     describe_late,
     describe_pace,
@@ -24,7 +25,7 @@ from polybatch.cli.estimate_command import Confirmation
 from polybatch.cli.exit_codes import ExitCode, outcome
 from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.listing import FileNames, Listing
-from polybatch.cli.output import age, counted, moment, row
+from polybatch.cli.output import about_usd, age, counted, moment, row, usd
 from polybatch.cli.problems import tell_warnings, told_errors
 from polybatch.cli.result_commands import fetch
 from polybatch.cli.session import (
@@ -256,6 +257,7 @@ def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None
         "LINES": -11,
         "FAILED": -11,
         "CANCELLED": -9,
+        "USD": -9,
         "AGE": -6,
         "CREATED": 25,
         "NAME": 0,
@@ -264,7 +266,8 @@ def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None
     names = FileNames(session.client.files.list(page_size=1000))
     wanted = [polybatch.BatchState(state) for state in states]
     batch = None
-    with Listing(columns, "CREATED", "CANCELLED", "LINES", "NAME", "AGE", "FAILED") as listing:
+    spare = ("CREATED", "CANCELLED", "USD", "LINES", "NAME", "AGE", "FAILED")
+    with Listing(columns, *spare) as listing:
         for batch in islice(session.client.list_batches(states=wanted), limit):
             if session.json:
                 session.emit(batch)
@@ -277,6 +280,7 @@ def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None
                 f"{counts.total:,}",
                 f"{counts.failed:,}",
                 f"{counts.cancelled + counts.expired:,}",
+                about_usd(batch.cost.so_far) if batch.cost else "",
                 age(batch.created_at, now),
                 moment(batch.created_at),
                 names.of(batch.input_file_id),
@@ -306,6 +310,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("endpoint", batch.endpoint),
         ("metadata", ", ".join(f"{key}={value}" for key, value in batch.metadata.items())),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
+        ("cost", describe_cost(batch)),
         ("created", moment(batch.created_at)),
         ("in progress", moment(batch.in_progress_at)),
         ("finalizing", moment(batch.finalizing_at)),
@@ -318,8 +323,15 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
     ]
     facts += [("", line) for line in (*describe_late(batch), *describe_waiting(batch))]
     for shard in batch.shards:
-        cells = (shard.state, counted(shard.line_count, "line"), shard.provider, shard.model)
-        facts.append(("shard", row((*cells, shard.provider_batch_id), (10, -14, 0, 0, 0))))
+        cells = (
+            shard.state,
+            counted(shard.line_count, "line"),
+            shard.provider,
+            shard.model,
+            shard.provider_batch_id,
+            f"{usd(shard.cost)} USD" if shard.cost else "",
+        )
+        facts.append(("shard", row(cells, (10, -14, 0, 0, 0, 0))))
     if batch.shard_count > len(batch.shards):
         facts.append(("", f"of {batch.shard_count} shards"))
     session.tell_facts(facts, 12)
@@ -364,6 +376,8 @@ def _watch(session: Session, batch_id: str, output: str | None, *, every_snapsho
 
 
 def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
+    if cost := describe_cost(batch):
+        session.note(f"cost: {cost}")
     for line in describe_late(batch):
         session.note(line)
     if batch.request_counts.unsuccessful:

@@ -107,6 +107,8 @@ class Usage:
     output_tokens: int
     reasoning_tokens: int
     total_tokens: int
+    cache_write_tokens: int = 0
+    """Part of `input_tokens`: written to the provider's cache."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Usage:
@@ -117,6 +119,7 @@ class Usage:
             output_tokens=message.output_tokens,
             reasoning_tokens=message.reasoning_tokens,
             total_tokens=message.total_tokens,
+            cache_write_tokens=message.cache_write_tokens,
         )
 
 
@@ -173,6 +176,8 @@ class Shard:
     """Empty before the provider has given one."""
     waiting_reason: str
     """Why it waits, human-readable; empty when it does not."""
+    cost: Decimal | None = None
+    """Of its lines, in USD; None until it is settled."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Shard:
@@ -185,6 +190,7 @@ class Shard:
             state=message.state,
             provider_batch_id=message.provider_batch_id,
             waiting_reason=message.waiting_reason,
+            cost=usd(message, "cost"),
         )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 from polybatch.v1.events_pb2 import BatchEvent
 
@@ -37,6 +38,7 @@ from core.ledger import (
 )
 from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
+from core.prices.rates import NANO
 from core.prices.snapshot import Snapshot
 from core.serving import ApiError
 from core.webhooks import wrong_url
@@ -51,6 +53,7 @@ DEFAULT_WINDOW_SECONDS = timedelta(hours=24).total_seconds()
 _SHORTEST_WINDOW = 1.0
 _LONGEST_WINDOW = timedelta(days=7).total_seconds()
 _MAX_REQUEST_ID_BYTES = 128
+_MOST_USD = 10**9
 _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
@@ -70,6 +73,7 @@ class BatchArgs:
     key_id: str = ""
     """It is billed to; the caller's own if empty."""
     webhook_url: str = ""
+    max_cost_nanos: int | None = None
 
     @classmethod
     def parse(
@@ -87,6 +91,9 @@ class BatchArgs:
         url = request.webhook_url
         if url and (expected := wrong_url(url, allow_private=allow_private_webhooks)):
             violations.append(("webhook_url", expected))
+        max_cost = _nanos(request.max_cost) if request.HasField("max_cost") else None
+        if max_cost is not None and max_cost < 0:
+            violations.append(("max_cost", "USD, from 0 on"))
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -98,6 +105,7 @@ class BatchArgs:
             fail_fast=request.fail_fast,
             key_id=request.key_id,
             webhook_url=url,
+            max_cost_nanos=max_cost,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -121,6 +129,8 @@ class BatchArgs:
             arguments.append(f"key_id={self.key_id}")
         if self.webhook_url:
             arguments.append(["webhook_url", self.webhook_url])
+        if self.max_cost_nanos is not None:
+            arguments.append(["max_cost", self.max_cost_nanos])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -128,6 +138,12 @@ def invalid_fields(violations: list[tuple[str, str]]) -> ApiError:
     """Arguments that no state of the system makes right: (field, what was expected)."""
     field, expected = violations[0]
     return ApiError.invalid_argument("INVALID_FIELD", f"{field}: {expected}", violations=violations)
+
+
+def _nanos(money: Money) -> int:
+    """Nano-dollars of an amount; -1 of one that is no amount of USD from 0 on."""
+    fits = money.currency_code == "USD" and 0 <= money.nanos < NANO and 0 <= money.units < _MOST_USD
+    return money.units * NANO + money.nanos if fits else -1
 
 
 def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -339,6 +355,7 @@ class BatchMaker:
             lenient_translation=batch_args.lenient_translation,
             fail_fast=batch_args.fail_fast,
             webhook_url=batch_args.webhook_url,
+            max_cost_nanos=batch_args.max_cost_nanos,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

@@ -14,8 +14,8 @@ from tests.support.client.command import Command
 
 COMMANDS = (
     *("submit", "watch", "list", "get", "results", "failures", "manifest", "cancel"),
-    *("validate", "convert", "files", "providers", "prices", "usage", "keys", "admin"),
-    *("webhooks", "completion"),
+    *("validate", "estimate", "convert", "files", "providers", "prices", "usage", "keys"),
+    *("admin", "webhooks", "completion"),
 )
 ACTIONS = ("list", "get", "delete", "download")
 WEBHOOK_ACTIONS = (

@@ -125,12 +125,16 @@ async def test_keys(cli: Cli) -> None:
 
 async def test_credits(cli: Cli) -> None:
     await cli("admin", "accounts", "create", "team")
-    for amount in ("1234567.000000001", "-5"):
+    for amount in ("1234567.000000001", "-5", "8000000"):
         assert (await cli("admin", "grant", "team", amount)).code == 0
     shown = (await cli("admin", "accounts", "show", "team")).out
-    assert "1234562.000000001 USD" in shown
+    assert "9234562.000000001 USD" in shown
+    raw = (await cli("admin", "accounts", "show", "team", "--json")).out
+    assert json.loads(raw, parse_float=Decimal)["free"] == Decimal("9234562.000000001")
     postings = (await cli("admin", "postings", "team")).out.splitlines()
-    assert [row.split()[3] for row in postings[1:]] == ["-5.00", "1234567.000000001"]
+    assert [row.split()[3] for row in postings[1:]] == [
+        *("8000000.00", "-5.00", "1234567.000000001"),
+    ]
     other = await cli("admin", "accounts", "list", "--api-key-file", "data/api-key")
     assert (other.code, "SCOPE_MISSING" in other.err) == (1, True)
 

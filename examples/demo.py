@@ -16,10 +16,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from polybatch import ResultLine
+from polybatch import Client, ResultLine
 
 EXAMPLES = Path(__file__).parent
 FILES = ("chat-mixed.jsonl", "embeddings.jsonl")
@@ -41,9 +42,11 @@ def main() -> int:
             if exit_code:
                 print(f"The batch of {name} ended with exit code {exit_code}.", file=sys.stderr)
                 return exit_code
+        spent, real_time = costs(environment)
     print("\nEverything is stopped. Results:")
     for name in FILES:
         print(f"  {results_path(name)}")
+    print(f"\nWith real keys it would have cost {spent:.6f} USD, and in real time {real_time:.6f}.")
     print("\nNext: `make up SANDBOX=1` to try your own file, or set your keys and `make up`.")
     return 0
 
@@ -67,6 +70,21 @@ def run_file(path: Path, environment: dict[str, str]) -> int:
         line = ResultLine.parse(raw)
         print(f"  {line.custom_id}  {describe(line)}")
     return 0
+
+
+def costs(environment: dict[str, str]) -> tuple[Decimal, Decimal]:
+    """USD of the batches by their providers' prices, and of the same lines in real time."""
+    spent = real_time = Decimal(0)
+    key = Path(environment["POLYBATCH_DATA_DIR"]) / "api-key"
+    services = {name: environment[f"POLYBATCH_{name.upper()}"] for name in ("gateway", "collector")}
+    with Client(api_key_file=key, **services) as client:
+        for batch in client.list_batches():
+            total = client.estimate(batch.input_file_id).total
+            if batch.cost is None or not total.expected or total.real_time_expected is None:
+                raise SystemExit(f"The cost of {batch.id} is not known.")
+            spent += batch.cost.so_far
+            real_time += batch.cost.so_far * total.real_time_expected / total.expected
+    return spent, real_time
 
 
 def describe(line: ResultLine) -> str:

@@ -1,10 +1,12 @@
 """The JSONL line format: scan, check, index, report; and the results' format."""
 
+from core.batchfile.asking import CACHES, OPEN, TOOLS, Asked, asked_of
 from core.batchfile.bodies import MAX_MODEL
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
     INDEX,
+    INDEX_SEGMENT_BYTES,
     INVALID,
     LENIENT,
     NO_GROUP,
@@ -15,9 +17,23 @@ from core.batchfile.index import (
     iter_index,
     stream_records,
 )
-from core.batchfile.line_reader import listed_lines, read_lines, read_listed, read_records
+from core.batchfile.line_reader import (
+    Listed,
+    listed_lines,
+    read_lines,
+    read_listed,
+    read_records,
+)
 from core.batchfile.problems import Problem, read_report
-from core.batchfile.result_lines import answer_head, answer_line, answer_tail, error_json
+from core.batchfile.result_lines import (
+    add_cost,
+    answer_head,
+    answer_line,
+    answer_tail,
+    cost_of,
+    error_json,
+    with_cost,
+)
 from core.batchfile.results import (
     RESULT,
     Entry,
@@ -30,15 +46,29 @@ from core.batchfile.results import (
 from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.schema import Request, custom_id_of, decode_request
+from core.batchfile.totals import (
+    LINE_OVERHEAD,
+    LineSum,
+    MediaTokens,
+    Totals,
+    decode_totals,
+    encode_totals,
+)
 
 __all__ = [
+    "CACHES",
     "INDEX",
+    "INDEX_SEGMENT_BYTES",
     "INVALID",
     "LENIENT",
+    "LINE_OVERHEAD",
     "MAX_MODEL",
     "NO_GROUP",
+    "OPEN",
     "RESULT",
     "SHOWN_PROBLEMS",
+    "TOOLS",
+    "Asked",
     "Check",
     "CheckedFile",
     "Entry",
@@ -48,8 +78,11 @@ __all__ = [
     "IndexRecord",
     "LineOutcome",
     "LineScanner",
+    "LineSum",
+    "Listed",
     "Media",
     "MediaReader",
+    "MediaTokens",
     "MediaWeight",
     "ModelCheck",
     "Plain",
@@ -63,11 +96,17 @@ __all__ = [
     "Scanned",
     "Summary",
     "TooManyLines",
+    "Totals",
+    "add_cost",
     "answer_head",
     "answer_line",
     "answer_tail",
+    "asked_of",
+    "cost_of",
     "custom_id_of",
     "decode_request",
+    "decode_totals",
+    "encode_totals",
     "error_json",
     "iter_index",
     "listed_lines",
@@ -76,4 +115,5 @@ __all__ = [
     "read_records",
     "read_report",
     "stream_records",
+    "with_cost",
 ]

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from core.batchfile.asking import Asking
 from core.endpoints import (
     CHAT_COMPLETIONS,
     COMPLETIONS,
@@ -59,7 +60,7 @@ def is_mixture(found: object) -> bool:
     return type(found) is list and len(set(map(type, found))) > 1
 
 
-class ChatBody(Struct, gc=False):
+class ChatBody(Asking, kw_only=True, gc=False):
     """Body of a chat completion."""
 
     model: _Model
@@ -79,7 +80,7 @@ class EmbeddingsBody(Struct, gc=False):
             raise ValueError("input is a mixture")
 
 
-class ResponsesBody(Struct, gc=False):
+class ResponsesBody(Asking, kw_only=True, gc=False):
     """Body of a response; without input where a stored prompt has it all."""
 
     model: _Model
@@ -92,7 +93,7 @@ class ResponsesBody(Struct, gc=False):
             raise ValueError("input is missing")
 
 
-class CompletionsBody(Struct, gc=False):
+class CompletionsBody(Asking, kw_only=True, gc=False):
     """Body of a completion."""
 
     model: _Model
@@ -112,7 +113,7 @@ class ModerationsBody(Struct, gc=False):
     stream: bool | None = None
 
 
-class ImageBody(Struct, gc=False):
+class ImageBody(Asking, kw_only=True, gc=False):
     """Body of a generation of images."""
 
     model: _Model
@@ -120,7 +121,7 @@ class ImageBody(Struct, gc=False):
     stream: bool | None = None
 
 
-class ImageEditBody(Struct, gc=False):
+class ImageEditBody(Asking, kw_only=True, gc=False):
     """Body of an edit of images, which a batch takes as JSON."""
 
     model: _Model
@@ -129,7 +130,7 @@ class ImageEditBody(Struct, gc=False):
     stream: bool | None = None
 
 
-class MessagesBody(Struct, gc=False):
+class MessagesBody(Asking, kw_only=True, gc=False):
     """Parameters of a message."""
 
     model: _Model
@@ -138,7 +139,7 @@ class MessagesBody(Struct, gc=False):
     stream: bool | None = None
 
 
-class GenerateContentBody(Struct, gc=False):
+class GenerateContentBody(Asking, kw_only=True, gc=False):
     """A GenerateContentRequest."""
 
     contents: Objects
@@ -165,7 +166,8 @@ class Endpoint:
     """What its lines hold."""
 
     body: type[Struct]
-    """For lines that are right: has `model` and `stream`."""
+    """For lines that are right: has `model` and `stream`, and where there is an answer whose
+    length counts, what Asking has."""
     fields: tuple[Field, ...]
     default_model: str | None = None
     """What a line without a model asks for; None: it has to name one."""

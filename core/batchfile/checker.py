@@ -21,6 +21,7 @@ from core.batchfile.problems import Problem, decode_report, encode_report, merge
 from core.batchfile.rules import Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary
 from core.batchfile.scratch import Scratch
+from core.batchfile.totals import encode_totals
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 from core.json_depth import MAX_DEPTH
@@ -57,7 +58,8 @@ class CheckedFile:
 class FileChecker:
     """Checks one file chunk by chunk; in the end stores `{prefix}/index` and `{prefix}/report`.
 
-    With images, recordings or files in it also `{prefix}/media`: what they weigh, by line.
+    With images, recordings or files in it also `{prefix}/media`: what they weigh, by line. And
+    `{prefix}/totals`, what the estimate of its cost needs, unless ids come twice.
 
     An upload that is resumed is fed again, from its first byte, to a new checker. What
     comes out is the same each time, so two that end at once do no harm. Memory as
@@ -112,8 +114,12 @@ class FileChecker:
             counts = Tally(summary.groups)
             records = whole_records(self._index.stream(), INDEX.size)
             await self._store_as("index", mark_invalid(records, summary.duplicates.lines, counts))
+            # The totals are of too many lines: whoever asks for them has the file read for them.
+            await self._store.delete([f"{self._prefix}/totals"], point=Failpoint.UPLOAD_TOTALS)
         else:
             await self._store_as("index", self._index.stream())
+            totals = encode_totals(summary.totals)
+            await self._store.put(f"{self._prefix}/totals", totals, point=Failpoint.UPLOAD_TOTALS)
         if self._has_media:
             await self._store_as("media", self._media.stream())
         if summary.duplicates or summary.warnings:

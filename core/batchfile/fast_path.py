@@ -24,11 +24,19 @@ class Plain(NamedTuple):
     """A provider's short way for chat completions of the common kind."""
 
     body: type[msgspec.Struct]
-    """Has the fields `model`, `messages` and `stream`, refuses unknown ones, wants a message at
-    least, and takes texts alone: no images, recordings or files."""
+    """Has the fields `model`, `messages`, `stream`, `max_tokens`, `max_completion_tokens` and
+    `tools` (functions alone), refuses unknown ones, wants a message at least, and takes texts
+    alone: no images, recordings or files."""
     check: Callable[[Any], Iterable[Any] | None]
     """Takes a decoded body; gives what the provider's check would find in it (core.batchfile
     .Finding), or None: that has to be asked."""
+
+
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "tools"})
+
+
+def _tells_limits(body: type[msgspec.Struct]) -> bool:
+    return _LIMITS.issubset(body.__struct_fields__)
 
 
 class PlainDecoder:
@@ -39,7 +47,7 @@ class PlainDecoder:
 
     def __init__(self, plain: Mapping[str, Plain]) -> None:
         self._misses = 0
-        body = next((each.body for each in plain.values()), None)
+        body = next((each.body for each in plain.values() if _tells_limits(each.body)), None)
         self.checks = {slug: each.check for slug, each in plain.items() if each.body is body}
         """By provider slug; for the bodies of lines that are `whole`."""
         self._decode = decode_chat

@@ -6,7 +6,7 @@ import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from core.batchfile.index import INDEX
 from core.blobs import BlobStore, StoredFile
@@ -33,15 +33,22 @@ async def read_lines(
             yield [(record[2], raw) for record, raw in group]
 
 
-async def listed_lines(store: BlobStore, key: str, count: int) -> array[int]:
-    """The line numbers of a stored list of `count` index records, 4 bytes each.
+class Listed(NamedTuple):
+    """The lines of a list, in order: 6 bytes each."""
 
-    Raises BlobMissing.
-    """
-    lines = array("I")
+    lines: array[int]
+    """Their numbers."""
+    groups: array[int]
+    """The positions of their models in the file's list of groups."""
+
+
+async def listed_lines(store: BlobStore, key: str, count: int) -> Listed:
+    """The lines of a stored list of `count` index records. Raises BlobMissing."""
+    lines, groups = array("I"), array("H")
     async for records in _parts(store, key, count):
         lines.extend(line for _, _, line, _, _ in INDEX.iter_unpack(records))
-    return lines
+        groups.extend(group for _, _, _, group, _ in INDEX.iter_unpack(records))
+    return Listed(lines, groups)
 
 
 async def read_listed(

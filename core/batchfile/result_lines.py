@@ -1,16 +1,20 @@
 """The line of a result file, as the user gets it.
 
     {"id", "custom_id", "model", "response": {"status_code", "request_id", "body"} | null,
-     "error": {"code", "message"} | null, "attempts"}
+     "error": {"code", "message"} | null, "attempts", "cost"}
 
 The form is that of OpenAI's batch output file, whatever the provider. Of a line that failed
-`error` is never null, also beside a response. Three keys are ours:
+`error` is never null, also beside a response. Four keys are ours:
 `model`, the one that was asked for (lines that failed the check at upload lack it);
-`attempts`, how often the line was sent to its provider; and, only where a lenient
-translation left something out, `dropped`, the paths of that.
+`attempts`, how often the line was sent to its provider; `cost`, what that cost in USD, exact to
+the nano-dollar, 0 where nothing was run and null where tokens were used that have no price; and,
+only where a lenient translation left something out, `dropped`, the paths of that.
 """
 
 from __future__ import annotations
+
+import re
+from decimal import Decimal
 
 import msgspec
 
@@ -18,6 +22,9 @@ RESULT_MISSING = "result_missing"
 """The code of a line that its provider gave no result for: it may have been run and paid for."""
 
 _NULL = b"null"
+_COST = re.compile(rb',"cost":(null|\d+(?:\.\d+)?)\}\n?\Z')
+_COST_WITHIN = 60
+_NANO = 10**9
 _encode = msgspec.json.Encoder().encode
 
 
@@ -31,18 +38,14 @@ def answer_line(
     model: str = "",
     attempts: int = 0,
 ) -> bytes:
-    """Make one result line, without newline.
+    """Make the result line of a request that was not run, or cost nothing, without newline.
 
     `response` and `error` are JSON ready to be written; `line` is the 1-based number of
     the input line, which makes the id stable however often the line was run. `model`
     as named in the file; empty where it cannot be told.
     """
-    return b"".join(
-        (
-            answer_head(batch_id, line, custom_id, model),
-            answer_tail(response, error, attempts),
-        )
-    )
+    head = answer_head(batch_id, line, custom_id, model)
+    return with_cost(head, answer_tail(response, error, attempts), 0)
 
 
 def answer_head(
@@ -68,6 +71,42 @@ def answer_tail(response: bytes | None, error: bytes | None, attempts: int) -> b
         error or _NULL,
         attempts,
     )
+
+
+def with_cost(head: bytes, tail: bytes, nanos: int | None) -> bytes:
+    """A whole result line, without newline. `nanos`: nano-dollars; None: unpriced."""
+    return b'%b%b,"cost":%b}' % (head, tail[:-1], _usd(nanos))
+
+
+def cost_of(line: bytes) -> int | None:
+    """Nano-dollars of a result line; None: unpriced. Of a line of before costs were kept, 0."""
+    found = _find_cost(line)
+    if found is None:
+        return 0
+    return None if found[1] == _NULL else int(Decimal(found[1].decode()) * _NANO)
+
+
+def add_cost(line: bytes, nanos: int | None) -> bytes:
+    """A result line, with newline, that cost so much more: in an attempt that is not in it."""
+    found = _find_cost(line)
+    if found is None or nanos == 0:
+        return line
+    before = cost_of(line)
+    total = None if nanos is None or before is None else before + nanos
+    return b'%b,"cost":%b}\n' % (line[: found.start()], _usd(total))
+
+
+def _find_cost(line: bytes) -> re.Match[bytes] | None:
+    # Only the last member: a provider's own form may have a "cost" as well.
+    return _COST.search(line, max(0, len(line) - _COST_WITHIN))
+
+
+def _usd(nanos: int | None) -> bytes:
+    """USD as JSON: exact, without an exponent."""
+    if not nanos:
+        return _NULL if nanos is None else b"0"
+    whole, rest = divmod(nanos, _NANO)
+    return (b"%d.%09d" % (whole, rest)).rstrip(b"0").rstrip(b".") if rest else b"%d" % whole
 
 
 def error_json(code: str, message: str) -> bytes:

@@ -38,7 +38,15 @@ class Media(NamedTuple):
     tokens: int
     findings: Iterable[Finding] = ()
     """What is wrong with them; fields are paths within the body."""
+    audio_tokens: int = 0
+    """Of the tokens, recordings'."""
+    at_most: int = 0
+    """Tokens at the most."""
+    unseen: bool = False
+    """Whether some are only named, and may be of any length."""
 
+
+NO_MEDIA = Media(0, 0)
 
 MediaCheck: TypeAlias = Callable[[str, str, str, Raw], Media]
 """Takes provider, url, model as named in the file, and body. Asked of each line that may have

@@ -9,7 +9,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
+from core.batchfile.asking import OPEN, Asked, asked_by, asked_of, asked_plainly
 from core.batchfile.diagnosis import doubled_warnings, examine
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
@@ -18,9 +20,10 @@ from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
 from core.batchfile.recognition import Opening
 from core.batchfile.repeated_warnings import RepeatedWarnings
-from core.batchfile.rules import Check, Finding, Rules
+from core.batchfile.rules import NO_MEDIA, Check, Finding, Media, Rules
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, Overlong
+from core.batchfile.totals import LineSum, MediaTokens, Totals
 from core.batchfile.verdict import Verdict, path_in
 from core.endpoints import CHAT_COMPLETIONS, IMAGE_EDITS
 from core.json_depth import MAX_DEPTH, deeper_than
@@ -74,6 +77,8 @@ class Summary:
     warnings: list[Problem]
     """In line order, each kind once."""
     duplicates: Duplicates
+    totals: list[LineSum]
+    """Of the lines that some batch takes, duplicates included."""
 
 
 class LineScanner:
@@ -118,6 +123,7 @@ class LineScanner:
         self._records = 0
         self._invalid = 0
         self._media = bytearray()
+        self._totals = Totals()
 
     def feed(self, chunk: bytes) -> Iterator[Scanned]:
         """Take the next bytes; yields what the lines that they end gave. To be exhausted.
@@ -177,6 +183,7 @@ class LineScanner:
             groups=[Group(provider, model, *each) for (provider, model), *each in counts],
             warnings=self._warnings.problems(),
             duplicates=self._seen.duplicates(),
+            totals=self._totals.sums(),
         )
         return scanned, summary
 
@@ -191,6 +198,7 @@ class LineScanner:
         looks, edits = self._rules.media is not None, self._endpoint == IMAGE_EDITS
         line, offset = self._line, self._offset
         may_be_deep = 2 * self._max_depth
+        add_up = self._totals.add
         for piece in lines:
             line += 1
             start = offset
@@ -207,7 +215,7 @@ class LineScanner:
                 if len(raw) > may_be_deep and deeper_than(raw, self._max_depth):
                     raise RecursionError
                 found = decode(raw)
-                body = found.body
+                body: Any = found.body
                 group = None if body.stream else known_group((found.provider, body.model))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 group = None
@@ -219,22 +227,36 @@ class LineScanner:
             size = len(raw)
             if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
                 self._check_duplicate_keys(raw, line, found.custom_id)
-            if (
-                group in checked
-                and (findings := self._findings(raw, group, found)) != ()
-                and (flags := self._tell(line, found.custom_id, findings, problems))
-            ):
-                index += self._unfit(start, size, line, group, flags)
-                continue
-            if (
-                looks
-                and not found.whole
+            flags = 0
+            if group in checked and (findings := self._findings(raw, group, found)) != ():
+                flags = self._tell(line, found.custom_id, findings, problems)
+                if flags & INVALID:
+                    index += self._unfit(start, size, line, group, flags)
+                    continue
+            if found.whole:
+                asked = asked_plainly(
+                    body.max_tokens, body.max_completion_tokens, body.tools is not UNSET
+                )
+                add_up(group, size, asked, lenient=flags != 0)
+            else:
+                media: Media | None = NO_MEDIA
                 # Most lines have but one list, the messages.
-                and (edits or raw.find(b"[", raw.find(b"[") + 1) >= 0)
-                and may_hold_media(raw)
-                and self._weigh(raw, line, group, found.custom_id, found.url, problems)
-            ):
-                index += self._unfit(start, size, line, NO_GROUP, INVALID)
+                if (
+                    looks
+                    and (edits or raw.find(b"[", raw.find(b"[") + 1) >= 0)
+                    and may_hold_media(raw)
+                ):
+                    media = self._weigh(raw, line, group, found.custom_id, found.url, problems)
+                if media is None:
+                    index += self._unfit(start, size, line, NO_GROUP, INVALID)
+                    continue
+                asked = asked_by(found.url, body, raw)
+                if media is NO_MEDIA:
+                    add_up(group, size, asked, lenient=flags != 0)
+                else:
+                    self._add_with(media, group, size, asked, lenient=flags != 0)
+            if flags:
+                index += self._unfit(start, size, line, group, flags)
                 continue
             group_lines[group] += 1
             group_bytes[group] += size
@@ -243,8 +265,8 @@ class LineScanner:
         self._records += len(index) // INDEX.size
         if self._records > self._max_lines:
             raise TooManyLines(self._max_lines)
-        media, self._media = bytes(self._media), bytearray()
-        return Scanned(bytes(index), problems, media)
+        weights, self._media = bytes(self._media), bytearray()
+        return Scanned(bytes(index), problems, weights)
 
     def _trimmed(self, piece: bytes | Overlong) -> bytes | Overlong:
         if isinstance(piece, Overlong):
@@ -274,12 +296,14 @@ class LineScanner:
                 self._warnings.add(problem)
         if verdict.custom_id and verdict.id_is_whole:
             self._seen.add(line, verdict.custom_id)
-        if (
-            not flags & INVALID
-            and may_hold_media(raw)
-            and self._weigh(raw, line, group, verdict.custom_id, verdict.url, problems)
-        ):
-            flags |= INVALID
+        media: Media | None = NO_MEDIA
+        if not flags & INVALID and may_hold_media(raw):
+            media = self._weigh(raw, line, group, verdict.custom_id, verdict.url, problems)
+            if media is None:
+                flags |= INVALID
+        if media is not None and not flags & INVALID:
+            asked = asked_of(verdict.url, decode_request(raw).body)
+            self._add_with(media, group, len(raw), asked, lenient=flags != 0)
         if flags:
             return self._unfit(start, len(raw), line, group, flags)
         self._group_lines[group] += 1
@@ -312,10 +336,10 @@ class LineScanner:
 
     def _weigh(
         self, raw: bytes, line: int, group: int, custom_id: str, url: str, problems: list[Problem]
-    ) -> bool:
-        """Note what a line's images, recordings and files weigh; True where one is refused."""
+    ) -> Media | None:
+        """Note what a line's images, recordings and files weigh; None where one is refused."""
         if self._rules.media is None:
-            return False
+            return NO_MEDIA
         provider, model = self._groups[group]
         media = self._rules.media(provider, url, model, decode_request(raw).body)
         refused = False
@@ -323,9 +347,20 @@ class LineScanner:
             path = f"{NAMES[self._kind or Kind.OPENAI].body}.{finding.field}"
             problems.append(Problem(line, custom_id, path, *finding[1:]))
             refused = True
-        if not refused and (media.data_bytes or media.tokens):
+        if refused:
+            return None
+        if media.data_bytes or media.tokens:
             self._media += MEDIA.pack(line, media.data_bytes, media.tokens)
-        return refused
+        return media
+
+    def _add_with(
+        self, media: Media, group: int, size: int, asked: Asked, *, lenient: bool
+    ) -> None:
+        """Add up a line that may have images, recordings or files. `size`: bytes of the line."""
+        if media.unseen:
+            asked = asked._replace(flags=asked.flags | OPEN)
+        tokens = MediaTokens(media.tokens, media.audio_tokens, media.at_most)
+        self._totals.add(group, size - media.data_bytes, asked, tokens, lenient=lenient)
 
     def _check_duplicate_keys(self, raw: bytes, line: int, custom_id: str) -> None:
         for warning in doubled_warnings(raw, line, custom_id):

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from core.failpoints.points import Failpoint, Moment
+from core.struct_types import prepared
 
 VARIABLE = "POLYBATCH_FAILPOINTS"
 
@@ -38,6 +39,7 @@ class Kill(msgspec.Struct, frozen=True):
     """Stand still instead, until somebody sends SIGCONT."""
 
 
+@prepared
 class Plan(msgspec.Struct, frozen=True):
     """All deaths that are wanted just now."""
 

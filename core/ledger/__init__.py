@@ -1,10 +1,11 @@
 """The ledger: the only place that knows SQL. Tables, state machines, transitions, migrations."""
 
-from core.ledger.accounts import Accounts, month_of
+from core.ledger.accounts import Accounts
+from core.ledger.answer_lengths import AnswerLength, AnswerLengths
 from core.ledger.batches import Batches, FileGone, RequestIdReused
-from core.ledger.budgets import Budget, Budgets, OverQuota
+from core.ledger.budgets import FIRST_BYTES_PER_TOKEN, Budget, Budgets, Learned, OverQuota
 from core.ledger.copying import TargetNotEmpty, copy_ledger
-from core.ledger.credits import GrantReused
+from core.ledger.credits import GrantReused, month_of
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
@@ -18,6 +19,7 @@ from core.ledger.remote_files import LeftFile
 from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
+from core.ledger.spend import ModelSpend, Spent
 from core.ledger.states import (
     STOP_ERRORS,
     TERMINAL,
@@ -51,6 +53,7 @@ from core.ledger.usage import UsageAsked, UsageGroup, UsageSum
 from core.scopes import Scope
 
 __all__ = [
+    "FIRST_BYTES_PER_TOKEN",
     "KEY_PREFIX",
     "NO_LIMITS",
     "STOP_ERRORS",
@@ -59,6 +62,8 @@ __all__ = [
     "Account",
     "AccountLimits",
     "Accounts",
+    "AnswerLength",
+    "AnswerLengths",
     "ApiKey",
     "AtCapacity",
     "AtWork",
@@ -83,12 +88,14 @@ __all__ = [
     "InFlight",
     "KeyLimits",
     "LateAnswers",
+    "Learned",
     "Ledger",
     "LedgerFull",
     "LedgerUnavailable",
     "LeftFile",
     "Limit",
     "LivingBatches",
+    "ModelSpend",
     "NewKey",
     "OverLimit",
     "OverQuota",
@@ -105,6 +112,7 @@ __all__ = [
     "ShardState",
     "Shards",
     "Spending",
+    "Spent",
     "Stale",
     "Statistics",
     "Stop",

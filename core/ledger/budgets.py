@@ -8,6 +8,7 @@ provider.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +24,7 @@ from core.ledger.tables import Batch, Shard, TokenBudget, now
 
 FIRST_BYTES_PER_TOKEN = 3.0
 """Before anything is known of a model: English has about four, and JSON around it."""
+_MODELS_AT_ONCE = 500
 _NEW_SHARE = 0.3
 _CAUTION = 0.9
 # Whatever was seen: hardly a text has more tokens than bytes, and one with fewer than a
@@ -39,6 +41,21 @@ _CHECKED_AFTER = timedelta(minutes=2)
 # A create whose end is unclear for so long: the next shard is the probe.
 _PROBE_LOST_AFTER = timedelta(minutes=10)
 _LOOK_AT_PROBE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """How the text and the media of a model's requests became tokens."""
+
+    bytes_per_token: float = FIRST_BYTES_PER_TOKEN
+    media_factor: float = 1.0
+
+    def tokens(self, size: int, media: int = 0) -> int:
+        """Estimate the prompt tokens of so many bytes of text in requests.
+
+        `media`: what the images, recordings and files beside it come to by the provider's rules.
+        """
+        return max(1, round(size / self.bytes_per_token + media * self.media_factor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +77,8 @@ class Budget:
     """Id of the shard that was refused last, if nothing else was enqueued."""
 
     def tokens(self, size: int, media: int = 0) -> int:
-        """Estimate the prompt tokens of so many bytes of text in requests.
-
-        `media`: what the images, recordings and files beside it come to by the provider's rules.
-        """
-        return max(1, round(size / self.bytes_per_token + media * self.media_factor))
+        """As Learned.tokens."""
+        return Learned(self.bytes_per_token, self.media_factor).tokens(size, media)
 
     @property
     def piece_bytes(self) -> int:
@@ -109,6 +123,22 @@ class Budgets:
             learned_at=row.learned_at,
             refused_alone=row.refused_alone,
         )
+
+    async def learned(self, models: Collection[tuple[str, str]]) -> dict[tuple[str, str], Learned]:
+        """By provider and the provider's model id, of models that anything was learned of."""
+        names = sorted({model for _, model in models})
+        found: dict[tuple[str, str], Learned] = {}
+        async with self._database.read() as session:
+            for start in range(0, len(names), _MODELS_AT_ONCE):
+                some = names[start : start + _MODELS_AT_ONCE]
+                rows = await session.exec(
+                    select(TokenBudget).where(col(TokenBudget.model).in_(some))
+                )
+                for row in rows:
+                    learned = Learned(row.bytes_per_token, row.media_factor)
+                    if (row.provider, row.model) in models and learned != Learned():
+                        found[row.provider, row.model] = learned
+        return found
 
     async def limits(self) -> dict[tuple[str, str], int]:
         """Limits that were learned, by provider and the provider's model id."""

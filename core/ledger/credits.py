@@ -1,15 +1,19 @@
-"""What moves an account's money: postings, with the balance kept beside them. Nano-dollars."""
+"""What accounts are charged: postings, balances, and the sums that budgets look at."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
-from core.ledger.tables import Account, Posting, PostingKind, now
+from core.ledger.tables import Account, Batch, Posting, PostingKind, Shard, Spending, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +65,84 @@ class Credits:
                 .execution_options(synchronize_session=False, populate_existing=True)
             )
             return changed.scalar_one(), posting
+
+
+async def charge(session: AsyncSession, batch: Batch, shard: Shard, cost_nanos: int) -> None:
+    """Charge what a shard cost, in the transaction that settles it: once, by its reason.
+
+    The rows of the account and of its sums are locked last, as every transition of the account's
+    batches comes to them.
+    """
+    if not cost_nanos:
+        return
+    moment = shard.settled_at or now()
+    session.add(
+        Posting(
+            reason=f"charge:{shard.id}",
+            kind=PostingKind.CHARGE,
+            account_id=batch.account_id,
+            key_id=batch.key_id,
+            batch_id=batch.id,
+            shard_id=shard.id,
+            balance_nanos=-cost_nanos,
+            created_at=now(),
+        )
+    )
+    await session.flush()
+    await session.exec(
+        update(Account)
+        .where(col(Account.id) == batch.account_id)
+        .values(balance_nanos=col(Account.balance_nanos) - cost_nanos)
+        .execution_options(synchronize_session=False)
+    )
+    for owner in filter(None, (batch.account_id, batch.key_id)):
+        for month in ("", month_of(moment)):
+            await _spent(session, owner, month, cost_nanos)
+
+
+async def charge_for_the_record(
+    session: AsyncSession, batch: Batch, shard: Shard, cost_nanos: int
+) -> None:
+    """The same for what was spent before balances were kept: it counts, and takes no credits."""
+    if not cost_nanos:
+        return
+    await charge(session, batch, shard, cost_nanos)
+    session.add(
+        Posting(
+            reason=f"adjust:{shard.id}",
+            kind=PostingKind.ADJUST,
+            account_id=batch.account_id,
+            key_id=batch.key_id,
+            batch_id=batch.id,
+            shard_id=shard.id,
+            balance_nanos=cost_nanos,
+            note="spent before balances were kept",
+            created_at=now(),
+        )
+    )
+    await session.flush()
+    await session.exec(
+        update(Account)
+        .where(col(Account.id) == batch.account_id)
+        .values(balance_nanos=col(Account.balance_nanos) + cost_nanos)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def month_of(moment: datetime) -> str:
+    """As Spending.month, of a moment in UTC."""
+    return f"{moment:%Y-%m}"
+
+
+async def _spent(session: AsyncSession, owner_id: str, month: str, cost_nanos: int) -> None:
+    # The two dialects have the same statement under two names.
+    dialect = session.get_bind().dialect.name
+    insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    await session.exec(
+        insert(Spending)
+        .values(owner_id=owner_id, month=month, cost_nanos=cost_nanos)
+        .on_conflict_do_update(
+            index_elements=["owner_id", "month"],
+            set_={"cost_nanos": col(Spending.cost_nanos) + cost_nanos},
+        )
+    )

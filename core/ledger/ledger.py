@@ -1,8 +1,10 @@
-"""The ledger: one database, fifteen repositories."""
+"""The ledger: one database, seventeen repositories."""
 
 from __future__ import annotations
 
 from core.ledger.accounts import Accounts
+from core.ledger.answer_lengths import AnswerLengths
+from core.ledger.backfill import Backfills
 from core.ledger.batches import Batches
 from core.ledger.budgets import Budgets
 from core.ledger.credits import Credits
@@ -37,9 +39,11 @@ class Ledger:
         self.remote_files = RemoteFiles(database)
         self.holds = Holds(database)
         self.keys = TriedKeys(database)
+        self.answer_lengths = AnswerLengths(database)
         self.durations = Durations(database)
         self.statistics = Statistics(database)
         self.usage = UsageReport(database)
+        self.backfills = Backfills(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

@@ -50,6 +50,10 @@ def _sums() -> Any:
         total(settled, col(Shard.cached_input_tokens)).label("cached_input_tokens"),
         total(settled, col(Shard.output_tokens)).label("output_tokens"),
         total(settled, col(Shard.reasoning_tokens)).label("reasoning_tokens"),
+        total(settled, col(Shard.cache_write_tokens)).label("cache_write_tokens"),
+        # At once, also of answers that are still to be merged: they are charged already.
+        func.coalesce(func.sum(col(Shard.cost_nanos)), 0).label("cost_nanos"),
+        func.coalesce(func.sum(col(Shard.unpriced_lines)), 0).label("unpriced_lines"),
     ).where(col(Shard.batch_id) == bindparam("batch_id"))
 
 
@@ -89,6 +93,9 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
             "cached_input_tokens": sums.cached_input_tokens,
             "output_tokens": sums.output_tokens,
             "reasoning_tokens": sums.reasoning_tokens,
+            "cache_write_tokens": sums.cache_write_tokens,
+            "cost_nanos": sums.cost_nanos,
+            "unpriced_lines": sums.unpriced_lines,
             "finished_high_water": max(
                 batch.finished_high_water,
                 sums.succeeded + sums.failed + batch.invalid + sums.processed,

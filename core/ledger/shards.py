@@ -15,8 +15,10 @@ from sqlmodel.sql.expression import SelectOfScalar
 from core.failpoints import Failpoint
 from core.ledger.attempts import Attempts
 from core.ledger.batches import settle_unsent
+from core.ledger.credits import charge
 from core.ledger.durations import learn_duration
 from core.ledger.progress import advance
+from core.ledger.spend import ModelSpend, Spent, usage_rows
 from core.ledger.states import ShardState, Stale, Stop, stopped_lines
 from core.ledger.tables import Batch, Shard, now
 
@@ -55,10 +57,8 @@ class Settlement:
     results_prefix: str = ""
     fill_code: str = ""
     fill_message: str = ""
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
+    spend: Sequence[ModelSpend] = ()
+    """What was used and what it cost, of each model that was answered."""
     answered: int = 0
     """Lines that the provider answered, well or ill; noted of shards that were given up."""
 
@@ -193,10 +193,12 @@ class Shards(Attempts):
     ) -> Batch | Stale:
         """-> SETTLED, together with the shards that its retried lines go into.
 
+        What it used and cost is written with it, and charged: once, as it settles once.
+
         Stale, too, where there are such and the batch no longer waits for the shard.
         """
         async with self._locked(Failpoint.SHARD_SETTLE, shard.id) as (session, batch, fresh):
-            retry = list(retry)
+            retry, spent = list(retry), Spent(settlement.spend)
             if fresh is None or (retry and fresh.given_up):
                 return Stale(shard.id)
             changes: dict[str, Any] = {}
@@ -231,10 +233,13 @@ class Shards(Attempts):
                 expired=settlement.expired,
                 retried=settlement.retried,
                 results_prefix=settlement.results_prefix,
-                input_tokens=settlement.input_tokens,
-                cached_input_tokens=settlement.cached_input_tokens,
-                output_tokens=settlement.output_tokens,
-                reasoning_tokens=settlement.reasoning_tokens,
+                input_tokens=spent.input_tokens,
+                cached_input_tokens=spent.cached_input_tokens,
+                output_tokens=spent.output_tokens,
+                reasoning_tokens=spent.reasoning_tokens,
+                cache_write_tokens=spent.cache_write_tokens,
+                cost_nanos=spent.cost_nanos,
+                unpriced_lines=spent.unpriced_lines,
                 **changes,
             )
             if not moved:
@@ -244,7 +249,10 @@ class Shards(Attempts):
                 if batch.stop != Stop.NONE:
                     settle_unsent(successor, Stop(batch.stop))
                 session.add(successor)
-            return await advance(session, batch)
+            session.add_all(usage_rows(batch, fresh, settlement.spend))
+            advanced = await advance(session, batch)
+            await charge(session, advanced, fresh, spent.cost_nanos)
+            return advanced
 
     async def overdue(
         self, states: Sequence[ShardState], before: datetime, limit: int

@@ -2,8 +2,8 @@
 
 Counters and histograms say what one process did since its start; the gauges of the
 ledger (core/pipeline/telemetry.py) are asked at each scrape, so that a restart changes
-nothing of them. Labels are bounded: provider, step, state, method, code; never an id,
-an account, a model or anything that a caller chose.
+nothing of them. Labels are bounded: provider, step, state, method, code, a model that the
+catalogue lists; never an id, an account or anything that a caller chose.
 """
 
 from core.metrics.catalogue import (
@@ -21,8 +21,10 @@ from core.metrics.catalogue import (
     PROVIDER_SENT_BYTES,
     RPC_IN_FLIGHT,
     RPC_SECONDS,
+    SPEND,
     SWEEP_WOKEN,
     TOKENS,
+    UNPRICED_LINES,
     UPLOAD_BYTES,
     UPLOAD_LINES,
     WATCHERS,
@@ -48,8 +50,10 @@ __all__ = [
     "PROVIDER_SENT_BYTES",
     "RPC_IN_FLIGHT",
     "RPC_SECONDS",
+    "SPEND",
     "SWEEP_WOKEN",
     "TOKENS",
+    "UNPRICED_LINES",
     "UPLOAD_BYTES",
     "UPLOAD_LINES",
     "WATCHERS",

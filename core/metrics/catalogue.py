@@ -32,8 +32,19 @@ LINES_SETTLED = Counter(
 )
 TOKENS = Counter(
     "polybatch_tokens",
-    "Tokens reported by providers: input, of these cached_input; output, of these reasoning.",
+    "Tokens reported by providers: input, of these cached_input and cache_write; output, of these "
+    "reasoning.",
     ["provider", "kind"],
+)
+SPEND = Counter(
+    "polybatch_spend_usd",
+    "What answers cost, in USD, by model: its id where the catalogue lists it, or else other.",
+    ["provider", "model"],
+)
+UNPRICED_LINES = Counter(
+    "polybatch_unpriced_lines",
+    "Lines answered with tokens whose model has no price: what they cost is in no sum.",
+    ["provider"],
 )
 
 WORK_SECONDS = Histogram(

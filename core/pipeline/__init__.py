@@ -2,6 +2,10 @@
 announcement of each change, the sweep that finds again what the bus lost, and what
 dispatcher and collector both know of limits and of lines that were run here."""
 
+from core.pipeline.adapters import Adapters
+from core.pipeline.backfill import Backfill
+from core.pipeline.batch_prices import BatchPrices, PricedModel
+from core.pipeline.file_prices import FilePrices
 from core.pipeline.holds import sharing
 from core.pipeline.keys import Checked, ProviderKeys
 from core.pipeline.late_answers import LateShards, next_late_look
@@ -13,6 +17,7 @@ from core.pipeline.program import run_service
 from core.pipeline.providers import find_providers
 from core.pipeline.publishing import EventPublisher
 from core.pipeline.readiness import Readiness
+from core.pipeline.reckoning import Basis, LineEstimate, Reckoner
 from core.pipeline.remote_files import RemoteFileCleanup
 from core.pipeline.run_log import Event, Record, RunLog, RunTaken, read_run
 from core.pipeline.runtime import Runtime, open_ledger, open_runtime
@@ -25,13 +30,21 @@ from core.pipeline.token_budgets import Allowance, TokenBudgets, refused_for_its
 
 __all__ = [
     "TOKEN_LIMIT",
+    "Adapters",
     "Allowance",
+    "Backfill",
+    "Basis",
+    "BatchPrices",
     "Checked",
     "Event",
     "EventPublisher",
+    "FilePrices",
     "LateShards",
+    "LineEstimate",
+    "PricedModel",
     "ProviderKeys",
     "Readiness",
+    "Reckoner",
     "Record",
     "RemoteFileCleanup",
     "RunLog",

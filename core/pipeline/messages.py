@@ -11,7 +11,17 @@ from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 
 from core.batchfile import ResultTotals
-from core.ledger import TERMINAL, Batch, BatchState, File, FileState, Ledger, Shard, stopped_lines
+from core.ledger import (
+    TERMINAL,
+    Batch,
+    BatchState,
+    File,
+    FileState,
+    Ledger,
+    Shard,
+    ShardState,
+    stopped_lines,
+)
 from core.prices.rates import NANO
 
 STATES = {
@@ -109,6 +119,8 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
             for error in batch.errors
         ],
         common_cause=batches_pb2.BatchError(**batch.common_cause) if batch.common_cause else None,
+        cost=_cost(batch),
+        key_id=batch.key_id,
         metadata=batch.details,
         completion_window=window,
         skip_invalid_lines=batch.skip_invalid_lines,
@@ -131,7 +143,6 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         expires_at=_timestamp(batch.expires_at),
         shards=[_shard_message(shard) for shard in shards],
         shard_count=batch.shard_count,
-        key_id=batch.key_id,
     )
 
 
@@ -153,6 +164,8 @@ def manifest_message(
     written: ResultTotals,
 ) -> results_pb2.Manifest:
     """The manifest of a batch whose result file is written."""
+    # What late answers have cost is in the sum when they are in the results.
+    told = [shard for shard in shards if not shard.given_up]
     return results_pb2.Manifest(
         batch_id=batch.id,
         input_sha256=file.sha256,
@@ -171,6 +184,8 @@ def manifest_message(
         results_revision=batch.results_revision,
         late_line_count=batch.late,
         awaited_line_count=batch.awaited,
+        cost=money(sum(shard.cost_nanos for shard in told)),
+        unpriced_line_count=sum(shard.unpriced_lines for shard in told),
     )
 
 
@@ -189,7 +204,22 @@ def _manifest_shard(shard: Shard) -> results_pb2.ManifestShard:
         succeeded=succeeded,
         failed=failed - sum(stopped.values()),
         retried=shard.retried,
+        cost=money(0 if shard.given_up else shard.cost_nanos),
         **stopped,
+    )
+
+
+def _cost(batch: Batch) -> batches_pb2.BatchCost:
+    def maybe(nanos: int | None) -> Money | None:
+        return None if nanos is None else money(nanos)
+
+    return batches_pb2.BatchCost(
+        so_far=money(batch.cost_nanos),
+        expected=maybe(batch.expected_nanos),
+        at_most=maybe(batch.at_most_nanos),
+        reserved=maybe(batch.reserved_nanos or None),
+        unpriced_line_count=batch.unpriced_lines,
+        max_cost=maybe(batch.max_cost_nanos),
     )
 
 
@@ -200,6 +230,7 @@ def _usage(batch: Batch) -> batches_pb2.Usage:
         output_tokens=batch.output_tokens,
         reasoning_tokens=batch.reasoning_tokens,
         total_tokens=batch.input_tokens + batch.output_tokens,
+        cache_write_tokens=batch.cache_write_tokens,
     )
 
 
@@ -212,6 +243,7 @@ def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:
         state=shard.state,
         provider_batch_id=shard.remote_id,
         waiting_reason=shard.waiting_reason,
+        cost=money(shard.cost_nanos) if shard.state == ShardState.SETTLED else None,
     )
 
 

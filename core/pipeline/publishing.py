@@ -9,7 +9,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core import tracing
 from core.bus import Bus, BusUnavailable, Step
 from core.ledger import Batch, BatchState, Ledger, LedgerUnavailable, Shard, now
-from core.pipeline.messages import STATES
+from core.pipeline.messages import STATES, money
 
 log = structlog.get_logger()
 
@@ -35,6 +35,8 @@ class EventPublisher:
             kind=kind,
             state=STATES[BatchState(batch.state)],
             time=moment,
+            cost=money(batch.cost_nanos),
+            unpriced_line_count=batch.unpriced_lines,
         )
         if shard is not None:
             event.shard_id = shard.id

@@ -2,11 +2,13 @@
 
     {run prefix}/{number:010d}    segments from 0 on, never changed once written
 
-A segment holds whole records, each a head of 28 bytes and a piece: position u32 in the
-shard's line list | length u32 of the piece | event u8 | pad | tokens u32: input, cached
-input, output, reasoning. Of a line's records the last one counts. A segment is written
-only if there is none of its number: so of two dispatchers that take a shard for their own
-the slower one finds out before it has begun another call.
+A segment holds whole records, each a head of 28 bytes, counts and a piece: position u32 in
+the shard's line list | length u32 of the piece | event u8 | pad | rarer counts u16 | tokens
+u32: input, cached input, output, reasoning. `rarer counts` has a bit for each of RARE that is
+not 0; those follow the head, u32 each. (Logs of before cache writes were kept have 0 there.)
+Of a line's records the last one counts. A segment is written only if there is none of its
+number: so of two dispatchers that take a shard for their own the slower one finds out before
+it has begun another call.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from typing import NamedTuple
 
 from core.blobs import BlobExists, BlobStore
 from core.failpoints import Failpoint
-from core.providers import Usage
+from core.prices.usage import NO_USAGE, Usage
 
-HEAD = struct.Struct("<IIB3xIIII")
+HEAD = struct.Struct("<IIBxHIIII")
+COMMON = ("input", "cached_input", "output", "reasoning")
+RARE = tuple(kind for kind in Usage.__struct_fields__ if kind not in COMMON)
+_COUNT = struct.Struct("<I")
 _MOST = 0xFFFFFFFF
 _READ_BYTES = 1 << 20
 _READ_SEGMENTS = 32
@@ -104,7 +109,7 @@ class RunLog:
 
     def fence(self, token: str) -> None:
         """Say who writes from now on; flush before anything else."""
-        self._append(0, Event.HELD, token.encode(), Usage())
+        self._append(0, Event.HELD, token.encode(), NO_USAGE)
 
     def add(
         self, position: int, event: Event, piece: bytes = b"", usage: Usage | None = None
@@ -112,7 +117,7 @@ class RunLog:
         """Note an event; a flush makes it durable."""
         self._learn(position, event)
         self._pending_finals += event in FINAL
-        self._append(position, event, piece, usage or Usage())
+        self._append(position, event, piece, usage or NO_USAGE)
 
     async def flush(self) -> None:
         """Make all that was noted so far durable.
@@ -152,8 +157,13 @@ class RunLog:
             self.attempts[position] = min(self.attempts[position] + 1, 255)
 
     def _append(self, position: int, event: Event, piece: bytes, usage: Usage) -> None:
-        tokens = (usage.input, usage.cached_input, usage.output, usage.reasoning)
-        head = HEAD.pack(position, len(piece), event, *(min(count, _MOST) for count in tokens))
+        tokens = (min(getattr(usage, kind), _MOST) for kind in COMMON)
+        rare, counts = 0, b""
+        for bit, kind in enumerate(RARE):
+            if count := getattr(usage, kind):
+                rare |= 1 << bit
+                counts += _COUNT.pack(min(count, _MOST))
+        head = HEAD.pack(position, len(piece), event, rare, *tokens) + counts
         self._pending += (head, piece)
         self.pending_bytes += len(head) + len(piece)
 
@@ -192,8 +202,13 @@ def _records(segment: bytes) -> list[Record]:
     found = []
     at = 0
     while at < len(segment):
-        position, length, event, *tokens = HEAD.unpack_from(segment, at)
+        position, length, event, rare, *tokens = HEAD.unpack_from(segment, at)
         at += HEAD.size
-        found.append(Record(position, Event(event), segment[at : at + length], Usage(*tokens)))
+        usage = dict(zip(COMMON, tokens, strict=True))
+        for bit, kind in enumerate(RARE):
+            if rare & 1 << bit:
+                (usage[kind],) = _COUNT.unpack_from(segment, at)
+                at += _COUNT.size
+        found.append(Record(position, Event(event), segment[at : at + length], Usage(**usage)))
         at += length
     return found

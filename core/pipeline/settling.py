@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import Batch, Settlement, Shard
-from core.metrics import LINES_SETTLED, TOKENS
+from core.ledger import Batch, Settlement, Shard, Spent
+from core.metrics import LINES_SETTLED, SPEND, TOKENS, UNPRICED_LINES
 from core.pipeline.runtime import Runtime
+from core.providers import CATALOGUE
+
+_OTHER_MODEL = "other"
 
 
 class Settler:
@@ -58,10 +61,20 @@ def _count(provider: str, settlement: Settlement) -> None:
         ("retried", settlement.retried),
     ):
         LINES_SETTLED.labels(provider, outcome).inc(lines)
+    spent = Spent(settlement.spend)
     for kind, tokens in (
-        ("input", settlement.input_tokens),
-        ("cached_input", settlement.cached_input_tokens),
-        ("output", settlement.output_tokens),
-        ("reasoning", settlement.reasoning_tokens),
+        ("input", spent.input_tokens),
+        ("cached_input", spent.cached_input_tokens),
+        ("cache_write", spent.cache_write_tokens),
+        ("output", spent.output_tokens),
+        ("reasoning", spent.reasoning_tokens),
     ):
         TOKENS.labels(provider, kind).inc(tokens)
+    UNPRICED_LINES.labels(provider).inc(spent.unpriced_lines)
+    for each in settlement.spend:
+        SPEND.labels(provider, _shown_model(provider, each.model)).inc(each.cost_nanos / 1e9)
+
+
+def _shown_model(provider: str, model: str) -> str:
+    """The model's id if the catalogue lists it: users may name any, and labels must be few."""
+    return CATALOGUE.listed_id(provider, model) or _OTHER_MODEL

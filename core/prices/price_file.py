@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from core.prices.rates import KINDS, Processing, Steps, nano
+from core.struct_types import prepared
 
 _Name = Annotated[str, Meta(min_length=1)]
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
@@ -154,6 +155,7 @@ class Markups(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
                 )
 
 
+@prepared
 class PriceFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A file of prices, checked."""
 

@@ -144,6 +144,10 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag="priced"):
                 total += count * factor
         return (total + _HALF) // MILLION
 
+    def rates_of(self, prompt_tokens: int) -> Rates:
+        """The rates of requests with a prompt of this length."""
+        return next(band.rates for band in reversed(self.bands) if prompt_tokens > band.above)
+
     @cached_property
     def _steps(self) -> tuple[_Step, ...]:
         """By falling `above`."""

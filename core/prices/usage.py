@@ -34,6 +34,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """Searches that the provider ran itself and charges for; no tokens."""
 
 
+NO_USAGE = Usage()
+
+
 def whole(total: int, *parts: int) -> int:
     """A total that is no smaller than its parts.
 

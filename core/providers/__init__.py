@@ -29,7 +29,6 @@ from core.providers.contract import (
     SubmitOutcome,
     Unsure,
     Upload,
-    Usage,
     parse_custom_id,
 )
 from core.providers.direct.contract import (
@@ -95,7 +94,6 @@ __all__ = [
     "Throttled",
     "Unsure",
     "Upload",
-    "Usage",
     "at_lines",
     "check_model",
     "dump_result",

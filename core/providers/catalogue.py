@@ -84,6 +84,12 @@ class Catalogue:
         models = self._models.get(provider, {}).values()
         return sorted({model.id for model in models if model.batch and not model.retired})
 
+    def listed_id(self, provider: str, name: str) -> str:
+        """The id of the listed model that a user's name means; empty: there is none."""
+        found = self.model(provider, name)
+        # A fine-tuned model is as a listed one, under an id of its own.
+        return found.id if found.listed and not found.id.startswith(_FINE_TUNED) else ""
+
     def model(self, provider: str, name: str) -> Model:
         """The model that a user's name means; an unlisted one has the name as its id.
 

@@ -34,6 +34,7 @@ from core.providers.translation.responses import (
     check_through_chat,
     with_responses,
 )
+from core.struct_types import prepared
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -121,6 +122,8 @@ _KINDS: dict[str, type[_Settings]] = {
     "openai-direct": Direct,
     "mistral": Mistral,
 }
+for _kind in _KINDS.values():
+    prepared(_kind)
 
 
 def _check(found: _Settings) -> None:

@@ -8,12 +8,13 @@ into result lines of one form. It knows nothing of the ledger, the bus or blobs.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from core.prices.usage import NO_USAGE, Usage
 from core.providers.attempts import NO_UPLOAD as NO_UPLOAD
 from core.providers.attempts import Intent as Intent
 from core.providers.attempts import Upload as Upload
@@ -216,16 +217,6 @@ class Outcome(StrEnum):
     """Never ran: the batch was cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens. `input` includes the cached ones."""
-
-    input: int = 0
-    cached_input: int = 0
-    output: int = 0
-    reasoning: int = 0
-
-
 @dataclass(slots=True)
 class ResultLine:
     """One line's result in OpenAI's form, the bytes ready to be written."""
@@ -240,7 +231,7 @@ class ResultLine:
     error: bytes | None
     """JSON: {"code": str, "message": str} of every line that did not succeed, beside the response
     if there is one; None of a success, whose status is one of 200 to 299."""
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     """Of an answer that failed as well: it was paid for."""
 
 

@@ -23,8 +23,9 @@ class PlainBody(NamedTuple):
     """The short way of a check for requests of the common kind, which are decoded already."""
 
     body: type[Struct]
-    """Has the fields `model`, `messages` and `stream`, refuses unknown ones, wants a message at
-    least, and takes texts alone: no images, recordings or files."""
+    """Has the fields `model`, `messages`, `stream`, `max_tokens`, `max_completion_tokens` and
+    `tools` (functions alone; UNSET without), refuses unknown ones, wants a message at least, and
+    takes texts alone: no images, recordings or files."""
     check: Callable[[Any], Sequence[Note] | None]
     """Takes a decoded body; gives what the check would say of it, or None: it has to be asked."""
 

@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import RemoteBatch
+from core.struct_types import prepared
+
+prepared(RemoteBatch)
 
 
 def dump_result(batch: RemoteBatch) -> dict[str, Any]:

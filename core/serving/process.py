@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ def run(
     signal ends the process at once. Exit code 1: main raised. A StartupError is logged
     as its message (as plain text where people read the log), anything else with its traceback.
     """
+    # What C code dies of would leave nothing in the log; files and lines are all it writes.
+    faulthandler.enable()
     tune_memory()
     configure_logging(service, level=log_level, format=log_format)
     try:

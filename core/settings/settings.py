@@ -212,6 +212,8 @@ class Settings(BaseSettings):
     default_provider: str = ""
     """Provider of lines that name none and whose model tells none, or several of which this is
     one; an upload may say another."""
+    assumed_output_tokens: int = Field(default=500, ge=1)
+    """Tokens of an answer in an estimate, of a model of which too few lines have been answered."""
     check_keys: bool = True
     """Try each provider's key with one call that costs nothing when the dispatcher starts."""
     provider_timeout: float = Field(default=600.0, gt=0)

@@ -30,6 +30,7 @@ from core.metrics import BATCHES_ENDED
 from core.pipeline import Runtime, renewing_lease
 from core.pipeline.messages import manifest_message
 from services.collector.common_cause import CommonCause
+from services.collector.earlier_costs import EarlierCosts
 from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
 from services.collector.sources import ResultSources, Source, line_number
 
@@ -99,7 +100,8 @@ class Assembler:
             streams = ResultSources(self._blobs, batch, file).of_batch(shards)
             for stream in streams:
                 await stack.enter_async_context(aclosing(stream))
-            await self._merge(batch, file, streams, writer, cause)
+            earlier = await EarlierCosts.of(self._blobs, shards)
+            await self._merge(batch, file, streams, earlier, writer, cause)
         written = await writer.close()
         failed = written.failed - written.cancelled - written.expired
         batch.results_revision = 1
@@ -142,6 +144,7 @@ class Assembler:
         batch: Batch,
         file: File,
         streams: Sequence[AsyncGenerator[Sequence[Entry], None]],
+        earlier: EarlierCosts,
         writer: ResultWriter,
         cause: CommonCause,
     ) -> None:
@@ -165,7 +168,7 @@ class Assembler:
                         "result, or two, or was not asked"
                     )
                 cause.add(lines)
-                await writer.extend(lines)
+                await writer.extend(earlier.add_to(lines))
                 sources = [
                     source for source in sources if source.last > last or await source.refill()
                 ]

@@ -9,7 +9,8 @@ from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobStore
 from core.ledger import Shard
 from core.pipeline import Event, read_run
-from core.providers import Outcome, Usage
+from core.prices.usage import NO_USAGE
+from core.providers import Outcome
 from services.collector.sorter import Sorter
 
 _OUTCOMES = {
@@ -40,4 +41,4 @@ async def take_run(blobs: BlobStore, shard: Shard, sorter: Sorter) -> None:
     lost = answer_tail(None, _LOST, shard.round + 1)
     for position, event_number in enumerate(last):
         if event_number == Event.BEGUN:
-            sorter.keep(position, Outcome.FAILED, lost, Usage())
+            sorter.keep(position, Outcome.FAILED, lost, NO_USAGE)

@@ -13,7 +13,6 @@ for again, then reported, never sent again), or the results are gone for good (r
 from __future__ import annotations
 
 import asyncio
-from array import array
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -31,12 +30,14 @@ from core.batchfile import (
 from core.bus import Ack, Delivery, Snooze
 from core.ledger import (
     Batch,
+    File,
     Shard,
     ShardState,
     Stale,
     now,
 )
 from core.pipeline import (
+    BatchPrices,
     LateShards,
     RemoteFileCleanup,
     Runtime,
@@ -58,6 +59,7 @@ from core.providers import (
 from services.collector.direct_results import take_run
 from services.collector.shard_results import ShardResults
 from services.collector.sorter import Sorter
+from services.collector.tally import Tally
 
 log = structlog.get_logger()
 
@@ -81,7 +83,12 @@ class Fetcher:
     """Handles the fetch step."""
 
     def __init__(
-        self, runtime: Runtime, providers: Registry, settler: Settler, late: LateShards
+        self,
+        runtime: Runtime,
+        providers: Registry,
+        settler: Settler,
+        late: LateShards,
+        prices: BatchPrices,
     ) -> None:
         self._ledger = runtime.ledger
         self._blobs = runtime.blobs
@@ -91,6 +98,7 @@ class Fetcher:
         self._providers = providers
         self._settler = settler
         self._late = late
+        self._prices = prices
         self._results = ShardResults(runtime, settler)
         self._remote_files = RemoteFileCleanup(runtime, providers)
         # One shard is written at a time, while others are received: it is CPU-bound, so
@@ -117,8 +125,7 @@ class Fetcher:
         batch = await self._ledger.batches.get(shard.batch_id)
         file = await self._ledger.files.get_input(batch) if batch else None
         if batch is not None and file is not None and shard.ran_here:
-            lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
-            with self._sorter(shard, lines) as sorter:
+            with await self._sorter(shard, batch, file) as sorter:
                 await take_run(self._blobs, shard, sorter)
                 async with self._writing:
                     await self._results.write(shard, batch, file, sorter)
@@ -128,8 +135,7 @@ class Fetcher:
             code = "input_file_missing" if provider else "provider_not_configured"
             await self._settler.fill(shard, code, f"{code}: the results cannot be fetched.")
             return Ack()
-        lines = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
-        with self._sorter(shard, lines) as sorter:
+        with await self._sorter(shard, batch, file) as sorter:
             remote = load_result(shard.remote_result)
             try:
                 remote = await self._collect(shard, provider, remote, sorter)
@@ -143,9 +149,11 @@ class Fetcher:
             await self._remote_files.discard(shard)
         return Ack()
 
-    def _sorter(self, shard: Shard, lines: array[int]) -> Sorter:
+    async def _sorter(self, shard: Shard, batch: Batch, file: File) -> Sorter:
+        listed = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
         return Sorter(
-            lines,
+            listed.lines,
+            Tally(listed.groups, await self._prices.of(batch, file)),
             self._settings.spool_dir,
             attempts=shard.round + 1,
             reserve=self._settings.work_reserve,

@@ -16,7 +16,15 @@ from functools import partial
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.batchfile import Entry, ResultFile, ResultTotals, ResultWriter
+from core.batchfile import (
+    Entry,
+    ResultFile,
+    ResultLine,
+    ResultTotals,
+    ResultWriter,
+    add_cost,
+    cost_of,
+)
 from core.blobs import BlobStore
 from core.bus import Ack, Snooze
 from core.failpoints import Failpoint
@@ -124,7 +132,12 @@ class LateMerger:
             async for group in old:
                 last = group[-1].line
                 answers = {entry[0]: entry for entry in await _taken(sources, last)}
-                lines = [answers.pop(found.line, found[1:]) for found in group]
+                lines = [
+                    _in_place_of(found, answers.pop(found.line))
+                    if found.line in answers
+                    else found[1:]
+                    for found in group
+                ]
                 if answers:
                     raise ResultsInconsistent(f"{batch.id}: line {min(answers)} was not asked")
                 cause.add(lines)
@@ -148,6 +161,7 @@ class LateMerger:
             merged.cached_input_tokens += shard.cached_input_tokens
             merged.output_tokens += shard.output_tokens
             merged.reasoning_tokens += shard.reasoning_tokens
+            merged.cache_write_tokens += shard.cache_write_tokens
         merged.results_revision += 1
         if (merged.succeeded, merged.failed) != (written.succeeded, written.failed):
             raise ResultsInconsistent(
@@ -155,6 +169,12 @@ class LateMerger:
                 f"{merged.succeeded} and {merged.failed} were to be"
             )
         return merged
+
+
+def _in_place_of(old: ResultLine, answer: Entry) -> Entry:
+    """A late answer, with what its line has cost in rounds before: the old line tells."""
+    line, outcome, raw = answer
+    return line, outcome, add_cost(raw, cost_of(old.raw))
 
 
 async def _taken(sources: Sequence[Source], last: int | None) -> list[Entry]:

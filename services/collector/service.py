@@ -17,6 +17,10 @@ from polybatch.v1 import (
 from core.bus import Consumer, Handler, Step
 from core.ledger import Batch, BatchState, ShardState, now
 from core.pipeline import (
+    Adapters,
+    Backfill,
+    BatchPrices,
+    FilePrices,
     LateShards,
     Readiness,
     RemoteFileCleanup,
@@ -24,6 +28,7 @@ from core.pipeline import (
     Settler,
     Sweep,
     Watched,
+    find_prices,
     find_providers,
     open_runtime,
     outage_retry,
@@ -31,6 +36,7 @@ from core.pipeline import (
     telemetry,
 )
 from core.pipeline.authentication import authenticator
+from core.prices.table import PriceTable
 from core.providers import KnownProviders, Registry
 from core.serving import ConcurrencyLimits, GrpcServer
 from core.serving.tls_settings import tls_files
@@ -64,6 +70,10 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     ):
         providers = known.open()
         log.debug("providers_configured", providers=sorted(providers))
+        table = PriceTable(find_prices(settings), settings.effective_prices_file.name)
+        of_files = FilePrices(table, known, Adapters(known), runtime.ledger)
+        backfill = Backfill(runtime.ledger, of_files)
+        prices = BatchPrices(runtime.ledger, of_files, backfill)
         heartbeat = settings.watch_heartbeat
         hub = Hub(runtime.ledger, runtime.bus, recheck=heartbeat, heartbeat=heartbeat)
         server = GrpcServer(
@@ -87,10 +97,11 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             late=True,
         )
         await server.start()
-        consumers = await start_consumers(runtime, providers, known)
+        consumers = await start_consumers(runtime, providers, known, prices)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run(stop))
+                tasks.create_task(backfill.run(stop))
                 tasks.create_task(hub.run(server.draining))
                 tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 await stop.wait()
@@ -109,7 +120,7 @@ async def leave(server: GrpcServer, consumers: Sequence[Consumer], settings: Set
 
 
 async def start_consumers(
-    runtime: Runtime, providers: Registry, known: KnownProviders
+    runtime: Runtime, providers: Registry, known: KnownProviders, prices: BatchPrices
 ) -> list[Consumer]:
     """Begin to work on the collector's steps."""
     settings = runtime.settings
@@ -124,7 +135,7 @@ async def start_consumers(
         known.credentials,
         known.key_variables,
     )
-    fetcher = Fetcher(runtime, providers, settler, late)
+    fetcher = Fetcher(runtime, providers, settler, late, prices)
     stopper = Stopper(runtime, poller, late)
     assembler = Assembler(runtime)
     remote_files = RemoteFileCleanup(runtime, providers)

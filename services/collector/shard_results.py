@@ -24,6 +24,7 @@ from core.batchfile import (
     decode_request,
     error_json,
     read_listed,
+    with_cost,
 )
 from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, StoredFile
@@ -48,6 +49,7 @@ from core.providers import (
     Outcome,
 )
 from services.collector.dropped_fields import DroppedFields
+from services.collector.earlier_costs import EarlierCostsWriter
 from services.collector.sorter import Sorter
 
 log = structlog.get_logger()
@@ -90,9 +92,9 @@ class ShardResults:
             with suppress(BlobError):
                 await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
             raise
-        usage = sorter.usage
+        spend = sorter.spend()
         if not totals.failed and not retry:
-            await self._budgets.observe(shard, usage.input)
+            await self._budgets.observe(shard, sum(each.input_tokens for each in spend))
         settled = await self._settler.settle(
             shard,
             Settlement(
@@ -102,10 +104,7 @@ class ShardResults:
                 expired=totals.expired,
                 retried=len(retry) // INDEX.size,
                 results_prefix=prefix,
-                input_tokens=usage.input,
-                cached_input_tokens=usage.cached_input,
-                output_tokens=usage.output,
-                reasoning_tokens=usage.reasoning,
+                spend=spend,
                 answered=sorter.answered(),
             ),
             await self._retry_shards(shard, retry),
@@ -136,6 +135,7 @@ class ShardResults:
         models = [group["model"] for group in file.groups]
         lenient = batch.lenient_translation
         retry = bytearray()
+        earlier = EarlierCostsWriter(self._blobs, prefix)
         may_retry = (
             not batch.stop
             and not shard.given_up
@@ -150,23 +150,26 @@ class ShardResults:
                 pieces = sorter.pieces(position, len(group))
                 position += len(group)
                 written: list[Entry] = []
-                for (record, raw), (outcome, piece, whole) in zip(group, pieces, strict=True):
+                for (record, raw), (outcome, piece, whole, cost) in zip(group, pieces, strict=True):
                     line = record[2]
                     fate = LineOutcome.SUCCEEDED
                     if outcome is not Outcome.SUCCEEDED:
                         fate = LineOutcome.FAILED
                         if may_retry and outcome in (Outcome.RETRYABLE, Outcome.EXPIRED):
                             retry += INDEX.pack(*record)
+                            if cost != 0:
+                                await earlier.add(line, cost)
                             continue
                         if not whole:
                             fate, piece = self._failed_tail(shard, outcome, piece, batch)
-                    head = b""
                     if not whole:
                         dropped = await left_out.of(line) if lenient else None
                         custom_id = decode_request(raw).custom_id
                         head = answer_head(batch_id, line, custom_id, models[record[3]], dropped)
-                    written.append((line, fate, b"%b%b\n" % (head, piece)))
+                        piece = with_cost(head, piece, cost)
+                    written.append((line, fate, b"%b\n" % piece))
                 await writer.extend(written)
+        await earlier.close()
         return await writer.close(), bytes(retry)
 
     def _failed_tail(

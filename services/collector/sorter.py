@@ -1,6 +1,7 @@
 """Sort a shard's result lines by input line, in constant memory.
 
-In: result lines in any order. Out: for each input line its outcome and the bytes of its result.
+In: result lines in any order. Out: for each input line its outcome, the bytes of its result, and
+what it cost.
 What can go wrong: lines that nobody asked for (counted, left out), lines that come twice (a success
 wins), lines that never come (counted); no room for the spool file (raised).
 """
@@ -8,6 +9,7 @@ wins), lines that never come (counted); no room for the spool file (raised).
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from array import array
 from bisect import bisect_left
@@ -16,34 +18,44 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
+import msgspec
+
 from core.batchfile import answer_tail
 from core.blobs import require_headroom
-from core.providers import Outcome, ResultLine, Usage, error_of
+from core.ledger import ModelSpend
+from core.prices.usage import NO_USAGE, Usage
+from core.providers import Outcome, ResultLine, error_of
+from services.collector.tally import Tally
 
 _FLUSH_BYTES = 256 * 1024
 _OUTCOMES = (None, *Outcome)
 _NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 _SUCCEEDED = _NUMBERS[Outcome.SUCCEEDED]
 _ANSWERED = (_SUCCEEDED, _NUMBERS[Outcome.FAILED], _NUMBERS[Outcome.RETRYABLE])
+# What an answer that may still be replaced has used lies behind its piece.
+_USAGE = struct.Struct(f"<{len(Usage.__struct_fields__)}Q")
 # A line that was never sent: its piece is the finished line, head and all.
 _REJECTED = len(_OUTCOMES)
 _SHOWN = (*_OUTCOMES, Outcome.FAILED)
 _LINE_DIGITS = 10
 
-Piece: TypeAlias = tuple[Outcome | None, bytes, bool]
-"""A line's outcome (None: it has none), its tail, and whether it was never sent: then the
-tail is the finished line."""
+Piece: TypeAlias = tuple[Outcome | None, bytes, bool, int | None]
+"""A line's outcome (None: it has none), its tail, whether it was never sent (then the tail is the
+finished line), and its cost in nano-dollars (None: unpriced)."""
 
 
 class Sorter:
     """Spools the pieces of result lines as they come; gives them back by position.
 
-    Holds 17 bytes for each line of the shard. Of several results for one line a success
-    wins, or else the first. The spool file has no name, so that it goes with the process.
+    Holds 17 bytes for each line of the shard, and what the tally holds. Of several results for
+    one line a success wins, or else the first; only that one counts. The spool file has no name,
+    so that it goes with the process.
     """
 
-    def __init__(self, lines: array[int], folder: Path, *, attempts: int, reserve: int = 0) -> None:
-        """`lines`: the shard's line numbers, ascending.
+    def __init__(
+        self, lines: array[int], tally: Tally, folder: Path, *, attempts: int, reserve: int = 0
+    ) -> None:
+        """`lines`: the shard's line numbers, ascending; `tally`: counts what they cost.
 
         `attempts`: how often the lines were sent, this time included. `reserve`: bytes that
         stay free on the folder's disk. Methods that take results raise OSError.
@@ -60,7 +72,7 @@ class Sorter:
         self._size = 0
         self._spool = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._next = 0
-        self._input = self._cached = self._output = self._reasoning = 0
+        self._tally = tally
         self.unknown = 0
         """Result lines that do not belong to the shard."""
         self.duplicates = 0
@@ -77,16 +89,15 @@ class Sorter:
     ) -> None:
         self._spool.close()
 
-    @property
-    def usage(self) -> Usage:
-        """Tokens of all lines taken."""
-        return Usage(self._input, self._cached, self._output, self._reasoning)
+    def spend(self) -> list[ModelSpend]:
+        """What the lines taken have used and cost, by model."""
+        return self._tally.spend()
 
     def take(self, results: Sequence[ResultLine], prefix: str) -> None:
         """Take result lines whose custom id is `prefix` and the line number."""
         # Locals, as this loop runs once for each line.
         skip, outcomes, attempts = len(prefix), self._outcomes, self._attempts
-        find, store, count = self._position, self._store, self._count
+        find, store, tally = self._position, self._store, self._tally
         for result in results:
             custom_id = result.custom_id
             number = custom_id[skip:]
@@ -106,23 +117,27 @@ class Sorter:
                 self.duplicates += 1
                 if known == _SUCCEEDED or outcome != _SUCCEEDED:
                     continue
+                if known in _ANSWERED:
+                    # One request has one bill: that of the answer that is kept.
+                    tally.take_back(position, self._used(position))
             error = result.error
-            if outcome != _SUCCEEDED and error is None:
-                error = error_of(result.response)
-            store(position, outcome, answer_tail(result.response, error, attempts))
-            count(result.usage)
+            if outcome == _SUCCEEDED:
+                store(position, outcome, answer_tail(result.response, error, attempts))
+            else:
+                error = error or error_of(result.response)
+                tail = answer_tail(result.response, error, attempts)
+                store(position, outcome, tail, result.usage)
+            tally.add(position, result.usage, answered=outcome in _ANSWERED)
 
     def keep(self, position: int, outcome: Outcome, tail: bytes, usage: Usage) -> None:
-        """Take the newest result of the line at a position; it replaces all but a success."""
-        if self._outcomes[position] != _SUCCEEDED:
-            self._store(position, _NUMBERS[outcome], tail)
-            self._count(usage)
+        """Take the newest result of the line at a position; it replaces all but a success.
 
-    def _count(self, usage: Usage) -> None:
-        self._input += usage.input
-        self._cached += usage.cached_input
-        self._output += usage.output
-        self._reasoning += usage.reasoning
+        What those before it have used counts as well: each was a call of its own.
+        """
+        known = self._outcomes[position]
+        if known != _SUCCEEDED:
+            self._store(position, _NUMBERS[outcome], tail)
+            self._tally.add(position, usage, answered=not known)
 
     def reject(self, line: int, whole: bytes) -> None:
         """Take the finished result line of a request that was never sent."""
@@ -135,7 +150,8 @@ class Sorter:
         missing = [position for position, found in enumerate(self._outcomes) if not found]
         if not missing:
             return
-        self._store(missing[0], _NUMBERS[outcome], answer_tail(None, error, self._attempts))
+        tail = answer_tail(None, error, self._attempts)
+        self._store(missing[0], _NUMBERS[outcome], tail, NO_USAGE)
         for position in missing[1:]:
             self._outcomes[position] = _NUMBERS[outcome]
             self._offsets[position] = self._offsets[missing[0]]
@@ -155,9 +171,13 @@ class Sorter:
             self._flush()
         spool, some = self._spool.fileno(), slice(first, first + count)
         return [
-            (_SHOWN[number], os.pread(spool, length, offset), number == _REJECTED)
-            for number, length, offset in zip(
-                self._outcomes[some], self._lengths[some], self._offsets[some], strict=True
+            (_SHOWN[number], os.pread(spool, length, offset), number == _REJECTED, cost)
+            for number, length, offset, cost in zip(
+                self._outcomes[some],
+                self._lengths[some],
+                self._offsets[some],
+                self._tally.costs(first, count),
+                strict=True,
             )
         ]
 
@@ -172,10 +192,19 @@ class Sorter:
         self._next = position + 1
         return position
 
-    def _store(self, position: int, outcome: int, piece: bytes) -> None:
+    def _used(self, position: int) -> Usage:
+        """What the answer of a line has used that is no success."""
+        if self._pending:
+            self._flush()
+        at = self._offsets[position] + self._lengths[position]
+        return Usage(*_USAGE.unpack(os.pread(self._spool.fileno(), _USAGE.size, at)))
+
+    def _store(self, position: int, outcome: int, piece: bytes, usage: Usage | None = None) -> None:
         self._outcomes[position] = outcome
         self._offsets[position] = self._size
         self._lengths[position] = len(piece)
+        if usage is not None:
+            piece += _USAGE.pack(*msgspec.structs.astuple(usage))
         self._size += len(piece)
         self._pending.append(piece)
         self._pending_bytes += len(piece)

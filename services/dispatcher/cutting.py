@@ -13,6 +13,7 @@ import msgspec
 
 from core.batchfile import (
     INDEX,
+    LINE_OVERHEAD,
     MediaReader,
     MediaWeight,
     ResultWriter,
@@ -26,7 +27,6 @@ from core.failpoints import Failpoint
 from core.ledger import Batch, File, Settlement, Shard, new_id, new_token, now
 from core.pipeline import TOKEN_LIMIT, Allowance, refused_for_itself, surely_over
 from core.providers import prompt_of
-from services.dispatcher.sharding import LINE_OVERHEAD
 
 # Their contents are no text: a megabyte of an image has no more tokens than a page.
 _NO_TEXT = frozenset(

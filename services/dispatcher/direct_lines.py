@@ -28,6 +28,7 @@ from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, BlobStore, BlobUnavailable, StoredFile
 from core.ledger import Batch, File, Shard
 from core.pipeline import Event, RunLog
+from core.prices.usage import Usage
 from core.providers import (
     Answered,
     CallOutcome,
@@ -36,7 +37,6 @@ from core.providers import (
     Outcome,
     OutcomeUnknown,
     Throttled,
-    Usage,
     error_of,
 )
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter

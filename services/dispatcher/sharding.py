@@ -13,14 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.batchfile import INDEX, INVALID, LENIENT, MediaReader, stream_records
+from core.batchfile import INDEX, INVALID, LENIENT, LINE_OVERHEAD, MediaReader, stream_records
 from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard, ShardState, now
 from core.providers import DirectProvider, Provider, ProviderLimits
-
-LINE_OVERHEAD = 128
-"""Our custom id and the provider's envelope, beyond the line as the user wrote it."""
 
 
 @dataclass(slots=True)

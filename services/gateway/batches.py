@@ -18,6 +18,7 @@ from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
 from services.gateway.billing import BilledKeys
 from services.gateway.creating import BatchArgs, BatchMaker, invalid_fields
+from services.gateway.estimates import BatchEstimates
 from services.gateway.framing import parse_chunk, parse_spec
 from services.gateway.stream import MessageStream
 from services.gateway.upload import Spec, Uploads
@@ -39,6 +40,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         uploads: Uploads,
         maker: BatchMaker,
         billed_keys: BilledKeys,
+        estimates: BatchEstimates,
         *,
         idle_timeout: float,
     ) -> None:
@@ -47,6 +49,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         self._uploads = uploads
         self._maker = maker
         self._billed_keys = billed_keys
+        self._estimates = estimates
         self._idle_timeout = idle_timeout
 
     async def CreateBatch(
@@ -83,6 +86,18 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
                 account_id, finished.file.id, batch_args.known_as(f"upload:{spec.upload_id}")
             )
             return await shown_batch(self._ledger, batch)
+
+    async def EstimateBatch(
+        self, request: batches_pb2.EstimateBatchRequest, _context: Context
+    ) -> batches_pb2.BatchEstimate:
+        if not request.input_file_id:
+            raise invalid_fields([("input_file_id", "the id of an uploaded file")])
+        with outages():
+            return await self._estimates.of(
+                current_principal().account_id,
+                request.input_file_id,
+                lenient=request.lenient_translation,
+            )
 
     async def GetBatch(
         self, request: batches_pb2.GetBatchRequest, _context: Context

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from core.ledger import Accounts, ApiKey, File, Scope
+from core.pipeline.adapters import Adapters
 from core.serving import ApiError, current_principal, require_scope
-from services.gateway.adapters import Adapters
 
 _NAMED = 5
 """Of those that are refused, and of those that are allowed, so many are named."""

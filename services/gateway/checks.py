@@ -42,7 +42,14 @@ def _check(check: Check, url: str, model: str, body: Raw) -> Iterable[Finding]:
 
 def _look(provider: str, url: str, model: str, body: Raw) -> Media:
     media = look(body, provider=provider, model=model, url=url)
-    return Media(media.data_bytes, media.tokens, map(_finding, media.notes))
+    return Media(
+        media.data_bytes,
+        media.tokens,
+        map(_finding, media.notes),
+        media.audio_tokens,
+        media.at_most,
+        media.unseen,
+    )
 
 
 def _check_plain(

@@ -21,7 +21,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 
 from core import tracing
 from core.batchfile import Problem, read_report
-from core.blobs import BlobStore, StoredFile
+from core.blobs import BlobMissing, BlobStore, StoredFile
 from core.bus import Step
 from core.ledger import (
     AccountLimits,
@@ -37,8 +37,10 @@ from core.ledger import (
 )
 from core.metrics import BATCHES_CREATED
 from core.pipeline import EventPublisher
+from core.prices.snapshot import Snapshot
 from core.serving import ApiError
 from services.gateway.billing import BilledKeys
+from services.gateway.estimating import Estimate, Estimator
 from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit
 
@@ -140,6 +142,7 @@ class BatchMaker:
         publisher: EventPublisher,
         pricing: Pricing,
         billed_keys: BilledKeys,
+        estimator: Estimator,
         *,
         limits: AccountLimits,
         missing_keys: Mapping[str, str],
@@ -154,6 +157,7 @@ class BatchMaker:
         self._publisher = publisher
         self._pricing = pricing
         self._billed_keys = billed_keys
+        self._estimator = estimator
         self._limits = limits
         self._missing_keys = missing_keys
         self._first_look = first_look
@@ -178,6 +182,9 @@ class BatchMaker:
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
         )
         batch.prices = prices.encode().decode()
+        estimate = await self._estimate(file, prices, batch_args)
+        batch.expected_nanos = estimate.total.cost.expected
+        batch.at_most_nanos = estimate.total.cost.at_most
         made = await self._ledger.batches.create(batch, self._limits)
         if isinstance(made, RequestIdReused):
             # Another call with it was quicker.
@@ -204,6 +211,14 @@ class BatchMaker:
             await self._publisher.changed(made, BatchEvent.CREATED)
             await self._publisher.enqueue(Step.PLAN, made.id)
         return made
+
+    async def _estimate(self, file: File, prices: Snapshot, batch_args: BatchArgs) -> Estimate:
+        try:
+            return await self._estimator.of_file(
+                file.account_id, file, prices, lenient=batch_args.lenient_translation
+            )
+        except BlobMissing:
+            raise file_not_found(file.id) from None
 
     async def _made_before(self, earlier: Batch, file_id: str, batch_args: BatchArgs) -> Batch:
         """The batch of a request id that comes again; REQUEST_ID_REUSED where it asks for another.
@@ -234,7 +249,7 @@ class BatchMaker:
 
     async def _refuse_unfit(self, file: File, batch_args: BatchArgs) -> None:
         lenient = batch_args.lenient_translation
-        invalid = _invalid_lines(file, batch_args)
+        invalid = _invalid_lines(file, lenient=lenient)
         if invalid and not batch_args.skip_invalid_lines:
             problems = await first_errors(self._blobs, file, lenient=lenient)
             takes = ""
@@ -254,17 +269,7 @@ class BatchMaker:
                     "lenient_line_count": str(0 if lenient else file.lenient_line_count),
                 },
             )
-        if not file.line_count and file.problem_count:
-            [problem, *_] = await first_errors(self._blobs, file)
-            raise ApiError.invalid_argument(
-                "NOT_JSON_LINES", problem.message, metadata={"file_id": file.id}
-            )
-        if file.line_count == invalid:
-            raise ApiError.invalid_argument(
-                "NO_VALID_LINES",
-                "the file has no line that can be sent",
-                metadata={"file_id": file.id},
-            )
+        await refuse_empty(self._blobs, file, lenient=lenient)
         asked = {
             group["provider"]
             for group in file.groups
@@ -286,7 +291,7 @@ class BatchMaker:
 
     def _row(self, file: File, batch_args: BatchArgs, digest: str) -> Batch:
         moment = now()
-        invalid = _invalid_lines(file, batch_args)
+        invalid = _invalid_lines(file, lenient=batch_args.lenient_translation)
         return Batch(
             id=new_id("batch"),
             account_id=file.account_id,
@@ -312,10 +317,24 @@ class BatchMaker:
         )
 
 
-def _invalid_lines(file: File, batch_args: BatchArgs) -> int:
-    """How many lines of the file this batch does not take."""
-    lenient = file.lenient_line_count if batch_args.lenient_translation else 0
-    return file.invalid_line_count - lenient
+def _invalid_lines(file: File, *, lenient: bool) -> int:
+    """How many lines of the file a batch does not take."""
+    return file.invalid_line_count - (file.lenient_line_count if lenient else 0)
+
+
+async def refuse_empty(blobs: BlobStore, file: File, *, lenient: bool) -> None:
+    """Refuse a file without a line that can be sent: NOT_JSON_LINES, NO_VALID_LINES."""
+    if not file.line_count and file.problem_count:
+        [problem, *_] = await first_errors(blobs, file)
+        raise ApiError.invalid_argument(
+            "NOT_JSON_LINES", problem.message, metadata={"file_id": file.id}
+        )
+    if file.line_count == _invalid_lines(file, lenient=lenient):
+        raise ApiError.invalid_argument(
+            "NO_VALID_LINES",
+            "the file has no line that can be sent",
+            metadata={"file_id": file.id},
+        )
 
 
 async def first_errors(blobs: BlobStore, file: File, *, lenient: bool = False) -> list[Problem]:

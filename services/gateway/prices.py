@@ -8,12 +8,12 @@ from typing import Any
 import grpc
 import msgspec
 from google.type.date_pb2 import Date  # type: ignore[import-untyped]
-from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import prices_pb2, prices_pb2_grpc
 
 from core.ledger import now
 from core.pipeline import outages
-from core.prices.rates import NANO, Band, Origin, Price, Processing, Unpriced
+from core.pipeline.messages import money
+from core.prices.rates import Band, Origin, Price, Processing, Unpriced
 from core.serving import ApiError, current_principal
 from services.gateway.creating import invalid_fields
 from services.gateway.pricing import Pricing
@@ -21,7 +21,7 @@ from services.gateway.pricing import Pricing
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _MAX_MODEL = 512
-_PROCESSING = {
+PROCESSING = {
     Processing.BATCH: prices_pb2.PROCESSING_BATCH,
     Processing.REAL_TIME: prices_pb2.PROCESSING_REAL_TIME,
 }
@@ -67,7 +67,7 @@ def _shown(price: Price | Unpriced) -> prices_pb2.Price:
     shown = prices_pb2.Price(
         provider=price.provider,
         model=price.model,
-        processing=_PROCESSING[price.processing],
+        processing=PROCESSING[price.processing],
         day=_date(price.day),
     )
     if isinstance(price, Unpriced):
@@ -86,7 +86,7 @@ def _band(band: Band, kinds: set[str]) -> prices_pb2.PriceBand:
     rates: dict[str, int] = msgspec.structs.asdict(band.rates)
     return prices_pb2.PriceBand(
         above_prompt_tokens=band.above if band.above >= 0 else None,
-        per_million={kind: _money(rates[kind]) for kind in sorted(kinds)},
+        per_million={kind: money(rates[kind]) for kind in sorted(kinds)},
     )
 
 
@@ -94,16 +94,11 @@ def _origin(origin: Origin) -> prices_pb2.PriceOrigin:
     return prices_pb2.PriceOrigin(
         source=origin.source,
         kinds=origin.kinds,
-        processing=_PROCESSING[origin.processing],
+        processing=PROCESSING[origin.processing],
         since=_date(origin.since) if origin.since else None,
         where=origin.where,
         note=origin.note,
     )
-
-
-def _money(nano_dollars: int) -> Money:
-    units, nanos = divmod(nano_dollars, NANO)
-    return Money(currency_code="USD", units=units, nanos=nanos)
 
 
 def _date(day: date) -> Date:

@@ -1,50 +1,22 @@
-"""What the models of a file cost an account, on a day, in the way they will be run."""
+"""What models cost an account, on a day, in the way they will be run."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from datetime import date
 
-from core.ledger import File, Ledger
+from core.pipeline.file_prices import FilePrices
 from core.prices.rates import Processing
 from core.prices.snapshot import Snapshot
-from core.prices.table import Asked, PriceTable
-from core.providers import CATALOGUE, KnownProviders
-from services.gateway.adapters import Adapters
+from core.prices.table import Asked
+from core.providers import CATALOGUE
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings")
 """Of lines that a model without a provider may be meant for, as a line's would be."""
 
 
-class Pricing:
-    """The price table, asked for accounts and by the names that users give to models."""
-
-    def __init__(
-        self, table: PriceTable, known: KnownProviders, adapters: Adapters, ledger: Ledger
-    ) -> None:
-        self._table = table
-        self._known = known
-        self._adapters = adapters
-        self._ledger = ledger
-
-    async def of_file(
-        self, account_id: str, file: File, day: date, *, lenient: bool = False
-    ) -> Snapshot:
-        """Of all models that a batch of the file will send lines to.
-
-        `lenient`: with the lines that only a lenient batch takes.
-        """
-        groups = {
-            (group["provider"], group["model"])
-            for group in file.groups
-            if group["lines"] or (lenient and group.get("lenient_lines"))
-        }
-        asked = {
-            (provider, await self._adapters.remote_model(provider, model), self._how(provider))
-            for provider, model in groups
-        }
-        return await self.of(account_id, sorted(asked), day)
+class Pricing(FilePrices):
+    """The same of single models and of all, for whoever asks for prices."""
 
     async def of_model(self, account_id: str, model: str, day: date) -> Snapshot:
         """Of one model, "provider/model" or a model alone, of each provider it may be meant of.
@@ -75,12 +47,6 @@ class Pricing:
             day=day, prices=tuple(each for each in prices.prices if each not in unknown)
         )
 
-    async def of(self, account_id: str, asked: Iterable[Asked], day: date) -> Snapshot:
-        """Of models by the providers' ids, with the account's mark-up."""
-        account = await self._ledger.accounts.name(account_id)
-        # Thousands of models that are looked for in vain take a second.
-        return await asyncio.to_thread(self._table.snapshot, list(asked), day, account)
-
     def _meant(self, model: str) -> list[str]:
         meant = {name for url in ENDPOINTS for name in self._known.infer(model, url)}
         return sorted(meant)
@@ -90,7 +56,3 @@ class Pricing:
             if provider not in self._known.line_by_line:
                 yield provider, model, Processing.BATCH
             yield provider, model, Processing.REAL_TIME
-
-    def _how(self, provider: str) -> Processing:
-        direct = provider in self._known.line_by_line
-        return Processing.REAL_TIME if direct else Processing.BATCH

@@ -12,10 +12,10 @@ from polybatch.v1 import providers_pb2, providers_pb2_grpc
 
 from core.ledger import Ledger, ProviderKey, WaitingLines
 from core.pipeline import outages
+from core.pipeline.adapters import Adapter, Adapters
 from core.providers import CATALOGUE, KnownProviders
 from core.serving import current_principal
 from core.settings import Settings
-from services.gateway.adapters import Adapter, Adapters
 
 _SHOWN_QUEUES = 20
 

@@ -33,6 +33,7 @@ from core.pipeline import (
     open_runtime,
     telemetry,
 )
+from core.pipeline.adapters import Adapters
 from core.pipeline.authentication import authenticator
 from core.prices.table import PriceTable
 from core.providers import KnownProviders
@@ -40,13 +41,14 @@ from core.serving import ConcurrencyLimits, GrpcServer, StartupError
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
 from services.gateway.account_service import AccountServicer
-from services.gateway.adapters import Adapters
 from services.gateway.batches import BatchServicer
 from services.gateway.billing import BilledKeys
 from services.gateway.checks import upload_rules
 from services.gateway.converting import ConversionServicer
 from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
+from services.gateway.estimates import BatchEstimates
+from services.gateway.estimating import Estimator
 from services.gateway.files import FileServicer
 from services.gateway.funds import Funds
 from services.gateway.key_service import KeyServicer
@@ -85,12 +87,14 @@ class Gateway:
         adapters = Adapters(providers)
         pricing = Pricing(prices, providers, adapters, ledger)
         billed_keys = BilledKeys(ledger.accounts, adapters)
+        estimator = Estimator(ledger, blobs, pricing, assumed_output=settings.assumed_output_tokens)
         maker = BatchMaker(
             ledger,
             blobs,
             runtime.publisher,
             pricing,
             billed_keys,
+            estimator,
             limits=account_limits(settings),
             missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
@@ -100,7 +104,13 @@ class Gateway:
         self._providers = ProviderServicer(ledger, providers, adapters, settings)
         self._prices = PriceServicer(pricing)
         self._batches = BatchServicer(
-            ledger, runtime.publisher, uploads, maker, billed_keys, idle_timeout=idle_timeout
+            ledger,
+            runtime.publisher,
+            uploads,
+            maker,
+            billed_keys,
+            BatchEstimates(ledger, blobs, estimator),
+            idle_timeout=idle_timeout,
         )
         self._conversion = ConversionServicer(settings)
         funds = Funds(runtime.publisher)

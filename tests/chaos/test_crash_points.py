@@ -9,8 +9,9 @@ both, in hundreds of random schedules.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ import pytest
 from polybatch import Batch, BatchState, Client, Conflict
 
 from core.failpoints import Failpoint, Kill
+from core.ledger import Ledger
+from core.settings import Settings
 from tests.chaos import jobs
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
 from tests.chaos.jobs import Job
 from tests.chaos.keys import administer, manage
 from tests.chaos.schedule import CREATES, QUICK_KNOBS, SLOW_KNOBS, Fault, anyone, judge_bills
+from tests.support.ledger.money import check_books, forget_costs
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -139,6 +143,8 @@ MANAGING = (
     Failpoint.KEY_UPDATE,
 )
 """The same by calls."""
+AFTER_AN_UPGRADE = (Failpoint.BATCH_PRICES, Failpoint.SHARD_BACKFILL)
+"""What a collector writes that finds batches of before costs were kept."""
 LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
 """What comes when an upload that was left half-way has been kept for long enough."""
 ELSEWHERE = (
@@ -264,6 +270,8 @@ SCENES = {
             Failpoint.UPLOAD_DATA,
             Failpoint.UPLOAD_INDEX,
             Failpoint.UPLOAD_REPORT,
+            Failpoint.UPLOAD_TOTALS,
+            Failpoint.FILE_TOTALS,
             Failpoint.UPLOAD_SCRATCH,
             Failpoint.UPLOAD_SCRATCH_DELETE,
             Failpoint.UPLOAD_DELETE,
@@ -430,7 +438,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_every_write_has_its_scene() -> None:
-    elsewhere = (AT_START, BY_OPERATORS, MANAGING, LATER, ELSEWHERE)
+    elsewhere = (AT_START, BY_OPERATORS, MANAGING, AFTER_AN_UPGRADE, LATER, ELSEWHERE)
     named = Counter(point for points in elsewhere for point in points)
     for scene in (SCENES | AFTER_THE_END).values():
         named.update(scene.points)
@@ -465,6 +473,41 @@ def test_accounts_are_made_and_granted_once(stage: Stage) -> None:
     stage.cluster.arm(kills(MANAGING))
     manage(stage.cluster, "managed")
     assert not stage.left(MANAGING)
+
+
+def test_old_batches_are_reckoned_once(stage: Stage, tmp_path: Path) -> None:
+    cluster = stage.cluster
+    job = ask("openai", "anthropic")("old")
+    with cluster.client() as client:
+        job.run(client, tmp_path)
+    assert job.batch is not None
+    asyncio.run(in_ledger(cluster, forget_costs))
+    cluster.arm(kills(AFTER_AN_UPGRADE))
+    for replica in cluster.replicas:
+        if replica.service == "collector":
+            replica.restart()
+    stage.await_deaths(AFTER_AN_UPGRADE)
+
+    def reckoned() -> bool:
+        return not asyncio.run(in_ledger(cluster, lambda ledger: ledger.backfills.waiting("", 1)))
+
+    wait_for(reckoned, "all old batches to be reckoned")
+    asyncio.run(in_ledger(cluster, check_books))
+    with cluster.client() as client:
+        cost = client.get_batch(job.batch.id).cost
+    # Prompts of a few tokens: no tier, no cache, so it is what the lines were charged.
+    assert cost is not None
+    assert cost.so_far == sum(answer.cost or 0 for answer in job.answers) > 0
+
+
+async def in_ledger(cluster: Cluster, do: Callable[[Ledger], Awaitable[Any]]) -> Any:
+    """Beside the services."""
+    settings = Settings(data_dir=cluster.data_dir)
+    ledger = await Ledger.open(settings.effective_database_url)
+    try:
+        return await do(ledger)
+    finally:
+        await ledger.close()
 
 
 def test_nothing_is_lost_or_paid_twice_after_the_end_of_a_batch(tmp_path: Path) -> None:

@@ -50,7 +50,10 @@ class UsageRow(SQLModel, table=True):
     """What one model used in one shard, written by the transition that settles it."""
 
     __tablename__ = "usage"
-    __table_args__ = (sa.Index("ix_usage_account_day", "account_id", "day"),)
+    __table_args__ = (
+        sa.Index("ix_usage_account_day", "account_id", "day"),
+        sa.Index("ix_usage_model_day", "model", "day"),
+    )
     shard_id: str = Field(primary_key=True)
     model: str = Field(primary_key=True)
     """As named in the file."""
@@ -62,7 +65,7 @@ class UsageRow(SQLModel, table=True):
     day: date
     """In UTC, on which the answers came home: a day that has passed never changes."""
     late: bool = False
-    """They came after the batch had ended."""
+    """They came after the batch had given them up."""
     lines: int = big()
     """Answered, well or ill."""
     unpriced_lines: int = big()

@@ -16,8 +16,9 @@ import msgspec
 
 from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.json_depth import deeper_than
+from core.prices.usage import NO_USAGE
 from core.providers.catalogue import find_model
-from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits, Usage
+from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits
 from core.providers.direct.contract import (
     Answered,
     CallLimits,
@@ -123,7 +124,7 @@ class OpenAICalls:
             return OutcomeUnknown(self._http.say(where, str(error)))
         if reply.ok:
             answered = self._answered(url, where, reply)
-            if isinstance(answered, Answered) and answered.error and answered.usage == Usage():
+            if isinstance(answered, Answered) and answered.error and answered.usage == NO_USAGE:
                 # Gateways say 200 before they know, and what went wrong only in the body.
                 told = read_error(reply.body)
                 return self._throttled(where, reply, told, told.status) or answered

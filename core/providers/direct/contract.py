@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.providers.contract import Outcome, OutcomeUnknown, ProviderLimits, Usage
+from core.prices.usage import Usage
+from core.providers.contract import Outcome, OutcomeUnknown, ProviderLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

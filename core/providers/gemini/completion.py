@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from core.providers.contract import Usage
+from core.prices.usage import Usage
 from core.providers.finish_reasons import BROKEN, GEMINI
 from core.providers.gemini.candidates import (
     NULL,
@@ -26,8 +26,8 @@ from core.providers.gemini.candidates import (
     parts_at,
     unknown_parts,
 )
+from core.providers.gemini.usage import read_usage
 from core.providers.line_errors import EMPTY_ANSWER
-from core.providers.parsing import count_of
 
 Raw = msgspec.Raw
 
@@ -39,14 +39,6 @@ class NoAnswer(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-
-
-class _Counts(msgspec.Struct):
-    promptTokenCount: Any = 0
-    toolUsePromptTokenCount: Any = 0
-    cachedContentTokenCount: Any = 0
-    candidatesTokenCount: Any = 0
-    thoughtsTokenCount: Any = 0
 
 
 class _Function(msgspec.Struct):
@@ -116,9 +108,6 @@ class Completion(msgspec.Struct, kw_only=True):
     choices: list[_Choice]
     usage: _Usage
     native: _Native
-
-
-_counts = msgspec.json.Decoder(_Counts | str | list[Any] | int | float | bool | None)
 
 
 def translate_response(
@@ -249,25 +238,15 @@ def _tool_call(part: Part, made_id: str) -> _ToolCall:
 
 def translate_usage(raw: Raw) -> tuple[_Usage, Usage]:
     """The tokens of a response, in OpenAI's form and in ours; zeros where it does not say."""
-    try:
-        native = _counts.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # It was skipped over so far; a number out of range is told only now.
-        native = None
-    if not isinstance(native, _Counts):
-        native = _Counts()
-    prompt = count_of(native.promptTokenCount) + count_of(native.toolUsePromptTokenCount)
-    cached = count_of(native.cachedContentTokenCount)
-    reasoning = count_of(native.thoughtsTokenCount)
-    output = count_of(native.candidatesTokenCount) + reasoning
+    usage = read_usage(raw)
     tokens = _Usage(
-        prompt_tokens=prompt,
-        completion_tokens=output,
-        total_tokens=prompt + output,
-        prompt_tokens_details=_PromptDetails(cached),
-        completion_tokens_details=_OpenAIUsageDetails(reasoning),
+        prompt_tokens=usage.input,
+        completion_tokens=usage.output,
+        total_tokens=usage.input + usage.output,
+        prompt_tokens_details=_PromptDetails(usage.cached_input),
+        completion_tokens_details=_OpenAIUsageDetails(usage.reasoning),
     )
-    return tokens, Usage(prompt, cached, output, reasoning)
+    return tokens, usage
 
 
 def _told(value: Any) -> str:

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw
 
-from core.providers.contract import LineRejected, Usage
+from core.prices.usage import Usage
+from core.providers.contract import LineRejected
 from core.providers.gemini.completion import NoAnswer
 from core.providers.line_errors import EMPTY_ANSWER
 from core.providers.parsing import count_of

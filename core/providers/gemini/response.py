@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from core.providers.contract import Outcome, ResultLine, Usage
+from core.prices.usage import NO_USAGE
+from core.providers.contract import Outcome, ResultLine
 from core.providers.gemini.candidates import NULL, read_response
 from core.providers.gemini.completion import NoAnswer, translate_response, translate_usage
 from core.providers.gemini.embeddings import BASE64, answer_embedding
@@ -90,7 +91,7 @@ def _answered(custom_id: str, line: _Line, created: int, model: str, *, base64: 
 
 def _kept(custom_id: str, line: _Line, code: str, message: str) -> ResultLine:
     """A response that is no answer, as it came."""
-    error, usage = line.error, Usage()
+    error, usage = line.error, NO_USAGE
     try:
         found = _any_response.decode(line.response)
         if isinstance(found, _AnyResponse):

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from core.providers.contract import RemoteState
+from core.struct_types import prepared
 
 STATES = {
     "PENDING": (RemoteState.RUNNING, ""),
@@ -67,6 +68,7 @@ class _Uploaded(msgspec.Struct):
     file: RemoteFile
 
 
+@prepared
 class Stats(msgspec.Struct):
     """BatchStats: 64-bit numbers, which JSON has as texts."""
 

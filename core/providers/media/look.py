@@ -26,6 +26,7 @@ from core.providers.media.pixels import Size, size_of
 from core.providers.media.seconds import seconds_of
 from core.providers.media.tokens import (
     BYTES_A_PAGE,
+    LARGEST_IMAGE,
     LINKED_IMAGE,
     LINKED_PAGES,
     LINKED_SECONDS,
@@ -38,6 +39,8 @@ from core.providers.translation import Note
 _MOST_PARTS = 5000
 # Of a text or a table; of an office document, which is compressed, rather too many tokens.
 _BYTES_A_TOKEN_OF_FILES = 4
+# The rules have exceptions (a page may be full of text), and stand in for models without any.
+_MARGIN = 2
 # Of a film, which is guessed from its size as a recording with pictures.
 _PICTURES = 8
 
@@ -50,6 +53,12 @@ class Prompt:
     """Of its JSON, without the data of images, recordings and files."""
     media_tokens: int
     """Of these, by the provider's published rule."""
+    audio_tokens: int = 0
+    """Of these, recordings'."""
+    media_at_most: int = 0
+    """All of these at the most, where the request tells."""
+    unseen: bool = False
+    """Whether some are only named, and may be of any length: documents and recordings."""
 
     def tokens(self, bytes_per_token: float, media_factor: float = 1.0) -> int:
         """The estimate, by what is learned of the model (core.ledger.Budget has both)."""
@@ -63,6 +72,11 @@ class Media:
     data_bytes: int = 0
     """Of the request that are their base64, and no text."""
     tokens: int = 0
+    audio_tokens: int = 0
+    """Of these, recordings'."""
+    at_most: int = 0
+    unseen: bool = False
+    """Whether some may be of any length: documents and recordings that are only named."""
     notes: list[Note] = field(default_factory=list)
     """What the provider would refuse; fields are paths within the body."""
 
@@ -75,7 +89,9 @@ def prompt_of(body: bytes | Raw, *, provider: str, model: str, url: str) -> Prom
     """
     media = look(body, provider=provider, model=model, url=url)
     size = len(memoryview(body))
-    return Prompt(size - media.data_bytes, media.tokens)
+    return Prompt(
+        size - media.data_bytes, media.tokens, media.audio_tokens, media.at_most, media.unseen
+    )
 
 
 def look(body: bytes | Raw, *, provider: str, model: str, url: str) -> Media:
@@ -117,7 +133,7 @@ class _Looking:
         if part.kind == "image":
             self._take_image(part, data, found)
         elif part.kind == "audio":
-            self.media.tokens += math.ceil(seconds_of(data, found) * self._rates.second)
+            self._add(math.ceil(seconds_of(data, found) * self._rates.second), audio=True)
         elif found == PDF:
             self._take_document(part, data)
         else:
@@ -151,7 +167,7 @@ class _Looking:
         problem = image_problem(self.limits, found, said, size, data.characters)
         if problem is not None:
             self._refuse(part, problem)
-        self.media.tokens += self._rates.image(size or LINKED_IMAGE, part.detail)
+        self._add_image(size, part.detail)
 
     def _take_document(self, part: Part, data: Encoded) -> None:
         document = read_document(data)
@@ -162,13 +178,16 @@ class _Looking:
         )
         if problem is not None:
             self._refuse(part, problem)
-        self.media.tokens += pages * self._rates.page
+        self._add(pages * self._rates.page)
+        # Of one whose pages cannot be counted nothing is sure.
+        self.media.unseen |= not document.pages
 
     def _take_file(self, part: Part, data: Encoded, found: str) -> None:
         """A file that is no PDF: text, a table, an office document; or a film."""
         said = canonical(part.media_type) if part.media_type else ""
         if said.startswith("video/") or found.startswith("video/"):
-            self.media.tokens += math.ceil(seconds_of(data, "") * self._rates.second * _PICTURES)
+            self._add(math.ceil(seconds_of(data, "") * self._rates.second * _PICTURES))
+            self.media.unseen = True
             return
         allowed = self.limits.files_by_chat
         if self._url == CHAT_COMPLETIONS and allowed is not None:
@@ -177,16 +196,29 @@ class _Looking:
         elif said == PDF and self.limits is not NONE:
             text = "the data does not begin as a PDF, or is cut off; expected a whole PDF"
             self._refuse(part, Problem("unsupported_media_type", text))
-        self.media.tokens += max(1, data.size // _BYTES_A_TOKEN_OF_FILES)
+        self._add(max(1, data.size // _BYTES_A_TOKEN_OF_FILES), most=data.size)
+        # What is compressed may hold any length of text.
+        self.media.unseen |= not said.startswith("text/")
 
     def _take_linked(self, part: Part) -> None:
         if part.kind == "image":
             self._number += 1
-            self.media.tokens += self._rates.image(LINKED_IMAGE, part.detail)
-        elif part.kind == "audio":
-            self.media.tokens += math.ceil(LINKED_SECONDS * self._rates.second)
+            self._add_image(None, part.detail)
+            return
+        self.media.unseen = True
+        if part.kind == "audio":
+            self._add(math.ceil(LINKED_SECONDS * self._rates.second), audio=True)
         else:
-            self.media.tokens += LINKED_PAGES * self._rates.page
+            self._add(LINKED_PAGES * self._rates.page)
+
+    def _add_image(self, size: Size | None, detail: str) -> None:
+        most = self._rates.image(size or LARGEST_IMAGE, detail)
+        self._add(self._rates.image(size or LINKED_IMAGE, detail), most=_MARGIN * most)
+
+    def _add(self, tokens: int, *, most: int | None = None, audio: bool = False) -> None:
+        self.media.tokens += tokens
+        self.media.audio_tokens += tokens if audio else 0
+        self.media.at_most += _MARGIN * tokens if most is None else most
 
     def _refuse(self, part: Part, problem: Problem) -> None:
         note = Note(part.field, problem.reason, problem.message, "refused")

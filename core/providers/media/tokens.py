@@ -31,6 +31,8 @@ from core.providers.media.pixels import Size
 
 LINKED_IMAGE = Size(1024, 1024)
 """What an image counts as whose size is not known: a link, the id of a file."""
+LARGEST_IMAGE = Size(8000, 8000)
+"""What such an image is at the most: Anthropic's limit; others scale down what is larger."""
 LINKED_PAGES = 10
 """Pages of a document of which nothing is known."""
 BYTES_A_PAGE = 100_000

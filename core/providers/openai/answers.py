@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from core.providers.contract import Usage
+from core.prices.usage import NO_USAGE, Usage
 from core.providers.finish_reasons import BROKEN, OPENAI, OPENAI_INCOMPLETE, OPENAI_RESPONSES
 from core.providers.line_errors import EMPTY_ANSWER, NO_REASON, code_of
-from core.providers.parsing import count_of
+from core.providers.openai.usage import OpenAIUsage, usage_of
 from core.providers.provider_errors import ErrorAnswer, error_in, is_transient
 
 Raw = msgspec.Raw
@@ -79,7 +79,7 @@ class Item(msgspec.Struct, gc=False):
 class Body(msgspec.Struct, gc=False):
     """Of a response of any endpoint."""
 
-    usage: UsageFields | Loose = None
+    usage: OpenAIUsage | Loose = None
     error: Any = None
     choices: list[Choice | Loose] | Odd = None
     data: list[Item | Loose] | Odd = None
@@ -87,27 +87,6 @@ class Body(msgspec.Struct, gc=False):
     output: list[Item | Loose] | Odd = None
     status: Any = None
     incomplete_details: Any = None
-
-
-class PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: Any = 0
-
-
-class OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: Any = 0
-
-
-class UsageFields(msgspec.Struct, gc=False):
-    # Chat completions and embeddings.
-    prompt_tokens: Any = 0
-    completion_tokens: Any = 0
-    prompt_tokens_details: PromptDetails | Loose = None
-    completion_tokens_details: OutputDetails | Loose = None
-    # Responses and images.
-    input_tokens: Any = 0
-    output_tokens: Any = 0
-    input_tokens_details: PromptDetails | Loose = None
-    output_tokens_details: OutputDetails | Loose = None
 
 
 class _Any(msgspec.Struct):
@@ -228,16 +207,4 @@ def error_beside(response: bytes | Raw) -> ErrorAnswer:
 def tokens_of(body: Body | Loose) -> Usage:
     """What an answer cost, well or ill; zeros where it does not say."""
     usage = body.usage if isinstance(body, Body) else None
-    if not isinstance(usage, UsageFields):
-        return Usage()
-    prompt, output = usage.prompt_tokens_details, usage.completion_tokens_details
-    if prompt is None:
-        prompt = usage.input_tokens_details
-    if output is None:
-        output = usage.output_tokens_details
-    return Usage(
-        count_of(usage.prompt_tokens) or count_of(usage.input_tokens),
-        count_of(prompt.cached_tokens) if isinstance(prompt, PromptDetails) else 0,
-        count_of(usage.completion_tokens) or count_of(usage.output_tokens),
-        count_of(output.reasoning_tokens) if isinstance(output, OutputDetails) else 0,
-    )
+    return usage_of(usage) if isinstance(usage, OpenAIUsage) else NO_USAGE

@@ -23,6 +23,7 @@ import msgspec
 
 from core.providers.contract import RemoteState
 from core.providers.parsing import moment_of
+from core.struct_types import prepared
 
 T = TypeVar("T")
 
@@ -67,6 +68,7 @@ class Counts(msgspec.Struct):
     failed: int | None = 0
 
 
+@prepared
 class BatchError(msgspec.Struct):
     """One entry of a failed batch's errors."""
 

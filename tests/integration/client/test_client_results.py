@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,21 @@ async def test_delete_whose_reply_was_lost_has_succeeded(api: Api, fake: FakePol
     fake.faults["DeleteFile"].append(Fault(after_work=True))
     await api.call("files.delete", file.id)
     assert fake.count("DeleteFile") == 2
+
+
+@pytest.mark.parametrize(
+    ("cost", "usd"),
+    [
+        (b"0.000000001", Decimal("0.000000001")),
+        (b"123456789.987654321", Decimal("123456789.987654321")),
+        (b"0", Decimal(0)),
+        (b"null", None),
+    ],
+)
+def test_the_cost_of_a_line_is_exact(cost: bytes, usd: Decimal | None) -> None:
+    body = b'{"custom_id":"a","response":{"status_code":200,"body":{"usage":{"n":1,"cost":9}}}'
+    assert ResultLine.parse(b'%b,"error":null,"attempts":1,"cost":%b}' % (body, cost)).cost == usd
+    assert ResultLine.parse(b'%b,"error":null,"attempts":1}' % body).cost is None
 
 
 def test_embedding_and_odd_responses() -> None:

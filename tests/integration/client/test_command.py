@@ -83,14 +83,15 @@ def test_submit_passes_its_options_on(command: Command, fake: FakePolybatch) -> 
     assert document["skip_invalid_lines"] is True
     assert document["lenient_translation"] is True
     assert document["created_at"] == "2027-01-15T08:00:00+00:00"
-    [spec] = [request for name, request in fake.calls if name == "SubmitBatch"]
-    assert spec.batch.request_id == "mine"
-    assert spec.upload.filename == "bad.jsonl"
+    [spec] = [request for name, request in fake.calls if name == "UploadFile"]
+    assert spec.filename == "bad.jsonl"
+    [order] = [request for name, request in fake.calls if name == "CreateBatch"]
+    assert order.request_id == "mine"
 
 
 def test_submit_from_a_pipe_to_a_pipe(command: Command, fake: FakePolybatch) -> None:
     end_at_once(fake, succeeded=100)
-    fake.faults["SubmitBatch"].append(Fault(after_bytes=1))
+    fake.faults["UploadFile"].append(Fault(after_bytes=1))
     process = command.start("submit", "-", "-o", "-", stdin=subprocess.PIPE)
     output, errors = process.communicate(GOOD.decode(), timeout=30)
     assert process.returncode == 0, errors
@@ -233,7 +234,7 @@ def test_ctrl_c_while_uploading(command: Command, fake: FakePolybatch) -> None:
     arrived = threading.Event()
 
     def wait_for_call() -> None:
-        while not fake.count("SubmitBatch"):
+        while not fake.count("UploadFile"):
             if process.poll() is not None:
                 return
             arrived.wait(0.01)

@@ -14,7 +14,7 @@ from tests.support.client.command import Command
 
 COMMANDS = (
     *("submit", "watch", "list", "get", "results", "failures", "manifest", "cancel"),
-    *("validate", "convert", "files", "providers", "prices", "usage", "keys", "admin"),
+    *("validate", "estimate", "convert", "files", "providers", "prices", "usage", "keys", "admin"),
     "completion",
 )
 ACTIONS = ("list", "get", "delete", "download")

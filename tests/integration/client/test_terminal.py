@@ -186,8 +186,9 @@ def test_upload_and_batch_of_a_submit(fake: FakePolybatch, screen: Screen, tmp_p
     lines = screen.lines()
     assert "100%  3.8 MB of 3.8 MB" in lines[0]
     assert "in.jsonl" in lines[0]
-    assert lines[1] == f"{BATCH}  Completed (completed)"
-    assert "100 %  100 of 100 lines" in lines[2]
+    assert lines[1].startswith("cost: about 0.032 USD")
+    assert lines[2] == f"{BATCH}  Completed (completed)"
+    assert "100 %  100 of 100 lines" in lines[3]
 
 
 @pytest.mark.parametrize("columns", [24, 50, 200])
@@ -349,8 +350,8 @@ def listed(
     ("columns", "names"),
     [
         (60, "ID STATE DONE FAILED AGE"),
-        (80, "ID STATE DONE LINES FAILED AGE NAME"),
-        (120, "ID STATE DONE LINES FAILED CANCELLED AGE CREATED NAME"),
+        (80, "ID STATE DONE LINES FAILED USD AGE NAME"),
+        (120, "ID STATE DONE LINES FAILED CANCELLED USD AGE CREATED NAME"),
     ],
 )
 def test_list_is_a_line_a_batch(

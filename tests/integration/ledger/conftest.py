@@ -7,7 +7,10 @@ import pytest
 
 from core.ledger import Ledger
 
-ON_POSTGRES = {"test_transitions.py", "test_at_once.py", "test_databases.py", "test_usage.py"}
+ON_POSTGRES = {
+    *("test_transitions.py", "test_at_once.py", "test_databases.py"),
+    *("test_spend.py", "test_usage.py"),
+}
 """What is run on PostgreSQL in `make test` too; the rest follows in `make test-long`."""
 
 

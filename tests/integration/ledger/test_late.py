@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.ledger import Batch, Ledger, Settlement, Shard, ShardState, Stale, now
+from core.ledger import Batch, Ledger, ModelSpend, Settlement, Shard, ShardState, Stale, now
 from tests.support.ledger.rows import make_file, new_batch, new_shard
 
 LEASE = timedelta(minutes=1)
@@ -69,7 +69,13 @@ async def test_its_answers_count_once_they_are_merged(
     ledger: Ledger, given_up: tuple[Shard, Shard]
 ) -> None:
     _, shard = given_up
-    settlement = Settlement(9, 1, results_prefix="p", input_tokens=5, answered=10)
+    settlement = Settlement(
+        9,
+        1,
+        results_prefix="p",
+        spend=[ModelSpend("openai/m", 10, input_tokens=5)],
+        answered=10,
+    )
     settled = await ledger.shards.settle(shard, settlement)
     assert isinstance(settled, Batch)
     assert (settled.succeeded, settled.failed, settled.input_tokens) == (0, 10, 0)

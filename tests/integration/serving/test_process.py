@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 PROGRAM = """
-import asyncio, logging, sys
+import asyncio, logging, os, signal, sys
 import structlog, uvloop
 from core.serving import StartupError, run
 
@@ -31,6 +31,9 @@ async def stubborn(stop):
 
 async def misconfigured(stop):
     raise StartupError("the port 50051 is taken")
+
+async def dying(stop):
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 async def crashing(stop):
     secret = "sk-local-variable"
@@ -105,6 +108,13 @@ async def test_a_startup_error_is_one_clear_line() -> None:
     assert event["event"] == "startup_failed"
     assert event["cause"] == "the port 50051 is taken"
     assert event["service"] == "test"
+
+
+async def test_what_c_code_dies_of_is_in_the_log() -> None:
+    code, stderr = await end(await start("dying"))
+    assert code == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in stderr
+    assert "in dying" in stderr
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

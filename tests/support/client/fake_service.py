@@ -32,6 +32,7 @@ from polybatch.v1 import (
     status_pb2_grpc,
 )
 
+from tests.support.client.estimates import estimate
 from tests.support.client.fake_servicers import (
     SEGMENT_BYTES,
     Batches,
@@ -82,6 +83,8 @@ class FakePolybatch:
         """Overrides the right digest."""
         self.providers: list[providers_pb2.Provider] = []
         self.prices: list[prices_pb2.Price] = []
+        self.estimate = estimate(("gpt-4.1", "0.0312", "1.25"))
+        """Of any file, but for the file's id and count of lines."""
         self.failures: dict[str, list[results_pb2.LineFailure]] = {}
         self.on_submit: Callable[[batches_pb2.Batch], None] = lambda batch: None
         self.cancelled = threading.Event()

@@ -154,6 +154,14 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
             await fault.abort(context)
         return batch
 
+    async def EstimateBatch(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("EstimateBatch", request, context)
+        file = self._fake.files[request.input_file_id]
+        found = batches_pb2.BatchEstimate()
+        found.CopyFrom(self._fake.estimate)
+        found.input_file_id, found.line_count = file.id, file.line_count
+        return found
+
     async def GetBatch(self, request: Any, context: Any) -> Any:
         await self._fake.enter("GetBatch", request, context)
         return (await self._fake.snapshots(request.batch_id, context))[-1]

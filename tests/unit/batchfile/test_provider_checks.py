@@ -232,6 +232,9 @@ class PlainBody(msgspec.Struct, forbid_unknown_fields=True):
     model: str
     messages: Annotated[list[dict[str, str]], msgspec.Meta(min_length=1)]
     stream: None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    tools: msgspec.UnsetType = msgspec.UNSET
 
 
 def test_a_plain_request_is_looked_at_without_the_check(rules: Rules, chat: MakeLine) -> None:

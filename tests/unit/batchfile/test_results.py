@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from core.batchfile import ResultFile, ResultLine, ResultWriter
+from core.batchfile import (
+    ResultFile,
+    ResultLine,
+    ResultWriter,
+    add_cost,
+    answer_head,
+    answer_line,
+    answer_tail,
+    cost_of,
+    with_cost,
+)
 from core.blobs import BlobStore
 from core.failpoints import Failpoint
 
@@ -112,3 +124,30 @@ async def test_no_results(store: BlobStore) -> None:
     results = await written(store, [])
     assert [group async for group in results.lines()] == []
     assert [chunk async for chunk in results.stream(5, succeeded=True)] == []
+
+
+nanos = st.none() | st.integers(0, 10**18)
+
+
+def read(line: bytes) -> Any:
+    return json.loads(line, parse_float=Decimal)["cost"]
+
+
+@given(first=nanos, second=nanos)
+def test_a_cost_is_an_exact_decimal_number(first: int | None, second: int | None) -> None:
+    tail = answer_tail(b'{"body":{"usage":{"tokens":1,"cost":0.5}}}', None, 1)
+    line = with_cost(answer_head("b", 1, "c"), tail, first)
+    told = read(line)
+    assert (None if told is None else told * 10**9) == first
+    assert b"e" not in line[line.rindex(b":") :].lower().replace(b"null", b"")
+    assert cost_of(line) == cost_of(line + b"\n") == first
+    total = None if first is None or second is None else first + second
+    assert cost_of(add_cost(line + b"\n", second)) == total
+
+
+def test_costs_of_lines_that_were_not_run_and_of_before_costs_were_kept() -> None:
+    assert read(answer_line("b", 1, "c", None, b"{}")) == 0
+    old = b'{"id":"b-1","response":{"body":{"usage":{"n":1,"cost":0.5}}},"attempts":1}\n'
+    assert cost_of(old) == 0
+    assert add_cost(old, 5) == old
+    assert cost_of(b'{"response":null,"attempts":1,"cost":0.000000001}') == 1

@@ -15,13 +15,15 @@ from core.blobs import BlobStore
 from core.bus import Step
 from core.ledger import Batch, Ledger, Settlement, Shard, ShardState, now
 from core.pipeline import Event, LateShards, RunLog, Runtime, Settler
-from core.providers import Outcome, Usage
+from core.prices.usage import Usage
+from core.providers import Outcome
 from core.settings import Settings
 from services.collector.bad_lines import BadLineIsolation
 from services.collector.direct_results import take_run
 from services.collector.poll import Poller
 from services.collector.sorter import Sorter
 from services.collector.stop import Stopper
+from tests.support.prices import price, tally
 from tests.support.publishers import EnqueuedSteps
 
 OK = answer_tail(b'{"status_code":200}', None, 1)
@@ -57,12 +59,14 @@ async def sorted_log(
     log = await RunLog.open(blobs, shard.run_prefix, shard.line_count)
     log.fence("t")
     for position, event, piece in events:
-        log.add(position, event, piece, Usage(input=2, output=1) if piece == OK else None)
+        log.add(position, event, piece, Usage(input=2, output=1) if piece else None)
     await log.flush()
-    with Sorter(array("I", [4, 5, 9]), folder, attempts=1) as sorter:
+    with Sorter(array("I", [4, 5, 9]), tally(3, price()), folder, attempts=1) as sorter:
         await take_run(blobs, shard, sorter)
-        assert sorter.usage.input == 2 * sum(piece == OK for _, _, piece in events)
-        return [(outcome, piece) for outcome, piece, _ in sorter.pieces(0, 3)]
+        used = sum(piece != b"" for _, _, piece in events)
+        assert sum(spent.cost_nanos for spent in sorter.spend()) == 7 * used
+        assert sum(cost or 0 for *_, cost in sorter.pieces(0, 3)) == 7 * used
+        return [(outcome, piece) for outcome, piece, *_ in sorter.pieces(0, 3)]
 
 
 async def test_the_last_result_of_a_line_counts(

@@ -27,6 +27,7 @@ from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from tests.support.input_files import chat, store
+from tests.support.prices import batch_prices, price, snapshot
 from tests.support.providers.conformance_stand import running_sandbox
 from tests.support.publishers import EnqueuedSteps
 
@@ -89,7 +90,9 @@ class Line:
             ShardState.QUEUED: submitter.handle,
             ShardState.SUBMITTING: submitter.handle,
             ShardState.SUBMITTED: poller.handle,
-            ShardState.FETCHING: Fetcher(runtime, providers, settler, late).handle,
+            ShardState.FETCHING: Fetcher(
+                runtime, providers, settler, late, batch_prices(runtime.ledger)
+            ).handle,
         }
 
     async def bring(self, shard_id: str) -> None:
@@ -142,6 +145,7 @@ async def test_every_second_call_is_refused(
     shards = await plan_shards(batch, file, blobs, providers)
     assert len(shards) == 3
     await ledger.files.finish_upload(file)
+    batch.prices = snapshot(price(model="gpt-4.1"))
     assert isinstance(await ledger.batches.create(batch), Batch)
     await ledger.batches.plan(batch.id, shards)
     settings = Settings(

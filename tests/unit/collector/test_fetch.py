@@ -18,6 +18,7 @@ from core.bus import Ack, Delivery, Snooze
 from core.failpoints import Failpoint
 from core.ledger import Batch, Ledger, Shard, ShardState, now
 from core.pipeline import LateShards, Runtime, Settler
+from core.prices.usage import Usage
 from core.providers import (
     Intent,
     Outcome,
@@ -28,7 +29,6 @@ from core.providers import (
     RemoteState,
     ResultLine,
     ResultsGone,
-    Usage,
     dump_result,
     known_providers,
     load_result,
@@ -37,6 +37,7 @@ from core.settings import ProviderAccess, Settings
 from services.collector.fetch import Fetcher
 from services.dispatcher.sharding import plan_shards
 from tests.support.input_files import chat, store
+from tests.support.prices import batch_prices, price, snapshot
 from tests.support.publishers import EnqueuedSteps
 
 ITEM = WorkItem(batch_id="batch_1", shard_id="shard_10000")
@@ -61,6 +62,7 @@ class Home:
     def __init__(self) -> None:
         self.intent = Intent("shard_10000", "t9", "", "", 3, 0, "", now(), file_token="t1")
         self.lines = {"out": (1, 3), "err": (2,)}
+        self.failing: dict[int, Outcome] = {}
         self.troubles: dict[str, list[Exception]] = {}
         self.ended = ENDED
         self.polls = 0
@@ -81,7 +83,8 @@ class Home:
     def _line(self, line: int) -> ResultLine:
         response = b'{"status_code":200,"request_id":"","body":{}}'
         custom_id = self.intent.custom_id(line)
-        return ResultLine(custom_id, Outcome.SUCCEEDED, "", response, None, Usage(input=1))
+        outcome = self.failing.get(line, Outcome.SUCCEEDED)
+        return ResultLine(custom_id, outcome, "", response, None, Usage(input=line))
 
     async def discard(self, remote_file_id: str) -> None:
         self.discarded.append(remote_file_id)
@@ -94,11 +97,13 @@ class Home:
 class Stand:
     def __init__(self, runtime: Runtime, home: Home) -> None:
         self.home = home
+        self.runtime = runtime
         self.ledger = runtime.ledger
         self._blobs = runtime.blobs
         providers = {"openai": cast("Provider", home)}
         late = LateShards(runtime, providers)
-        self.fetcher = Fetcher(runtime, providers, Settler(runtime), late)
+        prices = batch_prices(runtime.ledger)
+        self.fetcher = Fetcher(runtime, providers, Settler(runtime), late, prices)
 
     async def fetch(self) -> Ack | Snooze:
         await self.ledger.shards.renew_lease(await self.shard(), timedelta())
@@ -131,6 +136,7 @@ async def stand(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> AsyncIterat
     batch, file = await store(blobs, [chat(n, "openai/gpt-4.1") for n in range(3)])
     shards = await plan_shards(batch, file, blobs, providers)
     await ledger.files.finish_upload(file)
+    batch.prices = snapshot(price(model="gpt-4.1"))
     assert isinstance(await ledger.batches.create(batch), Batch)
     await ledger.batches.plan(batch.id, shards)
     made = Stand(

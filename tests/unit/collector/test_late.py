@@ -15,7 +15,7 @@ from core.batchfile import ResultFile, ResultWriter
 from core.blobs import BlobStore
 from core.bus import Ack, Bus, Delivery, Snooze, Step
 from core.failpoints import Failpoint
-from core.ledger import AtWork, Batch, BatchState, File, Ledger, Settlement, Shard, now
+from core.ledger import AtWork, Batch, BatchState, File, Ledger, ModelSpend, Settlement, Shard, now
 from core.pipeline import Runtime, Sweep
 from core.settings import Settings
 from services.collector.assemble import Assembler
@@ -84,7 +84,7 @@ class Stand:
             len(lines),
             shard.line_count - len(lines),
             results_prefix=prefix,
-            input_tokens=10,
+            spend=[ModelSpend("openai/m", len(lines), input_tokens=10)],
             answered=len(lines),
         )
         assert isinstance(await self.ledger.shards.settle(fresh, settlement), Batch)

@@ -24,6 +24,7 @@ from core.blobs import BlobExists, BlobStore, BlobUnavailable, SegmentWriter
 from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
 from core.pipeline import Event, RunLog, RunTaken, read_run
+from core.prices.usage import Usage
 from core.providers import (
     Answered,
     CallLimits,
@@ -32,7 +33,6 @@ from core.providers import (
     Outcome,
     OutcomeUnknown,
     Throttled,
-    Usage,
 )
 from core.providers.contract import ProviderLimits
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter

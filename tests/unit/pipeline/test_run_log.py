@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.blobs import BlobStore, BlobUnavailable
+from core.failpoints import Failpoint
 from core.pipeline.run_log import Event, Record, RunLog, RunTaken, read_run
-from core.providers import Usage
+from core.prices.usage import Usage
 
 PREFIX = "batches/b/shards/s/run"
 LINES = 8
@@ -62,11 +64,50 @@ async def test_what_was_flushed_is_read_back(blobs: BlobStore) -> None:
     ]
     assert found[0].piece == b"t1"
     assert found[3].piece == b'"response":{}'
-    assert found[3].usage == Usage((1 << 32) - 1, 2, 3, 4)
+    most = (1 << 32) - 1
+    assert found[3].usage == Usage(input=most, cached_input=2, output=3, reasoning=4)
     after = await RunLog.open(blobs, PREFIX, LINES)
     assert after.kept == 1
     assert after.final(1)
     assert after.under_way() == [0]
+
+
+async def test_all_kinds_of_usage_are_kept(blobs: BlobStore) -> None:
+    usage = Usage(*range(1, len(Usage.__struct_fields__) + 1))
+    log = await held(blobs, "t1")
+    log.add(1, Event.SUCCEEDED, b"one", usage)
+    log.add(2, Event.SUCCEEDED, b"two", Usage(web_searches=1 << 40))
+    await log.flush()
+    _, first, second = await records(blobs)
+    assert (first.piece, first.usage) == (b"one", usage)
+    assert (second.piece, second.usage) == (b"two", Usage(web_searches=(1 << 32) - 1))
+
+
+async def test_a_log_of_the_release_before_is_gone_on_with(blobs: BlobStore) -> None:
+    """Its records had 28 bytes before the piece, and four counts."""
+    old = struct.Struct("<IIB3xIIII")
+    segment = b"".join(
+        old.pack(position, len(piece), event, *counts) + piece
+        for position, event, piece, counts in (
+            (0, Event.HELD, b"t1", (0, 0, 0, 0)),
+            (3, Event.BEGUN, b"", (0, 0, 0, 0)),
+            (4, Event.SUCCEEDED, b'"response":{}', (10, 3, 20, 4)),
+        )
+    )
+    await blobs.put(f"{PREFIX}/{0:010d}", segment, point=Failpoint.RUN_LOG)
+    log = await held(blobs, "t2")
+    assert (log.kept, log.under_way()) == (1, [3])
+    log.add(3, Event.SUCCEEDED, b"new", Usage(input=5, cache_write_1h=2))
+    await log.flush()
+    assert [record for record in await records(blobs) if record.event is Event.SUCCEEDED] == [
+        Record(
+            4,
+            Event.SUCCEEDED,
+            b'"response":{}',
+            Usage(input=10, cached_input=3, output=20, reasoning=4),
+        ),
+        Record(3, Event.SUCCEEDED, b"new", Usage(input=5, cache_write_1h=2)),
+    ]
 
 
 async def test_an_empty_log(blobs: BlobStore) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, Response
 
+from core.prices.usage import Usage
 from core.providers import (
     Answered,
     CallLimits,
@@ -17,7 +18,6 @@ from core.providers import (
     OutcomeUnknown,
     ProviderRejected,
     Throttled,
-    Usage,
 )
 from core.providers.contract import ProviderLimits
 from core.providers.direct.adapter import OpenAICalls, asked_pause

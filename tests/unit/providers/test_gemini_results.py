@@ -12,7 +12,8 @@ from google.genai import types
 from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 
-from core.providers.contract import LineRejected, Outcome, ResultLine, Usage
+from core.prices.usage import Usage
+from core.providers.contract import LineRejected, Outcome, ResultLine
 from core.providers.finish_reasons import GEMINI
 from core.providers.gemini.embeddings import check_embedding, translate_embedding
 from core.providers.gemini.response import read_line

@@ -196,7 +196,7 @@ FORMS: list[tuple[str, dict[str, Any], str]] = [
 def test_an_image_counts_the_same_in_every_form(url: str, body: dict[str, Any], field: str) -> None:
     raw = json.dumps(body).encode()
     prompt = prompt_of(raw, provider="openai", model="gpt-4o", url=url)
-    assert prompt == Prompt(len(raw) - len(PNG), 765)
+    assert prompt == Prompt(len(raw) - len(PNG), 765, media_at_most=2 * 765)
     broken = raw.replace(PNG.encode(), b"!" + PNG.encode())
     found = look(broken, provider="openai", model="gpt-4o", url=url)
     assert reasons(found) == [(field, "invalid_base64")]

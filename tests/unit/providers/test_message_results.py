@@ -9,8 +9,9 @@ import pytest
 from anthropic.types.messages import MessageBatchIndividualResponse
 from openai.types.chat import ChatCompletion
 
+from core.prices.usage import Usage
 from core.providers.anthropic.translation import read_line
-from core.providers.contract import Outcome, ResultLine, Usage
+from core.providers.contract import Outcome, ResultLine
 
 CREATED = 1790000000
 
@@ -132,7 +133,9 @@ def test_usage_with_a_cache() -> None:
         "of_tomorrow": 1.0,
     }
     line, body = read_message(message(text(), usage=native))
-    assert line.usage == Usage(input=321, cached_input=300, output=4000, reasoning=50)
+    assert line.usage == Usage(
+        input=321, cached_input=300, cache_write_5m=20, output=4000, reasoning=50
+    )
     assert body["usage"] == {
         "prompt_tokens": 321,
         "completion_tokens": 4000,
@@ -254,7 +257,11 @@ def test_a_message_in_another_form_is_kept_as_a_failure(sent: Any) -> None:
 def test_a_message_without_content_is_no_answer(sent: Any) -> None:
     usage = {"input_tokens": 10, "output_tokens": 5}
     code, line = failed(sent | {"usage": usage})
-    assert (code, line.outcome, line.usage) == ("empty_answer", Outcome.FAILED, Usage(10, 0, 5))
+    assert (code, line.outcome, line.usage) == (
+        "empty_answer",
+        Outcome.FAILED,
+        Usage(input=10, output=5),
+    )
 
 
 @pytest.mark.parametrize(

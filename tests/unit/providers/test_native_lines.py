@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from core.endpoints import GENERATE_CONTENT, MESSAGES
+from core.prices.usage import Usage
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.anthropic.adapter import _read as read_anthropic
 from core.providers.anthropic.native import SUFFIX as ANTHROPIC
-from core.providers.contract import LineRejected, Outcome, ResultLine, Usage
+from core.providers.contract import LineRejected, Outcome, ResultLine
 from core.providers.gemini.adapter import GeminiProvider
 from core.providers.gemini.adapter import _read as read_gemini
 from core.providers.gemini.native import SUFFIX as GEMINI

@@ -9,7 +9,8 @@ import pytest
 from polybatch.models.results import ResultLine as Shown
 
 from core.batchfile import answer_line
-from core.providers.contract import Outcome, Usage
+from core.prices.usage import Usage
+from core.providers.contract import Outcome
 from core.providers.openai.rows import read_row
 
 
@@ -221,7 +222,7 @@ def test_a_response_is_kept_byte_for_byte() -> None:
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
-        (CHAT_USAGE, Usage(10, 3, 20, 4)),
+        (CHAT_USAGE, Usage(input=10, cached_input=3, output=20, reasoning=4)),
         (
             {
                 "input_tokens": 10,
@@ -229,7 +230,7 @@ def test_a_response_is_kept_byte_for_byte() -> None:
                 "input_tokens_details": {"cached_tokens": 3},
                 "output_tokens_details": {"reasoning_tokens": 4},
             },
-            Usage(10, 3, 20, 4),
+            Usage(input=10, cached_input=3, output=20, reasoning=4),
         ),
         ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8)),
         (None, Usage()),

@@ -10,6 +10,7 @@ import pytest
 from openai.types.responses import Response as SdkResponse
 from starlette.responses import JSONResponse, Response
 
+from core.prices.usage import Usage
 from core.providers import (
     Accepted,
     Answered,
@@ -17,7 +18,6 @@ from core.providers import (
     LineRejected,
     Provider,
     ResultLine,
-    Usage,
     known_providers,
 )
 from core.providers.anthropic.adapter import AnthropicProvider

@@ -15,6 +15,7 @@ from polybatch._operations import (
     Caller,
     Conversions,
     Downloads,
+    EstimateObserver,
     Form,
     Naming,
     Progress,
@@ -33,6 +34,7 @@ from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageR
 from polybatch.connection import Connection
 from polybatch.models import (
     Batch,
+    BatchEstimate,
     BatchState,
     ConvertedLines,
     File,
@@ -45,6 +47,7 @@ from polybatch.models import (
     ResultLine,
     UploadStatus,
 )
+from polybatch.models.money import USD
 from polybatch.retry import RetryPolicy
 
 __all__ = ["AsyncBatches", "AsyncClient", "AsyncFiles"]
@@ -164,16 +167,19 @@ class AsyncClient:
         lenient: bool = False,
         fail_fast: bool = False,
         request_id: str | None = None,
-        key_id: str = "",
+        max_cost: USD | None = None,
+        key_id: str | None = None,
         progress: Progress | None = None,
+        on_estimate: EstimateObserver | None = None,
     ) -> Batch:
         """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
 
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
         takes the lines that are bad only for what their provider lacks. The same
         `request_id` with the same content continues the same upload and returns the same
-        batch, in another process even; with other content it raises Conflict. `key_id`: another
-        key of the account that it is billed to, which takes a key of the scope "account".
+        batch, in another process even; with other content it raises Conflict.
+        `on_estimate` is called with what the batch will cost once the file is uploaded; if it
+        raises, no batch is made, and the file (`input_file_id`) is kept.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -182,6 +188,7 @@ class AsyncClient:
             lenient=lenient,
             fail_fast=fail_fast,
             request_id=request_id,
+            max_cost=max_cost,
             key_id=key_id,
         )
         return await self._uploads.submit(
@@ -191,6 +198,7 @@ class AsyncClient:
             upload_id=upload_id,
             request_id=request_id,
             progress=progress,
+            on_estimate=on_estimate,
         )
 
     async def convert_lines(
@@ -229,7 +237,8 @@ class AsyncClient:
         lenient: bool = False,
         fail_fast: bool = False,
         request_id: str | None = None,
-        key_id: str = "",
+        max_cost: USD | None = None,
+        key_id: str | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -237,7 +246,9 @@ class AsyncClient:
         out what a line asks for and its provider lacks, instead of refusing the line; the
         results tell what. `fail_fast`: fail lines at once where their provider refuses the
         key, instead of letting them wait for another. The same `request_id` returns the
-        same batch, however often it is asked. `key_id`: as for `submit`.
+        same batch, however often it is asked. `max_cost`: USD, as Decimal or "1.50"; what would
+        go past it is not sent. `key_id`: the key of the account that it is billed to, where it
+        is another than the caller's.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -247,9 +258,19 @@ class AsyncClient:
             lenient=lenient,
             fail_fast=fail_fast,
             request_id=request_id,
+            max_cost=max_cost,
             key_id=key_id,
         )
         return await self._requests.create_batch(request)
+
+    async def estimate(self, input_file: str | File, *, lenient: bool = False) -> BatchEstimate:
+        """Returns what a batch of an uploaded file will cost: as expected, and at the most.
+
+        The file is given as such or by its id. `lenient`: as of `create_batch`. Of bad lines
+        nothing is reckoned. Nothing is sent to a provider.
+        """
+        file_id = input_file.id if isinstance(input_file, File) else input_file
+        return await self._requests.estimate(file_id, lenient=lenient)
 
     async def get_batch(self, batch_id: str) -> Batch:
         """Returns a batch as it is now."""
@@ -385,6 +406,7 @@ class AsyncBatches:
     def __init__(self, client: AsyncClient) -> None:
         self.submit = client.submit
         self.create = client.create_batch
+        self.estimate = client.estimate
         self.get = client.get_batch
         self.list = client.list_batches
         self.cancel = client.cancel_batch

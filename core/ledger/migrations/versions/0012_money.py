@@ -108,6 +108,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_usage_account_day", "usage", ["account_id", "day"])
+    op.create_index("ix_usage_model_day", "usage", ["model", "day"])
     op.create_index("ix_usage_batch_id", "usage", ["batch_id"])
     op.create_table(
         "spendings",

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from core.providers.contract import Usage
-from core.providers.parsing import count_of
+from core.prices.usage import Usage
+from core.providers.anthropic.usage import read_usage
 
 Raw = msgspec.Raw
 NULL = Raw(b"null")
@@ -43,14 +43,6 @@ class _KnownBlock(Block, kw_only=True, forbid_unknown_fields=True):
     caller: _DirectCaller | None = None
     signature: Any = None
     data: Any = None
-
-
-class _NativeUsage(msgspec.Struct):
-    input_tokens: Any = 0
-    cache_creation_input_tokens: Any = 0
-    cache_read_input_tokens: Any = 0
-    output_tokens: Any = 0
-    output_tokens_details: Any = None
 
 
 class Message(msgspec.Struct):
@@ -146,7 +138,6 @@ _message = msgspec.json.Decoder(Message)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _content = msgspec.json.Decoder(_Content)
 _known_blocks = msgspec.json.Decoder(list[_KnownBlock])
-_native_usage = msgspec.json.Decoder(_NativeUsage | Loose)
 
 _TRANSLATED = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"}
@@ -238,24 +229,13 @@ def _refusal(message: Message, content: str | None) -> str:
 
 def translate_usage(raw: Raw) -> tuple[_Usage, Usage]:
     """The tokens of a message, in OpenAI's form and in ours; zeros where it does not say."""
-    try:
-        native = _native_usage.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # It was skipped over so far; a number out of range is told only now.
-        native = None
-    if not isinstance(native, _NativeUsage):
-        native = _NativeUsage()
-    cached = count_of(native.cache_read_input_tokens)
-    written = count_of(native.cache_creation_input_tokens)
-    prompt = count_of(native.input_tokens) + written + cached
-    output = count_of(native.output_tokens)
-    details = native.output_tokens_details
-    reasoning = count_of(details.get("thinking_tokens")) if isinstance(details, dict) else 0
+    usage = read_usage(raw)
+    written = usage.cache_write_5m + usage.cache_write_1h
     tokens = _Usage(
-        prompt_tokens=prompt,
-        completion_tokens=output,
-        total_tokens=prompt + output,
-        prompt_tokens_details=_PromptDetails(cached, written),
-        completion_tokens_details=_OpenAIUsageDetails(reasoning),
+        prompt_tokens=usage.input,
+        completion_tokens=usage.output,
+        total_tokens=usage.input + usage.output,
+        prompt_tokens_details=_PromptDetails(usage.cached_input, written),
+        completion_tokens_details=_OpenAIUsageDetails(usage.reasoning),
     )
-    return tokens, Usage(prompt, cached, output, reasoning)
+    return tokens, usage

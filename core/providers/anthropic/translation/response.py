@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from core.prices.usage import NO_USAGE
 from core.providers.anthropic.translation.completion import (
     NULL,
     Loose,
@@ -18,7 +19,7 @@ from core.providers.anthropic.translation.completion import (
     translate_message,
     translate_usage,
 )
-from core.providers.contract import Outcome, ResultLine, Usage
+from core.providers.contract import Outcome, ResultLine
 from core.providers.finish_reasons import ANTHROPIC
 from core.providers.line_errors import (
     EMPTY_ANSWER,
@@ -139,7 +140,7 @@ def _no_message(custom_id: str, raw: Raw) -> ResultLine:
 
 def _kept(custom_id: str, raw: Raw, code: str, said: str) -> ResultLine:
     """A message that is no answer, as it came."""
-    usage = Usage()
+    usage = NO_USAGE
     try:
         message = _any_message.decode(raw)
         if isinstance(message, _AnyMessage):

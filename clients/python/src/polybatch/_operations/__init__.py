@@ -11,7 +11,7 @@ from polybatch._operations.conversions import Conversions, Form
 from polybatch._operations.downloads import Downloads
 from polybatch._operations.requests import Requests, batch_request
 from polybatch._operations.sources import Progress, UploadInput
-from polybatch._operations.uploads import Naming, Uploads
+from polybatch._operations.uploads import EstimateObserver, Naming, Uploads
 from polybatch._operations.watches import BatchProgress, Watches
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Caller",
     "Conversions",
     "Downloads",
+    "EstimateObserver",
     "Form",
     "Naming",
     "Progress",

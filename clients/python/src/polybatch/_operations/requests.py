@@ -11,7 +11,8 @@ from polybatch._operations.calls import Caller
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import NotFound
-from polybatch.models import Batch, BatchState, File, LineFailure, Price, Provider
+from polybatch.models import Batch, BatchEstimate, BatchState, File, LineFailure, Price, Provider
+from polybatch.models.money import USD, to_money
 from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, providers_pb2, results_pb2
 
 
@@ -24,7 +25,8 @@ def batch_request(
     lenient: bool,
     fail_fast: bool,
     request_id: str | None,
-    key_id: str = "",
+    max_cost: USD | None,
+    key_id: str | None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given."""
     return batches_pb2.CreateBatchRequest(
@@ -35,7 +37,8 @@ def batch_request(
         skip_invalid_lines=skip_invalid_lines,
         lenient_translation=lenient,
         fail_fast=fail_fast,
-        key_id=key_id,
+        max_cost=None if max_cost is None else to_money(max_cost, "max_cost"),
+        key_id=key_id or "",
     )
 
 
@@ -48,6 +51,13 @@ class Requests:
     async def create_batch(self, request: Any) -> Batch:
         """BatchService.CreateBatch."""
         return Batch.from_proto(await self._caller.unary(methods.CREATE_BATCH, request))
+
+    async def estimate(self, file_id: str, *, lenient: bool) -> BatchEstimate:
+        """BatchService.EstimateBatch."""
+        request = batches_pb2.EstimateBatchRequest(
+            input_file_id=file_id, lenient_translation=lenient
+        )
+        return BatchEstimate.from_proto(await self._caller.unary(methods.ESTIMATE_BATCH, request))
 
     async def get_batch(self, batch_id: str) -> Batch:
         """BatchService.GetBatch."""

@@ -21,7 +21,7 @@ from polybatch._operations.sources import (
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import DataError, NotFound, PolybatchError
-from polybatch.models import Batch, File, UploadStatus
+from polybatch.models import Batch, BatchEstimate, File, UploadStatus
 from polybatch.v1 import batches_pb2, files_pb2
 
 # Field 2 (chunk) of UploadFileRequest and of SubmitBatchRequest, length-delimited.
@@ -32,6 +32,9 @@ _FINISH = b"\x18\x01"
 
 # Both transports hold less than this back while there is no connection.
 _SURELY_ARRIVING = 8 * CHUNK_BYTES
+
+EstimateObserver = Callable[[BatchEstimate], None]
+"""Called with what a batch will cost before it is made; what it raises keeps it from being made."""
 
 # Nothing of the stream was taken, so there is nothing to ask; a call more would only be
 # refused as well.
@@ -73,6 +76,16 @@ class Uploads:
     ) -> File:
         """Uploads and returns the file, with the first problems of bad lines."""
         name, source = self._open(content)
+        return await self._upload(name, source, naming, upload_id, progress)
+
+    async def _upload(
+        self,
+        name: str,
+        source: Source,
+        naming: Naming,
+        upload_id: str | None,
+        progress: Progress | None,
+    ) -> File:
         own_id = upload_id or new_upload_id()
 
         def spec(offset: int) -> bytes:
@@ -103,11 +116,13 @@ class Uploads:
         upload_id: str | None,
         request_id: str | None,
         progress: Progress | None,
+        on_estimate: EstimateObserver | None,
     ) -> Batch:
         """Uploads and makes a batch of it; `batch` is a CreateBatchRequest.
 
-        `upload_id` continues an upload, as does a `request_id` that was used before with the
-        same content. What can be read only once is uploaded anew; the service then compares.
+        With `on_estimate` in two calls, the estimate between them. `upload_id` continues an
+        upload, as does a `request_id` that was used before with the same content. What can be
+        read only once is uploaded anew; the service then compares.
         """
         name, source = self._open(content)
         try:
@@ -118,6 +133,12 @@ class Uploads:
         except BaseException:
             source.close()
             raise
+        if on_estimate is not None:
+            file = await self._upload(name, source, naming, upload_id, progress)
+            made = await self._create(file, batch, on_estimate)
+            if upload_id is None and made.input_file_id != file.id:
+                await self._delete(file.id)
+            return Batch.from_proto(made)
         own_id = upload_id or new_upload_id()
 
         def spec(offset: int) -> bytes:
@@ -140,14 +161,32 @@ class Uploads:
             await self._delete_copy(own_id, reply.input_file_id)
         return Batch.from_proto(reply)
 
+    async def _create(self, file: File, batch: Any, on_estimate: EstimateObserver) -> Any:
+        unfit = file.invalid_line_count
+        if batch.lenient_translation:
+            unfit -= file.lenient_line_count
+        # A batch that will be refused costs nothing.
+        if not unfit or batch.skip_invalid_lines:
+            request = batches_pb2.EstimateBatchRequest(
+                input_file_id=file.id, lenient_translation=batch.lenient_translation
+            )
+            reply = await self._caller.unary(methods.ESTIMATE_BATCH, request)
+            on_estimate(BatchEstimate.from_proto(reply))
+        batch.input_file_id = file.id
+        return await self._caller.unary(methods.CREATE_BATCH, batch)
+
     async def _delete_copy(self, upload_id: str, read_by_batch: str) -> None:
         """Deletes what was uploaded for a batch that was there already, with the same content."""
-        # Not found: somebody, or a first attempt whose reply was lost, has deleted it.
         with suppress(NotFound):
             file_id = (await _status(self._caller, upload_id)).file_id
             if file_id and file_id != read_by_batch:
-                request = files_pb2.DeleteFileRequest(file_id=file_id)
-                await self._caller.unary(methods.DELETE_FILE, request)
+                await self._delete(file_id)
+
+    async def _delete(self, file_id: str) -> None:
+        # Not found: somebody, or a first attempt whose reply was lost, has deleted it.
+        with suppress(NotFound):
+            request = files_pb2.DeleteFileRequest(file_id=file_id)
+            await self._caller.unary(methods.DELETE_FILE, request)
 
     async def status(self, upload_id: str) -> UploadStatus:
         """Returns how far an upload has come. NotFound where nothing is committed."""

@@ -77,6 +77,12 @@ CREATE_BATCH = method(
     batches_pb2.Batch,
 )
 SUBMIT_BATCH = method(Server.GATEWAY, "BatchService/SubmitBatch", None, batches_pb2.Batch)
+ESTIMATE_BATCH = method(
+    Server.GATEWAY,
+    "BatchService/EstimateBatch",
+    batches_pb2.EstimateBatchRequest,
+    batches_pb2.BatchEstimate,
+)
 GET_BATCH = method(
     Server.GATEWAY, "BatchService/GetBatch", batches_pb2.GetBatchRequest, batches_pb2.Batch
 )

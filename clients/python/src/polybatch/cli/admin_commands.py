@@ -145,7 +145,7 @@ def set_account(
 )
 @_account
 @click.argument(
-    "amount", metavar="USD", type=grammar.dollars, help="Such as 12.50; -5 takes some away."
+    "amount", metavar="USD", type=grammar.signed_usd, help="Such as 12.50; -5 takes some away."
 )
 @click.option("--note", default="", metavar="TEXT", help="Why; kept with the posting.")
 @click.option(

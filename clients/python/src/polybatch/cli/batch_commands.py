@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,18 @@ import click
 import polybatch
 from polybatch.cli import grammar
 from polybatch.cli.describe import (
+    describe_cost,
     describe_counts,
     describe_late,
     describe_pace,
     describe_state,
     describe_waiting,
 )
+from polybatch.cli.estimate_command import Confirmation
 from polybatch.cli.exit_codes import ExitCode, outcome
 from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.listing import FileNames, Listing
-from polybatch.cli.output import age, counted, moment, row
+from polybatch.cli.output import about_usd, age, counted, moment, row, usd
 from polybatch.cli.problems import tell_warnings, told_errors
 from polybatch.cli.result_commands import fetch
 from polybatch.cli.session import (
@@ -102,10 +105,24 @@ _STATES = (
 @click.option(
     "--key",
     "key_id",
-    default="",
     metavar="KEY_ID",
     help="Bill it to this key of the account (takes a key of the scope account).",
 )
+@click.option(
+    "--max-cost",
+    type=grammar.usd,
+    metavar="USD",
+    help="Send nothing that would go past it; such lines fail with cost_limit.",
+)
+@click.option(
+    "--confirm-above",
+    type=grammar.usd,
+    metavar="USD",
+    envvar="POLYBATCH_CONFIRM_ABOVE",
+    help="Ask before a batch that is expected to cost more, or whose cost is not known; without a "
+    "terminal make none.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, whatever it costs.")
 @click.option(
     "--keep-file",
     is_flag=True,
@@ -121,6 +138,8 @@ def submit(
     output: str | None,
     metadata: tuple[tuple[str, str], ...],
     keep_file: bool,
+    confirm_above: Decimal | None,
+    yes: bool,
     **options: Any,
 ) -> ExitCode:
     """Upload a file, make a batch of it and watch it to its end."""
@@ -134,6 +153,14 @@ def submit(
         if options[name]
         for word in (f"--{name}", options[name])
     ]
+    confirmation = Confirmation(
+        session,
+        file,
+        confirm_above,
+        yes=yes,
+        # An earlier batch of the same request id may read the same file.
+        keep_file=keep_file or bool(options["request_id"]),
+    )
     no_batch = (
         f"no batch was made, unless the upload had just ended: {session.command('list')} shows"
     )
@@ -149,6 +176,7 @@ def submit(
             filename=name,
             metadata=dict(metadata),
             progress=lambda sent, total: session.display.upload(name, sent, total),
+            on_estimate=confirmation,
             **options,
         )
     session.display.settle()
@@ -242,6 +270,7 @@ def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None
         "LINES": -11,
         "FAILED": -11,
         "CANCELLED": -9,
+        "USD": -9,
         "AGE": -6,
         "CREATED": 25,
         "NAME": 0,
@@ -250,7 +279,8 @@ def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None
     names = FileNames(session.client.files.list(page_size=1000))
     wanted = [polybatch.BatchState(state) for state in states]
     batch = None
-    with Listing(columns, "CREATED", "CANCELLED", "LINES", "NAME", "AGE", "FAILED") as listing:
+    spare = ("CREATED", "CANCELLED", "USD", "LINES", "NAME", "AGE", "FAILED")
+    with Listing(columns, *spare) as listing:
         for batch in islice(session.client.list_batches(states=wanted), limit):
             if session.json:
                 session.emit(batch)
@@ -263,6 +293,7 @@ def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None
                 f"{counts.total:,}",
                 f"{counts.failed:,}",
                 f"{counts.cancelled + counts.expired:,}",
+                about_usd(batch.cost.so_far) if batch.cost else "",
                 age(batch.created_at, now),
                 moment(batch.created_at),
                 names.of(batch.input_file_id),
@@ -292,6 +323,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("endpoint", batch.endpoint),
         ("metadata", ", ".join(f"{key}={value}" for key, value in batch.metadata.items())),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
+        ("cost", describe_cost(batch)),
         ("created", moment(batch.created_at)),
         ("in progress", moment(batch.in_progress_at)),
         ("finalizing", moment(batch.finalizing_at)),
@@ -304,8 +336,15 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
     ]
     facts += [("", line) for line in (*describe_late(batch), *describe_waiting(batch))]
     for shard in batch.shards:
-        cells = (shard.state, counted(shard.line_count, "line"), shard.provider, shard.model)
-        facts.append(("shard", row((*cells, shard.provider_batch_id), (10, -14, 0, 0, 0))))
+        cells = (
+            shard.state,
+            counted(shard.line_count, "line"),
+            shard.provider,
+            shard.model,
+            shard.provider_batch_id,
+            f"{usd(shard.cost)} USD" if shard.cost else "",
+        )
+        facts.append(("shard", row(cells, (10, -14, 0, 0, 0, 0))))
     if batch.shard_count > len(batch.shards):
         facts.append(("", f"of {batch.shard_count} shards"))
     session.tell_facts(facts, 12)
@@ -350,6 +389,8 @@ def _watch(session: Session, batch_id: str, output: str | None, *, every_snapsho
 
 
 def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
+    if cost := describe_cost(batch):
+        session.note(f"cost: {cost}")
     for line in describe_late(batch):
         session.note(line)
     if batch.request_counts.unsuccessful:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from polybatch.cli.output import counted, duration
+from polybatch.cli.output import about_usd, counted, duration, usd
 
 if TYPE_CHECKING:
     from polybatch import Batch, Shard
@@ -35,6 +35,20 @@ def describe_counts(batch: Batch) -> str:
     ):
         if number:
             parts.append(f"{number:,} {word}")
+    return ", ".join(parts)
+
+
+def describe_cost(batch: Batch) -> str:
+    """Returns what it has cost so far, exactly, and what of it is not known; else nothing."""
+    cost = batch.cost
+    if cost is None:
+        return ""
+    parts = [f"{usd(cost.so_far)} USD"]
+    if cost.expected is not None and not batch.ended:
+        parts.append(f"expected {about_usd(cost.expected)} in all")
+    if cost.unpriced_line_count:
+        lines = counted(cost.unpriced_line_count, "line")
+        parts.append(f"and {lines} of models without a price")
     return ", ".join(parts)
 
 

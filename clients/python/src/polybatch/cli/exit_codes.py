@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2, "wrong usage, or an input file that cannot be used"
     LINES_FAILED = 3, "the batch completed, but some of its lines failed"
     BATCH_FAILED = 4, "the batch failed, expired or was cancelled"
+    NOT_CONFIRMED = 5, "no batch was made: it may cost more than --confirm-above allows unasked"
     INTERRUPTED = 130, "stopped with Ctrl-C; a batch that was made goes on"
     BROKEN_PIPE = 141, "the reader of the output went away, as in `polybatch list | head -1`"
 

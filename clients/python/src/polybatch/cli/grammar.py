@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
+from polybatch.errors import InvalidRequest
+
 _SPAN = re.compile(r"(\d+)([smhd])")
-_NANO_DOLLAR = -9
-_TOO_MUCH = 10**12
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 PATH = click.Path(readable=False)
@@ -39,18 +39,25 @@ def pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def dollars(text: str) -> Decimal:
-    """Reads an amount of USD, exactly."""
+def usd(text: str) -> Decimal:
+    """Reads an amount of USD."""
+    return _amount(text, signed=False)
+
+
+def signed_usd(text: str) -> Decimal:
+    """Reads an amount of USD that may be below 0."""
+    return _amount(text, signed=True)
+
+
+def _amount(text: str, *, signed: bool) -> Decimal:
+    # Here, as it loads protobuf.
+    from polybatch.models.money import to_money
+
     try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("nan")
-    exponent = amount.as_tuple().exponent
-    # Of what is no number it is a letter.
-    if not isinstance(exponent, int) or exponent < _NANO_DOLLAR or abs(amount) >= _TOO_MUCH:
-        raise click.BadParameter(
-            f"{text!r} is no amount of USD such as 12.50 (nine decimals at most)."
-        )
+        amount = Decimal(text.strip().removeprefix("$"))
+        to_money(amount, "amount", signed=signed)
+    except (InvalidOperation, InvalidRequest):
+        raise click.BadParameter(f"{text!r} is no amount of USD such as 5 or 0.25.") from None
     return amount
 
 

@@ -30,6 +30,11 @@ def whole_file_id(session: Session, given: str) -> str:
     return _pick("file", given, (file.id for file in session.client.files.list()))
 
 
+def is_whole_file_id(given: str) -> bool:
+    """Whether it is the id of a stored file, and not a file's name."""
+    return _whole("file", given)
+
+
 def _whole(kind: str, given: str) -> bool:
     return re.fullmatch(rf"{kind}_[0-9a-z]{{20}}", given) is not None
 

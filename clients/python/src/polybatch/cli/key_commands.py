@@ -28,10 +28,10 @@ _key_id = click.argument("key_id", metavar="KEY_ID", help="As `keys list` shows 
 def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --budget and --monthly."""
     total = click.option(
-        "--budget", type=grammar.dollars, metavar="USD", help="It may spend that in all."
+        "--budget", type=grammar.usd, metavar="USD", help="It may spend that in all."
     )
     month = click.option(
-        "--monthly", type=grammar.dollars, metavar="USD", help="Or that in each month (UTC)."
+        "--monthly", type=grammar.usd, metavar="USD", help="Or that in each month (UTC)."
     )
     return total(month(command))
 

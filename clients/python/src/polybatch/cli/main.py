@@ -16,6 +16,7 @@ from polybatch.cli import (
     admin_commands,
     batch_commands,
     convert_command,
+    estimate_command,
     file_commands,
     grammar,
     key_commands,
@@ -27,7 +28,7 @@ from polybatch.cli import (
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.invocation import called_as
 from polybatch.cli.output import printable, terminal
-from polybatch.cli.session import Interrupted, RefusedFile, Session, UnusableInput
+from polybatch.cli.session import Interrupted, NotConfirmed, RefusedFile, Session, UnusableInput
 from polybatch.errors import InvalidLines, InvalidRequest, PolybatchError
 
 _INPUT_TOO_LARGE = frozenset({"FILE_TOO_LARGE", "TOO_MANY_LINES"})
@@ -42,6 +43,7 @@ Examples:
   polybatch watch batch_4k2j9x                       watch it, now or later, from anywhere
   polybatch results batch_4k2j9x --failed            only the lines that failed
   polybatch validate requests.jsonl                  check every line, run nothing
+  polybatch estimate requests.jsonl                  what it will cost, run nothing
   polybatch convert table.csv --help                 CSV, Parquet, other APIs' files to lines
   polybatch watch last -o results.jsonl              the newest batch; parts of ids do as well
   polybatch list --json | jq -r .id                  for scripts: one JSON document a line
@@ -64,6 +66,8 @@ Environment:
   POLYBATCH_TLS_CLIENT_CERT, POLYBATCH_TLS_CLIENT_KEY
                         your certificate and its key, where mutual TLS is on
   POLYBATCH_WAIT        as --wait; without either 120
+  POLYBATCH_CONFIRM_ABOVE
+                        as --confirm-above of submit
   NO_COLOR              no colours
 
 Completion, in ~/.bashrc (zsh: in ~/.zshrc, after compinit):
@@ -101,6 +105,7 @@ for each in (
     result_commands.manifest,
     batch_commands.cancel,
     file_commands.validate,
+    estimate_command.estimate,
     convert_command.convert,
     file_commands.files,
     provider_commands.providers,
@@ -150,6 +155,12 @@ def main(argv: Sequence[str] | None) -> int:
         # Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
+    except NotConfirmed as stop:
+        kept = f"the file is kept as {stop.kept}" if stop.kept else ""
+        _complain(
+            "NOT_CONFIRMED", stop.message, session.json, [*filter(None, (stop.next_step, kept))]
+        )
+        return ExitCode.NOT_CONFIRMED
     except UnusableInput as error:
         _complain("BAD_INPUT", str(error), session.json)
         return ExitCode.BAD_INPUT

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -132,9 +132,20 @@ def counted(count: int, thing: str) -> str:
 
 
 def usd(amount: Decimal) -> str:
-    """Returns an amount of USD, exactly, and with cents."""
+    """Returns an amount exactly, and with cents."""
     cents = Decimal("0.01")
     return f"{amount.quantize(cents) if amount == amount.quantize(cents) else amount.normalize():f}"
+
+
+def about_usd(amount: Decimal) -> str:
+    """Returns an amount to be read: to the cent, below a dollar in two digits that count.
+
+    Rounded up, so that nothing seems to cost less than it does.
+    """
+    if not amount:
+        return "0.00"
+    exponent = max(-9, min(-2, amount.adjusted() - 1))
+    return f"{amount.quantize(Decimal(1).scaleb(exponent), ROUND_UP):,f}"
 
 
 def size(count: int) -> str:

@@ -13,7 +13,7 @@ from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.listing import Listing
-from polybatch.cli.output import counted, row, size
+from polybatch.cli.output import counted, row, size, usd
 from polybatch.cli.session import Session, advising, interruptible
 from polybatch.errors import Conflict
 
@@ -57,6 +57,7 @@ def manifest(session: Session, *, batch_id: str) -> ExitCode:
         ("lines", _describe_ends(found)),
         ("awaited", f"{counted(awaited, 'line')} may still be answered" if awaited else ""),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
+        ("cost", f"{usd(found.cost)} USD" if found.cost is not None else ""),
     ]
     for shard in found.shards:
         cells = (

@@ -43,6 +43,19 @@ class RefusedFile(Exception):
         self.kept = kept
 
 
+class NotConfirmed(Exception):
+    """A batch may cost more than was allowed without a question, and nobody confirmed it.
+
+    `kept` is the id of the uploaded file where it has not been deleted.
+    """
+
+    def __init__(self, message: str, next_step: str = "", *, kept: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        self.kept = kept
+
+
 class Interrupted(Exception):
     """Ctrl-C, with what it means for what was going on, and what can be done next."""
 

@@ -13,6 +13,7 @@ from polybatch.models.accounts import (
 )
 from polybatch.models.batches import (
     Batch,
+    BatchCost,
     BatchError,
     BatchState,
     RequestCounts,
@@ -20,6 +21,7 @@ from polybatch.models.batches import (
     Usage,
 )
 from polybatch.models.conversions import ConvertedLines
+from polybatch.models.estimates import BatchEstimate, CostRange, ModelEstimate
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
 from polybatch.models.prices import Price, PriceBand, PriceOrigin, Processing
 from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
@@ -38,11 +40,14 @@ from polybatch.problems import LineProblem
 __all__ = [
     "Account",
     "Batch",
+    "BatchCost",
     "BatchError",
+    "BatchEstimate",
     "BatchState",
     "Budget",
     "BudgetPeriod",
     "ConvertedLines",
+    "CostRange",
     "CurrentKey",
     "File",
     "FileState",
@@ -57,6 +62,7 @@ __all__ = [
     "Manifest",
     "ManifestShard",
     "ModelCount",
+    "ModelEstimate",
     "NewKey",
     "Posting",
     "Price",

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from polybatch.models.batches import time_or_none
-from polybatch.models.money import money, usd, usd_or_none
+from polybatch.models.money import from_money, to_money, usd
 from polybatch.v1 import accounts_pb2 as pb
 
 
@@ -86,16 +86,16 @@ class Budget:
         """Builds it from polybatch.v1.Budget."""
         month = message.period == pb.BUDGET_PERIOD_MONTH
         return cls(
-            amount=usd(message.amount),
+            amount=from_money(message.amount),
             period=BudgetPeriod.MONTH if month else BudgetPeriod.TOTAL,
-            spent=usd_or_none(message, "spent"),
-            reserved=usd_or_none(message, "reserved"),
+            spent=usd(message, "spent"),
+            reserved=usd(message, "reserved"),
         )
 
     def to_proto(self) -> Any:
         """Returns polybatch.v1.Budget, without what only the service knows."""
         return pb.Budget(
-            amount=money(self.amount),
+            amount=to_money(self.amount, "budget"),
             period=_PERIODS[BudgetPeriod(self.period)],
         )
 
@@ -168,9 +168,9 @@ class Account:
             id=message.id,
             name=message.name,
             funding=_FUNDINGS.get(message.funding, Funding.UNKNOWN),
-            balance=usd_or_none(message, "balance"),
-            reserved=usd_or_none(message, "reserved"),
-            free=usd_or_none(message, "free"),
+            balance=usd(message, "balance"),
+            reserved=usd(message, "reserved"),
+            free=usd(message, "free"),
             budget=Budget.from_proto(message.budget) if message.HasField("budget") else None,
             created_at=time_or_none(message, "created_at"),
         )
@@ -211,8 +211,8 @@ class Posting:
             key_id=message.key_id,
             batch_id=message.batch_id,
             shard_id=message.shard_id,
-            balance=usd(message.balance),
-            reserved=usd(message.reserved),
+            balance=from_money(message.balance),
+            reserved=from_money(message.reserved),
             note=message.note,
             created_at=time_or_none(message, "created_at"),
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from polybatch.models.money import from_money, usd
 from polybatch.v1 import batches_pb2 as pb
 
 
@@ -122,6 +124,36 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchCost:
+    """What a batch costs, in USD."""
+
+    so_far: Decimal
+    """Of the lines that are settled."""
+    expected: Decimal | None
+    """When it was made, what it should cost in all; None where that is not known."""
+    at_most: Decimal | None
+    """Likewise, if every answer is as long as it may be."""
+    reserved: Decimal | None
+    """Held of the account's credits; None where nothing is held."""
+    unpriced_line_count: int
+    """Lines that were answered and whose model has no price; they are not in `so_far`."""
+    max_cost: Decimal | None
+    """What would go past it is not sent; None: no limit."""
+
+    @classmethod
+    def from_proto(cls, message: Any) -> BatchCost:
+        """Builds it from polybatch.v1.BatchCost."""
+        return cls(
+            so_far=from_money(message.so_far),
+            expected=usd(message, "expected"),
+            at_most=usd(message, "at_most"),
+            reserved=usd(message, "reserved"),
+            unpriced_line_count=message.unpriced_line_count,
+            max_cost=usd(message, "max_cost"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class BatchError:
     """Why a batch as such could not run, or why all of its lines failed."""
 
@@ -144,6 +176,8 @@ class Shard:
     """Empty before the provider has given one."""
     waiting_reason: str
     """Why it waits, human-readable; empty when it does not."""
+    cost: Decimal | None = None
+    """Of its lines, in USD; None until it is settled."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Shard:
@@ -156,6 +190,7 @@ class Shard:
             state=message.state,
             provider_batch_id=message.provider_batch_id,
             waiting_reason=message.waiting_reason,
+            cost=usd(message, "cost"),
         )
 
 
@@ -211,8 +246,10 @@ class Batch:
     common_cause: BatchError | None = None
     """Of an ended batch without one success, whose lines all have the same error code: that
     code and its message."""
+    cost: BatchCost | None = None
+    """None of a service that does not reckon costs yet."""
     key_id: str = ""
-    """The key that it is billed to."""
+    """The key that it is billed to; empty for batches from before keys were kept."""
 
     @property
     def ended(self) -> bool:
@@ -262,6 +299,7 @@ class Batch:
             common_cause=BatchError(message.common_cause.code, message.common_cause.message)
             if message.HasField("common_cause")
             else None,
+            cost=BatchCost.from_proto(message.cost) if message.HasField("cost") else None,
             key_id=message.key_id,
         )
 

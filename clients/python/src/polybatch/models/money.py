@@ -1,4 +1,4 @@
-"""Amounts of USD as exact decimals."""
+"""Amounts of USD: exact decimals here, google.type.Money on the wire, never a float."""
 
 from __future__ import annotations
 
@@ -7,37 +7,48 @@ from typing import Any
 
 from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 
-_NANO = 1_000_000_000
-_DECIMALS = 9
+from polybatch.errors import InvalidRequest
+
+USD = Decimal | str | int
+"""An amount: Decimal("1.5"), "1.5" or 2. Not a float, which has no exact cents."""
+
+_NANO = 10**9
 _MOST = 10**12
 
 
-def usd(money: Any) -> Decimal:
-    """Returns an amount in USD, exactly."""
-    return Decimal(money.units) + Decimal(money.nanos).scaleb(-_DECIMALS)
+def usd(message: Any, field: str) -> Decimal | None:
+    """Returns an amount that stands in a field, None where it is not set."""
+    return from_money(getattr(message, field)) if message.HasField(field) else None
 
 
-def usd_or_none(message: Any, field: str) -> Decimal | None:
-    """Returns an amount of a message, None where it is not set."""
-    return usd(getattr(message, field)) if message.HasField(field) else None
+def from_money(money: Any) -> Decimal:
+    """Returns the amount of a google.type.Money in USD."""
+    return Decimal(money.units) + Decimal(money.nanos).scaleb(-9)
 
 
-def money(amount: Decimal | int | str) -> Any:
-    """Returns the google.type.Money of an amount of USD. ValueError where it has no exact one.
+def to_money(amount: USD, name: str, *, signed: bool = False) -> Any:
+    """Returns the google.type.Money of an amount. InvalidRequest where it is none.
 
-    Floats are not taken: 0.1 is none of them.
+    `signed`: it may be below 0.
     """
+    if isinstance(amount, float):
+        raise InvalidRequest(
+            f'{name} is a float; expected a Decimal or a string such as "1.5".',
+            reason="INVALID_FIELD",
+        )
     try:
-        dollars = Decimal(amount) if not isinstance(amount, float) else None
+        exact = Decimal(amount)
+        nanos = exact.scaleb(9)
+        fits = exact.is_finite() and nanos == nanos.to_integral_value()
+        fits = fits and abs(exact) < _MOST and (signed or exact >= 0)
     except InvalidOperation:
-        dollars = None
-    exponent = "" if dollars is None else dollars.as_tuple().exponent
-    # Of what is no number it is a letter.
-    if dollars is None or not isinstance(exponent, int) or not -_MOST < dollars < _MOST:
-        raise ValueError(f"{amount!r} is no amount of USD, such as Decimal('12.50')")
-    if exponent < -_DECIMALS:
-        raise ValueError(f"{amount} has more than nine decimals")
-    nanos = int(dollars.scaleb(_DECIMALS))
-    units, rest = divmod(abs(nanos), _NANO)
+        fits = False
+    if not fits:
+        least = "" if signed else " from 0 on"
+        raise InvalidRequest(
+            f"{name} is {str(amount)[:40]!r}; expected USD{least}, of at most nine decimals.",
+            reason="INVALID_FIELD",
+        )
+    units, rest = divmod(abs(int(nanos)), _NANO)
     sign = -1 if nanos < 0 else 1
     return Money(currency_code="USD", units=sign * units, nanos=sign * rest)

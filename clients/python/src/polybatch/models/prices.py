@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from polybatch.models.money import usd
+from polybatch.models.money import from_money
 from polybatch.v1 import prices_pb2 as pb
 
 
@@ -21,6 +21,11 @@ class Processing(StrEnum):
     BATCH = "batch"
     REAL_TIME = "real_time"
     """As a call of its own, as all lines of a provider without batches."""
+
+    @classmethod
+    def from_proto(cls, number: int) -> Processing:
+        """Returns it for its number on the wire; UNKNOWN for one yet unknown."""
+        return _PROCESSING.get(number, cls.UNKNOWN)
 
 
 _PROCESSING: dict[int, Processing] = {
@@ -83,7 +88,7 @@ class Price:
         return cls(
             provider=message.provider,
             model=message.model,
-            processing=_PROCESSING.get(message.processing, Processing.UNKNOWN),
+            processing=Processing.from_proto(message.processing),
             day=_date(message.day),
             unpriced=message.unpriced,
             bands=tuple(
@@ -92,7 +97,8 @@ class Price:
                     if band.HasField("above_prompt_tokens")
                     else None,
                     per_million={
-                        kind: usd(band.per_million[kind]) for kind in sorted(band.per_million)
+                        kind: from_money(band.per_million[kind])
+                        for kind in sorted(band.per_million)
                     },
                 )
                 for band in message.bands
@@ -101,7 +107,7 @@ class Price:
                 PriceOrigin(
                     source=each.source,
                     kinds=tuple(each.kinds),
-                    processing=_PROCESSING.get(each.processing, Processing.UNKNOWN),
+                    processing=Processing.from_proto(each.processing),
                     since=_date(each.since) if each.HasField("since") else None,
                     where=each.where,
                     note=each.note,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from polybatch.errors import DataError, LineFailed
 from polybatch.models.batches import RequestCounts, Usage
+from polybatch.models.money import usd
 from polybatch.v1 import results_pb2 as pb
+
+# The last key of a line.
+_COST = re.compile(rb',\s*"cost":\s*(\d+(?:\.\d+)?)\s*\}\s*\Z')
+_COST_WITHIN = 60
 
 
 class ResultFilter(StrEnum):
@@ -69,6 +76,9 @@ class ResultLine:
     """The one that was asked for, as the input names it; empty where it cannot be told."""
     dropped: tuple[str, ...] = ()
     """Paths of what was left out of the request, such as "body.seed"; lenient batches only."""
+    cost: Decimal | None = None
+    """In USD, of all attempts, exact to the nano-dollar; None where the model has no price, or the
+    service does not reckon costs yet."""
 
     @property
     def ok(self) -> bool:
@@ -169,12 +179,19 @@ class ResultLine:
                 raw=raw,
                 model=str(line.get("model") or ""),
                 dropped=tuple(map(str, line.get("dropped") or ())),
+                cost=_cost(raw),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as problem:
             raise DataError(
                 f"a line of the results cannot be read ({problem!r}).",
                 reason="RESULT_UNREADABLE",
             ) from problem
+
+
+def _cost(raw: bytes) -> Decimal | None:
+    """From the text itself: a JSON number would become a float."""
+    found = _COST.search(raw, max(0, len(raw) - _COST_WITHIN))
+    return Decimal(found[1].decode()) if found else None
 
 
 def _response(response: dict[str, Any]) -> LineResponse:
@@ -231,6 +248,8 @@ class ManifestShard:
     """Lines handed on to a later shard."""
     cancelled: int = 0
     expired: int = 0
+    cost: Decimal | None = None
+    """In USD; None of results from before costs were reckoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +271,10 @@ class Manifest:
     """Lines that were answered after the batch had ended."""
     awaited_line_count: int = 0
     """Lines that a provider may still answer."""
+    cost: Decimal | None = None
+    """The sum of the lines' costs, in USD; None of results from before they were reckoned."""
+    unpriced_line_count: int = 0
+    """Lines that were answered and whose model has no price."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Manifest:
@@ -274,6 +297,7 @@ class Manifest:
                     succeeded=shard.succeeded,
                     failed=shard.failed,
                     retried=shard.retried,
+                    cost=usd(shard, "cost"),
                     cancelled=shard.cancelled,
                     expired=shard.expired,
                 )
@@ -282,6 +306,8 @@ class Manifest:
             results_revision=message.results_revision,
             late_line_count=message.late_line_count,
             awaited_line_count=message.awaited_line_count,
+            cost=usd(message, "cost"),
+            unpriced_line_count=message.unpriced_line_count,
         )
 
 

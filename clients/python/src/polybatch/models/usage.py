@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from polybatch.models.batches import Usage
-from polybatch.models.money import usd
+from polybatch.models.money import from_money
 from polybatch.v1 import usage_pb2 as pb
 
 
@@ -71,6 +71,6 @@ class UsageEntry:
             line_count=message.line_count,
             unpriced_line_count=message.unpriced_line_count,
             usage=Usage.from_proto(message.usage),
-            cost=usd(message.cost),
-            late_cost=usd(message.late_cost),
+            cost=from_money(message.cost),
+            late_cost=from_money(message.late_cost),
         )

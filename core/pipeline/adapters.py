@@ -1,4 +1,4 @@
-"""What the gateway has to ask the providers' adapters for; no provider is called."""
+"""What has to be asked of the providers' adapters where no provider is called."""
 
 from __future__ import annotations
 

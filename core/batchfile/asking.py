@@ -1,0 +1,180 @@
+"""How long the answer to a request may be, and whether its prompt is all there is.
+
+Fields of all forms: OpenAI's (openai 3.54 types/chat/completion_create_params.py,
+types/responses/response_create_params.py, types/completion_create_params.py), Anthropic's
+(anthropic 2.12 types/message_create_params.py) and Gemini's (google-genai 3.4 types.py
+GenerateContentConfig).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from core.endpoints import COMPLETIONS, EMBEDDINGS, MODERATIONS
+
+OPEN = 1
+"""The provider adds to the prompt what nobody knows before: a stored prompt or conversation, or
+what tools find that it runs itself."""
+TOOLS = 2
+"""With tools: some providers put a prompt of their own before them."""
+CACHES = 4
+"""It asks for a cache of its own, which may cost more than reading the prompt."""
+
+_NO_ANSWER = frozenset({EMBEDDINGS, MODERATIONS})
+# types/completion_create_params.py: "defaults to 16".
+_COMPLETION_DEFAULT = 16
+_CACHE_CONTROL, _RETENTION = b'"cache_control"', b'"prompt_cache_retention"'
+# What the caller runs: functions, and the tools of Anthropic's own that it only describes.
+_OWN_TOOLS = ("function", "custom", "bash_", "text_editor_", "computer_", "memory_")
+_OWN_KEYS = frozenset({"functionDeclarations", "function_declarations"})
+
+
+class Asked(NamedTuple):
+    """What decides what an answer can cost."""
+
+    limit: int | None
+    """Most tokens of one answer, as the request says; None: it does not say."""
+    answers: int = 1
+    flags: int = 0
+    """OPEN, TOOLS, CACHES."""
+
+
+NO_ANSWER = Asked(0)
+"""Of embeddings and moderations."""
+
+
+class Asking(Struct, kw_only=True, gc=False):
+    """The fields of a body that decide it, whatever they hold: who checks them is elsewhere."""
+
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    n: Any = None
+    best_of: Any = None
+    generationConfig: Raw | UnsetType = UNSET
+    generation_config: Raw | UnsetType = UNSET
+    tools: Raw | UnsetType = UNSET
+    mcp_servers: Raw | UnsetType = UNSET
+    web_search_options: Raw | UnsetType = UNSET
+    previous_response_id: Raw | UnsetType = UNSET
+    conversation: Raw | UnsetType = UNSET
+    cachedContent: Raw | UnsetType = UNSET
+    prompt: Any = None
+
+
+class _Config(Struct, gc=False):
+    maxOutputTokens: Any = None
+    max_output_tokens: Any = None
+    candidateCount: Any = None
+    candidate_count: Any = None
+
+
+_body = msgspec.json.Decoder(Asking)
+_config = msgspec.json.Decoder(_Config)
+_list = msgspec.json.Decoder(list[dict[str, Any]])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@lru_cache(maxsize=4096)
+def asked_plainly(max_tokens: int | None, max_completion_tokens: int | None, tools: bool) -> Asked:
+    """The same of a body that is known to have nothing else that counts."""
+    return Asked(_larger(max_completion_tokens, max_tokens), flags=TOOLS if tools else 0)
+
+
+def asked_of(url: str, body: bytes | Raw) -> Asked:
+    """What a body asks for. One that cannot be read asks for nothing."""
+    try:
+        found = _body.decode(body)
+    except _UNREADABLE:
+        return Asked(None)
+    return asked_by(url, found, body)
+
+
+def asked_by(url: str, found: Asking, body: bytes | Raw) -> Asked:
+    """The same of a body that is decoded. `body`: it, or all of its line, as JSON."""
+    if url in _NO_ANSWER:
+        return NO_ANSWER
+    limit, answers, flags = found.max_tokens, 1, 0
+    if found.max_completion_tokens is not None:
+        limit = _larger(found.max_completion_tokens, limit)
+    if found.max_output_tokens is not None:
+        limit = _larger(found.max_output_tokens, limit)
+    if limit is not None and (type(limit) is not int or limit < 1):
+        limit = None
+    if found.n is not None:
+        answers = _larger(found.n, None) or 1
+    if found.generationConfig is not UNSET:
+        limit, answers = _configured(found.generationConfig, limit, answers)
+    elif found.generation_config is not UNSET:
+        limit, answers = _configured(found.generation_config, limit, answers)
+    if found.tools is not UNSET:
+        flags = _flags_of_tools(bytes(found.tools))
+    if found.prompt is not None:
+        if url == COMPLETIONS:
+            prompts = len(found.prompt) if _is_several(found.prompt) else 1
+            answers = max(answers, _larger(found.best_of, None) or 1) * prompts
+            limit = _COMPLETION_DEFAULT if limit is None else limit
+        elif type(found.prompt) is not str:
+            flags |= OPEN
+    if not (
+        found.web_search_options
+        is found.previous_response_id
+        is found.conversation
+        is found.mcp_servers
+        is found.cachedContent
+        is UNSET
+    ):
+        flags |= OPEN
+    view = bytes(body)
+    if _CACHE_CONTROL in view or _RETENTION in view:
+        flags |= CACHES
+    return _asked(limit, answers, flags)
+
+
+# Most lines of a file ask alike.
+_asked = lru_cache(maxsize=4096)(Asked)
+
+
+def _configured(raw: Raw, limit: int | None, answers: int) -> tuple[int | None, int]:
+    try:
+        config = _config.decode(raw)
+    except _UNREADABLE:
+        return limit, answers
+    limit = _larger(config.maxOutputTokens, config.max_output_tokens) or limit
+    return limit, _larger(config.candidateCount, config.candidate_count) or answers
+
+
+# The lines of a file mostly have the same ones.
+@lru_cache(maxsize=256)
+def _flags_of_tools(raw: bytes) -> int:
+    try:
+        tools = _list.decode(raw)
+    except _UNREADABLE:
+        return 0 if raw == b"null" else TOOLS
+    if not tools:
+        return 0
+    return TOOLS if all(map(_is_own, tools)) else TOOLS | OPEN
+
+
+def _is_own(tool: dict[str, Any]) -> bool:
+    """Whether the caller runs a tool: the provider that runs it bills what it finds as prompt."""
+    kind = tool.get("type")
+    if kind is None:
+        return "input_schema" in tool or _OWN_KEYS.issuperset(tool)
+    return isinstance(kind, str) and kind.startswith(_OWN_TOOLS)
+
+
+def _is_several(prompt: object) -> bool:
+    return isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
+
+
+def _larger(one: object, other: object) -> int | None:
+    """The larger of two counts; what is none does not count."""
+    found = one if type(one) is int and one > 0 else None
+    if type(other) is int and other > 0 and (found is None or other > found):
+        return other
+    return found

@@ -1,0 +1,67 @@
+"""What the models of a batch cost, as it was kept when the batch was made."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from core.ledger import Batch, File, Ledger
+from core.pipeline.backfill import Backfill
+from core.pipeline.file_prices import FilePrices
+from core.prices.rates import Price
+from core.prices.snapshot import Snapshot, read_snapshot
+
+_REMEMBERED = 16
+"""Batches. A snapshot is about a kilobyte a model; files may name thousands, and most name one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PricedModel:
+    """A model of a file."""
+
+    name: str
+    """As named in the file."""
+    price: Price | None
+    """None: unpriced."""
+
+
+class BatchPrices:
+    """Prices of the lines of batches, by the groups of their files."""
+
+    def __init__(self, ledger: Ledger, prices: FilePrices, backfill: Backfill) -> None:
+        self._ledger = ledger
+        self._prices = prices
+        self._backfill = backfill
+        self._remembered: OrderedDict[str, Mapping[int, PricedModel]] = OrderedDict()
+
+    async def of(self, batch: Batch, file: File) -> Mapping[int, PricedModel]:
+        """By number of the group in the file's list. Raises LedgerUnavailable, BadSnapshot."""
+        found = self._remembered.get(batch.id)
+        if found is None:
+            found = await self._read(batch, file)
+            self._remembered[batch.id] = found
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        return found
+
+    async def _read(self, batch: Batch, file: File) -> Mapping[int, PricedModel]:
+        stored = await self._ledger.batches.prices(batch.id)
+        if stored is None:
+            # Made by a release that kept none.
+            stored = await self._backfill.batch(batch)
+        snapshot = read_snapshot(stored)
+        return {
+            number: PricedModel(
+                group["model"], await self._price(snapshot, group["provider"], group["model"])
+            )
+            for number, group in enumerate(file.groups)
+        }
+
+    async def _price(self, snapshot: Snapshot, provider: str, model: str) -> Price | None:
+        try:
+            found = snapshot.price(*await self._prices.asked(provider, model))
+        except KeyError:
+            # No line of this group is sent.
+            return None
+        return found if isinstance(found, Price) else None

@@ -1,11 +1,11 @@
 """The ledger: the only place that knows SQL. Tables, state machines, transitions, migrations."""
 
-from core.ledger.accounts import Accounts
+from core.ledger.accounts import Accounts, month_of
 from core.ledger.answer_lengths import AnswerLength, AnswerLengths
 from core.ledger.batches import Batches, FileGone, RequestIdReused
 from core.ledger.budgets import FIRST_BYTES_PER_TOKEN, Budget, Budgets, Learned, OverQuota
 from core.ledger.copying import TargetNotEmpty, copy_ledger
-from core.ledger.credits import GrantReused, month_of
+from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files

@@ -11,12 +11,16 @@ from sqlalchemy import update
 from sqlmodel import col, select
 
 from core.failpoints import Failpoint
-from core.ledger.credits import month_of
 from core.ledger.ids import new_id
 from core.ledger.keys import Keys
 from core.ledger.tables import Account, BudgetPeriod, Funding, Posting, Spending, now
 
 _ASKED_AT_ONCE = 500
+
+
+def month_of(moment: datetime) -> str:
+    """The calendar month that spendings are kept by, of a moment in UTC, such as "2026-11"."""
+    return f"{moment:%Y-%m}"
 
 
 class Accounts(Keys):

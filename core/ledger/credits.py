@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import update
@@ -12,6 +11,7 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
+from core.ledger.accounts import month_of
 from core.ledger.database import Database
 from core.ledger.tables import Account, Batch, Posting, PostingKind, Shard, Spending, now
 
@@ -127,11 +127,6 @@ async def charge_for_the_record(
         .values(balance_nanos=col(Account.balance_nanos) + cost_nanos)
         .execution_options(synchronize_session=False)
     )
-
-
-def month_of(moment: datetime) -> str:
-    """As Spending.month, of a moment in UTC."""
-    return f"{moment:%Y-%m}"
 
 
 async def _spent(session: AsyncSession, owner_id: str, month: str, cost_nanos: int) -> None:

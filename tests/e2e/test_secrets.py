@@ -166,8 +166,9 @@ def broken_row(suite: Suite) -> str:
     return str(made["id"])
 
 
-def own_key(suite: Suite) -> str:
-    return Path(suite.ready["api_key_file"]).read_text().strip()
+def own_keys(suite: Suite) -> dict[str, str]:
+    files = {"the API key": "api_key_file", "the operator's key": "operator_key_file"}
+    return {name: Path(suite.ready[file]).read_text().strip() for name, file in files.items()}
 
 
 @pytest.mark.skipif(
@@ -196,6 +197,8 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
         good = write(tmp_path / "good.jsonl", [chat(n, BODY) for n in range(4)])
         await cli("submit", str(good), "-o", str(tmp_path / "results.jsonl"), code=0)
         await cli("list", code=1, key=SECRETS["a made-up API key"])
+        await cli("admin", "grant", "default", "5", "--note", "a gift", code=0)
+        await cli("admin", "accounts", "list", code=1, key=SECRETS["a made-up API key"])
         bad = write(
             tmp_path / "bad.jsonl",
             [f'{{"custom_id": "a", "body": "{BODY}', {"custom_id": BODY, "url": BODY}, "[" * 5000],
@@ -226,10 +229,8 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
     assert any(b"polybatch.work." in each for each in listener.heard)
 
     assert "webhook_attempted" in logs["collector.log"]
-    secrets = SECRETS | {
-        "the API key": await asyncio.to_thread(own_key, suite),
-        "the secret of a webhook": signing,
-    }
+    secrets = SECRETS | {"the secret of a webhook": signing}
+    secrets |= await asyncio.to_thread(own_keys, suite)
     heard = {"the bus": b"\n".join(listener.heard).decode(errors="replace")}
     places = {**logs, **said, **heard, "the ready file": ready}
     for place, text in (places | of_users).items():

@@ -203,6 +203,7 @@ def test_the_block_names_what_a_first_user_needs(tmp_path: Path) -> None:
         made.gateway,
         made.collector,
         str(tmp_path / "data" / "api-key"),
+        str(tmp_path / "data" / "operator-key"),
         f"export POLYBATCH_DATA_DIR={tmp_path / 'data'}",
         "submit examples/chat-mixed.jsonl",
     ):
@@ -296,6 +297,7 @@ def test_the_ready_file_holds_addresses_and_pids(tmp_path: Path) -> None:
     assert content["gateway"] == made.gateway
     assert content["sandbox"] is None
     assert content["api_key_file"] == str(tmp_path / "data" / "api-key")
+    assert content["operator_key_file"] == str(tmp_path / "data" / "operator-key")
     assert content["pids"]["gateway"] == 17
     assert [entry.name for entry in tmp_path.glob("ready*")] == ["ready.json"]
 

@@ -116,7 +116,6 @@ _STATES = (
 @click.option(
     "--key",
     "key_id",
-    default="",
     metavar="KEY_ID",
     help="Bill it to this key of the account (takes a key of the scope account).",
 )

@@ -42,8 +42,9 @@ def to_money(amount: USD, name: str, *, signed: bool = False) -> Any:
     except InvalidOperation:
         fits = False
     if not fits:
+        least = "" if signed else " from 0 on"
         raise InvalidRequest(
-            f"{name} is {str(amount)[:40]!r}; expected USD{'' if signed else ' from 0 on'}, below "
+            f"{name} is {str(amount)[:40]!r}; expected USD{least}, below "
             "a billion and of at most nine decimals.",
             reason="INVALID_FIELD",
         )

@@ -177,15 +177,22 @@ class Files:
         return await self.get(batch.account_id, batch.input_file_id)
 
     async def page(
-        self, account_id: str, size: int, after: tuple[datetime, str] | None
+        self,
+        account_id: str,
+        size: int,
+        after: tuple[datetime, str] | None,
+        *,
+        oldest_first: bool = False,
     ) -> list[File]:
         """Files newest first, from behind the (created_at, id) of the last one seen."""
         query = select(File).where(File.account_id == account_id)
+        place = sa.tuple_(col(File.created_at), col(File.id))
         if after is not None:
-            query = query.where(
-                sa.tuple_(col(File.created_at), col(File.id)) < sa.tuple_(*map(sa.literal, after))
-            )
-        query = query.order_by(col(File.created_at).desc(), col(File.id).desc()).limit(size)
+            last = sa.tuple_(*map(sa.literal, after))
+            query = query.where(place > last if oldest_first else place < last)
+        order = (col(File.created_at), col(File.id))
+        query = query.order_by(*(order if oldest_first else (each.desc() for each in order)))
+        query = query.limit(size)
         async with self._database.read() as session:
             return list(await session.exec(query))
 

@@ -166,7 +166,9 @@ class Batch(SQLModel, table=True):
     cached_input_tokens: int = _big()
     output_tokens: int = _big()
     reasoning_tokens: int = _big()
-    errors: list[dict[str, str]] = Field(default_factory=list, sa_type=sa.JSON)
+    errors: list[dict[str, Any]] = Field(default_factory=list, sa_type=sa.JSON)
+    """{"code", "message"} each, with the number of an input "line" and its "field" where it is
+    one that is wrong."""
     common_cause: dict[str, str] | None = Field(default=None, sa_type=sa.JSON)
     """{"code", "message"} for which every line failed; None where they did not, or not all."""
     shard_count: int = 0

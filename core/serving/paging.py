@@ -34,8 +34,13 @@ def cut_page(rows: Sequence[Row], size: int) -> tuple[Sequence[Row], str]:
     if len(rows) <= size:
         return rows, ""
     last = rows[size - 1]
-    text = f"{last.created_at.isoformat()}|{last.id}"
-    return rows[:size], base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return rows[:size], page_token(last.created_at, last.id)
+
+
+def page_token(created_at: datetime, row_id: str) -> str:
+    """The token of the page behind a row."""
+    text = f"{created_at.isoformat()}|{row_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def parse_page_token(token: str) -> tuple[datetime, str] | None:

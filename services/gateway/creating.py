@@ -35,7 +35,7 @@ from core.ledger import (
     new_id,
     now,
 )
-from core.metrics import BATCHES_CREATED
+from core.metrics import BATCHES_CREATED, BATCHES_ENDED
 from core.pipeline import EventPublisher
 from core.serving import ApiError
 from services.gateway.pricing import Pricing
@@ -51,6 +51,8 @@ _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
 SHOWN_PROBLEMS = 20
+_KEPT_REFUSALS = frozenset({"INVALID_LINES", "NO_VALID_LINES", "NOT_JSON_LINES"})
+"""Those that lie in the file, and so belong to the batch that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class BatchArgs:
     skip_invalid_lines: bool
     lenient_translation: bool = False
     fail_fast: bool = False
+    keep_refused: bool = False
 
     @classmethod
     def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
@@ -84,6 +87,7 @@ class BatchArgs:
             skip_invalid_lines=request.skip_invalid_lines,
             lenient_translation=request.lenient_translation,
             fail_fast=request.fail_fast,
+            keep_refused=request.keep_refused,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -103,6 +107,8 @@ class BatchArgs:
             arguments.append("lenient_translation")
         if self.fail_fast:
             arguments.append("fail_fast")
+        if self.keep_refused:
+            arguments.append("keep_refused")
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -161,8 +167,13 @@ class BatchMaker:
         file = await self._ledger.files.get(account_id, file_id)
         if file is None:
             raise file_not_found(file_id)
-        await self._refuse_unfit(file, batch_args)
         batch = self._row(file, batch_args, digest)
+        try:
+            await self._refuse_unfit(file, batch_args)
+        except ApiError as error:
+            if not batch_args.keep_refused or error.reason not in _KEPT_REFUSALS:
+                raise
+            await self._fail(batch, file, batch_args, error)
         prices = await self._pricing.of_file(
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
         )
@@ -191,8 +202,30 @@ class BatchMaker:
                 unpriced_models=len(prices.unpriced()),
             )
             await self._publisher.changed(made, BatchEvent.CREATED)
-            await self._publisher.enqueue(Step.PLAN, made.id)
+            if made.state == BatchState.FAILED:
+                BATCHES_ENDED.labels(BatchState.FAILED.value).inc()
+                await self._publisher.changed(made, BatchEvent.ENDED)
+            else:
+                await self._publisher.enqueue(Step.PLAN, made.id)
         return made
+
+    async def _fail(
+        self, batch: Batch, file: File, batch_args: BatchArgs, refusal: ApiError
+    ) -> None:
+        """Make a new row that of a batch that has failed already, for a file's own faults."""
+        problems = await first_errors(self._blobs, file, lenient=batch_args.lenient_translation)
+        batch.errors = [
+            {
+                "code": problem.reason,
+                "message": problem.message,
+                "line": problem.line,
+                "field": problem.field,
+            }
+            for problem in problems
+        ] or [{"code": refusal.reason.lower(), "message": refusal.message}]
+        batch.state, batch.failed_at = BatchState.FAILED, batch.created_at
+        batch.queued, batch.failed = 0, batch.total
+        batch.finished_high_water = batch.total
 
     async def _made_before(self, earlier: Batch, file_id: str, batch_args: BatchArgs) -> Batch:
         """The batch of a request id that comes again; REQUEST_ID_REUSED where it asks for another.

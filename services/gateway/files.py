@@ -122,7 +122,9 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
         size = page_size(request.page_size)
         after = parse_page_token(request.page_token)
         with outages():
-            files = await self._ledger.files.page(current_principal().account_id, size + 1, after)
+            files = await self._ledger.files.page(
+                current_principal().account_id, size + 1, after, oldest_first=request.oldest_first
+            )
         shown, token = cut_page(files, size)
         return files_pb2.ListFilesResponse(
             files=[file_message(file) for file in shown], next_page_token=token

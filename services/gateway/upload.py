@@ -19,7 +19,7 @@ from polybatch.v1 import files_pb2
 
 from core.batchfile import MAX_MODEL, FileChecker, Problem, Rules, TooManyLines
 from core.blobs import BlobError, BlobMissing, BlobStore, SegmentConflict, StoredFile
-from core.ledger import File, FileState, Ledger, new_id, now
+from core.ledger import File, FileState, Ledger, LedgerUnavailable, new_id, now
 from core.metrics import UPLOAD_BYTES, UPLOAD_LINES
 from core.serving import ApiError
 from core.settings import Settings
@@ -50,6 +50,7 @@ class Spec:
     write_offset: int
     default_provider: str = ""
     default_model: str = ""
+    discard_unfinished: bool = False
 
     @classmethod
     def parse(cls, spec: files_pb2.UploadSpec) -> Spec:
@@ -68,6 +69,7 @@ class Spec:
             write_offset=spec.write_offset,
             default_provider=spec.default_provider,
             default_model=spec.default_model,
+            discard_unfinished=spec.discard_unfinished,
         )
 
 
@@ -141,15 +143,11 @@ class Uploads:
             await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
             reason = "TOO_MANY_LINES" if isinstance(error, TooManyLines) else "FILE_TOO_LARGE"
             raise ApiError.resource_exhausted(reason, f"{error}: split the file") from error
-        except (BlobError, OSError):
-            committed = await writer.abandon()
-            bound.info("upload_failed", committed=committed)
-            await reservation.end(committed)
-            raise
-        except BaseException:
-            # The client is silent, or gone, or over a limit, or the server stops: all that
-            # came is kept.
-            await uninterrupted(_suspend(reservation, writer, bound))
+        except BaseException as error:
+            if not spec.discard_unfinished:
+                await _keep(error, reservation, writer, bound)
+            else:
+                await uninterrupted(self._discard(account_id, spec.upload_id, writer))
             raise
         if taken is None:
             await writer.abandon()
@@ -166,6 +164,14 @@ class Uploads:
             invalid_lines=file.invalid_line_count,
         )
         return Finished(file, taken.checked.problems)
+
+    async def _discard(self, account_id: str, upload_id: str, writer: UploadWriter) -> None:
+        await writer.abandon()
+        try:
+            await discard_upload(self._ledger, self._blobs, account_id, upload_id)
+        except (BlobError, LedgerUnavailable, OSError) as error:
+            # Left to the sweep, as what a crash leaves.
+            log.info("upload_not_discarded", cause=type(error).__name__)
 
     async def _take_chunks(
         self, reservation: UploadReservation, writer: UploadWriter, next_chunk: NextChunk
@@ -215,6 +221,22 @@ class Uploads:
             segment_bytes=self._settings.segment_bytes,
             offset=offset,
         )
+
+
+async def _keep(
+    error: BaseException,
+    reservation: UploadReservation,
+    writer: UploadWriter,
+    bound: structlog.stdlib.BoundLogger,
+) -> None:
+    if isinstance(error, (BlobError, OSError)):
+        committed = await writer.abandon()
+        bound.info("upload_failed", committed=committed)
+        await reservation.end(committed)
+    else:
+        # The client is silent, or gone, or over a limit, or the server stops: all that
+        # came is kept.
+        await uninterrupted(_suspend(reservation, writer, bound))
 
 
 async def _suspend(

@@ -28,7 +28,7 @@ from polybatch.v1 import batches_pb2, files_pb2
 # Written by hand: the generated code would copy every chunk twice more.
 _CHUNK_TAG = b"\x12"
 # Field 3 (finish) of both: true.
-_FINISH = b"\x18\x01"
+FINISH = b"\x18\x01"
 
 # Both transports hold less than this back while there is no connection.
 _SURELY_ARRIVING = 8 * CHUNK_BYTES
@@ -236,7 +236,7 @@ class _Upload:
         ask_at = TAIL_CHECK_BYTES
         self._report(sent)
         while chunk := await self._source.read():
-            if not await write(_framed(chunk)):
+            if not await write(framed(chunk)):
                 return
             sent += len(chunk)
             self._report(sent)
@@ -245,7 +245,7 @@ class _Upload:
             if self._source.unconfirmed >= ask_at:
                 self._source.confirm(await self._ask_committed())
                 ask_at = self._source.unconfirmed + TAIL_CHECK_BYTES
-        await write(_FINISH)
+        await write(FINISH)
 
     def _report(self, sent: int) -> None:
         if self._progress is not None:
@@ -268,7 +268,8 @@ async def _status(caller: Caller, upload_id: str) -> Any:
     )
 
 
-def _framed(chunk: bytes) -> bytes:
+def framed(chunk: bytes) -> bytes:
+    """The message of a stream that holds a chunk."""
     length = len(chunk)
     varint = bytearray()
     while length > 0x7F:

@@ -81,18 +81,20 @@ class LineProblem(_message.Message):
     def __init__(self, line: _Optional[int] = ..., custom_id: _Optional[str] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., lenient: _Optional[bool] = ...) -> None: ...
 
 class UploadSpec(_message.Message):
-    __slots__ = ("filename", "upload_id", "write_offset", "default_provider", "default_model")
+    __slots__ = ("filename", "upload_id", "write_offset", "default_provider", "default_model", "discard_unfinished")
     FILENAME_FIELD_NUMBER: _ClassVar[int]
     UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
     WRITE_OFFSET_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_PROVIDER_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_MODEL_FIELD_NUMBER: _ClassVar[int]
+    DISCARD_UNFINISHED_FIELD_NUMBER: _ClassVar[int]
     filename: str
     upload_id: str
     write_offset: int
     default_provider: str
     default_model: str
-    def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ...) -> None: ...
+    discard_unfinished: bool
+    def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ..., discard_unfinished: _Optional[bool] = ...) -> None: ...
 
 class UploadFileRequest(_message.Message):
     __slots__ = ("spec", "chunk", "finish")
@@ -153,12 +155,14 @@ class GetFileRequest(_message.Message):
     def __init__(self, file_id: _Optional[str] = ...) -> None: ...
 
 class ListFilesRequest(_message.Message):
-    __slots__ = ("page_size", "page_token")
+    __slots__ = ("page_size", "page_token", "oldest_first")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIRST_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    oldest_first: bool
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., oldest_first: _Optional[bool] = ...) -> None: ...
 
 class ListFilesResponse(_message.Message):
     __slots__ = ("files", "next_page_token")

@@ -170,7 +170,7 @@ class FileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFiles(self, request, context):
-        """Lists the account's files, newest first.
+        """Lists the account's files, newest first, or oldest first where that is asked for.
 
         INVALID_ARGUMENT PAGE_TOKEN_INVALID: start again without a token.
         """

@@ -1,0 +1,66 @@
+"""A file on its way to the gateway: one stream of UploadFile, fed as the bytes come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from polybatch._operations.uploads import FINISH, framed
+from polybatch._transport import methods
+from polybatch.v1 import files_pb2
+
+from services.web.upstream import Engine
+
+# A message costs about as much as its bytes from here on; 20 uploads hold 10 MiB.
+_MESSAGE_BYTES = 512 * 1024
+# The gateway ends a stream that is silent: what trickles in is not held back.
+_FLUSH_SECONDS = 5.0
+
+
+class FileUpload:
+    """One upload. As a context manager it leaves nothing in the gateway unless `finish` was
+    reached: there what is not finished is deleted. Every method raises PolybatchError."""
+
+    def __init__(self, engine: Engine, upload_id: str = "") -> None:
+        self._stream = engine.transport.upload(methods.UPLOAD_FILE)
+        self._spec = files_pb2.UploadSpec(upload_id=upload_id, discard_unfinished=True)
+        self._begun = False
+        self._open = True
+        self._buffer = bytearray()
+        self._flush_at = 0.0
+
+    async def __aenter__(self) -> FileUpload:
+        return self
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self._stream.cancel()
+
+    async def write(self, filename: str, piece: bytes) -> bool:
+        """Send the next bytes. False: the gateway wants no more, and `finish` says why."""
+        if not self._buffer:
+            self._flush_at = asyncio.get_running_loop().time() + _FLUSH_SECONDS
+        self._buffer += piece
+        full = len(self._buffer) >= _MESSAGE_BYTES
+        if full or asyncio.get_running_loop().time() > self._flush_at:
+            await self._flush(filename)
+        return self._open
+
+    async def finish(self, filename: str) -> Any:
+        """Say that this was all; returns the UploadFileResponse."""
+        await self._flush(filename)
+        await self._send(FINISH)
+        return await self._stream.finish()
+
+    async def _flush(self, filename: str) -> None:
+        if not self._begun:
+            self._begun = True
+            self._spec.filename = filename
+            await self._send(files_pb2.UploadFileRequest(spec=self._spec).SerializeToString())
+        if self._buffer:
+            chunk = bytes(self._buffer)
+            self._buffer.clear()
+            await self._send(framed(chunk))
+
+    async def _send(self, message: bytes) -> None:
+        if self._open:
+            self._open = await self._stream.write(message)

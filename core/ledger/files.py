@@ -126,6 +126,17 @@ class Files:
             )
             return found.first() or await session.get(Upload, (account_id, upload_id))
 
+    async def parts(self, account_id: str, prefix: str) -> list[Upload]:
+        """Unfinished uploads whose ids begin so."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Upload).where(
+                    Upload.account_id == account_id,
+                    col(Upload.upload_id).startswith(prefix, autoescape=True),
+                )
+            )
+            return list(found)
+
     async def stale_uploads(self, before: datetime, limit: int) -> list[Upload]:
         """Uploads that have not gone on since a moment and never became files."""
         async with self._database.read() as session:

@@ -43,6 +43,7 @@ from services.gateway.creating import BatchMaker
 from services.gateway.discard import UploadSweep
 from services.gateway.files import FileServicer
 from services.gateway.keys import ensure_first_key
+from services.gateway.parts import Parts
 from services.gateway.prices import PriceServicer
 from services.gateway.pricing import Pricing
 from services.gateway.providers import ProviderServicer
@@ -82,7 +83,8 @@ class Gateway:
             first_look=timedelta(seconds=settings.sweep_interval),
         )
         idle_timeout = settings.upload_idle_timeout
-        self._files = FileServicer(ledger, blobs, uploads, idle_timeout=idle_timeout)
+        parts = Parts(ledger, blobs, settings)
+        self._files = FileServicer(ledger, blobs, uploads, parts, idle_timeout=idle_timeout)
         self._providers = ProviderServicer(ledger, providers, adapters, settings)
         self._prices = PriceServicer(pricing)
         self._batches = BatchServicer(

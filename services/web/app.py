@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from core.settings import Settings
 from services.web.middleware import Exchange
-from services.web.openai import batches, files, models
+from services.web.openai import batches, files, models, uploads
 from services.web.responses import json_response
 from services.web.upstream import Engine, Upstream
 
@@ -24,6 +24,10 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/files/{file_id}", files.retrieve),
     ("DELETE", "/v1/files/{file_id}", files.delete),
     ("GET", "/v1/files/{file_id}/content", files.content),
+    ("POST", "/v1/uploads", uploads.create),
+    ("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part),
+    ("POST", "/v1/uploads/{upload_id}/complete", uploads.complete),
+    ("POST", "/v1/uploads/{upload_id}/cancel", uploads.cancel),
     ("POST", "/v1/batches", batches.create),
     ("GET", "/v1/batches", batches.list_all),
     ("GET", "/v1/batches/{batch_id}", batches.retrieve),

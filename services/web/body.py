@@ -32,6 +32,7 @@ class Body:
     """The body of one request; `receive` is what the application is given in its place."""
 
     def __init__(self, scope: Scope, receive: Receive, settings: Settings) -> None:
+        self.settings = settings
         self._receive = receive
         self._idle = settings.upload_idle_timeout
         self._least = settings.upload_min_rate

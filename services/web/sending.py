@@ -18,12 +18,12 @@ _FLUSH_SECONDS = 5.0
 
 
 class FileUpload:
-    """One upload. As a context manager it leaves nothing in the gateway unless `finish` was
-    reached: there what is not finished is deleted. Every method raises PolybatchError."""
+    """One upload, ended with the block if `finish` was not reached. Raises PolybatchError."""
 
-    def __init__(self, engine: Engine, upload_id: str = "") -> None:
+    def __init__(self, engine: Engine, spec: files_pb2.UploadSpec) -> None:
+        """`spec`: sent before the first bytes; until then its filename may be filled in."""
         self._stream = engine.transport.upload(methods.UPLOAD_FILE)
-        self._spec = files_pb2.UploadSpec(upload_id=upload_id, discard_unfinished=True)
+        self._spec = spec
         self._begun = False
         self._open = True
         self._buffer = bytearray()
@@ -35,26 +35,31 @@ class FileUpload:
     async def __aexit__(self, *_raised: object) -> None:
         self._stream.cancel()
 
-    async def write(self, filename: str, piece: bytes) -> bool:
+    async def write(self, piece: bytes) -> bool:
         """Send the next bytes. False: the gateway wants no more, and `finish` says why."""
         if not self._buffer:
             self._flush_at = asyncio.get_running_loop().time() + _FLUSH_SECONDS
         self._buffer += piece
         full = len(self._buffer) >= _MESSAGE_BYTES
         if full or asyncio.get_running_loop().time() > self._flush_at:
-            await self._flush(filename)
+            await self._flush()
         return self._open
 
-    async def finish(self, filename: str) -> Any:
+    async def append(self, part: str) -> bool:
+        """Have the gateway take the bytes of a part that it has. Returns as `write`."""
+        await self._flush()
+        await self._send(files_pb2.UploadFileRequest(part=part).SerializeToString())
+        return self._open
+
+    async def finish(self) -> Any:
         """Say that this was all; returns the UploadFileResponse."""
-        await self._flush(filename)
+        await self._flush()
         await self._send(FINISH)
         return await self._stream.finish()
 
-    async def _flush(self, filename: str) -> None:
+    async def _flush(self) -> None:
         if not self._begun:
             self._begun = True
-            self._spec.filename = filename
             await self._send(files_pb2.UploadFileRequest(spec=self._spec).SerializeToString())
         if self._buffer:
             chunk = bytes(self._buffer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import secrets
@@ -172,3 +173,63 @@ def test_the_same_key_makes_the_same(client: OpenAI) -> None:
         for _ in range(2)
     )
     assert one.id == two.id
+
+
+def test_an_upload_in_parts(suite: Suite, client: OpenAI, tmp_path: Path) -> None:
+    content = jsonl([chat(n) for n in range(200)])
+    path = tmp_path / "big.jsonl"
+    path.write_bytes(content)
+    # The SDK's own way, in parts that cut lines in two.
+    done = client.uploads.upload_file_chunked(
+        file=path,
+        mime_type="application/jsonl",
+        purpose="batch",
+        part_size=len(content) // 3 - 7,
+        md5=hashlib.md5(content).hexdigest(),
+    )
+    assert done.status == "completed"
+    assert done.file is not None
+    assert (done.file.filename, done.file.bytes) == ("big.jsonl", len(content))
+    assert client.files.content(done.file.id).content == content
+    # The order is that of the end, not that in which the parts came.
+    half = len(content) // 2
+    upload = client.uploads.create(
+        bytes=len(content), filename="turned.jsonl", mime_type="text/plain", purpose="batch"
+    )
+    assert upload.status == "pending"
+    second, first = (
+        client.uploads.parts.create(upload.id, data=piece).id
+        for piece in (content[half:], content[:half])
+    )
+    with pytest.raises(openai.BadRequestError) as short:
+        client.uploads.complete(upload.id, part_ids=[first])
+    assert short.value.code == "content_mismatch"
+    with pytest.raises(openai.BadRequestError):
+        client.uploads.complete(upload.id, part_ids=[first, second], md5="0" * 32)
+    for _ in range(2):
+        done = client.uploads.complete(upload.id, part_ids=[first, second])
+        assert done.file is not None
+        assert client.files.content(done.file.id).content == content
+    with pytest.raises(openai.ConflictError):
+        client.uploads.parts.create(upload.id, data=b"more")
+    # Nothing is listed but the two files, and no part is left on the disk.
+    stored = suite.data_dir / "blobs/files"
+    assert not [path for path in stored.rglob("*") if "." in path.parent.name]
+
+
+def test_a_cancelled_upload_leaves_nothing(suite: Suite, client: OpenAI) -> None:
+    upload = client.uploads.create(
+        bytes=4, filename="a.jsonl", mime_type="application/jsonl", purpose="batch"
+    )
+    part = client.uploads.parts.create(upload.id, data=b"abcd")
+    other = sdk(suite, suite.new_key(f"other-{secrets.token_hex(4)}"))
+    with other:
+        with pytest.raises(openai.NotFoundError):
+            other.uploads.complete(upload.id, part_ids=[part.id])
+        with pytest.raises(openai.NotFoundError):
+            other.uploads.cancel(upload.id)
+    assert client.uploads.cancel(upload.id).status == "cancelled"
+    with pytest.raises(openai.NotFoundError):
+        client.uploads.complete(upload.id, part_ids=[part.id])
+    with pytest.raises(openai.NotFoundError):
+        client.uploads.parts.create(upload.id, data=b"abcd")

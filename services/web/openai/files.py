@@ -51,17 +51,21 @@ async def create(request: Request, engine: Engine) -> Response:
     upload_id = _upload_id(request.headers.get("idempotency-key", ""))
     if upload_id and (earlier := await _uploaded(engine, upload_id)) is not None:
         return json_response(file_object(earlier))
-    async with FileUpload(engine, upload_id) as upload:
+    # What breaks off, or turns out to be wrong behind the file, is to leave nothing.
+    spec = files_pb2.UploadSpec(upload_id=upload_id, discard_unfinished=True)
+    async with FileUpload(engine, spec) as upload:
         wanted = True
         async for piece in body_of(request).pieces():
             for data in form.feed(piece):
-                wanted = await upload.write(_filename(form), data)
+                spec.filename = check_filename(form.filename or "", "file")
+                wanted = await upload.write(data)
             if not wanted:
                 break
         if wanted:
             form.finish()
             _check_fields(form.fields)
-        answer = await upload.finish(_filename(form))
+            spec.filename = check_filename(form.filename or "", "file")
+        answer = await upload.finish()
     return json_response(with_problems(file_object(answer.file), answer.problems))
 
 
@@ -192,15 +196,14 @@ async def _get(engine: Engine, file: InputFile) -> files_pb2.File:
     return found
 
 
-def _filename(form: Form) -> str:
-    """That of the form's file. Raises HttpError (400) where it is too long."""
-    filename = form.filename or ""
-    if len(filename.encode()) > _MAX_FILENAME_BYTES:
+def check_filename(filename: str, param: str) -> str:
+    """The same. Raises HttpError (400) where it is too long, or holds U+0000."""
+    if len(filename.encode(errors="replace")) > _MAX_FILENAME_BYTES or "\0" in filename:
         raise HttpError(
             400,
-            f"The filename has more than {_MAX_FILENAME_BYTES} bytes.",
+            f"The filename has to have at most {_MAX_FILENAME_BYTES} bytes, and no U+0000.",
             "invalid_value",
-            "file",
+            param,
         )
     return filename
 

@@ -47,6 +47,18 @@ GET_UPLOAD_STATUS = _method(
     files_pb2.GetUploadStatusRequest,
     files_pb2.UploadStatus,
 )
+BEGIN_UPLOAD = _method(
+    Server.GATEWAY,
+    "FileService/BeginUpload",
+    files_pb2.BeginUploadRequest,
+    files_pb2.UploadStatus,
+)
+DELETE_UPLOAD = _method(
+    Server.GATEWAY,
+    "FileService/DeleteUpload",
+    files_pb2.DeleteUploadRequest,
+    files_pb2.DeleteUploadResponse,
+)
 DOWNLOAD_FILE = _method(
     Server.GATEWAY,
     "FileService/DownloadFile",

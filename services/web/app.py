@@ -11,12 +11,16 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
 from core.settings import Settings
+from services.web.anthropic import batches as messages
+from services.web.errors import ANTHROPIC_PREFIX
 from services.web.middleware import Exchange
 from services.web.openai import batches, files, models, uploads
 from services.web.responses import json_response
 from services.web.upstream import Engine, Upstream
 
 Handler = Callable[[Request, Engine], Awaitable[Response]]
+
+_MESSAGES = f"{ANTHROPIC_PREFIX}/v1/messages/batches"
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/files", files.create),
@@ -32,6 +36,12 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/batches", batches.list_all),
     ("GET", "/v1/batches/{batch_id}", batches.retrieve),
     ("POST", "/v1/batches/{batch_id}/cancel", batches.cancel),
+    ("POST", _MESSAGES, messages.create),
+    ("GET", _MESSAGES, messages.list_all),
+    ("GET", f"{_MESSAGES}/{{batch_id}}", messages.retrieve),
+    ("DELETE", f"{_MESSAGES}/{{batch_id}}", messages.delete),
+    ("POST", f"{_MESSAGES}/{{batch_id}}/cancel", messages.cancel),
+    ("GET", f"{_MESSAGES}/{{batch_id}}/results", messages.results),
     ("GET", "/v1/models", models.list_all),
     ("GET", "/v1/models/{model:path}", models.retrieve),
 )

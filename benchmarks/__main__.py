@@ -21,6 +21,7 @@ from benchmarks import (
     turnaround,
     upload,
     watchers,
+    web,
 )
 from benchmarks.command import each, parsed
 from benchmarks.figures import Figure, table
@@ -36,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "hostile": hostile.measure,
     "polling": polling.measure,
     "pricing": pricing.measure,
+    "web": web.measure,
 }
 
 

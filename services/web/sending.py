@@ -11,8 +11,9 @@ from polybatch.v1 import files_pb2
 
 from services.web.upstream import Engine
 
-# A message costs about as much as its bytes from here on; 20 uploads hold 10 MiB.
-_MESSAGE_BYTES = 512 * 1024
+# A message costs about as much as its bytes from here on; each upload holds three times as much.
+_MESSAGE_BYTES = 256 * 1024
+_MOST_PIECES = 4096
 # The gateway ends a stream that is silent: what trickles in is not held back.
 _FLUSH_SECONDS = 5.0
 
@@ -26,7 +27,8 @@ class FileUpload:
         self._spec = spec
         self._begun = False
         self._open = True
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []
+        self._held = 0
         self._flush_at = 0.0
 
     async def __aenter__(self) -> FileUpload:
@@ -37,10 +39,15 @@ class FileUpload:
 
     async def write(self, piece: bytes) -> bool:
         """Send the next bytes. False: the gateway wants no more, and `finish` says why."""
-        if not self._buffer:
+        if len(piece) > _MESSAGE_BYTES:
+            cuts = range(0, len(piece), _MESSAGE_BYTES)
+            return all([await self.write(piece[at : at + _MESSAGE_BYTES]) for at in cuts])
+        if not self._held:
             self._flush_at = asyncio.get_running_loop().time() + _FLUSH_SECONDS
-        self._buffer += piece
-        full = len(self._buffer) >= _MESSAGE_BYTES
+        self._pieces.append(piece)
+        self._held += len(piece)
+        # Many small pieces would take more room than their bytes.
+        full = self._held >= _MESSAGE_BYTES or len(self._pieces) >= _MOST_PIECES
         if full or asyncio.get_running_loop().time() > self._flush_at:
             await self._flush()
         return self._open
@@ -61,10 +68,11 @@ class FileUpload:
         if not self._begun:
             self._begun = True
             await self._send(files_pb2.UploadFileRequest(spec=self._spec).SerializeToString())
-        if self._buffer:
-            chunk = bytes(self._buffer)
-            self._buffer.clear()
-            await self._send(framed(chunk))
+        if self._held:
+            message = framed(*self._pieces)
+            self._pieces.clear()
+            self._held = 0
+            await self._send(message)
 
     async def _send(self, message: bytes) -> None:
         if self._open:

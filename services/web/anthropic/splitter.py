@@ -98,7 +98,7 @@ class RequestSplitter:
             self._at = _At.FIRST
             return head.end()
         if self._at is _At.TAIL:
-            if len(buffer) > _MAX_TAIL_BYTES:
+            if len(buffer) - position > _MAX_TAIL_BYTES:
                 raise _no_list()
             return None
         space = _SPACE.match(buffer, position)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -215,6 +216,35 @@ async def test_message_batches_that_are_none(web: Web) -> None:
         assert answer.json()["error"]["type"] == "invalid_request_error"
         assert named in answer.json()["error"]["message"]
         assert await web.left() == []
+
+
+async def test_long_requests_in_any_pieces(web: Web) -> None:
+    text = 'x"\\\n{[' * 500_000
+    made = [
+        {
+            "custom_id": name,
+            "params": {
+                "model": "claude-sonnet-4-5",
+                "max_tokens": 9,
+                "messages": [{"role": "user", "content": content}],
+            },
+        }
+        for name, content in (("a", text), ("b", "short"), ("c", text[1:]))
+    ]
+    body = json.dumps({"requests": made}, indent=1).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        at = 0
+        for step in (1, 7, 100, 8191, len(body)):
+            yield body[at : at + step]
+            at += step
+
+    answer = await web.client.post("/anthropic/v1/messages/batches", content=pieces())
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["request_counts"]["processing"] == 3
+    [file] = (await web.client.get("/v1/files")).json()["data"]
+    content = (await web.client.get(f"/v1/files/{file['id']}/content")).content
+    assert [json.loads(line) for line in content.splitlines()] == made
 
 
 async def begun_upload(web: Web) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

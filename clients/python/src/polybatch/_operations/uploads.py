@@ -268,12 +268,12 @@ async def _status(caller: Caller, upload_id: str) -> Any:
     )
 
 
-def framed(chunk: bytes) -> bytes:
-    """The message of a stream that holds a chunk."""
-    length = len(chunk)
+def framed(*pieces: bytes) -> bytes:
+    """The message of a stream that holds a chunk, of one or more pieces."""
+    length = sum(map(len, pieces))
     varint = bytearray()
     while length > 0x7F:
         varint.append(length & 0x7F | 0x80)
         length >>= 7
     varint.append(length)
-    return b"".join((_CHUNK_TAG, varint, chunk))
+    return b"".join((_CHUNK_TAG, varint, *pieces))

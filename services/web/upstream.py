@@ -20,6 +20,7 @@ from polybatch.models import ResultFilter
 from polybatch.retry import RetryPolicy
 from starlette.requests import Request
 
+from core.serving.server import is_local
 from core.serving.tls_settings import ProbeTls, probe_tls
 from core.settings import Settings
 from services.web.errors import HttpError
@@ -54,13 +55,16 @@ class OwnConnection(Connection):
 
 def find_services(settings: Settings) -> OwnConnection:
     """Where they are, by the client's own variables. Raises ConfigurationError, StartupError."""
-    own = probe_tls(settings) if not os.environ.get("POLYBATCH_TLS_CA") else None
-    found = Connection.resolve(api_key=_NO_KEY, tls=True if own is not None else None)
+    found = Connection.resolve(api_key=_NO_KEY)
+    addresses = f"{found.gateway},{found.collector}".split(",")
+    # Beside them on one machine the address is none that a certificate need hold for.
+    beside = all(is_local(address) for address in addresses)
+    own = probe_tls(settings) if beside or not os.environ.get("POLYBATCH_TLS_CA") else None
     return OwnConnection(
         gateway=found.gateway,
         collector=found.collector,
         api_key=found.api_key,
-        tls=found.tls,
+        tls=found.tls or own is not None,
         tls_ca=found.tls_ca,
         tls_client_cert=found.tls_client_cert,
         tls_client_key=found.tls_client_key,

@@ -233,3 +233,41 @@ def test_a_cancelled_upload_leaves_nothing(suite: Suite, client: OpenAI) -> None
         client.uploads.complete(upload.id, part_ids=[part.id])
     with pytest.raises(openai.NotFoundError):
         client.uploads.parts.create(upload.id, data=b"abcd")
+
+
+@pytest.mark.long
+def test_the_sdk_rides_out_restarts(suite: Suite, client: OpenAI) -> None:
+    suite.sandbox("/sandbox/config", {"batch_seconds": 3})
+    patient = client.with_options(max_retries=8, timeout=20)
+    content = jsonl([chat(n) for n in range(50)])
+    file = patient.files.create(file=("requests.jsonl", content), purpose="batch")
+    for name in ("gateway", "web"):
+        suite.kill(name)
+        assert patient.files.retrieve(file.id).bytes == len(content)
+    batch = patient.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    suite.kill("collector")
+    wait_for(lambda: patient.batches.retrieve(batch.id).status == "completed", "the batch's end")
+    output = patient.batches.retrieve(batch.id).output_file_id
+    assert output is not None
+    suite.kill("web")
+    assert len(patient.files.content(output).text.splitlines()) == 50
+    check_bill(suite, 50)
+
+
+def test_errors_are_the_sdks_own(suite: Suite, client: OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError) as wrong_key:
+        sdk(suite, "wrong").models.list()
+    assert wrong_key.value.code == "invalid_api_key"
+    with pytest.raises(openai.NotFoundError):
+        client.batches.retrieve("batch_none")
+    with pytest.raises(openai.BadRequestError) as purpose:
+        client.files.create(file=b"{}", purpose="fine-tune")
+    assert (purpose.value.param, purpose.value.request_id is None) == ("purpose", False)
+    batch = run(client, jsonl([chat(1)]))
+    with pytest.raises(openai.ConflictError) as ended:
+        client.batches.cancel(batch.id)
+    assert ended.value.code == "batch_ended"
+    # Told not to, the SDK has not tried it again.
+    assert ended.value.response.headers["x-should-retry"] == "false"

@@ -22,6 +22,7 @@ from benchmarks import (
     turnaround,
     upload,
     watchers,
+    web,
 )
 from benchmarks.command import each, parsed
 from benchmarks.figures import Figure, table
@@ -38,6 +39,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "polling": polling.measure,
     "pricing": pricing.measure,
     "start": start.measure,
+    "web": web.measure,
 }
 
 

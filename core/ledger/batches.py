@@ -119,16 +119,20 @@ class Batches:
         size: int,
         after: tuple[datetime, str] | None,
         states: Sequence[BatchState] = (),
+        *,
+        oldest_first: bool = False,
     ) -> list[Batch]:
         """Batches newest first, from behind the (created_at, id) of the last one seen."""
         query = select(Batch).where(Batch.account_id == account_id)
         if states:
             query = query.where(col(Batch.state).in_(states))
+        place = sa.tuple_(col(Batch.created_at), col(Batch.id))
         if after is not None:
-            query = query.where(
-                sa.tuple_(col(Batch.created_at), col(Batch.id)) < sa.tuple_(*map(sa.literal, after))
-            )
-        query = query.order_by(col(Batch.created_at).desc(), col(Batch.id).desc()).limit(size)
+            last = sa.tuple_(*map(sa.literal, after))
+            query = query.where(place > last if oldest_first else place < last)
+        order = (col(Batch.created_at), col(Batch.id))
+        query = query.order_by(*(order if oldest_first else (each.desc() for each in order)))
+        query = query.limit(size)
         async with self._database.read() as session:
             return list(await session.exec(query))
 

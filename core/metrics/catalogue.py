@@ -16,6 +16,15 @@ RPC_SECONDS = Histogram(
 )
 RPC_IN_FLIGHT = Gauge("polybatch_rpc_in_flight", "RPCs that are running.", ["method"])
 
+HTTP_SECONDS = Histogram(
+    "polybatch_http_seconds",
+    "HTTP requests that have ended, by route, method and status; uploads may be long. Status 0: "
+    "the client left before there was one.",
+    ["route", "method", "status"],
+    buckets=_QUICK,
+)
+HTTP_IN_FLIGHT = Gauge("polybatch_http_in_flight", "HTTP requests that are running.")
+
 UPLOAD_BYTES = Counter("polybatch_upload_bytes", "Bytes of input files that clients have sent.")
 UPLOAD_LINES = Counter("polybatch_upload_lines", "Lines of uploads that became files.", ["verdict"])
 DOWNLOAD_BYTES = Counter(

@@ -31,7 +31,9 @@ _MOVED_PORTS = (
     "collector_metrics",
     "dispatcher_metrics",
 )
-"""In the order of their ports from port_base on."""
+"""In the order of their ports from port_base on; the NATS server's follows."""
+_LATER_PORTS = ("web", "web_metrics")
+"""Behind that of the NATS server."""
 _NATS_PORT = 4222
 
 
@@ -66,14 +68,18 @@ class Settings(BaseSettings):
     """TOML file of own prices and mark-ups (docs/prices.md); unset: prices.toml in the data
     folder, if there is one."""
 
-    port_base: int | None = Field(default=None, ge=1, le=65_535 - 8)
-    """Moves all ports: eight of 127.0.0.1 from this one on, for gateway, collector, dispatcher,
-    sandbox, the metrics of the first three, and the embedded NATS server. What one of the
-    settings below names stays there. Clients of this machine take it too."""
+    port_base: int | None = Field(default=None, ge=1, le=65_535 - 9)
+    """Moves all ports: ten of 127.0.0.1 from this one on, for gateway, collector, dispatcher,
+    sandbox, the metrics of the first three, the embedded NATS server, the HTTP API and its
+    metrics. What one of the settings below names stays there. Clients of this machine take it
+    too."""
     gateway_listen: str = "127.0.0.1:50051"
     collector_listen: str = "127.0.0.1:50052"
     dispatcher_listen: str = "127.0.0.1:50053"
     sandbox_listen: str = "127.0.0.1:8400"
+    web_listen: str = "127.0.0.1:8080"
+    """host:port of the HTTP API, of OpenAI's and Anthropic's kind; "off": the supervisor starts
+    none."""
 
     tls_cert: Path | None = None
     """PEM file of the services' certificate, followed by its intermediates; unset: no TLS.
@@ -93,6 +99,7 @@ class Settings(BaseSettings):
     a key; "off": nowhere."""
     collector_metrics_listen: str = "127.0.0.1:9552"
     dispatcher_metrics_listen: str = "127.0.0.1:9553"
+    web_metrics_listen: str = "127.0.0.1:9554"
 
     log_level: str = "info"
     log_format: str = "json"
@@ -106,12 +113,19 @@ class Settings(BaseSettings):
             return values
         moved = {
             f"{name}_listen": f"127.0.0.1:{int(base) + offset}"
-            for offset, name in enumerate(_MOVED_PORTS)
+            for offset, name in (
+                *enumerate(_MOVED_PORTS),
+                *enumerate(_LATER_PORTS, len(_MOVED_PORTS) + 1),
+            )
         }
         return moved | values
 
     @field_validator(
-        "gateway_metrics_listen", "collector_metrics_listen", "dispatcher_metrics_listen"
+        "gateway_metrics_listen",
+        "collector_metrics_listen",
+        "dispatcher_metrics_listen",
+        "web_metrics_listen",
+        "web_listen",
     )
     @classmethod
     def _turn_off(cls, listen: str) -> str:

@@ -118,7 +118,11 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         states = [_LEDGER_STATES[state] for state in request.states]
         with outages():
             batches = await self._ledger.batches.page(
-                current_principal().account_id, size + 1, after, states
+                current_principal().account_id,
+                size + 1,
+                after,
+                states,
+                oldest_first=request.oldest_first,
             )
             shown, token = cut_page(batches, size)
             return batches_pb2.ListBatchesResponse(

@@ -36,7 +36,7 @@ from core.ledger import (
     new_id,
     now,
 )
-from core.metrics import BATCHES_CREATED
+from core.metrics import BATCHES_CREATED, BATCHES_ENDED
 from core.pipeline import EventPublisher
 from core.prices.rates import NANO
 from core.prices.snapshot import Snapshot
@@ -58,6 +58,8 @@ _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
 SHOWN_PROBLEMS = 20
+_KEPT_REFUSALS = frozenset({"INVALID_LINES", "NO_VALID_LINES", "NOT_JSON_LINES"})
+"""Those that lie in the file, and so belong to the batch that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class BatchArgs:
     """It is billed to; the caller's own if empty."""
     webhook_url: str = ""
     max_cost_nanos: int | None = None
+    keep_refused: bool = False
 
     @classmethod
     def parse(
@@ -106,6 +109,7 @@ class BatchArgs:
             key_id=request.key_id,
             webhook_url=url,
             max_cost_nanos=max_cost,
+            keep_refused=request.keep_refused,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -131,6 +135,8 @@ class BatchArgs:
             arguments.append(["webhook_url", self.webhook_url])
         if self.max_cost_nanos is not None:
             arguments.append(["max_cost", self.max_cost_nanos])
+        if self.keep_refused:
+            arguments.append("keep_refused")
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -199,19 +205,25 @@ class BatchMaker:
         file = await self._ledger.files.get(account_id, file_id)
         if file is None:
             raise file_not_found(file_id)
-        await self._refuse_unfit(file, batch_args)
         key = await self._billed_keys.find(batch_args.key_id)
         await self._billed_keys.refuse_disallowed(key, file, lenient=batch_args.lenient_translation)
         await self.refuse_unsigned(account_id, batch_args, file.id)
         batch = self._row(file, batch_args, digest)
         batch.key_id = key.id
+        try:
+            await self._refuse_unfit(file, batch_args)
+        except ApiError as error:
+            if not batch_args.keep_refused or error.reason not in _KEPT_REFUSALS:
+                raise
+            await self._fail(batch, file, batch_args, error)
         prices = await self._pricing.of_file(
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
         )
         batch.prices = prices.encode().decode()
-        estimate = await self._estimate(file, prices, batch_args)
-        batch.expected_nanos = estimate.total.cost.expected
-        batch.at_most_nanos = estimate.total.cost.at_most
+        if batch.state != BatchState.FAILED:
+            estimate = await self._estimate(file, prices, batch_args)
+            batch.expected_nanos = estimate.total.cost.expected
+            batch.at_most_nanos = estimate.total.cost.at_most
         made = await self._ledger.batches.create(batch, self._limits)
         if isinstance(made, RequestIdReused):
             # Another call with it was quicker.
@@ -236,7 +248,11 @@ class BatchMaker:
                 unpriced_models=len(prices.unpriced()),
             )
             await self._publisher.changed(made, BatchEvent.CREATED)
-            await self._publisher.enqueue(Step.PLAN, made.id)
+            if made.state == BatchState.FAILED:
+                BATCHES_ENDED.labels(BatchState.FAILED.value).inc()
+                await self._publisher.changed(made, BatchEvent.ENDED)
+            else:
+                await self._publisher.enqueue(Step.PLAN, made.id)
         return made
 
     async def _estimate(self, file: File, prices: Snapshot, batch_args: BatchArgs) -> Estimate:
@@ -246,6 +262,24 @@ class BatchMaker:
             )
         except BlobMissing:
             raise file_not_found(file.id) from None
+
+    async def _fail(
+        self, batch: Batch, file: File, batch_args: BatchArgs, refusal: ApiError
+    ) -> None:
+        """Make a new row that of a batch that has failed already, for a file's own faults."""
+        problems = await first_errors(self._blobs, file, lenient=batch_args.lenient_translation)
+        batch.errors = [
+            {
+                "code": problem.reason,
+                "message": problem.message,
+                "line": problem.line,
+                "field": problem.field,
+            }
+            for problem in problems
+        ] or [{"code": refusal.reason.lower(), "message": refusal.message}]
+        batch.state, batch.failed_at = BatchState.FAILED, batch.created_at
+        batch.queued, batch.failed = 0, batch.total
+        batch.finished_high_water = batch.total
 
     async def _made_before(self, earlier: Batch, file_id: str, batch_args: BatchArgs) -> Batch:
         """The batch of a request id that comes again; REQUEST_ID_REUSED where it asks for another.

@@ -55,6 +55,7 @@ from services.gateway.files import FileServicer
 from services.gateway.funds import Funds
 from services.gateway.key_service import KeyServicer
 from services.gateway.keys import ensure_first_key, ensure_operator_key
+from services.gateway.parts import Parts
 from services.gateway.prices import PriceServicer
 from services.gateway.pricing import Pricing
 from services.gateway.providers import ProviderServicer
@@ -104,7 +105,8 @@ class Gateway:
             first_look=timedelta(seconds=settings.sweep_interval),
         )
         idle_timeout = settings.upload_idle_timeout
-        self._files = FileServicer(ledger, blobs, uploads, idle_timeout=idle_timeout)
+        parts = Parts(ledger, blobs, settings)
+        self._files = FileServicer(ledger, blobs, uploads, parts, idle_timeout=idle_timeout)
         self._providers = ProviderServicer(ledger, providers, adapters, settings)
         self._prices = PriceServicer(pricing)
         self._batches = BatchServicer(

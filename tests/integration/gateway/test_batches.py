@@ -382,3 +382,30 @@ async def test_cancelling_what_has_ended(gateway: Gateway) -> None:
 async def test_a_batch_of_a_line_without_a_stated_provider(gateway: Gateway) -> None:
     batch = await gateway.submit(line(provider=...))
     assert batch.request_counts.queued == 1
+
+
+async def test_a_refused_file_can_be_kept_as_a_failed_batch(gateway: Gateway, heard: Heard) -> None:
+    content = line("a") + b"\n{\n" + line("c", method="GET") + b"\n"
+    file = (await gateway.upload(content)).file
+    order = {"keep_refused": True, "request_id": "once"}
+    batch = await gateway.create(file.id, **order)
+    assert batch.state == batches_pb2.BATCH_STATE_FAILED
+    assert [(each.line, each.code, each.field) for each in batch.errors] == [
+        (2, "invalid_json", ""),
+        (3, "unsupported_method", "method"),
+    ]
+    assert batch.HasField("failed_at")
+    assert (batch.request_counts.total, batch.request_counts.failed) == (3, 3)
+    assert (await gateway.create(file.id, **order)).id == batch.id
+    kinds = [(await heard.event(batch.id)).kind for _ in range(2)]
+    assert kinds == [BatchEvent.CREATED, BatchEvent.ENDED]
+    # Nothing reads the file: it can go.
+    await gateway.delete(file.id)
+    assert (await gateway.get_batch(batch.id)).state == batches_pb2.BATCH_STATE_FAILED
+    empty = (await gateway.upload(b"\n")).file
+    [error] = (await gateway.create(empty.id, keep_refused=True)).errors
+    assert error.code == "no_valid_lines"
+    # What lies in the call and not in the file is refused as ever.
+    missing = (await gateway.upload(line(provider="gemini", body=...) + b"\n")).file
+    assert missing.invalid_line_count == 1
+    assert (await refused(gateway.create(file.id, keep_refused=True))).reason == "FILE_NOT_FOUND"

@@ -157,6 +157,8 @@ def launch(folder: Path, *arguments: str, quick: bool = True, **settings: str) -
             "POLYBATCH_DATA_DIR": str(folder / "data"),
             "OPENAI_API_KEY": "sandbox-openai",
             "ANTHROPIC_API_KEY": "sandbox-anthropic",
+            # Who tests it asks for it: one process less to start, to kill and to wait for.
+            "POLYBATCH_WEB_LISTEN": "off",
         }
         | settings
     )

@@ -49,6 +49,18 @@ GET_UPLOAD_STATUS = method(
     files_pb2.GetUploadStatusRequest,
     files_pb2.UploadStatus,
 )
+BEGIN_UPLOAD = method(
+    Server.GATEWAY,
+    "FileService/BeginUpload",
+    files_pb2.BeginUploadRequest,
+    files_pb2.UploadStatus,
+)
+DELETE_UPLOAD = method(
+    Server.GATEWAY,
+    "FileService/DeleteUpload",
+    files_pb2.DeleteUploadRequest,
+    files_pb2.DeleteUploadResponse,
+)
 DOWNLOAD_FILE = method(
     Server.GATEWAY,
     "FileService/DownloadFile",

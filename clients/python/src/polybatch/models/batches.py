@@ -159,6 +159,10 @@ class BatchError:
 
     code: str
     message: str
+    line: int = 0
+    """1-based number of the input line that is wrong; 0: none in particular."""
+    field: str = ""
+    """Path of its field, such as "body.model"; empty for the line as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +279,10 @@ class Batch:
             request_counts=RequestCounts.from_proto(message.request_counts),
             progress_percent=message.progress_percent,
             display_state=message.display_state,
-            errors=tuple(BatchError(error.code, error.message) for error in message.errors),
+            errors=tuple(
+                BatchError(error.code, error.message, error.line, error.field)
+                for error in message.errors
+            ),
             metadata=dict(message.metadata),
             completion_window=message.completion_window.ToTimedelta(),
             skip_invalid_lines=message.skip_invalid_lines,

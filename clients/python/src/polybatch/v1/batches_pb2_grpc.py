@@ -144,7 +144,7 @@ class BatchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBatches(self, request, context):
-        """Lists the account's batches, newest first.
+        """Lists the account's batches, newest first, or oldest first where that is asked for.
 
         INVALID_ARGUMENT PAGE_TOKEN_INVALID: start again without a token.
         INVALID_FIELD: BadRequest names it.

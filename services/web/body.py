@@ -23,6 +23,8 @@ MAX_JSON_BYTES = 1024 * 1024
 BODY = "polybatch.body"
 """Key in a scope."""
 
+# What a form, or JSON, has around a file of the largest kind.
+_MAX_AROUND_BYTES = 64 * 1024 * 1024
 # Of a body that nobody wants any more: who has sent it reads no answer before it has gone.
 _DRAINED_UNKNOWN = 64 * 1024 * 1024
 _DRAIN_SECONDS = 120.0
@@ -36,7 +38,8 @@ class Body:
         self._receive = receive
         self._idle = settings.upload_idle_timeout
         self._least = settings.upload_min_rate
-        self._limit = settings.max_file_bytes
+        self._limit = settings.max_file_bytes + _MAX_AROUND_BYTES
+        self._total = 0
         self._waited = 0.0
         self._came = 0
         self._ended = False
@@ -67,6 +70,9 @@ class Body:
 
     def _count(self, waited: float, size: int) -> None:
         """Over each span of waiting, as the gateway has it for its streams."""
+        self._total += size
+        if self._total > self._limit:
+            raise HttpError(413, f"The body has more than {self._limit} bytes.")
         self._waited += waited
         self._came += size
         if self._waited < self._idle:

@@ -11,7 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from services.web.errors import HttpError
 
 _MAX_FIELD_BYTES = 16 * 1024
-_MAX_FIELDS = 50
+_MAX_PARTS = 50
 # Before the first boundary and behind the last there is nothing of use.
 _MAX_OUTSIDE_BYTES = 64 * 1024
 
@@ -39,6 +39,7 @@ class Form:
         self._ended = False
         self._outside = 0
         self._part_bytes = 0
+        self._parts = 0
         try:
             self._parser = MultipartParser(
                 options[b"boundary"],
@@ -84,6 +85,9 @@ class Form:
     def _begin(self) -> None:
         self._name, self._in_file = "", False
         self._text.clear()
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise FormParserError(f"it has more than {_MAX_PARTS} parts")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -107,8 +111,6 @@ class Form:
     def _headers_finished(self) -> None:
         if not self._name:
             raise FormParserError("a part has no name")
-        if len(self.fields) >= _MAX_FIELDS:
-            raise FormParserError(f"it has more than {_MAX_FIELDS} fields")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._part_bytes += end - start

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx2
 import nats
+import openai
 import pytest
 
 from core.bus import Bus, BusUnavailable, EmbeddedNats
@@ -120,6 +121,7 @@ def suite_of_secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite
             POLYBATCH_NATS_URL=nats_url,
             POLYBATCH_PROVIDERS_FILE=str(providers),
             POLYBATCH_RETRY_LIMIT="1",
+            POLYBATCH_WEB_LISTEN="127.0.0.1:0",
             OPENAI_API_KEY=SECRETS["the key of OpenAI"],
             ANTHROPIC_API_KEY=SECRETS["the key of Anthropic"],
             ECHO_DIRECT_ACCESS=SECRETS["the key of a provider without batches"],
@@ -215,6 +217,7 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
         await cli("webhooks", "deliveries", "--json", code=0)
         file_id = await asyncio.to_thread(broken_row, suite)
         assert "internal error, reference" in await cli("files", "get", file_id, code=1)
+        said |= await asyncio.to_thread(over_http, suite, good, file_id)
     async with httpx2.AsyncClient(timeout=20) as http:
         for url in suite.ready["metrics"].values():
             said[url] = (await http.get(url)).raise_for_status().text
@@ -238,6 +241,33 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
             assert secret not in text, f"{name} stands in {place}"
     for place, text in places.items():
         assert BODY not in text, f"a request's body stands in {place}"
+
+
+def over_http(suite: Suite, good: Path, broken: str) -> dict[str, str]:
+    """What OpenAI's SDK is told of success and failure, by what it did."""
+    said = {}
+    key = own_key(suite)
+    for name, brought in (("http", key), ("http, wrong key", SECRETS["a made-up API key"])):
+        with openai.OpenAI(
+            base_url=f"{suite.ready['web']}/v1", api_key=brought, max_retries=0
+        ) as client:
+            calls: dict[str, Callable[[], object]] = {
+                "upload": lambda: client.files.create(file=good, purpose="batch"),
+                "broken": lambda: client.files.retrieve(broken.replace("_", "-")),
+                "wrong": lambda: client.batches.create(
+                    input_file_id="file-none",
+                    endpoint="/v1/chat/completions",
+                    completion_window="24h",
+                    extra_body={"metadata": BODY},
+                ),
+            }
+            for what, call in calls.items():
+                try:
+                    said[f"{name}: {what}"] = repr(call())
+                except openai.APIStatusError as error:
+                    said[f"{name}: {what}"] = error.response.text
+    assert "nternal error, reference" in said["http: broken"]
+    return said
 
 
 FAILING_STARTS = {

@@ -29,7 +29,7 @@ from polybatch import (
 )
 from polybatch._operations import sources
 from polybatch._operations.pieces import CHUNK_BYTES
-from polybatch._operations.uploads import _FINISH, _framed
+from polybatch._operations.uploads import FINISH, framed
 from polybatch.v1 import batches_pb2, files_pb2
 
 from tests.integration.client.conftest import QUICK, Api
@@ -513,6 +513,6 @@ async def test_create_batch_is_repeated_with_its_request_id(api: Api, fake: Fake
 def test_frames_are_what_protobuf_would_write() -> None:
     for length in (1, 127, 128, 16_383, 16_384, CHUNK_BYTES):
         chunk = os.urandom(length)
-        assert _framed(chunk) == files_pb2.UploadFileRequest(chunk=chunk).SerializeToString()
-    assert files_pb2.UploadFileRequest(finish=True).SerializeToString() == _FINISH
-    assert batches_pb2.SubmitBatchRequest(finish=True).SerializeToString() == _FINISH
+        assert framed(chunk) == files_pb2.UploadFileRequest(chunk=chunk).SerializeToString()
+    assert files_pb2.UploadFileRequest(finish=True).SerializeToString() == FINISH
+    assert batches_pb2.SubmitBatchRequest(finish=True).SerializeToString() == FINISH

@@ -20,6 +20,8 @@ import msgspec
 
 RESULT_MISSING = "result_missing"
 """The code of a line that its provider gave no result for: it may have been run and paid for."""
+COST_LIMIT = "cost_limit"
+"""The code of a line that was not sent, as it could have brought its batch past its max cost."""
 
 _NULL = b"null"
 _COST = re.compile(rb',"cost":(null|\d+(?:\.\d+)?)\}\n?\Z')

@@ -51,6 +51,7 @@ class Failpoint(StrEnum):
     SHARD_OUTCOME_UNKNOWN = "ledger.shard.outcome_unknown"
     SHARD_QUOTA = "ledger.shard.quota"
     SHARD_WAIT = "ledger.shard.wait"
+    SHARD_WAIT_FOR_FUNDS = "ledger.shard.wait_for_funds"
     SHARD_REQUEUE = "ledger.shard.requeue"
     SHARD_POLLED = "ledger.shard.polled"
     SHARD_POSTPONE_POLL = "ledger.shard.postpone_poll"

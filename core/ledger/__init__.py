@@ -9,6 +9,7 @@ from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
+from core.ledger.funds import EnoughNow, Funds, NoFunds, NoPrice, Purse, usd
 from core.ledger.ids import new_id, new_token
 from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
@@ -31,6 +32,7 @@ from core.ledger.states import (
     stopped_lines,
 )
 from core.ledger.statistics import Count, LivingBatches, Statistics, UnsettledShards, WaitingLines
+from core.ledger.stop_loss import Figures, Limits, OverMaxCost, Room, StopLoss
 from core.ledger.tables import (
     Account,
     ApiKey,
@@ -95,13 +97,16 @@ __all__ = [
     "DeliveryState",
     "Durations",
     "EndpointDisabled",
+    "EnoughNow",
     "Expected",
+    "Figures",
     "File",
     "FileGone",
     "FileInUse",
     "FileState",
     "Files",
     "Funding",
+    "Funds",
     "GrantReused",
     "InFlight",
     "KeyLimits",
@@ -112,18 +117,24 @@ __all__ = [
     "LedgerUnavailable",
     "LeftFile",
     "Limit",
+    "Limits",
     "ListPolls",
     "LivingBatches",
     "ModelSpend",
     "NewKey",
+    "NoFunds",
+    "NoPrice",
     "OverLimit",
+    "OverMaxCost",
     "OverQuota",
     "Posting",
     "PostingKind",
     "ProviderHold",
     "ProviderKey",
     "ProviderLoad",
+    "Purse",
     "RequestIdReused",
+    "Room",
     "Runs",
     "Scope",
     "Settlement",
@@ -135,6 +146,7 @@ __all__ = [
     "Stale",
     "Statistics",
     "Stop",
+    "StopLoss",
     "TargetNotEmpty",
     "TokenBudget",
     "UnsettledShards",
@@ -158,4 +170,5 @@ __all__ = [
     "new_token",
     "now",
     "stopped_lines",
+    "usd",
 ]

@@ -11,14 +11,17 @@ from sqlmodel import col
 
 from core.failpoints import Failpoint
 from core.ledger.budgets import OverQuota, check_room
+from core.ledger.funds import NoFunds, cover
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.stop_loss import Figures, OverMaxCost, check_max_cost
 from core.ledger.tables import Batch, Shard, now
 from core.ledger.transitions import ShardTransitions
 
 # Enough for the pauses to have come to their longest. Beyond it, an outage of hours would
 # look like a shard that is refused for its own lines.
 _COUNTED_ATTEMPTS = 7
+_UNKNOWN = Figures()
 
 
 class Attempts(ShardTransitions):
@@ -40,18 +43,22 @@ class Attempts(ShardTransitions):
         limited: bool = False,
         ceiling: int | None = None,
         file_token: str = "",
-    ) -> Shard | Stale | OverQuota:
+        expected_nanos: int = 0,
+        at_most_nanos: int = 0,
+    ) -> Shard | Stale | OverQuota | OverMaxCost | NoFunds:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
+        `expected_nanos`, `at_most_nanos`: what its lines will cost, where anything limits that.
         `file_token`: of the upload that is to be sent again; empty: there will be a new one.
         `tokens`: estimated prompt tokens; `limited`: a limit of what may be enqueued for
         the model is known; `ceiling`: the operator's. Stale when somebody else has the
         shard or its batch is stopping; OverQuota when it does not fit under the limit or it is
-        another one's turn.
+        another one's turn; OverMaxCost when it could bring its batch past its `max_cost`; NoFunds
+        when its batch holds too little for it and there is no more.
         """
         moment = now()
         async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
-            if shard is None or batch.stop != Stop.NONE:
+            if shard is None or batch.stop != Stop.NONE or shard.state != ShardState.QUEUED:
                 return Stale(shard_id)
             uploads: dict[str, Any] = {}
             if not file_token:
@@ -65,10 +72,16 @@ class Attempts(ShardTransitions):
                 }
             elif shard.file_token != file_token or not shard.remote_file_id:
                 return Stale(shard_id)
+            over = await check_max_cost(session, batch, at_most_nanos)
+            if over is not None:
+                return over
             if limited:
                 full = await check_room(session, self._database, shard, tokens, ceiling, goes=True)
                 if full is not None:
                     return full
+            lacking = await cover(session, batch, shard, expected_nanos, token)
+            if lacking is not None:
+                return lacking
             moved = await self._move(
                 session,
                 shard,
@@ -86,7 +99,10 @@ class Attempts(ShardTransitions):
                 sent_sha256=sent_sha256,
                 rejects_prefix=rejects_prefix,
                 tokens=tokens,
+                expected_nanos=expected_nanos,
+                at_most_nanos=at_most_nanos,
                 waits_for_quota=False,
+                waits_for_funds=False,
                 waiting_reason="",
                 due_at=moment + lease,
                 **uploads,
@@ -187,17 +203,21 @@ class Attempts(ShardTransitions):
             return await check_room(session, self._database, shard, tokens, ceiling)
 
     async def wait_for_quota(
-        self, shard: Shard, reason: str, until: datetime
+        self, shard: Shard, reason: str, until: datetime, figures: Figures = _UNKNOWN
     ) -> Batch | Stale | None:
         """Stay QUEUED until there is quota; `until`: when to look again at the latest.
 
-        Returns the batch when this is news to its watchers, None otherwise.
+        `figures`: kept for the next attempt. Returns the batch when this is news to its
+        watchers, None otherwise.
         """
         changes: dict[str, Any] = {
             "waits_for_quota": True,
+            "waits_for_funds": False,
             "waiting_reason": reason,
             "due_at": until,
         }
+        if figures.at_most_nanos:
+            changes |= figures._asdict()
         if shard.waits_for_quota and shard.waiting_reason == reason:
             async with self._database.write(Failpoint.SHARD_WAIT) as session:
                 moved = await self._move(session, shard, (ShardState.QUEUED,), **changes)
@@ -234,6 +254,7 @@ class Attempts(ShardTransitions):
             attempts=min(shard.attempts, _COUNTED_ATTEMPTS),
             token_refusals=shard.token_refusals + 1 if over_limit else 0,
             waits_for_quota=False,
+            waits_for_funds=False,
             remote_id="",
             remote_status="",
             finished=0,

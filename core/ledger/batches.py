@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
+from core.ledger.funds import NoFunds, NoPrice, release, reserve
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.progress import advance, unsettled
 from core.ledger.states import (
@@ -47,9 +48,17 @@ class Batches:
         self._database = database
 
     async def create(
-        self, batch: Batch, limits: AccountLimits = NO_LIMITS
-    ) -> Batch | RequestIdReused | FileGone | OverLimit:
-        """Record a new batch; the same request id returns the batch it made before."""
+        self,
+        batch: Batch,
+        limits: AccountLimits = NO_LIMITS,
+        *,
+        reserve_nanos: int | None = None,
+    ) -> Batch | RequestIdReused | FileGone | OverLimit | NoFunds | NoPrice:
+        """Record a new batch; the same request id returns the batch it made before.
+
+        `reserve_nanos`: what it is to hold, where credits or a budget limit what it may spend;
+        None: not known.
+        """
         async with self._database.write(Failpoint.BATCH_CREATE) as session:
             if batch.request_id is not None:
                 await self._database.lock_name(
@@ -74,6 +83,9 @@ class Batches:
                 living = await _count_living(session, batch.account_id)
                 if living >= limits.batches:
                     return OverLimit(Limit.BATCHES, limits.batches, living)
+            lacking = await reserve(session, batch, reserve_nanos)
+            if lacking is not None:
+                return lacking
             session.add(batch)
         return batch
 
@@ -179,6 +191,7 @@ class Batches:
                 BatchState.CANCELLING,
             ):
                 return Stale(batch_id)
+            await release(session, batch)
             failed = await advance(
                 session,
                 batch,
@@ -309,6 +322,7 @@ class Batches:
                 BatchState.EXPIRED: "expired_at",
                 BatchState.CANCELLED: "cancelled_at",
             }[state]
+            await release(session, batch)
             ended = await advance(
                 session,
                 batch,
@@ -394,6 +408,7 @@ def settle_unsent(shard: Shard, stop: Stop) -> None:
     """Give every line of a shard that was never sent the outcome of the stop."""
     shard.state = ShardState.SETTLED
     shard.settled_at = now()
+    shard.waits_for_funds = False
     code, message = STOP_ERRORS[stop]
     if stop is Stop.EXPIRE and shard.waiting_reason:
         message = f"{message} Until then it waited: {shard.waiting_reason}"

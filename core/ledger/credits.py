@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from core.failpoints import Failpoint
 from core.ledger.accounts import month_of
 from core.ledger.database import Database
+from core.ledger.funds import move_held
 from core.ledger.tables import Account, Batch, Posting, PostingKind, Shard, Spending, now
 
 
@@ -71,12 +72,14 @@ class Credits:
 async def charge(session: AsyncSession, batch: Batch, shard: Shard, cost_nanos: int) -> None:
     """Charge what a shard cost, in the transaction that settles it: once, by its reason.
 
+    It is taken out of what the batch holds, as far as that goes. The batch is locked.
     The rows of the account and of its sums are locked last, as every transition of the account's
     batches comes to them.
     """
     if not cost_nanos:
         return
     moment = shard.settled_at or now()
+    held = min(cost_nanos, batch.reserved_nanos)
     session.add(
         Posting(
             reason=f"charge:{shard.id}",
@@ -86,16 +89,11 @@ async def charge(session: AsyncSession, batch: Batch, shard: Shard, cost_nanos: 
             batch_id=batch.id,
             shard_id=shard.id,
             balance_nanos=-cost_nanos,
+            reserved_nanos=-held,
             created_at=now(),
         )
     )
-    await session.flush()
-    await session.exec(
-        update(Account)
-        .where(col(Account.id) == batch.account_id)
-        .values(balance_nanos=col(Account.balance_nanos) - cost_nanos)
-        .execution_options(synchronize_session=False)
-    )
+    await move_held(session, batch, -held, -cost_nanos)
     for owner in filter(None, (batch.account_id, batch.key_id)):
         for month in ("", month_of(moment)):
             await _spent(session, owner, month, cost_nanos)

@@ -1,4 +1,4 @@
-"""The ledger: one database, nineteen repositories."""
+"""The ledger: one database, the repositories of all that is in it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from core.ledger.credits import Credits
 from core.ledger.database import Database
 from core.ledger.durations import Durations
 from core.ledger.files import Files
+from core.ledger.funds import Funds
 from core.ledger.late import LateAnswers
 from core.ledger.list_polls import ListPolls
 from core.ledger.provider_holds import Holds
@@ -19,6 +20,7 @@ from core.ledger.remote_files import RemoteFiles
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
+from core.ledger.stop_loss import StopLoss
 from core.ledger.usage import UsageReport
 from core.ledger.webhook_deliveries import WebhookDeliveries
 from core.ledger.webhook_endpoints import WebhookEndpoints
@@ -31,11 +33,13 @@ class Ledger:
         self._database = database
         self.accounts = Accounts(database)
         self.credits = Credits(database)
+        self.funds = Funds(database)
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
         self.list_polls = ListPolls(database)
         self.runs = Runs(database)
+        self.stop_loss = StopLoss(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)
         self.remote_files = RemoteFiles(database)

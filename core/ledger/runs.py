@@ -14,9 +14,11 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
+from core.ledger.funds import NoFunds, cover
 from core.ledger.ids import new_token
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.stop_loss import OverMaxCost, check_max_cost
 from core.ledger.tables import Batch, Shard, now
 from core.ledger.transitions import ShardTransitions
 
@@ -33,33 +35,51 @@ class Runs(ShardTransitions):
     """Running shards of all batches."""
 
     async def start(
-        self, shard: Shard, *, remote_model: str, most: int, most_of_batch: int
-    ) -> Batch | Stale | AtCapacity:
+        self,
+        shard: Shard,
+        *,
+        remote_model: str,
+        most: int,
+        most_of_batch: int,
+        expected_nanos: int = 0,
+        at_most_nanos: int = 0,
+    ) -> Batch | Stale | AtCapacity | OverMaxCost | NoFunds:
         """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
 
         `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
-        so that a large one does not keep the others waiting.
+        so that a large one does not keep the others waiting. `expected_nanos`,
+        `at_most_nanos`: what its lines will cost, where anything limits that.
         """
         moment = now()
         async with self._locked(Failpoint.RUN_START, shard.id) as (session, batch, fresh):
-            if fresh is None or batch.stop != Stop.NONE:
+            if fresh is None or batch.stop != Stop.NONE or fresh.state != ShardState.QUEUED:
                 return Stale(shard.id)
             # Two that begin at the same time must see each other.
             await self._database.lock_name(session, "runs", fresh.provider)
             running, of_batch = await self._running(session, fresh)
             if running >= most or of_batch >= most_of_batch:
                 return AtCapacity(running, of_batch)
+            over = await check_max_cost(session, batch, at_most_nanos)
+            if over is not None:
+                return over
+            token = new_token()
+            lacking = await cover(session, batch, fresh, expected_nanos, token)
+            if lacking is not None:
+                return lacking
             moved = await self._move(
                 session,
                 shard,
                 (ShardState.QUEUED,),
                 state=ShardState.RUNNING,
-                token=new_token(),
+                token=token,
                 attempts=fresh.attempts + 1,
                 remote_model=remote_model,
+                expected_nanos=expected_nanos,
+                at_most_nanos=at_most_nanos,
                 intended_at=moment,
                 submitted_at=moment,
                 waits_for_quota=False,
+                waits_for_funds=False,
                 waiting_reason="",
                 due_at=moment,
             )

@@ -139,6 +139,7 @@ class Shards(Attempts):
             shard,
             (ShardState.QUEUED, ShardState.SUBMITTED, ShardState.FETCHING),
             waits_for_quota=False,
+            waits_for_funds=False,
             waiting_reason=reason,
             due_at=next_try,
         )
@@ -226,6 +227,7 @@ class Shards(Attempts):
                     and fresh.file_token == fresh.token
                 ),
                 settled_at=now(),
+                waits_for_funds=False,
                 waiting_reason="",
                 succeeded=settlement.succeeded,
                 failed=settlement.failed,

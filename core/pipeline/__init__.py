@@ -6,6 +6,7 @@ from core.pipeline.adapters import Adapters
 from core.pipeline.backfill import Backfill
 from core.pipeline.batch_prices import BatchPrices, PricedModel
 from core.pipeline.file_prices import FilePrices
+from core.pipeline.funds import WaitingForFunds
 from core.pipeline.holds import sharing
 from core.pipeline.keys import Checked, ProviderKeys
 from core.pipeline.late_answers import LateShards, next_late_look
@@ -53,6 +54,7 @@ __all__ = [
     "Settler",
     "Sweep",
     "TokenBudgets",
+    "WaitingForFunds",
     "Watched",
     "find_prices",
     "find_providers",

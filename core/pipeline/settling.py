@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import Batch, Settlement, Shard, Spent
+from core.ledger import Batch, Settlement, Shard, ShardState, Spent
 from core.metrics import LINES_SETTLED, SPEND, TOKENS, UNPRICED_LINES
+from core.pipeline.funds import WaitingForFunds
 from core.pipeline.runtime import Runtime
 from core.providers import CATALOGUE
 
@@ -26,6 +27,7 @@ class Settler:
     def __init__(self, runtime: Runtime) -> None:
         self._ledger = runtime.ledger
         self._publisher = runtime.publisher
+        self._waiting = WaitingForFunds(runtime.ledger, runtime.publisher)
 
     async def fill(self, shard: Shard, code: str, message: str) -> bool:
         """End every line of the shard with one error."""
@@ -45,11 +47,22 @@ class Settler:
         kind = BatchEvent.SHARD_RETRIED if retry else BatchEvent.SHARD_SETTLED
         await self._publisher.changed(batch, kind, shard)
         for successor in retry:
-            await self._publisher.enqueue(Step.SUBMIT, batch.id, successor.id)
+            if not successor.waits_for_funds:
+                await self._publisher.enqueue(Step.SUBMIT, batch.id, successor.id)
         # Of a batch that has ended, the answers came late: they are merged into its results.
         if batch.all_settled:
             await self._publisher.enqueue(Step.ASSEMBLE, batch.id)
+        elif shard.state != ShardState.QUEUED:
+            await self.wake_waiting(batch)
         return True
+
+    async def wake_waiting(self, batch: Batch) -> None:
+        """What is in flight of a batch has become less: there may be room for what waits."""
+        if batch.max_cost_nanos is not None:
+            for shard_id in await self._ledger.stop_loss.waiting(batch.id):
+                await self._publisher.enqueue(Step.SUBMIT, batch.id, shard_id)
+        else:
+            await self._waiting.batch(batch)
 
 
 def _count(provider: str, settlement: Settlement) -> None:

@@ -229,6 +229,9 @@ class Settings(BaseSettings):
     one; an upload may say another."""
     assumed_output_tokens: int = Field(default=500, ge=1)
     """Tokens of an answer in an estimate, of a model of which too few lines have been answered."""
+    reserve_factor: float = Field(default=1.25, ge=1, le=100)
+    """A batch reserves so many times what it is expected to cost, where credits or a budget limit
+    what it may spend."""
     check_keys: bool = True
     """Try each provider's key with one call that costs nothing when the dispatcher starts."""
     provider_timeout: float = Field(default=600.0, gt=0)

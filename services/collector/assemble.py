@@ -27,7 +27,7 @@ from core.bus import Ack, Delivery, Snooze, Step
 from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, Stop, new_token
 from core.metrics import BATCHES_ENDED
-from core.pipeline import Runtime, renewing_lease
+from core.pipeline import Runtime, WaitingForFunds, renewing_lease
 from core.pipeline.messages import manifest_message
 from services.collector.common_cause import CommonCause
 from services.collector.earlier_costs import EarlierCosts
@@ -65,6 +65,7 @@ class Assembler:
         self._segment_bytes = runtime.settings.segment_bytes
         self._lease = timedelta(seconds=runtime.settings.fetch_lease)
         self._merger = LateMerger(runtime)
+        self._waiting = WaitingForFunds(runtime.ledger, runtime.publisher)
 
     async def handle(self, item: WorkItem, delivery: Delivery) -> Ack | Snooze:
         """Assemble the results of one batch and end it."""
@@ -134,6 +135,7 @@ class Assembler:
             result_bytes=written.bytes,
         )
         await self._publisher.changed(ended, BatchEvent.ENDED)
+        await self._waiting.account(batch.account_id)
         await clean_up(self._ledger, self._blobs, batch.id)
         if ended.awaited:
             # What came while it was written is merged; what is still to come wakes us itself.

@@ -201,6 +201,8 @@ class Poller:
             await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
             step = Step.STOP if batch.stop else Step.SUBMIT
             await self._publisher.enqueue(step, shard.batch_id, "" if batch.stop else shard.id)
+            if not batch.stop:
+                await self._settler.wake_waiting(batch)
 
     async def _input(self, shard: Shard) -> File | None:
         batch = await self._ledger.batches.get(shard.batch_id)

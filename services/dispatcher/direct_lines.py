@@ -26,7 +26,7 @@ from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, BlobStore, BlobUnavailable, StoredFile
 from core.ledger import Batch, File, Shard
 from core.pipeline import Event, RunLog
-from core.prices.usage import Usage
+from core.prices.usage import NO_USAGE, Usage
 from core.providers import (
     Answered,
     CallOutcome,
@@ -96,6 +96,7 @@ class LineRun:
         self._may_begin.set()
         self._feeder: asyncio.Task[None] | None = None
         self._fail_fast = batch.fail_fast
+        self._paid_once = batch.max_cost_nanos is not None
         self._refused_key: Throttled | None = None
         """Why no line of a batch that fails fast needs a call any more."""
         self._halted = False
@@ -310,9 +311,13 @@ class LineRun:
     def _fail(
         self, position: int, response: bytes | None, error: bytes, usage: Usage | None = None
     ) -> None:
-        """A line failed for a transient reason: once more, while it may."""
+        """A line failed for a transient reason: once more, while it may.
+
+        Under a max cost each line has room for one call that is paid for.
+        """
         before = self._log.attempts[position]
-        if before >= self._retries.limit:
+        paid = usage is not None and usage != NO_USAGE
+        if before >= self._retries.limit or (paid and self._paid_once):
             self._note(position, Event.FAILED, response, error, usage)
             return
         self._note(position, Event.RETRYABLE, response, error, usage)

@@ -8,8 +8,8 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import AtCapacity, Batch, Shard, Stale, now
-from core.pipeline import Runtime
+from core.ledger import AtCapacity, Batch, Figures, NoFunds, OverMaxCost, Shard, Stale, now
+from core.pipeline import Runtime, WaitingForFunds
 from core.providers import DirectProvider
 
 log = structlog.get_logger()
@@ -20,6 +20,7 @@ log = structlog.get_logger()
 _MOST_OF_BATCH = 2
 _MOST = 16
 _WAIT = timedelta(seconds=60)
+_NOT_RECKONED = Figures()
 
 
 class FairScheduler:
@@ -28,12 +29,22 @@ class FairScheduler:
     def __init__(self, runtime: Runtime) -> None:
         self._ledger = runtime.ledger
         self._publisher = runtime.publisher
+        self._waiting_for_funds = WaitingForFunds(runtime.ledger, runtime.publisher)
 
-    async def start(self, shard: Shard, provider: DirectProvider) -> None:
-        """Let a queued shard run, or wait. No message sleeps for it: it is woken."""
+    async def start(
+        self, shard: Shard, provider: DirectProvider, figures: Figures = _NOT_RECKONED
+    ) -> OverMaxCost | NoFunds | None:
+        """Let a queued shard run, or wait. No message sleeps for it: it is woken.
+
+        Returns why it could not, if that is its batch's max cost, or that nobody pays for it.
+        """
         model = provider.remote_model(shard.model)
         started = await self._ledger.runs.start(
-            shard, remote_model=model, most=_MOST, most_of_batch=_MOST_OF_BATCH
+            shard,
+            remote_model=model,
+            most=_MOST,
+            most_of_batch=_MOST_OF_BATCH,
+            **figures._asdict(),
         )
         match started:
             case Batch():
@@ -41,13 +52,22 @@ class FairScheduler:
                 await self._publisher.enqueue(Step.RUN, shard.batch_id, shard.id)
                 # There may be room for one more.
                 await self.enqueue_next(shard.provider)
+                if shard.waits_for_funds:
+                    await self._waiting_for_funds.next(shard.account_id)
+            case NoFunds():
+                return started
             case AtCapacity():
                 reason = f"waits for its turn: other shards are running at {shard.provider}"
-                batch = await self._ledger.shards.wait_for_quota(shard, reason, now() + _WAIT)
+                batch = await self._ledger.shards.wait_for_quota(
+                    shard, reason, now() + _WAIT, figures
+                )
                 if isinstance(batch, Batch):
                     await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
+            case OverMaxCost():
+                return started
             case Stale():
                 log.debug("start_not_wanted", batch_id=shard.batch_id, shard_id=shard.id)
+        return None
 
     async def enqueue_next(self, provider: str) -> None:
         """There may be capacity: enqueue the shard whose turn it is."""

@@ -15,7 +15,18 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Ack, Snooze, Step
-from core.ledger import Batch, File, OverQuota, Settlement, Shard, Stale, now
+from core.ledger import (
+    Batch,
+    EnoughNow,
+    Figures,
+    File,
+    OverQuota,
+    Room,
+    Settlement,
+    Shard,
+    Stale,
+    now,
+)
 from core.pipeline import (
     Allowance,
     ProviderKeys,
@@ -23,14 +34,19 @@ from core.pipeline import (
     Runtime,
     Settler,
     TokenBudgets,
+    WaitingForFunds,
     first_look,
 )
 from core.providers import Registry
+from services.dispatcher.cost_limit import Cut, usd
 from services.dispatcher.cutting import cut, lines_within, weights_of
 
 log = structlog.get_logger()
 
 _QUOTA_PAUSE = 60.0
+_FUNDS_PAUSE = 60.0
+_ROOM_PAUSE = 60.0
+_NOT_RECKONED = Figures()
 
 
 class ShardOutcomes:
@@ -44,6 +60,7 @@ class ShardOutcomes:
         self._keys = keys
         self._settler = Settler(runtime)
         self.budgets = TokenBudgets(runtime)
+        self.waiting_for_funds = WaitingForFunds(runtime.ledger, runtime.publisher)
         self.remote_files = RemoteFileCleanup(runtime, providers)
 
     async def adopt(self, shard: Shard, remote_id: str, remote_file_id: str) -> Ack:
@@ -59,8 +76,20 @@ class ShardOutcomes:
                 await self._publisher.enqueue(Step.STOP, shard.batch_id)
         return Ack()
 
+    async def wait_for_room(self, shard: Shard, figures: Figures, room: Room) -> Ack | Snooze:
+        """Stay queued, and be woken when one of its batch has settled, unless one just has."""
+        until = now() + timedelta(seconds=_ROOM_PAUSE)
+        batch = await self._ledger.stop_loss.wait(shard, figures, _for_room(room), until)
+        if isinstance(batch, Batch):
+            await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
+        return Snooze(0.0) if isinstance(batch, Room) else Ack()
+
     async def wait_for_quota(
-        self, shard: Shard, allowance: Allowance, full: OverQuota
+        self,
+        shard: Shard,
+        allowance: Allowance,
+        full: OverQuota,
+        figures: Figures = _NOT_RECKONED,
     ) -> Ack | Snooze:
         """Stay queued, and be woken when it is its turn.
 
@@ -71,13 +100,31 @@ class ShardOutcomes:
             f"tokens for {shard.remote_model}"
         )
         until = now() + timedelta(seconds=_QUOTA_PAUSE)
-        batch = await self._ledger.shards.wait_for_quota(shard, reason, until)
+        batch = await self._ledger.shards.wait_for_quota(shard, reason, until, figures)
         if isinstance(batch, Batch):
             await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         if full.first is not None:
             await self.budgets.enqueue_next(shard.provider, shard.remote_model)
         if full.look_at is not None and not isinstance(batch, Stale):
             return Snooze(max((full.look_at - now()).total_seconds(), 0.0))
+        return Ack()
+
+    async def wait_for_funds(self, shard: Shard, figures: Figures) -> Ack | Snooze:
+        """Stay queued until it can be paid for; it is woken then. What it will cost is kept."""
+        until = now() + timedelta(seconds=_FUNDS_PAUSE)
+        now_waits = await self._ledger.funds.wait(shard, until, **figures._asdict())
+        if isinstance(now_waits, EnoughNow):
+            return Snooze(0.0)
+        if isinstance(now_waits, tuple):
+            batch, lacking = now_waits
+            if batch is not None:
+                log.info(
+                    "shard_waits_for_funds",
+                    batch_id=shard.batch_id,
+                    shard_id=shard.id,
+                    purse=lacking.purse.value,
+                )
+                await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         return Ack()
 
     async def wait_for_key(
@@ -101,6 +148,7 @@ class ShardOutcomes:
         if batch.stop:
             await self._publisher.enqueue(Step.STOP, shard.batch_id)
             return Ack()
+        await self._settler.wake_waiting(batch)
         return Snooze(pause)
 
     async def cut(
@@ -119,6 +167,25 @@ class ShardOutcomes:
         log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)
         return await self.settle(shard, Settlement(0, 0, retried=shard.line_count), successors)
 
+    async def cut_to_cost(self, shard: Shard, file: File, found: Cut) -> Ack:
+        """Replace a shard that could cost too much by one that may go now, and one that waits."""
+        records = await self._blobs.get(shard.lines_key)
+        weights = await weights_of(shard, records, file, self._blobs)
+        first, rest = await cut(shard, records, found.fitting, weights, self._blobs)
+        first.expected_nanos, first.at_most_nanos = found.first
+        rest.expected_nanos, rest.at_most_nanos = found.rest
+        rest.waits_for_funds, rest.waiting_reason = True, _for_room(found.room)
+        rest.due_at = now() + timedelta(seconds=_ROOM_PAUSE)
+        log.info(
+            "shard_cut_to_cost",
+            batch_id=shard.batch_id,
+            shard_id=shard.id,
+            fitting=found.fitting,
+            lines=shard.line_count,
+        )
+        settlement = Settlement(0, 0, retried=shard.line_count)
+        return await self.settle(shard, settlement, [first, rest])
+
     async def give_up(self, shard: Shard, code: str, message: str) -> Ack:
         """Fail every line of the shard for good: nothing of it was or will be run."""
         return await self.settle(shard, Settlement.filled(shard.line_count, code, message))
@@ -135,3 +202,7 @@ class ShardOutcomes:
         """Tell of a transition, unless it was somebody else's."""
         if isinstance(batch, Batch):
             await self._publisher.changed(batch, kind, shard)
+
+
+def _for_room(room: Room) -> str:
+    return f"waits for room under its max cost of {usd(room.max_cost)}"

@@ -15,7 +15,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.bus import Ack, Delivery, Snooze, Step
 from core.ledger import Batch, BatchState, Stale
 from core.metrics import BATCHES_ENDED
-from core.pipeline import Runtime
+from core.pipeline import Runtime, WaitingForFunds
 from core.providers import DirectProvider, Provider
 from services.dispatcher.sharding import ProviderMissing, plan_shards
 
@@ -32,6 +32,7 @@ class Planner:
         self._blobs = runtime.blobs
         self._publisher = runtime.publisher
         self._providers = providers
+        self._waiting = WaitingForFunds(runtime.ledger, runtime.publisher)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         """Plan one batch."""
@@ -72,4 +73,5 @@ class Planner:
             BATCHES_ENDED.labels(BatchState.FAILED.value).inc()
             log.warning("batch_failed", batch_id=batch.id, code=code)
             await self._publisher.changed(failed, BatchEvent.ENDED)
+            await self._waiting.account(batch.account_id)
         return Ack()

@@ -11,20 +11,27 @@ import structlog
 from core.bus import Step
 from core.ledger import Batch, BatchState, ShardState
 from core.pipeline import (
+    Adapters,
+    Backfill,
+    BatchPrices,
     Checked,
+    FilePrices,
     ProviderKeys,
     Readiness,
     Sweep,
     Watched,
+    find_prices,
     find_providers,
     open_runtime,
     outage_retry,
     sharing,
     telemetry,
 )
+from core.prices.table import PriceTable
 from core.serving import ConcurrencyLimits, GrpcServer
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
+from services.dispatcher.cost_limit import CostLimit
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.plan import Planner
 from services.dispatcher.run import Runner
@@ -59,7 +66,18 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             ledger=runtime.ledger,
             credentials=known.credentials,
         )
-        submitter = Submitter(runtime, providers, direct, scheduler, known.credentials, keys)
+        table = PriceTable(find_prices(settings), settings.effective_prices_file.name)
+        of_files = FilePrices(table, known, Adapters(known), runtime.ledger)
+        cost_limit = CostLimit(
+            runtime.ledger,
+            runtime.blobs,
+            BatchPrices(runtime.ledger, of_files, Backfill(runtime.ledger, of_files)),
+            assumed_output=settings.assumed_output_tokens,
+            segment_bytes=settings.segment_bytes,
+        )
+        submitter = Submitter(
+            runtime, providers, direct, scheduler, known.credentials, keys, cost_limit
+        )
         runner = Runner(runtime, direct, scheduler)
         sweep = Sweep(
             runtime,

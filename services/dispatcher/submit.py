@@ -27,6 +27,11 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Ack, Delivery, Snooze
 from core.ledger import (
+    Batch,
+    Figures,
+    File,
+    NoFunds,
+    OverMaxCost,
     OverQuota,
     Settlement,
     Shard,
@@ -42,11 +47,13 @@ from core.pipeline import (
     Runtime,
 )
 from core.providers import (
+    DirectProvider,
     DirectRegistry,
     Provider,
     Registry,
     Upload,
 )
+from services.dispatcher.cost_limit import CostLimit, Cut, Parted, Waits
 from services.dispatcher.cutting import part_oversized
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.outcomes import ShardOutcomes
@@ -57,6 +64,8 @@ from services.dispatcher.send import Sender
 from services.dispatcher.spool_folder import remove_stale_spools, spool_file
 
 log = structlog.get_logger()
+
+_GONE = ("input_file_missing", "The input file is gone.")
 
 
 class Submitter:
@@ -70,6 +79,7 @@ class Submitter:
         scheduler: FairScheduler,
         credentials: Mapping[str, str],
         keys: ProviderKeys,
+        cost_limit: CostLimit,
     ) -> None:
         """`credentials`: KnownProviders.credentials."""
         self._ledger = runtime.ledger
@@ -82,6 +92,7 @@ class Submitter:
         self._lease = self._settings.submit_lease_span
         self._scheduler = scheduler
         self._keys = keys
+        self._cost_limit = cost_limit
         self._late = LateShards(runtime, providers)
         self._outcomes = ShardOutcomes(runtime, providers, keys)
         self._sender = Sender(runtime, keys, self._outcomes)
@@ -98,13 +109,17 @@ class Submitter:
         if shard is None or shard.state not in (ShardState.QUEUED, ShardState.SUBMITTING):
             return Ack()
         wait = (shard.due_at - now()).total_seconds()
-        outage_retry = wait > 0 and bool(shard.waiting_reason) and not shard.waits_for_quota
+        woken = shard.waits_for_quota or shard.waits_for_funds
+        outage_retry = wait > 0 and bool(shard.waiting_reason) and not woken
         if shard.state == ShardState.QUEUED and outage_retry:
             return Snooze(wait)
+        if shard.waits_for_funds and await self._ledger.funds.lacking(shard) is not None:
+            # Before its lines are read and translated, which may take long.
+            figures = Figures(shard.expected_nanos, shard.at_most_nanos)
+            return await self._outcomes.wait_for_funds(shard, figures)
         direct = self._direct.get(shard.provider)
         if shard.state == ShardState.QUEUED and direct is not None:
-            await self._scheduler.start(shard, direct)
-            return Ack()
+            return await self._start(shard, direct)
         provider = self._providers.get(shard.provider)
         if provider is None:
             return await self._outcomes.give_up(
@@ -122,13 +137,43 @@ class Submitter:
             )
         return await self._send(shard, provider)
 
-    async def _send(self, shard: Shard, provider: Provider) -> Ack | Snooze:
-        batch = await self._ledger.batches.get(shard.batch_id)
-        file = await self._ledger.files.get_input(batch) if batch else None
+    async def _start(self, shard: Shard, provider: DirectProvider) -> Ack | Snooze:
+        """Let a shard run here, or wait for its turn or for room."""
+        batch, file = await self._input(shard)
         if batch is None or file is None:
-            return await self._outcomes.give_up(
-                shard, "input_file_missing", "The input file is gone."
-            )
+            return await self._outcomes.give_up(shard, *_GONE)
+        figures = await self._reckon(shard, batch, file, provider)
+        if not isinstance(figures, Figures):
+            return figures
+        over = await self._scheduler.start(shard, provider, figures)
+        if isinstance(over, NoFunds):
+            return await self._outcomes.wait_for_funds(shard, figures)
+        if over is not None:
+            return await self._outcomes.wait_for_room(shard, figures, over.room)
+        return Ack()
+
+    async def _input(self, shard: Shard) -> tuple[Batch | None, File | None]:
+        batch = await self._ledger.batches.get(shard.batch_id)
+        return batch, await self._ledger.files.get_input(batch) if batch else None
+
+    async def _reckon(
+        self, shard: Shard, batch: Batch, file: File, provider: Provider | DirectProvider
+    ) -> Figures | Ack | Snooze:
+        """What a shard will cost, if it may go; else what became of it."""
+        found = await self._cost_limit.look(shard, batch, file, provider.remote_model)
+        match found:
+            case Waits(figures, room):
+                return await self._outcomes.wait_for_room(shard, figures, room)
+            case Cut():
+                return await self._outcomes.cut_to_cost(shard, file, found)
+            case Parted(settlement, left):
+                return await self._outcomes.settle(shard, settlement, left)
+        return found
+
+    async def _send(self, shard: Shard, provider: Provider) -> Ack | Snooze:
+        batch, file = await self._input(shard)
+        if batch is None or file is None:
+            return await self._outcomes.give_up(shard, *_GONE)
         refused = await self._keys.refusal(provider, fresh=batch.fail_fast)
         if refused is not None:
             return await self._outcomes.wait_for_key(shard, batch, *refused)
@@ -150,9 +195,12 @@ class Submitter:
         if allowance.piece_bytes is not None:
             # Not before a piece can go: by then the limit may be another one.
             return await self._outcomes.cut(shard, file, allowance=allowance)
+        figures = await self._reckon(shard, batch, file, provider)
+        if not isinstance(figures, Figures):
+            return figures
         kept = kept_upload(shard, provider, self._credentials.get(shard.provider, ""))
         if kept is not None:
-            return await self._send_again(shard, provider, kept, allowance)
+            return await self._send_again(shard, provider, kept, allowance, figures)
         token = new_token()
         with spool_file(self._settings.spool_dir, f"{shard.id}-{token}") as path:
             async with self._translating:
@@ -179,6 +227,7 @@ class Submitter:
                 provider,
                 path,
                 allowance,
+                figures,
                 token=token,
                 sent_lines=spooled.lines,
                 sent_bytes=spooled.size,
@@ -187,7 +236,12 @@ class Submitter:
             )
 
     async def _send_again(
-        self, shard: Shard, provider: Provider, kept: Upload, allowance: Allowance
+        self,
+        shard: Shard,
+        provider: Provider,
+        kept: Upload,
+        allowance: Allowance,
+        figures: Figures,
     ) -> Ack | Snooze:
         """Send what an earlier attempt has uploaded: only the refused create is repeated."""
         return await self._attempt(
@@ -195,6 +249,7 @@ class Submitter:
             provider,
             kept,
             allowance,
+            figures,
             token=new_token(),
             file_token=shard.file_token,
             sent_lines=shard.sent_lines,
@@ -209,6 +264,7 @@ class Submitter:
         provider: Provider,
         source: Path | Upload,
         allowance: Allowance,
+        figures: Figures,
         **sent: Any,
     ) -> Ack | Snooze:
         """Commit the intent, send, and conclude. `sent`: as of Shards.intend."""
@@ -220,12 +276,19 @@ class Submitter:
             tokens=allowance.tokens,
             limited=allowance.limit is not None,
             ceiling=allowance.ceiling,
+            **figures._asdict(),
             **sent,
         )
         if isinstance(intended, OverQuota):
-            return await self._outcomes.wait_for_quota(shard, allowance, intended)
+            return await self._outcomes.wait_for_quota(shard, allowance, intended, figures)
+        if isinstance(intended, OverMaxCost):
+            return await self._outcomes.wait_for_room(shard, figures, intended.room)
+        if isinstance(intended, NoFunds):
+            return await self._outcomes.wait_for_funds(shard, figures)
         if isinstance(intended, Stale):
             return Ack()
+        if shard.waits_for_funds:
+            await self._outcomes.waiting_for_funds.next(shard.account_id)
         if allowance.limit is not None:
             # There may be room for one more.
             await self._outcomes.budgets.enqueue_next(shard.provider, shard.remote_model)

@@ -31,6 +31,8 @@ from core.ledger import (
     File,
     FileGone,
     Ledger,
+    NoFunds,
+    NoPrice,
     OverLimit,
     RequestIdReused,
     new_id,
@@ -44,6 +46,7 @@ from core.serving import ApiError
 from core.webhooks import wrong_url
 from services.gateway.billing import BilledKeys
 from services.gateway.estimating import Estimate, Estimator
+from services.gateway.funding import Funding, refusal
 from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit
 
@@ -175,6 +178,7 @@ class BatchMaker:
         pricing: Pricing,
         estimator: Estimator,
         billed_keys: BilledKeys,
+        funding: Funding,
         *,
         limits: AccountLimits,
         missing_keys: Mapping[str, str],
@@ -190,6 +194,7 @@ class BatchMaker:
         self._pricing = pricing
         self._estimator = estimator
         self._billed_keys = billed_keys
+        self._funding = funding
         self._limits = limits
         self._missing_keys = missing_keys
         self._first_look = first_look
@@ -220,11 +225,14 @@ class BatchMaker:
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
         )
         batch.prices = prices.encode().decode()
+        # What has failed already will cost nothing.
+        reserve: int | None = 0
         if batch.state != BatchState.FAILED:
             estimate = await self._estimate(file, prices, batch_args)
             batch.expected_nanos = estimate.total.cost.expected
             batch.at_most_nanos = estimate.total.cost.at_most
-        made = await self._ledger.batches.create(batch, self._limits)
+            reserve = self._funding.reserve(batch.expected_nanos)
+        made = await self._ledger.batches.create(batch, self._limits, reserve_nanos=reserve)
         if isinstance(made, RequestIdReused):
             # Another call with it was quicker.
             earlier = await self._ledger.batches.get(made.batch_id)
@@ -235,6 +243,10 @@ class BatchMaker:
         if isinstance(made, OverLimit):
             log.info("batch_over_limit", account_id=account_id, used=made.used)
             raise over_limit(made)
+        if isinstance(made, NoFunds | NoPrice):
+            refused = refusal(made, prices)
+            log.info("batch_without_funds", account_id=account_id, reason=refused.reason)
+            raise refused
         if made.id == batch.id:
             BATCHES_CREATED.inc()
             tracing.note("polybatch.batch_id", made.id)

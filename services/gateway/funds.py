@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from core.pipeline import EventPublisher
+from core.ledger import Ledger
+from core.pipeline import EventPublisher, WaitingForFunds
 
 
 class Funds:
     """The one place that sets going what waits for funds."""
 
-    def __init__(self, publisher: EventPublisher) -> None:
-        self._publisher = publisher
+    def __init__(self, ledger: Ledger, publisher: EventPublisher) -> None:
+        self._waiting = WaitingForFunds(ledger, publisher)
 
     async def raised(self, account_id: str) -> None:
         """The account, or one of its keys, may spend more than before."""
-        # Nothing waits for funds as long as nothing is held back for the want of them.
+        await self._waiting.account(account_id)

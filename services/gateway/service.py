@@ -52,6 +52,7 @@ from services.gateway.discard import UploadSweep
 from services.gateway.estimates import BatchEstimates
 from services.gateway.estimating import Estimator
 from services.gateway.files import FileServicer
+from services.gateway.funding import Funding
 from services.gateway.funds import Funds
 from services.gateway.key_service import KeyServicer
 from services.gateway.keys import ensure_first_key, ensure_operator_key
@@ -100,6 +101,7 @@ class Gateway:
             pricing,
             estimator,
             billed_keys,
+            Funding(settings.reserve_factor),
             limits=account_limits(settings),
             missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
@@ -125,7 +127,7 @@ class Gateway:
             limit=settings.account_webhooks,
         )
         self._conversion = ConversionServicer(settings)
-        funds = Funds(runtime.publisher)
+        funds = Funds(ledger, runtime.publisher)
         self._keys = KeyServicer(ledger, providers.rules.keys(), funds)
         self._accounts = AccountServicer(ledger, funds)
         self._usage = UsageServicer(ledger)

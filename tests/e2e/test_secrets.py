@@ -246,7 +246,7 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
 def over_http(suite: Suite, good: Path, broken: str) -> dict[str, str]:
     """What OpenAI's SDK is told of success and failure, by what it did."""
     said = {}
-    key = own_key(suite)
+    key = own_keys(suite)["the API key"]
     for name, brought in (("http", key), ("http, wrong key", SECRETS["a made-up API key"])):
         with openai.OpenAI(
             base_url=f"{suite.ready['web']}/v1", api_key=brought, max_retries=0

@@ -7,13 +7,14 @@ from datetime import date
 from typing import Any
 
 from core.ledger import Ledger
-from core.pipeline import Adapters, Backfill, BatchPrices, FilePrices, PricedModel
+from core.pipeline import Adapters, Backfill, BatchPrices, FilePrices, PricedModel, Runtime
 from core.prices.rates import Band, Price, Processing, Rates
 from core.prices.snapshot import Snapshot
 from core.prices.table import PriceTable
 from core.providers import KnownProviders, known_providers
 from core.settings import ProviderAccess, Settings
 from services.collector.tally import Tally
+from services.dispatcher.cost_limit import CostLimit
 
 # In nano-dollars a million tokens: 2 nano-dollars a token in, 3 out.
 RATES: dict[str, int | None] = {"input": 2_000_000, "output": 3_000_000}
@@ -53,3 +54,14 @@ def batch_prices(ledger: Ledger, known: KnownProviders | None = None) -> BatchPr
     """What batches keep, read as the collector does."""
     prices = file_prices(ledger, known)
     return BatchPrices(ledger, prices, Backfill(ledger, prices))
+
+
+def cost_limit(runtime: Runtime, known: KnownProviders | None = None) -> CostLimit:
+    """As the dispatcher has it."""
+    return CostLimit(
+        runtime.ledger,
+        runtime.blobs,
+        batch_prices(runtime.ledger, known),
+        assumed_output=runtime.settings.assumed_output_tokens,
+        segment_bytes=runtime.settings.segment_bytes,
+    )

@@ -30,6 +30,12 @@ class Shard(SQLModel, table=True):
             sqlite_where=sa.text("inputs_due_at IS NOT NULL"),
             postgresql_where=sa.text("inputs_due_at IS NOT NULL"),
         ),
+        sa.Index(
+            "ix_shards_waits_for_funds",
+            "account_id",
+            sqlite_where=sa.text("waits_for_funds = 1"),
+            postgresql_where=sa.text("waits_for_funds"),
+        ),
     )
     id: str = Field(primary_key=True)
     batch_id: str = Field(index=True, foreign_key="batches.id")

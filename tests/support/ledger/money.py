@@ -10,7 +10,17 @@ from sqlalchemy import delete, update
 from sqlmodel import select
 
 from core.failpoints import Failpoint
-from core.ledger import Account, Batch, Ledger, Posting, PostingKind, Shard, Spending, UsageRow
+from core.ledger import (
+    Account,
+    ApiKey,
+    Batch,
+    Ledger,
+    Posting,
+    PostingKind,
+    Shard,
+    Spending,
+    UsageRow,
+)
 
 
 async def rows(ledger: Ledger, table: Any) -> Sequence[Any]:
@@ -30,8 +40,11 @@ async def forget_costs(ledger: Ledger) -> None:
         await session.exec(update(Account).values(balance_nanos=0))
 
 
-async def check_books(ledger: Ledger) -> None:
-    """Raise AssertionError where sums that have to be equal are not."""
+async def check_books(ledger: Ledger, *, ended: bool = False) -> None:
+    """Raise AssertionError where sums that have to be equal are not.
+
+    `ended`: nothing is under way, so nothing may be held.
+    """
     shards, usage = await rows(ledger, Shard), await rows(ledger, UsageRow)
     postings, accounts = await rows(ledger, Posting), await rows(ledger, Account)
     of_shards: Counter[str] = Counter()
@@ -46,14 +59,25 @@ async def check_books(ledger: Ledger) -> None:
                 spent[owner, month] += row.cost_nanos
     charged: Counter[str] = Counter()
     balances: Counter[str] = Counter()
+    held: Counter[str] = Counter()
     for posting in postings:
+        for holder in filter(None, (posting.account_id, posting.key_id, posting.batch_id)):
+            held[holder] += posting.reserved_nanos
         balances[posting.account_id] += posting.balance_nanos
         if posting.kind == PostingKind.CHARGE:
             charged[posting.batch_id] -= posting.balance_nanos
+    living: Counter[str] = Counter()
     for batch in await rows(ledger, Batch):
         found = (of_shards[batch.id], of_usage[batch.id], charged[batch.id])
         assert found == (batch.cost_nanos,) * 3, (batch.id, batch.cost_nanos, found)
+        assert 0 <= batch.reserved_nanos == held[batch.id], batch
+        assert not (batch.ended and batch.reserved_nanos), batch
+        living[batch.account_id] += batch.reserved_nanos
     for account in accounts:
         assert account.balance_nanos == balances[account.id], account
+        assert account.reserved_nanos == held[account.id] == living[account.id], account
+        assert not (ended and account.reserved_nanos), account
+    for key in await rows(ledger, ApiKey):
+        assert key.reserved_nanos == held[key.id], key
     kept = {(row.owner_id, row.month): row.cost_nanos for row in await rows(ledger, Spending)}
     assert kept == {owner: cost for owner, cost in spent.items() if cost}

@@ -27,7 +27,7 @@ from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from tests.support.input_files import chat, store
-from tests.support.prices import batch_prices, price, snapshot
+from tests.support.prices import batch_prices, cost_limit, price, snapshot
 from tests.support.providers.conformance_stand import running_sandbox
 from tests.support.publishers import EnqueuedSteps
 
@@ -82,7 +82,9 @@ class Line:
         self._ledger = runtime.ledger
         settler = Settler(runtime)
         keys = ProviderKeys({}, recheck=0.0)
-        submitter = Submitter(runtime, providers, {}, FairScheduler(runtime), credentials, keys)
+        submitter = Submitter(
+            runtime, providers, {}, FairScheduler(runtime), credentials, keys, cost_limit(runtime)
+        )
         culprits = BadLineIsolation(runtime, settler)
         late = LateShards(runtime, providers)
         poller = Poller(runtime, providers, settler, culprits, late, credentials)

@@ -50,6 +50,7 @@ from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from tests.support.input_files import chat, store
+from tests.support.prices import cost_limit
 from tests.support.publishers import Silent
 
 ITEM = WorkItem(batch_id="batch_1", shard_id="shard_10000")
@@ -158,7 +159,13 @@ class Stand:
         provider = cast("Provider", self.provider)
         credentials = {"openai": credential}
         return Submitter(
-            runtime, {"openai": provider}, {}, FairScheduler(runtime), credentials, self.keys
+            runtime,
+            {"openai": provider},
+            {},
+            FairScheduler(runtime),
+            credentials,
+            self.keys,
+            cost_limit(runtime),
         )
 
     async def handle(self, **settings: Any) -> Ack | Snooze:

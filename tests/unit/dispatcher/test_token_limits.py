@@ -24,6 +24,7 @@ from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from tests.support.input_files import chat, store
 from tests.support.media import data_url, png
+from tests.support.prices import cost_limit
 from tests.support.publishers import Silent
 from tests.unit.dispatcher.test_submit_step import Scripted
 
@@ -48,7 +49,13 @@ class Stand:
         runtime = Runtime(settings, ledger, blobs, cast("Any", None), publisher)
         self.ledger, self.blobs = ledger, blobs
         self.submitter = Submitter(
-            runtime, self.providers, {}, FairScheduler(runtime), {}, ProviderKeys({}, recheck=0.0)
+            runtime,
+            self.providers,
+            {},
+            FairScheduler(runtime),
+            {},
+            ProviderKeys({}, recheck=0.0),
+            cost_limit(runtime),
         )
 
     async def plan(self, lines: Sequence[bytes], *, checked: bool = False) -> None:

@@ -68,6 +68,13 @@ def upgrade() -> None:
         with op.batch_alter_table(table) as changed:
             for column in columns:
                 changed.add_column(column)
+    op.create_index(
+        "ix_shards_waits_for_funds",
+        "shards",
+        ["account_id"],
+        sqlite_where=sa.text("waits_for_funds = 1"),
+        postgresql_where=sa.text("waits_for_funds"),
+    )
     op.create_table(
         "postings",
         sa.Column("reason", sa.String(), primary_key=True),
@@ -121,6 +128,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_shards_waits_for_funds", "shards")
     for table in ("spendings", "usage", "postings"):
         op.drop_table(table)
     for table, columns in _added().items():

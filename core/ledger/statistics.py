@@ -12,7 +12,8 @@ from sqlmodel import col, select
 
 from core.ledger.database import Database
 from core.ledger.states import TERMINAL, BatchState, ShardState
-from core.ledger.tables import Account, Batch, Funding, Posting, Shard, now
+from core.ledger.tables import Account, Batch, Funding, Posting, Shard, WebhookDelivery, now
+from core.ledger.webhook_deliveries import is_waiting
 
 LIVING = tuple(state for state in BatchState if state not in TERMINAL)
 UNSETTLED = tuple(state for state in ShardState if state is not ShardState.SETTLED)
@@ -66,11 +67,21 @@ class WaitingLines:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingDeliveries:
+    """Webhook deliveries that have not ended."""
+
+    deliveries: int = 0
+    overdue: float = 0.0
+    """How many seconds ago the one that has been due for longest was due."""
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """All that is under way."""
 
     batches: Sequence[LivingBatches]
     shards: Sequence[UnsettledShards]
+    webhooks: WaitingDeliveries = WaitingDeliveries()
     waiting_for_funds: int = 0
     """Batches with a shard that waits for credits, a budget, or room under `max_cost`."""
     nearly_out: int = 0
@@ -91,6 +102,7 @@ class Statistics:
             shards = (await session.exec(_shards())).all()
             waiting = (await session.exec(_waiting_for_funds())).one()
             nearly_out = (await session.exec(_nearly_out())).one()
+            deliveries, due = (await session.exec(_deliveries())).one()
         return Count(
             [
                 LivingBatches(BatchState(state), count, _age(moment, oldest), *map(int, rest))
@@ -107,6 +119,7 @@ class Statistics:
                 )
                 for provider, state, count, lines, oldest, in_line in shards
             ],
+            WaitingDeliveries(deliveries, _age(moment, due or moment)),
             waiting,
             nearly_out,
         )
@@ -199,6 +212,10 @@ def _nearly_out() -> Any:
     return select(func.count()).where(
         col(Account.funding) == Funding.PREPAID, free * _NEARLY_OUT < granted
     )
+
+
+def _deliveries() -> Any:
+    return select(func.count(), func.min(col(WebhookDelivery.due_at))).where(is_waiting())
 
 
 def _age(moment: datetime, since: datetime) -> float:

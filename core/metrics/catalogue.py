@@ -16,6 +16,15 @@ RPC_SECONDS = Histogram(
 )
 RPC_IN_FLIGHT = Gauge("polybatch_rpc_in_flight", "RPCs that are running.", ["method"])
 
+HTTP_SECONDS = Histogram(
+    "polybatch_http_seconds",
+    "HTTP requests that have ended, by route, method and status; uploads may be long. Status 0: "
+    "the client left before there was one.",
+    ["route", "method", "status"],
+    buckets=_QUICK,
+)
+HTTP_IN_FLIGHT = Gauge("polybatch_http_in_flight", "HTTP requests that are running.")
+
 UPLOAD_BYTES = Counter("polybatch_upload_bytes", "Bytes of input files that clients have sent.")
 UPLOAD_LINES = Counter("polybatch_upload_lines", "Lines of uploads that became files.", ["verdict"])
 DOWNLOAD_BYTES = Counter(
@@ -85,6 +94,14 @@ PROVIDER_SENT_BYTES = Counter(
 )
 PROVIDER_RECEIVED_BYTES = Counter(
     "polybatch_provider_received_bytes", "Bytes of bodies received from a provider.", ["provider"]
+)
+
+WEBHOOK_SECONDS = Histogram(
+    "polybatch_webhook_seconds",
+    "Calls of webhook receivers, by what became of the delivery: delivered, retried (later again), "
+    "failed (given up), lost (taken over by somebody else meanwhile).",
+    ["outcome"],
+    buckets=_QUICK,
 )
 
 BUS_CONNECTED = Gauge("polybatch_bus_connected", "1 while NATS and its work stream answer.")

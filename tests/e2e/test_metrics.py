@@ -100,14 +100,26 @@ def test_a_batch_is_counted_wherever_it_comes_by(suite: Suite, tmp_path: Path) -
 
 
 def test_nothing_in_the_metrics_was_chosen_by_a_caller(suite: Suite, tmp_path: Path) -> None:
-    path = write(tmp_path / "in.jsonl", [chat(1, "a secret question")])
+    line = chat(2, "a secret question")
+    line["body"]["model"] = "openai/gpt-of-a-caller"
+    path = write(tmp_path / "in.jsonl", [line])
     with suite.client() as client:
         batch = client.submit(path)
         client.wait(batch.id, timeout=60)
     text = Scrape(suite).text
     key = (suite.data_dir / "api-key").read_text().strip()
-    for word in (batch.id, "acct_", "line-1", "secret question", "gpt-4.1", key, "sandbox-openai"):
+    for word in (
+        batch.id,
+        "acct_",
+        "line-2",
+        "secret question",
+        "of-a-caller",
+        key,
+        "sandbox-openai",
+    ):
         assert word not in text, word
+    # A model is named only by the catalogue's id of it.
+    assert 'polybatch_spend_usd_total{model="other",provider="openai"} 0.0' in text
 
 
 def test_what_is_under_way_is_right_after_a_restart(suite: Suite, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -9,12 +10,13 @@ from typing import Any, cast
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
-from core.batchfile import INDEX, ResultFile, decode_answer
+from core.batchfile import INDEX, ResultFile
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze, Step
+from core.failpoints import Failpoint
 from core.ledger import Batch, Ledger, ModelSpend, Room, Settlement, Shard, ShardState, now
-from core.pipeline import EventPublisher, ProviderKeys, Runtime, Settler
-from core.providers import Refused, known_providers
+from core.pipeline import BatchPrices, EventPublisher, ProviderKeys, Runtime, Settler
+from core.providers import Accepted, Refused, known_providers
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
@@ -83,7 +85,7 @@ class Stand:
             )
             shard.ordinal = ordinal
             part = records[ordinal * each : (ordinal + 1) * each]
-            await self.blobs.put(shard.lines_key, part, point=PLAN)
+            await self.blobs.put(shard.lines_key, part, point=Failpoint.PLAN_LINES)
             planned.append(shard)
         await self.ledger.batches.plan(batch.id, planned)
 
@@ -103,6 +105,15 @@ class Stand:
         spend = ModelSpend(MODEL, shard.line_count, cost_nanos=tokens * ANSWER)
         await self.settler.settle(fetched, Settlement(shard.line_count, 0, spend=[spend]))
 
+    async def refused(self, shard: Shard) -> dict[int, dict[str, Any]]:
+        """Errors of its lines that are never sent, by line number."""
+        results = await ResultFile.open(self.blobs, shard.results_prefix)
+        return {
+            each.line: json.loads(each.raw)["error"]
+            async for group in results.lines()
+            for each in group
+        }
+
     async def room(self) -> Room:
         room = (await self.ledger.stop_loss.limits("batch_1")).room
         assert room is not None
@@ -112,3 +123,160 @@ class Stand:
 @pytest.fixture
 def stand(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> Stand:
     return Stand(ledger, blobs, tmp_path)
+
+
+async def test_where_nothing_limits_spending_nothing_is_reckoned(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(*_: Any, **__: Any) -> None:
+        raise AssertionError("prices are read")
+
+    monkeypatch.setattr(BatchPrices, "of", read)
+    await stand.plan([10, 10], None)
+    [shard] = await stand.shards()
+    assert await stand.handle(shard) == Ack()
+    [sent] = await stand.shards(ShardState.SUBMITTED)
+    assert (sent.expected_nanos, sent.at_most_nanos) == (0, 0)
+
+
+async def test_what_fits_goes_and_keeps_what_it_can_cost(stand: Stand) -> None:
+    await stand.plan([10, 20], 30)
+    [shard] = await stand.shards()
+    assert await stand.handle(shard) == Ack()
+    [sent] = await stand.shards(ShardState.SUBMITTED)
+    assert sent.at_most_nanos == 30 * ANSWER + 2
+    assert 0 < sent.expected_nanos <= sent.at_most_nanos
+    room = await stand.room()
+    assert (room.free, room.left, room.in_flight) == (0, sent.at_most_nanos, 1)
+
+
+async def test_a_shard_is_cut_before_the_line_that_could_go_past(stand: Stand) -> None:
+    await stand.plan([10, 10, 15, 1], 30)
+    [shard] = await stand.shards()
+    assert await stand.handle(shard) == Ack()
+    first, rest = await stand.shards(ShardState.QUEUED)
+    assert (first.line_count, rest.line_count) == (2, 2)
+    assert stand.publisher.wakes == [(Step.SUBMIT, first.id)], "the rest waits for the first"
+    assert (rest.waits_for_funds, rest.waiting_reason) == (
+        True,
+        "waits for room under its max cost of 0.030000004 USD",
+    )
+    assert await stand.handle(first) == Ack()
+    # However often it is looked at, it waits: what is in flight may need the room.
+    assert await stand.handle(rest) == Ack()
+    assert await stand.handle(rest) == Ack()
+    assert len(stand.provider.created) == 1
+    [sent] = await stand.shards(ShardState.SUBMITTED)
+    stand.publisher.wakes.clear()
+    await stand.settle(sent, 12)
+    assert stand.publisher.wakes == [(Step.SUBMIT, rest.id)], "it came back cheaper"
+    assert await stand.handle(rest) == Ack()
+    [again] = await stand.shards(ShardState.SUBMITTED)
+    assert (again.id, again.at_most_nanos) == (rest.id, 16 * ANSWER + 2)
+
+
+async def test_lines_that_do_not_fit_alone_are_never_sent(stand: Stand) -> None:
+    await stand.plan([10, 31, 5, 40], 30)
+    [shard] = await stand.shards()
+    assert await stand.handle(shard) == Ack()
+    [settled] = await stand.shards(ShardState.SETTLED)
+    assert (settled.failed, settled.retried) == (2, 2)
+    errors = await stand.refused(settled)
+    assert list(errors) == [2, 4]
+    assert errors[2] == {
+        "code": "cost_limit",
+        "message": "This line can cost up to 0.031000001 USD, and 0.030000004 of the 0.030000004 "
+        "USD that the batch may cost (max_cost) were left. It was not sent. To have it run, "
+        "submit it again with a higher max_cost, or a lower max_tokens.",
+    }
+    [rest] = await stand.shards(ShardState.QUEUED)
+    assert rest.at_most_nanos == 15 * ANSWER + 2, "reckoned already"
+    assert await stand.handle(rest) == Ack()
+    assert len(stand.provider.created) == 1
+
+
+async def test_nothing_is_sent_where_not_one_line_fits(stand: Stand) -> None:
+    await stand.plan([10, 11], 9)
+    [shard] = await stand.shards()
+    assert await stand.handle(shard) == Ack()
+    [settled] = await stand.shards()
+    assert (settled.state, settled.failed) == (ShardState.SETTLED, 2)
+    assert stand.provider.created == []
+    assert (Step.ASSEMBLE, "") in stand.publisher.wakes
+
+
+async def test_two_shards_never_take_the_same_room(stand: Stand) -> None:
+    await stand.plan([20, 20], 30, shards=2)
+    one, other = await stand.shards()
+
+    async def meanwhile() -> None:
+        stand.provider.before_gate = None
+        assert await stand.handle(other) == Ack()
+
+    stand.provider.before_gate = meanwhile
+    assert await stand.handle(one) == Ack()
+    assert len(stand.provider.created) == 1
+    [sent] = await stand.shards(ShardState.SUBMITTED)
+    assert sent.id == one.id
+    await stand.settle(sent, 20)
+    [waiting] = await stand.shards(ShardState.QUEUED)
+    assert await stand.handle(waiting) == Ack()
+    [_, refused] = await stand.shards(ShardState.SETTLED)
+    assert "0.010000002 of the 0.030000002 USD" in (await stand.refused(refused))[2]["message"]
+
+
+async def test_a_wake_that_came_too_early_is_not_missed(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in flight settles between the look at the room and the wait for it."""
+    await stand.plan([20, 20], 30, shards=2)
+    one, other = await stand.shards()
+    assert await stand.handle(one) == Ack()
+    [sent] = await stand.shards(ShardState.SUBMITTED)
+    wait = stand.ledger.stop_loss.wait
+
+    async def too_late(*args: Any) -> Any:
+        monkeypatch.setattr(stand.ledger.stop_loss, "wait", wait)
+        await stand.settle(sent, 5)
+        return await wait(*args)
+
+    monkeypatch.setattr(stand.ledger.stop_loss, "wait", too_late)
+    assert await stand.handle(other) == Snooze(0.0)
+    assert await stand.handle(other) == Ack()
+    assert [shard.id for shard in await stand.shards(ShardState.SUBMITTED)] == [other.id]
+
+
+async def test_a_refused_attempt_gives_its_room_back_and_wakes_the_others(stand: Stand) -> None:
+    await stand.plan([20, 20], 30, shards=2)
+    one, other = await stand.shards()
+
+    async def meanwhile() -> None:
+        stand.provider.before_gate = None
+        assert await stand.handle(other) == Ack()
+
+    stand.provider.before_gate = meanwhile
+    stand.provider.outcome = Refused("rate", "later", transient=True, retry_after=0.0)
+    assert await stand.handle(one) == Snooze(0.0)
+    assert stand.publisher.wakes == [(Step.SUBMIT, other.id)]
+    assert (await stand.room()).in_flight == 0
+    # What it has uploaded goes again, with what that was reckoned to cost.
+    stand.provider.outcome = Accepted("remote_1", "file-1")
+    assert await stand.handle(one) == Ack()
+    assert stand.provider.uploads == 1
+    [sent] = await stand.shards(ShardState.SUBMITTED)
+    assert sent.at_most_nanos == 20 * ANSWER + 1
+
+
+async def test_late_answers_of_what_was_given_up_keep_their_room(stand: Stand) -> None:
+    await stand.plan([20, 5], 30, shards=2)
+    one, _ = await stand.shards()
+    assert await stand.handle(one) == Ack()
+    [sent] = await stand.shards(ShardState.SUBMITTED)
+    await stand.ledger.batches.cancel("batch_1")
+    given_up = await stand.ledger.late.give_up(sent, "batch_cancelled", "perhaps", now())
+    assert isinstance(given_up, Batch)
+    room = await stand.room()
+    assert (room.in_flight, room.left - room.free) == (1, 20 * ANSWER + 1)
+    await stand.settle(sent, 7)
+    room = await stand.room()
+    assert (room.in_flight, room.max_cost - room.left) == (0, 7 * ANSWER)

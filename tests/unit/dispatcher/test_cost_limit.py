@@ -47,7 +47,7 @@ class Stand:
         self.ledger, self.blobs = ledger, blobs
         self.publisher = EnqueuedSteps()
         self.runtime = Runtime(
-            Settings(data_dir=folder, provider_timeout=60.0),
+            Settings(data_dir=folder, provider_timeout=60.0, unreachable_pause=0.001),
             ledger,
             blobs,
             cast("Any", None),

@@ -34,6 +34,7 @@ from core.metrics.catalogue import (
     WORK_ITEMS_IN_HAND,
     WORK_SECONDS,
     WORK_WAIT_SECONDS,
+    leave_out,
 )
 from core.metrics.listener import MetricsListener
 from core.metrics.scraped import AskedAtScrape, Family, Reading, Readings
@@ -71,4 +72,5 @@ __all__ = [
     "MetricsListener",
     "Reading",
     "Readings",
+    "leave_out",
 ]

@@ -1,6 +1,6 @@
 """Every metric that a process counts by itself. Times in seconds, sizes in bytes."""
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
 
 # A second series for each, with the time of its first value, which nobody here asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -110,3 +110,9 @@ DEPENDENCY_UP = Gauge(
 )
 DISK_FREE_BYTES = Gauge("polybatch_disk_free_bytes", "Free space where the data folder lies.")
 DISK_SIZE_BYTES = Gauge("polybatch_disk_size_bytes", "Size of the file system of the data folder.")
+
+
+def leave_out(*gauges: Gauge) -> None:
+    """Export no value of gauges that this process never sets: its 0 would be taken for one."""
+    for gauge in gauges:
+        REGISTRY.unregister(gauge)

@@ -10,6 +10,7 @@ import asyncio
 import structlog
 from polybatch.errors import ConfigurationError
 
+from core.metrics import BUS_CONNECTED, DISK_FREE_BYTES, DISK_SIZE_BYTES, leave_out
 from core.serving import StartupError
 from core.serving.observed import metered, traced
 from core.serving.tls_settings import tls_files
@@ -29,6 +30,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         upstream = Upstream(find_services(settings))
     except ConfigurationError as error:
         raise StartupError(str(error)) from error
+    leave_out(BUS_CONNECTED, DISK_FREE_BYTES, DISK_SIZE_BYTES)
     async with traced("web"), metered("web", settings.web_metrics_listen):
         server = HttpServer(
             create_app(upstream, settings, stop.is_set),

@@ -189,7 +189,7 @@ def test_a_lenient_batch_tells_what_it_left_out(suite: Suite, tmp_path: Path) ->
 
 
 def test_a_webhook_tells_of_the_end(suite: Suite) -> None:
-    key = {"POLYBATCH_API_KEY": suite.new_key("called")}
+    key = {"POLYBATCH_API_KEY": suite.new_key("called", "account")}
     made = suite.cli("webhooks", "create", "--for-batches", "--json", environment=key)
     secret = json.loads(made.stdout)["secret"]
     with receiving() as receiver:

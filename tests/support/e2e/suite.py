@@ -73,9 +73,10 @@ class Suite:
             api_key_file=None if key else ready["api_key_file"],
         )
 
-    def new_key(self, account: str) -> str:
+    def new_key(self, account: str, scope: str = "batch") -> str:
         """Make a key for another account, as an operator does."""
-        made = self.run("-m", "services.gateway", "keys", "create", "--account", account)
+        words = ("-m", "services.gateway", "keys", "create", "--account", account)
+        made = self.run(*words, "--scope", scope)
         return next(word for word in made.stdout.split() if word.startswith("pb_"))
 
     def cli(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

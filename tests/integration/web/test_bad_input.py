@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import REGISTRY
 
 from tests.integration.web.conftest import StartWeb, Web
 from tests.support.gateway.running import SEGMENT, lines
@@ -338,3 +339,51 @@ async def takes_connections(port: int) -> bool:
         return False
     writer.close()
     return True
+
+
+def downloads() -> float:
+    """That are running at the gateway, which is in this process."""
+    name = "polybatch.v1.FileService/DownloadFile"
+    return REGISTRY.get_sample_value("polybatch_rpc_in_flight", {"method": name}) or 0.0
+
+
+async def test_a_download_ends_with_its_client(web: Web) -> None:
+    content = lines(400, size=SEGMENT)
+    made = await web.client.post(
+        "/v1/files",
+        content=form(PURPOSE, part("file", content, "a.jsonl")),
+        headers={"content-type": FORM},
+    )
+    path = f"/v1/files/{made.json()['id']}/content"
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
+    head = f"GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {web.key}\r\n\r\n"
+    writer.write(head.encode())
+    await reader.readexactly(100_000)
+    assert downloads() == 1, "most of it is still to come"
+    writer.close()
+    async with asyncio.timeout(20):
+        while downloads():
+            await web.left()
+    whole = await web.client.get(path)
+    assert whole.content == content
+    assert int(whole.headers["content-length"]) == len(content)
+
+
+async def test_who_takes_no_answer_is_let_go(start_web: StartWeb) -> None:
+    web = await start_web(upload_idle_timeout=0.5)
+    content = lines(400, size=SEGMENT)
+    made = await web.client.post(
+        "/v1/files",
+        content=form(PURPOSE, part("file", content, "a.jsonl")),
+        headers={"content-type": FORM},
+    )
+    path = f"/v1/files/{made.json()['id']}/content"
+    _, writer = await asyncio.open_connection("127.0.0.1", web.server.port, limit=1024)
+    head = f"GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {web.key}\r\n\r\n"
+    writer.write(head.encode())
+    async with asyncio.timeout(20):
+        while not downloads():
+            await web.left()
+        while downloads():
+            await web.left()
+    writer.close()

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from polybatch import BatchState
 
 from tests.support.e2e.inputs import chat, check_answers, write
@@ -144,3 +145,30 @@ def test_a_refusal_cuts_no_later_batch(suite: Suite, tmp_path: Path) -> None:
         ended = [client.wait(batch_id, timeout=110) for batch_id in later]
     assert all(batch.request_counts.succeeded == 10 for batch in ended)
     assert sum(batch.shard_count for batch in ended) <= 8, "one each, or two where one waited"
+
+
+@pytest.mark.long
+def test_a_max_cost(suite: Suite, tmp_path: Path) -> None:
+    """Half of what it costs: what comes back cheaper than it might frees room for more."""
+    path = write(tmp_path / "dear.jsonl", (chat(n, max_tokens=30) for n in range(24)))
+    out = tmp_path / "results.jsonl"
+    with suite.client() as client:
+        whole = client.wait(client.submit(path).id, timeout=60)
+        assert whole.cost is not None
+        half = whole.cost.so_far / 2
+        ran = suite.cli("submit", str(path), "--max-cost", f"{half:f}", "-y", "-o", str(out))
+        batch = next(iter(client.list_batches()))
+        lines = list(check_answers(client.results(batch.id), range(24)))
+        told = suite.cli("get", batch.id)
+    assert (batch.state, batch.request_counts.total) == (BatchState.COMPLETED, 24), ran.stderr
+    codes = Counter(line.error.code if line.error else "ok" for line in lines)
+    assert set(codes) == {"ok", "cost_limit"}
+    assert {line.attempts for line in lines if line.error} == {0}
+    assert batch.cost is not None
+    assert batch.cost.so_far == sum(line.cost or 0 for line in lines)
+    most = max(line.cost or 0 for line in lines)
+    assert most < batch.cost.so_far <= half == batch.cost.max_cost, "it went on after the first"
+    sentence = f"{codes['cost_limit']} lines were not sent: the batch's max cost of "
+    assert f"{sentence}{half.normalize():f} USD" in " ".join(told.stdout.split())
+    assert len(out.read_text().splitlines()) == 24
+    check_bill(suite, 24 + codes["ok"])

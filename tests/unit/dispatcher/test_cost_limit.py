@@ -24,6 +24,8 @@ from services.dispatcher.submit import Submitter
 from tests.support.input_files import chat, store
 from tests.support.prices import cost_limit, price, snapshot
 from tests.support.publishers import EnqueuedSteps
+from tests.unit.dispatcher.test_lines import Scripted as Direct
+from tests.unit.dispatcher.test_lines import free
 from tests.unit.dispatcher.test_submit_step import Scripted
 
 MODEL = "openai/gpt-4.1"
@@ -39,7 +41,10 @@ def line(number: int, answer: int) -> bytes:
 class Stand:
     """A dispatcher with one batch, whose lines cost their `max_tokens` times ANSWER at the most."""
 
-    def __init__(self, ledger: Ledger, blobs: BlobStore, folder: Path) -> None:
+    def __init__(
+        self, ledger: Ledger, blobs: BlobStore, folder: Path, *, direct: bool = False
+    ) -> None:
+        """`direct`: its lines are run here."""
         access = ProviderAccess.model_validate({"openai_api_key": "k"})
         known = known_providers(access, Settings())
         self.providers: dict[str, Any] = dict(known.open())
@@ -47,7 +52,7 @@ class Stand:
         self.ledger, self.blobs = ledger, blobs
         self.publisher = EnqueuedSteps()
         self.runtime = Runtime(
-            Settings(data_dir=folder, provider_timeout=60.0),
+            Settings(data_dir=folder, provider_timeout=60.0, unreachable_pause=0.001),
             ledger,
             blobs,
             cast("Any", None),
@@ -56,7 +61,7 @@ class Stand:
         self.submitter = Submitter(
             self.runtime,
             self.providers,
-            {},
+            {"openai": cast("Any", Direct(free()))} if direct else {},
             FairScheduler(self.runtime),
             {},
             ProviderKeys({}, recheck=0.0),
@@ -280,3 +285,27 @@ async def test_late_answers_of_what_was_given_up_keep_their_room(stand: Stand) -
     await stand.settle(sent, 7)
     room = await stand.room()
     assert (room.in_flight, room.max_cost - room.left) == (0, 7 * ANSWER)
+
+
+async def test_runs_share_the_room_too(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> None:
+    stand = Stand(ledger, blobs, tmp_path, direct=True)
+    await stand.plan([20, 5, 40, 20], 30, shards=2)
+    one, other = await stand.shards()
+    assert await stand.handle(one) == Ack()
+    [running] = await stand.shards(ShardState.RUNNING)
+    assert running.at_most_nanos == 25 * ANSWER + 2
+    assert await stand.handle(other) == Ack()
+    parted = next(shard for shard in await stand.shards() if shard.id == other.id)
+    assert list(await stand.refused(parted)) == [3]
+    [rest] = await stand.shards(ShardState.QUEUED)
+    assert await stand.handle(rest) == Ack()
+    [waiting] = await stand.shards(ShardState.QUEUED)
+    assert "waits for room" in waiting.waiting_reason
+    stand.publisher.wakes.clear()
+    assert isinstance(await ledger.runs.end(running), Batch)
+    [ended] = await stand.shards(ShardState.FETCHING)
+    spend = [ModelSpend(MODEL, 2, cost_nanos=8 * ANSWER)]
+    assert await stand.settler.settle(ended, Settlement(2, 0, spend=spend))
+    assert stand.publisher.wakes == [(Step.SUBMIT, waiting.id)]
+    assert await stand.handle(waiting) == Ack()
+    assert [shard.id for shard in await stand.shards(ShardState.RUNNING)] == [waiting.id]

@@ -670,3 +670,26 @@ async def test_crashes(
         if tail["error"] and tail["error"]["code"] == "result_missing":
             assert event is Event.FAILED
             assert provider.calls[number] >= 1 or number in cut_short, "only what was begun is"
+
+
+async def test_under_a_max_cost_a_line_has_one_call_that_is_paid_for(stand: Stand) -> None:
+    unpaid = Answered(Outcome.RETRYABLE, b'{"status_code":503}', Usage())
+
+    def script(number: int, attempt: int) -> CallOutcome:
+        outcomes = {1: [ERROR, OK], 2: [unpaid, OK], 3: [unpaid, ERROR, OK]}.get(number, [OK])
+        return outcomes[attempt - 1]
+
+    stand.batch.max_cost_nanos = 1
+    run, _ = await stand.run(Scripted(free(), script))
+    await run.work(ours)
+    await run.flush()
+    results = await stand.results()
+    assert run.complete
+    assert [results[number][1]["attempts"] for number in range(5)] == [1, 1, 2, 2, 1]
+    assert [results[number][0] for number in range(4)] == [
+        Event.SUCCEEDED,
+        Event.FAILED,
+        Event.SUCCEEDED,
+        Event.FAILED,
+    ]
+    assert set((await stand.input_tokens()).values()) == {3}

@@ -46,6 +46,8 @@ def describe_cost(batch: Batch) -> str:
     parts = [f"{usd(cost.so_far)} USD"]
     if cost.expected is not None and not batch.ended:
         parts.append(f"expected {about_usd(cost.expected)} in all")
+    if cost.max_cost is not None:
+        parts.append(f"max cost {usd(cost.max_cost)}")
     if cost.unpriced_line_count:
         lines = counted(cost.unpriced_line_count, "line")
         parts.append(f"and {lines} of models without a price")

@@ -97,8 +97,14 @@ class BatchServiceServicer:
         that the service has no key for (ErrorInfo metadata
         `providers` and `variables` name it and what its operator
         has to set): have it set, or leave these lines out.
-        UNPRICED_MODEL: the batch has a `max_cost`, and models whose price is
-        not known (metadata `models`; the message says how to price one).
+        INSUFFICIENT_CREDITS: a prepaid account has not free what the
+        batch would reserve (metadata `needed`, `reserved`, `free` in
+        USD): have more granted, or wait for batches to end.
+        BUDGET_EXCEEDED: it does not fit in the budget of the key or the
+        account (metadata `owner`, `needed`, `reserved`, `left`, `period`).
+        UNPRICED_MODEL: the batch has a `max_cost`, or credits or a budget
+        limit it, and it has models whose price is not known (metadata
+        `models`; the message says how to price one).
         OUTPUT_UNLIMITED: it has one, and lines that could cost any amount
         (metadata `models`, `lines`): set max_tokens in each.
         WEBHOOK_SECRET_MISSING: nothing could sign what goes to

@@ -22,6 +22,7 @@ from services.gateway.creating import file_not_found
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.framing import parse_chunk, parse_part, parse_spec
 from services.gateway.parts import Parts
+from services.gateway.shielding import uninterrupted
 from services.gateway.stream import MessageStream
 from services.gateway.upload import Spec, Uploads
 
@@ -63,8 +64,13 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
             spec = Spec.parse(first.spec)
             chunks = _Chunks(stream, self._parts, account_id, spec.upload_id)
             with outages():
-                async with aclosing(chunks):
-                    finished = await self._uploads.receive(account_id, spec, chunks.next)
+                try:
+                    async with aclosing(chunks):
+                        finished = await self._uploads.receive(account_id, spec, chunks.next)
+                except BaseException:
+                    if chunks.had_parts:
+                        await uninterrupted(self._parts.reopen(account_id, spec.upload_id))
+                    raise
                 if chunks.had_parts:
                     await self._parts.discard(account_id, spec.upload_id)
         return files_pb2.UploadFileResponse(

@@ -18,7 +18,7 @@ import structlog
 
 from core.blobs import BlobMissing, BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
-from core.ledger import File, Ledger, Upload
+from core.ledger import File, Ledger, LedgerUnavailable, Upload
 from core.metrics import UPLOAD_BYTES
 from core.serving import ApiError
 from core.settings import Settings
@@ -48,6 +48,15 @@ class Parts:
         file = await reservation.begin()
         await reservation.end(0)
         return file
+
+    async def reopen(self, account_id: str, upload_id: str) -> None:
+        """After an end that failed: if it has parts, more may come. Raises nothing."""
+        try:
+            # Without any it may be one that was deleted.
+            if await self._ledger.files.parts(account_id, _part_id(upload_id, "")):
+                await self.begin(account_id, upload_id)
+        except (ApiError, LedgerUnavailable) as error:
+            log.info("upload_not_reopened", cause=type(error).__name__)
 
     async def receive(
         self, account_id: str, upload_id: str, part: str, next_chunk: NextChunk

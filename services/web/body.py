@@ -103,7 +103,8 @@ class Body:
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while not self._ended:
-                    message = await self._receive()
+                    async with asyncio.timeout(self._idle):
+                        message = await self._receive()
                     more = message["type"] == "http.request" and message.get("more_body", False)
                     self._ended = not more
         except TimeoutError:

@@ -86,7 +86,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "POLYBATCH_SANDBOX_BATCH_SECONDS=5\nPOLYBATCH_SWEEP_INTERVAL=2\n"
     )
     project = f"polybatch-test-{secrets.token_hex(4)}"
-    stack = Stack(project, env_file, f"127.0.0.1:{gateway}", f"127.0.0.1:{collector}",
+    stack = Stack(
+        project,
+        env_file,
+        f"127.0.0.1:{gateway}",
+        f"127.0.0.1:{collector}",
         f"http://127.0.0.1:{web}",
     )
     try:
@@ -126,8 +130,8 @@ def test_the_main_job_through_the_published_ports(stack: Stack, tmp_path: Path) 
         results = list(client.results(batch.id))
     assert [result.custom_id for result in results] == [f"request-{n}" for n in range(1, 5)]
     assert all(result.ok for result in results)
-        with openai.OpenAI(base_url=f"{stack.web}/v1", api_key=stack.key()) as sdk:
-            assert sdk.batches.retrieve(batch.id).status == "completed"
+    with openai.OpenAI(base_url=f"{stack.web}/v1", api_key=stack.key()) as sdk:
+        assert sdk.batches.retrieve(batch.id).status == "completed"
     # The same from within, with nothing installed here.
     shown = stack.compose("exec", "-T", "gateway", "polybatch", "--json", "get", batch.id)
     assert json.loads(shown)["state"] == "completed"

@@ -102,15 +102,15 @@ async def test_a_part_is_whole_or_not_there(gateway: Gateway) -> None:
 
 async def test_what_is_not_as_expected_makes_no_file(gateway: Gateway) -> None:
     content = lines(3)
+    await begin(gateway)
     for expected in ({"expected_bytes": 7}, {"expected_md5": "0" * 32}):
-        await begin(gateway)
         await part_stream(gateway, "part-no-1", content)
         failure = await refused(put_together(gateway, ["part-no-1"], **expected))
         assert (failure.code, failure.reason) == (
             grpc.StatusCode.INVALID_ARGUMENT,
             "CONTENT_MISMATCH",
         )
-    # The parts are still there.
+    # It goes on all the same, and the parts are still there.
     assert (await put_together(gateway, ["part-no-1"])).file.line_count == 3
 
 

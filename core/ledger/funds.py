@@ -16,7 +16,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from sqlalchemy import func, update
+from sqlalchemy import bindparam, func, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -43,6 +43,21 @@ _UNDER_WAY = (
     ShardState.SUBMITTED,
     ShardState.RUNNING,
     ShardState.FETCHING,
+)
+
+
+# Made once: it is asked for whenever a shard goes, and mostly nothing limits it.
+_LIMITS = (
+    select(Account.id)
+    .outerjoin(ApiKey, col(ApiKey.id) == bindparam("key_id"))
+    .where(
+        col(Account.id) == bindparam("account_id"),
+        or_(
+            col(Account.funding) == Funding.PREPAID,
+            col(Account.budget_nanos).is_not(None),
+            col(ApiKey.budget_nanos).is_not(None),
+        ),
+    )
 )
 
 
@@ -96,11 +111,6 @@ class _Payers:
     account: Account | None
     key: ApiKey | None
 
-    @property
-    def limited(self) -> bool:
-        prepaid = self.account is not None and self.account.funding == Funding.PREPAID
-        return prepaid or any(True for _ in self.budgets())
-
     def budgets(self) -> Iterator[tuple[Purse, Account | ApiKey, int]]:
         """Budgets with their owners."""
         for purse, owner in (
@@ -117,11 +127,6 @@ class EnoughNow:
 
 class Funds(ShardTransitions):
     """What batches hold, and which shards wait for more."""
-
-    async def limited(self, batch: Batch) -> bool:
-        """Whether credits or a budget limit what a batch may spend."""
-        async with self._database.read() as session:
-            return (await _payers(session, batch)).limited
 
     async def lacking(self, shard: Shard) -> NoFunds | None:
         """What a shard that waits for funds still lacks, by what its last attempt would have
@@ -198,14 +203,11 @@ async def reserve(
 
     `nanos`: None where it is not known. None: it may be made.
     """
-    if not (await _payers(session, batch)).limited:
-        return None
-    payers = await _payers(session, batch, lock=True)
-    if not payers.limited:
+    if not await _limited(session, batch):
         return None
     if nanos is None:
         return NoPrice()
-    lacking = await _lacking(session, payers, nanos)
+    lacking = await _lacking(session, await _payers(session, batch, lock=True), nanos)
     if lacking is None:
         await _hold(session, batch, nanos, f"reserve:{batch.id}")
     return lacking
@@ -219,8 +221,7 @@ async def cover(
     What is held and not needed by the shards that are under way counts; what is missing is
     reserved, once for the attempt of this `token`. The batch is locked.
     """
-    payers = await _payers(session, batch)
-    if not payers.limited:
+    if not await _limited(session, batch):
         return None
     short = await _short(session, batch, expected_nanos)
     if short <= 0:
@@ -269,6 +270,13 @@ async def move_held(
 def usd(nanos: int) -> str:
     """An exact amount, such as "0.00348295"."""
     return f"{Decimal(nanos).scaleb(-9).normalize():f}"
+
+
+async def _limited(session: AsyncSession, batch: Batch) -> bool:
+    found = await session.exec(
+        _LIMITS, params={"account_id": batch.account_id, "key_id": batch.key_id}
+    )
+    return found.first() is not None
 
 
 async def _payers(session: AsyncSession, batch: Batch, *, lock: bool = False) -> _Payers:

@@ -241,7 +241,6 @@ async def test_nothing_is_held_where_nothing_limits(ledger: Ledger) -> None:
     file = await make_file(ledger, account=key.account_id)
     batch = await create(ledger, file, key, None)
     assert batch.reserved_nanos == 0
-    assert not await ledger.funds.limited(batch)
     first, _ = await plan(ledger, batch)
     assert isinstance(await intend(ledger, first, 9 * USD), Shard)
     await settle(ledger, first, 9 * USD)

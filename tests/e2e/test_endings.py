@@ -13,6 +13,9 @@ from tests.support.e2e.inputs import chat, check_answers, write
 from tests.support.e2e.stories import check_bill
 from tests.support.e2e.suite import Suite, wait_for
 
+# They wait for windows, limits and retries.
+pytestmark = pytest.mark.long
+
 
 def test_cancel_in_the_middle(suite: Suite, tmp_path: Path) -> None:
     suite.reset_sandbox(batch_seconds=3600)

@@ -12,6 +12,7 @@ ON_POSTGRES = {
     "test_at_once.py",
     "test_databases.py",
     "test_spend.py",
+    "test_stop_loss.py",
     "test_usage.py",
 }
 """What is run on PostgreSQL in `make test` too; the rest follows in `make test-long`."""

@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 GO := $(firstword $(shell command -v go 2>/dev/null) $(wildcard /usr/local/go/bin/go))
-NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),clients/node/node_modules/.installed)
+NODE_FOLDERS := clients/node tests/support/web/node
+NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),$(NODE_FOLDERS:%=%/node_modules/.installed))
 PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
 # Tests mostly wait for other processes.
@@ -83,6 +84,7 @@ test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the tests,
 
 test-long: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the long tests: deaths at every write, outages, clusters, replicas
 	@$(PYTEST) -m long
+	@POLYBATCH_FUZZ_FACTOR=1 $(PYTEST) -m "not long" --timeout=600 tests/fuzz
 
 test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
 	@POLYBATCH_TEST_FLEET=1 $(BIN)/python -m pytest tests/e2e
@@ -101,11 +103,11 @@ $(BIN)/versitygw: tests/support/stores/versitygw.version | $(VENV)/.runtime
 	  github.com/versity/versitygw/cmd/versitygw@$$(cat $<)
 	@touch $@
 
-node-client: clients/node/node_modules/.installed ## Install the npm packages of clients/node (needs Node.js 18)
+node-client: $(NODE_FOLDERS:%=%/node_modules/.installed) ## Install the npm packages of clients/node and of the tests (needs Node.js 20)
 
-clients/node/node_modules/.installed: clients/node/package-lock.json
+%/node_modules/.installed: %/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing; on Debian: apt-get install nodejs npm"; exit 1; }
-	@cd clients/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@cd $* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 s3-server: $(BIN)/versitygw ## Build the S3-compatible server of the tests (needs Go)

@@ -18,9 +18,11 @@ from benchmarks import (
     memory,
     polling,
     pricing,
+    start,
     turnaround,
     upload,
     watchers,
+    web,
 )
 from benchmarks.command import each, parsed
 from benchmarks.figures import Figure, table
@@ -36,6 +38,8 @@ BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "hostile": hostile.measure,
     "polling": polling.measure,
     "pricing": pricing.measure,
+    "start": start.measure,
+    "web": web.measure,
 }
 
 

@@ -32,6 +32,8 @@ class Suite:
     nats: str
     sandbox: str
     """http:// URL; empty: it is not this suite's own."""
+    web: str
+    """http:// URL of the HTTP API."""
     data_dir: Path
     api_key: str
     pids: Mapping[str, int]
@@ -94,6 +96,7 @@ def _read(ready: Path) -> Suite:
         collector=content["collector"],
         nats=content["nats"],
         sandbox=content["sandbox"] or "",
+        web=content["web"] or "",
         data_dir=Path(content["data_dir"]),
         api_key=Path(content["api_key_file"]).read_text().strip(),
         pids=content["pids"],

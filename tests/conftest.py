@@ -5,6 +5,7 @@ Each test gets a place of its own at a shared server.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sqlite3
@@ -29,15 +30,32 @@ Server = TypeVar("Server")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples in each run, so that a failure can be repeated; `make fuzz` tries others.
+# The same examples in each run, so that a failure can be repeated; `make fuzz` tries others,
+# and `make test-long` all of what `make test` tries some of.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile(
+    "some", hypothesis.settings.get_profile("repeatable"), max_examples=40
+)
 hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
+FACTOR = os.environ.get("POLYBATCH_FUZZ_FACTOR")
 hypothesis.settings.load_profile(
-    "fuzz" if os.environ.get("POLYBATCH_FUZZ_FACTOR") else "repeatable"
+    "some" if not FACTOR else "repeatable" if FACTOR == "1" else "fuzz"
 )
 
 
 E2E = "tests/e2e"
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every search for garbage, and search less often.
+
+    As the services do (core/serving/memory.py): it took a tenth of the tests' time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
 # These start suites of their own.
 APART = (
     *("full_disk", "late_answers", "outages", "provider_outages", "replicas"),

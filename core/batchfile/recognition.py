@@ -45,7 +45,7 @@ _DELIMITERS = ",;\t"
 _LONGEST_NAME = 64
 
 
-class Opening:
+class FileRecognizer:
     """The first bytes of a file, held back until they tell what it is.
 
     What comes out does not depend on how the file was cut into chunks.
@@ -69,7 +69,7 @@ class Opening:
         if self._head is None:
             return b""
         held, self._head = bytes(self._head), None
-        kind = recognise(held[:HEAD_BYTES], whole=len(held) < HEAD_BYTES)
+        kind = recognize(held[:HEAD_BYTES], whole=len(held) < HEAD_BYTES)
         if kind is None:
             return held
         self.problem = Problem(
@@ -89,7 +89,7 @@ def _begins_well(head: bytearray) -> bool:
     return bool(newline) and line.startswith(b"{") and line.rstrip().endswith(b"}")
 
 
-def recognise(head: bytes, *, whole: bool) -> str | None:
+def recognize(head: bytes, *, whole: bool) -> str | None:
     """What a file is, by its first bytes; None where it may well hold JSON lines.
 
     `whole`: there is no more of it. Never raises.

@@ -15,14 +15,15 @@ from core.batchfile.asking import OPEN, Asked, asked_by, asked_of, asked_plainly
 from core.batchfile.diagnosis import doubled_warnings, examine
 from core.batchfile.duplicates import Duplicates, SeenIds
 from core.batchfile.fast_path import PlainDecoder
-from core.batchfile.index import INDEX, INVALID, LENIENT, MAX_GROUPS, MEDIA, NO_GROUP, Group
+from core.batchfile.groups import Groups
+from core.batchfile.index import INDEX, INVALID, LENIENT, MEDIA, NO_GROUP, Group
 from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
-from core.batchfile.recognition import Opening
+from core.batchfile.recognition import FileRecognizer
 from core.batchfile.repeated_warnings import RepeatedWarnings
-from core.batchfile.rules import NO_MEDIA, Check, Finding, Media, Rules
+from core.batchfile.rules import NO_MEDIA, Finding, Media, Rules
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
-from core.batchfile.splitting import LineSplitter, Overlong
+from core.batchfile.splitting import LineSplitter, OversizedLine
 from core.batchfile.totals import LineSum, MediaTokens, Totals
 from core.batchfile.verdict import Verdict, path_in
 from core.endpoints import CHAT_COMPLETIONS, IMAGE_EDITS
@@ -101,19 +102,12 @@ class LineScanner:
         self._max_lines = max_lines
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
-        self._opening = Opening()
+        self._recognizer = FileRecognizer()
         self._plain = PlainDecoder(rules.plain)
         self._decode: Callable[[bytes], Line] = self._plain.decode
         self._seen = SeenIds()
-        # Only what is valid for the file's endpoint, so empty until that is known.
-        self._group_of: dict[tuple[str | None, str], int] = {}
-        self._groups: list[tuple[str, str]] = []
-        self._group_lines: list[int] = []
-        self._group_bytes: list[int] = []
-        self._group_lenient: list[int] = []
+        self._groups = Groups(rules, self._plain.checks)
         self._warnings = RepeatedWarnings()
-        self._checked_groups: dict[int, Check] = {}
-        self._plainly_checked: dict[int, Callable[[Any], Iterable[Finding] | None]] = {}
         self._endpoint = ""
         self._kind: Kind | None = None
         self._tail_is_odd = False
@@ -134,7 +128,7 @@ class LineScanner:
         if self._line + len(chunk) > _MAX_LINE_NUMBER:
             raise TooManyLines(_MAX_LINE_NUMBER)
         self._size += len(chunk)
-        chunk = self._opening.take(chunk)
+        chunk = self._recognizer.take(chunk)
         yield from self._feed(chunk)
 
     def _feed(self, chunk: bytes) -> Iterator[Scanned]:
@@ -143,8 +137,8 @@ class LineScanner:
             self._splitter.keep(chunk)
             self._tail_is_odd |= odd
             return
-        may_be_overlong = self._size - self._offset > self._max_line_bytes
-        odd_lines = odd or self._tail_is_odd or may_be_overlong
+        may_be_oversized = self._size - self._offset > self._max_line_bytes
+        odd_lines = odd or self._tail_is_odd or may_be_oversized
         self._tail_is_odd = odd
         lines = self._splitter.split(chunk)
         scanned = _LINES_AT_ONCE
@@ -159,42 +153,40 @@ class LineScanner:
 
         Looks for duplicates, which takes about 0.2 s for a million lines.
         """
-        held = [*self._feed(self._opening.finish())]
+        held = [*self._feed(self._recognizer.finish())]
         last = self._splitter.finish()
         lines = [] if last is None else [last]
         held.append(_deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True)))
         problems = [problem for each in held for problem in each.problems]
-        if self._opening.problem is not None:
-            problems = [self._opening.problem]
+        if self._recognizer.problem is not None:
+            problems = [self._recognizer.problem]
         scanned = Scanned(
             b"".join(each.index for each in held),
             problems,
             b"".join(each.media for each in held),
-        )
-        counts = zip(
-            self._groups, self._group_lines, self._group_bytes, self._group_lenient, strict=True
         )
         summary = Summary(
             endpoint=self._endpoint,
             bytes=self._size,
             line_count=self._records,
             invalid_count=self._invalid,
-            lenient_count=sum(self._group_lenient),
-            groups=[Group(provider, model, *each) for (provider, model), *each in counts],
+            lenient_count=sum(self._groups.lenient),
+            groups=self._groups.summed_up(),
             warnings=self._warnings.problems(),
             duplicates=self._seen.duplicates(),
             totals=self._totals.sums(),
         )
         return scanned, summary
 
-    def _scan(self, lines: Iterable[bytes | Overlong], odd: bool) -> Scanned:
-        """`odd`: there may be a CR, a byte that is not ASCII or an overlong line."""
+    def _scan(self, lines: Iterable[bytes | OversizedLine], odd: bool) -> Scanned:
+        """`odd`: there may be a CR, a byte that is not ASCII or an oversized line."""
         index = bytearray()
         problems: list[Problem] = []
         # Locals, as this loop runs once for each line of the file.
-        decode, known_group, see = self._decode, self._group_of.get, self._seen.add
-        group_lines, group_bytes = self._group_lines, self._group_bytes
-        checked, pack = self._checked_groups, INDEX.pack
+        groups, decode, see = self._groups, self._decode, self._seen.add
+        known_group, findings_of = groups.number_of.get, groups.findings
+        group_lines, group_bytes = groups.lines, groups.bytes
+        checked, pack = groups.checks, INDEX.pack
         looks, edits = self._rules.media is not None, self._endpoint == IMAGE_EDITS
         line, offset = self._line, self._offset
         may_be_deep = 2 * self._max_depth
@@ -204,7 +196,7 @@ class LineScanner:
             start = offset
             offset += len(piece) + 1
             raw = self._trimmed(piece) if odd else piece
-            if isinstance(raw, Overlong):
+            if isinstance(raw, OversizedLine):
                 self._invalid += 1
                 problems.append(_line_too_long(line, raw, self._max_line_bytes))
                 index += pack(start, 0, line, NO_GROUP, INVALID)
@@ -228,7 +220,7 @@ class LineScanner:
             if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
                 self._check_duplicate_keys(raw, line, found.custom_id)
             flags = 0
-            if group in checked and (findings := self._findings(raw, group, found)) != ():
+            if group in checked and (findings := findings_of(raw, group, found)) != ():
                 flags = self._tell(line, found.custom_id, findings, problems)
                 if flags & INVALID:
                     index += self._unfit(start, size, line, group, flags)
@@ -268,11 +260,11 @@ class LineScanner:
         weights, self._media = bytes(self._media), bytearray()
         return Scanned(bytes(index), problems, weights)
 
-    def _trimmed(self, piece: bytes | Overlong) -> bytes | Overlong:
-        if isinstance(piece, Overlong):
-            return Overlong(piece.size - piece.ends_in_cr, ends_in_cr=False)
+    def _trimmed(self, piece: bytes | OversizedLine) -> bytes | OversizedLine:
+        if isinstance(piece, OversizedLine):
+            return OversizedLine(piece.size - piece.ends_in_cr, ends_in_cr=False)
         raw = piece[:-1] if piece.endswith(b"\r") else piece
-        return Overlong(len(raw), ends_in_cr=False) if len(raw) > self._max_line_bytes else raw
+        return OversizedLine(len(raw), ends_in_cr=False) if len(raw) > self._max_line_bytes else raw
 
     def _examine(self, raw: bytes, line: int, start: int, problems: list[Problem]) -> bytes:
         """The slow path. Returns the line's index record; nothing for a blank line."""
@@ -306,18 +298,8 @@ class LineScanner:
             self._add_with(media, group, len(raw), asked, lenient=flags != 0)
         if flags:
             return self._unfit(start, len(raw), line, group, flags)
-        self._group_lines[group] += 1
-        self._group_bytes[group] += len(raw)
+        self._groups.count(group, len(raw))
         return INDEX.pack(start, len(raw), line, group, 0)
-
-    def _findings(self, raw: bytes, group: int, found: Line) -> Iterable[Finding]:
-        """What a provider's own check finds in a line that is valid otherwise."""
-        if found.whole and group in self._plainly_checked:
-            findings = self._plainly_checked[group](found.body)
-            if findings is not None:
-                return findings
-        _, model = self._groups[group]
-        return self._checked_groups[group](found.url, model, decode_request(raw).body)
 
     def _tell(
         self, line: int, custom_id: str, findings: Iterable[Finding], problems: list[Problem]
@@ -340,7 +322,7 @@ class LineScanner:
         """Note what a line's images, recordings and files weigh; None where one is refused."""
         if self._rules.media is None:
             return NO_MEDIA
-        provider, model = self._groups[group]
+        provider, model = self._groups.names[group]
         media = self._rules.media(provider, url, model, decode_request(raw).body)
         refused = False
         for finding in media.findings:
@@ -371,36 +353,14 @@ class LineScanner:
         self._invalid += 1
         if flags & INVALID:
             return INDEX.pack(start, size, line, NO_GROUP, INVALID)
-        self._group_lenient[group] += 1
+        self._groups.lenient[group] += 1
         return INDEX.pack(start, size, line, group, LENIENT)
 
     def _group(self, verdict: Verdict) -> int:
-        """The group of a line; a new one may turn out to be one too many, or not to be had."""
-        named = (verdict.provider, verdict.model)
-        if named not in self._group_of:
-            if len(self._groups) == MAX_GROUPS:
-                verdict.error(
-                    path_in(verdict.kind, "body.model"),
-                    "too_many_models",
-                    f"the file names more than {MAX_GROUPS} models; expected fewer",
-                )
-                return NO_GROUP
-            for finding in self._rules.check_model(verdict.provider, verdict.url, verdict.model):
-                verdict.find(finding)
-            if verdict.flags & INVALID:
-                return NO_GROUP
-            self._group_of[named] = len(self._groups)
-            self._groups.append(named)
-            self._group_lines.append(0)
-            self._group_bytes.append(0)
-            self._group_lenient.append(0)
-            if verdict.provider in self._rules.checks:
-                self._checked_groups[len(self._groups) - 1] = self._rules.checks[verdict.provider]
-                if verdict.provider in self._plain.checks:
-                    check = self._plain.checks[verdict.provider]
-                    self._plainly_checked[len(self._groups) - 1] = check
-        group = self._group_of[named]
-        self._group_of[verdict.stated_provider, verdict.stated_model] = group
+        """The group of a line; the first valid one decides what all have to be."""
+        group = self._groups.place(verdict)
+        if group == NO_GROUP:
+            return group
         if not self._endpoint:
             self._endpoint, self._kind = verdict.url, verdict.kind
             if verdict.url != CHAT_COMPLETIONS:
@@ -428,7 +388,7 @@ _BYTE_ORDER_MARK = Problem(
 )
 
 
-def _line_too_long(line: int, found: Overlong, limit: int) -> Problem:
+def _line_too_long(line: int, found: OversizedLine, limit: int) -> Problem:
     return Problem(
         line,
         "",

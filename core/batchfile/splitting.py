@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Overlong:
+class OversizedLine:
     """A line over the limit; its bytes were discarded."""
 
     size: int
@@ -39,7 +39,7 @@ class LineSplitter:
         else:
             self._parts.clear()
 
-    def split(self, chunk: bytes) -> Iterator[bytes | Overlong]:
+    def split(self, chunk: bytes) -> Iterator[bytes | OversizedLine]:
         """Yield the lines that this chunk ends. To be exhausted before the next chunk.
 
         One at a time, as that is twice as fast as `bytes.split`: the memory of one
@@ -52,28 +52,28 @@ class LineSplitter:
             yield self._take()
             start = end + 1
             end = find(b"\n", start)
-        may_be_overlong = len(chunk) > self._max_size
+        may_be_oversized = len(chunk) > self._max_size
         while end >= 0:
             line = chunk[start:end]
-            yield self._checked(line) if may_be_overlong else line
+            yield self._checked(line) if may_be_oversized else line
             start = end + 1
             end = find(b"\n", start)
         self.keep(chunk[start:])
 
-    def finish(self) -> bytes | Overlong | None:
+    def finish(self) -> bytes | OversizedLine | None:
         """The last line, where no newline ends it; None if there is none."""
         return self._take() if self._size else None
 
-    def _take(self) -> bytes | Overlong:
+    def _take(self) -> bytes | OversizedLine:
         if self._size > self._max_size:
-            line: bytes | Overlong = Overlong(self._size, self._ends_in_cr)
+            line: bytes | OversizedLine = OversizedLine(self._size, self._ends_in_cr)
         else:
             line = b"".join(self._parts)
         self._parts.clear()
         self._size = 0
         return line
 
-    def _checked(self, line: bytes) -> bytes | Overlong:
+    def _checked(self, line: bytes) -> bytes | OversizedLine:
         if len(line) > self._max_size:
-            return Overlong(len(line), line.endswith(b"\r"))
+            return OversizedLine(len(line), line.endswith(b"\r"))
         return line

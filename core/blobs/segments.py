@@ -102,7 +102,7 @@ class SegmentWriter:
         """Commit the rest; returns the file's size in bytes. Errors as `write`."""
         size = await self.flush()
         if self._overwrite:
-            await self._delete_strays(size)
+            await self._delete_leftovers(size)
         return size
 
     async def abandon(self) -> int:
@@ -170,11 +170,11 @@ class SegmentWriter:
             ) from error
         return end
 
-    async def _delete_strays(self, size: int) -> None:
+    async def _delete_leftovers(self, size: int) -> None:
         """Delete the segments of an earlier making that had other sizes."""
         own = {segment_key(self._prefix, offset) for offset in range(0, size, self._segment_bytes)}
-        strays = [key for key, _ in await self._store.list(self._prefix) if key not in own]
-        await self._store.delete(strays, point=self._point)
+        leftovers = [key for key, _ in await self._store.list(self._prefix) if key not in own]
+        await self._store.delete(leftovers, point=self._point)
 
 
 class StoredFile:

@@ -11,7 +11,8 @@ from enum import StrEnum
 
 
 class Failpoint(StrEnum):
-    """One write to the ledger, the blobs, the bus, a provider, or a file of the data folder."""
+    """One write to the ledger, the blobs, the bus, a provider, a receiver of webhooks,
+    or a file of the data folder."""
 
     MIGRATE = "ledger.migrate"
     KEY_CREATE = "ledger.key.create"
@@ -54,7 +55,7 @@ class Failpoint(StrEnum):
     SHARD_REQUEUE = "ledger.shard.requeue"
     SHARD_POLLED = "ledger.shard.polled"
     SHARD_POSTPONE_POLL = "ledger.shard.postpone_poll"
-    SHARD_ROUND = "ledger.shard.round"
+    SHARD_CLAIM_POLLS = "ledger.shard.claim_polls"
     SHARD_UNREACHABLE = "ledger.shard.unreachable"
     SHARD_FETCHING = "ledger.shard.fetching"
     SHARD_FETCH_CLAIM = "ledger.shard.fetch_claim"
@@ -78,6 +79,14 @@ class Failpoint(StrEnum):
     BUDGET_REFUSED = "ledger.budget.refused"
     PROVIDER_HOLD = "ledger.provider.hold"
     PROVIDER_KEY = "ledger.provider.key"
+    WEBHOOK_CREATE = "ledger.webhook.create"
+    WEBHOOK_UPDATE = "ledger.webhook.update"
+    WEBHOOK_ROTATE = "ledger.webhook.rotate"
+    WEBHOOK_DELETE = "ledger.webhook.delete"
+    WEBHOOK_TEST = "ledger.webhook.test"
+    WEBHOOK_RESEND = "ledger.webhook.resend"
+    WEBHOOK_CLAIM = "ledger.webhook.claim"
+    WEBHOOK_FINISH = "ledger.webhook.finish"
 
     UPLOAD_DATA = "blob.upload.data"
     UPLOAD_INDEX = "blob.upload.index"
@@ -132,6 +141,8 @@ class Failpoint(StrEnum):
     PROVIDER_CANCEL = "provider.cancel"
     PROVIDER_DELETE = "provider.delete"
     PROVIDER_DOWNLOAD = "provider.download"
+
+    WEBHOOK_CALL = "webhook.call"
 
     KEY_FILE = "file.key"
 

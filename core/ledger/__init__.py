@@ -15,9 +15,9 @@ from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
+from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
-from core.ledger.rounds import Crowd, InFlight, Rounds
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.spend import ModelSpend, Spent
@@ -38,6 +38,7 @@ from core.ledger.tables import (
     ApiKey,
     Batch,
     BudgetPeriod,
+    DeliveryState,
     File,
     Funding,
     Posting,
@@ -49,15 +50,29 @@ from core.ledger.tables import (
     TokenBudget,
     Upload,
     UsageRow,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
     now,
 )
 from core.ledger.usage import UsageAsked, UsageGroup, UsageSum
+from core.ledger.webhook_deliveries import (
+    EVENT_TYPES,
+    Attempted,
+    Claimed,
+    EndpointDisabled,
+    WebhookDeliveries,
+    event_type,
+)
+from core.ledger.webhook_endpoints import SECRET_OVERLAP, WebhookEndpoints, WebhookExists
 from core.scopes import Scope
 
 __all__ = [
+    "EVENT_TYPES",
     "FIRST_BYTES_PER_TOKEN",
     "KEY_PREFIX",
     "NO_LIMITS",
+    "SECRET_OVERLAP",
     "STOP_ERRORS",
     "TERMINAL",
     "TOKEN_FLOOR",
@@ -69,6 +84,7 @@ __all__ = [
     "ApiKey",
     "AtCapacity",
     "AtWork",
+    "Attempted",
     "BadDatabaseUrl",
     "Batch",
     "BatchState",
@@ -76,9 +92,11 @@ __all__ = [
     "Budget",
     "BudgetPeriod",
     "Budgets",
+    "Claimed",
     "Count",
-    "Crowd",
+    "DeliveryState",
     "Durations",
+    "EndpointDisabled",
     "EnoughNow",
     "Expected",
     "Figures",
@@ -100,6 +118,7 @@ __all__ = [
     "LeftFile",
     "Limit",
     "Limits",
+    "ListPolls",
     "LivingBatches",
     "ModelSpend",
     "NewKey",
@@ -112,10 +131,10 @@ __all__ = [
     "PostingKind",
     "ProviderHold",
     "ProviderKey",
+    "ProviderLoad",
     "Purse",
     "RequestIdReused",
     "Room",
-    "Rounds",
     "Runs",
     "Scope",
     "Settlement",
@@ -137,7 +156,14 @@ __all__ = [
     "UsageRow",
     "UsageSum",
     "WaitingLines",
+    "WebhookAttempt",
+    "WebhookDeliveries",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEndpoints",
+    "WebhookExists",
     "copy_ledger",
+    "event_type",
     "month_of",
     "new_id",
     "new_secret",

@@ -19,7 +19,7 @@ _ASKED_AT_ONCE = 500
 
 
 def month_of(moment: datetime) -> str:
-    """The calendar month in UTC that spendings are kept by, such as "2026-11"."""
+    """The calendar month that spendings are kept by, of a moment in UTC, such as "2026-11"."""
     return f"{moment:%Y-%m}"
 
 

@@ -63,12 +63,12 @@ class Attempts(ShardTransitions):
             uploads: dict[str, Any] = {}
             if not file_token:
                 # What lies there under another name is found by the shard's.
-                strays = shard.stray_uploads or bool(shard.remote_file_id)
+                orphans = shard.stray_uploads or bool(shard.remote_file_id)
                 uploads = {
                     "file_token": token,
                     "remote_file_id": "",
                     "uploaded_at": None,
-                    "stray_uploads": strays,
+                    "stray_uploads": orphans,
                 }
             elif shard.file_token != file_token or not shard.remote_file_id:
                 return Stale(shard_id)
@@ -113,7 +113,7 @@ class Attempts(ShardTransitions):
             return shard
 
     async def mark_dispatched(
-        self, shard: Shard, lease: timedelta, *, remote_file_id: str = "", strays: bool = False
+        self, shard: Shard, lease: timedelta, *, remote_file_id: str = "", orphans: bool = False
     ) -> bool:
         """Let the attempt's create go: the last thing before its first byte leaves.
 
@@ -131,7 +131,7 @@ class Attempts(ShardTransitions):
                 unsent=True,
                 dispatched_at=moment,
                 due_at=moment + lease,
-                **_uploaded(remote_file_id, strays),
+                **_uploaded(remote_file_id, orphans),
             )
 
     async def revert_to_queued(self, shard: Shard) -> Batch | Stale:
@@ -154,7 +154,7 @@ class Attempts(ShardTransitions):
         )
 
     async def renew_lease(self, shard: Shard, lease: timedelta) -> bool:
-        """Keep hold of a shard that is being submitted or fetched, without a new revision.
+        """Renew the lease of a shard that is being submitted or fetched, without a new revision.
 
         False when it was lost, or is past that.
         """
@@ -232,16 +232,16 @@ class Attempts(ShardTransitions):
         *,
         over_limit: bool = False,
         remote_file_id: str = "",
-        strays: bool = False,
+        orphans: bool = False,
         input_lost: bool = False,
     ) -> Batch | Stale:
         """Back to QUEUED: surely nothing was created, or all of it was refused for now.
 
         What was uploaded is kept for the next attempt. `over_limit`: it was refused for the
-        provider's enqueued-token limit. `remote_file_id`, `strays`: of what was uploaded, if
+        provider's enqueued-token limit. `remote_file_id`, `orphans`: of what was uploaded, if
         its create was not dispatched with it. `input_lost`: it is of no use any more.
         """
-        uploads = _uploaded(remote_file_id, strays)
+        uploads = _uploaded(remote_file_id, orphans)
         if input_lost:
             # It cannot be used, but may still exist: the clean-up finds it by its name.
             uploads = {"remote_file_id": "", "uploaded_at": None, "stray_uploads": True}
@@ -264,10 +264,10 @@ class Attempts(ShardTransitions):
         )
 
 
-def _uploaded(remote_file_id: str, strays: bool = False) -> dict[str, Any]:
+def _uploaded(remote_file_id: str, orphans: bool = False) -> dict[str, Any]:
     """What changes of a shard where its input was uploaded under this id."""
     changes: dict[str, Any] = {}
-    if strays:
+    if orphans:
         changes["stray_uploads"] = True
     if remote_file_id:
         known = col(Shard.remote_file_id) == remote_file_id

@@ -26,6 +26,7 @@ from core.ledger.states import (
     stopped_lines,
 )
 from core.ledger.tables import Batch, Shard, now
+from core.ledger.webhook_deliveries import add_deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +131,20 @@ class Batches:
         size: int,
         after: tuple[datetime, str] | None,
         states: Sequence[BatchState] = (),
+        *,
+        oldest_first: bool = False,
     ) -> list[Batch]:
         """Batches newest first, from behind the (created_at, id) of the last one seen."""
         query = select(Batch).where(Batch.account_id == account_id)
         if states:
             query = query.where(col(Batch.state).in_(states))
+        place = sa.tuple_(col(Batch.created_at), col(Batch.id))
         if after is not None:
-            query = query.where(
-                sa.tuple_(col(Batch.created_at), col(Batch.id)) < sa.tuple_(*map(sa.literal, after))
-            )
-        query = query.order_by(col(Batch.created_at).desc(), col(Batch.id).desc()).limit(size)
+            last = sa.tuple_(*map(sa.literal, after))
+            query = query.where(place > last if oldest_first else place < last)
+        order = (col(Batch.created_at), col(Batch.id))
+        query = query.order_by(*(order if oldest_first else (each.desc() for each in order)))
+        query = query.limit(size)
         async with self._database.read() as session:
             return list(await session.exec(query))
 
@@ -187,7 +192,7 @@ class Batches:
             ):
                 return Stale(batch_id)
             await release(session, batch)
-            return await advance(
+            failed = await advance(
                 session,
                 batch,
                 state=BatchState.FAILED,
@@ -197,6 +202,8 @@ class Batches:
                 failed=batch.total,
                 errors=[{"code": code, "message": message}],
             )
+            await add_deliveries(session, failed)
+            return failed
 
     async def cancel(self, batch_id: str) -> Batch | Stale:
         """Stop a batch for its owner: -> CANCELLING. Stale when it has ended or is ending."""
@@ -277,7 +284,7 @@ class Batches:
             return batch
 
     async def renew_lease(self, batch_id: str, token: str, lease: timedelta) -> bool:
-        """Keep hold of a batch's results; False when somebody else has them."""
+        """Renew the lease of a batch's results; False when somebody else has them."""
         async with self._database.write(Failpoint.BATCH_RENEW) as session:
             held = await session.exec(
                 update(Batch)
@@ -318,7 +325,7 @@ class Batches:
                 BatchState.CANCELLED: "cancelled_at",
             }[state]
             await release(session, batch)
-            return await advance(
+            ended = await advance(
                 session,
                 batch,
                 state=state,
@@ -335,6 +342,8 @@ class Batches:
                 errors=list(errors),
                 **{stamp: now()},
             )
+            await add_deliveries(session, ended)
+            return ended
 
     async def defer(self, batch_id: str, due_at: datetime) -> bool:
         """Note when the next step is due, without a new revision: nobody sees it.

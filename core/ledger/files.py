@@ -126,6 +126,17 @@ class Files:
             )
             return found.first() or await session.get(Upload, (account_id, upload_id))
 
+    async def parts(self, account_id: str, prefix: str) -> list[Upload]:
+        """Unfinished uploads whose ids begin so."""
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(Upload).where(
+                    Upload.account_id == account_id,
+                    col(Upload.upload_id).startswith(prefix, autoescape=True),
+                )
+            )
+            return list(found)
+
     async def stale_uploads(self, before: datetime, limit: int) -> list[Upload]:
         """Uploads that have not gone on since a moment and never became files."""
         async with self._database.read() as session:
@@ -177,15 +188,22 @@ class Files:
         return await self.get(batch.account_id, batch.input_file_id)
 
     async def page(
-        self, account_id: str, size: int, after: tuple[datetime, str] | None
+        self,
+        account_id: str,
+        size: int,
+        after: tuple[datetime, str] | None,
+        *,
+        oldest_first: bool = False,
     ) -> list[File]:
         """Files newest first, from behind the (created_at, id) of the last one seen."""
         query = select(File).where(File.account_id == account_id)
+        place = sa.tuple_(col(File.created_at), col(File.id))
         if after is not None:
-            query = query.where(
-                sa.tuple_(col(File.created_at), col(File.id)) < sa.tuple_(*map(sa.literal, after))
-            )
-        query = query.order_by(col(File.created_at).desc(), col(File.id).desc()).limit(size)
+            last = sa.tuple_(*map(sa.literal, after))
+            query = query.where(place > last if oldest_first else place < last)
+        order = (col(File.created_at), col(File.id))
+        query = query.order_by(*(order if oldest_first else (each.desc() for each in order)))
+        query = query.limit(size)
         async with self._database.read() as session:
             return list(await session.exec(query))
 

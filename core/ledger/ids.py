@@ -4,7 +4,7 @@ import secrets
 import time
 from typing import Literal
 
-Kind = Literal["acct", "key", "file", "batch", "shard"]
+Kind = Literal["acct", "key", "file", "batch", "shard", "webhook", "delivery"]
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TIME_CHARS = 9

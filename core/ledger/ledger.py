@@ -13,15 +13,17 @@ from core.ledger.durations import Durations
 from core.ledger.files import Files
 from core.ledger.funds import Funds
 from core.ledger.late import LateAnswers
+from core.ledger.list_polls import ListPolls
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
-from core.ledger.rounds import Rounds
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
 from core.ledger.stop_loss import StopLoss
 from core.ledger.usage import UsageReport
+from core.ledger.webhook_deliveries import WebhookDeliveries
+from core.ledger.webhook_endpoints import WebhookEndpoints
 
 
 class Ledger:
@@ -35,7 +37,7 @@ class Ledger:
         self.files = Files(database)
         self.batches = Batches(database)
         self.shards = Shards(database)
-        self.rounds = Rounds(database)
+        self.list_polls = ListPolls(database)
         self.runs = Runs(database)
         self.stop_loss = StopLoss(database)
         self.late = LateAnswers(database)
@@ -48,6 +50,8 @@ class Ledger:
         self.statistics = Statistics(database)
         self.backfills = Backfills(database)
         self.usage = UsageReport(database)
+        self.webhook_endpoints = WebhookEndpoints(database)
+        self.webhook_deliveries = WebhookDeliveries(database)
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:

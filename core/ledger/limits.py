@@ -12,6 +12,7 @@ class Limit(StrEnum):
     OPEN_UPLOADS = "open_uploads"
     STORED_BYTES = "stored_bytes"
     BATCHES = "batches"
+    WEBHOOKS = "webhooks"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class LeftFile:
     provider: str
     remote_file_id: str
     """Empty where no id is known."""
-    strays: bool
+    orphans: bool
     """Copies may lie beside it that only their names tell."""
     since: datetime
     """No upload is older."""
@@ -55,7 +55,7 @@ class RemoteFiles:
                 batch_id=shard.batch_id,
                 provider=shard.provider,
                 remote_file_id=shard.remote_file_id,
-                strays=shard.stray_uploads,
+                orphans=shard.stray_uploads,
                 since=shard.created_at,
                 settled_at=shard.settled_at or now(),
             )
@@ -75,7 +75,7 @@ class RemoteFiles:
                 .where(col(Shard.id) == left.shard_id)
                 .values(
                     remote_file_id=left.remote_file_id,
-                    stray_uploads=left.strays,
+                    stray_uploads=left.orphans,
                     inputs_due_at=due,
                 )
                 .execution_options(synchronize_session=False)

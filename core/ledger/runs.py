@@ -139,7 +139,7 @@ class Runs(ShardTransitions):
             return found.first()
 
     async def claim(self, shard: Shard, lease: timedelta) -> Shard | Stale:
-        """Take hold of a running shard as it was read; its lease must be over.
+        """Lease a running shard as it was read; its lease before must be over.
 
         Of several that try, one succeeds. The shard that it gets has the token under
         which it holds it.
@@ -159,14 +159,14 @@ class Runs(ShardTransitions):
             return claimed if moved and claimed is not None else Stale(shard.id)
 
     async def renew_lease(self, shard: Shard, lease: timedelta) -> bool:
-        """Keep hold of a shard, without a new revision; False when it was lost."""
+        """Renew the lease of a shard, without a new revision; False when it was lost."""
         async with self._database.write(Failpoint.RUN_RENEW) as session:
             return await self._move(session, shard, (ShardState.RUNNING,), due_at=now() + lease)
 
     async def progressed(
         self, shard: Shard, finished: int, reason: str, lease: timedelta
     ) -> Batch | Stale:
-        """Note how far it is and what it waits for, and keep hold of it."""
+        """Note how far it is and what it waits for, and renew its lease."""
         return await self._transition(
             Failpoint.RUN_PROGRESS,
             shard,

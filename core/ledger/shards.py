@@ -166,7 +166,7 @@ class Shards(Attempts):
         )
 
     async def claim_fetch(self, shard: Shard, lease: timedelta) -> bool:
-        """Take hold of a shard to fetch, as it was read: True for one of several that try."""
+        """Lease a shard to fetch, as it was read: True for one of several that try."""
         async with self._database.write(Failpoint.SHARD_FETCH_CLAIM) as session:
             return await self._move(
                 session, shard, (ShardState.FETCHING,), same_due=True, due_at=now() + lease

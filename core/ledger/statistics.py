@@ -1,4 +1,4 @@
-"""How much of what is under way: for metrics, so in two small queries over living rows."""
+"""How much of what is under way: for metrics, so in small queries over living rows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, func, literal
+from sqlalchemy import case, func, literal, literal_column
 from sqlmodel import col, select
 
 from core.ledger.database import Database
 from core.ledger.states import TERMINAL, BatchState, ShardState
-from core.ledger.tables import Batch, Shard, now
+from core.ledger.tables import Account, Batch, Funding, Posting, Shard, WebhookDelivery, now
+from core.ledger.webhook_deliveries import is_waiting
 
 LIVING = tuple(state for state in BatchState if state not in TERMINAL)
 UNSETTLED = tuple(state for state in ShardState if state is not ShardState.SETTLED)
+_NEARLY_OUT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,25 @@ class WaitingLines:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingDeliveries:
+    """Webhook deliveries that have not ended."""
+
+    deliveries: int = 0
+    overdue: float = 0.0
+    """How many seconds ago the one that has been due for longest was due."""
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """All that is under way."""
 
     batches: Sequence[LivingBatches]
     shards: Sequence[UnsettledShards]
+    webhooks: WaitingDeliveries = WaitingDeliveries()
+    waiting_for_funds: int = 0
+    """Batches with a shard that waits for credits, a budget, or room under `max_cost`."""
+    nearly_out: int = 0
+    """Prepaid accounts with less than a tenth of what they were granted free."""
 
 
 class Statistics:
@@ -84,6 +100,9 @@ class Statistics:
         async with self._database.read() as session:
             batches = (await session.exec(_batches(moment - grace))).all()
             shards = (await session.exec(_shards())).all()
+            waiting = (await session.exec(_waiting_for_funds())).one()
+            nearly_out = (await session.exec(_nearly_out())).one()
+            deliveries, due = (await session.exec(_deliveries())).one()
         return Count(
             [
                 LivingBatches(BatchState(state), count, _age(moment, oldest), *map(int, rest))
@@ -96,10 +115,13 @@ class Statistics:
                     count,
                     int(lines),
                     _age(moment, oldest),
-                    int(waiting),
+                    int(in_line),
                 )
-                for provider, state, count, lines, oldest, waiting in shards
+                for provider, state, count, lines, oldest, in_line in shards
             ],
+            WaitingDeliveries(deliveries, _age(moment, due or moment)),
+            waiting,
+            nearly_out,
         )
 
     async def waiting(self, account_id: str, limit: int = 1000) -> list[WaitingLines]:
@@ -168,6 +190,32 @@ def _shards() -> Any:
         .where(col(Shard.state).in_(UNSETTLED), col(Shard.given_up_at).is_(None))
         .group_by(col(Shard.provider), col(Shard.state))
     )
+
+
+def _waiting_for_funds() -> Any:
+    return select(func.count(func.distinct(col(Shard.batch_id)))).where(
+        col(Shard.waits_for_funds), Shard.state == ShardState.QUEUED
+    )
+
+
+def _nearly_out() -> Any:
+    granted = (
+        select(func.sum(Posting.balance_nanos))
+        # Literally, as in the index of these few.
+        .where(
+            col(Posting.kind) == literal_column("'grant'"),
+            col(Posting.account_id) == col(Account.id),
+        )
+        .scalar_subquery()
+    )
+    free = col(Account.balance_nanos) - col(Account.reserved_nanos)
+    return select(func.count()).where(
+        col(Account.funding) == Funding.PREPAID, free * _NEARLY_OUT < granted
+    )
+
+
+def _deliveries() -> Any:
+    return select(func.count(), func.min(col(WebhookDelivery.due_at))).where(is_waiting())
 
 
 def _age(moment: datetime, since: datetime) -> float:

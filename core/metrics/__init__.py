@@ -14,6 +14,8 @@ from core.metrics.catalogue import (
     DISK_FREE_BYTES,
     DISK_SIZE_BYTES,
     DOWNLOAD_BYTES,
+    HTTP_IN_FLIGHT,
+    HTTP_SECONDS,
     LINES_SETTLED,
     POLL_LAG_SECONDS,
     PROVIDER_CALL_SECONDS,
@@ -28,9 +30,11 @@ from core.metrics.catalogue import (
     UPLOAD_BYTES,
     UPLOAD_LINES,
     WATCHERS,
+    WEBHOOK_SECONDS,
     WORK_ITEMS_IN_HAND,
     WORK_SECONDS,
     WORK_WAIT_SECONDS,
+    leave_out,
 )
 from core.metrics.listener import MetricsListener
 from core.metrics.scraped import AskedAtScrape, Family, Reading, Readings
@@ -43,6 +47,8 @@ __all__ = [
     "DISK_FREE_BYTES",
     "DISK_SIZE_BYTES",
     "DOWNLOAD_BYTES",
+    "HTTP_IN_FLIGHT",
+    "HTTP_SECONDS",
     "LINES_SETTLED",
     "POLL_LAG_SECONDS",
     "PROVIDER_CALL_SECONDS",
@@ -57,6 +63,7 @@ __all__ = [
     "UPLOAD_BYTES",
     "UPLOAD_LINES",
     "WATCHERS",
+    "WEBHOOK_SECONDS",
     "WORK_ITEMS_IN_HAND",
     "WORK_SECONDS",
     "WORK_WAIT_SECONDS",
@@ -65,4 +72,5 @@ __all__ = [
     "MetricsListener",
     "Reading",
     "Readings",
+    "leave_out",
 ]

@@ -1,6 +1,6 @@
 """Every metric that a process counts by itself. Times in seconds, sizes in bytes."""
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
 
 # A second series for each, with the time of its first value, which nobody here asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -15,6 +15,15 @@ RPC_SECONDS = Histogram(
     buckets=_QUICK,
 )
 RPC_IN_FLIGHT = Gauge("polybatch_rpc_in_flight", "RPCs that are running.", ["method"])
+
+HTTP_SECONDS = Histogram(
+    "polybatch_http_seconds",
+    "HTTP requests that have ended, by route, method and status; uploads may be long. Status 0: "
+    "the client left before there was one.",
+    ["route", "method", "status"],
+    buckets=_QUICK,
+)
+HTTP_IN_FLIGHT = Gauge("polybatch_http_in_flight", "HTTP requests that are running.")
 
 UPLOAD_BYTES = Counter("polybatch_upload_bytes", "Bytes of input files that clients have sent.")
 UPLOAD_LINES = Counter("polybatch_upload_lines", "Lines of uploads that became files.", ["verdict"])
@@ -87,9 +96,23 @@ PROVIDER_RECEIVED_BYTES = Counter(
     "polybatch_provider_received_bytes", "Bytes of bodies received from a provider.", ["provider"]
 )
 
+WEBHOOK_SECONDS = Histogram(
+    "polybatch_webhook_seconds",
+    "Calls of webhook receivers, by what became of the delivery: delivered, retried (later again), "
+    "failed (given up), lost (taken over by somebody else meanwhile).",
+    ["outcome"],
+    buckets=_QUICK,
+)
+
 BUS_CONNECTED = Gauge("polybatch_bus_connected", "1 while NATS and its work stream answer.")
 DEPENDENCY_UP = Gauge(
     "polybatch_dependency_up", "1 if the latest readiness check was answered.", ["dependency"]
 )
 DISK_FREE_BYTES = Gauge("polybatch_disk_free_bytes", "Free space where the data folder lies.")
 DISK_SIZE_BYTES = Gauge("polybatch_disk_size_bytes", "Size of the file system of the data folder.")
+
+
+def leave_out(*gauges: Gauge) -> None:
+    """Export no value of gauges that this process never sets: its 0 would be taken for one."""
+    for gauge in gauges:
+        REGISTRY.unregister(gauge)

@@ -72,6 +72,11 @@ class FilePrices:
             for provider, model in sorted(groups)
         ]
 
+    def how(self, provider: str) -> Processing:
+        """How lines of a batch are run at a provider."""
+        direct = provider in self._known.line_by_line
+        return Processing.REAL_TIME if direct else Processing.BATCH
+
     async def of_groups(
         self, account_id: str, groups: Iterable[tuple[str, str]], day: date
     ) -> Snapshot:
@@ -82,11 +87,6 @@ class FilePrices:
     async def asked(self, provider: str, model: str) -> Asked:
         """What a snapshot has the price of a file's model under."""
         return provider, await self._adapters.remote_model(provider, model), self.how(provider)
-
-    def how(self, provider: str) -> Processing:
-        """How lines of a batch are run at a provider."""
-        direct = provider in self._known.line_by_line
-        return Processing.REAL_TIME if direct else Processing.BATCH
 
     async def of(self, account_id: str, asked: Iterable[Asked], day: date) -> Snapshot:
         """Of models by the providers' ids, with the account's mark-up."""

@@ -35,7 +35,7 @@ class SharedHolds:
         self._bus = runtime.bus
         self._interval = runtime.settings.sweep_interval
         self._holds = holds
-        self._told: dict[tuple[str, str], Hold] = {}
+        self._pending: dict[tuple[str, str], Hold] = {}
         self._work = asyncio.Event()
 
     async def read(self) -> None:
@@ -52,7 +52,7 @@ class SharedHolds:
 
     def tell(self, hold: Hold) -> None:
         """Pass on what this process was told, as soon as may be."""
-        self._told[hold.provider, hold.credential] = hold
+        self._pending[hold.provider, hold.credential] = hold
         self._work.set()
 
     async def pass_on(self) -> None:
@@ -61,10 +61,10 @@ class SharedHolds:
             await self._work.wait()
             self._work.clear()
             # The newest of each: a provider that refuses a hundred calls says it as often.
-            told, self._told = self._told, {}
-            for hold in told.values():
+            pending, self._pending = self._pending, {}
+            for hold in pending.values():
                 await self._bus.broadcast(TOPIC, _encode(hold))
-            for hold in told.values():
+            for hold in pending.values():
                 await self._keep(hold)
 
     async def _keep(self, hold: Hold) -> None:
@@ -75,7 +75,7 @@ class SharedHolds:
             log.warning("hold_not_kept", provider=hold.provider, cause=str(error))
             await asyncio.sleep(_RETRY_PAUSE)
             # Unless something newer is there by now.
-            self._told.setdefault((hold.provider, hold.credential), hold)
+            self._pending.setdefault((hold.provider, hold.credential), hold)
             self._work.set()
 
     async def read_again(self) -> None:

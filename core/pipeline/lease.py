@@ -1,4 +1,4 @@
-"""Keeping hold of work while it is done: a short lease, renewed for as long as we live."""
+"""The lease of work that is being done: a short one, renewed for as long as we live."""
 
 from __future__ import annotations
 

@@ -115,10 +115,21 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         progress_percent=progress,
         display_state=_DISPLAY.get(state, "In Progress"),
         errors=[
-            batches_pb2.BatchError(code=error["code"], message=error["message"])
+            batches_pb2.BatchError(
+                code=error["code"],
+                message=error["message"],
+                line=error.get("line", 0),
+                field=error.get("field", ""),
+            )
             for error in batch.errors
         ],
-        common_cause=batches_pb2.BatchError(**batch.common_cause) if batch.common_cause else None,
+        common_cause=(
+            batches_pb2.BatchError(
+                code=batch.common_cause["code"], message=batch.common_cause["message"]
+            )
+            if batch.common_cause
+            else None
+        ),
         cost=_cost(batch),
         metadata=batch.details,
         completion_window=window,
@@ -143,6 +154,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         shards=[_shard_message(shard) for shard in shards],
         shard_count=batch.shard_count,
         key_id=batch.key_id,
+        webhook_url=batch.webhook_url,
     )
 
 

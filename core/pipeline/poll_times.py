@@ -67,8 +67,8 @@ def call_gap(settings: Settings) -> float:
     return _GAP_INTERVALS * settings.poll_min_interval
 
 
-def round_gap(pages: int, settings: Settings) -> float:
-    """Seconds between two rounds that read so many pages of a list."""
+def list_gap(pages: int, settings: Settings) -> float:
+    """Seconds between two readings of a list of so many pages."""
     return max(pages, 1) * call_gap(settings)
 
 

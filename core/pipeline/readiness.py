@@ -34,14 +34,14 @@ class Readiness:
     async def once(self) -> bool:
         """One round of checks; True when everything answers."""
         causes = await asyncio.gather(*(self._ask(name) for name in self._checks))
-        said = {name: cause for name, cause in zip(self._checks, causes, strict=True) if cause}
+        failing = {name: cause for name, cause in zip(self._checks, causes, strict=True) if cause}
         for name in self._checks:
-            DEPENDENCY_UP.labels(name).set(name not in said)
-        away = frozenset(said)
+            DEPENDENCY_UP.labels(name).set(name not in failing)
+        away = frozenset(failing)
         if away != self._away:
             self._away = away
             if away:
-                log.warning("not_ready", away=said)
+                log.warning("not_ready", away=failing)
             else:
                 log.info("ready")
             await self._server.set_ready(not away)

@@ -58,7 +58,7 @@ class RemoteFileCleanup:
                 shard.batch_id,
                 shard.provider,
                 remote_file_id="",
-                strays=True,
+                orphans=True,
                 since=shard.created_at,
                 settled_at=shard.settled_at or now(),
             )
@@ -85,7 +85,7 @@ class RemoteFileCleanup:
         ids = {"batch_id": left.batch_id, "shard_id": left.shard_id}
         try:
             async with asyncio.timeout(_PATIENCE):
-                if left.strays:
+                if left.orphans:
                     count = await provider.discard_all(left.shard_id, left.since)
                     log.debug("remote_files_deleted", **ids, files=count)
                 elif left.remote_file_id:
@@ -96,7 +96,7 @@ class RemoteFileCleanup:
                 "remote_file_not_deleted",
                 **ids,
                 remote_file_id=left.remote_file_id,
-                strays=left.strays,
+                orphans=left.orphans,
                 cause=str(error) or type(error).__name__,
                 again_at=again.isoformat() if again else None,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,14 +15,11 @@ from core.metrics import (
     DISK_SIZE_BYTES,
     AskedAtScrape,
     Family,
-    MetricsListener,
     Reading,
     Readings,
 )
 from core.pipeline.runtime import Runtime
-from core.serving import StartupError
-from core.settings import TracingSettings
-from core.tracing import BadTracing, start_tracing
+from core.serving.observed import metered, traced
 
 LEDGER_READ = Family(
     "polybatch_ledger_read", "1 if the ledger answered this scrape; else its gauges are left out."
@@ -51,6 +48,19 @@ WAITING_FOR_ROOM = Family(
     "Shards that wait for quota under the provider's enqueued-token limit.",
     ("provider",),
 )
+WAITING_FOR_FUNDS = Family(
+    "polybatch_batches_waiting_for_funds",
+    "Batches of which something waits for credits, a budget, or room under max_cost.",
+)
+NEARLY_OUT = Family(
+    "polybatch_accounts_nearly_out_of_credits",
+    "Prepaid accounts with less than a tenth of what they were granted free.",
+)
+WEBHOOKS_WAITING = Family("polybatch_webhooks_waiting", "Webhook deliveries that have not ended.")
+WEBHOOKS_OVERDUE = Family(
+    "polybatch_webhook_overdue_seconds",
+    "How long ago the delivery that has been due for longest was due.",
+)
 
 _FAMILIES = (
     BATCHES,
@@ -61,6 +71,10 @@ _FAMILIES = (
     SHARD_LINES,
     SHARD_AGE,
     WAITING_FOR_ROOM,
+    WAITING_FOR_FUNDS,
+    NEARLY_OUT,
+    WEBHOOKS_WAITING,
+    WEBHOOKS_OVERDUE,
 )
 
 
@@ -74,48 +88,17 @@ async def telemetry(
     gauges too. Every replica of a service that does exports the same ones: take their
     maximum, not their sum. Raises StartupError.
     """
-    async with AsyncExitStack() as stack:
-        try:
-            tracing = start_tracing(service, TracingSettings())
-        except BadTracing as error:
-            raise StartupError(str(error)) from error
-        if tracing is not None:
-            stack.push_async_callback(tracing.stop)
+    async with traced(service), metered(service, listen):
+        gauges = ledger_gauges(runtime) if ledger and listen else None
         if listen:
-            await stack.enter_async_context(_served(runtime, service, listen, ledger=ledger))
-        yield
-
-
-@asynccontextmanager
-async def _served(
-    runtime: Runtime, service: str, listen: str, *, ledger: bool
-) -> AsyncIterator[None]:
-    setting = f"POLYBATCH_{service.upper()}_METRICS_LISTEN"
-    listener = _listener(listen, setting)
-    try:
-        listener.start()
-    except OSError as error:
-        raise StartupError(
-            f"cannot listen on {listen} for metrics ({setting}): {error.strerror or error}; "
-            f"set {setting} to another host:port, or to off for no metrics"
-        ) from error
-    _watch_disk(runtime.settings.data_dir)
-    gauges = ledger_gauges(runtime) if ledger else None
-    if gauges is not None:
-        gauges.start()
-    try:
-        yield
-    finally:
+            _watch_disk(runtime.settings.data_dir)
         if gauges is not None:
-            gauges.stop()
-        await listener.stop()
-
-
-def _listener(listen: str, setting: str) -> MetricsListener:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise StartupError(f"{setting} is {listen!r}: host:port was expected")
-    return MetricsListener(host.removeprefix("[").removesuffix("]"), int(port))
+            gauges.start()
+        try:
+            yield
+        finally:
+            if gauges is not None:
+                gauges.stop()
 
 
 def _watch_disk(data_dir: Path) -> None:
@@ -164,6 +147,10 @@ def readings(count: Count) -> Readings:
         SHARD_LINES: [Reading((each.provider, each.state), each.lines) for each in count.shards],
         SHARD_AGE: [Reading((each.provider, each.state), each.oldest) for each in count.shards],
         WAITING_FOR_ROOM: _by_state(waiting.items()),
+        WAITING_FOR_FUNDS: [Reading((), count.waiting_for_funds)],
+        NEARLY_OUT: [Reading((), count.nearly_out)],
+        WEBHOOKS_WAITING: [Reading((), count.webhooks.deliveries)],
+        WEBHOOKS_OVERDUE: [Reading((), count.webhooks.overdue)],
     }
 
 

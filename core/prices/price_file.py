@@ -217,21 +217,21 @@ def parse_price_file(text: str, name: str) -> PriceFile:
 
 
 def _broken(text: str, name: str, error: Exception) -> str:
-    told = str(error)
-    place = re.search(r" \(at line (\d+), column \d+\)$", told)
+    message = str(error)
+    place = re.search(r" \(at line (\d+), column \d+\)$", message)
     lines = text.split("\n")
     number = int(place[1]) if place else len(lines)
     key = lines[number - 1].partition("=")[0].strip() or "the end of the file"
-    return f"{name}, line {number}, {key}: {told.removesuffix(place[0]) if place else told}"
+    return f"{name}, line {number}, {key}: {message.removesuffix(place[0]) if place else message}"
 
 
 _Key = str | int
 
 
-def _fault(told: str) -> tuple[tuple[_Key, ...], str]:
+def _fault(message: str) -> tuple[tuple[_Key, ...], str]:
     """Where in the file and what is wrong, from msgspec's words."""
-    place = _PLACE.search(told)
-    problem = told.removesuffix(place[0]) if place else told
+    place = _PLACE.search(message)
+    problem = message.removesuffix(place[0]) if place else message
     path: list[_Key] = []
     for part in re.findall(r"[^.\[\]]+|\[[^\]]*\]", place[1] if place else ""):
         inner = part.strip("[]")

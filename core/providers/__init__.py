@@ -43,7 +43,7 @@ from core.providers.error_line_numbers import at_lines
 from core.providers.http.holds import Hold, Holds
 from core.providers.line_errors import error_of
 from core.providers.media import Media, Prompt, look, prompt_of
-from core.providers.openai.adapter import embedding_inputs
+from core.providers.openai.bodies import embedding_inputs
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.providers.registry import KnownProviders, known_providers
 from core.providers.remote_batch_json import dump_result, load_result

@@ -63,7 +63,7 @@ class Upload:
 
     remote_file_id: str = ""
     """Empty: there is none, or nobody knows its id."""
-    strays: bool = False
+    orphans: bool = False
     """Copies may lie beside it: an upload was repeated after its answer had been lost."""
     usable: bool = field(default=False, compare=False)
     """A create has named it before: where a provider processes files, it is done with it."""

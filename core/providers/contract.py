@@ -7,7 +7,7 @@ into result lines of one form. It knows nothing of the ledger, the bus or blobs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,7 +20,18 @@ from core.providers.attempts import Intent as Intent
 from core.providers.attempts import Upload as Upload
 from core.providers.attempts import parse_custom_id as parse_custom_id
 from core.providers.attempts import upload_prefix as upload_prefix
-from core.providers.error_line_numbers import without_positions
+from core.providers.outcomes import Absent as Absent
+from core.providers.outcomes import Accepted as Accepted
+from core.providers.outcomes import BadLine as BadLine
+from core.providers.outcomes import FindOutcome as FindOutcome
+from core.providers.outcomes import Found as Found
+from core.providers.outcomes import Gate as Gate
+from core.providers.outcomes import NotOurs as NotOurs
+from core.providers.outcomes import OutcomeUnknown as OutcomeUnknown
+from core.providers.outcomes import Refused as Refused
+from core.providers.outcomes import SubmitOutcome as SubmitOutcome
+from core.providers.outcomes import Unsure as Unsure
+from core.providers.outcomes import always_open as always_open
 from core.providers.provider_errors import is_access
 
 
@@ -55,106 +66,6 @@ class Framing:
     prefix: bytes
     separator: bytes
     suffix: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The provider created the batch."""
-
-    remote_id: str
-    remote_file_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """A line for whose sake the provider refused the whole batch."""
-
-    position: int
-    """1-based, in the spool as it was sent."""
-    code: str
-    field: str
-    """As the provider names it, such as "body.model"; empty if it does not say."""
-    message: str
-    """As the provider says it: the numbers of lines in it are positions, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The provider said no, clearly: nothing was created, nothing is paid."""
-
-    code: str
-    message: str
-    """Human-readable; the numbers of lines that a provider quotes are taken out of it, as they
-    are those of the file that was sent."""
-    transient: bool
-    """True: the same request may be accepted later (rate, quota, overload)."""
-    retry_after: float | None = None
-    """Seconds, as the provider asked."""
-    enqueued_token_limit: int | None = None
-    """Set for code "token_limit_exceeded" when the provider names its limit: tokens that
-    may be enqueued for the model at a time."""
-    access: bool = False
-    """It is the key that was refused: the same request may be accepted with another one."""
-    bad_lines: tuple[BadLine, ...] = ()
-    """The bad lines, where the provider names them: without them the rest may be accepted.
-
-    Not sure to be all of them: OpenAI may stop at the first.
-    """
-    upload: Upload = NO_UPLOAD
-    """What was uploaded for it, and can be used again."""
-    input_lost: bool = False
-    """The provider cannot use the uploaded input (any more): the next attempt uploads anew."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "message", without_positions(self.message))
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeUnknown:
-    """No clear answer: the batch may or may not exist. Look before sending again."""
-
-    message: str
-
-
-SubmitOutcome = Accepted | Refused | OutcomeUnknown
-
-
-class NotOurs(Exception):
-    """The attempt belongs to somebody else by now: its create must not be sent."""
-
-
-Gate: TypeAlias = Callable[[Upload], Awaitable[None]]
-"""Asked just before the first byte of a create leaves, with the input that it names. Raises
-NotOurs, or whatever keeps it from knowing: then nothing may be sent."""
-
-
-async def always_open(_upload: Upload = NO_UPLOAD) -> None:
-    """The gate of a caller that has no rival."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The batch of the intent exists."""
-
-    remote_id: str
-    remote_file_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """The batch of the intent surely does not exist: sending again is safe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unsure:
-    """It cannot be told yet; ask again later."""
-
-    message: str
-    retry_after: float | None = None
-    """Seconds until the answer may be another; None where it depends on the provider."""
-
-
-FindOutcome = Found | Absent | Unsure
 
 
 class RemoteState(StrEnum):

@@ -33,7 +33,10 @@ _decode = msgspec.json.Decoder(_Response).decode
 
 
 def line_error(code: str, message: str) -> bytes:
-    """JSON: {"code", "message"}, neither of them empty."""
+    """JSON: {"code", "message"}, neither of them empty, nor the code twice."""
+    message = message.strip()
+    if message == code:
+        message = ""
     return _encode(
         {
             "code": code[:_CODE_CHARS] or PROVIDER_ERROR,

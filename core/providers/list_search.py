@@ -1,9 +1,13 @@
-"""Looking for many batches in one list: what was found, and when to stop reading."""
+"""Looking for batches in a list: what was found, when to stop reading, when one is not there."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from contextlib import aclosing
+from datetime import datetime
 from typing import Generic, TypeVar
+
+from core.providers.contract import Absent, Listed, RemoteBatch, Unsure
 
 T = TypeVar("T")
 
@@ -34,3 +38,31 @@ class Sought(Generic[T]):
         self._fruitless = 0 if len(self._missing) < before else self._fruitless + 1
         patience = max(_PATIENCE, len(self._missing) // _PATIENCE_SHARE)
         return bool(self._missing) and self._fruitless <= patience and self.pages < MOST_PAGES
+
+
+async def look_up(
+    pages: AsyncGenerator[Iterable[T], None],
+    remote_ids: Collection[str],
+    batch_of: Callable[[T], RemoteBatch],
+    *,
+    id_of: Callable[[T], str],
+) -> Listed:
+    """Read a list for as long as that is worth its calls. Raises what reading a page raises."""
+    sought = Sought[T](remote_ids)
+    async with aclosing(pages):
+        async for page in pages:
+            if not sought.read((id_of(each), each) for each in page):
+                break
+    found = {remote_id: batch_of(each) for remote_id, each in sought.found.items()}
+    return Listed(found, sought.pages)
+
+
+def not_listed(asked_at: datetime, surely: datetime) -> Absent | Unsure:
+    """What it means that a list had no batch of an intent when it was asked for.
+
+    `surely`: from when on it would show one that was created.
+    """
+    wait = (surely - asked_at).total_seconds()
+    if wait > 0:
+        return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
+    return Absent()

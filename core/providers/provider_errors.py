@@ -85,18 +85,19 @@ def error_in(body: Any) -> ErrorAnswer:
             body = first
     match body:
         case {"error": {"message": str(message)} as error}:
+            message = message.strip()
             param = error.get("param")
             if isinstance(param, str) and param and param not in message:
-                message = f"{message} ({param})"
+                message = f"{message or 'no message'} ({param})"
             return ErrorAnswer(_code(error), message, True, _retry_info(error), _status(error))
         case {"error": dict() as error}:
             code = _code(error)
             return ErrorAnswer(code, code, bool(code), _retry_info(error), _status(error))
         case {"error": str(message)} | {"message": str(message)} | {"detail": str(message)}:
-            return ErrorAnswer(_code(body), message, status=_status(body))
+            return ErrorAnswer(_code(body), message.strip(), status=_status(body))
         case {"detail": [{"msg": str(message)}, *_]}:
             # Of servers made with FastAPI, such as Mistral's and vLLM's.
-            return ErrorAnswer(_code(body), message, status=_status(body))
+            return ErrorAnswer(_code(body), message.strip(), status=_status(body))
     return _NOTHING
 
 

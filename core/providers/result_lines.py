@@ -47,27 +47,27 @@ async def split_lines(chunks: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes
     """
     # One buffer: a list of pieces would cost tens of bytes for each, however small.
     held = bytearray()
-    overlong = False
+    oversized = False
     async for chunk in chunks:
         *ends, rest = chunk.split(b"\n")
         group: list[bytes | None] = []
         for end in ends:
-            if overlong or len(held) + len(end) > MAX_LINE_BYTES:
+            if oversized or len(held) + len(end) > MAX_LINE_BYTES:
                 group.append(None)
             else:
                 line = bytes(held) + end if held else end
                 if line.strip():
                     group.append(line)
             held.clear()
-            overlong = False
-        overlong = overlong or len(held) + len(rest) > MAX_LINE_BYTES
-        if overlong:
+            oversized = False
+        oversized = oversized or len(held) + len(rest) > MAX_LINE_BYTES
+        if oversized:
             held.clear()
         else:
             held += rest
         if group:
             yield group
-    if overlong:
+    if oversized:
         # Whether it was whole cannot be told.
         yield [None]
     last = bytes(held)

@@ -70,7 +70,7 @@ async def bring(
     file_id = source.remote_file_id if isinstance(source, Upload) else ""
 
     def there() -> Upload:
-        return Upload(file_id, strays=tries.strays)
+        return Upload(file_id, orphans=tries.orphans)
 
     try:
         async with asyncio.timeout_at(deadline):

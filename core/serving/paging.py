@@ -39,7 +39,7 @@ def cut_page(rows: Sequence[Row], size: int) -> tuple[Sequence[Row], str]:
 
 
 def page_token(created_at: datetime, row_id: str) -> str:
-    """The token of what comes behind a row."""
+    """The token of the page behind a row."""
     return _encode(f"{created_at.isoformat()}|{row_id}")
 
 

@@ -46,8 +46,8 @@ def run(
             runner.run(_serve(main))
     except StartupError as error:
         if log_format == "console":
-            said = Redactor(secrets_of(os.environ))(str(error))
-            print(f"{service} cannot start: {said}", file=sys.stderr, flush=True)
+            message = Redactor(secrets_of(os.environ))(str(error))
+            print(f"{service} cannot start: {message}", file=sys.stderr, flush=True)
         else:
             log.error("startup_failed", cause=str(error))
         return 1

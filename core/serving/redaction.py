@@ -24,6 +24,8 @@ _SHORTEST = 8
 _SHAPES = (
     # Keys of polybatch: core.ledger.accounts.
     r"\bpb_[A-Za-z0-9_-]{32,}",
+    # Secrets of webhooks: core.webhooks.messages.
+    r"\bwhsec_[A-Za-z0-9+/_-]{20,}=*",
     r"(?<=[Bb]earer )\S+",
     # The password of a URL.
     r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)",

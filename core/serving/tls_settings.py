@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,17 @@ class ProbeTls:
         # It is asked at a local address, which the certificate need not hold for.
         name = identity.names[0].replace("*", "any", 1)
         return credentials, (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name))
+
+    def context(self) -> ssl.SSLContext:
+        """The same for HTTPS. Raises OSError, ssl.SSLError among them."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(self.server.cert)
+        # The certificate itself is the proof, whoever has signed it.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if self.client_cert is not None:
+            context.load_cert_chain(self.client_cert, self.client_key)
+        return context
 
 
 def tls_files(settings: Settings) -> TlsFiles | None:

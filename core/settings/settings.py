@@ -6,7 +6,6 @@ provider access uses the variables of the vendors' own SDKs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
@@ -14,14 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
-    AliasChoices,
     Field,
-    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.settings.provider_access import ProviderAccess
 
 _MOVED_PORTS = (
     "gateway",
@@ -32,7 +31,9 @@ _MOVED_PORTS = (
     "collector_metrics",
     "dispatcher_metrics",
 )
-"""In the order of their ports from port_base on."""
+"""In the order of their ports from port_base on; the NATS server's follows."""
+_LATER_PORTS = ("web", "web_metrics")
+"""Behind that of the NATS server."""
 _NATS_PORT = 4222
 
 
@@ -67,14 +68,18 @@ class Settings(BaseSettings):
     """TOML file of own prices and mark-ups (docs/prices.md); unset: prices.toml in the data
     folder, if there is one."""
 
-    port_base: int | None = Field(default=None, ge=1, le=65_535 - 8)
-    """Moves all ports: eight of 127.0.0.1 from this one on, for gateway, collector, dispatcher,
-    sandbox, the metrics of the first three, and the embedded NATS server. What one of the
-    settings below names stays there. Clients of this machine take it too."""
+    port_base: int | None = Field(default=None, ge=1, le=65_535 - 9)
+    """Moves all ports: ten of 127.0.0.1 from this one on, for gateway, collector, dispatcher,
+    sandbox, the metrics of the first three, the embedded NATS server, the HTTP API and its
+    metrics. What one of the settings below names stays there. Clients of this machine take it
+    too."""
     gateway_listen: str = "127.0.0.1:50051"
     collector_listen: str = "127.0.0.1:50052"
     dispatcher_listen: str = "127.0.0.1:50053"
     sandbox_listen: str = "127.0.0.1:8400"
+    web_listen: str = "127.0.0.1:8080"
+    """host:port of the HTTP API, of OpenAI's and Anthropic's kind; "off": the supervisor starts
+    none."""
 
     tls_cert: Path | None = None
     """PEM file of the services' certificate, followed by its intermediates; unset: no TLS.
@@ -94,6 +99,7 @@ class Settings(BaseSettings):
     a key; "off": nowhere."""
     collector_metrics_listen: str = "127.0.0.1:9552"
     dispatcher_metrics_listen: str = "127.0.0.1:9553"
+    web_metrics_listen: str = "127.0.0.1:9554"
 
     log_level: str = "info"
     log_format: str = "json"
@@ -107,12 +113,19 @@ class Settings(BaseSettings):
             return values
         moved = {
             f"{name}_listen": f"127.0.0.1:{int(base) + offset}"
-            for offset, name in enumerate(_MOVED_PORTS)
+            for offset, name in (
+                *enumerate(_MOVED_PORTS),
+                *enumerate(_LATER_PORTS, len(_MOVED_PORTS) + 1),
+            )
         }
         return moved | values
 
     @field_validator(
-        "gateway_metrics_listen", "collector_metrics_listen", "dispatcher_metrics_listen"
+        "gateway_metrics_listen",
+        "collector_metrics_listen",
+        "dispatcher_metrics_listen",
+        "web_metrics_listen",
+        "web_listen",
     )
     @classmethod
     def _turn_off(cls, listen: str) -> str:
@@ -164,6 +177,8 @@ class Settings(BaseSettings):
     """Batches of one account that have not ended, at a time; 0: any number."""
     account_bytes: int = Field(default=1024**4, ge=0)
     """Bytes of input files that one account may keep, unfinished uploads included; 0: any."""
+    account_webhooks: int = Field(default=20, ge=0)
+    """Webhook endpoints of one account; 0: any number."""
     account_requests_per_second: float = Field(default=500.0, ge=0)
     """Calls that one account may begin at each gateway and each collector; ten seconds' worth
     of them at once. 0: any number."""
@@ -221,6 +236,11 @@ class Settings(BaseSettings):
     """Try each provider's key with one call that costs nothing when the dispatcher starts."""
     provider_timeout: float = Field(default=600.0, gt=0)
     """For one HTTP exchange with a provider, or for the upload and create of one shard."""
+    webhook_allow_private: bool = False
+    """Deliver webhooks to this machine and to private networks, and over plain http://. For
+    tests, and where every caller may reach what the collector reaches."""
+    webhook_timeout: float = Field(default=15.0, gt=0, le=120)
+    """For one delivery, from the look-up of the name to the answer."""
     watch_heartbeat: float = Field(default=15.0, gt=0)
     key_recheck: float = Field(default=2.0, gt=0)
     """How often it is looked whether the keys of open calls were revoked, which ends them."""
@@ -324,41 +344,6 @@ def parse_token_limits(text: str) -> dict[str, int]:
             )
         limits[name] = int(digits)
     return limits
-
-
-class ProviderAccess(BaseSettings):
-    """Keys and addresses of the providers, under the names that the vendors' SDKs use."""
-
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True)
-
-    openai_api_key: SecretStr | None = None
-    openai_base_url: str = "https://api.openai.com/v1"
-    openai_organization: str | None = Field(default=None, validation_alias="OPENAI_ORG_ID")
-    openai_project: str | None = Field(default=None, validation_alias="OPENAI_PROJECT_ID")
-    anthropic_api_key: SecretStr | None = None
-    anthropic_base_url: str = "https://api.anthropic.com"
-    anthropic_betas: str = ""
-    """Comma-separated names of beta features, asked for with every call."""
-
-    gemini_api_key: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("GEMINI_API_KEY", "GOOGLE_API_KEY")
-    )
-    gemini_base_url: str = Field(
-        default="https://generativelanguage.googleapis.com",
-        validation_alias=AliasChoices("GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"),
-    )
-
-    def secret(self, variable: str) -> str:
-        """The key that an environment variable holds; empty if it is not set."""
-        keys = {
-            "OPENAI_API_KEY": self.openai_api_key,
-            "ANTHROPIC_API_KEY": self.anthropic_api_key,
-            "GEMINI_API_KEY": self.gemini_api_key,
-        }
-        if variable not in keys:
-            return os.environ.get(variable, "").strip()
-        key = keys[variable]
-        return key.get_secret_value().strip() if key is not None else ""
 
 
 def read_settings() -> tuple[Settings, ProviderAccess]:

@@ -211,8 +211,8 @@ async def clean_up(ledger: Ledger, blobs: BlobStore, batch_id: str) -> None:
         # Somebody merges late answers just now, and cleans up after it.
         return
     written = await blobs.list(f"batches/{batch_id}/results")
-    strays = [key for key, _ in written if not key.startswith(f"{batch.results_prefix}/")]
-    await blobs.delete(strays, point=Failpoint.BATCH_RESULTS_DELETE)
+    leftovers = [key for key, _ in written if not key.startswith(f"{batch.results_prefix}/")]
+    await blobs.delete(leftovers, point=Failpoint.BATCH_RESULTS_DELETE)
     needed = await ledger.late.waiting(batch_id)
     shards = f"batches/{batch_id}/shards"
     if not needed:

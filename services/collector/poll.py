@@ -39,7 +39,7 @@ from core.providers import (
     dump_result,
 )
 from services.collector.bad_lines import BadLineIsolation
-from services.collector.rounds import Rounds
+from services.collector.list_polling import ListPoller
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class Poller:
         self._budgets = TokenBudgets(runtime)
         self._remote_files = RemoteFileCleanup(runtime, providers)
         self._now = clock
-        self._rounds = Rounds(runtime, providers, credentials, self, clock)
+        self._list_poller = ListPoller(runtime, providers, credentials, self, clock)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         """Poll one shard when its time has come, and others with it where there are many."""
@@ -83,14 +83,14 @@ class Poller:
             return Ack()
         wait = (shard.due_at - self._now()).total_seconds()
         if wait > EARLY:
-            return Snooze(wait + self._rounds.lag(shard))
+            return Snooze(wait + self._list_poller.lag(shard))
         if await self._late.over(shard):
             return Ack()
         if shard.given_up:
             # The end of its batch did not wait for the provider to be told.
             await self.cancel(shard)
         POLL_LAG_SECONDS.labels(shard.provider).observe(max(-wait, 0.0))
-        pause = await self._rounds.take(shard)
+        pause = await self._list_poller.take(shard)
         if pause is None:
             pause = await self.poll(shard)
         return Ack() if pause is None else Snooze(pause)
@@ -269,4 +269,4 @@ class Poller:
         if shard.given_up:
             return next_late_look(shard, self._settings)
         age = (self._now() - (shard.submitted_at or shard.created_at)).total_seconds()
-        return max(next_look(shard.id, age, self._settings), self._rounds.gap(shard.provider))
+        return max(next_look(shard.id, age, self._settings), self._list_poller.gap(shard.provider))

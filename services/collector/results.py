@@ -31,6 +31,7 @@ _FILTERS = {
     results_pb2.RESULT_FILTER_FAILED: False,
 }
 _MESSAGE_LIMIT = 2000
+_NO_MESSAGE = "The provider gave no reason."
 _CODE_LIMIT = 100
 
 
@@ -179,6 +180,8 @@ def line_failure(line: int, raw: bytes) -> results_pb2.LineFailure:
         code, message = _body_error(answer.response.body)
         failure.code = code[:_CODE_LIMIT] or f"http_{failure.status_code}"
         failure.message = message[:_MESSAGE_LIMIT]
+    if not failure.message.strip():
+        failure.message = _NO_MESSAGE
     return failure
 
 

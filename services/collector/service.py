@@ -41,6 +41,7 @@ from core.providers import KnownProviders, Registry
 from core.serving import ConcurrencyLimits, GrpcServer
 from core.serving.tls_settings import tls_files
 from core.settings import ProviderAccess, Settings
+from core.webhooks import Gate, Sender
 from services.collector.assemble import Assembler
 from services.collector.bad_lines import BadLineIsolation
 from services.collector.fetch import Fetcher
@@ -49,6 +50,7 @@ from services.collector.poll import Poller
 from services.collector.results import ResultService
 from services.collector.status import StatusService
 from services.collector.stop import Stopper
+from services.collector.webhooks import WebhookDeliverer
 
 log = structlog.get_logger()
 
@@ -96,6 +98,14 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             batches=step_of_waiting_batch,
             late=True,
         )
+        webhooks = WebhookDeliverer(
+            runtime.ledger.webhook_deliveries,
+            Sender(
+                Gate(allow_private=settings.webhook_allow_private),
+                timeout=settings.webhook_timeout,
+            ),
+            timeout=settings.webhook_timeout,
+        )
         await server.start()
         consumers = await start_consumers(runtime, providers, known, prices)
         try:
@@ -103,6 +113,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 tasks.create_task(sweep.run(stop))
                 tasks.create_task(backfill.run(stop))
                 tasks.create_task(hub.run(server.draining))
+                tasks.create_task(webhooks.run(stop, grace=settings.shutdown_grace))
                 tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 await stop.wait()
                 await leave(server, consumers, settings)

@@ -127,7 +127,7 @@ async def successor(shard: Shard, records: bytes, weights: Weights, blobs: BlobS
     return made
 
 
-async def part_overlong(
+async def part_oversized(
     shard: Shard,
     allowance: Allowance,
     *,
@@ -145,7 +145,7 @@ async def part_overlong(
         return None
     records = await blobs.get(shard.lines_key)
     weights = await weights_of(shard, records, file, blobs)
-    found = await _overlong(shard, allowance, file, records, weights, blobs)
+    found = await _oversized(shard, allowance, file, records, weights, blobs)
     if not found:
         return None
     prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
@@ -170,7 +170,7 @@ async def part_overlong(
 
 
 @dataclass(frozen=True, slots=True)
-class _Overlong:
+class _Oversized:
     """A line that alone is over the limit."""
 
     custom_id: str
@@ -179,14 +179,14 @@ class _Overlong:
     limit: int
 
 
-async def _overlong(
+async def _oversized(
     shard: Shard,
     allowance: Allowance,
     file: File,
     records: bytes,
     weights: Weights,
     blobs: BlobStore,
-) -> dict[int, _Overlong]:
+) -> dict[int, _Oversized]:
     """The lines that are surely over the limit, by line number."""
     # Most files hold none that is long enough: only the others are read.
     tokens = allowance.budget.tokens
@@ -198,7 +198,7 @@ async def _overlong(
             long.append(record)
     if not long:
         return {}
-    found: dict[int, _Overlong] = {}
+    found: dict[int, _Oversized] = {}
     data = await StoredFile.open(blobs, f"{file.prefix}/data")
     async with aclosing(read_records(data, long)) as groups:
         async for group in groups:
@@ -216,7 +216,7 @@ async def _overlong(
                     estimate = tokens(weighed.text, prompt.media_tokens)
                 limit = _limit(shard, weighed.text, estimate, allowance)
                 if limit is not None:
-                    found[line] = _Overlong(request.custom_id, model, estimate, limit)
+                    found[line] = _Oversized(request.custom_id, model, estimate, limit)
     return found
 
 

@@ -14,16 +14,14 @@ lease is lost (no further call begins); lines cannot be read (those under way en
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import structlog
 
-from core.batchfile import INDEX, answer_tail, decode_request, error_json, read_records
+from core.batchfile import answer_tail, error_json
 from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, BlobStore, BlobUnavailable, StoredFile
 from core.ledger import Batch, File, Shard
@@ -40,6 +38,7 @@ from core.providers import (
     error_of,
 )
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
+from services.dispatcher.line_queue import LineQueue, QueuedLine
 
 log = structlog.get_logger()
 
@@ -61,11 +60,6 @@ class Retries:
     limit: int
     delay: float
     """Seconds before the first; doubled with each further one."""
-
-
-class _Line(NamedTuple):
-    position: int
-    body: bytes
 
 
 class LineRun:
@@ -92,10 +86,8 @@ class LineRun:
         self._blobs = blobs
         self._retries = retries
         self._guarded = not provider.call_limits.rerun_lost
-        self._records = b""
-        self._data: StoredFile
+        self._queue: LineQueue
         self._confirm: Callable[[], Awaitable[None]]
-        self._again: list[tuple[float, int]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._uncalled: set[int] = set()
         """Positions of those whose call has not started yet."""
@@ -131,8 +123,15 @@ class LineRun:
         somebody else's. Raises RunTaken, and what else `confirm` raises.
         """
         self._confirm = confirm
-        self._records = await self._blobs.get(self._shard.lines_key)
-        self._data = await StoredFile.open(self._blobs, f"{self._file.prefix}/data")
+        self._queue = LineQueue(
+            await self._blobs.get(self._shard.lines_key),
+            await StoredFile.open(self._blobs, f"{self._file.prefix}/data"),
+            self._file,
+            url=self._url,
+            provider=self._provider,
+            final=self._log.final,
+            reject=self._reject,
+        )
         if self._guarded:
             for position in self._log.under_way():
                 self._give_up(position, _ENDED)
@@ -181,7 +180,7 @@ class LineRun:
             self.unread = error
 
     async def _begin_all(self, calls: asyncio.TaskGroup) -> None:
-        async with aclosing(self._fresh()) as fresh:
+        async with aclosing(self._queue.fresh()) as fresh:
             while (line := await self._next(fresh)) is not None:
                 if self._log.pending_bytes > _FLUSH_BYTES:
                     await self.flush()
@@ -207,7 +206,9 @@ class LineRun:
                 return
             self._limiter.left()
 
-    async def _keep_begun(self, group: list[_Line], fresh: AsyncGenerator[_Line, None]) -> None:
+    async def _keep_begun(
+        self, group: list[QueuedLine], fresh: AsyncGenerator[QueuedLine, None]
+    ) -> None:
         """Make it durable that the lines are about to be run, with more that can be now.
 
         Each line holds a place in the pace; what cannot be begun gives it back.
@@ -219,7 +220,7 @@ class LineRun:
             self._group_at = loop.time()
             while len(group) < _GROUP_LINES and self._limiter.try_enter():
                 try:
-                    line = await self._ready(fresh)
+                    line = await self._queue.ready(fresh)
                 except BaseException:
                     self._limiter.left()
                     raise
@@ -239,61 +240,28 @@ class LineRun:
                 self._limiter.left()
             raise
 
-    async def _next(self, fresh: AsyncGenerator[_Line, None]) -> _Line | None:
+    async def _next(self, fresh: AsyncGenerator[QueuedLine, None]) -> QueuedLine | None:
         """The next line to run, when there is one; None when none will come."""
         while True:
             self._changed.clear()
-            line = await self._ready(fresh)
+            line = await self._queue.ready(fresh)
             if line is not None:
                 return line
-            if not self._again and not self._under_way:
+            due = self._queue.next_due
+            if due is None and not self._under_way:
                 return None
-            due = self._again[0][0] if self._again else None
             try:
                 async with asyncio.timeout_at(due):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def _ready(self, fresh: AsyncGenerator[_Line, None]) -> _Line | None:
-        """A line that can be run now: one that is due again, or the next in order."""
-        while self._again and self._again[0][0] <= asyncio.get_running_loop().time():
-            _, position = heapq.heappop(self._again)
-            offset, length, _, group, _ = INDEX.unpack_from(self._records, position * INDEX.size)
-            line = self._encode(position, group, await self._data.read(offset, length))
-            if line is not None:
-                return line
-        return await anext(fresh, None)
+    def _reject(self, position: int, error: LineRejected) -> None:
+        """A line that the provider cannot accept."""
+        failure = error_json(error.reason, f"{error.field}: {error.message}")
+        self._log.add(position, Event.FAILED, answer_tail(None, failure, self._shard.round))
 
-    async def _fresh(self) -> AsyncGenerator[_Line, None]:
-        """The lines without a final result, in order."""
-        wanted = (
-            (offset, length, position, group)
-            for position, (offset, length, _, group, _) in enumerate(
-                INDEX.iter_unpack(self._records)
-            )
-            if not self._log.final(position)
-        )
-        async with aclosing(read_records(self._data, wanted)) as groups:
-            async for records in groups:
-                for (_, _, position, group), raw in records:
-                    line = self._encode(position, group, raw)
-                    if line is not None:
-                        yield line
-
-    def _encode(self, position: int, group: int, raw: bytes) -> _Line | None:
-        """The call for a line; None if the provider cannot accept it."""
-        model = self._file.groups[group]["model"]
-        try:
-            body = self._provider.encode_body(self._url, model, bytes(decode_request(raw).body))
-        except LineRejected as error:
-            said = error_json(error.reason, f"{error.field}: {error.message}")
-            tail = answer_tail(None, said, self._shard.round)
-            self._log.add(position, Event.FAILED, tail)
-            return None
-        return _Line(position, body)
-
-    async def _call(self, line: _Line) -> None:
+    async def _call(self, line: QueuedLine) -> None:
         self._uncalled.discard(line.position)
         began = asyncio.get_running_loop().time()
         call_id = f"{self._shard.id}-{line.position}"
@@ -331,7 +299,7 @@ class LineRun:
                 self._limiter.refused(began, outcome)
                 if self._guarded:
                     self._log.add(position, Event.RETURNED)
-                heapq.heappush(self._again, (began, position))
+                self._queue.put_back(position, began)
             case OutcomeUnknown(message=message):
                 log.info("answer_lost", shard_id=self._shard.id, cause=message)
                 self._limiter.lost(began, message)
@@ -354,13 +322,13 @@ class LineRun:
             return
         self._note(position, Event.RETRYABLE, response, error, usage)
         due = asyncio.get_running_loop().time() + self._retries.delay * 2.0**before
-        heapq.heappush(self._again, (due, position))
+        self._queue.put_back(position, due)
 
     def _fail_unsent(self, position: int, refusal: Throttled) -> None:
         """A line of a batch that fails fast, whose provider refuses the key: it was not run."""
-        said = error_json(refusal.key_refused, refusal.reason)
+        failure = error_json(refusal.key_refused, refusal.reason)
         attempts = self._shard.round + self._log.attempts[position]
-        self._log.add(position, Event.FAILED, answer_tail(None, said, attempts))
+        self._log.add(position, Event.FAILED, answer_tail(None, failure, attempts))
 
     def _give_up(self, position: int, why: str) -> None:
         self._note(position, Event.FAILED, None, error_json(RESULT_MISSING, f"{why} {_LOST}"))

@@ -1,4 +1,4 @@
-"""Keeping hold of a running shard: its lease, its progress, and the signs to stop."""
+"""The lease of a running shard, its progress, and the signs to stop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Moment(NamedTuple):
 
 
 class LeaseKeeper:
-    """The hold of this dispatcher on one shard while its lines run."""
+    """The lease of this dispatcher on one shard while its lines run."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class LeaseKeeper:
         self._renewed_at, self._sure = looked_at, moment
 
     async def keep(self, until: asyncio.Task[None]) -> None:
-        """Keep hold until a task is done. Raises RunTaken when it is lost."""
+        """Renew the lease until a task is done. Raises RunTaken when it is lost."""
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             while True:
@@ -155,8 +155,8 @@ class LeaseKeeper:
         return await self._ledger.batches.get(self._shard.batch_id)
 
     def _reason(self) -> str:
-        said = self._run.trouble or self._limiter.reason
-        return f"{self._shard.provider}: {said}" if said else ""
+        reason = self._run.trouble or self._limiter.reason
+        return f"{self._shard.provider}: {reason}" if reason else ""
 
 
 def _now() -> float:

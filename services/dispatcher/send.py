@@ -65,7 +65,7 @@ class Sender:
             nonlocal uploaded
             uploaded = upload.remote_file_id
             if not await self._ledger.shards.mark_dispatched(
-                shard, self._lease, remote_file_id=uploaded, strays=upload.strays
+                shard, self._lease, remote_file_id=uploaded, orphans=upload.orphans
             ):
                 raise NotOurs(shard.id)
 
@@ -141,13 +141,13 @@ class Sender:
                     pause,
                     over_limit=over_limit,
                     remote_file_id=refused.upload.remote_file_id,
-                    strays=refused.upload.strays,
+                    orphans=refused.upload.orphans,
                     input_lost=refused.input_lost,
                 )
             case Refused() as refused:
                 log.warning("shard_refused", **ids, code=refused.code)
                 done = await self._outcomes.give_up(shard, refused.code, refused.message)
-                if refused.upload.strays and not refused.upload.remote_file_id:
+                if refused.upload.orphans and not refused.upload.remote_file_id:
                     # It never came to the gate, so the ledger does not know.
                     await self._outcomes.remote_files.delete(shard)
                 return done

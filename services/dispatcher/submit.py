@@ -54,7 +54,7 @@ from core.providers import (
     Upload,
 )
 from services.dispatcher.cost_limit import CostLimit, Cut, Parted, Waits
-from services.dispatcher.cutting import part_overlong
+from services.dispatcher.cutting import part_oversized
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.outcomes import ShardOutcomes
 from services.dispatcher.reconcile import Reconciler
@@ -180,7 +180,7 @@ class Submitter:
             return await self._outcomes.wait_for_key(shard, batch, *refused)
         allowance = await self._outcomes.budgets.allowance(shard)
         if not shard.waits_for_quota:
-            parted = await part_overlong(
+            parted = await part_oversized(
                 shard,
                 allowance,
                 batch=batch,

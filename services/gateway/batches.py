@@ -43,6 +43,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         billed_keys: BilledKeys,
         *,
         idle_timeout: float,
+        allow_private_webhooks: bool,
     ) -> None:
         self._ledger = ledger
         self._publisher = publisher
@@ -51,11 +52,12 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         self._estimates = estimates
         self._billed_keys = billed_keys
         self._idle_timeout = idle_timeout
+        self._allow_private_webhooks = allow_private_webhooks
 
     async def CreateBatch(
         self, request: batches_pb2.CreateBatchRequest, _context: Context
     ) -> batches_pb2.Batch:
-        batch_args = BatchArgs.parse(request)
+        batch_args = self._parse(request)
         if not request.input_file_id:
             raise invalid_fields([("input_file_id", "the id of an uploaded file")])
         with outages():
@@ -73,7 +75,9 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             first = parse_spec(await stream.next() or b"", batches_pb2.SubmitBatchRequest)
             spec = Spec.parse(first.spec.upload)
             # Before the upload: nobody wants to send a file for nothing.
-            batch_args = BatchArgs.parse(first.spec.batch)
+            batch_args = self._parse(first.spec.batch).known_as(f"upload:{spec.upload_id}")
+            with outages():
+                await self._maker.refuse_unsigned(account_id, batch_args)
 
             async def next_chunk() -> bytes | None:
                 return parse_chunk(await stream.next(), batches_pb2.SubmitBatchRequest)
@@ -82,9 +86,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
                 await self._billed_keys.find(batch_args.key_id)
                 finished = await self._uploads.receive(account_id, spec, next_chunk)
         with outages():
-            batch = await self._maker.make(
-                account_id, finished.file.id, batch_args.known_as(f"upload:{spec.upload_id}")
-            )
+            batch = await self._maker.make(account_id, finished.file.id, batch_args)
             return await shown_batch(self._ledger, batch)
 
     async def EstimateBatch(
@@ -116,7 +118,11 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         states = [_LEDGER_STATES[state] for state in request.states]
         with outages():
             batches = await self._ledger.batches.page(
-                current_principal().account_id, size + 1, after, states
+                current_principal().account_id,
+                size + 1,
+                after,
+                states,
+                oldest_first=request.oldest_first,
             )
             shown, token = cut_page(batches, size)
             return batches_pb2.ListBatchesResponse(
@@ -135,6 +141,9 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             await self._publisher.changed(cancelled, BatchEvent.CANCEL_REQUESTED)
             await self._publisher.enqueue(Step.STOP, batch.id)
             return await shown_batch(self._ledger, cancelled)
+
+    def _parse(self, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
+        return BatchArgs.parse(request, allow_private_webhooks=self._allow_private_webhooks)
 
     async def _ending(self, batch_id: str) -> Batch:
         """A batch that can no longer be cancelled, if that is because it was. Or BATCH_ENDED."""

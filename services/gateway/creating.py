@@ -38,11 +38,12 @@ from core.ledger import (
     new_id,
     now,
 )
-from core.metrics import BATCHES_CREATED
+from core.metrics import BATCHES_CREATED, BATCHES_ENDED
 from core.pipeline import EventPublisher
 from core.pipeline.messages import nanos_of
 from core.prices.snapshot import Snapshot
 from core.serving import ApiError
+from core.webhooks import wrong_url
 from services.gateway.billing import BilledKeys
 from services.gateway.estimating import Estimate, Estimator
 from services.gateway.funding import Funding, refusal, refuse_unbounded
@@ -61,6 +62,8 @@ _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
 SHOWN_PROBLEMS = 20
+_KEPT_REFUSALS = frozenset({"INVALID_LINES", "NO_VALID_LINES", "NOT_JSON_LINES"})
+"""Those that lie in the file, and so belong to the batch that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,15 @@ class BatchArgs:
     fail_fast: bool = False
     key_id: str = ""
     """It is billed to; the caller's own if empty."""
+    webhook_url: str = ""
     max_cost_nanos: int | None = None
     """None: no limit."""
+    keep_refused: bool = False
 
     @classmethod
-    def parse(cls, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
+    def parse(
+        cls, request: batches_pb2.CreateBatchRequest, *, allow_private_webhooks: bool = False
+    ) -> BatchArgs:
         """Check the arguments. Raises INVALID_FIELD, with every field that is wrong."""
         # Not ToTimedelta(), which raises where a Duration is out of its own range.
         asked = request.completion_window
@@ -89,6 +96,9 @@ class BatchArgs:
             violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
         if window and not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
             violations.append(("completion_window", "from 1 second to 7 days, or 0 for 24 hours"))
+        url = request.webhook_url
+        if url and (expected := wrong_url(url, allow_private=allow_private_webhooks)):
+            violations.append(("webhook_url", expected))
         max_cost = None
         if request.HasField("max_cost"):
             try:
@@ -105,7 +115,9 @@ class BatchArgs:
             lenient_translation=request.lenient_translation,
             fail_fast=request.fail_fast,
             key_id=request.key_id,
+            webhook_url=url,
             max_cost_nanos=max_cost,
+            keep_refused=request.keep_refused,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -127,8 +139,12 @@ class BatchArgs:
             arguments.append("fail_fast")
         if self.key_id:
             arguments.append(f"key_id={self.key_id}")
+        if self.webhook_url:
+            arguments.append(["webhook_url", self.webhook_url])
         if self.max_cost_nanos is not None:
-            arguments.append(f"max_cost={self.max_cost_nanos}")
+            arguments.append(["max_cost", self.max_cost_nanos])
+        if self.keep_refused:
+            arguments.append("keep_refused")
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -201,23 +217,31 @@ class BatchMaker:
         file = await self._ledger.files.get(account_id, file_id)
         if file is None:
             raise file_not_found(file_id)
-        await self._refuse_unfit(file, batch_args)
         key = await self._billed_keys.find(batch_args.key_id)
         await self._billed_keys.refuse_disallowed(key, file, lenient=batch_args.lenient_translation)
+        await self.refuse_unsigned(account_id, batch_args, file.id)
         batch = self._row(file, batch_args, digest)
         batch.key_id = key.id
+        try:
+            await self._refuse_unfit(file, batch_args)
+        except ApiError as error:
+            if not batch_args.keep_refused or error.reason not in _KEPT_REFUSALS:
+                raise
+            await self._fail(batch, file, batch_args, error)
         prices = await self._pricing.of_file(
             account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
         )
         batch.prices = prices.encode().decode()
-        estimate = await self._estimate(file, prices, batch_args)
-        batch.expected_nanos = estimate.total.cost.expected
-        batch.at_most_nanos = estimate.total.cost.at_most
-        if batch.max_cost_nanos is not None:
-            refuse_unbounded(estimate)
-        made = await self._ledger.batches.create(
-            batch, self._limits, reserve_nanos=self._funding.reserve(batch.expected_nanos)
-        )
+        # What has failed already will cost nothing.
+        reserve: int | None = 0
+        if batch.state != BatchState.FAILED:
+            estimate = await self._estimate(file, prices, batch_args)
+            batch.expected_nanos = estimate.total.cost.expected
+            batch.at_most_nanos = estimate.total.cost.at_most
+            reserve = self._funding.reserve(batch.expected_nanos)
+            if batch.max_cost_nanos is not None:
+                refuse_unbounded(estimate)
+        made = await self._ledger.batches.create(batch, self._limits, reserve_nanos=reserve)
         if isinstance(made, RequestIdReused):
             # Another call with it was quicker.
             earlier = await self._ledger.batches.get(made.batch_id)
@@ -245,7 +269,11 @@ class BatchMaker:
                 unpriced_models=len(prices.unpriced()),
             )
             await self._publisher.changed(made, BatchEvent.CREATED)
-            await self._publisher.enqueue(Step.PLAN, made.id)
+            if made.state == BatchState.FAILED:
+                BATCHES_ENDED.labels(BatchState.FAILED.value).inc()
+                await self._publisher.changed(made, BatchEvent.ENDED)
+            else:
+                await self._publisher.enqueue(Step.PLAN, made.id)
         return made
 
     async def _estimate(self, file: File, prices: Snapshot, batch_args: BatchArgs) -> Estimate:
@@ -255,6 +283,24 @@ class BatchMaker:
             )
         except BlobMissing:
             raise file_not_found(file.id) from None
+
+    async def _fail(
+        self, batch: Batch, file: File, batch_args: BatchArgs, refusal: ApiError
+    ) -> None:
+        """Make a new row that of a batch that has failed already, for a file's own faults."""
+        problems = await first_errors(self._blobs, file, lenient=batch_args.lenient_translation)
+        batch.errors = [
+            {
+                "code": problem.reason,
+                "message": problem.message,
+                "line": problem.line,
+                "field": problem.field,
+            }
+            for problem in problems
+        ] or [{"code": refusal.reason.lower(), "message": refusal.message}]
+        batch.state, batch.failed_at = BatchState.FAILED, batch.created_at
+        batch.queued, batch.failed = 0, batch.total
+        batch.finished_high_water = batch.total
 
     async def _made_before(self, earlier: Batch, file_id: str, batch_args: BatchArgs) -> Batch:
         """The batch of a request id that comes again; REQUEST_ID_REUSED where it asks for another.
@@ -269,14 +315,20 @@ class BatchMaker:
             file = await self._ledger.files.get(earlier.account_id, file_id)
             if file is None:
                 raise file_not_found(file_id)
-            # The groups too: they say whose the lines are where the upload had to say it.
-            if before and (before.sha256, before.groups) == (file.sha256, file.groups):
-                return earlier
             differs = "content"
+            if before and before.sha256 == file.sha256:
+                # The groups say whose the lines are where the upload had to say it.
+                if before.groups == file.groups:
+                    return earlier
+                differs = "defaults"
         metadata = {"batch_id": earlier.id, "differs": differs}
         if file_id != earlier.input_file_id:
             metadata["file_id"] = file_id
-        what = "of a file with other content" if differs == "content" else "with other arguments"
+        what = {
+            "arguments": f"with {_other_arguments(earlier, batch_args)}",
+            "content": "of a file with other content",
+            "defaults": "of the same content, uploaded with another default provider or model",
+        }[differs]
         raise ApiError.already_exists(
             "REQUEST_ID_REUSED",
             f"the request id {batch_args.request_id!r} made {earlier.id} {what}: choose a new one",
@@ -325,6 +377,22 @@ class BatchMaker:
                 },
             )
 
+    async def refuse_unsigned(
+        self, account_id: str, batch_args: BatchArgs, file_id: str = ""
+    ) -> None:
+        """Raise WEBHOOK_SECRET_MISSING where nothing could sign for the url of a new batch."""
+        url, request_id = batch_args.webhook_url, batch_args.request_id
+        if not url or await self._ledger.webhook_endpoints.can_sign(account_id, url):
+            return
+        if request_id and await self._ledger.batches.find_request(account_id, request_id):
+            return
+        raise ApiError.failed_precondition(
+            "WEBHOOK_SECRET_MISSING",
+            "nothing could sign what goes to webhook_url: make the account's endpoint for the urls "
+            "of batches first (`polybatch webhooks create --for-batches`)",
+            metadata={"file_id": file_id} if file_id else {},
+        )
+
     def _row(self, file: File, batch_args: BatchArgs, digest: str) -> Batch:
         moment = now()
         invalid = _invalid_lines(file, lenient=batch_args.lenient_translation)
@@ -341,6 +409,7 @@ class BatchMaker:
             skip_invalid_lines=batch_args.skip_invalid_lines,
             lenient_translation=batch_args.lenient_translation,
             fail_fast=batch_args.fail_fast,
+            webhook_url=batch_args.webhook_url,
             max_cost_nanos=batch_args.max_cost_nanos,
             total=file.line_count,
             invalid=invalid,
@@ -372,6 +441,20 @@ async def refuse_empty(blobs: BlobStore, file: File, *, lenient: bool) -> None:
             "the file has no line that can be sent",
             metadata={"file_id": file.id},
         )
+
+
+def _other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
+    """Names the arguments in which a batch differs from what is asked for now."""
+    pairs = (
+        ("completion_window", earlier.window_seconds, batch_args.window_seconds),
+        ("metadata", earlier.details, dict(batch_args.metadata)),
+        ("skip_invalid_lines", earlier.skip_invalid_lines, batch_args.skip_invalid_lines),
+        ("lenient_translation", earlier.lenient_translation, batch_args.lenient_translation),
+        ("fail_fast", earlier.fail_fast, batch_args.fail_fast),
+        ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
+    )
+    names = [name for name, before, now_asked in pairs if before != now_asked]
+    return f"another {' and '.join(names)}" if names else "other arguments"
 
 
 async def first_errors(blobs: BlobStore, file: File, *, lenient: bool = False) -> list[Problem]:

@@ -38,7 +38,7 @@ class UploadSweep:
     def __init__(
         self, ledger: Ledger, blobs: BlobStore, *, retention: timedelta, interval: float
     ) -> None:
-        """`interval`: seconds between two rounds."""
+        """`interval`: seconds between two sweeps."""
         self._ledger = ledger
         self._blobs = blobs
         self._retention = retention
@@ -52,11 +52,11 @@ class UploadSweep:
         try:
             await self.once()
         except (LedgerUnavailable, BlobError, OSError) as error:
-            # What is away may come back; the next round looks again.
+            # What is away may come back; the next sweep looks again.
             log.warning("upload_sweep_failed", cause=type(error).__name__)
 
     async def once(self) -> int:
-        """One round. Returns how many uploads were discarded."""
+        """One sweep. Returns how many uploads were discarded."""
         discarded = 0
         for upload in await self._ledger.files.stale_uploads(now() - self._retention, _PAGE):
             if not await self._ledger.files.claim_upload(upload):

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
+import structlog
+
 from core.batchfile import (
     INDEX,
     INVALID,
@@ -29,6 +31,8 @@ from core.blobs import BlobMissing, BlobStore, StoredFile
 from core.failpoints import Failpoint
 from core.ledger import File, Ledger
 from core.providers import look
+
+log = structlog.get_logger()
 
 
 class FileTotals:
@@ -53,8 +57,14 @@ class FileTotals:
         reading = self._reading.get(file.id)
         if reading is None:
             reading = self._reading[file.id] = asyncio.create_task(self._read(file))
-            reading.add_done_callback(lambda _: self._reading.pop(file.id))
+            reading.add_done_callback(lambda ended: self._forget(file.id, ended))
         return await asyncio.shield(reading)
+
+    def _forget(self, file_id: str, ended: asyncio.Task[list[LineSum]]) -> None:
+        del self._reading[file_id]
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            # Whoever waits is told as well; nobody may wait any more.
+            log.info("file_totals_not_read", file_id=file_id, cause=type(error).__name__)
 
     async def _read(self, file: File) -> list[LineSum]:
         sums = await _read(file, self._blobs)

@@ -20,7 +20,9 @@ from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
 from services.gateway.creating import file_not_found
 from services.gateway.discard import discard_upload, upload_prefix
-from services.gateway.framing import parse_chunk, parse_spec
+from services.gateway.framing import parse_chunk, parse_part, parse_spec
+from services.gateway.parts import Parts
+from services.gateway.shielding import uninterrupted
 from services.gateway.stream import MessageStream
 from services.gateway.upload import Spec, Uploads
 
@@ -36,8 +38,15 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
     """Answers as the comments in files.proto say."""
 
     def __init__(
-        self, ledger: Ledger, blobs: BlobStore, uploads: Uploads, *, idle_timeout: float
+        self,
+        ledger: Ledger,
+        blobs: BlobStore,
+        uploads: Uploads,
+        parts: Parts,
+        *,
+        idle_timeout: float,
     ) -> None:
+        self._parts = parts
         self._ledger = ledger
         self._blobs = blobs
         self._uploads = uploads
@@ -50,18 +59,52 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
         account_id = current_principal().account_id
         async with MessageStream(messages, idle_timeout=self._idle_timeout) as stream:
             first = parse_spec(await stream.next() or b"", files_pb2.UploadFileRequest)
-
-            async def next_chunk() -> bytes | None:
-                return parse_chunk(await stream.next(), files_pb2.UploadFileRequest)
-
+            if first.spec.part_of:
+                return await self._take_part(account_id, first.spec, stream)
+            spec = Spec.parse(first.spec)
+            chunks = _Chunks(stream, self._parts, account_id, spec.upload_id)
             with outages():
-                finished = await self._uploads.receive(
-                    account_id, Spec.parse(first.spec), next_chunk
-                )
+                try:
+                    async with aclosing(chunks):
+                        finished = await self._uploads.receive(account_id, spec, chunks.next)
+                except BaseException:
+                    if chunks.had_parts:
+                        await uninterrupted(self._parts.reopen(account_id, spec.upload_id))
+                    raise
+                if chunks.had_parts:
+                    await self._parts.discard(account_id, spec.upload_id)
         return files_pb2.UploadFileResponse(
             file=file_message(finished.file),
             problems=[problem_message(problem) for problem in finished.problems],
         )
+
+    async def _take_part(
+        self, account_id: str, spec: files_pb2.UploadSpec, stream: MessageStream
+    ) -> files_pb2.UploadFileResponse:
+        async def next_chunk() -> bytes | None:
+            return parse_chunk(await stream.next(), files_pb2.UploadFileRequest)
+
+        with outages():
+            await self._parts.receive(account_id, spec.part_of, spec.upload_id, next_chunk)
+        return files_pb2.UploadFileResponse()
+
+    async def BeginUpload(
+        self, request: files_pb2.BeginUploadRequest, _context: Context
+    ) -> files_pb2.UploadStatus:
+        with outages():
+            file = await self._parts.begin(current_principal().account_id, request.upload_id)
+        if file is not None:
+            return _finished_status(file)
+        return files_pb2.UploadStatus(upload_id=request.upload_id)
+
+    async def DeleteUpload(
+        self, request: files_pb2.DeleteUploadRequest, _context: Context
+    ) -> files_pb2.DeleteUploadResponse:
+        account_id = current_principal().account_id
+        with outages():
+            await self._parts.delete(account_id, request.upload_id)
+        log.info("upload_deleted", account_id=account_id, upload_id=request.upload_id)
+        return files_pb2.DeleteUploadResponse()
 
     async def GetUploadStatus(
         self, request: files_pb2.GetUploadStatusRequest, _context: Context
@@ -70,12 +113,7 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
         with outages():
             found = await self._ledger.files.find_upload(account_id, request.upload_id)
             if isinstance(found, File):
-                return files_pb2.UploadStatus(
-                    upload_id=found.upload_id,
-                    committed_size=found.bytes,
-                    complete=True,
-                    file_id=found.id,
-                )
+                return _finished_status(found)
             committed = 0
             if found is not None:
                 prefix = upload_prefix(account_id, found.upload_id)
@@ -122,7 +160,9 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
         size = page_size(request.page_size)
         after = parse_page_token(request.page_token)
         with outages():
-            files = await self._ledger.files.page(current_principal().account_id, size + 1, after)
+            files = await self._ledger.files.page(
+                current_principal().account_id, size + 1, after, oldest_first=request.oldest_first
+            )
         shown, token = cut_page(files, size)
         return files_pb2.ListFilesResponse(
             files=[file_message(file) for file in shown], next_page_token=token
@@ -147,6 +187,44 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
         if file is None:
             raise file_not_found(file_id)
         return file
+
+
+class _Chunks:
+    """The bytes of an upload's stream, with those of the parts that it names in their places."""
+
+    def __init__(
+        self, stream: MessageStream, parts: Parts, account_id: str, upload_id: str
+    ) -> None:
+        self.had_parts = False
+        self._stream = stream
+        self._parts = parts
+        self._owner = (account_id, upload_id)
+        self._part: AsyncGenerator[bytes, None] | None = None
+
+    async def next(self) -> bytes | None:
+        """The next bytes; None at the end. Raises as parse_chunk, and PART_NOT_FOUND."""
+        while True:
+            if self._part is not None:
+                if (chunk := await anext(self._part, None)) is not None:
+                    return chunk
+                self._part = None
+            message = await self._stream.next()
+            name = parse_part(message)
+            if name is None:
+                return parse_chunk(message, files_pb2.UploadFileRequest)
+            self.had_parts = True
+            self._part = self._parts.stream(*self._owner, name)
+
+    async def aclose(self) -> None:
+        """Let go of a part that is being read."""
+        if self._part is not None:
+            await self._part.aclose()
+
+
+def _finished_status(file: File) -> files_pb2.UploadStatus:
+    return files_pb2.UploadStatus(
+        upload_id=file.upload_id, committed_size=file.bytes, complete=True, file_id=file.id
+    )
 
 
 def problem_message(problem: Problem) -> files_pb2.LineProblem:

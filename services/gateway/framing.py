@@ -19,6 +19,8 @@ MAX_CHUNK_BYTES = 1 << 20
 
 # Field 2, length-delimited: `chunk` of all these requests.
 _CHUNK_TAG = 0x12
+# Field 10, likewise: `part` of UploadFileRequest.
+_PART_TAG = 0x52
 _MAX_LENGTH_BYTES = 5
 
 Request = TypeVar(
@@ -60,6 +62,14 @@ def parse_chunk(message: bytes | None, kind: type[Request]) -> bytes | None:
     if len(chunk) > MAX_CHUNK_BYTES:
         raise malformed(f"a chunk has {len(chunk)} bytes; at most {MAX_CHUNK_BYTES} are taken")
     return chunk
+
+
+def parse_part(message: bytes | None) -> str | None:
+    """The part that a message of UploadFile names in the place of a chunk; None: it names none."""
+    if not message or message[0] != _PART_TAG:
+        return None
+    request = _parse(message, files_pb2.UploadFileRequest)
+    return request.part if request.WhichOneof("payload") == "part" else None
 
 
 def malformed(message: str) -> ApiError:

@@ -23,6 +23,8 @@ from polybatch.v1 import (
     providers_pb2_grpc,
     usage_pb2,
     usage_pb2_grpc,
+    webhooks_pb2,
+    webhooks_pb2_grpc,
 )
 
 from core.pipeline import (
@@ -54,12 +56,14 @@ from services.gateway.funding import Funding
 from services.gateway.funds import Funds
 from services.gateway.key_service import KeyServicer
 from services.gateway.keys import ensure_first_key, ensure_operator_key
+from services.gateway.parts import Parts
 from services.gateway.prices import PriceServicer
 from services.gateway.pricing import Pricing
 from services.gateway.providers import ProviderServicer
 from services.gateway.upload import Uploads
 from services.gateway.upload_reservation import account_limits
 from services.gateway.usage_service import UsageServicer
+from services.gateway.webhooks import WebhookServicer
 
 log = structlog.get_logger()
 
@@ -67,6 +71,7 @@ FILE_SERVICE = files_pb2.DESCRIPTOR.services_by_name["FileService"].full_name
 PROVIDER_SERVICE = providers_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name
 BATCH_SERVICE = batches_pb2.DESCRIPTOR.services_by_name["BatchService"].full_name
 PRICE_SERVICE = prices_pb2.DESCRIPTOR.services_by_name["PriceService"].full_name
+WEBHOOK_SERVICE = webhooks_pb2.DESCRIPTOR.services_by_name["WebhookService"].full_name
 CONVERSION_SERVICE = conversion_pb2.DESCRIPTOR.services_by_name["ConversionService"].full_name
 KEY_SERVICE = accounts_pb2.DESCRIPTOR.services_by_name["KeyService"].full_name
 ACCOUNT_SERVICE = accounts_pb2.DESCRIPTOR.services_by_name["AccountService"].full_name
@@ -102,7 +107,8 @@ class Gateway:
             first_look=timedelta(seconds=settings.sweep_interval),
         )
         idle_timeout = settings.upload_idle_timeout
-        self._files = FileServicer(ledger, blobs, uploads, idle_timeout=idle_timeout)
+        parts = Parts(ledger, blobs, settings)
+        self._files = FileServicer(ledger, blobs, uploads, parts, idle_timeout=idle_timeout)
         self._providers = ProviderServicer(ledger, providers, adapters, settings)
         self._prices = PriceServicer(pricing)
         self._batches = BatchServicer(
@@ -113,6 +119,12 @@ class Gateway:
             BatchEstimates(ledger, blobs, estimator),
             billed_keys,
             idle_timeout=idle_timeout,
+            allow_private_webhooks=settings.webhook_allow_private,
+        )
+        self._webhooks = WebhookServicer(
+            ledger,
+            allow_private=settings.webhook_allow_private,
+            limit=settings.account_webhooks,
         )
         self._conversion = ConversionServicer(settings)
         funds = Funds(ledger, runtime.publisher)
@@ -130,6 +142,7 @@ class Gateway:
         accounts_pb2_grpc.add_KeyServiceServicer_to_server(self._keys, server)  # type: ignore[no-untyped-call]
         accounts_pb2_grpc.add_AccountServiceServicer_to_server(self._accounts, server)  # type: ignore[no-untyped-call]
         usage_pb2_grpc.add_UsageServiceServicer_to_server(self._usage, server)  # type: ignore[no-untyped-call]
+        webhooks_pb2_grpc.add_WebhookServiceServicer_to_server(self._webhooks, server)  # type: ignore[no-untyped-call]
         # In the place of the generated handlers: these take messages as they came.
         server.add_registered_method_handlers(
             FILE_SERVICE,
@@ -160,7 +173,7 @@ class Gateway:
         )
         return [
             *(FILE_SERVICE, BATCH_SERVICE, PROVIDER_SERVICE, PRICE_SERVICE, CONVERSION_SERVICE),
-            *(KEY_SERVICE, ACCOUNT_SERVICE, USAGE_SERVICE),
+            *(KEY_SERVICE, ACCOUNT_SERVICE, USAGE_SERVICE, WEBHOOK_SERVICE),
         ]
 
 

@@ -19,7 +19,7 @@ from polybatch.v1 import files_pb2
 
 from core.batchfile import MAX_MODEL, FileChecker, Problem, Rules, TooManyLines
 from core.blobs import BlobError, BlobMissing, BlobStore, SegmentConflict, StoredFile
-from core.ledger import File, FileState, Ledger, new_id, now
+from core.ledger import File, FileState, Ledger, LedgerUnavailable, new_id, now
 from core.metrics import UPLOAD_BYTES, UPLOAD_LINES
 from core.serving import ApiError
 from core.settings import Settings
@@ -50,14 +50,17 @@ class Spec:
     write_offset: int
     default_provider: str = ""
     default_model: str = ""
+    discard_unfinished: bool = False
+    expected_bytes: int = 0
+    expected_md5: str = ""
 
     @classmethod
     def parse(cls, spec: files_pb2.UploadSpec) -> Spec:
         """Check the fields; without an upload id a new one is made. Raises MALFORMED_STREAM."""
         if len(spec.filename.encode()) > _MAX_FILENAME_BYTES:
             raise malformed(f"the filename has more than {_MAX_FILENAME_BYTES} bytes")
-        if spec.upload_id and not _UPLOAD_ID.fullmatch(spec.upload_id):
-            raise malformed("the upload_id has to be 8 to 64 characters of [A-Za-z0-9_-]")
+        if spec.upload_id:
+            check_upload_id(spec.upload_id)
         if spec.write_offset < 0:
             raise malformed("write_offset is negative")
         if len(spec.default_model) > MAX_MODEL:
@@ -68,7 +71,16 @@ class Spec:
             write_offset=spec.write_offset,
             default_provider=spec.default_provider,
             default_model=spec.default_model,
+            discard_unfinished=spec.discard_unfinished,
+            expected_bytes=spec.expected_bytes,
+            expected_md5=spec.expected_md5.lower(),
         )
+
+
+def check_upload_id(upload_id: str) -> None:
+    """Raises MALFORMED_STREAM."""
+    if not _UPLOAD_ID.fullmatch(upload_id):
+        raise malformed("the upload_id has to be 8 to 64 characters of [A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,31 +137,31 @@ class Uploads:
                 "continue from there",
                 metadata={"committed_size": str(stored.size)},
             )
-        writer = self._writer(account_id, spec.upload_id, rules, stored.size)
+        writer = self._writer(account_id, spec, rules, stored.size)
         bound = log.bind(account_id=account_id, upload_id=spec.upload_id)
         bound.debug("upload_begun", offset=stored.size)
         try:
             await writer.replay(stored)
             await self._take_chunks(reservation, writer, next_chunk)
             taken = await writer.finish()
+            if taken is not None:
+                _check_content(spec, taken)
         except (SegmentConflict, BlobMissing) as error:
             bound.info("upload_conflict", committed=await writer.abandon())
             raise _conflict() from error
-        except (TooManyLines, FileTooLarge) as error:
+        except (TooManyLines, FileTooLarge, ContentMismatch) as error:
             bound.info("upload_refused", cause=str(error))
             await writer.abandon()
             await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
+            if isinstance(error, ContentMismatch):
+                raise ApiError.invalid_argument("CONTENT_MISMATCH", str(error)) from error
             reason = "TOO_MANY_LINES" if isinstance(error, TooManyLines) else "FILE_TOO_LARGE"
             raise ApiError.resource_exhausted(reason, f"{error}: split the file") from error
-        except (BlobError, OSError):
-            committed = await writer.abandon()
-            bound.info("upload_failed", committed=committed)
-            await reservation.end(committed)
-            raise
-        except BaseException:
-            # The client is silent, or gone, or over a limit, or the server stops: all that
-            # came is kept.
-            await uninterrupted(_suspend(reservation, writer, bound))
+        except BaseException as error:
+            if not spec.discard_unfinished:
+                await _keep(error, reservation, writer, bound)
+            else:
+                await uninterrupted(self._discard(account_id, spec.upload_id, writer))
             raise
         if taken is None:
             await writer.abandon()
@@ -166,6 +178,14 @@ class Uploads:
             invalid_lines=file.invalid_line_count,
         )
         return Finished(file, taken.checked.problems)
+
+    async def _discard(self, account_id: str, upload_id: str, writer: UploadWriter) -> None:
+        await writer.abandon()
+        try:
+            await discard_upload(self._ledger, self._blobs, account_id, upload_id)
+        except (BlobError, LedgerUnavailable, OSError) as error:
+            # Left to the sweep, as what a crash leaves.
+            log.info("upload_not_discarded", cause=type(error).__name__)
 
     async def _take_chunks(
         self, reservation: UploadReservation, writer: UploadWriter, next_chunk: NextChunk
@@ -197,8 +217,8 @@ class Uploads:
             )
         return replace(self._rules, default_provider=provider, default_model=spec.default_model)
 
-    def _writer(self, account_id: str, upload_id: str, rules: Rules, offset: int) -> UploadWriter:
-        prefix = upload_prefix(account_id, upload_id)
+    def _writer(self, account_id: str, spec: Spec, rules: Rules, offset: int) -> UploadWriter:
+        prefix = upload_prefix(account_id, spec.upload_id)
         checker = FileChecker(
             self._blobs,
             prefix,
@@ -214,7 +234,24 @@ class Uploads:
             checker,
             segment_bytes=self._settings.segment_bytes,
             offset=offset,
+            with_md5=bool(spec.expected_md5),
         )
+
+
+async def _keep(
+    error: BaseException,
+    reservation: UploadReservation,
+    writer: UploadWriter,
+    bound: structlog.stdlib.BoundLogger,
+) -> None:
+    if isinstance(error, (BlobError, OSError)):
+        committed = await writer.abandon()
+        bound.info("upload_failed", committed=committed)
+        await reservation.end(committed)
+    else:
+        # The client is silent, or gone, or over a limit, or the server stops: all that
+        # came is kept.
+        await uninterrupted(_suspend(reservation, writer, bound))
 
 
 async def _suspend(
@@ -230,6 +267,18 @@ class FileTooLarge(Exception):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the file has more than {limit} bytes")
+
+
+class ContentMismatch(Exception):
+    """The bytes are not those that the client expects."""
+
+
+def _check_content(spec: Spec, taken: StoredUpload) -> None:
+    size = taken.checked.bytes
+    if spec.expected_bytes and size != spec.expected_bytes:
+        raise ContentMismatch(f"the upload has {size} bytes, not {spec.expected_bytes}")
+    if spec.expected_md5 and taken.md5 != spec.expected_md5:
+        raise ContentMismatch(f"the upload has the MD5 {taken.md5}, not {spec.expected_md5[:64]}")
 
 
 def _conflict() -> ApiError:

@@ -19,6 +19,7 @@ _REASONS = {
     Limit.OPEN_UPLOADS: "OPEN_UPLOADS_LIMIT",
     Limit.STORED_BYTES: "STORED_BYTES_LIMIT",
     Limit.BATCHES: "BATCHES_LIMIT",
+    Limit.WEBHOOKS: "WEBHOOKS_LIMIT",
 }
 _SENTENCES = {
     Limit.OPEN_UPLOADS: "the account has {used} uploads open, of {limit} at a time: "
@@ -27,8 +28,10 @@ _SENTENCES = {
     "delete files that are no longer needed, then resume",
     Limit.BATCHES: "the account has {used} batches that have not ended, of {limit} at a time: "
     "wait for one to end",
+    Limit.WEBHOOKS: "the account has {used} webhook endpoints, of {limit}: delete one first",
 }
 # When a look is worth it again, in seconds: a file or a batch takes its time to end.
+# Endpoints do not go by themselves.
 _RETRY_AFTER = {Limit.OPEN_UPLOADS: 5.0, Limit.STORED_BYTES: 60.0, Limit.BATCHES: 30.0}
 
 
@@ -47,7 +50,7 @@ def over_limit(over: OverLimit) -> ApiError:
         _REASONS[over.kind],
         _SENTENCES[over.kind].format(used=over.used, limit=over.limit),
         metadata={"limit": str(over.limit), "used": str(over.used)},
-        retry_after=_RETRY_AFTER[over.kind],
+        retry_after=_RETRY_AFTER.get(over.kind),
     )
 
 
@@ -71,14 +74,14 @@ class UploadReservation:
 
         Whoever has called this calls `end`, too, however it ended.
         """
-        return await self._hold(0)
+        return await self._reserve(0)
 
     async def reach(self, size: int) -> None:
         """To be called before the upload grows to so many bytes. Raises ApiError."""
         assert self._upload is not None, "begun"
         used_up = bool(self._limits.stored_bytes) and size > self._upload.bytes
         if used_up or asyncio.get_running_loop().time() > self._due:
-            await self._hold(size)
+            await self._reserve(size)
 
     async def end(self, committed: int | None = None) -> None:
         """Give the place back, with so many bytes kept for a stream that goes on (None: as
@@ -92,7 +95,7 @@ class UploadReservation:
         except LedgerUnavailable as error:
             log.info("upload_end_not_recorded", cause=type(error).__name__)
 
-    async def _hold(self, size: int) -> File | None:
+    async def _reserve(self, size: int) -> File | None:
         # Cancelled after the ledger took it and before we knew, the place would stay taken.
         return await uninterrupted(self._held(size))
 

@@ -30,6 +30,8 @@ class StoredUpload:
 
     checked: CheckedFile
     sha256: str
+    md5: str
+    """Empty where it was not asked for."""
 
 
 class UploadWriter:
@@ -47,12 +49,14 @@ class UploadWriter:
         *,
         segment_bytes: int,
         offset: int,
+        with_md5: bool = False,
     ) -> None:
         """`offset`: committed bytes of an upload that is resumed; give them to `replay`."""
         self._blobs = blobs
         self._data_prefix = f"{prefix}/data"
         self._checker = checker
         self._digest = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False) if with_md5 else None
         self._hashing: asyncio.Future[None] | None = None
         self._unhashed: list[bytes] = []
         self._unhashed_size = 0
@@ -101,7 +105,8 @@ class UploadWriter:
         checked = await self._checker.finish(stored)
         await self._hash()
         await self._hashed()
-        return StoredUpload(checked, self._digest.hexdigest())
+        md5 = self._md5.hexdigest() if self._md5 is not None else ""
+        return StoredUpload(checked, self._digest.hexdigest(), md5)
 
     async def suspend(self) -> int:
         """Commit what was taken, as far as that goes; returns the committed size."""
@@ -141,7 +146,7 @@ class UploadWriter:
         await self._hashed()
         pieces, self._unhashed, self._unhashed_size = self._unhashed, [], 0
         self._hashing = asyncio.get_running_loop().run_in_executor(
-            None, _update, self._digest, pieces
+            None, _update, (self._digest, self._md5), pieces
         )
 
     async def _hashed(self) -> None:
@@ -151,6 +156,8 @@ class UploadWriter:
             self._hashing = None
 
 
-def _update(digest: hashlib._Hash, pieces: Sequence[bytes]) -> None:
-    for piece in pieces:
-        digest.update(piece)
+def _update(digests: Sequence[hashlib._Hash | None], pieces: Sequence[bytes]) -> None:
+    for digest in digests:
+        if digest is not None:
+            for piece in pieces:
+                digest.update(piece)

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from msgspec import Meta
 
-from services.sandbox.config import SPEEDS, Knobs, merge
+from services.sandbox.config import SPEEDS, Options, merge
 from services.sandbox.server import SandboxServer
 
 _ENV = "POLYBATCH_SANDBOX_"
@@ -39,12 +39,14 @@ every option can come from the environment: --batch-seconds from POLYBATCH_SANDB
 
 while it runs:
   GET  /healthz
-  GET  /sandbox/config    the knobs (the options named 'knobs' above), faults that are left
+  GET  /sandbox/config    the options named 'the sandbox' above, faults that are left
   POST /sandbox/config    change some: {"batch_seconds": 3600}
   GET  /sandbox/bill      what was run and what it would cost, lines that were run twice
                           and by provider what was wasted: calls_before_retry_after,
                           answers_never_fetched, uploads, uploads_deleted, deleted_twice,
                           answers_lost, refused (by kind of call and status), calls (by kind)
+  GET  /sandbox/bill/lines
+                          what each line on the bill has used, as JSON lines
   POST /sandbox/reset     forget everything
 
 faults, as --fault or in "faults" of /sandbox/config:
@@ -86,7 +88,7 @@ def main() -> None:
     if not host or not port.isdigit():
         parser.error(f"--listen: expected HOST:PORT, not '{arguments['listen']}'")
     try:
-        knobs = _knobs(arguments)
+        options = _options(arguments)
     except msgspec.DecodeError as error:
         parser.error(str(error))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -101,7 +103,7 @@ def main() -> None:
         def ready(url: str) -> None:
             log.info("sandbox_ready", url=url, data_dir=data_dir, speed=arguments["speed"])
 
-        SandboxServer(host, int(port), Path(data_dir), knobs, ready).run()
+        SandboxServer(host, int(port), Path(data_dir), options, ready).run()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -109,13 +111,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _knobs(arguments: dict[str, Any]) -> Knobs:
-    """The knobs of the command line and the environment. Raises msgspec.DecodeError."""
-    given = {name: arguments[name] for name, _ in _knob_types() if arguments[name] is not None}
+def _options(arguments: dict[str, Any]) -> Options:
+    """The options of the command line and the environment. Raises msgspec.DecodeError."""
+    given = {name: arguments[name] for name, _ in _option_types() if arguments[name] is not None}
     given["faults"] = [msgspec.json.decode(text) for text in arguments["faults"] or ()]
     return msgspec.convert(
-        {**msgspec.to_builtins(merge(Knobs(), dict(SPEEDS[arguments["speed"]]))), **given},
-        Knobs,
+        {**msgspec.to_builtins(merge(Options(), dict(SPEEDS[arguments["speed"]]))), **given},
+        Options,
         strict=False,
     )
 
@@ -143,10 +145,10 @@ def _parser() -> argparse.ArgumentParser:
         "--speed",
         choices=sorted(SPEEDS),
         default=os.environ.get(f"{_ENV}SPEED", "instant"),
-        help="a set of times; single knobs win over it (%(default)s)",
+        help="a set of times; single options win over it (%(default)s)",
     )
-    group = parser.add_argument_group("knobs")
-    for name, (kind, description) in _knob_types():
+    group = parser.add_argument_group("the sandbox")
+    for name, (kind, description) in _option_types():
         default = os.environ.get(_ENV + name.upper())
         if name == "faults":
             group.add_argument(
@@ -159,14 +161,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _knob_types() -> Iterator[tuple[str, tuple[str, str]]]:
-    """(name, (what its value is, what it does)) of each knob."""
-    for name, hint in get_type_hints(Knobs, include_extras=True).items():
+def _option_types() -> Iterator[tuple[str, tuple[str, str]]]:
+    """(name, (what its value is, what it does)) of each option."""
+    for name, hint in get_type_hints(Options, include_extras=True).items():
         kind, *metas = get_args(hint)
         description = next(m.description for m in metas if isinstance(m, Meta) and m.description)
         choices = get_args(kind) if get_origin(kind) is Literal else ()
         what = "|".join(choices) or ("true|false" if kind is bool else "N")
-        default = getattr(Knobs(), name)
+        default = getattr(Options(), name)
         shown = str(default).lower() if isinstance(default, bool) else default
         yield name, (what, description if name == "faults" else f"{description} ({shown})")
 

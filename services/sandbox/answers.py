@@ -11,7 +11,7 @@ import itertools
 import operator
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 from msgspec import Struct
@@ -71,6 +71,20 @@ def text_tokens(content: str | Sequence[Part] | None) -> int:
 def fingerprint(model: str, question: str) -> str:
     """Eight hexadecimal digits: CRC-32 of the model, a newline and the question, in UTF-8."""
     return f"{crc32(question.encode(), crc32(model.encode() + _NEWLINE)):08x}"
+
+
+class _Message(Protocol):
+    role: Any
+    content: Any
+
+
+def last_question(messages: Sequence[_Message]) -> str:
+    """The text of the last message from the user."""
+    for message in reversed(messages):
+        if message.role == "user":
+            content = message.content
+            return content if type(content) is str else text_of(content)
+    return ""
 
 
 def output_tokens(question: str, limit: int | None) -> int:

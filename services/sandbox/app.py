@@ -11,7 +11,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from services.sandbox.anthropic import errors as anthropic_errors
@@ -99,6 +99,7 @@ def create_app(sandbox: Sandbox) -> Front:
         Route("/sandbox/config", control.show, methods=["GET"]),
         Route("/sandbox/config", control.change, methods=["POST"]),
         Route("/sandbox/bill", control.bill, methods=["GET"]),
+        Route("/sandbox/bill/lines", control.billed_lines, methods=["GET"]),
         Route("/sandbox/reset", control.reset, methods=["POST"]),
     ]
 
@@ -228,6 +229,9 @@ class _Control:
 
     async def bill(self, request: Request) -> Response:
         return json_response(await self._sandbox.report())
+
+    async def billed_lines(self, request: Request) -> Response:
+        return StreamingResponse(self._sandbox.billed_lines(), media_type="application/jsonl")
 
     async def reset(self, request: Request) -> Response:
         await self._sandbox.reset()

@@ -1,8 +1,8 @@
 """A batch in time: the states that every vendor's batches go through, and when.
 
-No timer runs: a batch is a function of the clock and the knobs, brought up to date
-whenever somebody looks at it. The knobs of that moment count, so a batch that is held
-by a long `batch_seconds` ends as soon as the knob is turned down. States never go back.
+No timer runs: a batch is a function of the clock and the options, brought up to date
+whenever somebody looks at it. The options of that moment count, so a batch that is held
+by a long `batch_seconds` ends as soon as that is set to less. States never go back.
 
     WAITING --> RUNNING --> FINALIZING --> COMPLETED
        |           |------------------------> EXPIRED
@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from services.sandbox.config import Knobs
+from services.sandbox.config import Options
 from services.sandbox.kinds import Provider
 from services.sandbox.plan import Plan
 
@@ -102,9 +102,9 @@ class Batch:
     def ended(self) -> bool:
         return self.phase in ENDED
 
-    def expires_at(self, knobs: Knobs) -> float:
+    def expires_at(self, options: Options) -> float:
         """When the batch expires if it has not ended."""
-        return self.created_at + knobs.window_seconds
+        return self.created_at + options.window_seconds
 
     def refuse(self, refusals: list[Refusal], now: float) -> None:
         """The check found that the batch cannot run."""
@@ -121,25 +121,25 @@ class Batch:
         self.planned(plan, self.created_at)
         self._enter(Phase.RUNNING, self.created_at)
 
-    def cancel(self, now: float, knobs: Knobs) -> None:
+    def cancel(self, now: float, options: Options) -> None:
         """Stop as soon as possible. The caller has looked that the batch has not ended."""
-        self.advance(now, knobs)
+        self.advance(now, options)
         if self.phase in (Phase.WAITING, Phase.RUNNING, Phase.FINALIZING):
             self._enter(Phase.STOPPING, now)
 
-    def advance(self, now: float, knobs: Knobs) -> None:
+    def advance(self, now: float, options: Options) -> None:
         """Bring the batch up to date."""
-        while not self.ended and self._step(now, knobs):
+        while not self.ended and self._step(now, options):
             pass
 
-    def _step(self, now: float, knobs: Knobs) -> bool:
+    def _step(self, now: float, options: Options) -> bool:
         """Take at most one step; False when there is none to take."""
-        expiry = self.expires_at(knobs)
+        expiry = self.expires_at(options)
         if self.phase is Phase.STOPPING:
-            end = self.times[Phase.STOPPING] + knobs.cancel_seconds
+            end = self.times[Phase.STOPPING] + options.cancel_seconds
             if now < end:
                 return False
-            if knobs.cancel_race and self.plan:
+            if options.cancel_race and self.plan:
                 self.executed = self.total
                 self.output_dropped = False
                 self._enter(Phase.COMPLETED, end)
@@ -147,15 +147,15 @@ class Batch:
                 self._enter(Phase.CANCELLED, end)
             return True
         if self.phase is Phase.WAITING:
-            ready = max(self.planned_at, self.created_at + knobs.validation_seconds)
+            ready = max(self.planned_at, self.created_at + options.validation_seconds)
             if (self.refusals or self.plan) and ready <= now and ready < expiry:
                 self._enter(Phase.FAILED if self.refusals else Phase.RUNNING, ready)
                 return True
         elif self.phase is Phase.RUNNING:
             start = self.times[Phase.RUNNING]
-            duration = knobs.batch_seconds
-            if knobs.lines_per_second:
-                duration = max(duration, self.total / knobs.lines_per_second)
+            duration = options.batch_seconds
+            if options.lines_per_second:
+                duration = max(duration, self.total / options.lines_per_second)
             reached = min(now, expiry) - start
             share = min(1.0, reached / duration) if duration else 1.0
             self.executed = max(self.executed, int(self.total * share))
@@ -163,7 +163,7 @@ class Batch:
                 self._enter(Phase.FINALIZING, start + duration)
                 return True
         elif self.phase is Phase.FINALIZING:
-            end = self.times[Phase.FINALIZING] + knobs.finalizing_seconds
+            end = self.times[Phase.FINALIZING] + options.finalizing_seconds
             if end <= now:
                 self._enter(Phase.COMPLETED, end)
                 return True

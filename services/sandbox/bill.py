@@ -1,8 +1,8 @@
 """What the sandbox would charge: every line that it ran, and which were run twice.
 
-The content digests of billed lines go to a file, eight bytes each. They are only
-compared when somebody asks for the bill: an SQLite table on disk counts them, so memory
-stays constant however many there are.
+The content digests of billed lines go to a file, eight bytes each, and what each has used to
+another. The digests are only compared when somebody asks for the bill: an SQLite table on disk
+counts them, so memory stays constant however many there are.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import asyncio
 import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from services.sandbox.batch import Batch
 from services.sandbox.kinds import Provider
-from services.sandbox.plan import Totals
+from services.sandbox.plan import Totals, packed, used_by
 from services.sandbox.traffic import Traffic
 
 _READ_DIGESTS = 65536
@@ -43,11 +43,21 @@ class Calls:
     most_at_once: int = 0
 
 
+@dataclass(slots=True)
+class _Group:
+    """Lines that are billed one after another, to one provider."""
+
+    provider: Provider
+    models: Sequence[str]
+    lines: int
+
+
 class Bill:
     """Counts over all workspaces since the start or the last reset."""
 
     def __init__(self, folder: Path) -> None:
         self._log_path = folder / "billed.digests"
+        self._used_path = folder / "billed.used"
         self._table_path = folder / "billed.sqlite"
         self._counting = asyncio.Lock()
         self._accounts: dict[Provider, Account] = {}
@@ -62,7 +72,10 @@ class Bill:
         for name in get_args(Provider):
             self._accounts[name] = Account(Traffic(taken.get(name, ())))
         self._calls = Calls()
+        self._called: list[str] = []
+        self._groups: list[_Group] = []
         self._log_path.write_bytes(b"")
+        self._used_path.write_bytes(b"")
         self._table_path.unlink(missing_ok=True)
         self._counted = 0
 
@@ -86,8 +99,10 @@ class Bill:
 
     def call_ended(self, model: str, digest: int, input_tokens: int, output_tokens: int) -> None:
         """A single call was run and went well: bill it."""
-        with self._log_path.open("ab") as log:
-            array("Q", (digest,)).tofile(log)
+        if model not in self._called:
+            self._called.append(model)
+        used = packed(self._called.index(model), input_tokens, output_tokens)
+        self._log("openai", self._called, array("Q", (digest,)), array("Q", (used,)))
         sums = self._accounts["openai"].models.setdefault(model, Totals())
         sums.add(Totals(1, input_tokens, output_tokens))
 
@@ -102,13 +117,41 @@ class Bill:
         account = self._accounts[batch.provider]
         account.asked += batch.total
         account.traffic.billed(batch.id, batch.answers_kept)
-        with self._log_path.open("ab") as log:
-            for digests, sums in plan.billed(batch.executed):
-                digests.tofile(log)
-                for model, totals in sums.items():
-                    account.models.setdefault(model, Totals()).add(totals)
-                    batch.input_tokens += totals.input_tokens
-                    batch.output_tokens += totals.output_tokens
+        for digests, used in plan.billed(batch.executed):
+            self._log(batch.provider, plan.models, digests, used)
+            for model, totals in plan.sums(used).items():
+                account.models.setdefault(model, Totals()).add(totals)
+                batch.input_tokens += totals.input_tokens
+                batch.output_tokens += totals.output_tokens
+
+    def _log(
+        self, provider: Provider, models: Sequence[str], digests: array[int], used: array[int]
+    ) -> None:
+        with self._log_path.open("ab") as log, self._used_path.open("ab") as usages:
+            digests.tofile(log)
+            used.tofile(usages)
+        last = self._groups[-1] if self._groups else None
+        if last is not None and last.models is models:
+            last.lines += len(used)
+        else:
+            self._groups.append(_Group(provider, models, len(used)))
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """What each billed line has used, in the order in which they were billed."""
+        with self._used_path.open("rb") as file:
+            for group in self._groups:
+                left = group.lines
+                while left:
+                    words = array("Q")
+                    words.fromfile(file, min(left, _READ_DIGESTS))
+                    left -= len(words)
+                    for model, input_tokens, output_tokens in map(used_by, words):
+                        yield {
+                            "provider": group.provider,
+                            "model": group.models[model],
+                            "input_tokens": input_tokens,
+                            "output_tokens": output_tokens,
+                        }
 
     async def report(
         self, batches: Iterable[Batch], uploads: Mapping[Provider, int]

@@ -38,7 +38,7 @@ class Call:
         self._told_at = 0.0
         self._over = False
         self._traffic.arrived(
-            self.kind, self._credential, monotonic(), sandbox.knobs.crossing_seconds
+            self.kind, self._credential, monotonic(), sandbox.options.crossing_seconds
         )
 
     async def send(self, message: Message) -> None:

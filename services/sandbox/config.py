@@ -1,7 +1,7 @@
-"""The sandbox's knobs: how fast it is, what it checks, how it misbehaves.
+"""The sandbox's options: how fast it is, what it checks, how it misbehaves.
 
 One declaration serves the command line, the environment and the control API: the
-fields of `Knobs`. Times are in seconds, sizes in bytes.
+fields of `Options`. Times are in seconds, sizes in bytes.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Fault(Struct, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"path is no regular expression: {error}") from error
 
 
-class Knobs(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class Options(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """All settings that may change while the sandbox runs."""
 
     validation_seconds: Annotated[
@@ -200,9 +200,9 @@ SPEEDS: dict[str, dict[str, float]] = {
         "cancel_seconds": 30,
     },
 }
-"""Named sets of times; knobs given one by one win over them."""
+"""Named sets of times; options given one by one win over them."""
 
 
-def merge(knobs: Knobs, changes: dict[str, Any]) -> Knobs:
-    """The knobs with `changes` applied. Raises msgspec.ValidationError naming the bad one."""
-    return msgspec.convert({**msgspec.to_builtins(knobs), **changes}, Knobs)
+def merge(options: Options, changes: dict[str, Any]) -> Options:
+    """The options with `changes` applied. Raises msgspec.ValidationError naming the bad one."""
+    return msgspec.convert({**msgspec.to_builtins(options), **changes}, Options)

@@ -89,9 +89,9 @@ def gemini_line(row: object, fate: Fate, line: bytes) -> dict[str, Any]:
             response["candidates"] = [{"finishReason": "STOP", "index": 0}]
         case Fate.FINISH | Fate.REFUSAL:
             usual = "MALFORMED_FUNCTION_CALL" if fate is Fate.FINISH else "SAFETY"
-            told = _MALFORMED if fate is Fate.FINISH else _WHY
+            message = _MALFORMED if fate is Fate.FINISH else _WHY
             reason = marked_reason(line, usual)
-            ended = {"finishReason": reason, "finishMessage": told, "index": 0}
+            ended = {"finishReason": reason, "finishMessage": message, "index": 0}
             response["candidates"] = [ended]
         case Fate.ERROR_BODY:
             error = {"code": 400, "message": _WHY, "status": "INVALID_ARGUMENT"}

@@ -170,10 +170,10 @@ class Plan:
             return False
         return any(self.fates.find(f, block.first, end) >= 0 for f in Fate if f > LAST_BILLED)
 
-    def billed(self, executed: int) -> Iterator[tuple[array[int], dict[str, Totals]]]:
-        """The digests of billed lines among the first `executed`, and their sums by model.
+    def billed(self, executed: int) -> Iterator[tuple[array[int], array[int]]]:
+        """The digests of billed lines among the first `executed`, and what each has used.
 
-        Comes in groups, so that memory stays constant.
+        The second as `used_by` reads it. Comes in groups, so that memory stays constant.
         """
         with self.records.open("rb") as file:
             done = 0
@@ -186,17 +186,32 @@ class Plan:
                     kept = [fate <= LAST_BILLED for fate in self.fates[done : done + count]]
                     digests = array("Q", (d for d, keep in zip(digests, kept, strict=True) if keep))
                     costs = array("Q", (c for c, keep in zip(costs, kept, strict=True) if keep))
-                yield digests, self._sums(costs)
+                yield digests, costs
                 done += count
 
-    def _sums(self, costs: array[int]) -> dict[str, Totals]:
+    def sums(self, costs: array[int]) -> dict[str, Totals]:
+        """By model, of what `billed` gave."""
         sums = [Totals() for _ in self.models]
-        for cost in costs:
-            total = sums[cost >> _INPUT_BITS + _OUTPUT_BITS]
+        for model, input_tokens, output_tokens in map(used_by, costs):
+            total = sums[model]
             total.lines += 1
-            total.input_tokens += cost >> _OUTPUT_BITS & (1 << _INPUT_BITS) - 1
-            total.output_tokens += cost & (1 << _OUTPUT_BITS) - 1
+            total.input_tokens += input_tokens
+            total.output_tokens += output_tokens
         return {m: t for m, t in zip(self.models, sums, strict=True) if t.lines}
+
+
+def packed(model: int, input_tokens: int, output_tokens: int) -> int:
+    """What a line uses, in one word; `model`: its number in a list."""
+    return (model << _INPUT_BITS | input_tokens) << _OUTPUT_BITS | output_tokens
+
+
+def used_by(word: int) -> tuple[int, int, int]:
+    """(number of the model, input tokens, output tokens) of a line."""
+    return (
+        word >> _INPUT_BITS + _OUTPUT_BITS,
+        word >> _OUTPUT_BITS & (1 << _INPUT_BITS) - 1,
+        word & (1 << _OUTPUT_BITS) - 1,
+    )
 
 
 class PlanWriter:
@@ -221,9 +236,7 @@ class PlanWriter:
             number = self._new_model(model)
         self._count += 1
         self._input_tokens += input_tokens
-        self._words.extend(
-            (digest, (number << _INPUT_BITS | input_tokens) << _OUTPUT_BITS | output_tokens)
-        )
+        self._words.extend((digest, packed(number, input_tokens, output_tokens)))
 
     def _new_model(self, model: str) -> int:
         if len(self._models) + 1 >= _MAX_MODELS:

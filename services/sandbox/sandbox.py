@@ -1,9 +1,10 @@
-"""The sandbox as a whole: what it holds, its knobs, its faults and its bill."""
+"""The sandbox as a whole: what it holds, its options, its faults and its bill."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from itertools import islice
 from pathlib import Path
 from time import time
 from typing import Any
@@ -13,51 +14,53 @@ import structlog
 
 from services.sandbox.batch import Batch
 from services.sandbox.bill import Bill
-from services.sandbox.config import Knobs, merge
+from services.sandbox.config import Options, merge
 from services.sandbox.faults import Faults
 from services.sandbox.store import File, Store, Workspace
+
+_LINES_AT_ONCE = 1_000
 
 
 class Sandbox:
     """Its contents lie in a folder of their own within `data_dir`, emptied at the start."""
 
-    def __init__(self, data_dir: Path, knobs: Knobs) -> None:
+    def __init__(self, data_dir: Path, options: Options) -> None:
         self.store = Store(data_dir)
         self.bill = Bill(self.store.root)
         self.faults = Faults()
-        self.knobs = self._first_knobs = knobs
-        self.faults.replace(merge(knobs, {}).faults)
+        self.options = self._first_options = options
+        self.faults.replace(merge(options, {}).faults)
         self.checking = asyncio.Lock()
         """Held while a batch file is checked: one at a time, so that memory is bounded."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def change(self, changes: dict[str, Any]) -> None:
-        """Change some knobs. Raises msgspec.ValidationError."""
-        self.knobs = merge(self.knobs, changes)
+        """Change some options. Raises msgspec.ValidationError."""
+        self.options = merge(self.options, changes)
         if "faults" in changes:
-            self.faults.replace(self.knobs.faults)
+            self.faults.replace(self.options.faults)
 
     def current(self) -> dict[str, Any]:
-        """The knobs, with the faults that may still strike."""
+        """The options, with the faults that may still strike."""
         return {
-            **msgspec.to_builtins(self.knobs),
+            **msgspec.to_builtins(self.options),
             "faults": msgspec.to_builtins(self.faults.left()),
         }
 
     async def reset(self) -> None:
-        """Back to the start: no files, no batches, an empty bill, the first knobs."""
+        """Back to the start: no files, no batches, an empty bill, the first options."""
         await self.close()
         files = self.store.files()
         self.store.reset()
         self.bill.reset(files)
         self.faults.reset()
-        self.knobs = self._first_knobs
-        self.faults.replace(merge(self.knobs, {}).faults)
+        self.options = self._first_options
+        self.faults.replace(merge(self.options, {}).faults)
 
     def look(self, batch: Batch) -> Batch:
         """Bring a batch up to date, and bill it when it has come to its end."""
         if not batch.ended:
-            batch.advance(time(), self.knobs)
+            batch.advance(time(), self.options)
             if batch.ended:
                 self.bill.ended(batch)
         return batch
@@ -67,6 +70,14 @@ class Sandbox:
         batches = [self.look(batch) for batch in self.store.batches()]
         return await self.bill.report(batches, self.store.uploads(self.gone))
 
+    def billed_lines(self) -> Iterator[bytes]:
+        """What each billed line has used, as JSON lines, a group at a time."""
+        for batch in self.store.batches():
+            self.look(batch)
+        lines = self.bill.lines()
+        while group := list(islice(lines, _LINES_AT_ONCE)):
+            yield b"".join(msgspec.json.encode(line) + b"\n" for line in group)
+
     def file(self, workspace: Workspace, file_id: str) -> File | None:
         """A file of a workspace; None if it is unknown, was deleted or has expired."""
         file = workspace.files.get(file_id)
@@ -74,7 +85,7 @@ class Sandbox:
 
     def gone(self, file: File) -> bool:
         """Whether a file has expired."""
-        return file.gone(time(), self.knobs.upload_life_seconds)
+        return file.gone(time(), self.options.upload_life_seconds)
 
     def find(self, workspace: Workspace, batch_id: str) -> Batch | None:
         """A batch of a workspace, brought up to date; None if it is unknown or not seen yet."""
@@ -88,7 +99,7 @@ class Sandbox:
         return [b for b in reversed(workspace.batches.values()) if self._visible(b)]
 
     def _visible(self, batch: Batch) -> bool:
-        return time() >= batch.created_at + self.knobs.list_lag_seconds
+        return time() >= batch.created_at + self.options.list_lag_seconds
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the requests until it is done or the sandbox closes."""

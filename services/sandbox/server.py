@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.sandbox.app import create_app
 from services.sandbox.call import TRANSPORT
-from services.sandbox.config import Knobs
+from services.sandbox.config import Options
 from services.sandbox.sandbox import Sandbox
 
 _GRACE_SECONDS = 3
@@ -34,11 +34,16 @@ class SandboxServer(uvicorn.Server):
     """
 
     def __init__(
-        self, host: str, port: int, data_dir: Path, knobs: Knobs, on_ready: Callable[[str], None]
+        self,
+        host: str,
+        port: int,
+        data_dir: Path,
+        options: Options,
+        on_ready: Callable[[str], None],
     ) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(Sandbox(data_dir, knobs)),
+                create_app(Sandbox(data_dir, options)),
                 host=host,
                 port=port,
                 loop="uvloop",

@@ -102,14 +102,14 @@ class Store:
         """A fresh path for a file of `kind` (it names the folder)."""
         return self.root / kind / secrets.token_hex(12)
 
-    def hold(self, path: Path) -> Path:
+    def link(self, path: Path) -> Path:
         """A second name for a stored file, so that deleting the first leaves the content."""
         held = self.new_path("batches")
         os.link(path, held)
         return held
 
     def drop(self, path: Path) -> None:
-        """Take a name that `hold` gave off the disk."""
+        """Take a name that `link` gave off the disk."""
         path.unlink()
 
     def reset(self) -> None:

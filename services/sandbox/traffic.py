@@ -42,10 +42,10 @@ class Traffic:
         that was less than `crossing` seconds ago, when the call may have been on its way.
         """
         self._calls[kind] += 1
-        told = self._told.get(credential)
-        if not told:
+        waits = self._told.get(credential)
+        if not waits:
             return
-        running = deque(each for each in told if now < each.until)
+        running = deque(each for each in waits if now < each.until)
         self._told[credential] = running
         if any(now - each.at >= crossing for each in running):
             self._early[kind] += 1

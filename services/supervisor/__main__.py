@@ -15,6 +15,8 @@ import structlog
 from core.ledger import Ledger, LedgerUnavailable, ProviderKey, now
 from core.serving import run
 from core.settings import ProviderAccess, Settings, read_settings
+from services.supervisor.fork_server import SHARED, Call, fork_server
+from services.supervisor.forked import ForkServer
 from services.supervisor.lock import data_folder_lock
 from services.supervisor.output import Output
 from services.supervisor.plan import Options, Plan, make_plan
@@ -88,6 +90,7 @@ async def supervise(
     *,
     for_people: bool,
     stop: asyncio.Event,
+    fork_server: ForkServer | None = None,
 ) -> None:
     """Run the suite until `stop` is set. Raises StartupError."""
     ready_file: Path | None = arguments.ready_file
@@ -118,7 +121,9 @@ async def supervise(
         announcing = asyncio.create_task(_announce(plan, settings, ready, since=now()))
         try:
             with removed_around(ready_file, plan.addresses_file):
-                await Supervisor(plan.stages, output=output, on_ready=on_ready).run(stop)
+                await Supervisor(
+                    plan.stages, output=output, on_ready=on_ready, fork_server=fork_server
+                ).run(stop)
         finally:
             announcing.cancel()
             await asyncio.wait([announcing])
@@ -161,8 +166,33 @@ def main() -> int:
         if "log_format" in settings.model_fields_set
         else arguments.log_dir is None
     )
+    server = None
+    if sys.platform == "linux":
+        sandbox = ("services.sandbox.server",) if arguments.sandbox else ()
+        forked = fork_server((*SHARED, *sandbox))
+        if forked is None:
+            return 0
+        if isinstance(forked, Call):
+            return forked.run()
+        server = ForkServer(forked)
+    try:
+        return _run(arguments, settings, access, for_people, server)
+    finally:
+        if server is not None:
+            server.close()
+
+
+def _run(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    access: ProviderAccess,
+    for_people: bool,
+    server: ForkServer | None,
+) -> int:
     return run(
-        lambda stop: supervise(arguments, settings, access, for_people=for_people, stop=stop),
+        lambda stop: supervise(
+            arguments, settings, access, for_people=for_people, stop=stop, fork_server=server
+        ),
         service="supervisor",
         log_level=settings.log_level,
         log_format="console" if for_people else settings.log_format,

@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from asyncio.subprocess import Process
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import structlog
 from core.backoff import backoff
 from core.serving import StartupError
 from services.supervisor import launch
+from services.supervisor.forked import ForkServer, ForkServerGone, Process
 from services.supervisor.output import Output
 from services.supervisor.spec import ChildSpec
 
@@ -34,10 +34,20 @@ def restart_delay(ends: int) -> float:
 
 
 class Child:
-    """Keeps a process of a spec running. `on_ready` is called each time it is healthy."""
+    """Keeps a process of a spec running. `on_ready` is called each time it is healthy.
 
-    def __init__(self, spec: ChildSpec, output: Output, on_ready: Callable[[], None]) -> None:
+    fork_server: what starts Python modules, as long as it lives; None: each by itself.
+    """
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        output: Output,
+        on_ready: Callable[[], None],
+        fork_server: ForkServer | None = None,
+    ) -> None:
         self.spec = spec
+        self._fork_server = fork_server
         self.ready = asyncio.Event()
         """Set while the process is healthy, as far as is known."""
         self.task: asyncio.Task[None] | None = None
@@ -123,6 +133,16 @@ class Child:
     async def _launch(self) -> Process:
         target = self._output.open(self.spec.name)
         try:
+            if self._fork_server is not None and self.spec.command[:2] == (sys.executable, "-m"):
+                module, *arguments = self.spec.command[2:]
+                descriptor = target if isinstance(target, int) else target.fileno()
+                try:
+                    return await self._fork_server.start(
+                        module, arguments, self.spec.environment, descriptor
+                    )
+                except ForkServerGone:
+                    # It cannot be made again beside the threads of this process.
+                    self._fork_server = None
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",

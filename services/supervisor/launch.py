@@ -16,9 +16,8 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def main() -> None:
-    """Tie this process to its parent, then become the command."""
-    parent, command = int(sys.argv[1]), sys.argv[2:]
+def die_with(parent: int) -> None:
+    """Have this process be killed when its parent dies; `parent`: the pid of that one."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
@@ -26,6 +25,12 @@ def main() -> None:
         if os.getppid() != parent:
             # It died before the call above, which is not told of it any more.
             sys.exit(1)
+
+
+def main() -> None:
+    """Tie this process to its parent, then become the command."""
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    die_with(parent)
     os.execv(command[0], command)
 
 

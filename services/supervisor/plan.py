@@ -11,7 +11,7 @@ from core.bus import EmbeddedNats, ServerBinaryMissing
 from core.pipeline import find_prices, find_providers
 from core.providers import KnownProviders
 from core.serving import Identity, StartupError
-from core.serving.tls_settings import probe_tls
+from core.serving.tls_settings import ProbeTls, probe_tls
 from core.settings import ProviderAccess, Settings
 from services.supervisor import ports, probes
 from services.supervisor.spec import ChildSpec
@@ -19,6 +19,7 @@ from services.supervisor.spec import ChildSpec
 _SERVICES = ("collector", "dispatcher", "gateway")
 # A service may spend its own grace twice, on work and on calls, before it cleans up.
 _STOP_MARGIN = 10.0
+_WEB = "web"
 _METRICS = "_metrics"
 _PLACEHOLDER_KEY = "sandbox"
 _SANDBOX_POLLS = "0.1"
@@ -50,6 +51,8 @@ class Plan:
     sandbox: str | None
     """http:// URL; None: no sandbox."""
     nats: str
+    web: str | None
+    """http:// or https:// URL of the HTTP API; None: it is turned off."""
     metrics: dict[str, str]
     """http:// URL of each replica's metrics, by the name of its child; none where they are off."""
     data_dir: Path
@@ -137,13 +140,20 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         for service in _SERVICES
         for name in _replicas(service, options)
     ]
+    if _WEB in wanted:
+        services.append(_web(listens, services, environment, tls, settings))
     stood_in = list(_STOOD_IN) if options.sandbox else []
     providers = stood_in + [name for name in known.usable if name not in stood_in]
     return Plan(
         stages=[first, services],
-        addresses={child.name: _address(listens[child.name], names) for child in services},
+        addresses={
+            child.name: _address(listens[child.name], names)
+            for child in services
+            if child.name != _WEB
+        },
         sandbox=sandbox_url,
         nats=nats_url,
+        web=_web_url(listens[_WEB], names) if _WEB in listens else None,
         metrics={
             name.replace(_METRICS, ""): f"http://{_reachable(listen)}/metrics"
             for name, listen in listens.items()
@@ -179,10 +189,13 @@ def _wanted(settings: Settings, options: Options) -> dict[str, str]:
     }
     if options.sandbox:
         wanted["sandbox"] = settings.sandbox_listen
+    if settings.web_listen:
+        wanted[_WEB] = settings.web_listen
     metrics = {
         "gateway": settings.gateway_metrics_listen,
         "dispatcher": settings.dispatcher_metrics_listen,
         "collector": settings.collector_metrics_listen,
+        _WEB: settings.web_metrics_listen if settings.web_listen else "",
     }
     return wanted | {name + _METRICS: listen for name, listen in metrics.items() if listen}
 
@@ -247,6 +260,43 @@ def _sandbox(listen: str, data_dir: Path, environment: dict[str, str]) -> tuple[
         stop_grace=10.0,
     )
     return child, f"http://{ports.join(host, port)}"
+
+
+def _web(
+    listens: Mapping[str, str],
+    services: Sequence[ChildSpec],
+    environment: Mapping[str, str],
+    tls: ProbeTls | None,
+    settings: Settings,
+) -> ChildSpec:
+    """The HTTP API, in front of all replicas of gateway and collector."""
+
+    def reached(service: str) -> str:
+        own = (each.name for each in services if each.name.partition("-")[0] == service)
+        return ",".join(_reachable(listens[name]) for name in own)
+
+    host, port = ports.split(listens[_WEB], _listen_setting(_WEB))
+    return ChildSpec(
+        name=_WEB,
+        command=(sys.executable, "-m", "services.web"),
+        probe=probes.http_ok(ports.local(host), port, "/healthz", tls),
+        environment={
+            **environment,
+            "POLYBATCH_GATEWAY": reached("gateway"),
+            "POLYBATCH_COLLECTOR": reached("collector"),
+            **{
+                _listen_setting(each): listens[each]
+                for each in (_WEB, _WEB + _METRICS)
+                if each in listens
+            },
+        },
+        stop_grace=2 * settings.shutdown_grace + settings.drain_delay + _STOP_MARGIN,
+    )
+
+
+def _web_url(listen: str, names: Sequence[str]) -> str:
+    address = _address(listen, names)
+    return f"http{'s' if names else ''}://{address.removeprefix('grpcs://')}"
 
 
 def _sandbox_access(url: str, access: ProviderAccess) -> dict[str, str]:

@@ -44,11 +44,14 @@ def grpc_serving(address: str, tls: ProbeTls | None = None) -> Probe:
     return probe
 
 
-def http_ok(host: str, port: int, path: str) -> Probe:
-    """An HTTP server that answers GET with 200."""
+def http_ok(host: str, port: int, path: str, tls: ProbeTls | None = None) -> Probe:
+    """An HTTP server that answers GET with 200. tls: None: in the clear."""
 
     def ask() -> bool:
-        connection = http.client.HTTPConnection(host, port, timeout=_HTTP_TIMEOUT)
+        try:
+            connection = _connection(host, port, tls)
+        except (OSError, TlsError):
+            return False
         try:
             connection.request("GET", path)
             return connection.getresponse().status == http.HTTPStatus.OK
@@ -58,6 +61,12 @@ def http_ok(host: str, port: int, path: str) -> Probe:
             connection.close()
 
     return _repeat(lambda: asyncio.to_thread(ask))
+
+
+def _connection(host: str, port: int, tls: ProbeTls | None) -> http.client.HTTPConnection:
+    if tls is None:
+        return http.client.HTTPConnection(host, port, timeout=_HTTP_TIMEOUT)
+    return http.client.HTTPSConnection(host, port, timeout=_HTTP_TIMEOUT, context=tls.context())
 
 
 def nats_greets(host: str, port: int) -> Probe:

@@ -47,6 +47,7 @@ def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] | None = None) -> s
     rows = [
         ("gateway", plan.gateway),
         ("collector", plan.collector),
+        *([("HTTP API", plan.web)] if plan.web else []),
         ("providers", _providers(plan, tried)),
         ("API key", str(plan.api_key_file)),
         ("operator", f"{plan.operator_key_file} (key for `polybatch admin`)"),
@@ -135,6 +136,7 @@ def write_ready_file(path: Path, plan: Plan, pids: Mapping[str, int]) -> None:
         "dispatcher": plan.dispatcher,
         "addresses": plan.addresses,
         "sandbox": plan.sandbox,
+        "web": plan.web,
         "nats": public_url(plan.nats),
         "metrics": plan.metrics,
         "data_dir": str(plan.data_dir),

@@ -13,6 +13,7 @@ import structlog
 
 from core.serving import StartupError
 from services.supervisor.child import Child
+from services.supervisor.forked import ForkServer
 from services.supervisor.output import Output
 from services.supervisor.spec import ChildSpec
 
@@ -24,7 +25,7 @@ class Supervisor:
 
     They are stopped one by one in the reverse order. `on_ready` is called with the pids
     by name once all are healthy, and again whenever a child that had ended is.
-    ready_timeout: seconds for all of them to become healthy.
+    ready_timeout: seconds for all of them to become healthy. fork_server: see Child.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Supervisor:
         output: Output,
         on_ready: Callable[[Mapping[str, int]], None],
         ready_timeout: float = 120.0,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self._stages = [
-            [Child(spec, output, self._child_ready) for spec in stage] for stage in stages
+            [Child(spec, output, self._child_ready, fork_server) for spec in stage]
+            for stage in stages
         ]
         self._children = [child for stage in self._stages for child in stage]
         self._on_ready = on_ready

@@ -145,13 +145,13 @@ def anyone(name: str, points: Iterable[Failpoint], moments: Iterable[Moment]) ->
 
 def run(cluster: Cluster, echo: Echo, schedule: Schedule, folder: Path) -> Outcome:
     """Run a schedule to its end and judge it."""
-    for sandbox, knobs, faults in (
+    for sandbox, options, faults in (
         (cluster.quick, QUICK_KNOBS, schedule.faults),
         (cluster.slow, SLOW_KNOBS, [*SLOW_FAULTS, *schedule.faults]),
     ):
         tell(sandbox, "/sandbox/reset", {})
         lag = {"list_lag_seconds": schedule.list_lag}
-        tell(sandbox, "/sandbox/config", {**knobs, **lag, "faults": list(faults)})
+        tell(sandbox, "/sandbox/config", {**options, **lag, "faults": list(faults)})
     cluster.arm(schedule.kills)
     echo.share = schedule.echo
     made = [jobs.KINDS[kind](f"{schedule.name}-{kind}") for kind in schedule.kinds]

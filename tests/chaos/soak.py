@@ -90,8 +90,8 @@ class Soak:
 
     def run(self, folder: Path) -> None:
         """Run to the end of the time, and until every batch has ended."""
-        knobs = {**QUICK_KNOBS, "batch_seconds": 0.5}
-        tell(self._cluster.quick, "/sandbox/config", knobs)
+        options = {**QUICK_KNOBS, "batch_seconds": 0.5}
+        tell(self._cluster.quick, "/sandbox/config", options)
         tell(self._cluster.slow, "/sandbox/config", SLOW_KNOBS)
         troubles = [
             threading.Thread(target=target, daemon=True) for target in (self._kill, self._misbehave)

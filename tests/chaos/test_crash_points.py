@@ -22,18 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from polybatch import Batch, BatchState, Client, Conflict
+from polybatch import Batch, BatchState, Client, Conflict, Funding, WebhookDeliveryState
 
-from core.failpoints import Failpoint, Kill
+from core.failpoints import Failpoint, Kill, Moment
 from core.ledger import Ledger
 from core.settings import Settings
-from tests.chaos import jobs
+from services.gateway.keys import FIRST_ACCOUNT
+from tests.chaos import hooks, jobs
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
 from tests.chaos.jobs import Job
 from tests.chaos.keys import administer, manage
 from tests.chaos.schedule import CREATES, QUICK_KNOBS, SLOW_KNOBS, Fault, anyone, judge_bills
 from tests.support.ledger.money import check_books, forget_costs
+from tests.support.webhooks.verifying import receiving
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -125,6 +127,20 @@ def stop_the_dispatcher(cluster: Cluster, client: Client, batch: Batch) -> None:
             replica.restart()
 
 
+def run_out_of_credits(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """Its account has to pay beforehand from now on, and is granted something late."""
+    with cluster.client("operator-key") as operators:
+        operators.accounts.update(FIRST_ACCOUNT, funding=Funding.PREPAID)
+
+        def waits() -> bool:
+            shards = client.get_batch(batch.id).shards
+            return any(shard.waiting_reason.startswith("waits for credits") for shard in shards)
+
+        wait_for(waits, "a shard that nobody pays for")
+        operators.accounts.grant(FIRST_ACCOUNT, 1000)
+        operators.accounts.update(FIRST_ACCOUNT, funding=Funding.METERED)
+
+
 AT_START = (
     Failpoint.MIGRATE,
     Failpoint.KEY_FIRST,
@@ -145,6 +161,19 @@ MANAGING = (
     Failpoint.KEY_UPDATE,
 )
 """The same by calls."""
+BY_OWNERS = (
+    Failpoint.WEBHOOK_CREATE,
+    Failpoint.WEBHOOK_UPDATE,
+    Failpoint.WEBHOOK_ROTATE,
+    Failpoint.WEBHOOK_TEST,
+    Failpoint.WEBHOOK_DELETE,
+)
+DELIVERING = (
+    Failpoint.WEBHOOK_CLAIM,
+    Failpoint.WEBHOOK_CALL,
+    Failpoint.WEBHOOK_FINISH,
+    Failpoint.WEBHOOK_RESEND,
+)
 LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
 """What comes when an upload that was left half-way has been kept for long enough."""
 ELSEWHERE = (
@@ -203,8 +232,15 @@ SCENES = {
         [ask("openai", "openai")],
         faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
     ),
+    "an account without credits": Scene(
+        (Failpoint.SHARD_WAIT_FOR_FUNDS,),
+        [ask("openai", "openai")],
+        # So it is tried again, and is not sent before it has to be paid for.
+        faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
+        meddle=run_out_of_credits,
+    ),
     "so many batches that they are looked at together": Scene(
-        (Failpoint.SHARD_ROUND,),
+        (Failpoint.SHARD_CLAIM_POLLS,),
         [jobs.many],
         slow={"batch_seconds": NEVER},
     ),
@@ -384,8 +420,11 @@ class Stage:
     def play(self, name: str, scene: Scene, folder: Path) -> list[str]:
         """Run a scene to its end; returns what is wrong with it."""
         cluster = self.cluster
-        knobs = ((cluster.quick, QUICK_KNOBS, scene.quick), (cluster.slow, SLOW_KNOBS, scene.slow))
-        for sandbox, usual, own in knobs:
+        options = (
+            (cluster.quick, QUICK_KNOBS, scene.quick),
+            (cluster.slow, SLOW_KNOBS, scene.slow),
+        )
+        for sandbox, usual, own in options:
             tell(sandbox, "/sandbox/reset", {})
             tell(sandbox, "/sandbox/config", {**usual, **(own or {}), "faults": [*scene.faults]})
         self.echo.share = scene.echo
@@ -438,7 +477,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_every_write_has_its_scene() -> None:
-    elsewhere = (AT_START, BY_OPERATORS, AFTER_AN_UPGRADE, MANAGING, LATER, ELSEWHERE)
+    elsewhere = (
+        *(AT_START, BY_OPERATORS, AFTER_AN_UPGRADE, MANAGING),
+        *(BY_OWNERS, DELIVERING, LATER, ELSEWHERE),
+    )
     named = Counter(point for points in elsewhere for point in points)
     for scene in (SCENES | AFTER_THE_END).values():
         named.update(scene.points)
@@ -457,6 +499,10 @@ def test_nothing_is_lost_or_paid_twice_wherever_a_service_dies(
 ) -> None:
     number = list(SCENES).index(name)
     assert not stage.play(f"scene{number}", SCENES[name], tmp_path)
+
+
+def test_the_books_add_up(stage: Stage) -> None:
+    asyncio.run(in_ledger(stage.cluster, partial(check_books, ended=True)))
 
 
 def test_an_upload_that_was_left_half_way(stage: Stage) -> None:
@@ -508,6 +554,48 @@ async def in_ledger(cluster: Cluster, do: Callable[[Ledger], Awaitable[Any]]) ->
         return await do(ledger)
     finally:
         await ledger.close()
+
+
+def test_webhook_endpoints_are_managed(stage: Stage) -> None:
+    with receiving() as receiver, stage.cluster.client() as client:
+        for moment in Moment:
+            stage.cluster.arm(anyone("owned", BY_OWNERS, [moment]))
+            hooks.manage(client, receiver.url)
+            for point in BY_OWNERS:
+                assert any(map(stage.cluster.fired, anyone("owned", [point], [moment])))
+
+
+def test_an_event_is_delivered_under_one_id_whoever_dies(stage: Stage, tmp_path: Path) -> None:
+    """Before and after the end of its batch, its attempt, the call, and the note of its end."""
+    cluster, points = stage.cluster, (Failpoint.BATCH_END, *DELIVERING)
+    deaths = [anyone("told", [point], [moment]) for point in points for moment in Moment]
+    with receiving() as receiver, cluster.client() as client:
+        endpoint = hooks.create(client, receiver.url)
+        assert endpoint.secret
+        receiver.secret = endpoint.secret
+        cluster.arm([kill for death in deaths for kill in death])
+        job = ask("openai")("told")
+        job.run(client, tmp_path)
+        assert job.batch is not None
+
+        def delivered() -> bool:
+            (delivery,) = client.webhooks.deliveries(endpoint_id=endpoint.id)
+            return delivery.state is WebhookDeliveryState.DELIVERED
+
+        wait_for(delivered, "the delivery")
+        # Whoever died after the call has left it to be made again.
+        before = len(receiver.calls)
+        assert before > 1
+        (delivery,) = client.webhooks.deliveries(batch_id=job.batch.id)
+        client.webhooks.resend(delivery.id)
+        wait_for(lambda: len(receiver.calls) > before and delivered(), "what was sent again")
+        client.webhooks.delete(endpoint.id)
+    assert all(any(map(cluster.fired, death)) for death in deaths)
+    assert {call for call, _ in receiver.calls} == {delivery.event_id}
+    for _, event in receiver.calls:
+        assert event == receiver.calls[0][1]
+        assert (event["type"], event["data"]) == ("batch.completed", {"id": job.batch.id})
+    assert not [*job.complaints(), *cluster.faults]
 
 
 def test_nothing_is_lost_or_paid_twice_after_the_end_of_a_batch(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def shared_suite(
         MISTRAL_API_KEY="mistral-key",
         GROQ_API_KEY="",
         POLYBATCH_RUN_LEASE="3",
+        POLYBATCH_WEB_LISTEN="127.0.0.1:0",
     ) as suite:
         yield suite
 

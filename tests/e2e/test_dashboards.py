@@ -145,6 +145,6 @@ def test_the_scrape_configuration_fits_the_default_addresses() -> None:
     fields = Settings.model_fields
     assert targets == {
         f"polybatch-{name}": [fields[f"{name}_metrics_listen"].default]
-        for name in ("gateway", "collector", "dispatcher")
+        for name in ("gateway", "collector", "dispatcher", "web")
     }
     assert config["rule_files"] == ["alerts.yml"]

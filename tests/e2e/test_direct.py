@@ -84,7 +84,7 @@ def finish(client: Client, batch: Batch, count: int) -> tuple[Batch, list[Result
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "options",
     [
         {"calls_at_once": 3, "call_seconds": 0.02, "call_retry_seconds": 0.2},
         {"calls_per_second": 60},
@@ -92,10 +92,10 @@ def finish(client: Client, batch: Batch, count: int) -> tuple[Batch, list[Result
     ids=["at once", "a second"],
 )
 def test_a_server_that_refuses_what_is_too_much(
-    suite: Suite, server: Server, tmp_path: Path, knobs: dict[str, float]
+    suite: Suite, server: Server, tmp_path: Path, options: dict[str, float]
 ) -> None:
     count = 120
-    server.set(**knobs)
+    server.set(**options)
     with suite.client() as client:
         batch = submit(client, tmp_path / "limited.jsonl", count, "paid")
         ended, lines = finish(client, batch, count)

@@ -22,6 +22,7 @@ from tests.support.e2e.stories import (
     ask,
     check_all_struck,
     check_bill,
+    check_costs,
     outcome,
     strike,
     tell,
@@ -252,6 +253,7 @@ def test_lines_that_fail_each_in_its_own_way(suite: Suite, tmp_path: Path) -> No
             assert line.response.status_code >= 400
             assert line.response.body["error"]["message"]
     check_bill(suite, 12)
+    check_costs(suite, story.ended.id, (line.cost for line in story.lines))
 
 
 def test_a_provider_whose_window_closes(suite: Suite, tmp_path: Path) -> None:

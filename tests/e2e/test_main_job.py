@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from polybatch import BatchState, InvalidLines, NotFound, ResultFilter
+from openai import OpenAI
+from polybatch import BatchState, InvalidLines, NotFound, ResultFilter, ResultLine
 
 from tests.support.e2e.inputs import chat, check_answers, write
-from tests.support.e2e.stories import check_bill
-from tests.support.e2e.suite import ROOT, Suite
+from tests.support.e2e.stories import check_bill, check_costs
+from tests.support.e2e.suite import ROOT, Suite, wait_for
+from tests.support.webhooks.verifying import receiving
 
 
 def test_mixed_chat_by_the_command_line(suite: Suite, tmp_path: Path) -> None:
@@ -33,6 +35,11 @@ def test_mixed_chat_by_the_command_line(suite: Suite, tmp_path: Path) -> None:
         True
     ] * 4
     assert suite.sandbox("/sandbox/bill")["extra_billings"] == 0
+    batch_id = lines[0]["id"].rpartition("-")[0]
+    check_costs(
+        suite, batch_id, (ResultLine.parse(raw).cost for raw in out.read_bytes().splitlines())
+    )
+    assert " USD" in done.stderr
 
 
 def test_a_request_id_makes_the_command_repeatable(suite: Suite) -> None:
@@ -179,6 +186,28 @@ def test_a_lenient_batch_tells_what_it_left_out(suite: Suite, tmp_path: Path) ->
     assert [line.ok for line in found] == [True] * 5 + [False]
     gpt, claude = "openai/gpt-4.1", "anthropic/claude-4.5-sonnet"
     assert [line.model for line in found] == [gpt, claude, gpt, claude, claude, ""]
+
+
+def test_a_webhook_tells_of_the_end(suite: Suite) -> None:
+    key = {"POLYBATCH_API_KEY": suite.new_key("called", "account")}
+    made = suite.cli("webhooks", "create", "--for-batches", "--json", environment=key)
+    secret = json.loads(made.stdout)["secret"]
+    with receiving() as receiver:
+        receiver.secret = secret
+        words = ("submit", "examples/chat-mixed.jsonl", "--webhook", receiver.url, "--json")
+        batch = json.loads(suite.cli(*words, environment=key).stdout)
+        wait_for(lambda: bool(receiver.calls), "the call")
+    body, headers = receiver.last
+    client = OpenAI(api_key="unused", webhook_secret=secret)
+    event = client.webhooks.unwrap(body, headers)
+    assert (event.type, event.data.id) == ("batch.completed", batch["id"])
+    with suite.client(key["POLYBATCH_API_KEY"]) as owner:
+
+        def state() -> str:
+            (delivery,) = owner.webhooks.deliveries(batch_id=batch["id"])
+            return delivery.state
+
+        wait_for(lambda: state() == "delivered", "the note of it")
 
 
 def test_two_accounts_see_nothing_of_each_other(suite: Suite, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx2
 import nats
+import openai
 import pytest
 
 from core.bus import Bus, BusUnavailable, EmbeddedNats
@@ -120,6 +121,7 @@ def suite_of_secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite
             POLYBATCH_NATS_URL=nats_url,
             POLYBATCH_PROVIDERS_FILE=str(providers),
             POLYBATCH_RETRY_LIMIT="1",
+            POLYBATCH_WEB_LISTEN="127.0.0.1:0",
             OPENAI_API_KEY=SECRETS["the key of OpenAI"],
             ANTHROPIC_API_KEY=SECRETS["the key of Anthropic"],
             ECHO_DIRECT_ACCESS=SECRETS["the key of a provider without batches"],
@@ -166,8 +168,9 @@ def broken_row(suite: Suite) -> str:
     return str(made["id"])
 
 
-def own_key(suite: Suite) -> str:
-    return Path(suite.ready["api_key_file"]).read_text().strip()
+def own_keys(suite: Suite) -> dict[str, str]:
+    files = {"the API key": "api_key_file", "the operator's key": "operator_key_file"}
+    return {name: Path(suite.ready[file]).read_text().strip() for name, file in files.items()}
 
 
 @pytest.mark.skipif(
@@ -189,9 +192,15 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
         return done.stdout + done.stderr
 
     async with Listener(suite.environment["POLYBATCH_NATS_URL"]) as listener:
+        # Nobody takes webhooks there, so that attempts and their failures are logged and listed.
+        url = f"{suite.ready['sandbox']}/nowhere"
+        made = await asyncio.to_thread(suite.cli, "webhooks", "create", url, "--json")
+        signing = json.loads(made.stdout)["secret"]
         good = write(tmp_path / "good.jsonl", [chat(n, BODY) for n in range(4)])
         await cli("submit", str(good), "-o", str(tmp_path / "results.jsonl"), code=0)
         await cli("list", code=1, key=SECRETS["a made-up API key"])
+        await cli("admin", "grant", "default", "5", "--note", "a gift", code=0)
+        await cli("admin", "accounts", "list", code=1, key=SECRETS["a made-up API key"])
         bad = write(
             tmp_path / "bad.jsonl",
             [f'{{"custom_id": "a", "body": "{BODY}', {"custom_id": BODY, "url": BODY}, "[" * 5000],
@@ -204,8 +213,11 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
             answered = out.read_text()
             assert "may not do it" in answered, "the provider's own words come through"
             said[f"results of {provider}"] = answered
+        await cli("webhooks", "list", "--json", code=0)
+        await cli("webhooks", "deliveries", "--json", code=0)
         file_id = await asyncio.to_thread(broken_row, suite)
         assert "internal error, reference" in await cli("files", "get", file_id, code=1)
+        said |= await asyncio.to_thread(over_http, suite, good, file_id)
     async with httpx2.AsyncClient(timeout=20) as http:
         for url in suite.ready["metrics"].values():
             said[url] = (await http.get(url)).raise_for_status().text
@@ -219,7 +231,9 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
     assert any(b"polybatch.events." in each for each in listener.heard)
     assert any(b"polybatch.work." in each for each in listener.heard)
 
-    secrets = SECRETS | {"the API key": await asyncio.to_thread(own_key, suite)}
+    assert "webhook_attempted" in logs["collector.log"]
+    secrets = SECRETS | {"the secret of a webhook": signing}
+    secrets |= await asyncio.to_thread(own_keys, suite)
     heard = {"the bus": b"\n".join(listener.heard).decode(errors="replace")}
     places = {**logs, **said, **heard, "the ready file": ready}
     for place, text in (places | of_users).items():
@@ -227,6 +241,33 @@ async def test_no_secret_leaves(suite_of_secrets: Suite, tmp_path: Path) -> None
             assert secret not in text, f"{name} stands in {place}"
     for place, text in places.items():
         assert BODY not in text, f"a request's body stands in {place}"
+
+
+def over_http(suite: Suite, good: Path, broken: str) -> dict[str, str]:
+    """What OpenAI's SDK is told of success and failure, by what it did."""
+    said = {}
+    key = own_keys(suite)["the API key"]
+    for name, brought in (("http", key), ("http, wrong key", SECRETS["a made-up API key"])):
+        with openai.OpenAI(
+            base_url=f"{suite.ready['web']}/v1", api_key=brought, max_retries=0
+        ) as client:
+            calls: dict[str, Callable[[], object]] = {
+                "upload": lambda: client.files.create(file=good, purpose="batch"),
+                "broken": lambda: client.files.retrieve(broken.replace("_", "-")),
+                "wrong": lambda: client.batches.create(
+                    input_file_id="file-none",
+                    endpoint="/v1/chat/completions",
+                    completion_window="24h",
+                    extra_body={"metadata": BODY},
+                ),
+            }
+            for what, call in calls.items():
+                try:
+                    said[f"{name}: {what}"] = repr(call())
+                except openai.APIStatusError as error:
+                    said[f"{name}: {what}"] = error.response.text
+    assert "nternal error, reference" in said["http: broken"]
+    return said
 
 
 FAILING_STARTS = {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import openai
 import pytest
 import trustme
 
@@ -42,6 +44,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         POLYBATCH_TLS_CA=str(paths["ca"]),
         POLYBATCH_TLS_CLIENT_CERT=str(paths["mine"]),
         POLYBATCH_TLS_CLIENT_KEY=str(paths["my-key"]),
+        POLYBATCH_WEB_LISTEN="127.0.0.1:0",
     ) as suite:
         suite.reset_sandbox()
         yield suite
@@ -54,6 +57,29 @@ def test_the_main_job_under_mutual_tls(secured: Suite, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["error"] for line in lines] == [None] * 4
+
+
+def test_the_http_api_under_mutual_tls(secured: Suite) -> None:
+    assert secured.ready["web"].startswith("https://localhost:")
+    key = Path(secured.ready["api_key_file"]).read_text().strip()
+    known = ssl.create_default_context(cafile=secured.environment["POLYBATCH_TLS_CA"])
+    for bring in (False, True):
+        if bring:
+            known.load_cert_chain(
+                secured.environment["POLYBATCH_TLS_CLIENT_CERT"],
+                secured.environment["POLYBATCH_TLS_CLIENT_KEY"],
+            )
+        with openai.OpenAI(
+            base_url=f"{secured.ready['web']}/v1",
+            api_key=key,
+            max_retries=0,
+            http_client=openai.DefaultHttpxClient(verify=known),
+        ) as client:
+            if bring:
+                assert client.models.list().data
+            else:
+                with pytest.raises(openai.APIConnectionError):
+                    client.models.list()
 
 
 def test_another_language_under_mutual_tls(secured: Suite, tmp_path: Path) -> None:

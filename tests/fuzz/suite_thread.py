@@ -157,6 +157,7 @@ _AT_GATEWAY = (
     "polybatch.v1.KeyService",
     "polybatch.v1.AccountService",
     "polybatch.v1.UsageService",
+    "polybatch.v1.WebhookService",
 )
 _TAKES_STREAM = ("UploadFile", "SubmitBatch")
 _GIVES_STREAM = ("DownloadFile", "DownloadResults", "WatchBatch", "WatchBatches")

@@ -17,6 +17,7 @@ from polybatch.v1 import (
     results_pb2,
     status_pb2,
     usage_pb2,
+    webhooks_pb2,
 )
 
 from tests.fuzz.budget import examples
@@ -29,7 +30,7 @@ METHODS: list[MethodDescriptor] = [
     method
     for module in (
         *(files_pb2, batches_pb2, prices_pb2, results_pb2, status_pb2),
-        *(accounts_pb2, usage_pb2),
+        *(accounts_pb2, usage_pb2, webhooks_pb2),
     )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
@@ -70,6 +71,12 @@ def known(suite: SuiteThread) -> list[str]:
         return [*ids, file_id, "known-upload"]
 
     found: list[str] = suite.run(prepare)
+    endpoint = webhooks_pb2.CreateWebhookEndpointRequest(url="https://example.com/known")
+    made = suite.call(
+        "/polybatch.v1.WebhookService/CreateWebhookEndpoint", endpoint.SerializeToString()
+    )
+    reply = webhooks_pb2.CreateWebhookEndpointResponse.FromString(made.responses[0])
+    found += [reply.endpoint.id, reply.endpoint.url]
     request = batches_pb2.ListBatchesRequest(page_size=1).SerializeToString()
     listed = suite.call("/polybatch.v1.BatchService/ListBatches", request).responses[0]
     found.append(batches_pb2.ListBatchesResponse.FromString(listed).next_page_token)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.batchfile import LineScanner, Rules, iter_index
-from core.batchfile.recognition import HEAD_BYTES, recognise
+from core.batchfile.recognition import HEAD_BYTES, recognize
 from core.json_depth import deeper_than
 from tests.fuzz.budget import examples
 from tests.fuzz.json_values import AWKWARD, changed
@@ -48,7 +48,7 @@ files = (
     st.lists(lines, max_size=6)
     .map(b"\n".join)
     .filter(
-        lambda content: recognise(content[:HEAD_BYTES], whole=len(content) < HEAD_BYTES) is None
+        lambda content: recognize(content[:HEAD_BYTES], whole=len(content) < HEAD_BYTES) is None
     )
 )
 """What holds no lines at all has another test: tests/unit/batchfile/test_recognition.py."""

@@ -7,12 +7,19 @@ from core.ledger.tables.files import File, Upload
 from core.ledger.tables.money import Posting, PostingKind, Spending, UsageRow
 from core.ledger.tables.providers import ProviderDuration, ProviderHold, ProviderKey, TokenBudget
 from core.ledger.tables.shards import Shard
+from core.ledger.tables.webhooks import (
+    DeliveryState,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 
 __all__ = [
     "Account",
     "ApiKey",
     "Batch",
     "BudgetPeriod",
+    "DeliveryState",
     "File",
     "Funding",
     "Posting",
@@ -25,5 +32,8 @@ __all__ = [
     "TokenBudget",
     "Upload",
     "UsageRow",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "now",
 ]

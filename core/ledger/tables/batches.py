@@ -77,7 +77,9 @@ class Batch(SQLModel, table=True):
     """What it holds of its account's balance."""
     max_cost_nanos: int | None = Field(default=None, sa_type=sa.BigInteger)
     """What would go past it is not sent; None: no limit."""
-    errors: list[dict[str, str]] = Field(default_factory=list, sa_type=sa.JSON)
+    errors: list[dict[str, Any]] = Field(default_factory=list, sa_type=sa.JSON)
+    """{"code", "message"} each, with the number of an input "line" and its "field" where it is
+    one that is wrong."""
     common_cause: dict[str, str] | None = Field(default=None, sa_type=sa.JSON)
     """{"code", "message"} for which every line failed; None where they did not, or not all."""
     shard_count: int = 0
@@ -101,6 +103,8 @@ class Batch(SQLModel, table=True):
     prices: str | None = Field(default=None, sa_column=_PRICES)
     """What its models cost when it was made (core.prices.snapshot), never changed; None: it is
     older than this column. Read by Batches.prices alone: it grows with the file's models."""
+    webhook_url: str = ""
+    """Where the event of its end goes besides the account's endpoints; empty: nowhere."""
     created_at: datetime = moment(index=True)
     in_progress_at: datetime | None = moment(nullable=True)
     finalizing_at: datetime | None = moment(nullable=True)

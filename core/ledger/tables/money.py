@@ -29,7 +29,15 @@ class Posting(SQLModel, table=True):
     """
 
     __tablename__ = "postings"
-    __table_args__ = (sa.Index("ix_postings_account_created", "account_id", "created_at"),)
+    __table_args__ = (
+        sa.Index("ix_postings_account_created", "account_id", "created_at"),
+        sa.Index(
+            "ix_postings_grants",
+            "account_id",
+            sqlite_where=sa.text("kind = 'grant'"),
+            postgresql_where=sa.text("kind = 'grant'"),
+        ),
+    )
     reason: str = Field(primary_key=True)
     """What it is for, once: such as "charge:<shard id>" or "grant:<request id>"."""
     kind: PostingKind = Field(sa_type=sa.String)

@@ -78,7 +78,8 @@ class Shard(SQLModel, table=True):
     refused."""
     uploaded_at: datetime | None = moment(nullable=True)
     stray_uploads: bool = False
-    """An upload whose answer was lost may lie at the provider beside `remote_file_id`."""
+    """An upload whose answer was lost, an orphan, may lie at the provider beside
+    `remote_file_id`."""
     remote_status: str = ""
     inputs_due_at: datetime | None = moment(nullable=True)
     """When to try again to delete the uploads; None: not tried yet, or done."""

@@ -12,19 +12,17 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
-import structlog
 
 from core.endpoints import CHAT_COMPLETIONS, MESSAGES, RESPONSES
+from core.providers.anthropic.batches import STATES, Batch, batch_of, read_batch, read_page
 from core.providers.anthropic.native import SUFFIX, native_answer, native_params
 from core.providers.anthropic.translation import read_line, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import (
     NO_UPLOAD,
-    Absent,
     Accepted,
     EncodedLine,
     FindOutcome,
@@ -37,7 +35,6 @@ from core.providers.contract import (
     Outcome,
     OutcomeUnknown,
     ProviderLimits,
-    ProviderRejected,
     Refused,
     RemoteBatch,
     RemoteState,
@@ -49,10 +46,10 @@ from core.providers.contract import (
     always_open,
     parse_custom_id,
 )
+from core.providers.http import repeated
 from core.providers.http.client import ProviderHttp
 from core.providers.http.cursors import Cursors
-from core.providers.list_search import Sought
-from core.providers.parsing import count_of
+from core.providers.list_search import look_up, not_listed
 from core.providers.result_lines import UnreadableLine, download_results, read_results
 from core.providers.translation import dropped_fields
 from core.providers.translation.responses import (
@@ -61,8 +58,6 @@ from core.providers.translation.responses import (
     through_chat,
     with_responses,
 )
-
-log = structlog.get_logger()
 
 VERSION = "2023-06-01"
 """anthropic-version. The newer 2026-10-21 refuses temperature and top_p for all models."""
@@ -77,52 +72,6 @@ LIMITS = ProviderLimits(
 
 BATCHES = "/v1/messages/batches"
 PAGE = 100
-
-_STATES = {
-    "in_progress": RemoteState.RUNNING,
-    "canceling": RemoteState.STOPPING,
-    "ended": RemoteState.ENDED,
-}
-
-
-# A time without a zone cannot be compared with one that has it.
-_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class _Counts(msgspec.Struct, frozen=True):
-    processing: int = 0
-    succeeded: int = 0
-    errored: int = 0
-    canceled: int = 0
-    expired: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.processing + self.finished
-
-    @property
-    def finished(self) -> int:
-        return self.succeeded + self.errored + self.canceled + self.expired
-
-
-class _Batch(msgspec.Struct):
-    id: str
-    processing_status: str
-    created_at: _Moment
-    request_counts: _Counts = _Counts()
-    ended_at: _Moment | None = None
-    archived_at: Any = None
-    results_url: str | None = None
-
-
-class _Page(msgspec.Struct):
-    data: list[_Batch]
-    has_more: bool = False
-    last_id: str | None = None
-
-
-_read_batch = msgspec.json.Decoder(_Batch).decode
-_read_page = msgspec.json.Decoder(_Page).decode
 
 
 class AnthropicProvider:
@@ -177,7 +126,7 @@ class AnthropicProvider:
 
     async def check(self) -> None:
         """Ask for one batch: what the key may not see, it may not make."""
-        await self._http.call("GET", BATCHES, _read_page, params={"limit": 1})
+        await self._http.call("GET", BATCHES, read_page, params={"limit": 1})
 
     async def submit(
         self, intent: Intent, source: Path | Upload, *, gate: Gate = always_open
@@ -190,7 +139,7 @@ class AnthropicProvider:
         if isinstance(outcome, (Refused, OutcomeUnknown)):
             return outcome
         try:
-            return Accepted(_read_batch(outcome).id)
+            return Accepted(read_batch(outcome).id)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return OutcomeUnknown(f"POST {BATCHES}: accepted, but the answer names no batch")
 
@@ -207,7 +156,7 @@ class AnthropicProvider:
         async for batch in self._batches(intent.intended_at - self._margin):
             if batch.id in known or batch.request_counts.total != intent.line_count:
                 continue
-            ended = _STATES.get(batch.processing_status) is RemoteState.ENDED
+            ended = STATES.get(batch.processing_status) is RemoteState.ENDED
             carried = await self._carries(batch, intent) if ended else None
             if carried:
                 return Found(batch.id)
@@ -216,12 +165,9 @@ class AnthropicProvider:
         if open_ones:
             return Unsure(f"{', '.join(open_ones[:5])} may be it: its results have to say.")
         quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
-        wait = (quiet + self._settle - asked_at).total_seconds()
-        if wait > 0:
-            return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
-        return Absent()
+        return not_listed(asked_at, quiet + self._settle)
 
-    async def _batches(self, oldest: datetime) -> AsyncGenerator[_Batch, None]:
+    async def _batches(self, oldest: datetime) -> AsyncGenerator[Batch, None]:
         """The batches from `oldest` on, newest first (documented)."""
         async for page in self._pages(oldest):
             for batch in page:
@@ -229,12 +175,12 @@ class AnthropicProvider:
                     return
                 yield batch
 
-    async def _pages(self, oldest: datetime) -> AsyncGenerator[list[_Batch], None]:
+    async def _pages(self, oldest: datetime) -> AsyncGenerator[list[Batch], None]:
         """The same page by page; the last may hold older ones."""
         params: dict[str, str | int] = {"limit": PAGE}
         cursors = Cursors()
         while True:
-            page = await self._http.call("GET", BATCHES, _read_page, params=params)
+            page = await self._http.call("GET", BATCHES, read_page, params=params)
             yield page.data
             if not page.has_more or not page.data or page.data[-1].created_at < oldest:
                 return
@@ -242,7 +188,7 @@ class AnthropicProvider:
                 return
             params["after_id"] = page.data[-1].id
 
-    async def _carries(self, batch: _Batch, intent: Intent) -> bool | None:
+    async def _carries(self, batch: Batch, intent: Intent) -> bool | None:
         """Whether the first result lines of an ended batch are the intent's.
 
         None: none is readable.
@@ -269,38 +215,15 @@ class AnthropicProvider:
     async def poll(self, remote_id: str) -> RemoteBatch:
         """Ask how the batch stands. Raises ProviderUnavailable, ProviderRejected."""
         path = f"{BATCHES}/{quote(remote_id, safe='')}"
-        return self._batch_of(await self._http.call("GET", path, _read_batch))
+        return self._batch_of(await self._http.call("GET", path, read_batch))
 
     async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
         """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
-        sought = Sought[_Batch](remote_ids)
-        async with aclosing(self._pages(oldest - self._margin)) as pages:
-            async for page in pages:
-                if not sought.read((batch.id, batch) for batch in page):
-                    break
-        found = {remote_id: self._batch_of(batch) for remote_id, batch in sought.found.items()}
-        return Listed(found, sought.pages)
+        pages = self._pages(oldest - self._margin)
+        return await look_up(pages, remote_ids, self._batch_of, id_of=lambda batch: batch.id)
 
-    def _batch_of(self, batch: _Batch) -> RemoteBatch:
-        if batch.processing_status not in _STATES:
-            status = batch.processing_status
-            log.warning("unknown_remote_status", remote_id=batch.id, status=status)
-        state = _STATES.get(batch.processing_status, RemoteState.RUNNING)
-        ended = state is RemoteState.ENDED
-        # Archived 29 days after its creation: what it was stays known, its results do not.
-        readable = ended and batch.archived_at is None
-        return RemoteBatch(
-            remote_id=batch.id,
-            state=state,
-            native_status=batch.processing_status,
-            total=count_of(batch.request_counts.total),
-            finished=count_of(batch.request_counts.finished),
-            result_sources=(
-                (self._results_address(batch.id, batch.results_url),) if readable else ()
-            ),
-            ended_as=_ended_as(batch) if ended else "",
-            ended_at=batch.ended_at,
-        )
+    def _batch_of(self, batch: Batch) -> RemoteBatch:
+        return batch_of(batch, self._results_address(batch.id, batch.results_url))
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the result lines, translated."""
@@ -320,13 +243,8 @@ class AnthropicProvider:
 
     async def cancel(self, remote_id: str) -> None:
         """Ask for the end. No error when it has ended already."""
-        try:
-            path = f"{BATCHES}/{quote(remote_id, safe='')}/cancel"
-            await self._http.call("POST", path, bytes)
-        except ProviderRejected:
-            batch = await self.poll(remote_id)
-            if batch.state is RemoteState.RUNNING:
-                raise
+        path = f"{BATCHES}/{quote(remote_id, safe='')}/cancel"
+        await repeated.cancel(self._http, path, partial(self.poll, remote_id))
 
     async def discard(self, remote_file_id: str) -> None:
         """Nothing to do: a batch has no input file."""
@@ -362,10 +280,3 @@ def _read_ours(line: bytes) -> ResultLine:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableLine from None
     return restored(ResultLine(custom_id.removesuffix(SUFFIX), Outcome.FAILED, "", None, None))
-
-
-def _ended_as(batch: _Batch) -> str:
-    counts = batch.request_counts
-    if counts.expired:
-        return "expired"
-    return "cancelled" if counts.canceled else "completed"

@@ -77,7 +77,7 @@ async def a_refused_create_keeps_its_upload(bench: Bench) -> None:
         upload = outcome.upload
         check(bool(upload.remote_file_id), "an upload that nobody knows is never used again")
         check(seen == [upload], f"the gate has to be told of the upload: {seen}")
-        check(not upload.strays, "it was uploaded once, and answered")
+        check(not upload.orphans, "it was uploaded once, and answered")
         check(await bench.stand.uploads() == kept + 1, "it may be needed for the next attempt")
         again = replace(shard.intent, token=f"{shard.intent.token}b", file_token=shard.intent.token)
         accepted = await provider.submit(again, upload)
@@ -141,7 +141,7 @@ async def uploads_that_nobody_knows_are_found_by_name(bench: Bench) -> None:
     outcome = await provider.submit(shard.intent, shard.spool, gate=gate)
     check(isinstance(outcome, Accepted), f"an upload may be repeated: {outcome}")
     left = await bench.stand.uploads()
-    check(seen[0].strays == (left > 2), f"{left - 1} uploads, of which it says {seen[0]}")
+    check(seen[0].orphans == (left > 2), f"{left - 1} uploads, of which it says {seen[0]}")
     check(await provider.discard_all(shard.intent.shard_id, _long_ago()) == left - 1, "all go")
     check(await bench.stand.uploads() == 1, "that of another shard stays")
     check(await provider.discard_all(shard.intent.shard_id, _long_ago()) == 0, "they are gone")

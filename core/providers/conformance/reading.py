@@ -45,8 +45,8 @@ async def lines_that_fail(bench: Bench) -> None:
     found = [lines[custom_id].outcome for custom_id in shard.words]
     check(found == wanted, f"expected {wanted}, got {found}")
     for line in (each for each in lines.values() if each.outcome is not Outcome.SUCCEEDED):
-        told: Any = json.loads(line.error or b"null")
-        match told:
+        error: Any = json.loads(line.error or b"null")
+        match error:
             case {"code": str(code), "message": str(message)} if code and message:
                 continue
         raise Nonconformity(f"a failed line has an error with a code and a message: {line}")

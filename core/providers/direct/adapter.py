@@ -28,7 +28,7 @@ from core.providers.direct.contract import (
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.client import ProviderHttp
 from core.providers.http.transport import Reply
-from core.providers.openai.adapter import FALSE, refuse_streaming
+from core.providers.openai.bodies import FALSE, refuse_streaming
 from core.providers.openai.rows import read_row
 from core.providers.provider_errors import ErrorAnswer, is_access, read_error
 from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
@@ -126,8 +126,8 @@ class OpenAICalls:
             answered = self._answered(url, where, reply)
             if isinstance(answered, Answered) and answered.error and answered.usage == NO_USAGE:
                 # Gateways say 200 before they know, and what went wrong only in the body.
-                told = read_error(reply.body)
-                return self._throttled(where, reply, told, told.status) or answered
+                found = read_error(reply.body)
+                return self._throttled(where, reply, found, found.status) or answered
             return answered
         throttled = self._throttled(where, reply, reply.error, reply.status)
         if throttled is not None:
@@ -145,10 +145,10 @@ class OpenAICalls:
         if status not in _NOT_NOW and code not in _NO_MONEY:
             return None
         text = error.message or f"status {status}"
-        said = self._http.say(where, f"{status}: {text}" if status else text, reply)
+        reason = self._http.say(where, f"{status}: {text}" if status else text, reply)
         refused = is_access(status, code) and code not in _NO_MONEY
         return Throttled(
-            said, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
+            reason, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
         )
 
     def _answered(self, url: str, where: str, reply: Reply) -> Answered | OutcomeUnknown:

@@ -33,12 +33,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
-import structlog
 
 from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT, RESPONSES
 from core.providers.catalogue import find_model
 from core.providers.contract import (
-    Absent,
     Accepted,
     EncodedLine,
     FindOutcome,
@@ -50,13 +48,10 @@ from core.providers.contract import (
     Listed,
     OutcomeUnknown,
     ProviderLimits,
-    ProviderRejected,
     Refused,
     RemoteBatch,
-    RemoteState,
     ResultLine,
     SubmitOutcome,
-    Unsure,
     Upload,
     always_open,
     upload_prefix,
@@ -75,10 +70,11 @@ from core.providers.gemini.wire import (
     read_operations,
     read_uploaded,
 )
+from core.providers.http import repeated
 from core.providers.http.client import ProviderHttp
 from core.providers.http.cursors import Cursors, past
 from core.providers.http.upload_tries import UploadTries
-from core.providers.list_search import Sought
+from core.providers.list_search import look_up, not_listed
 from core.providers.result_lines import download_results
 from core.providers.translation import dropped_fields
 from core.providers.translation.responses import (
@@ -88,8 +84,6 @@ from core.providers.translation.responses import (
     with_responses,
 )
 from core.providers.uploads import InputLost, bring, discard_named, judged
-
-log = structlog.get_logger()
 
 LIMITS = ProviderLimits(
     # No number is documented; large batches are to be broken up, as they may take longer
@@ -223,10 +217,7 @@ class GeminiProvider:
             if operation.metadata.displayName == wanted:
                 return Found(operation.name, operation.input_file)
         quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
-        wait = (quiet + self._settle - asked_at).total_seconds()
-        if wait > 0:
-            return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
-        return Absent()
+        return not_listed(asked_at, quiet + self._settle)
 
     async def _batches(self, oldest: datetime) -> AsyncGenerator[Operation, None]:
         """All batches created from `oldest` on, and perhaps older ones."""
@@ -266,13 +257,8 @@ class GeminiProvider:
 
     async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
         """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
-        sought = Sought[Operation](remote_ids)
-        async with aclosing(self._pages(oldest - self._margin)) as pages:
-            async for page in pages:
-                if not sought.read((operation.name, operation) for operation in page):
-                    break
-        found = {remote_id: batch_of(each) for remote_id, each in sought.found.items()}
-        return Listed(found, sought.pages)
+        pages = self._pages(oldest - self._margin)
+        return await look_up(pages, remote_ids, batch_of, id_of=lambda operation: operation.name)
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the lines of the responses file, translated."""
@@ -294,20 +280,12 @@ class GeminiProvider:
 
     async def cancel(self, remote_id: str) -> None:
         """Ask for the end. No error when it has ended already."""
-        try:
-            await self._http.call("POST", f"/v1beta/{_name(remote_id)}:cancel", bytes)
-        except ProviderRejected:
-            batch = await self.poll(remote_id)
-            if batch.state is RemoteState.RUNNING:
-                raise
+        path = f"/v1beta/{_name(remote_id)}:cancel"
+        await repeated.cancel(self._http, path, partial(self.poll, remote_id))
 
     async def discard(self, remote_file_id: str) -> None:
         """Delete an uploaded input file; never raises for absence."""
-        try:
-            await self._http.call("DELETE", f"/v1beta/{_name(remote_file_id)}", bytes)
-        except ProviderRejected as error:
-            if error.status not in _ABSENT:
-                raise
+        await repeated.delete(self._http, f"/v1beta/{_name(remote_file_id)}", _ABSENT)
 
     async def discard_all(self, shard_id: str, since: datetime) -> int:
         """Delete every upload of a shard, found by their names; returns how many."""

@@ -158,7 +158,8 @@ def _blocked(feedback: Feedback | None) -> _Choice:
     if feedback is None or not feedback.blockReason:
         raise NoAnswer(EMPTY_ANSWER, "The provider answered without a candidate.")
     refusal = (
-        _told(feedback.blockReasonMessage) or f"The prompt was blocked: {feedback.blockReason}"
+        _message_of(feedback.blockReasonMessage)
+        or f"The prompt was blocked: {feedback.blockReason}"
     )
     answer = _Answer(role="assistant", content=None, refusal=refusal)
     return _Choice(index=0, message=answer, finish_reason="content_filter")
@@ -169,7 +170,7 @@ def _choice(candidate: Candidate, number: int, response_id: str, others: Places)
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[_ToolCall] = []
-    said = False
+    answered = False
     parts = (candidate.content.parts if candidate.content else None) or ()
     for place, part in enumerate(parts):
         if part.functionCall is not None:
@@ -181,15 +182,15 @@ def _choice(candidate: Candidate, number: int, response_id: str, others: Places)
                 others.append((number, place))
         else:
             others.append((number, place))
-            said = said or part.thoughtSignature is None
+            answered = answered or part.thoughtSignature is None
     reason = candidate.finishReason
     finish = GEMINI.get(reason, "") if isinstance(reason, str) else ""
     if finish != "stop" or not texts:
         # Most answers need no more than the line above.
-        _check(candidate, finish, said=said or bool(texts or calls))
+        _check(candidate, finish, answered=answered or bool(texts or calls))
     refusal = None
     if finish == "content_filter":
-        refusal = _told(candidate.finishMessage) or f"The answer was blocked: {reason}"
+        refusal = _message_of(candidate.finishMessage) or f"The answer was blocked: {reason}"
     elif finish != "length":
         finish = "tool_calls" if calls else "stop"
     answer = _Answer(
@@ -204,12 +205,12 @@ def _choice(candidate: Candidate, number: int, response_id: str, others: Places)
     return _Choice(index=index, message=answer, finish_reason=finish)
 
 
-def _check(candidate: Candidate, finish: str, *, said: bool) -> None:
+def _check(candidate: Candidate, finish: str, *, answered: bool) -> None:
     """Raise NoAnswer for a candidate that must not be believed."""
-    reason, message = candidate.finishReason, _told(candidate.finishMessage)
+    reason, message = candidate.finishReason, _message_of(candidate.finishMessage)
     if finish == BROKEN:
         raise NoAnswer(reason, message or f"The provider ended the answer with {reason}.")
-    if said or finish in ("length", "content_filter"):
+    if answered or finish in ("length", "content_filter"):
         return
     known = finish or not isinstance(reason, str) or not reason
     raise NoAnswer(
@@ -249,5 +250,5 @@ def translate_usage(raw: Raw) -> tuple[_Usage, Usage]:
     return tokens, usage
 
 
-def _told(value: Any) -> str:
+def _message_of(value: Any) -> str:
     return value if isinstance(value, str) else ""

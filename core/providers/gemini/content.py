@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core.providers.contract import LineRejected
+from core.providers.translation.chat_fields import image_url
 from core.providers.translation.fields import data_url, known_only, string, text_of
 from core.providers.translation.report import IGNORED, Report, wrong_type
 
@@ -45,12 +46,7 @@ def user_part(path: str, part: Any, report: Report) -> Part:
 
 
 def _image(path: str, image: Any, report: Report) -> Part:
-    if not isinstance(image, dict):
-        raise wrong_type(path, "an object with a url")
-    known_only(path, image, {"url", "detail"}, report)
-    if image.get("detail") not in (None, "auto"):
-        report.note(f"{path}.detail", IGNORED, "The model has no level of detail.")
-    url = string(f"{path}.url", image.get("url"))
+    url = image_url(path, image, report)
     if url.startswith("https://"):
         return _linked(f"{path}.url", url)
     media_type, data = data_url(f"{path}.url", url)

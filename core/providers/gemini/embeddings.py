@@ -21,6 +21,7 @@ from core.providers.contract import LineRejected
 from core.providers.gemini.completion import NoAnswer
 from core.providers.line_errors import EMPTY_ANSWER
 from core.providers.parsing import count_of
+from core.providers.translation.chat_fields import read_fields
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
 BASE64 = ":base64"
@@ -30,7 +31,6 @@ comes back with its answer. Our ids have no colon."""
 NULL = Raw(b"null")
 _NO_VALUES = Raw(b"[]")
 
-_fields = msgspec.json.Decoder(dict[str, Raw])
 _input = msgspec.json.Decoder(
     Annotated[str, Meta(min_length=1)] | list[Annotated[str, Meta(min_length=1)]]
 )
@@ -63,11 +63,7 @@ def translate_embedding(
     dropped. Raises LineRejected.
     """
     report = Report(lenient)
-    try:
-        fields = _fields.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
-    given = {key: raw for key, raw in fields.items() if raw != NULL}
+    given = read_fields(body)
     for key in given:
         if key not in _KNOWN:
             report.lose(f"body.{key}")

@@ -14,6 +14,7 @@ from core.providers.contract import LineRejected
 from core.providers.gemini.content import Part, not_empty, user_part
 from core.providers.gemini.models import Abilities
 from core.providers.gemini.tools import check_name
+from core.providers.translation.chat_fields import call_arguments, one_line
 from core.providers.translation.fields import (
     check_result_name,
     known_only,
@@ -144,7 +145,7 @@ class _Conversation:
             self._report.note(
                 f"{path}.reasoning_content", IGNORED, "Earlier reasoning cannot be sent back."
             )
-        parts = self._said(path, message.get("content"))
+        parts = self._parts_of(path, message.get("content"))
         if not parts and isinstance(message.get("refusal"), str):
             parts.append({"text": message["refusal"]})
         calls = message.get("tool_calls")
@@ -160,7 +161,7 @@ class _Conversation:
             raise wrong_type(f"{path}.content", "a text that is not empty")
         return parts + made
 
-    def _said(self, path: str, content: Any) -> list[Part]:
+    def _parts_of(self, path: str, content: Any) -> list[Part]:
         if content is None:
             return []
         if isinstance(content, str):
@@ -200,7 +201,7 @@ class _Conversation:
             "functionCall": {
                 "id": call_id,
                 "name": name,
-                "args": _arguments(f"{path}.function.arguments", function.get("arguments")),
+                "args": call_arguments(f"{path}.function.arguments", function.get("arguments")),
             }
         }
         match call.get("extra_content"):
@@ -236,25 +237,4 @@ def _outcome(text: str) -> msgspec.Raw | dict[str, str]:
         _object.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return {"output": text}
-    return _one_line(text.encode())
-
-
-def _arguments(path: str, text: Any) -> msgspec.Raw:
-    """The arguments of a tool call as JSON, numbers as they were written.
-
-    An empty text, as a call without arguments has from some models, is an empty object.
-    """
-    try:
-        encoded = string(path, text).encode() or b"{}"
-        _object.decode(encoded)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        raise LineRejected(
-            path, "invalid_arguments", f"{path} has to be a JSON object written as a string."
-        ) from None
-    return _one_line(encoded)
-
-
-def _one_line(encoded: bytes) -> msgspec.Raw:
-    if b"\n" in encoded or b"\r" in encoded:
-        encoded = msgspec.json.format(encoded, indent=-1)
-    return msgspec.Raw(encoded)
+    return one_line(text.encode())

@@ -21,8 +21,9 @@ from core.providers.gemini.models import Abilities, abilities
 from core.providers.gemini.schemas import described, translate_schema
 from core.providers.gemini.tools import translate_tool_choice, translate_tools
 from core.providers.translation import budgets
+from core.providers.translation.chat_fields import read_chat
 from core.providers.translation.common_request import PlainRequest, is_plain
-from core.providers.translation.fields import known_only, lose_untranslated
+from core.providers.translation.fields import known_only
 from core.providers.translation.options import remembered
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
@@ -96,8 +97,8 @@ def check_plain(request: PlainRequest) -> Sequence[Note] | None:
         return None
     tools = {name: raw for name, raw in given.items() if name in _ABOUT_TOOLS}
     form = {name: raw for name, raw in given.items() if name == "response_format"}
-    said = _settle_tools(None, tools).notes if tools else ()
-    return said + _settle_format(None, form).notes if form else said
+    notes = _settle_tools(None, tools).notes if tools else ()
+    return notes + _settle_format(None, form).notes if form else notes
 
 
 def _translate_plain(body: bytes | Raw) -> dict[str, Any] | None:
@@ -132,23 +133,13 @@ def _translate_plain(body: bytes | Raw) -> dict[str, Any] | None:
 
 
 def _translate(model_id: str, body: bytes | Raw, report: Report) -> dict[str, Any]:
-    try:
-        fields = _fields.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
-    # For an optional field null means the same as its absence.
-    given = {key: raw for key, raw in fields.items() if raw != NULL}
-    for key in given:
-        if key not in _TRANSLATED:
-            lose_untranslated(
-                key,
-                given[key],
-                report,
-                harmless=_HARMLESS,
-                harmless_values=_HARMLESS_VALUES,
-            )
-    if "messages" not in given:
-        raise LineRejected("body.messages", "missing_field", "messages are needed.")
+    given = read_chat(
+        body,
+        report,
+        translated=_TRANSLATED,
+        harmless=_HARMLESS,
+        harmless_values=_HARMLESS_VALUES,
+    )
     able = abilities(model_id)
     system, contents = translate_messages(given["messages"], able, report)
     request: dict[str, Any] = {"contents": contents}

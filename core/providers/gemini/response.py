@@ -111,12 +111,12 @@ def _kept(custom_id: str, line: _Line, code: str, message: str) -> ResultLine:
 def _errored(custom_id: str, error: Any) -> ResultLine:
     if not error:
         message = "The provider gave neither a response nor an error for this line."
-        told = line_error(NO_ANSWER, message)
-        return ResultLine(custom_id, Outcome.RETRYABLE, "", None, told)
+        failure = line_error(NO_ANSWER, message)
+        return ResultLine(custom_id, Outcome.RETRYABLE, "", None, failure)
     name, status, message = read_status(error)
     if name == "CANCELLED":
-        told = line_error("batch_cancelled", message)
-        return ResultLine(custom_id, Outcome.CANCELLED, "", None, told)
+        failure = line_error("batch_cancelled", message)
+        return ResultLine(custom_id, Outcome.CANCELLED, "", None, failure)
     body = {"error": {"message": message, "type": name, "param": None, "code": name}}
     outcome = Outcome.RETRYABLE if name in TRANSIENT else Outcome.FAILED
     response = _encoder.encode(_Envelope(status, "", body))

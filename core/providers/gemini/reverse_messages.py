@@ -87,18 +87,18 @@ class _Talk:
             self._add_model(path, given)
 
     def _add_user(self, path: str, given: Fields) -> None:
-        said: list[Message] = []
+        content: list[Message] = []
         for where, part in self._parts(path, given):
             if "functionResponse" in part:
-                if said:
+                if content:
                     raise LineRejected(where, "unsupported_content", "Responses come first.")
                 self.messages.append(self._response(where, part))
             else:
-                said.append(self._said(where, part))
-        if len(said) == 1 and said[0]["type"] == "text":
-            self.messages.append({"role": "user", "content": said[0]["text"]})
-        elif said:
-            self.messages.append({"role": "user", "content": said})
+                content.append(self._user_part(where, part))
+        if len(content) == 1 and content[0]["type"] == "text":
+            self.messages.append({"role": "user", "content": content[0]["text"]})
+        elif content:
+            self.messages.append({"role": "user", "content": content})
 
     def _add_model(self, path: str, given: Fields) -> None:
         texts: list[str] = []
@@ -134,7 +134,7 @@ class _Talk:
         only(path, part, {"text"}, self._report)
         return decode(_text, part["text"], f"{path}.text", "a string")
 
-    def _said(self, path: str, part: Fields) -> Message:
+    def _user_part(self, path: str, part: Fields) -> Message:
         if "inlineData" in part:
             only(path, part, {"inlineData"}, self._report)
             return self._inline(f"{path}.inlineData", part["inlineData"])

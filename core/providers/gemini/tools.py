@@ -17,16 +17,13 @@ import msgspec
 
 from core.providers.contract import LineRejected
 from core.providers.gemini.schemas import translate_loose_schema, translate_schema
-from core.providers.translation.fields import known_only
+from core.providers.translation.chat_fields import function_tools
 from core.providers.translation.report import Report, decode
 
 Raw = msgspec.Raw
 
-NULL = Raw(b"null")
 FALSE = Raw(b"false")
-FUNCTION = Raw(b'"function"')
 
-_tools: msgspec.json.Decoder[list[dict[str, Raw]]] = msgspec.json.Decoder(list[dict[str, Raw]])
 _fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 _flag = msgspec.json.Decoder(bool)
@@ -39,25 +36,10 @@ _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 def translate_tools(raw: Raw, report: Report) -> tuple[list[dict[str, Any]], bool]:
     """Function declarations, and whether one of them is strict. Raises LineRejected."""
     functions: list[dict[str, Any]] = []
-    names: set[str] = set()
     strict = False
-    given = decode(_tools, raw, "body.tools", "a list of tool objects")
-    for index, tool in enumerate(given):
-        path = f"body.tools[{index}]"
-        if tool.get("type") != FUNCTION or "function" not in tool:
-            raise LineRejected(
-                f"{path}.type", "unsupported_tool", "Only function tools can be translated."
-            )
-        known_only(path, tool, {"type", "function"}, report)
-        path += ".function"
-        function = decode(_fields, tool["function"], path, "an object")
-        function = {key: value for key, value in function.items() if value != NULL}
-        known_only(path, function, {"name", "description", "parameters", "strict"}, report)
+    for path, function in function_tools(raw, report):
         held = decode(_flag, function.get("strict", FALSE), f"{path}.strict", "true or false")
         declared = _declaration(path, function, held, report)
-        if declared["name"] in names:
-            raise LineRejected(f"{path}.name", "duplicate_tool", "Two tools share a name.")
-        names.add(declared["name"])
         functions.append(declared)
         strict |= held
     return functions, strict
@@ -66,8 +48,6 @@ def translate_tools(raw: Raw, report: Report) -> tuple[list[dict[str, Any]], boo
 def _declaration(
     path: str, function: dict[str, Raw], strict: bool, report: Report
 ) -> dict[str, Any]:
-    if "name" not in function:
-        raise LineRejected(f"{path}.name", "missing_field", "A function needs a name.")
     made: dict[str, Any] = {"name": decode(_text, function["name"], f"{path}.name", "a string")}
     check_name(f"{path}.name", made["name"])
     if "description" in function:

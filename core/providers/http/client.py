@@ -17,7 +17,6 @@ Keys travel in headers only.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -33,9 +32,10 @@ from core.providers.contract import (
 )
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.holds import CredentialHold
+from core.providers.http.pacing import Pacing
 from core.providers.http.replies import Answers
 from core.providers.http.resumable import ResumableUpload
-from core.providers.http.retries import LONGEST_DELAY, Patience
+from core.providers.http.retries import Patience
 from core.providers.http.transport import (
     Reply,
     Transport,
@@ -86,7 +86,7 @@ class ProviderHttp:
         self.timeout = timeout
         self._answers = Answers(secret)
         self.say = self._answers.say
-        self._hold = hold or CredentialHold.alone()
+        self._pacing = Pacing(hold or CredentialHold.alone(), self.say, sleep)
         self._sleep = sleep
         self._transport = Transport(
             headers, provider=provider, timeout=timeout, connections=connections
@@ -202,7 +202,7 @@ class ProviderHttp:
             file,
             media_type,
             post=post,
-            wait=lambda: self._wait(where),
+            wait=lambda: self._pacing.wait(where),
             tries=tries,
         )
         return await self._repeat(where, upload.send, tries.reading(read))
@@ -224,13 +224,13 @@ class ProviderHttp:
         where = f"POST {path}"
         url = self.base_url + path
         try:
-            waited_for = await self._wait(where)
+            waited_for = await self._pacing.wait(where)
         except ProviderUnavailable as error:
             return Refused(_HELD_BACK, str(error), True, error.retry_after)
         await gate()
-        if self._hold.until > waited_for:
+        if self._pacing.became_longer(waited_for):
             # Another call was told so meanwhile. Nothing may wait behind the gate.
-            return Refused(_HELD_BACK, self._not_sent(where), True, self._hold.left)
+            return Refused(_HELD_BACK, self._pacing.not_sent(where), True, self._pacing.left)
         try:
             with writing(Failpoint.PROVIDER_CREATE):
                 if isinstance(content, Path):
@@ -250,7 +250,7 @@ class ProviderHttp:
             return Refused("unreachable", self.say(where, str(error)), transient=True)
         except Broken as error:
             return OutcomeUnknown(self.say(where, str(error)))
-        self._heed(reply)
+        self._pacing.heed(reply)
         return without_nul(reply.body) if reply.ok else self._answers.of_create(where, reply)
 
     async def exchange(self, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
@@ -259,8 +259,8 @@ class ProviderHttp:
 
         It never waits: whoever makes it has just made sure that it may.
         """
-        if self._hold.left:
-            raise HeldBack(self._not_sent(f"POST {path}"), self._hold.left)
+        if self._pacing.left:
+            raise HeldBack(self._pacing.not_sent(f"POST {path}"), self._pacing.left)
         with writing(Failpoint.PROVIDER_CALL):
             reply = await self._transport.send(
                 "POST",
@@ -270,7 +270,7 @@ class ProviderHttp:
                 content=content,
                 headers={**_JSON, **headers},
             )
-        self._heed(reply)
+        self._pacing.heed(reply)
         return self._answers.hidden(reply)
 
     async def download(self, url: str) -> AsyncGenerator[bytes, None]:
@@ -283,7 +283,7 @@ class ProviderHttp:
         where = f"GET {path_of(absolute)}"
         patience = Patience(where, self._sleep)
         while True:
-            await self._wait(where)
+            await self._pacing.wait(where)
             begun = False
             try:
                 async with aclosing(self._streamed(where, absolute)) as chunks:
@@ -301,7 +301,7 @@ class ProviderHttp:
             with writing(Failpoint.PROVIDER_DOWNLOAD):
                 async with self._transport.stream(url) as body:
                     if isinstance(body, Reply):
-                        self._heed(body)
+                        self._pacing.heed(body)
                         raise self._answers.rejection(where, body)
                     end = _now() + LONGEST_DOWNLOAD
                     async for chunk in body:
@@ -319,7 +319,7 @@ class ProviderHttp:
     ) -> T:
         patience = Patience(where, self._sleep)
         while True:
-            await self._wait(where)
+            await self._pacing.wait(where)
             try:
                 reply = await send()
             except (NotSent, Broken) as error:
@@ -327,31 +327,8 @@ class ProviderHttp:
                 continue
             if reply.ok:
                 return self._decode(where, reply, read)
-            self._heed(reply)
+            self._pacing.heed(reply)
             await patience.after(self._answers.rejection(where, reply))
-
-    def _heed(self, reply: Reply) -> None:
-        """Remember for how long the provider wants no more calls."""
-        if not reply.ok and reply.retry_after:
-            self._hold.told(reply.retry_after)
-
-    async def _wait(self, where: str) -> float:
-        """Wait as long as the provider wants no calls; returns the moment that it waited for.
-
-        Raises ProviderUnavailable if that is too long to hold on.
-        """
-        waited_for = 0.0
-        # Waited for once each: timers may be early, and a hold may become longer meanwhile.
-        while (until := self._hold.until) > waited_for:
-            waited_for, left = until, self._hold.left
-            if left > LONGEST_DELAY:
-                raise ProviderUnavailable(self._not_sent(where), left)
-            # Spread, for those who wait are many.
-            await self._sleep(left * random.uniform(1.0, 1.1))
-        return waited_for
-
-    def _not_sent(self, where: str) -> str:
-        return self.say(where, f"not sent: {self._hold}")
 
     def _decode(self, where: str, reply: Reply, read: Callable[[bytes], T]) -> T:
         try:

@@ -94,7 +94,7 @@ class CredentialHold:
         until = self.until
         return max(until - self._holds.now(), 0.0) if until else 0.0
 
-    def told(self, seconds: float) -> None:
+    def note(self, seconds: float) -> None:
         """The provider has asked to wait for so long."""
         until = self._holds.now() + seconds
         self._holds.tell(Hold(self._provider, self._credential, until))

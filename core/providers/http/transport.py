@@ -8,7 +8,9 @@ could carry the key to another host.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -67,6 +69,17 @@ _BEFORE_SENDING = (
 )
 
 
+@functools.cache
+def trusted() -> ssl.SSLContext:
+    """Who is trusted under TLS, as SSL_CERT_FILE, SSL_CERT_DIR or the system says.
+
+    One for all providers of the process: to read the certificates takes a twentieth of a
+    second and a megabyte, and httpx2 would do it for each client. What a connection needs of
+    its own, the server's name, is not in it.
+    """
+    return httpx2.create_ssl_context()
+
+
 class Transport:
     """Connections to one provider; `headers` go with every request. Times in seconds."""
 
@@ -91,6 +104,7 @@ class Transport:
                 keepalive_expiry=KEEPALIVE_SECONDS,
             ),
             follow_redirects=False,
+            verify=trusted(),
         )
 
     async def close(self) -> None:

@@ -18,28 +18,28 @@ class UploadTries:
     """The tries of one upload, which is repeated freely: each may leave a copy behind."""
 
     def __init__(self) -> None:
-        self.strays = False
+        self.orphans = False
         """Whether a copy may lie there that no answer has named."""
 
     async def make(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
         """Make one try. One that is broken off, from either side, leaves it open."""
-        before, self.strays = self.strays, True
+        before, self.orphans = self.orphans, True
         try:
             reply = await send()
         except NotSent:
-            self.strays = before
+            self.orphans = before
             raise
         if reply.status < 500 and reply.status not in _DOUBTFUL:
-            self.strays = before
+            self.orphans = before
         return reply
 
     def reading(self, read: Callable[[bytes], T]) -> Callable[[bytes], T]:
         """A reader of the answer that took the file: unread, it names nothing."""
 
         def noted(body: bytes) -> T:
-            before, self.strays = self.strays, True
+            before, self.orphans = self.orphans, True
             answer = read(body)
-            self.strays = before
+            self.orphans = before
             return answer
 
         return noted

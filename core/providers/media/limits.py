@@ -108,9 +108,9 @@ class Problem:
 
 
 def image_problem(
-    limits: Limits, found: str, said: str, size: Size | None, characters: int
+    limits: Limits, found: str, declared: str, size: Size | None, characters: int
 ) -> Problem | None:
-    """What is wrong with an image. `found`: its type by its bytes; `said`: by its sender."""
+    """What is wrong with an image. `found`: its type by its bytes; `declared`: by its sender."""
     if limits.image_types is None:
         return None
     allowed = ", ".join(sorted(limits.image_types))
@@ -118,8 +118,10 @@ def image_problem(
         what = f"is {found}" if found else "is no image of a known format, or cut off"
         text = f"the data {what}; expected one of {allowed}: convert the image"
         return Problem("unsupported_media_type", text)
-    if limits.exact_types and said and found != said:
-        text = f"the data is {found}, but is said to be {said}; expected {found} as its media type"
+    if limits.exact_types and declared and found != declared:
+        text = (
+            f"the data is {found}, but is said to be {declared}; expected {found} as its media type"
+        )
         return Problem("media_type_mismatch", text)
     if limits.image_characters is not None and characters > limits.image_characters:
         text = (

@@ -160,11 +160,11 @@ class _Looking:
                 self.media.notes.append(Note(path, "image_too_large", text, "refused"))
 
     def _take_image(self, part: Part, data: Encoded, found: str) -> None:
-        said = canonical(part.media_type) if part.media_type else ""
+        declared = canonical(part.media_type) if part.media_type else ""
         size = size_of(data, found)
         self._number += 1
         self._images.append((part.field, size or LINKED_IMAGE))
-        problem = image_problem(self.limits, found, said, size, data.characters)
+        problem = image_problem(self.limits, found, declared, size, data.characters)
         if problem is not None:
             self._refuse(part, problem)
         self._add_image(size, part.detail)
@@ -184,21 +184,23 @@ class _Looking:
 
     def _take_file(self, part: Part, data: Encoded, found: str) -> None:
         """A file that is no PDF: text, a table, an office document; or a film."""
-        said = canonical(part.media_type) if part.media_type else ""
-        if said.startswith("video/") or found.startswith("video/"):
+        declared = canonical(part.media_type) if part.media_type else ""
+        if declared.startswith("video/") or found.startswith("video/"):
             self._add(math.ceil(seconds_of(data, "") * self._rates.second * _PICTURES))
             self.media.unseen = True
             return
         allowed = self.limits.files_by_chat
         if self._url == CHAT_COMPLETIONS and allowed is not None:
-            text = f"the file is {found or said or 'of no known format'}; expected application/pdf"
+            text = (
+                f"the file is {found or declared or 'of no known format'}; expected application/pdf"
+            )
             self._refuse(part, Problem("unsupported_media_type", text))
-        elif said == PDF and self.limits is not NONE:
+        elif declared == PDF and self.limits is not NONE:
             text = "the data does not begin as a PDF, or is cut off; expected a whole PDF"
             self._refuse(part, Problem("unsupported_media_type", text))
         self._add(max(1, data.size // _BYTES_A_TOKEN_OF_FILES), most=data.size)
         # What is compressed may hold any length of text.
-        self.media.unseen |= not said.startswith("text/")
+        self.media.unseen |= not declared.startswith("text/")
 
     def _take_linked(self, part: Part) -> None:
         if part.kind == "image":

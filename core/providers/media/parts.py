@@ -137,9 +137,9 @@ def _of_part(path: str, part: _Part, depth: int) -> Iterator[Part]:
         yield from _url(f"{path}.video_url", "file", part.video_url, detail)
     elif part.input_audio is not UNSET:
         audio = _object(part.input_audio)
-        said = str(audio.get("format", ""))
+        declared = str(audio.get("format", ""))
         path = f"{path}.input_audio.data"
-        yield from _data(path, "audio", audio.get("data"), part.input_audio, f"audio/{said}")
+        yield from _data(path, "audio", audio.get("data"), part.input_audio, f"audio/{declared}")
     elif part.file is not UNSET:
         file = _object(part.file)
         if isinstance(file.get("file_data"), str):
@@ -156,10 +156,10 @@ def _of_part(path: str, part: _Part, depth: int) -> Iterator[Part]:
     else:
         name = "inlineData" if part.inlineData is not UNSET else "inline_data"
         blob = _object(inline)
-        said = str(blob.get("mimeType", blob.get("mime_type", "")))
+        declared = str(blob.get("mimeType", blob.get("mime_type", "")))
         level = _level(part.mediaResolution, part.media_resolution)
         path = f"{path}.{name}.data"
-        yield from _data(path, _kind(said), blob.get("data"), inline, said, level)
+        yield from _data(path, _kind(declared), blob.get("data"), inline, declared, level)
     if part.content is not UNSET:
         yield from _of_list(f"{path}.content", part.content, depth + 1)
 
@@ -173,8 +173,8 @@ def _other(path: str, part: _Part, detail: str) -> Iterator[Part]:
     linked = getattr(part, name)
     if linked is not UNSET:
         file = _object(linked)
-        said = str(file.get("mimeType", file.get("mime_type", "")))
-        yield Part(f"{path}.{name}", _kind(said), None, said)
+        declared = str(file.get("mimeType", file.get("mime_type", "")))
+        yield Part(f"{path}.{name}", _kind(declared), None, declared)
         return
     for name in ("file_url", "document_url", "file_id"):
         value = getattr(part, name)
@@ -197,8 +197,8 @@ def _url(path: str, kind: Kind, raw: Raw, detail: str) -> Iterator[Part]:
 def _source(path: str, kind: Kind, raw: Raw, depth: int) -> Iterator[Part]:
     source = _object(raw)
     if source.get("type") == "base64":
-        said = str(source.get("media_type", ""))
-        yield from _data(f"{path}.data", kind, source.get("data"), raw, said)
+        declared = str(source.get("media_type", ""))
+        yield from _data(f"{path}.data", kind, source.get("data"), raw, declared)
     elif source.get("type") in ("url", "file"):
         yield Part(f"{path}.{'url' if source['type'] == 'url' else 'file_id'}", kind, None)
     elif source.get("type") == "content" and isinstance(source.get("content"), list):

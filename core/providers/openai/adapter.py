@@ -17,12 +17,10 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-import structlog
 
 from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.providers.catalogue import find_model
 from core.providers.contract import (
-    Absent,
     Accepted,
     EncodedLine,
     FindOutcome,
@@ -33,27 +31,27 @@ from core.providers.contract import (
     LineRejected,
     Listed,
     OutcomeUnknown,
-    ProviderRejected,
     Refused,
     RemoteBatch,
     RemoteState,
     ResultLine,
     SubmitOutcome,
-    Unsure,
     Upload,
     always_open,
     upload_prefix,
 )
+from core.providers.http import repeated
 from core.providers.http.client import ProviderHttp
 from core.providers.http.upload_tries import UploadTries
-from core.providers.list_search import Sought
+from core.providers.list_search import look_up, not_listed
 from core.providers.openai.batches import batch_of
+from core.providers.openai.bodies import FALSE, refuse_streaming
 from core.providers.openai.dialect import INPUT_FILE_SECONDS, LIMITS, OPENAI, Dialect
 from core.providers.openai.errors import TOKEN_LIMIT, stated_limit
 from core.providers.openai.lists import JOBS, Jobs, Lists
 from core.providers.openai.nulls import SHAPES, drop_nulls
 from core.providers.openai.rows import read_row
-from core.providers.openai.wire import RemoteFile, RemoteJob, read_file
+from core.providers.openai.wire import RemoteFile, read_file
 from core.providers.result_lines import download_results
 from core.providers.translation import Note, dropped_fields
 from core.providers.translation.responses import marked, restored, through_chat
@@ -61,25 +59,15 @@ from core.providers.uploads import InputLost, bring, discard_named, judged
 
 __all__ = ["INPUT_FILE_SECONDS", "LIMITS", "OPENAI", "Dialect", "OpenAIProvider"]
 
-log = structlog.get_logger()
-
 SHARD_KEY = "polybatch_shard"
 TOKEN_KEY = "polybatch_token"
-
-TRUE = msgspec.Raw(b"true")
-FALSE = msgspec.Raw(b"false")
 
 _PROCESSING = frozenset({"uploaded", "pending", "processing", "running", "queued"})
 _LOOK_SECONDS = 1.0
 _GONE = frozenset({404, 410})
 
 
-class _EmbeddingBody(msgspec.Struct):
-    input: str | list[msgspec.Raw]
-
-
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_embedding_body = msgspec.json.Decoder(_EmbeddingBody)
 _encoder = msgspec.json.Encoder()
 
 
@@ -256,10 +244,7 @@ class OpenAIProvider:
             if ours == (intent.shard_id, intent.token) or by_input:
                 return Found(job.id, job.input_file_id or "")
         quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
-        wait = (quiet + self._settle - asked_at).total_seconds()
-        if wait > 0:
-            return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
-        return Absent()
+        return not_listed(asked_at, quiet + self._settle)
 
     async def _uploads(self, intent: Intent, oldest: datetime) -> AsyncGenerator[RemoteFile, None]:
         """The uploads of a submission: more than one if an answer was lost."""
@@ -283,13 +268,8 @@ class OpenAIProvider:
 
     async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
         """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
-        sought = Sought[RemoteJob](remote_ids)
-        async with aclosing(self._lists.pages_of_jobs(oldest - self._margin)) as pages:
-            async for jobs in pages:
-                if not sought.read((job.id, job) for job in jobs):
-                    break
-        found = {remote_id: batch_of(job) for remote_id, job in sought.found.items()}
-        return Listed(found, sought.pages)
+        pages = self._lists.pages_of_jobs(oldest - self._margin)
+        return await look_up(pages, remote_ids, batch_of, id_of=lambda job: job.id)
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
         """Stream the rows of the output file, then of the error file."""
@@ -302,20 +282,12 @@ class OpenAIProvider:
 
     async def cancel(self, remote_id: str) -> None:
         """Ask for the end. No error when it has ended already."""
-        try:
-            await self._http.call("POST", f"{self._job_path(remote_id)}/cancel", bytes)
-        except ProviderRejected:
-            batch = await self.poll(remote_id)
-            if batch.state is RemoteState.RUNNING:
-                raise
+        path = f"{self._job_path(remote_id)}/cancel"
+        await repeated.cancel(self._http, path, partial(self.poll, remote_id))
 
     async def discard(self, remote_file_id: str) -> None:
         """Delete an uploaded input file; never raises for absence."""
-        try:
-            await self._http.call("DELETE", f"/files/{quote(remote_file_id, safe='')}", bytes)
-        except ProviderRejected as error:
-            if error.status not in _GONE:
-                raise
+        await repeated.delete(self._http, f"/files/{quote(remote_file_id, safe='')}", _GONE)
 
     async def discard_all(self, shard_id: str, since: datetime) -> int:
         """Delete every upload of a shard, found by their names; returns how many."""
@@ -330,26 +302,6 @@ class OpenAIProvider:
 
 def _read(line: bytes) -> ResultLine:
     return restored(read_row(line))
-
-
-def refuse_streaming(stream: msgspec.Raw) -> None:
-    """Raise LineRejected if a request's `stream` is true."""
-    if stream == TRUE:
-        raise LineRejected(
-            "body.stream", "unsupported_parameter", "Batches do not stream: leave out stream."
-        )
-
-
-def embedding_inputs(body: bytes) -> int:
-    """How many inputs an embeddings request holds; towards Limits.max_embedding_inputs."""
-    try:
-        given = _embedding_body.decode(body).input
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 1
-    if not isinstance(given, list):
-        return 1
-    # A list of numbers is one input, given as tokens.
-    return 1 if given and bytes(given[0])[:1].isdigit() else len(given)
 
 
 def _filename(intent: Intent) -> str:

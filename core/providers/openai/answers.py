@@ -100,11 +100,11 @@ class Fault(NamedTuple):
     message: str
     transient: bool = False
     """Whether the same request may fare better later."""
-    told: bool = True
+    stated: bool = True
     """False: nothing in the answer says so; it is only empty."""
 
 
-_EMPTY = Fault(EMPTY_ANSWER, "The provider answered without an answer in it.", told=False)
+_EMPTY = Fault(EMPTY_ANSWER, "The provider answered without an answer in it.", stated=False)
 _body_of = msgspec.json.Decoder(_Any).decode
 
 
@@ -121,10 +121,10 @@ def is_plain(body: Body) -> bool:
         message, reason = choice.message, choice.finish_reason
         if type(message) is not Message or type(reason) is not str or reason not in _BELIEVED:
             return False
-        said = message.content
-        if said == NULL:
-            said = message.tool_calls
-        if said in (NULL, _NO_LIST):
+        content = message.content
+        if content == NULL:
+            content = message.tool_calls
+        if content in (NULL, _NO_LIST):
             return False
     return True
 
@@ -137,7 +137,7 @@ def find_fault(body: Body | Loose, response: bytes | Raw) -> Fault | None:
     if not isinstance(body, Body):
         return _EMPTY
     if body.error:
-        return _told(error_in({"error": body.error}))
+        return _stated(error_in({"error": body.error}))
     if isinstance(body.choices, list):
         return _fault_of_choices(body.choices)
     if body.output is not None or isinstance(body.status, str):
@@ -145,7 +145,7 @@ def find_fault(body: Body | Loose, response: bytes | Raw) -> Fault | None:
     if _has_items(body.data) or _has_items(body.results):
         return None
     found = error_beside(response)
-    return _told(found) if found.message else _EMPTY
+    return _stated(found) if found.message else _EMPTY
 
 
 def _fault_of_choices(choices: list[Choice | Loose]) -> Fault | None:
@@ -155,14 +155,14 @@ def _fault_of_choices(choices: list[Choice | Loose]) -> Fault | None:
         if not isinstance(choice, Choice):
             return _EMPTY
         if choice.error:
-            return _told(error_in({"error": choice.error}))
+            return _stated(error_in({"error": choice.error}))
         reason = choice.finish_reason if isinstance(choice.finish_reason, str) else ""
         meaning = OPENAI.get(reason)
         if meaning == BROKEN:
             return Fault(reason, f"The provider ended the answer with finish_reason {reason!r}.")
         message = choice.message
-        said = isinstance(message, Message) and message.says_something
-        if not said and choice.text == NULL and meaning not in _MAY_BE_EMPTY:
+        has_content = isinstance(message, Message) and message.says_something
+        if not has_content and choice.text == NULL and meaning not in _MAY_BE_EMPTY:
             ended = f" with finish_reason {reason!r}" if reason else ""
             return _EMPTY._replace(
                 message=f"The provider ended its answer{ended} and said nothing in it."
@@ -192,7 +192,7 @@ def _has_items(items: list[Item | Loose] | Odd) -> bool:
     return True
 
 
-def _told(found: ErrorAnswer) -> Fault:
+def _stated(found: ErrorAnswer) -> Fault:
     return Fault(code_of(found), found.message or NO_REASON, is_transient(found.status, found.code))
 
 

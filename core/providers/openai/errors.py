@@ -77,9 +77,10 @@ def blames_input(error: BatchError) -> bool:
 def refusal(job: RemoteJob) -> Refused:
     """Why a batch failed: nothing of it ran."""
     errors = job.error_list or [BatchError()]
+    code = errors[0].code or NOT_TOLD
     return Refused(
-        code=errors[0].code or NOT_TOLD,
-        message="; ".join(_tell(error) for error in errors[:_MAX_TOLD])[:_MAX_CHARS],
+        code=code,
+        message="; ".join(_tell(error, code) for error in errors[:_MAX_TOLD])[:_MAX_CHARS],
         transient=all(blame(error) is Blame.TIME for error in errors),
         enqueued_token_limit=stated_limit(errors[0].message or ""),
         bad_lines=tuple(
@@ -97,7 +98,11 @@ def stated_limit(message: str) -> int | None:
     return (count_of(int(found[1].replace(",", ""))) or None) if found else None
 
 
-def _tell(error: BatchError) -> str:
+def _tell(error: BatchError, shown_code: str) -> str:
+    """`shown_code`: the code that is shown beside the message, and left out of it."""
     # Not error.line: it counts the lines of what was sent.
-    field = f" ({error.param})" if error.param else ""
-    return f"{error.code or NOT_TOLD}{field}: {error.message or 'no message'}"
+    field, code = error.param or "", error.code or NOT_TOLD
+    if code != shown_code:
+        field = f"{code} ({field})" if field else code
+    message = (error.message or "").strip() or "the provider gave no reason"
+    return f"{field}: {message}" if field else message

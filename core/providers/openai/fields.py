@@ -1,6 +1,7 @@
-"""The fields of OpenAI's requests, and the JSON types of their values.
+"""The fields of OpenAI's requests, the JSON types of their values, and the ranges of numbers.
 
-Source: openai 3.54 types/*_create_params.py and image_*_params.py.
+Source: openai 3.54 types/*_create_params.py and image_*_params.py; of n, top_p and the least
+numbers of tokens: openai-openapi, and the API's answers of code `integer_below_min_value`.
 
 An edit of images is JSON in batches: its `images` stand for the file parts of a form.
 """
@@ -8,6 +9,7 @@ An edit of images is JSON in batches: its `images` stand for the file parts of a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 from core.endpoints import (
     CHAT_COMPLETIONS,
@@ -100,3 +102,43 @@ FIELDS: Mapping[str, Mapping[str, Types]] = {
     ),
 }
 """By endpoint: every field that a request may have, and the types of its value."""
+
+Range = tuple[float, float]
+"""The least and the most that a number may be."""
+
+_SAMPLED: Mapping[str, Range] = {
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+}
+_SOME = (1, inf)
+_IMAGES: Mapping[str, Range] = {
+    "frame_count": (2, 16),
+    "n": (1, 10),
+    "output_compression": (0, 100),
+    "partial_images": (0, 3),
+}
+
+RANGES: Mapping[str, Mapping[str, Range]] = {
+    CHAT_COMPLETIONS: {
+        **_SAMPLED,
+        "max_completion_tokens": _SOME,
+        "max_tokens": _SOME,
+        "n": (1, 128),
+        "top_logprobs": (0, 20),
+    },
+    EMBEDDINGS: {"dimensions": _SOME},
+    RESPONSES: {
+        "max_output_tokens": (16, inf),
+        "temperature": _SAMPLED["temperature"],
+        "top_logprobs": (0, 20),
+        "top_p": _SAMPLED["top_p"],
+    },
+    # No tokens at all: for the log probabilities of a prompt that is echoed.
+    COMPLETIONS: {**_SAMPLED, "logprobs": (0, 5), "max_tokens": (0, inf), "n": (1, 128)},
+    MODERATIONS: {},
+    IMAGE_GENERATIONS: _IMAGES,
+    IMAGE_EDITS: _IMAGES,
+}
+"""By endpoint: what the numbers of a request may be, as far as that is documented."""

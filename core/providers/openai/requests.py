@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 import msgspec
@@ -24,7 +25,9 @@ from core.providers.openai.fields import (
     INTEGER,
     NUMBER,
     OBJECT,
+    RANGES,
     STRING,
+    Range,
     Types,
 )
 from core.providers.translation import Note, PlainRequest
@@ -53,6 +56,7 @@ _SAMPLING = {
     "top_logprobs": 0,
 }
 """What a model that reasons takes of these: their defaults alone."""
+_TEMPERATURE, _TOP_P = (RANGES[CHAT_COMPLETIONS][name] for name in ("temperature", "top_p"))
 _ASKS_NOTHING = {"logprobs": b"false", "logit_bias": b"{}"}
 
 
@@ -73,6 +77,8 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
                 expected = " or ".join(known[key])
                 text = f"{key} is {_json_type(raw)}; expected {expected}."
                 notes.append(Note(f"body.{key}", "wrong_type", text, "refused"))
+            elif (limits := RANGES[url].get(key)) and not _is_within(limits, raw):
+                notes.append(_out_of_range(key, limits))
     model = find_model("openai", name)
     if url == CHAT_COMPLETIONS:
         notes += _refused_in_chat(model, fields)
@@ -87,10 +93,15 @@ def check_plain(request: PlainRequest) -> Sequence[Note] | None:
     model = find_model("openai", request.model)
     if request.reasoning_effort is not UNSET:
         return None
+    temperature, top_p = request.temperature, request.top_p
+    if temperature is not UNSET and not _is_plainly_within(_TEMPERATURE, temperature):
+        return None
+    if top_p is not UNSET and not _is_plainly_within(_TOP_P, top_p):
+        return None
     fits = not model.reasons or (
         request.max_tokens is None
-        and request.temperature is UNSET
-        and request.top_p is UNSET
+        and temperature is UNSET
+        and top_p is UNSET
         and (model.tools_while_reasoning or request.tools is UNSET)
     )
     return () if fits else None
@@ -108,6 +119,26 @@ def _is_one_of(types: Types, raw: Raw) -> bool:
         return False
     whole = _decoded(_number, raw)
     return whole is not None and float(whole).is_integer()
+
+
+def _is_within(limits: Range, raw: Raw) -> bool:
+    """True for what is no number, too: that is told as such."""
+    number = _decoded(_number, raw)
+    return number is None or limits[0] <= number <= limits[1]
+
+
+def _is_plainly_within(limits: Range, raw: Raw) -> bool:
+    try:
+        return limits[0] <= float(raw) <= limits[1]
+    except ValueError:
+        return False
+
+
+def _out_of_range(key: str, limits: Range) -> Note:
+    least, most = limits
+    expected = f"at least {least:g}" if most == inf else f"from {least:g} to {most:g}"
+    text = f"{key} is out of range: expected {expected}."
+    return Note(f"body.{key}", "unsupported_value", text, "refused")
 
 
 def _refused_in_chat(model: Model, fields: Fields) -> list[Note]:

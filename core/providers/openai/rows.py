@@ -80,15 +80,15 @@ def _examined(row: _Row, response: _Response) -> ResultLine:
     # Users saw status 0 or none: the provider got no answer from its own server. What has cost
     # tokens was run, and is not paid again.
     lost = not status and not (usage.input or usage.output)
-    if fault is not None and not fault.told:
-        told = _told(row)
-        if told.code != NO_ANSWER:
+    if fault is not None and not fault.stated:
+        own = _row_error(row)
+        if own.code != NO_ANSWER:
             # The row says what its response does not.
             if lost:
                 return _without_response(row)
-            fault = Fault(told.code, told.message, told.outcome is Outcome.RETRYABLE)
+            fault = Fault(own.code, own.message, own.outcome is Outcome.RETRYABLE)
         elif lost:
-            fault = Fault(told.code, told.message, transient=True)
+            fault = Fault(own.code, own.message, transient=True)
     outcome, error = Outcome.SUCCEEDED, None
     if fault is not None:
         outcome = Outcome.RETRYABLE if fault.transient else Outcome.FAILED
@@ -117,7 +117,7 @@ def _refused(row: _Row, response: _Response, status: int) -> ResultLine:
     )
 
 
-class _Told(NamedTuple):
+class _RowError(NamedTuple):
     """What a row's own error says."""
 
     code: str
@@ -125,20 +125,20 @@ class _Told(NamedTuple):
     outcome: Outcome
 
 
-def _told(row: _Row) -> _Told:
+def _row_error(row: _Row) -> _RowError:
     found = error_in({"error": row.error})
     code = code_of(found) if found.code or found.status else NO_ANSWER
     outcome = _NOT_RUN.get(code, Outcome.FAILED)
     if outcome is Outcome.FAILED and (code == NO_ANSWER or is_transient(found.status, found.code)):
         outcome = Outcome.RETRYABLE
     message = found.message or "The provider gave neither a response nor an error for this line."
-    return _Told(code, message, outcome)
+    return _RowError(code, message, outcome)
 
 
 def _without_response(row: _Row) -> ResultLine:
-    told = _told(row)
-    error = line_error(told.code, told.message)
-    return ResultLine(row.custom_id, told.outcome, _id(row), None, error)
+    own = _row_error(row)
+    error = line_error(own.code, own.message)
+    return ResultLine(row.custom_id, own.outcome, _id(row), None, error)
 
 
 def _id(row: _Row) -> str:

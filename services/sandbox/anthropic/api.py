@@ -89,14 +89,14 @@ class MessageBatches:
             raise AnthropicError(
                 404, "not_found_error", f"Results of batch {batch.id} are not available yet."
             )
-        knobs = self._sandbox.knobs
+        options = self._sandbox.options
         pieces = results.pieces(
             batch,
             Answerer(batch.id, batch.version),
             answered=True,
             failed=True,
-            shuffle=knobs.shuffle,
-            unknown=knobs.unknown_result_lines,
+            shuffle=options.shuffle,
+            unknown=options.unknown_result_lines,
         )
         fetched = self._sandbox.bill.traffic("anthropic").fetched
         when_told(request, partial(fetched, batch.id))
@@ -111,7 +111,7 @@ class MessageBatches:
                 f"Batch {batch.id} cannot be canceled because it has already ended.",
             )
         if batch.phase is not Phase.STOPPING:
-            batch.cancel(time(), self._sandbox.knobs)
+            batch.cancel(time(), self._sandbox.options)
         return json_response(self._shape(batch, request))
 
     async def delete(self, request: Request, workspace: Workspace) -> Response:
@@ -139,7 +139,7 @@ class MessageBatches:
         counts = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
         if batch.ended and batch.plan:
             succeeded = batch.plan.succeeded(batch.executed)
-            counts["succeeded"] = succeeded + self._sandbox.knobs.counts_skew
+            counts["succeeded"] = succeeded + self._sandbox.options.counts_skew
             counts["errored"] = batch.executed - succeeded
             rest = "expired" if batch.phase is Phase.EXPIRED else "canceled"
             counts[rest] = batch.total - batch.executed
@@ -158,7 +158,7 @@ class MessageBatches:
             "request_counts": counts,
             "ended_at": _rfc3339(ended_at),
             "created_at": _rfc3339(batch.created_at),
-            "expires_at": _rfc3339(batch.expires_at(self._sandbox.knobs)),
+            "expires_at": _rfc3339(batch.expires_at(self._sandbox.options)),
             "archived_at": None,
             "cancel_initiated_at": _rfc3339(batch.times.get(Phase.STOPPING)),
             "results_url": results_url if batch.ended else None,

@@ -144,11 +144,7 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
     @property
     def question(self) -> str:
         """The text of the last message from the user."""
-        for message in reversed(self.messages):
-            if message.role == "user":
-                content = message.content
-                return content if type(content) is str else answers.text_of(content)
-        return ""
+        return answers.last_question(self.messages)
 
     def measure(self, question: str) -> tuple[int, int]:
         """(input tokens, output tokens) as the answer's usage will have them."""

@@ -101,7 +101,7 @@ class Batches:
     async def _plan(self, batch: Batch, source: File) -> Plan | Refusal:
         store = self._sandbox.store
         assert source.path is not None
-        path = store.hold(source.path)
+        path = store.link(source.path)
         async with self._sandbox.checking:
             try:
                 form = FORMS[batch.endpoint]
@@ -111,7 +111,7 @@ class Batches:
                 return Refusal("INVALID_ARGUMENT", str(error))
 
     def _check_limit(self, plan: Plan, batch: Batch, running: list[Batch]) -> None:
-        limit = self._sandbox.knobs.enqueued_token_limit
+        limit = self._sandbox.options.enqueued_token_limit
         enqueued = plan.input_tokens + sum(
             other.plan.input_tokens
             for other in running
@@ -142,8 +142,8 @@ class Batches:
                 "FAILED_PRECONDITION", f"{batch.id} is {_STATES[batch.phase]}: it has ended."
             )
         if batch.phase is not Phase.STOPPING:
-            batch.output_dropped = not self._sandbox.knobs.cancel_keeps_results
-            batch.cancel(time(), self._sandbox.knobs)
+            batch.output_dropped = not self._sandbox.options.cancel_keeps_results
+            batch.cancel(time(), self._sandbox.options)
         return json_response({})
 
     async def delete(self, request: Request, workspace: Workspace) -> Response:
@@ -201,7 +201,7 @@ class Batches:
         succeeded = plan.succeeded(batch.executed)
         stats = {
             "requestCount": batch.total,
-            "successfulRequestCount": succeeded + self._sandbox.knobs.counts_skew,
+            "successfulRequestCount": succeeded + self._sandbox.options.counts_skew,
             "failedRequestCount": batch.executed - succeeded,
             "pendingRequestCount": 0 if batch.ended else batch.total - batch.executed,
         }

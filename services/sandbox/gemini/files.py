@@ -173,14 +173,14 @@ class Files:
         return file
 
     def _pieces(self, batch: Batch) -> Iterator[bytes]:
-        knobs = self._sandbox.knobs
+        options = self._sandbox.options
         return results.pieces(
             batch,
             Answerer(FORMS[batch.endpoint], batch.id, batch.model),
             answered=True,
             failed=True,
-            shuffle=knobs.shuffle,
-            unknown=knobs.unknown_result_lines,
+            shuffle=options.shuffle,
+            unknown=options.unknown_result_lines,
         )
 
 

@@ -125,7 +125,7 @@ class MistralJobs(Batches):
             "created_at": int(batch.created_at),
             "total_requests": batch.total,
             "completed_requests": batch.executed,
-            "succeeded_requests": succeeded + self._sandbox.knobs.counts_skew,
+            "succeeded_requests": succeeded + self._sandbox.options.counts_skew,
             "failed_requests": failed,
             "started_at": int(batch.times[Phase.RUNNING]) if batch.started else None,
             "completed_at": None if ended_at is None else int(ended_at),

@@ -20,7 +20,7 @@ from services.sandbox.openai.lines import (
 )
 from services.sandbox.openai.reasoning import reasons
 from services.sandbox.openai.response_answers import respond
-from services.sandbox.openai.responses import Responses, told
+from services.sandbox.openai.responses import Responses, refusal_of
 from services.sandbox.plan import Fate
 
 _line_of = msgspec.json.Decoder(Line).decode
@@ -262,7 +262,7 @@ class Answerer:
                 code = "unsupported_parameter" if "parameter:" in what else "unsupported_value"
                 return ErrorDetail(what, "invalid_request_error", param, code)
             if self._is_responses:
-                message, param, code = told(what, param)
+                message, param, code = refusal_of(what, param)
                 return ErrorDetail(message, "invalid_request_error", param, code)
             return ErrorDetail(
                 f"Invalid request: {what}" + (f" at '{param}'." if param else "."),

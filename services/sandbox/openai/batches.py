@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.sandbox.batch import Batch, Phase, Refusal
-from services.sandbox.config import Fault, Knobs
+from services.sandbox.config import Fault, Options
 from services.sandbox.http import int_param, json_response
 from services.sandbox.openai.check import BODIES, ENDPOINTS, Refused, check
 from services.sandbox.openai.errors import OpenAIError, no_batch
@@ -49,7 +49,7 @@ class Batches:
         source = self._sandbox.file(workspace, batch.input_file_id)
         if source is not None and source.purpose != "batch":
             source = None
-        if source is None and self._sandbox.knobs.create_checks_file:
+        if source is None and self._sandbox.options.create_checks_file:
             raise OpenAIError(
                 400, f"No such File object: {batch.input_file_id}", param="input_file_id"
             )
@@ -58,7 +58,7 @@ class Batches:
             batch.refuse([Refusal("invalid_request", message, "file_id")], time())
             self._enlist(batch, workspace, None)
         else:
-            self._enlist(batch, workspace, self._sandbox.store.hold(source.path))
+            self._enlist(batch, workspace, self._sandbox.store.link(source.path))
         return json_response(self._shape(batch))
 
     def _enlist(self, batch: Batch, workspace: Workspace, lines: Path | None) -> None:
@@ -75,7 +75,7 @@ class Batches:
 
     async def _check(self, batch: Batch, path: Path, workspace: Workspace) -> None:
         sandbox = self._sandbox
-        every_error = sandbox.knobs.validation_errors == "all"
+        every_error = sandbox.options.validation_errors == "all"
         async with sandbox.checking:
             try:
                 plan = await check(
@@ -100,7 +100,7 @@ class Batches:
 
     def _over_limit(self, plan: Plan, workspace: Workspace) -> Refusal | None:
         """Whether the tokens of a plan are too many beside those that are enqueued."""
-        limit = self._sandbox.knobs.enqueued_token_limit
+        limit = self._sandbox.options.enqueued_token_limit
         if not limit:
             return None
         model = plan.models[0]
@@ -144,8 +144,8 @@ class Batches:
         if batch.phase in (Phase.COMPLETED, Phase.FAILED, Phase.EXPIRED):
             raise OpenAIError(409, f"Cannot cancel a batch with status '{_STATUS[batch.phase]}'.")
         if batch.phase not in (Phase.STOPPING, Phase.CANCELLED):
-            batch.output_dropped = not self._sandbox.knobs.cancel_keeps_results
-            batch.cancel(time(), self._sandbox.knobs)
+            batch.output_dropped = not self._sandbox.options.cancel_keeps_results
+            batch.cancel(time(), self._sandbox.options)
             return json_response(self._shape(batch))
         return json_response(self._show(batch, workspace))
 
@@ -162,10 +162,10 @@ class Batches:
 
     def _shape(self, batch: Batch) -> dict[str, Any]:
         """The batch object as it is now."""
-        return shape(batch, self._sandbox.knobs)
+        return shape(batch, self._sandbox.options)
 
 
-def shape(batch: Batch, knobs: Knobs) -> dict[str, Any]:
+def shape(batch: Batch, options: Options) -> dict[str, Any]:
     """The batch object as it is now."""
     times = batch.times
 
@@ -182,7 +182,7 @@ def shape(batch: Batch, knobs: Knobs) -> dict[str, Any]:
             "total": batch.total,
             "completed": 0
             if batch.ended and batch.output_dropped
-            else succeeded + knobs.counts_skew,
+            else succeeded + options.counts_skew,
             "failed": batch.executed - succeeded if not batch.ended else batch.total - succeeded,
         }
     return {
@@ -198,7 +198,7 @@ def shape(batch: Batch, knobs: Knobs) -> dict[str, Any]:
         "error_file_id": batch.error_file_id,
         "created_at": int(batch.created_at),
         "in_progress_at": at(Phase.RUNNING),
-        "expires_at": int(batch.expires_at(knobs)),
+        "expires_at": int(batch.expires_at(options)),
         "finalizing_at": at(Phase.FINALIZING),
         "completed_at": at(Phase.COMPLETED),
         "failed_at": at(Phase.FAILED),

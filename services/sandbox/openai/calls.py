@@ -81,10 +81,10 @@ class Calls:
 
     def _over_limit(self) -> Response | None:
         """A refusal if there are too many calls; else takes one from the allowance."""
-        knobs = self._sandbox.knobs
-        if knobs.calls_at_once and self._under_way >= knobs.calls_at_once:
-            return _refusal(knobs.call_retry_seconds)
-        rate = knobs.calls_per_second
+        options = self._sandbox.options
+        if options.calls_at_once and self._under_way >= options.calls_at_once:
+            return _refusal(options.call_retry_seconds)
+        rate = options.calls_per_second
         if rate:
             self._allowance.refill(rate, monotonic())
             if self._allowance.calls < 1:
@@ -100,7 +100,7 @@ class Calls:
             return _row(answerer.failure(self._number, line, Fate.REFUSED))
         digest = int.from_bytes(blake2b(raw, digest_size=8).digest(), "little")
         fate = self._sandbox.faults.for_call("openai", digest, *marked_fate(raw))
-        await asyncio.sleep(self._sandbox.knobs.call_seconds)
+        await asyncio.sleep(self._sandbox.options.call_seconds)
         if fate in ODD and fate > LAST_BILLED:
             return _odd_row(answerer.odd(self._number, line, fate))
         if fate > LAST_BILLED:
@@ -115,12 +115,12 @@ class Calls:
             return Response(bytes(response.body)[:_TORN], media_type="application/json")
         if fate is Fate.LOST:
             raise OpenAIError(504, "The answer was lost.", kind="server_error")
-        if self._sandbox.knobs.calls_per_second:
+        if self._sandbox.options.calls_per_second:
             response.headers.update(self._left())
         return response
 
     def _left(self) -> dict[str, str]:
-        rate, calls = self._sandbox.knobs.calls_per_second, self._allowance.calls
+        rate, calls = self._sandbox.options.calls_per_second, self._allowance.calls
         most = max(rate, 1.0)
         return {
             "x-ratelimit-limit-requests": str(ceil(most)),

@@ -68,7 +68,7 @@ class Files:
                     f"Invalid file format for Batch API: '{upload.filename}'. Must be .jsonl",
                     param="file",
                 )
-            if self._sandbox.knobs.upload_checks:
+            if self._sandbox.options.upload_checks:
                 _check_first_line(path)
         now = time()
         return File(
@@ -170,14 +170,14 @@ class Files:
             return _stored_pieces(file.path)
         batch = file.batch
         assert batch is not None
-        knobs = self._sandbox.knobs
+        options = self._sandbox.options
         return results.pieces(
             batch,
             Answerer(BODIES[batch.endpoint], batch.id, int(batch.created_at)),
             answered=not file.errors,
             failed=file.errors,
-            shuffle=knobs.shuffle,
-            unknown=0 if file.errors else knobs.unknown_result_lines,
+            shuffle=options.shuffle,
+            unknown=0 if file.errors else options.unknown_result_lines,
         )
 
 

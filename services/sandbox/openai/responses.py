@@ -91,7 +91,7 @@ _CODES = {
     "You uploaded": "invalid_image_format",
     "No tool": "invalid_value",
 }
-"""Of refusals that are told as they begin."""
+"""Of refusals, by how they begin."""
 _ITEM_NEEDS = {
     "message": ("role", "content"),
     "function_call": ("call_id", "name", "arguments"),
@@ -303,7 +303,7 @@ def _wrong(message: str, param: str) -> ValueError:
     return ValueError(f"{message} - at `$.{param}`")
 
 
-def told(what: str, param: str | None) -> tuple[str, str | None, str]:
+def refusal_of(what: str, param: str | None) -> tuple[str, str | None, str]:
     """Message, param and code of a refusal, from what is wrong with a body and its place."""
     if unknown := _UNKNOWN.search(what):
         name = unknown[1]

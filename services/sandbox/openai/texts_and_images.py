@@ -48,7 +48,7 @@ class Completions(Struct, gc=False, forbid_unknown_fields=True):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     logit_bias: Raw = NOTHING
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=0)] | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     seed: int | None = None

@@ -29,7 +29,7 @@ from polybatch import (
 )
 from polybatch._operations import sources
 from polybatch._operations.pieces import CHUNK_BYTES
-from polybatch._operations.uploads import _FINISH, _framed
+from polybatch._operations.uploads import FINISH, framed
 from polybatch.v1 import batches_pb2, files_pb2
 
 from tests.integration.client.conftest import QUICK, Api
@@ -355,6 +355,31 @@ async def test_what_is_no_source_of_bytes(
         await api.call("upload", content)
 
 
+@pytest.mark.parametrize(
+    ("content", "sent"),
+    [
+        ([b'{"a":1}', b'{"b":2}', b"", bytearray(b'{"c":3}')], b'{"a":1}\n{"b":2}\n{"c":3}'),
+        ([b'{"a":1}', b'{"b":2}\n', b"{}"], b'{"a":1}\n{"b":2}\n{}'),
+        ([b'{"a":1}', {"b": 2}, b"{}", "{}"], b'{"a":1}\n{"b": 2}\n{}\n{}\n'),
+        ([b'{"a":1}', b"\n{", b'"b":2}', b"\n"], b'{"a":1}\n{"b":2}\n'),
+        ([b'{"a":"', b"{}", b'{}"}\n'], b'{"a":"{}{}"}\n'),
+        ([b"{", b'"b":{}}'], b'{"b":{}}'),
+    ],
+    ids=["lines without ends", "some with", "among others", "cut", "cut in a text", "cut early"],
+)
+async def test_items_of_bytes_are_lines_or_pieces_of_a_text(
+    api: Api, fake: FakePolybatch, content: list[object], sent: bytes
+) -> None:
+    file = await api.call("upload", content)
+    assert fake.contents[file.id] == sent
+
+
+async def test_an_empty_request_id_is_no_id(api: Api, fake: FakePolybatch) -> None:
+    with pytest.raises(ValueError, match="request_id is empty"):
+        await api.call("submit", CONTENT, request_id="")
+    assert not fake.calls
+
+
 async def test_error_in_the_callers_iterator_is_the_callers(api: Api, fake: FakePolybatch) -> None:
     def pieces() -> object:
         yield CONTENT
@@ -488,6 +513,6 @@ async def test_create_batch_is_repeated_with_its_request_id(api: Api, fake: Fake
 def test_frames_are_what_protobuf_would_write() -> None:
     for length in (1, 127, 128, 16_383, 16_384, CHUNK_BYTES):
         chunk = os.urandom(length)
-        assert _framed(chunk) == files_pb2.UploadFileRequest(chunk=chunk).SerializeToString()
-    assert files_pb2.UploadFileRequest(finish=True).SerializeToString() == _FINISH
-    assert batches_pb2.SubmitBatchRequest(finish=True).SerializeToString() == _FINISH
+        assert framed(chunk) == files_pb2.UploadFileRequest(chunk=chunk).SerializeToString()
+    assert files_pb2.UploadFileRequest(finish=True).SerializeToString() == FINISH
+    assert batches_pb2.SubmitBatchRequest(finish=True).SerializeToString() == FINISH

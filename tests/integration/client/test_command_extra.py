@@ -14,10 +14,14 @@ from tests.support.client.command import Command
 
 COMMANDS = (
     *("submit", "watch", "list", "get", "results", "failures", "manifest", "cancel"),
-    *("validate", "convert", "files", "providers", "prices", "usage", "keys", "admin"),
-    "completion",
+    *("validate", "estimate", "convert", "files", "providers", "prices", "usage", "keys"),
+    *("admin", "webhooks", "completion"),
 )
 ACTIONS = ("list", "get", "delete", "download")
+WEBHOOK_ACTIONS = (
+    *("create", "list", "update", "delete", "rotate"),
+    *("test", "deliveries", "resend"),
+)
 LIBRARIES = {"click", "rich"}
 
 
@@ -113,7 +117,12 @@ def test_completion_is_switched_on_by_a_script(command: Command, shell: str) -> 
 
 @pytest.mark.parametrize(
     "path",
-    [(), *((name,) for name in COMMANDS), *(("files", action) for action in ACTIONS)],
+    [
+        (),
+        *((name,) for name in COMMANDS),
+        *(("files", action) for action in ACTIONS),
+        *(("webhooks", action) for action in WEBHOOK_ACTIONS),
+    ],
     ids=lambda path: " ".join(path) or "polybatch",
 )
 def test_every_help_has_an_example(

@@ -113,7 +113,7 @@ def test_submit_tells_the_cost_and_asks_nobody_in_a_script(
 
     done = command.run(*words, "--confirm-above", "0.0311")
     assert (done.returncode, done.stdout) == (ExitCode.NOT_CONFIRMED, "")
-    assert "it is 0.032 USD, and --confirm-above is 0.0311 USD" in done.stderr
+    assert "about 0.032 USD, and --confirm-above is 0.0311 USD" in done.stderr
     assert "--yes" in done.stderr
     # By a setting, in JSON, and from a pipe.
     command.environment["POLYBATCH_CONFIRM_ABOVE"] = "0.01"

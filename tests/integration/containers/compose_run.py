@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from polybatch import Batch, BatchState, Client
 
@@ -31,6 +32,7 @@ class Stack:
     env_file: Path
     gateway: str
     collector: str
+    web: str
 
     def compose(self, *arguments: str, timeout: float = 180) -> str:
         command = ["docker", "compose", "-p", self.project, "--env-file", str(self.env_file)]
@@ -50,8 +52,10 @@ class Stack:
         return done.stdout
 
     def client(self) -> Client:
-        key = self.compose("exec", "-T", "gateway", "cat", "/data/api-key").strip()
-        return Client(gateway=self.gateway, collector=self.collector, api_key=key)
+        return Client(gateway=self.gateway, collector=self.collector, api_key=self.key())
+
+    def key(self) -> str:
+        return self.compose("exec", "-T", "gateway", "cat", "/data/api-key").strip()
 
     def bill(self) -> dict[str, Any]:
         ask = "import urllib.request as r; print(r.urlopen('{}').read().decode())"
@@ -66,7 +70,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    gateway, collector = free_ports(2)
+    gateway, collector, web = free_ports(3)
     lines = []
     for line in (ROOT / ".env.example").read_text().splitlines():
         is_password = line.endswith("_PASSWORD=")
@@ -78,10 +82,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     env_file = tmp_path_factory.mktemp("compose") / "env"
     env_file.write_text(
         f"{text}\nENV_FILE={env_file}\nGATEWAY_PORT={gateway}\nCOLLECTOR_PORT={collector}\n"
+        f"WEB_PORT={web}\n"
         "POLYBATCH_SANDBOX_BATCH_SECONDS=5\nPOLYBATCH_SWEEP_INTERVAL=2\n"
     )
     project = f"polybatch-test-{secrets.token_hex(4)}"
-    stack = Stack(project, env_file, f"127.0.0.1:{gateway}", f"127.0.0.1:{collector}")
+    stack = Stack(
+        project,
+        env_file,
+        f"127.0.0.1:{gateway}",
+        f"127.0.0.1:{collector}",
+        f"http://127.0.0.1:{web}",
+    )
     try:
         stack.compose("up", "--detach", "--build", "--wait", timeout=UP_TIMEOUT)
         yield stack
@@ -119,6 +130,8 @@ def test_the_main_job_through_the_published_ports(stack: Stack, tmp_path: Path) 
         results = list(client.results(batch.id))
     assert [result.custom_id for result in results] == [f"request-{n}" for n in range(1, 5)]
     assert all(result.ok for result in results)
+    with openai.OpenAI(base_url=f"{stack.web}/v1", api_key=stack.key()) as sdk:
+        assert sdk.batches.retrieve(batch.id).status == "completed"
     # The same from within, with nothing installed here.
     shown = stack.compose("exec", "-T", "gateway", "polybatch", "--json", "get", batch.id)
     assert json.loads(shown)["state"] == "completed"

@@ -14,7 +14,7 @@ import yaml
 from pydantic import AliasChoices
 
 from core.settings import ProviderAccess, Settings
-from services.sandbox.config import Knobs
+from services.sandbox.config import Options
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -24,12 +24,12 @@ PROXY = (ROOT / "deploy/haproxy.cfg").read_text()
 
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = ("gateway", "dispatcher", "collector", "sandbox")
+OURS = ("gateway", "dispatcher", "collector", "sandbox", "web")
 
 # What the client and the sandbox's command read, beside the services' settings.
 CLIENTS = {"POLYBATCH_GATEWAY", "POLYBATCH_COLLECTOR"}
 SANDBOX = {"POLYBATCH_SANDBOX_DATA_DIR", "POLYBATCH_SANDBOX_SPEED"} | {
-    f"POLYBATCH_SANDBOX_{name.upper()}" for name in get_type_hints(Knobs)
+    f"POLYBATCH_SANDBOX_{name.upper()}" for name in get_type_hints(Options)
 }
 
 
@@ -74,6 +74,9 @@ def test_each_service_runs_a_module_of_ours_at_its_usual_port(name: str) -> None
     if name == "sandbox":
         assert f"127.0.0.1:{port_of(name)}/healthz" in check[-1]
         assert f"=http://sandbox:{port_of(name)}" in EXAMPLE
+    elif name == "web":
+        asked = f"127.0.0.1:{port_of(name)}/healthz"
+        assert check == ["CMD", "python", "-m", "services.health", asked]
     else:
         assert check == ["CMD", "python", "-m", "services.health", f"127.0.0.1:{port_of(name)}"]
         assert importlib.util.find_spec("services.health") is not None
@@ -83,7 +86,7 @@ def test_each_service_runs_a_module_of_ours_at_its_usual_port(name: str) -> None
     assert service["pull_policy"] == ("missing" if name == "gateway" else "never")
 
 
-@pytest.mark.parametrize("name", ["gateway", "collector"])
+@pytest.mark.parametrize("name", ["gateway", "collector", "web"])
 def test_the_proxy_spreads_over_all_replicas(name: str) -> None:
     port = port_of(name)
     section = re.search(rf"^listen {name}\n((?: +.*\n)+)", PROXY, re.MULTILINE)
@@ -131,7 +134,7 @@ def test_the_object_storage_is_the_one_that_the_tests_run_against() -> None:
 
 
 def test_there_is_time_to_stop() -> None:
-    for name in OURS[:3]:
+    for name in (*OURS[:3], "web"):
         seconds = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
         assert seconds >= 2 * Settings.model_fields["shutdown_grace"].default + 10
 

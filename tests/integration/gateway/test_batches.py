@@ -10,12 +10,13 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from polybatch.v1 import batches_pb2
+from polybatch.v1 import batches_pb2, files_pb2
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Ack, Bus, Delivery, Step
-from core.ledger import Batch, BatchState, Shard, ShardState, new_id, now
+from core.ledger import Batch, BatchState, Shard, now
 from tests.support.gateway.running import CHAT, Caller, Gateway, line, lines, refused
+from tests.support.ledger.rows import shard_row
 
 VALIDATING = batches_pb2.BATCH_STATE_VALIDATING
 
@@ -113,7 +114,7 @@ async def test_many_at_once_with_one_request_id(gateway: Gateway) -> None:
     "changes",
     [
         {"skip_invalid_lines": True},
-        {"metadata": {"a": "b"}},
+        {"metadata": {"a": "b"}, "fail_fast": True},
         {"completion_window": Duration(seconds=60)},
     ],
 )
@@ -126,6 +127,7 @@ async def test_a_request_id_with_other_arguments(gateway: Gateway, changes: dict
         "REQUEST_ID_REUSED",
     )
     assert failure.metadata == {"batch_id": first.id, "differs": "arguments"}
+    assert f"with another {' and '.join(changes)}: " in failure.message
 
 
 async def test_a_request_id_with_another_file(gateway: Gateway) -> None:
@@ -137,6 +139,17 @@ async def test_a_request_id_with_another_file(gateway: Gateway) -> None:
     assert (failure.code, failure.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
     assert failure.metadata == {"batch_id": first.id, "differs": "content", "file_id": other}
     assert f"made {first.id} of a file with other content" in failure.message
+
+
+async def test_a_request_id_with_the_same_file_read_otherwise(gateway: Gateway) -> None:
+    """Whose its lines are was said with the upload."""
+    body = b'{"model":"of-nobody","messages":[{"role":"user","content":"hi"}],"max_tokens":5}'
+    content = b'{"custom_id":"a","method":"POST","url":"%b","body":%b}\n' % (CHAT.encode(), body)
+    first = await gateway.submit(content, default_provider="openai", request_id="r1")
+    failure = await refused(gateway.submit(content, default_provider="anthropic", request_id="r1"))
+    assert (failure.reason, failure.metadata["differs"]) == ("REQUEST_ID_REUSED", "defaults")
+    assert failure.metadata["batch_id"] == first.id
+    assert "with another default provider or model" in failure.message
 
 
 async def test_request_ids_of_two_accounts_do_not_meet(gateway: Gateway) -> None:
@@ -225,6 +238,32 @@ async def test_submit_with_bad_lines_keeps_the_file(gateway: Gateway) -> None:
     assert (batch.request_counts.total, batch.request_counts.failed) == (2, 1)
 
 
+async def test_arguments_are_refused_at_the_first_message(gateway: Gateway) -> None:
+    """Before a byte of the file came, and while the client may still send."""
+    uploads = [
+        files_pb2.UploadSpec(default_provider="nobody"),
+        files_pb2.UploadSpec(filename="é" * 200),
+    ]
+    batches = [
+        {"completion_window": Duration(seconds=8 * 86_400)},
+        {"metadata": {"k" * 65: "x"}},
+        {"request_id": "r" * 129},
+    ]
+    submits = [batches_pb2.SubmitBatchRequest.Spec(upload=spec) for spec in uploads] + [
+        batches_pb2.SubmitBatchRequest.Spec(batch=batches_pb2.CreateBatchRequest(**fields))
+        for fields in batches
+    ]
+    calls = [
+        (gateway.files.UploadFile, files_pb2.UploadFileRequest(spec=spec)) for spec in uploads
+    ] + [
+        (gateway.batches.SubmitBatch, batches_pb2.SubmitBatchRequest(spec=spec)) for spec in submits
+    ]
+    for method, first in calls:
+        call = method(metadata=gateway.metadata)
+        await call.write(first)
+        assert (await refused(call)).code is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_submit_refuses_bad_arguments_before_the_upload(gateway: Gateway) -> None:
     failure = await refused(
         gateway.submit(lines(1), upload_id="upload-1", metadata={"k" * 65: "x"})
@@ -302,19 +341,7 @@ async def test_cancelling(gateway: Gateway, heard: Heard) -> None:
 
 
 def shard_of(batch: Batch) -> Shard:
-    return Shard(
-        id=new_id("shard"),
-        batch_id=batch.id,
-        ordinal=0,
-        provider="openai",
-        model="openai/gpt-4.1",
-        endpoint=CHAT,
-        state=ShardState.QUEUED,
-        line_count=3,
-        byte_count=300,
-        created_at=now(),
-        due_at=now(),
-    )
+    return shard_row(batch, endpoint=CHAT, line_count=3, byte_count=300)
 
 
 async def planned(gateway: Gateway) -> str:
@@ -355,3 +382,30 @@ async def test_cancelling_what_has_ended(gateway: Gateway) -> None:
 async def test_a_batch_of_a_line_without_a_stated_provider(gateway: Gateway) -> None:
     batch = await gateway.submit(line(provider=...))
     assert batch.request_counts.queued == 1
+
+
+async def test_a_refused_file_can_be_kept_as_a_failed_batch(gateway: Gateway, heard: Heard) -> None:
+    content = line("a") + b"\n{\n" + line("c", method="GET") + b"\n"
+    file = (await gateway.upload(content)).file
+    order = {"keep_refused": True, "request_id": "once"}
+    batch = await gateway.create(file.id, **order)
+    assert batch.state == batches_pb2.BATCH_STATE_FAILED
+    assert [(each.line, each.code, each.field) for each in batch.errors] == [
+        (2, "invalid_json", ""),
+        (3, "unsupported_method", "method"),
+    ]
+    assert batch.HasField("failed_at")
+    assert (batch.request_counts.total, batch.request_counts.failed) == (3, 3)
+    assert (await gateway.create(file.id, **order)).id == batch.id
+    kinds = [(await heard.event(batch.id)).kind for _ in range(2)]
+    assert kinds == [BatchEvent.CREATED, BatchEvent.ENDED]
+    # Nothing reads the file: it can go.
+    await gateway.delete(file.id)
+    assert (await gateway.get_batch(batch.id)).state == batches_pb2.BATCH_STATE_FAILED
+    empty = (await gateway.upload(b"\n")).file
+    [error] = (await gateway.create(empty.id, keep_refused=True)).errors
+    assert error.code == "no_valid_lines"
+    # What lies in the call and not in the file is refused as ever.
+    missing = (await gateway.upload(line(provider="gemini", body=...) + b"\n")).file
+    assert missing.invalid_line_count == 1
+    assert (await refused(gateway.create(file.id, keep_refused=True))).reason == "FILE_NOT_FOUND"

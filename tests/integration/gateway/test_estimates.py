@@ -90,6 +90,22 @@ async def test_a_batch_keeps_what_it_was_expected_to_cost(gateway: Gateway) -> N
     assert (row.expected_nanos, row.at_most_nanos) == (None, None)
 
 
+async def test_the_most_that_a_batch_may_cost_is_kept_and_is_an_argument(gateway: Gateway) -> None:
+    file = (await gateway.upload(line() + b"\n")).file
+    order = {"request_id": "r1", "max_cost": Money(currency_code="USD", units=1, nanos=5)}
+    batch = await gateway.create(file.id, **order)
+    assert usd(batch.cost.max_cost) == Decimal("1.000000005")
+    assert batch == await gateway.create(file.id, **order)
+    again = gateway.create(file.id, request_id="r1")
+    assert (await refused(again)).reason == "REQUEST_ID_REUSED"
+    for wrong in ({"units": -1}, {"currency_code": "EUR"}, {"nanos": 10**9}):
+        amount = Money(**({"currency_code": "USD"} | wrong))
+        failure = await refused(gateway.create(file.id, max_cost=amount))
+        [(field, expected)] = failure.violations
+        assert field == "max_cost"
+        assert "USD" in expected or "nanos" in expected
+
+
 async def test_a_file_without_totals_is_read_once(gateway: Gateway) -> None:
     part = {"type": "image_url", "image_url": {"url": data_url(png(300, 200), "image/png")}}
     image = {"model": "gpt-4o", "messages": [{"role": "user", "content": [part]}]}

@@ -190,3 +190,16 @@ async def test_storage_that_is_away(gateway: Gateway, monkeypatch: pytest.Monkey
         grpc.StatusCode.UNAVAILABLE,
         "STORAGE_UNAVAILABLE",
     )
+
+
+async def test_pages_of_files_oldest_first(gateway: Gateway) -> None:
+    ids = [(await gateway.upload(lines(1))).file.id for _ in range(5)]
+    found: list[str] = []
+    request = files_pb2.ListFilesRequest(page_size=2, oldest_first=True)
+    while True:
+        page = await gateway.files.ListFiles(request, metadata=gateway.metadata)
+        found += [file.id for file in page.files]
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    assert found == ids

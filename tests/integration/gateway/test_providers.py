@@ -8,10 +8,11 @@ from pathlib import Path
 from polybatch.v1 import providers_pb2, providers_pb2_grpc
 from pydantic import SecretStr
 
-from core.ledger import Shard, ShardState, new_id, now
+from core.ledger import now
 from core.providers import known_providers
 from core.settings import ProviderAccess
 from tests.support.gateway.running import CHAT, Caller, Gateway, StartGateway, lines
+from tests.support.ledger.rows import shard_row
 
 LOCAL = """
 [local]
@@ -57,19 +58,7 @@ async def test_what_became_of_a_key_and_what_waits_for_it(gateway: Gateway) -> N
     await gateway.ledger.holds.keep("openai", credential, now() + timedelta(hours=1))
     made = await gateway.ledger.batches.get((await gateway.submit(lines(3))).id)
     assert made is not None
-    shard = Shard(
-        id=new_id("shard"),
-        batch_id=made.id,
-        account_id=made.account_id,
-        ordinal=0,
-        provider="openai",
-        model="openai/gpt-4.1",
-        endpoint=CHAT,
-        state=ShardState.QUEUED,
-        line_count=3,
-        created_at=now(),
-        due_at=now(),
-    )
+    shard = shard_row(made, endpoint=CHAT, line_count=3)
     await gateway.ledger.batches.plan(made.id, [shard])
     await gateway.ledger.shards.wait_for_quota(shard, "openai refuses its key", now())
     openai = (await providers(gateway, gateway))["openai"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ from polybatch.v1 import files_pb2
 
 from core.blobs import BlobStore, SegmentWriter
 from core.failpoints import Failpoint
-from core.ledger import Ledger
+from core.ledger import Ledger, now
 from tests.support.gateway.running import (
     FINISH,
     SEGMENT,
@@ -290,3 +291,19 @@ async def test_an_upload_deleted_meanwhile_makes_no_file(
     assert (failure.code, failure.reason) == (grpc.StatusCode.ABORTED, "UPLOAD_CONFLICT")
     assert await gateway.blobs.list("files") == []
     assert await gateway.committed(UPLOAD) == 0
+
+
+async def test_an_upload_that_is_not_to_be_resumed_leaves_nothing(gateway: Gateway) -> None:
+    call = gateway.stream()
+    asked = files_pb2.UploadSpec(upload_id=UPLOAD, discard_unfinished=True)
+    await call.write(files_pb2.UploadFileRequest(spec=asked))
+    await call.write(chunk(lines(700, size=400)[: 2 * SEGMENT]))
+    await committed_at_least(gateway, SEGMENT)
+    await call.done_writing()
+    failure = await refused(call)
+    assert failure.reason == "UPLOAD_UNFINISHED"
+    assert await gateway.committed(UPLOAD) == 0
+    assert await gateway.ledger.files.stale_uploads(now() + timedelta(days=1), 10) == []
+    assert [
+        path for path in (gateway.settings.data_dir / "blobs").rglob("*") if path.is_file()
+    ] == []

@@ -228,5 +228,6 @@ async def test_the_index_lies_beside_the_data(gateway: Gateway) -> None:
         "data",
         "index",
         "report",
+        "totals",
     }
     assert file.line_count == 10

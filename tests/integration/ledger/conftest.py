@@ -11,8 +11,8 @@ ON_POSTGRES = {
     "test_transitions.py",
     "test_at_once.py",
     "test_databases.py",
+    "test_room.py",
     "test_spend.py",
-    "test_stop_loss.py",
     "test_usage.py",
 }
 """What is run on PostgreSQL in `make test` too; the rest follows in `make test-long`."""

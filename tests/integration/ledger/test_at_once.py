@@ -11,16 +11,14 @@ import pytest
 from core.ledger import (
     AtCapacity,
     Batch,
-    BatchState,
     File,
-    FileState,
     Ledger,
     RequestIdReused,
     Shard,
-    ShardState,
     new_id,
     now,
 )
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 TIMES = 4
 
@@ -35,30 +33,11 @@ async def two(database_url: str) -> AsyncIterator[list[Ledger]]:
 
 
 def new_file(upload: str) -> File:
-    return File(
-        id=new_id("file"),
-        account_id="acct_a",
-        upload_id=upload,
-        state=FileState.READY,
-        created_at=now(),
-    )
+    return file_row(account_id="acct_a", upload_id=upload)
 
 
 def new_batch(file: File, request_id: str | None = None) -> Batch:
-    moment = now()
-    return Batch(
-        id=new_id("batch"),
-        account_id="acct_a",
-        request_id=request_id,
-        request_digest=file.id,
-        input_file_id=file.id,
-        endpoint="/v1/chat/completions",
-        state=BatchState.VALIDATING,
-        total=10,
-        created_at=moment,
-        expires_at=moment + timedelta(days=1),
-        due_at=moment,
-    )
+    return batch_row(file, request_id=request_id, request_digest=file.id, total=10)
 
 
 async def planned(ledger: Ledger, upload: str) -> Shard:
@@ -67,19 +46,8 @@ async def planned(ledger: Ledger, upload: str) -> Shard:
     batch = await ledger.batches.create(new_batch(file))
     assert isinstance(batch, Batch)
     moment = now()
-    shard = Shard(
-        id=new_id("shard"),
-        batch_id=batch.id,
-        account_id="acct_a",
-        ordinal=0,
-        provider="local",
-        model="llama",
-        remote_model="llama",
-        endpoint="/v1/chat/completions",
-        state=ShardState.QUEUED,
-        line_count=10,
-        created_at=moment,
-        due_at=moment,
+    shard = shard_row(
+        batch, provider="local", model="llama", remote_model="llama", line_count=10, at=moment
     )
     assert isinstance(await ledger.batches.plan(batch.id, [shard]), Batch)
     return shard

@@ -9,19 +9,15 @@ import pytest
 
 from core.ledger import (
     Batch,
-    BatchState,
-    File,
-    FileState,
     Ledger,
     OverQuota,
     Shard,
-    ShardState,
     Stale,
     budgets,
-    new_id,
     now,
 )
 from core.settings import Settings
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 MODEL = "gpt-4.1"
 
@@ -30,45 +26,11 @@ async def add(
     ledger: Ledger, account: str, shards: int, tokens_each: int = 100
 ) -> tuple[str, list[Shard]]:
     """A planned batch with shards of some size."""
-    file = await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id=account,
-            upload_id=new_id("file"),
-            state=FileState.READY,
-            created_at=now(),
-        )
-    )
-    moment = now()
-    batch = await ledger.batches.create(
-        Batch(
-            id=new_id("batch"),
-            account_id=account,
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            state=BatchState.VALIDATING,
-            total=shards,
-            created_at=moment,
-            expires_at=moment + timedelta(days=1),
-            due_at=moment,
-        )
-    )
+    file = await ledger.files.finish_upload(file_row(account_id=account))
+    batch = await ledger.batches.create(batch_row(file, total=shards))
     assert isinstance(batch, Batch)
     rows = [
-        Shard(
-            id=new_id("shard"),
-            batch_id=batch.id,
-            account_id=account,
-            ordinal=number,
-            provider="openai",
-            model=f"openai/{MODEL}",
-            remote_model=MODEL,
-            endpoint=batch.endpoint,
-            state=ShardState.QUEUED,
-            line_count=1,
-            created_at=now(),
-            due_at=now(),
-        )
+        shard_row(batch, ordinal=number, model=f"openai/{MODEL}", remote_model=MODEL, line_count=1)
         for number in range(shards)
     ]
     await ledger.batches.plan(batch.id, rows)

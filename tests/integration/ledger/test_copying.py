@@ -8,17 +8,12 @@ import pytest
 
 from core.ledger import (
     Batch,
-    BatchState,
-    File,
-    FileState,
     Ledger,
-    Shard,
-    ShardState,
     TargetNotEmpty,
     copy_ledger,
-    new_id,
     now,
 )
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 
 async def fill(url: str) -> tuple[str, str]:
@@ -26,22 +21,15 @@ async def fill(url: str) -> tuple[str, str]:
     ledger = await Ledger.open(url)
     key = await ledger.accounts.create_key("default")
     file = await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
+        file_row(
             account_id=key.account_id,
             upload_id="upload-1",
-            state=FileState.READY,
             line_count=5,
             groups=[{"provider": "openai", "model": "m", "lines": 5, "bytes": 9}],
-            created_at=now(),
         )
     )
-    batch = Batch(
-        id=new_id("batch"),
-        account_id=file.account_id,
-        input_file_id=file.id,
-        endpoint="/v1/chat/completions",
-        state=BatchState.VALIDATING,
+    batch = batch_row(
+        file,
         details={"name": "grüße"},
         prices='{"form": 1}',
         total=5,
@@ -51,21 +39,7 @@ async def fill(url: str) -> tuple[str, str]:
         due_at=now(),
     )
     assert isinstance(await ledger.batches.create(batch), Batch)
-    shards = [
-        Shard(
-            id=new_id("shard"),
-            batch_id=batch.id,
-            ordinal=number,
-            provider="openai",
-            model="m",
-            endpoint=batch.endpoint,
-            state=ShardState.QUEUED,
-            line_count=1,
-            created_at=now(),
-            due_at=now(),
-        )
-        for number in range(5)
-    ]
+    shards = [shard_row(batch, ordinal=number, model="m", line_count=1) for number in range(5)]
     await ledger.batches.plan(batch.id, shards)
     await ledger.close()
     return key.secret, batch.id

@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
-from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
+from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable, Scope
 from core.ledger.engine import make_migration_engine
 from core.ledger.schema import downgrade
 from tests.support.ledger.rows import make_file, new_batch
@@ -90,15 +90,21 @@ async def test_a_ledger_from_before_late_answers_opens(tmp_path: Path) -> None:
         old.execute("CREATE TEMP TABLE its_batch AS SELECT * FROM batches")
         old.execute("UPDATE its_batch SET id = 'batch_ended', state = 'cancelled', failed = 4")
         old.execute("INSERT INTO batches SELECT * FROM its_batch")
+        # What the first start makes belongs to whoever runs the service.
+        old.execute("CREATE TEMP TABLE first AS SELECT * FROM api_keys")
+        old.execute("UPDATE first SET id = 'key_first', name = 'first key', key_sha256 = 'f'")
+        old.execute("INSERT INTO api_keys SELECT * FROM first")
         old.commit()
     url = f"sqlite+aiosqlite:///{path}"
     async with AsyncExitStack() as stack:
         ledger = await Ledger.open(url)
         stack.push_async_callback(ledger.close)
-        ((key, account),) = await ledger.accounts.list_keys()
+        (key, account), (first, _) = await ledger.accounts.list_keys()
         assert (account, key.revoked_at) == ("alpha", None)
+        assert (key.scope, first.scope) == (Scope.BATCH, Scope.ACCOUNT)
         (batch,) = await ledger.batches.get_many(["batch_0mx0gsi73hklkzkzvqzx"])
         assert (batch.state, batch.total, batch.results_revision) == ("in_progress", 10, 0)
+        assert batch.key_id == "", "made before keys were kept with batches"
         sent, unknown = await ledger.shards.of_batch(batch.id)
         assert (sent.state, sent.remote_id, sent.file_token) == ("submitted", "batch_remote", "t1")
         assert (unknown.state, unknown.given_up_at) == ("submitting", None)

@@ -158,6 +158,8 @@ async def test_a_shard_waits_until_there_is_enough_for_it(ledger: Ledger) -> Non
     assert (waiting.waits_for_funds, waiting.expected_nanos) == (True, 3 * USD)
     assert await ledger.funds.wait(waiting, soon, expected_nanos=3 * USD) == (None, lacking)
     assert await ledger.funds.lacking(waiting) == lacking
+    count = await ledger.statistics.take(grace=timedelta(hours=1))
+    assert (count.waiting_for_funds, count.nearly_out) == (1, 1)
     [next_one] = await ledger.funds.waiting(key.account_id, 10)
     assert next_one.id == second.id
     # What another batch gives back is enough.
@@ -168,6 +170,8 @@ async def test_a_shard_waits_until_there_is_enough_for_it(ledger: Ledger) -> Non
     assert isinstance(enough, EnoughNow)
     assert isinstance(await intend(ledger, second, 3 * USD), Shard)
     assert await ledger.funds.waiting(key.account_id, 10) == []
+    count = await ledger.statistics.take(grace=timedelta(hours=1))
+    assert (count.waiting_for_funds, count.nearly_out) == (0, 0)
     await check_books(ledger)
 
 
@@ -196,21 +200,40 @@ async def test_budgets_of_a_month_begin_anew(ledger: Ledger, of_key: bool) -> No
         await ledger.accounts.update(key.account_id, **budget)
     file = await make_file(ledger, account=key.account_id)
     batch = await create(ledger, file, key, 6 * USD)
-    first, _ = await plan(ledger, batch)
+    first, second = await plan(ledger, batch)
     assert isinstance(await intend(ledger, first, 6 * USD), Shard)
     await settle(ledger, first, 7 * USD)
     purse = Purse.KEY_BUDGET if of_key else Purse.ACCOUNT_BUDGET
     owner = key.id if of_key else key.account_id
     refused = await create(ledger, file, key, 4 * USD)
     assert refused == NoFunds(purse, owner, 4 * USD, 0, 3 * USD, BudgetPeriod.MONTH)
+    told = await ledger.funds.wait(second, now(), expected_nanos=4 * USD)
+    assert isinstance(told, tuple)
+    assert f"waits for room in the {purse}'s budget" in told[1].reason
+    assert "the next month (UTC) lets it go" in told[1].reason
     # What was spent was spent in the month before.
     async with ledger._database.write(Failpoint.BATCH_CREATE) as session:
         await session.exec(
             update(Spending).where(col(Spending.month) != "").values(month="2020-01")
         )
+    assert await ledger.funds.lacking(await reread(ledger, second)) is None
     assert isinstance(await create(ledger, file, key, 4 * USD), Batch)
     [row] = await rows(ledger, ApiKey)
     assert row.reserved_nanos == (await account_of(ledger)).reserved_nanos == 4 * USD
+
+
+async def test_the_first_of_each_batch_goes_before_the_second_of_any(ledger: Ledger) -> None:
+    key = await payer(ledger, funding=Funding.METERED)
+    file = await make_file(ledger, account=key.account_id)
+    planned = [await plan(ledger, await create(ledger, file, key, None)) for _ in range(2)]
+    await ledger.accounts.update(key.account_id, funding=Funding.PREPAID)
+    for shard in [*planned[1], *planned[0]]:
+        assert isinstance(await ledger.funds.wait(shard, now(), expected_nanos=1), tuple)
+    (a, c), (b, d) = planned
+    woken = await ledger.funds.waiting(key.account_id, 3)
+    assert [shard.id for shard in woken] == [a.id, b.id, c.id]
+    own = await ledger.funds.waiting(key.account_id, 3, batch_id=b.batch_id)
+    assert [shard.id for shard in own] == [b.id, d.id]
 
 
 async def test_nothing_is_held_where_nothing_limits(ledger: Ledger) -> None:

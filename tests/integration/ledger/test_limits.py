@@ -9,16 +9,13 @@ import pytest
 from core.ledger import (
     AccountLimits,
     Batch,
-    BatchState,
     File,
-    FileState,
     Ledger,
     Limit,
     OverLimit,
     Upload,
-    new_id,
-    now,
 )
+from tests.support.ledger.rows import batch_row, file_row
 
 MIB = 1024 * 1024
 ONE = AccountLimits(open_uploads=1)
@@ -34,32 +31,12 @@ async def replicas(database_url: str) -> AsyncIterator[list[Ledger]]:
 
 async def finish(ledger: Ledger, upload: str, size: int) -> File:
     return await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id="acct_a",
-            upload_id=upload,
-            state=FileState.READY,
-            bytes=size,
-            line_count=1,
-            created_at=now(),
-        )
+        file_row(account_id="acct_a", upload_id=upload, bytes=size, line_count=1)
     )
 
 
 def batch_of(file: File) -> Batch:
-    moment = now()
-    return Batch(
-        id=new_id("batch"),
-        account_id="acct_a",
-        input_file_id=file.id,
-        endpoint="/v1/chat/completions",
-        state=BatchState.VALIDATING,
-        total=1,
-        queued=1,
-        created_at=moment,
-        expires_at=moment + timedelta(days=1),
-        due_at=moment,
-    )
+    return batch_row(file, total=1, queued=1)
 
 
 async def test_of_many_uploads_at_once_no_more_begin_than_may(replicas: list[Ledger]) -> None:

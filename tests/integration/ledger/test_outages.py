@@ -14,7 +14,6 @@ from core.ledger import (
     Batch,
     BatchState,
     File,
-    FileState,
     Ledger,
     LedgerUnavailable,
     Settlement,
@@ -24,6 +23,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from tests.support.ledger.rows import batch_row, file_row
 from tests.support.stores.lossy import LossyProxy
 from tests.support.stores.postgres import PostgresServer, running_postgres
 
@@ -106,13 +106,7 @@ async def test_no_transition_is_done_twice_when_its_answer_was_lost(
             await call  # type: ignore[misc]
 
     moment = now()
-    file = File(
-        id=new_id("file"),
-        account_id="acct_a",
-        upload_id="upload-1",
-        state=FileState.READY,
-        created_at=moment,
-    )
+    file = file_row(account_id="acct_a", upload_id="upload-1", at=moment)
     await lost(ledger.files.begin_upload("acct_a", "upload-1"))
     assert not isinstance(await ledger.files.begin_upload("acct_a", "upload-1"), File)
     await lost(ledger.files.finish_upload(file))
@@ -120,18 +114,7 @@ async def test_no_transition_is_done_twice_when_its_answer_was_lost(
     assert (await ledger.files.finish_upload(File(**again.model_dump()))).id == file.id
 
     def new_batch() -> Batch:
-        return Batch(
-            id=new_id("batch"),
-            account_id="acct_a",
-            request_id="r1",
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            state=BatchState.VALIDATING,
-            total=10,
-            created_at=moment,
-            expires_at=moment + timedelta(days=1),
-            due_at=moment,
-        )
+        return batch_row(file, request_id="r1", total=10, at=moment)
 
     first = new_batch()
     batch_id = first.id

@@ -109,7 +109,7 @@ async def test_one_deletes_what_a_settled_shard_has_left(ledger: Ledger) -> None
     await ledger.shards.settle(await reread(ledger, other), Settlement(0, 1))
     left = await ledger.remote_files.take(other.id)
     assert left is not None
-    assert (left.remote_file_id, left.strays) == ("", True)
+    assert (left.remote_file_id, left.orphans) == ("", True)
 
 
 async def test_where_results_are_is_kept_until_lines_are_missing(ledger: Ledger) -> None:

@@ -10,16 +10,13 @@ import pytest
 from core.ledger import (
     AtCapacity,
     Batch,
-    BatchState,
-    File,
-    FileState,
     Ledger,
     Shard,
     ShardState,
     Stale,
-    new_id,
     now,
 )
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 LEASE = timedelta(seconds=30)
 OVER = timedelta(seconds=-1)
@@ -27,44 +24,11 @@ OVER = timedelta(seconds=-1)
 
 async def add(ledger: Ledger, shards: int, account: str = "acct_a") -> list[Shard]:
     """The shards of a planned batch, ten lines each."""
-    file = await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id=account,
-            upload_id=new_id("file"),
-            state=FileState.READY,
-            created_at=now(),
-        )
-    )
-    moment = now()
-    batch = await ledger.batches.create(
-        Batch(
-            id=new_id("batch"),
-            account_id=account,
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            state=BatchState.VALIDATING,
-            total=10 * shards,
-            created_at=moment,
-            expires_at=moment + timedelta(days=1),
-            due_at=moment,
-        )
-    )
+    file = await ledger.files.finish_upload(file_row(account_id=account))
+    batch = await ledger.batches.create(batch_row(file, total=10 * shards))
     assert isinstance(batch, Batch)
     rows = [
-        Shard(
-            id=new_id("shard"),
-            batch_id=batch.id,
-            account_id=account,
-            ordinal=number,
-            provider="local",
-            model="local/llama",
-            endpoint=batch.endpoint,
-            state=ShardState.QUEUED,
-            line_count=10,
-            created_at=now(),
-            due_at=now(),
-        )
+        shard_row(batch, ordinal=number, provider="local", model="local/llama", line_count=10)
         for number in range(shards)
     ]
     await ledger.batches.plan(batch.id, rows)

@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 from core.ledger import (
     Batch,
     BatchState,
-    File,
-    FileState,
     Ledger,
     LivingBatches,
     Shard,
@@ -17,6 +15,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 HOUR = timedelta(hours=1)
 
@@ -25,22 +24,11 @@ async def make_batch(ledger: Ledger, made: datetime, shards: list[tuple[str, int
     """A planned batch with a window of an hour; shards as (provider, lines)."""
     total = sum(lines for _, lines in shards)
     file = await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id="acct_a",
-            upload_id=new_id("upload"),
-            state=FileState.READY,
-            line_count=total,
-            created_at=made,
-        )
+        file_row(account_id="acct_a", upload_id=new_id("upload"), line_count=total, at=made)
     )
     batch = await ledger.batches.create(
-        Batch(
-            id=new_id("batch"),
-            account_id=file.account_id,
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            state=BatchState.VALIDATING,
+        batch_row(
+            file,
             total=total,
             queued=total,
             window_seconds=HOUR.total_seconds(),
@@ -53,17 +41,8 @@ async def make_batch(ledger: Ledger, made: datetime, shards: list[tuple[str, int
     await ledger.batches.plan(
         batch.id,
         [
-            Shard(
-                id=new_id("shard"),
-                batch_id=batch.id,
-                ordinal=ordinal,
-                provider=provider,
-                model="m",
-                endpoint=batch.endpoint,
-                state=ShardState.QUEUED,
-                line_count=lines,
-                created_at=made,
-                due_at=made,
+            shard_row(
+                batch, ordinal=ordinal, provider=provider, model="m", line_count=lines, at=made
             )
             for ordinal, (provider, lines) in enumerate(shards)
         ],

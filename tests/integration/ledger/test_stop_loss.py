@@ -1,112 +1,122 @@
-"""Room under a batch's max cost: taken by one at a time, and given back."""
+"""Batches with answers of every length never pass their max cost, nor refuse needlessly."""
 
 from __future__ import annotations
 
-import asyncio
-from datetime import timedelta
+import random
 
 import pytest
 
 from core.ledger import (
     Batch,
-    Figures,
+    BatchState,
+    File,
     Ledger,
     ModelSpend,
     OverMaxCost,
-    Room,
     Settlement,
     Shard,
     ShardState,
-    Stale,
     new_token,
     now,
 )
-from tests.support.ledger.rows import LEASE, make_file, new_batch, new_shard
+from tests.support.ledger.money import check_books, rows
+from tests.support.ledger.rows import LEASE, add_rows, make_file, new_batch, new_shard, reread
 
-MAX_COST = 10
-SHARDS = 8
-
-
-@pytest.fixture
-async def shards(ledger: Ledger) -> list[Shard]:
-    """Of one batch that may cost MAX_COST nano-dollars."""
-    batch = new_batch(await make_file(ledger))
-    batch.max_cost_nanos = MAX_COST
-    assert isinstance(await ledger.batches.create(batch), Batch)
-    made = [new_shard(batch, ordinal, 1) for ordinal in range(SHARDS)]
-    await ledger.batches.plan(batch.id, made)
-    return made
+LONGEST = 1_000_000_007
+"""Nano-dollars that a line can cost."""
 
 
-async def send(ledger: Ledger, shard: Shard, at_most: int) -> Shard | OverMaxCost:
-    intended = await ledger.shards.intend(
+def planned(file: File, rng: random.Random) -> tuple[Batch, list[Shard]]:
+    """A batch with a max cost, of shards of one line; what each can cost."""
+    batch = new_batch(file)
+    batch.state = BatchState.IN_PROGRESS
+    shards = [new_shard(batch, ordinal, 1) for ordinal in range(rng.randrange(1, 7))]
+    for shard in shards:
+        shard.account_id = batch.account_id
+        shard.at_most_nanos = rng.choice([1, rng.randrange(1, LONGEST), LONGEST])
+    batch.total = batch.queued = batch.shard_count = len(shards)
+    at_most = sum(shard.at_most_nanos for shard in shards)
+    batch.max_cost_nanos = rng.choice([1, at_most - 1, at_most, rng.randrange(1, at_most + 2)])
+    return batch, shards
+
+
+async def intend(ledger: Ledger, shard: Shard) -> Shard | OverMaxCost:
+    sent = await ledger.shards.intend(
         shard.id,
         token=new_token(),
         remote_model="m",
         sent_lines=1,
         sent_bytes=1,
-        sent_sha256="",
+        sent_sha256="00",
         rejects_prefix="",
         credential="",
         lease=LEASE,
-        at_most_nanos=at_most,
+        at_most_nanos=shard.at_most_nanos,
     )
-    assert isinstance(intended, Shard | OverMaxCost)
-    return intended
+    assert isinstance(sent, Shard | OverMaxCost)
+    return sent
 
 
-async def settle(ledger: Ledger, shard: Shard, cost: int) -> None:
+async def come_home(ledger: Ledger, sent: Shard, rng: random.Random) -> tuple[int, bool]:
+    """What came of a shard that was sent: what it cost, and whether it is queued anew."""
+    match rng.choice(["answer", "answer", "requeue", "given up"]):
+        case "requeue":
+            assert isinstance(await ledger.shards.requeue(sent, "busy", now()), Batch)
+            return 0, True
+        case "given up":
+            assert await ledger.shards.mark_dispatched(sent, LEASE)
+            assert isinstance(await ledger.late.give_up(sent, "c", "m", now()), Batch)
+    most = sent.at_most_nanos
+    cost = rng.choice([0, rng.randrange(most + 1), most])
     spend = [ModelSpend("m", 1, cost_nanos=cost)]
-    assert isinstance(await ledger.shards.settle(shard, Settlement(1, 0, spend=spend)), Batch)
+    settlement = Settlement(1, 0, spend=spend, answered=1)
+    assert isinstance(await ledger.shards.settle(await reread(ledger, sent), settlement), Batch)
+    return cost, False
 
 
-async def test_of_many_at_once_only_so_many_go_as_there_is_room_for(
-    ledger: Ledger, shards: list[Shard]
-) -> None:
-    outcomes = await asyncio.gather(*(send(ledger, shard, 3) for shard in shards))
-    sent = [each for each in outcomes if isinstance(each, Shard)]
-    assert len(sent) == MAX_COST // 3
-    over = next(each for each in outcomes if isinstance(each, OverMaxCost))
-    assert over.room.max_cost == MAX_COST
-    await settle(ledger, sent[0], 1)
-    limits = await ledger.stop_loss.limits(shards[0].batch_id)
-    assert limits.room == Room(max_cost=MAX_COST, left=9, free=3, in_flight=2)
-    left = [shard for shard in shards if shard.id not in {each.id for each in sent}]
-    outcomes = await asyncio.gather(*(send(ledger, shard, 3) for shard in left))
-    assert sum(isinstance(each, Shard) for each in outcomes) == 1
-    for shard in await ledger.shards.of_batch(shards[0].batch_id):
-        if shard.state == ShardState.SUBMITTING:
-            await settle(ledger, shard, 3)
-    batch = await ledger.batches.get(shards[0].batch_id)
-    assert batch is not None
-    assert batch.cost_nanos == MAX_COST
+async def run(ledger: Ledger, batch: Batch, shards: list[Shard], rng: random.Random) -> None:
+    """As a dispatcher and a collector do it, in any order."""
+    assert batch.max_cost_nanos is not None
+    queued, waiting, in_flight, spent = list(shards), [], [], 0
+    while queued or waiting or in_flight:
+        if queued and rng.random() < 0.6:
+            shard = queued.pop(rng.randrange(len(queued)))
+            went = await intend(ledger, shard)
+            held = sum(each.at_most_nanos for each in in_flight)
+            fits = spent + held + shard.at_most_nanos <= batch.max_cost_nanos
+            assert isinstance(went, Shard) == fits, "what has room goes, and nothing else"
+            if isinstance(went, Shard):
+                in_flight.append(went)
+            elif went.room.in_flight:
+                assert went.room.in_flight == len(in_flight)
+                waiting.append(shard)
+            else:
+                # Never sent: nothing can make room any more.
+                assert not in_flight
+                assert went.room.left == batch.max_cost_nanos - spent < shard.at_most_nanos
+        elif in_flight:
+            sent = in_flight.pop(rng.randrange(len(in_flight)))
+            cost, again = await come_home(ledger, sent, rng)
+            spent += cost
+            queued += [*waiting, *([sent] if again else [])]
+            waiting = []
+    found = await ledger.batches.get(batch.id)
+    assert found is not None
+    assert found.cost_nanos == spent <= batch.max_cost_nanos
 
 
-async def test_who_waits_is_found_and_who_need_not_does_not_wait(
-    ledger: Ledger, shards: list[Shard]
-) -> None:
-    first, second, third = shards[:3]
-    until = now() + timedelta(minutes=1)
-    stop_loss, figures = ledger.stop_loss, Figures(2, 5)
-    assert isinstance(await stop_loss.wait(second, figures, "why", until), Room), "none in flight"
-    sent = await send(ledger, first, 6)
-    assert isinstance(sent, Shard)
-    assert isinstance(await stop_loss.wait(second, Figures(1, 4), "why", until), Room), "it fits"
-    news = await stop_loss.wait(second, figures, "why", until)
-    assert isinstance(news, Batch)
-    assert await stop_loss.wait(second, figures, "why", until) is None, "no news"
-    assert await stop_loss.waiting(first.batch_id) == [second.id]
-    kept = await ledger.shards.get(second.id)
-    assert kept is not None
-    assert (kept.expected_nanos, kept.at_most_nanos, kept.waiting_reason) == (2, 5, "why")
-    await settle(ledger, sent, 1)
-    assert isinstance(await send(ledger, second, 5), Shard)
-    assert await stop_loss.waiting(first.batch_id) == []
-    await ledger.batches.cancel(first.batch_id)
-    assert isinstance(await stop_loss.wait(third, figures, "why", until), Stale)
-
-
-async def test_where_nothing_limits_spending(ledger: Ledger) -> None:
-    batch = new_batch(await make_file(ledger))
-    assert isinstance(await ledger.batches.create(batch), Batch)
-    assert not (await ledger.stop_loss.limits(batch.id)).limited
+@pytest.mark.parametrize(
+    "batches", [10, pytest.param(100, marks=pytest.mark.long)], ids="{} batches".format
+)
+async def test_no_batch_passes_its_max_cost(ledger: Ledger, batches: int) -> None:
+    rng = random.Random(batches)
+    file = await make_file(ledger)
+    made = [planned(file, rng) for _ in range(batches)]
+    await add_rows(ledger, *(batch for batch, _ in made))
+    await add_rows(ledger, *(shard for _, shards in made for shard in shards))
+    for batch, shards in made:
+        await run(ledger, batch, shards, rng)
+    # Both kinds of end were seen, and every cost is on its batch.
+    states = {shard.state for shard in await rows(ledger, Shard)}
+    assert states == {ShardState.SETTLED, ShardState.QUEUED}
+    await check_books(ledger)

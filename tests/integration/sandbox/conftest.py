@@ -11,7 +11,7 @@ import openai
 import pytest
 from google import genai
 
-from services.sandbox.config import Knobs
+from services.sandbox.config import Options
 from services.sandbox.server import SandboxServer
 from tests.support.sandbox.driving import PATIENCE, Sandbox
 
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         ready.set()
 
     folder: Path = tmp_path_factory.mktemp("sandbox")
-    running = SandboxServer("127.0.0.1", 0, folder, Knobs(), on_ready)
+    running = SandboxServer("127.0.0.1", 0, folder, Options(), on_ready)
     thread = threading.Thread(target=running.run)
     thread.start()
     assert ready.wait(PATIENCE)

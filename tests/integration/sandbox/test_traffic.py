@@ -169,15 +169,15 @@ def test_a_deletion_that_a_reset_came_before_is_not_counted(
 
 
 @pytest.mark.parametrize(
-    ("knobs", "early", "crossed"),
+    ("options", "early", "crossed"),
     [({"crossing_seconds": 0}, 3, 0), ({"crossing_seconds": HOUR}, 0, 3)],
     ids=["early", "crossing"],
 )
 def test_calls_before_a_retry_after_is_over(
-    sandbox: Sandbox, knobs: dict[str, float], early: int, crossed: int
+    sandbox: Sandbox, options: dict[str, float], early: int, crossed: int
 ) -> None:
     fault = {"kind": "status", "status": 429, "retry_after": HOUR, "path": "/batches$", "count": 1}
-    sandbox.set(**knobs, faults=[fault])
+    sandbox.set(**options, faults=[fault])
     with sandbox.openai("other") as other, sandbox.openai() as told:
         with pytest.raises(openai.RateLimitError):
             told.batches.list()

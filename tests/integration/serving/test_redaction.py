@@ -42,6 +42,8 @@ def test_secrets_are_found_by_the_names_of_their_variables() -> None:
         ("at nats://user:pass@host:4222", f"at nats://{REMOVED}@host:4222"),
         ("authorization: Bearer abc.def", f"authorization: Bearer {REMOVED}"),
         (f"key pb_{'a' * 43} unknown", f"key {REMOVED} unknown"),
+        (f"signed with whsec_{'a+/' * 14}a=", f"signed with {REMOVED}"),
+        ("the hint whsec_...aB3d stays", "the hint whsec_...aB3d stays"),
         ("short ones stay: tiny", "short ones stay: tiny"),
         ("a line of pb_test and http://host:80/path", "a line of pb_test and http://host:80/path"),
     ],

@@ -341,6 +341,7 @@ async def test_thousands_of_calls_that_come_at_once_are_all_taken_up(serve: Serv
     assert [answer for answer in answers if isinstance(answer, BaseException)] == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_calls_that_wait_long_to_be_taken_up_are_not_cancelled(serve: Serve) -> None:
     """As thousands that come at once do on a busy machine: by default gRPC gives them 30 s."""

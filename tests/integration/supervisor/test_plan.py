@@ -53,7 +53,7 @@ def test_the_suite_without_a_sandbox(tmp_path: Path) -> None:
     made = plan(tmp_path)
     assert [[child.name for child in stage] for stage in made.stages] == [
         ["nats"],
-        ["collector", "dispatcher", "gateway"],
+        ["collector", "dispatcher", "gateway", "web"],
     ]
     environment = children(made)["gateway"].environment
     assert environment["POLYBATCH_NATS_URL"] == made.nats
@@ -85,6 +85,8 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
         gateway_metrics_listen="127.0.0.1:0",
         dispatcher_metrics_listen="127.0.0.1:0",
         collector_metrics_listen="127.0.0.1:0",
+        web_listen="127.0.0.1:0",
+        web_metrics_listen="",
     )
     assert [child.name for child in made.stages[1]] == [
         "collector",
@@ -93,6 +95,7 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
         "dispatcher-3",
         "gateway",
         "gateway-2",
+        "web",
     ]
     first, second = made.gateway.split(",")
     assert len({*made.addresses.values()}) == 6
@@ -101,6 +104,11 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
     assert [each.environment["POLYBATCH_GATEWAY_LISTEN"] for each in gateways] == [first, second]
     assert [each.command[-1] for each in gateways] == ["services.gateway"] * 2
     assert f"{first},{second}" in report.ready_block(made)
+    web = children(made)["web"].environment
+    assert web["POLYBATCH_GATEWAY"] == made.gateway
+    assert web["POLYBATCH_COLLECTOR"] == made.collector
+    assert made.web == f"http://{web['POLYBATCH_WEB_LISTEN']}"
+    assert made.web in report.ready_block(made)
     assert made.metrics.keys() == made.addresses.keys()
     assert not {url.split("/")[2] for url in made.metrics.values()} & {*made.addresses.values()}
     for name in made.metrics:
@@ -112,25 +120,38 @@ def test_replicas_listen_beside_each_other(tmp_path: Path) -> None:
 
 def test_without_a_dispatcher_nothing_can_be_sent(tmp_path: Path) -> None:
     made = plan(tmp_path, options=Options(auto_ports=True, replicas={"dispatcher": 0}))
-    assert [child.name for child in made.stages[1]] == ["collector", "gateway"]
+    assert [child.name for child in made.stages[1]] == ["collector", "gateway", "web"]
     assert made.dispatcher == ""
-    assert sorted(made.metrics) == ["collector", "gateway"]
+    assert sorted(made.metrics) == ["collector", "gateway", "web"]
     assert "polybatch is up" in report.ready_block(made)
 
 
 def test_each_service_has_a_metrics_address_of_its_own(tmp_path: Path) -> None:
     made = plan(tmp_path)
-    assert sorted(made.metrics) == ["collector", "dispatcher", "gateway"]
+    assert sorted(made.metrics) == ["collector", "dispatcher", "gateway", "web"]
     listen = children(made)["collector"].environment["POLYBATCH_COLLECTOR_METRICS_LISTEN"]
     assert made.metrics["collector"] == f"http://{listen}/metrics"
-    assert len(set(made.metrics.values())) == 3
+    assert len(set(made.metrics.values())) == 4
     assert made.metrics["gateway"] in report.ready_block(made)
 
 
 def test_metrics_can_be_turned_off(tmp_path: Path) -> None:
-    made = plan(tmp_path, gateway_metrics_listen="", dispatcher_metrics_listen="")
+    made = plan(
+        tmp_path,
+        gateway_metrics_listen="",
+        dispatcher_metrics_listen="",
+        web_metrics_listen="",
+    )
     assert list(made.metrics) == ["collector"]
     assert "POLYBATCH_GATEWAY_METRICS_LISTEN" not in children(made)["gateway"].environment
+
+
+def test_the_http_api_can_be_left_out(tmp_path: Path) -> None:
+    made = plan(tmp_path, web_listen="off")
+    assert made.web is None
+    assert "web" not in children(made)
+    assert "web" not in made.metrics
+    assert "HTTP API" not in report.ready_block(made)
 
 
 def test_a_given_nats_is_not_started(tmp_path: Path) -> None:
@@ -203,6 +224,7 @@ def test_the_block_names_what_a_first_user_needs(tmp_path: Path) -> None:
         made.gateway,
         made.collector,
         str(tmp_path / "data" / "api-key"),
+        str(tmp_path / "data" / "operator-key"),
         f"export POLYBATCH_DATA_DIR={tmp_path / 'data'}",
         "submit examples/chat-mixed.jsonl",
     ):
@@ -296,6 +318,7 @@ def test_the_ready_file_holds_addresses_and_pids(tmp_path: Path) -> None:
     assert content["gateway"] == made.gateway
     assert content["sandbox"] is None
     assert content["api_key_file"] == str(tmp_path / "data" / "api-key")
+    assert content["operator_key_file"] == str(tmp_path / "data" / "operator-key")
     assert content["pids"]["gateway"] == 17
     assert [entry.name for entry in tmp_path.glob("ready*")] == ["ready.json"]
 
@@ -320,6 +343,8 @@ def test_tls_is_checked_before_anything_starts(tmp_path: Path) -> None:
     issued.private_key_pem.write_to_path(key)
     made = plan(tmp_path, tls_cert=cert, tls_key=key)
     assert made.gateway.startswith("grpcs://polybatch.test:")
+    assert made.web is not None
+    assert made.web.startswith("https://polybatch.test:")
     assert "POLYBATCH_TLS_CA" in report.ready_block(made)
     with pytest.raises(StartupError, match="POLYBATCH_TLS_CLIENT_CERT is not set"):
         plan(tmp_path, tls_cert=cert, tls_key=key, tls_client_ca=cert)
@@ -352,6 +377,8 @@ def test_one_setting_moves_all_ports(tmp_path: Path) -> None:
     )
     assert [split(each, "")[1] for each in listens] == [base + n for n in range(2, 7)]
     assert moved.nats_port == base + 7
+    assert moved.web_listen == f"127.0.0.1:{base + 8}"
+    assert moved.web_metrics_listen == f"127.0.0.1:{base + 9}"
     with pytest.raises(ValidationError):
         settings(tmp_path, port_base=65_530)
 

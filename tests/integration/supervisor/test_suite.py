@@ -84,7 +84,7 @@ async def test_from_nothing_to_healthy_over_a_crash_to_the_end(tmp_path: Path) -
     async with started(tmp_path) as suite:
         await suite.printed("polybatch is up")
         facts = suite.facts()
-        names = {"supervisor", "nats", "sandbox", "gateway", "dispatcher", "collector"}
+        names = {"supervisor", "nats", "sandbox", "gateway", "dispatcher", "collector", "web"}
         assert set(facts["pids"]) == names
         assert os.stat(facts["api_key_file"]).st_mode & 0o077 == 0
         for name in ("gateway", "dispatcher", "collector"):

@@ -15,9 +15,10 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core import tracing
 from core.bus import Ack, Bus, Delivery, EmbeddedNats, Snooze, Step
-from core.ledger import Batch, BatchState, File, FileState, Ledger, new_id, now
+from core.ledger import Batch, Ledger, new_id, now
 from core.pipeline import EventPublisher
 from core.tracing import spans
+from tests.support.ledger.rows import batch_row, file_row
 
 PATIENCE = 20.0
 ONE = "11111111111111111111111111111111"
@@ -63,20 +64,10 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
 
 async def make_batch(ledger: Ledger, trace: str) -> str:
     file = await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id="acct_1",
-            upload_id=new_id("upload"),
-            state=FileState.READY,
-            created_at=now(),
-        )
+        file_row(account_id="acct_1", upload_id=new_id("upload"))
     )
-    batch = Batch(
-        id=new_id("batch"),
-        account_id="acct_1",
-        input_file_id=file.id,
-        endpoint="/v1/chat/completions",
-        state=BatchState.VALIDATING,
+    batch = batch_row(
+        file,
         created_at=now(),
         expires_at=now(),
         due_at=now(),

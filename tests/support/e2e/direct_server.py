@@ -81,13 +81,13 @@ class Server:
     def post(self, path: str, content: Any) -> None:
         httpx2.post(self.url + path, json=content, timeout=10).raise_for_status()
 
-    def reset(self, **knobs: Any) -> None:
+    def reset(self, **options: Any) -> None:
         self.start()
         self.post("/sandbox/reset", {})
-        self.set(**(CALLS | knobs))
+        self.set(**(CALLS | options))
 
-    def set(self, **knobs: Any) -> None:
-        self.post("/sandbox/config", knobs)
+    def set(self, **options: Any) -> None:
+        self.post("/sandbox/config", options)
 
     @property
     def bill(self) -> dict[str, Any]:

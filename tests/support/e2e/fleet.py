@@ -54,6 +54,7 @@ class Fleet(Suite):
             # Of two machines that start at the same time, one makes the first key.
             "api_key_file": keys[0],
             "sandbox": self.server.url,
+            "web": found[0]["web"],
         }
 
     def replicas(self, service: str) -> list[str]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from polybatch import Batch, BatchState, LineFailure, Manifest, ResultLine
 
+from core.ledger import Ledger, Posting
+from core.prices.rates import Price, Processing
+from core.prices.snapshot import read_snapshot
+from core.prices.usage import Usage
+from core.settings import Settings
 from tests.support.e2e.inputs import chat, check_answers, write
 from tests.support.e2e.suite import Suite, wait_for
+from tests.support.ledger.money import check_books, rows
 from tests.support.sandbox.waste import assert_nothing_wasted
 
 MODELS = {
@@ -180,6 +188,40 @@ def check_bill(suite: Suite, lines: int, *, lost_uploads: bool = False, given_up
     wait_for(
         lambda: suite.sandbox("/sandbox/bill")["uploads_kept"] == 0, "the inputs to be deleted"
     )
+
+
+def check_costs(suite: Suite, batch_id: str, lines: Iterable[Decimal | None]) -> None:
+    """What a batch and its lines cost is what the sandbox has billed, to the nano-dollar.
+
+    `lines`: the costs of all lines of the one batch since the sandbox was reset.
+    """
+
+    async def read() -> tuple[str | None, Sequence[Posting]]:
+        ledger = await Ledger.open(Settings(data_dir=suite.data_dir).effective_database_url)
+        try:
+            await check_books(ledger)
+            of_batch = [row for row in await rows(ledger, Posting) if row.batch_id == batch_id]
+            return await ledger.batches.prices(batch_id), of_batch
+        finally:
+            await ledger.close()
+
+    stored, postings = asyncio.run(read())
+    assert stored is not None
+    prices = read_snapshot(stored)
+    billed = 0
+    for line in suite.billed_lines():
+        price = prices.price(line["provider"], line["model"], Processing.BATCH)
+        assert isinstance(price, Price)
+        billed += price.cost(Usage(input=line["input_tokens"], output=line["output_tokens"]))
+    told = [cost for cost in lines if cost is not None]
+    with suite.client() as client:
+        batch, manifest = client.get_batch(batch_id), client.manifest(batch_id)
+    assert batch.cost is not None
+    assert batch.cost.unpriced_line_count == 0
+    assert billed > 0
+    for found in (sum(told), batch.cost.so_far, manifest.cost):
+        assert found * 10**9 == billed
+    assert -sum(posting.balance_nanos for posting in postings) == billed
 
 
 def check_all_struck(suite: Suite) -> None:

@@ -33,6 +33,7 @@ QUICK = {
     "POLYBATCH_RECONCILE_SETTLE": "1",
     "POLYBATCH_STOP_GRACE": "20",
     "POLYBATCH_SHUTDOWN_GRACE": "2",
+    "POLYBATCH_WEBHOOK_ALLOW_PRIVATE": "1",
 }
 
 
@@ -72,9 +73,10 @@ class Suite:
             api_key_file=None if key else ready["api_key_file"],
         )
 
-    def new_key(self, account: str) -> str:
+    def new_key(self, account: str, scope: str = "batch") -> str:
         """Make a key for another account, as an operator does."""
-        made = self.run("-m", "services.gateway", "keys", "create", "--account", account)
+        words = ("-m", "services.gateway", "keys", "create", "--account", account)
+        made = self.run(*words, "--scope", scope)
         return next(word for word in made.stdout.split() if word.startswith("pb_"))
 
     def cli(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -120,6 +122,12 @@ class Suite:
         with urllib.request.urlopen(request, timeout=10) as response:
             return json.loads(response.read())
 
+    def billed_lines(self) -> list[dict[str, Any]]:
+        """What each line on the sandbox's bill has used."""
+        url = f"{self.ready['sandbox']}/sandbox/bill/lines"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return [json.loads(line) for line in response]
+
     def reset_sandbox(self, **config: Any) -> None:
         self.sandbox("/sandbox/reset", {})
         self.sandbox("/sandbox/config", INSTANT | config)
@@ -150,6 +158,8 @@ def launch(folder: Path, *arguments: str, quick: bool = True, **settings: str) -
             "POLYBATCH_DATA_DIR": str(folder / "data"),
             "OPENAI_API_KEY": "sandbox-openai",
             "ANTHROPIC_API_KEY": "sandbox-anthropic",
+            # Who tests it asks for it: one process less to start, to kill and to wait for.
+            "POLYBATCH_WEB_LISTEN": "off",
         }
         | settings
     )

@@ -16,7 +16,7 @@ from polybatch.v1 import batches_pb2, batches_pb2_grpc, files_pb2, files_pb2_grp
 from pydantic import SecretStr
 
 from core.blobs import BlobStore
-from core.ledger import Ledger
+from core.ledger import KeyLimits, Ledger, Scope
 from core.settings import ProviderAccess, Settings
 from services.gateway.service import serve
 
@@ -118,12 +118,20 @@ class Caller:
         return self.files.UploadFile(metadata=self.metadata)
 
     async def submit(
-        self, content: bytes, *, upload_id: str = "", offset: int = 0, **order: Any
+        self,
+        content: bytes,
+        *,
+        upload_id: str = "",
+        offset: int = 0,
+        default_provider: str = "",
+        **order: Any,
     ) -> batches_pb2.Batch:
         """SubmitBatch; `order` are fields of CreateBatchRequest."""
         kind = batches_pb2.SubmitBatchRequest
         spec = kind.Spec(
-            upload=files_pb2.UploadSpec(upload_id=upload_id, write_offset=offset),
+            upload=files_pb2.UploadSpec(
+                upload_id=upload_id, write_offset=offset, default_provider=default_provider
+            ),
             batch=batches_pb2.CreateBatchRequest(**order),
         )
         messages = [kind(spec=spec)]
@@ -206,9 +214,10 @@ class Gateway(Caller):
         self._stop = stop
         self.task: asyncio.Task[None] | None = None
 
-    async def another_account(self, name: str = "other") -> Caller:
+    async def another_account(self, name: str = "other", scope: Scope = Scope.BATCH) -> Caller:
         """The caller of a new key of another account."""
-        return Caller(self.channel, (await self.ledger.accounts.create_key(name)).secret)
+        key = await self.ledger.accounts.create_key(name, limits=KeyLimits(scope=scope))
+        return Caller(self.channel, key.secret)
 
     async def stop(self) -> None:
         """Stop gracefully, as SIGTERM does."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from core.ledger import Batch, BatchState, File, FileState, Ledger, Shard, ShardState, new_id, now
+from core.ledger import Batch, Ledger, Shard, ShardState, new_id, now
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 MODEL = "gpt-4.1"
 MINUTE = timedelta(minutes=1)
@@ -21,39 +22,16 @@ async def in_flight(
 ) -> list[Shard]:
     """Shards of one batch that run at a provider."""
     moment = now()
-    file = await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id="acct_1",
-            upload_id=new_id("file"),
-            state=FileState.READY,
-            created_at=moment,
-        )
-    )
-    batch = await ledger.batches.create(
-        Batch(
-            id=new_id("batch"),
-            account_id="acct_1",
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            state=BatchState.VALIDATING,
-            total=count,
-            created_at=moment,
-            expires_at=moment + timedelta(days=1),
-            due_at=moment,
-        )
-    )
+    file = await ledger.files.finish_upload(file_row(account_id="acct_1", at=moment))
+    batch = await ledger.batches.create(batch_row(file, total=count, at=moment))
     assert isinstance(batch, Batch)
     rows = [
-        Shard(
-            id=new_id("shard"),
-            batch_id=batch.id,
-            account_id="acct_1",
+        shard_row(
+            batch,
             ordinal=number,
             provider=provider,
             model=f"{provider}/{MODEL}",
             remote_model=MODEL,
-            endpoint=batch.endpoint,
             state=ShardState.SUBMITTED,
             remote_id=f"remote_{new_id('batch')}",
             credential=credential,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 
 from sqlmodel import SQLModel
 
@@ -23,51 +24,74 @@ from core.ledger import (
 LEASE = timedelta(minutes=5)
 
 
+def file_row(*, at: datetime | None = None, **fields: Any) -> File:
+    """A checked file that was uploaded at a moment (now); `fields` as of File."""
+    defaults = {
+        "id": new_id("file"),
+        "account_id": "acct_1",
+        "upload_id": new_id("file"),
+        "state": FileState.READY,
+        "created_at": at or now(),
+    }
+    return File(**(defaults | fields))
+
+
+def batch_row(file: File, *, at: datetime | None = None, **fields: Any) -> Batch:
+    """A batch of a file, made at a moment, with a day to end; `fields` as of Batch."""
+    moment = at or now()
+    defaults = {
+        "id": new_id("batch"),
+        "account_id": file.account_id,
+        "input_file_id": file.id,
+        "endpoint": "/v1/chat/completions",
+        "state": BatchState.VALIDATING,
+        "created_at": moment,
+        "expires_at": moment + timedelta(days=1),
+        "due_at": moment,
+    }
+    return Batch(**(defaults | fields))
+
+
+def shard_row(batch: Batch, *, at: datetime | None = None, **fields: Any) -> Shard:
+    """The first shard of a batch, planned at a moment; `fields` as of Shard."""
+    moment = at or now()
+    defaults = {
+        "id": new_id("shard"),
+        "batch_id": batch.id,
+        "account_id": batch.account_id,
+        "ordinal": 0,
+        "provider": "openai",
+        "model": "openai/gpt-4.1",
+        "endpoint": batch.endpoint,
+        "state": ShardState.QUEUED,
+        "created_at": moment,
+        "due_at": moment,
+    }
+    return Shard(**(defaults | fields))
+
+
 async def make_file(ledger: Ledger, account: str = "acct_a", upload: str = "upload-1") -> File:
     return await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id=account,
-            upload_id=upload,
-            state=FileState.READY,
-            line_count=10,
-            created_at=now(),
-        )
+        file_row(account_id=account, upload_id=upload, line_count=10)
     )
 
 
 def new_batch(file: File, request_id: str | None = None, window: float = 86_400) -> Batch:
     moment = now()
-    return Batch(
-        id=new_id("batch"),
-        account_id=file.account_id,
+    return batch_row(
+        file,
+        at=moment,
         request_id=request_id,
         request_digest="d",
-        input_file_id=file.id,
-        endpoint="/v1/chat/completions",
-        state=BatchState.VALIDATING,
         total=10,
         queued=10,
         window_seconds=window,
-        created_at=moment,
         expires_at=moment + timedelta(seconds=window),
-        due_at=moment,
     )
 
 
 def new_shard(batch: Batch, ordinal: int, lines: int) -> Shard:
-    return Shard(
-        id=new_id("shard"),
-        batch_id=batch.id,
-        ordinal=ordinal,
-        provider="openai",
-        model="openai/gpt-4.1",
-        endpoint=batch.endpoint,
-        state=ShardState.QUEUED,
-        line_count=lines,
-        created_at=now(),
-        due_at=now(),
-    )
+    return shard_row(batch, ordinal=ordinal, line_count=lines)
 
 
 async def make_batch(ledger: Ledger, *, window: float = 86_400) -> tuple[Batch, list[Shard]]:

@@ -30,7 +30,7 @@ from core.providers.conformance import (
     UnknownStatus,
 )
 from core.settings import ProviderAccess, Settings
-from services.sandbox.config import Knobs
+from services.sandbox.config import Options
 from services.sandbox.server import SandboxServer
 
 KEY = "sk-conformance-0123456789"
@@ -298,8 +298,8 @@ class SandboxStand:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _set(self, **knobs: Any) -> None:
-        (await self._client.post("/sandbox/config", json=knobs)).raise_for_status()
+    async def _set(self, **options: Any) -> None:
+        (await self._client.post("/sandbox/config", json=options)).raise_for_status()
 
     async def _bill(self) -> dict[str, Any]:
         bill: dict[str, Any] = (await self._client.get("/sandbox/bill")).json()
@@ -316,7 +316,7 @@ def running_sandbox(folder: Path) -> Iterator[tuple[str, Prompter]]:
         urls.append(url)
         ready.set()
 
-    server = SandboxServer("127.0.0.1", 0, folder, Knobs(), on_ready)
+    server = SandboxServer("127.0.0.1", 0, folder, Options(), on_ready)
     prompter = Prompter(server.config.app)  # type: ignore[arg-type]
     server.config.app = prompter
     thread = threading.Thread(target=server.run)

@@ -25,10 +25,10 @@ class Sandbox:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.http = httpx2.Client(base_url=url, timeout=PATIENCE)
+        self.http = httpx2.Client(base_url=url, timeout=PATIENCE, verify=False)
 
-    def set(self, **knobs: Any) -> dict[str, Any]:
-        answer = self.http.post("/sandbox/config", json=knobs)
+    def set(self, **options: Any) -> dict[str, Any]:
+        answer = self.http.post("/sandbox/config", json=options)
         assert answer.status_code == 200, answer.text
         config: dict[str, Any] = answer.json()
         return config
@@ -42,11 +42,22 @@ class Sandbox:
 
     def openai(self, key: str = "key") -> openai.OpenAI:
         return openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE
+            base_url=f"{self.url}/v1",
+            api_key=key,
+            max_retries=0,
+            timeout=PATIENCE,
+            # Each would read the system's certificates, for a server without TLS.
+            http_client=openai.DefaultHttpxClient(verify=False),
         )
 
     def anthropic(self, key: str = "key") -> anthropic.Anthropic:
-        return anthropic.Anthropic(base_url=self.url, api_key=key, max_retries=0, timeout=PATIENCE)
+        return anthropic.Anthropic(
+            base_url=self.url,
+            api_key=key,
+            max_retries=0,
+            timeout=PATIENCE,
+            http_client=anthropic.DefaultHttpxClient(verify=False),
+        )
 
     def gemini(self, key: str = "key") -> genai.Client:
         options = gemini_types.HttpOptions(

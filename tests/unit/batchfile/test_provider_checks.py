@@ -228,6 +228,19 @@ def test_kinds_of_warnings_are_kept_a_thousand_at_most() -> None:
     assert problems[-1].message == "odd (4000 lines; the first)"
 
 
+def test_warnings_of_other_models_are_told_apart() -> None:
+    """Up to so many; further ones are counted on the first of them."""
+    warnings = RepeatedWarnings()
+    for line in range(1, 201):
+        words = f"there is no model m{line % 2 if line < 101 else line}"
+        warnings.add(Problem(line, "", "body.model", "unknown_model", words, "warning"))
+    first, second, *others = [problem.message for problem in warnings.problems()]
+    assert first == "there is no model m1 (50 lines; the first)"
+    assert second == "there is no model m0 (50 lines; the first)"
+    assert others[0] == "there is no model m101"
+    assert (len(others), others[-1]) == (49, "there is no model m149 (52 lines; the first)")
+
+
 class PlainBody(msgspec.Struct, forbid_unknown_fields=True):
     model: str
     messages: Annotated[list[dict[str, str]], msgspec.Meta(min_length=1)]

@@ -6,7 +6,7 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
@@ -24,7 +24,6 @@ async def stored(store: BlobStore, data: bytes, segment_bytes: int) -> StoredFil
     return await StoredFile.open(store, "f")
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     cuts=st.lists(st.integers(0, 300), max_size=30, unique=True),
     span_bytes=st.integers(1, 100),

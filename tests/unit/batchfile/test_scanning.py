@@ -18,7 +18,7 @@ from core.batchfile import (
     custom_id_of,
     iter_index,
 )
-from core.batchfile.recognition import HEAD_BYTES, recognise
+from core.batchfile.recognition import HEAD_BYTES, recognize
 
 MakeLine = Callable[..., bytes]
 
@@ -90,7 +90,7 @@ def test_how_a_file_is_cut_into_chunks_makes_no_difference(data: bytes, sizes: l
 @settings(max_examples=100, deadline=None)
 @given(files)
 def test_the_index_says_where_each_line_lies(data: bytes) -> None:
-    assume(recognise(data[:HEAD_BYTES], whole=len(data) < HEAD_BYTES) is None)
+    assume(recognize(data[:HEAD_BYTES], whole=len(data) < HEAD_BYTES) is None)
     index, problems, summary = scan([data])
     expected = []
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -139,7 +139,7 @@ def test_a_long_line_that_comes_in_small_chunks(chat: MakeLine) -> None:
     assert summary.groups[0].bytes == len(line)
 
 
-def test_an_overlong_line_is_counted_to_its_end(chat: MakeLine) -> None:
+def test_an_oversized_line_is_counted_to_its_end(chat: MakeLine) -> None:
     scanner = LineScanner(RULES, max_line_bytes=1000, max_lines=10)
     problems = []
     for chunk in [chat("a") + b"\n", *[b"x" * 10_000] * 50, b"x\r\n" + chat("b") + b"\n"]:

@@ -10,7 +10,7 @@ import polybatch
 import pytest
 from polybatch import Batch, BatchState, LineProblem
 from polybatch.cli import batch_commands
-from polybatch.cli.describe import describe_counts, describe_pace
+from polybatch.cli.describe import describe_counts, describe_pace, describe_waiting
 from polybatch.cli.ids import _pick
 from polybatch.cli.invocation import called_as
 from polybatch.cli.output import age, duration
@@ -135,6 +135,39 @@ def test_an_output_is_tried(tmp_path: Path) -> None:
     for wrong in (tmp_path, tmp_path / "none" / "x", source, source / "x"):
         with pytest.raises(UnusableInput):
             tried_output(str(wrong), str(source))
+
+
+@pytest.mark.parametrize(
+    ("counts", "cause", "said"),
+    [
+        ({"failed": 100}, ("bad_key", "bad_key: no such key"), "every line failed for one cause"),
+        ({"expired": 100}, ("bad_key", "no such key"), "no line was answered for one cause"),
+    ],
+)
+def test_a_cause_says_its_code_once(
+    counts: dict[str, int], cause: tuple[str, str], said: str
+) -> None:
+    message = snapshot("b", 3, "COMPLETED", **counts)
+    message.common_cause.code, message.common_cause.message = cause
+    assert describe_waiting(Batch.from_proto(message)) == [f"{said}: bad_key: no such key"]
+    message.common_cause.message = " "
+    [line] = describe_waiting(Batch.from_proto(message))
+    assert line == f"{said}: bad_key: no reason was given"
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"succeeded": 97, "cancelled": 3}, "the lines without an answer: polybatch failures b"),
+        ({"succeeded": 97, "failed": 1, "expired": 2}, "why lines failed: polybatch failures b"),
+    ],
+)
+def test_lines_that_were_cancelled_have_not_failed(
+    counts: dict[str, int], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = Batch.from_proto(snapshot("b", 3, "CANCELLED", **counts))
+    batch_commands._explain_outcome(Session(), batch, "results.jsonl")
+    assert capsys.readouterr().err == f"{said}\n"
 
 
 def test_all_states_can_be_asked_for() -> None:

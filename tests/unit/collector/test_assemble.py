@@ -310,6 +310,7 @@ def failed(line: int, code: str, message: str) -> tuple[int, int, bytes]:
     [
         ([failed(1, "x", "one"), (2, LineOutcome.SUCCEEDED, b"{}")], None),
         ([failed(1, "x", "one"), failed(2, "y", "one")], None),
+        ([failed(1, "x", " "), failed(2, "x", "")], "The provider gave no reason."),
         ([failed(4, "x", "limit 7"), failed(5, "x", "limit 8")], "limit 7 (so line 4;"),
         ([], None),
     ],

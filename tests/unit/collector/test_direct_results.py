@@ -13,7 +13,7 @@ import pytest
 from core.batchfile import answer_tail
 from core.blobs import BlobStore
 from core.bus import Step
-from core.ledger import Batch, Ledger, Settlement, Shard, ShardState, now
+from core.ledger import Batch, Ledger, Settlement, Shard, ShardState
 from core.pipeline import Event, LateShards, RunLog, Runtime, Settler
 from core.prices.usage import Usage
 from core.providers import Outcome
@@ -23,6 +23,7 @@ from services.collector.direct_results import take_run
 from services.collector.poll import Poller
 from services.collector.sorter import Sorter
 from services.collector.stop import Stopper
+from tests.support.ledger.rows import shard_row
 from tests.support.prices import price, tally
 from tests.support.publishers import EnqueuedSteps
 
@@ -33,18 +34,7 @@ BAD = answer_tail(b'{"status_code":500}', None, 2)
 @pytest.fixture
 async def shard(ledger: Ledger, batch: Batch) -> Shard:
     """Three lines that run."""
-    planned = Shard(
-        id="shard_1",
-        batch_id=batch.id,
-        ordinal=0,
-        provider="local",
-        model="m",
-        endpoint=batch.endpoint,
-        state=ShardState.QUEUED,
-        line_count=3,
-        created_at=now(),
-        due_at=now(),
-    )
+    planned = shard_row(batch, id="shard_1", provider="local", model="m", line_count=3)
     await ledger.batches.plan(batch.id, [planned])
     started = await ledger.runs.start(planned, remote_model="m", most=1, most_of_batch=1)
     assert isinstance(started, Batch)

@@ -163,7 +163,7 @@ async def test_every_second_call_is_refused(
     assert every.uploads == {"openai": 1, "gemini": 1}, "each was uploaded once"
     assert len(every.deletions) == 2
     assert set(every.deletions.values()) == {1}, "and deleted once"
-    async with httpx2.AsyncClient(base_url=url) as client:
+    async with httpx2.AsyncClient(base_url=url, verify=False) as client:
         bill = (await client.get("/sandbox/bill")).json()
     assert (bill["lines_billed"], bill["extra_billings"]) == (LINES, 0)
     assert (bill["batches_created"], bill["uploads_kept"]) == (3, 0)

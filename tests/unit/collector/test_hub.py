@@ -11,9 +11,10 @@ import pytest
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Bus, EmbeddedNats
-from core.ledger import Batch, Ledger, Shard, ShardState, now
+from core.ledger import Batch, Ledger, Shard
 from core.pipeline import EventPublisher
 from services.collector.hub import Hub, Snapshot, Topic
+from tests.support.ledger.rows import shard_row
 
 PATIENCE = 10.0
 
@@ -51,18 +52,7 @@ async def newer(topic: Topic, revision: int) -> Snapshot | None:
 
 
 def shard_of(batch: Batch) -> Shard:
-    return Shard(
-        id="shard_1",
-        batch_id=batch.id,
-        ordinal=0,
-        provider="openai",
-        model="openai/gpt-4.1",
-        endpoint=batch.endpoint,
-        state=ShardState.QUEUED,
-        line_count=3,
-        created_at=now(),
-        due_at=now(),
-    )
+    return shard_row(batch, id="shard_1", line_count=3)
 
 
 async def test_all_watchers_of_a_batch_see_its_changes(

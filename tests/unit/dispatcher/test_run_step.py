@@ -23,6 +23,7 @@ from services.dispatcher.direct_lines import LineRun
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.lease_keeper import LeaseKeeper
 from services.dispatcher.run import Runner
+from tests.support.ledger.rows import shard_row
 from tests.unit.dispatcher.test_lines import CHAT, PATIENCE, Scripted, Stand, free, paid
 
 DELIVERY = Delivery(1, now())
@@ -164,14 +165,23 @@ async def test_an_answer_that_comes_during_the_last_flush_is_kept(
     assert provider.calls == Counter(range(60))
 
 
-async def test_stopped_it_hands_the_shard_back(runtime: Runtime, stand: Stand) -> None:
-    provider = Scripted(paid(4))
+async def calling(
+    runtime: Runtime, provider: Scripted
+) -> tuple[Runner, Stuck, asyncio.Task[Ack | Snooze]]:
+    """A runner whose calls are under way."""
     stuck = Stuck(provider)
     runner = await start(runtime, provider)
     handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
     async with asyncio.timeout(PATIENCE):
         await stuck.begun.wait()
-        runner.stop()
+    return runner, stuck, handling
+
+
+async def test_stopped_it_hands_the_shard_back(runtime: Runtime, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    runner, stuck, handling = await calling(runtime, provider)
+    runner.stop()
+    async with asyncio.timeout(PATIENCE):
         stuck.go_on.set()
         assert isinstance(await handling, Snooze)
     shard = await shard_now(runtime)
@@ -187,12 +197,9 @@ async def test_stopped_it_hands_the_shard_back(runtime: Runtime, stand: Stand) -
 
 async def test_calls_that_outlast_the_grace_are_given_up(runtime: Runtime, stand: Stand) -> None:
     provider = Scripted(paid(4))
-    stuck = Stuck(provider)
-    runner = await start(runtime, provider)
-    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    runner, _, handling = await calling(runtime, provider)
+    runner.stop()
     async with asyncio.timeout(PATIENCE):
-        await stuck.begun.wait()
-        runner.stop()
         assert isinstance(await handling, Snooze)
     lost = set(provider.calls)
     provider.gate = None
@@ -218,11 +225,8 @@ async def test_cancelled_it_ends_with_what_it_has(
 
     monkeypatch.setattr(LineRun, "halt", note)
     provider = Scripted(paid(4))
-    stuck = Stuck(provider)
-    runner = await start(runtime, provider)
-    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    _, stuck, handling = await calling(runtime, provider)
     async with asyncio.timeout(PATIENCE):
-        await stuck.begun.wait()
         await runtime.ledger.batches.cancel("batch_1")
         await halted.wait()
         stuck.go_on.set()
@@ -232,13 +236,10 @@ async def test_cancelled_it_ends_with_what_it_has(
     assert len(provider.calls) < 60
 
 
-async def test_a_hold_that_was_lost_ends_the_run(runtime: Runtime, stand: Stand) -> None:
+async def test_a_lease_that_was_lost_ends_the_run(runtime: Runtime, stand: Stand) -> None:
     provider = Scripted(paid(4))
-    stuck = Stuck(provider)
-    runner = await start(runtime, provider)
-    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    _, _, handling = await calling(runtime, provider)
     async with asyncio.timeout(PATIENCE):
-        await stuck.begun.wait()
         held = await shard_now(runtime)
         # As if the lease had been over for long.
         assert await runtime.ledger.runs.release(held)
@@ -341,19 +342,7 @@ async def test_a_shard_waits_for_its_turn(
         due_at=now(),
     )
     assert isinstance(await ledger.batches.create(other), Batch)
-    shard = Shard(
-        id="shard_2",
-        batch_id=other.id,
-        account_id="acct",
-        ordinal=0,
-        provider="local",
-        model="m",
-        endpoint=CHAT,
-        state=ShardState.QUEUED,
-        line_count=1,
-        created_at=now(),
-        due_at=now(),
-    )
+    shard = shard_row(other, id="shard_2", provider="local", model="m", endpoint=CHAT, line_count=1)
     await ledger.batches.plan(other.id, [shard])
     scheduler = FairScheduler(runtime)
     await scheduler.start(shard, Scripted(paid()))

@@ -72,7 +72,7 @@ class Scripted:
         self.created: list[str] = []
         self.sources: list[Path | Upload] = []
         self.uploads = 0
-        self.strays = False
+        self.orphans = False
         self.discarded: list[str] = []
         self.quiet_since: datetime | None = None
 
@@ -84,7 +84,7 @@ class Scripted:
         if isinstance(source, Path):
             assert intent.file_token == intent.token
             self.uploads += 1
-            source = Upload(f"file-{self.uploads}", strays=self.strays)
+            source = Upload(f"file-{self.uploads}", orphans=self.orphans)
         else:
             assert intent.file_token != intent.token
         if self.before_gate is not None:
@@ -505,7 +505,7 @@ async def test_an_upload_whose_create_was_held_back_is_kept(stand: Stand) -> Non
         try:
             return await submit(intent, source, gate=gate)
         except HeldBackHere:
-            upload = Upload(f"file-{stand.provider.uploads}", strays=True)
+            upload = Upload(f"file-{stand.provider.uploads}", orphans=True)
             return replace(RATE, upload=upload)
 
     stand.provider.submit = refuse  # type: ignore[method-assign]

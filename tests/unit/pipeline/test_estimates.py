@@ -13,7 +13,8 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
-from core.batchfile import LINE_OVERHEAD, LineScanner
+from core.batchfile import LINE_OVERHEAD, LineScanner, Totals
+from core.batchfile import Asked as Limits
 from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT, MESSAGES, RESPONSES
 from core.ledger import Learned
 from core.pipeline import Basis, Reckoner
@@ -229,3 +230,19 @@ def test_the_totals_of_a_file_are_those_of_its_lines(name: str) -> None:
         ), field
     expected = sum(each.prompt_expected for each in single)
     assert abs(sum(each.prompt_expected for each in found) - expected) <= 60
+
+
+def test_a_file_whose_lines_all_differ_keeps_few_sums_and_a_bound() -> None:
+    totals, random = Totals(), Random(5)
+    most = 0
+    for _ in range(40_000):
+        limit = random.randrange(1, 1_000_000)
+        totals.add(0, random.randrange(100, 100_000), Limits(limit, answers=random.randrange(1, 9)))
+        most = max(most, limit)
+    totals.add(0, 100, Limits(most + 1))
+
+    sums = totals.sums()
+
+    assert len(sums) <= 16_384 + 1
+    assert sum(each.lines for each in sums) == 40_001
+    assert max(each.limit or 0 for each in sums) >= most + 1

@@ -77,7 +77,7 @@ async def test_others_hear_of_it_and_later_ones_read_it(ledger: Ledger) -> None:
     bus, kept = Loop(), Kept(ledger)
     one, other, later = Holds(), Holds(), Holds()
     async with sharing(runtime(kept, bus), one), sharing(runtime(ledger, bus), other):
-        one.of("openai", "k").told(600.0)
+        one.of("openai", "k").note(600.0)
         async with asyncio.timeout(PATIENCE):
             await kept.kept.wait()
         assert other.until("openai", "k") == one.until("openai", "k")
@@ -93,7 +93,7 @@ async def test_what_was_missed_on_the_bus_is_read(ledger: Ledger) -> None:
     missing = SharedHolds(runtime(ledger, bus), other)
     bus.away = True
     async with sharing(runtime(kept, bus), one):
-        one.of("openai", "k").told(600.0)
+        one.of("openai", "k").note(600.0)
         async with asyncio.timeout(PATIENCE):
             await kept.kept.wait()
     assert other.until("openai", "k") == 0.0
@@ -108,7 +108,7 @@ async def test_a_ledger_that_was_away_gets_it_later(
     kept = Kept(ledger, failures=2)
     one = Holds()
     async with sharing(runtime(kept, Loop()), one):
-        one.of("openai", "k").told(600.0)
+        one.of("openai", "k").note(600.0)
         async with asyncio.timeout(PATIENCE):
             await kept.kept.wait()
     assert [(row.provider, row.credential) for row in await ledger.holds.current()] == [

@@ -16,17 +16,14 @@ from core.blobs import BlobUnavailable
 from core.bus import Ack, Delivery, Snooze
 from core.ledger import (
     Batch,
-    BatchState,
-    File,
-    FileState,
     Ledger,
     LedgerUnavailable,
     Shard,
     ShardState,
-    new_id,
     now,
 )
 from core.pipeline import Runtime, outage_retry
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 FULL = OSError(errno.ENOSPC, "no space left")
 
@@ -68,46 +65,15 @@ def runtime(ledger: Ledger, told: Told) -> Runtime:
 async def batch(ledger: Ledger) -> Batch:
     """One that waits to be planned."""
     file = await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id="acct_1",
-            upload_id="upload-1",
-            state=FileState.READY,
-            line_count=10,
-            created_at=now(),
-        )
+        file_row(account_id="acct_1", upload_id="upload-1", line_count=10)
     )
-    made = await ledger.batches.create(
-        Batch(
-            id=new_id("batch"),
-            account_id="acct_1",
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            state=BatchState.VALIDATING,
-            total=10,
-            created_at=now(),
-            expires_at=now() + timedelta(days=1),
-            due_at=now(),
-        )
-    )
+    made = await ledger.batches.create(batch_row(file, total=10))
     assert isinstance(made, Batch)
     return made
 
 
 async def planned(ledger: Ledger, batch: Batch) -> Shard:
-    shard = Shard(
-        id=new_id("shard"),
-        batch_id=batch.id,
-        account_id="acct_1",
-        ordinal=0,
-        provider="openai",
-        model="gpt-4.1",
-        endpoint="/v1/chat/completions",
-        state=ShardState.QUEUED,
-        line_count=10,
-        created_at=now(),
-        due_at=now(),
-    )
+    shard = shard_row(batch, model="gpt-4.1", line_count=10)
     assert isinstance(await ledger.batches.plan(batch.id, [shard]), Batch)
     return shard
 
@@ -138,13 +104,14 @@ async def test_a_batch_shows_why_it_waits_and_that_it_does_no_longer(
     ledger: Ledger, runtime: Runtime, told: Told, batch: Batch
 ) -> None:
     for _ in range(3):
+        before = now()
         outcome = await handled(runtime, no_room(), batch.id)
         assert isinstance(outcome, Snooze)
         seen = await ledger.batches.get(batch.id)
         assert seen is not None
         assert "disk is full" in seen.waiting_reason
         # The sweep does not wake it before its message comes back.
-        assert seen.due_at > now()
+        assert seen.due_at >= before + timedelta(seconds=outcome.delay)
     assert told.kinds == [BatchEvent.BATCH_WAITING], "told once"
     assert seen.revision == batch.revision + 1
     await planned(ledger, batch)

@@ -83,7 +83,7 @@ def test_batches_that_were_submitted_together_are_not_looked_at_together(look: s
 @given(batches=st.integers(0, 10**6))
 def test_what_many_batches_cost_is_bounded(batches: int) -> None:
     pages = poll_times.pages_of(batches)
-    by_list = max(pages, 1) * HOUR / poll_times.round_gap(pages, SETTINGS)
+    by_list = max(pages, 1) * HOUR / poll_times.list_gap(pages, SETTINGS)
     assert by_list <= 240
     one_by_one = batches * HOUR / poll_times.single_gap(batches, SETTINGS)
     assert one_by_one <= max(240.0001, batches)

@@ -53,10 +53,10 @@ def inputs(ledger: Ledger, files: Files) -> RemoteFileCleanup:
     return RemoteFileCleanup(cast("Runtime", runtime), registry)
 
 
-async def settled(ledger: Ledger, shard: Shard, *, strays: bool = False) -> Shard:
+async def settled(ledger: Ledger, shard: Shard, *, orphans: bool = False) -> Shard:
     attempt = await intend(ledger, shard)
     assert await ledger.shards.mark_dispatched(
-        attempt, LEASE, remote_file_id="file-1", strays=strays
+        attempt, LEASE, remote_file_id="file-1", orphans=orphans
     )
     outcome = await ledger.shards.settle(await reread(ledger, shard), Settlement(0, 1))
     assert isinstance(outcome, Batch)
@@ -74,7 +74,7 @@ async def test_of_many_that_come_at_once_one_deletes(ledger: Ledger) -> None:
 
 async def test_copies_are_found_by_name_where_there_may_be_any(ledger: Ledger) -> None:
     _, (shard, _) = await make_batch(ledger)
-    done = await settled(ledger, shard, strays=True)
+    done = await settled(ledger, shard, orphans=True)
     files = Files()
     await inputs(ledger, files).discard(done)
     assert files.deleted == [f"all of {shard.id}"]
@@ -91,7 +91,7 @@ async def test_what_is_in_use_stays(ledger: Ledger) -> None:
     assert files.deleted == []
 
 
-@pytest.mark.parametrize("strays", [False, True])
+@pytest.mark.parametrize("orphans", [False, True])
 @pytest.mark.parametrize(
     ("error", "seconds"),
     [
@@ -106,10 +106,10 @@ async def test_a_deletion_that_fails_is_tried_again_later(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     seconds: float,
-    strays: bool,
+    orphans: bool,
 ) -> None:
     batch, (shard, _) = await make_batch(ledger)
-    done = await settled(ledger, shard, strays=strays)
+    done = await settled(ledger, shard, orphans=orphans)
     files = Files(error=error)
     uploads = inputs(ledger, files)
     await uploads.discard(done)

@@ -14,17 +14,13 @@ import pytest
 from core.bus import Step
 from core.ledger import (
     Batch,
-    BatchState,
-    File,
-    FileState,
     Ledger,
-    Shard,
     ShardState,
-    new_id,
     now,
 )
 from core.pipeline import Runtime, Sweep, Watched
 from core.settings import Settings
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 INTERVAL = 1.0
 LONG_AGO = timedelta(hours=1)
@@ -58,48 +54,16 @@ async def make_overdue(ledger: Ledger) -> set[tuple[Step, str, str]]:
     """Batches that wait to be planned, others with a shard; returns what is to be woken."""
     moment = now() - LONG_AGO
     file = await ledger.files.finish_upload(
-        File(
-            id=new_id("file"),
-            account_id="acct_1",
-            upload_id="upload-1",
-            state=FileState.READY,
-            line_count=10,
-            created_at=moment,
-        )
+        file_row(account_id="acct_1", upload_id="upload-1", line_count=10, at=moment)
     )
     expected = set()
     for number in range(BATCHES):
-        batch = await ledger.batches.create(
-            Batch(
-                id=new_id("batch"),
-                account_id="acct_1",
-                input_file_id=file.id,
-                endpoint="/v1/chat/completions",
-                state=BatchState.VALIDATING,
-                total=10,
-                queued=10,
-                created_at=moment,
-                expires_at=moment + timedelta(days=1),
-                due_at=moment,
-            )
-        )
+        batch = await ledger.batches.create(batch_row(file, total=10, queued=10, at=moment))
         assert isinstance(batch, Batch)
         if number % 2:
             expected.add((Step.PLAN, batch.id, ""))
             continue
-        shard = Shard(
-            id=new_id("shard"),
-            batch_id=batch.id,
-            account_id="acct_1",
-            ordinal=0,
-            provider="openai",
-            model="openai/gpt-4.1",
-            endpoint=batch.endpoint,
-            state=ShardState.QUEUED,
-            line_count=10,
-            created_at=moment,
-            due_at=moment,
-        )
+        shard = shard_row(batch, line_count=10, at=moment)
         assert isinstance(await ledger.batches.plan(batch.id, [shard]), Batch)
         expected.add((Step.SUBMIT, batch.id, shard.id))
     return expected

@@ -13,7 +13,7 @@ from core.providers.configured import read_providers_file
 from core.providers.registry import KnownProviders
 from core.settings import Settings
 from services.gateway.checks import upload_rules
-from services.sandbox.config import FaultKind, Knobs, LineOutcome
+from services.sandbox.config import FaultKind, LineOutcome, Options
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -58,5 +58,5 @@ async def test_examples_of_providers(
 def test_all_of_the_sandbox_is_described() -> None:
     page = (DOCS / "sandbox.md").read_text()
     words = set(re.findall(r"`(\w+)`", page))
-    assert set(Knobs.__struct_fields__) <= words
+    assert set(Options.__struct_fields__) <= words
     assert {*get_args(FaultKind), *get_args(LineOutcome)} <= words

@@ -65,6 +65,8 @@ GOOGLE = {
         ({"error": {"type": "api_error"}}, ErrorAnswer("api_error", "api_error", True)),
         ({"error": {}}, ErrorAnswer()),
         ({"error": "bad gateway"}, ErrorAnswer("", "bad gateway")),
+        ({"error": {"message": " \n", "type": "t"}}, ErrorAnswer("t", "", True)),
+        ({"error": {"message": "", "param": "n"}}, ErrorAnswer("", "no message (n)", True)),
         ({"message": "m", "code": "c"}, ErrorAnswer("c", "m")),
         ({"detail": "m"}, ErrorAnswer("", "m")),
         ({"detail": [{"loc": []}]}, ErrorAnswer()),

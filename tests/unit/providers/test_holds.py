@@ -36,9 +36,9 @@ def test_only_what_is_news_is_passed_on() -> None:
     holds = Holds(Clock())
     holds.on_told = told.append
     hold = holds.of("acme", "k")
-    hold.told(10.0)
-    hold.told(5.0)
-    hold.told(0.0)
+    hold.note(10.0)
+    hold.note(5.0)
+    hold.note(0.0)
     holds.learn(Hold("acme", "k", 2000.0))
     assert told == [Hold("acme", "k", 1010.0)]
     assert str(hold) == "the provider asked for no call before 1970-01-01 00:33:20 UTC"
@@ -48,11 +48,11 @@ def test_adapters_of_one_process_share_their_holds() -> None:
     """And those of another key do not: that of the credential is its name."""
     access = ProviderAccess.model_validate({"openai_api_key": "k1"})
     known = known_providers(access, Settings())
-    known.holds.of("openai", known.credentials["openai"]).told(60.0)
+    known.holds.of("openai", known.credentials["openai"]).note(60.0)
     provider = known.open()["openai"]
-    assert provider._http._hold.left > 0  # type: ignore[attr-defined]
+    assert provider._http._pacing._hold.left > 0  # type: ignore[attr-defined]
     other = known_providers(ProviderAccess.model_validate({"openai_api_key": "k2"}), Settings())
-    assert other.open()["openai"]._http._hold.left == 0  # type: ignore[attr-defined]
+    assert other.open()["openai"]._http._pacing._hold.left == 0  # type: ignore[attr-defined]
 
 
 def test_providers_with_one_key_at_one_address_hold_back_together(
@@ -68,7 +68,7 @@ def test_providers_with_one_key_at_one_address_hold_back_together(
     for key in set(tables.values()):
         monkeypatch.setenv(key, key.lower())
     opened = known_providers(ProviderAccess(), Settings(providers_file=file)).open()
-    hold = {slug: provider._http._hold for slug, provider in opened.items()}  # type: ignore[attr-defined]
-    hold["second"].told(60.0)
+    hold = {slug: provider._http._pacing._hold for slug, provider in opened.items()}  # type: ignore[attr-defined]
+    hold["second"].note(60.0)
     assert hold["first"].left > 0
     assert hold["third"].left == 0

@@ -25,7 +25,8 @@ from core.providers.contract import (
     Upload,
 )
 from core.providers.http.client import ProviderHttp
-from core.providers.openai.adapter import OpenAIProvider, embedding_inputs
+from core.providers.openai.adapter import OpenAIProvider
+from core.providers.openai.bodies import embedding_inputs
 from tests.support.providers.fake_provider import (
     NOW,
     SPOOLED,
@@ -197,7 +198,7 @@ async def test_an_upload_whose_answer_was_lost_may_have_left_a_copy(
     fake.on("POST", "/files", Response(status_code=502), JSONResponse(FILE))
     fake.on("POST", "/batches", JSONResponse(batch("validating")))
     assert await openai.submit(make_intent(), spool, gate=gate) == Accepted("batch_1", "file-1")
-    assert seen == [Upload("file-1", strays=True)]
+    assert seen == [Upload("file-1", orphans=True)]
 
 
 async def test_uploads_of_a_shard_are_deleted_by_name(
@@ -271,15 +272,13 @@ def validation_error(code: str | None, **fields: Any) -> dict[str, Any]:
     [
         (
             [validation_error("token_limit_exceeded")],
-            Refused(
-                "token_limit_exceeded", "token_limit_exceeded: about token_limit_exceeded", True
-            ),
+            Refused("token_limit_exceeded", "about token_limit_exceeded", True),
         ),
         (
             [validation_error("invalid_json_line", line=7)],
             Refused(
                 "invalid_json_line",
-                "invalid_json_line: about invalid_json_line",
+                "about invalid_json_line",
                 False,
                 bad_lines=(BadLine(7, "invalid_json_line", "", "about invalid_json_line"),),
             ),
@@ -288,14 +287,13 @@ def validation_error(code: str | None, **fields: Any) -> dict[str, Any]:
             [validation_error("token_limit_exceeded"), validation_error("invalid_request", line=2)],
             Refused(
                 "token_limit_exceeded",
-                "token_limit_exceeded: about token_limit_exceeded; "
-                "invalid_request: about invalid_request",
+                "about token_limit_exceeded; invalid_request: about invalid_request",
                 False,
                 bad_lines=(BadLine(2, "invalid_request", "", "about invalid_request"),),
             ),
         ),
-        ([], Refused("failed", "failed: no message", False)),
-        ([{}], Refused("failed", "failed: no message", False)),
+        ([], Refused("failed", "the provider gave no reason", False)),
+        ([{}], Refused("failed", "the provider gave no reason", False)),
     ],
 )
 async def test_poll_of_a_batch_that_failed_validation(
@@ -311,7 +309,9 @@ async def test_poll_of_a_failed_batch_without_errors(
     fake: FakeProvider, openai: OpenAIProvider
 ) -> None:
     fake.on("GET", "/batches/batch_1", JSONResponse(batch("failed", errors=None)))
-    assert (await openai.poll("batch_1")).refusal == Refused("failed", "failed: no message", False)
+    assert (await openai.poll("batch_1")).refusal == Refused(
+        "failed", "the provider gave no reason", False
+    )
 
 
 async def test_poll_of_an_unknown_batch(fake: FakeProvider, openai: OpenAIProvider) -> None:

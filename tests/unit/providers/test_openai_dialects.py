@@ -231,7 +231,7 @@ async def test_files_of_a_batch_that_never_ran_are_not_results(
     failed = {"id": "b", "status": "failed", "request_counts": counts, "errors": errors} | files
     fake.on("GET", "/batches/b", JSONResponse(failed))
     polled = await speak(http).poll("b")
-    assert polled.refusal == Refused("empty_file", "empty_file: is empty", False)
+    assert polled.refusal == Refused("empty_file", "is empty", False)
 
 
 @pytest.mark.parametrize("status", ["expired", "cancelled"])

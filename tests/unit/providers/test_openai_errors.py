@@ -51,7 +51,8 @@ def test_every_code_is_known_by_name() -> None:
 def test_what_is_done_about_a_code(code: str) -> None:
     refused = refusal(failed({"object": "list", "data": [entry(code, 3, param="p")]}))
     assert refused.code == code
-    assert refused.message == f"{code} (p): about {code}"
+    # The code is shown beside it.
+    assert refused.message == f"p: about {code}"
     assert refused.transient is (CODES[code] is Blame.TIME)
     blamed = (BadLine(3, code, "p", f"about {code}"),) if CODES[code] is Blame.LINE else ()
     assert refused.bad_lines == blamed
@@ -67,7 +68,7 @@ def test_a_code_that_names_no_line_blames_none(code: str) -> None:
 def test_several_bad_lines() -> None:
     refused = refusal(failed({"data": [entry("invalid_url", line) for line in range(1, 40)]}))
     assert [bad.position for bad in refused.bad_lines] == list(range(1, 40))
-    assert refused.message.count("invalid_url:") == 20
+    assert refused.message.count("about invalid_url") == 20
 
 
 def test_a_refusal_passes_only_if_all_of_it_does() -> None:
@@ -75,6 +76,7 @@ def test_a_refusal_passes_only_if_all_of_it_does() -> None:
     refused = refusal(failed({"data": errors}))
     assert not refused.transient
     assert [bad.position for bad in refused.bad_lines] == [2]
+    assert refused.message == "about token_limit_exceeded; invalid_url: about invalid_url"
 
 
 def test_a_code_of_tomorrow_blames_its_line() -> None:
@@ -118,13 +120,13 @@ def test_the_enqueued_token_limit_is_read() -> None:
 @pytest.mark.parametrize(
     ("fields", "code", "message"),
     [
-        ({"errors": None}, "failed", "failed: no message"),
-        ({"errors": {"data": None}}, "failed", "failed: no message"),
-        ({"errors": {"data": []}}, "failed", "failed: no message"),
+        ({"errors": None}, "failed", "the provider gave no reason"),
+        ({"errors": {"data": None}}, "failed", "the provider gave no reason"),
+        ({"errors": {"data": []}}, "failed", "the provider gave no reason"),
         ({"errors": [entry("invalid_method", 1)]}, "invalid_method", None),  # Groq
-        ({"errors": None, "error": "no such model"}, "failed", "failed: no such model"),  # Together
-        ({"errors": {"data": [5]}}, "failed", "failed: no message"),
-        ({"errors": "odd"}, "failed", "failed: no message"),
+        ({"errors": None, "error": "no such model"}, "failed", "no such model"),  # Together
+        ({"errors": {"data": [5]}}, "failed", "the provider gave no reason"),
+        ({"errors": "odd"}, "failed", "the provider gave no reason"),
     ],
 )
 def test_errors_in_the_forms_of_others(

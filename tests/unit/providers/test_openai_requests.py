@@ -30,6 +30,7 @@ from core.providers.openai.fields import (
     INTEGER,
     NUMBER,
     OBJECT,
+    RANGES,
     STRING,
 )
 from core.providers.openai.requests import check_plain, check_request
@@ -103,14 +104,54 @@ def test_a_value_of_another_type_is_refused(
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "options", "fields"),
+    [
+        (CHAT, {"temperature": 3, "top_p": 1.5}, ["temperature", "top_p"]),
+        (CHAT, {"temperature": -0.1}, ["temperature"]),
+        (CHAT, {"n": 0, "max_completion_tokens": 0}, ["n", "max_completion_tokens"]),
+        (CHAT, {"max_tokens": 0, "top_logprobs": 21}, ["max_tokens", "top_logprobs"]),
+        (CHAT, {"presence_penalty": -2.5, "n": 129}, ["presence_penalty", "n"]),
+        (CHAT, {"temperature": 2, "top_p": 0.0, "n": 128, "max_tokens": 1}, []),
+        (CHAT, {"temperature": 1e-9, "top_p": None}, []),
+        (
+            endpoints.RESPONSES,
+            {"max_output_tokens": 15, "top_p": 2},
+            ["max_output_tokens", "top_p"],
+        ),
+        (endpoints.RESPONSES, {"max_output_tokens": 16}, []),
+        (endpoints.COMPLETIONS, {"logprobs": 6, "max_tokens": -1}, ["logprobs", "max_tokens"]),
+        (endpoints.COMPLETIONS, {"max_tokens": 0, "echo": True, "logprobs": 5}, []),
+        (endpoints.EMBEDDINGS, {"dimensions": 0}, ["dimensions"]),
+        (endpoints.IMAGE_GENERATIONS, {"n": 11, "partial_images": 4}, ["n", "partial_images"]),
+        (endpoints.IMAGE_EDITS, {"n": 10, "output_compression": 100}, []),
+    ],
+)
+def test_a_number_out_of_its_documented_range_is_refused(
+    url: str, options: dict[str, Any], fields: list[str]
+) -> None:
+    assert said("gpt-4.1", url, **options) == [
+        (f"body.{field}", "unsupported_value", "refused") for field in fields
+    ]
+
+
+def test_a_range_says_what_was_expected() -> None:
+    (note,) = check_request(CHAT, "gpt-4.1", b'{"temperature":3}')
+    assert note.message == "temperature is out of range: expected from 0 to 2."
+    (note,) = check_request(endpoints.RESPONSES, "gpt-4.1", b'{"max_output_tokens":1}')
+    assert note.message == "max_output_tokens is out of range: expected at least 16."
+
+
 def test_every_endpoint_has_its_fields() -> None:
-    assert FIELDS.keys() == endpoints.OPENAI
+    assert FIELDS.keys() == RANGES.keys() == endpoints.OPENAI
+    for url, ranges in RANGES.items():
+        assert ranges.keys() <= FIELDS[url].keys()
 
 
 def said(model: str, url: str = CHAT, **options: Any) -> list[tuple[str, str, str]]:
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}]} | options
     if url != CHAT:
-        body["input"] = body.pop("messages")
+        del body["messages"]
     raw = json.dumps(body).encode()
     notes = check_request(url, f"openai/{model}", raw)
     if url == CHAT and notes:

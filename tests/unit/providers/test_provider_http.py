@@ -214,7 +214,7 @@ async def test_a_create_that_is_told_to_wait_while_it_is_let_go_is_not_sent(
     hold = Holds().of("acme", "key")
 
     async def gate() -> None:
-        hold.told(60.0)
+        hold.note(60.0)
 
     async with connect(fake.url, naps, hold=hold) as http:
         outcome = await http.create("/things", b"{}", deadline=http.deadline(), gate=gate)
@@ -251,10 +251,10 @@ async def test_a_hold_that_grows_while_it_is_waited_for_is_waited_for_again(
     async def nap(seconds: float) -> None:
         taken.append(seconds)
         if len(taken) == 1:
-            hold.told(6.0)
+            hold.note(6.0)
 
     fake.on("GET", "/things/1", JSONResponse({"id": "1"}))
-    hold.told(3.0)
+    hold.note(3.0)
     http = ProviderHttp(fake.url, {}, secret="", timeout=5, hold=hold, sleep=nap)
     assert (await http.call("GET", "/things/1", read_thing)).id == "1"
     await http.close()
@@ -296,7 +296,7 @@ async def test_an_upload_in_googles_manner(
 
 
 @pytest.mark.parametrize(
-    ("replies", "strays"),
+    ("replies", "orphans"),
     [
         ([JSONResponse({"id": "f"})], False),
         ([error(429, "slow", "rate_limit_error"), JSONResponse({"id": "f"})], False),
@@ -307,13 +307,13 @@ async def test_an_upload_in_googles_manner(
     ],
 )
 async def test_an_upload_that_may_have_left_a_copy_behind(
-    replies: list[Response], strays: bool, fake: FakeProvider, http: ProviderHttp, spool: Path
+    replies: list[Response], orphans: bool, fake: FakeProvider, http: ProviderHttp, spool: Path
 ) -> None:
     fake.on("POST", "/files", *replies)
     tries = UploadTries()
     with suppress(ProviderUnavailable, ProviderRejected):
         await http.upload("/files", {}, "x.jsonl", spool, read_thing, tries)
-    assert tries.strays == strays
+    assert tries.orphans == orphans
 
 
 async def test_an_upload_that_reached_nobody_has_left_nothing(naps: Naps, spool: Path) -> None:
@@ -321,7 +321,7 @@ async def test_an_upload_that_reached_nobody_has_left_nothing(naps: Naps, spool:
     async with connect(unused_url(), naps) as http:
         with pytest.raises(ProviderUnavailable):
             await http.upload("/files", {}, "x.jsonl", spool, read_thing, tries)
-    assert not tries.strays
+    assert not tries.orphans
 
 
 async def test_an_upload_in_googles_manner_goes_on_where_it_was_refused(
@@ -335,7 +335,7 @@ async def test_an_upload_in_googles_manner_goes_on_where_it_was_refused(
     thing = await http.upload_resumable("/upload", b"{}", spool, "text/x", read_thing, tries)
     assert thing.id == "f"
     assert [call.path for call in fake.calls] == ["/upload", "/upload", "/session", "/session"]
-    assert not tries.strays
+    assert not tries.orphans
 
 
 async def test_an_upload_in_googles_manner_begins_anew_where_it_is_over(

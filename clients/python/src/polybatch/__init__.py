@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from polybatch.administration import Accounts, Keys, UsageReport
     from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
     from polybatch.async_client import AsyncBatches, AsyncClient, AsyncFiles
+    from polybatch.async_webhooks import AsyncWebhooks
     from polybatch.client import Batches, Client, Files
     from polybatch.connection import Connection
     from polybatch.errors import (
@@ -80,8 +81,13 @@ if TYPE_CHECKING:
         Usage,
         UsageEntry,
         UsageGroup,
+        WebhookAttempt,
+        WebhookDelivery,
+        WebhookDeliveryState,
+        WebhookEndpoint,
     )
     from polybatch.retry import RetryPolicy
+    from polybatch.webhooks import Webhooks
 
 __all__ = [
     "Account",
@@ -92,6 +98,7 @@ __all__ = [
     "AsyncFiles",
     "AsyncKeys",
     "AsyncUsageReport",
+    "AsyncWebhooks",
     "Batch",
     "BatchCost",
     "BatchError",
@@ -155,11 +162,17 @@ __all__ = [
     "UsageGroup",
     "UsageReport",
     "WaitTimeout",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryState",
+    "WebhookEndpoint",
+    "Webhooks",
 ]
 
 _HOMES = (
     *("errors", "models", "retry", "connection", "client", "async_client"),
     *("administration", "async_administration"),
+    *("webhooks", "async_webhooks"),
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import date
-from decimal import Decimal
 
 from polybatch._operations.accounts import UNCHANGED, AccountRequests
 from polybatch._transport import iterate, run
@@ -20,6 +19,7 @@ from polybatch.models import (
     UsageEntry,
     UsageGroup,
 )
+from polybatch.models.money import USD
 
 __all__ = ["Accounts", "Keys", "UsageReport"]
 
@@ -110,7 +110,7 @@ class Accounts:
     def grant(
         self,
         account: str,
-        amount: Decimal | int | str,
+        amount: USD,
         *,
         note: str = "",
         request_id: str | None = None,

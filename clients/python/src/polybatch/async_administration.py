@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Iterable
 from datetime import date
-from decimal import Decimal
 
 from polybatch._operations.accounts import UNCHANGED, AccountRequests
 from polybatch.models import (
@@ -19,6 +18,7 @@ from polybatch.models import (
     UsageEntry,
     UsageGroup,
 )
+from polybatch.models.money import USD
 
 __all__ = ["AsyncAccounts", "AsyncKeys", "AsyncUsageReport"]
 
@@ -107,7 +107,7 @@ class AsyncAccounts:
     async def grant(
         self,
         account: str,
-        amount: Decimal | int | str,
+        amount: USD,
         *,
         note: str = "",
         request_id: str | None = None,

@@ -5,33 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from polybatch._base_client import BaseClient
 from polybatch._operations import (
-    BackObserver,
     BatchProgress,
-    Caller,
-    Conversions,
     Downloads,
     EstimateObserver,
     Form,
     Naming,
     Progress,
     Requests,
-    RetryObserver,
     UploadInput,
-    Uploads,
-    Watches,
     batch_request,
-    log_back,
-    log_retry,
 )
-from polybatch._operations.accounts import AccountRequests
 from polybatch._transport import BlockingTransport, iterate, run
 from polybatch.administration import Accounts, Keys, UsageReport
-from polybatch.connection import Connection
 from polybatch.models import (
     Batch,
     BatchEstimate,
@@ -48,12 +40,12 @@ from polybatch.models import (
     UploadStatus,
 )
 from polybatch.models.money import USD
-from polybatch.retry import RetryPolicy
+from polybatch.webhooks import Webhooks
 
 __all__ = ["Batches", "Client", "Files"]
 
 
-class Client:
+class Client(BaseClient):
     """Blocking client of polybatch; may be shared by threads. Close it, or use it in `with`.
 
     Arguments left out are taken from the environment, see Connection.resolve. Every
@@ -65,46 +57,37 @@ class Client:
     "gateway" or "collector" when it answers again.
     """
 
-    def __init__(
-        self,
-        *,
-        gateway: str | None = None,
-        collector: str | None = None,
-        api_key: str | None = None,
-        api_key_file: str | os.PathLike[str] | None = None,
-        tls: bool | None = None,
-        tls_ca: str | os.PathLike[str] | None = None,
-        tls_client_cert: str | os.PathLike[str] | None = None,
-        tls_client_key: str | os.PathLike[str] | None = None,
-        wait: float | None = None,
-        retry: RetryPolicy | None = None,
-        on_retry: RetryObserver = log_retry,
-        on_back: BackObserver = log_back,
-    ) -> None:
-        self.retry = RetryPolicy.resolve(wait, retry)
-        self.connection = Connection.resolve(
-            gateway=gateway,
-            collector=collector,
-            api_key=api_key,
-            api_key_file=api_key_file,
-            tls=tls,
-            tls_ca=tls_ca,
-            tls_client_cert=tls_client_cert,
-            tls_client_key=tls_client_key,
-        )
-        self._transport = BlockingTransport(self.connection)
-        caller = Caller(self._transport, self.retry, on_retry, on_back)
-        self._requests = Requests(caller)
-        self._uploads = Uploads(caller)
-        self._watches = Watches(caller)
-        self._downloads = Downloads(caller)
-        self._conversions = Conversions(caller)
-        self.files = Files(self._requests, self._downloads)
-        self.batches = Batches(self)
-        accounts = AccountRequests(caller)
-        self.keys = Keys(accounts)
-        self.accounts = Accounts(accounts)
-        self.usage = UsageReport(accounts)
+    _transport_type = BlockingTransport
+
+    @cached_property
+    def files(self) -> Files:
+        """The account's files."""
+        return Files(self._requests, self._downloads)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """The account's batches, by shorter names."""
+        return Batches(self)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Keys of the account."""
+        return Keys(self._accounts)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """All accounts, for operators."""
+        return Accounts(self._accounts)
+
+    @cached_property
+    def usage(self) -> UsageReport:
+        """What was used, and what it cost."""
+        return UsageReport(self._accounts)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Urls of the account that are called when a batch has ended."""
+        return Webhooks(self._webhooks)
 
     def close(self) -> None:
         """Closes the connections; calls still open end."""
@@ -134,9 +117,10 @@ class Client:
         """Uploads one JSONL file and returns it, checked line by line.
 
         `content` is a path, bytes, an open file (from where it stands), or an iterable of
-        requests (dicts), of lines (str) or of bytes. A broken stream is resumed by itself;
-        what can be read only once is kept in memory until it is committed. A file with bad
-        lines is no error: its state is INVALID and `problems` holds the first 20.
+        requests (dicts), of lines (str or bytes) or of pieces of a file. A broken stream is
+        resumed by itself; what can be read only once is kept in memory until it is committed.
+        A file with bad lines is no error: its state is INVALID and `problems` holds the
+        first 20.
         `provider`: of lines that name none and whose model tells none; `model`: of lines
         whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.
@@ -170,6 +154,7 @@ class Client:
         request_id: str | None = None,
         max_cost: USD | None = None,
         key_id: str | None = None,
+        webhook_url: str | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -180,9 +165,9 @@ class Client:
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account".
-        `on_estimate` is called with what the batch will cost once the file is uploaded; if it
-        raises, no batch is made, and the file (`input_file_id`) is kept.
+        that it is billed to, which takes a key of the scope "account". `webhook_url`: as of
+        `create_batch`. `on_estimate` is called with what the batch will cost once the file is
+        uploaded; if it raises, no batch is made, and the file (`input_file_id`) is kept.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -193,6 +178,7 @@ class Client:
             request_id=request_id,
             max_cost=max_cost,
             key_id=key_id,
+            webhook_url=webhook_url,
         )
         return run(
             self._uploads.submit(
@@ -246,6 +232,7 @@ class Client:
         request_id: str | None = None,
         max_cost: USD | None = None,
         key_id: str | None = None,
+        webhook_url: str | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -253,7 +240,9 @@ class Client:
         out what a line asks for and its provider lacks, instead of refusing the line; the
         results tell what. `fail_fast`: fail lines at once where their provider refuses the
         key, instead of letting them wait for another. The same `request_id` returns the
-        same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`.
+        same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
+        where the event of its end is delivered to, signed with the secret that `webhooks.create`
+        made with `for_batch_urls`.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -265,6 +254,7 @@ class Client:
             request_id=request_id,
             max_cost=max_cost,
             key_id=key_id,
+            webhook_url=webhook_url,
         )
         return run(self._requests.create_batch(request))
 

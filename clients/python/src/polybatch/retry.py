@@ -26,7 +26,7 @@ _UNCLEAR_LIMIT = 3
 _CONTESTED = "WRITE_OFFSET_MISMATCH"
 # Of these codes, yet only what somebody does ends them: the account itself, or whoever
 # looks after the certificates.
-_LASTING = frozenset({"STORED_BYTES_LIMIT", "TLS_FAILED"})
+_LASTING = frozenset({"STORED_BYTES_LIMIT", "WEBHOOKS_LIMIT", "TLS_FAILED"})
 # The replica is being stopped, in order: there is another one, or soon will be.
 _AT_ONCE = "SERVER_STOPPING"
 

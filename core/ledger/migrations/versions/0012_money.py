@@ -89,6 +89,13 @@ def upgrade() -> None:
         sa.Column("created_at", _MOMENT, nullable=False),
     )
     op.create_index("ix_postings_account_created", "postings", ["account_id", "created_at"])
+    op.create_index(
+        "ix_postings_grants",
+        "postings",
+        ["account_id"],
+        sqlite_where=sa.text("kind = 'grant'"),
+        postgresql_where=sa.text("kind = 'grant'"),
+    )
     op.create_index("ix_postings_batch_id", "postings", ["batch_id"])
     op.create_table(
         "usage",

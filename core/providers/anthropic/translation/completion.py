@@ -223,8 +223,12 @@ def _tool_call(block: Block) -> _ToolCall:
 
 def _refusal(message: Message, content: str | None) -> str:
     details = message.stop_details
-    told = details.get("explanation") if isinstance(details, dict) else None
-    return told if isinstance(told, str) and told else content or "The model refused to answer."
+    explanation = details.get("explanation") if isinstance(details, dict) else None
+    return (
+        explanation
+        if isinstance(explanation, str) and explanation
+        else content or "The model refused to answer."
+    )
 
 
 def translate_usage(raw: Raw) -> tuple[_Usage, Usage]:

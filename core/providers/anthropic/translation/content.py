@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from core.providers.contract import LineRejected
+from core.providers.translation.chat_fields import image_url
 from core.providers.translation.fields import data_url, known_only, string, text_of
-from core.providers.translation.report import IGNORED, Report, wrong_type
+from core.providers.translation.report import Report, wrong_type
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 PDF_IN_BASE64 = "JVBERi"
@@ -39,12 +40,7 @@ def user_block(path: str, part: Any, report: Report) -> Block:
 
 
 def _image(path: str, image: Any, report: Report) -> Block:
-    if not isinstance(image, dict):
-        raise wrong_type(path, "an object with a url")
-    known_only(path, image, {"url", "detail"}, report)
-    if image.get("detail") not in (None, "auto"):
-        report.note(f"{path}.detail", IGNORED, "The model has no level of detail.")
-    url = string(f"{path}.url", image.get("url"))
+    url = image_url(path, image, report)
     if url.startswith("https://"):
         return {"type": "image", "source": {"type": "url", "url": url}}
     media_type, data = data_url(f"{path}.url", url)

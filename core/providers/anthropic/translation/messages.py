@@ -16,6 +16,7 @@ from core.providers.anthropic.translation.content import (
 )
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
+from core.providers.translation.chat_fields import call_arguments
 from core.providers.translation.fields import (
     check_result_name,
     known_only,
@@ -25,7 +26,6 @@ from core.providers.translation.fields import (
 from core.providers.translation.report import CHANGED, IGNORED, Report, decode, wrong_type
 
 _messages = msgspec.json.Decoder(list[dict[str, Any]])
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _KEYS = {
     "system": frozenset({"role", "content"}),
@@ -236,7 +236,7 @@ class _Translator:
             "type": "tool_use",
             "id": self._open_call(path, call.get("id"), name),
             "name": name,
-            "input": _arguments(f"{path}.function.arguments", function.get("arguments")),
+            "input": call_arguments(f"{path}.function.arguments", function.get("arguments")),
         }
 
     def _open_call(self, path: str, given: Any, name: str) -> str:
@@ -294,20 +294,3 @@ class _Translator:
 
 def _as_blocks(content: str | list[Block]) -> list[Block]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _arguments(path: str, text: Any) -> msgspec.Raw:
-    """The arguments of a tool call as JSON, numbers as they were written.
-
-    An empty text, as a call without arguments has from some models, is an empty object.
-    """
-    try:
-        encoded = string(path, text).encode() or b"{}"
-        _object.decode(encoded)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        raise LineRejected(
-            path, "invalid_arguments", f"{path} has to be a JSON object written as a string."
-        ) from None
-    if b"\n" in encoded or b"\r" in encoded:
-        encoded = msgspec.json.format(encoded, indent=-1)
-    return msgspec.Raw(encoded)

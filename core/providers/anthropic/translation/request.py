@@ -21,18 +21,16 @@ from core.providers.anthropic.translation.options import OPTIONS, settle_options
 from core.providers.anthropic.translation.tools import tools_of_calls
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
-from core.providers.translation.fields import lose_untranslated
+from core.providers.translation.chat_fields import read_chat
 from core.providers.translation.report import FILLED_IN, IGNORED, Note, Report, decode
 
 Raw = msgspec.Raw
 Fields = dict[str, Raw]
 
-NULL = Raw(b"null")
 
 MAX_USER_ID = 256
 """Characters (platform.claude.com, Messages API, metadata.user_id)."""
 
-_fields = msgspec.json.Decoder(Fields)
 _text = msgspec.json.Decoder(str)
 _stops = msgspec.json.Decoder(str | list[str])
 _positive: msgspec.json.Decoder[int] = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=1)])
@@ -74,24 +72,14 @@ def check_translation(model: Model, body: bytes | Raw) -> Sequence[Note]:
 
 
 def _translate(model: Model, body: bytes | Raw, report: Report) -> dict[str, Any]:
-    try:
-        fields = _fields.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
-    # For an optional field null means the same as its absence.
-    given = {key: raw for key, raw in fields.items() if raw != NULL}
-    for key in given:
-        if key not in _TRANSLATED:
-            lose_untranslated(
-                key,
-                given[key],
-                report,
-                harmless=_HARMLESS,
-                harmless_values=_HARMLESS_VALUES,
-            )
+    given = read_chat(
+        body,
+        report,
+        translated=_TRANSLATED,
+        harmless=_HARMLESS,
+        harmless_values=_HARMLESS_VALUES,
+    )
     params: dict[str, Any] = {"model": model.id, "max_tokens": _max_tokens(given, model, report)}
-    if "messages" not in given:
-        raise LineRejected("body.messages", "missing_field", "messages are needed.")
     talk = translate_messages(given["messages"], model, report)
     if talk.system:
         params["system"] = talk.system

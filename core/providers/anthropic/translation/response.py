@@ -102,25 +102,25 @@ def read_line(line: bytes, created: int) -> ResultLine:
         return _not_run(
             parsed.custom_id, Outcome.CANCELLED, "batch_cancelled", "The batch was cancelled first."
         )
-    said = f"The provider answered with a result of the unknown type {result.type[:50]!r}."
+    text = f"The provider answered with a result of the unknown type {result.type[:50]!r}."
     if result.message == NULL:
-        return _not_run(parsed.custom_id, Outcome.FAILED, "unknown_result", said)
-    return _kept(parsed.custom_id, result.message, "unknown_result", said)
+        return _not_run(parsed.custom_id, Outcome.FAILED, "unknown_result", text)
+    return _kept(parsed.custom_id, result.message, "unknown_result", text)
 
 
 def _succeeded(custom_id: str, raw: Raw, created: int) -> ResultLine:
     try:
         message, others = read_message(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = "The provider's message is in a form that nobody knows."
-        return _kept(custom_id, raw, UNREADABLE_ANSWER, said)
+        text = "The provider's message is in a form that nobody knows."
+        return _kept(custom_id, raw, UNREADABLE_ANSWER, text)
     if message.content is None:
         return _no_message(custom_id, raw)
     reason = message.stop_reason
     finish = ANTHROPIC.get(reason) if isinstance(reason, str) else None
     if not message.content and (finish not in _COMPLETE_WITHOUT_CONTENT or reason in _UNFINISHED):
-        said = f"The message is empty; its stop_reason is {str(reason)[:50]!r}."
-        return _kept(custom_id, raw, EMPTY_ANSWER, said)
+        text = f"The message is empty; its stop_reason is {str(reason)[:50]!r}."
+        return _kept(custom_id, raw, EMPTY_ANSWER, text)
     completion, usage = translate_message(message, raw, others, finish or "stop", created)
     response = _encoder.encode(_Response(200, "", completion))
     return ResultLine(custom_id, Outcome.SUCCEEDED, "", response, None, usage)
@@ -128,17 +128,17 @@ def _succeeded(custom_id: str, raw: Raw, created: int) -> ResultLine:
 
 def _no_message(custom_id: str, raw: Raw) -> ResultLine:
     """What stands in the place of a message, such as an error."""
-    told = read_error(bytes(raw))
-    if not told.message:
-        said = "The provider answered with a message without content."
-        return _kept(custom_id, raw, EMPTY_ANSWER, said)
-    line = _kept(custom_id, raw, code_of(told), told.message)
-    if told.code in RETRYABLE_ERRORS:
+    error = read_error(bytes(raw))
+    if not error.message:
+        text = "The provider answered with a message without content."
+        return _kept(custom_id, raw, EMPTY_ANSWER, text)
+    line = _kept(custom_id, raw, code_of(error), error.message)
+    if error.code in RETRYABLE_ERRORS:
         line.outcome = Outcome.RETRYABLE
     return line
 
 
-def _kept(custom_id: str, raw: Raw, code: str, said: str) -> ResultLine:
+def _kept(custom_id: str, raw: Raw, code: str, text: str) -> ResultLine:
     """A message that is no answer, as it came."""
     usage = NO_USAGE
     try:
@@ -149,7 +149,7 @@ def _kept(custom_id: str, raw: Raw, code: str, said: str) -> ResultLine:
         # JSON that no decoder here takes, such as a number out of range.
         pass
     response = _encoder.encode(_Response(200, "", raw))
-    return ResultLine(custom_id, Outcome.FAILED, "", response, line_error(code, said), usage)
+    return ResultLine(custom_id, Outcome.FAILED, "", response, line_error(code, text), usage)
 
 
 def _errored(custom_id: str, envelope: Any) -> ResultLine:

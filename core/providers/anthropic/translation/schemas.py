@@ -166,9 +166,9 @@ class _Walk:
             if bytes(value) != _ASKS_NOTHING.get(key):
                 self._lose(where, f"{key} cannot be enforced.")
         elif key == "examples":
-            said = _any(fields["description"]) if "description" in fields else ""
-            told = f"{{examples: {bytes(value).decode()}}}"
-            fields["description"] = f"{said}\n\n{told}" if said else told
+            description = _any(fields["description"]) if "description" in fields else ""
+            examples = f"{{examples: {bytes(value).decode()}}}"
+            fields["description"] = f"{description}\n\n{examples}" if description else examples
             self.notes.append(Note(where, CHANGED, "The examples are told in the description."))
         elif key not in _SILENT:
             self.notes.append(Note(where, IGNORED, f"{key} has no effect on what is enforced."))

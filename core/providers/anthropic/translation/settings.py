@@ -28,7 +28,6 @@ _LEAST_TOP_P = 0.95
 
 _fields = msgspec.json.Decoder(Fields)
 _text = msgspec.json.Decoder(str)
-_flag = msgspec.json.Decoder(bool)
 _temperature = msgspec.json.Decoder(Annotated[float, msgspec.Meta(ge=0, le=2)])
 _top_p = msgspec.json.Decoder(Annotated[float, msgspec.Meta(ge=0, le=1)])
 _effort = msgspec.json.Decoder(Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"])

@@ -17,19 +17,17 @@ import msgspec
 from core.providers.anthropic.translation.schemas import translate_schema
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
+from core.providers.translation.chat_fields import function_tools
 from core.providers.translation.fields import known_only
 from core.providers.translation.report import CHANGED, FILLED_IN, Report, decode
 
 Raw = msgspec.Raw
 Tool = dict[str, Any]
 
-NULL = Raw(b"null")
 FALSE = Raw(b"false")
 EMPTY = Raw(b"{}")
-FUNCTION = Raw(b'"function"')
 OBJECT = Raw(b'"object"')
 
-_tools: msgspec.json.Decoder[list[dict[str, Raw]]] = msgspec.json.Decoder(list[dict[str, Raw]])
 _fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 _flag = msgspec.json.Decoder(bool)
@@ -45,23 +43,8 @@ _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 def translate_tools(raw: Raw, model: Model, report: Report) -> list[Tool]:
     """Function tools in Anthropic's form. Raises LineRejected."""
     tools: list[Tool] = []
-    names: set[str] = set()
-    given = decode(_tools, raw, "body.tools", "a list of tool objects")
-    for index, tool in enumerate(given):
-        path = f"body.tools[{index}]"
-        if tool.get("type") != FUNCTION or "function" not in tool:
-            raise LineRejected(
-                f"{path}.type", "unsupported_tool", "Only function tools can be translated."
-            )
-        known_only(path, tool, {"type", "function"}, report)
-        path += ".function"
-        function = decode(_fields, tool["function"], path, "an object")
-        function = {key: value for key, value in function.items() if value != NULL}
-        known_only(path, function, {"name", "description", "parameters", "strict"}, report)
+    for path, function in function_tools(raw, report):
         translated = _translate_function(path, function, model, report)
-        if translated["name"] in names:
-            raise LineRejected(f"{path}.name", "duplicate_tool", "Two tools share a name.")
-        names.add(translated["name"])
         tools.append(translated)
     return tools
 
@@ -69,8 +52,6 @@ def translate_tools(raw: Raw, model: Model, report: Report) -> list[Tool]:
 def _translate_function(
     path: str, function: dict[str, Raw], model: Model, report: Report
 ) -> dict[str, Any]:
-    if "name" not in function:
-        raise LineRejected(f"{path}.name", "missing_field", "A function needs a name.")
     name = decode(_text, function["name"], f"{path}.name", "a string")
     check_name(f"{path}.name", name)
     tool: Tool = {"name": name}

@@ -121,7 +121,7 @@ def from_chat(body: bytes | Raw, fallback_id: str) -> bytes | None:
 
 def _output(message: _Message, base: str, status: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
-    text, thoughts, others = _said(message)
+    text, thoughts, others = _texts_of(message)
     if thoughts:
         summary = [{"type": "summary_text", "text": thoughts}]
         items.append({"id": f"rs_{base}", "type": "reasoning", "summary": summary})
@@ -151,25 +151,25 @@ def _output(message: _Message, base: str, status: str) -> list[dict[str, Any]]:
     return items
 
 
-def _said(message: _Message) -> tuple[str | None, str, list[Any]]:
+def _texts_of(message: _Message) -> tuple[str | None, str, list[Any]]:
     """What was said, if anything; what was thought; parts of a content that are neither."""
     thoughts = message.reasoning_content or message.reasoning
     thought = [thoughts] if isinstance(thoughts, str) else []
     if not isinstance(message.content, list):
-        said_all = message.content if isinstance(message.content, str) else None
-        return said_all, "".join(thought), []
+        text = message.content if isinstance(message.content, str) else None
+        return text, "".join(thought), []
     # Mistral's reasoning models answer in parts.
-    said: list[str] = []
+    texts: list[str] = []
     others: list[Any] = []
     for part in message.content:
         match part:
             case {"type": "text", "text": str(text)}:
-                said.append(text)
+                texts.append(text)
             case {"type": "thinking", "thinking": [*inner]}:
                 thought += [t for each in inner if (t := _text_of(each)) is not None]
             case _:
                 others.append(part)
-    return "".join(said) or None, "".join(thought), others
+    return "".join(texts) or None, "".join(thought), others
 
 
 def _text_of(part: Any) -> str | None:

@@ -90,8 +90,8 @@ class Messages:
         elif kind == "function_call_output":
             self._output(path, item)
         elif kind == "reasoning":
-            said = "What was thought before cannot be given to another model."
-            self._report.note(path, IGNORED, said)
+            text = "What was thought before cannot be given to another model."
+            self._report.note(path, IGNORED, text)
         elif isinstance(kind, str) and kind in REFUSED_ITEMS:
             raise LineRejected(
                 f"{path}.type",
@@ -136,15 +136,15 @@ class Messages:
 
     def _join(self, message: Item, content: str | list[Item], where: str) -> None:
         origin = self._origins[-1]
-        said = message["content"]
-        if said is None:
+        before = message["content"]
+        if before is None:
             message["content"], origin.content = content, where
             return
-        parts = said if isinstance(said, list) else [_text(said)]
+        parts = before if isinstance(before, list) else [_text(before)]
         if not origin.parts:
             origin.parts = (
-                [f"{origin.content}[{i}]" for i in range(len(said))]
-                if isinstance(said, list)
+                [f"{origin.content}[{i}]" for i in range(len(before))]
+                if isinstance(before, list)
                 else [origin.content]
             )
         added = content if isinstance(content, list) else [_text(content)]

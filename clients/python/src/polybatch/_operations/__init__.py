@@ -13,6 +13,7 @@ from polybatch._operations.requests import Requests, batch_request
 from polybatch._operations.sources import Progress, UploadInput
 from polybatch._operations.uploads import EstimateObserver, Naming, Uploads
 from polybatch._operations.watches import BatchProgress, Watches
+from polybatch._operations.webhooks import WebhookRequests
 
 __all__ = [
     "BackObserver",
@@ -29,6 +30,7 @@ __all__ = [
     "UploadInput",
     "Uploads",
     "Watches",
+    "WebhookRequests",
     "batch_request",
     "log_back",
     "log_retry",

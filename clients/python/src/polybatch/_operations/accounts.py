@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Collection, Iterable
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 from polybatch._operations.calls import Caller
@@ -24,7 +23,7 @@ from polybatch.models.accounts import (
     funding_to_proto,
     scope_to_proto,
 )
-from polybatch.models.money import to_money
+from polybatch.models.money import USD, to_money
 from polybatch.models.usage import UsageEntry, UsageGroup
 from polybatch.v1 import accounts_pb2, usage_pb2
 
@@ -148,7 +147,7 @@ class AccountRequests:
         return Account.from_proto(await self._caller.unary(methods.UPDATE_ACCOUNT, request))
 
     async def grant(
-        self, account: str, amount: Decimal | int | str, note: str, request_id: str | None
+        self, account: str, amount: USD, note: str, request_id: str | None
     ) -> tuple[Account, Posting]:
         """AccountService.GrantCredits. It is always repeatable: its id is random if not given."""
         request = accounts_pb2.GrantCreditsRequest(

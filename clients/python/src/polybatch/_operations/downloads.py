@@ -41,7 +41,7 @@ class Downloads:
 
     async def results(self, batch_id: str, which: ResultFilter) -> AsyncGenerator[ResultLine, None]:
         """Yields the result lines in input order."""
-        stream = _ResultStream(self._caller, batch_id, which)
+        stream = ResultStream(self._caller, batch_id, which)
         async with aclosing(_lines(stream.chunks())) as lines:
             async for raw in lines:
                 yield ResultLine.parse(raw)
@@ -50,13 +50,13 @@ class Downloads:
         self, batch_id: str, which: ResultFilter
     ) -> AsyncGenerator[bytes, None]:
         """Yields the bytes of the results as they come."""
-        async with aclosing(_ResultStream(self._caller, batch_id, which).chunks()) as chunks:
+        async with aclosing(ResultStream(self._caller, batch_id, which).chunks()) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def manifest(self, batch_id: str) -> Manifest:
         """Returns the manifest, which stands at the head of the results."""
-        stream = _ResultStream(self._caller, batch_id, ResultFilter.ALL)
+        stream = ResultStream(self._caller, batch_id, ResultFilter.ALL)
         async with aclosing(stream.chunks()) as chunks:
             # The header comes before the first chunk, or alone if there is none.
             async for _ in chunks:
@@ -79,7 +79,7 @@ class Downloads:
     async def _save_results(
         self, batch_id: str, path: Path, which: ResultFilter, progress: Progress | None
     ) -> Manifest:
-        stream = _ResultStream(self._caller, batch_id, which)
+        stream = ResultStream(self._caller, batch_id, which)
 
         def expected_digest() -> str | None:
             if which is not ResultFilter.ALL:
@@ -181,7 +181,7 @@ def _create(unfinished: Path, path: Path) -> BufferedWriter:
     return unfinished.open("xb")
 
 
-class _ResultStream:
+class ResultStream:
     """One download of results: its header, once it has come, and its bytes."""
 
     def __init__(self, caller: Caller, batch_id: str, which: ResultFilter) -> None:

@@ -11,7 +11,7 @@ CHUNK_BYTES = 1024 * 1024 - 64
 """The service takes chunks up to 1 MiB; with its frame a message stays under that too."""
 
 Piece = bytes | bytearray | memoryview | str | Mapping[str, Any]
-"""Bytes of any size, not cut into lines; or one line each: its text, or a request as a dict."""
+"""One line: its text, or a request as a dict. Or bytes: see Joined."""
 
 Blocking = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 
@@ -51,14 +51,55 @@ def as_bytes(piece: Piece) -> bytes:
     )
 
 
+class Joined:
+    """Puts pieces behind each other, as they come: texts and dicts each on a line of its own.
+
+    Bytes are pieces of any size of one text, unless they are lines without their ends: where
+    the first is a whole JSON object, and the second begins another.
+    """
+
+    def __init__(self) -> None:
+        self._first: bytes | None = None
+        self._lines: bool | None = None
+        self._within_line = False
+
+    def take(self, piece: Piece) -> bytes:
+        """Returns the next bytes. Raises as `as_bytes`."""
+        data = as_bytes(piece)
+        if not data:
+            return data
+        own_line = isinstance(piece, str | Mapping)
+        if self._first is None:
+            self._first = b"" if own_line else data
+        elif self._lines is None:
+            # As one text these two could not be JSON lines.
+            self._lines = data.startswith(b"{") and _is_object(self._first)
+            self._first = b""
+        if self._within_line and (own_line or self._lines):
+            data = b"\n" + data
+        self._within_line = not data.endswith(b"\n")
+        return data
+
+
+def _is_object(line: bytes) -> bool:
+    if not (line.startswith(b"{") and line.endswith(b"}")):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def gatherer(content: Iterable[Piece]) -> Callable[[int], Awaitable[list[bytes]]]:
     """Returns what gathers the next pieces: as many bytes as are wanted, or a little more."""
     pieces = iter(content)
+    joined = Joined()
 
     async def gather(wanted: int) -> list[bytes]:
         gathered: list[bytes] = []
         for piece in pieces:
-            gathered.append(as_bytes(piece))
+            gathered.append(joined.take(piece))
             wanted -= len(gathered[-1])
             if wanted <= 0:
                 break
@@ -72,11 +113,12 @@ def async_gatherer(
 ) -> Callable[[int], Awaitable[list[bytes]]]:
     """The same for pieces that are waited for."""
     pieces = aiter(content)
+    joined = Joined()
 
     async def gather(wanted: int) -> list[bytes]:
         gathered: list[bytes] = []
         async for piece in pieces:
-            gathered.append(as_bytes(piece))
+            gathered.append(joined.take(piece))
             wanted -= len(gathered[-1])
             if wanted <= 0:
                 break

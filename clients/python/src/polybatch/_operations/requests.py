@@ -27,8 +27,14 @@ def batch_request(
     request_id: str | None,
     max_cost: USD | None,
     key_id: str | None,
+    webhook_url: str | None = None,
 ) -> Any:
-    """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given."""
+    """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
+
+    ValueError for an empty id, which would make a batch more each time.
+    """
+    if request_id == "":
+        raise ValueError("request_id is empty: give the id, or None for a random one")
     return batches_pb2.CreateBatchRequest(
         input_file_id=input_file_id,
         request_id=request_id or secrets.token_urlsafe(18),
@@ -39,6 +45,7 @@ def batch_request(
         fail_fast=fail_fast,
         max_cost=None if max_cost is None else to_money(max_cost, "max_cost"),
         key_id=key_id or "",
+        webhook_url=webhook_url or "",
     )
 
 

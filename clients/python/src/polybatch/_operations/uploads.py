@@ -28,7 +28,7 @@ from polybatch.v1 import batches_pb2, files_pb2
 # Written by hand: the generated code would copy every chunk twice more.
 _CHUNK_TAG = b"\x12"
 # Field 3 (finish) of both: true.
-_FINISH = b"\x18\x01"
+FINISH = b"\x18\x01"
 
 # Both transports hold less than this back while there is no connection.
 _SURELY_ARRIVING = 8 * CHUNK_BYTES
@@ -275,7 +275,7 @@ class _Upload:
         ask_at = TAIL_CHECK_BYTES
         self._report(sent)
         while chunk := await self._source.read():
-            if not await write(_framed(chunk)):
+            if not await write(framed(chunk)):
                 return
             sent += len(chunk)
             self._report(sent)
@@ -284,7 +284,7 @@ class _Upload:
             if self._source.unconfirmed >= ask_at:
                 self._source.confirm(await self._ask_committed())
                 ask_at = self._source.unconfirmed + TAIL_CHECK_BYTES
-        await write(_FINISH)
+        await write(FINISH)
 
     def _report(self, sent: int) -> None:
         if self._progress is not None:
@@ -307,11 +307,12 @@ async def _status(caller: Caller, upload_id: str) -> Any:
     )
 
 
-def _framed(chunk: bytes) -> bytes:
-    length = len(chunk)
+def framed(*pieces: bytes) -> bytes:
+    """The message of a stream that holds a chunk, of one or more pieces."""
+    length = sum(map(len, pieces))
     varint = bytearray()
     while length > 0x7F:
         varint.append(length & 0x7F | 0x80)
         length >>= 7
     varint.append(length)
-    return b"".join((_CHUNK_TAG, varint, chunk))
+    return b"".join((_CHUNK_TAG, varint, *pieces))

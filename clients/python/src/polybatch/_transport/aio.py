@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -30,6 +31,12 @@ class AioTransport:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._servers: dict[Server, Replicas[grpc.aio.Channel]] = {}
+
+    def with_key(self, api_key: str) -> AioTransport:
+        """The same channels for calls with another key: only one of the two is to be closed."""
+        other = AioTransport(replace(self._connection, api_key=api_key))
+        other._servers = self._servers
+        return other
 
     async def unary(self, method: Method, request: Any, seconds: float) -> Any:
         """See Transport."""

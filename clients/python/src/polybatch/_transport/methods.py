@@ -15,6 +15,7 @@ from polybatch.v1 import (
     providers_pb2,
     results_pb2,
     status_pb2,
+    webhooks_pb2,
 )
 
 
@@ -47,6 +48,18 @@ GET_UPLOAD_STATUS = method(
     "FileService/GetUploadStatus",
     files_pb2.GetUploadStatusRequest,
     files_pb2.UploadStatus,
+)
+BEGIN_UPLOAD = method(
+    Server.GATEWAY,
+    "FileService/BeginUpload",
+    files_pb2.BeginUploadRequest,
+    files_pb2.UploadStatus,
+)
+DELETE_UPLOAD = method(
+    Server.GATEWAY,
+    "FileService/DeleteUpload",
+    files_pb2.DeleteUploadRequest,
+    files_pb2.DeleteUploadResponse,
 )
 DOWNLOAD_FILE = method(
     Server.GATEWAY,
@@ -109,6 +122,60 @@ LIST_PRICES = method(
     "PriceService/ListPrices",
     prices_pb2.ListPricesRequest,
     prices_pb2.ListPricesResponse,
+)
+CREATE_WEBHOOK_ENDPOINT = method(
+    Server.GATEWAY,
+    "WebhookService/CreateWebhookEndpoint",
+    webhooks_pb2.CreateWebhookEndpointRequest,
+    webhooks_pb2.CreateWebhookEndpointResponse,
+)
+GET_WEBHOOK_ENDPOINT = method(
+    Server.GATEWAY,
+    "WebhookService/GetWebhookEndpoint",
+    webhooks_pb2.GetWebhookEndpointRequest,
+    webhooks_pb2.WebhookEndpoint,
+)
+LIST_WEBHOOK_ENDPOINTS = method(
+    Server.GATEWAY,
+    "WebhookService/ListWebhookEndpoints",
+    webhooks_pb2.ListWebhookEndpointsRequest,
+    webhooks_pb2.ListWebhookEndpointsResponse,
+)
+UPDATE_WEBHOOK_ENDPOINT = method(
+    Server.GATEWAY,
+    "WebhookService/UpdateWebhookEndpoint",
+    webhooks_pb2.UpdateWebhookEndpointRequest,
+    webhooks_pb2.WebhookEndpoint,
+)
+DELETE_WEBHOOK_ENDPOINT = method(
+    Server.GATEWAY,
+    "WebhookService/DeleteWebhookEndpoint",
+    webhooks_pb2.DeleteWebhookEndpointRequest,
+    webhooks_pb2.DeleteWebhookEndpointResponse,
+)
+ROTATE_WEBHOOK_SECRET = method(
+    Server.GATEWAY,
+    "WebhookService/RotateWebhookSecret",
+    webhooks_pb2.RotateWebhookSecretRequest,
+    webhooks_pb2.RotateWebhookSecretResponse,
+)
+TEST_WEBHOOK_ENDPOINT = method(
+    Server.GATEWAY,
+    "WebhookService/TestWebhookEndpoint",
+    webhooks_pb2.TestWebhookEndpointRequest,
+    webhooks_pb2.WebhookDelivery,
+)
+LIST_WEBHOOK_DELIVERIES = method(
+    Server.GATEWAY,
+    "WebhookService/ListWebhookDeliveries",
+    webhooks_pb2.ListWebhookDeliveriesRequest,
+    webhooks_pb2.ListWebhookDeliveriesResponse,
+)
+RESEND_WEBHOOK_DELIVERY = method(
+    Server.GATEWAY,
+    "WebhookService/ResendWebhookDelivery",
+    webhooks_pb2.ResendWebhookDeliveryRequest,
+    webhooks_pb2.WebhookDelivery,
 )
 WATCH_BATCH = method(
     Server.COLLECTOR,

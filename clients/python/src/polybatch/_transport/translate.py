@@ -65,6 +65,10 @@ _NEXT_STEPS = {
     "STORED_BYTES_LIMIT": "delete files that are no longer needed (`polybatch files list`, "
     "`polybatch files delete`), then upload it again; what has arrived is kept.",
     "TOO_MANY_LINES": "split the file.",
+    "WEBHOOK_SECRET_MISSING": "make one first, and keep it: `polybatch webhooks create "
+    "--for-batches`.",
+    "WEBHOOK_NOT_FOUND": "`polybatch webhooks list` shows those of this account.",
+    "DELIVERY_NOT_FOUND": "`polybatch webhooks deliveries` shows those of this account.",
     "PAGE_TOKEN_INVALID": "start the listing again.",
     "OFFSET_OUT_OF_RANGE": "start the download again.",
 }
@@ -84,6 +88,7 @@ _ADVISED = frozenset(
         "TOO_MANY_LINES",
         "STORED_BYTES_LIMIT",
         "PAGE_TOKEN_INVALID",
+        "WEBHOOK_SECRET_MISSING",
     }
 )
 _BEFORE_ADVICE = re.compile(r"(?:(?!: |; ).)*", re.DOTALL)

@@ -76,9 +76,9 @@ _STATES = (
 @click.option(
     "--window",
     "completion_window",
-    type=grammar.span,
+    type=grammar.window,
     metavar="SPAN",
-    help="Completion window, such as 90s, 30m, 24h (default) or 7d.",
+    help="Completion window, such as 90s, 30m or 24h (default); from 1s to 7d.",
 )
 @click.option(
     "--skip-invalid",
@@ -96,16 +96,26 @@ _STATES = (
     "--metadata",
     type=grammar.pair,
     multiple=True,
+    callback=grammar.metadata,
     metavar="KEY=VALUE",
     help="A note kept with the batch; may be given several times.",
 )
 @click.option(
-    "--request-id", metavar="ID", help="Idempotency key: reusing it returns the same batch."
+    "--webhook",
+    "webhook_url",
+    metavar="URL",
+    help="Have it called at the end of the batch; signed with the secret that `polybatch webhooks "
+    "create --for-batches` prints.",
+)
+@click.option(
+    "--request-id",
+    type=grammar.request_id,
+    metavar="ID",
+    help="Idempotency key: reusing it returns the same batch.",
 )
 @click.option(
     "--key",
     "key_id",
-    default="",
     metavar="KEY_ID",
     help="Bill it to this key of the account (takes a key of the scope account).",
 )
@@ -137,7 +147,6 @@ def submit(
     file: str,
     watch: bool,
     output: str | None,
-    metadata: tuple[tuple[str, str], ...],
     keep_file: bool,
     confirm_above: Decimal | None,
     yes: bool,
@@ -175,7 +184,6 @@ def submit(
         batch = session.client.submit(
             content,
             filename=name,
-            metadata=dict(metadata),
             progress=lambda sent, total: session.display.upload(name, sent, total),
             on_estimate=confirmation,
             **options,
@@ -184,9 +192,8 @@ def submit(
     # The id comes before anything else can go wrong.
     if not session.json and output != "-":
         session.say(batch.id)
-    if not session.json:
-        every = session.command("validate", file, *defaults)
-        tell_warnings(session, name, every, batch.input_file_id, batch.request_counts.total)
+    every = session.command("validate", file, *defaults)
+    tell_warnings(session, name, every, batch.input_file_id, batch.request_counts.total)
     if not watch:
         if session.json:
             session.emit(batch)
@@ -322,6 +329,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("time", describe_pace(batch)),
         ("input file", batch.input_file_id),
         ("endpoint", batch.endpoint),
+        ("webhook", batch.webhook_url),
         ("metadata", ", ".join(f"{key}={value}" for key, value in batch.metadata.items())),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
         ("cost", describe_cost(batch)),
@@ -394,8 +402,10 @@ def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None
         session.note(f"cost: {cost}")
     for line in describe_late(batch):
         session.note(line)
-    if batch.request_counts.unsuccessful:
-        session.note(f"why lines failed: {session.command('failures', batch.id)}")
-    if output is None and batch.request_counts.finished:
+    counts = batch.request_counts
+    if counts.unsuccessful:
+        what = "why lines failed" if counts.failed else "the lines without an answer"
+        session.note(f"{what}: {session.command('failures', batch.id)}")
+    if output is None and counts.finished:
         again = session.command("results", batch.id, "-o", "results.jsonl")
         session.note(f"the results: {again}")

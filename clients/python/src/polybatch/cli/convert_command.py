@@ -55,8 +55,15 @@ Examples:
     type=click.Choice(["openai", "anthropic", "gemini"]),
     help="Whose form the lines are to have (the one that they have).",
 )
-@click.option("--model", metavar="MODEL", help="Model of all lines, instead of their own.")
-@click.option("--provider", metavar="NAME", help="Provider of all lines in OpenAI's form.")
+@click.option(
+    "--model", type=grammar.word, metavar="MODEL", help="Model of all lines, instead of their own."
+)
+@click.option(
+    "--provider",
+    type=grammar.word,
+    metavar="NAME",
+    help="Provider of all lines in OpenAI's form.",
+)
 @click.option(
     "--prompt",
     metavar="TEXT",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from polybatch.cli.output import about_usd, counted, duration, usd
 
 if TYPE_CHECKING:
-    from polybatch import Batch, Shard
+    from polybatch import Batch, BatchError, Shard
 
 _SHOWN_SHARDS = 5
 _UNSURE_PACE = 1.0
@@ -102,10 +102,10 @@ def describe_late(batch: Batch) -> list[str]:
 
 def describe_waiting(batch: Batch) -> list[str]:
     """Returns a line for what waits, batch or shard, and for why a batch or all lines failed."""
-    lines = [f"{error.code}: {error.message}" for error in batch.errors]
+    lines = [_describe_error(error) for error in batch.errors]
     if batch.common_cause:
-        cause = batch.common_cause
-        lines.append(f"every line failed for one cause: {cause.code}: {cause.message}")
+        what = "every line failed" if batch.request_counts.failed else "no line was answered"
+        lines.append(f"{what} for one cause: {_describe_error(batch.common_cause)}")
     if batch.waiting_reason:
         lines.append(f"waits: {batch.waiting_reason}")
     waiting = [shard for shard in batch.shards if shard.waiting_reason]
@@ -113,6 +113,12 @@ def describe_waiting(batch: Batch) -> list[str]:
     if len(waiting) > _SHOWN_SHARDS:
         lines.append(f"and {counted(len(waiting) - _SHOWN_SHARDS, 'more shard')} waiting")
     return lines
+
+
+def _describe_error(error: BatchError) -> str:
+    # Batches made by an earlier release may have the code in the message as well.
+    message = error.message.removeprefix(f"{error.code}: ").strip()
+    return f"{error.code}: {message or 'no reason was given'}"
 
 
 def _describe_shard(shard: Shard) -> str:

@@ -133,7 +133,11 @@ class Confirmation:
             if not self._confirmed(found):
                 raise NotConfirmed("no batch was made.", kept=self._discard(found))
             return
-        costs = "its cost is not known" if expected is None else f"it is {about_usd(expected)} USD"
+        costs = (
+            "its cost is not known"
+            if expected is None
+            else f"it may cost about {about_usd(expected)} USD"
+        )
         raise NotConfirmed(
             f"no batch was made: {costs}, and --confirm-above is {self._above.normalize():f} USD.",
             "to run it without a question: --yes, or a higher --confirm-above",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from polybatch.cli import grammar
+from polybatch.cli.estimate_command import in_one_line
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.ids import whole_file_id
 from polybatch.cli.listing import Listing
@@ -58,6 +59,7 @@ def validate(
                     session.say(problem_line(name, problem))
                 else:
                     groups.add(problem)
+            estimate = session.client.estimate(stored) if stored.valid else None
         except BaseException:
             # Whoever pressed Ctrl-C, or has waited in vain, waits no longer.
             with suppress(PolybatchError), session.hasty_client() as hasty:
@@ -67,12 +69,15 @@ def validate(
     for line in groups.lines(name, stored.line_count):
         session.say(line)
     if session.json:
-        session.emit({"type": "summary", "valid": stored.valid, "file": stored})
+        summary = {"type": "summary", "valid": stored.valid, "file": stored, "estimate": estimate}
+        session.emit(summary)
     else:
         verdict = "can be submitted" if stored.valid else "cannot be submitted as it is"
         if stored.lenient_line_count and stored.lenient_line_count == stored.invalid_line_count:
             verdict = "can be submitted with --lenient only"
         session.note(f"{name}: {_describe_lines(stored)}; it {verdict}.")
+        if estimate is not None:
+            session.note(in_one_line(estimate))
     return ExitCode.OK if stored.valid else ExitCode.BAD_INPUT
 
 

@@ -11,25 +11,50 @@ from typing import Any
 
 import click
 
-from polybatch.errors import InvalidRequest
-from polybatch.models.money import to_money
-
 _SPAN = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+# The ranges of CreateBatchRequest in batches.proto: what is outside of them is said before a
+# byte is sent.
+_WINDOWS = (timedelta(seconds=1), timedelta(days=7))
+_MAX_REQUEST_ID_BYTES = 128
+_TOO_MUCH = 10**9
+_MAX_PAIRS = 16
+_MAX_KEY = 64
+_MAX_VALUE = 512
 
 PATH = click.Path(readable=False)
 """A file's name, as it comes: what is wrong with it is said when it is opened."""
 
 
-def span(text: str) -> timedelta:
-    """Reads a span of time."""
+def window(text: str) -> timedelta:
+    """Reads a completion window."""
     match = _SPAN.fullmatch(text.strip().lower())
     if match is None:
         raise click.BadParameter(f"{text!r} is no span such as 90s, 30m, 24h or 7d.")
     try:
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        span = timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
-        raise click.BadParameter(f"{text!r} is too long.") from None
+        span = timedelta.max
+    shortest, longest = _WINDOWS
+    if not shortest <= span <= longest:
+        raise click.BadParameter(f"{text!r} is out of range: from 1s to 7d.")
+    return span
+
+
+def word(text: str) -> str:
+    """Reads a word: an empty one, as of a variable that is not set, is not taken for none."""
+    if not text:
+        raise click.BadParameter("it is empty: give one, or leave the option out.")
+    return text
+
+
+def request_id(text: str) -> str:
+    """Reads an idempotency key."""
+    word(text)
+    if (size := len(text.encode(errors="surrogateescape"))) > _MAX_REQUEST_ID_BYTES:
+        raise click.BadParameter(f"it has {size} bytes: at most {_MAX_REQUEST_ID_BYTES}.")
+    return text
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -37,6 +62,12 @@ def pair(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise click.BadParameter(f"{text!r} is not KEY=VALUE.")
+    if len(key) > _MAX_KEY:
+        raise click.BadParameter(f"a key of {len(key)} characters: at most {_MAX_KEY}.")
+    if len(value) > _MAX_VALUE:
+        raise click.BadParameter(
+            f"the value of {key!r} has {len(value)} characters: at most {_MAX_VALUE}."
+        )
     return key, value
 
 
@@ -51,14 +82,31 @@ def signed_usd(text: str) -> Decimal:
 
 
 def _usd(text: str, *, signed: bool) -> Decimal:
+    # As models.money.to_money, which would load the stubs for each line that is typed.
     try:
         amount = Decimal(text.strip().removeprefix("$"))
-        to_money(amount, "amount", signed=signed)
-    except (InvalidOperation, InvalidRequest):
+        fits = abs(amount) < _TOO_MUCH and amount == round(amount, 9) and (signed or amount >= 0)
+    except InvalidOperation:
+        fits = False
+    if not fits:
         raise click.BadParameter(
             f"{text!r} is no amount of USD such as 5 or 12.50 (nine decimals at most)."
-        ) from None
+        )
     return amount
+
+
+def metadata(
+    _context: click.Context, _parameter: click.Parameter, pairs: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    """Takes all pairs together, each key once."""
+    if len(pairs) > _MAX_PAIRS:
+        raise click.BadParameter(f"{len(pairs)} pairs: at most {_MAX_PAIRS}.")
+    noted = dict(pairs)
+    if len(noted) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise click.BadParameter(f"{twice!r} is given twice.")
+    return noted
 
 
 def _seconds(text: str) -> float:
@@ -95,10 +143,14 @@ limit = click.option("--limit", type=_positive, metavar="N", help="Show at most 
 def defaults(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options for what a file's lines leave out."""
     model = click.option(
-        "--model", metavar="NAME", help="Model of lines that may leave it out: Gemini's own form."
+        "--model",
+        type=word,
+        metavar="NAME",
+        help="Model of lines that may leave it out: Gemini's own form.",
     )
     provider = click.option(
         "--provider",
+        type=word,
         metavar="NAME",
         help="Provider of lines that name none and whose model tells none.",
     )

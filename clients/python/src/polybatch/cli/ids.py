@@ -10,6 +10,10 @@ from polybatch.errors import NotFound
 
 LAST = "last"
 _SHOWN = 3
+_PLURALS = {
+    **{"batch": "batches", "file": "files"},
+    **{"webhook": "webhooks", "delivery": "deliveries"},
+}
 
 
 def whole_batch_id(session: Session, given: str) -> str:
@@ -35,6 +39,20 @@ def is_whole_file_id(given: str) -> bool:
     return _whole("file", given)
 
 
+def whole_webhook_id(session: Session, given: str) -> str:
+    """The same for webhook endpoints."""
+    if _whole("webhook", given):
+        return given
+    return _pick("webhook", given, (each.id for each in reversed(session.client.webhooks.list())))
+
+
+def whole_delivery_id(session: Session, given: str) -> str:
+    """The same for deliveries of webhooks."""
+    if _whole("delivery", given):
+        return given
+    return _pick("delivery", given, (each.id for each in session.client.webhooks.deliveries()))
+
+
 def _whole(kind: str, given: str) -> bool:
     return re.fullmatch(rf"{kind}_[0-9a-z]{{20}}", given) is not None
 
@@ -50,6 +68,6 @@ def _pick(kind: str, given: str, newest_first: Iterable[str]) -> str:
         raise NotFound(f"there is no {kind} yet.", reason=f"{kind.upper()}_NOT_FOUND")
     if len(fitting) > 1:
         shown = ", ".join(fitting[:_SHOWN]) + (", ..." if len(fitting) > _SHOWN else "")
-        plural = "batches" if kind == "batch" else "files"
+        plural = _PLURALS[kind]
         raise UnusableInput(f"{given} fits {len(fitting):,} {plural} ({shown}): give more of it.")
     return fitting[0] if fitting else given

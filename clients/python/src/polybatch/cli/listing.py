@@ -23,7 +23,7 @@ _GAP = 2
 _LEAST = 16
 """Columns that are enough for text that wraps."""
 _STATE_STYLES = {
-    **dict.fromkeys(("Completed", "completed", "ready"), "green"),
+    **dict.fromkeys(("Completed", "completed", "ready", "delivered"), "green"),
     **dict.fromkeys(("Failed", "failed", "expired", "cancelled", "invalid"), "red"),
 }
 

@@ -24,6 +24,7 @@ from polybatch.cli import (
     provider_commands,
     result_commands,
     usage_command,
+    webhook_commands,
 )
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.invocation import called_as
@@ -113,6 +114,7 @@ for each in (
     usage_command.usage,
     key_commands.keys,
     admin_commands.admin,
+    webhook_commands.webhooks,
     completion,
 ):
     cli.add_command(each)

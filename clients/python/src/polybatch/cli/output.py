@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import ROUND_UP, Decimal
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 
 _UNITS_OF_A_DURATION = 2
+_MARK = f"decimal-{secrets.token_hex(8)}:"
+"""Before a decimal in the place of a text; no text has it by chance."""
+_DECIMAL = re.compile(rf'"{_MARK}([^"]+)"')
 
 
 def terminal(stream: TextIO) -> Console | None:
@@ -45,8 +50,11 @@ def columns(stream: TextIO) -> int:
 
 
 def to_json(value: Any) -> str:
-    """Returns one line of JSON. Times and days are ISO 8601, spans are seconds."""
-    return json.dumps(_plain(value), separators=(", ", ": "))
+    """Returns one line of JSON. Times and days are ISO 8601, spans are seconds.
+
+    Decimals are numbers with all of their digits.
+    """
+    return _DECIMAL.sub(r"\1", json.dumps(_plain(value), separators=(", ", ": ")))
 
 
 def _plain(value: Any) -> Any:
@@ -61,9 +69,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date):  # and with it datetime
         return value.isoformat()
     if isinstance(value, Decimal):
-        # What json writes of a float has the digits of the decimal, up to fifteen of them: 999,999
-        # USD to the nano-dollar.
-        return int(value) if value == value.to_integral_value() else float(value)
+        # The library writes floats only, which have fifteen digits for sure.
+        return int(value) if value == value.to_integral_value() else f"{_MARK}{value:f}"
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value

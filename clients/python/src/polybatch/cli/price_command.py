@@ -101,8 +101,8 @@ def _facts(price: Price) -> list[tuple[str, str]]:
     for origin in price.origins:
         since = f"since {origin.since}" if origin.since else ""
         whose = "at the real-time rate" if origin.processing != price.processing else ""
-        told = (", ".join(origin.kinds), whose, since, origin.where, origin.note)
-        facts.append(("from", f"{origin.source}: {'; '.join(part for part in told if part)}"))
+        parts = (", ".join(origin.kinds), whose, since, origin.where, origin.note)
+        facts.append(("from", f"{origin.source}: {'; '.join(part for part in parts if part)}"))
     facts.append(("charged besides", ", ".join(price.not_reckoned)))
     return facts
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from polybatch.cli.output import counted, printable
+from polybatch.cli.output import counted, printable, to_json
 from polybatch.cli.session import Session
 from polybatch.errors import PolybatchError
 
@@ -103,7 +104,10 @@ def problem_line(name: str, problem: LineProblem) -> str:
 
 
 def tell_warnings(session: Session, name: str, every: str, file_id: str, line_count: int) -> None:
-    """Notes the warnings that a file was taken with; `every`: the command that shows all."""
+    """Notes the warnings that a file was taken with; `every`: the command that shows all.
+
+    Scripts that asked for JSON get each as a line {"warning": ...} on stderr.
+    """
     try:
         report = session.client.files.validation_report(file_id)
         read = list(islice(report, _READ_FOR_WARNINGS + 1))
@@ -111,7 +115,12 @@ def tell_warnings(session: Session, name: str, every: str, file_id: str, line_co
         # The batch runs all the same, and is what was asked for.
         session.note(f"whether there are warnings is not known: {error.message}")
         return
-    groups = ProblemGroups(problem for problem in read if problem.severity == "warning")
+    warnings = [problem for problem in read if problem.severity == "warning"]
+    if session.json:
+        for warning in warnings:
+            print(to_json({"warning": warning}), file=sys.stderr)
+        return
+    groups = ProblemGroups(warnings)
     for line in islice(groups.lines(name, line_count), _SHOWN_GROUPS):
         session.note(line)
     if len(groups) > _SHOWN_GROUPS or len(read) > _READ_FOR_WARNINGS:

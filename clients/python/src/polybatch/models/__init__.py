@@ -35,6 +35,12 @@ from polybatch.models.results import (
     ResultLine,
 )
 from polybatch.models.usage import UsageEntry, UsageGroup
+from polybatch.models.webhooks import (
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookDeliveryState,
+    WebhookEndpoint,
+)
 from polybatch.problems import LineProblem
 
 __all__ = [
@@ -80,4 +86,8 @@ __all__ = [
     "Usage",
     "UsageEntry",
     "UsageGroup",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryState",
+    "WebhookEndpoint",
 ]

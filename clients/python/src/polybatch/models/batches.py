@@ -159,6 +159,10 @@ class BatchError:
 
     code: str
     message: str
+    line: int = 0
+    """1-based number of the input line that is wrong; 0: none in particular."""
+    field: str = ""
+    """Path of its field, such as "body.model"; empty for the line as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +248,8 @@ class Batch:
     """Until when late answers are waited for; None where none are."""
     results_revision: int = 0
     """Raised each time that late answers change the results; 0 before the first results."""
+    webhook_url: str = ""
+    """Where the event of its end is delivered to besides the account's webhook endpoints."""
     common_cause: BatchError | None = None
     """Of an ended batch without one success, whose lines all have the same error code: that
     code and its message."""
@@ -274,7 +280,10 @@ class Batch:
             request_counts=RequestCounts.from_proto(message.request_counts),
             progress_percent=message.progress_percent,
             display_state=message.display_state,
-            errors=tuple(BatchError(error.code, error.message) for error in message.errors),
+            errors=tuple(
+                BatchError(error.code, error.message, error.line, error.field)
+                for error in message.errors
+            ),
             metadata=dict(message.metadata),
             completion_window=message.completion_window.ToTimedelta(),
             skip_invalid_lines=message.skip_invalid_lines,
@@ -297,6 +306,7 @@ class Batch:
             awaited_line_count=message.awaited_line_count,
             awaited_until=time_or_none(message, "awaited_until"),
             results_revision=message.results_revision,
+            webhook_url=message.webhook_url,
             common_cause=BatchError(message.common_cause.code, message.common_cause.message)
             if message.HasField("common_cause")
             else None,

@@ -13,7 +13,7 @@ USD = Decimal | str | int
 """An amount: Decimal("1.5"), "1.5" or 2. Not a float, which has no exact cents."""
 
 _NANO = 10**9
-_MOST = 10**12
+_MOST = 10**9
 
 
 def usd(message: Any, field: str) -> Decimal | None:
@@ -42,9 +42,10 @@ def to_money(amount: USD, name: str, *, signed: bool = False) -> Any:
     except InvalidOperation:
         fits = False
     if not fits:
+        least = "" if signed else " from 0 on"
         raise InvalidRequest(
-            f"{name} is {str(amount)[:40]!r}; expected USD{'' if signed else ' from 0 on'}, of at "
-            "most nine decimals.",
+            f"{name} is {str(amount)[:40]!r}; expected USD{least}, below "
+            "a billion and of at most nine decimals.",
             reason="INVALID_FIELD",
         )
     units, rest = divmod(abs(int(nanos)), _NANO)

@@ -97,14 +97,24 @@ class BatchServiceServicer:
         that the service has no key for (ErrorInfo metadata
         `providers` and `variables` name it and what its operator
         has to set): have it set, or leave these lines out.
-        UNPRICED_MODEL: the batch has a `max_cost`, and models whose price is
-        not known (metadata `models`; the message says how to price one).
+        INSUFFICIENT_CREDITS: a prepaid account has not free what the
+        batch would reserve (metadata `needed`, `reserved`, `free` in
+        USD): have more granted, or wait for batches to end.
+        BUDGET_EXCEEDED: it does not fit in the budget of the key or the
+        account (metadata `owner`, `needed`, `reserved`, `left`, `period`).
+        UNPRICED_MODEL: the batch has a `max_cost`, or credits or a budget
+        limit it, and it has models whose price is not known (metadata
+        `models`; the message says how to price one).
         OUTPUT_UNLIMITED: it has one, and lines that could cost any amount
         (metadata `models`, `lines`): set max_tokens in each.
+        WEBHOOK_SECRET_MISSING: nothing could sign what goes to
+        `webhook_url`: make the account's endpoint for the urls of
+        batches first (WebhookService.CreateWebhookEndpoint).
         ALREADY_EXISTS      REQUEST_ID_REUSED: the request id was used with other
-        arguments, or a file of other content (ErrorInfo
-        metadata `differs`: "arguments" or "content"): choose a
-        new one.
+        arguments, or a file of other content, or one that was
+        uploaded with another default provider or model (ErrorInfo
+        metadata `differs`: "arguments", "content" or "defaults"):
+        choose a new one.
         RESOURCE_EXHAUSTED  BATCHES_LIMIT: too many batches of the account have not
         ended: wait for one to end.
         """
@@ -144,7 +154,7 @@ class BatchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBatches(self, request, context):
-        """Lists the account's batches, newest first.
+        """Lists the account's batches, newest first, or oldest first where that is asked for.
 
         INVALID_ARGUMENT PAGE_TOKEN_INVALID: start again without a token.
         INVALID_FIELD: BadRequest names it.

@@ -81,28 +81,38 @@ class LineProblem(_message.Message):
     def __init__(self, line: _Optional[int] = ..., custom_id: _Optional[str] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., lenient: _Optional[bool] = ...) -> None: ...
 
 class UploadSpec(_message.Message):
-    __slots__ = ("filename", "upload_id", "write_offset", "default_provider", "default_model")
+    __slots__ = ("filename", "upload_id", "write_offset", "default_provider", "default_model", "discard_unfinished", "part_of", "expected_bytes", "expected_md5")
     FILENAME_FIELD_NUMBER: _ClassVar[int]
     UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
     WRITE_OFFSET_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_PROVIDER_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_MODEL_FIELD_NUMBER: _ClassVar[int]
+    DISCARD_UNFINISHED_FIELD_NUMBER: _ClassVar[int]
+    PART_OF_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_MD5_FIELD_NUMBER: _ClassVar[int]
     filename: str
     upload_id: str
     write_offset: int
     default_provider: str
     default_model: str
-    def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ...) -> None: ...
+    discard_unfinished: bool
+    part_of: str
+    expected_bytes: int
+    expected_md5: str
+    def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ..., discard_unfinished: _Optional[bool] = ..., part_of: _Optional[str] = ..., expected_bytes: _Optional[int] = ..., expected_md5: _Optional[str] = ...) -> None: ...
 
 class UploadFileRequest(_message.Message):
-    __slots__ = ("spec", "chunk", "finish")
+    __slots__ = ("spec", "chunk", "finish", "part")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     spec: UploadSpec
     chunk: bytes
     finish: bool
-    def __init__(self, spec: _Optional[_Union[UploadSpec, _Mapping]] = ..., chunk: _Optional[bytes] = ..., finish: _Optional[bool] = ...) -> None: ...
+    part: str
+    def __init__(self, spec: _Optional[_Union[UploadSpec, _Mapping]] = ..., chunk: _Optional[bytes] = ..., finish: _Optional[bool] = ..., part: _Optional[str] = ...) -> None: ...
 
 class UploadFileResponse(_message.Message):
     __slots__ = ("file", "problems")
@@ -111,6 +121,22 @@ class UploadFileResponse(_message.Message):
     file: File
     problems: _containers.RepeatedCompositeFieldContainer[LineProblem]
     def __init__(self, file: _Optional[_Union[File, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[LineProblem, _Mapping]]] = ...) -> None: ...
+
+class BeginUploadRequest(_message.Message):
+    __slots__ = ("upload_id",)
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    upload_id: str
+    def __init__(self, upload_id: _Optional[str] = ...) -> None: ...
+
+class DeleteUploadRequest(_message.Message):
+    __slots__ = ("upload_id",)
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    upload_id: str
+    def __init__(self, upload_id: _Optional[str] = ...) -> None: ...
+
+class DeleteUploadResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class GetUploadStatusRequest(_message.Message):
     __slots__ = ("upload_id",)
@@ -153,12 +179,14 @@ class GetFileRequest(_message.Message):
     def __init__(self, file_id: _Optional[str] = ...) -> None: ...
 
 class ListFilesRequest(_message.Message):
-    __slots__ = ("page_size", "page_token")
+    __slots__ = ("page_size", "page_token", "oldest_first")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIRST_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    oldest_first: bool
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., oldest_first: _Optional[bool] = ...) -> None: ...
 
 class ListFilesResponse(_message.Message):
     __slots__ = ("files", "next_page_token")

@@ -62,6 +62,16 @@ class FileServiceStub:
                 request_serializer=polybatch_dot_v1_dot_files__pb2.GetUploadStatusRequest.SerializeToString,
                 response_deserializer=polybatch_dot_v1_dot_files__pb2.UploadStatus.FromString,
                 _registered_method=True)
+        self.BeginUpload = channel.unary_unary(
+                '/polybatch.v1.FileService/BeginUpload',
+                request_serializer=polybatch_dot_v1_dot_files__pb2.BeginUploadRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_files__pb2.UploadStatus.FromString,
+                _registered_method=True)
+        self.DeleteUpload = channel.unary_unary(
+                '/polybatch.v1.FileService/DeleteUpload',
+                request_serializer=polybatch_dot_v1_dot_files__pb2.DeleteUploadRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_files__pb2.DeleteUploadResponse.FromString,
+                _registered_method=True)
         self.DownloadFile = channel.unary_stream(
                 '/polybatch.v1.FileService/DownloadFile',
                 request_serializer=polybatch_dot_v1_dot_files__pb2.DownloadFileRequest.SerializeToString,
@@ -121,15 +131,20 @@ class FileServiceServicer:
         chunk is over 1 MiB, or a field is out of range: fix
         the client. UNKNOWN_PROVIDER: there is no provider of the
         name of `default_provider`: the message names those that are.
+        CONTENT_MISMATCH: the bytes are not those that the spec expects:
+        the upload is given up.
         FAILED_PRECONDITION WRITE_OFFSET_MISMATCH: `write_offset` is not the
         committed size (ErrorInfo metadata `committed_size`
         says it): continue from there.
+        UPLOAD_FINISHED: the upload of `part_of` is a file already.
         ABORTED             UPLOAD_UNFINISHED: the stream ended without `finish`: ask
         GetUploadStatus, then resume.
         UPLOAD_CONFLICT: another stream writes the same upload:
         ask GetUploadStatus, then resume. UPLOAD_IDLE: nothing
         came for too long: likewise. UPLOAD_TOO_SLOW: too little
         came for too long: likewise, with larger chunks.
+        NOT_FOUND           UPLOAD_NOT_FOUND: the upload of `part_of` was not begun, or was
+        deleted. PART_NOT_FOUND: there is no such part.
         RESOURCE_EXHAUSTED  FILE_TOO_LARGE or TOO_MANY_LINES: the upload is given up:
         split the file. STORAGE_FULL: the service has no room left:
         resume later. OPEN_UPLOADS_LIMIT: the account has too many
@@ -145,6 +160,30 @@ class FileServiceServicer:
         The committed size never falls.
 
         NOT_FOUND UPLOAD_NOT_FOUND: nothing was committed under this id: start at 0.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginUpload(self, request, context):
+        """Begins an upload whose bytes come in parts, in any order, at the same time, on any replica.
+        UploadFile with `part_of` sends a part. UploadFile of the upload itself, with `part` in
+        the place of chunks, makes the file of them, and deletes them. What is not finished is
+        deleted as any upload that nobody goes on with. Repeating is no error.
+
+        INVALID_ARGUMENT   MALFORMED_STREAM: the upload id has another form: fix the client.
+        RESOURCE_EXHAUSTED OPEN_UPLOADS_LIMIT, STORED_BYTES_LIMIT: as for UploadFile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUpload(self, request, context):
+        """Deletes an upload that is not finished, and its parts.
+
+        NOT_FOUND           UPLOAD_NOT_FOUND: there is none of this id.
+        FAILED_PRECONDITION UPLOAD_FINISHED: it is a file already (ErrorInfo metadata
+        `file_id`): delete that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,7 +209,7 @@ class FileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFiles(self, request, context):
-        """Lists the account's files, newest first.
+        """Lists the account's files, newest first, or oldest first where that is asked for.
 
         INVALID_ARGUMENT PAGE_TOKEN_INVALID: start again without a token.
         """
@@ -204,6 +243,16 @@ def add_FileServiceServicer_to_server(servicer, server):
                     servicer.GetUploadStatus,
                     request_deserializer=polybatch_dot_v1_dot_files__pb2.GetUploadStatusRequest.FromString,
                     response_serializer=polybatch_dot_v1_dot_files__pb2.UploadStatus.SerializeToString,
+            ),
+            'BeginUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginUpload,
+                    request_deserializer=polybatch_dot_v1_dot_files__pb2.BeginUploadRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_files__pb2.UploadStatus.SerializeToString,
+            ),
+            'DeleteUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUpload,
+                    request_deserializer=polybatch_dot_v1_dot_files__pb2.DeleteUploadRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_files__pb2.DeleteUploadResponse.SerializeToString,
             ),
             'DownloadFile': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadFile,
@@ -298,6 +347,60 @@ class FileService:
             '/polybatch.v1.FileService/GetUploadStatus',
             polybatch_dot_v1_dot_files__pb2.GetUploadStatusRequest.SerializeToString,
             polybatch_dot_v1_dot_files__pb2.UploadStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.FileService/BeginUpload',
+            polybatch_dot_v1_dot_files__pb2.BeginUploadRequest.SerializeToString,
+            polybatch_dot_v1_dot_files__pb2.UploadStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.FileService/DeleteUpload',
+            polybatch_dot_v1_dot_files__pb2.DeleteUploadRequest.SerializeToString,
+            polybatch_dot_v1_dot_files__pb2.DeleteUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,4 +1,4 @@
-"""Rounds: where many batches run at a provider, its list is read in the place of a call for each.
+"""List polling: where many batches run at a provider, its list is read instead of a call for each.
 
 Whoever handles a shard that is due claims all that runs beside it, in the ledger, and looks at
 all of it. What the list does not show is looked at singly, a few at a time, so that a batch that
@@ -20,7 +20,7 @@ from typing import Protocol
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.ledger import Batch, Crowd, InFlight, Shard, ShardState
+from core.ledger import Batch, InFlight, ProviderLoad, Shard, ShardState
 from core.pipeline import Runtime, next_look, poll_times
 from core.providers import (
     Provider,
@@ -45,7 +45,7 @@ _HURRY = 0.1
 
 
 class Looks(Protocol):
-    """What a round needs of the poller."""
+    """What is done with one shard, by a poll of its own or by what the list says of it."""
 
     async def poll(self, shard: Shard) -> float | None:
         """Ask the provider once."""
@@ -67,16 +67,16 @@ class _Seen:
     """What this process knows of one provider's list."""
 
     pages: int = 0
-    """That the latest round has read; 0: there was none."""
+    """That the latest reading had; 0: there was none."""
     barren: int = 0
-    """Rounds in a row that showed less than they cost."""
+    """Readings in a row that showed less than they cost."""
     barren_until: datetime | None = None
     running: bool = False
     gap: float = 0.0
     """Between two looks at a batch that is looked at singly, at the least."""
 
 
-class Rounds:
+class ListPoller:
     """Looks at many batches at once."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Rounds:
     def lag(self, shard: Shard) -> float:
         """Seconds by which a shard may wake later than it is due.
 
-        Those of a round are due at the same moment: the first to wake sees to all.
+        Those that one list showed are due at the same moment: the first to wake sees to all.
         """
         if not self._of(shard.provider).pages:
             return 0.0
@@ -126,17 +126,17 @@ class Rounds:
         # It may have woken a little early: then those of its time are due as well.
         moment = max(self._now(), shard.due_at)
         credentials = ("", own)
-        crowd = await self._crowd(shard, credentials, seen, moment)
-        if not self._worthwhile(crowd, seen, moment):
-            return await self._taken(shard) if self._planned(crowd, seen) else None
+        load = await self._measure(shard, credentials, seen, moment)
+        if not self._worthwhile(load, seen, moment):
+            return await self._taken(shard) if self._planned(load, seen) else None
         seen.running = True
         try:
-            return await self._round(shard, provider, credentials, seen)
+            return await self._read_list(shard, provider, credentials, seen)
         finally:
             seen.running = False
 
     async def _taken(self, shard: Shard) -> float | None:
-        """Seconds until a shard is due, if a round of another replica has just taken it."""
+        """Seconds until a shard is due, if another replica has just claimed it."""
         found = await self._ledger.shards.get(shard.id)
         if found is None or found.due_at == shard.due_at:
             return None
@@ -145,47 +145,47 @@ class Rounds:
     def _of(self, provider: str) -> _Seen:
         return self._seen.setdefault(provider, _Seen())
 
-    async def _crowd(
+    async def _measure(
         self, shard: Shard, credentials: Sequence[str], seen: _Seen, moment: datetime
-    ) -> Crowd:
+    ) -> ProviderLoad:
         """Count, and settle how far apart single looks have to be."""
         settings = self._settings
-        gap = poll_times.round_gap(seen.pages, settings)
+        gap = poll_times.list_gap(seen.pages, settings)
         window = timedelta(seconds=max(gap, settings.poll_max_interval))
-        crowd = await self._ledger.rounds.crowd(
+        load = await self._ledger.list_polls.load(
             shard.provider, credentials, moment, moment + window
         )
-        seen.pages = seen.pages or poll_times.pages_of(crowd.total)
+        seen.pages = seen.pages or poll_times.pages_of(load.total)
         seen.gap = 0.0
-        if crowd.total >= FEWEST:
-            planned = self._planned(crowd, seen)
-            seen.gap = poll_times.single_gap(crowd.total - planned * crowd.gathered, settings)
+        if load.total >= FEWEST:
+            planned = self._planned(load, seen)
+            seen.gap = poll_times.single_gap(load.total - planned * load.gathered, settings)
             if planned:
-                # It will be seen to by the round.
-                seen.gap = max(seen.gap, poll_times.round_gap(seen.pages, settings))
-        return crowd
+                # The list will show it.
+                seen.gap = max(seen.gap, poll_times.list_gap(seen.pages, settings))
+        return load
 
-    def _planned(self, crowd: Crowd, seen: _Seen) -> bool:
-        """Whether a round is about to come: the one before has made many due at one time."""
-        return crowd.gathered >= max(FEWEST, 2 * seen.pages)
+    def _planned(self, load: ProviderLoad, seen: _Seen) -> bool:
+        """Whether a reading is about to come: the one before has made many due at one time."""
+        return load.gathered >= max(FEWEST, 2 * seen.pages)
 
-    def _worthwhile(self, crowd: Crowd, seen: _Seen, moment: datetime) -> bool:
-        if crowd.total < FEWEST or crowd.total <= seen.pages:
+    def _worthwhile(self, load: ProviderLoad, seen: _Seen, moment: datetime) -> bool:
+        if load.total < FEWEST or load.total <= seen.pages:
             return False
         if seen.barren_until is not None and moment < seen.barren_until:
             return False
-        return not self._planned(crowd, seen) or crowd.due > seen.pages
+        return not self._planned(load, seen) or load.due > seen.pages
 
-    async def _round(
+    async def _read_list(
         self, shard: Shard, provider: Provider, credentials: Sequence[str], seen: _Seen
     ) -> float | None:
         begun = self._now()
         pause = max(
-            poll_times.round_gap(seen.pages, self._settings),
+            poll_times.list_gap(seen.pages, self._settings),
             next_look(shard.id, self._age(shard), self._settings),
         )
         until = begun + timedelta(seconds=pause)
-        claimed = await self._ledger.rounds.claim(shard, credentials, until, _MOST)
+        claimed = await self._ledger.list_polls.claim(shard, credentials, until, _MOST)
         if claimed is None:
             # Another replica has; when it is due now stands in the ledger.
             return self._settings.poll_min_interval
@@ -251,16 +251,16 @@ class Rounds:
             else:
                 due[each.id] = each.due_at
         if due:
-            await self._ledger.rounds.put_off(due, until)
+            await self._ledger.list_polls.put_off(due, until)
 
     async def _see(
         self, each: InFlight, provider: Provider, remote: RemoteBatch, until: datetime
     ) -> None:
         """Do what the list says of one batch; nothing for most."""
         running = remote.state in (RemoteState.RUNNING, RemoteState.STOPPING)
-        told = max(each.finished, min(remote.finished, each.line_count))
+        finished = max(each.finished, min(remote.finished, each.line_count))
         known = (each.remote_status, each.finished, "")
-        if running and (remote.native_status, told, each.waiting_reason) == known:
+        if running and (remote.native_status, finished, each.waiting_reason) == known:
             return
         shard = await self._ledger.shards.get(each.id)
         if shard is None or shard.state != ShardState.SUBMITTED:
@@ -293,7 +293,7 @@ class Rounds:
         now = self._now()
         later = max(until, now + timedelta(seconds=error.retry_after or 0.0))
         if later > until:
-            await self._ledger.rounds.put_off({each.id: later for each in claimed}, until)
+            await self._ledger.list_polls.put_off({each.id: later for each in claimed}, until)
         reason = f"{shard.provider}: {error}"
         # Those that have said so once need not say it again with each try.
         await self._each(

@@ -1,4 +1,4 @@
-"""Rounds: one look at all batches that run at one provider, taken by one of several replicas."""
+"""Polls by list: one look at all batches of a provider, taken by one of several replicas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class ProviderLoad:
     """How many batches run at a provider."""
 
     total: int
@@ -49,12 +49,12 @@ _shards: Any = Shard.__table__  # type: ignore[attr-defined]
 _PUT_OFF = update(_shards).where(_shards.c.id == bindparam("shard")).values(due_at=bindparam("due"))
 
 
-class Rounds(ShardTransitions):
+class ListPolls(ShardTransitions):
     """What runs at one provider and can be seen with one credential."""
 
-    async def crowd(
+    async def load(
         self, provider: str, credentials: Collection[str], moment: datetime, soon: datetime
-    ) -> Crowd:
+    ) -> ProviderLoad:
         """Count what runs. `credentials`: as Shard.credential."""
         due, running = col(Shard.due_at), _running(provider, credentials)
         by_now = func.coalesce(func.sum(case((due <= moment, 1), else_=0)), 0)
@@ -69,7 +69,7 @@ class Rounds(ShardTransitions):
                 .order_by(together.desc())
                 .limit(1)
             )
-            return Crowd(total, overdue, most.first() or 0)
+            return ProviderLoad(total, overdue, most.first() or 0)
 
     async def claim(
         self, shard: Shard, credentials: Collection[str], until: datetime, limit: int
@@ -79,7 +79,7 @@ class Rounds(ShardTransitions):
         Each is given back as it was, and is due again at the same `until`: others that wake
         for it meanwhile see that it was taken. None when the shard was taken already.
         """
-        async with self._database.write(Failpoint.SHARD_ROUND) as session:
+        async with self._database.write(Failpoint.SHARD_CLAIM_POLLS) as session:
             await self._database.lock_name(session, "polls", shard.provider)
             found: Any = await session.exec(
                 select(*_COLUMNS)

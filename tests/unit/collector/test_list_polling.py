@@ -15,7 +15,7 @@ import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.bus import Delivery, Snooze, Step
-from core.ledger import Batch, BatchState, File, Ledger, Shard, ShardState, new_id, now
+from core.ledger import Batch, File, Ledger, Shard, ShardState, new_id, now
 from core.pipeline import LateShards, Runtime, Settler
 from core.providers import (
     Listed,
@@ -27,8 +27,9 @@ from core.providers import (
 )
 from core.settings import Settings
 from services.collector.bad_lines import BadLineIsolation
+from services.collector.list_polling import FEWEST
 from services.collector.poll import Poller
-from services.collector.rounds import FEWEST
+from tests.support.ledger.rows import batch_row, shard_row
 
 SETTINGS = Settings(poll_min_interval=5.0, poll_max_interval=60.0)
 DELIVERY = Delivery(1, now())
@@ -144,27 +145,12 @@ class Office:
         moment = self.clock()
         made = []
         for number in range(count):
-            batch = Batch(
-                id=new_id("batch"),
-                account_id="acct_1",
-                input_file_id=file.id,
-                endpoint="/v1/chat/completions",
-                state=BatchState.VALIDATING,
-                total=10,
-                created_at=moment,
-                expires_at=moment + timedelta(days=1),
-                due_at=moment,
-            )
+            batch = batch_row(file, total=10, at=moment)
             assert isinstance(await self.ledger.batches.create(batch), Batch)
-            shard = Shard(
-                id=new_id("shard"),
-                batch_id=batch.id,
-                account_id="acct_1",
-                ordinal=0,
-                provider="openai",
+            shard = shard_row(
+                batch,
                 model="openai/m",
                 remote_model="m",
-                endpoint=batch.endpoint,
                 state=ShardState.SUBMITTED,
                 remote_id=f"remote_{new_id('batch')}",
                 remote_status="in_progress",
@@ -229,9 +215,9 @@ async def test_many_are_looked_at_through_the_list(office: Office, file: File) -
     await office.submitted(file, MANY)
     await office.run(300)
     assert not office.vendor.polled
-    rounds = office.vendor.listed
-    assert 300 / 60 <= len(rounds) <= 300 / 15 + 1
-    gaps = [later - earlier for earlier, later in pairwise(rounds)]
+    lists = office.vendor.listed
+    assert 300 / 60 <= len(lists) <= 300 / 15 + 1
+    gaps = [later - earlier for earlier, later in pairwise(lists)]
     # One for both collectors, and never closer than batches may be looked at.
     assert min(gaps) >= timedelta(seconds=SETTINGS.poll_min_interval)
     assert not office.announced.changes, "nothing was new to anybody"
@@ -363,7 +349,7 @@ async def test_a_wait_that_the_provider_asks_for_is_kept(office: Office, file: F
     assert office.vendor.calls == 1
 
 
-async def test_a_round_does_not_hold_up_a_single_look(office: Office, file: File) -> None:
+async def test_a_list_does_not_hold_up_a_single_look(office: Office, file: File) -> None:
     shards = await office.submitted(file, MANY)
     office.vendor.hold = asyncio.Event()
     office.clock.moment = shards[-1].due_at

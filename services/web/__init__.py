@@ -1,0 +1,1 @@
+"""The HTTP API: OpenAI's and Anthropic's, spoken to gateway and collector over gRPC."""

@@ -1,0 +1,1 @@
+"""Anthropic's Message Batches, as its SDKs speak them."""

@@ -1,0 +1,159 @@
+"""Message Batches of Anthropic's API.
+
+In: requests in Anthropic's own form, which go on to the gateway while they come. Out: MessageBatch
+objects; results as Anthropic gives them. What can go wrong: a body that is none, a request that no
+batch can have (400, and nothing is kept), no such batch (404), a limit (413, 429).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from polybatch._transport import methods
+from polybatch.errors import InvalidLines, PolybatchError
+from polybatch.models import ResultFilter
+from polybatch.v1 import batches_pb2, files_pb2
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.endpoints import MESSAGES
+from services.web.anthropic.objects import has_ended, message_batch, result_lines
+from services.web.anthropic.splitter import RequestSplitter
+from services.web.body import body_of
+from services.web.errors import ANTHROPIC_PREFIX, HttpError
+from services.web.ids import parse_message_batch
+from services.web.listing import int_param, list_batches
+from services.web.responses import json_response, streamed
+from services.web.sending import FileUpload
+from services.web.upstream import Engine
+
+_FILENAME = "requests.jsonl"
+_SHOWN_PROBLEMS = 3
+_READ_AT_ONCE = 100
+
+
+async def create(request: Request, engine: Engine) -> Response:
+    """POST /anthropic/v1/messages/batches."""
+    body = body_of(request)
+    splitter = RequestSplitter(body.settings.max_line_bytes)
+    spec = files_pb2.UploadSpec(filename=_FILENAME, discard_unfinished=True)
+    async with FileUpload(engine, spec) as upload:
+        wanted = True
+        async for piece in body.pieces():
+            lines = splitter.feed(piece)
+            if lines:
+                wanted = await upload.write(b"\n".join(lines) + b"\n")
+            if not wanted:
+                break
+        if wanted:
+            splitter.finish()
+            if not splitter.count:
+                raise HttpError(400, "requests: at least one request is needed.")
+        file = (await upload.finish()).file
+    try:
+        batch = await _make(request, engine, file)
+    except BaseException:
+        # Nobody knows of the file. Should this fail, it is an input file like others.
+        with suppress(PolybatchError):
+            await engine.call(methods.DELETE_FILE, files_pb2.DeleteFileRequest(file_id=file.id))
+        raise
+    return json_response(_shown(batch, request))
+
+
+async def retrieve(request: Request, engine: Engine) -> Response:
+    """GET /anthropic/v1/messages/batches/{batch_id}."""
+    return json_response(_shown(await _get(request, engine), request))
+
+
+async def cancel(request: Request, engine: Engine) -> Response:
+    """POST /anthropic/v1/messages/batches/{batch_id}/cancel."""
+    batch = await _get(request, engine)
+    batch = await engine.call(
+        methods.CANCEL_BATCH, batches_pb2.CancelBatchRequest(batch_id=batch.id)
+    )
+    return json_response(_shown(batch, request))
+
+
+async def delete(request: Request, engine: Engine) -> Response:
+    """DELETE /anthropic/v1/messages/batches/{batch_id}."""
+    batch = await _get(request, engine)
+    if not has_ended(batch):
+        raise HttpError(400, "The batch has not ended: cancel it first.")
+    raise HttpError(400, "Batches cannot be deleted here: they are kept.", "not_supported")
+
+
+async def results(request: Request, engine: Engine) -> Response:
+    """GET /anthropic/v1/messages/batches/{batch_id}/results."""
+    batch = await _get(request, engine)
+    chunks = engine.results(batch.id, ResultFilter.ALL).chunks()
+    return await streamed(result_lines(chunks), "application/x-jsonl")
+
+
+async def list_all(request: Request, engine: Engine) -> Response:
+    """GET /anthropic/v1/messages/batches: those of this form, newest first."""
+    size = int_param(request, "limit", 20, 1000)
+    after, before = (request.query_params.get(name) for name in ("after_id", "before_id"))
+    if after and before:
+        raise HttpError(400, "Only one of after_id and before_id can be given.")
+    place = parse_message_batch(after or before or "") if after or before else None
+    found, more = await _page(engine, size, place, oldest_first=bool(before))
+    if before:
+        found.reverse()
+    data = [_shown(batch, request) for batch in found]
+    return json_response(
+        {
+            "data": data,
+            "has_more": more,
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
+        }
+    )
+
+
+async def _make(request: Request, engine: Engine, file: files_pb2.File) -> batches_pb2.Batch:
+    if file.endpoint not in (MESSAGES, ""):
+        raise HttpError(400, 'A request has to be {"custom_id": ..., "params": {...}}.')
+    key = request.headers.get("idempotency-key", "")
+    try:
+        batch: batches_pb2.Batch = await engine.call(
+            methods.CREATE_BATCH,
+            batches_pb2.CreateBatchRequest(
+                input_file_id=file.id, request_id=f"http:{key}" if key else ""
+            ),
+        )
+    except InvalidLines as error:
+        named = "; ".join(
+            f"requests.{each.line - 1}{f'.{each.field}' if each.field else ''}: {each.message}"
+            for each in error.problems[:_SHOWN_PROBLEMS]
+        )
+        raise HttpError(400, named) from error
+    return batch
+
+
+async def _get(request: Request, engine: Engine) -> batches_pb2.Batch:
+    shown = request.path_params["batch_id"]
+    batch: batches_pb2.Batch = await engine.call(
+        methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=parse_message_batch(shown))
+    )
+    if batch.endpoint != MESSAGES:
+        raise HttpError.not_found("message batch", shown)
+    return batch
+
+
+async def _page(
+    engine: Engine, size: int, place: str | None, *, oldest_first: bool
+) -> tuple[list[batches_pb2.Batch], bool]:
+    """Up to `size` batches of this form; and whether there is one more."""
+    found: list[batches_pb2.Batch] = []
+    more = True
+    while more and len(found) <= size:
+        batches, more = await list_batches(engine, _READ_AT_ONCE, place, oldest_first=oldest_first)
+        found += [batch for batch in batches if batch.endpoint == MESSAGES]
+        place = batches[-1].id if batches else place
+    return found[:size], len(found) > size
+
+
+def _shown(batch: batches_pb2.Batch, request: Request) -> dict[str, Any]:
+    base = str(request.base_url).rstrip("/")
+    return message_batch(batch, f"{base}{ANTHROPIC_PREFIX}")

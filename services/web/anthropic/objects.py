@@ -1,0 +1,145 @@
+"""The engine's messages as Anthropic's objects. Times are RFC 3339, in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC
+from typing import Any
+
+import msgspec
+from polybatch.v1 import batches_pb2
+
+from services.web.ids import shown_message_batch
+
+_CANCELLING = batches_pb2.BATCH_STATE_CANCELLING
+_ENDED = (
+    batches_pb2.BATCH_STATE_COMPLETED,
+    batches_pb2.BATCH_STATE_FAILED,
+    batches_pb2.BATCH_STATE_EXPIRED,
+    batches_pb2.BATCH_STATE_CANCELLED,
+)
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_KNOWN_TYPES = frozenset({*_ERROR_TYPES.values(), "api_error"})
+_UNRUN = {"batch_cancelled": "canceled", "batch_expired": "expired"}
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+
+
+class _Response(msgspec.Struct):
+    status_code: int = 0
+    request_id: str | None = None
+    body: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    response: _Response | None = None
+    error: _Error | None = None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+_encode = msgspec.json.encode
+
+
+def has_ended(batch: batches_pb2.Batch) -> bool:
+    """Whether nothing more happens to it."""
+    return batch.state in _ENDED
+
+
+def message_batch(batch: batches_pb2.Batch, base_url: str) -> dict[str, Any]:
+    """A MessageBatch. `base_url`: where the client found us, with the API's own prefix."""
+    shown, counts = shown_message_batch(batch.id), batch.request_counts
+    ended = has_ended(batch)
+    settled = counts.succeeded + counts.failed + counts.cancelled + counts.expired
+    ended_at = next(
+        (
+            _time(getattr(batch, name))
+            for name in ("completed_at", "failed_at", "expired_at", "cancelled_at")
+            if batch.HasField(name)
+        ),
+        None,
+    )
+    results = ended and batch.state != batches_pb2.BATCH_STATE_FAILED
+    return {
+        "id": shown,
+        "type": "message_batch",
+        "processing_status": (
+            "ended" if ended else "canceling" if batch.state == _CANCELLING else "in_progress"
+        ),
+        "request_counts": {
+            "processing": counts.total - settled,
+            "succeeded": counts.succeeded,
+            "errored": counts.failed,
+            "canceled": counts.cancelled,
+            "expired": counts.expired,
+        },
+        "created_at": _time(batch.created_at),
+        "expires_at": _time(batch.expires_at),
+        "ended_at": ended_at,
+        "cancel_initiated_at": (
+            _time(batch.cancelling_at) if batch.HasField("cancelling_at") else None
+        ),
+        "archived_at": None,
+        "results_url": f"{base_url}/v1/messages/batches/{shown}/results" if results else None,
+    }
+
+
+async def result_lines(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The engine's results in Anthropic's form, some lines at a time, in the input's order."""
+    rest = b""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            whole, newline, tail = chunk.rpartition(b"\n")
+            if not newline:
+                rest += chunk
+                continue
+            lines = (rest + whole).split(b"\n")
+            rest = tail
+            yield b"".join(map(_result_line, lines))
+    if rest:
+        yield _result_line(rest)
+
+
+def _result_line(raw: bytes) -> bytes:
+    line = _decode(raw)
+    return _encode({"custom_id": line.custom_id, "result": _result(line)}) + b"\n"
+
+
+def _result(line: _Line) -> dict[str, Any]:
+    error, response = line.error, line.response
+    if error is None and response is not None:
+        return {"type": "succeeded", "message": response.body}
+    code = error.code if error is not None else ""
+    if code in _UNRUN:
+        return {"type": _UNRUN[code]}
+    status = response.status_code if response is not None else 0
+    kind = code if code in _KNOWN_TYPES else _ERROR_TYPES.get(status, "api_error")
+    if response is None and code not in _KNOWN_TYPES:
+        # What was never sent lies in the request.
+        kind = "invalid_request_error"
+    return {
+        "type": "errored",
+        "error": {
+            "type": "error",
+            "error": {"type": kind, "message": error.message if error is not None else ""},
+            "request_id": response.request_id if response is not None else None,
+        },
+    }
+
+
+def _time(moment: Any) -> str:
+    return str(moment.ToDatetime(tzinfo=UTC).isoformat())

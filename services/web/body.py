@@ -1,0 +1,163 @@
+"""The body of a request, as it comes: never whole, never endless, never too slow.
+
+In: what the client sends. Out: its pieces, or JSON of a bounded size. What can go wrong: the
+client leaves (ClientGone), says nothing or trickles (408), sends more than is taken (413).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
+
+from core.settings import Settings
+from services.web.errors import ClientGone, HttpError
+
+T = TypeVar("T")
+
+MAX_JSON_BYTES = 1024 * 1024
+BODY = "polybatch.body"
+"""Key in a scope."""
+
+# What a form, or JSON, has around a file of the largest kind.
+_MAX_AROUND_BYTES = 64 * 1024 * 1024
+# Of a body that nobody wants any more: who has sent it reads no answer before it has gone.
+_DRAIN_SECONDS = 30.0
+
+
+class Body:
+    """The body of one request; `receive` is what the application is given in its place."""
+
+    def __init__(self, scope: Scope, receive: Receive, settings: Settings) -> None:
+        self.settings = settings
+        self._receive = receive
+        self._idle = settings.upload_idle_timeout
+        self._least = settings.upload_min_rate
+        self._limit = settings.max_file_bytes + _MAX_AROUND_BYTES
+        self._total = 0
+        self._waited = 0.0
+        self._came = 0
+        self._ended = False
+        self._length = _content_length(scope)
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that the client has announced; None: it has not."""
+        return self._length
+
+    async def receive(self) -> Message:
+        """The next message, as ASGI has it. Raises HttpError (408)."""
+        if self._ended:
+            return await self._receive()
+        clock = asyncio.get_running_loop().time
+        asked = clock()
+        try:
+            async with asyncio.timeout(self._idle):
+                message = await self._receive()
+        except TimeoutError:
+            raise HttpError(408, f"Nothing came for {self._idle:g} s.", retry=True) from None
+        if message["type"] == "http.request":
+            self._count(clock() - asked, len(message.get("body", b"")))
+            self._ended = not message.get("more_body", False)
+        else:
+            self._ended = True
+        return message
+
+    def _count(self, waited: float, size: int) -> None:
+        """Over each span of waiting, as the gateway has it for its streams."""
+        self._total += size
+        if self._total > self._limit:
+            raise HttpError(413, f"The body has more than {self._limit} bytes.")
+        self._waited += waited
+        self._came += size
+        if self._waited < self._idle:
+            return
+        if self._came < self._least * self._waited:
+            raise HttpError(
+                408,
+                f"{self._came} bytes came in {self._waited:.0f} s, less than "
+                f"{self._least:g} a second.",
+                retry=True,
+            )
+        self._waited, self._came = 0.0, 0
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The bytes as they come. Raises ClientGone, HttpError."""
+        while not self._ended:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            if piece := message.get("body", b""):
+                yield piece
+
+    async def drain(self) -> None:
+        """Take what is still to come and forget it, so that the client reads the answer.
+
+        A connection that is closed on bytes which nobody has read is reset, and with it goes
+        the answer. However much is still to come, for some seconds. Raises nothing.
+        """
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not self._ended:
+                    async with asyncio.timeout(self._idle):
+                        message = await self._receive()
+                    more = message["type"] == "http.request" and message.get("more_body", False)
+                    self._ended = not more
+        except TimeoutError:
+            return
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has come."""
+        return self._ended
+
+
+def body_of(request: Request) -> Body:
+    """That of a request."""
+    body: Body = request.scope[BODY]
+    return body
+
+
+async def read_json(request: Request, kind: type[T]) -> T:
+    """The body as a struct. Raises HttpError (400 with the field, 413), ClientGone."""
+    body = body_of(request)
+    raw = bytearray()
+    too_large = HttpError(413, f"The body has more than {MAX_JSON_BYTES} bytes.")
+    if (body.length or 0) > MAX_JSON_BYTES:
+        raise too_large
+    async for piece in body.pieces():
+        raw += piece
+        if len(raw) > MAX_JSON_BYTES:
+            raise too_large
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        param = path.strip("`.").replace("[...]", "") or _missing(message)
+        code = "missing_required_parameter" if "missing required" in message else "invalid_type"
+        raise HttpError(400, f"{message}{f': {param}' if path else ''}.", code, param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise HttpError(
+            400, "We could not parse the JSON body of your request: it is no valid JSON."
+        ) from None
+
+
+def _missing(message: str) -> str | None:
+    """The field of "Object missing required field `endpoint`"."""
+    return message.partition("field `")[2].rstrip("`") or None
+
+
+def _content_length(scope: Scope) -> int | None:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return None
+
+
+def json_bytes(content: Any) -> bytes:
+    """Content as JSON."""
+    return msgspec.json.encode(content)

@@ -1,0 +1,163 @@
+"""What goes wrong with a request, and the answer of OpenAI's or Anthropic's form for it.
+
+HttpError      an answer with a status of 400 or more
+ClientGone     the client has left: there is nobody to answer
+PolybatchError what gateway or collector refused (polybatch.errors), made an HttpError here
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from polybatch.errors import InvalidLines, PolybatchError
+from starlette.responses import Response
+
+ANTHROPIC_PREFIX = "/anthropic"
+
+_STATUSES = {
+    "INVALID_ARGUMENT": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "FAILED_PRECONDITION": 409,
+    "ABORTED": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+    "CANCELLED": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+# Where the reason says more than the code; docs/http-api.md has the table.
+_BY_REASON = {
+    "FILE_TOO_LARGE": 413,
+    "TOO_MANY_LINES": 413,
+    "UPLOAD_IDLE": 408,
+    "UPLOAD_TOO_SLOW": 408,
+    "STORAGE_FULL": 503,
+    "PROVIDER_NOT_CONFIGURED": 400,
+    "BATCH_NOT_ENDED": 404,
+    "NO_RESULTS": 404,
+}
+# OpenAI's own codes; every other reason is one in lower case.
+_CODES: Mapping[str, str | None] = {
+    "API_KEY_INVALID": "invalid_api_key",
+    "API_KEY_REVOKED": "invalid_api_key",
+    "API_KEY_MISSING": None,
+    "FILE_NOT_FOUND": None,
+    "BATCH_NOT_FOUND": None,
+    "REQUEST_RATE_LIMIT": "rate_limit_exceeded",
+    "INVALID_FIELD": "invalid_value",
+    "INTERNAL": None,
+}
+_OPENAI_TYPES = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+# Of these the SDKs try again by themselves; what does not pass by itself is not to be.
+_RETRIED = frozenset({408, 409, 429, 500, 503, 504})
+_PASSING = frozenset({"ABORTED", "UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL"})
+
+
+@dataclass
+class HttpError(Exception):
+    """An answer with a status of 400 or more. `param`: the field that is wrong, if one is."""
+
+    status: int
+    message: str
+    code: str | None = None
+    param: str | None = None
+    retry: bool = False
+    """Whether the same request may fare better."""
+    retry_after: float | None = None
+    """Seconds until then."""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.message
+
+    @classmethod
+    def not_found(cls, what: str, asked: str) -> HttpError:
+        """404, as OpenAI words it. what: "File object"."""
+        return cls(404, f"No such {what}: {asked[:100]}", param="id")
+
+
+class ClientGone(Exception):
+    """The client has left before it was answered."""
+
+
+def from_engine(error: PolybatchError) -> HttpError:
+    """What gateway or collector said, as HTTP says it."""
+    status = _BY_REASON.get(error.reason, _STATUSES.get(error.code, 500))
+    code = _CODES.get(error.reason, error.reason.lower() or None)
+    passes = error.code in _PASSING or (
+        error.code == "RESOURCE_EXHAUSTED" and error.retry_after is not None
+    )
+    return HttpError(
+        status,
+        _message(error),
+        code,
+        _param(error),
+        retry=passes,
+        retry_after=error.retry_after,
+    )
+
+
+def _message(error: PolybatchError) -> str:
+    if error.code in ("UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED"):
+        # Its own message names addresses within.
+        return "The service is not available for now; try again in a moment."
+    message = error.message.rstrip(".")
+    if isinstance(error, InvalidLines):
+        found = "; ".join(
+            f"line {each.line}{f', {each.field}' if each.field else ''}: {each.message}"
+            for each in error.problems[:3]
+        )
+        message = f"{message}. {found}"
+    return f"{message[:1].upper()}{message[1:]}."
+
+
+def _param(error: PolybatchError) -> str | None:
+    if error.reason != "INVALID_FIELD":
+        return None
+    return error.message.partition(":")[0] or None
+
+
+def error_response(path: str, error: HttpError) -> Response:
+    """The answer, in the form of the API that the path belongs to."""
+    headers = dict(error.headers)
+    if error.status in _RETRIED:
+        headers["x-should-retry"] = "true" if error.retry else "false"
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
+    content: dict[str, Any]
+    if path.startswith(ANTHROPIC_PREFIX):
+        kind = _ANTHROPIC_TYPES.get(error.status, "invalid_request_error")
+        content = {"type": "error", "error": {"type": kind, "message": error.message}}
+    else:
+        content = {
+            "error": {
+                "message": error.message,
+                "type": _OPENAI_TYPES.get(error.status, "invalid_request_error"),
+                "param": error.param,
+                "code": error.code,
+            }
+        }
+    return Response(
+        msgspec.json.encode(content),
+        error.status,
+        headers=headers,
+        media_type="application/json",
+    )

@@ -1,0 +1,1 @@
+"""OpenAI's files, uploads, batches and models, as its SDKs speak them."""

@@ -1,0 +1,158 @@
+"""Batches of OpenAI's API.
+
+In: the id of an uploaded file, and what is asked of its batch. Out: Batch objects. What can go
+wrong: bad fields (400), no such file or batch (404), a batch that has ended (409), a limit (429).
+A file with bad lines makes a batch that has failed, as at OpenAI.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from google.protobuf.duration_pb2 import Duration
+from polybatch._transport import methods
+from polybatch.v1 import batches_pb2, files_pb2
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.endpoints import GENERATE_CONTENT, MESSAGES, OPENAI
+from services.web.body import read_json
+from services.web.errors import HttpError
+from services.web.ids import InputFile, parse_batch, parse_file
+from services.web.listing import int_param, list_batches
+from services.web.openai.objects import batch_object, page
+from services.web.responses import json_response
+from services.web.upstream import Engine
+
+_WINDOW = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_ENDPOINTS = OPENAI | {MESSAGES, GENERATE_CONTENT}
+_LONGEST_WINDOW = 7 * 86_400
+_OUTPUT_SECONDS = (3600, 2_592_000)
+
+
+class ExpiresAfter(msgspec.Struct):
+    """`expires_after` of files and uploads, `output_expires_after` of batches."""
+
+    anchor: str
+    seconds: int
+
+    def check(self, param: str) -> None:
+        """Raises HttpError (400)."""
+        if self.anchor != "created_at":
+            raise _invalid(f"{param}.anchor", "'created_at'", self.anchor)
+        low, high = _OUTPUT_SECONDS
+        if not low <= self.seconds <= high:
+            raise _invalid(f"{param}.seconds", f"from {low} to {high}", self.seconds)
+
+
+class CreateBatch(msgspec.Struct):
+    """The body of a create; the last three are our own."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: dict[str, str] | None = None
+    output_expires_after: ExpiresAfter | None = None
+    skip_invalid_lines: bool = False
+    lenient_translation: bool = False
+    fail_fast: bool = False
+
+
+async def create(request: Request, engine: Engine) -> Response:
+    """POST /v1/batches."""
+    asked = await read_json(request, CreateBatch)
+    file_id = await _checked_file(asked, engine)
+    if asked.output_expires_after is not None:
+        asked.output_expires_after.check("output_expires_after")
+    key = request.headers.get("idempotency-key", "")
+    batch = await engine.call(
+        methods.CREATE_BATCH,
+        batches_pb2.CreateBatchRequest(
+            input_file_id=file_id,
+            request_id=f"http:{key}" if key else "",
+            completion_window=Duration(seconds=_seconds(asked.completion_window)),
+            metadata=asked.metadata or {},
+            skip_invalid_lines=asked.skip_invalid_lines,
+            lenient_translation=asked.lenient_translation,
+            fail_fast=asked.fail_fast,
+            keep_refused=True,
+        ),
+    )
+    return json_response(_shown(batch, asked.endpoint))
+
+
+async def retrieve(request: Request, engine: Engine) -> Response:
+    """GET /v1/batches/{batch_id}."""
+    return json_response(_shown(await _call(request, engine, methods.GET_BATCH)))
+
+
+async def cancel(request: Request, engine: Engine) -> Response:
+    """POST /v1/batches/{batch_id}/cancel."""
+    return json_response(_shown(await _call(request, engine, methods.CANCEL_BATCH)))
+
+
+async def list_all(request: Request, engine: Engine) -> Response:
+    """GET /v1/batches."""
+    size = int_param(request, "limit", 20, 100)
+    after = request.query_params.get("after")
+    batches, more = await list_batches(
+        engine, size, parse_batch(after) if after else None, oldest_first=False
+    )
+    return json_response(page([_shown(each) for each in batches], more=more))
+
+
+async def _call(request: Request, engine: Engine, method: methods.Method) -> Any:
+    batch_id = parse_batch(request.path_params["batch_id"])
+    kind = (
+        batches_pb2.GetBatchRequest
+        if method is methods.GET_BATCH
+        else batches_pb2.CancelBatchRequest
+    )
+    return await engine.call(method, kind(batch_id=batch_id))
+
+
+async def _checked_file(asked: CreateBatch, engine: Engine) -> str:
+    """The engine's id of the input file. Raises HttpError where the fields do not fit."""
+    if asked.endpoint not in _ENDPOINTS:
+        raise _invalid("endpoint", f"one of {', '.join(sorted(_ENDPOINTS))}", asked.endpoint)
+    _seconds(asked.completion_window)
+    file = parse_file(asked.input_file_id)
+    if not isinstance(file, InputFile):
+        raise _invalid("input_file_id", "the id of an uploaded file", asked.input_file_id)
+    found = await engine.call(methods.GET_FILE, files_pb2.GetFileRequest(file_id=file.file_id))
+    if found.endpoint and found.endpoint != asked.endpoint:
+        raise HttpError(
+            400,
+            f"The lines of the file are for {found.endpoint}, not for {asked.endpoint}.",
+            "invalid_url",
+            "endpoint",
+        )
+    return file.file_id
+
+
+def _seconds(window: str) -> int:
+    """OpenAI knows "24h" alone; here any span up to 7 days will do."""
+    match = _WINDOW.fullmatch(window)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 1 <= seconds <= _LONGEST_WINDOW:
+        raise _invalid("completion_window", "'24h', or a span such as '90m', '36h', '7d'", window)
+    return seconds
+
+
+def _shown(batch: Any, endpoint: str = "") -> dict[str, Any]:
+    shown = batch_object(batch)
+    # A file without one valid line has no endpoint of its own.
+    shown["endpoint"] = shown["endpoint"] or endpoint
+    return shown
+
+
+def _invalid(param: str, expected: str, given: object) -> HttpError:
+    return HttpError(
+        400,
+        f"Invalid value {str(given)[:100]!r} for '{param}': expected {expected}.",
+        "invalid_value",
+        param,
+    )

@@ -1,0 +1,249 @@
+"""Files of OpenAI's API: input files that are uploaded, and the results of batches.
+
+In: a form with a file, which goes on to the gateway while it comes. Out: File objects, contents.
+What can go wrong: no form, a field that is wrong (400), a file that is too large (413), no such
+file (404), one that a batch reads (409). Of an upload that does not end well nothing is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+from polybatch._transport import methods
+from polybatch.errors import NotFound
+from polybatch.v1 import batches_pb2, files_pb2
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.web.body import body_of
+from services.web.errors import HttpError
+from services.web.ids import InputFile, ResultsFile, parse_file
+from services.web.listing import int_param, list_batches, list_files
+from services.web.multipart import Form
+from services.web.openai.batches import ExpiresAfter
+from services.web.openai.objects import (
+    ENDED_WITH_RESULTS,
+    PURPOSE_INPUT,
+    PURPOSE_RESULTS,
+    file_object,
+    page,
+    results_files,
+    results_object,
+    with_problems,
+)
+from services.web.responses import json_response, streamed
+from services.web.sending import FileUpload
+from services.web.upstream import Engine
+
+_JSONL = "application/jsonl"
+_MAX_FILENAME_BYTES = 255
+_MAX_LIMIT = 10_000
+# The size of a results file is asked of the collector, one call each.
+_RESULTS_PAGE = 100
+_SIZES_AT_ONCE = 8
+
+
+async def create(request: Request, engine: Engine) -> Response:
+    """POST /v1/files."""
+    form = Form(request.headers.get("content-type", ""), "file")
+    upload_id = _upload_id(request.headers.get("idempotency-key", ""))
+    if upload_id and (earlier := await _uploaded(engine, upload_id)) is not None:
+        return json_response(file_object(earlier))
+    # What breaks off, or turns out to be wrong behind the file, is to leave nothing.
+    spec = files_pb2.UploadSpec(upload_id=upload_id, discard_unfinished=True)
+    async with FileUpload(engine, spec) as upload:
+        wanted = True
+        async for piece in body_of(request).pieces():
+            for data in form.feed(piece):
+                spec.filename = check_filename(form.filename or "", "file")
+                wanted = await upload.write(data)
+            if not wanted:
+                break
+        if wanted:
+            form.finish()
+            _check_fields(form.fields)
+            spec.filename = check_filename(form.filename or "", "file")
+        answer = await upload.finish()
+    return json_response(with_problems(file_object(answer.file), answer.problems))
+
+
+async def list_all(request: Request, engine: Engine) -> Response:
+    """GET /v1/files: input files first, then the results of batches; newest first in each.
+
+    In ascending order the other way round.
+    """
+    size = int_param(request, "limit", _MAX_LIMIT, _MAX_LIMIT)
+    order = request.query_params.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise HttpError(400, "'order' has to be 'asc' or 'desc'.", "invalid_value", "order")
+    purpose = request.query_params.get("purpose")
+    kinds = [each for each in (PURPOSE_INPUT, PURPOSE_RESULTS) if purpose in (None, "", each)]
+    if order == "asc":
+        kinds.reverse()
+    after = request.query_params.get("after")
+    begun = parse_file(after) if after else None
+    if begun is not None:
+        kind = PURPOSE_INPUT if isinstance(begun, InputFile) else PURPOSE_RESULTS
+        if kind not in kinds:
+            raise HttpError(400, "'after' is a file of another purpose.", "invalid_value", "after")
+        kinds = kinds[kinds.index(kind) :]
+    data: list[dict[str, Any]] = []
+    more = False
+    for number, kind in enumerate(kinds, 1):
+        place = begun if number == 1 else None
+        left, ascending = size - len(data), order == "asc"
+        if kind == PURPOSE_INPUT:
+            last = place.file_id if isinstance(place, InputFile) else None
+            files, more = await list_files(engine, left, last, oldest_first=ascending)
+            data += map(file_object, files)
+        else:
+            results = place if isinstance(place, ResultsFile) else None
+            found, more = await _results(
+                engine, min(left, _RESULTS_PAGE), results, oldest_first=ascending
+            )
+            data += found
+        if more or len(data) >= size:
+            more = more or number < len(kinds)
+            break
+    return json_response(page(data, more=more))
+
+
+async def retrieve(request: Request, engine: Engine) -> Response:
+    """GET /v1/files/{file_id}."""
+    file = parse_file(request.path_params["file_id"])
+    if isinstance(file, InputFile):
+        return json_response(file_object(await _get(engine, file)))
+    batch = await engine.call(
+        methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=file.batch_id)
+    )
+    if file not in results_files(batch):
+        raise HttpError.not_found("File object", file.shown)
+    return json_response(await _sized(engine, batch, file))
+
+
+async def content(request: Request, engine: Engine) -> Response:
+    """GET /v1/files/{file_id}/content."""
+    file = parse_file(request.path_params["file_id"])
+    if isinstance(file, InputFile):
+        size = (await _get(engine, file)).bytes
+        chunks = engine.downloads.file_chunks(file.file_id)
+        return await streamed(chunks, _JSONL, {"content-length": str(size)})
+    stream = engine.results(file.batch_id, file.which)
+    answer = await streamed(stream.chunks(), _JSONL)
+    answer.headers["content-length"] = str(stream.header.total_bytes)
+    return answer
+
+
+async def delete(request: Request, engine: Engine) -> Response:
+    """DELETE /v1/files/{file_id}."""
+    shown = request.path_params["file_id"]
+    file = parse_file(shown)
+    if not isinstance(file, InputFile):
+        raise HttpError(
+            400, "The results of a batch cannot be deleted by themselves.", "not_supported", "id"
+        )
+    await engine.call(methods.DELETE_FILE, files_pb2.DeleteFileRequest(file_id=file.file_id))
+    return json_response({"id": shown, "object": "file", "deleted": True})
+
+
+async def _results(
+    engine: Engine, size: int, after: ResultsFile | None, *, oldest_first: bool
+) -> tuple[list[dict[str, Any]], bool]:
+    """Results files of batches in the batches' order; fewer than `size` may be all of a page."""
+    found: list[tuple[batches_pb2.Batch, ResultsFile]] = []
+    if after is not None:
+        # The other half of a batch may have been cut off by the page before.
+        batch = await engine.call(
+            methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=after.batch_id)
+        )
+        files = results_files(batch)
+        behind = files[files.index(after) + 1 :] if after in files else []
+        found += [(batch, each) for each in behind]
+    batches, more = await list_batches(
+        engine,
+        size,
+        after.batch_id if after else None,
+        oldest_first=oldest_first,
+        states=ENDED_WITH_RESULTS,
+    )
+    found += [(batch, each) for batch in batches for each in results_files(batch)]
+    shown, more = found[:size], more or len(found) > size
+    limit = asyncio.Semaphore(_SIZES_AT_ONCE)
+
+    async def sized(batch: batches_pb2.Batch, file: ResultsFile) -> dict[str, Any]:
+        async with limit:
+            return await _sized(engine, batch, file)
+
+    return list(await asyncio.gather(*(sized(*each) for each in shown))), more
+
+
+async def _sized(engine: Engine, batch: batches_pb2.Batch, file: ResultsFile) -> dict[str, Any]:
+    """A results file with its size, which stands at the head of the results."""
+    stream = engine.results(file.batch_id, file.which)
+    chunks = stream.chunks()
+    try:
+        await anext(chunks, b"")
+    finally:
+        await chunks.aclose()
+    return results_object(batch, file, stream.header.total_bytes)
+
+
+async def _get(engine: Engine, file: InputFile) -> files_pb2.File:
+    request = files_pb2.GetFileRequest(file_id=file.file_id)
+    found: files_pb2.File = await engine.call(methods.GET_FILE, request)
+    return found
+
+
+def check_filename(filename: str, param: str) -> str:
+    """The same. Raises HttpError (400) where it is too long, or holds U+0000."""
+    if len(filename.encode(errors="replace")) > _MAX_FILENAME_BYTES or "\0" in filename:
+        raise HttpError(
+            400,
+            f"The filename has to have at most {_MAX_FILENAME_BYTES} bytes, and no U+0000.",
+            "invalid_value",
+            param,
+        )
+    return filename
+
+
+def _check_fields(fields: dict[str, str]) -> None:
+    """Raises HttpError (400)."""
+    purpose = fields.get("purpose")
+    if purpose is None:
+        raise HttpError(
+            400, "'purpose' is a required property.", "missing_required_parameter", "purpose"
+        )
+    check_purpose(purpose)
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+    if anchor is not None or seconds is not None:
+        number = int(seconds) if seconds and seconds.isdecimal() and len(seconds) < 10 else 0
+        ExpiresAfter(anchor or "", number).check("expires_after")
+
+
+def check_purpose(purpose: str) -> None:
+    """Raises HttpError (400) for another one than files of batches have."""
+    if purpose != PURPOSE_INPUT:
+        raise HttpError(
+            400,
+            f"'{purpose[:50]}' is not one of the purposes here: expected 'batch'.",
+            "invalid_value",
+            "purpose",
+        )
+
+
+def _upload_id(key: str) -> str:
+    """The upload of an Idempotency-Key; empty without one."""
+    return f"key-{hashlib.sha256(key.encode()).hexdigest()[:40]}" if key else ""
+
+
+async def _uploaded(engine: Engine, upload_id: str) -> files_pb2.File | None:
+    """The file that an earlier request with the same key has made."""
+    try:
+        status = await engine.call(
+            methods.GET_UPLOAD_STATUS, files_pb2.GetUploadStatusRequest(upload_id=upload_id)
+        )
+    except NotFound:
+        return None
+    return await _get(engine, InputFile(status.file_id)) if status.complete else None

@@ -1,0 +1,63 @@
+"""What the documentation shows of the HTTP API runs as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.web.app import ROUTES
+from tests.support.e2e.suite import ROOT, Suite
+
+PAGE = (ROOT / "docs/http-api.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def key_of(suite: Suite) -> str:
+    return Path(suite.ready["api_key_file"]).read_text().strip()
+
+
+def test_the_program_of_the_readme(suite: Suite, tmp_path: Path) -> None:
+    programs = re.findall(r"```python\n(.*?)```", README, re.S)
+    [program] = [each for each in programs if "OpenAI" in each]
+    changed = program.replace("http://127.0.0.1:8080", suite.ready["web"]).replace(
+        ".polybatch/api-key", suite.ready["api_key_file"]
+    )
+    assert changed.count("\n") == program.count("\n")
+    done = subprocess.run(
+        [sys.executable, "-c", changed], capture_output=True, text=True, timeout=90, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line]
+    assert [each["custom_id"] for each in answers] == ["question-1", "question-2"]
+    assert all(each["response"]["status_code"] == 200 for each in answers)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_calls_by_hand(suite: Suite, tmp_path: Path) -> None:
+    script = "set -euo pipefail\n" + "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S))
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**suite.environment, "BASE": suite.ready["web"], "KEY": key_of(suite)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["custom_id"] for line in results] == ["a", "b"]
+    [message] = (tmp_path / "messages.jsonl").read_text().splitlines()
+    assert json.loads(message)["result"]["type"] == "succeeded"
+    assert json.loads((tmp_path / "models.json").read_text())["data"]
+    assert '"deleted":true' in done.stdout
+
+
+def test_every_route_is_described() -> None:
+    described = re.findall(r"^\| `([A-Z]+) (\S+)` \|", PAGE, re.M)
+    assert set(described) == {(method, path) for method, path, _ in ROUTES}

@@ -1,0 +1,273 @@
+"""OpenAI's SDK, unchanged, against the running suite: only base_url and api_key are ours."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.support.e2e.inputs import chat
+from tests.support.e2e.stories import check_bill
+from tests.support.e2e.suite import ROOT, Suite, wait_for
+
+ENDED = ("completed", "failed", "expired", "cancelled")
+
+
+def sdk(suite: Suite, key: str | None = None) -> OpenAI:
+    own = Path(suite.ready["api_key_file"]).read_text().strip()
+    return OpenAI(base_url=f"{suite.ready['web']}/v1", api_key=key or own)
+
+
+@pytest.fixture
+def client(suite: Suite) -> Iterator[OpenAI]:
+    with sdk(suite) as client:
+        yield client
+
+
+def jsonl(lines: list[object]) -> bytes:
+    return b"".join(
+        (line.encode() if isinstance(line, str) else json.dumps(line).encode()) + b"\n"
+        for line in lines
+    )
+
+
+def run(client: OpenAI, content: bytes, **order: object) -> openai.types.Batch:
+    """Upload, make a batch, and wait for its end."""
+    file = client.files.create(file=("requests.jsonl", content), purpose="batch")
+    options = {"endpoint": "/v1/chat/completions", "completion_window": "24h"} | order
+    batch = client.batches.create(input_file_id=file.id, **options)  # type: ignore[arg-type]
+    wait_for(lambda: client.batches.retrieve(batch.id).status in ENDED, "the batch's end")
+    return client.batches.retrieve(batch.id)
+
+
+def test_a_mixed_batch_from_file_to_results(suite: Suite, client: OpenAI) -> None:
+    lines = [chat(1), chat(2), chat(3)]
+    batch = run(client, jsonl(lines), metadata={"who": "sdk"})
+    assert batch.status == "completed"
+    assert batch.metadata == {"who": "sdk"}
+    assert batch.completion_window == "24h"
+    assert batch.request_counts is not None
+    assert batch.request_counts.model_dump() == {"total": 3, "completed": 3, "failed": 0}
+    assert batch.usage is not None
+    assert batch.usage.total_tokens > 0
+    assert batch.error_file_id is None
+    assert batch.output_file_id is not None
+    content = client.files.content(batch.output_file_id)
+    answers = [json.loads(line) for line in content.text.splitlines()]
+    assert [each["custom_id"] for each in answers] == ["line-1", "line-2", "line-3"]
+    assert all(each["response"]["status_code"] == 200 for each in answers)
+    shown = client.files.retrieve(batch.output_file_id)
+    assert (shown.purpose, shown.bytes) == ("batch_output", len(content.content))
+    assert client.files.content(batch.input_file_id).content == jsonl(lines)
+    check_bill(suite, 3)
+
+
+def test_a_file_with_bad_lines_makes_a_failed_batch(suite: Suite, client: OpenAI) -> None:
+    batch = run(client, jsonl([chat(1), "no json", chat(3) | {"method": "GET"}]))
+    assert batch.status == "failed"
+    assert batch.failed_at is not None
+    assert batch.errors is not None
+    assert [(each.line, each.code, each.param) for each in batch.errors.data or ()] == [
+        (2, "invalid_json", None),
+        (3, "unsupported_method", "method"),
+    ]
+    assert (batch.output_file_id, batch.error_file_id) == (None, None)
+    assert suite.sandbox("/sandbox/bill")["lines_billed"] == 0
+
+
+def test_lines_that_fail_are_in_the_error_file(client: OpenAI) -> None:
+    batch = run(
+        client, jsonl([chat(1), "no json", chat(3)]), extra_body={"skip_invalid_lines": True}
+    )
+    assert batch.status == "completed"
+    assert batch.output_file_id is not None
+    assert batch.error_file_id is not None
+    good = client.files.content(batch.output_file_id).text.splitlines()
+    [bad] = client.files.content(batch.error_file_id).text.splitlines()
+    assert [json.loads(each)["custom_id"] for each in good] == ["line-1", "line-3"]
+    assert json.loads(bad)["error"]["code"] == "invalid_json"
+
+
+def test_lists_go_on_behind_the_last_id(suite: Suite) -> None:
+    with sdk(suite, suite.new_key(f"lists-{secrets.token_hex(4)}")) as client:
+        files = [
+            client.files.create(file=(f"{n}.jsonl", jsonl([chat(n)])), purpose="batch")
+            for n in range(5)
+        ]
+        ids = [each.id for each in files]
+        batch = run(client, jsonl([chat(9)]))
+        assert batch.output_file_id is not None
+        newest = [batch.input_file_id, *reversed(ids)]
+        found = [each.id for each in client.files.list(limit=2, purpose="batch")]
+        assert found == newest
+        everything = [each.id for each in client.files.list(limit=2)]
+        assert everything == [*newest, batch.output_file_id]
+        oldest = [each.id for each in client.files.list(limit=2, order="asc")]
+        assert oldest == list(reversed(everything))
+        assert [each.id for each in client.files.list(purpose="batch_output")] == [
+            batch.output_file_id
+        ]
+        # A program that deletes what it has listed goes on behind what is gone.
+        for file in client.files.list(limit=2, purpose="batch"):
+            assert client.files.delete(file.id).deleted
+        assert not list(client.files.list(purpose="batch"))
+        with pytest.raises(openai.NotFoundError):
+            client.files.retrieve(ids[0])
+        made = [batch.id]
+        for n in range(4):
+            made.append(run(client, jsonl([chat(n)])).id)
+        assert [each.id for each in client.batches.list(limit=2)] == list(reversed(made))
+
+
+def test_cancel(suite: Suite, client: OpenAI) -> None:
+    suite.sandbox("/sandbox/config", {"batch_seconds": 600})
+    file = client.files.create(file=io.BytesIO(jsonl([chat(1)])), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    with pytest.raises(openai.ConflictError) as in_use:
+        client.files.delete(file.id)
+    assert in_use.value.code == "file_in_use"
+    assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
+    wait_for(lambda: client.batches.retrieve(batch.id).status == "cancelled", "the cancel")
+    cancelled = client.batches.retrieve(batch.id)
+    assert cancelled.error_file_id is not None
+    [line] = client.files.content(cancelled.error_file_id).text.splitlines()
+    assert json.loads(line)["error"]["code"] == "batch_cancelled"
+
+
+def test_embeddings_and_models(suite: Suite, client: OpenAI) -> None:
+    batch = run(
+        client, (ROOT / "examples/embeddings.jsonl").read_bytes(), endpoint="/v1/embeddings"
+    )
+    assert batch.status == "completed"
+    models = {each.id: each.owned_by for each in client.models.list()}
+    assert models["openai/gpt-4.1"] == "openai"
+    assert client.models.retrieve("openai/gpt-4.1").object == "model"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nobody/knows")
+
+
+def test_the_same_key_makes_the_same(client: OpenAI) -> None:
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    content = jsonl([chat(1)])
+    first, second = (
+        client.files.create(file=("a.jsonl", content), purpose="batch", extra_headers=key)
+        for _ in range(2)
+    )
+    assert first.id == second.id
+    one, two = (
+        client.batches.create(
+            input_file_id=first.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            extra_headers=key,
+        )
+        for _ in range(2)
+    )
+    assert one.id == two.id
+
+
+def test_an_upload_in_parts(suite: Suite, client: OpenAI, tmp_path: Path) -> None:
+    content = jsonl([chat(n) for n in range(200)])
+    path = tmp_path / "big.jsonl"
+    path.write_bytes(content)
+    # The SDK's own way, in parts that cut lines in two.
+    done = client.uploads.upload_file_chunked(
+        file=path,
+        mime_type="application/jsonl",
+        purpose="batch",
+        part_size=len(content) // 3 - 7,
+        md5=hashlib.md5(content).hexdigest(),
+    )
+    assert done.status == "completed"
+    assert done.file is not None
+    assert (done.file.filename, done.file.bytes) == ("big.jsonl", len(content))
+    assert client.files.content(done.file.id).content == content
+    # The order is that of the end, not that in which the parts came.
+    half = len(content) // 2
+    upload = client.uploads.create(
+        bytes=len(content), filename="turned.jsonl", mime_type="text/plain", purpose="batch"
+    )
+    assert upload.status == "pending"
+    second, first = (
+        client.uploads.parts.create(upload.id, data=piece).id
+        for piece in (content[half:], content[:half])
+    )
+    with pytest.raises(openai.BadRequestError) as short:
+        client.uploads.complete(upload.id, part_ids=[first])
+    assert short.value.code == "content_mismatch"
+    with pytest.raises(openai.BadRequestError):
+        client.uploads.complete(upload.id, part_ids=[first, second], md5="0" * 32)
+    for _ in range(2):
+        done = client.uploads.complete(upload.id, part_ids=[first, second])
+        assert done.file is not None
+        assert client.files.content(done.file.id).content == content
+    with pytest.raises(openai.ConflictError):
+        client.uploads.parts.create(upload.id, data=b"more")
+    # Nothing is listed but the two files, and no part is left on the disk.
+    stored = suite.data_dir / "blobs/files"
+    assert not [path for path in stored.rglob("*") if "." in path.parent.name]
+
+
+def test_a_cancelled_upload_leaves_nothing(suite: Suite, client: OpenAI) -> None:
+    upload = client.uploads.create(
+        bytes=4, filename="a.jsonl", mime_type="application/jsonl", purpose="batch"
+    )
+    part = client.uploads.parts.create(upload.id, data=b"abcd")
+    other = sdk(suite, suite.new_key(f"other-{secrets.token_hex(4)}"))
+    with other:
+        with pytest.raises(openai.NotFoundError):
+            other.uploads.complete(upload.id, part_ids=[part.id])
+        with pytest.raises(openai.NotFoundError):
+            other.uploads.cancel(upload.id)
+    assert client.uploads.cancel(upload.id).status == "cancelled"
+    with pytest.raises(openai.NotFoundError):
+        client.uploads.complete(upload.id, part_ids=[part.id])
+    with pytest.raises(openai.NotFoundError):
+        client.uploads.parts.create(upload.id, data=b"abcd")
+
+
+@pytest.mark.long
+def test_the_sdk_rides_out_restarts(suite: Suite, client: OpenAI) -> None:
+    suite.sandbox("/sandbox/config", {"batch_seconds": 3})
+    patient = client.with_options(max_retries=8, timeout=20)
+    content = jsonl([chat(n) for n in range(50)])
+    file = patient.files.create(file=("requests.jsonl", content), purpose="batch")
+    for name in ("gateway", "web"):
+        suite.kill(name)
+        assert patient.files.retrieve(file.id).bytes == len(content)
+    batch = patient.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    suite.kill("collector")
+    wait_for(lambda: patient.batches.retrieve(batch.id).status == "completed", "the batch's end")
+    output = patient.batches.retrieve(batch.id).output_file_id
+    assert output is not None
+    suite.kill("web")
+    assert len(patient.files.content(output).text.splitlines()) == 50
+    check_bill(suite, 50)
+
+
+def test_errors_are_the_sdks_own(suite: Suite, client: OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError) as wrong_key:
+        sdk(suite, "wrong").models.list()
+    assert wrong_key.value.code == "invalid_api_key"
+    with pytest.raises(openai.NotFoundError):
+        client.batches.retrieve("batch_none")
+    with pytest.raises(openai.BadRequestError) as purpose:
+        client.files.create(file=b"{}", purpose="fine-tune")
+    assert (purpose.value.param, purpose.value.request_id is None) == ("purpose", False)
+    batch = run(client, jsonl([chat(1)]))
+    with pytest.raises(openai.ConflictError) as ended:
+        client.batches.cancel(batch.id)
+    assert ended.value.code == "batch_ended"
+    # Told not to, the SDK has not tried it again.
+    assert ended.value.response.headers["x-should-retry"] == "false"

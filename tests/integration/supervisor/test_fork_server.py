@@ -1,0 +1,138 @@
+"""Services by fork: each a process as if it had been started by itself, however often."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.integration.supervisor.conftest import process_end
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks the services")
+
+PROGRAM = """
+import asyncio, json, os, signal, subprocess, sys
+import structlog
+from services.supervisor.fork_server import Call, fork_server
+from services.supervisor.forked import ForkServer, ForkServerGone
+
+MODULE = "tests.support.supervisor.forked_program"
+forked = fork_server(["grpc_health.v1._async"])
+if isinstance(forked, Call):
+    sys.exit(forked.run())
+if forked is None:
+    sys.exit()
+from tests.support.supervisor.forked_program import healthy
+
+def tell(**said):
+    print(json.dumps(said), flush=True)
+
+async def start(server, mark, *arguments):
+    process = await server.start(MODULE, arguments, {"MARK": mark}, subprocess.PIPE)
+    line = await process.stdout.readline()
+    assert line.startswith(b"{"), line + await process.stdout.read()
+    return process, json.loads(line)
+
+async def often(server):
+    for number in range(1, 31):
+        process, said = await start(server, str(number), str(number))
+        # This process has gRPC's threads all along, as the supervisor with its probes.
+        tell(**said, code=await process.wait(), known=process.pid, here=await healthy())
+
+async def signals(server):
+    os.kill(forked.pid, signal.SIGTERM)
+    for end in ("terminate", "kill"):
+        process, said = await start(server, end, "stay")
+        getattr(process, end)()
+        tell(code=await process.wait())
+
+async def hold(server):
+    _, said = await start(server, "held", "stay")
+    tell(server=forked.pid, **said)
+    await asyncio.Event().wait()
+
+async def gone(server):
+    process, said = await start(server, "gone", "stay")
+    os.kill(forked.pid, signal.SIGKILL)
+    code = await process.wait()
+    try:
+        await start(server, "late", "0")
+    except ForkServerGone:
+        tell(**said, code=code)
+
+async def main():
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    server = ForkServer(forked)
+    await globals()[sys.argv[1]](server)
+    server.close()
+    tell(closed=not os.path.exists(f"/proc/{forked.pid}"))
+
+asyncio.run(main())
+"""
+
+
+@contextlib.asynccontextmanager
+async def forking(scene: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRAM, scene),
+        stdout=subprocess.PIPE,
+        # It would log on what its own server closes, among what the program says.
+        env=os.environ | {"GRPC_VERBOSITY": "NONE"},
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def told(scene: str) -> list[dict[str, Any]]:
+    """What a scene says, line by line, without the last: that the fork server is gone."""
+    async with forking(scene) as process:
+        output, _ = await process.communicate()
+    assert process.returncode == 0
+    *said, last = map(json.loads, output.splitlines())
+    assert last == {"closed": True}
+    return said
+
+
+async def test_each_is_a_process_of_its_own_however_often() -> None:
+    said = await told("often")
+    assert len({each["pid"] for each in said}) == len(said) == 30
+    for number, each in enumerate(said, 1):
+        assert each["pid"] == each["known"] == each["session"]
+        assert each["mark"] == str(number)
+        assert each["arguments"] == [str(number)]
+        assert each["code"] == number
+        assert each["threads"] == 1
+        assert each["healthy"]
+        assert each["here"]
+
+
+async def test_a_signal_ends_a_service_but_not_the_fork_server() -> None:
+    assert [each["code"] for each in await told("signals")] == [-signal.SIGTERM, -signal.SIGKILL]
+
+
+async def test_nothing_outlives_a_supervisor_that_is_killed() -> None:
+    async with forking("hold") as process:
+        assert process.stdout is not None
+        said = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+        process.kill()
+        await process.wait()
+        for pid in (said["pid"], said["server"]):
+            await process_end(pid, limit=5)
+
+
+async def test_where_the_fork_server_dies_all_that_it_forked_is_known_to_be_dead() -> None:
+    [said] = await told("gone")
+    assert said["code"] == -signal.SIGKILL
+    await process_end(said["pid"], limit=5)

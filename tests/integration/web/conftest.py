@@ -1,0 +1,113 @@
+"""The HTTP API in this process, in front of a real gateway; plain HTTP as its client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from polybatch.connection import Connection
+from polybatch.v1 import files_pb2
+
+from core.ledger import now
+from core.settings import Settings
+from services.web.app import create_app
+from services.web.server import HttpServer
+from services.web.upstream import Upstream
+from tests.support.gateway.nats import Nats, free_port
+from tests.support.gateway.running import SEGMENT, Gateway, running_gateway
+
+
+@pytest.fixture(scope="session")
+def web_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    nats = Nats(tmp_path_factory.mktemp("nats"))
+    nats.start()
+    yield nats
+    nats.kill()
+
+
+class Web:
+    """A running HTTP API, its gateway, and a client with the gateway's first key."""
+
+    def __init__(self, gateway: Gateway, server: HttpServer, settings: Settings) -> None:
+        self.gateway = gateway
+        self.server = server
+        self.settings = settings
+        self.key = gateway.settings.api_key_file.read_text().strip()
+        self.client = self.with_key(self.key)
+
+    def with_key(self, key: str | None) -> httpx2.AsyncClient:
+        headers = {"authorization": f"Bearer {key}"} if key is not None else {}
+        return httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.server.port}", headers=headers, timeout=30
+        )
+
+    async def left(self) -> list[str]:
+        """What lies in the blobs, in the tables of files and of uploads."""
+        blobs = self.settings.data_dir / "blobs/files"
+        files = await self.gateway.files.ListFiles(
+            files_pb2.ListFilesRequest(), metadata=self.gateway.metadata
+        )
+        uploads = await self.gateway.ledger.files.stale_uploads(now() + timedelta(days=1), 100)
+        return [
+            *(str(path) for path in blobs.rglob("*") if path.is_file()),
+            *(file.id for file in files.files),
+            *(upload.upload_id for upload in uploads),
+        ]
+
+
+StartWeb = Callable[..., Awaitable[Web]]
+
+
+@pytest.fixture
+async def start_web(tmp_path: Path, web_nats: Nats) -> AsyncIterator[StartWeb]:
+    """Starts one with changed settings."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**changes: Any) -> Web:
+            settings = Settings(
+                **{
+                    "data_dir": tmp_path / "data",
+                    "nats_url": web_nats.url,
+                    "gateway_listen": f"127.0.0.1:{free_port()}",
+                    "gateway_metrics_listen": "",
+                    "segment_bytes": SEGMENT,
+                    "shutdown_grace": 1.0,
+                    "web_listen": "127.0.0.1:0",
+                    **changes,
+                }
+            )
+            gateway = await stack.enter_async_context(
+                running_gateway(settings, ("openai", "anthropic"))
+            )
+            upstream = Upstream(
+                Connection.resolve(
+                    gateway=settings.gateway_listen,
+                    collector=settings.gateway_listen,
+                    api_key="none",
+                    environ={},
+                )
+            )
+            stack.push_async_callback(upstream.close)
+            server = HttpServer(
+                create_app(upstream, settings, lambda: False),
+                settings.web_listen,
+                tls=None,
+                connections=100,
+            )
+            await server.start()
+            stack.push_async_callback(server.stop, 0)
+            web = Web(gateway, server, settings)
+            stack.push_async_callback(web.client.aclose)
+            return web
+
+        yield start
+
+
+@pytest.fixture
+async def web(start_web: StartWeb) -> Web:
+    return await start_web()

@@ -87,6 +87,9 @@ class Batches:
             if lacking is not None:
                 return lacking
             session.add(batch)
+            if batch.ended:
+                # One that is kept for what is wrong with its file.
+                await add_deliveries(session, batch)
         return batch
 
     async def find_request(self, account_id: str, request_id: str) -> Batch | None:

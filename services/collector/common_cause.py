@@ -67,7 +67,7 @@ class NotSent:
         if self._max_cost is None:
             return
         for line, outcome, raw in lines:
-            if outcome is LineOutcome.FAILED and line_failure(line, raw).code == COST_LIMIT:
+            if outcome == LineOutcome.FAILED and line_failure(line, raw).code == COST_LIMIT:
                 self._lines += 1
 
     @property

@@ -12,6 +12,9 @@ from polybatch import Batch, BatchState
 from tests.support.e2e.inputs import chat, check_answers, write
 from tests.support.e2e.suite import Suite, wait_for
 
+# Each kills a process of its suite.
+pytestmark = pytest.mark.long
+
 
 def test_a_watcher_outlives_the_collector(suite: Suite, tmp_path: Path) -> None:
     suite.reset_sandbox(batch_seconds=4)

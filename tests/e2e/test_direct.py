@@ -18,6 +18,9 @@ from tests.support.e2e.inputs import chat, check_answers, write
 from tests.support.e2e.stories import check_waste, strike
 from tests.support.e2e.suite import QUICK, Suite, wait_for
 
+# Each needs a suite beside a server of its own, and some a death.
+pytestmark = pytest.mark.long
+
 
 def test_one_file_for_all_kinds_of_providers(suite: Suite, server: Server, tmp_path: Path) -> None:
     count = 1000

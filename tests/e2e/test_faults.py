@@ -30,6 +30,9 @@ from tests.support.e2e.stories import (
 )
 from tests.support.e2e.suite import QUICK, Suite, wait_for
 
+# Faults of every kind, each at a suite; test_main_job.py holds the way without them.
+pytestmark = pytest.mark.long
+
 TOO_SLOW = float(QUICK["POLYBATCH_PROVIDER_TIMEOUT"]) + 2
 
 THROTTLED = {"kind": "status", "status": 429, "retry_after": 0.5}

@@ -16,6 +16,9 @@ from tests.support.e2e.inputs import check_answers, write
 from tests.support.e2e.stories import ask, outcome
 from tests.support.e2e.suite import Suite, running_suite, wait_for
 
+# Each waits for a batch that is stopped, and for what comes after.
+pytestmark = pytest.mark.long
+
 COUNT = 60
 PROVIDERS = ("openai", "anthropic")
 

@@ -158,6 +158,15 @@ async def test_a_batchs_own_url_needs_a_secret_and_counts_for_its_request_id(
     assert failure.reason == "WEBHOOK_WITHOUT_URL"
 
 
+async def test_a_file_that_fails_at_once_is_told_of(gateway: Gateway) -> None:
+    service = Service(gateway)
+    await service.create(event_types=["batch.failed"])
+    file = (await gateway.upload(b"{\n")).file
+    batch = await gateway.create(file.id, keep_refused=True)
+    (delivery,) = (await service("ListWebhookDeliveries")).deliveries
+    assert (delivery.batch_id, delivery.event_type) == (batch.id, "batch.failed")
+
+
 async def test_accounts_see_nothing_of_each_other(gateway: Gateway) -> None:
     manager = await gateway.another_account(scope=Scope.ACCOUNT)
     mine, other = Service(gateway), Service(gateway, manager)

@@ -260,6 +260,27 @@ async def test_what_every_line_failed_for_is_said_of_the_batch(
     assert batch_message(ended, []).common_cause.code == "invalid_api_key"
 
 
+async def test_a_batch_says_how_many_lines_its_max_cost_kept_back(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    async with ledger._database.write(Failpoint.BATCH_CREATE) as session:
+        await session.exec(update(Batch).values(max_cost_nanos=1_500_000))
+    records = await store_input(blobs, file)
+    first, second, third = await add_shards(ledger, blobs, batch, records, [[1], [2], [3]])
+    await settle_with(ledger, blobs, first, [1])
+    await ledger.shards.settle(second, Settlement.filled(1, "cost_limit", "too dear"))
+    await ledger.shards.settle(third, Settlement.filled(1, "invalid_request", "no"))
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert (ended.state, ended.common_cause) == (BatchState.COMPLETED, None)
+    [error] = batch_message(ended, []).errors
+    assert (error.code, error.message) == (
+        "cost_limit",
+        "1 line was not sent: the batch's max cost of 0.0015 USD could have been passed",
+    )
+
+
 async def test_a_window_that_closes_says_what_the_lines_waited_for(
     ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
 ) -> None:

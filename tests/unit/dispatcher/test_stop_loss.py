@@ -198,7 +198,7 @@ async def die() -> None:
     raise asyncio.CancelledError
 
 
-@pytest.mark.parametrize("batches", [12, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("batches", [8, pytest.param(1000, marks=pytest.mark.long)])
 async def test_no_batch_costs_more_than_it_may(
     ledger: Ledger, blobs: BlobStore, tmp_path: Path, batches: int
 ) -> None:

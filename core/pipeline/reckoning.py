@@ -175,8 +175,9 @@ class Reckoner:
         # Shorter prompts among them may cost more, if prices were ever made so.
         bands = [band for band in price.bands if band.above < estimate.longest]
         at_most = max(_at_most(band.rates, estimate) for band in bands)
-        # Each line's cost is rounded to a nano-dollar of its own.
-        return expected, max(-(-at_most // MILLION) + estimate.lines, expected)
+        # Each line's cost is rounded to a nano-dollar of its own: so lines that are reckoned one
+        # by one never come to more than their sum does.
+        return expected, max(-(-at_most // MILLION) + estimate.lines - 1, expected)
 
 
 def _at_most(rates: Rates, estimate: LineEstimate) -> int:

@@ -9,18 +9,28 @@ from typing import Any, cast
 
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
+from sqlalchemy import update
 
 from core.batchfile import INDEX, ResultFile
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze, Step
 from core.failpoints import Failpoint
 from core.ledger import Batch, Ledger, ModelSpend, Room, Settlement, Shard, ShardState, now
-from core.pipeline import BatchPrices, EventPublisher, ProviderKeys, Runtime, Settler
+from core.pipeline import (
+    Basis,
+    BatchPrices,
+    EventPublisher,
+    ProviderKeys,
+    Reckoner,
+    Runtime,
+    Settler,
+)
 from core.providers import Accepted, Refused, known_providers
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
+from services.gateway.file_totals import FileTotals
 from tests.support.input_files import chat, store
 from tests.support.prices import cost_limit, price, snapshot
 from tests.support.publishers import EnqueuedSteps
@@ -70,14 +80,14 @@ class Stand:
         self.settler = Settler(self.runtime)
 
     async def plan(self, answers: Sequence[int], max_cost: int | None, *, shards: int = 1) -> None:
-        """`max_cost`: in units of ANSWER, each line having some nano-dollars besides, too."""
+        """`max_cost`: in units of ANSWER."""
         batch, file = await store(
             self.blobs, [line(number, answer) for number, answer in enumerate(answers)]
         )
         rates = {"input": 0, "output": ANSWER * 1_000_000}
         batch.prices = snapshot(price("openai", "gpt-4.1", **rates))
         if max_cost is not None:
-            batch.max_cost_nanos = max_cost * ANSWER + len(answers)
+            batch.max_cost_nanos = max_cost * ANSWER
         await self.ledger.files.finish_upload(file)
         assert isinstance(await self.ledger.batches.create(batch), Batch)
         [whole] = await plan_shards(batch, file, self.blobs, self.providers)
@@ -149,7 +159,7 @@ async def test_what_fits_goes_and_keeps_what_it_can_cost(stand: Stand) -> None:
     [shard] = await stand.shards()
     assert await stand.handle(shard) == Ack()
     [sent] = await stand.shards(ShardState.SUBMITTED)
-    assert sent.at_most_nanos == 30 * ANSWER + 2
+    assert sent.at_most_nanos == 30 * ANSWER
     assert 0 < sent.expected_nanos <= sent.at_most_nanos
     room = await stand.room()
     assert (room.free, room.left, room.in_flight) == (0, sent.at_most_nanos, 1)
@@ -164,7 +174,7 @@ async def test_a_shard_is_cut_before_the_line_that_could_go_past(stand: Stand) -
     assert stand.publisher.wakes == [(Step.SUBMIT, first.id)], "the rest waits for the first"
     assert (rest.waits_for_funds, rest.waiting_reason) == (
         True,
-        "waits for room under its max cost of 0.030000004 USD",
+        "waits for room under its max cost of 0.03 USD",
     )
     assert await stand.handle(first) == Ack()
     # However often it is looked at, it waits: what is in flight may need the room.
@@ -177,7 +187,7 @@ async def test_a_shard_is_cut_before_the_line_that_could_go_past(stand: Stand) -
     assert stand.publisher.wakes == [(Step.SUBMIT, rest.id)], "it came back cheaper"
     assert await stand.handle(rest) == Ack()
     [again] = await stand.shards(ShardState.SUBMITTED)
-    assert (again.id, again.at_most_nanos) == (rest.id, 16 * ANSWER + 2)
+    assert (again.id, again.at_most_nanos) == (rest.id, 16 * ANSWER)
 
 
 async def test_lines_that_do_not_fit_alone_are_never_sent(stand: Stand) -> None:
@@ -190,12 +200,12 @@ async def test_lines_that_do_not_fit_alone_are_never_sent(stand: Stand) -> None:
     assert list(errors) == [2, 4]
     assert errors[2] == {
         "code": "cost_limit",
-        "message": "This line can cost up to 0.031000001 USD, and 0.030000004 of the 0.030000004 "
+        "message": "This line can cost up to 0.031 USD, and 0.03 of the 0.03 "
         "USD that the batch may cost (max_cost) were left. It was not sent. To have it run, "
         "submit it again with a higher max_cost, or a lower max_tokens.",
     }
     [rest] = await stand.shards(ShardState.QUEUED)
-    assert rest.at_most_nanos == 15 * ANSWER + 2, "reckoned already"
+    assert rest.at_most_nanos == 15 * ANSWER, "reckoned already"
     assert await stand.handle(rest) == Ack()
     assert len(stand.provider.created) == 1
 
@@ -227,7 +237,7 @@ async def test_two_shards_never_take_the_same_room(stand: Stand) -> None:
     [waiting] = await stand.shards(ShardState.QUEUED)
     assert await stand.handle(waiting) == Ack()
     [_, refused] = await stand.shards(ShardState.SETTLED)
-    assert "0.010000002 of the 0.030000002 USD" in (await stand.refused(refused))[2]["message"]
+    assert "0.01 of the 0.03 USD" in (await stand.refused(refused))[2]["message"]
 
 
 async def test_a_wake_that_came_too_early_is_not_missed(
@@ -269,7 +279,7 @@ async def test_a_refused_attempt_gives_its_room_back_and_wakes_the_others(stand:
     assert await stand.handle(one) == Ack()
     assert stand.provider.uploads == 1
     [sent] = await stand.shards(ShardState.SUBMITTED)
-    assert sent.at_most_nanos == 20 * ANSWER + 1
+    assert sent.at_most_nanos == 20 * ANSWER
 
 
 async def test_late_answers_of_what_was_given_up_keep_their_room(stand: Stand) -> None:
@@ -281,7 +291,7 @@ async def test_late_answers_of_what_was_given_up_keep_their_room(stand: Stand) -
     given_up = await stand.ledger.late.give_up(sent, "batch_cancelled", "perhaps", now())
     assert isinstance(given_up, Batch)
     room = await stand.room()
-    assert (room.in_flight, room.left - room.free) == (1, 20 * ANSWER + 1)
+    assert (room.in_flight, room.left - room.free) == (1, 20 * ANSWER)
     await stand.settle(sent, 7)
     room = await stand.room()
     assert (room.in_flight, room.max_cost - room.left) == (0, 7 * ANSWER)
@@ -293,7 +303,7 @@ async def test_runs_share_the_room_too(ledger: Ledger, blobs: BlobStore, tmp_pat
     one, other = await stand.shards()
     assert await stand.handle(one) == Ack()
     [running] = await stand.shards(ShardState.RUNNING)
-    assert running.at_most_nanos == 25 * ANSWER + 2
+    assert running.at_most_nanos == 25 * ANSWER
     assert await stand.handle(other) == Ack()
     parted = next(shard for shard in await stand.shards() if shard.id == other.id)
     assert list(await stand.refused(parted)) == [3]
@@ -309,3 +319,25 @@ async def test_runs_share_the_room_too(ledger: Ledger, blobs: BlobStore, tmp_pat
     assert stand.publisher.wakes == [(Step.SUBMIT, waiting.id)]
     assert await stand.handle(waiting) == Ack()
     assert [shard.id for shard in await stand.shards(ShardState.RUNNING)] == [waiting.id]
+
+
+async def test_what_is_estimated_to_cost_so_much_at_the_most_goes_at_once(stand: Stand) -> None:
+    """A max cost of the estimate holds nothing back, whatever the rates are rounded to."""
+    await stand.plan([10] * 9, None)
+    [shard] = await stand.shards()
+    batch = await stand.ledger.batches.get("batch_1")
+    assert batch is not None
+    file = await stand.ledger.files.get_input(batch)
+    assert file is not None
+    odd = price("openai", "gpt-4.1", input=123_457, output=1_234_567)
+    stored = snapshot(odd)
+    [lines] = await FileTotals(stand.ledger, stand.blobs).of(file)
+    reckoner = Reckoner({("openai", MODEL): Basis(10)})
+    _, at_most = reckoner.cost(odd, reckoner.sum("openai", MODEL, lines))
+    async with stand.ledger._database.write(Failpoint.BATCH_CREATE) as session:
+        await session.exec(update(Batch).values(prices=stored, max_cost_nanos=at_most))
+    assert await stand.handle(shard) == Ack()
+    [sent] = await stand.shards()
+    assert sent.state == ShardState.SUBMITTED
+    assert at_most is not None
+    assert at_most - 9 <= sent.at_most_nanos <= at_most

@@ -118,11 +118,12 @@ class Bill:
         account.asked += batch.total
         account.traffic.billed(batch.id, batch.answers_kept)
         for digests, used in plan.billed(batch.executed):
-            self._log(batch.provider, plan.models, digests, used)
+            # Before the files, for which a full disk may have no room.
             for model, totals in plan.sums(used).items():
                 account.models.setdefault(model, Totals()).add(totals)
                 batch.input_tokens += totals.input_tokens
                 batch.output_tokens += totals.output_tokens
+            self._log(batch.provider, plan.models, digests, used)
 
     def _log(
         self, provider: Provider, models: Sequence[str], digests: array[int], used: array[int]

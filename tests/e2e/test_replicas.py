@@ -74,11 +74,12 @@ def bearer(fleet: Fleet) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {key}"),)
 
 
-def test_replicas_that_start_at_once_make_one_key(fleet: Fleet) -> None:
-    files = [machine.data_dir / "api-key" for machine in fleet.machines]
-    assert [path.exists() for path in files].count(True) == 1
+def test_replicas_that_start_at_once_make_one_key_of_each_kind(fleet: Fleet) -> None:
+    for name in ("api-key", "operator-key"):
+        files = [machine.data_dir / name for machine in fleet.machines]
+        assert [path.exists() for path in files].count(True) == 1
     listed = fleet.run("-m", "services.gateway", "keys", "list")
-    assert len(listed.stdout.splitlines()) == 1
+    assert len(listed.stdout.splitlines()) == 2
 
 
 def of_four_shards(number: int) -> dict[str, Any]:

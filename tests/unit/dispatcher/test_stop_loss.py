@@ -198,12 +198,15 @@ async def die() -> None:
     raise asyncio.CancelledError
 
 
-@pytest.mark.parametrize("batches", [8, pytest.param(1000, marks=pytest.mark.long)])
-@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("batches", "seed"),
+    [(8, 7), *(pytest.param(200, seed, marks=pytest.mark.long) for seed in range(5))],
+)
+@pytest.mark.timeout(600)
 async def test_no_batch_costs_more_than_it_may(
-    ledger: Ledger, blobs: BlobStore, tmp_path: Path, batches: int
+    ledger: Ledger, blobs: BlobStore, tmp_path: Path, batches: int, seed: int
 ) -> None:
-    world = World(Stand(ledger, blobs, tmp_path), Random(7))
+    world = World(Stand(ledger, blobs, tmp_path), Random(seed))
     await world.open()
     cut, whole = 0, 0
     for _ in range(batches):

@@ -11,7 +11,7 @@ from polybatch.v1 import accounts_pb2
 from core.ledger import Account, Accounts, BudgetPeriod, Funding, Scope
 from core.pipeline.messages import nanos_of
 from core.serving import ApiError, current_principal, require_scope
-from services.gateway.creating import invalid_fields
+from services.gateway.batch_args import invalid_fields
 
 ALL_ACCOUNTS = "*"
 _ID_PREFIX = "acct_"

@@ -16,8 +16,9 @@ from core.pipeline import EventPublisher, outages
 from core.pipeline.messages import STATES, shown_batch, shown_batches
 from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
+from services.gateway.batch_args import BatchArgs, invalid_fields
 from services.gateway.billing import BilledKeys
-from services.gateway.creating import BatchArgs, BatchMaker, invalid_fields
+from services.gateway.creating import BatchMaker
 from services.gateway.estimates import BatchEstimates
 from services.gateway.framing import parse_chunk, parse_spec
 from services.gateway.stream import MessageStream

@@ -20,7 +20,7 @@ from core.providers import LineRejected, Note
 from core.providers.conversion import Form, Target, convert_line
 from core.serving import ApiError
 from core.settings import Settings
-from services.gateway.creating import invalid_fields
+from services.gateway.batch_args import invalid_fields
 from services.gateway.framing import malformed, parse_chunk, parse_spec
 from services.gateway.minimum_throughput import MinimumThroughput
 from services.gateway.stream import MessageStream

@@ -15,7 +15,7 @@ from core.pipeline import outages
 from core.pipeline.messages import money
 from core.prices.rates import Band, Origin, Price, Processing, Unpriced
 from core.serving import ApiError, current_principal
-from services.gateway.creating import invalid_fields
+from services.gateway.batch_args import invalid_fields
 from services.gateway.pricing import Pricing
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -32,7 +32,7 @@ from core.scopes import Scope
 from core.serving import ApiError, current_principal, require_scope
 from core.serving.paging import cut_page, page_size, parse_page_token
 from core.webhooks import new_secret, secret_hint, wrong_url
-from services.gateway.creating import invalid_fields
+from services.gateway.batch_args import invalid_fields
 from services.gateway.upload_reservation import over_limit
 
 log = structlog.get_logger()

@@ -1,0 +1,149 @@
+"""The arguments of a batch, checked; the file aside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
+from polybatch.v1 import batches_pb2
+
+from core.ledger import Batch
+from core.pipeline.messages import nanos_of
+from core.serving import ApiError
+from core.webhooks import wrong_url
+
+DEFAULT_WINDOW_SECONDS = timedelta(hours=24).total_seconds()
+_SHORTEST_WINDOW = 1.0
+_LONGEST_WINDOW = timedelta(days=7).total_seconds()
+_MAX_REQUEST_ID_BYTES = 128
+_HIGHEST_MAX_COST = 10**18
+"""A billion dollars: the ledger's integers hold nine of them."""
+_MAX_PAIRS = 16
+_MAX_KEY = 64
+_MAX_VALUE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class BatchArgs:
+    """What a caller asks for, checked; the file aside."""
+
+    request_id: str | None
+    window_seconds: float
+    metadata: Mapping[str, str]
+    skip_invalid_lines: bool
+    lenient_translation: bool = False
+    fail_fast: bool = False
+    key_id: str = ""
+    """It is billed to; the caller's own if empty."""
+    webhook_url: str = ""
+    max_cost_nanos: int | None = None
+    """None: no limit."""
+    keep_refused: bool = False
+
+    @classmethod
+    def parse(
+        cls, request: batches_pb2.CreateBatchRequest, *, allow_private_webhooks: bool = False
+    ) -> BatchArgs:
+        """Check the arguments. Raises INVALID_FIELD, with every field that is wrong."""
+        # Not ToTimedelta(), which raises where a Duration is out of its own range.
+        asked = request.completion_window
+        window = asked.seconds + asked.nanos / 1e9
+        violations = [*_wrong_metadata(request.metadata)]
+        if len(request.request_id.encode()) > _MAX_REQUEST_ID_BYTES:
+            violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
+        if window and not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
+            violations.append(("completion_window", "from 1 second to 7 days, or 0 for 24 hours"))
+        url = request.webhook_url
+        if url and (expected := wrong_url(url, allow_private=allow_private_webhooks)):
+            violations.append(("webhook_url", expected))
+        max_cost = None
+        if request.HasField("max_cost"):
+            try:
+                max_cost = _positive(request.max_cost)
+            except ValueError as error:
+                violations.append(("max_cost", str(error)))
+        if violations:
+            raise invalid_fields(violations)
+        return cls(
+            request_id=request.request_id or None,
+            window_seconds=window or DEFAULT_WINDOW_SECONDS,
+            metadata=dict(request.metadata),
+            skip_invalid_lines=request.skip_invalid_lines,
+            lenient_translation=request.lenient_translation,
+            fail_fast=request.fail_fast,
+            key_id=request.key_id,
+            webhook_url=url,
+            max_cost_nanos=max_cost,
+            keep_refused=request.keep_refused,
+        )
+
+    def known_as(self, request_id: str) -> BatchArgs:
+        """The same with this request id, where the caller gave none."""
+        return self if self.request_id else replace(self, request_id=request_id)
+
+    def digest(self, file_id: str) -> str:
+        """Tells apart the calls that come with one request id."""
+        arguments: list[object] = [
+            file_id,
+            self.window_seconds,
+            sorted(self.metadata.items()),
+            self.skip_invalid_lines,
+        ]
+        if self.lenient_translation:
+            # Only then: a digest that was made before this argument stays as it is.
+            arguments.append("lenient_translation")
+        if self.fail_fast:
+            arguments.append("fail_fast")
+        if self.key_id:
+            arguments.append(f"key_id={self.key_id}")
+        if self.webhook_url:
+            arguments.append(["webhook_url", self.webhook_url])
+        if self.max_cost_nanos is not None:
+            arguments.append(["max_cost", self.max_cost_nanos])
+        if self.keep_refused:
+            arguments.append("keep_refused")
+        return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
+
+
+def invalid_fields(violations: list[tuple[str, str]]) -> ApiError:
+    """Arguments that no state of the system makes right: (field, what was expected)."""
+    field, expected = violations[0]
+    return ApiError.invalid_argument("INVALID_FIELD", f"{field}: {expected}", violations=violations)
+
+
+def _positive(amount: Money) -> int:
+    """Nano-dollars of an amount. Raises ValueError with what was expected."""
+    nanos = nanos_of(amount)
+    if not 0 < nanos <= _HIGHEST_MAX_COST:
+        raise ValueError("more than 0 USD, and at most 1,000,000,000; absent for no limit")
+    return nanos
+
+
+def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    violations = []
+    if len(metadata) > _MAX_PAIRS:
+        violations.append(("metadata", f"at most {_MAX_PAIRS} pairs"))
+    for key, value in sorted(metadata.items()):
+        if not 1 <= len(key) <= _MAX_KEY:
+            violations.append(("metadata", f"keys of 1 to {_MAX_KEY} characters"))
+        if len(value) > _MAX_VALUE:
+            violations.append((f"metadata[{key[:_MAX_KEY]}]", f"at most {_MAX_VALUE} characters"))
+    return violations
+
+
+def other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
+    """Names the arguments in which a batch differs from what is asked for now."""
+    pairs = (
+        ("completion_window", earlier.window_seconds, batch_args.window_seconds),
+        ("metadata", earlier.details, dict(batch_args.metadata)),
+        ("skip_invalid_lines", earlier.skip_invalid_lines, batch_args.skip_invalid_lines),
+        ("lenient_translation", earlier.lenient_translation, batch_args.lenient_translation),
+        ("fail_fast", earlier.fail_fast, batch_args.fail_fast),
+        ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
+    )
+    names = [name for name, before, now_asked in pairs if before != now_asked]
+    return f"another {' and '.join(names)}" if names else "other arguments"

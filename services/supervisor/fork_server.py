@@ -82,8 +82,11 @@ def fork_server(modules: Sequence[str] = SHARED) -> Forked | Call | None:
     gc.enable()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()
+    # Until the fork server ignores them: it would die of one that comes at once.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return Forked(pid, ours)
     ours.close()
@@ -115,6 +118,7 @@ class _Server:
         # Who signals all processes of the suite means them to stop in order, which the
         # supervisor sees to: this one ends last.
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _HANDLED}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         self._selector.register(self._control, selectors.EVENT_READ)
         while True:
             for key, _ in self._selector.select():

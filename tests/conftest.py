@@ -58,7 +58,7 @@ def pytest_collection_finish() -> None:
 
 # These start suites of their own.
 APART = (
-    *("full_disk", "late_answers", "outages", "provider_outages", "replicas"),
+    *("credits_at_once", "full_disk", "late_answers", "outages", "provider_outages", "replicas"),
     *("secrets", "secured", "stores", "traces"),
 )
 

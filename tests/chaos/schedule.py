@@ -15,6 +15,7 @@ from polybatch import BatchState
 
 from core.failpoints import Failpoint, Kill, Moment
 from tests.chaos import jobs
+from tests.chaos.books import judge_books
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
 from tests.support.sandbox.waste import needed_uploads, waste
@@ -175,6 +176,7 @@ def run(cluster: Cluster, echo: Echo, schedule: Schedule, folder: Path) -> Outco
         restarts = sum(each.service in schedule.restarts for each in cluster.replicas)
         deaths = outcome.fired + restarts + schedule.nats_restarts
         outcome.complaints += judge_bills(cluster, made, deaths)
+        outcome.complaints += judge_books(cluster, made)
     return outcome
 
 

@@ -38,7 +38,7 @@ from tests.support.ledger.money import check_books
 from tests.support.prices import price, snapshot
 from tests.unit.dispatcher.test_cost_limit import ANSWER, DELIVERY, MODEL, Stand, line
 
-_LINES = 8
+_LINES = 5
 _ROUNDS = 1
 _REFUSED = Refused("rate", "later", transient=True, retry_after=0.0)
 

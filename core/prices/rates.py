@@ -8,7 +8,7 @@ up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
@@ -22,6 +22,7 @@ from core.prices.usage import Usage
 NANO = 10**9
 MILLION = 10**6
 _HALF = MILLION // 2
+_NO_LIMIT = 2**63
 
 
 class Processing(StrEnum):
@@ -124,25 +125,17 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag="priced"):
 
     def cost(self, usage: Usage) -> int:
         """Nano-dollars of one line, rounded to the nearest, a half up."""
-        prompt = usage.input
+        return self.pricer(usage)
+
+    @cached_property
+    def pricer(self) -> Callable[[Usage], int]:
+        """What `cost` does, for whoever prices many lines: its rates are at hand."""
+        limit, longer = _NO_LIMIT, None
+        # From the longest prompts down: each band hands on to the one above it.
         for step in self._steps:
-            if prompt > step[0]:
-                break
-        _, whole, answer, cached, short, long, reasoning, rest = step
-        total = prompt * whole + usage.output * answer
-        # Most lines have none or few of them: what is 0 is not multiplied.
-        if count := usage.cached_input:
-            total += count * cached
-        if count := usage.cache_write_5m:
-            total += count * short
-        if count := usage.cache_write_1h:
-            total += count * long
-        if reasoning and (count := usage.reasoning):
-            total += count * reasoning
-        for name, factor in rest:
-            if count := getattr(usage, name):
-                total += count * factor
-        return (total + _HALF) // MILLION
+            limit, longer = step[0], _pricer(step, limit, longer)
+        assert longer is not None, "a price has a band at least"
+        return longer
 
     def rates_of(self, prompt_tokens: int) -> Rates:
         """The rates of requests with a prompt of this length."""
@@ -226,6 +219,34 @@ _Step: TypeAlias = tuple[int, int, int, int, int, int, int, tuple[tuple[str, int
 """Of a band: `above`; what a token of the prompt and of the answer costs; what a token read from
 a cache, of a short write, of a long one and of the thoughts costs more (or less) than that;
 and the same of the rarer parts that have a price of their own, by name."""
+
+
+def _pricer(
+    step: _Step, limit: int, longer: Callable[[Usage], int] | None
+) -> Callable[[Usage], int]:
+    """Prices requests by one band; those of prompts over the limit by `longer`."""
+    _, whole, answer, cached, short, long, reasoning, rest = step
+
+    def cost(usage: Usage) -> int:
+        prompt = usage.input
+        if prompt > limit and longer is not None:
+            return longer(usage)
+        total = prompt * whole + usage.output * answer + _HALF
+        # Most lines have none or few of them: what is 0 is not multiplied.
+        if count := usage.cached_input:
+            total += count * cached
+        if count := usage.cache_write_5m:
+            total += count * short
+        if count := usage.cache_write_1h:
+            total += count * long
+        if reasoning and (count := usage.reasoning):
+            total += count * reasoning
+        for name, factor in rest:
+            if count := getattr(usage, name):
+                total += count * factor
+        return total // MILLION
+
+    return cost
 
 
 def _factors(rates: Rates) -> tuple[int, int, int, int, int, int, tuple[tuple[str, int], ...]]:

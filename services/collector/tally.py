@@ -29,13 +29,13 @@ class _Counts:
         "lines",
         "model",
         "output",
-        "price",
+        "pricer",
         "reasoning",
         "written",
     )
 
     def __init__(self, model: str, price: Price | None) -> None:
-        self.model, self.price = model, price
+        self.model, self.pricer = model, price.pricer if price else None
         self.lines = self.cost = 0
         self.input = self.cached_input = self.written = self.output = self.reasoning = 0
 
@@ -65,10 +65,11 @@ class Tally:
             counts.written += written
         if reasoning := usage.reasoning:
             counts.reasoning += reasoning
-        if counts.price is None:
+        pricer = counts.pricer
+        if pricer is None:
             if usage != NO_USAGE:
                 self._costs[position] = UNPRICED
-        elif cost := counts.price.cost(usage):
+        elif cost := pricer(usage):
             self._costs[position] += cost
             counts.cost += cost
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-WIDTH, HEIGHT = 720.0, 180.0
+WIDTH, HEIGHT = 1060.0, 180.0
 _SERIES = 5
 _REST = "others"
 _GAP = 0.28

@@ -69,8 +69,8 @@ async def _nth_line(chunks: AsyncGenerator[bytes, None], number: int) -> tuple[b
                 filled += bool((held + chunk[at:end]).strip())
                 held, at, before = b"", end + 1, before - 1
             if before:
-                # Whether a line is blank shows in any part of it.
-                held = (held + chunk[at:])[:_MOST_BYTES].strip()[:1]
+                # Of a line that is not wanted one byte tells that it is not blank.
+                held = (held + chunk[at:].strip())[:1]
                 continue
             end = chunk.find(b"\n", at)
             held += chunk[at : end if end >= 0 else len(chunk)]
@@ -84,5 +84,5 @@ def _shown(raw: bytes) -> Shown:
         return Shown(raw[:_MOST_BYTES].decode(errors="replace"), cut=True)
     try:
         return Shown(msgspec.json.format(raw.decode(), indent=2), cut=False)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Shown(raw.decode(errors="replace"), cut=False)

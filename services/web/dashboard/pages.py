@@ -126,6 +126,8 @@ def visited(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Respo
     async def endpoint(request: Request) -> Response:
         session = site.sessions.read(request)
         if session is None:
+            if not body_of(request).ended:
+                await body_of(request).drain()
             return signed_out(request)
         visit = Visit(site, request, session, Engine(site.transport.with_key(session.key)))
         try:

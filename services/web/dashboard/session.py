@@ -117,13 +117,18 @@ class Tries:
                 retry_after=wait,
             )
 
-    def failed(self, address: str) -> None:
-        """Count one."""
+    def begin(self, address: str) -> None:
+        """Count one, as failed unless it is forgiven: tries at the same time count, too."""
         now = time.monotonic()
         recent = [each for each in self._failed.pop(address, []) if now - each < _SPAN]
         self._failed[address] = [*recent, now]
         while len(self._failed) > _ADDRESSES:
             self._failed.popitem(last=False)
+
+    def forgive(self, address: str) -> None:
+        """Take the last one back."""
+        if times := self._failed.get(address):
+            times.pop()
 
 
 def is_secure(request: Request) -> bool:

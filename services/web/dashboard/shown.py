@@ -80,14 +80,14 @@ def size(value: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """As people say it: "3 h 20 min"."""
+    """As people say it: "3 h 20 min"; a day is 24 h."""
     left = max(0, round(seconds))
-    for (unit, length), (lower, part) in (
-        (("d", 86_400), ("h", 3600)),
-        (("h", 3600), ("min", 60)),
-        (("min", 60), ("s", 1)),
+    for unit, length, lower, part, least in (
+        ("d", 86_400, "h", 3600, 2 * 86_400),
+        ("h", 3600, "min", 60, 3600),
+        ("min", 60, "s", 1, 60),
     ):
-        if left >= length:
+        if left >= least:
             rest = left % length // part
             return f"{left // length} {unit}" + (f" {rest} {lower}" if rest else "")
     return f"{left} s"

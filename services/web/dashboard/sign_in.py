@@ -35,22 +35,24 @@ async def submit(site: Site, request: Request) -> Response:
     try:
         check_same_site(request)
         site.tries.check(address)
+        site.tries.begin(address)
         fields = await read_form(request)
         target = _own_path(fields.get("next", ""))
         key = fields.get("key", "").strip()
         if not key or len(key) > _MAX_KEY or not (key.isascii() and key.isprintable()):
-            site.tries.failed(address)
             return _page(site, target, _NOT_VALID, 401)
         engine = Engine(site.transport.with_key(key))
         await engine.call(account_methods.GET_CURRENT_KEY, accounts_pb2.GetCurrentKeyRequest())
     except Unauthenticated:
-        site.tries.failed(address)
         return _page(site, target, _NOT_VALID, 401)
     except PolybatchError as raised:
+        # It says nothing about the key.
+        site.tries.forgive(address)
         error = from_engine(raised)
         return _page(site, target, error.message, error.status)
     except HttpError as error:
         return _page(site, target, error.message, error.status)
+    site.tries.forgive(address)
     response = redirect(target)
     site.sessions.begin(request, response, key)
     return response

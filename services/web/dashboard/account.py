@@ -13,8 +13,9 @@ from polybatch.v1 import accounts_pb2, providers_pb2, usage_pb2, webhooks_pb2
 from starlette.responses import Response
 
 from services.web.dashboard.charts import Bars, stacked_bars
-from services.web.dashboard.pages import Visit
+from services.web.dashboard.pages import Visit, redirect
 from services.web.dashboard.shown import amount
+from services.web.errors import HttpError
 
 _SPANS = {"7": 7, "30": 30, "90": 90}
 _GROUPS = {
@@ -68,6 +69,28 @@ async def keys(visit: Visit) -> Response:
     return visit.page("keys.html", keys=found, own=own, allowed=allowed)
 
 
+async def confirm_revoke(visit: Visit) -> Response:
+    """GET /keys/{key_id}/revoke."""
+    answer = await visit.engine.call(
+        account_methods.LIST_KEYS, accounts_pb2.ListKeysRequest(page_size=1000)
+    )
+    key_id = visit.request.path_params["key_id"]
+    for key in answer.keys:
+        if key.id == key_id:
+            return visit.page("revoke.html", key=key, name=key.name or key.id)
+    raise HttpError.not_found("key", key_id)
+
+
+async def revoke(visit: Visit) -> Response:
+    """POST /keys/{key_id}/revoke. With the caller's own key the session ends."""
+    await visit.form()
+    await visit.engine.call(
+        account_methods.REVOKE_KEY,
+        accounts_pb2.RevokeKeyRequest(key_id=visit.request.path_params["key_id"]),
+    )
+    return redirect("/keys")
+
+
 async def webhooks(visit: Visit) -> Response:
     """GET /webhooks."""
     endpoints = await visit.engine.call(
@@ -82,6 +105,30 @@ async def webhooks(visit: Visit) -> Response:
         endpoints=list(endpoints.endpoints),
         deliveries=list(deliveries.deliveries),
     )
+
+
+async def test_webhook(visit: Visit) -> Response:
+    """POST /webhooks/{endpoint_id}/test: deliver a sample event."""
+    await visit.form()
+    await visit.engine.call(
+        methods.TEST_WEBHOOK_ENDPOINT,
+        webhooks_pb2.TestWebhookEndpointRequest(
+            endpoint_id=visit.request.path_params["endpoint_id"]
+        ),
+    )
+    return redirect("/webhooks")
+
+
+async def resend(visit: Visit) -> Response:
+    """POST /webhooks/deliveries/{delivery_id}/resend."""
+    await visit.form()
+    await visit.engine.call(
+        methods.RESEND_WEBHOOK_DELIVERY,
+        webhooks_pb2.ResendWebhookDeliveryRequest(
+            delivery_id=visit.request.path_params["delivery_id"]
+        ),
+    )
+    return redirect("/webhooks")
 
 
 async def providers(visit: Visit) -> Response:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -16,6 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money
 from polybatch._transport import account_methods, methods
 from polybatch.errors import InvalidRequest, NotFound, PermissionDenied
+from polybatch.models import LineProblem
 from polybatch.v1 import accounts_pb2, batches_pb2, files_pb2
 from starlette.responses import Response
 
@@ -101,7 +104,7 @@ async def report(visit: Visit) -> Response:
     request = files_pb2.DownloadFileRequest(file_id=file.id, content=content)
     stream = visit.engine.transport.replies(methods.DOWNLOAD_FILE, request)
 
-    async def chunks() -> Any:
+    async def chunks() -> AsyncGenerator[bytes, None]:
         try:
             while (reply := await stream.read()) is not None:
                 yield reply.chunk
@@ -127,23 +130,13 @@ async def sample(visit: Visit) -> Response:
 async def _review(
     visit: Visit, file: files_pb2.File, given: dict[str, str], problem: str, status: int
 ) -> Response:
-    problems = []
-    if file.problem_count:
-        reported = visit.engine.downloads.validation_report(file.id)
-        try:
-            async for each in reported:
-                problems.append(each)
-                if len(problems) >= _PROBLEMS:
-                    break
-        finally:
-            await reported.aclose()
     estimate, unknown = await _estimate(visit, file)
     return visit.page(
         "review.html",
         status,
         file=file,
         ready=file.state == files_pb2.FILE_STATE_READY,
-        problems=problems,
+        problems=await _problems(visit, file.id),
         estimate=estimate,
         unknown=unknown,
         keys=await _keys(visit),
@@ -160,6 +153,17 @@ async def _file(visit: Visit) -> files_pb2.File:
         raise HttpError.not_found("file", visit.request.path_params["file_id"])
     request = files_pb2.GetFileRequest(file_id=asked.file_id)
     found: files_pb2.File = await visit.engine.call(methods.GET_FILE, request)
+    return found
+
+
+async def _problems(visit: Visit, file_id: str) -> list[LineProblem]:
+    """The first of them, and of the warnings."""
+    found: list[LineProblem] = []
+    async with aclosing(visit.engine.downloads.validation_report(file_id)) as reported:
+        async for each in reported:
+            found.append(each)
+            if len(found) >= _PROBLEMS:
+                break
     return found
 
 

@@ -70,10 +70,10 @@ class Site:
             auto_reload=False,
         )
         version = static_version()
-        self._templates.globals |= {
-            "static": lambda name: f"/static/{version}/{name}",
-            "STATES": list(shown.STATES.values()),
-        }
+        self._templates.globals.update(
+            static=lambda name: f"/static/{version}/{name}",
+            STATES=list(shown.STATES.values()),
+        )
         self._templates.filters |= {
             "usd": shown.usd,
             "exact": shown.exact,

@@ -44,7 +44,11 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/batches/{batch_id}/lines/{line:int}", batches.show_line),
     ("GET", "/usage", account.usage),
     ("GET", "/keys", account.keys),
+    ("GET", "/keys/{key_id}/revoke", account.confirm_revoke),
+    ("POST", "/keys/{key_id}/revoke", account.revoke),
     ("GET", "/webhooks", account.webhooks),
+    ("POST", "/webhooks/{endpoint_id}/test", account.test_webhook),
+    ("POST", "/webhooks/deliveries/{delivery_id}/resend", account.resend),
     ("GET", "/providers", account.providers),
 )
 

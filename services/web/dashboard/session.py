@@ -72,7 +72,7 @@ class Sessions:
         """The session of a request; None without a valid one."""
         cookie = request.cookies.get(_SECURE if is_secure(request) else _CLEAR, "")
         try:
-            sealed = self._fernet.decrypt(cookie, ttl=SESSION_SECONDS)
+            sealed = self._fernet.decrypt(cookie.encode(), ttl=SESSION_SECONDS)
             found = msgspec.json.decode(sealed, type=_Sealed)
         except (InvalidToken, msgspec.DecodeError):
             return None

@@ -143,7 +143,9 @@ async def test_keys_cannot_be_guessed_at_will(browser: Browser) -> None:
 
 
 async def test_a_batch_is_made_of_a_file_without_scripts(signed_in: Browser) -> None:
-    answer = await signed_in.upload("tickets.jsonl", lines(3))
+    body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}
+    content = b"".join(line(each, body=body) + b"\n" for each in "abc")
+    answer = await signed_in.upload("tickets.jsonl", content)
     assert answer.status_code == 303
     address = answer.headers["location"]
     page = (await signed_in.client.get(address)).text

@@ -42,6 +42,11 @@ HEADERS = {
 }
 _MAX_FORM_BYTES = 64 * 1024
 _MAX_FIELDS = 200
+_ASK_AGAIN = (
+    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<meta http-equiv="refresh" content="0"><title>polybatch</title>'
+)
+_OF_SCRIPTS = ("application/json", "text/event-stream")
 _SIGNED_OUT = ("API_KEY_INVALID", "API_KEY_REVOKED", "API_KEY_MISSING")
 
 
@@ -158,7 +163,7 @@ async def refused(visit: Visit, error: HttpError, next_step: str) -> Response:
     response = visit.page(
         "error.html",
         error.status,
-        status=error.status,
+        code=error.status,
         message=error.message,
         next_step=next_step,
     )
@@ -170,8 +175,12 @@ async def refused(visit: Visit, error: HttpError, next_step: str) -> Response:
 
 def signed_out(request: Request) -> Response:
     """To the sign-in page, and from there back to a page that was asked for."""
-    if "text/html" not in request.headers.get("accept", "text/html"):
+    accepted = request.headers.get("accept", "")
+    if any(kind in accepted for kind in _OF_SCRIPTS):
         raise HttpError(401, "The session has ended: sign in again.", "signed_out")
+    if request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET":
+        # A link on another site: the browser holds a strict cookie back, until we ask ourselves.
+        return HTMLResponse(_ASK_AGAIN, headers=HEADERS)
     path = request.url.path
     back = f"?next={quote(path)}" if request.method == "GET" and path != "/" else ""
     return redirect(f"/sign-in{back}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Awaitable, Callable
 
 from polybatch._transport import AioTransport
@@ -22,6 +21,14 @@ from services.web.dashboard.pages import (
 )
 from services.web.errors import HttpError
 
+# Not the machine's own table: a script of another type is not run.
+_KINDS = {
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+    "txt": "text/plain",
+    "woff2": "font/woff2",
+}
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 PAGES: tuple[tuple[str, str, Handler], ...] = (
@@ -94,7 +101,7 @@ def _static() -> Endpoint:
         if request.path_params["version"] != version or name not in files:
             raise HttpError(404, "There is no such file: load the page again.")
         headers = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        kind = _KINDS[name.rpartition(".")[2]]
         return Response(files[name], headers=headers, media_type=kind)
 
     return static

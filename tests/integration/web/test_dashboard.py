@@ -81,6 +81,16 @@ async def test_signing_in_and_out(browser: Browser) -> None:
     assert (await browser.client.get("/")).status_code == 303
 
 
+async def test_a_link_on_another_site_leads_to_its_page(signed_in: Browser) -> None:
+    """A strict cookie is not sent with it; the page asks again by itself."""
+    async with signed_in.web.with_key(None) as other:
+        answer = await other.get("/usage", headers={"sec-fetch-site": "cross-site"})
+        assert answer.status_code == 200
+        assert 'http-equiv="refresh" content="0"' in answer.text
+        answer = await other.get("/usage", headers={"sec-fetch-site": "same-origin"})
+        assert answer.headers["location"] == "/sign-in?next=/usage"
+
+
 @pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "https://evil.example"])
 async def test_signing_in_leads_to_no_other_host(browser: Browser, target: str) -> None:
     answer = await browser.sign_in(browser.web.key, target)

@@ -2,8 +2,8 @@
 
 Starts a suite of its own on the sandbox, signs in, uploads a file with bad lines and a good one,
 watches a batch to its end without loading the page again, and looks at every page in light, dark
-and on a phone. Fails where the browser reports an error, asks another host, or runs what a file
-or a line holds.
+and on a phone. Fails where the browser reports an error, asks another host, runs what a file or a
+line holds, or where axe finds a barrier. Then the same without JavaScript, by keyboard.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ PICTURES = ROOT / "docs/images"
 START_SECONDS = 90
 DESK, PHONE = {"width": 1200, "height": 780}, {"width": 390, "height": 844}
 HOSTILE = "<img src=x onerror=alert(1)>"
+AXE = Axe()
 MODELS = ("openai/gpt-4.1-mini", "anthropic/claude-haiku-4-5", "gemini/gemini-2.5-flash")
 QUESTIONS = (
     "The invoice of October lists the licence twice. What should I answer?",
@@ -84,9 +86,12 @@ class Story:
             self.troubles.append(f"asked another host: {url}")
 
     def picture(self, name: str) -> None:
-        """In light and dark."""
+        """In light and dark, without a barrier in either."""
         for scheme in ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)
+            for found in AXE.run(self.page).response["violations"]:
+                places = [node["target"] for node in found["nodes"][:3]]
+                self.troubles.append(f"{name}, {scheme}: {found['id']}: {found['help']} {places}")
             suffix = "" if scheme == "light" else "-dark"
             self.page.screenshot(path=PICTURES / f"{name}{suffix}.png", full_page=True)
         self.page.emulate_media(color_scheme="light")
@@ -157,6 +162,25 @@ class Story:
         page.wait_for_url(re.compile("/sign-in"))
 
 
+def without_scripts(browser: Browser, base: str, key: str) -> None:
+    """A batch is made, found and cancelled by forms and links alone, with the keyboard."""
+    page = browser.new_context(java_script_enabled=False, viewport=DESK).new_page()
+    page.set_default_timeout(20_000)
+    page.goto(base)
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="New batch").press("Enter")
+    page.set_input_files(
+        "#file", {"name": "plain.jsonl", "mimeType": "application/jsonl", "buffer": good_file()}
+    )
+    page.get_by_role("button", name="Upload and check").press("Enter")
+    page.get_by_role("button", name="Create the batch").press("Enter")
+    expect(page.get_by_role("heading", name="plain.jsonl")).to_be_visible()
+    page.get_by_role("link", name="Cancel").press("Enter")
+    page.get_by_role("button", name="Cancel the batch").press("Enter")
+    expect(page.locator("[data-live=state]")).to_contain_text(re.compile("Cancell"))
+
+
 def main() -> int:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -174,7 +198,7 @@ def main() -> int:
             env={
                 **os.environ,
                 "POLYBATCH_DATA_DIR": str(Path(folder) / "data"),
-                "POLYBATCH_SANDBOX_BATCH_SECONDS": "4",
+                "POLYBATCH_SANDBOX_BATCH_SECONDS": "8",
             },
             stdout=subprocess.DEVNULL,
         )
@@ -193,6 +217,7 @@ def main() -> int:
                 browser = playwright.chromium.launch(executable_path=chromium, args=options)
                 story = Story(browser, found["web"])
                 story.run(key)
+                without_scripts(browser, found["web"], key)
                 browser.close()
         finally:
             suite.send_signal(signal.SIGTERM)

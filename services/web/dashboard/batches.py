@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any
@@ -27,6 +28,8 @@ from services.web.upstream import Engine
 
 PAGE = 50
 _FAILURES = 50
+# Causes are counted over so many of the lines that failed.
+_GROUPED = 1000
 _NAMES_AT_ONCE = 8
 _ID = re.compile(r"(?:batch_)?([0-9a-z]{20})", re.ASCII)
 _FILTERS = {
@@ -76,9 +79,7 @@ async def show(visit: Visit) -> Response:
     """GET /batches/{batch_id}."""
     batch = await get_batch(visit.engine, batch_id_of(visit))
     [view] = await with_names(visit.engine, [batch])
-    return visit.page(
-        "batch.html", batch=view, **await failures(visit, view), asked_line="", problem=""
-    )
+    return visit.page("batch.html", batch=view, **await failures(visit, view))
 
 
 async def confirm_cancel(visit: Visit) -> Response:
@@ -144,18 +145,26 @@ async def go_to_line(visit: Visit) -> Response:
 
 
 async def failures(visit: Visit, view: BatchView) -> dict[str, Any]:
-    """A page of the lines that failed; empty before the end of a batch."""
+    """A page of the lines that failed, and the causes; empty before the end of a batch."""
     if not view.has_results or not view.failed:
-        return {"failures": [], "next_failures": ""}
-    answer = await visit.engine.call(
-        methods.LIST_FAILURES,
-        results_pb2.ListFailuresRequest(
-            batch_id=view.id,
-            page_size=_FAILURES,
-            page_token=visit.request.query_params.get("failures", ""),
-        ),
+        return {"failures": [], "next_failures": "", "causes": [], "causes_of": 0}
+    token = visit.request.query_params.get("failures", "")
+    shown, first = await asyncio.gather(
+        _failures(visit, view, _FAILURES, token), _failures(visit, view, _GROUPED, "")
     )
-    return {"failures": list(answer.failures), "next_failures": answer.next_page_token}
+    causes = Counter(each.code for each in first.failures)
+    messages = {each.code: each.message for each in reversed(first.failures)}
+    return {
+        "failures": list(shown.failures),
+        "next_failures": shown.next_page_token,
+        "causes": [(code, lines, messages[code]) for code, lines in causes.most_common()],
+        "causes_of": len(first.failures),
+    }
+
+
+async def _failures(visit: Visit, view: BatchView, most: int, token: str) -> Any:
+    request = results_pb2.ListFailuresRequest(batch_id=view.id, page_size=most, page_token=token)
+    return await visit.engine.call(methods.LIST_FAILURES, request)
 
 
 async def get_batch(engine: Engine, batch_id: str) -> batches_pb2.Batch:

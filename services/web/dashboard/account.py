@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from google.type.date_pb2 import Date
+from google.type.date_pb2 import Date  # type: ignore[import-untyped]
 from polybatch._transport import account_methods, methods
 from polybatch.errors import PermissionDenied
 from polybatch.v1 import accounts_pb2, providers_pb2, usage_pb2, webhooks_pb2

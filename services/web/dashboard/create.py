@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.type.money_pb2 import Money
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch._transport import account_methods, methods
 from polybatch.errors import InvalidRequest, NotFound, PermissionDenied
 from polybatch.models import LineProblem

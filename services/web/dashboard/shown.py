@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.money_pb2 import Money
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 
 STATES: Mapping[int, tuple[str, str, str]] = {
@@ -162,11 +162,6 @@ class BatchView:
             found.append((name, word, lines, round(at, 3), round(width, 3)))
             at += width
         return found
-
-    @property
-    def cost_percent(self) -> float | None:
-        """Of what was expected; None where that is not known."""
-        return float(min(100, 100 * self.cost / self.expected)) if self.expected else None
 
     @property
     def steps(self) -> list[Step]:

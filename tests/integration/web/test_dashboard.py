@@ -217,7 +217,7 @@ async def test_samples_are_files_that_the_gateway_takes(signed_in: Browser) -> N
         sample = await signed_in.client.get(name)
         answer = await signed_in.upload("sample.jsonl", sample.content)
         page = (await signed_in.client.get(answer.headers["location"])).text
-        assert "cannot be sent" not in page, name
+        assert "lines cannot be sent" not in page, name
 
 
 async def test_a_batch_of_another_account_is_not_there(start_web: StartWeb) -> None:

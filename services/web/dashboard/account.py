@@ -36,6 +36,7 @@ async def usage(visit: Visit) -> Response:
     by_day, total = await _rows(visit, first, last, _GROUPS[group], day=True)
     rows, _ = await _rows(visit, first, last, _GROUPS[group], day=False)
     rows.sort(key=lambda row: (amount(row.cost), row.usage.total_tokens), reverse=True)
+    order = [_name(row, group) for row in rows]
     own = await visit.engine.call(
         account_methods.GET_CURRENT_KEY, accounts_pb2.GetCurrentKeyRequest()
     )
@@ -47,8 +48,10 @@ async def usage(visit: Visit) -> Response:
         groups=list(_GROUPS),
         rows=[(_name(row, group), row, amount(row.cost)) for row in rows],
         total=total,
-        cost_chart=_chart(by_day, group, first, days, lambda row: amount(row.cost)),
-        token_chart=_chart(by_day, group, first, days, lambda row: Decimal(row.usage.total_tokens)),
+        cost_chart=_chart(by_day, group, first, days, order, lambda row: amount(row.cost)),
+        token_chart=_chart(
+            by_day, group, first, days, order, lambda row: Decimal(row.usage.total_tokens)
+        ),
         own=own,
     )
 
@@ -156,14 +159,16 @@ async def _rows(
             return rows, answer.total
 
 
-def _chart(rows: list[Any], group: str, first: date, days: int, value: Any) -> Bars:
+def _chart(
+    rows: list[Any], group: str, first: date, days: int, order: list[str], value: Any
+) -> Bars:
     cells: dict[tuple[str, int], Decimal] = {}
     for row in rows:
         day = date(row.day.year, row.day.month, row.day.day)
         place = (_name(row, group), (day - first).days)
         cells[place] = cells.get(place, Decimal(0)) + value(row)
     labels = [first + timedelta(days=number) for number in range(days)]
-    return stacked_bars(cells, labels)
+    return stacked_bars(cells, labels, order)
 
 
 def _name(row: Any, group: str) -> str:

@@ -39,12 +39,21 @@ class Bars:
     height: float = HEIGHT
 
 
-def stacked_bars(cells: Mapping[tuple[str, int], Decimal], days: Sequence[date]) -> Bars:
-    """`cells`: values by name and place in `days`; small series are drawn as one."""
+def stacked_bars(
+    cells: Mapping[tuple[str, int], Decimal], days: Sequence[date], order: Sequence[str] = ()
+) -> Bars:
+    """`cells`: values by name and place in `days`; small series are drawn as one.
+
+    `order`: names that are the same series in several charts; else the largest come first.
+    """
     totals: dict[str, Decimal] = {}
     for (name, _), value in cells.items():
         totals[name] = totals.get(name, Decimal(0)) + value
-    ranked = sorted((name for name in totals if totals[name]), key=lambda name: -totals[name])
+    known = {name: number for number, name in enumerate(order)}
+    ranked = sorted(
+        (name for name in totals if totals[name] or name in known),
+        key=lambda name: (known.get(name, len(known)), -totals[name]),
+    )
     # As many as there are colours; the last one stands for what is left.
     own = ranked if len(ranked) <= _SERIES else ranked[: _SERIES - 1]
     place = {name: number for number, name in enumerate(own)}

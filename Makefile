@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-client differential chaos soak outage bench bench-scale key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-client differential screenshots chaos soak outage bench bench-scale key lint format generate verify lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -118,6 +118,17 @@ compose-test: $(VENV)/.dev ## Build the image, start docker-compose.yml and kill
 differential: $(VENV)/.differential ## Compare the translation with litellm's
 	@$(BIN)/python -m pytest tests/unit/differential
 
+$(VENV)/.browser: $(VENV)/.runtime requirements/browser.lock
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/browser.lock
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/browser.lock
+endif
+	@touch $@
+
+screenshots: $(VENV)/.browser ## Go through the dashboard in Chromium, and write docs/images (needs Debian's chromium)
+	@$(BIN)/python -m tests.browser.screenshots
+
 outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a running suite with default settings
 	@POLYBATCH_OUTAGE=$(or $(OUTAGE),300) $(BIN)/python -m pytest -s \
 	  tests/e2e/test_provider_outages.py -k settings_of_production
@@ -181,6 +192,9 @@ lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev audit; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	    --generate-hashes --upgrade requirements/$$set.in -o requirements/$$set.lock; done
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
+	  --generate-hashes --upgrade --constraints requirements/dev.lock \
+	  requirements/browser.in -o requirements/browser.lock
 	@uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade requirements/fuzz.in -o requirements/fuzz.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import (
     Field,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -80,6 +81,9 @@ class Settings(BaseSettings):
     web_listen: str = "127.0.0.1:8080"
     """host:port of the HTTP API, of OpenAI's and Anthropic's kind; "off": the supervisor starts
     none."""
+    web_session_secret: SecretStr | None = None
+    """What the dashboard's sessions are encrypted with, at least 32 characters; the same for all
+    replicas. Unset: a random one for each process, so that a session ends with it."""
 
     tls_cert: Path | None = None
     """PEM file of the services' certificate, followed by its intermediates; unset: no TLS.

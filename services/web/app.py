@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from core.settings import Settings
 from services.web.anthropic import batches as messages
+from services.web.dashboard.routes import dashboard_routes
 from services.web.errors import ANTHROPIC_PREFIX
 from services.web.middleware import Exchange
 from services.web.openai import batches, files, models, uploads
@@ -48,8 +49,15 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 
 def create_app(upstream: Upstream, settings: Settings, stopping: Callable[[], bool]) -> ASGIApp:
-    """The whole of it. `stopping`: whether health checks are to send clients elsewhere."""
-    routes = [*_routes(upstream), Route("/healthz", _health(upstream, stopping))]
+    """The whole of it. `stopping`: whether health checks are to send clients elsewhere.
+
+    Raises StartupError.
+    """
+    routes = [
+        *_routes(upstream),
+        Route("/healthz", _health(upstream, stopping)),
+        *dashboard_routes(upstream.transport, settings),
+    ]
     # Not a Starlette, which answers errors before Exchange sees them. Slashes mean what they
     # say: a redirect would make a POST a GET.
     return Exchange(Router(routes, redirect_slashes=False), settings)

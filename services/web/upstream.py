@@ -94,14 +94,14 @@ class Engine:
 
 
 class Upstream:
-    """The channels; one for the whole process."""
+    """The channels; one for the whole process. `transport`: them, without a key."""
 
     def __init__(self, connection: Connection) -> None:
-        self._transport = AioTransport(connection)
+        self.transport = AioTransport(connection)
 
     def engine(self, request: Request) -> Engine:
         """For who sent a request. Raises HttpError (401) where it brings no key."""
-        return Engine(self._transport.with_key(key_of(request)))
+        return Engine(self.transport.with_key(key_of(request)))
 
     async def serving(self, server: Server) -> bool:
         """Whether one of a server's replicas says that it serves."""
@@ -112,7 +112,7 @@ class Upstream:
             health_pb2.HealthCheckResponse.FromString,
         )
         try:
-            answer = await self._transport.unary(
+            answer = await self.transport.unary(
                 check, health_pb2.HealthCheckRequest(), _HEALTH_SECONDS
             )
         except PolybatchError:
@@ -121,7 +121,7 @@ class Upstream:
 
     async def close(self) -> None:
         """Close the channels."""
-        await self._transport.close()
+        await self.transport.close()
 
 
 def key_of(request: Request) -> str:

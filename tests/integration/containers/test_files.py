@@ -177,7 +177,7 @@ def test_make_env_writes_passwords_once_for_its_owner_only(tmp_path: Path) -> No
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
     values = dict(line.split("=", 1) for line in written.splitlines() if re.match("[A-Z]", line))
     passwords = [value for name, value in values.items() if name.endswith("_PASSWORD")]
-    assert len(set(passwords)) == 3
+    assert len(set(passwords)) == 4
     assert all(re.fullmatch("[0-9a-f]{32}", password) for password in passwords)
     assert values["COMPOSE_PROFILES"] == "sandbox"
     assert values["ANTHROPIC_BASE_URL"] == "http://sandbox:8400"

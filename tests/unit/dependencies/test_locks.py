@@ -21,7 +21,7 @@ _PERMISSIVE = re.compile(
     re.IGNORECASE,
 )
 # Changes to the package itself would have to be published; it is used as it comes.
-_AS_IT_COMES = {"certifi", "hypothesis", "pathspec", "tqdm"}
+_AS_IT_COMES = {"axe-playwright-python", "certifi", "hypothesis", "pathspec", "tqdm"}
 
 
 def locked(path: Path) -> dict[NormalizedName, tuple[Requirement, int]]:

@@ -1,0 +1,107 @@
+"""Which address leads to which page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from polybatch._transport import AioTransport
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from core.settings import Settings
+from services.web.dashboard import account, batches, create, live, sign_in
+from services.web.dashboard.pages import (
+    FOLDER,
+    HEADERS,
+    Handler,
+    Site,
+    static_version,
+    visited,
+)
+from services.web.errors import HttpError
+
+# Not the machine's own table: a script of another type is not run.
+_KINDS = {
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+    "txt": "text/plain",
+    "woff2": "font/woff2",
+}
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+PAGES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/", batches.show_list),
+    ("GET", "/events", live.all_batches),
+    ("POST", "/sign-out", sign_in.sign_out),
+    ("GET", "/new", create.show),
+    ("POST", "/new", create.upload),
+    ("GET", "/new/{file_id}", create.review),
+    ("POST", "/new/{file_id}", create.create),
+    ("GET", "/new/{file_id}/report.jsonl", create.report),
+    ("GET", "/samples/{name}.jsonl", create.sample),
+    ("GET", "/batches/{batch_id}", batches.show),
+    ("GET", "/batches/{batch_id}/events", live.batch),
+    ("GET", "/batches/{batch_id}/cancel", batches.confirm_cancel),
+    ("POST", "/batches/{batch_id}/cancel", batches.cancel),
+    ("GET", "/batches/{batch_id}/results/{which}.jsonl", batches.download),
+    ("GET", "/batches/{batch_id}/manifest.json", batches.manifest),
+    ("GET", "/batches/{batch_id}/lines", batches.go_to_line),
+    ("GET", "/batches/{batch_id}/lines/{line:int}", batches.show_line),
+    ("GET", "/usage", account.usage),
+    ("GET", "/keys", account.keys),
+    ("GET", "/keys/{key_id}/revoke", account.confirm_revoke),
+    ("POST", "/keys/{key_id}/revoke", account.revoke),
+    ("GET", "/webhooks", account.webhooks),
+    ("POST", "/webhooks/{endpoint_id}/test", account.test_webhook),
+    ("POST", "/webhooks/deliveries/{delivery_id}/resend", account.resend),
+    ("GET", "/providers", account.providers),
+)
+
+
+def dashboard_routes(transport: AioTransport, settings: Settings) -> list[BaseRoute]:
+    """All of the dashboard. Raises StartupError."""
+    site = Site(transport, settings)
+    methods: dict[str, dict[str, Endpoint]] = {
+        "/sign-in": {"GET": _open(site, sign_in.show), "POST": _open(site, sign_in.submit)},
+    }
+    for method, path, handler in PAGES:
+        methods.setdefault(path, {})[method] = visited(site, handler)
+    return [
+        Route("/static/{version}/{name}", _static(), methods=["GET"]),
+        *(
+            Route(path, _by_method(endpoints), methods=list(endpoints))
+            for path, endpoints in methods.items()
+        ),
+    ]
+
+
+def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
+
+
+def _open(site: Site, handler: Callable[[Site, Request], Awaitable[Response]]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await handler(site, request)
+
+    return endpoint
+
+
+def _static() -> Endpoint:
+    """Few and small: all of them are held."""
+    files = {path.name: path.read_bytes() for path in (FOLDER / "static").iterdir()}
+    version = static_version()
+
+    async def static(request: Request) -> Response:
+        name = request.path_params["name"]
+        if request.path_params["version"] != version or name not in files:
+            raise HttpError(404, "There is no such file: load the page again.")
+        headers = {**HEADERS, "cache-control": "public, max-age=31536000, immutable"}
+        kind = _KINDS[name.rpartition(".")[2]]
+        return Response(files[name], headers=headers, media_type=kind)
+
+    return static

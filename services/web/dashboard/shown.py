@@ -1,0 +1,196 @@
+"""Values as people read them: money, counts, sizes, times, states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money  # type: ignore[import-untyped]
+from polybatch.v1 import batches_pb2
+
+STATES: Mapping[int, tuple[str, str, str]] = {
+    batches_pb2.BATCH_STATE_VALIDATING: ("validating", "Validating", "busy"),
+    batches_pb2.BATCH_STATE_IN_PROGRESS: ("in_progress", "In progress", "busy"),
+    batches_pb2.BATCH_STATE_FINALIZING: ("finalizing", "Finalizing", "busy"),
+    batches_pb2.BATCH_STATE_COMPLETED: ("completed", "Completed", "good"),
+    batches_pb2.BATCH_STATE_FAILED: ("failed", "Failed", "bad"),
+    batches_pb2.BATCH_STATE_EXPIRED: ("expired", "Expired", "bad"),
+    batches_pb2.BATCH_STATE_CANCELLING: ("cancelling", "Cancelling", "still"),
+    batches_pb2.BATCH_STATE_CANCELLED: ("cancelled", "Cancelled", "still"),
+}
+"""Of each state its name, its word, and the tone that it is shown in."""
+
+ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+WITH_RESULTS = ENDED - {"failed"}
+_CENT = Decimal("0.01")
+_SIZES = ("bytes", "KB", "MB", "GB", "TB")
+
+
+def amount(money: Money) -> Decimal:
+    """Exact, in USD."""
+    return Decimal(money.units) + Decimal(money.nanos).scaleb(-9)
+
+
+def usd(value: Decimal) -> str:
+    """Cents where they say enough, else two digits that count: "$12.30", "$0.0041"."""
+    size = abs(value)
+    sign = "−" if value < 0 else ""
+    if not size:
+        return "$0"
+    if size >= _CENT:
+        return f"{sign}${size:,.2f}"
+    # The place of the second digit that is not 0.
+    places = min(9, 1 - size.adjusted())
+    return f"{sign}${size:.{places}f}"
+
+
+def exact(value: Decimal) -> str:
+    """All of it."""
+    return f"{value.normalize():f} USD"
+
+
+def count(value: float | Decimal) -> str:
+    """With separators: "12,345"."""
+    return f"{value:,.0f}"
+
+
+def short(value: float | Decimal) -> str:
+    """Three digits at most: "1.2M"."""
+    value = float(value)
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.{0 if scaled >= 100 else 1}f}{unit}"
+    return f"{value:.0f}"
+
+
+def size(value: float) -> str:
+    """Of bytes: "1.4 MB"."""
+    for unit in _SIZES:
+        if value < 1000 or unit == _SIZES[-1]:
+            return (
+                f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+            )
+        value /= 1000
+    raise AssertionError
+
+
+def span(seconds: float) -> str:
+    """As people say it: "3 h 20 min"; a day is 24 h."""
+    left = max(0, round(seconds))
+    for unit, length, lower, part, least in (
+        ("d", 86_400, "h", 3600, 2 * 86_400),
+        ("h", 3600, "min", 60, 3600),
+        ("min", 60, "s", 1, 60),
+    ):
+        if left >= least:
+            rest = left % length // part
+            return f"{left // length} {unit}" + (f" {rest} {lower}" if rest else "")
+    return f"{left} s"
+
+
+def moment(timestamp: Timestamp) -> datetime:
+    """In UTC."""
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One moment in the life of a batch."""
+
+    name: str
+    at: datetime
+
+
+_STEPS = (
+    ("Created", "created_at"),
+    ("Sent to providers", "in_progress_at"),
+    ("Cancel asked for", "cancelling_at"),
+    ("Writing results", "finalizing_at"),
+    ("Completed", "completed_at"),
+    ("Failed", "failed_at"),
+    ("Expired", "expired_at"),
+    ("Cancelled", "cancelled_at"),
+)
+
+
+class BatchView:
+    """A batch as the pages show it. `name`: that of its file."""
+
+    def __init__(self, batch: batches_pb2.Batch, name: str = "") -> None:
+        self.raw = batch
+        self.id = batch.id
+        self.name = name or batch.id
+        self.revision = batch.revision
+        self.state, self.word, self.tone = STATES.get(batch.state, ("", "Unknown", "still"))
+        self.ended = self.state in ENDED
+        self.percent = 100.0 if self.state == "completed" else batch.progress_percent
+        counts = batch.request_counts
+        self.total = counts.total
+        self.succeeded = counts.succeeded
+        self.failed = counts.failed + counts.cancelled + counts.expired
+        self.has_results = self.state in WITH_RESULTS
+        self.created = moment(batch.created_at)
+        self.cost = _money(batch.cost, "so_far") or Decimal(0)
+        self.expected = _money(batch.cost, "expected")
+        self.at_most = _money(batch.cost, "at_most")
+        self.reserved = _money(batch.cost, "reserved")
+        self.max_cost = _money(batch.cost, "max_cost")
+
+    @property
+    def segments(self) -> list[tuple[str, str, int, float, float]]:
+        """Of each kind of lines: name, word, count, where it begins and its width, in percent."""
+        counts = self.raw.request_counts
+        found: list[tuple[str, str, int, float, float]] = []
+        at = 0.0
+        for name, word in (
+            ("succeeded", "Succeeded"),
+            ("failed", "Failed"),
+            ("expired", "Expired"),
+            ("cancelled", "Cancelled"),
+            ("processed", "Fetching results"),
+            ("submitted", "At the provider"),
+            ("retrying", "Retrying"),
+            ("queued", "Queued"),
+        ):
+            lines = getattr(counts, name)
+            width = 100 * lines / self.total if self.total else 0.0
+            found.append((name, word, lines, round(at, 3), round(width, 3)))
+            at += width
+        return found
+
+    @property
+    def steps(self) -> list[Step]:
+        """What has happened so far, in order."""
+        found = [
+            Step(word, moment(getattr(self.raw, field)))
+            for word, field in _STEPS
+            if self.raw.HasField(field)
+        ]
+        return sorted(found, key=lambda step: step.at)
+
+    @property
+    def expires(self) -> datetime:
+        """When the completion window closes."""
+        return moment(self.raw.expires_at)
+
+    @property
+    def took(self) -> str:
+        """From its making to its end; empty before."""
+        return span((self.steps[-1].at - self.created).total_seconds()) if self.ended else ""
+
+    @property
+    def left(self) -> str:
+        """About how long it still takes, from how long it took so far; empty where unknown."""
+        if self.ended or not 1 <= self.percent < 100 or not self.raw.HasField("in_progress_at"):
+            return ""
+        passed = (datetime.now(UTC) - moment(self.raw.in_progress_at)).total_seconds()
+        return span(passed * (100 - self.percent) / self.percent)
+
+
+def _money(message: Any, field: str) -> Decimal | None:
+    return amount(getattr(message, field)) if message.HasField(field) else None

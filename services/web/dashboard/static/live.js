@@ -1,0 +1,87 @@
+// Server-sent events: parts that the server has drawn anew take the place of those on the page.
+import { localTimes } from "./times.js";
+
+const LONGEST_WAIT = 30_000;
+
+export function follow(place) {
+  let source, timer, wait = 2000;
+
+  function connect() {
+    const address = new URL(place.dataset.events, location.href);
+    const shown = place.querySelector("[data-revision]");
+    // What the page shows by now need not be sent again.
+    if (address.searchParams.has("seen")) address.searchParams.set("seen", shown.dataset.revision);
+    source = new EventSource(address);
+    source.onopen = () => { wait = 2000; };
+    source.addEventListener("batch", (event) => patch(place, event.data));
+    source.addEventListener("row", (event) => row(place, event.data));
+    source.addEventListener("end", () => source.close());
+    source.addEventListener("signed-out", () => { source.close(); location.reload(); });
+    // A connection that broke is made again by the browser; one that was refused is not.
+    source.onerror = () => { if (source.readyState === EventSource.CLOSED) again(); };
+  }
+
+  async function again() {
+    timer = setTimeout(connect, wait);
+    wait = Math.min(2 * wait, LONGEST_WAIT);
+    try {
+      const answer = await fetch(location.pathname, { method: "HEAD", redirect: "manual" });
+      // The session has ended: the page leads to the sign-in page.
+      if (answer.status === 401 || answer.type === "opaqueredirect") location.reload();
+    } catch { /* not reached: the next try says more */ }
+  }
+
+  const stop = () => { clearTimeout(timer); source.close(); };
+  connect();
+  // Pages that are left hold no connection.
+  addEventListener("pagehide", stop);
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+}
+
+function newer(fresh, shown) {
+  return Number(fresh.dataset.revision) > Number(shown.dataset.revision);
+}
+
+function patch(place, html) {
+  const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("[data-revision]");
+  const shown = place.querySelector("[data-revision]");
+  if (!newer(fresh, shown)) return;
+  localTimes(fresh);
+  for (const part of fresh.querySelectorAll("[data-live]")) {
+    const old = shown.querySelector(`[data-live="${part.dataset.live}"]`);
+    // What has not changed stays as it is, with its focus and selection.
+    if (old.innerHTML !== part.innerHTML) replace(old, part);
+  }
+  if (shown.dataset.spoken !== fresh.dataset.spoken) {
+    document.getElementById("spoken").textContent = `The batch is now: ${fresh.dataset.spoken}`;
+  }
+  shown.dataset.spoken = fresh.dataset.spoken;
+  shown.dataset.revision = fresh.dataset.revision;
+}
+
+function replace(old, part) {
+  const active = document.activeElement;
+  const focused = old.contains(active) ? active.getAttribute("href") : null;
+  old.replaceChildren(...part.childNodes);
+  if (focused === null) return;
+  const links = [...old.querySelectorAll("a[href]")];
+  const same = links.find((each) => each.getAttribute("href") === focused);
+  (same ?? document.getElementById("main")).focus();
+}
+
+function row(table, html) {
+  const holder = document.createElement("template");
+  holder.innerHTML = html;
+  const fresh = holder.content.querySelector("tr");
+  localTimes(holder.content);
+  const shown = document.getElementById(fresh.id);
+  if (!shown) {
+    // Ids rise with time: an older batch than those of this page belongs on a later one.
+    const first = table.tBodies[0].rows[0];
+    if (fresh.id > first.id) table.tBodies[0].prepend(fresh);
+  } else if (newer(fresh, shown)) {
+    const focused = shown.contains(document.activeElement);
+    shown.replaceWith(fresh);
+    if (focused) fresh.querySelector("a").focus();
+  }
+}

@@ -1,0 +1,23 @@
+// What every page gets: local times, buttons that copy, live parts, uploads with progress.
+import { localTimes } from "./times.js";
+import { follow } from "./live.js";
+import { uploads } from "./upload.js";
+
+document.documentElement.classList.add("live-page");
+localTimes(document);
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    button.textContent = "Copied";
+    document.getElementById("spoken").textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  // Only pages over TLS, and of this machine, may write to the clipboard.
+  if (!navigator.clipboard) button.hidden = true;
+}
+
+for (const place of document.querySelectorAll("[data-events]")) follow(place);
+const form = document.getElementById("upload");
+if (form) uploads(form);

@@ -1,0 +1,237 @@
+"""The dashboard's pages over HTTP, in front of a real gateway."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from tests.integration.web.conftest import StartWeb, Web
+from tests.support.gateway.running import line, lines
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'.jsonl"
+SCRIPT = "<script>alert(1)</script>"
+PAGES = ("/", "/new", "/usage", "/keys", "/webhooks", "/providers")
+# What the policy would not let run, and what must not be asked for elsewhere.
+INLINE = re.compile(
+    r"<script(?![^>]*\ssrc=)|<style|\sstyle=|<[^>]*\son[a-z]+\s*=|(?:src|href|action)=\"(?:https?:)?//",
+    re.IGNORECASE,
+)
+
+
+class Browser:
+    """A client that keeps cookies and follows nothing, as a browser without scripts."""
+
+    def __init__(self, web: Web, client: httpx2.AsyncClient) -> None:
+        self.web = web
+        self.client = client
+
+    async def sign_in(self, key: str, target: str = "") -> httpx2.Response:
+        return await self.client.post("/sign-in", data={"key": key, "next": target})
+
+    async def token(self) -> str:
+        """That of the forms of this session."""
+        page = await self.client.get("/new")
+        found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+        assert found is not None
+        return found[1]
+
+    async def upload(self, name: str, content: bytes, token: str | None = None) -> httpx2.Response:
+        token = await self.token() if token is None else token
+        quoted = name.replace('"', "%22")
+        body = (
+            f'--B\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n{token}\r\n'
+            f'--B\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n\r\n'
+        ).encode()
+        return await self.client.post(
+            "/new",
+            content=body + content + b"\r\n--B--\r\n",
+            headers={"content-type": "multipart/form-data; boundary=B"},
+        )
+
+
+@pytest.fixture
+async def browser(web: Web) -> AsyncIterator[Browser]:
+    async with web.with_key(None) as client:
+        yield Browser(web, client)
+
+
+@pytest.fixture
+async def signed_in(browser: Browser) -> Browser:
+    answer = await browser.sign_in(browser.web.key)
+    assert answer.status_code == 303
+    return browser
+
+
+async def test_signing_in_and_out(browser: Browser) -> None:
+    answer = await browser.client.get("/usage")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=/usage")
+    answer = await browser.sign_in("pb_not-a-key")
+    assert answer.status_code == 401
+    assert "not valid" in answer.text
+    assert "set-cookie" not in answer.headers
+    answer = await browser.sign_in(browser.web.key, "/usage")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/usage")
+    token = await browser.token()
+    answer = await browser.client.post("/sign-out", data={"csrf": token})
+    assert answer.headers["location"] == "/sign-in"
+    assert (await browser.client.get("/")).status_code == 303
+
+
+async def test_a_link_on_another_site_leads_to_its_page(signed_in: Browser) -> None:
+    """A strict cookie is not sent with it; the page asks again by itself."""
+    async with signed_in.web.with_key(None) as other:
+        answer = await other.get("/usage", headers={"sec-fetch-site": "cross-site"})
+        assert answer.status_code == 200
+        assert 'http-equiv="refresh" content="0"' in answer.text
+        answer = await other.get("/usage", headers={"sec-fetch-site": "same-origin"})
+        assert answer.headers["location"] == "/sign-in?next=/usage"
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "https://evil.example"])
+async def test_signing_in_leads_to_no_other_host(browser: Browser, target: str) -> None:
+    answer = await browser.sign_in(browser.web.key, target)
+    assert answer.headers["location"] == "/"
+
+
+async def test_no_page_holds_the_key_or_anything_that_the_policy_forbids(
+    signed_in: Browser,
+) -> None:
+    for path in PAGES:
+        answer = await signed_in.client.get(path)
+        assert answer.status_code == 200, path
+        assert signed_in.web.key not in answer.text
+        assert not INLINE.search(answer.text), path
+        policy = answer.headers["content-security-policy"]
+        assert "unsafe" not in policy
+        assert {"default-src 'none'", "frame-ancestors 'none'"} <= set(policy.split("; "))
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert answer.headers["cache-control"] == "no-store"
+        for asset in re.findall(r'"(/static/[^"]+)"', answer.text):
+            assert (await signed_in.client.get(asset)).status_code == 200, asset
+
+
+async def test_a_session_ends_with_its_key(signed_in: Browser) -> None:
+    gateway = signed_in.web.gateway
+    key = await gateway.ledger.accounts.create_key("default")
+    assert (await signed_in.sign_in(key.secret)).status_code == 303
+    assert (await signed_in.client.get("/")).status_code == 200
+    await gateway.ledger.accounts.revoke_key(key.key_id)
+    answer = await signed_in.client.get("/")
+    assert answer.headers["location"] == "/sign-in"
+    assert 'polybatch_session=""' in answer.headers["set-cookie"]
+
+
+async def test_forms_of_others_do_nothing(signed_in: Browser) -> None:
+    token = await signed_in.token()
+    refused = [
+        await signed_in.client.post("/sign-out", data={"csrf": "x"}),
+        await signed_in.client.post("/sign-out", data={}),
+        await signed_in.client.post(
+            "/sign-out", data={"csrf": token}, headers={"origin": "https://evil.example"}
+        ),
+        await signed_in.client.post(
+            "/sign-out", data={"csrf": token}, headers={"sec-fetch-site": "cross-site"}
+        ),
+        await signed_in.upload("a.jsonl", lines(2), token=""),
+    ]
+    assert [each.status_code for each in refused] == [403] * 5
+    assert (await signed_in.client.get("/")).status_code == 200
+    assert await signed_in.web.left() == []
+
+
+async def test_keys_cannot_be_guessed_at_will(browser: Browser) -> None:
+    for number in range(10):
+        assert (await browser.sign_in(f"pb_{number}")).status_code == 401
+    answer = await browser.sign_in(browser.web.key)
+    assert answer.status_code == 429
+    assert "try again in" in answer.text
+
+
+async def test_a_batch_is_made_of_a_file_without_scripts(signed_in: Browser) -> None:
+    body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}
+    content = b"".join(line(each, body=body) + b"\n" for each in "abc")
+    answer = await signed_in.upload("tickets.jsonl", content)
+    assert answer.status_code == 303
+    address = answer.headers["location"]
+    page = (await signed_in.client.get(address)).text
+    assert "3 lines" in page
+    assert "Expected" in page
+    fields = {"csrf": await signed_in.token(), "once": "one", "window": "6"}
+    wrong = await signed_in.client.post(address, data=fields | {"max_cost": "much"})
+    assert wrong.status_code == 400
+    assert "such as 12.50" in wrong.text
+    assert '<option value="6" selected>' in wrong.text, "what was chosen stays"
+    made = await signed_in.client.post(address, data=fields | {"max_cost": "12.50"})
+    again = await signed_in.client.post(address, data=fields | {"max_cost": "12.50"})
+    assert made.headers["location"] == again.headers["location"], "sent twice, made once"
+    page = (await signed_in.client.get(made.headers["location"])).text
+    assert "limit <span" in page
+    assert "$12.50" in page
+    listed = (await signed_in.client.get("/")).text
+    assert listed.count('id="row-batch_') == 1
+    assert "tickets.jsonl" in listed
+    batch_id = made.headers["location"].rpartition("/")[2]
+    found = await signed_in.client.get("/", params={"q": batch_id})
+    assert found.headers["location"] == f"/batches/{batch_id}"
+    asked = await signed_in.client.get(f"/batches/{batch_id}/cancel")
+    assert "Cancel this batch?" in asked.text
+    await signed_in.client.post(f"/batches/{batch_id}/cancel", data=fields)
+    page = (await signed_in.client.get(f"/batches/{batch_id}")).text
+    assert re.search("Cancell(ing|ed)", page)
+
+
+async def test_hostile_content_is_text(signed_in: Browser) -> None:
+    content = line(SCRIPT) + b"\n" + json.dumps({"custom_id": SCRIPT + "2"}).encode() + b"\n"
+    answer = await signed_in.upload(HOSTILE, content)
+    address = answer.headers["location"]
+    fields = {"csrf": await signed_in.token(), "skip_invalid_lines": "on"}
+    made = await signed_in.client.post(address, data=fields)
+    batch = made.headers["location"]
+    for path in (address, batch, "/", f"{batch}/lines/1", f"{batch}/cancel"):
+        text = (await signed_in.client.get(path)).text
+        assert "<img src=x" not in text, path
+        assert SCRIPT not in text, path
+        assert not INLINE.search(text), path
+        assert "alert(1)" in text, "it is shown, as text"
+
+
+async def test_what_is_not_there_is_told_on_a_page(signed_in: Browser) -> None:
+    nobody = "0" * 20
+    for path in (f"/batches/batch_{nobody}", f"/new/file_{nobody}", "/samples/x.jsonl"):
+        answer = await signed_in.client.get(path)
+        assert answer.status_code == 404
+        assert "To the batches" in answer.text
+    answer = await signed_in.client.get("/", params={"q": f"batch_{nobody}"})
+    assert "No batch has this id" in answer.text
+
+
+async def test_samples_are_files_that_the_gateway_takes(signed_in: Browser) -> None:
+    names = re.findall(r'"(/samples/[^"]+)"', (await signed_in.client.get("/new")).text)
+    assert names
+    for name in names:
+        sample = await signed_in.client.get(name)
+        answer = await signed_in.upload("sample.jsonl", sample.content)
+        page = (await signed_in.client.get(answer.headers["location"])).text
+        assert "lines cannot be sent" not in page, name
+
+
+async def test_a_batch_of_another_account_is_not_there(start_web: StartWeb) -> None:
+    web = await start_web()
+    async with web.with_key(None) as one, web.with_key(None) as two:
+        owner, other = Browser(web, one), Browser(web, two)
+        await owner.sign_in(web.key)
+        key = await web.gateway.ledger.accounts.create_key("other")
+        await other.sign_in(key.secret)
+        address = (await owner.upload("a.jsonl", lines(1))).headers["location"]
+        made = await one.post(address, data={"csrf": await owner.token()})
+        batch = made.headers["location"]
+        token = {"csrf": await other.token()}
+        assert (await two.get(batch)).status_code == 404
+        assert (await two.get(address)).status_code == 404
+        assert (await two.post(f"{batch}/cancel", data=token)).status_code == 404
+        assert "row-batch_" not in (await two.get("/")).text

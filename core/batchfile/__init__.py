@@ -3,6 +3,15 @@
 from core.batchfile.asking import CACHES, OPEN, TOOLS, Asked, asked_of
 from core.batchfile.bodies import MAX_MODEL
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
+from core.batchfile.equal_requests import (
+    EQUAL,
+    DigestReader,
+    Digests,
+    DigestWriter,
+    Pairs,
+    context_of,
+    request_digest,
+)
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
     INDEX,
@@ -32,6 +41,7 @@ from core.batchfile.result_lines import (
     answer_tail,
     cost_of,
     error_json,
+    reused_tail,
     with_cost,
 )
 from core.batchfile.results import (
@@ -57,6 +67,7 @@ from core.batchfile.totals import (
 
 __all__ = [
     "CACHES",
+    "EQUAL",
     "INDEX",
     "INDEX_SEGMENT_BYTES",
     "INVALID",
@@ -71,6 +82,9 @@ __all__ = [
     "Asked",
     "Check",
     "CheckedFile",
+    "DigestReader",
+    "DigestWriter",
+    "Digests",
     "Entry",
     "FileChecker",
     "Finding",
@@ -85,6 +99,7 @@ __all__ = [
     "MediaTokens",
     "MediaWeight",
     "ModelCheck",
+    "Pairs",
     "Plain",
     "Problem",
     "Request",
@@ -102,6 +117,7 @@ __all__ = [
     "answer_line",
     "answer_tail",
     "asked_of",
+    "context_of",
     "cost_of",
     "custom_id_of",
     "decode_request",
@@ -114,6 +130,8 @@ __all__ = [
     "read_listed",
     "read_records",
     "read_report",
+    "request_digest",
+    "reused_tail",
     "stream_records",
     "with_cost",
 ]

@@ -20,6 +20,7 @@ from core.ledger.states import (
     STOP_ERRORS,
     TERMINAL,
     BatchState,
+    ShardPurpose,
     ShardState,
     Stale,
     Stop,
@@ -151,11 +152,14 @@ class Batches:
         async with self._database.read() as session:
             return list(await session.exec(query))
 
-    async def plan(self, batch_id: str, shards: Sequence[Shard]) -> Batch | Stale:
+    async def plan(
+        self, batch_id: str, shards: Sequence[Shard], saved_nanos: int = 0
+    ) -> Batch | Stale:
         """Record a batch's shards: VALIDATING -> IN_PROGRESS.
 
         For a batch that was cancelled before, the shards are settled as cancelled at
-        once and it stays CANCELLING.
+        once and it stays CANCELLING. `saved_nanos`: what those that are settled already, by answers
+        of other batches, would have cost.
         """
         async with self._database.write(Failpoint.BATCH_PLAN) as session:
             batch = await self._database.lock_batch(session, batch_id)
@@ -171,9 +175,14 @@ class Batches:
                 return Stale(batch_id)
             stopped = batch.stop != Stop.NONE
             for shard in shards:
-                if stopped:
+                if stopped and shard.state != ShardState.SETTLED:
                     settle_unsent(shard, Stop(batch.stop))
                 session.add(shard)
+            reused = sum(
+                shard.line_count for shard in shards if shard.purpose == ShardPurpose.REUSED
+            )
+            if reused:
+                batch.reused, batch.saved_nanos = reused, saved_nanos
             if stopped:
                 return await advance(session, batch, waiting_reason="", due_at=now())
             return await advance(

@@ -288,6 +288,7 @@ class BatchMaker:
             fail_fast=batch_args.fail_fast,
             webhook_url=batch_args.webhook_url,
             max_cost_nanos=batch_args.max_cost_nanos,
+            reuse_seconds=batch_args.reuse_seconds,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

@@ -153,6 +153,7 @@ class AsyncClient(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        reuse_answers: timedelta | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -177,6 +178,7 @@ class AsyncClient(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            reuse_answers=reuse_answers,
         )
         return await self._uploads.submit(
             content,
@@ -227,6 +229,7 @@ class AsyncClient(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        reuse_answers: timedelta | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -236,7 +239,9 @@ class AsyncClient(BaseClient):
         key, instead of letting them wait for another. The same `request_id` returns the
         same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
         where the event of its end is delivered to, signed with the secret that `webhooks.create`
-        made with `for_batch_urls`.
+        made with `for_batch_urls`. `reuse_answers`: lines that ask what an earlier line asks take
+        its answer and cost nothing: lines of this batch, and of the account's other batches with
+        this option that are not older than this; timedelta(0): of this batch only.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -249,6 +254,7 @@ class AsyncClient(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            reuse_answers=reuse_answers,
         )
         return await self._requests.create_batch(request)
 

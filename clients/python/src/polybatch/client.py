@@ -155,6 +155,7 @@ class Client(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        reuse_answers: timedelta | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -179,6 +180,7 @@ class Client(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            reuse_answers=reuse_answers,
         )
         return run(
             self._uploads.submit(
@@ -233,6 +235,7 @@ class Client(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        reuse_answers: timedelta | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -242,7 +245,9 @@ class Client(BaseClient):
         key, instead of letting them wait for another. The same `request_id` returns the
         same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
         where the event of its end is delivered to, signed with the secret that `webhooks.create`
-        made with `for_batch_urls`.
+        made with `for_batch_urls`. `reuse_answers`: lines that ask what an earlier line asks take
+        its answer and cost nothing: lines of this batch, and of the account's other batches with
+        this option that are not older than this; timedelta(0): of this batch only.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -255,6 +260,7 @@ class Client(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            reuse_answers=reuse_answers,
         )
         return run(self._requests.create_batch(request))
 

@@ -139,6 +139,8 @@ class BatchCost:
     """Lines that were answered and whose model has no price; they are not in `so_far`."""
     max_cost: Decimal | None
     """What would go past it is not sent; None: no limit."""
+    saved: Decimal | None = None
+    """What lines would have cost that took the answers of equal ones."""
 
     @classmethod
     def from_proto(cls, message: Any) -> BatchCost:
@@ -150,6 +152,7 @@ class BatchCost:
             reserved=usd(message, "reserved"),
             unpriced_line_count=message.unpriced_line_count,
             max_cost=usd(message, "max_cost"),
+            saved=usd(message, "saved"),
         )
 
 
@@ -257,6 +260,10 @@ class Batch:
     """None of a service that does not reckon costs yet."""
     key_id: str = ""
     """The key that it is billed to; empty for batches from before keys were kept."""
+    reuse_answers: timedelta | None = None
+    """As of `create_batch`; None: every line is run."""
+    reused_line_count: int = 0
+    """Lines that took the answer of an equal one."""
 
     @property
     def ended(self) -> bool:
@@ -312,6 +319,10 @@ class Batch:
             else None,
             cost=BatchCost.from_proto(message.cost) if message.HasField("cost") else None,
             key_id=message.key_id,
+            reuse_answers=message.reuse_answers.ToTimedelta()
+            if message.HasField("reuse_answers")
+            else None,
+            reused_line_count=message.reused_line_count,
         )
 
 

@@ -79,6 +79,8 @@ class ResultLine:
     cost: Decimal | None = None
     """In USD, of all attempts, exact to the nano-dollar; None where the model has no price, or the
     service does not reckon costs yet."""
+    reused_from: str = ""
+    """The `id` of the line whose answer it took (`reuse_answers`); empty where it was run."""
 
     @property
     def ok(self) -> bool:
@@ -177,6 +179,7 @@ class ResultLine:
                 else LineError(str(error.get("code") or ""), str(error.get("message") or "")),
                 attempts=int(line.get("attempts") or 0),
                 raw=raw,
+                reused_from=str(line.get("reused_from") or ""),
                 model=str(line.get("model") or ""),
                 dropped=tuple(map(str, line.get("dropped") or ())),
                 cost=_cost(raw),

@@ -16,6 +16,7 @@ from core.providers.gemini.models import Abilities
 from core.providers.gemini.tools import check_name
 from core.providers.translation.chat_fields import call_arguments, one_line
 from core.providers.translation.chat_messages import (
+    CALL,
     Call,
     OpenCalls,
     answer_texts,
@@ -32,6 +33,8 @@ from core.providers.translation.report import CHANGED, IGNORED, Report, decode, 
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 """Documented for calls that Gemini did not make itself: from version 3 on it refuses a
 call without a signature."""
+
+_CALL = CALL | {"extra_content"}
 
 _messages = msgspec.json.Decoder(list[dict[str, Any]])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -138,7 +141,7 @@ class _Conversation:
         return [{"text": not_empty(where, text)} for where, text in texts]
 
     def _function_call(self, path: str, call: Any) -> Part:
-        function = called_function(path, call, self._report, also={"extra_content"})
+        function = called_function(path, call, self._report, _CALL)
         call_id = not_empty(f"{path}.id", string(f"{path}.id", call.get("id")))
         name = string(f"{path}.function.name", function.get("name"))
         check_name(f"{path}.function.name", name)

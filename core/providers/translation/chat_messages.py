@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from core.providers.contract import LineRejected
 from core.providers.translation.fields import known_only, string, text_of
@@ -18,12 +20,14 @@ _FIELDS = {
     ),
     "tool": frozenset({"role", "content", "tool_call_id", "name"}),
 }
-_CALL = frozenset({"type", "id", "function"})
+CALL = frozenset({"type", "id", "function"})
+"""Fields of a tool call."""
+_FUNCTION = frozenset({"name", "arguments"})
 
 
 def role_of(path: str, message: Mapping[str, Any], report: Report) -> str:
     """The role of a message; fields that it does not have are lost. Raises LineRejected."""
-    role = message.get("role")
+    role: Any = message.get("role")
     known = _FIELDS.get(role) if isinstance(role, str) else None
     if known is None:
         raise LineRejected(
@@ -32,7 +36,7 @@ def role_of(path: str, message: Mapping[str, Any], report: Report) -> str:
             f"{path}.role has to be system, developer, user, assistant or tool.",
         )
     known_only(path, message, known, report)
-    return str(role)
+    return role  # type: ignore[no-any-return]
 
 
 def no_user_message() -> LineRejected:
@@ -80,31 +84,33 @@ def answer_texts(path: str, content: Any, report: Report) -> Iterator[tuple[str,
 def calls_of(path: str, message: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The tool calls of a message, each with its path. Raises LineRejected."""
     calls = message.get("tool_calls")
-    if calls is not None and not isinstance(calls, list):
+    if calls is None:
+        return []
+    if not isinstance(calls, list):
         raise wrong_type(f"{path}.tool_calls", "a list")
-    return [(f"{path}.tool_calls[{index}]", call) for index, call in enumerate(calls or ())]
+    return [(f"{path}.tool_calls[{index}]", call) for index, call in enumerate(calls)]
 
 
 def called_function(
-    path: str, call: Any, report: Report, *, also: Collection[str] = ()
+    path: str, call: Any, report: Report, known: frozenset[str] = CALL
 ) -> dict[str, Any]:
     """The function of a tool call: "name" and "arguments", if they are given.
 
-    `also`: fields of a call that the translation reads besides. Raises LineRejected.
+    `known`: fields of a call that the translation reads. Raises LineRejected.
     """
     if not isinstance(call, dict) or call.get("type", "function") != "function":
         raise LineRejected(
             f"{path}.type", "unsupported_tool", f"{path} has to be a call of a function."
         )
-    known_only(path, call, _CALL.union(also), report)
+    known_only(path, call, known, report)
     function = call.get("function")
     if not isinstance(function, dict):
         raise wrong_type(f"{path}.function", "an object with name and arguments")
-    known_only(f"{path}.function", function, {"name", "arguments"}, report)
+    known_only(f"{path}.function", function, _FUNCTION, report)
     return function
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A tool call that needs a result."""
 
     path: str

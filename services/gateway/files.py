@@ -18,8 +18,8 @@ from core.pipeline import outages
 from core.pipeline.messages import file_message
 from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
-from services.gateway.creating import file_not_found
 from services.gateway.discard import discard_upload, upload_prefix
+from services.gateway.file_refusals import file_not_found
 from services.gateway.framing import parse_chunk, parse_part, parse_spec
 from services.gateway.parts import Parts
 from services.gateway.shielding import uninterrupted

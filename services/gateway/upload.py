@@ -23,8 +23,8 @@ from core.ledger import File, FileState, Ledger, LedgerUnavailable, new_id, now
 from core.metrics import UPLOAD_BYTES, UPLOAD_LINES
 from core.serving import ApiError
 from core.settings import Settings
-from services.gateway.creating import first_errors
 from services.gateway.discard import discard_upload, upload_prefix
+from services.gateway.file_refusals import first_errors
 from services.gateway.framing import malformed
 from services.gateway.minimum_throughput import MinimumThroughput
 from services.gateway.shielding import uninterrupted

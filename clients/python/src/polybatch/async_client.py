@@ -7,23 +7,21 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from polybatch._base_client import BaseClient
 from polybatch._operations import (
     BatchProgress,
-    Downloads,
     EstimateObserver,
     Form,
     Naming,
     Progress,
-    Requests,
     UploadInput,
     batch_request,
 )
 from polybatch._transport import AioTransport
 from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
+from polybatch.async_files import AsyncFiles
 from polybatch.async_webhooks import AsyncWebhooks
 from polybatch.models import (
     Batch,
@@ -32,7 +30,6 @@ from polybatch.models import (
     ConvertedLines,
     File,
     LineFailure,
-    LineProblem,
     Manifest,
     Price,
     Provider,
@@ -42,7 +39,7 @@ from polybatch.models import (
 )
 from polybatch.models.money import USD
 
-__all__ = ["AsyncBatches", "AsyncClient", "AsyncFiles"]
+__all__ = ["AsyncBatches", "AsyncClient"]
 
 
 class AsyncClient(BaseClient):
@@ -96,12 +93,7 @@ class AsyncClient(BaseClient):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self.close()
 
     async def upload(
@@ -355,44 +347,6 @@ class AsyncClient(BaseClient):
         empty: all that are listed. `day`: today, if it is not given.
         """
         return await self._requests.prices(model, day)
-
-
-class AsyncFiles:
-    """The files of the account: `client.files`."""
-
-    def __init__(self, requests: Requests, downloads: Downloads) -> None:
-        self._requests = requests
-        self._downloads = downloads
-
-    async def get(self, file_id: str) -> File:
-        """Returns what is known of a file."""
-        return await self._requests.get_file(file_id)
-
-    def list(self, *, page_size: int = 100) -> AsyncGenerator[File, None]:
-        """Yields the account's files, newest first, fetched page by page."""
-        return self._requests.list_files(page_size)
-
-    async def delete(self, file_id: str) -> None:
-        """Deletes a file. Conflict while a batch that has not ended reads it."""
-        await self._requests.delete_file(file_id)
-
-    async def download(
-        self,
-        file_id: str,
-        path: str | os.PathLike[str],
-        *,
-        progress: Progress | None = None,
-    ) -> File:
-        """Writes a file's content to `path`, whole and with the right digest or not at all."""
-        return await self._downloads.save_file(file_id, Path(path), progress)
-
-    def chunks(self, file_id: str) -> AsyncGenerator[bytes, None]:
-        """Yields a file's bytes as they come, in no relation to lines."""
-        return self._downloads.file_chunks(file_id)
-
-    def validation_report(self, file_id: str) -> AsyncGenerator[LineProblem, None]:
-        """Yields every problem that was found in a file, in line order, warnings too."""
-        return self._downloads.validation_report(file_id)
 
 
 class AsyncBatches:

@@ -12,7 +12,7 @@ from typing import Any
 
 from polybatch.errors import DataError, LineFailed
 from polybatch.models.batches import RequestCounts, Usage
-from polybatch.models.money import usd
+from polybatch.models.messages import from_message
 from polybatch.v1 import results_pb2 as pb
 
 # The last key of a line.
@@ -282,35 +282,12 @@ class Manifest:
     @classmethod
     def from_proto(cls, message: Any) -> Manifest:
         """Builds it from polybatch.v1.Manifest."""
-        return cls(
-            batch_id=message.batch_id,
-            input_sha256=message.input_sha256,
-            input_line_count=message.input_line_count,
-            results_sha256=message.results_sha256,
-            results_bytes=message.results_bytes,
+        return from_message(
+            cls,
+            message,
             request_counts=RequestCounts.from_proto(message.request_counts),
             usage=Usage.from_proto(message.usage),
-            shards=tuple(
-                ManifestShard(
-                    id=shard.id,
-                    provider=shard.provider,
-                    model=shard.model,
-                    provider_batch_id=shard.provider_batch_id,
-                    line_count=shard.line_count,
-                    succeeded=shard.succeeded,
-                    failed=shard.failed,
-                    retried=shard.retried,
-                    cost=usd(shard, "cost"),
-                    cancelled=shard.cancelled,
-                    expired=shard.expired,
-                )
-                for shard in message.shards
-            ),
-            results_revision=message.results_revision,
-            late_line_count=message.late_line_count,
-            awaited_line_count=message.awaited_line_count,
-            cost=usd(message, "cost"),
-            unpriced_line_count=message.unpriced_line_count,
+            shards=tuple(from_message(ManifestShard, shard) for shard in message.shards),
         )
 
 
@@ -330,10 +307,4 @@ class LineFailure:
     @classmethod
     def from_proto(cls, message: Any) -> LineFailure:
         """Builds it from polybatch.v1.LineFailure."""
-        return cls(
-            line=message.line,
-            custom_id=message.custom_id,
-            code=message.code,
-            message=message.message,
-            status_code=message.status_code,
-        )
+        return from_message(cls, message)

@@ -3,6 +3,7 @@
 from core.batchfile.asking import CACHES, OPEN, TOOLS, Asked, asked_of
 from core.batchfile.bodies import MAX_MODEL
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
+from core.batchfile.failures import Failure, read_failure
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
     INDEX,
@@ -72,6 +73,7 @@ __all__ = [
     "Check",
     "CheckedFile",
     "Entry",
+    "Failure",
     "FileChecker",
     "Finding",
     "Group",
@@ -110,6 +112,7 @@ __all__ = [
     "error_json",
     "iter_index",
     "listed_lines",
+    "read_failure",
     "read_lines",
     "read_listed",
     "read_records",

@@ -323,6 +323,8 @@ class LineFailure:
     message: str
     status_code: int
     """HTTP status of the provider's answer; 0 where the line never ran."""
+    cause_id: str = ""
+    """Of its cause, as in `failure_causes`."""
 
     @classmethod
     def from_proto(cls, message: Any) -> LineFailure:
@@ -333,4 +335,60 @@ class LineFailure:
             code=message.code,
             message=message.message,
             status_code=message.status_code,
+            cause_id=message.cause_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCause:
+    """What lines that failed for the same reason have in common."""
+
+    id: str
+    """The same for equal causes of all batches."""
+    provider: str
+    """Empty for lines that failed the check at upload."""
+    code: str
+    field: str
+    """Path of the field that is wrong; empty: none in particular."""
+    message: str
+    """With "..." in place of what differs from line to line."""
+    line_count: int
+    share: float
+    """Of all lines that did not succeed, from 0 to 1."""
+    first_lines: tuple[int, ...]
+    """Numbers of the first lines, 5 at most."""
+    hint: str
+    """What to do about it, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCauses:
+    """The lines of a batch that did not succeed, by cause."""
+
+    causes: tuple[FailureCause, ...]
+    """At most 100, the most frequent first."""
+    failure_count: int
+    other_line_count: int
+    """Lines with other causes."""
+
+    @classmethod
+    def from_proto(cls, message: Any) -> FailureCauses:
+        """Builds it from polybatch.v1.ListFailureCausesResponse."""
+        return cls(
+            causes=tuple(
+                FailureCause(
+                    id=cause.id,
+                    provider=cause.provider,
+                    code=cause.code,
+                    field=cause.field,
+                    message=cause.message,
+                    line_count=cause.line_count,
+                    share=cause.share,
+                    first_lines=tuple(cause.first_lines),
+                    hint=cause.hint,
+                )
+                for cause in message.causes
+            ),
+            failure_count=message.failure_count,
+            other_line_count=message.other_line_count,
         )

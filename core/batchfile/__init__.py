@@ -12,6 +12,7 @@ from core.batchfile.equal_requests import (
     context_of,
     request_digest,
 )
+from core.batchfile.failures import Failure, read_failure
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
     INDEX,
@@ -86,6 +87,7 @@ __all__ = [
     "DigestWriter",
     "Digests",
     "Entry",
+    "Failure",
     "FileChecker",
     "Finding",
     "Group",
@@ -126,6 +128,7 @@ __all__ = [
     "error_json",
     "iter_index",
     "listed_lines",
+    "read_failure",
     "read_lines",
     "read_listed",
     "read_records",

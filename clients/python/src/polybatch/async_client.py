@@ -28,6 +28,7 @@ from polybatch.models import (
     BatchEstimate,
     BatchState,
     ConvertedLines,
+    FailureCauses,
     File,
     LineFailure,
     Manifest,
@@ -331,10 +332,21 @@ class AsyncClient(BaseClient):
         return await self._downloads.manifest(batch_id)
 
     def failures(
-        self, batch_id: str, *, page_size: int = 1000
+        self, batch_id: str, *, cause_id: str = "", partial: bool = False, page_size: int = 1000
     ) -> AsyncGenerator[LineFailure, None]:
-        """Yields the lines that failed, in input order, fetched page by page."""
-        return self._requests.failures(batch_id, page_size)
+        """Yields the lines that failed, in input order, fetched page by page.
+
+        `cause_id`: only those of this cause, as in `failure_causes`; `partial`: of a batch that
+        has not ended, those that are settled so far.
+        """
+        return self._requests.failures(batch_id, page_size, cause_id, partial=partial)
+
+    async def failure_causes(self, batch_id: str, *, partial: bool = False) -> FailureCauses:
+        """Returns the lines that failed by cause, the most frequent first.
+
+        `partial`: of a batch that has not ended, those that are settled so far.
+        """
+        return await self._requests.failure_causes(batch_id, partial=partial)
 
     async def providers(self) -> list[Provider]:
         """Returns what the service knows of each provider, with a key or without."""
@@ -363,4 +375,5 @@ class AsyncBatches:
         self.wait = client.wait
         self.results = client.results
         self.failures = client.failures
+        self.failure_causes = client.failure_causes
         self.manifest = client.manifest

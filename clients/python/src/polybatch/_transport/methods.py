@@ -201,3 +201,9 @@ LIST_FAILURES = method(
     results_pb2.ListFailuresRequest,
     results_pb2.ListFailuresResponse,
 )
+LIST_FAILURE_CAUSES = method(
+    Server.COLLECTOR,
+    "ResultService/ListFailureCauses",
+    results_pb2.ListFailureCausesRequest,
+    results_pb2.ListFailureCausesResponse,
+)

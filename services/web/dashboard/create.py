@@ -40,7 +40,8 @@ _PLAIN_NUMBER = re.compile(r"[0-9]+(\.[0-9]{1,9})?", re.ASCII)
 
 async def show(visit: Visit) -> Response:
     """GET /new."""
-    return visit.page("new.html", samples=SAMPLES)
+    most = visit.site.settings.max_file_bytes
+    return visit.page("new.html", samples=SAMPLES, max_bytes=most)
 
 
 async def upload(visit: Visit) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from core.settings import Settings
-from services.web.dashboard import account, batches, create, live, sign_in
+from services.web.dashboard import account, batches, create, live, resuming, sign_in
 from services.web.dashboard.pages import (
     FOLDER,
     HEADERS,
@@ -40,6 +40,9 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/new/{file_id}", create.review),
     ("POST", "/new/{file_id}", create.create),
     ("GET", "/new/{file_id}/report.jsonl", create.report),
+    ("GET", "/uploads/{upload_id}", resuming.status),
+    ("PATCH", "/uploads/{upload_id}", resuming.append),
+    ("DELETE", "/uploads/{upload_id}", resuming.cancel),
     ("GET", "/samples/{name}.jsonl", create.sample),
     ("GET", "/batches/{batch_id}", batches.show),
     ("GET", "/batches/{batch_id}/events", live.batch),

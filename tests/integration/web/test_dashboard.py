@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -150,6 +152,97 @@ async def test_keys_cannot_be_guessed_at_will(browser: Browser) -> None:
     answer = await browser.sign_in(browser.web.key)
     assert answer.status_code == 429
     assert "try again in" in answer.text
+
+
+class Sending:
+    """An upload that goes on after a break, as the page's script sends it."""
+
+    def __init__(self, browser: Browser, token: str) -> None:
+        self.browser = browser
+        self.address = "/uploads/an-upload-of-a-page"
+        self.headers = {"accept": "application/json", "x-csrf-token": token}
+
+    async def status(self) -> Any:
+        answer = await self.browser.client.get(self.address, headers=self.headers)
+        assert answer.status_code == 200
+        return answer.json()
+
+    async def send(self, content: bytes, offset: int, size: int) -> httpx2.Response:
+        own = {"upload-offset": str(offset), "upload-length": str(size), "upload-name": "a%20b"}
+        return await self.browser.client.patch(
+            self.address, content=content, headers=self.headers | own
+        )
+
+    async def break_off(self, content: bytes, size: int) -> None:
+        """Send the first bytes of a file, and vanish."""
+        headers = self.headers | {
+            "cookie": "; ".join(f"{each.name}={each.value}" for each in self.cookies),
+            "upload-offset": "0",
+            "upload-length": str(size),
+        }
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        port = self.browser.web.server.port
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        request = f"PATCH {self.address} HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n{head}"
+        writer.write(request.encode() + b"\r\n" + content)
+        async with asyncio.timeout(20):
+            while not (await self.status())["problem_count"]:
+                pass
+        writer.transport.abort()
+
+    @property
+    def cookies(self) -> list[Any]:
+        return list(self.browser.client.cookies.jar)
+
+
+async def test_an_upload_goes_on_where_the_server_stands(signed_in: Browser) -> None:
+    sending = Sending(signed_in, await signed_in.token())
+    content = line(SCRIPT, method="GET") + b"\n" + lines(7000, size=400)
+    assert await sending.status() == {"offset": 0, "problem_count": 0, "problems": "", "next": ""}
+    await sending.break_off(content[: 2 << 20], len(content))
+    async with asyncio.timeout(20):
+        while not (at := await sending.status())["offset"]:
+            pass
+        assert at["problem_count"] == 1
+        assert SCRIPT not in at["problems"]
+        assert "alert(1)" in at["problems"]
+        # The stream that broke may still be committing what came.
+        while (
+            "error"
+            in (
+                answer := await sending.send(content[at["offset"] :], at["offset"], len(content))
+            ).json()
+        ):
+            assert answer.json()["error"]["code"] in ("write_offset_mismatch", "upload_conflict")
+            at = await sending.status()
+    address = answer.json()["next"]
+    assert (await sending.status())["next"] == address
+    page = (await signed_in.client.get(address)).text
+    assert "a b" in page
+    assert "7,001 lines" in page
+    again = await sending.send(b"", len(content), len(content))
+    assert again.json()["next"] == address, "sent twice, made once"
+
+
+async def test_an_upload_that_is_cancelled_leaves_nothing(signed_in: Browser) -> None:
+    sending = Sending(signed_in, await signed_in.token())
+    content = line(method="GET") + b"\n" + lines(7000, size=400)
+    await sending.break_off(content[: 2 << 20], len(content))
+    forged = await signed_in.client.delete(sending.address, headers={"accept": "application/json"})
+    assert forged.status_code == 403
+    for _ in range(2):
+        gone = await signed_in.client.delete(sending.address, headers=sending.headers)
+        assert gone.json() == {"next": ""}
+    async with asyncio.timeout(20):
+        while await signed_in.web.left():
+            pass
+    wrong = await sending.send(content[:10], 0, 20)
+    assert wrong.status_code == 400, "the file is another one now"
+    for name in ("upload-offset", "upload-length", "x-csrf-token"):
+        headers = sending.headers | {"upload-offset": "0", "upload-length": "9", name: "x"}
+        answer = await signed_in.client.patch(sending.address, content=b"{}", headers=headers)
+        assert answer.status_code in (400, 403), name
+    assert await signed_in.web.left() == []
 
 
 async def test_a_batch_is_made_of_a_file_without_scripts(signed_in: Browser) -> None:

@@ -1,6 +1,7 @@
 // What every page gets: local times, buttons that copy, live parts, uploads with progress.
 import { localTimes } from "./times.js";
 import { follow } from "./live.js";
+import { forgetAll, unfinished } from "./unfinished.js";
 import { uploads } from "./upload.js";
 
 document.documentElement.classList.add("live-page");
@@ -20,4 +21,9 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 
 for (const place of document.querySelectorAll("[data-events]")) follow(place);
 const form = document.getElementById("upload");
-if (form) uploads(form);
+if (form) {
+  uploads(form);
+  unfinished(document.getElementById("unfinished"));
+}
+// What this browser knows of files is its user's.
+document.querySelector("form.out")?.addEventListener("submit", forgetAll);

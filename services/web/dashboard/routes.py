@@ -10,7 +10,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from core.settings import Settings
-from services.web.dashboard import account, batches, create, live, resuming, sign_in
+from services.web.dashboard import (
+    account,
+    batches,
+    create,
+    live,
+    resuming,
+    sign_in,
+    steering,
+)
 from services.web.dashboard.pages import (
     FOLDER,
     HEADERS,
@@ -46,8 +54,14 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/samples/{name}.jsonl", create.sample),
     ("GET", "/batches/{batch_id}", batches.show),
     ("GET", "/batches/{batch_id}/events", live.batch),
-    ("GET", "/batches/{batch_id}/cancel", batches.confirm_cancel),
-    ("POST", "/batches/{batch_id}/cancel", batches.cancel),
+    ("GET", "/batches/{batch_id}/cancel", steering.confirm_cancel),
+    ("POST", "/batches/{batch_id}/cancel", steering.cancel),
+    ("POST", "/batches/{batch_id}/pause", steering.pause),
+    ("POST", "/batches/{batch_id}/resume", steering.resume),
+    ("GET", "/batches/{batch_id}/retry", steering.confirm_retry),
+    ("POST", "/batches/{batch_id}/retry", steering.retry),
+    ("GET", "/batches/{batch_id}/delete", steering.confirm_delete),
+    ("POST", "/batches/{batch_id}/delete", steering.delete),
     ("GET", "/batches/{batch_id}/results/{which}.jsonl", batches.download),
     ("GET", "/batches/{batch_id}/manifest.json", batches.manifest),
     ("GET", "/batches/{batch_id}/lines", batches.go_to_line),

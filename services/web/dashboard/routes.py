@@ -18,6 +18,7 @@ from services.web.dashboard import (
     resuming,
     sign_in,
     steering,
+    webhooks,
 )
 from services.web.dashboard.pages import (
     FOLDER,
@@ -70,9 +71,15 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/keys", account.keys),
     ("GET", "/keys/{key_id}/revoke", account.confirm_revoke),
     ("POST", "/keys/{key_id}/revoke", account.revoke),
-    ("GET", "/webhooks", account.webhooks),
-    ("POST", "/webhooks/{endpoint_id}/test", account.test_webhook),
-    ("POST", "/webhooks/deliveries/{delivery_id}/resend", account.resend),
+    ("GET", "/webhooks", webhooks.show),
+    ("POST", "/webhooks", webhooks.create),
+    ("GET", "/webhooks/{endpoint_id}/rotate", webhooks.confirm_rotate),
+    ("POST", "/webhooks/{endpoint_id}/rotate", webhooks.rotate),
+    ("GET", "/webhooks/{endpoint_id}/delete", webhooks.confirm_delete),
+    ("POST", "/webhooks/{endpoint_id}/delete", webhooks.delete),
+    ("POST", "/webhooks/{endpoint_id}/enable", webhooks.enable),
+    ("POST", "/webhooks/{endpoint_id}/test", webhooks.test),
+    ("POST", "/webhooks/deliveries/{delivery_id}/resend", webhooks.resend),
     ("GET", "/providers", account.providers),
 )
 

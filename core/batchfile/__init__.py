@@ -35,6 +35,7 @@ from core.batchfile.line_reader import (
     read_records,
 )
 from core.batchfile.problems import Problem, read_report
+from core.batchfile.problems_so_far import Found, problems_so_far
 from core.batchfile.result_lines import (
     add_cost,
     answer_head,
@@ -90,6 +91,7 @@ __all__ = [
     "Failure",
     "FileChecker",
     "Finding",
+    "Found",
     "Group",
     "IndexRecord",
     "LineOutcome",
@@ -128,6 +130,7 @@ __all__ = [
     "error_json",
     "iter_index",
     "listed_lines",
+    "problems_so_far",
     "read_failure",
     "read_lines",
     "read_listed",

@@ -93,6 +93,7 @@ class Failpoint(StrEnum):
     UPLOAD_REPORT = "blob.upload.report"
     UPLOAD_TOTALS = "blob.upload.totals"
     FILE_TOTALS = "blob.file.totals"
+    UPLOAD_PROBLEMS = "blob.upload.problems"
     UPLOAD_SCRATCH = "blob.upload.scratch"
     UPLOAD_SCRATCH_DELETE = "blob.upload.scratch.delete"
     UPLOAD_DELETE = "blob.upload.delete"

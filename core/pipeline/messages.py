@@ -267,6 +267,8 @@ def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:
         provider_batch_id=shard.remote_id,
         waiting_reason=shard.waiting_reason,
         cost=money(shard.cost_nanos) if shard.state == ShardState.SETTLED else None,
+        submitted_at=_timestamp(shard.submitted_at),
+        settled_at=_timestamp(shard.settled_at),
     )
 
 

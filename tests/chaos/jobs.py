@@ -353,6 +353,8 @@ def uploads(client: Client, name: str, enough: Callable[[], bool] = lambda: True
     client.files.delete(file.id)
 
     def half() -> Iterator[bytes]:
+        # A bad line is told of while the rest comes.
+        yield b'{"custom_id": "bad"}\n'
         # More than the client holds back, so that the gateway has begun to take it in.
         for _ in range(16):
             yield content

@@ -313,6 +313,7 @@ SCENES = {
             Failpoint.UPLOAD_REPORT,
             Failpoint.UPLOAD_TOTALS,
             Failpoint.FILE_TOTALS,
+            Failpoint.UPLOAD_PROBLEMS,
             Failpoint.UPLOAD_SCRATCH,
             Failpoint.UPLOAD_SCRATCH_DELETE,
             Failpoint.UPLOAD_DELETE,

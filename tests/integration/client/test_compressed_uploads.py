@@ -34,7 +34,7 @@ PACKED = {
     "zstd": zstd.compress(CONTENT),
     "frames": zstd.compress(CONTENT[:HALF]) + SKIPPABLE + zstd.compress(CONTENT[HALF:]),
     "bzip2": bz2.compress(CONTENT),
-    "xz": lzma.compress(CONTENT),
+    "xz": lzma.compress(CONTENT, preset=0),
 }
 
 

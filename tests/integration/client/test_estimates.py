@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 import termios
 from contextlib import suppress
 from decimal import Decimal
@@ -24,6 +23,7 @@ from tests.support.client.batches import snapshot
 from tests.support.client.command import GOOD, Command
 from tests.support.client.estimates import estimate
 from tests.support.client.fake_service import FakePolybatch
+from tests.support.forked.python import python
 
 BATCH = f"batch_{0:020}"
 FILE = f"file_{0:020}"
@@ -140,7 +140,7 @@ def test_submit_asks_at_a_terminal(
         snapshot(batch.id, 2, "COMPLETED", succeeded=100)
     )
     with subprocess.Popen(
-        [sys.executable, "-m", "polybatch", "submit", "good.jsonl", "--confirm-above", "0.01"],
+        python("-m", "polybatch", "submit", "good.jsonl", "--confirm-above", "0.01"),
         cwd=command.folder,
         env=command.environment | {"TERM": "xterm-256color"},
         stdin=screen.slave,

@@ -10,7 +10,6 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import threading
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from rich.console import Console
 
 from tests.support.client.batches import snapshot
 from tests.support.client.fake_service import API_KEY, FakePolybatch
+from tests.support.forked.python import python
 
 BATCH = f"batch_{0:020}"
 _CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])")
@@ -122,7 +122,7 @@ def running(
         if not name.startswith("POLYBATCH_") and name != "NO_COLOR"
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "polybatch", *arguments],
+        python("-m", "polybatch", *arguments),
         cwd=folder,
         env=inherited
         | {

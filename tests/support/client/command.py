@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.forked.python import python
+
 GOOD = b'{"custom_id": "a"}\n' * 100
 
 
@@ -17,11 +19,14 @@ class Command:
 
     folder: Path
     environment: dict[str, str]
+    fresh: bool = False
+    """Whether each process imports everything itself."""
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Starts it; output and errors are pipes, so not terminals."""
+        words = ("-m", "polybatch", *arguments)
         return subprocess.Popen(
-            [sys.executable, "-m", "polybatch", *arguments],
+            [sys.executable, *words] if self.fresh else python(*words),
             cwd=self.folder,
             env=self.environment,
             text=True,

@@ -18,6 +18,8 @@ from typing import Any
 
 from polybatch import Client
 
+from tests.support.forked.python import python
+
 ROOT = Path(__file__).parents[3]
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
@@ -94,7 +96,7 @@ class Suite:
             **(environment or {}),
         }
         return subprocess.run(
-            [sys.executable, *arguments],
+            python(*arguments),
             env=variables,
             cwd=ROOT,
             capture_output=True,

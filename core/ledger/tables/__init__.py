@@ -13,27 +13,3 @@ from core.ledger.tables.webhooks import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-
-__all__ = [
-    "Account",
-    "ApiKey",
-    "Batch",
-    "BudgetPeriod",
-    "DeliveryState",
-    "File",
-    "Funding",
-    "Posting",
-    "PostingKind",
-    "ProviderDuration",
-    "ProviderHold",
-    "ProviderKey",
-    "Shard",
-    "Spending",
-    "TokenBudget",
-    "Upload",
-    "UsageRow",
-    "WebhookAttempt",
-    "WebhookDelivery",
-    "WebhookEndpoint",
-    "now",
-]

@@ -44,7 +44,8 @@ from core.batchfile.results import (
     ResultWriter,
 )
 from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
-from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
+from core.batchfile.scanned import Scanned, Summary
+from core.batchfile.scanner import LineScanner, TooManyLines
 from core.batchfile.schema import Request, custom_id_of, decode_request
 from core.batchfile.totals import (
     LINE_OVERHEAD,

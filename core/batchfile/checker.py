@@ -20,7 +20,8 @@ from core.batchfile.index import (
 from core.batchfile.problems import Problem, decode_report, encode_report, merge_problems
 from core.batchfile.problems_so_far import ProblemsSoFar
 from core.batchfile.rules import Rules
-from core.batchfile.scanner import LineScanner, Scanned, Summary
+from core.batchfile.scanned import Scanned, Summary
+from core.batchfile.scanner import LineScanner
 from core.batchfile.scratch import Scratch
 from core.batchfile.totals import encode_totals
 from core.blobs import BlobError, BlobStore, SegmentWriter, StoredFile

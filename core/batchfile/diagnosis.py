@@ -26,6 +26,15 @@ from core.batchfile.schema import (
 from core.batchfile.verdict import QUOTED, Verdict, is_there, json_type, quote, slugs, string
 from core.json_depth import MAX_DEPTH, deeper_than
 
+BYTE_ORDER_MARK = Problem(
+    1,
+    "",
+    "",
+    "byte_order_mark",
+    "the file starts with a byte-order mark, which is ignored; expected none",
+    "warning",
+)
+
 _line = msgspec.json.Decoder(LooseLine)
 _members = msgspec.json.Decoder(dict[str, Raw])
 
@@ -233,3 +242,14 @@ def _examine_other_fields(raw: bytes, verdict: Verdict) -> None:
             f"the field {quote(unknown)} is ignored; "
             f"expected {', '.join(expected[:-1])} and {expected[-1]} only",
         )
+
+
+def line_too_long(line: int, size: int, limit: int) -> Problem:
+    """What is said of a line of `size` bytes."""
+    return Problem(
+        line,
+        "",
+        "",
+        "line_too_long",
+        f"the line has {size} bytes; expected at most {limit}",
+    )

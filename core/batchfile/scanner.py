@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -12,19 +11,25 @@ import msgspec
 from msgspec import UNSET
 
 from core.batchfile.asking import OPEN, Asked, asked_by, asked_of, asked_plainly
-from core.batchfile.diagnosis import doubled_warnings, examine
-from core.batchfile.duplicates import Duplicates, SeenIds
+from core.batchfile.diagnosis import (
+    BYTE_ORDER_MARK,
+    doubled_warnings,
+    examine,
+    line_too_long,
+)
+from core.batchfile.duplicates import SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.groups import Groups
-from core.batchfile.index import INDEX, INVALID, LENIENT, MEDIA, NO_GROUP, Group
+from core.batchfile.index import INDEX, INVALID, LENIENT, MEDIA, NO_GROUP
 from core.batchfile.media_hint import may_hold_media
 from core.batchfile.problems import Problem
 from core.batchfile.recognition import FileRecognizer
 from core.batchfile.repeated_warnings import RepeatedWarnings
 from core.batchfile.rules import NO_MEDIA, Finding, Media, Rules
+from core.batchfile.scanned import Scanned, Summary
 from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
 from core.batchfile.splitting import LineSplitter, OversizedLine
-from core.batchfile.totals import LineSum, MediaTokens, Totals
+from core.batchfile.totals import MediaTokens, Totals
 from core.batchfile.verdict import Verdict, path_in
 from core.endpoints import CHAT_COMPLETIONS, IMAGE_EDITS
 from core.json_depth import MAX_DEPTH, deeper_than
@@ -47,39 +52,6 @@ class TooManyLines(Exception):
     def __init__(self, limit: int) -> None:
         super().__init__(f"the file has more than {limit} lines")
         self.limit = limit
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """What some lines gave."""
-
-    index: bytes
-    """Index records, one for each line that is not blank."""
-    problems: list[Problem]
-    """In line order; without the warnings, which come with the Summary."""
-    media: bytes = b""
-    """Media records, one for each line with images, recordings or files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What the whole file gave. The counts do not know of the duplicates."""
-
-    endpoint: str
-    """The url of all valid lines; empty if there is none."""
-    bytes: int
-    line_count: int
-    """Lines that are not blank."""
-    invalid_count: int
-    """Lines that not every batch takes."""
-    lenient_count: int
-    """Of these, lines that a lenient batch takes."""
-    groups: list[Group]
-    warnings: list[Problem]
-    """In line order, each kind once."""
-    duplicates: Duplicates
-    totals: list[LineSum]
-    """Of the lines that some batch takes, duplicates included."""
 
 
 class LineScanner:
@@ -198,7 +170,7 @@ class LineScanner:
             raw = self._trimmed(piece) if odd else piece
             if isinstance(raw, OversizedLine):
                 self._invalid += 1
-                problems.append(_line_too_long(line, raw, self._max_line_bytes))
+                problems.append(line_too_long(line, raw.size, self._max_line_bytes))
                 index += pack(start, 0, line, NO_GROUP, INVALID)
                 continue
             try:
@@ -271,7 +243,7 @@ class LineScanner:
         if line == 1 and raw.startswith(BOM):
             raw = raw[len(BOM) :]
             start += len(BOM)
-            self._warnings.add(_BYTE_ORDER_MARK)
+            self._warnings.add(BYTE_ORDER_MARK)
         if not raw or raw.isspace():
             return b""
         verdict = examine(raw, line, self._endpoint, self._rules, self._max_depth, kind=self._kind)
@@ -376,23 +348,3 @@ def _deeper(levels: int, call: Callable[[], T]) -> T:
     so no line is accepted that would stop a service for ever.
     """
     return call() if levels == 0 else _deeper(levels - 1, call)
-
-
-_BYTE_ORDER_MARK = Problem(
-    1,
-    "",
-    "",
-    "byte_order_mark",
-    "the file starts with a byte-order mark, which is ignored; expected none",
-    "warning",
-)
-
-
-def _line_too_long(line: int, found: OversizedLine, limit: int) -> Problem:
-    return Problem(
-        line,
-        "",
-        "",
-        "line_too_long",
-        f"the line has {found.size} bytes; expected at most {limit}",
-    )

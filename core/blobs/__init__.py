@@ -10,16 +10,3 @@ from core.blobs.errors import (
 )
 from core.blobs.segments import SegmentWriter, StoredFile
 from core.blobs.store import BlobStore
-
-__all__ = [
-    "BlobError",
-    "BlobExists",
-    "BlobMissing",
-    "BlobStore",
-    "BlobUnavailable",
-    "SegmentConflict",
-    "SegmentWriter",
-    "StoredFile",
-    "is_full",
-    "require_headroom",
-]

@@ -42,18 +42,3 @@ from core.bus.connection import public_url
 from core.bus.consumer import Consumer
 from core.bus.embedded import EmbeddedNats, ServerBinaryMissing
 from core.bus.work import Ack, BusUnavailable, Delivery, Handler, Snooze, Step
-
-__all__ = [
-    "Ack",
-    "Bus",
-    "BusUnavailable",
-    "Consumer",
-    "Delivery",
-    "EmbeddedNats",
-    "EventSubscription",
-    "Handler",
-    "ServerBinaryMissing",
-    "Snooze",
-    "Step",
-    "public_url",
-]

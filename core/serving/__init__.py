@@ -9,23 +9,3 @@ from core.serving.principal import Principal, current_principal, require_scope
 from core.serving.process import StartupError, run
 from core.serving.server import SERVER_OPTIONS, GrpcServer, ListenError, Register
 from core.serving.tls import Identity, TlsError, TlsFiles
-
-__all__ = [
-    "SERVER_OPTIONS",
-    "ApiError",
-    "Authenticate",
-    "ConcurrencyLimits",
-    "GrpcServer",
-    "Identity",
-    "ListenError",
-    "Principal",
-    "Register",
-    "StartupError",
-    "TlsError",
-    "TlsFiles",
-    "configure_logging",
-    "current_principal",
-    "require_scope",
-    "run",
-    "tune_memory",
-]

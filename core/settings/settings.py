@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.settings.provider_access import ProviderAccess
+from core.settings.token_limits import parse_token_limits
 
 _MOVED_PORTS = (
     "gateway",
@@ -275,16 +276,12 @@ class Settings(BaseSettings):
 
     def enqueued_token_limit(self, provider: str, model: str) -> int | None:
         """The limit set for a provider's model; None if none is set."""
-        limits = self._token_limits
+        limits = self.token_limits
         return limits.get(f"{provider}/{model}", limits.get(f"{provider}/*"))
 
-    @property
+    @cached_property
     def token_limits(self) -> Mapping[str, int]:
         """What enqueued_token_limits says, by "provider/model" or "provider/*"."""
-        return self._token_limits
-
-    @cached_property
-    def _token_limits(self) -> dict[str, int]:
         return parse_token_limits(self.enqueued_token_limits)
 
     @cached_property
@@ -333,21 +330,6 @@ class Settings(BaseSettings):
         if self.unsure_submission == "wait":
             return None
         return timedelta(seconds=self.unsure_patience)
-
-
-def parse_token_limits(text: str) -> dict[str, int]:
-    """Read "provider/model=tokens, ..."; raises ValueError with what was expected."""
-    limits: dict[str, int] = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, number = (part.strip() for part in item.partition("="))
-        digits = number.replace("_", "")
-        if not equals or "/" not in name or not digits.isdecimal() or int(digits) < 1:
-            raise ValueError(
-                f"{item!r} in POLYBATCH_ENQUEUED_TOKEN_LIMITS: expected provider/model=tokens, "
-                "such as openai/gpt-4.1=2000000 or openai/*=900000"
-            )
-        limits[name] = int(digits)
-    return limits
 
 
 def read_settings() -> tuple[Settings, ProviderAccess]:

@@ -17,17 +17,3 @@ from core.tracing.spans import (
     traceparent,
 )
 from core.tracing.starting import BadTracing, Tracing, start_tracing
-
-__all__ = [
-    "BadTracing",
-    "Mark",
-    "Tracing",
-    "Value",
-    "enabled",
-    "mark",
-    "note",
-    "span",
-    "start_tracing",
-    "trace_id",
-    "traceparent",
-]

@@ -7,16 +7,3 @@ from core.webhooks.addresses import AddressNotAllowed, Gate
 from core.webhooks.messages import Message, new_secret, secret_hint
 from core.webhooks.sending import Answer, NoAnswer, Sender
 from core.webhooks.urls import MAX_URL, wrong_url
-
-__all__ = [
-    "MAX_URL",
-    "AddressNotAllowed",
-    "Answer",
-    "Gate",
-    "Message",
-    "NoAnswer",
-    "Sender",
-    "new_secret",
-    "secret_hint",
-    "wrong_url",
-]

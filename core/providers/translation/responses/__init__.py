@@ -15,20 +15,6 @@ from core.providers.translation.responses.through_chat import (
     through_chat,
 )
 
-__all__ = [
-    "ANY_MODEL",
-    "ChatRequest",
-    "LimitField",
-    "as_response",
-    "check_through_chat",
-    "from_chat",
-    "marked",
-    "restored",
-    "through_chat",
-    "to_chat",
-    "with_responses",
-]
-
 
 def with_responses(endpoints: frozenset[str]) -> frozenset[str]:
     """The endpoints that lines may name where a provider has these."""

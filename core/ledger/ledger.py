@@ -14,6 +14,7 @@ from core.ledger.files import Files
 from core.ledger.funds import Funds
 from core.ledger.late import LateAnswers
 from core.ledger.list_polls import ListPolls
+from core.ledger.pauses import Pauses
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
@@ -40,6 +41,7 @@ class Ledger:
         self.list_polls = ListPolls(database)
         self.runs = Runs(database)
         self.stop_loss = StopLoss(database)
+        self.pauses = Pauses(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)
         self.remote_files = RemoteFiles(database)

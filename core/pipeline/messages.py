@@ -20,6 +20,7 @@ from core.ledger import (
     Ledger,
     Shard,
     ShardState,
+    paused_reason,
     stopped_lines,
 )
 from core.prices.rates import NANO
@@ -140,7 +141,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         awaited_line_count=batch.awaited if state in TERMINAL else 0,
         awaited_until=_timestamp(batch.awaited_until) if state in TERMINAL else None,
         results_revision=batch.results_revision,
-        waiting_reason=batch.waiting_reason,
+        waiting_reason=batch.waiting_reason or _paused(batch),
         usage=_usage(batch),
         created_at=_timestamp(batch.created_at),
         in_progress_at=_timestamp(batch.in_progress_at),
@@ -155,7 +156,16 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         shard_count=batch.shard_count,
         key_id=batch.key_id,
         webhook_url=batch.webhook_url,
+        paused_at=None if batch.ended else _timestamp(batch.paused_at),
+        paused_by="" if batch.ended else batch.paused_by,
     )
+
+
+def _paused(batch: Batch) -> str:
+    """Why nothing more of a batch is sent; empty where it is not paused."""
+    if batch.ended or batch.paused_at is None:
+        return ""
+    return paused_reason(batch.paused_at, batch.paused_by)
 
 
 async def shown_batch(ledger: Ledger, batch: Batch) -> batches_pb2.Batch:

@@ -111,6 +111,24 @@ CANCEL_BATCH = method(
     batches_pb2.CancelBatchRequest,
     batches_pb2.Batch,
 )
+PAUSE_BATCH = method(
+    Server.GATEWAY, "BatchService/PauseBatch", batches_pb2.PauseBatchRequest, batches_pb2.Batch
+)
+RESUME_BATCH = method(
+    Server.GATEWAY, "BatchService/ResumeBatch", batches_pb2.ResumeBatchRequest, batches_pb2.Batch
+)
+PAUSE_PROVIDER = method(
+    Server.GATEWAY,
+    "ProviderService/PauseProvider",
+    providers_pb2.PauseProviderRequest,
+    providers_pb2.Provider,
+)
+RESUME_PROVIDER = method(
+    Server.GATEWAY,
+    "ProviderService/ResumeProvider",
+    providers_pb2.ResumeProviderRequest,
+    providers_pb2.Provider,
+)
 LIST_PROVIDERS = method(
     Server.GATEWAY,
     "ProviderService/ListProviders",

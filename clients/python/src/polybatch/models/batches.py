@@ -257,6 +257,10 @@ class Batch:
     """None of a service that does not reckon costs yet."""
     key_id: str = ""
     """The key that it is billed to; empty for batches from before keys were kept."""
+    paused_at: datetime | None = None
+    """Since when nothing more of it is sent; None where it is not paused."""
+    paused_by: str = ""
+    """The id of the key that paused it."""
 
     @property
     def ended(self) -> bool:
@@ -312,6 +316,8 @@ class Batch:
             else None,
             cost=BatchCost.from_proto(message.cost) if message.HasField("cost") else None,
             key_id=message.key_id,
+            paused_at=time_or_none(message, "paused_at"),
+            paused_by=message.paused_by,
         )
 
 

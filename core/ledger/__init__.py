@@ -16,6 +16,7 @@ from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
+from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
 from core.ledger.runs import AtCapacity, Runs
@@ -60,6 +61,7 @@ from core.ledger.tables import (
     WebhookEndpoint,
     now,
 )
+from core.ledger.transitions import Held
 from core.ledger.usage import UsageAsked, UsageGroup, UsageSum
 from core.ledger.webhook_deliveries import (
     EVENT_TYPES,

@@ -16,7 +16,7 @@ from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.stop_loss import Figures, OverMaxCost, check_max_cost
 from core.ledger.tables import Batch, Shard, now
-from core.ledger.transitions import ShardTransitions
+from core.ledger.transitions import Held, ShardTransitions
 
 # Enough for the pauses to have come to their longest. Beyond it, an outage of hours would
 # look like a shard that is refused for its own lines.
@@ -45,21 +45,23 @@ class Attempts(ShardTransitions):
         file_token: str = "",
         expected_nanos: int = 0,
         at_most_nanos: int = 0,
-    ) -> Shard | Stale | OverQuota | OverMaxCost | NoFunds:
+    ) -> Shard | Stale | Held | OverQuota | OverMaxCost | NoFunds:
         """QUEUED -> SUBMITTING: the durable intent, before the first byte leaves.
 
         `expected_nanos`, `at_most_nanos`: what its lines will cost, where anything limits that.
         `file_token`: of the upload that is to be sent again; empty: there will be a new one.
         `tokens`: estimated prompt tokens; `limited`: a limit of what may be enqueued for
         the model is known; `ceiling`: the operator's. Stale when somebody else has the
-        shard or its batch is stopping; OverQuota when it does not fit under the limit or it is
-        another one's turn; OverMaxCost when it could bring its batch past its `max_cost`; NoFunds
-        when its batch holds too little for it and there is no more.
+        shard or its batch is stopping; Held while it may not go; OverQuota when it does not fit
+        under the limit or it is another one's turn; OverMaxCost when it could bring its batch
+        past its `max_cost`; NoFunds when its batch holds too little for it and there is no more.
         """
         moment = now()
         async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
             if shard is None or batch.stop != Stop.NONE or shard.state != ShardState.QUEUED:
                 return Stale(shard_id)
+            if batch.paused_at is not None or batch.halt_code:
+                return Held()
             uploads: dict[str, Any] = {}
             if not file_token:
                 # What lies there under another name is found by the shard's.
@@ -86,6 +88,7 @@ class Attempts(ShardTransitions):
                 session,
                 shard,
                 (ShardState.QUEUED,),
+                let_go=True,
                 state=ShardState.SUBMITTING,
                 token=token,
                 attempts=shard.attempts + 1,
@@ -108,31 +111,45 @@ class Attempts(ShardTransitions):
                 **uploads,
             )
             if not moved:
-                return Stale(shard_id)
+                # With what was reserved for it. Its batch is locked: it can only be the provider.
+                await session.rollback()
+                return Held()
             await advance(session, batch)
             return shard
 
     async def mark_dispatched(
         self, shard: Shard, lease: timedelta, *, remote_file_id: str = "", orphans: bool = False
-    ) -> bool:
+    ) -> bool | Held:
         """Let the attempt's create go: the last thing before its first byte leaves.
 
         What was uploaded for it is noted with it: whoever goes on after a crash knows it.
         False when the attempt is no longer ours, or was dispatched before: then nothing may
-        be sent. Whoever takes an attempt back (`revert_to_queued`) and whoever lets it go
-        meet in the same row, so no clock and no stalled process can make them both right.
+        be sent; Held when it is ours and may not go now. Whoever takes an attempt back
+        (`revert_to_queued`) and whoever lets it go meet in the same row, so no clock and no
+        stalled process can make them both right.
         """
         moment = now()
         async with self._database.write(Failpoint.SHARD_DISPATCHED) as session:
-            return await self._move(
+            moved = await self._move(
                 session,
                 shard,
                 (ShardState.SUBMITTING,),
                 unsent=True,
+                let_go=True,
                 dispatched_at=moment,
                 due_at=moment + lease,
                 **_uploaded(remote_file_id, orphans),
             )
+            if moved:
+                return True
+            fresh = await session.get(Shard, shard.id, populate_existing=True)
+            ours = (
+                fresh is not None
+                and fresh.state == ShardState.SUBMITTING
+                and fresh.token == shard.token
+                and fresh.dispatched_at is None
+            )
+            return Held() if ours else False
 
     async def revert_to_queued(self, shard: Shard) -> Batch | Stale:
         """SUBMITTING -> QUEUED for an attempt whose create was never dispatched.

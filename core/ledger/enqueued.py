@@ -94,6 +94,7 @@ async def first_waiting(
             Shard.remote_model == model,
             Shard.state == ShardState.QUEUED,
             Batch.stop == Stop.NONE,
+            col(Batch.paused_at).is_(None),
             col(Shard.waits_for_quota) | (col(Shard.id) == also),
         )
         .order_by(

@@ -186,6 +186,7 @@ class Funds(ShardTransitions):
                 col(Shard.waits_for_funds),
                 Shard.state == ShardState.QUEUED,
                 Batch.stop == Stop.NONE,
+                col(Batch.paused_at).is_(None),
             )
             .order_by(turn, col(Batch.created_at), col(Batch.id))
             .limit(limit)

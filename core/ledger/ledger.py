@@ -15,6 +15,7 @@ from core.ledger.funds import Funds
 from core.ledger.late import LateAnswers
 from core.ledger.lending import Lending
 from core.ledger.list_polls import ListPolls
+from core.ledger.pauses import Pauses
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
@@ -41,6 +42,7 @@ class Ledger:
         self.list_polls = ListPolls(database)
         self.runs = Runs(database)
         self.stop_loss = StopLoss(database)
+        self.pauses = Pauses(database)
         self.late = LateAnswers(database)
         self.lending = Lending(database)
         self.budgets = Budgets(database)

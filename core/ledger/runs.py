@@ -19,8 +19,14 @@ from core.ledger.ids import new_token
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.stop_loss import OverMaxCost, check_max_cost
-from core.ledger.tables import Batch, Shard, now
-from core.ledger.transitions import ShardTransitions
+from core.ledger.tables import PAUSED, Batch, Shard, now
+from core.ledger.transitions import Held, ShardTransitions
+
+_AT_WORK = (
+    col(Shard.state) == ShardState.RUNNING,
+    # A paused batch keeps no place from the others.
+    ~col(Shard.waiting_reason).startswith(PAUSED),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class Runs(ShardTransitions):
         most_of_batch: int,
         expected_nanos: int = 0,
         at_most_nanos: int = 0,
-    ) -> Batch | Stale | AtCapacity | OverMaxCost | NoFunds:
+    ) -> Batch | Stale | Held | AtCapacity | OverMaxCost | NoFunds:
         """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
 
         `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
@@ -54,6 +60,8 @@ class Runs(ShardTransitions):
         async with self._locked(Failpoint.RUN_START, shard.id) as (session, batch, fresh):
             if fresh is None or batch.stop != Stop.NONE or fresh.state != ShardState.QUEUED:
                 return Stale(shard.id)
+            if batch.paused_at is not None or batch.halt_code:
+                return Held()
             # Two that begin at the same time must see each other.
             await self._database.lock_name(session, "runs", fresh.provider)
             running, of_batch = await self._running(session, fresh)
@@ -70,6 +78,7 @@ class Runs(ShardTransitions):
                 session,
                 shard,
                 (ShardState.QUEUED,),
+                let_go=True,
                 state=ShardState.RUNNING,
                 token=token,
                 attempts=fresh.attempts + 1,
@@ -83,14 +92,18 @@ class Runs(ShardTransitions):
                 waiting_reason="",
                 due_at=moment,
             )
-            return await advance(session, batch) if moved else Stale(shard.id)
+            if not moved:
+                # With what was reserved for it. Its batch is locked: it can only be the provider.
+                await session.rollback()
+                return Held()
+            return await advance(session, batch)
 
     async def _running(self, session: AsyncSession, shard: Shard) -> tuple[int, int]:
         """Shards that run at the shard's provider: all, and those of its batch."""
         of_batch = case((col(Shard.batch_id) == shard.batch_id, 1), else_=0)
         found = await session.exec(
             select(func.count(), func.coalesce(func.sum(of_batch), 0)).where(
-                Shard.provider == shard.provider, Shard.state == ShardState.RUNNING
+                Shard.provider == shard.provider, *_AT_WORK
             )
         )
         running, own = found.one()
@@ -107,7 +120,7 @@ class Runs(ShardTransitions):
                 col(Shard.account_id),
                 func.count().label("shards"),
             )
-            .where(Shard.provider == provider, Shard.state == ShardState.RUNNING)
+            .where(Shard.provider == provider, *_AT_WORK)
             .group_by(col(Shard.batch_id), col(Shard.account_id))
             .cte()
         )
@@ -127,6 +140,7 @@ class Runs(ShardTransitions):
                     Shard.state == ShardState.QUEUED,
                     col(Shard.waits_for_quota),
                     Batch.stop == Stop.NONE,
+                    col(Batch.paused_at).is_(None),
                     func.coalesce(running.c.shards, 0) < most_of_batch,
                 )
                 .order_by(

@@ -29,6 +29,10 @@ SETTLED its late answers are merged into the results::
     given up, SETTLED --merged into the results--> SETTLED, late_merged
     given up --the provider's keeping is over--> SETTLED, late_merged (as it was filled)
 
+A pause, of a batch or of a provider, is no state: while it lasts, the arrows "intent" and "started"
+are closed, an attempt whose create was not dispatched goes back to QUEUED, and a RUNNING shard
+begins no line and belongs to nobody; all else goes on as drawn (core.ledger.pauses).
+
 Every transition of a state is one conditional UPDATE (``WHERE id = ? AND state IN (...)``)
 in a transaction that also raises the batch's revision. Zero rows means that somebody
 else was faster or that the work is no longer wanted: `Stale`. What nobody watches (a lease

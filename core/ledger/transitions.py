@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import exists, update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -14,7 +14,21 @@ from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale
-from core.ledger.tables import Batch, Shard
+from core.ledger.tables import Batch, ProviderPause, Shard
+
+# Within the UPDATE that lets a shard go: a pause costs nobody a query.
+_MAY_GO = (
+    exists().where(
+        col(Batch.id) == col(Shard.batch_id),
+        col(Batch.paused_at).is_(None),
+        col(Batch.halt_code) == "",
+    ),
+    ~exists().where(col(ProviderPause.provider) == col(Shard.provider)),
+)
+
+
+class Held:
+    """Nothing may be sent of a shard now: its batch or its provider is paused, or halted."""
 
 
 class ShardTransitions:
@@ -66,13 +80,15 @@ class ShardTransitions:
         unsent: bool = False,
         sent: bool = False,
         awaited: bool = False,
+        let_go: bool = False,
         **changes: Any,
     ) -> bool:
         """The conditional UPDATE: only in these states and for this attempt's token.
 
         `same_due`: only if nobody has moved the time when it is due; `unsent`: only if the
         attempt's create has not been dispatched; `sent`: only if it has; `awaited`:
-        only if its batch still waits for it.
+        only if its batch still waits for it; `let_go`: only if neither its batch nor its provider
+        is paused, and its batch goes on.
         """
         conditions = [
             col(Shard.id) == shard.id,
@@ -87,6 +103,8 @@ class ShardTransitions:
             conditions.append(col(Shard.dispatched_at).is_not(None))
         if awaited:
             conditions.append(col(Shard.given_up_at).is_(None))
+        if let_go:
+            conditions += _MAY_GO
         moved = await session.exec(
             update(Shard)
             .where(*conditions)

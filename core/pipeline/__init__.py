@@ -13,6 +13,7 @@ from core.pipeline.keys import Checked, ProviderKeys
 from core.pipeline.late_answers import LateShards, next_late_look
 from core.pipeline.lease import renewing_lease
 from core.pipeline.outage_retry import outage_retry
+from core.pipeline.pauses import HeldShards, PauseWatch
 from core.pipeline.poll_times import first_look, next_look
 from core.pipeline.prices import find_prices
 from core.pipeline.program import run_service

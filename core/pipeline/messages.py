@@ -21,6 +21,7 @@ from core.ledger import (
     Shard,
     ShardPurpose,
     ShardState,
+    paused_reason,
     stopped_lines,
 )
 from core.prices.rates import NANO
@@ -141,7 +142,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         awaited_line_count=batch.awaited if state in TERMINAL else 0,
         awaited_until=_timestamp(batch.awaited_until) if state in TERMINAL else None,
         results_revision=batch.results_revision,
-        waiting_reason=batch.waiting_reason,
+        waiting_reason=batch.waiting_reason or _paused(batch),
         usage=_usage(batch),
         created_at=_timestamp(batch.created_at),
         in_progress_at=_timestamp(batch.in_progress_at),
@@ -160,7 +161,16 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         if batch.reuse_seconds is None
         else timedelta(seconds=batch.reuse_seconds),
         reused_line_count=batch.reused,
+        paused_at=None if batch.ended else _timestamp(batch.paused_at),
+        paused_by="" if batch.ended else batch.paused_by,
     )
+
+
+def _paused(batch: Batch) -> str:
+    """Why nothing more of a batch is sent; empty where it is not paused."""
+    if batch.ended or batch.paused_at is None:
+        return ""
+    return paused_reason(batch.paused_at, batch.paused_by)
 
 
 async def shown_batch(ledger: Ledger, batch: Batch) -> batches_pb2.Batch:

@@ -12,6 +12,7 @@ from core.ledger import (
     AtCapacity,
     Batch,
     Figures,
+    Held,
     NoFunds,
     OverMaxCost,
     Shard,
@@ -42,10 +43,10 @@ class FairScheduler:
 
     async def start(
         self, shard: Shard, provider: DirectProvider, figures: Figures = _NOT_RECKONED
-    ) -> OverMaxCost | NoFunds | None:
+    ) -> OverMaxCost | NoFunds | Held | None:
         """Let a queued shard run, or wait. No message sleeps for it: it is woken.
 
-        Returns why it cannot be paid for, if so; then it does not wait yet.
+        Returns why it cannot be paid for, or may not go, if so; then it does not wait yet.
         """
         model = provider.remote_model(shard.model)
         started = await self._ledger.runs.start(
@@ -63,7 +64,7 @@ class FairScheduler:
                 await self.enqueue_next(shard.provider)
                 if shard.waits_for_funds:
                     await self._waiting_for_funds.next(shard.account_id)
-            case OverMaxCost() | NoFunds():
+            case OverMaxCost() | NoFunds() | Held():
                 return started
             case AtCapacity():
                 reason = f"waits for its turn: other shards are running at {shard.provider}"

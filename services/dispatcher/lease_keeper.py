@@ -11,7 +11,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.ledger import Batch, LedgerUnavailable, Shard, Stale, now
-from core.pipeline import RunTaken, Runtime
+from core.pipeline import PauseWatch, RunTaken, Runtime
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 from services.dispatcher.direct_lines import LineRun
 
@@ -21,6 +21,8 @@ log = structlog.get_logger()
 _AGE_SHARE = 0.05
 _LOOK_MIN = 0.5
 _LOOK_MAX = 3.0
+# Whether it was paused: with the age of the answer, in less than a second.
+_PAUSES_LOOK = 0.25
 _RENEWED_AFTER = 0.3
 # The age of the last confirmed lease, as a share of the lease, from which calls confirm it anew.
 _SURE_FOR = 0.6
@@ -56,6 +58,7 @@ class LeaseKeeper:
         shard: Shard,
         run: LineRun,
         limiter: AdaptiveConcurrencyLimiter,
+        pauses: PauseWatch,
         *,
         stopping: asyncio.Event,
     ) -> None:
@@ -65,6 +68,7 @@ class LeaseKeeper:
         self._shard = shard
         self._run = run
         self._limiter = limiter
+        self._pauses = pauses
         self._stopping = stopping
         self._lease = timedelta(seconds=runtime.settings.run_lease)
         self._grace = runtime.settings.shutdown_grace * _CALLS_SHARE
@@ -72,8 +76,11 @@ class LeaseKeeper:
         self._sure = _Moment.now()
         self._shown = (shard.finished, shard.waiting_reason)
         self._abandon_at: float | None = None
+        self._look_at = 0.0
         self.stopped = False
-        """Whether the batch is being stopped."""
+        """Whether the batch is being stopped, or nothing more of it is sent for good."""
+        self.paused = False
+        """Whether no further line may be begun for now: the run was ended for it."""
 
     async def confirm(self) -> None:
         """Make sure that the shard is still ours: the last thing before calls begin.
@@ -100,19 +107,41 @@ class LeaseKeeper:
                     return
                 if stopping.done():
                     self._leave()
-                await self._look()
+                await self._look_at_pauses()
+                if _now() >= self._look_at:
+                    await self._look()
+                    self._look_at = _now() + self._pause
         finally:
             stopping.cancel()
 
     async def _wait(self, until: asyncio.Task[None], stopping: asyncio.Task[bool]) -> None:
-        age = _now() - self._began
-        pause = min(max(age * _AGE_SHARE, _LOOK_MIN), _LOOK_MAX)
+        pause = min(self._pause, _PAUSES_LOOK)
         if self._abandon_at is None:
             signs: set[asyncio.Task[None] | asyncio.Task[bool]] = {until, stopping}
         else:
             signs = {until}
             pause = min(pause, max(self._abandon_at - _now(), 0.0))
         await asyncio.wait(signs, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def _pause(self) -> float:
+        """Seconds between two looks at the lease."""
+        age = _now() - self._began
+        return min(max(age * _AGE_SHARE, _LOOK_MIN), _LOOK_MAX)
+
+    async def _look_at_pauses(self) -> None:
+        try:
+            kept = await self._pauses.kept()
+        except LedgerUnavailable as error:
+            # Nobody can pause anything either; the lease says when to end.
+            log.warning("pauses_not_read", shard_id=self._shard.id, cause=str(error))
+            return
+        if self._shard.batch_id in kept.halted:
+            self.stopped = True
+        elif self._shard.batch_id in kept.batches or self._shard.provider in kept.providers:
+            self.paused = True
+        if self.stopped or self.paused:
+            self._run.halt()
 
     def _leave(self) -> None:
         """The process is ending: let the calls under way end, but not for long."""
@@ -135,8 +164,8 @@ class LeaseKeeper:
                 self._run.pause(True)
             return
         self._run.pause(False)
-        self.stopped = batch is None or bool(batch.stop)
-        if batch is None or batch.stop or batch.expires_at <= now():
+        self.stopped = batch is None or bool(batch.stop) or bool(batch.halt_code)
+        if self.stopped or batch is None or batch.expires_at <= now():
             self._run.halt()
 
     async def _touch(self) -> Batch | None:

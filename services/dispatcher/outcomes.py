@@ -20,6 +20,7 @@ from core.ledger import (
     EnoughNow,
     Figures,
     File,
+    NotHeld,
     OverQuota,
     Room,
     Settlement,
@@ -46,6 +47,8 @@ log = structlog.get_logger()
 
 _QUOTA_PAUSE = 60.0
 _FUNDS_PAUSE = 60.0
+# What was paused a moment ago may be remembered for as long.
+_RESUMED_PAUSE = 0.3
 _NOT_RECKONED = Figures()
 
 
@@ -74,6 +77,16 @@ class ShardOutcomes:
             await self._publisher.enqueue(Step.POLL, shard.batch_id, shard.id)
             if batch.stop:
                 await self._publisher.enqueue(Step.STOP, shard.batch_id)
+        return Ack()
+
+    async def hold(self, shard: Shard) -> Ack | Snooze:
+        """Stay queued, or as a run that nobody runs, until a pause is over: it is woken then."""
+        held = await self._ledger.pauses.hold(shard)
+        if isinstance(held, NotHeld):
+            return Snooze(_RESUMED_PAUSE)
+        if isinstance(held, Batch):
+            log.info("shard_held", batch_id=shard.batch_id, shard_id=shard.id)
+            await self._publisher.changed(held, BatchEvent.SHARD_WAITING, shard)
         return Ack()
 
     async def wait_for_room(self, shard: Shard, figures: Figures, room: Room) -> Ack | Snooze:

@@ -5,7 +5,8 @@ by the shard's log, which nobody but its holder can go on writing (core/pipeline
 At the end the collector fetches the results from that log.
 
 In: the id of a running shard. Out: its results in the log, and its fetch step on the bus. What
-can go wrong: another dispatcher has it (come back when its lease is over), the log cannot be
+can go wrong: another dispatcher has it (come back when its lease is over), its batch or provider is
+paused (the calls under way end, then nobody holds it until it is resumed), the log cannot be
 written (no further call begins), the process is told to stop (calls under way have a part of
 the grace to end; the rest is released).
 """
@@ -19,8 +20,8 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Ack, Delivery, Snooze, Step
-from core.ledger import Batch, File, Shard, ShardState, Stale, now
-from core.pipeline import RunLog, RunTaken, Runtime
+from core.ledger import Batch, File, NotHeld, Shard, ShardState, Stale, now
+from core.pipeline import PauseWatch, RunLog, RunTaken, Runtime
 from core.providers import DirectProvider, DirectRegistry
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 from services.dispatcher.direct_lines import LineRun, Retries
@@ -41,7 +42,11 @@ class Runner:
     """Handles the run step."""
 
     def __init__(
-        self, runtime: Runtime, providers: DirectRegistry, scheduler: FairScheduler
+        self,
+        runtime: Runtime,
+        providers: DirectRegistry,
+        scheduler: FairScheduler,
+        pauses: PauseWatch,
     ) -> None:
         self._runtime = runtime
         self._ledger = runtime.ledger
@@ -51,6 +56,7 @@ class Runner:
         self._retries = Retries(runtime.settings.retry_limit, runtime.settings.retry_delay)
         self._providers = providers
         self._scheduler = scheduler
+        self._pauses = pauses
         self._limiters = {
             slug: AdaptiveConcurrencyLimiter(provider.call_limits)
             for slug, provider in providers.items()
@@ -72,6 +78,12 @@ class Runner:
         if batch is not None and not batch.stop and batch.expires_at <= now():
             # The collector is about to close the window.
             return Snooze(_WINDOW_PAUSE)
+        if (
+            batch is not None
+            and shard.due_at <= now()
+            and await self._pauses.keep(batch, shard.provider)
+        ):
+            return await self._park(shard)
         held = await self._ledger.runs.claim(shard, self._lease)
         if isinstance(held, Stale):
             return Snooze(max((shard.due_at - now()).total_seconds(), _HAND_BACK))
@@ -79,7 +91,7 @@ class Runner:
         if batch is None or file is None:
             return await self._end(held)
         provider = self._providers.get(held.provider)
-        if provider is None and not batch.stop:
+        if provider is None and not batch.stop and not batch.halt_code:
             reason = f"this installation has no access to the provider {held.provider!r}"
             changed = await self._ledger.runs.progressed(held, held.finished, reason, self._lease)
             if isinstance(changed, Batch):
@@ -97,7 +109,7 @@ class Runner:
         run_log = await RunLog.open(self._blobs, shard.run_prefix, shard.line_count)
         run_log.fence(shard.token)
         await run_log.flush()
-        if batch.stop or provider is None:
+        if batch.stop or batch.halt_code or provider is None:
             return await self._end(shard)
         limiter = self._limiters[shard.provider]
         run = LineRun(
@@ -110,21 +122,45 @@ class Runner:
             blobs=self._blobs,
             retries=self._retries,
         )
-        keeper = LeaseKeeper(self._runtime, shard, run, limiter, stopping=self._stopping)
+        keeper = LeaseKeeper(
+            self._runtime, shard, run, limiter, self._pauses, stopping=self._stopping
+        )
         seconds = _FLUSH_SECONDS if provider.call_limits.rerun_lost else _GUARDED_FLUSH_SECONDS
         ids = {"batch_id": shard.batch_id, "shard_id": shard.id, "provider": shard.provider}
         log.info("run_begun", **ids, lines=shard.line_count, kept=run.kept)
-        async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(run.work(keeper.confirm))
-            keeping = tasks.create_task(_keep_results(run, work, seconds))
-            tasks.create_task(keeper.keep(keeping))
+        with self._pauses.following(batch.id):
+            await self._work(run, keeper, seconds)
         log.info("run_over", **ids, lines=shard.line_count, kept=run.kept, stopped=keeper.stopped)
         if run.complete or keeper.stopped:
             return await self._end(shard)
+        if keeper.paused and run.unread is None:
+            return await self._park(shard)
         await self._ledger.runs.release(shard)
         if run.unread is not None:
             raise run.unread
         return Snooze(_HAND_BACK if self._stopping.is_set() else _WINDOW_PAUSE)
+
+    async def _work(self, run: LineRun, keeper: LeaseKeeper, seconds: float) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(run.work(keeper.confirm))
+            keeping = tasks.create_task(_keep_results(run, work, seconds))
+            tasks.create_task(keeper.keep(keeping))
+
+    async def _park(self, shard: Shard) -> Ack | Snooze:
+        """Leave a run as it is until a pause is over: it is woken then."""
+        parked = await self._ledger.pauses.hold(shard)
+        if isinstance(parked, NotHeld):
+            await self._ledger.runs.release(shard)
+            return Snooze(_HAND_BACK)
+        if isinstance(parked, Stale):
+            # Stopped, or somebody else's.
+            return Snooze(_WINDOW_PAUSE)
+        if parked is not None:
+            log.info("run_parked", batch_id=shard.batch_id, shard_id=shard.id)
+            await self._publisher.changed(parked, BatchEvent.SHARD_WAITING, shard)
+            # It keeps no place from the others.
+            await self._scheduler.enqueue_next(shard.provider)
+        return Ack()
 
     async def _end(self, shard: Shard) -> Ack:
         batch = await self._ledger.runs.end(shard)

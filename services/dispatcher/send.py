@@ -18,7 +18,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Ack, Snooze
-from core.ledger import LedgerUnavailable, Shard, now
+from core.ledger import Held, LedgerUnavailable, Shard, now
 from core.pipeline import ProviderKeys, Runtime, renewing_lease
 from core.providers import (
     Accepted,
@@ -53,20 +53,36 @@ class Sender:
     async def send(self, shard: Shard, provider: Provider, source: Path | Upload) -> Ack | Snooze:
         """Send it, and conclude."""
         outcome = await self._submit(shard, provider, source)
+        if isinstance(outcome, Upload):
+            # Nobody wakes an attempt: queued again, it is asked for at once whether it may go.
+            return await self._outcomes.requeue(
+                shard,
+                "",
+                0.0,
+                remote_file_id=outcome.remote_file_id,
+                orphans=outcome.orphans,
+            )
         return Ack() if outcome is None else await self._recorded(shard, outcome)
 
     async def _submit(
         self, shard: Shard, provider: Provider, source: Path | Upload
-    ) -> SubmitOutcome | None:
-        """Send an attempt; None when it was somebody else's before its create was dispatched."""
+    ) -> SubmitOutcome | Upload | None:
+        """Send an attempt; None when it was somebody else's before its create was dispatched.
+
+        What was uploaded for it, where a pause came first.
+        """
         uploaded = ""
+        held: Upload | None = None
 
         async def gate(upload: Upload) -> None:
-            nonlocal uploaded
+            nonlocal uploaded, held
             uploaded = upload.remote_file_id
-            if not await self._ledger.shards.mark_dispatched(
+            dispatched = await self._ledger.shards.mark_dispatched(
                 shard, self._lease, remote_file_id=uploaded, orphans=upload.orphans
-            ):
+            )
+            if isinstance(dispatched, Held):
+                held = upload
+            if dispatched is not True:
                 raise NotOurs(shard.id)
 
         renew = partial(self._ledger.shards.renew_lease, shard)
@@ -77,6 +93,9 @@ class Sender:
             ):
                 return await provider.submit(intent_of(shard), source, gate=gate)
         except NotOurs:
+            if held is not None:
+                log.info("attempt_held", batch_id=shard.batch_id, shard_id=shard.id)
+                return held
             log.warning("attempt_reverted", batch_id=shard.batch_id, shard_id=shard.id)
             fresh = await self._ledger.shards.get(shard.id)
             if uploaded and isinstance(source, Path) and fresh and fresh.settled_at:

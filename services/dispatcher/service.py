@@ -16,6 +16,7 @@ from core.pipeline import (
     BatchPrices,
     Checked,
     FilePrices,
+    PauseWatch,
     ProviderKeys,
     Readiness,
     Sweep,
@@ -75,10 +76,11 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             assumed_output=settings.assumed_output_tokens,
             segment_bytes=settings.segment_bytes,
         )
+        pauses = PauseWatch(runtime.ledger)
         submitter = Submitter(
-            runtime, providers, direct, scheduler, known.credentials, keys, cost_limit
+            runtime, providers, direct, scheduler, known.credentials, keys, cost_limit, pauses
         )
-        runner = Runner(runtime, direct, scheduler)
+        runner = Runner(runtime, direct, scheduler, pauses)
         sweep = Sweep(
             runtime,
             shards=[

@@ -30,6 +30,7 @@ from core.ledger import (
     Batch,
     Figures,
     File,
+    Held,
     NoFunds,
     OverMaxCost,
     OverQuota,
@@ -43,6 +44,7 @@ from core.ledger import (
 from core.pipeline import (
     Allowance,
     LateShards,
+    PauseWatch,
     ProviderKeys,
     Runtime,
 )
@@ -80,6 +82,7 @@ class Submitter:
         credentials: Mapping[str, str],
         keys: ProviderKeys,
         cost_limit: CostLimit,
+        pauses: PauseWatch,
     ) -> None:
         """`credentials`: KnownProviders.credentials."""
         self._ledger = runtime.ledger
@@ -93,6 +96,7 @@ class Submitter:
         self._scheduler = scheduler
         self._keys = keys
         self._cost_limit = cost_limit
+        self._pauses = pauses
         self._late = LateShards(runtime, providers)
         self._outcomes = ShardOutcomes(runtime, providers, keys)
         self._sender = Sender(runtime, keys, self._outcomes)
@@ -109,7 +113,7 @@ class Submitter:
         if shard is None or shard.state not in (ShardState.QUEUED, ShardState.SUBMITTING):
             return Ack()
         wait = (shard.due_at - now()).total_seconds()
-        woken = shard.waits_for_quota or shard.waits_for_funds
+        woken = shard.waits_for_quota or shard.waits_for_funds or shard.held
         outage_retry = wait > 0 and bool(shard.waiting_reason) and not woken
         if shard.state == ShardState.QUEUED and outage_retry:
             return Snooze(wait)
@@ -143,6 +147,8 @@ class Submitter:
         batch, file = await self._input(shard)
         if batch is None or file is None:
             return await self._outcomes.give_up(shard, *_GONE)
+        if await self._pauses.keep(batch, shard.provider):
+            return await self._hold(shard)
         figures = await self._reckon(shard, batch, file, provider)
         if not isinstance(figures, Figures):
             return figures
@@ -151,7 +157,20 @@ class Submitter:
             return await self._outcomes.wait_for_room(shard, figures, lacking.room)
         if isinstance(lacking, NoFunds):
             return await self._outcomes.wait_for_funds(shard, **figures._asdict())
+        if isinstance(lacking, Held):
+            return await self._hold(shard)
         return Ack()
+
+    async def _hold(self, shard: Shard) -> Ack | Snooze:
+        held = await self._outcomes.hold(shard)
+        # It may have been its turn: the next one takes it.
+        if shard.waits_for_quota and shard.provider in self._direct:
+            await self._scheduler.enqueue_next(shard.provider)
+        elif shard.waits_for_quota:
+            await self._outcomes.budgets.enqueue_next(shard.provider, shard.remote_model)
+        if shard.waits_for_funds:
+            await self._outcomes.waiting_for_funds.next(shard.account_id)
+        return held
 
     async def _input(self, shard: Shard) -> tuple[Batch | None, File | None]:
         batch = await self._ledger.batches.get(shard.batch_id)
@@ -175,6 +194,8 @@ class Submitter:
         batch, file = await self._input(shard)
         if batch is None or file is None:
             return await self._outcomes.give_up(shard, *_GONE)
+        if await self._pauses.keep(batch, shard.provider):
+            return await self._hold(shard)
         refused = await self._keys.refusal(provider, fresh=batch.fail_fast)
         if refused is not None:
             return await self._outcomes.wait_for_key(shard, batch, *refused)
@@ -286,6 +307,8 @@ class Submitter:
             return await self._outcomes.wait_for_room(shard, figures, intended.room)
         if isinstance(intended, NoFunds):
             return await self._outcomes.wait_for_funds(shard, **figures._asdict())
+        if isinstance(intended, Held):
+            return await self._hold(shard)
         if isinstance(intended, Stale):
             return Ack()
         if shard.waits_for_funds:

@@ -12,7 +12,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
 from core.ledger import Batch, BatchState, Ledger, Stale
-from core.pipeline import EventPublisher, outages
+from core.pipeline import EventPublisher, HeldShards, outages
 from core.pipeline.messages import STATES, shown_batch, shown_batches
 from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
@@ -48,6 +48,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
     ) -> None:
         self._ledger = ledger
         self._publisher = publisher
+        self._held = HeldShards(ledger, publisher)
         self._uploads = uploads
         self._maker = maker
         self._estimates = estimates
@@ -143,6 +144,37 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             await self._publisher.enqueue(Step.STOP, batch.id)
             return await shown_batch(self._ledger, cancelled)
 
+    async def PauseBatch(
+        self, request: batches_pb2.PauseBatchRequest, _context: Context
+    ) -> batches_pb2.Batch:
+        with outages():
+            batch = await self._get(request.batch_id)
+            key_id = current_principal().key_id
+            paused = await self._ledger.pauses.pause_batch(batch.id, key_id)
+            if isinstance(paused, Batch):
+                log.info("batch_paused", batch_id=batch.id, key_id=key_id)
+                await self._publisher.changed(paused, BatchEvent.PAUSED)
+            return await self._steered(batch.id, paused)
+
+    async def ResumeBatch(
+        self, request: batches_pb2.ResumeBatchRequest, _context: Context
+    ) -> batches_pb2.Batch:
+        with outages():
+            batch = await self._get(request.batch_id)
+            resumed = await self._ledger.pauses.resume_batch(batch.id)
+            if isinstance(resumed, Batch):
+                log.info("batch_resumed", batch_id=batch.id, key_id=current_principal().key_id)
+                await self._publisher.changed(resumed, BatchEvent.RESUMED)
+                await self._held.of_batch(batch.id)
+            return await self._steered(batch.id, resumed)
+
+    async def _steered(self, batch_id: str, moved: Batch | Stale | None) -> batches_pb2.Batch:
+        """The batch as it is after a transition that may not have been needed. Or BATCH_ENDED."""
+        batch = moved if isinstance(moved, Batch) else await self._get(batch_id)
+        if isinstance(moved, Stale):
+            raise _ended(batch)
+        return await shown_batch(self._ledger, batch)
+
     def _parse(self, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
         return BatchArgs.parse(request, allow_private_webhooks=self._allow_private_webhooks)
 
@@ -151,14 +183,18 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         batch = await self._get(batch_id)
         if batch.state in (BatchState.CANCELLING, BatchState.CANCELLED):
             return batch
-        raise ApiError.failed_precondition(
-            "BATCH_ENDED",
-            f"the batch is {BatchState(batch.state).value}: fetch its results",
-            metadata={"state": BatchState(batch.state).value},
-        )
+        raise _ended(batch)
 
     async def _get(self, batch_id: str) -> Batch:
         batch = await self._ledger.batches.get(batch_id, current_principal().account_id)
         if batch is None:
             raise ApiError.not_found("BATCH_NOT_FOUND", f"there is no batch {batch_id[:64]!r}")
         return batch
+
+
+def _ended(batch: Batch) -> ApiError:
+    """It can no longer be steered."""
+    state = BatchState(batch.state).value
+    return ApiError.failed_precondition(
+        "BATCH_ENDED", f"the batch is {state}: fetch its results", metadata={"state": state}
+    )

@@ -1,21 +1,27 @@
-"""ProviderService of polybatch.v1: which providers there are, and whether they can be used."""
+"""ProviderService of polybatch.v1: which providers there are, whether they can be used, and whether
+an operator has paused them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
+import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1 import providers_pb2, providers_pb2_grpc
 
 from core.ledger import Ledger, ProviderKey, WaitingLines
-from core.pipeline import outages
+from core.pipeline import EventPublisher, HeldShards, outages
 from core.pipeline.adapters import Adapter, Adapters
 from core.providers import CATALOGUE, KnownProviders
-from core.serving import current_principal
+from core.scopes import Scope
+from core.serving import ApiError, current_principal, require_scope
 from core.settings import Settings
+
+log = structlog.get_logger()
 
 _SHOWN_QUEUES = 20
 
@@ -26,9 +32,15 @@ class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
     """Answers as the comments in providers.proto say."""
 
     def __init__(
-        self, ledger: Ledger, known: KnownProviders, adapters: Adapters, settings: Settings
+        self,
+        ledger: Ledger,
+        publisher: EventPublisher,
+        known: KnownProviders,
+        adapters: Adapters,
+        settings: Settings,
     ) -> None:
         self._ledger = ledger
+        self._held = HeldShards(ledger, publisher)
         self._known = known
         self._settings = settings
         self._adapters = adapters
@@ -36,41 +48,78 @@ class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
     async def ListProviders(
         self, _request: providers_pb2.ListProvidersRequest, _context: Context
     ) -> providers_pb2.ListProvidersResponse:
+        with outages():
+            return providers_pb2.ListProvidersResponse(
+                providers=await self._shown(sorted(self._known.rules))
+            )
+
+    async def PauseProvider(
+        self, request: providers_pb2.PauseProviderRequest, _context: Context
+    ) -> providers_pb2.Provider:
+        key_id, name = self._steered(request.name)
+        with outages():
+            await self._ledger.pauses.pause_provider(name, key_id)
+            log.info("provider_paused", provider=name, key_id=key_id)
+            return (await self._shown([name]))[0]
+
+    async def ResumeProvider(
+        self, request: providers_pb2.ResumeProviderRequest, _context: Context
+    ) -> providers_pb2.Provider:
+        key_id, name = self._steered(request.name)
+        with outages():
+            await self._ledger.pauses.resume_provider(name)
+            log.info("provider_resumed", provider=name, key_id=key_id)
+            # Also where it was not paused: whoever resumed it may have died before this.
+            await self._held.of_provider(name)
+            return (await self._shown([name]))[0]
+
+    def _steered(self, name: str) -> tuple[str, str]:
+        """The operator's key, and the provider's name."""
+        caller = require_scope(Scope.OPERATOR, "pausing and resuming providers")
+        if name not in self._known.rules:
+            raise ApiError.not_found(
+                "PROVIDER_NOT_FOUND",
+                f"there is no provider {name[:64]!r}; expected one of "
+                f"{', '.join(sorted(self._known.rules))}",
+            )
+        return caller.key_id, name
+
+    async def _shown(self, names: Sequence[str]) -> list[providers_pb2.Provider]:
         known = self._known
         waiting: dict[str, list[WaitingLines]] = defaultdict(list)
-        with outages():
-            keys = await self._ledger.keys.of(known.credentials)
-            learned = await self._ledger.budgets.limits()
-            holds = {
-                row.provider: row.until
-                for row in await self._ledger.holds.current()
-                if row.credential == known.credentials.get(row.provider, "")
-            }
-            for each in await self._ledger.statistics.waiting(current_principal().account_id):
-                waiting[each.provider].append(each)
+        keys = await self._ledger.keys.of(known.credentials)
+        learned = await self._ledger.budgets.limits()
+        pauses = await self._ledger.pauses.providers()
+        holds = {
+            row.provider: row.until
+            for row in await self._ledger.holds.current()
+            if row.credential == known.credentials.get(row.provider, "")
+        }
+        for each in await self._ledger.statistics.waiting(current_principal().account_id):
+            waiting[each.provider].append(each)
         adapters = await self._adapters.read()
-        return providers_pb2.ListProvidersResponse(
-            providers=[
-                providers_pb2.Provider(
-                    name=name,
-                    configured=name in adapters,
-                    **_key(name, known, keys.get(name)),
-                    endpoints=sorted(endpoints),
-                    models=CATALOGUE.ids(name),
-                    limits=_limits(adapters[name], self._token_limits(name, learned))
-                    if name in adapters
-                    else None,
-                    waiting=[
-                        providers_pb2.ProviderQueue(
-                            reason=each.reason, line_count=each.lines, shard_count=each.shards
-                        )
-                        for each in waiting[name][:_SHOWN_QUEUES]
-                    ],
-                    held_until=_timestamp(holds[name]) if name in holds else None,
-                )
-                for name, endpoints in sorted(known.rules.items())
-            ]
-        )
+        return [
+            providers_pb2.Provider(
+                name=name,
+                configured=name in adapters,
+                **_key(name, known, keys.get(name)),
+                endpoints=sorted(known.rules[name]),
+                models=CATALOGUE.ids(name),
+                limits=_limits(adapters[name], self._token_limits(name, learned))
+                if name in adapters
+                else None,
+                waiting=[
+                    providers_pb2.ProviderQueue(
+                        reason=each.reason, line_count=each.lines, shard_count=each.shards
+                    )
+                    for each in waiting[name][:_SHOWN_QUEUES]
+                ],
+                held_until=_timestamp(holds[name]) if name in holds else None,
+                paused_at=_timestamp(pauses[name].paused_at) if name in pauses else None,
+                paused_by=pauses[name].paused_by if name in pauses else "",
+            )
+            for name in names
+        ]
 
     def _token_limits(self, name: str, learned: dict[tuple[str, str], int]) -> dict[str, int]:
         """Enqueued-token limits of a provider by model: the operator's is never exceeded."""

@@ -109,7 +109,7 @@ class Gateway:
         idle_timeout = settings.upload_idle_timeout
         parts = Parts(ledger, blobs, settings)
         self._files = FileServicer(ledger, blobs, uploads, parts, idle_timeout=idle_timeout)
-        self._providers = ProviderServicer(ledger, providers, adapters, settings)
+        self._providers = ProviderServicer(ledger, runtime.publisher, providers, adapters, settings)
         self._prices = PriceServicer(pricing)
         self._batches = BatchServicer(
             ledger,

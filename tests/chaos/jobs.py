@@ -250,6 +250,34 @@ def unplanned(name: str) -> Job:
     return job
 
 
+def paused(name: str) -> Job:
+    """Paused while some of it runs, until that has come home; then it goes on."""
+
+    def steer(client: Client, batch: Batch) -> None:
+        for snapshot in client.watch(batch.id, timeout=PATIENCE):
+            if snapshot.request_counts.submitted or snapshot.ended:
+                break
+        try:
+            client.pause_batch(batch.id)
+            wait_for(lambda: _at_rest(client.get_batch(batch.id)), f"the rest of {name}", PATIENCE)
+            client.resume_batch(batch.id)
+        except Conflict as error:
+            if error.reason != "BATCH_ENDED":
+                raise
+
+    job = Job(name, meddle=steer)
+    for provider in (*("openai", "gemini", "slow"), *("local",) * 25, *("paid",) * 12):
+        job.ask(provider, may=OK | {CULPRIT} if provider == "slow" else OK)
+    return job
+
+
+def _at_rest(batch: Batch) -> bool:
+    """Whether nothing of a paused batch is at a provider any more."""
+    held = [shard for shard in batch.shards if shard.waiting_reason.startswith("paused: ")]
+    settled = [shard for shard in batch.shards if shard.state == "settled"]
+    return batch.ended or len(held) + len(settled) == len(batch.shards)
+
+
 def expiring(name: str) -> Job:
     """The window closes over lines that run, wait and have not been sent."""
     ends = frozenset({BatchState.EXPIRED, BatchState.COMPLETED})
@@ -316,6 +344,7 @@ KINDS: Mapping[str, Callable[[str], Job]] = {
         odd,
         cancelled,
         unplanned,
+        paused,
         expiring,
         crowded,
         many,

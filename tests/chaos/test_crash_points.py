@@ -141,6 +141,22 @@ def run_out_of_credits(cluster: Cluster, client: Client, batch: Batch) -> None:
         operators.accounts.update(FIRST_ACCOUNT, funding=Funding.METERED)
 
 
+def pause_and_resume(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """Its owner pauses it, and then an operator its provider, while nothing is created there."""
+
+    def held() -> bool:
+        shards = client.get_batch(batch.id).shards
+        return any(shard.waiting_reason.startswith("paused: ") for shard in shards)
+
+    client.pause_batch(batch.id)
+    wait_for(held, "a shard that is held")
+    client.resume_batch(batch.id)
+    with cluster.client("operator-key") as operators:
+        operators.pause_provider("openai")
+        wait_for(held, "a shard that is held again")
+        operators.resume_provider("openai")
+
+
 AT_START = (
     Failpoint.MIGRATE,
     Failpoint.KEY_FIRST,
@@ -238,6 +254,19 @@ SCENES = {
         # So it is tried again, and is not sent before it has to be paid for.
         faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
         meddle=run_out_of_credits,
+    ),
+    "pauses of a batch and a provider": Scene(
+        (
+            Failpoint.BATCH_PAUSE,
+            Failpoint.BATCH_RESUME,
+            Failpoint.SHARD_HOLD,
+            Failpoint.PROVIDER_PAUSE,
+            Failpoint.PROVIDER_RESUME,
+        ),
+        [ask("openai", "openai")],
+        # So it is tried again, and is not sent before it is paused.
+        faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
+        meddle=pause_and_resume,
     ),
     "so many batches that they are looked at together": Scene(
         (Failpoint.SHARD_CLAIM_POLLS,),

@@ -11,6 +11,9 @@ from sqlmodel import Field, SQLModel
 from core.ledger.states import Priority, ShardPurpose, ShardState
 from core.ledger.tables.columns import big, moment, now
 
+PAUSED = "paused: "
+"""How the reason begins for which a shard of a paused batch or provider waits."""
+
 
 class Shard(SQLModel, table=True):
     """Lines of a batch that go to one provider as one batch of its own."""
@@ -170,6 +173,11 @@ class Shard(SQLModel, table=True):
     def given_up(self) -> bool:
         """True while its answers would come too late for its batch, and are not in the results."""
         return self.given_up_at is not None and not self.late_merged
+
+    @property
+    def held(self) -> bool:
+        """True while a pause keeps it: it is woken by what ends that, and not by the clock."""
+        return self.waiting_reason.startswith(PAUSED)
 
     @property
     def times_sent(self) -> int:

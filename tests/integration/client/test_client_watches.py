@@ -177,6 +177,17 @@ async def test_get_and_cancel(api: Api, fake: FakePolybatch) -> None:
     assert (await api.call("cancel_batch", BATCH)).state is BatchState.CANCELLING
 
 
+async def test_pauses(api: Api, fake: FakePolybatch) -> None:
+    fake.publish(snapshot(BATCH, 1))
+    # Repeated by itself: pausing what is paused is no error.
+    fake.faults["PauseBatch"].append(Fault())
+    paused = await api.call("batches.pause", BATCH)
+    assert (paused.paused_by, paused.paused_at is None) == ("key_1", False)
+    assert (await api.call("batches.resume", BATCH)).paused_at is None
+    assert (await api.call("pause_provider", "openai")).paused_by == "key_1"
+    assert (await api.call("resume_provider", "openai")).paused_at is None
+
+
 async def test_batches_by_their_shorter_names(api: Api, fake: FakePolybatch) -> None:
     batch = await api.call("batches.submit", [{"custom_id": "a"}])
     fake.publish(snapshot(batch.id, 2, succeeded=1))

@@ -366,6 +366,23 @@ def test_list_get_and_cancel(command: Command) -> None:
     assert "BATCH_NOT_FOUND" in done.stderr
 
 
+@pytest.mark.usefixtures("ended")
+def test_pauses(command: Command) -> None:
+    done = command.run("pause", BATCH)
+    assert "paused: by key_1" in done.stdout
+    assert f"let it go on: {SELF} resume {BATCH}" in done.stderr
+    assert json.loads(command.run("pause", BATCH, "--json").stdout)["paused_by"] == "key_1"
+    done = command.run("resume", BATCH)
+    assert (done.returncode, "paused" in done.stdout) == (0, False)
+    done = command.run("providers", "pause", "openai")
+    assert done.stdout.startswith("openai  PAUSED by key_1 since ")
+    assert f"{SELF} providers resume openai" in done.stderr
+    assert "has work again" in command.run("providers", "resume", "openai").stdout
+    done = command.run("providers", "pause")
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "pause takes the name of one provider" in done.stderr
+
+
 def test_files(command: Command) -> None:
     command.run("submit", "good.jsonl", "--no-watch")
     done = command.run("files", "list", "--json")

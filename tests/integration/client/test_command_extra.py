@@ -13,7 +13,18 @@ from polybatch.cli import ExitCode, main
 from tests.support.client.command import Command
 
 COMMANDS = (
-    *("submit", "watch", "list", "get", "results", "failures", "manifest", "cancel"),
+    *(
+        "submit",
+        "watch",
+        "list",
+        "get",
+        "results",
+        "failures",
+        "manifest",
+        "cancel",
+        "pause",
+        "resume",
+    ),
     *("validate", "estimate", "convert", "files", "providers", "prices", "usage", "keys"),
     *("admin", "webhooks", "completion"),
 )

@@ -182,6 +182,27 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
         self._fake.batches[request.batch_id].append(batch)
         return batch
 
+    async def PauseBatch(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("PauseBatch", request, context)
+        return await self._steered(request, context, paused_by="key_1")
+
+    async def ResumeBatch(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ResumeBatch", request, context)
+        return await self._steered(request, context, paused_by="")
+
+    async def _steered(self, request: Any, context: Any, *, paused_by: str) -> Any:
+        batch = batches_pb2.Batch()
+        batch.CopyFrom((await self._fake.snapshots(request.batch_id, context))[-1])
+        batch.paused_by = paused_by
+        batch.waiting_reason = f"paused: by {paused_by}" if paused_by else ""
+        if paused_by:
+            batch.paused_at.GetCurrentTime()
+        else:
+            batch.ClearField("paused_at")
+        batch.revision += 1
+        self._fake.batches[request.batch_id].append(batch)
+        return batch
+
 
 class Providers(providers_pb2_grpc.ProviderServiceServicer):
     def __init__(self, fake: FakePolybatch) -> None:
@@ -190,6 +211,16 @@ class Providers(providers_pb2_grpc.ProviderServiceServicer):
     async def ListProviders(self, request: Any, context: Any) -> Any:
         await self._fake.enter("ListProviders", request, context)
         return providers_pb2.ListProvidersResponse(providers=self._fake.providers)
+
+    async def PauseProvider(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("PauseProvider", request, context)
+        provider = providers_pb2.Provider(name=request.name, paused_by="key_1")
+        provider.paused_at.GetCurrentTime()
+        return provider
+
+    async def ResumeProvider(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ResumeProvider", request, context)
+        return providers_pb2.Provider(name=request.name)
 
 
 class Prices(prices_pb2_grpc.PriceServiceServicer):

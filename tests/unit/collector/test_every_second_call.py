@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze
 from core.ledger import Batch, Ledger, ShardState, now
-from core.pipeline import LateShards, ProviderKeys, Runtime, Settler
+from core.pipeline import LateShards, PauseWatch, ProviderKeys, Runtime, Settler
 from core.providers import known_providers
 from core.settings import ProviderAccess, Settings
 from services.collector.bad_lines import BadLineIsolation
@@ -83,7 +83,14 @@ class Line:
         settler = Settler(runtime)
         keys = ProviderKeys({}, recheck=0.0)
         submitter = Submitter(
-            runtime, providers, {}, FairScheduler(runtime), credentials, keys, cost_limit(runtime)
+            runtime,
+            providers,
+            {},
+            FairScheduler(runtime),
+            credentials,
+            keys,
+            cost_limit(runtime),
+            PauseWatch(runtime.ledger),
         )
         culprits = BadLineIsolation(runtime, settler)
         late = LateShards(runtime, providers)

@@ -20,6 +20,7 @@ from core.pipeline import (
     Basis,
     BatchPrices,
     EventPublisher,
+    PauseWatch,
     ProviderKeys,
     Reckoner,
     Runtime,
@@ -76,6 +77,7 @@ class Stand:
             {},
             ProviderKeys({}, recheck=0.0),
             cost_limit(self.runtime, known),
+            PauseWatch(ledger),
         )
         self.settler = Settler(self.runtime)
 

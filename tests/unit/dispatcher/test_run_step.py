@@ -16,7 +16,7 @@ from polybatch.v1.events_pb2 import WorkItem
 from core.blobs import BlobStore
 from core.bus import Ack, Bus, Delivery, EmbeddedNats, Snooze, Step
 from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_id, now
-from core.pipeline import Event, EventPublisher, Runtime
+from core.pipeline import Event, EventPublisher, PauseWatch, Runtime
 from core.providers import CallLimits
 from core.settings import Settings
 from services.dispatcher.direct_lines import LineRun
@@ -71,7 +71,7 @@ async def start(runtime: Runtime, provider: Scripted) -> Runner:
     shard = await runtime.ledger.shards.get("shard_1")
     assert shard is not None
     await scheduler.start(shard, provider)
-    return Runner(runtime, {"local": provider}, scheduler)
+    return Runner(runtime, {"local": provider}, scheduler, PauseWatch(runtime.ledger))
 
 
 async def shard_now(runtime: Runtime) -> Shard:
@@ -124,7 +124,9 @@ async def test_from_its_start_to_the_fetch(runtime: Runtime, stand: Stand, bus: 
 async def test_two_messages_at_the_same_time(runtime: Runtime) -> None:
     provider = Scripted(free())
     first = await start(runtime, provider)
-    second = Runner(runtime, {"local": provider}, FairScheduler(runtime))
+    second = Runner(
+        runtime, {"local": provider}, FairScheduler(runtime), PauseWatch(runtime.ledger)
+    )
     outcomes = await asyncio.gather(first.handle(ITEM, DELIVERY), second.handle(ITEM, DELIVERY))
     assert Ack() in outcomes
     (other,) = [outcome for outcome in outcomes if outcome != Ack()] or [Snooze(1.0)]
@@ -190,7 +192,9 @@ async def test_stopped_it_hands_the_shard_back(runtime: Runtime, stand: Stand) -
     assert isinstance(await runner.handle(ITEM, DELIVERY), Snooze)
     begun = provider.calls.total()
     assert begun < 60
-    next_one = Runner(runtime, {"local": provider}, FairScheduler(runtime))
+    next_one = Runner(
+        runtime, {"local": provider}, FairScheduler(runtime), PauseWatch(runtime.ledger)
+    )
     assert await next_one.handle(ITEM, DELIVERY) == Ack()
     assert provider.calls.total() == 60, "what had begun came to its end"
 
@@ -204,7 +208,9 @@ async def test_calls_that_outlast_the_grace_are_given_up(runtime: Runtime, stand
     lost = set(provider.calls)
     provider.gate = None
     assert (
-        await Runner(runtime, {"local": provider}, FairScheduler(runtime)).handle(ITEM, DELIVERY)
+        await Runner(
+            runtime, {"local": provider}, FairScheduler(runtime), PauseWatch(runtime.ledger)
+        ).handle(ITEM, DELIVERY)
         == Ack()
     )
     results = await stand.results()
@@ -287,7 +293,7 @@ async def test_while_the_ledger_is_away_no_call_begins_beyond_the_lease(
 
 async def test_a_provider_that_is_gone(runtime: Runtime) -> None:
     await start(runtime, Scripted(paid()))
-    runner = Runner(runtime, {}, FairScheduler(runtime))
+    runner = Runner(runtime, {}, FairScheduler(runtime), PauseWatch(runtime.ledger))
     assert isinstance(await runner.handle(ITEM, DELIVERY), Snooze)
     assert "no access to the provider 'local'" in (await shard_now(runtime)).waiting_reason
     await runtime.ledger.batches.cancel("batch_1")
@@ -350,7 +356,60 @@ async def test_a_shard_waits_for_its_turn(
     assert waiting is not None
     assert (waiting.state, waiting.waits_for_quota) == (ShardState.QUEUED, True)
     assert waiting.waiting_reason == "waits for its turn: other shards are running at local"
-    runner = Runner(runtime, {"local": Scripted(paid())}, scheduler)
+    runner = Runner(runtime, {"local": Scripted(paid())}, scheduler, PauseWatch(runtime.ledger))
     assert await runner.handle(ITEM, DELIVERY) == Ack()
     assert (await woken(bus, Step.SUBMIT)).shard_id == "shard_2"
     assert first.id == "shard_1"
+
+
+@pytest.mark.parametrize("of", ["batch", "provider"])
+async def test_a_pause_ends_a_run_and_its_calls_come_home(
+    runtime: Runtime, stand: Stand, of: str
+) -> None:
+    provider = Scripted(paid(4))
+    runner, stuck, handling = await calling(runtime, provider)
+    pauses = runtime.ledger.pauses
+    begun = provider.calls.total()
+    if of == "batch":
+        await pauses.pause_batch("batch_1", "key_a")
+    else:
+        await pauses.pause_provider("local", "key_op")
+    halted = asyncio.Event()
+    halt = LineRun.halt
+
+    def halting(run: LineRun) -> None:
+        halt(run)
+        halted.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LineRun, "halt", halting)
+        async with asyncio.timeout(PATIENCE):
+            await halted.wait()
+            stuck.go_on.set()
+            assert await handling == Ack()
+    shard = await shard_now(runtime)
+    assert (shard.state, shard.held) == (ShardState.RUNNING, True)
+    assert provider.calls.total() == begun, "no line was begun any more"
+    assert len(await stand.results()) == begun, "and none was lost"
+    # Whoever is woken by mistake leaves it as it is.
+    assert await runner.handle(ITEM, DELIVERY) == Ack()
+    assert await shard_now(runtime) == shard
+
+    await pauses.resume_batch("batch_1")
+    await pauses.resume_provider("local")
+    fresh = Runner(runtime, {"local": provider}, FairScheduler(runtime), PauseWatch(runtime.ledger))
+    async with asyncio.timeout(PATIENCE):
+        assert await fresh.handle(ITEM, DELIVERY) == Ack()
+    assert (await shard_now(runtime)).state == ShardState.FETCHING
+    assert provider.calls == Counter(range(60)), "each line once"
+
+
+async def test_a_paused_run_whose_window_closes_is_ended(runtime: Runtime) -> None:
+    provider = Scripted(free())
+    runner = await start(runtime, provider)
+    await runtime.ledger.pauses.pause_batch("batch_1", "key_a")
+    assert await runner.handle(ITEM, DELIVERY) == Ack()
+    await runtime.ledger.batches.cancel("batch_1")
+    assert await runner.handle(ITEM, DELIVERY) == Ack()
+    assert (await shard_now(runtime)).state == ShardState.FETCHING
+    assert not provider.calls

@@ -27,7 +27,7 @@ from core.ledger import (
     new_token,
     now,
 )
-from core.pipeline import EventPublisher, ProviderKeys, Runtime
+from core.pipeline import EventPublisher, PauseWatch, ProviderKeys, Runtime
 from core.providers import (
     Absent,
     Accepted,
@@ -166,6 +166,7 @@ class Stand:
             credentials,
             self.keys,
             cost_limit(runtime),
+            PauseWatch(runtime.ledger),
         )
 
     async def handle(self, **settings: Any) -> Ack | Snooze:
@@ -629,3 +630,49 @@ async def test_an_upload_that_comes_after_the_end_is_deleted(stand: Stand) -> No
     stand.provider.before_gate = settled
     assert await stand.handle() == Ack()
     assert stand.provider.discarded == ["all of shard_10000"] * 2
+
+
+async def test_a_pause_that_comes_during_the_upload_lets_no_create_go(stand: Stand) -> None:
+    async def pause() -> None:
+        await stand.ledger.pauses.pause_batch(ITEM.batch_id, "key_a")
+
+    stand.provider.before_gate = pause
+    assert await stand.handle() == Snooze(0.0)
+    shard = await stand.shard()
+    assert (shard.state, shard.remote_file_id) == (ShardState.QUEUED, "file-1")
+    assert await stand.handle() == Ack()
+    held = await stand.shard()
+    assert held.held
+    assert not stand.provider.created
+    # A message more changes nothing, and comes to its end at once.
+    assert await stand.handle() == Ack()
+    assert (await stand.shard()).due_at == held.due_at
+
+    stand.provider.before_gate = None
+    await stand.ledger.pauses.resume_batch(ITEM.batch_id)
+    assert await stand.handle() == Ack()
+    assert (await stand.shard()).state == ShardState.SUBMITTED
+    assert (len(stand.provider.created), stand.provider.uploads) == (1, 1), "it was kept"
+
+
+async def test_nothing_is_read_for_a_paused_provider(stand: Stand) -> None:
+    await stand.ledger.pauses.pause_provider("openai", "key_op")
+    assert await stand.handle() == Ack()
+    assert (await stand.shard()).held
+    assert not stand.provider.sources
+    await stand.ledger.pauses.resume_provider("openai")
+    # Due only later: a shard that was held does not wait for that.
+    assert (await stand.shard()).due_at > now()
+    assert await stand.handle() == Ack()
+    assert (await stand.shard()).state == ShardState.SUBMITTED
+
+
+async def test_a_pause_is_over_before_it_is_noted(stand: Stand) -> None:
+    submitter = stand.submitter()
+    await stand.ledger.pauses.pause_provider("openai", "key_op")
+    assert await submitter.handle(ITEM, DELIVERY) == Ack()
+    await stand.ledger.pauses.resume_provider("openai")
+    # What this process remembers of it is half a second old at the most.
+    outcome = await submitter.handle(ITEM, DELIVERY)
+    assert isinstance(outcome, Snooze)
+    assert 0 < outcome.delay < 1

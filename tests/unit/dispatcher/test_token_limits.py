@@ -15,7 +15,7 @@ from core.batchfile import INDEX, ResultFile
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze
 from core.ledger import Batch, Ledger, Shard, ShardState, now
-from core.pipeline import EventPublisher, ProviderKeys, Runtime
+from core.pipeline import EventPublisher, PauseWatch, ProviderKeys, Runtime
 from core.providers import Accepted, Refused, known_providers
 from core.settings import ProviderAccess, Settings
 from services.dispatcher.cutting import lines_within, weigh
@@ -56,6 +56,7 @@ class Stand:
             {},
             ProviderKeys({}, recheck=0.0),
             cost_limit(runtime),
+            PauseWatch(runtime.ledger),
         )
 
     async def plan(self, lines: Sequence[bytes], *, checked: bool = False) -> None:

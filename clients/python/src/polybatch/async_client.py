@@ -274,6 +274,17 @@ class AsyncClient(BaseClient):
         """Asks for the end of a batch; watch it to see it end."""
         return await self._requests.cancel_batch(batch_id)
 
+    async def pause_batch(self, batch_id: str) -> Batch:
+        """Lets nothing more of a batch be sent until it is resumed.
+
+        What is at a provider comes home, and the completion window goes on.
+        """
+        return await self._requests.pause_batch(batch_id)
+
+    async def resume_batch(self, batch_id: str) -> Batch:
+        """Lets a paused batch go on."""
+        return await self._requests.resume_batch(batch_id)
+
     def watch(
         self, batch_id: str, *, last_revision: int = 0, timeout: float | None = None
     ) -> AsyncGenerator[Batch, None]:
@@ -352,6 +363,17 @@ class AsyncClient(BaseClient):
         """Returns what the service knows of each provider, with a key or without."""
         return await self._requests.providers()
 
+    async def pause_provider(self, name: str) -> Provider:
+        """Lets nothing more be sent to a provider, of any account, until it is resumed.
+
+        Takes a key of the scope "operator". What is there comes home.
+        """
+        return await self._requests.pause_provider(name)
+
+    async def resume_provider(self, name: str) -> Provider:
+        """Lets a paused provider have work again. Takes a key of the scope "operator"."""
+        return await self._requests.resume_provider(name)
+
     async def prices(self, model: str = "", *, day: date | None = None) -> list[Price]:
         """Returns what a model costs the account, in batches and in real time, as of a day (UTC).
 
@@ -371,6 +393,8 @@ class AsyncBatches:
         self.get = client.get_batch
         self.list = client.list_batches
         self.cancel = client.cancel_batch
+        self.pause = client.pause_batch
+        self.resume = client.resume_batch
         self.watch = client.watch
         self.wait = client.wait
         self.results = client.results

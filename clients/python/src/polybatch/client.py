@@ -280,6 +280,17 @@ class Client(BaseClient):
         """Asks for the end of a batch; watch it to see it end."""
         return run(self._requests.cancel_batch(batch_id))
 
+    def pause_batch(self, batch_id: str) -> Batch:
+        """Lets nothing more of a batch be sent until it is resumed.
+
+        What is at a provider comes home, and the completion window goes on.
+        """
+        return run(self._requests.pause_batch(batch_id))
+
+    def resume_batch(self, batch_id: str) -> Batch:
+        """Lets a paused batch go on."""
+        return run(self._requests.resume_batch(batch_id))
+
     def watch(
         self, batch_id: str, *, last_revision: int = 0, timeout: float | None = None
     ) -> Iterator[Batch]:
@@ -358,6 +369,17 @@ class Client(BaseClient):
         """Returns what the service knows of each provider, with a key or without."""
         return run(self._requests.providers())
 
+    def pause_provider(self, name: str) -> Provider:
+        """Lets nothing more be sent to a provider, of any account, until it is resumed.
+
+        Takes a key of the scope "operator". What is there comes home.
+        """
+        return run(self._requests.pause_provider(name))
+
+    def resume_provider(self, name: str) -> Provider:
+        """Lets a paused provider have work again. Takes a key of the scope "operator"."""
+        return run(self._requests.resume_provider(name))
+
     def prices(self, model: str = "", *, day: date | None = None) -> list[Price]:
         """Returns what a model costs the account, in batches and in real time, as of a day (UTC).
 
@@ -377,6 +399,8 @@ class Batches:
         self.get = client.get_batch
         self.list = client.list_batches
         self.cancel = client.cancel_batch
+        self.pause = client.pause_batch
+        self.resume = client.resume_batch
         self.watch = client.watch
         self.wait = client.wait
         self.results = client.results

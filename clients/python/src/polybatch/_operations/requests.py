@@ -101,6 +101,26 @@ class Requests:
         request = batches_pb2.CancelBatchRequest(batch_id=batch_id)
         return Batch.from_proto(await self._caller.unary(methods.CANCEL_BATCH, request))
 
+    async def pause_batch(self, batch_id: str) -> Batch:
+        """BatchService.PauseBatch."""
+        request = batches_pb2.PauseBatchRequest(batch_id=batch_id)
+        return Batch.from_proto(await self._caller.unary(methods.PAUSE_BATCH, request))
+
+    async def resume_batch(self, batch_id: str) -> Batch:
+        """BatchService.ResumeBatch."""
+        request = batches_pb2.ResumeBatchRequest(batch_id=batch_id)
+        return Batch.from_proto(await self._caller.unary(methods.RESUME_BATCH, request))
+
+    async def pause_provider(self, name: str) -> Provider:
+        """ProviderService.PauseProvider."""
+        request = providers_pb2.PauseProviderRequest(name=name)
+        return Provider.from_proto(await self._caller.unary(methods.PAUSE_PROVIDER, request))
+
+    async def resume_provider(self, name: str) -> Provider:
+        """ProviderService.ResumeProvider."""
+        request = providers_pb2.ResumeProviderRequest(name=name)
+        return Provider.from_proto(await self._caller.unary(methods.RESUME_PROVIDER, request))
+
     async def list_batches(
         self, states: Iterable[BatchState], page_size: int
     ) -> AsyncGenerator[Batch, None]:

@@ -126,6 +126,18 @@ DELETE_BATCH = method(
     batches_pb2.DeleteBatchRequest,
     batches_pb2.DeleteBatchResponse,
 )
+PAUSE_PROVIDER = method(
+    Server.GATEWAY,
+    "ProviderService/PauseProvider",
+    providers_pb2.PauseProviderRequest,
+    providers_pb2.Provider,
+)
+RESUME_PROVIDER = method(
+    Server.GATEWAY,
+    "ProviderService/ResumeProvider",
+    providers_pb2.ResumeProviderRequest,
+    providers_pb2.Provider,
+)
 LIST_PROVIDERS = method(
     Server.GATEWAY,
     "ProviderService/ListProviders",

@@ -23,6 +23,7 @@ from polybatch.cli import (
     price_command,
     provider_commands,
     result_commands,
+    steering_commands,
     usage_command,
     webhook_commands,
 )
@@ -105,6 +106,8 @@ for each in (
     result_commands.failures,
     result_commands.manifest,
     batch_commands.cancel,
+    steering_commands.pause,
+    steering_commands.resume,
     file_commands.validate,
     estimate_command.estimate,
     convert_command.convert,

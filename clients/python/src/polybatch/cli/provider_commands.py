@@ -1,4 +1,4 @@
-"""The command about providers."""
+"""The commands about providers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,31 @@ if TYPE_CHECKING:
 _SHOWN_MODELS = 6
 
 
-@click.command(cls=grammar.Command, example="polybatch providers openai")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+_STEERING = ("pause", "resume")
+
+
+@click.command(
+    cls=grammar.Command,
+    example="""\
+Examples:
+  polybatch providers openai
+  polybatch providers pause openai     send nothing more to it, of any account
+  polybatch providers resume openai    let it have work again
+
+pause and resume take a key of the scope "operator": POLYBATCH_API_KEY or --api-key-file, else the
+file $POLYBATCH_DATA_DIR/operator-key, which the first start makes.
+""",
+)
+@click.argument("names", metavar="[[pause|resume] NAME]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Those without a key too.")
 @click.pass_obj
 def providers(session: Session, *, names: tuple[str, ...], everything: bool) -> ExitCode:
-    """Show which providers can be used: key, limits, models, and what waits for them."""
+    """Show which providers can be used: key, limits, models, and what waits for them.
+
+    Or pause one, or resume it.
+    """
+    if names and names[0] in _STEERING:
+        return _steer(session, names[0], names[1:])
     known = session.client.providers()
     if missing := sorted(set(names) - {each.name for each in known}):
         raise click.UsageError(
@@ -45,6 +64,30 @@ def providers(session: Session, *, names: tuple[str, ...], everything: bool) -> 
     return ExitCode.OK
 
 
+def _steer(session: Session, verb: str, names: tuple[str, ...]) -> ExitCode:
+    if len(names) != 1:
+        raise click.UsageError(f"{verb} takes the name of one provider.")
+    session.operator = True
+    client = session.client
+    change = client.pause_provider if verb == "pause" else client.resume_provider
+    provider = change(names[0])
+    if session.json:
+        session.emit(provider)
+    elif provider.paused_at:
+        session.say(f"{provider.name}  {_paused(provider)}")
+        again = session.command("providers", "resume", provider.name)
+        session.note(f"what is there comes home; let it have work again: {again}")
+    else:
+        session.say(f"{provider.name}  has work again")
+    return ExitCode.OK
+
+
+def _paused(provider: Provider) -> str:
+    if provider.paused_at is None:
+        return ""
+    return f"PAUSED by {provider.paused_by} since {moment(provider.paused_at)}: nothing is sent"
+
+
 def _facts(provider: Provider, every: str) -> list[tuple[str, str]]:
     """`every`: the command that shows all models, where not all are wanted here."""
     models: tuple[str, ...] = provider.models
@@ -55,6 +98,7 @@ def _facts(provider: Provider, every: str) -> list[tuple[str, str]]:
     return [
         ("provider", provider.name),
         ("key", _key(provider)),
+        ("paused", _paused(provider)),
         ("held", f"the provider wants no call until {moment(held)}" if held else ""),
         *(("waiting", _waiting(each)) for each in provider.waiting),
         ("endpoints", ", ".join(provider.endpoints)),

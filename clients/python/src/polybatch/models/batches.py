@@ -231,6 +231,10 @@ class Batch:
     """As of `create_batch`; None: every line is run."""
     reused_line_count: int = 0
     """Lines that took the answer of an equal one."""
+    paused_at: datetime | None = None
+    """Since when nothing more of it is sent; None where it is not paused."""
+    paused_by: str = ""
+    """The id of the key that paused it."""
 
     @property
     def ended(self) -> bool:

@@ -80,6 +80,10 @@ class Provider:
     waiting: tuple[ProviderQueue, ...]
     held_until: datetime | None
     """Until when it wants no call (Retry-After)."""
+    paused_at: datetime | None = None
+    """Since when nothing is sent to it, by order of an operator."""
+    paused_by: str = ""
+    """The id of the key that paused it."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Provider:

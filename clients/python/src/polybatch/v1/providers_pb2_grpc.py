@@ -66,9 +66,10 @@ class ProviderServiceServicer:
     def PauseProvider(self, request, context):
         """Sends nothing more to a provider, of any account, until it is resumed. What is there comes
         home. It holds within a second, on every replica. Pausing a paused one is no error. Takes a
-        key of the scope "admin".
+        key of the scope "operator".
 
-        NOT_FOUND PROVIDER_NOT_FOUND: this installation knows no such provider.
+        NOT_FOUND         PROVIDER_NOT_FOUND: this installation knows no such provider.
+        PERMISSION_DENIED SCOPE_MISSING: use the operator's key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -19,6 +19,7 @@ from core.batchfile.index import (
 )
 from core.batchfile.line_reader import (
     Listed,
+    list_beyond,
     listed_lines,
     read_lines,
     read_listed,
@@ -46,6 +47,7 @@ from core.batchfile.results import (
 from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary, TooManyLines
 from core.batchfile.schema import Request, custom_id_of, decode_request
+from core.batchfile.settled import AT_END, FROM_START, SettledBetween, SettledWriter
 from core.batchfile.totals import (
     LINE_OVERHEAD,
     LineSum,
@@ -56,7 +58,9 @@ from core.batchfile.totals import (
 )
 
 __all__ = [
+    "AT_END",
     "CACHES",
+    "FROM_START",
     "INDEX",
     "INDEX_SEGMENT_BYTES",
     "INVALID",
@@ -94,6 +98,8 @@ __all__ = [
     "ResultWriter",
     "Rules",
     "Scanned",
+    "SettledBetween",
+    "SettledWriter",
     "Summary",
     "TooManyLines",
     "Totals",
@@ -109,6 +115,7 @@ __all__ = [
     "encode_totals",
     "error_json",
     "iter_index",
+    "list_beyond",
     "listed_lines",
     "read_lines",
     "read_listed",

@@ -173,6 +173,8 @@ class Batches:
             for shard in shards:
                 if stopped:
                     settle_unsent(shard, Stop(batch.stop))
+                if shard.state == ShardState.SETTLED:
+                    shard.settled_revision = batch.revision + 1
                 session.add(shard)
             if stopped:
                 return await advance(session, batch, waiting_reason="", due_at=now())
@@ -258,6 +260,7 @@ class Batches:
                 return Stale(batch_id)
             for shard in shards:
                 settle_unsent(shard, Stop(batch.stop))
+                shard.settled_revision = batch.revision + 1
             return await advance(session, batch)
 
     async def start_finalizing(self, batch_id: str, token: str, lease: timedelta) -> Batch | Stale:

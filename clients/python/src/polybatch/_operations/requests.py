@@ -103,9 +103,13 @@ class Requests:
             for message in page.batches:
                 yield Batch.from_proto(message)
 
-    async def failures(self, batch_id: str, page_size: int) -> AsyncGenerator[LineFailure, None]:
+    async def failures(
+        self, batch_id: str, page_size: int, *, partial: bool = False
+    ) -> AsyncGenerator[LineFailure, None]:
         """ResultService.ListFailures, page after page."""
-        request = results_pb2.ListFailuresRequest(batch_id=batch_id, page_size=page_size)
+        request = results_pb2.ListFailuresRequest(
+            batch_id=batch_id, page_size=page_size, partial=partial
+        )
         async for page in self._pages(methods.LIST_FAILURES, request):
             for message in page.failures:
                 yield LineFailure.from_proto(message)

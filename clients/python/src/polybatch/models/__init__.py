@@ -33,6 +33,7 @@ from polybatch.models.results import (
     ManifestShard,
     ResultFilter,
     ResultLine,
+    ResultsExtent,
 )
 from polybatch.models.usage import UsageEntry, UsageGroup
 from polybatch.models.webhooks import (
@@ -81,6 +82,7 @@ __all__ = [
     "RequestCounts",
     "ResultFilter",
     "ResultLine",
+    "ResultsExtent",
     "Shard",
     "UploadStatus",
     "Usage",

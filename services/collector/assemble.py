@@ -32,6 +32,7 @@ from core.pipeline.messages import manifest_message
 from services.collector.common_cause import CommonCause, NotSent
 from services.collector.earlier_costs import EarlierCosts
 from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
+from services.collector.lending import LentAnswers
 from services.collector.sources import ResultSources, Source, merged
 
 log = structlog.get_logger()
@@ -98,15 +99,19 @@ class Assembler:
         )
         settled = SettledWriter(self._blobs, prefix, point=Failpoint.BATCH_RESULTS)
         cause, not_sent = CommonCause(), NotSent(batch)
+        lent = LentAnswers(batch)
         async with AsyncExitStack() as stack:
             sources = ResultSources(self._blobs, batch, file).of_batch(shards)
             for source in sources:
                 await stack.enter_async_context(aclosing(source.groups))
             earlier = await EarlierCosts.of(self._blobs, shards)
-            await self._merge(batch, file, sources, earlier, (writer, settled), (cause, not_sent))
+            await self._merge(
+                batch, file, sources, earlier, (writer, settled), (cause, not_sent, lent)
+            )
         written = await writer.close()
         await settled.close()
         failed = written.failed - written.cancelled - written.expired
+        await lent.store(self._blobs)
         batch.results_revision = 1
         manifest = manifest_message(batch, file, shards, written)
         await self._blobs.put(
@@ -151,7 +156,7 @@ class Assembler:
         sources: Sequence[Source],
         earlier: EarlierCosts,
         writers: tuple[ResultWriter, SettledWriter],
-        watching: Sequence[CommonCause | NotSent],
+        watching: Sequence[CommonCause | NotSent | LentAnswers],
     ) -> None:
         """Merge all sources by line number; check that they answer the lines of the input.
 

@@ -23,6 +23,7 @@ from core.batchfile import (
     INDEX,
     Entry,
     ResultFile,
+    ResultLine,
     SettledBetween,
 )
 from core.blobs import BlobMissing, BlobStore, StoredFile
@@ -127,6 +128,12 @@ class PartialResults:
                     raise
                 # The results have taken the place of what was being read, or newer ones of these.
                 batch = fresh
+
+    async def lines(self, batch: Batch, span: Span) -> AsyncGenerator[Sequence[ResultLine], None]:
+        """The same as result lines, which have no numbers of their own yet."""
+        async with aclosing(self.groups(batch, span)) as groups:
+            async for group in groups:
+                yield [ResultLine(0, *entry) for entry in group]
 
     async def _of_running(self, batch: Batch, span: Span) -> AsyncGenerator[Sequence[Entry], None]:
         shards = await self._ledger.shards.of_batch(batch.id)

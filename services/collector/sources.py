@@ -115,6 +115,13 @@ class ResultSources:
 
         `invalid`: with the lines that were bad from the start.
         """
+        sources = self.of_shards(shards)
+        if invalid and self._batch.invalid and not self._succeeded:
+            sources.append(Source(self._invalid(), FROM_START))
+        return sources
+
+    def of_shards(self, shards: Sequence[Shard]) -> list[Source]:
+        """What the batch has of its shards now."""
         sources: list[Source] = []
         span = _span(len(shards))
         for shard in shards:
@@ -123,8 +130,6 @@ class ResultSources:
                 sources.append(Source(self._stored(shard, span), settled))
             elif shard.fill_code and not self._succeeded:
                 sources.append(Source(self._filled(shard), settled))
-        if invalid and self._batch.invalid and not self._succeeded:
-            sources.append(Source(self._invalid(), FROM_START))
         return sources
 
     def late(self, shards: Sequence[Shard]) -> list[AsyncGenerator[Sequence[Entry], None]]:

@@ -29,6 +29,7 @@ from core.batchfile.index import (
 )
 from core.batchfile.line_reader import (
     Listed,
+    list_beyond,
     listed_lines,
     read_lines,
     read_listed,
@@ -59,6 +60,7 @@ from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
 from core.batchfile.scanned import Scanned, Summary
 from core.batchfile.scanner import LineScanner, TooManyLines
 from core.batchfile.schema import Request, custom_id_of, decode_request
+from core.batchfile.settled import AT_END, FROM_START, SettledBetween, SettledWriter
 from core.batchfile.totals import (
     LINE_OVERHEAD,
     LineSum,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import NamedTuple, TypeVar
 
@@ -51,14 +51,42 @@ async def listed_lines(store: BlobStore, key: str, count: int) -> Listed:
     return Listed(lines, groups)
 
 
+async def first_beyond(line_at: Callable[[int], Awaitable[int]], count: int, line: int) -> int:
+    """Of `count` records with rising line numbers, the first with a higher one than `line`.
+
+    `line_at`: reads the line number of one record.
+    """
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        if await line_at(middle) > line:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+async def list_beyond(store: BlobStore, key: str, count: int, line: int) -> int:
+    """The same of a stored list of index records. Raises BlobMissing."""
+    if not line:
+        return 0
+
+    async def line_at(number: int) -> int:
+        found: int = INDEX.unpack(await store.get_range(key, number * INDEX.size, INDEX.size))[2]
+        return found
+
+    return await first_beyond(line_at, count, line)
+
+
 async def read_listed(
-    file: StoredFile, store: BlobStore, key: str, count: int
+    file: StoredFile, store: BlobStore, key: str, count: int, *, first: int = 0
 ) -> AsyncGenerator[list[tuple[tuple[int, ...], bytes]], None]:
     """Yield groups of (index record, raw line) for a stored list of `count` index records.
 
-    Memory as read_lines, and a part of the list. Raises BlobMissing.
+    `first`: number of the record to begin with. Memory as read_lines, and a part of the list.
+    Raises BlobMissing.
     """
-    async for records in _parts(store, key, count):
+    async for records in _parts(store, key, count, first):
         async with aclosing(read_records(file, INDEX.iter_unpack(records))) as groups:
             async for group in groups:
                 yield group
@@ -88,9 +116,11 @@ async def read_records(
             await asyncio.gather(ahead[1], return_exceptions=True)
 
 
-async def _parts(store: BlobStore, key: str, count: int) -> AsyncGenerator[bytes, None]:
+async def _parts(
+    store: BlobStore, key: str, count: int, begin: int = 0
+) -> AsyncGenerator[bytes, None]:
     # A shard's list may have 2 MB, and several shards are worked on at a time.
-    for first in range(0, count, _MAX_RECORDS):
+    for first in range(begin, count, _MAX_RECORDS):
         part = min(_MAX_RECORDS, count - first)
         yield await store.get_range(key, first * INDEX.size, part * INDEX.size)
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from enum import IntEnum
+from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from core.batchfile.index import INDEX_SEGMENT_BYTES, stream_records
-from core.batchfile.line_reader import SPAN_BYTES, read_records
+from core.batchfile.line_reader import SPAN_BYTES, first_beyond, read_records
+from core.batchfile.settled import SettledBetween
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 
@@ -190,6 +192,34 @@ class ResultFile:
         """Bytes of the data."""
         return self._data.size
 
+    async def beyond(self, line: int) -> int:
+        """Number of the first record of a line with a higher number; a few small reads."""
+        if not line:
+            return 0
+
+        async def line_at(number: int) -> int:
+            found: int = RESULT.unpack(await self._index.read(number * RESULT.size, RESULT.size))[2]
+            return found
+
+        return await first_beyond(line_at, self.line_count, line)
+
+    async def last_line(self) -> int:
+        """Number of the last line; 0 where there is none."""
+        if not self.line_count:
+            return 0
+        record = await self._index.read(self._index.size - RESULT.size, RESULT.size)
+        last: int = RESULT.unpack(record)[2]
+        return last
+
+    async def count(self, settled: SettledBetween, succeeded: bool | None) -> int:
+        """How many lines were settled in a span of revisions; reads the index."""
+        number = count = 0
+        async for chunk in stream_records(self._index, RESULT.size):
+            picked = await settled.picked(number, len(chunk) // RESULT.size)
+            count += sum(1 for _ in _numbered(chunk, number, succeeded, picked))
+            number += len(picked)
+        return count
+
     async def totals(self, *, succeeded: bool) -> tuple[int, int]:
         """(bytes, lines) of one outcome; reads the index, about 1 s for 5 million lines."""
         total = lines = 0
@@ -201,12 +231,17 @@ class ResultFile:
         return total, lines
 
     async def lines(
-        self, first: int = 0, *, succeeded: bool | None = None, span_bytes: int = SPAN_BYTES
+        self,
+        first: int = 0,
+        *,
+        succeeded: bool | None = None,
+        span_bytes: int = SPAN_BYTES,
+        settled: SettledBetween | None = None,
     ) -> AsyncGenerator[list[ResultLine], None]:
         """Yield groups of lines from record number `first` on.
 
-        `succeeded`: only lines of this outcome. Memory: two reads of `span_bytes` (or
-        of one line where that is longer) and as much of the index.
+        `succeeded`: only lines of this outcome; `settled`: only those that it picks. Memory: two
+        reads of `span_bytes` (or of one line where that is longer) and as much of the index.
         """
         number = first
         at_once = max(1, span_bytes // RESULT.size)
@@ -214,8 +249,10 @@ class ResultFile:
             stream_records(self._index, RESULT.size, first=first, at_once=at_once)
         ) as chunks:
             async for chunk in chunks:
-                wanted = _numbered(chunk, number, succeeded)
-                number += len(chunk) // RESULT.size
+                count = len(chunk) // RESULT.size
+                picked = await settled.picked(number, count) if settled else None
+                wanted = _numbered(chunk, number, succeeded, picked)
+                number += count
                 async with aclosing(
                     read_records(self._data, wanted, span_bytes=span_bytes)
                 ) as groups:
@@ -264,8 +301,9 @@ class ResultFile:
 
 
 def _numbered(
-    chunk: bytes, number: int, succeeded: bool | None
+    chunk: bytes, number: int, succeeded: bool | None, picked: Sequence[bool] | None = None
 ) -> Iterator[tuple[int, int, int, int, int]]:
-    for at, (offset, length, line, outcome) in enumerate(RESULT.iter_unpack(chunk), number):
+    records = enumerate(RESULT.iter_unpack(chunk), number)
+    for at, (offset, length, line, outcome) in compress(records, picked) if picked else records:
         if succeeded is None or (outcome == _SUCCEEDED) == succeeded:
             yield offset, length, line, outcome, at

@@ -115,6 +115,8 @@ class Batches(BatchReads):
             for shard in shards:
                 if stopped and shard.state != ShardState.SETTLED:
                     settle_unsent(shard, Stop(batch.stop))
+                if shard.state == ShardState.SETTLED:
+                    shard.settled_revision = batch.revision + 1
                 session.add(shard)
             reused = sum(
                 shard.line_count for shard in shards if shard.purpose == ShardPurpose.REUSED
@@ -205,6 +207,7 @@ class Batches(BatchReads):
                 return Stale(batch_id)
             for shard in shards:
                 settle_unsent(shard, Stop(batch.stop))
+                shard.settled_revision = batch.revision + 1
             return await advance(session, batch)
 
     async def start_finalizing(self, batch_id: str, token: str, lease: timedelta) -> Batch | Stale:

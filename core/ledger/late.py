@@ -61,6 +61,9 @@ class LateAnswers(ShardTransitions):
             _AT_PROVIDER,
             state=ShardState.SETTLED,
             settled_at=now(),
+            settled_revision=select(col(Batch.revision) + 1)
+            .where(Batch.id == shard.batch_id)
+            .scalar_subquery(),
             failed=shard.line_count,
             **stopped_lines(shard.fill_code, shard.line_count),
             # It counts late answers from now on, and there are none.
@@ -81,6 +84,7 @@ class LateAnswers(ShardTransitions):
                 (ShardState.SUBMITTING, ShardState.SUBMITTED),
                 state=ShardState.SETTLED,
                 settled_at=now(),
+                settled_revision=batch.revision + 1,
                 dispatched_at=None,
                 remote_id="",
                 failed=shard.line_count,

@@ -231,6 +231,7 @@ class Shards(Attempts):
                     and fresh.file_token == fresh.token
                 ),
                 settled_at=now(),
+                settled_revision=batch.revision + 1,
                 waits_for_funds=False,
                 waiting_reason="",
                 succeeded=settlement.succeeded,
@@ -254,6 +255,7 @@ class Shards(Attempts):
                 successor.ordinal = ordinal
                 if batch.stop != Stop.NONE:
                     settle_unsent(successor, Stop(batch.stop))
+                    successor.settled_revision = batch.revision + 1
                 session.add(successor)
             session.add_all(usage_rows(batch, fresh, settlement.spend))
             reused: dict[str, Any] = {}

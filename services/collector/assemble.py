@@ -18,8 +18,8 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import (
     INDEX,
-    Entry,
     ResultWriter,
+    SettledWriter,
     stream_records,
 )
 from core.blobs import StoredFile
@@ -33,7 +33,7 @@ from services.collector.common_cause import CommonCause, NotSent
 from services.collector.earlier_costs import EarlierCosts
 from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
 from services.collector.lending import LentAnswers
-from services.collector.sources import ResultSources, Source, line_number
+from services.collector.sources import ResultSources, Source, merged
 
 log = structlog.get_logger()
 
@@ -97,15 +97,19 @@ class Assembler:
             point=Failpoint.BATCH_RESULTS,
             segment_bytes=self._segment_bytes,
         )
+        settled = SettledWriter(self._blobs, prefix, point=Failpoint.BATCH_RESULTS)
         cause, not_sent = CommonCause(), NotSent(batch)
         lent = LentAnswers(batch)
         async with AsyncExitStack() as stack:
-            streams = ResultSources(self._blobs, batch, file).of_batch(shards)
-            for stream in streams:
-                await stack.enter_async_context(aclosing(stream))
+            sources = ResultSources(self._blobs, batch, file).of_batch(shards)
+            for source in sources:
+                await stack.enter_async_context(aclosing(source.groups))
             earlier = await EarlierCosts.of(self._blobs, shards)
-            await self._merge(batch, file, streams, earlier, writer, (cause, not_sent, lent))
+            await self._merge(
+                batch, file, sources, earlier, (writer, settled), (cause, not_sent, lent)
+            )
         written = await writer.close()
+        await settled.close()
         failed = written.failed - written.cancelled - written.expired
         await lent.store(self._blobs)
         batch.results_revision = 1
@@ -149,36 +153,33 @@ class Assembler:
         self,
         batch: Batch,
         file: File,
-        streams: Sequence[AsyncGenerator[Sequence[Entry], None]],
+        sources: Sequence[Source],
         earlier: EarlierCosts,
-        writer: ResultWriter,
+        writers: tuple[ResultWriter, SettledWriter],
         watching: Sequence[CommonCause | NotSent | LentAnswers],
     ) -> None:
         """Merge all sources by line number; check that they answer the lines of the input.
 
-        Goes from one end of a source's group to the next, as sorting what lies between
-        is cheaper than merging line by line. Raises ResultsInconsistent.
+        Raises ResultsInconsistent.
         """
-        sources = [source for source in map(Source, streams) if await source.refill()]
+        writer, settled = writers
         index = await StoredFile.open(self._blobs, f"{file.prefix}/index")
-        async with aclosing(stream_records(index, INDEX.size)) as records:
+        async with (
+            aclosing(stream_records(index, INDEX.size)) as records,
+            aclosing(merged(sources)) as groups,
+        ):
             asked = _Asked(records)
-            while sources:
-                last = min(source.last for source in sources)
-                lines = [entry for source in sources for entry in source.take(last)]
-                lines.sort(key=line_number)
+            async for lines, revisions in groups:
                 answered = [line for line, _, _ in lines]
                 if answered != await asked.take(len(lines)):
                     raise ResultsInconsistent(
-                        f"{batch.id}: among the lines {answered[0]} to {last}, one has no "
+                        f"{batch.id}: among the lines {answered[0]} to {answered[-1]}, one has no "
                         "result, or two, or was not asked"
                     )
                 for each in watching:
                     each.add(lines)
                 await writer.extend(earlier.add_to(lines))
-                sources = [
-                    source for source in sources if source.last > last or await source.refill()
-                ]
+                await settled.add(revisions)
             left = await asked.take(1)
         if left:
             raise ResultsInconsistent(f"{batch.id}: line {left[0]} has no result")

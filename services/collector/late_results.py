@@ -22,6 +22,7 @@ from core.batchfile import (
     ResultLine,
     ResultTotals,
     ResultWriter,
+    SettledWriter,
     add_cost,
     cost_of,
 )
@@ -92,6 +93,9 @@ class LateMerger:
         cause = CommonCause()
         await self._write(batch, file, come, writer, cause)
         written = await writer.close()
+        settled = SettledWriter(self._blobs, prefix, point=Failpoint.LATE_RESULTS)
+        await settled.copy(self._blobs, batch.results_prefix)
+        await settled.close()
         merged = await self._expected(batch, come, written)
         manifest = manifest_message(
             merged, file, [*_with(await self._ledger.shards.of_batch(batch.id), come)], written

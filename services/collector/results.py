@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import grpc
 from polybatch.v1 import results_pb2, results_pb2_grpc
 
-from core.batchfile import Failure, ResultFile, read_failure
+from core.batchfile import AT_END, Failure, ResultFile, read_failure
 from core.blobs import BlobMissing, BlobStore
 from core.ledger import Batch, Ledger
 from core.metrics import DOWNLOAD_BYTES
@@ -22,6 +22,7 @@ from core.pipeline import outages
 from core.serving import ApiError, current_principal
 from core.serving.paging import page_size
 from services.collector.failure_causes import FailureCauses
+from services.collector.partial_results import PartialResults, Span, chunks_of, span_of
 
 _CHUNK_BYTES = 256 * 1024
 # Lines for one page of failures: of a cause that few lines have, a page may have none.
@@ -31,6 +32,7 @@ _FILTERS = {
     results_pb2.RESULT_FILTER_SUCCEEDED: True,
     results_pb2.RESULT_FILTER_FAILED: False,
 }
+_RECORD, _LINE = "record", "line"
 
 
 class ResultService(results_pb2_grpc.ResultServiceServicer):
@@ -39,6 +41,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
     def __init__(self, ledger: Ledger, blobs: BlobStore) -> None:
         self._ledger = ledger
         self._blobs = blobs
+        self._partial = PartialResults(ledger, blobs)
         self._causes = FailureCauses(ledger)
 
     async def DownloadResults(
@@ -49,14 +52,15 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         ],
     ) -> AsyncIterator[results_pb2.DownloadResultsResponse]:
         """See protos/polybatch/v1/results.proto."""
-        batch = await self._ended_batch(request.batch_id)
-        if request.filter not in _FILTERS:
-            raise ApiError.invalid_argument(
-                "INVALID_FIELD",
-                "The filter is not one of ResultFilter.",
-                violations=[("filter", f"{request.filter} is unknown")],
-            )
-        succeeded = _FILTERS[request.filter]
+        succeeded = _wanted(request)
+        batch = await self._batch(request.batch_id, ended=not request.partial)
+        if request.partial:
+            span = span_of(request, succeeded)
+            if not batch.ended or span != Span(succeeded=succeeded):
+                async with aclosing(self._some(batch, span)) as replies:
+                    async for reply in replies:
+                        yield reply
+                return
         if request.results_revision not in (0, batch.results_revision):
             raise _results_changed(batch)
         async with self._opened(batch) as results:
@@ -77,10 +81,34 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                     line_count=lines,
                     manifest=results_pb2.Manifest.FromString(manifest),
                     results_revision=batch.results_revision,
+                    settled_line_count=results.line_count,
+                    settled_until=AT_END,
+                    complete_until_line=await results.last_line(),
                 )
             )
             stream = results.stream(request.offset, succeeded=succeeded, chunk_bytes=_CHUNK_BYTES)
             async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    yield results_pb2.DownloadResultsResponse(chunk=chunk)
+                    DOWNLOAD_BYTES.labels("results").inc(len(chunk))
+
+    async def _some(
+        self, batch: Batch, span: Span
+    ) -> AsyncGenerator[results_pb2.DownloadResultsResponse, None]:
+        """The lines of a batch that were settled in some span."""
+        with outages():
+            batch, span, extent = await self._partial.extent(batch, span)
+            yield results_pb2.DownloadResultsResponse(
+                header=results_pb2.ResultsHeader(
+                    line_count=extent.lines,
+                    results_revision=batch.results_revision,
+                    incomplete=not batch.ended,
+                    settled_line_count=extent.settled_lines,
+                    settled_until=span.until,
+                    complete_until_line=extent.complete_until,
+                )
+            )
+            async with aclosing(chunks_of(self._partial.groups(batch, span))) as chunks:
                 async for chunk in chunks:
                     yield results_pb2.DownloadResultsResponse(chunk=chunk)
                     DOWNLOAD_BYTES.labels("results").inc(len(chunk))
@@ -93,8 +121,12 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         ],
     ) -> results_pb2.ListFailuresResponse:
         """See protos/polybatch/v1/results.proto."""
-        batch = await self._ended_batch(request.batch_id)
-        first, revision = _decode_token(request.page_token)
+        batch = await self._batch(request.batch_id, ended=not request.partial)
+        kind, first, revision = _decode_token(request.page_token)
+        if request.partial and (kind == _LINE or not (kind or batch.ended)):
+            return await self._settled_failures(request, batch, first, revision)
+        if kind == _LINE:
+            raise _wrong_token()
         if revision not in (0, batch.results_revision):
             raise _results_changed(batch)
         size = page_size(request.page_size)
@@ -108,7 +140,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                         looked_at += 1
                         if len(page.failures) == size or looked_at > _LOOKED_AT:
                             page.next_page_token = _encode_token(
-                                found.number, batch.results_revision
+                                _RECORD, found.number, batch.results_revision
                             )
                             return page
                         failure = read_failure(found.raw)
@@ -116,6 +148,35 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                         if not request.cause_id or request.cause_id == cause:
                             page.failures.append(line_failure(found.line, failure, cause))
             return page
+
+    async def _settled_failures(
+        self,
+        request: results_pb2.ListFailuresRequest,
+        batch: Batch,
+        after_line: int,
+        until: int,
+    ) -> results_pb2.ListFailuresResponse:
+        """A page of those that were settled when the first page was asked for."""
+        until = until or batch.revision
+        size = page_size(request.page_size)
+        providers = await self._causes.providers(batch)
+        page = results_pb2.ListFailuresResponse()
+        span = Span(until=until, after_line=after_line, succeeded=False)
+        looked_at, last = 0, after_line
+        with outages():
+            async with aclosing(self._partial.groups(batch, span)) as groups:
+                async for group in groups:
+                    for line, _, raw in group:
+                        looked_at += 1
+                        if len(page.failures) == size or looked_at > _LOOKED_AT:
+                            page.next_page_token = _encode_token(_LINE, last, until)
+                            return page
+                        last = line
+                        failure = read_failure(raw)
+                        cause = failure.cause(providers).id
+                        if not request.cause_id or request.cause_id == cause:
+                            page.failures.append(line_failure(line, failure, cause))
+        return page
 
     async def ListFailureCauses(
         self,
@@ -125,7 +186,12 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         ],
     ) -> results_pb2.ListFailureCausesResponse:
         """See protos/polybatch/v1/results.proto."""
-        batch = await self._ended_batch(request.batch_id)
+        batch = await self._batch(request.batch_id, ended=not request.partial)
+        if not batch.ended:
+            span = Span(until=batch.revision, succeeded=False)
+            with outages():
+                async with aclosing(self._partial.lines(batch, span)) as lines:
+                    return await self._causes.group(batch, lines)
         async with (
             self._opened(batch) as results,
             aclosing(results.lines(succeeded=False)) as groups,
@@ -147,18 +213,19 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                     raise
                 raise _results_changed(fresh) from error
 
-    async def _ended_batch(self, batch_id: str) -> Batch:
+    async def _batch(self, batch_id: str, *, ended: bool) -> Batch:
+        """A batch that has results. `ended`: refuse one that has not."""
         with outages():
             batch = await self._ledger.batches.get(batch_id, current_principal().account_id)
         if batch is None:
             raise ApiError.not_found(
                 "BATCH_NOT_FOUND", f"There is no batch {batch_id!r} in this account."
             )
-        if not batch.ended:
+        if ended and not batch.ended:
             raise ApiError.failed_precondition(
                 "BATCH_NOT_ENDED", f"The batch is {batch.state}; watch it to its end first."
             )
-        if not batch.results_prefix:
+        if batch.ended and not batch.results_prefix:
             raise ApiError.failed_precondition(
                 "NO_RESULTS", "The batch failed before any line ran; see its errors."
             )
@@ -185,21 +252,41 @@ def _results_changed(batch: Batch) -> ApiError:
     )
 
 
-def _encode_token(number: int, revision: int) -> str:
-    return base64.urlsafe_b64encode(b"record:%d:%d" % (number, revision)).decode()
+def _wanted(request: results_pb2.DownloadResultsRequest) -> bool | None:
+    """The outcome that a request asks for; None: any. Raises INVALID_FIELD."""
+    if request.filter not in _FILTERS:
+        raise ApiError.invalid_argument(
+            "INVALID_FIELD",
+            "The filter is not one of ResultFilter.",
+            violations=[("filter", f"{request.filter} is unknown")],
+        )
+    return _FILTERS[request.filter]
 
 
-def _decode_token(token: str) -> tuple[int, int]:
-    """Number of the record to go on with, and the revision of the results that it is of."""
+def _encode_token(kind: str, number: int, revision: int) -> str:
+    return base64.urlsafe_b64encode(f"{kind}:{number}:{revision}".encode()).decode()
+
+
+def _decode_token(token: str) -> tuple[str, int, int]:
+    """The kind of what is counted, where to go on, and the revision that it is of.
+
+    _RECORD: number of a record, revision of the results; _LINE: last line of the input that was
+    listed, revision of the batch.
+    """
     if not token:
-        return 0, 0
+        return "", 0, 0
     try:
         text = base64.b64decode(token, altchars=b"-_", validate=True).decode()
         kind, number, revision = text.split(":")
-        if kind == "record" and f"{number}{revision}".isascii() and f"{number}{revision}".isdigit():
-            return int(number), int(revision)
+        digits = f"{number}{revision}"
+        if kind in (_RECORD, _LINE) and digits.isascii() and digits.isdigit():
+            return kind, int(number), int(revision)
     except (ValueError, binascii.Error):
         pass
-    raise ApiError.invalid_argument(
+    raise _wrong_token()
+
+
+def _wrong_token() -> ApiError:
+    return ApiError.invalid_argument(
         "PAGE_TOKEN_INVALID", "The page token was not made by this service."
     )

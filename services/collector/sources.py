@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -9,12 +10,15 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from core.batchfile import (
+    AT_END,
+    FROM_START,
     Entry,
     LineOutcome,
     ResultFile,
     answer_line,
     decode_request,
     error_json,
+    list_beyond,
     read_listed,
     read_report,
 )
@@ -34,6 +38,8 @@ class Source:
     """A stream of result lines in order, and where its reader stands."""
 
     groups: AsyncGenerator[Sequence[Entry], None]
+    settled: int = AT_END
+    """The revision of the batch that gave all its lines their outcome."""
     group: Sequence[Entry] = ()
     position: int = 0
 
@@ -57,30 +63,73 @@ class Source:
         return self.group[begin : self.position]
 
 
+async def merged(
+    sources: Sequence[Source],
+) -> AsyncGenerator[tuple[list[Entry], array[int]], None]:
+    """Yield the lines of all sources in order, with the revision that settled each.
+
+    Goes from one end of a source's group to the next, as sorting what lies between is cheaper than
+    merging line by line.
+    """
+    sources = [source for source in sources if await source.refill()]
+    while sources:
+        last = min(source.last for source in sources)
+        parts = [(source.settled, source.take(last)) for source in sources]
+        lines = [entry for _, part in parts for entry in part]
+        lines.sort(key=line_number)
+        yield lines, _revisions(lines, parts)
+        sources = [source for source in sources if source.last > last or await source.refill()]
+
+
+def _revisions(lines: Sequence[Entry], parts: Sequence[tuple[int, Sequence[Entry]]]) -> array[int]:
+    found = {settled for settled, part in parts if part}
+    if len(found) == 1:
+        return array("I", found) * len(lines)
+    of_line: dict[int, int] = {}
+    for settled, part in parts:
+        of_line |= dict.fromkeys(map(line_number, part), settled)
+    return array("I", map(of_line.__getitem__, map(line_number, lines)))
+
+
 class ResultSources:
     """Opens the sources of one batch."""
 
-    def __init__(self, blobs: BlobStore, batch: Batch, file: File) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        batch: Batch,
+        file: File,
+        *,
+        after_line: int = 0,
+        succeeded: bool | None = None,
+    ) -> None:
+        """`after_line`: only lines with higher numbers; `succeeded`: only those of this outcome."""
         self._blobs = blobs
         self._batch = batch
         self._file = file
+        self._after_line = after_line
+        self._succeeded = succeeded
 
-    def of_batch(self, shards: Sequence[Shard]) -> list[AsyncGenerator[Sequence[Entry], None]]:
-        """All that the results of a batch are made of, with what it has of its shards now."""
+    def of_batch(self, shards: Sequence[Shard], *, invalid: bool = True) -> list[Source]:
+        """All that the results of a batch are made of, with what it has of these shards now.
+
+        `invalid`: with the lines that were bad from the start.
+        """
         sources = self.of_shards(shards)
-        if self._batch.invalid:
-            sources.append(self._invalid())
+        if invalid and self._batch.invalid and not self._succeeded:
+            sources.append(Source(self._invalid(), FROM_START))
         return sources
 
-    def of_shards(self, shards: Sequence[Shard]) -> list[AsyncGenerator[Sequence[Entry], None]]:
+    def of_shards(self, shards: Sequence[Shard]) -> list[Source]:
         """What the batch has of its shards now."""
-        sources: list[AsyncGenerator[Sequence[Entry], None]] = []
+        sources: list[Source] = []
         span = _span(len(shards))
         for shard in shards:
+            settled = AT_END if shard.given_up else shard.settled_revision or FROM_START
             if shard.results_prefix and not shard.given_up:
-                sources.append(self._stored(shard, span))
-            elif shard.fill_code:
-                sources.append(self._filled(shard))
+                sources.append(Source(self._stored(shard, span), settled))
+            elif shard.fill_code and not self._succeeded:
+                sources.append(Source(self._filled(shard), settled))
         return sources
 
     def late(self, shards: Sequence[Shard]) -> list[AsyncGenerator[Sequence[Entry], None]]:
@@ -94,7 +143,10 @@ class ResultSources:
     async def _stored(self, shard: Shard, span: int) -> AsyncGenerator[Sequence[Entry], None]:
         """The lines that a shard's results hold."""
         results = await ResultFile.open(self._blobs, shard.results_prefix)
-        async with aclosing(results.lines(span_bytes=span)) as groups:
+        first = await results.beyond(self._after_line)
+        async with aclosing(
+            results.lines(first, succeeded=self._succeeded, span_bytes=span)
+        ) as groups:
             async for group in groups:
                 yield [found[1:] for found in group]
 
@@ -104,9 +156,9 @@ class ResultSources:
         outcome = LineOutcome.of_code(shard.fill_code)
         data = await StoredFile.open(self._blobs, f"{self._file.prefix}/data")
         models = [group["model"] for group in self._file.groups]
-        async with aclosing(
-            read_listed(data, self._blobs, shard.lines_key, shard.line_count)
-        ) as groups:
+        key, count = shard.lines_key, shard.line_count
+        first = await list_beyond(self._blobs, key, count, self._after_line)
+        async with aclosing(read_listed(data, self._blobs, key, count, first=first)) as groups:
             async for lines in groups:
                 yield [
                     (
@@ -139,6 +191,8 @@ class ResultSources:
                 if problem.lenient and self._batch.lenient_translation:
                     continue
                 last = problem.line
+                if last <= self._after_line:
+                    continue
                 error = error_json(
                     problem.reason, f"{problem.field}: {problem.message}".removeprefix(": ")
                 )

@@ -67,7 +67,7 @@ class TwinAnswers:
         spool, reserve = self._settings.spool_dir, self._settings.work_reserve
         with BorrowedAnswers(lines, spool, reserve=reserve) as answers:
             for source in ResultSources(self._blobs, batch, file).of_shards(others):
-                await _borrow(source, pairs, answers)
+                await _borrow(source.groups, pairs, answers)
             try:
                 written, saved = await answers.write(shard, batch, file, self._blobs, writer)
             except KeyError as missing:

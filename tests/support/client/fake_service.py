@@ -33,6 +33,7 @@ from polybatch.v1 import (
 )
 
 from tests.support.client.estimates import estimate
+from tests.support.client.fake_partial import Settled
 from tests.support.client.fake_servicers import (
     SEGMENT_BYTES,
     Batches,
@@ -79,6 +80,8 @@ class FakePolybatch:
         self.stale: list[batches_pb2.Batch] = []
         """What watches begin with, as from a replica that lags behind."""
         self.results: dict[str, bytes] = {}
+        self.settled: dict[str, Settled] = {}
+        """Of batches whose results are asked for while they run."""
         self.results_digest: dict[str, str] = {}
         """Overrides the right digest."""
         self.providers: list[providers_pb2.Provider] = []

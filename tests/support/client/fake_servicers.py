@@ -308,6 +308,12 @@ class Results(results_pb2_grpc.ResultServiceServicer):
 
     async def DownloadResults(self, request: Any, context: Any) -> AsyncIterator[Any]:
         fault = await self._fake.enter("DownloadResults", request, context)
+        if request.batch_id in self._fake.settled:
+            header, lines = self._fake.settled[request.batch_id].reply(request)
+            yield results_pb2.DownloadResultsResponse(header=header)
+            async for chunk in cut(lines, 0, self._fake.chunk_bytes, fault, context):
+                yield results_pb2.DownloadResultsResponse(chunk=chunk)
+            return
         if request.batch_id not in self._fake.results:
             snapshots = self._fake.batches.get(request.batch_id, ())
             failed = snapshots and snapshots[-1].state == batches_pb2.BATCH_STATE_FAILED

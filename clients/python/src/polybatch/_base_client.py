@@ -12,6 +12,7 @@ from polybatch._operations import (
     Downloads,
     Requests,
     RetryObserver,
+    SettledDownloads,
     Uploads,
     Watches,
     WebhookRequests,
@@ -62,6 +63,7 @@ class BaseClient:
         self._uploads = Uploads(caller)
         self._watches = Watches(caller)
         self._downloads = Downloads(caller)
+        self._settled = SettledDownloads(caller, self._watches)
         self._conversions = Conversions(caller)
         self._accounts = AccountRequests(caller)
         self._webhooks = WebhookRequests(caller)

@@ -13,6 +13,7 @@ from polybatch._base_client import BaseClient
 from polybatch._operations import (
     BatchProgress,
     EstimateObserver,
+    ExtentObserver,
     Form,
     Naming,
     Progress,
@@ -319,15 +320,50 @@ class Client(BaseClient):
         return run(self._watches.wait(batch_id, within=timeout, progress=progress))
 
     def results(
-        self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL
+        self,
+        batch_id: str,
+        *,
+        filter: ResultFilter = ResultFilter.ALL,
+        partial: bool = False,
+        follow: bool = False,
+        merged: bool = False,
+        on_extent: ExtentObserver | None = None,
     ) -> Iterator[ResultLine]:
-        """Yields the results in input order. Conflict if the batch has not ended."""
+        """Yields the results in input order. Conflict if the batch has not ended.
+
+        `partial`: of a batch that may not have ended, what is settled so far; `follow`: then go on
+        with what comes next, each line once, until its end; `merged`: of the batch and of its
+        retries, each line of its input once, with the newest outcome. `on_extent` is called with
+        how much there is, of these three.
+        """
+        if partial or follow or merged:
+            return iterate(
+                self._settled.lines(
+                    batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
+                )
+            )
         return iterate(self._downloads.results(batch_id, filter))
 
     def result_chunks(
-        self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL
+        self,
+        batch_id: str,
+        *,
+        filter: ResultFilter = ResultFilter.ALL,
+        partial: bool = False,
+        follow: bool = False,
+        merged: bool = False,
+        on_extent: ExtentObserver | None = None,
     ) -> Iterator[bytes]:
-        """Yields the bytes of the result file as they come, in no relation to lines."""
+        """Yields the bytes of the result file as they come, in no relation to lines.
+
+        With `partial`, `follow` or `merged`, as of `results`, whole lines.
+        """
+        if partial or follow or merged:
+            return iterate(
+                self._settled.chunks(
+                    batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
+                )
+            )
         return iterate(self._downloads.result_chunks(batch_id, filter))
 
     def download_results(

@@ -10,6 +10,7 @@ from polybatch._operations.calls import (
 from polybatch._operations.conversions import Conversions, Form
 from polybatch._operations.downloads import Downloads
 from polybatch._operations.requests import Requests, batch_request
+from polybatch._operations.settled_downloads import ExtentObserver, SettledDownloads
 from polybatch._operations.sources import Progress, UploadInput
 from polybatch._operations.uploads import EstimateObserver, Naming, Uploads
 from polybatch._operations.watches import BatchProgress, Watches
@@ -22,11 +23,13 @@ __all__ = [
     "Conversions",
     "Downloads",
     "EstimateObserver",
+    "ExtentObserver",
     "Form",
     "Naming",
     "Progress",
     "Requests",
     "RetryObserver",
+    "SettledDownloads",
     "UploadInput",
     "Uploads",
     "Watches",

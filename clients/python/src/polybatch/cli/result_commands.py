@@ -15,6 +15,7 @@ from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.listing import Listing
 from polybatch.cli.output import counted, row, size, usd
+from polybatch.cli.partial_results import Some, download_some
 from polybatch.cli.session import Session, advising, interruptible
 from polybatch.errors import Conflict
 
@@ -24,19 +25,36 @@ from polybatch.errors import Conflict
 @grammar.output_file("Write them there, whole or not at all (stdout).")
 @click.option("--failed", is_flag=True, help="Only the lines that failed.")
 @click.option("--succeeded", is_flag=True, help="Only the lines that succeeded.")
+@click.option("--partial", is_flag=True, help="What is settled so far, of a batch that still runs.")
+@click.option("--follow", is_flag=True, help="That, and then each line as it comes, until the end.")
+@click.option("--merged", is_flag=True, help="Of the batch and its retries: each line once.")
 @click.pass_obj
 def results(
-    session: Session, *, batch_id: str, output: str | None, failed: bool, succeeded: bool
+    session: Session,
+    *,
+    batch_id: str,
+    output: str | None,
+    failed: bool,
+    succeeded: bool,
+    partial: bool,
+    follow: bool,
+    merged: bool,
 ) -> ExitCode:
-    """Fetch the results of a batch that has ended."""
+    """Fetch the results of a batch: once it has ended, or while it runs."""
     if failed and succeeded:
         raise click.UsageError("--failed and --succeeded exclude each other: leave out both.")
+    if partial + follow + merged > 1:
+        raise click.UsageError("--partial, --follow and --merged exclude each other: give one.")
     which = polybatch.ResultFilter.ALL
     if failed:
         which = polybatch.ResultFilter.FAILED
     elif succeeded:
         which = polybatch.ResultFilter.SUCCEEDED
-    _download(session, whole_batch_id(session, batch_id), output or "-", which)
+    whole = whole_batch_id(session, batch_id)
+    if partial or follow or merged:
+        some = Some(follow=follow, merged=merged)
+        return download_some(session, whole, output or "-", which, some)
+    _download(session, whole, output or "-", which)
     return ExitCode.OK
 
 
@@ -90,9 +108,16 @@ Examples:
     help="Only lines with this cause, by its id.",
 )
 @grammar.limit
+@click.option("--partial", is_flag=True, help="Those of a batch that still runs.")
 @click.pass_obj
 def failures(
-    session: Session, *, batch_id: str, by_cause: bool, cause: str | None, limit: int | None
+    session: Session,
+    *,
+    batch_id: str,
+    by_cause: bool,
+    cause: str | None,
+    limit: int | None,
+    partial: bool,
 ) -> ExitCode:
     """List the lines of a batch that failed, and why."""
     if by_cause and cause:
@@ -104,7 +129,8 @@ def failures(
     columns = {"LINE": -8, "CUSTOM_ID": 24, "HTTP": 4, "CODE": 24, "MESSAGE": 0}
     failure = None
     with Listing(columns) as listing:
-        for failure in islice(session.client.failures(batch_id, cause_id=cause or ""), limit):
+        found = session.client.failures(batch_id, cause_id=cause or "", partial=partial)
+        for failure in islice(found, limit):
             if session.json:
                 session.emit(failure)
                 continue

@@ -35,6 +35,7 @@ from polybatch.models.results import (
     ManifestShard,
     ResultFilter,
     ResultLine,
+    ResultsExtent,
 )
 from polybatch.models.usage import UsageEntry, UsageGroup
 from polybatch.models.webhooks import (
@@ -85,6 +86,7 @@ __all__ = [
     "RequestCounts",
     "ResultFilter",
     "ResultLine",
+    "ResultsExtent",
     "Shard",
     "UploadStatus",
     "Usage",

@@ -292,6 +292,30 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultsExtent:
+    """How much there is of the results of a batch, or of a family of batches."""
+
+    incomplete: bool
+    """Lines are still to come."""
+    line_count: int
+    """Lines that follow."""
+    settled_line_count: int
+    """Lines of the batch that have their outcome."""
+    complete_until_line: int
+    """The line of the input up to which none is missing."""
+
+    @classmethod
+    def from_proto(cls, message: Any) -> ResultsExtent:
+        """Builds it from polybatch.v1.ResultsHeader."""
+        return cls(
+            incomplete=message.incomplete,
+            line_count=message.line_count,
+            settled_line_count=message.settled_line_count,
+            complete_until_line=message.complete_until_line,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class LineFailure:
     """One failed line."""
 

@@ -19,7 +19,7 @@ RESULT_FILTER_SUCCEEDED: ResultFilter
 RESULT_FILTER_FAILED: ResultFilter
 
 class DownloadResultsRequest(_message.Message):
-    __slots__ = ("batch_id", "filter", "offset", "results_revision", "partial", "settled_after", "merged")
+    __slots__ = ("batch_id", "filter", "offset", "results_revision", "partial", "settled_after", "merged", "settled_until", "after_line")
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,8 @@ class DownloadResultsRequest(_message.Message):
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     SETTLED_AFTER_FIELD_NUMBER: _ClassVar[int]
     MERGED_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_LINE_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     filter: ResultFilter
     offset: int
@@ -34,7 +36,9 @@ class DownloadResultsRequest(_message.Message):
     partial: bool
     settled_after: int
     merged: bool
-    def __init__(self, batch_id: _Optional[str] = ..., filter: _Optional[_Union[ResultFilter, str]] = ..., offset: _Optional[int] = ..., results_revision: _Optional[int] = ..., partial: _Optional[bool] = ..., settled_after: _Optional[int] = ..., merged: _Optional[bool] = ...) -> None: ...
+    settled_until: int
+    after_line: int
+    def __init__(self, batch_id: _Optional[str] = ..., filter: _Optional[_Union[ResultFilter, str]] = ..., offset: _Optional[int] = ..., results_revision: _Optional[int] = ..., partial: _Optional[bool] = ..., settled_after: _Optional[int] = ..., merged: _Optional[bool] = ..., settled_until: _Optional[int] = ..., after_line: _Optional[int] = ...) -> None: ...
 
 class DownloadResultsResponse(_message.Message):
     __slots__ = ("header", "chunk")

@@ -77,6 +77,7 @@ class ResultServiceServicer:
         NO_RESULTS: the batch failed as such; GetBatch says why.
         RESULTS_CHANGED: late answers have come, and the revision
         asked for is gone: begin again at offset 0, without one.
+        INVALID_ARGUMENT    INVALID_FIELD: BadRequest names it.
         OUT_OF_RANGE        OFFSET_OUT_OF_RANGE: the offset is past the end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -18,6 +18,7 @@ from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
+from core.ledger.removal import NoResults, Removal, is_past
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.spend import ModelSpend, Spent
@@ -28,6 +29,7 @@ from core.ledger.states import (
     CanaryState,
     FileState,
     Priority,
+    ResultsGone,
     ShardPurpose,
     ShardState,
     Stale,
@@ -131,6 +133,7 @@ __all__ = [
     "NewKey",
     "NoFunds",
     "NoPrice",
+    "NoResults",
     "OverLimit",
     "OverMaxCost",
     "OverQuota",
@@ -142,7 +145,9 @@ __all__ = [
     "ProviderLoad",
     "ProviderPause",
     "Purse",
+    "Removal",
     "RequestIdReused",
+    "ResultsGone",
     "Room",
     "Runs",
     "Scope",
@@ -174,6 +179,7 @@ __all__ = [
     "WebhookExists",
     "copy_ledger",
     "event_type",
+    "is_past",
     "month_of",
     "new_id",
     "new_secret",

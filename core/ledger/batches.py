@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
+from core.ledger.batch_search import Condition, folded, search, terms_of
 from core.ledger.database import Database
 from core.ledger.funds import NoFunds, NoPrice, release, reserve
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
@@ -86,14 +87,18 @@ class Batches:
             lacking = await reserve(session, batch, reserve_nanos)
             if lacking is not None:
                 return lacking
+            batch.name_folded = folded(batch.name)
             session.add(batch)
+            session.add_all(terms_of(batch, file.groups))
             if batch.ended:
                 # One that is kept for what is wrong with its file.
+                for name, value in kept_until(batch, batch.created_at).items():
+                    setattr(batch, name, value)
                 await add_deliveries(session, batch)
         return batch
 
     async def find_request(self, account_id: str, request_id: str) -> Batch | None:
-        """The batch that a request id made."""
+        """The batch that a request id made; None once it is deleted."""
         async with self._database.read() as session:
             found = await session.exec(
                 select(Batch).where(Batch.account_id == account_id, Batch.request_id == request_id)
@@ -101,12 +106,15 @@ class Batches:
             return found.first()
 
     async def get(self, batch_id: str, account_id: str | None = None) -> Batch | None:
-        """A batch, if it belongs to the account (None: whoever it belongs to)."""
+        """A batch, if it belongs to the account and is not deleted.
+
+        `account_id` None: whoever it belongs to, and for the books also after its deletion.
+        """
         async with self._database.read() as session:
             batch = await session.get(Batch, batch_id)
-            if batch is None or account_id not in (None, batch.account_id):
-                return None
-            return batch
+            if batch is None or account_id is None:
+                return batch
+            return batch if batch.account_id == account_id and batch.deleted_at is None else None
 
     async def prices(self, batch_id: str) -> str | None:
         """The prices that held when a batch was made, in JSON (core.prices.snapshot).
@@ -134,20 +142,15 @@ class Batches:
         size: int,
         after: tuple[datetime, str] | None,
         states: Sequence[BatchState] = (),
+        conditions: Sequence[Condition] = (),
         *,
         oldest_first: bool = False,
     ) -> list[Batch]:
-        """Batches newest first, from behind the (created_at, id) of the last one seen."""
-        query = select(Batch).where(Batch.account_id == account_id)
-        if states:
-            query = query.where(col(Batch.state).in_(states))
-        place = sa.tuple_(col(Batch.created_at), col(Batch.id))
-        if after is not None:
-            last = sa.tuple_(*map(sa.literal, after))
-            query = query.where(place > last if oldest_first else place < last)
-        order = (col(Batch.created_at), col(Batch.id))
-        query = query.order_by(*(order if oldest_first else (each.desc() for each in order)))
-        query = query.limit(size)
+        """Batches newest first, from behind the (created_at, id) of the last one seen.
+
+        `states`: one of these; `conditions`: all of them.
+        """
+        query = search(account_id, size, after, states, conditions, oldest_first=oldest_first)
         async with self._database.read() as session:
             return list(await session.exec(query))
 
@@ -204,6 +207,7 @@ class Batches:
                 queued=0,
                 failed=batch.total,
                 errors=[{"code": code, "message": message}],
+                **kept_until(batch, now()),
             )
             await add_deliveries(session, failed)
             return failed
@@ -328,6 +332,7 @@ class Batches:
                 BatchState.CANCELLED: "cancelled_at",
             }[state]
             await release(session, batch)
+            moment = now()
             ended = await advance(
                 session,
                 batch,
@@ -343,7 +348,8 @@ class Batches:
                 expired=expired,
                 common_cause=common_cause,
                 errors=list(errors),
-                **{stamp: now()},
+                **{stamp: moment},
+                **kept_until(batch, moment),
             )
             await add_deliveries(session, ended)
             return ended
@@ -399,6 +405,14 @@ class Batches:
                 .values(due_at=now())
             )
             return bool(done.rowcount)
+
+
+def kept_until(batch: Batch, ended_at: datetime) -> dict[str, datetime | None]:
+    """Until when results and input of a batch that ends at a moment are kept, as columns."""
+    until = None
+    if batch.retention_seconds is not None:
+        until = ended_at + timedelta(seconds=batch.retention_seconds)
+    return {"results_expire_at": until, "removal_due_at": until}
 
 
 async def _count_living(session: AsyncSession, account_id: str) -> int:

@@ -17,6 +17,7 @@ from core.ledger.list_polls import ListPolls
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
+from core.ledger.removal import Removal
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
@@ -43,6 +44,7 @@ class Ledger:
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)
         self.remote_files = RemoteFiles(database)
+        self.removal = Removal(database)
         self.holds = Holds(database)
         self.keys = TriedKeys(database)
         self.answer_lengths = AnswerLengths(database)

@@ -19,6 +19,7 @@ from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
 from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
+from core.ledger.removal import NoResults, Removal, is_past
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.spend import ModelSpend, Spent
@@ -29,6 +30,7 @@ from core.ledger.states import (
     CanaryState,
     FileState,
     Priority,
+    ResultsGone,
     ShardPurpose,
     ShardState,
     Stale,

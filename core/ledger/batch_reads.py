@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import sqlalchemy as sa
 from sqlmodel import col, select
 
+from core.ledger.batch_search import Condition, search
 from core.ledger.database import Database
 from core.ledger.states import TERMINAL, BatchState
 from core.ledger.tables import Batch
@@ -20,7 +20,7 @@ class BatchReads:
         self._database = database
 
     async def find_request(self, account_id: str, request_id: str) -> Batch | None:
-        """The batch that a request id made."""
+        """The batch that a request id made; None once it is deleted."""
         async with self._database.read() as session:
             found = await session.exec(
                 select(Batch).where(Batch.account_id == account_id, Batch.request_id == request_id)
@@ -28,12 +28,15 @@ class BatchReads:
             return found.first()
 
     async def get(self, batch_id: str, account_id: str | None = None) -> Batch | None:
-        """A batch, if it belongs to the account (None: whoever it belongs to)."""
+        """A batch, if it belongs to the account and is not deleted.
+
+        `account_id` None: whoever it belongs to, and for the books also after its deletion.
+        """
         async with self._database.read() as session:
             batch = await session.get(Batch, batch_id)
-            if batch is None or account_id not in (None, batch.account_id):
-                return None
-            return batch
+            if batch is None or account_id is None:
+                return batch
+            return batch if batch.account_id == account_id and batch.deleted_at is None else None
 
     async def prices(self, batch_id: str) -> str | None:
         """The prices that held when a batch was made, in JSON (core.prices.snapshot).
@@ -61,20 +64,15 @@ class BatchReads:
         size: int,
         after: tuple[datetime, str] | None,
         states: Sequence[BatchState] = (),
+        conditions: Sequence[Condition] = (),
         *,
         oldest_first: bool = False,
     ) -> list[Batch]:
-        """Batches newest first, from behind the (created_at, id) of the last one seen."""
-        query = select(Batch).where(Batch.account_id == account_id)
-        if states:
-            query = query.where(col(Batch.state).in_(states))
-        place = sa.tuple_(col(Batch.created_at), col(Batch.id))
-        if after is not None:
-            last = sa.tuple_(*map(sa.literal, after))
-            query = query.where(place > last if oldest_first else place < last)
-        order = (col(Batch.created_at), col(Batch.id))
-        query = query.order_by(*(order if oldest_first else (each.desc() for each in order)))
-        query = query.limit(size)
+        """Batches newest first, from behind the (created_at, id) of the last one seen.
+
+        `states`: one of these; `conditions`: all of them.
+        """
+        query = search(account_id, size, after, states, conditions, oldest_first=oldest_first)
         async with self._database.read() as session:
             return list(await session.exec(query))
 

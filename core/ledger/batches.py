@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.batch_reads import BatchReads
+from core.ledger.batch_search import folded, terms_of
 from core.ledger.funds import NoFunds, NoPrice, release, reserve
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.progress import advance, unsettled
@@ -84,9 +85,13 @@ class Batches(BatchReads):
             lacking = await reserve(session, batch, reserve_nanos)
             if lacking is not None:
                 return lacking
+            batch.name_folded = folded(batch.name)
             session.add(batch)
+            session.add_all(terms_of(batch, file.groups))
             if batch.ended:
                 # One that is kept for what is wrong with its file.
+                for name, value in kept_until(batch, batch.created_at).items():
+                    setattr(batch, name, value)
                 await add_deliveries(session, batch)
         return batch
 
@@ -153,6 +158,7 @@ class Batches(BatchReads):
                 queued=0,
                 failed=batch.total,
                 errors=[{"code": code, "message": message}],
+                **kept_until(batch, now()),
             )
             await add_deliveries(session, failed)
             return failed
@@ -278,6 +284,7 @@ class Batches(BatchReads):
                 BatchState.CANCELLED: "cancelled_at",
             }[state]
             await release(session, batch)
+            moment = now()
             ended = await advance(
                 session,
                 batch,
@@ -293,7 +300,8 @@ class Batches(BatchReads):
                 expired=expired,
                 common_cause=common_cause,
                 errors=list(errors),
-                **{stamp: now()},
+                **{stamp: moment},
+                **kept_until(batch, moment),
             )
             await add_deliveries(session, ended)
             return ended
@@ -338,6 +346,14 @@ class Batches(BatchReads):
                 .values(due_at=now())
             )
             return bool(done.rowcount)
+
+
+def kept_until(batch: Batch, ended_at: datetime) -> dict[str, datetime | None]:
+    """Until when results and input of a batch that ends at a moment are kept, as columns."""
+    until = None
+    if batch.retention_seconds is not None:
+        until = ended_at + timedelta(seconds=batch.retention_seconds)
+    return {"results_expire_at": until, "removal_due_at": until}
 
 
 async def _count_living(session: AsyncSession, account_id: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import delete, update
@@ -221,13 +222,9 @@ class Files:
             file = await self._database.lock_file(session, file_id)
             if file is None:
                 return None
+            inputs = await _inputs(session, file_id)
             found = await session.exec(
-                select(Batch)
-                .where(
-                    Batch.input_file_id == file_id,
-                    sa.or_(col(Batch.state).not_in(TERMINAL), col(Batch.awaited) > 0),
-                )
-                .limit(1)
+                select(Batch).where(col(Batch.input_file_id).in_(inputs), _reads()).limit(1)
             )
             reader = found.first()
             if reader is not None:
@@ -236,9 +233,66 @@ class Files:
             await session.merge(_upload_now(file.account_id, file.upload_id))
             return file
 
+    async def expired(self, limit: int) -> list[File]:
+        """Files that were to be kept until now, which no batch needs, oldest first."""
+        being_read = sa.exists().where(col(Batch.input_file_id) == col(File.id), _reads())
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(File)
+                .where(col(File.expires_at) <= now(), ~being_read)
+                .order_by(col(File.expires_at))
+                .limit(limit)
+            )
+            return list(found)
+
+    async def delete_input(self, account_id: str, file_id: str) -> File | None:
+        """Delete the row of a batch's input, once all batches of it are deleted or past their time.
+
+        Goes on as `delete`. None: it is needed, or gone already.
+        """
+        async with self._database.write(Failpoint.FILE_DELETE) as session:
+            seen = await session.get(File, file_id)
+            if seen is None or seen.account_id != account_id:
+                return None
+            await self._lock(session, account_id, seen.upload_id)
+            file = await self._database.lock_file(session, file_id)
+            if file is None:
+                return None
+            inputs = await _inputs(session, file_id)
+            kept = sa.and_(
+                col(Batch.deleted_at).is_(None),
+                sa.or_(
+                    col(Batch.results_expire_at).is_(None), col(Batch.results_expire_at) > now()
+                ),
+            )
+            keeping = await session.exec(
+                select(Batch.id)
+                .where(col(Batch.input_file_id).in_(inputs), sa.or_(_reads(), kept))
+                .limit(1)
+            )
+            if keeping.first() is not None:
+                return None
+            await session.delete(file)
+            await session.merge(_upload_now(file.account_id, file.upload_id))
+            return file
+
     async def _lock(self, session: AsyncSession, account_id: str, upload_id: str) -> None:
         """Whatever becomes of one upload happens one after another."""
         await self._database.lock_name(session, "upload", account_id, upload_id)
+
+
+async def _inputs(session: AsyncSession, file_id: str) -> list[str]:
+    """The ids of a file, and of those that hold some of its lines."""
+    derived = await session.exec(
+        # The other condition is that of the index.
+        select(File.id).where(File.source_file_id == file_id, col(File.source_file_id) != "")
+    )
+    return [file_id, *derived]
+
+
+def _reads() -> Any:
+    """That a batch has not ended, or waits for late answers: its input is read."""
+    return sa.or_(col(Batch.state).not_in(TERMINAL), col(Batch.awaited) > 0)
 
 
 async def _count_open(session: AsyncSession, account_id: str, moment: datetime) -> int:

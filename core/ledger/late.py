@@ -15,7 +15,15 @@ from sqlmodel import col, select
 
 from core.failpoints import Failpoint
 from core.ledger.progress import advance, awaited_shards
-from core.ledger.states import STOP_ERRORS, TERMINAL, ShardState, Stale, Stop, stopped_lines
+from core.ledger.states import (
+    STOP_ERRORS,
+    TERMINAL,
+    ResultsGone,
+    ShardState,
+    Stale,
+    Stop,
+    stopped_lines,
+)
 from core.ledger.tables import Batch, Shard, now
 from core.ledger.transitions import ShardTransitions
 
@@ -121,6 +129,31 @@ class LateAnswers(ShardTransitions):
                 .limit(limit)
             )
             return list(found)
+
+    async def drop(self, batch_id: str) -> Batch | Stale:
+        """Let go of the answers that came for a batch whose results are gone.
+
+        They are charged already. Once the last one has come, what was kept for them can go.
+        """
+        async with self._database.write(Failpoint.BATCH_DROP_LATE) as session:
+            batch = await self._database.lock_batch(session, batch_id)
+            if batch is None or batch.results_gone != ResultsGone.ALL:
+                return Stale(batch_id)
+            dropped = await session.exec(
+                update(Shard)
+                .where(
+                    col(Shard.batch_id) == batch_id,
+                    awaited_shards(),
+                    col(Shard.state) == ShardState.SETTLED,
+                )
+                .values(late_merged=True)
+            )
+            if not dropped.rowcount:
+                return Stale(batch_id)
+            changed = await advance(session, batch, assembler="")
+            if changed.awaited:
+                return changed
+            return await advance(session, changed, removal_due_at=now())
 
     async def claim_merge(
         self, batch_id: str, token: str, lease: timedelta

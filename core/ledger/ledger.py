@@ -19,6 +19,7 @@ from core.ledger.pauses import Pauses
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
+from core.ledger.removal import Removal
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
@@ -47,6 +48,7 @@ class Ledger:
         self.lending = Lending(database)
         self.budgets = Budgets(database)
         self.remote_files = RemoteFiles(database)
+        self.removal = Removal(database)
         self.holds = Holds(database)
         self.keys = TriedKeys(database)
         self.answer_lengths = AnswerLengths(database)

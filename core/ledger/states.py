@@ -40,7 +40,7 @@ renewed, a create dispatched) raises no revision and says True or False.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 from typing import Any
 
 
@@ -82,6 +82,17 @@ class CanaryState(StrEnum):
     RUNNING = "running"
     PASSED = "passed"
     FAILED = "failed"
+
+
+class ResultsGone(IntFlag):
+    """Results that were deleted by their owner, or for their age."""
+
+    NONE = 0
+    SUCCEEDED = 1
+    """The lines that succeeded."""
+    FAILED = 2
+    """The others."""
+    ALL = 3
 
 
 class Stop(StrEnum):

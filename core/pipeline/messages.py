@@ -18,6 +18,7 @@ from core.ledger import (
     File,
     FileState,
     Ledger,
+    ResultsGone,
     Shard,
     ShardPurpose,
     ShardState,
@@ -46,6 +47,10 @@ _DISPLAY = {
 _FILE_STATES = {
     FileState.READY: files_pb2.FILE_STATE_READY,
     FileState.INVALID: files_pb2.FILE_STATE_INVALID,
+}
+_RESULTS_KINDS = {
+    ResultsGone.SUCCEEDED: batches_pb2.RESULTS_KIND_SUCCEEDED,
+    ResultsGone.FAILED: batches_pb2.RESULTS_KIND_FAILED,
 }
 SHOWN_SHARDS = 20
 SHOWN_MODELS = 100
@@ -82,6 +87,7 @@ def file_message(file: File) -> files_pb2.File:
         lenient_line_count=file.lenient_line_count,
         endpoint=file.endpoint,
         created_at=_timestamp(file.created_at),
+        expires_at=_timestamp(file.expires_at),
         models=[
             files_pb2.ModelCount(
                 provider=group["provider"], model=group["model"], line_count=group["lines"]
@@ -163,6 +169,11 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         reused_line_count=batch.reused,
         paused_at=None if batch.ended else _timestamp(batch.paused_at),
         paused_by="" if batch.ended else batch.paused_by,
+        name=batch.name,
+        results_expire_at=_timestamp(batch.results_expire_at),
+        deleted_results=[
+            kind for gone, kind in _RESULTS_KINDS.items() if gone in ResultsGone(batch.results_gone)
+        ],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -30,38 +31,48 @@ def page_size(asked: int) -> int:
     return min(asked, MAX_PAGE)
 
 
-def cut_page(rows: Sequence[Row], size: int) -> tuple[Sequence[Row], str]:
-    """The rows of a page, and the next page's token, from one row more than it takes."""
+def cut_page(rows: Sequence[Row], size: int, filter: str = "") -> tuple[Sequence[Row], str]:
+    """The rows of a page, and the next page's token, from one row more than it takes.
+
+    `filter`: of the list; the token is good for no other.
+    """
     if len(rows) <= size:
         return rows, ""
     last = rows[size - 1]
-    return rows[:size], page_token(last.created_at, last.id)
+    return rows[:size], page_token(last.created_at, last.id, filter)
 
 
-def page_token(created_at: datetime, row_id: str) -> str:
+def page_token(created_at: datetime, row_id: str, filter: str = "") -> str:
     """The token of the page behind a row."""
-    return _encode(f"{created_at.isoformat()}|{row_id}")
+    return _encode(f"{created_at.isoformat()}|{row_id}{_mark(filter)}")
 
 
-def parse_page_token(token: str) -> tuple[datetime, str] | None:
+def parse_page_token(token: str, filter: str = "") -> tuple[datetime, str] | None:
     """(created_at, id) of the last row seen; None for an empty token.
 
-    Raises PAGE_TOKEN_INVALID.
+    Raises PAGE_TOKEN_INVALID, also for a token of a list with another filter.
     """
     if not token:
         return None
     try:
-        moment, _, row_id = _decode(token).partition("|")
+        text = _decode(token)
+        if not text.endswith(_mark(filter)):
+            raise ValueError("a token of another filter")
+        moment, _, row_id = text.removesuffix(_mark(filter)).partition("|")
         created_at = datetime.fromisoformat(moment)
         if created_at.tzinfo is None:
             raise ValueError("a time without a zone")
         # In UTC already where it was made here; any other may have no time there.
         created_at = created_at.astimezone(UTC)
-        if not row_id or "\0" in row_id:
+        if not row_id or "\0" in row_id or "|" in row_id:
             raise ValueError("no row")
     except (ValueError, OverflowError) as error:
         raise bad_page_token() from error
     return created_at, row_id
+
+
+def _mark(filter: str) -> str:
+    return f"|{hashlib.sha256(filter.encode()).hexdigest()[:16]}" if filter else ""
 
 
 def values_token(values: Sequence[str]) -> str:

@@ -160,6 +160,10 @@ class Settings(BaseSettings):
     upload_retention: float = Field(default=86_400.0, gt=0)
     """An unfinished upload that nobody has gone on with for so long is deleted."""
 
+    results_retention: float = Field(default=0.0, ge=0)
+    """Results and input of a batch are deleted so long after its end, where neither the batch nor
+    its account says how long; 0: they are kept. Of batches that are made from then on."""
+
     max_connections: int = Field(default=10_000, ge=1)
     """Connections that one service takes at a time; further ones are closed at once."""
     max_streams_per_connection: int = Field(default=5_000, ge=1)

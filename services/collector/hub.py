@@ -244,6 +244,8 @@ class Hub:
                     watcher.put(snapshot)
 
     def _wanted(self, batch: Batch) -> bool:
+        if batch.deleted_at is not None:
+            return False
         topic = self._topics.get(batch.id)
         newer = topic is not None and topic.snapshot.revision < batch.revision
         return newer or batch.account_id in self._accounts

@@ -29,7 +29,18 @@ from core.batchfile import (
 from core.blobs import BlobStore
 from core.bus import Ack, Snooze
 from core.failpoints import Failpoint
-from core.ledger import AtWork, Batch, File, Ledger, Shard, ShardState, Stale, new_token, now
+from core.ledger import (
+    AtWork,
+    Batch,
+    File,
+    Ledger,
+    ResultsGone,
+    Shard,
+    ShardState,
+    Stale,
+    new_token,
+    now,
+)
 from core.pipeline import Runtime, renewing_lease
 from core.pipeline.messages import manifest_message
 from services.collector.common_cause import CommonCause
@@ -66,6 +77,12 @@ class LateMerger:
         waiting = await self._ledger.late.waiting(batch_id)
         come = [shard for shard in waiting if shard.state == ShardState.SETTLED]
         if not come:
+            return Ack()
+        if batch.results_gone == ResultsGone.ALL:
+            # Charged when they were settled; there is nothing to merge them into.
+            dropped = await self._ledger.late.drop(batch_id)
+            if isinstance(dropped, Batch):
+                log.info("late_answers_dropped", batch_id=batch_id, shards=len(come))
             return Ack()
         quiet = _still_to_wait(batch, come) if len(come) < len(waiting) else 0.0
         if quiet > 0:

@@ -16,7 +16,7 @@ from polybatch.v1 import results_pb2, results_pb2_grpc
 
 from core.batchfile import AT_END, Failure, ResultFile, read_failure
 from core.blobs import BlobMissing, BlobStore
-from core.ledger import Batch, Ledger
+from core.ledger import Batch, Ledger, ResultsGone, now
 from core.metrics import DOWNLOAD_BYTES
 from core.pipeline import outages
 from core.serving import ApiError, current_principal
@@ -54,6 +54,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         """See protos/polybatch/v1/results.proto."""
         succeeded = _wanted(request)
         batch = await self._batch(request.batch_id, ended=not request.partial)
+        _refuse_deleted(batch, succeeded=succeeded)
         if request.partial:
             span = span_of(request, succeeded)
             if not batch.ended or span != Span(succeeded=succeeded):
@@ -122,6 +123,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
     ) -> results_pb2.ListFailuresResponse:
         """See protos/polybatch/v1/results.proto."""
         batch = await self._batch(request.batch_id, ended=not request.partial)
+        _refuse_deleted(batch, succeeded=False)
         kind, first, revision = _decode_token(request.page_token)
         if request.partial and (kind == _LINE or not (kind or batch.ended)):
             return await self._settled_failures(request, batch, first, revision)
@@ -192,6 +194,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
             with outages():
                 async with aclosing(self._partial.lines(batch, span)) as lines:
                     return await self._causes.group(batch, lines)
+        _refuse_deleted(batch, succeeded=False)
         async with (
             self._opened(batch) as results,
             aclosing(results.lines(succeeded=False)) as groups,
@@ -208,8 +211,11 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                     raise BlobMissing("the results are gone", key=batch.results_prefix)
                 yield results
             except BlobMissing as error:
-                fresh = await self._ledger.batches.get(batch.id)
-                if fresh is None or fresh.results_prefix == batch.results_prefix:
+                fresh = await self._ledger.batches.get(batch.id, batch.account_id)
+                if fresh is None:
+                    raise _not_found(batch.id) from error
+                _refuse_deleted(fresh, succeeded=None)
+                if fresh.results_prefix == batch.results_prefix:
                     raise
                 raise _results_changed(fresh) from error
 
@@ -218,14 +224,13 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         with outages():
             batch = await self._ledger.batches.get(batch_id, current_principal().account_id)
         if batch is None:
-            raise ApiError.not_found(
-                "BATCH_NOT_FOUND", f"There is no batch {batch_id!r} in this account."
-            )
+            raise _not_found(batch_id)
         if ended and not batch.ended:
             raise ApiError.failed_precondition(
                 "BATCH_NOT_ENDED", f"The batch is {batch.state}; watch it to its end first."
             )
         if batch.ended and not batch.results_prefix:
+            _refuse_deleted(batch, succeeded=None)
             raise ApiError.failed_precondition(
                 "NO_RESULTS", "The batch failed before any line ran; see its errors."
             )
@@ -241,6 +246,34 @@ def line_failure(line: int, failure: Failure, cause_id: str) -> results_pb2.Line
         message=failure.message,
         status_code=failure.status_code,
         cause_id=cause_id,
+    )
+
+
+def _not_found(batch_id: str) -> ApiError:
+    return ApiError.not_found("BATCH_NOT_FOUND", f"There is no batch {batch_id!r} in this account.")
+
+
+def _refuse_deleted(batch: Batch, *, succeeded: bool | None) -> None:
+    """Raise RESULTS_DELETED where results that are asked for are gone; `succeeded` None: all."""
+    asked = {
+        None: ResultsGone.ALL,
+        True: ResultsGone.SUCCEEDED,
+        False: ResultsGone.FAILED,
+    }[succeeded]
+    gone = ResultsGone(batch.results_gone) & asked
+    if not gone:
+        return
+    what = {
+        ResultsGone.ALL: "The results of the batch",
+        ResultsGone.SUCCEEDED: "The lines that succeeded",
+        ResultsGone.FAILED: "The lines that did not succeed",
+    }[gone]
+    expired = batch.results_expire_at is not None and batch.results_expire_at <= now()
+    why = (
+        f", as they were kept until {batch.results_expire_at:%Y-%m-%d %H:%M} UTC" if expired else ""
+    )
+    raise ApiError.failed_precondition(
+        "RESULTS_DELETED", f"{what} are deleted{why}: run its lines again if you need them."
     )
 
 

@@ -11,7 +11,7 @@ from polybatch.v1 import accounts_pb2
 from core.ledger import Account, Accounts, BudgetPeriod, Funding, Scope
 from core.pipeline.messages import nanos_of
 from core.serving import ApiError, current_principal, require_scope
-from services.gateway.batch_args import invalid_fields
+from services.gateway.batch_args import invalid_fields, is_retention, span_of
 
 ALL_ACCOUNTS = "*"
 _ID_PREFIX = "acct_"
@@ -136,6 +136,15 @@ class Checked:
             "budget_nanos": nanos,
             "budget_period": _PERIODS.get(budget.period, BudgetPeriod.TOTAL),
         }
+
+    def retention(self, field: str, holder: Message) -> float | None:
+        """Seconds of the field `results_retention` of a message; None where it has none."""
+        if not holder.HasField("results_retention"):
+            return None
+        seconds = span_of(holder.results_retention)  # type: ignore[attr-defined]
+        if not is_retention(seconds):
+            self.wrong(field, "from 1 hour to 30 days; absent: as the service is set")
+        return seconds
 
     def providers(
         self, field: str, names: Iterable[str], known: Collection[str]

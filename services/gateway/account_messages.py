@@ -54,6 +54,8 @@ def account_message(account: Account, spent: Spent | None) -> accounts_pb2.Accou
         budget=_budget(account, spent),
         created_at=_timestamp(account.created_at),
     )
+    if account.retention_seconds is not None:
+        shown.results_retention.FromNanoseconds(round(account.retention_seconds * 1e9))
     if spent is not None:
         shown.balance.CopyFrom(money(account.balance_nanos))
         shown.reserved.CopyFrom(money(account.reserved_nanos))

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_CHANGEABLE = ("funding", "budget")
+_CHANGEABLE = ("funding", "budget", "results_retention")
 _MAX_REQUEST_ID_BYTES = 128
 _MAX_NOTE = 512
 
@@ -79,6 +79,8 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
             changes["funding"] = checked.funding("funding", request.funding)
         if "budget" in request.update_mask:
             changes |= checked.budget("budget", request)
+        if "results_retention" in request.update_mask:
+            changes["retention_seconds"] = checked.retention("results_retention", request)
         checked.done()
         with outages():
             account = await found_account(self._accounts, request.account)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 
@@ -23,6 +24,10 @@ _LONGEST_REUSE = timedelta(days=30).total_seconds()
 _MAX_REQUEST_ID_BYTES = 128
 _HIGHEST_MAX_COST = 10**18
 """A billion dollars: the ledger's integers hold nine of them."""
+MOST_NAME = 256
+SHORTEST_RETENTION = timedelta(hours=1).total_seconds()
+LONGEST_RETENTION = timedelta(days=30).total_seconds()
+RETENTION = "from 1 hour to 30 days; absent: as the account or the service is set"
 _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
@@ -43,6 +48,9 @@ class BatchArgs:
     webhook_url: str = ""
     max_cost_nanos: int | None = None
     """None: no limit."""
+    name: str = ""
+    retention_seconds: float | None = None
+    """None: as the account or the service is set."""
     keep_refused: bool = False
     reuse_seconds: float | None = None
     """None: every line is run."""
@@ -52,9 +60,7 @@ class BatchArgs:
         cls, request: batches_pb2.CreateBatchRequest, *, allow_private_webhooks: bool = False
     ) -> BatchArgs:
         """Check the arguments. Raises INVALID_FIELD, with every field that is wrong."""
-        # Not ToTimedelta(), which raises where a Duration is out of its own range.
-        asked = request.completion_window
-        window = asked.seconds + asked.nanos / 1e9
+        window = span_of(request.completion_window)
         violations = [*_wrong_metadata(request.metadata)]
         if len(request.request_id.encode()) > _MAX_REQUEST_ID_BYTES:
             violations.append(("request_id", f"at most {_MAX_REQUEST_ID_BYTES} bytes"))
@@ -75,6 +81,13 @@ class BatchArgs:
                 max_cost = _positive(request.max_cost)
             except ValueError as error:
                 violations.append(("max_cost", str(error)))
+        if len(request.name) > MOST_NAME or "\0" in request.name:
+            violations.append(("name", f"at most {MOST_NAME} characters, and no U+0000"))
+        retention = None
+        if request.HasField("results_retention"):
+            retention = span_of(request.results_retention)
+            if not is_retention(retention):
+                violations.append(("results_retention", RETENTION))
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -87,6 +100,8 @@ class BatchArgs:
             key_id=request.key_id,
             webhook_url=url,
             max_cost_nanos=max_cost,
+            name=request.name,
+            retention_seconds=retention,
             keep_refused=request.keep_refused,
             reuse_seconds=reuse,
         )
@@ -118,7 +133,21 @@ class BatchArgs:
             arguments.append("keep_refused")
         if self.reuse_seconds is not None:
             arguments.append(["reuse_answers", self.reuse_seconds])
+        if self.name:
+            arguments.append(["name", self.name])
+        if self.retention_seconds is not None:
+            arguments.append(["results_retention", self.retention_seconds])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
+
+
+def span_of(span: Duration) -> float:
+    """Seconds. Not by ToTimedelta(), which raises where a Duration is out of its own range."""
+    return float(span.seconds + span.nanos / 1e9)
+
+
+def is_retention(seconds: float) -> bool:
+    """Whether something may be kept for so long."""
+    return SHORTEST_RETENTION <= seconds <= LONGEST_RETENTION
 
 
 def invalid_fields(violations: list[tuple[str, str]]) -> ApiError:
@@ -157,6 +186,7 @@ def other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
         ("reuse_answers", earlier.reuse_seconds, batch_args.reuse_seconds),
         ("fail_fast", earlier.fail_fast, batch_args.fail_fast),
         ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
+        ("name", earlier.name, batch_args.name),
     )
     names = [name for name, before, now_asked in pairs if before != now_asked]
     return f"another {' and '.join(names)}" if names else "other arguments"

@@ -11,12 +11,13 @@ from polybatch.v1 import batches_pb2, batches_pb2_grpc
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import Batch, BatchState, Ledger, Stale
+from core.ledger import Batch, BatchState, Ledger, NoResults, ResultsGone, Stale
 from core.pipeline import EventPublisher, HeldShards, outages
 from core.pipeline.messages import STATES, shown_batch, shown_batches
 from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
 from services.gateway.batch_args import BatchArgs, invalid_fields
+from services.gateway.batch_filter import parse_filter
 from services.gateway.billing import BilledKeys
 from services.gateway.creating import BatchMaker
 from services.gateway.estimates import BatchEstimates
@@ -28,6 +29,11 @@ log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+_RESULTS = {
+    batches_pb2.RESULTS_KIND_UNSPECIFIED: ResultsGone.ALL,
+    batches_pb2.RESULTS_KIND_SUCCEEDED: ResultsGone.SUCCEEDED,
+    batches_pb2.RESULTS_KIND_FAILED: ResultsGone.FAILED,
+}
 _LEDGER_STATES = {on_wire: state for state, on_wire in STATES.items()}
 
 
@@ -113,20 +119,22 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         self, request: batches_pb2.ListBatchesRequest, _context: Context
     ) -> batches_pb2.ListBatchesResponse:
         size = page_size(request.page_size)
-        after = parse_page_token(request.page_token)
+        after = parse_page_token(request.page_token, request.filter)
         unknown = [state for state in request.states if state not in _LEDGER_STATES]
         if unknown:
             raise invalid_fields([("states", "states of polybatch.v1.BatchState")])
         states = [_LEDGER_STATES[state] for state in request.states]
+        conditions = parse_filter(request.filter)
         with outages():
             batches = await self._ledger.batches.page(
                 current_principal().account_id,
                 size + 1,
                 after,
                 states,
+                conditions,
                 oldest_first=request.oldest_first,
             )
-            shown, token = cut_page(batches, size)
+            shown, token = cut_page(batches, size, request.filter)
             return batches_pb2.ListBatchesResponse(
                 batches=await shown_batches(self._ledger, shown), next_page_token=token
             )
@@ -175,6 +183,41 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
             raise _ended(batch)
         return await shown_batch(self._ledger, batch)
 
+    async def DeleteBatch(
+        self, request: batches_pb2.DeleteBatchRequest, _context: Context
+    ) -> batches_pb2.DeleteBatchResponse:
+        account_id = current_principal().account_id
+        with outages():
+            deleted = await self._ledger.removal.delete(account_id, request.batch_id)
+            if deleted is None:
+                raise batch_not_found(request.batch_id)
+            if isinstance(deleted, Stale):
+                raise batch_not_ended()
+            log.info("batch_deleted", batch_id=deleted.id, account_id=account_id)
+            await self._publisher.changed(deleted, BatchEvent.DELETED)
+        return batches_pb2.DeleteBatchResponse()
+
+    async def DeleteResults(
+        self, request: batches_pb2.DeleteResultsRequest, _context: Context
+    ) -> batches_pb2.Batch:
+        account_id = current_principal().account_id
+        if request.kind not in _RESULTS:
+            raise invalid_fields([("kind", "a kind of polybatch.v1.ResultsKind")])
+        with outages():
+            changed = await self._ledger.removal.delete_results(
+                account_id, request.batch_id, _RESULTS[request.kind]
+            )
+            if changed is None:
+                raise batch_not_found(request.batch_id)
+            if isinstance(changed, Stale):
+                raise batch_not_ended()
+            if isinstance(changed, NoResults):
+                raise ApiError.failed_precondition(
+                    "NO_RESULTS", "the batch failed before any line ran; see its errors"
+                )
+            log.info("results_deleted", batch_id=changed.id, account_id=account_id)
+            return await shown_batch(self._ledger, changed)
+
     def _parse(self, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
         return BatchArgs.parse(request, allow_private_webhooks=self._allow_private_webhooks)
 
@@ -188,7 +231,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
     async def _get(self, batch_id: str) -> Batch:
         batch = await self._ledger.batches.get(batch_id, current_principal().account_id)
         if batch is None:
-            raise ApiError.not_found("BATCH_NOT_FOUND", f"there is no batch {batch_id[:64]!r}")
+            raise batch_not_found(batch_id)
         return batch
 
 
@@ -197,4 +240,16 @@ def _ended(batch: Batch) -> ApiError:
     state = BatchState(batch.state).value
     return ApiError.failed_precondition(
         "BATCH_ENDED", f"the batch is {state}: fetch its results", metadata={"state": state}
+    )
+
+
+def batch_not_found(batch_id: str) -> ApiError:
+    """There is none, or it is another account's, or deleted."""
+    return ApiError.not_found("BATCH_NOT_FOUND", f"there is no batch {batch_id[:64]!r}")
+
+
+def batch_not_ended() -> ApiError:
+    """It cannot be deleted yet."""
+    return ApiError.failed_precondition(
+        "BATCH_NOT_ENDED", "the batch has not ended: cancel it, and watch it to its end first"
     )

@@ -70,10 +70,12 @@ class BatchMaker:
         limits: AccountLimits,
         missing_keys: Mapping[str, str],
         first_look: timedelta,
+        default_retention: float | None,
     ) -> None:
         """`missing_keys`: provider slug to the variable that would hold its key.
 
-        `first_look`: how long after its creation the sweep looks whether a batch was forgotten.
+        `first_look`: how long after its creation the sweep looks whether a batch was forgotten;
+        `default_retention`: seconds for which results are kept, None: for ever.
         """
         self._ledger = ledger
         self._blobs = blobs
@@ -85,6 +87,7 @@ class BatchMaker:
         self._limits = limits
         self._missing_keys = missing_keys
         self._first_look = first_look
+        self._default_retention = default_retention
 
     async def make(self, account_id: str, file_id: str, batch_args: BatchArgs) -> Batch:
         """Record the batch and set it going; the existing one if the request id was used before."""
@@ -102,6 +105,7 @@ class BatchMaker:
         await self.refuse_unsigned(account_id, batch_args, file.id)
         batch = self._row(file, batch_args, digest)
         batch.key_id = key.id
+        batch.retention_seconds = await self._retention(account_id, batch_args)
         try:
             await refuse_unfit(self._blobs, file, batch_args, self._missing_keys)
         except ApiError as error:
@@ -125,7 +129,7 @@ class BatchMaker:
         if isinstance(made, RequestIdReused):
             # Another call with it was quicker.
             earlier = await self._ledger.batches.get(made.batch_id)
-            assert earlier is not None, "batches are not deleted"
+            assert earlier is not None, "its request id would be free"
             return await self._made_before(earlier, file_id, batch_args)
         if isinstance(made, FileGone):
             raise file_not_found(file_id)
@@ -158,6 +162,14 @@ class BatchMaker:
             await self._publisher.changed(made, BatchEvent.ENDED)
         else:
             await self._publisher.enqueue(Step.PLAN, made.id)
+
+    async def _retention(self, account_id: str, batch_args: BatchArgs) -> float | None:
+        """How long results are kept, in seconds; None: for ever."""
+        if batch_args.retention_seconds is not None:
+            return batch_args.retention_seconds
+        account = await self._ledger.accounts.get(account_id)
+        own = account.retention_seconds if account is not None else None
+        return own if own is not None else self._default_retention
 
     async def _estimate(self, file: File, prices: Snapshot, batch_args: BatchArgs) -> Estimate:
         try:
@@ -253,6 +265,7 @@ class BatchMaker:
             webhook_url=batch_args.webhook_url,
             max_cost_nanos=batch_args.max_cost_nanos,
             reuse_seconds=batch_args.reuse_seconds,
+            name=batch_args.name,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

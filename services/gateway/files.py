@@ -20,11 +20,11 @@ from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.file_refusals import file_not_found
-from services.gateway.framing import parse_chunk, parse_part, parse_spec
+from services.gateway.framing import parse_chunk, parse_expires, parse_part, parse_spec
 from services.gateway.parts import Parts
 from services.gateway.shielding import uninterrupted
 from services.gateway.stream import MessageStream
-from services.gateway.upload import Spec, Uploads
+from services.gateway.upload import Spec, Uploads, parse_expiry
 
 log = structlog.get_logger()
 
@@ -66,7 +66,9 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
             with outages():
                 try:
                     async with aclosing(chunks):
-                        finished = await self._uploads.receive(account_id, spec, chunks.next)
+                        finished = await self._uploads.receive(
+                            account_id, spec, chunks.next, lambda: chunks.expires_seconds
+                        )
                 except BaseException:
                     if chunks.had_parts:
                         await uninterrupted(self._parts.reopen(account_id, spec.upload_id))
@@ -202,6 +204,7 @@ class _Chunks:
         self, stream: MessageStream, parts: Parts, account_id: str, upload_id: str
     ) -> None:
         self.had_parts = False
+        self.expires_seconds: float | None = None
         self._stream = stream
         self._parts = parts
         self._owner = (account_id, upload_id)
@@ -215,6 +218,9 @@ class _Chunks:
                     return chunk
                 self._part = None
             message = await self._stream.next()
+            if (expires := parse_expires(message)) is not None:
+                self.expires_seconds = parse_expiry(expires)
+                continue
             name = parse_part(message)
             if name is None:
                 return parse_chunk(message, files_pb2.UploadFileRequest)

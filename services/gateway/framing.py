@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from polybatch.v1 import batches_pb2, conversion_pb2, files_pb2
 
@@ -21,6 +22,8 @@ MAX_CHUNK_BYTES = 1 << 20
 _CHUNK_TAG = 0x12
 # Field 10, likewise: `part` of UploadFileRequest.
 _PART_TAG = 0x52
+# Field 11: `expires_after`.
+_EXPIRES_TAG = 0x5A
 _MAX_LENGTH_BYTES = 5
 
 Request = TypeVar(
@@ -70,6 +73,14 @@ def parse_part(message: bytes | None) -> str | None:
         return None
     request = _parse(message, files_pb2.UploadFileRequest)
     return request.part if request.WhichOneof("payload") == "part" else None
+
+
+def parse_expires(message: bytes | None) -> Duration | None:
+    """The `expires_after` that a message of UploadFile has in the place of a chunk."""
+    if not message or message[0] != _EXPIRES_TAG:
+        return None
+    request = _parse(message, files_pb2.UploadFileRequest)
+    return request.expires_after if request.WhichOneof("payload") == "expires_after" else None
 
 
 def malformed(message: str) -> ApiError:

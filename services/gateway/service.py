@@ -60,6 +60,7 @@ from services.gateway.parts import Parts
 from services.gateway.prices import PriceServicer
 from services.gateway.pricing import Pricing
 from services.gateway.providers import ProviderServicer
+from services.gateway.removal import RemovalSweep
 from services.gateway.upload import Uploads
 from services.gateway.upload_reservation import account_limits
 from services.gateway.usage_service import UsageServicer
@@ -105,6 +106,7 @@ class Gateway:
             limits=account_limits(settings),
             missing_keys=providers.missing_keys,
             first_look=timedelta(seconds=settings.sweep_interval),
+            default_retention=settings.results_retention or None,
         )
         idle_timeout = settings.upload_idle_timeout
         parts = Parts(ledger, blobs, settings)
@@ -206,10 +208,12 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             retention=timedelta(seconds=settings.upload_retention),
             interval=settings.sweep_interval,
         )
+        removal = RemovalSweep(runtime.ledger, runtime.blobs, interval=settings.sweep_interval)
         await server.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(Readiness(server, runtime.checks()).run(stop))
                 tasks.create_task(sweep.run(stop))
+                tasks.create_task(removal.run(stop))
         finally:
             await server.stop(settings.shutdown_grace, drain_delay=settings.drain_delay)

@@ -13,8 +13,10 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
+from google.protobuf.duration_pb2 import Duration
 from polybatch.v1 import files_pb2
 
 from core.batchfile import MAX_MODEL, FileChecker, Problem, Rules, TooManyLines
@@ -23,6 +25,7 @@ from core.ledger import File, FileState, Ledger, LedgerUnavailable, new_id, now
 from core.metrics import UPLOAD_BYTES, UPLOAD_LINES
 from core.serving import ApiError
 from core.settings import Settings
+from services.gateway.batch_args import is_retention, span_of
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.file_refusals import first_errors
 from services.gateway.framing import malformed
@@ -53,6 +56,8 @@ class Spec:
     discard_unfinished: bool = False
     expected_bytes: int = 0
     expected_md5: str = ""
+    expires_seconds: float | None = None
+    """How long after it was made the file is kept; None: for ever."""
 
     @classmethod
     def parse(cls, spec: files_pb2.UploadSpec) -> Spec:
@@ -74,7 +79,18 @@ class Spec:
             discard_unfinished=spec.discard_unfinished,
             expected_bytes=spec.expected_bytes,
             expected_md5=spec.expected_md5.lower(),
+            expires_seconds=parse_expiry(spec.expires_after)
+            if spec.HasField("expires_after")
+            else None,
         )
+
+
+def parse_expiry(span: Duration) -> float:
+    """Seconds. Raises MALFORMED_STREAM."""
+    seconds = span_of(span)
+    if not is_retention(seconds):
+        raise malformed("expires_after has to be from 1 hour to 30 days")
+    return seconds
 
 
 def check_upload_id(upload_id: str) -> None:
@@ -101,8 +117,16 @@ class Uploads:
         self._rules = rules
         self._settings = settings
 
-    async def receive(self, account_id: str, spec: Spec, next_chunk: NextChunk) -> Finished:
+    async def receive(
+        self,
+        account_id: str,
+        spec: Spec,
+        next_chunk: NextChunk,
+        expires: Callable[[], float | None] | None = None,
+    ) -> Finished:
         """Take a whole stream in. Raises ApiError as the comment of UploadFile says.
+
+        `expires`: asked at the end for `expires_seconds`, if not the spec has it.
 
         However it ends, what is committed stays, so that the upload can be resumed; only
         a file over the limits is given up.
@@ -110,7 +134,7 @@ class Uploads:
         rules = self._rules_for(spec)
         reservation = UploadReservation(self._ledger, self._settings, account_id, spec.upload_id)
         try:
-            return await self._receive(account_id, spec, rules, reservation, next_chunk)
+            return await self._receive(account_id, spec, rules, reservation, next_chunk, expires)
         except BaseException:
             await uninterrupted(reservation.end())
             raise
@@ -122,6 +146,7 @@ class Uploads:
         rules: Rules,
         reservation: UploadReservation,
         next_chunk: NextChunk,
+        expires: Callable[[], float | None] | None,
     ) -> Finished:
         known = await reservation.begin()
         if known is not None:
@@ -168,6 +193,8 @@ class Uploads:
             await writer.abandon()
             await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
             raise _conflict()
+        if expires is not None and spec.expires_seconds is None:
+            spec = replace(spec, expires_seconds=expires())
         file = await self._ledger.files.finish_upload(_row(account_id, spec, taken))
         UPLOAD_LINES.labels("valid").inc(file.line_count - file.invalid_line_count)
         UPLOAD_LINES.labels("invalid").inc(file.invalid_line_count)
@@ -306,6 +333,7 @@ def _conflict() -> ApiError:
 def _row(account_id: str, spec: Spec, taken: StoredUpload) -> File:
     checked = taken.checked
     fit = checked.line_count > 0 and checked.invalid_count == 0
+    moment, kept = now(), spec.expires_seconds
     return File(
         id=new_id("file"),
         account_id=account_id,
@@ -329,5 +357,6 @@ def _row(account_id: str, spec: Spec, taken: StoredUpload) -> File:
             }
             for group in checked.groups
         ],
-        created_at=now(),
+        created_at=moment,
+        expires_at=None if kept is None else moment + timedelta(seconds=kept),
     )

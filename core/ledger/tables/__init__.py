@@ -1,7 +1,7 @@
 """The tables. Rows handed out are detached copies: changing one changes nothing."""
 
 from core.ledger.tables.accounts import Account, ApiKey, BudgetPeriod, Funding
-from core.ledger.tables.batches import Batch
+from core.ledger.tables.batches import Batch, BatchTerm
 from core.ledger.tables.columns import now
 from core.ledger.tables.files import File, Upload
 from core.ledger.tables.money import Posting, PostingKind, Spending, UsageRow

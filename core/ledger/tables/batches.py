@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import deferred
 from sqlmodel import Field, SQLModel
 
-from core.ledger.states import TERMINAL, BatchState, CanaryState, Priority, Stop
-from core.ledger.tables.columns import big, moment
+from core.ledger.states import TERMINAL, BatchState, CanaryState, Priority, ResultsGone, Stop
+from core.ledger.tables.columns import UtcDateTime, big, moment
 
 _PRICES = sa.Column("prices", sa.Text, nullable=True)
 
@@ -22,7 +22,17 @@ class Batch(SQLModel, table=True):
     __mapper_args__: ClassVar[dict[str, Any]] = {"properties": {"prices": deferred(_PRICES)}}
     __table_args__ = (
         sa.UniqueConstraint("account_id", "request_id"),
-        sa.Index("ix_batches_account_state", "account_id", "state"),
+        sa.Index("ix_batches_account_state", "account_id", "state", "created_at", "id"),
+        sa.Index("ix_batches_account_created_at", "account_id", "created_at", "id"),
+        sa.Index(
+            "ix_batches_account_name",
+            "account_id",
+            "created_at",
+            "id",
+            "name_folded",
+            sqlite_where=sa.text("name_folded <> ''"),
+            postgresql_where=sa.text("name_folded <> ''"),
+        ),
         sa.Index(
             "ix_batches_parent_id",
             "parent_id",
@@ -30,10 +40,10 @@ class Batch(SQLModel, table=True):
             postgresql_where=sa.text("parent_id <> ''"),
         ),
         sa.Index(
-            "ix_batches_results_expire_at",
-            "results_expire_at",
-            sqlite_where=sa.text("results_expire_at IS NOT NULL"),
-            postgresql_where=sa.text("results_expire_at IS NOT NULL"),
+            "ix_batches_removal_due_at",
+            "removal_due_at",
+            sqlite_where=sa.text("removal_due_at IS NOT NULL"),
+            postgresql_where=sa.text("removal_due_at IS NOT NULL"),
         ),
     )
     id: str = Field(primary_key=True)
@@ -116,6 +126,8 @@ class Batch(SQLModel, table=True):
     """What its models cost when it was made (core.prices.snapshot), never changed; None: it is
     older than this column. Read by Batches.prices alone: it grows with the file's models."""
     name: str = ""
+    name_folded: str = ""
+    """The name as it is searched for, whatever the case."""
     priority: Priority = Field(default=Priority.NORMAL, sa_type=sa.Integer)
     parent_id: str = ""
     """The batch whose lines it retries; empty: none."""
@@ -146,10 +158,14 @@ class Batch(SQLModel, table=True):
     saved_nanos: int = big()
     """What these would have cost."""
     retention_seconds: float | None = None
-    """How long after `created_at` its results are kept, as asked for when it was made; None: as
-    the account or the service is set."""
+    """How long after its end its results are kept, by what was asked for and set when it was made;
+    None: for ever."""
     results_expire_at: datetime | None = moment(nullable=True)
     """When results and input are deleted; None: not before it has ended, or never."""
+    results_gone: ResultsGone = Field(default=ResultsGone.NONE, sa_type=sa.Integer)
+    """Which of its results cannot be had any more."""
+    removal_due_at: datetime | None = moment(nullable=True)
+    """When the sweep is to delete what lies in the blobs; None: it need not."""
     deleted_at: datetime | None = moment(nullable=True)
     """No caller sees it any more, and nothing of it is left but this row, for the books."""
     webhook_url: str = ""
@@ -187,3 +203,15 @@ class Batch(SQLModel, table=True):
     def all_settled(self) -> bool:
         """True when it is planned and every line has its outcome."""
         return self.shard_count > 0 and self.succeeded + self.failed == self.total
+
+
+class BatchTerm(SQLModel, table=True):
+    """Something that batches are found by: a model, the key, the name, a pair of the metadata."""
+
+    __tablename__ = "batch_terms"
+    account_id: str = Field(primary_key=True)
+    term: str = Field(primary_key=True)
+    """A digest; core.ledger.batch_search makes it."""
+    created_at: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    """Of the batch: the order of lists."""
+    batch_id: str = Field(primary_key=True, index=True)

@@ -34,6 +34,12 @@ class File(SQLModel, table=True):
     __table_args__ = (
         sa.UniqueConstraint("account_id", "upload_id"),
         sa.Index("ix_files_account_bytes", "account_id", "bytes"),
+        sa.Index(
+            "ix_files_source_file_id",
+            "source_file_id",
+            sqlite_where=sa.text("source_file_id <> ''"),
+            postgresql_where=sa.text("source_file_id <> ''"),
+        ),
     )
     id: str = Field(primary_key=True)
     account_id: str = Field(index=True)

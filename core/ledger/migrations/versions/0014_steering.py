@@ -1,5 +1,6 @@
 """Steering: names, priorities, pauses, canaries, rescues, reused answers, retries, deletion."""
 
+import hashlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ def _priority() -> sa.Column[int]:
 
 _BATCHES: list[sa.Column[Any]] = [
     _text("name"),
+    _text("name_folded"),
     _priority(),
     _text("parent_id"),
     sa.Column("paused_at", _MOMENT, nullable=True),
@@ -44,6 +46,8 @@ _BATCHES: list[sa.Column[Any]] = [
     _number("saved_nanos"),
     sa.Column("retention_seconds", sa.Float(), nullable=True),
     sa.Column("results_expire_at", _MOMENT, nullable=True),
+    sa.Column("results_gone", sa.Integer(), nullable=False, server_default="0"),
+    sa.Column("removal_due_at", _MOMENT, nullable=True),
     sa.Column("deleted_at", _MOMENT, nullable=True),
 ]
 _SHARDS: list[sa.Column[Any]] = [_text("purpose"), _priority(), _number("settled_revision")]
@@ -52,6 +56,13 @@ _FILES: list[sa.Column[Any]] = [
     _text("source_file_id"),
 ]
 _ACCOUNTS: list[sa.Column[Any]] = [sa.Column("retention_seconds", sa.Float(), nullable=True)]
+_INDEXES: tuple[tuple[str, list[str], str | None], ...] = (
+    ("parent_id", ["parent_id"], "parent_id <> ''"),
+    ("removal_due_at", ["removal_due_at"], "removal_due_at IS NOT NULL"),
+    ("account_state", ["account_id", "state", "created_at", "id"], None),
+    ("account_created_at", ["account_id", "created_at", "id"], None),
+    ("account_name", ["account_id", "created_at", "id", "name_folded"], "name_folded <> ''"),
+)
 _CHANGED = {"batches": _BATCHES, "shards": _SHARDS, "files": _FILES, "accounts": _ACCOUNTS}
 
 
@@ -60,18 +71,30 @@ def upgrade() -> None:
         with op.batch_alter_table(table) as changed:
             for column in columns:
                 changed.add_column(column)
-    for name, condition in (
-        ("parent_id", "parent_id <> ''"),
-        ("results_expire_at", "results_expire_at IS NOT NULL"),
-    ):
+    op.drop_index("ix_batches_account_state", "batches")
+    for name, indexed, condition in _INDEXES:
+        where = None if condition is None else sa.text(condition)
         op.create_index(
-            f"ix_batches_{name}",
-            "batches",
-            [name],
-            sqlite_where=sa.text(condition),
-            postgresql_where=sa.text(condition),
+            f"ix_batches_{name}", "batches", indexed, sqlite_where=where, postgresql_where=where
         )
+    op.create_table(
+        "batch_terms",
+        sa.Column("account_id", sa.String(), primary_key=True),
+        sa.Column("term", sa.String(), primary_key=True),
+        sa.Column("created_at", _MOMENT, primary_key=True),
+        sa.Column("batch_id", sa.String(), primary_key=True),
+    )
+    op.create_index("ix_batch_terms_batch_id", "batch_terms", ["batch_id"])
+    _find_earlier_batches()
     op.create_index("ix_files_expires_at", "files", ["expires_at"])
+    derived = sa.text("source_file_id <> ''")
+    op.create_index(
+        "ix_files_source_file_id",
+        "files",
+        ["source_file_id"],
+        sqlite_where=derived,
+        postgresql_where=derived,
+    )
     op.create_table(
         "provider_pauses",
         sa.Column("provider", sa.String(), primary_key=True),
@@ -93,12 +116,62 @@ def upgrade() -> None:
     )
 
 
+def _find_earlier_batches() -> None:
+    """Terms of the batches that there are, as core.ledger.batch_search makes them."""
+    terms = sa.table("batch_terms", *map(sa.column, ("account_id", "term", "batch_id")))
+    terms.append_column(sa.column("created_at", _MOMENT))
+    batches = sa.table("batches", *map(sa.column, ("id", "account_id", "key_id", "input_file_id")))
+    batches.append_column(sa.column("created_at", _MOMENT))
+    batches.append_column(sa.column("details", sa.JSON()))
+    files = sa.table("files", sa.column("id"), sa.column("groups", sa.JSON()))
+    connection, last = op.get_bind(), ""
+    while True:
+        found = connection.execute(
+            sa.select(*batches.c, files.c.groups)
+            .join_from(batches, files, files.c.id == batches.c.input_file_id, isouter=True)
+            .where(batches.c.id > last)
+            .order_by(batches.c.id)
+            .limit(1000)
+        ).all()
+        rows = [
+            {
+                "account_id": batch.account_id,
+                "term": term,
+                "batch_id": batch.id,
+                "created_at": batch.created_at,
+            }
+            for batch in found
+            for term in _terms(batch)
+        ]
+        if rows:
+            connection.execute(sa.insert(terms), rows)
+        if not found:
+            return
+        last = found[-1].id
+
+
+def _terms(batch: Any) -> set[str]:
+    pairs = [("metadata", key, value) for key, value in (batch.details or {}).items()]
+    if batch.key_id:
+        pairs.append(("key", batch.key_id, ""))
+    for group in batch.groups or ():
+        provider, model = group["provider"], group["model"]
+        bare = model.removeprefix(f"{provider}/")
+        pairs += [("model", name, "") for name in {model, bare, f"{provider}/{bare}"}]
+    return {
+        hashlib.sha256("\0".join(pair).encode(errors="replace")).hexdigest()[:32] for pair in pairs
+    }
+
+
 def downgrade() -> None:
+    op.drop_table("batch_terms")
     op.drop_table("batch_durations")
     op.drop_table("provider_pauses")
     op.drop_index("ix_files_expires_at", "files")
-    for name in ("parent_id", "results_expire_at"):
+    op.drop_index("ix_files_source_file_id", "files")
+    for name, _, _ in _INDEXES:
         op.drop_index(f"ix_batches_{name}", "batches")
+    op.create_index("ix_batches_account_state", "batches", ["account_id", "state"])
     for table, columns in _CHANGED.items():
         with op.batch_alter_table(table) as changed:
             for column in columns:

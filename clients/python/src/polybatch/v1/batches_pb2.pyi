@@ -14,6 +14,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ResultsKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RESULTS_KIND_UNSPECIFIED: _ClassVar[ResultsKind]
+    RESULTS_KIND_SUCCEEDED: _ClassVar[ResultsKind]
+    RESULTS_KIND_FAILED: _ClassVar[ResultsKind]
+
 class BatchPriority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BATCH_PRIORITY_UNSPECIFIED: _ClassVar[BatchPriority]
@@ -39,6 +45,9 @@ class CanaryState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CANARY_STATE_RUNNING: _ClassVar[CanaryState]
     CANARY_STATE_PASSED: _ClassVar[CanaryState]
     CANARY_STATE_FAILED: _ClassVar[CanaryState]
+RESULTS_KIND_UNSPECIFIED: ResultsKind
+RESULTS_KIND_SUCCEEDED: ResultsKind
+RESULTS_KIND_FAILED: ResultsKind
 BATCH_PRIORITY_UNSPECIFIED: BatchPriority
 BATCH_PRIORITY_LOW: BatchPriority
 BATCH_PRIORITY_NORMAL: BatchPriority
@@ -174,7 +183,7 @@ class ShardStatus(_message.Message):
     def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., line_count: _Optional[int] = ..., state: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., waiting_reason: _Optional[str] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., submitted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("id", "state", "revision", "input_file_id", "endpoint", "request_counts", "progress_percent", "display_state", "errors", "metadata", "completion_window", "skip_invalid_lines", "usage", "created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "expires_at", "shards", "shard_count", "lenient_translation", "waiting_reason", "fail_fast", "late_line_count", "awaited_line_count", "results_revision", "awaited_until", "common_cause", "cost", "key_id", "webhook_url", "name", "priority", "parent_batch_id", "child_batch_ids", "paused_at", "paused_by", "canary", "max_failure_rate", "rescue_before", "rescued_line_count", "reuse_answers", "reused_line_count", "completion_estimate", "results_expire_at")
+    __slots__ = ("id", "state", "revision", "input_file_id", "endpoint", "request_counts", "progress_percent", "display_state", "errors", "metadata", "completion_window", "skip_invalid_lines", "usage", "created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "expires_at", "shards", "shard_count", "lenient_translation", "waiting_reason", "fail_fast", "late_line_count", "awaited_line_count", "results_revision", "awaited_until", "common_cause", "cost", "key_id", "webhook_url", "name", "priority", "parent_batch_id", "child_batch_ids", "paused_at", "paused_by", "canary", "max_failure_rate", "rescue_before", "rescued_line_count", "reuse_answers", "reused_line_count", "completion_estimate", "results_expire_at", "deleted_results")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -231,6 +240,7 @@ class Batch(_message.Message):
     REUSED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_ESTIMATE_FIELD_NUMBER: _ClassVar[int]
     RESULTS_EXPIRE_AT_FIELD_NUMBER: _ClassVar[int]
+    DELETED_RESULTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: BatchState
     revision: int
@@ -280,7 +290,8 @@ class Batch(_message.Message):
     reused_line_count: int
     completion_estimate: CompletionEstimate
     results_expire_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[BatchState, str]] = ..., revision: _Optional[int] = ..., input_file_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., request_counts: _Optional[_Union[RequestCounts, _Mapping]] = ..., progress_percent: _Optional[float] = ..., display_state: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[BatchError, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., skip_invalid_lines: _Optional[bool] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_progress_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalizing_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelling_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., shard_count: _Optional[int] = ..., lenient_translation: _Optional[bool] = ..., waiting_reason: _Optional[str] = ..., fail_fast: _Optional[bool] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., results_revision: _Optional[int] = ..., awaited_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., common_cause: _Optional[_Union[BatchError, _Mapping]] = ..., cost: _Optional[_Union[BatchCost, _Mapping]] = ..., key_id: _Optional[str] = ..., webhook_url: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[_Union[BatchPriority, str]] = ..., parent_batch_id: _Optional[str] = ..., child_batch_ids: _Optional[_Iterable[str]] = ..., paused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paused_by: _Optional[str] = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., max_failure_rate: _Optional[float] = ..., rescue_before: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rescued_line_count: _Optional[int] = ..., reuse_answers: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reused_line_count: _Optional[int] = ..., completion_estimate: _Optional[_Union[CompletionEstimate, _Mapping]] = ..., results_expire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    deleted_results: _containers.RepeatedScalarFieldContainer[ResultsKind]
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[BatchState, str]] = ..., revision: _Optional[int] = ..., input_file_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., request_counts: _Optional[_Union[RequestCounts, _Mapping]] = ..., progress_percent: _Optional[float] = ..., display_state: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[BatchError, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., skip_invalid_lines: _Optional[bool] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_progress_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalizing_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelling_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., shard_count: _Optional[int] = ..., lenient_translation: _Optional[bool] = ..., waiting_reason: _Optional[str] = ..., fail_fast: _Optional[bool] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., results_revision: _Optional[int] = ..., awaited_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., common_cause: _Optional[_Union[BatchError, _Mapping]] = ..., cost: _Optional[_Union[BatchCost, _Mapping]] = ..., key_id: _Optional[str] = ..., webhook_url: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[_Union[BatchPriority, str]] = ..., parent_batch_id: _Optional[str] = ..., child_batch_ids: _Optional[_Iterable[str]] = ..., paused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paused_by: _Optional[str] = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., max_failure_rate: _Optional[float] = ..., rescue_before: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rescued_line_count: _Optional[int] = ..., reuse_answers: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reused_line_count: _Optional[int] = ..., completion_estimate: _Optional[_Union[CompletionEstimate, _Mapping]] = ..., results_expire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deleted_results: _Optional[_Iterable[_Union[ResultsKind, str]]] = ...) -> None: ...
 
 class CreateBatchRequest(_message.Message):
     __slots__ = ("input_file_id", "request_id", "completion_window", "metadata", "skip_invalid_lines", "lenient_translation", "fail_fast", "key_id", "max_cost", "webhook_url", "name", "priority", "canary_lines", "canary_max_failure_rate", "max_failure_rate", "rescue_before", "reuse_answers", "results_retention", "keep_refused")
@@ -483,3 +494,11 @@ class DeleteBatchRequest(_message.Message):
 class DeleteBatchResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class DeleteResultsRequest(_message.Message):
+    __slots__ = ("batch_id", "kind")
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    kind: ResultsKind
+    def __init__(self, batch_id: _Optional[str] = ..., kind: _Optional[_Union[ResultsKind, str]] = ...) -> None: ...

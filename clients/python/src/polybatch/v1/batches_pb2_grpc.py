@@ -85,6 +85,11 @@ class BatchServiceStub:
                 request_serializer=polybatch_dot_v1_dot_batches__pb2.DeleteBatchRequest.SerializeToString,
                 response_deserializer=polybatch_dot_v1_dot_batches__pb2.DeleteBatchResponse.FromString,
                 _registered_method=True)
+        self.DeleteResults = channel.unary_unary(
+                '/polybatch.v1.BatchService/DeleteResults',
+                request_serializer=polybatch_dot_v1_dot_batches__pb2.DeleteResultsRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+                _registered_method=True)
 
 
 class BatchServiceServicer:
@@ -245,6 +250,19 @@ class BatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteResults(self, request, context):
+        """Deletes the results of an ended batch, or those of one kind; the batch and its input stay.
+        Results that are deleted already are no error. Answers that come later are charged and dropped
+        once all results are deleted.
+
+        NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
+        FAILED_PRECONDITION BATCH_NOT_ENDED: cancel it, and watch it to its end first.
+        NO_RESULTS: the batch failed as such and never had any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -297,6 +315,11 @@ def add_BatchServiceServicer_to_server(servicer, server):
                     servicer.DeleteBatch,
                     request_deserializer=polybatch_dot_v1_dot_batches__pb2.DeleteBatchRequest.FromString,
                     response_serializer=polybatch_dot_v1_dot_batches__pb2.DeleteBatchResponse.SerializeToString,
+            ),
+            'DeleteResults': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteResults,
+                    request_deserializer=polybatch_dot_v1_dot_batches__pb2.DeleteResultsRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_batches__pb2.Batch.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -570,6 +593,33 @@ class BatchService:
             '/polybatch.v1.BatchService/DeleteBatch',
             polybatch_dot_v1_dot_batches__pb2.DeleteBatchRequest.SerializeToString,
             polybatch_dot_v1_dot_batches__pb2.DeleteBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.BatchService/DeleteResults',
+            polybatch_dot_v1_dot_batches__pb2.DeleteResultsRequest.SerializeToString,
+            polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
             options,
             channel_credentials,
             insecure,

@@ -108,16 +108,18 @@ class UploadSpec(_message.Message):
     def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ..., discard_unfinished: _Optional[bool] = ..., part_of: _Optional[str] = ..., expected_bytes: _Optional[int] = ..., expected_md5: _Optional[str] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class UploadFileRequest(_message.Message):
-    __slots__ = ("spec", "chunk", "finish", "part")
+    __slots__ = ("spec", "chunk", "finish", "part", "expires_after")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
     spec: UploadSpec
     chunk: bytes
     finish: bool
     part: str
-    def __init__(self, spec: _Optional[_Union[UploadSpec, _Mapping]] = ..., chunk: _Optional[bytes] = ..., finish: _Optional[bool] = ..., part: _Optional[str] = ...) -> None: ...
+    expires_after: _duration_pb2.Duration
+    def __init__(self, spec: _Optional[_Union[UploadSpec, _Mapping]] = ..., chunk: _Optional[bytes] = ..., finish: _Optional[bool] = ..., part: _Optional[str] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class UploadFileResponse(_message.Message):
     __slots__ = ("file", "problems")

@@ -75,6 +75,8 @@ class ResultServiceServicer:
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
         FAILED_PRECONDITION BATCH_NOT_ENDED: watch it to its end first.
         NO_RESULTS: the batch failed as such; GetBatch says why.
+        RESULTS_DELETED: their owner deleted them, or they were kept until
+        `Batch.results_expire_at`.
         RESULTS_CHANGED: late answers have come, and the revision
         asked for is gone: begin again at offset 0, without one.
         INVALID_ARGUMENT    INVALID_FIELD: BadRequest names it.
@@ -88,7 +90,7 @@ class ResultServiceServicer:
         """Lists the lines that did not succeed, in input order; cancelled and expired ones too.
 
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
-        FAILED_PRECONDITION BATCH_NOT_ENDED, NO_RESULTS: as above.
+        FAILED_PRECONDITION BATCH_NOT_ENDED, NO_RESULTS, RESULTS_DELETED: as above.
         RESULTS_CHANGED: start again without a token.
         INVALID_ARGUMENT    PAGE_TOKEN_INVALID: start again without a token.
         """
@@ -101,7 +103,7 @@ class ResultServiceServicer:
         message, in which ids, numbers and quoted texts are left out.
 
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
-        FAILED_PRECONDITION BATCH_NOT_ENDED, NO_RESULTS: as above.
+        FAILED_PRECONDITION BATCH_NOT_ENDED, NO_RESULTS, RESULTS_DELETED: as above.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -18,6 +18,7 @@ from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
+from core.ledger.rescues import may_rescue
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.spend import ModelSpend, Spent
@@ -174,6 +175,7 @@ __all__ = [
     "WebhookExists",
     "copy_ledger",
     "event_type",
+    "may_rescue",
     "month_of",
     "new_id",
     "new_secret",

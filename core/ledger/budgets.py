@@ -19,7 +19,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from core.failpoints import Failpoint
 from core.ledger import probing
 from core.ledger.database import Database
-from core.ledger.states import ShardState, Stop
+from core.ledger.states import ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard, TokenBudget, now
 
 FIRST_BYTES_PER_TOKEN = 3.0
@@ -343,6 +343,7 @@ async def first_waiting(
             Shard.provider == provider,
             Shard.remote_model == model,
             Shard.state == ShardState.QUEUED,
+            Shard.purpose != ShardPurpose.RESCUE,
             Batch.stop == Stop.NONE,
             col(Shard.waits_for_quota) | (col(Shard.id) == also),
         )

@@ -17,6 +17,7 @@ from core.ledger.list_polls import ListPolls
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
+from core.ledger.rescues import Rescues
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
@@ -39,6 +40,7 @@ class Ledger:
         self.shards = Shards(database)
         self.list_polls = ListPolls(database)
         self.runs = Runs(database)
+        self.rescues = Rescues(database)
         self.stop_loss = StopLoss(database)
         self.late = LateAnswers(database)
         self.budgets = Budgets(database)

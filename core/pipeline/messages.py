@@ -57,6 +57,14 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    span = Duration()
+    span.FromNanoseconds(round(seconds * NANO))
+    return span
+
+
 def money(nanos: int) -> Money:
     """Nano-dollars as an amount of USD."""
     # Units and nanos have the same sign.
@@ -92,8 +100,6 @@ def file_message(file: File) -> files_pb2.File:
 def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
     """A batch as clients see it, with the given shards."""
     state = BatchState(batch.state)
-    window = Duration()
-    window.FromNanoseconds(round(batch.window_seconds * 1_000_000_000))
     progress = 100.0 * batch.finished_high_water / batch.total if batch.total else 0.0
     return batches_pb2.Batch(
         id=batch.id,
@@ -132,7 +138,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         ),
         cost=_cost(batch),
         metadata=batch.details,
-        completion_window=window,
+        completion_window=_duration(batch.window_seconds),
         skip_invalid_lines=batch.skip_invalid_lines,
         lenient_translation=batch.lenient_translation,
         fail_fast=batch.fail_fast,
@@ -155,6 +161,8 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         shard_count=batch.shard_count,
         key_id=batch.key_id,
         webhook_url=batch.webhook_url,
+        rescue_before=_duration(batch.rescue_seconds),
+        rescued_line_count=batch.rescued,
     )
 
 

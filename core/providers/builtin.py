@@ -17,6 +17,7 @@ from core.providers.anthropic.translation import check_plain as check_plain_anth
 from core.providers.anthropic.translation import check_translation
 from core.providers.catalogue import find_model
 from core.providers.contract import Provider
+from core.providers.direct.beside_batches import called, dialect_calls
 from core.providers.direct.contract import CallLimits, DirectProvider
 from core.providers.gemini import adapter as gemini
 from core.providers.gemini.adapter import GeminiProvider
@@ -28,7 +29,6 @@ from core.providers.gemini.request import check_request
 from core.providers.http.client import ProviderHttp
 from core.providers.openai import adapter as openai
 from core.providers.openai.adapter import OpenAIProvider
-from core.providers.openai.calls import called, dialect_calls
 from core.providers.openai.requests import check_plain as check_plain_openai
 from core.providers.openai.requests import check_request as check_openai
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin

@@ -21,12 +21,12 @@ from msgspec import Meta, Raw
 from core import endpoints
 from core.providers.contract import Provider, ProviderLimits
 from core.providers.direct import adapter as direct
+from core.providers.direct.beside_batches import called, dialect_calls
 from core.providers.direct.contract import CallLimits, DirectProvider
 from core.providers.http.client import ProviderHttp
 from core.providers.mistral import adapter as mistral
 from core.providers.mistral.adapter import MistralProvider
 from core.providers.openai.adapter import Dialect, OpenAIProvider
-from core.providers.openai.calls import called, dialect_calls
 from core.providers.plugin import BadProviderConfig, Check, Opening, ProviderPlugin
 from core.providers.translation import Note
 from core.providers.translation.responses import (

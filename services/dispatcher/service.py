@@ -56,7 +56,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         telemetry(runtime, "dispatcher", settings.dispatcher_metrics_listen),
         sharing(runtime, known.holds),
     ):
-        providers, direct = known.open(), known.open_direct()
+        providers, direct, calls = known.open(), known.open_direct(), known.open_calls()
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
         scheduler = FairScheduler(runtime)
         planner = Planner(runtime, {**providers, **direct})
@@ -76,9 +76,9 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             segment_bytes=settings.segment_bytes,
         )
         submitter = Submitter(
-            runtime, providers, direct, scheduler, known.credentials, keys, cost_limit
+            runtime, providers, direct, scheduler, known.credentials, keys, cost_limit, calls
         )
-        runner = Runner(runtime, direct, scheduler)
+        runner = Runner(runtime, {**direct, **calls}, scheduler)
         sweep = Sweep(
             runtime,
             shards=[
@@ -140,7 +140,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             await server.stop(grace)
             await asyncio.gather(
                 *(provider.close() for provider in providers.values()),
-                *(provider.close() for provider in direct.values()),
+                *(provider.close() for provider in (*direct.values(), *calls.values())),
             )
 
 

@@ -43,6 +43,8 @@ class BatchArgs:
     max_cost_nanos: int | None = None
     """None: no limit."""
     keep_refused: bool = False
+    rescue_seconds: float | None = None
+    """None: never."""
 
     @classmethod
     def parse(
@@ -66,6 +68,14 @@ class BatchArgs:
                 max_cost = _positive(request.max_cost)
             except ValueError as error:
                 violations.append(("max_cost", str(error)))
+        rescue = None
+        if request.HasField("rescue_before"):
+            asked = request.rescue_before
+            rescue = asked.seconds + asked.nanos / 1e9
+            if not 0 < rescue < (window or DEFAULT_WINDOW_SECONDS):
+                violations.append(
+                    ("rescue_before", "more than 0, and less than the completion window")
+                )
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -79,6 +89,7 @@ class BatchArgs:
             webhook_url=url,
             max_cost_nanos=max_cost,
             keep_refused=request.keep_refused,
+            rescue_seconds=rescue,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -106,6 +117,8 @@ class BatchArgs:
             arguments.append(["max_cost", self.max_cost_nanos])
         if self.keep_refused:
             arguments.append("keep_refused")
+        if self.rescue_seconds is not None:
+            arguments.append(["rescue_before", self.rescue_seconds])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -143,6 +156,7 @@ def other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
         ("skip_invalid_lines", earlier.skip_invalid_lines, batch_args.skip_invalid_lines),
         ("lenient_translation", earlier.lenient_translation, batch_args.lenient_translation),
         ("fail_fast", earlier.fail_fast, batch_args.fail_fast),
+        ("rescue_before", earlier.rescue_seconds, batch_args.rescue_seconds),
         ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
     )
     names = [name for name, before, now_asked in pairs if before != now_asked]

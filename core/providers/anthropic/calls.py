@@ -7,6 +7,7 @@ errors as the API gives them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time
 
 import msgspec
@@ -40,9 +41,8 @@ def anthropic_calls(
         return adapter.encode_line(CUSTOM_ID, url, model, body, lenient=lenient)[0]
 
     form = CallForm(encode, _take_apart, _row, _refusal, _read, adapter.remote_model)
-    return TranslatedCalls(
-        http, form, slug=adapter.name, limits=adapter.limits, call_limits=call_limits
-    )
+    limits = replace(LIMITS, endpoints=ENDPOINTS)
+    return TranslatedCalls(http, form, slug=adapter.name, limits=limits, call_limits=call_limits)
 
 
 def _take_apart(raw: bytes) -> Request:

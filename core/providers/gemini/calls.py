@@ -8,6 +8,7 @@ documented to tell tokens, so nobody would know what it has cost.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -54,9 +55,8 @@ def gemini_calls(
         return b'{"model":%b,%b' % (_encode(adapter.remote_model(model)), line.removeprefix(b"{"))
 
     form = CallForm(encode, _take_apart, _row, _status_only, _read, adapter.remote_model)
-    return TranslatedCalls(
-        http, form, slug=adapter.name, limits=adapter.limits, call_limits=call_limits
-    )
+    limits = replace(LIMITS, endpoints=ENDPOINTS)
+    return TranslatedCalls(http, form, slug=adapter.name, limits=limits, call_limits=call_limits)
 
 
 def _take_apart(raw: bytes) -> Request:

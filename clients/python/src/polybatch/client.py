@@ -155,6 +155,7 @@ class Client(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        rescue_before: timedelta | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -165,9 +166,10 @@ class Client(BaseClient):
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account". `webhook_url`: as of
-        `create_batch`. `on_estimate` is called with what the batch will cost once the file is
-        uploaded; if it raises, no batch is made, and the file (`input_file_id`) is kept.
+        that it is billed to, which takes a key of the scope "account". `webhook_url`,
+        `rescue_before`: as of `create_batch`. `on_estimate` is called with what the batch will cost
+        once the file is uploaded; if it raises, no batch is made, and the file (`input_file_id`)
+        is kept.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -179,6 +181,7 @@ class Client(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            rescue_before=rescue_before,
         )
         return run(
             self._uploads.submit(
@@ -233,6 +236,7 @@ class Client(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        rescue_before: timedelta | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -242,7 +246,8 @@ class Client(BaseClient):
         key, instead of letting them wait for another. The same `request_id` returns the
         same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
         where the event of its end is delivered to, signed with the secret that `webhooks.create`
-        made with `for_batch_urls`.
+        made with `for_batch_urls`. `rescue_before`: so long before the window closes, lines that
+        are not answered are called one by one, at the real-time price.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -255,6 +260,7 @@ class Client(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            rescue_before=rescue_before,
         )
         return run(self._requests.create_batch(request))
 

@@ -28,6 +28,7 @@ def batch_request(
     max_cost: USD | None,
     key_id: str | None,
     webhook_url: str | None = None,
+    rescue_before: timedelta | None = None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
 
@@ -46,6 +47,7 @@ def batch_request(
         max_cost=None if max_cost is None else to_money(max_cost, "max_cost"),
         key_id=key_id or "",
         webhook_url=webhook_url or "",
+        rescue_before=rescue_before,
     )
 
 

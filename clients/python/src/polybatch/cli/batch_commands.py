@@ -126,6 +126,13 @@ _STATES = (
     help="Send nothing that would go past it; such lines fail with cost_limit.",
 )
 @click.option(
+    "--rescue-before",
+    type=grammar.window,
+    metavar="SPAN",
+    help="So long before the window closes, call what is not answered line by line, at the "
+    "real-time price.",
+)
+@click.option(
     "--confirm-above",
     type=grammar.usd,
     metavar="USD",
@@ -170,6 +177,7 @@ def submit(
         yes=yes,
         # An earlier batch of the same request id may read the same file.
         keep_file=keep_file or bool(options["request_id"]),
+        rescue=options["rescue_before"] is not None,
     )
     no_batch = (
         f"no batch was made, unless the upload had just ended: {session.command('list')} shows"

@@ -257,6 +257,10 @@ class Batch:
     """None of a service that does not reckon costs yet."""
     key_id: str = ""
     """The key that it is billed to; empty for batches from before keys were kept."""
+    rescue_before: timedelta | None = None
+    """So long before `expires_at` what is not answered is called line by line; None: never."""
+    rescued_line_count: int = 0
+    """Lines that were."""
 
     @property
     def ended(self) -> bool:
@@ -312,6 +316,10 @@ class Batch:
             else None,
             cost=BatchCost.from_proto(message.cost) if message.HasField("cost") else None,
             key_id=message.key_id,
+            rescue_before=message.rescue_before.ToTimedelta()
+            if message.HasField("rescue_before")
+            else None,
+            rescued_line_count=message.rescued_line_count,
         )
 
 

@@ -7,6 +7,7 @@ batches under the base URL, whatever version stands before it in the url of a ba
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from core.endpoints import IMAGE_EDITS, OPENAI
 from core.providers.direct.adapter import OpenAICalls
@@ -30,7 +31,7 @@ def dialect_calls(http: ProviderHttp, dialect: Dialect, call_limits: CallLimits)
     return OpenAICalls(
         http,
         slug=dialect.slug,
-        limits=dialect.limits,
+        limits=replace(dialect.limits, endpoints=called(dialect.limits.endpoints)),
         call_limits=call_limits,
         urls={url: _VERSION.sub("", dialect.served(url)) for url in OPENAI},
         translates_responses=dialect.translates_responses,

@@ -155,7 +155,7 @@ class Fetcher:
                 return Snooze(_REFETCH_PAUSE)
             rescued = self._is_rescued(shard, batch)
             if rescued:
-                _settle_uncounted(remote, shard, sorter)
+                _answer_unnamed(remote, shard, sorter)
             async with self._writing:
                 settled = await self._results.write(shard, batch, file, sorter, rescued=rescued)
         if settled:
@@ -274,7 +274,7 @@ class Fetcher:
         return Snooze(pause)
 
 
-def _settle_uncounted(remote: RemoteBatch, shard: Shard, sorter: Sorter) -> None:
+def _answer_unnamed(remote: RemoteBatch, shard: Shard, sorter: Sorter) -> None:
     """Where a provider that was told to end names lines no more that it has not run: these have
     not run if it counts as many finished ones as have come.
 
@@ -282,8 +282,7 @@ def _settle_uncounted(remote: RemoteBatch, shard: Shard, sorter: Sorter) -> None
     """
     outcome = _ENDED_EARLY.get(remote.ended_as)
     counted = remote.total == shard.sent_lines and remote.finished == sorter.answered()
-    odd = sorter.unknown or sorter.duplicates
-    if outcome is not None and counted and not odd and sorter.missing():
+    if outcome is not None and counted and sorter.missing():
         sorter.answer_rest(outcome, error_json(*_NEVER_RUN[outcome]))
 
 

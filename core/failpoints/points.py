@@ -36,6 +36,8 @@ class Failpoint(StrEnum):
     BATCH_PAUSE = "ledger.batch.pause"
     BATCH_RESUME = "ledger.batch.resume"
     BATCH_CLOSE_WINDOW = "ledger.batch.close_window"
+    BATCH_RESCUE = "ledger.batch.rescue"
+    SHARD_TURN = "ledger.shard.turn"
     BATCH_SETTLE_QUEUED = "ledger.batch.settle_queued"
     BATCH_FINALIZE = "ledger.batch.finalize"
     BATCH_END = "ledger.batch.end"

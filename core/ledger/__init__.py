@@ -20,6 +20,7 @@ from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
 from core.ledger.removal import NoResults, Removal, is_past
+from core.ledger.rescues import may_rescue
 from core.ledger.runs import AtCapacity, Runs
 from core.ledger.shards import Settlement, Shards
 from core.ledger.spend import ModelSpend, Spent

@@ -13,7 +13,7 @@ from core.failpoints import Failpoint
 from core.ledger.budgets import OverQuota, check_room
 from core.ledger.funds import NoFunds, cover
 from core.ledger.progress import advance
-from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.stop_loss import Figures, OverMaxCost, check_max_cost
 from core.ledger.tables import Batch, Shard, now
 from core.ledger.transitions import Held, ShardTransitions
@@ -59,6 +59,9 @@ class Attempts(ShardTransitions):
         moment = now()
         async with self._locked(Failpoint.SHARD_INTEND, shard_id) as (session, batch, shard):
             if shard is None or batch.stop != Stop.NONE or shard.state != ShardState.QUEUED:
+                return Stale(shard_id)
+            if shard.purpose == ShardPurpose.RESCUE:
+                # Its lines are called one by one since.
                 return Stale(shard_id)
             if batch.paused_at is not None or batch.halt_code:
                 return Held()

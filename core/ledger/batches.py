@@ -136,7 +136,7 @@ class Batches(BatchReads):
                 state=BatchState.IN_PROGRESS,
                 in_progress_at=now(),
                 waiting_reason="",
-                due_at=batch.expires_at,
+                due_at=batch.alarm_at,
             )
 
     async def fail(self, batch_id: str, code: str, message: str) -> Batch | Stale:
@@ -196,7 +196,12 @@ class Batches(BatchReads):
             ):
                 return Stale(batch_id)
             return await advance(
-                session, batch, stop=Stop.EXPIRE, stopping_at=moment, due_at=moment
+                session,
+                batch,
+                stop=Stop.EXPIRE,
+                stopping_at=moment,
+                waiting_reason="",
+                due_at=moment,
             )
 
     async def settle_queued(self, batch_id: str) -> Batch | Stale:

@@ -46,10 +46,11 @@ async def learn_duration(
 ) -> None:
     """Learn from a shard whose batch has just been seen to have ended.
 
-    One that its owner or its window ended says nothing of how long others take. One
+    One that its owner, its window or its rescue ended says nothing of how long others take. One
     statement, and the last row that a transition waits for: so no two wait for each other.
     """
-    if shard.submitted_at is None or batch.stop != Stop.NONE:
+    stopped = batch.stop != Stop.NONE or batch.rescue_started_at is not None
+    if shard.submitted_at is None or stopped:
         return
     moment = now()
     seconds = max((moment - shard.submitted_at).total_seconds(), 0.0)

@@ -8,7 +8,7 @@ from sqlalchemy import func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from core.ledger.states import ShardState, Stop
+from core.ledger.states import ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard
 
 ENQUEUED = (ShardState.SUBMITTING, ShardState.SUBMITTED)
@@ -93,6 +93,7 @@ async def first_waiting(
             Shard.provider == provider,
             Shard.remote_model == model,
             Shard.state == ShardState.QUEUED,
+            Shard.purpose != ShardPurpose.RESCUE,
             Batch.stop == Stop.NONE,
             col(Batch.paused_at).is_(None),
             col(Shard.waits_for_quota) | (col(Shard.id) == also),

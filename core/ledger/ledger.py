@@ -20,6 +20,7 @@ from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
 from core.ledger.remote_files import RemoteFiles
 from core.ledger.removal import Removal
+from core.ledger.rescues import Rescues
 from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
@@ -42,6 +43,7 @@ class Ledger:
         self.shards = Shards(database)
         self.list_polls = ListPolls(database)
         self.runs = Runs(database)
+        self.rescues = Rescues(database)
         self.stop_loss = StopLoss(database)
         self.pauses = Pauses(database)
         self.late = LateAnswers(database)

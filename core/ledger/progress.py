@@ -50,6 +50,11 @@ def _sums() -> Any:
         total(given_up, lines).label("awaited"),
         func.max(case((given_up, col(Shard.late_until)))).label("awaited_until"),
         total(col(Shard.late_merged), finished).label("late"),
+        # Those that a stop kept from being called are not among them.
+        total(
+            settled & (col(Shard.purpose) == ShardPurpose.RESCUE),
+            col(Shard.succeeded) + col(Shard.failed) - col(Shard.cancelled) - col(Shard.expired),
+        ).label("rescued"),
         total(settled, col(Shard.input_tokens)).label("input_tokens"),
         total(settled, col(Shard.cached_input_tokens)).label("cached_input_tokens"),
         total(settled, col(Shard.output_tokens)).label("output_tokens"),
@@ -93,6 +98,7 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
             "awaited": sums.awaited,
             "awaited_until": sums.awaited_until,
             "late": sums.late,
+            "rescued": sums.rescued,
             "input_tokens": sums.input_tokens,
             "cached_input_tokens": sums.cached_input_tokens,
             "output_tokens": sums.output_tokens,

@@ -17,7 +17,7 @@ from core.failpoints import Failpoint
 from core.ledger.funds import NoFunds, cover
 from core.ledger.ids import new_token
 from core.ledger.progress import advance
-from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.stop_loss import OverMaxCost, check_max_cost
 from core.ledger.tables import PAUSED, Batch, Shard, now
 from core.ledger.transitions import Held, ShardTransitions
@@ -109,9 +109,12 @@ class Runs(ShardTransitions):
         running, own = found.one()
         return int(running), int(own)
 
-    async def next_waiting(self, provider: str, most_of_batch: int) -> Shard | None:
+    async def next_waiting(
+        self, provider: str, most_of_batch: int, purpose: ShardPurpose | None = None
+    ) -> Shard | None:
         """The shard whose turn it is when another has ended.
 
+        `purpose`: the only one that is run line by line, at a provider that has batches.
         The account with the fewest running shards goes first, then the oldest shard.
         """
         running = (
@@ -139,6 +142,7 @@ class Runs(ShardTransitions):
                     Shard.provider == provider,
                     Shard.state == ShardState.QUEUED,
                     col(Shard.waits_for_quota),
+                    *(() if purpose is None else (Shard.purpose == purpose,)),
                     Batch.stop == Stop.NONE,
                     col(Batch.paused_at).is_(None),
                     func.coalesce(running.c.shards, 0) < most_of_batch,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from core.ledger import Batch, File, Ledger
 from core.pipeline.backfill import Backfill
 from core.pipeline.file_prices import FilePrices
-from core.prices.rates import Price
+from core.prices.rates import Price, Processing
 from core.prices.snapshot import Snapshot, read_snapshot
 
 _REMEMBERED = 16
@@ -33,19 +33,32 @@ class BatchPrices:
         self._ledger = ledger
         self._prices = prices
         self._backfill = backfill
-        self._remembered: OrderedDict[str, Mapping[int, PricedModel]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, bool], Mapping[int, PricedModel]] = OrderedDict()
 
-    async def of(self, batch: Batch, file: File) -> Mapping[int, PricedModel]:
-        """By number of the group in the file's list. Raises LedgerUnavailable, BadSnapshot."""
-        found = self._remembered.get(batch.id)
+    async def of(
+        self, batch: Batch, file: File, *, rescued: bool = False
+    ) -> Mapping[int, PricedModel]:
+        """By number of the group in the file's list. Raises LedgerUnavailable, BadSnapshot.
+
+        `rescued`: of lines that are called one by one before the window closes.
+        """
+        found = self._remembered.get((batch.id, rescued))
         if found is None:
-            found = await self._read(batch, file)
-            self._remembered[batch.id] = found
+            found = await self._read(batch, file, rescued=rescued)
+            self._remembered[batch.id, rescued] = found
             if len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
         return found
 
-    async def _read(self, batch: Batch, file: File) -> Mapping[int, PricedModel]:
+    async def rescue_prices(
+        self, batch: Batch, file: File, provider: str
+    ) -> Mapping[int, PricedModel] | None:
+        """What lines at a provider will cost if they come to be rescued; None: they cannot."""
+        if batch.rescue_seconds is None or not self._prices.can_rescue(provider, batch.endpoint):
+            return None
+        return await self.of(batch, file, rescued=True)
+
+    async def _read(self, batch: Batch, file: File, *, rescued: bool) -> Mapping[int, PricedModel]:
         stored = await self._ledger.batches.prices(batch.id)
         if stored is None:
             # Made by a release that kept none.
@@ -53,14 +66,18 @@ class BatchPrices:
         snapshot = read_snapshot(stored)
         return {
             number: PricedModel(
-                group["model"], await self._price(snapshot, group["provider"], group["model"])
+                group["model"],
+                await self._price(snapshot, group["provider"], group["model"], rescued=rescued),
             )
             for number, group in enumerate(file.groups)
         }
 
-    async def _price(self, snapshot: Snapshot, provider: str, model: str) -> Price | None:
+    async def _price(
+        self, snapshot: Snapshot, provider: str, model: str, *, rescued: bool
+    ) -> Price | None:
+        provider, remote, how = await self._prices.asked(provider, model)
         try:
-            found = snapshot.price(*await self._prices.asked(provider, model))
+            found = snapshot.price(provider, remote, Processing.REAL_TIME if rescued else how)
         except KeyError:
             # No line of this group is sent.
             return None

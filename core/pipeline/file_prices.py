@@ -47,17 +47,19 @@ class FilePrices:
         *,
         lenient: bool = False,
         real_time: bool = False,
+        rescue: bool = False,
     ) -> Snapshot:
         """Of all models that a batch of the file will send lines to.
 
         `lenient`: with the lines that only a lenient batch takes. `real_time`: with the prices
-        of real-time calls of the same models.
+        of real-time calls of the same models. `rescue`: with those of models whose lines can be
+        called one by one.
         """
-        asked = {
-            (provider, remote, how)
-            for provider, _, remote in await self.named(file, lenient=lenient)
-            for how in (self.how(provider), *([Processing.REAL_TIME] if real_time else []))
-        }
+        asked = set()
+        for provider, _, remote in await self.named(file, lenient=lenient):
+            asked.add((provider, remote, self.how(provider)))
+            if real_time or (rescue and self.can_rescue(provider, file.endpoint)):
+                asked.add((provider, remote, Processing.REAL_TIME))
         return await self.of(account_id, sorted(asked), day)
 
     async def named(self, file: File, *, lenient: bool = False) -> list[Named]:
@@ -71,6 +73,10 @@ class FilePrices:
             Named(provider, model, await self._adapters.remote_model(provider, model))
             for provider, model in sorted(groups)
         ]
+
+    def can_rescue(self, provider: str, endpoint: str) -> bool:
+        """Whether lines at a provider with batches can be called one by one."""
+        return endpoint in self._known.call_endpoints.get(provider, ())
 
     def how(self, provider: str) -> Processing:
         """How lines of a batch are run at a provider."""

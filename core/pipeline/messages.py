@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -64,6 +64,14 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    span = Duration()
+    span.FromNanoseconds(round(seconds * NANO))
+    return span
+
+
 def money(nanos: int) -> Money:
     """Nano-dollars as an amount of USD."""
     # Units and nanos have the same sign.
@@ -100,8 +108,6 @@ def file_message(file: File) -> files_pb2.File:
 def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
     """A batch as clients see it, with the given shards."""
     state = BatchState(batch.state)
-    window = Duration()
-    window.FromNanoseconds(round(batch.window_seconds * 1_000_000_000))
     progress = 100.0 * batch.finished_high_water / batch.total if batch.total else 0.0
     return batches_pb2.Batch(
         id=batch.id,
@@ -140,7 +146,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         ),
         cost=_cost(batch),
         metadata=batch.details,
-        completion_window=window,
+        completion_window=_duration(batch.window_seconds),
         skip_invalid_lines=batch.skip_invalid_lines,
         lenient_translation=batch.lenient_translation,
         fail_fast=batch.fail_fast,
@@ -163,9 +169,7 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         shard_count=batch.shard_count,
         key_id=batch.key_id,
         webhook_url=batch.webhook_url,
-        reuse_answers=None
-        if batch.reuse_seconds is None
-        else timedelta(seconds=batch.reuse_seconds),
+        reuse_answers=_duration(batch.reuse_seconds),
         reused_line_count=batch.reused,
         paused_at=None if batch.ended else _timestamp(batch.paused_at),
         paused_by="" if batch.ended else batch.paused_by,
@@ -174,6 +178,8 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         deleted_results=[
             kind for gone, kind in _RESULTS_KINDS.items() if gone in ResultsGone(batch.results_gone)
         ],
+        rescue_before=_duration(batch.rescue_seconds),
+        rescued_line_count=batch.rescued,
     )
 
 

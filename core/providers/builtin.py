@@ -10,13 +10,19 @@ from msgspec import Raw
 from core.endpoints import EMBEDDINGS, GENERATE_CONTENT, MESSAGES, RESPONSES
 from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
+from core.providers.anthropic.calls import ENDPOINTS as ANTHROPIC_CALLS
+from core.providers.anthropic.calls import anthropic_calls
 from core.providers.anthropic.native import check_params
 from core.providers.anthropic.translation import check_plain as check_plain_anthropic
 from core.providers.anthropic.translation import check_translation
 from core.providers.catalogue import find_model
 from core.providers.contract import Provider
+from core.providers.direct.beside_batches import called, dialect_calls
+from core.providers.direct.contract import CallLimits, DirectProvider
 from core.providers.gemini import adapter as gemini
 from core.providers.gemini.adapter import GeminiProvider
+from core.providers.gemini.calls import ENDPOINTS as GEMINI_CALLS
+from core.providers.gemini.calls import gemini_calls
 from core.providers.gemini.embeddings import check_embedding
 from core.providers.gemini.request import check_plain as check_plain_gemini
 from core.providers.gemini.request import check_request
@@ -57,20 +63,29 @@ def built_in(access: ProviderAccess) -> Iterable[ProviderPlugin]:
 
 
 def _openai(access: ProviderAccess) -> ProviderPlugin:
-    def open_(opening: Opening) -> Provider:
-        headers = {"authorization": f"Bearer {opening.key}"}
+    def headers(opening: Opening) -> dict[str, str]:
+        found = {"authorization": f"Bearer {opening.key}"}
         if access.openai_organization:
-            headers["openai-organization"] = access.openai_organization
+            found["openai-organization"] = access.openai_organization
         if access.openai_project:
-            headers["openai-project"] = access.openai_project
-        http = _http("openai", access.openai_base_url, headers, opening)
+            found["openai-project"] = access.openai_project
+        return found
+
+    def open_(opening: Opening) -> Provider:
+        http = _http("openai", access.openai_base_url, headers(opening), opening)
         return OpenAIProvider(http, settle=opening.settle)
+
+    def open_calls(opening: Opening) -> DirectProvider:
+        http = _http("openai", access.openai_base_url, headers(opening), opening, calls=True)
+        return dialect_calls(http, openai.OPENAI, _call_limits(opening))
 
     return ProviderPlugin(
         slug="openai",
         endpoints=openai.LIMITS.endpoints,
         key_variable="OPENAI_API_KEY",
         open=open_,
+        open_calls=open_calls,
+        call_endpoints=called(openai.LIMITS.endpoints),
         models=OPENAI_MODELS,
         check=check_openai,
         plain=PlainBody(PlainRequest, check_plain_openai),
@@ -81,12 +96,19 @@ def _openai(access: ProviderAccess) -> ProviderPlugin:
 def _anthropic(access: ProviderAccess) -> ProviderPlugin:
     betas = [name.strip() for name in access.anthropic_betas.split(",") if name.strip()]
 
-    def open_(opening: Opening) -> Provider:
+    def http(opening: Opening, *, calls: bool = False) -> ProviderHttp:
         headers = {"x-api-key": opening.key, "anthropic-version": anthropic.VERSION}
         if betas:
             headers["anthropic-beta"] = ",".join(betas)
-        http = _http("anthropic", access.anthropic_base_url, headers, opening)
-        return AnthropicProvider(http, settle=opening.settle, betas=betas)
+        return _http("anthropic", access.anthropic_base_url, headers, opening, calls=calls)
+
+    def open_(opening: Opening) -> Provider:
+        return AnthropicProvider(http(opening), settle=opening.settle, betas=betas)
+
+    def open_calls(opening: Opening) -> DirectProvider:
+        called_by = http(opening, calls=True)
+        adapter = AnthropicProvider(called_by, settle=opening.settle, betas=betas)
+        return anthropic_calls(called_by, adapter, _call_limits(opening))
 
     def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
         if url == MESSAGES:
@@ -106,6 +128,8 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         endpoints=anthropic.LIMITS.endpoints,
         key_variable="ANTHROPIC_API_KEY",
         open=open_,
+        open_calls=open_calls,
+        call_endpoints=ANTHROPIC_CALLS,
         models=("claude-*",),
         scope=access.anthropic_base_url,
         check=check,
@@ -114,9 +138,17 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
 
 
 def _gemini(access: ProviderAccess) -> ProviderPlugin:
+    def http(opening: Opening, *, calls: bool = False) -> ProviderHttp:
+        headers = {"x-goog-api-key": opening.key}
+        return _http("gemini", access.gemini_base_url, headers, opening, calls=calls)
+
     def open_(opening: Opening) -> Provider:
-        http = _http("gemini", access.gemini_base_url, {"x-goog-api-key": opening.key}, opening)
-        return GeminiProvider(http, settle=opening.settle)
+        return GeminiProvider(http(opening), settle=opening.settle)
+
+    def open_calls(opening: Opening) -> DirectProvider:
+        called_by = http(opening, calls=True)
+        adapter = GeminiProvider(called_by, settle=opening.settle)
+        return gemini_calls(called_by, adapter, _call_limits(opening))
 
     def check(url: str, model: str, body: bytes | Raw) -> Sequence[Note]:
         if url == GENERATE_CONTENT:
@@ -133,6 +165,8 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
         endpoints=gemini.LIMITS.endpoints,
         key_variable="GEMINI_API_KEY",
         open=open_,
+        open_calls=open_calls,
+        call_endpoints=GEMINI_CALLS,
         models=("gemini-*", "models/gemini-*"),
         scope=access.gemini_base_url,
         check=check,
@@ -140,12 +174,25 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
     )
 
 
-def _http(slug: str, base_url: str, headers: Mapping[str, str], opening: Opening) -> ProviderHttp:
+def _call_limits(opening: Opening) -> CallLimits:
+    return CallLimits(max_concurrency=opening.calls_at_once)
+
+
+def _http(
+    slug: str,
+    base_url: str,
+    headers: Mapping[str, str],
+    opening: Opening,
+    *,
+    calls: bool = False,
+) -> ProviderHttp:
+    """`calls`: for single calls, of which many are under way at a time."""
     return ProviderHttp(
         base_url,
         headers,
         secret=opening.key,
         timeout=opening.timeout,
         provider=slug,
+        connections=opening.calls_at_once if calls else None,
         hold=opening.hold,
     )

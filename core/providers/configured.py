@@ -21,6 +21,7 @@ from msgspec import Meta, Raw
 from core import endpoints
 from core.providers.contract import Provider, ProviderLimits
 from core.providers.direct import adapter as direct
+from core.providers.direct.beside_batches import called, dialect_calls
 from core.providers.direct.contract import CallLimits, DirectProvider
 from core.providers.http.client import ProviderHttp
 from core.providers.mistral import adapter as mistral
@@ -68,6 +69,8 @@ class Compatible(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     models: list[Annotated[str, Meta(min_length=1)]] = []
     keeps_metadata: bool = True
     processes_uploads: bool = False
+    real_time: bool = True
+    """It answers single calls under its base URL, too."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -86,6 +89,7 @@ class Mistral(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max_bytes: _Count = mistral.LIMITS.max_bytes
     timeout_hours: _Count = mistral.TIMEOUT_HOURS
     models: list[Annotated[str, Meta(min_length=1)]] = []
+    real_time: bool = True
 
     def __post_init__(self) -> None:
         _check(self)
@@ -197,6 +201,8 @@ def _plugin(path: Path, slug: str, table: Mapping[str, Any]) -> ProviderPlugin:
         endpoints=offered,
         key_variable=variable,
         open=open_one,
+        open_calls=partial(_open_calls, slug, found) if found.real_time else None,
+        call_endpoints=called(offered),
         models=found.models,
         check=check,
         scope=found.base_url,
@@ -234,13 +240,16 @@ def _headers(settings: _Settings, key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def _http(slug: str, settings: Compatible | Mistral, opening: Opening) -> ProviderHttp:
+def _http(
+    slug: str, settings: Compatible | Mistral, opening: Opening, connections: int | None = None
+) -> ProviderHttp:
     return ProviderHttp(
         settings.base_url,
         _headers(settings, opening.key),
         secret=opening.key,
         timeout=opening.timeout,
         provider=slug,
+        connections=connections,
         hold=opening.hold,
     )
 
@@ -278,13 +287,46 @@ def _open_direct(slug: str, settings: Direct, opening: Opening) -> DirectProvide
 
 def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
     http = _http(slug, settings, opening)
-    dialect = Dialect(
+    return OpenAIProvider(http, dialect=_dialect(slug, settings), settle=opening.settle)
+
+
+def _open_mistral(slug: str, settings: Mistral, opening: Opening) -> Provider:
+    http = _http(slug, settings, opening)
+    dialect = _dialect(slug, settings)
+    return MistralProvider(http, dialect=dialect, jobs=mistral.JOBS, settle=opening.settle)
+
+
+def _open_calls(slug: str, settings: Compatible | Mistral, opening: Opening) -> DirectProvider:
+    http = _http(slug, settings, opening, connections=opening.calls_at_once)
+    limits = CallLimits(max_concurrency=opening.calls_at_once)
+    return dialect_calls(http, _dialect(slug, settings), limits)
+
+
+def _dialect(slug: str, settings: Compatible | Mistral) -> Dialect:
+    offered = with_responses(frozenset(settings.endpoints))
+    if isinstance(settings, Mistral):
+        return Dialect(
+            slug=slug,
+            limits=replace(
+                mistral.LIMITS,
+                max_lines=settings.max_lines,
+                max_bytes=settings.max_bytes,
+                endpoints=offered,
+            ),
+            translates_responses=_translates_responses(settings),
+            # "Extra inputs are not permitted" is said of the newer name.
+            limit_field="max_tokens",
+            create_fields={"timeout_hours": settings.timeout_hours},
+            keeps_results=mistral.KEEPS_RESULTS,
+            keeps_inputs=mistral.INPUT_LIFETIME,
+        )
+    return Dialect(
         slug=slug,
         limits=ProviderLimits(
             max_lines=settings.max_lines,
             max_bytes=settings.max_bytes,
             one_model_per_batch=settings.one_model_per_batch,
-            endpoints=with_responses(frozenset(settings.endpoints)),
+            endpoints=offered,
             max_embedding_inputs=settings.max_embedding_inputs,
         ),
         urls=settings.urls,
@@ -297,27 +339,6 @@ def _open(slug: str, settings: Compatible, opening: Opening) -> Provider:
         keeps_metadata=settings.keeps_metadata,
         processes_uploads=settings.processes_uploads,
     )
-    return OpenAIProvider(http, dialect=dialect, settle=opening.settle)
-
-
-def _open_mistral(slug: str, settings: Mistral, opening: Opening) -> Provider:
-    http = _http(slug, settings, opening)
-    dialect = Dialect(
-        slug=slug,
-        limits=replace(
-            mistral.LIMITS,
-            max_lines=settings.max_lines,
-            max_bytes=settings.max_bytes,
-            endpoints=with_responses(frozenset(settings.endpoints)),
-        ),
-        translates_responses=_translates_responses(settings),
-        # "Extra inputs are not permitted" is said of the newer name.
-        limit_field="max_tokens",
-        create_fields={"timeout_hours": settings.timeout_hours},
-        keeps_results=mistral.KEEPS_RESULTS,
-        keeps_inputs=mistral.INPUT_LIFETIME,
-    )
-    return MistralProvider(http, dialect=dialect, jobs=mistral.JOBS, settle=opening.settle)
 
 
 @cache

@@ -40,6 +40,8 @@ class Opening:
     """For one exchange with the provider."""
     settle: timedelta
     """How long after an unclear create its absence is doubted."""
+    calls_at_once: int = 16
+    """Of single calls, at most: for CallLimits."""
     hold: CredentialHold = field(default_factory=CredentialHold.alone)
     """Until when the provider wants no call with the key: for ProviderHttp."""
 
@@ -61,6 +63,11 @@ class ProviderPlugin:
     open: Callable[[Opening], Provider] | None = None
     open_direct: Callable[[Opening], DirectProvider] | None = None
     """In the place of `open`: for a provider without a batch API."""
+    open_calls: Callable[[Opening], DirectProvider] | None = None
+    """Beside `open`: its real-time endpoints, for lines that are to be rescued before the
+    completion window closes."""
+    call_endpoints: frozenset[str] = frozenset()
+    """Those of `endpoints` that `open_calls` serves."""
     check: Check | None = None
     """What it asks of each request beyond the form of the endpoint."""
     plain: PlainBody | None = None
@@ -75,4 +82,8 @@ class ProviderPlugin:
         if (self.open is None) == (self.open_direct is None):
             raise BadProviderConfig(
                 f"the provider {self.slug!r} has to be given by one of open and open_direct"
+            )
+        if self.open_calls is not None and self.open is None:
+            raise BadProviderConfig(
+                f"the provider {self.slug!r} has open_calls, which is for one with open"
             )

@@ -97,6 +97,15 @@ class KnownProviders:
         return frozenset(slug for slug, plugin in self._plugins.items() if plugin.open_direct)
 
     @property
+    def call_endpoints(self) -> dict[str, frozenset[str]]:
+        """Of those with batches that can be reached: what they can be called for line by line."""
+        return {
+            slug: self._plugins[slug].call_endpoints
+            for slug in self.usable
+            if self._plugins[slug].open_calls
+        }
+
+    @property
     def usable(self) -> list[str]:
         """Providers that have their key, or need none."""
         return [slug for slug in self._plugins if slug not in self.missing_keys]
@@ -130,6 +139,14 @@ class KnownProviders:
             if (open_one := self._plugins[slug].open_direct)
         }
 
+    def open_calls(self) -> dict[str, DirectProvider]:
+        """The real-time endpoints of the usable ones that have batches. The caller closes them."""
+        return {
+            slug: open_one(self._opening(slug))
+            for slug in self.usable
+            if (open_one := self._plugins[slug].open_calls)
+        }
+
     def _holder(self, slug: str) -> str:
         """Whose hold is a provider's as well: they count by key, whatever it is called here."""
         key = self._keys.get(slug)
@@ -145,6 +162,7 @@ class KnownProviders:
             key=self._keys.get(slug, ""),
             timeout=self._settings.provider_timeout,
             settle=timedelta(seconds=self._settings.reconcile_settle),
+            calls_at_once=self._settings.rescue_concurrency,
             hold=self.holds.of(holder, self.credentials.get(holder, "")),
         )
 

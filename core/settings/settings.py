@@ -209,6 +209,9 @@ class Settings(BaseSettings):
     """Shards of providers without batches that one dispatcher runs at a time."""
     run_lease: float = Field(default=30.0, gt=0)
     """How long after its last sign a dispatcher that runs a shard is taken for dead."""
+    rescue_concurrency: int = Field(default=16, ge=1)
+    """Calls at a time that one dispatcher makes at the most to a provider with batches, for lines
+    that are to be rescued before their completion window closes."""
     fetch_lease: float = Field(default=30.0, gt=0)
     """The same of a collector that fetches a shard's results or assembles a batch."""
     reconcile_settle: float = Field(default=120.0, ge=0)

@@ -17,6 +17,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
@@ -58,6 +59,7 @@ from core.providers import (
     load_result,
 )
 from services.collector.direct_results import take_run
+from services.collector.rescue import RescueEndpoints
 from services.collector.shard_results import ShardResults
 from services.collector.sorter import Sorter
 from services.collector.tally import Tally
@@ -80,6 +82,8 @@ _NEVER_RUN = {
     Outcome.CANCELLED: ("batch_cancelled", "The batch was cancelled first."),
 }
 
+_ENDED_EARLY = {"expired": Outcome.EXPIRED, "cancelled": Outcome.CANCELLED}
+
 
 class Fetcher:
     """Handles the fetch step."""
@@ -91,6 +95,7 @@ class Fetcher:
         settler: Settler,
         late: LateShards,
         prices: BatchPrices,
+        rescue_endpoints: RescueEndpoints = MappingProxyType({}),
     ) -> None:
         self._ledger = runtime.ledger
         self._blobs = runtime.blobs
@@ -101,7 +106,8 @@ class Fetcher:
         self._settler = settler
         self._late = late
         self._prices = prices
-        self._results = ShardResults(runtime, settler)
+        self._rescue_endpoints = rescue_endpoints
+        self._results = ShardResults(runtime, settler, providers)
         self._twins = TwinAnswers(runtime, settler)
         self._remote_files = RemoteFileCleanup(runtime, providers)
         # One shard is written at a time, while others are received: it is CPU-bound, so
@@ -133,7 +139,10 @@ class Fetcher:
             with await self._sorter(shard, batch, file) as sorter:
                 await take_run(self._blobs, shard, sorter)
                 async with self._writing:
-                    await self._results.write(shard, batch, file, sorter)
+                    settled = await self._results.write(shard, batch, file, sorter)
+            if settled:
+                # It may have been uploaded before it came to be called line by line.
+                await self._remote_files.discard(shard)
             return Ack()
         provider = self._providers.get(shard.provider)
         if batch is None or file is None or provider is None:
@@ -148,8 +157,11 @@ class Fetcher:
                 return await self._unreachable(shard, error, delivery)
             if await self._again(shard, batch, remote, sorter):
                 return Snooze(_REFETCH_PAUSE)
+            rescued = self._is_rescued(shard, batch)
+            if rescued:
+                _answer_unnamed(remote, shard, sorter)
             async with self._writing:
-                settled = await self._results.write(shard, batch, file, sorter)
+                settled = await self._results.write(shard, batch, file, sorter, rescued=rescued)
         if settled:
             await self._remote_files.discard(shard)
         return Ack()
@@ -158,10 +170,22 @@ class Fetcher:
         listed = await listed_lines(self._blobs, shard.lines_key, shard.line_count)
         return Sorter(
             listed.lines,
-            Tally(listed.groups, await self._prices.of(batch, file)),
+            Tally(
+                listed.groups,
+                await self._prices.of(batch, file, rescued=shard.purpose == ShardPurpose.RESCUE),
+            ),
             self._settings.spool_dir,
             attempts=shard.round + 1,
             reserve=self._settings.work_reserve,
+        )
+
+    def _is_rescued(self, shard: Shard, batch: Batch) -> bool:
+        """Whether lines of a shard that its provider has not run are to be called one by one."""
+        return (
+            batch.rescue_started_at is not None
+            and not batch.stop
+            and not shard.given_up
+            and batch.endpoint in self._rescue_endpoints.get(shard.provider, ())
         )
 
     async def _collect(
@@ -252,6 +276,18 @@ class Fetcher:
         log.warning("fetch_waits", batch_id=shard.batch_id, shard_id=shard.id, cause=str(error))
         await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         return Snooze(pause)
+
+
+def _answer_unnamed(remote: RemoteBatch, shard: Shard, sorter: Sorter) -> None:
+    """Where a provider that was told to end names lines no more that it has not run: these have
+    not run if it counts as many finished ones as have come.
+
+    Gemini's and Mistral's results hold what was run alone; what they have counted is known.
+    """
+    outcome = _ENDED_EARLY.get(remote.ended_as)
+    counted = remote.total == shard.sent_lines and remote.finished == sorter.answered()
+    if outcome is not None and counted and sorter.missing():
+        sorter.answer_rest(outcome, error_json(*_NEVER_RUN[outcome]))
 
 
 async def _take(

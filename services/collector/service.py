@@ -47,6 +47,7 @@ from services.collector.bad_lines import BadLineIsolation
 from services.collector.fetch import Fetcher
 from services.collector.hub import Hub
 from services.collector.poll import Poller
+from services.collector.rescue import Rescuer
 from services.collector.results import ResultService
 from services.collector.status import StatusService
 from services.collector.stop import Stopper
@@ -146,8 +147,9 @@ async def start_consumers(
         known.credentials,
         known.key_variables,
     )
-    fetcher = Fetcher(runtime, providers, settler, late, prices)
-    stopper = Stopper(runtime, poller, late)
+    fetcher = Fetcher(runtime, providers, settler, late, prices, known.call_endpoints)
+    rescuer = Rescuer(runtime, poller, known.call_endpoints, known.line_by_line)
+    stopper = Stopper(runtime, poller, late, rescuer)
     assembler = Assembler(runtime)
     remote_files = RemoteFileCleanup(runtime, providers)
     handlers: list[tuple[Step, Handler, int]] = [
@@ -195,6 +197,6 @@ def step_of_waiting_batch(batch: Batch) -> Step | None:
         return Step.ASSEMBLE
     if batch.stop:
         return Step.STOP
-    if batch.state == BatchState.IN_PROGRESS and batch.expires_at <= now():
+    if batch.state == BatchState.IN_PROGRESS and batch.alarm_at <= now():
         return Step.STOP
     return None

@@ -35,9 +35,11 @@ from core.ledger import (
     File,
     Settlement,
     Shard,
+    ShardPurpose,
     Stop,
     new_id,
     new_token,
+    now,
 )
 from core.pipeline import (
     Runtime,
@@ -45,10 +47,8 @@ from core.pipeline import (
     TokenBudgets,
 )
 from core.pipeline.timing import after
-from core.providers import (
-    Outcome,
-)
-from services.collector.dropped_fields import DroppedFields
+from core.providers import Outcome, Registry
+from services.collector.dropped_fields import DroppedAnew, DroppedFields
 from services.collector.earlier_costs import EarlierCostsWriter
 from services.collector.sorter import Sorter
 
@@ -66,26 +66,34 @@ _STOPPED = (
     "The batch was stopped, and the provider ended its part without a result for this line: "
     "most likely it was never run."
 )
+_RETRIED = frozenset({Outcome.RETRYABLE, Outcome.EXPIRED})
+_NOT_RUN = frozenset({Outcome.CANCELLED, Outcome.EXPIRED})
 _FATES = {Stop.CANCEL: LineOutcome.CANCELLED, Stop.EXPIRE: LineOutcome.EXPIRED}
 
 
 class ShardResults:
     """Writes the results of shards."""
 
-    def __init__(self, runtime: Runtime, settler: Settler) -> None:
+    def __init__(self, runtime: Runtime, settler: Settler, providers: Registry) -> None:
         self._blobs = runtime.blobs
         self._settings = runtime.settings
         self._settler = settler
+        self._providers = providers
         self._budgets = TokenBudgets(runtime)
 
-    async def write(self, shard: Shard, batch: Batch, file: File, sorter: Sorter) -> bool:
+    async def write(
+        self, shard: Shard, batch: Batch, file: File, sorter: Sorter, *, rescued: bool = False
+    ) -> bool:
         """Write the result lines in input order and settle the shard.
 
-        False when it was settled elsewhere in the meantime.
+        `rescued`: lines that the provider has not run are to be called one by one. False when it
+        was settled elsewhere in the meantime.
         """
         prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
         try:
-            totals, retry = await self._write_lines(shard, batch, file, sorter, prefix)
+            totals, retry = await self._write_lines(
+                shard, batch, file, sorter, prefix, rescued=rescued
+            )
         except BlobError:
             # Nobody will ask for them: the next attempt has a prefix of its own, and the
             # batch may have ended without us, its blobs gone already.
@@ -107,7 +115,7 @@ class ShardResults:
                 spend=spend,
                 answered=sorter.answered(),
             ),
-            await self._retry_shards(shard, retry),
+            await self._retry_shards(shard, retry, rescued=rescued),
         )
         log.info(
             "shard_settled" if settled else "shard_settled_elsewhere",
@@ -124,7 +132,14 @@ class ShardResults:
         return settled
 
     async def _write_lines(
-        self, shard: Shard, batch: Batch, file: File, sorter: Sorter, prefix: str
+        self,
+        shard: Shard,
+        batch: Batch,
+        file: File,
+        sorter: Sorter,
+        prefix: str,
+        *,
+        rescued: bool,
     ) -> tuple[ResultTotals, bytes]:
         """Write the result lines in input order; returns the line list of those to send again."""
         batch_id = batch.id
@@ -142,10 +157,11 @@ class ShardResults:
             and shard.round < self._settings.retry_limit
             and batch.expires_at > after(self._settings.retry_delay)
         )
+        again = _RETRIED if may_retry else frozenset()
+        if rescued:
+            again |= _NOT_RUN
         position = 0
-        async with DroppedFields(
-            self._blobs, shard.dropped_prefix(shard.file_token or shard.token)
-        ) as left_out:
+        async with self._left_out(shard) as left_out:
             async for group in read_listed(data, self._blobs, shard.lines_key, shard.line_count):
                 pieces = sorter.pieces(position, len(group))
                 position += len(group)
@@ -155,7 +171,7 @@ class ShardResults:
                     fate = LineOutcome.SUCCEEDED
                     if outcome is not Outcome.SUCCEEDED:
                         fate = LineOutcome.FAILED
-                        if may_retry and outcome in (Outcome.RETRYABLE, Outcome.EXPIRED):
+                        if outcome in again:
                             retry += INDEX.pack(*record)
                             if cost != 0:
                                 await earlier.add(line, cost)
@@ -163,14 +179,23 @@ class ShardResults:
                         if not whole:
                             fate, piece = self._failed_tail(shard, outcome, piece, batch)
                     if not whole:
-                        dropped = await left_out.of(line) if lenient else None
-                        custom_id = decode_request(raw).custom_id
+                        request = decode_request(raw)
+                        dropped = None
+                        if lenient:
+                            dropped = await left_out.of(line, models[record[3]], request)
+                        custom_id = request.custom_id
                         head = answer_head(batch_id, line, custom_id, models[record[3]], dropped)
                         piece = with_cost(head, piece, cost)
                     written.append((line, fate, b"%b\n" % piece))
                 await writer.extend(written)
         await earlier.close()
         return await writer.close(), bytes(retry)
+
+    def _left_out(self, shard: Shard) -> DroppedFields | DroppedAnew:
+        provider = self._providers.get(shard.provider)
+        if provider is not None and shard.purpose == ShardPurpose.RESCUE:
+            return DroppedAnew(provider)
+        return DroppedFields(self._blobs, shard.dropped_prefix(shard.file_token or shard.token))
 
     def _failed_tail(
         self, shard: Shard, outcome: Outcome | None, piece: bytes, batch: Batch
@@ -195,7 +220,9 @@ class ShardResults:
         expired = outcome is Outcome.EXPIRED
         return LineOutcome.EXPIRED if expired else LineOutcome.CANCELLED, piece
 
-    async def _retry_shards(self, shard: Shard, records: bytes) -> Sequence[Shard]:
+    async def _retry_shards(
+        self, shard: Shard, records: bytes, *, rescued: bool
+    ) -> Sequence[Shard]:
         """A shard for the lines to be sent again; its line list is stored first."""
         if not records:
             return []
@@ -206,5 +233,8 @@ class ShardResults:
             due_at=after(self._settings.retry_delay * 2**shard.round),
             waiting_reason="lines that failed for a transient reason wait to be sent again",
         )
+        if rescued:
+            successor.purpose = ShardPurpose.RESCUE
+            successor.due_at, successor.waiting_reason = now(), ""
         await self._blobs.put(successor.lines_key, records, point=Failpoint.RETRY_LINES)
         return [successor]

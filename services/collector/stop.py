@@ -18,6 +18,7 @@ from core.bus import Ack, Delivery, Snooze, Step
 from core.ledger import Batch, Shard, ShardPurpose, ShardState, Stop, now
 from core.pipeline import LateShards, Runtime
 from services.collector.poll import Poller
+from services.collector.rescue import Rescuer
 
 log = structlog.get_logger()
 
@@ -34,17 +35,20 @@ _PARALLEL_CANCELS = 8
 class Stopper:
     """Handles the stop step."""
 
-    def __init__(self, runtime: Runtime, poller: Poller, late: LateShards) -> None:
+    def __init__(
+        self, runtime: Runtime, poller: Poller, late: LateShards, rescuer: Rescuer | None = None
+    ) -> None:
         self._ledger = runtime.ledger
         self._publisher = runtime.publisher
         self._grace = timedelta(seconds=runtime.settings.stop_grace)
         self._poller = poller
         self._late = late
+        self._rescuer = rescuer
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         """Take a stopping batch on towards its end; again until all its shards are settled.
 
-        For a batch that runs this is the alarm clock of its completion window.
+        For a batch that runs this is the alarm clock of its rescue and its completion window.
         """
         batch = await self._ledger.batches.get(item.batch_id)
         if batch is None or batch.ended:
@@ -52,7 +56,10 @@ class Stopper:
         if not batch.stop:
             remaining = (batch.expires_at - now()).total_seconds()
             if remaining > 0:
-                return Snooze(min(remaining, _WINDOW_PAUSE_MAX))
+                pause = None
+                if batch.rescue_at is not None and self._rescuer is not None:
+                    pause = await self._rescuer.look(batch)
+                return Snooze(min(remaining, pause or remaining, _WINDOW_PAUSE_MAX))
             closed = await self._close_window(batch)
             if closed is None:
                 return Ack()

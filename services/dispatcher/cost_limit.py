@@ -9,12 +9,13 @@ the store is away (BlobUnavailable: the item comes back).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from core.batchfile import (
     INDEX,
+    Request,
     ResultWriter,
     answer_line,
     decode_request,
@@ -24,7 +25,18 @@ from core.batchfile import (
 from core.batchfile.result_lines import COST_LIMIT
 from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
-from core.ledger import Batch, Figures, File, Ledger, Room, Settlement, Shard, new_token, usd
+from core.ledger import (
+    Batch,
+    Figures,
+    File,
+    Ledger,
+    Room,
+    Settlement,
+    Shard,
+    ShardPurpose,
+    new_token,
+    usd,
+)
 from core.pipeline import BatchPrices, PricedModel, Reckoner
 from services.dispatcher.cutting import successor, weights_of
 
@@ -101,7 +113,7 @@ class CostLimit:
             batch,
             room,
             reckoner=await self._reckoner(shard, batch, file, remote_model),
-            models=await self._prices.of(batch, file),
+            prices=await self._prices_of(shard, batch, file),
             writer=ResultWriter(
                 self._blobs,
                 prefix,
@@ -122,6 +134,16 @@ class CostLimit:
         if room.in_flight:
             return Waits(lines.figures, room)
         return Cut(lines.fitting, lines.first, lines.left, room)
+
+    async def _prices_of(
+        self, shard: Shard, batch: Batch, file: File
+    ) -> Sequence[Mapping[int, PricedModel]]:
+        """Of which the dearest counts: lines of a batch may come to be rescued."""
+        if shard.purpose == ShardPurpose.RESCUE:
+            return [await self._prices.of(batch, file, rescued=True)]
+        found = [await self._prices.of(batch, file)]
+        rescue = await self._prices.rescue_prices(batch, file, shard.provider)
+        return found if rescue is None else [*found, rescue]
 
     async def _reckoner(
         self, shard: Shard, batch: Batch, file: File, remote_model: Callable[[str], str]
@@ -162,14 +184,15 @@ class _Lines:
         room: Room | None,
         *,
         reckoner: Reckoner,
-        models: Mapping[int, PricedModel],
+        prices: Sequence[Mapping[int, PricedModel]],
         writer: ResultWriter,
     ) -> None:
         self._shard = shard
         self._batch = batch
         self._room = room
         self._reckoner = reckoner
-        self._models = models
+        self._models = prices[0]
+        self._prices = prices
         self._expected = self._at_most = 0
         self.writer = writer
         self.fitting = 0
@@ -195,16 +218,7 @@ class _Lines:
         """Reckon a line, and refuse it where it could pass the max cost by itself."""
         request = decode_request(raw)
         model = self._models[record[3]]
-        expected, at_most = 0, None
-        if model.price is not None:
-            estimate = self._reckoner.line(
-                self._shard.provider,
-                model.name,
-                request.url,
-                request.body,
-                size=len(raw),
-            )
-            expected, at_most = self._reckoner.cost(model.price, estimate)
+        expected, at_most = self._cost(record[3], model.name, request, len(raw))
         room = self._room
         if room is not None and (at_most is None or at_most > room.left):
             await self._refuse(record[2], request.custom_id, model.name, at_most, room)
@@ -216,6 +230,20 @@ class _Lines:
             self.fitting += 1
             self.first = self.figures
         self.rest += INDEX.pack(*record)
+
+    def _cost(self, group: int, model: str, request: Request, size: int) -> tuple[int, int | None]:
+        """Expected, and at the most; None: not limited, or there is a price that nobody knows."""
+        found = [models[group].price for models in self._prices]
+        prices = [price for price in found if price is not None]
+        if not prices:
+            return 0, None
+        estimate = self._reckoner.line(
+            self._shard.provider, model, request.url, request.body, size=size
+        )
+        costs = [self._reckoner.cost(price, estimate) for price in prices]
+        bounds = [at_most for _, at_most in costs if at_most is not None]
+        known = len(bounds) == len(found)
+        return max(expected for expected, _ in costs), max(bounds) if known else None
 
     async def _refuse(
         self, line: int, custom_id: str, model: str, at_most: int | None, room: Room

@@ -1,4 +1,4 @@
-"""Running the lines of one shard, one call each, at a provider without batches.
+"""Running the lines of one shard, one call each, at a provider without batches, or as a rescue.
 
     begun (kept first, where a lost answer would be money) --> called --> answered
 
@@ -24,7 +24,7 @@ import structlog
 from core.batchfile import answer_tail, error_json
 from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, BlobStore, BlobUnavailable, StoredFile
-from core.ledger import Batch, File, Shard
+from core.ledger import Batch, File, Shard, ShardPurpose
 from core.pipeline import Event, RunLog
 from core.prices.usage import NO_USAGE, Usage
 from core.providers import (
@@ -96,6 +96,8 @@ class LineRun:
         self._may_begin.set()
         self._feeder: asyncio.Task[None] | None = None
         self._fail_fast = batch.fail_fast
+        # Lines of providers without batches are taken in full or not at all.
+        self._lenient = batch.lenient_translation and shard.purpose == ShardPurpose.RESCUE
         self._paid_once = batch.max_cost_nanos is not None
         self._refused_key: Throttled | None = None
         """Why no line of a batch that fails fast needs a call any more."""
@@ -131,6 +133,7 @@ class LineRun:
             provider=self._provider,
             final=self._log.final,
             reject=self._reject,
+            lenient=self._lenient,
         )
         if self._guarded:
             for position in self._log.under_way():

@@ -1,4 +1,4 @@
-"""Which shards run at a provider without batches, and which wait for their turn."""
+"""Which shards are run line by line at a provider, and which wait for their turn."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from core.ledger import (
     NoFunds,
     OverMaxCost,
     Shard,
+    ShardPurpose,
     Stale,
     now,
 )
@@ -61,7 +62,7 @@ class FairScheduler:
                 await self._publisher.changed(started, BatchEvent.SHARD_SUBMITTED, shard)
                 await self._publisher.enqueue(Step.RUN, shard.batch_id, shard.id)
                 # There may be room for one more.
-                await self.enqueue_next(shard.provider)
+                await self.enqueue_next(shard)
                 if shard.waits_for_funds:
                     await self._waiting_for_funds.next(shard.account_id)
             case OverMaxCost() | NoFunds() | Held():
@@ -77,8 +78,11 @@ class FairScheduler:
                 log.debug("start_not_wanted", batch_id=shard.batch_id, shard_id=shard.id)
         return None
 
-    async def enqueue_next(self, provider: str) -> None:
-        """There may be capacity: enqueue the shard whose turn it is."""
-        waiting = await self._ledger.runs.next_waiting(provider, _MOST_OF_BATCH)
+    async def enqueue_next(self, shard: Shard) -> None:
+        """There may be capacity beside a shard, or after it: enqueue the one whose turn it is."""
+        rescue = shard.purpose == ShardPurpose.RESCUE
+        waiting = await self._ledger.runs.next_waiting(
+            shard.provider, _MOST_OF_BATCH, ShardPurpose.RESCUE if rescue else None
+        )
         if waiting is not None:
             await self._publisher.enqueue(Step.SUBMIT, waiting.batch_id, waiting.id)

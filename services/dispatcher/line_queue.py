@@ -10,6 +10,7 @@ import asyncio
 import heapq
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import NamedTuple
 
 from core.batchfile import INDEX, decode_request, read_records
@@ -38,18 +39,23 @@ class LineQueue:
         provider: DirectProvider,
         final: Callable[[int], bool],
         reject: Callable[[int, LineRejected], None],
+        lenient: bool = False,
     ) -> None:
         """`records`: the shard's line list. `final`: whether a position has its result.
 
+        `lenient`: what the provider lacks is left out of requests.
         `reject`: is told of lines that the provider cannot accept.
         """
         self._records = records
         self._data = data
         self._groups = file.groups
         self._url = url
-        self._provider = provider
         self._final = final
         self._reject = reject
+        # A plug-in for direct providers alone may know no other way.
+        self._encode_body = (
+            partial(provider.encode_body, lenient=True) if lenient else provider.encode_body
+        )
         self._again: list[tuple[float, int]] = []
 
     def put_back(self, position: int, due: float) -> None:
@@ -91,8 +97,9 @@ class LineQueue:
         """The call for a line; None if the provider cannot accept it."""
         model = self._groups[group]["model"]
         try:
-            body = self._provider.encode_body(self._url, model, bytes(decode_request(raw).body))
+            body = bytes(decode_request(raw).body)
+            encoded = self._encode_body(self._url, model, body)
         except LineRejected as error:
             self._reject(position, error)
             return None
-        return QueuedLine(position, body)
+        return QueuedLine(position, encoded)

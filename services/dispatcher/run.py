@@ -1,4 +1,5 @@
-"""The run step, where the provider has no batches: run a shard's lines here.
+"""The run step, where the provider has no batches, or is called for a rescue: run a shard's lines
+here.
 
 One dispatcher at a time holds the shard: by a lease in the ledger, which saves work, and
 by the shard's log, which nobody but its holder can go on writing (core/pipeline/run_log.py).
@@ -159,7 +160,7 @@ class Runner:
             log.info("run_parked", batch_id=shard.batch_id, shard_id=shard.id)
             await self._publisher.changed(parked, BatchEvent.SHARD_WAITING, shard)
             # It keeps no place from the others.
-            await self._scheduler.enqueue_next(shard.provider)
+            await self._scheduler.enqueue_next(shard)
         return Ack()
 
     async def _end(self, shard: Shard) -> Ack:
@@ -167,7 +168,7 @@ class Runner:
         if isinstance(batch, Batch):
             await self._publisher.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
             await self._publisher.enqueue(Step.FETCH, shard.batch_id, shard.id)
-        await self._scheduler.enqueue_next(shard.provider)
+        await self._scheduler.enqueue_next(shard)
         return Ack()
 
 

@@ -57,7 +57,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         telemetry(runtime, "dispatcher", settings.dispatcher_metrics_listen),
         sharing(runtime, known.holds),
     ):
-        providers, direct = known.open(), known.open_direct()
+        providers, direct, calls = known.open(), known.open_direct(), known.open_calls()
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
         scheduler = FairScheduler(runtime)
         planner = Planner(runtime, {**providers, **direct})
@@ -78,9 +78,17 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         )
         pauses = PauseWatch(runtime.ledger)
         submitter = Submitter(
-            runtime, providers, direct, scheduler, known.credentials, keys, cost_limit, pauses
+            runtime,
+            providers,
+            direct,
+            scheduler,
+            known.credentials,
+            keys,
+            cost_limit,
+            pauses,
+            calls,
         )
-        runner = Runner(runtime, direct, scheduler, pauses)
+        runner = Runner(runtime, {**direct, **calls}, scheduler, pauses)
         sweep = Sweep(
             runtime,
             shards=[
@@ -142,7 +150,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             await server.stop(grace)
             await asyncio.gather(
                 *(provider.close() for provider in providers.values()),
-                *(provider.close() for provider in direct.values()),
+                *(provider.close() for provider in (*direct.values(), *calls.values())),
             )
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -36,6 +37,7 @@ from core.ledger import (
     OverQuota,
     Settlement,
     Shard,
+    ShardPurpose,
     ShardState,
     Stale,
     new_token,
@@ -83,14 +85,17 @@ class Submitter:
         keys: ProviderKeys,
         cost_limit: CostLimit,
         pauses: PauseWatch,
+        calls: DirectRegistry = MappingProxyType({}),
     ) -> None:
-        """`credentials`: KnownProviders.credentials."""
+        """`calls`: of providers with batches, for rescues. `credentials`:
+        KnownProviders.credentials."""
         self._ledger = runtime.ledger
         self._blobs = runtime.blobs
         self._publisher = runtime.publisher
         self._settings = runtime.settings
         self._providers = providers
         self._direct = direct
+        self._calls = calls
         self._credentials = credentials
         self._lease = self._settings.submit_lease_span
         self._scheduler = scheduler
@@ -122,7 +127,8 @@ class Submitter:
             return await self._outcomes.wait_for_funds(
                 shard, expected_nanos=shard.expected_nanos, at_most_nanos=shard.at_most_nanos
             )
-        direct = self._direct.get(shard.provider)
+        rescue = shard.purpose == ShardPurpose.RESCUE
+        direct = (self._calls if rescue else self._direct).get(shard.provider)
         if shard.state == ShardState.QUEUED and direct is not None:
             return await self._start(shard, direct)
         provider = self._providers.get(shard.provider)
@@ -164,13 +170,18 @@ class Submitter:
     async def _hold(self, shard: Shard) -> Ack | Snooze:
         held = await self._outcomes.hold(shard)
         # It may have been its turn: the next one takes it.
-        if shard.waits_for_quota and shard.provider in self._direct:
-            await self._scheduler.enqueue_next(shard.provider)
+        called = shard.provider in self._direct or shard.purpose == ShardPurpose.RESCUE
+        if shard.waits_for_quota and called:
+            await self._scheduler.enqueue_next(shard)
         elif shard.waits_for_quota:
             await self._outcomes.budgets.enqueue_next(shard.provider, shard.remote_model)
         if shard.waits_for_funds:
             await self._outcomes.waiting_for_funds.next(shard.account_id)
         return held
+
+    def _is_rescued(self, shard: Shard, batch: Batch) -> bool:
+        calls = self._calls.get(shard.provider) if batch.rescue_started_at else None
+        return calls is not None and batch.endpoint in calls.limits.endpoints
 
     async def _input(self, shard: Shard) -> tuple[Batch | None, File | None]:
         batch = await self._ledger.batches.get(shard.batch_id)
@@ -194,6 +205,9 @@ class Submitter:
         batch, file = await self._input(shard)
         if batch is None or file is None:
             return await self._outcomes.give_up(shard, *_GONE)
+        if shard.purpose == ShardPurpose.RESCUE or self._is_rescued(shard, batch):
+            # The collector has its lines called one by one, or expire.
+            return Ack()
         if await self._pauses.keep(batch, shard.provider):
             return await self._hold(shard)
         refused = await self._keys.refusal(provider, fresh=batch.fail_fast)

@@ -54,6 +54,8 @@ class BatchArgs:
     keep_refused: bool = False
     reuse_seconds: float | None = None
     """None: every line is run."""
+    rescue_seconds: float | None = None
+    """None: never."""
 
     @classmethod
     def parse(
@@ -88,6 +90,14 @@ class BatchArgs:
             retention = span_of(request.results_retention)
             if not is_retention(retention):
                 violations.append(("results_retention", RETENTION))
+        rescue = None
+        if request.HasField("rescue_before"):
+            asked = request.rescue_before
+            rescue = asked.seconds + asked.nanos / 1e9
+            if not 0 < rescue < (window or DEFAULT_WINDOW_SECONDS):
+                violations.append(
+                    ("rescue_before", "more than 0, and less than the completion window")
+                )
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -104,6 +114,7 @@ class BatchArgs:
             retention_seconds=retention,
             keep_refused=request.keep_refused,
             reuse_seconds=reuse,
+            rescue_seconds=rescue,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -137,6 +148,8 @@ class BatchArgs:
             arguments.append(["name", self.name])
         if self.retention_seconds is not None:
             arguments.append(["results_retention", self.retention_seconds])
+        if self.rescue_seconds is not None:
+            arguments.append(["rescue_before", self.rescue_seconds])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -185,6 +198,7 @@ def other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
         ("lenient_translation", earlier.lenient_translation, batch_args.lenient_translation),
         ("reuse_answers", earlier.reuse_seconds, batch_args.reuse_seconds),
         ("fail_fast", earlier.fail_fast, batch_args.fail_fast),
+        ("rescue_before", earlier.rescue_seconds, batch_args.rescue_seconds),
         ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
         ("name", earlier.name, batch_args.name),
     )

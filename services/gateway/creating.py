@@ -113,7 +113,11 @@ class BatchMaker:
                 raise
             await self._fail(batch, file, batch_args, error)
         prices = await self._pricing.of_file(
-            account_id, file, batch.created_at.date(), lenient=batch_args.lenient_translation
+            account_id,
+            file,
+            batch.created_at.date(),
+            lenient=batch_args.lenient_translation,
+            rescue=batch_args.rescue_seconds is not None,
         )
         batch.prices = prices.encode().decode()
         # What has failed already will cost nothing.
@@ -121,8 +125,8 @@ class BatchMaker:
         if batch.state != BatchState.FAILED:
             estimate = await self._estimate(file, prices, batch_args)
             batch.expected_nanos = estimate.total.cost.expected
-            batch.at_most_nanos = estimate.total.cost.at_most
-            reserve = self._funding.reserve(batch.expected_nanos)
+            batch.at_most_nanos = estimate.total.dearest.at_most
+            reserve = self._funding.reserve(estimate.total.dearest.expected)
             if batch.max_cost_nanos is not None:
                 refuse_unbounded(estimate)
         made = await self._ledger.batches.create(batch, self._limits, reserve_nanos=reserve)
@@ -266,6 +270,7 @@ class BatchMaker:
             max_cost_nanos=batch_args.max_cost_nanos,
             reuse_seconds=batch_args.reuse_seconds,
             name=batch_args.name,
+            rescue_seconds=batch_args.rescue_seconds,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,

@@ -60,6 +60,7 @@ def _model(found: ModelEstimate) -> batches_pb2.ModelEstimate:
         unpriced=found.unpriced.message if found.unpriced else "",
         unlimited_line_count=found.unlimited_lines,
         basis=basis_in_words(found.basis),
+        rescuable=found.rescuable,
     )
 
 

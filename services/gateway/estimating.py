@@ -33,6 +33,10 @@ class Bounds:
         """Of both; None where one is."""
         return Bounds(_sum(self.expected, other.expected), _sum(self.at_most, other.at_most))
 
+    def greater(self, other: Bounds) -> Bounds:
+        """Of both; None where one is."""
+        return Bounds(_most(self.expected, other.expected), _most(self.at_most, other.at_most))
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -46,6 +50,8 @@ class Range:
     """As the batch will be run."""
     real_time: Bounds = Bounds()
     """The same lines as calls of their own."""
+    dearest: Bounds = Bounds()
+    """The greater of both, for lines that may come to be rescued; else `cost`."""
 
     def plus(self, other: Range) -> Range:
         """Of both."""
@@ -56,6 +62,7 @@ class Range:
             _sum(self.output_at_most, other.output_at_most),
             self.cost.plus(other.cost),
             self.real_time.plus(other.real_time),
+            self.dearest.plus(other.dearest),
         )
 
 
@@ -73,6 +80,10 @@ class ModelEstimate:
     range: Range
     basis: Basis
     unpriced: Unpriced | None = None
+    unknown: Unpriced | None = None
+    """A price of `range.dearest` that nobody knows."""
+    rescuable: bool = False
+    """Its lines are run in batches, and can be called one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,8 @@ class Estimator:
         self, account_id: str, file: File, prices: Snapshot, *, lenient: bool = False
     ) -> Estimate:
         """What a batch will cost by these prices: its own, and those of real time if they are
-        among them. `lenient`: with the lines that only a lenient batch takes.
+        among them. `dearest` counts those where lines can be called one by one. `lenient`: with
+        the lines that only a lenient batch takes.
         """
         named = await self._pricing.named(file, lenient=lenient)
         reckoner = await Reckoner.load(
@@ -138,6 +150,9 @@ class Estimator:
             lines = by_model.get((provider, model), [])
             processing = self._pricing.how(provider)
             price = prices.price(provider, remote, processing)
+            real_time = _real_time(prices, provider, remote)
+            rescuable = self._pricing.can_rescue(provider, file.endpoint)
+            dearest = (price, real_time if rescuable else None)
             found = [reckoner.sum(provider, model, each) for each in lines]
             models.append(
                 ModelEstimate(
@@ -146,9 +161,11 @@ class Estimator:
                     processing,
                     lines=sum(each.lines for each in found),
                     unlimited_lines=sum(e.lines for e in found if e.output_at_most is None),
-                    range=_range(found, price, _real_time(prices, provider, remote)),
+                    range=_range(found, price, real_time, rescuable=rescuable),
                     basis=reckoner.basis(provider, model),
                     unpriced=price if isinstance(price, Unpriced) else None,
+                    unknown=next((each for each in dearest if isinstance(each, Unpriced)), None),
+                    rescuable=rescuable,
                 )
             )
         models.sort(key=lambda each: (-(each.range.cost.expected or 0), each.provider, each.model))
@@ -167,18 +184,24 @@ def _real_time(prices: Snapshot, provider: str, remote: str) -> Price | Unpriced
 
 
 def _range(
-    found: Sequence[LineEstimate], price: Price | Unpriced, real_time: Price | Unpriced | None
+    found: Sequence[LineEstimate],
+    price: Price | Unpriced,
+    real_time: Price | Unpriced | None,
+    *,
+    rescuable: bool,
 ) -> Range:
     output: int | None = 0
     for each in found:
         output = _sum(output, each.output_at_most)
+    cost, called = _bounds(found, price), _bounds(found, real_time)
     return Range(
         prompt_expected=sum(each.prompt_expected for each in found),
         prompt_at_most=sum(each.prompt_at_most for each in found),
         output_expected=sum(each.output_expected for each in found),
         output_at_most=output,
-        cost=_bounds(found, price),
-        real_time=_bounds(found, real_time),
+        cost=cost,
+        real_time=called,
+        dearest=cost.greater(called) if rescuable and real_time is not None else cost,
     )
 
 
@@ -189,6 +212,10 @@ def _bounds(found: Sequence[LineEstimate], price: Price | Unpriced | None) -> Bo
     for each in found:
         total = total.plus(Bounds(*Reckoner.cost(price, each)))
     return total
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

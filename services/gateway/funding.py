@@ -50,13 +50,13 @@ def refuse_unbounded(estimate: Estimate) -> None:
 
     Raises UNPRICED_MODEL and OUTPUT_UNLIMITED.
     """
-    unpriced = [each for each in estimate.models if each.unpriced is not None]
+    unpriced = [each for each in estimate.models if each.unknown is not None]
     if unpriced:
-        assert unpriced[0].unpriced is not None
+        assert unpriced[0].unknown is not None
         raise ApiError.failed_precondition(
             "UNPRICED_MODEL",
             "a batch with max_cost can have no lines whose cost is not known: "
-            f"{unpriced[0].unpriced.message}{_others(unpriced, 'have none')}",
+            f"{unpriced[0].unknown.message}{_others(unpriced, 'have none')}",
             metadata={"models": _named(unpriced)},
         )
     unlimited = [each for each in estimate.models if each.unlimited_lines]

@@ -1,5 +1,5 @@
-"""The sandbox's HTTP interface: the vendors' batch APIs, single calls in OpenAI's form, and
-its own under /sandbox."""
+"""The sandbox's HTTP interface: the vendors' batch APIs, their single calls, and its own under
+/sandbox."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from starlette.routing import Route
 
 from services.sandbox.anthropic import errors as anthropic_errors
 from services.sandbox.anthropic.api import VERSIONS, MessageBatches
+from services.sandbox.anthropic.calls import Messages
 from services.sandbox.anthropic.errors import AnthropicError
 from services.sandbox.gemini.batches import Batches as GeminiBatches
+from services.sandbox.gemini.calls import Models
 from services.sandbox.gemini.errors import GeminiError, no_key, refused_key
 from services.sandbox.gemini.files import FORMS
 from services.sandbox.gemini.files import Files as GeminiFiles
@@ -27,7 +29,7 @@ from services.sandbox.middleware import Front
 from services.sandbox.mistral.jobs import MistralJobs
 from services.sandbox.openai import errors as openai_errors
 from services.sandbox.openai.batches import Batches
-from services.sandbox.openai.calls import Calls
+from services.sandbox.openai.calls import PATHS, Calls
 from services.sandbox.openai.errors import OpenAIError
 from services.sandbox.openai.files import Files
 from services.sandbox.sandbox import Sandbox
@@ -45,7 +47,8 @@ def create_app(sandbox: Sandbox) -> Front:
     files, batches, messages = Files(sandbox), Batches(sandbox), MessageBatches(sandbox)
     gemini_files, gemini_batches = GeminiFiles(sandbox), GeminiBatches(sandbox)
     mistral = MistralJobs(sandbox)
-    calls, control = Calls(sandbox), _Control(sandbox)
+    calls, single, models = Calls(sandbox), Messages(sandbox), Models(sandbox)
+    control = _Control(sandbox)
 
     def openai(path: str, method: str, handler: _Handler) -> Route:
         return Route(f"/v1{path}", _openai_endpoint(sandbox, handler), methods=[method])
@@ -74,10 +77,10 @@ def create_app(sandbox: Sandbox) -> Front:
         openai("/batch/jobs", "GET", mistral.list),
         openai("/batch/jobs/{batch_id}", "GET", mistral.retrieve),
         openai("/batch/jobs/{batch_id}/cancel", "POST", mistral.cancel),
-        Route("/v1/chat/completions", _call(calls.chat), methods=["POST"]),
-        Route("/v1/responses", _call(calls.responses), methods=["POST"]),
-        Route("/v1/embeddings", _call(calls.embeddings), methods=["POST"]),
+        *(Route(path, _call(calls.answer), methods=["POST"]) for path in PATHS),
         Route("/v1/models", _call(calls.models), methods=["GET"]),
+        Route("/v1/messages", _anthropic_endpoint(sandbox, single.create), methods=["POST"]),
+        gemini("/v1beta/models/{model}:generateContent", "POST", models.generate),
         anthropic("", "POST", messages.create),
         anthropic("", "GET", messages.list),
         anthropic("/{batch_id}", "GET", messages.retrieve),

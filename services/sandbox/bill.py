@@ -31,6 +31,8 @@ class Account:
         self.traffic = traffic
         self.batches = 0
         self.asked = 0
+        self.called = 0
+        """Of the lines billed, single calls: their price is that of real time."""
         self.models: dict[str, Totals] = {}
 
 
@@ -50,6 +52,7 @@ class _Group:
     provider: Provider
     models: Sequence[str]
     lines: int
+    real_time: bool
 
 
 class Bill:
@@ -72,7 +75,7 @@ class Bill:
         for name in get_args(Provider):
             self._accounts[name] = Account(Traffic(taken.get(name, ())))
         self._calls = Calls()
-        self._called: list[str] = []
+        self._called: dict[Provider, list[str]] = {}
         self._groups: list[_Group] = []
         self._log_path.write_bytes(b"")
         self._used_path.write_bytes(b"")
@@ -91,20 +94,24 @@ class Bill:
         """A single call was too many."""
         self._calls.refused += 1
 
-    def call_begun(self, under_way: int) -> None:
-        """A single call begins; so many are under way now."""
+    def call_begun(self, provider: Provider, under_way: int) -> None:
+        """A single call begins; so many are under way to its provider now."""
         self._calls.begun += 1
         self._calls.most_at_once = max(self._calls.most_at_once, under_way)
-        self._accounts["openai"].asked += 1
+        self._accounts[provider].asked += 1
 
-    def call_ended(self, model: str, digest: int, input_tokens: int, output_tokens: int) -> None:
-        """A single call was run and went well: bill it."""
-        if model not in self._called:
-            self._called.append(model)
-        used = packed(self._called.index(model), input_tokens, output_tokens)
-        self._log("openai", self._called, array("Q", (digest,)), array("Q", (used,)))
-        sums = self._accounts["openai"].models.setdefault(model, Totals())
-        sums.add(Totals(1, input_tokens, output_tokens))
+    def call_ended(
+        self, provider: Provider, model: str, input_tokens: int, output_tokens: int, digest: int
+    ) -> None:
+        """A single call was run and went well: bill it, at the price of real time."""
+        called = self._called.setdefault(provider, [])
+        if model not in called:
+            called.append(model)
+        used = packed(called.index(model), input_tokens, output_tokens)
+        self._log(provider, called, array("Q", (digest,)), array("Q", (used,)), real_time=True)
+        account = self._accounts[provider]
+        account.called += 1
+        account.models.setdefault(model, Totals()).add(Totals(1, input_tokens, output_tokens))
 
     def ended(self, batch: Batch) -> None:
         """A batch has come to its end: bill the lines that were run and went well.
@@ -126,7 +133,13 @@ class Bill:
             self._log(batch.provider, plan.models, digests, used)
 
     def _log(
-        self, provider: Provider, models: Sequence[str], digests: array[int], used: array[int]
+        self,
+        provider: Provider,
+        models: Sequence[str],
+        digests: array[int],
+        used: array[int],
+        *,
+        real_time: bool = False,
     ) -> None:
         with self._log_path.open("ab") as log, self._used_path.open("ab") as usages:
             digests.tofile(log)
@@ -135,7 +148,7 @@ class Bill:
         if last is not None and last.models is models:
             last.lines += len(used)
         else:
-            self._groups.append(_Group(provider, models, len(used)))
+            self._groups.append(_Group(provider, models, len(used), real_time))
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """What each billed line has used, in the order in which they were billed."""
@@ -150,6 +163,7 @@ class Bill:
                         yield {
                             "provider": group.provider,
                             "model": group.models[model],
+                            "processing": "real_time" if group.real_time else "batch",
                             "input_tokens": input_tokens,
                             "output_tokens": output_tokens,
                         }
@@ -174,6 +188,7 @@ class Bill:
                 "lines_running": running[name],
                 "uploads_kept": uploads.get(name, 0),
                 "lines_billed": sum(t.lines for t in account.models.values()),
+                "calls_billed": account.called,
                 **account.traffic.report(),
                 "models": {
                     model: {

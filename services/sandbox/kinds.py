@@ -31,7 +31,14 @@ _KINDS: tuple[tuple[str, re.Pattern[str], CallKind], ...] = (
         "create",
     ),
     ("POST", re.compile(r"[/:]cancel$"), "cancel"),
-    ("POST", re.compile(r"^/v1/(chat/completions|responses|embeddings)$"), "single"),
+    (
+        "POST",
+        re.compile(
+            r"^/v1/(chat/completions|responses|embeddings|completions|moderations"
+            r"|images/generations|messages)$|:generateContent$"
+        ),
+        "single",
+    ),
     ("GET", re.compile(r"(/content|/results|:download)$"), "download"),
     ("GET", re.compile(r"(/batches|/batch/jobs|/files)$"), "list"),
     ("GET", re.compile(r"(/batches|/batch/jobs)/[^/]+$"), "poll"),

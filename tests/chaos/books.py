@@ -11,7 +11,7 @@ from decimal import Decimal
 from polybatch import BatchState
 
 from core.ledger import Batch, Ledger
-from core.prices.rates import NANO, Price, Processing
+from core.prices.rates import NANO, Price
 from core.prices.snapshot import read_snapshot
 from core.prices.usage import Usage
 from core.settings import Settings
@@ -76,16 +76,16 @@ def _of_bill(
     batches: Mapping[str, Batch],
     prices: Sequence[str | None],
 ) -> Iterator[str]:
-    known: dict[tuple[str, str], Price] = {}
+    known: dict[tuple[str, str, str], Price] = {}
     for stored in prices:
         for price in read_snapshot(stored).prices if stored else ():
-            if isinstance(price, Price) and price.processing is Processing.BATCH:
-                known[price.provider, price.model] = price
+            if isinstance(price, Price):
+                known[price.provider, price.model, price.processing.value] = price
     billed = 0
     with urllib.request.urlopen(f"{cluster.quick}/sandbox/bill/lines", timeout=10) as answer:
         for line in map(json.loads, answer):
             # A server of one's own has no price.
-            if price := known.get((line["provider"], line["model"])):
+            if price := known.get((line["provider"], line["model"], line["processing"])):
                 usage = Usage(input=line["input_tokens"], output=line["output_tokens"])
                 billed += price.cost(usage)
     charged = sum(batch.cost_nanos for batch in batches.values())

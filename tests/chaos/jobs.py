@@ -289,6 +289,18 @@ def expiring(name: str) -> Job:
     return job
 
 
+def rescued(name: str) -> Job:
+    """Called line by line while it is sent, runs or comes home."""
+    window = timedelta(seconds=100)
+    options = {"completion_window": window, "rescue_before": window - timedelta(seconds=0.4)}
+    job = Job(name, options=options)
+    for _ in range(8):
+        for provider in ("openai", "anthropic", "gemini"):
+            # What was under way when somebody died is reported, not paid twice.
+            job.ask(provider, may=OK | {"result_missing"})
+    return job
+
+
 def crowded(name: str) -> Job:
     """More prompt tokens than the slow provider takes at a time: cut, waiting, expiring."""
     ends = frozenset({BatchState.EXPIRED, BatchState.COMPLETED})
@@ -346,6 +358,7 @@ KINDS: Mapping[str, Callable[[str], Job]] = {
         unplanned,
         paused,
         expiring,
+        rescued,
         crowded,
         many,
         repeated,

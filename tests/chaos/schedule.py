@@ -215,7 +215,9 @@ def judge_bills(cluster: Cluster, made: Sequence[jobs.Job], deaths: int = 0) -> 
     if again > slow["calls"]["begun"] - sum(job.count("ok", ("local",)) for job in made):
         complaints.append(f"{again} lines of the slow provider were paid twice")
     # What a batch has uploaded when its owner stops it is not created any more.
+    # It is the same with what comes to be rescued, at each of two providers with uploads.
     stopped = sum(BatchState.COMPLETED not in job.ends for job in made)
+    stopped += sum(2 for job in made if "rescue_before" in job.options)
     for usage in (quick, slow):
         complaints += waste(usage, uploads=needed_uploads(usage) + deaths + stopped)
     return complaints

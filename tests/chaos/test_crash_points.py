@@ -312,6 +312,18 @@ SCENES = {
         [ask("slow", "slow", ends=LATE, completion_window=timedelta(seconds=3))],
         slow={"batch_seconds": NEVER},
     ),
+    "a rescue before the window closes": Scene(
+        (Failpoint.BATCH_RESCUE, Failpoint.SHARD_TURN),
+        [
+            ask(
+                "slow",
+                "slow",
+                completion_window=timedelta(seconds=400),
+                rescue_before=timedelta(seconds=397),
+            )
+        ],
+        slow={"batch_seconds": NEVER},
+    ),
     "a line for which all of a batch is refused": Scene(
         (Failpoint.BAD_LINES, Failpoint.BAD_RESULTS),
         [with_a_culprit],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -148,6 +148,8 @@ class Batch(SQLModel, table=True):
     halt_message: str = ""
     rescue_seconds: float | None = None
     """So long before `expires_at` its lines are called one by one; None: never."""
+    rescue_started_at: datetime | None = moment(nullable=True)
+    """Since when they are; None: they are not."""
     rescued: int = big()
     """Lines that were."""
     reuse_seconds: float | None = None
@@ -198,6 +200,18 @@ class Batch(SQLModel, table=True):
     def lent_prefix(self) -> str:
         """Where the digests of those lie whose answers others may take."""
         return f"batches/{self.id}/reuse/lent"
+
+    @property
+    def rescue_at(self) -> datetime | None:
+        """From when on its lines are called one by one; None: never."""
+        if self.rescue_seconds is None:
+            return None
+        return self.expires_at - timedelta(seconds=self.rescue_seconds)
+
+    @property
+    def alarm_at(self) -> datetime:
+        """When somebody has to see to it at the latest: for its rescue, or its window's end."""
+        return self.expires_at if self.rescue_at is None else min(self.rescue_at, self.expires_at)
 
     @property
     def all_settled(self) -> bool:

@@ -235,7 +235,7 @@ class AnthropicProvider:
             # Named by the provider, and perhaps kept since its address was another.
             address = self._results_address(batch.remote_id, source)
             lines = download_results(
-                self._http, address, lambda line: _read(line, created), batch, now=self._now
+                self._http, address, lambda line: read_result(line, created), batch, now=self._now
             )
             async with aclosing(lines) as groups:
                 async for group in groups:
@@ -258,7 +258,7 @@ class AnthropicProvider:
         await self._http.close()
 
 
-def _read(line: bytes, created: int) -> ResultLine:
+def read_result(line: bytes, created: int) -> ResultLine:
     """Read a result line in the form that its request has asked for."""
     read = read_line(line, created)
     if read.custom_id.endswith(SUFFIX):

@@ -1,9 +1,7 @@
 """Any server that answers single calls in OpenAI's form: vLLM, Ollama, llama.cpp, gateways.
 
 Facts: OpenAI's API reference (headers, error codes), vLLM's and Ollama's documentation of
-their OpenAI-compatible servers. What decides about money: an answer that says that the
-call was not run (429, 503 and the like) costs nothing; one that did not come may have
-been paid for.
+their OpenAI-compatible servers.
 """
 
 from __future__ import annotations
@@ -15,23 +13,20 @@ from functools import partial
 import msgspec
 
 from core.endpoints import CHAT_COMPLETIONS, RESPONSES
-from core.json_depth import deeper_than
-from core.prices.usage import NO_USAGE
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits
 from core.providers.direct.contract import (
     Answered,
     CallLimits,
     CallOutcome,
-    Throttled,
 )
-from core.providers.http.call_metrics import Broken, HeldBack, NotSent
+from core.providers.direct.exchange import call_once, one_line
 from core.providers.http.client import ProviderHttp
 from core.providers.http.transport import Reply
 from core.providers.openai.bodies import FALSE, refuse_streaming
+from core.providers.openai.nulls import SHAPES, drop_nulls
 from core.providers.openai.rows import read_row
-from core.providers.provider_errors import ErrorAnswer, is_access, read_error
-from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
+from core.providers.result_lines import UnreadableLine
 from core.providers.translation import Note
 from core.providers.translation.responses import (
     LimitField,
@@ -43,12 +38,6 @@ SHARD_LINES = 5_000
 SHARD_BYTES = 200_000_000
 CONCURRENCY = 16
 
-# Not run, and not the line's fault: a key that is refused or has no money left, a limit,
-# an overload (529 is Anthropic's, and that of gateways before it).
-_NOT_NOW = frozenset({401, 402, 429, 503, 529})
-_NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
-# Whoever answers so does not know whether the call was run.
-_TIMED_OUT = frozenset({408, 504})
 _LONGEST_PAUSE = 60.0
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
@@ -71,10 +60,12 @@ class OpenAICalls:
         urls: Mapping[str, str],
         translates_responses: bool = False,
         limit_field: LimitField = "max_completion_tokens",
+        drops_nulls: bool = False,
     ) -> None:
         """`urls`: our endpoints to paths under the base URL, where these are not the
         endpoint without its /v1. `translates_responses`: the server has no /v1/responses, such
-        requests are sent as chat completions, whose limit of tokens is called `limit_field`."""
+        requests are sent as chat completions, whose limit of tokens is called `limit_field`.
+        `drops_nulls`: as of Dialect."""
         self.name = slug
         self.limits = limits
         self.call_limits = call_limits
@@ -82,6 +73,7 @@ class OpenAICalls:
         self._paths = {url: urls.get(url, url.removeprefix("/v1")) for url in limits.endpoints}
         self._translated = RESPONSES if translates_responses else ""
         self._limit_field = limit_field
+        self._drops_nulls = drops_nulls
         if translates_responses:
             self._paths[RESPONSES] = self._paths[CHAT_COMPLETIONS]
 
@@ -89,14 +81,14 @@ class OpenAICalls:
         """The provider's id of the user's model ("local/llama3.2" -> "llama3.2")."""
         return find_model(self.name, model).id
 
-    def encode_body(self, url: str, model: str, body: bytes) -> bytes:
+    def encode_body(self, url: str, model: str, body: bytes, *, lenient: bool = False) -> bytes:
         """The request with the provider's own model id, the rest as it came.
 
-        Of a Responses request that is translated, nothing is left out. Raises LineRejected.
+        `lenient`: of a Responses request that is translated. Raises LineRejected.
         """
         if url == self._translated:
             encode = partial(self._encode_chat, model)
-            return through_chat(encode, body, lenient=False, limit_field=self._limit_field)[0]
+            return through_chat(encode, body, lenient=lenient, limit_field=self._limit_field)[0]
         if url not in self._paths:
             raise LineRejected("url", "unsupported_endpoint", f"{self.name} has no {url}.")
         try:
@@ -104,6 +96,8 @@ class OpenAICalls:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise LineRejected("body", "invalid_json", f"The body is unreadable: {error}") from None
         refuse_streaming(fields.get("stream", FALSE))
+        if self._drops_nulls and url in SHAPES and b"null" in body:
+            fields = drop_nulls(fields, SHAPES[url])
         fields["model"] = msgspec.Raw(_encode(self.remote_model(model)))
         return _encode(fields)
 
@@ -112,48 +106,14 @@ class OpenAICalls:
 
     async def call(self, call_id: str, url: str, body: bytes) -> CallOutcome:
         """Make one call, once."""
-        path = self._paths[url]
-        where = f"POST {path}"
-        try:
-            reply = await self._http.exchange(path, body, {"x-client-request-id": call_id})
-        except HeldBack as error:
-            return Throttled(str(error), error.retry_after)
-        except NotSent as error:
-            return Throttled(self._http.say(where, str(error)), reachable=False)
-        except Broken as error:
-            return OutcomeUnknown(self._http.say(where, str(error)))
-        if reply.ok:
-            answered = self._answered(url, where, reply)
-            if isinstance(answered, Answered) and answered.error and answered.usage == NO_USAGE:
-                # Gateways say 200 before they know, and what went wrong only in the body.
-                found = read_error(reply.body)
-                return self._throttled(where, reply, found, found.status) or answered
-            return answered
-        throttled = self._throttled(where, reply, reply.error, reply.status)
-        if throttled is not None:
-            return throttled
-        if reply.status in _TIMED_OUT or (reply.status >= 500 and not reply.error.documented):
-            text = reply.error.message or f"status {reply.status}"
-            return OutcomeUnknown(self._http.say(where, text, reply))
-        return self._answered(url, where, reply)
-
-    def _throttled(
-        self, where: str, reply: Reply, error: ErrorAnswer, status: int
-    ) -> Throttled | None:
-        """What an error says if it is that the call was not run, and not the line's fault."""
-        code = error.code
-        if status not in _NOT_NOW and code not in _NO_MONEY:
-            return None
-        text = error.message or f"status {status}"
-        reason = self._http.say(where, f"{status}: {text}" if status else text, reply)
-        refused = is_access(status, code) and code not in _NO_MONEY
-        return Throttled(
-            reason, reply.retry_after, key_refused=(code or "refused_key") if refused else ""
+        headers = {"x-client-request-id": call_id}
+        return await call_once(
+            self._http, self._paths[url], body, headers, partial(self._answered, url)
         )
 
     def _answered(self, url: str, where: str, reply: Reply) -> Answered | OutcomeUnknown:
         try:
-            line = read_row(_row(reply, whole_surrogates(reply.body)))
+            line = read_row(_row(reply, one_line(reply)))
         except (UnreadableLine, msgspec.DecodeError):
             if reply.ok:
                 return OutcomeUnknown(
@@ -178,12 +138,7 @@ class OpenAICalls:
 
 
 def _row(reply: Reply, body: bytes) -> bytes:
-    """A reply as a row of a batch's output. Raises UnreadableLine, msgspec.DecodeError."""
-    if not is_utf8(body) or deeper_than(body):
-        raise UnreadableLine
-    if b"\n" in body or b"\r" in body:
-        # Laid out to be read; a result is one line.
-        body = msgspec.json.format(body, indent=-1)
+    """A reply as a row of a batch's output. `body`: JSON of one line."""
     return b'{"custom_id":"","response":{"status_code":%d,"request_id":%b,"body":%b}}' % (
         reply.status,
         _encode(reply.request_id),

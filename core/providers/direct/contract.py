@@ -1,6 +1,7 @@
-"""Providers without a batch API: what an adapter for single calls offers.
+"""Single calls: what an adapter for them offers.
 
-The dispatcher runs the lines of such a provider itself, one call each. An adapter makes
+The dispatcher runs the lines of a provider without a batch API itself, one call each; and those
+of other providers that are to be rescued before the completion window closes. An adapter makes
 one call and says what came of it; how many are made at a time, what is made again and
 what is kept is the dispatcher's business.
 """
@@ -73,16 +74,18 @@ class DirectProvider(Protocol):
         """The provider's id of the user's model ("local/llama3.2" -> "llama3.2")."""
         ...
 
-    def encode_body(self, url: str, model: str, body: bytes) -> bytes:
-        """The body of the call for one request. Raises LineRejected.
+    def encode_body(self, url: str, model: str, body: bytes, *, lenient: bool = False) -> bytes:
+        """What `call` takes for one request. Raises LineRejected.
 
-        `url`: our endpoint; `model` as named in the file; `body`: the request's, raw JSON.
+        `url`: our endpoint; `model` as named in the file; `body`: the request's, raw JSON;
+        `lenient`: leave out what the provider lacks, instead of rejecting the line.
         """
         ...
 
     async def call(self, call_id: str, url: str, body: bytes) -> CallOutcome:
         """Make one call, once. Takes no longer than the provider timeout.
 
+        `body`: what `encode_body` gave for this `url`.
         `call_id`: at most 64 characters of [A-Za-z0-9_-], for the provider's logs.
         """
         ...

@@ -268,7 +268,7 @@ class GeminiProvider:
             lines = download_results(
                 self._http,
                 f"/download/v1beta/{_name(file)}:download?alt=media",
-                lambda line: _read(line, created, model),  # noqa: B023
+                lambda line: read_result(line, created, model),  # noqa: B023
                 batch,
                 now=self._now,
                 # The batch was just shown to this key: what it may not see is not there.
@@ -296,7 +296,7 @@ class GeminiProvider:
         await self._http.close()
 
 
-def _read(line: bytes, created: int, model: str) -> ResultLine:
+def read_result(line: bytes, created: int, model: str) -> ResultLine:
     """Read a line of results in the form that its request has asked for."""
     read = read_line(line, created, model)
     if read.custom_id.endswith(SUFFIX):

@@ -20,6 +20,10 @@ _TYPES = {
 }
 
 
+STATUSES = {kind: status for status, kind in _TYPES.items()}
+"""HTTP status by the type of an error."""
+
+
 class AnthropicError(Exception):
     """An error answer in Anthropic's envelope."""
 

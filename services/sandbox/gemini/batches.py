@@ -28,7 +28,8 @@ from services.sandbox.store import File, Workspace, new_id
 MAX_BATCHES = 100
 """Under way at a time."""
 _MODELS = {
-    "batchGenerateContent": re.compile(r"gem(?:ini|ma)-(?!embedding).+"),
+    "batchGenerateContent": (_CHATS := re.compile(r"gem(?:ini|ma)-(?!embedding).+")),
+    "generateContent": _CHATS,
     "asyncBatchEmbedContent": re.compile(r"gemini-embedding-.+|text-embedding-.+"),
 }
 _STATES = {
@@ -56,12 +57,7 @@ class Batches:
 
     async def create(self, request: Request, workspace: Workspace, method: str) -> Response:
         model = request.path_params["model"]
-        if not _MODELS[method].fullmatch(model):
-            raise GeminiError(
-                "NOT_FOUND",
-                f"models/{model} is not found for API version v1beta, or is not supported "
-                f"for {method}.",
-            )
+        refuse_model(model, method)
         display_name, file_id = _wanted(await read_json(request))
         sandbox = self._sandbox
         source = sandbox.file(workspace, file_id)
@@ -206,6 +202,16 @@ class Batches:
             "pendingRequestCount": 0 if batch.ended else batch.total - batch.executed,
         }
         return {name: str(count) for name, count in stats.items() if count}
+
+
+def refuse_model(model: str, method: str) -> None:
+    """Raise GeminiError where there is no such model for a method."""
+    if not _MODELS[method].fullmatch(model):
+        raise GeminiError(
+            "NOT_FOUND",
+            f"models/{model} is not found for API version v1beta, or is not supported "
+            f"for {method}.",
+        )
 
 
 def _wanted(asked: dict[str, Any]) -> tuple[str, str]:

@@ -23,6 +23,8 @@ CODES = {
 }
 """google.rpc.Code by name; these stand in operations and in result lines."""
 
+NAMES = {code: name for name, code in CODES.items()}
+
 _STATUSES = {
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,

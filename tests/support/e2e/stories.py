@@ -210,7 +210,8 @@ def check_costs(suite: Suite, batch_id: str, lines: Iterable[Decimal | None]) ->
     prices = read_snapshot(stored)
     billed = 0
     for line in suite.billed_lines():
-        price = prices.price(line["provider"], line["model"], Processing.BATCH)
+        processing = Processing(line["processing"])
+        price = prices.price(line["provider"], line["model"], processing)
         assert isinstance(price, Price)
         billed += price.cost(Usage(input=line["input_tokens"], output=line["output_tokens"]))
     told = [cost for cost in lines if cost is not None]

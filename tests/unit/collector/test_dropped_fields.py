@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from core.batchfile import ResultWriter
+from core.batchfile import Request, ResultWriter
 from core.blobs import BlobStore
 from core.failpoints import Failpoint
 from services.collector.dropped_fields import DroppedFields
+
+REQUEST = Request("a", "/v1/chat/completions", msgspec.Raw(b"{}"))
 
 
 async def store(blobs: BlobStore, lines: list[int]) -> None:
@@ -32,10 +35,10 @@ async def test_lists_belong_to_their_lines(
 ) -> None:
     await store(blobs, stored)
     async with DroppedFields(blobs, "left") as left_out:
-        found = {line: await left_out.of(line) for line in asked}
+        found = {line: await left_out.of(line, "", REQUEST) for line in asked}
     assert found == {line: b'["body.%d"]' % line if line in stored else None for line in asked}
 
 
 async def test_nothing_was_left_out(blobs: BlobStore) -> None:
     async with DroppedFields(blobs, "never/written") as left_out:
-        assert await left_out.of(1) is None
+        assert await left_out.of(1, "", REQUEST) is None

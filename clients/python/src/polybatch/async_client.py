@@ -148,6 +148,7 @@ class AsyncClient(BaseClient):
         key_id: str | None = None,
         webhook_url: str | None = None,
         reuse_answers: timedelta | None = None,
+        rescue_before: timedelta | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -158,9 +159,10 @@ class AsyncClient(BaseClient):
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account". `webhook_url`: as of
-        `create_batch`. `on_estimate` is called with what the batch will cost once the file is
-        uploaded; if it raises, no batch is made, and the file (`input_file_id`) is kept.
+        that it is billed to, which takes a key of the scope "account". `webhook_url`,
+        `rescue_before`: as of `create_batch`. `on_estimate` is called with what the batch will cost
+        once the file is uploaded; if it raises, no batch is made, and the file (`input_file_id`)
+        is kept.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -173,6 +175,7 @@ class AsyncClient(BaseClient):
             key_id=key_id,
             webhook_url=webhook_url,
             reuse_answers=reuse_answers,
+            rescue_before=rescue_before,
         )
         return await self._uploads.submit(
             content,
@@ -224,6 +227,7 @@ class AsyncClient(BaseClient):
         key_id: str | None = None,
         webhook_url: str | None = None,
         reuse_answers: timedelta | None = None,
+        rescue_before: timedelta | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -236,6 +240,8 @@ class AsyncClient(BaseClient):
         made with `for_batch_urls`. `reuse_answers`: lines that ask what an earlier line asks take
         its answer and cost nothing: lines of this batch, and of the account's other batches with
         this option that are not older than this; timedelta(0): of this batch only.
+        `rescue_before`: so long before the window closes, lines that are not answered are called
+        one by one, at the real-time price.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -249,6 +255,7 @@ class AsyncClient(BaseClient):
             key_id=key_id,
             webhook_url=webhook_url,
             reuse_answers=reuse_answers,
+            rescue_before=rescue_before,
         )
         return await self._requests.create_batch(request)
 

@@ -40,6 +40,7 @@ _BATCHES: list[sa.Column[Any]] = [
     _text("halt_code"),
     _text("halt_message"),
     sa.Column("rescue_seconds", sa.Float(), nullable=True),
+    sa.Column("rescue_started_at", _MOMENT, nullable=True),
     _number("rescued"),
     sa.Column("reuse_seconds", sa.Float(), nullable=True),
     _number("reused"),

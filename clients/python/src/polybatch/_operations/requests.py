@@ -38,6 +38,7 @@ def batch_request(
     key_id: str | None,
     webhook_url: str | None = None,
     reuse_answers: timedelta | None = None,
+    rescue_before: timedelta | None = None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
 
@@ -57,6 +58,7 @@ def batch_request(
         key_id=key_id or "",
         webhook_url=webhook_url or "",
         reuse_answers=reuse_answers,
+        rescue_before=rescue_before,
     )
 
 

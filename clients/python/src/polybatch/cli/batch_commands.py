@@ -134,6 +134,13 @@ _STATES = (
     "file only.",
 )
 @click.option(
+    "--rescue-before",
+    type=grammar.window,
+    metavar="SPAN",
+    help="So long before the window closes, call what is not answered line by line, at the "
+    "real-time price.",
+)
+@click.option(
     "--confirm-above",
     type=grammar.usd,
     metavar="USD",
@@ -178,6 +185,7 @@ def submit(
         yes=yes,
         # An earlier batch of the same request id may read the same file.
         keep_file=keep_file or bool(options["request_id"]),
+        rescue=options["rescue_before"] is not None,
     )
     no_batch = (
         f"no batch was made, unless the upload had just ended: {session.command('list')} shows"

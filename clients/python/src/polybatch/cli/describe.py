@@ -87,8 +87,15 @@ def _rate(per_second: float) -> str:
 
 
 def describe_late(batch: Batch) -> list[str]:
-    """Returns a line each for answers that came after the end, and for those that may come."""
+    """Returns a line each for answers that came after the end, for those that may come, and for
+    those that were called for in time."""
     lines = []
+    if batch.rescued_line_count:
+        were = "was" if batch.rescued_line_count == 1 else "were"
+        lines.append(
+            f"{counted(batch.rescued_line_count, 'line')} {were} called one by one, at the "
+            "real-time price, before the window closed"
+        )
     if batch.late_line_count:
         were = "was" if batch.late_line_count == 1 else "were"
         lines.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -46,13 +47,25 @@ _UNKNOWN = "unknown"
 )
 @grammar.defaults
 @click.option("--lenient", is_flag=True, help="Of a batch with --lenient, which takes more lines.")
+@click.option(
+    "--rescue-before",
+    type=grammar.window,
+    metavar="SPAN",
+    help="Of a batch with --rescue-before: say what a rescue of all lines would add.",
+)
 @click.pass_obj
 def estimate(
-    session: Session, *, file: str, provider: str | None, model: str | None, lenient: bool
+    session: Session,
+    *,
+    file: str,
+    provider: str | None,
+    model: str | None,
+    lenient: bool,
+    rescue_before: timedelta | None,
 ) -> ExitCode:
     """Say what a file will cost, in USD: as expected, and at the most. Nothing is run."""
     if is_whole_file_id(file):
-        _show(session, session.client.estimate(file, lenient=lenient))
+        _show(session, session.client.estimate(file, lenient=lenient), rescue=bool(rescue_before))
         return ExitCode.OK
     with opened_input(file) as (content, name), interruptible("stopped; nothing was run."):
         stored = session.client.upload(
@@ -65,7 +78,7 @@ def estimate(
         session.display.settle()
         with deleting(session, stored.id):
             found = session.client.estimate(stored, lenient=lenient)
-        _show(session, found)
+        _show(session, found, rescue=bool(rescue_before))
     bad = stored.invalid_line_count - (stored.lenient_line_count if lenient else 0)
     if bad:
         validate = session.command("validate", file)
@@ -106,26 +119,55 @@ def in_one_line(found: BatchEstimate) -> str:
     return ", ".join(parts)
 
 
+def rescue_in_one_line(found: BatchEstimate) -> str:
+    """What a rescue of all lines would add, in a line."""
+    lines = sum(each.line_count for each in found.models if each.rescuable)
+    if not lines:
+        return "rescue: no line can be called by itself: what is not answered in time expires"
+    beside = found.line_count - lines
+    rest = f"; {counted(beside, 'line')} cannot be rescued, or need no rescue" if beside else ""
+    if found.rescue_expected is None:
+        return f"rescue: what it would add is not known{rest}"
+    most = ""
+    if found.rescue_at_most is not None:
+        most = f", at most {about_usd(found.rescue_at_most)}"
+    return (
+        f"rescue: calling {counted(lines, 'line')} one by one would add about "
+        f"{about_usd(found.rescue_expected)} USD{most}{rest}"
+    )
+
+
 class Confirmation:
     """Told by `submit` before the batch is made: shows the estimate, and asks where it has to."""
 
     def __init__(
-        self, session: Session, file: str, above: Decimal | None, *, yes: bool, keep_file: bool
+        self,
+        session: Session,
+        file: str,
+        above: Decimal | None,
+        *,
+        yes: bool,
+        keep_file: bool,
+        rescue: bool = False,
     ) -> None:
         """`file`: as it was given. `above`: the USD from which on it asks; None: never.
 
-        `keep_file`: whether the uploaded file stays where no batch is made.
+        `keep_file`: whether the uploaded file stays where no batch is made. `rescue`: lines may
+        come to be called one by one.
         """
         self._session = session
         self._above = above
         self._yes = yes
         self._keep_file = keep_file
+        self._rescue = rescue
         self._asks = file != "-" and sys.stdin.isatty() and sys.stderr.isatty()
 
     def __call__(self, found: BatchEstimate) -> None:
         """Raises NotConfirmed where no batch is to be made."""
         self._session.display.settle()
         self._session.note(in_one_line(found))
+        if self._rescue:
+            self._session.note(rescue_in_one_line(found))
         expected = found.total.expected
         if self._above is None or self._yes or (expected is not None and expected <= self._above):
             return
@@ -166,7 +208,7 @@ class Confirmation:
         return found.input_file_id
 
 
-def _show(session: Session, found: BatchEstimate) -> None:
+def _show(session: Session, found: BatchEstimate, *, rescue: bool) -> None:
     if session.json:
         session.emit(found)
         return
@@ -183,6 +225,8 @@ def _show(session: Session, found: BatchEstimate) -> None:
         who = [each.model for each in found.models if each.basis == basis]
         names = "" if len(who) == len(found.models) else f"{', '.join(who)}: "
         session.note(f"{names}{basis}")
+    if rescue:
+        session.note(rescue_in_one_line(found))
     session.note("at most: a token for each byte, and each answer as long as it may be")
     for each in found.unpriced_models:
         session.note(each.unpriced)

@@ -235,6 +235,10 @@ class Batch:
     """Since when nothing more of it is sent; None where it is not paused."""
     paused_by: str = ""
     """The id of the key that paused it."""
+    rescue_before: timedelta | None = None
+    """So long before `expires_at` what is not answered is called line by line; None: never."""
+    rescued_line_count: int = 0
+    """Lines that were."""
 
     @property
     def ended(self) -> bool:

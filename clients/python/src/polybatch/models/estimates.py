@@ -50,6 +50,8 @@ class ModelEstimate:
     """Lines of which nobody knows how long the answer, or the prompt, may be."""
     basis: str
     """How it was reckoned, human-readable."""
+    rescuable: bool = False
+    """Its lines can be called one by one before the completion window closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,26 @@ class BatchEstimate:
     def unpriced_models(self) -> tuple[ModelEstimate, ...]:
         """Models without a price, for which there is no total."""
         return tuple(each for each in self.models if each.unpriced)
+
+    @property
+    def rescue_expected(self) -> Decimal | None:
+        """USD that it would add if all lines that can be were rescued; None: not known."""
+        return self._rescue("real_time_expected", "expected")
+
+    @property
+    def rescue_at_most(self) -> Decimal | None:
+        """The same with each answer as long as it may be; None: not known, or not limited."""
+        return self._rescue("real_time_at_most", "at_most")
+
+    def _rescue(self, called: str, usual: str) -> Decimal | None:
+        total = Decimal(0)
+        for each in self.models:
+            if each.rescuable:
+                dear, cheap = getattr(each.range, called), getattr(each.range, usual)
+                if dear is None or cheap is None:
+                    return None
+                total += dear - cheap
+        return total
 
     @classmethod
     def from_proto(cls, message: Any) -> BatchEstimate:

@@ -373,7 +373,7 @@ class CostRange(_message.Message):
     def __init__(self, prompt_tokens_expected: _Optional[int] = ..., prompt_tokens_at_most: _Optional[int] = ..., output_tokens_expected: _Optional[int] = ..., output_tokens_at_most: _Optional[int] = ..., expected: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., at_most: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., real_time_expected: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., real_time_at_most: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
 
 class ModelEstimate(_message.Message):
-    __slots__ = ("provider", "model", "processing", "line_count", "range", "unpriced", "unlimited_line_count", "basis")
+    __slots__ = ("provider", "model", "processing", "line_count", "range", "unpriced", "unlimited_line_count", "basis", "rescuable")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROCESSING_FIELD_NUMBER: _ClassVar[int]
@@ -382,6 +382,7 @@ class ModelEstimate(_message.Message):
     UNPRICED_FIELD_NUMBER: _ClassVar[int]
     UNLIMITED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     BASIS_FIELD_NUMBER: _ClassVar[int]
+    RESCUABLE_FIELD_NUMBER: _ClassVar[int]
     provider: str
     model: str
     processing: _prices_pb2.Processing
@@ -390,7 +391,8 @@ class ModelEstimate(_message.Message):
     unpriced: str
     unlimited_line_count: int
     basis: str
-    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., processing: _Optional[_Union[_prices_pb2.Processing, str]] = ..., line_count: _Optional[int] = ..., range: _Optional[_Union[CostRange, _Mapping]] = ..., unpriced: _Optional[str] = ..., unlimited_line_count: _Optional[int] = ..., basis: _Optional[str] = ...) -> None: ...
+    rescuable: bool
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., processing: _Optional[_Union[_prices_pb2.Processing, str]] = ..., line_count: _Optional[int] = ..., range: _Optional[_Union[CostRange, _Mapping]] = ..., unpriced: _Optional[str] = ..., unlimited_line_count: _Optional[int] = ..., basis: _Optional[str] = ..., rescuable: _Optional[bool] = ...) -> None: ...
 
 class BatchEstimate(_message.Message):
     __slots__ = ("input_file_id", "line_count", "total", "models")

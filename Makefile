@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-client differential screenshots chaos soak outage bench bench-scale key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-client differential screenshots chaos soak outage bench bench-scale key lint format generate verify docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -187,6 +187,9 @@ verify: $(VENV)/.dev ## Fail where the generated code is stale
 	  || { echo "The generated code is stale: run make generate."; exit 1; }
 	@rm -rf $(VENV)/generated
 	@echo "The generated code is up to date."
+
+docs: $(VENV)/.runtime ## Write the generated parts of the documentation
+	@$(BIN)/python -m services.web.reference docs/http-api.md
 
 lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev audit; do \

@@ -106,7 +106,9 @@ def _of_router(scope: Scope, raised: HTTPException) -> HttpError:
     asked = f"{scope['method']} {scope['path'][:100]}"
     headers = dict(raised.headers or {})
     if raised.status_code == 405:
-        allowed = headers.get("Allow", "another method")
+        # Starlette gives a set's order, which is another one each time.
+        allowed = ", ".join(sorted(headers.pop("Allow", "").split(", ")))
+        headers["allow"] = allowed
         text = f"Not allowed: {asked}. It takes {allowed}."
         return HttpError(405, text, "method_not_supported", headers=headers)
     text = f"Invalid URL ({asked}). /openapi.json has those that there are."

@@ -23,10 +23,15 @@ from services.web.anthropic.splitter import RequestSplitter
 from services.web.body import body_of
 from services.web.errors import ANTHROPIC_PREFIX, HttpError
 from services.web.ids import parse_message_batch
-from services.web.listing import int_param, list_batches
+from services.web.listing import list_batches
+from services.web.operations import Text, WholeNumber
 from services.web.responses import json_response, streamed
 from services.web.sending import FileUpload
 from services.web.upstream import Engine
+
+LIMIT = WholeNumber("limit", 20, 1000)
+AFTER = Text("after_id")
+BEFORE = Text("before_id")
 
 _FILENAME = "requests.jsonl"
 _SHOWN_PROBLEMS = 3
@@ -92,8 +97,8 @@ async def results(request: Request, engine: Engine) -> Response:
 
 async def list_all(request: Request, engine: Engine) -> Response:
     """GET /anthropic/v1/messages/batches: those of this form, newest first."""
-    size = int_param(request, "limit", 20, 1000)
-    after, before = (request.query_params.get(name) for name in ("after_id", "before_id"))
+    size = LIMIT.read(request)
+    after, before = AFTER.read(request), BEFORE.read(request)
     if after and before:
         raise HttpError(400, "Only one of after_id and before_id can be given.")
     place = parse_message_batch(after or before or "") if after or before else None

@@ -8,11 +8,14 @@ A file with bad lines makes a batch that has failed, as at OpenAI.
 from __future__ import annotations
 
 import re
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
 from polybatch._transport import methods
+from polybatch.errors import InvalidRequest
+from polybatch.models.money import to_money
 from polybatch.v1 import batches_pb2, files_pb2
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,10 +24,14 @@ from core.endpoints import GENERATE_CONTENT, MESSAGES, OPENAI
 from services.web.body import read_json
 from services.web.errors import HttpError
 from services.web.ids import InputFile, parse_batch, parse_file
-from services.web.listing import int_param, list_batches
+from services.web.listing import list_batches
 from services.web.openai.objects import batch_object, page
+from services.web.operations import Text, WholeNumber
 from services.web.responses import json_response
 from services.web.upstream import Engine
+
+LIMIT = WholeNumber("limit", 20, 100)
+AFTER = Text("after")
 
 _WINDOW = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -48,8 +55,11 @@ class ExpiresAfter(msgspec.Struct):
             raise _invalid(f"{param}.seconds", f"from {low} to {high}", self.seconds)
 
 
+Usd = Annotated[Decimal, msgspec.Meta(extra_json_schema={"type": ["number", "string"]})]
+
+
 class CreateBatch(msgspec.Struct):
-    """The body of a create; the last three are our own."""
+    """The body of a create; what comes behind `output_expires_after` is our own."""
 
     input_file_id: str
     endpoint: str
@@ -59,6 +69,9 @@ class CreateBatch(msgspec.Struct):
     skip_invalid_lines: bool = False
     lenient_translation: bool = False
     fail_fast: bool = False
+    max_cost: Usd | None = None
+    key_id: str = ""
+    webhook_url: str = ""
 
 
 async def create(request: Request, engine: Engine) -> Response:
@@ -78,6 +91,9 @@ async def create(request: Request, engine: Engine) -> Response:
             skip_invalid_lines=asked.skip_invalid_lines,
             lenient_translation=asked.lenient_translation,
             fail_fast=asked.fail_fast,
+            max_cost=_money(asked.max_cost),
+            key_id=asked.key_id,
+            webhook_url=asked.webhook_url,
             keep_refused=True,
         ),
     )
@@ -96,8 +112,7 @@ async def cancel(request: Request, engine: Engine) -> Response:
 
 async def list_all(request: Request, engine: Engine) -> Response:
     """GET /v1/batches."""
-    size = int_param(request, "limit", 20, 100)
-    after = request.query_params.get("after")
+    size, after = LIMIT.read(request), AFTER.read(request)
     batches, more = await list_batches(
         engine, size, parse_batch(after) if after else None, oldest_first=False
     )
@@ -131,6 +146,15 @@ async def _checked_file(asked: CreateBatch, engine: Engine) -> str:
             "endpoint",
         )
     return file.file_id
+
+
+def _money(amount: Decimal | None) -> Any:
+    if amount is None:
+        return None
+    try:
+        return to_money(amount, "max_cost")
+    except InvalidRequest as error:
+        raise HttpError(400, error.message, "invalid_value", "max_cost") from error
 
 
 def _seconds(window: str) -> int:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from services.web.body import body_of
 from services.web.errors import HttpError
 from services.web.ids import InputFile, ResultsFile, parse_file
-from services.web.listing import int_param, list_batches, list_files
+from services.web.listing import list_batches, list_files
 from services.web.multipart import Form
 from services.web.openai.batches import ExpiresAfter
 from services.web.openai.objects import (
@@ -33,13 +33,18 @@ from services.web.openai.objects import (
     results_object,
     with_problems,
 )
+from services.web.operations import Choice, Text, WholeNumber
 from services.web.responses import json_response, streamed
 from services.web.sending import FileUpload
 from services.web.upstream import Engine
 
+LIMIT = WholeNumber("limit", 10_000, 10_000)
+ORDER = Choice("order", ("asc", "desc"), "desc")
+PURPOSE = Text("purpose")
+AFTER = Text("after")
+
 _JSONL = "application/jsonl"
 _MAX_FILENAME_BYTES = 255
-_MAX_LIMIT = 10_000
 # The size of a results file is asked of the collector, one call each.
 _RESULTS_PAGE = 100
 _SIZES_AT_ONCE = 8
@@ -74,15 +79,11 @@ async def list_all(request: Request, engine: Engine) -> Response:
 
     In ascending order the other way round.
     """
-    size = int_param(request, "limit", _MAX_LIMIT, _MAX_LIMIT)
-    order = request.query_params.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise HttpError(400, "'order' has to be 'asc' or 'desc'.", "invalid_value", "order")
-    purpose = request.query_params.get("purpose")
-    kinds = [each for each in (PURPOSE_INPUT, PURPOSE_RESULTS) if purpose in (None, "", each)]
+    size, order, purpose = LIMIT.read(request), ORDER.read(request), PURPOSE.read(request)
+    kinds = [each for each in (PURPOSE_INPUT, PURPOSE_RESULTS) if purpose in (None, each)]
     if order == "asc":
         kinds.reverse()
-    after = request.query_params.get("after")
+    after = AFTER.read(request)
     begun = parse_file(after) if after else None
     if begun is not None:
         kind = PURPOSE_INPUT if isinstance(begun, InputFile) else PURPOSE_RESULTS

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.models import ResultFilter
+from polybatch.models.money import usd
 from polybatch.v1 import batches_pb2, files_pb2, providers_pb2
 
 from services.web.ids import ResultsFile, shown_file
@@ -187,6 +188,11 @@ def _extras(batch: batches_pb2.Batch) -> dict[str, Any]:
             if batch.HasField("common_cause")
             else None
         ),
+        "output_file_id": ResultsFile(batch.id, ResultFilter.SUCCEEDED).shown,
+        "error_file_id": ResultsFile(batch.id, ResultFilter.FAILED).shown,
+        "cost": _cost(batch.cost),
+        "key_id": batch.key_id or None,
+        "webhook_url": batch.webhook_url or None,
         "skip_invalid_lines": batch.skip_invalid_lines,
         "lenient_translation": batch.lenient_translation,
         "fail_fast": batch.fail_fast,
@@ -200,9 +206,19 @@ def _extras(batch: batches_pb2.Batch) -> dict[str, Any]:
                 "state": shard.state,
                 "provider_batch_id": shard.provider_batch_id or None,
                 "waiting_reason": shard.waiting_reason or None,
+                "cost": usd(shard, "cost"),
             }
             for shard in batch.shards
         ],
+    }
+
+
+def _cost(cost: batches_pb2.BatchCost) -> dict[str, Any]:
+    """In USD."""
+    named = ("so_far", "expected", "at_most", "reserved", "max_cost")
+    return {
+        **{name: usd(cost, name) for name in named},
+        "unpriced_line_count": cost.unpriced_line_count,
     }
 
 

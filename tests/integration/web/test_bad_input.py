@@ -48,7 +48,11 @@ WRONG_BATCHES = [
     ({**BATCH, "completion_window": "for ever"}, "completion_window", "invalid_value"),
     ({**BATCH, "completion_window": "8d"}, "completion_window", "invalid_value"),
     ({**BATCH, "metadata": {"a": 1}}, "metadata", "invalid_type"),
-    ({**BATCH, "output_expires_after": {"anchor": "created_at"}}, "output_expires_after.seconds", None),
+    (
+        {**BATCH, "output_expires_after": {"anchor": "created_at"}},
+        "output_expires_after.seconds",
+        None,
+    ),
 ]
 
 

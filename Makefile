@@ -59,8 +59,11 @@ endif
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock \
-	  || echo "atheris has no wheel for this Python or machine: fuzzing goes on without it"
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/fuzz.lock
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock
+endif
 	@touch $@
 
 # Apart from the rest: what looks for holes must not bring some.
@@ -198,8 +201,9 @@ lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  requirements/browser.in -o requirements/browser.lock
-	@uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-strip-extras \
-	  --generate-hashes --upgrade requirements/fuzz.in -o requirements/fuzz.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
+	  --generate-hashes --upgrade --constraints requirements/dev.lock \
+	  requirements/fuzz.in -o requirements/fuzz.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  --overrides requirements/differential.overrides \

@@ -164,6 +164,7 @@ ROUTES: tuple[Operation, ...] = (
         "change it",
         "WebhookEndpoint",
         body=webhooks.UpdateEndpoint,
+        optional_body=True,
         refusals=(403, 404, 409, 413),
     ),
     Operation(

@@ -36,7 +36,7 @@ renewed, a create dispatched) raises no revision and says True or False.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 
@@ -61,6 +61,23 @@ class BatchState(StrEnum):
 TERMINAL = frozenset(
     {BatchState.COMPLETED, BatchState.FAILED, BatchState.EXPIRED, BatchState.CANCELLED}
 )
+
+
+class Priority(IntEnum):
+    """Which batches of an account go first; numbers as in polybatch.v1.BatchPriority."""
+
+    LOW = 1
+    NORMAL = 2
+    HIGH = 3
+
+
+class CanaryState(StrEnum):
+    """Of the lines that go first; names as in polybatch.v1.CanaryState."""
+
+    NONE = ""
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
 
 
 class Stop(StrEnum):
@@ -95,6 +112,20 @@ class ShardState(StrEnum):
     RUNNING = "running"
     FETCHING = "fetching"
     SETTLED = "settled"
+
+
+class ShardPurpose(StrEnum):
+    """Why its lines are in a shard of their own."""
+
+    NONE = ""
+    CANARY = "canary"
+    """They go first."""
+    REUSED = "reused"
+    """They took answers of other batches: settled from its planning on, never sent."""
+    TWINS = "twins"
+    """They take the answers of equal lines of the batch, once these have theirs: never sent."""
+    RESCUE = "rescue"
+    """They are called one by one, as the window closes soon."""
 
 
 class FileState(StrEnum):

@@ -5,7 +5,14 @@ from core.ledger.tables.batches import Batch
 from core.ledger.tables.columns import now
 from core.ledger.tables.files import File, Upload
 from core.ledger.tables.money import Posting, PostingKind, Spending, UsageRow
-from core.ledger.tables.providers import ProviderDuration, ProviderHold, ProviderKey, TokenBudget
+from core.ledger.tables.providers import (
+    BatchDuration,
+    ProviderDuration,
+    ProviderHold,
+    ProviderKey,
+    ProviderPause,
+    TokenBudget,
+)
 from core.ledger.tables.shards import Shard
 from core.ledger.tables.webhooks import (
     DeliveryState,
@@ -18,6 +25,7 @@ __all__ = [
     "Account",
     "ApiKey",
     "Batch",
+    "BatchDuration",
     "BudgetPeriod",
     "DeliveryState",
     "File",
@@ -27,6 +35,7 @@ __all__ = [
     "ProviderDuration",
     "ProviderHold",
     "ProviderKey",
+    "ProviderPause",
     "Shard",
     "Spending",
     "TokenBudget",

@@ -45,6 +45,8 @@ class Account(SQLModel, table=True):
     budget_nanos: int | None = Field(default=None, sa_type=sa.BigInteger)
     """What it may spend in `budget_period`; None: no limit."""
     budget_period: BudgetPeriod = Field(default=BudgetPeriod.TOTAL, sa_type=sa.String)
+    retention_seconds: float | None = None
+    """How long results and inputs of ended batches are kept; None: as the service is set."""
 
     @property
     def free_nanos(self) -> int:

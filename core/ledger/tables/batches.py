@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import deferred
 from sqlmodel import Field, SQLModel
 
-from core.ledger.states import TERMINAL, BatchState, Stop
+from core.ledger.states import TERMINAL, BatchState, CanaryState, Priority, Stop
 from core.ledger.tables.columns import big, moment
 
 _PRICES = sa.Column("prices", sa.Text, nullable=True)
@@ -23,6 +23,18 @@ class Batch(SQLModel, table=True):
     __table_args__ = (
         sa.UniqueConstraint("account_id", "request_id"),
         sa.Index("ix_batches_account_state", "account_id", "state"),
+        sa.Index(
+            "ix_batches_parent_id",
+            "parent_id",
+            sqlite_where=sa.text("parent_id <> ''"),
+            postgresql_where=sa.text("parent_id <> ''"),
+        ),
+        sa.Index(
+            "ix_batches_results_expire_at",
+            "results_expire_at",
+            sqlite_where=sa.text("results_expire_at IS NOT NULL"),
+            postgresql_where=sa.text("results_expire_at IS NOT NULL"),
+        ),
     )
     id: str = Field(primary_key=True)
     account_id: str = Field(index=True)
@@ -103,6 +115,43 @@ class Batch(SQLModel, table=True):
     prices: str | None = Field(default=None, sa_column=_PRICES)
     """What its models cost when it was made (core.prices.snapshot), never changed; None: it is
     older than this column. Read by Batches.prices alone: it grows with the file's models."""
+    name: str = ""
+    priority: Priority = Field(default=Priority.NORMAL, sa_type=sa.Integer)
+    parent_id: str = ""
+    """The batch whose lines it retries; empty: none."""
+    paused_at: datetime | None = moment(nullable=True)
+    """Since when nothing more is sent; None: it is not paused."""
+    paused_by: str = ""
+    """The id of the key that paused it."""
+    canary_lines: int = 0
+    """So many lines of each model go first; 0: it has no canary."""
+    canary_max_failure_rate: float = 0.0
+    canary_state: CanaryState = Field(default=CanaryState.NONE, sa_type=sa.String)
+    max_failure_rate: float | None = None
+    """Nothing more is sent where a larger share of the lines with an outcome failed; None: no
+    limit."""
+    halt_code: str = ""
+    """Error code of what is not sent any more, such as "canary_failed"; empty: it goes on. What is
+    at a provider comes home, and the batch completes."""
+    halt_message: str = ""
+    rescue_seconds: float | None = None
+    """So long before `expires_at` its lines are called one by one; None: never."""
+    rescued: int = big()
+    """Lines that were."""
+    reuse_seconds: float | None = None
+    """How old the answers of other batches may be that its lines take; 0: only twins within the
+    batch run once; None: every line is run."""
+    reused: int = big()
+    """Lines that took the answer of another."""
+    saved_nanos: int = big()
+    """What these would have cost."""
+    retention_seconds: float | None = None
+    """How long after `created_at` its results are kept, as asked for when it was made; None: as
+    the account or the service is set."""
+    results_expire_at: datetime | None = moment(nullable=True)
+    """When results and input are deleted; None: not before it has ended, or never."""
+    deleted_at: datetime | None = moment(nullable=True)
+    """No caller sees it any more, and nothing of it is left but this row, for the books."""
     webhook_url: str = ""
     """Where the event of its end goes besides the account's endpoints; empty: nowhere."""
     created_at: datetime = moment(index=True)

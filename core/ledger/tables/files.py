@@ -55,6 +55,10 @@ class File(SQLModel, table=True):
     Older rows lack the last.
     """
     created_at: datetime = moment(index=True)
+    expires_at: datetime | None = moment(nullable=True, index=True)
+    """When it is deleted, unless a batch of it runs then; None: it is kept."""
+    source_file_id: str = ""
+    """The file whose lines it holds some of, for a retry; the blob `lines` says which."""
 
     @property
     def prefix(self) -> str:

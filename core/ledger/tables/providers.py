@@ -71,3 +71,29 @@ class ProviderDuration(SQLModel, table=True):
     ended: int = big()
     """Batches that it was learned from."""
     learned_at: datetime = moment()
+
+
+class ProviderPause(SQLModel, table=True):
+    """A provider to which nothing is sent, by order of an operator."""
+
+    __tablename__ = "provider_pauses"
+    provider: str = Field(primary_key=True)
+    paused_at: datetime = moment()
+    paused_by: str = ""
+    """The id of the key that paused it."""
+
+
+class BatchDuration(SQLModel, table=True):
+    """How long one batch of a provider took, for estimates of those that run now."""
+
+    __tablename__ = "batch_durations"
+    __table_args__ = (sa.Index("ix_batch_durations_model", "provider", "model", "ended_at"),)
+    shard_id: str = Field(primary_key=True)
+    account_id: str
+    provider: str
+    model: str
+    """The provider's id of it."""
+    line_count: int = big()
+    seconds: float
+    """From its submission to the look that saw its end."""
+    ended_at: datetime = moment()

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from core.ledger.states import ShardState
+from core.ledger.states import Priority, ShardPurpose, ShardState
 from core.ledger.tables.columns import big, moment, now
 
 
@@ -48,6 +48,9 @@ class Shard(SQLModel, table=True):
     """As named in the file; of the first line where models are mixed."""
     endpoint: str
     state: ShardState = Field(sa_type=sa.String, index=True)
+    purpose: ShardPurpose = Field(default=ShardPurpose.NONE, sa_type=sa.String)
+    priority: Priority = Field(default=Priority.NORMAL, sa_type=sa.Integer)
+    """As its batch's."""
     line_count: int = big()
     byte_count: int = big()
     media_bytes: int = big()
@@ -133,6 +136,8 @@ class Shard(SQLModel, table=True):
     submitted_at: datetime | None = moment(nullable=True)
     ended_at: datetime | None = moment(nullable=True)
     settled_at: datetime | None = moment(nullable=True)
+    settled_revision: int = big()
+    """The revision of its batch that settled it; 0: it is not, or was before this was kept."""
     due_at: datetime = moment(index=True)
     """When the next step was expected: send, look again, poll or fetch."""
 
@@ -186,6 +191,8 @@ class Shard(SQLModel, table=True):
             account_id=self.account_id,
             ordinal=0,
             round=round_number,
+            purpose=self.purpose,
+            priority=self.priority,
             provider=self.provider,
             model=self.model,
             remote_model=self.remote_model,

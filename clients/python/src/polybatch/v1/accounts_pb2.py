@@ -22,67 +22,68 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpolybatch/v1/accounts.proto\x12\x0cpolybatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xa1\x01\n\x06\x42udget\x12\"\n\x06\x61mount\x18\x01 \x01(\x0b\x32\x12.google.type.Money\x12*\n\x06period\x18\x02 \x01(\x0e\x32\x1a.polybatch.v1.BudgetPeriod\x12!\n\x05spent\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08reserved\x18\x04 \x01(\x0b\x32\x12.google.type.Money\"\xa9\x02\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12%\n\x05scope\x18\x04 \x01(\x0e\x32\x16.polybatch.v1.KeyScope\x12$\n\x06\x62udget\x18\x05 \x01(\x0b\x32\x14.polybatch.v1.Budget\x12\x19\n\x11\x61llowed_providers\x18\x06 \x03(\t\x12\x16\n\x0e\x61llowed_models\x18\x07 \x03(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x61\x63\x63ount_name\x18\n \x01(\t\"\xb1\x01\n\x10\x43reateKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05scope\x18\x02 \x01(\x0e\x32\x16.polybatch.v1.KeyScope\x12$\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x14.polybatch.v1.Budget\x12\x19\n\x11\x61llowed_providers\x18\x04 \x03(\t\x12\x16\n\x0e\x61llowed_models\x18\x05 \x03(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\"C\n\x11\x43reateKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.polybatch.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"I\n\x0fListKeysRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"L\n\x10ListKeysResponse\x12\x1f\n\x04keys\x18\x01 \x03(\x0b\x32\x11.polybatch.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x10UpdateKeyRequest\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.polybatch.v1.Key\x12\x13\n\x0bupdate_mask\x18\x02 \x03(\t\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x16\n\x14GetCurrentKeyRequest\"_\n\x15GetCurrentKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.polybatch.v1.Key\x12&\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x15.polybatch.v1.Account\"\x8e\x02\n\x07\x41\x63\x63ount\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x07\x66unding\x18\x03 \x01(\x0e\x32\x15.polybatch.v1.Funding\x12#\n\x07\x62\x61lance\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08reserved\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12 \n\x04\x66ree\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x06\x62udget\x18\x07 \x01(\x0b\x32\x14.polybatch.v1.Budget\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"r\n\x14\x43reateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x07\x66unding\x18\x02 \x01(\x0e\x32\x15.polybatch.v1.Funding\x12$\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x14.polybatch.v1.Budget\"$\n\x11GetAccountRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListAccountsResponse\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.polybatch.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x14UpdateAccountRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12&\n\x07\x66unding\x18\x02 \x01(\x0e\x32\x15.polybatch.v1.Funding\x12$\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x14.polybatch.v1.Budget\x12\x13\n\x0bupdate_mask\x18\x04 \x03(\t\"l\n\x13GrantCreditsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\"\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\"f\n\x14GrantCreditsResponse\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.polybatch.v1.Account\x12&\n\x07posting\x18\x02 \x01(\x0b\x32\x15.polybatch.v1.Posting\"\xe4\x01\n\x07Posting\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x04 \x01(\t\x12\x10\n\x08shard_id\x18\x05 \x01(\t\x12#\n\x07\x62\x61lance\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08reserved\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12\x0c\n\x04note\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x13ListPostingsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x14ListPostingsResponse\x12\'\n\x08postings\x18\x01 \x03(\x0b\x32\x15.polybatch.v1.Posting\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*i\n\x08KeyScope\x12\x19\n\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fKEY_SCOPE_BATCH\x10\x01\x12\x15\n\x11KEY_SCOPE_ACCOUNT\x10\x02\x12\x16\n\x12KEY_SCOPE_OPERATOR\x10\x03*_\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x01\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x02*L\n\x07\x46unding\x12\x17\n\x13\x46UNDING_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46UNDING_METERED\x10\x01\x12\x13\n\x0f\x46UNDING_PREPAID\x10\x02\x32\xff\x02\n\nKeyService\x12L\n\tCreateKey\x12\x1e.polybatch.v1.CreateKeyRequest\x1a\x1f.polybatch.v1.CreateKeyResponse\x12I\n\x08ListKeys\x12\x1d.polybatch.v1.ListKeysRequest\x1a\x1e.polybatch.v1.ListKeysResponse\x12>\n\tUpdateKey\x12\x1e.polybatch.v1.UpdateKeyRequest\x1a\x11.polybatch.v1.Key\x12>\n\tRevokeKey\x12\x1e.polybatch.v1.RevokeKeyRequest\x1a\x11.polybatch.v1.Key\x12X\n\rGetCurrentKey\x12\".polybatch.v1.GetCurrentKeyRequest\x1a#.polybatch.v1.GetCurrentKeyResponse2\xf3\x03\n\x0e\x41\x63\x63ountService\x12J\n\rCreateAccount\x12\".polybatch.v1.CreateAccountRequest\x1a\x15.polybatch.v1.Account\x12\x44\n\nGetAccount\x12\x1f.polybatch.v1.GetAccountRequest\x1a\x15.polybatch.v1.Account\x12U\n\x0cListAccounts\x12!.polybatch.v1.ListAccountsRequest\x1a\".polybatch.v1.ListAccountsResponse\x12J\n\rUpdateAccount\x12\".polybatch.v1.UpdateAccountRequest\x1a\x15.polybatch.v1.Account\x12U\n\x0cGrantCredits\x12!.polybatch.v1.GrantCreditsRequest\x1a\".polybatch.v1.GrantCreditsResponse\x12U\n\x0cListPostings\x12!.polybatch.v1.ListPostingsRequest\x1a\".polybatch.v1.ListPostingsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpolybatch/v1/accounts.proto\x12\x0cpolybatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xa1\x01\n\x06\x42udget\x12\"\n\x06\x61mount\x18\x01 \x01(\x0b\x32\x12.google.type.Money\x12*\n\x06period\x18\x02 \x01(\x0e\x32\x1a.polybatch.v1.BudgetPeriod\x12!\n\x05spent\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08reserved\x18\x04 \x01(\x0b\x32\x12.google.type.Money\"\xa9\x02\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12%\n\x05scope\x18\x04 \x01(\x0e\x32\x16.polybatch.v1.KeyScope\x12$\n\x06\x62udget\x18\x05 \x01(\x0b\x32\x14.polybatch.v1.Budget\x12\x19\n\x11\x61llowed_providers\x18\x06 \x03(\t\x12\x16\n\x0e\x61llowed_models\x18\x07 \x03(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x61\x63\x63ount_name\x18\n \x01(\t\"\xb1\x01\n\x10\x43reateKeyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x05scope\x18\x02 \x01(\x0e\x32\x16.polybatch.v1.KeyScope\x12$\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x14.polybatch.v1.Budget\x12\x19\n\x11\x61llowed_providers\x18\x04 \x03(\t\x12\x16\n\x0e\x61llowed_models\x18\x05 \x03(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\"C\n\x11\x43reateKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.polybatch.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"I\n\x0fListKeysRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"L\n\x10ListKeysResponse\x12\x1f\n\x04keys\x18\x01 \x03(\x0b\x32\x11.polybatch.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x10UpdateKeyRequest\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.polybatch.v1.Key\x12\x13\n\x0bupdate_mask\x18\x02 \x03(\t\"\"\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x16\n\x14GetCurrentKeyRequest\"_\n\x15GetCurrentKeyResponse\x12\x1e\n\x03key\x18\x01 \x01(\x0b\x32\x11.polybatch.v1.Key\x12&\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x15.polybatch.v1.Account\"\xc4\x02\n\x07\x41\x63\x63ount\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12&\n\x07\x66unding\x18\x03 \x01(\x0e\x32\x15.polybatch.v1.Funding\x12#\n\x07\x62\x61lance\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08reserved\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12 \n\x04\x66ree\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x06\x62udget\x18\x07 \x01(\x0b\x32\x14.polybatch.v1.Budget\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x11results_retention\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"r\n\x14\x43reateAccountRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x07\x66unding\x18\x02 \x01(\x0e\x32\x15.polybatch.v1.Funding\x12$\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x14.polybatch.v1.Budget\"$\n\x11GetAccountRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListAccountsResponse\x12\'\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x15.polybatch.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc0\x01\n\x14UpdateAccountRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12&\n\x07\x66unding\x18\x02 \x01(\x0e\x32\x15.polybatch.v1.Funding\x12$\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x14.polybatch.v1.Budget\x12\x13\n\x0bupdate_mask\x18\x04 \x03(\t\x12\x34\n\x11results_retention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"l\n\x13GrantCreditsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\"\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\"f\n\x14GrantCreditsResponse\x12&\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x15.polybatch.v1.Account\x12&\n\x07posting\x18\x02 \x01(\x0b\x32\x15.polybatch.v1.Posting\"\xe4\x01\n\x07Posting\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61tch_id\x18\x04 \x01(\t\x12\x10\n\x08shard_id\x18\x05 \x01(\t\x12#\n\x07\x62\x61lance\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12$\n\x08reserved\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12\x0c\n\x04note\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x13ListPostingsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x14ListPostingsResponse\x12\'\n\x08postings\x18\x01 \x03(\x0b\x32\x15.polybatch.v1.Posting\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*i\n\x08KeyScope\x12\x19\n\x15KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fKEY_SCOPE_BATCH\x10\x01\x12\x15\n\x11KEY_SCOPE_ACCOUNT\x10\x02\x12\x16\n\x12KEY_SCOPE_OPERATOR\x10\x03*_\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x01\x12\x17\n\x13\x42UDGET_PERIOD_MONTH\x10\x02*L\n\x07\x46unding\x12\x17\n\x13\x46UNDING_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46UNDING_METERED\x10\x01\x12\x13\n\x0f\x46UNDING_PREPAID\x10\x02\x32\xff\x02\n\nKeyService\x12L\n\tCreateKey\x12\x1e.polybatch.v1.CreateKeyRequest\x1a\x1f.polybatch.v1.CreateKeyResponse\x12I\n\x08ListKeys\x12\x1d.polybatch.v1.ListKeysRequest\x1a\x1e.polybatch.v1.ListKeysResponse\x12>\n\tUpdateKey\x12\x1e.polybatch.v1.UpdateKeyRequest\x1a\x11.polybatch.v1.Key\x12>\n\tRevokeKey\x12\x1e.polybatch.v1.RevokeKeyRequest\x1a\x11.polybatch.v1.Key\x12X\n\rGetCurrentKey\x12\".polybatch.v1.GetCurrentKeyRequest\x1a#.polybatch.v1.GetCurrentKeyResponse2\xf3\x03\n\x0e\x41\x63\x63ountService\x12J\n\rCreateAccount\x12\".polybatch.v1.CreateAccountRequest\x1a\x15.polybatch.v1.Account\x12\x44\n\nGetAccount\x12\x1f.polybatch.v1.GetAccountRequest\x1a\x15.polybatch.v1.Account\x12U\n\x0cListAccounts\x12!.polybatch.v1.ListAccountsRequest\x1a\".polybatch.v1.ListAccountsResponse\x12J\n\rUpdateAccount\x12\".polybatch.v1.UpdateAccountRequest\x1a\x15.polybatch.v1.Account\x12U\n\x0cGrantCredits\x12!.polybatch.v1.GrantCreditsRequest\x1a\".polybatch.v1.GrantCreditsResponse\x12U\n\x0cListPostings\x12!.polybatch.v1.ListPostingsRequest\x1a\".polybatch.v1.ListPostingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polybatch.v1.accounts_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYSCOPE']._serialized_start=2533
-  _globals['_KEYSCOPE']._serialized_end=2638
-  _globals['_BUDGETPERIOD']._serialized_start=2640
-  _globals['_BUDGETPERIOD']._serialized_end=2735
-  _globals['_FUNDING']._serialized_start=2737
-  _globals['_FUNDING']._serialized_end=2813
-  _globals['_BUDGET']._serialized_start=104
-  _globals['_BUDGET']._serialized_end=265
-  _globals['_KEY']._serialized_start=268
-  _globals['_KEY']._serialized_end=565
-  _globals['_CREATEKEYREQUEST']._serialized_start=568
-  _globals['_CREATEKEYREQUEST']._serialized_end=745
-  _globals['_CREATEKEYRESPONSE']._serialized_start=747
-  _globals['_CREATEKEYRESPONSE']._serialized_end=814
-  _globals['_LISTKEYSREQUEST']._serialized_start=816
-  _globals['_LISTKEYSREQUEST']._serialized_end=889
-  _globals['_LISTKEYSRESPONSE']._serialized_start=891
-  _globals['_LISTKEYSRESPONSE']._serialized_end=967
-  _globals['_UPDATEKEYREQUEST']._serialized_start=969
-  _globals['_UPDATEKEYREQUEST']._serialized_end=1040
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1042
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1076
-  _globals['_GETCURRENTKEYREQUEST']._serialized_start=1078
-  _globals['_GETCURRENTKEYREQUEST']._serialized_end=1100
-  _globals['_GETCURRENTKEYRESPONSE']._serialized_start=1102
-  _globals['_GETCURRENTKEYRESPONSE']._serialized_end=1197
-  _globals['_ACCOUNT']._serialized_start=1200
-  _globals['_ACCOUNT']._serialized_end=1470
-  _globals['_CREATEACCOUNTREQUEST']._serialized_start=1472
-  _globals['_CREATEACCOUNTREQUEST']._serialized_end=1586
-  _globals['_GETACCOUNTREQUEST']._serialized_start=1588
-  _globals['_GETACCOUNTREQUEST']._serialized_end=1624
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1626
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1686
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1688
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1776
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=1779
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1917
-  _globals['_GRANTCREDITSREQUEST']._serialized_start=1919
-  _globals['_GRANTCREDITSREQUEST']._serialized_end=2027
-  _globals['_GRANTCREDITSRESPONSE']._serialized_start=2029
-  _globals['_GRANTCREDITSRESPONSE']._serialized_end=2131
-  _globals['_POSTING']._serialized_start=2134
-  _globals['_POSTING']._serialized_end=2362
-  _globals['_LISTPOSTINGSREQUEST']._serialized_start=2364
-  _globals['_LISTPOSTINGSREQUEST']._serialized_end=2441
-  _globals['_LISTPOSTINGSRESPONSE']._serialized_start=2443
-  _globals['_LISTPOSTINGSRESPONSE']._serialized_end=2531
-  _globals['_KEYSERVICE']._serialized_start=2816
-  _globals['_KEYSERVICE']._serialized_end=3199
-  _globals['_ACCOUNTSERVICE']._serialized_start=3202
-  _globals['_ACCOUNTSERVICE']._serialized_end=3701
+  _globals['_KEYSCOPE']._serialized_start=2673
+  _globals['_KEYSCOPE']._serialized_end=2778
+  _globals['_BUDGETPERIOD']._serialized_start=2780
+  _globals['_BUDGETPERIOD']._serialized_end=2875
+  _globals['_FUNDING']._serialized_start=2877
+  _globals['_FUNDING']._serialized_end=2953
+  _globals['_BUDGET']._serialized_start=136
+  _globals['_BUDGET']._serialized_end=297
+  _globals['_KEY']._serialized_start=300
+  _globals['_KEY']._serialized_end=597
+  _globals['_CREATEKEYREQUEST']._serialized_start=600
+  _globals['_CREATEKEYREQUEST']._serialized_end=777
+  _globals['_CREATEKEYRESPONSE']._serialized_start=779
+  _globals['_CREATEKEYRESPONSE']._serialized_end=846
+  _globals['_LISTKEYSREQUEST']._serialized_start=848
+  _globals['_LISTKEYSREQUEST']._serialized_end=921
+  _globals['_LISTKEYSRESPONSE']._serialized_start=923
+  _globals['_LISTKEYSRESPONSE']._serialized_end=999
+  _globals['_UPDATEKEYREQUEST']._serialized_start=1001
+  _globals['_UPDATEKEYREQUEST']._serialized_end=1072
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1074
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1108
+  _globals['_GETCURRENTKEYREQUEST']._serialized_start=1110
+  _globals['_GETCURRENTKEYREQUEST']._serialized_end=1132
+  _globals['_GETCURRENTKEYRESPONSE']._serialized_start=1134
+  _globals['_GETCURRENTKEYRESPONSE']._serialized_end=1229
+  _globals['_ACCOUNT']._serialized_start=1232
+  _globals['_ACCOUNT']._serialized_end=1556
+  _globals['_CREATEACCOUNTREQUEST']._serialized_start=1558
+  _globals['_CREATEACCOUNTREQUEST']._serialized_end=1672
+  _globals['_GETACCOUNTREQUEST']._serialized_start=1674
+  _globals['_GETACCOUNTREQUEST']._serialized_end=1710
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1712
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1772
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1774
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1862
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=1865
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=2057
+  _globals['_GRANTCREDITSREQUEST']._serialized_start=2059
+  _globals['_GRANTCREDITSREQUEST']._serialized_end=2167
+  _globals['_GRANTCREDITSRESPONSE']._serialized_start=2169
+  _globals['_GRANTCREDITSRESPONSE']._serialized_end=2271
+  _globals['_POSTING']._serialized_start=2274
+  _globals['_POSTING']._serialized_end=2502
+  _globals['_LISTPOSTINGSREQUEST']._serialized_start=2504
+  _globals['_LISTPOSTINGSREQUEST']._serialized_end=2581
+  _globals['_LISTPOSTINGSRESPONSE']._serialized_start=2583
+  _globals['_LISTPOSTINGSRESPONSE']._serialized_end=2671
+  _globals['_KEYSERVICE']._serialized_start=2956
+  _globals['_KEYSERVICE']._serialized_end=3339
+  _globals['_ACCOUNTSERVICE']._serialized_start=3342
+  _globals['_ACCOUNTSERVICE']._serialized_end=3841
 # @@protoc_insertion_point(module_scope)

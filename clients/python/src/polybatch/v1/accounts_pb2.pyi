@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.type import money_pb2 as _money_pb2
 from google.protobuf.internal import containers as _containers
@@ -145,7 +146,7 @@ class GetCurrentKeyResponse(_message.Message):
     def __init__(self, key: _Optional[_Union[Key, _Mapping]] = ..., account: _Optional[_Union[Account, _Mapping]] = ...) -> None: ...
 
 class Account(_message.Message):
-    __slots__ = ("id", "name", "funding", "balance", "reserved", "free", "budget", "created_at")
+    __slots__ = ("id", "name", "funding", "balance", "reserved", "free", "budget", "created_at", "results_retention")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     FUNDING_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +155,7 @@ class Account(_message.Message):
     FREE_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_RETENTION_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     funding: Funding
@@ -162,7 +164,8 @@ class Account(_message.Message):
     free: _money_pb2.Money
     budget: Budget
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., funding: _Optional[_Union[Funding, str]] = ..., balance: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reserved: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., free: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    results_retention: _duration_pb2.Duration
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., funding: _Optional[_Union[Funding, str]] = ..., balance: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reserved: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., free: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., results_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CreateAccountRequest(_message.Message):
     __slots__ = ("name", "funding", "budget")
@@ -197,16 +200,18 @@ class ListAccountsResponse(_message.Message):
     def __init__(self, accounts: _Optional[_Iterable[_Union[Account, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class UpdateAccountRequest(_message.Message):
-    __slots__ = ("account", "funding", "budget", "update_mask")
+    __slots__ = ("account", "funding", "budget", "update_mask", "results_retention")
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     FUNDING_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_RETENTION_FIELD_NUMBER: _ClassVar[int]
     account: str
     funding: Funding
     budget: Budget
     update_mask: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, account: _Optional[str] = ..., funding: _Optional[_Union[Funding, str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., update_mask: _Optional[_Iterable[str]] = ...) -> None: ...
+    results_retention: _duration_pb2.Duration
+    def __init__(self, account: _Optional[str] = ..., funding: _Optional[_Union[Funding, str]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., update_mask: _Optional[_Iterable[str]] = ..., results_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GrantCreditsRequest(_message.Message):
     __slots__ = ("account", "amount", "request_id", "note")

@@ -14,6 +14,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class BatchPriority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BATCH_PRIORITY_UNSPECIFIED: _ClassVar[BatchPriority]
+    BATCH_PRIORITY_LOW: _ClassVar[BatchPriority]
+    BATCH_PRIORITY_NORMAL: _ClassVar[BatchPriority]
+    BATCH_PRIORITY_HIGH: _ClassVar[BatchPriority]
+
 class BatchState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     BATCH_STATE_UNSPECIFIED: _ClassVar[BatchState]
@@ -25,6 +32,17 @@ class BatchState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BATCH_STATE_EXPIRED: _ClassVar[BatchState]
     BATCH_STATE_CANCELLING: _ClassVar[BatchState]
     BATCH_STATE_CANCELLED: _ClassVar[BatchState]
+
+class CanaryState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CANARY_STATE_UNSPECIFIED: _ClassVar[CanaryState]
+    CANARY_STATE_RUNNING: _ClassVar[CanaryState]
+    CANARY_STATE_PASSED: _ClassVar[CanaryState]
+    CANARY_STATE_FAILED: _ClassVar[CanaryState]
+BATCH_PRIORITY_UNSPECIFIED: BatchPriority
+BATCH_PRIORITY_LOW: BatchPriority
+BATCH_PRIORITY_NORMAL: BatchPriority
+BATCH_PRIORITY_HIGH: BatchPriority
 BATCH_STATE_UNSPECIFIED: BatchState
 BATCH_STATE_VALIDATING: BatchState
 BATCH_STATE_IN_PROGRESS: BatchState
@@ -34,6 +52,10 @@ BATCH_STATE_FAILED: BatchState
 BATCH_STATE_EXPIRED: BatchState
 BATCH_STATE_CANCELLING: BatchState
 BATCH_STATE_CANCELLED: BatchState
+CANARY_STATE_UNSPECIFIED: CanaryState
+CANARY_STATE_RUNNING: CanaryState
+CANARY_STATE_PASSED: CanaryState
+CANARY_STATE_FAILED: CanaryState
 
 class RequestCounts(_message.Message):
     __slots__ = ("total", "succeeded", "failed", "queued", "submitted", "processed", "retrying", "cancelled", "expired")
@@ -74,20 +96,46 @@ class Usage(_message.Message):
     def __init__(self, input_tokens: _Optional[int] = ..., cached_input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., total_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ...) -> None: ...
 
 class BatchCost(_message.Message):
-    __slots__ = ("so_far", "expected", "at_most", "reserved", "unpriced_line_count", "max_cost")
+    __slots__ = ("so_far", "expected", "at_most", "reserved", "unpriced_line_count", "max_cost", "saved", "family")
     SO_FAR_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
     AT_MOST_FIELD_NUMBER: _ClassVar[int]
     RESERVED_FIELD_NUMBER: _ClassVar[int]
     UNPRICED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    SAVED_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     so_far: _money_pb2.Money
     expected: _money_pb2.Money
     at_most: _money_pb2.Money
     reserved: _money_pb2.Money
     unpriced_line_count: int
     max_cost: _money_pb2.Money
-    def __init__(self, so_far: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., expected: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., at_most: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reserved: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., unpriced_line_count: _Optional[int] = ..., max_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+    saved: _money_pb2.Money
+    family: _money_pb2.Money
+    def __init__(self, so_far: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., expected: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., at_most: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., reserved: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., unpriced_line_count: _Optional[int] = ..., max_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., saved: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., family: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
+
+class CompletionEstimate(_message.Message):
+    __slots__ = ("likely_from", "likely_until", "range_from", "range_until")
+    LIKELY_FROM_FIELD_NUMBER: _ClassVar[int]
+    LIKELY_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FROM_FIELD_NUMBER: _ClassVar[int]
+    RANGE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    likely_from: _timestamp_pb2.Timestamp
+    likely_until: _timestamp_pb2.Timestamp
+    range_from: _timestamp_pb2.Timestamp
+    range_until: _timestamp_pb2.Timestamp
+    def __init__(self, likely_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., likely_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., range_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., range_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Canary(_message.Message):
+    __slots__ = ("lines_per_model", "max_failure_rate", "state")
+    LINES_PER_MODEL_FIELD_NUMBER: _ClassVar[int]
+    MAX_FAILURE_RATE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    lines_per_model: int
+    max_failure_rate: float
+    state: CanaryState
+    def __init__(self, lines_per_model: _Optional[int] = ..., max_failure_rate: _Optional[float] = ..., state: _Optional[_Union[CanaryState, str]] = ...) -> None: ...
 
 class BatchError(_message.Message):
     __slots__ = ("code", "message", "line", "field")
@@ -122,7 +170,7 @@ class ShardStatus(_message.Message):
     def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., line_count: _Optional[int] = ..., state: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., waiting_reason: _Optional[str] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("id", "state", "revision", "input_file_id", "endpoint", "request_counts", "progress_percent", "display_state", "errors", "metadata", "completion_window", "skip_invalid_lines", "usage", "created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "expires_at", "shards", "shard_count", "lenient_translation", "waiting_reason", "fail_fast", "late_line_count", "awaited_line_count", "results_revision", "awaited_until", "common_cause", "cost", "key_id", "webhook_url")
+    __slots__ = ("id", "state", "revision", "input_file_id", "endpoint", "request_counts", "progress_percent", "display_state", "errors", "metadata", "completion_window", "skip_invalid_lines", "usage", "created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelling_at", "cancelled_at", "expires_at", "shards", "shard_count", "lenient_translation", "waiting_reason", "fail_fast", "late_line_count", "awaited_line_count", "results_revision", "awaited_until", "common_cause", "cost", "key_id", "webhook_url", "name", "priority", "parent_batch_id", "child_batch_ids", "paused_at", "paused_by", "canary", "max_failure_rate", "rescue_before", "rescued_line_count", "reuse_answers", "reused_line_count", "completion_estimate", "results_expire_at")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -165,6 +213,20 @@ class Batch(_message.Message):
     COST_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_URL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    PARENT_BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    CHILD_BATCH_IDS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_AT_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_BY_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    MAX_FAILURE_RATE_FIELD_NUMBER: _ClassVar[int]
+    RESCUE_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    RESCUED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REUSE_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    REUSED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_ESTIMATE_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_EXPIRE_AT_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: BatchState
     revision: int
@@ -200,10 +262,24 @@ class Batch(_message.Message):
     cost: BatchCost
     key_id: str
     webhook_url: str
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[BatchState, str]] = ..., revision: _Optional[int] = ..., input_file_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., request_counts: _Optional[_Union[RequestCounts, _Mapping]] = ..., progress_percent: _Optional[float] = ..., display_state: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[BatchError, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., skip_invalid_lines: _Optional[bool] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_progress_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalizing_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelling_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., shard_count: _Optional[int] = ..., lenient_translation: _Optional[bool] = ..., waiting_reason: _Optional[str] = ..., fail_fast: _Optional[bool] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., results_revision: _Optional[int] = ..., awaited_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., common_cause: _Optional[_Union[BatchError, _Mapping]] = ..., cost: _Optional[_Union[BatchCost, _Mapping]] = ..., key_id: _Optional[str] = ..., webhook_url: _Optional[str] = ...) -> None: ...
+    name: str
+    priority: BatchPriority
+    parent_batch_id: str
+    child_batch_ids: _containers.RepeatedScalarFieldContainer[str]
+    paused_at: _timestamp_pb2.Timestamp
+    paused_by: str
+    canary: Canary
+    max_failure_rate: float
+    rescue_before: _duration_pb2.Duration
+    rescued_line_count: int
+    reuse_answers: _duration_pb2.Duration
+    reused_line_count: int
+    completion_estimate: CompletionEstimate
+    results_expire_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[BatchState, str]] = ..., revision: _Optional[int] = ..., input_file_id: _Optional[str] = ..., endpoint: _Optional[str] = ..., request_counts: _Optional[_Union[RequestCounts, _Mapping]] = ..., progress_percent: _Optional[float] = ..., display_state: _Optional[str] = ..., errors: _Optional[_Iterable[_Union[BatchError, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., skip_invalid_lines: _Optional[bool] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_progress_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalizing_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expired_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelling_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cancelled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[_Iterable[_Union[ShardStatus, _Mapping]]] = ..., shard_count: _Optional[int] = ..., lenient_translation: _Optional[bool] = ..., waiting_reason: _Optional[str] = ..., fail_fast: _Optional[bool] = ..., late_line_count: _Optional[int] = ..., awaited_line_count: _Optional[int] = ..., results_revision: _Optional[int] = ..., awaited_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., common_cause: _Optional[_Union[BatchError, _Mapping]] = ..., cost: _Optional[_Union[BatchCost, _Mapping]] = ..., key_id: _Optional[str] = ..., webhook_url: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[_Union[BatchPriority, str]] = ..., parent_batch_id: _Optional[str] = ..., child_batch_ids: _Optional[_Iterable[str]] = ..., paused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paused_by: _Optional[str] = ..., canary: _Optional[_Union[Canary, _Mapping]] = ..., max_failure_rate: _Optional[float] = ..., rescue_before: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rescued_line_count: _Optional[int] = ..., reuse_answers: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reused_line_count: _Optional[int] = ..., completion_estimate: _Optional[_Union[CompletionEstimate, _Mapping]] = ..., results_expire_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateBatchRequest(_message.Message):
-    __slots__ = ("input_file_id", "request_id", "completion_window", "metadata", "skip_invalid_lines", "lenient_translation", "fail_fast", "key_id", "max_cost", "webhook_url", "keep_refused")
+    __slots__ = ("input_file_id", "request_id", "completion_window", "metadata", "skip_invalid_lines", "lenient_translation", "fail_fast", "key_id", "max_cost", "webhook_url", "name", "priority", "canary_lines", "canary_max_failure_rate", "max_failure_rate", "rescue_before", "reuse_answers", "results_retention", "keep_refused")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -221,6 +297,14 @@ class CreateBatchRequest(_message.Message):
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_COST_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_URL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    CANARY_LINES_FIELD_NUMBER: _ClassVar[int]
+    CANARY_MAX_FAILURE_RATE_FIELD_NUMBER: _ClassVar[int]
+    MAX_FAILURE_RATE_FIELD_NUMBER: _ClassVar[int]
+    RESCUE_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    REUSE_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_RETENTION_FIELD_NUMBER: _ClassVar[int]
     KEEP_REFUSED_FIELD_NUMBER: _ClassVar[int]
     input_file_id: str
     request_id: str
@@ -232,8 +316,16 @@ class CreateBatchRequest(_message.Message):
     key_id: str
     max_cost: _money_pb2.Money
     webhook_url: str
+    name: str
+    priority: BatchPriority
+    canary_lines: int
+    canary_max_failure_rate: float
+    max_failure_rate: float
+    rescue_before: _duration_pb2.Duration
+    reuse_answers: _duration_pb2.Duration
+    results_retention: _duration_pb2.Duration
     keep_refused: bool
-    def __init__(self, input_file_id: _Optional[str] = ..., request_id: _Optional[str] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., skip_invalid_lines: _Optional[bool] = ..., lenient_translation: _Optional[bool] = ..., fail_fast: _Optional[bool] = ..., key_id: _Optional[str] = ..., max_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., webhook_url: _Optional[str] = ..., keep_refused: _Optional[bool] = ...) -> None: ...
+    def __init__(self, input_file_id: _Optional[str] = ..., request_id: _Optional[str] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., skip_invalid_lines: _Optional[bool] = ..., lenient_translation: _Optional[bool] = ..., fail_fast: _Optional[bool] = ..., key_id: _Optional[str] = ..., max_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., webhook_url: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[_Union[BatchPriority, str]] = ..., canary_lines: _Optional[int] = ..., canary_max_failure_rate: _Optional[float] = ..., max_failure_rate: _Optional[float] = ..., rescue_before: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reuse_answers: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., results_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., keep_refused: _Optional[bool] = ...) -> None: ...
 
 class EstimateBatchRequest(_message.Message):
     __slots__ = ("input_file_id", "skip_invalid_lines", "lenient_translation")
@@ -321,16 +413,18 @@ class GetBatchRequest(_message.Message):
     def __init__(self, batch_id: _Optional[str] = ...) -> None: ...
 
 class ListBatchesRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "states", "oldest_first")
+    __slots__ = ("page_size", "page_token", "states", "filter", "oldest_first")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     OLDEST_FIRST_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     states: _containers.RepeatedScalarFieldContainer[BatchState]
+    filter: str
     oldest_first: bool
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[BatchState, str]]] = ..., oldest_first: _Optional[bool] = ...) -> None: ...
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[BatchState, str]]] = ..., filter: _Optional[str] = ..., oldest_first: _Optional[bool] = ...) -> None: ...
 
 class ListBatchesResponse(_message.Message):
     __slots__ = ("batches", "next_page_token")
@@ -345,3 +439,43 @@ class CancelBatchRequest(_message.Message):
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     def __init__(self, batch_id: _Optional[str] = ...) -> None: ...
+
+class PauseBatchRequest(_message.Message):
+    __slots__ = ("batch_id",)
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    def __init__(self, batch_id: _Optional[str] = ...) -> None: ...
+
+class ResumeBatchRequest(_message.Message):
+    __slots__ = ("batch_id",)
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    def __init__(self, batch_id: _Optional[str] = ...) -> None: ...
+
+class RetryBatchRequest(_message.Message):
+    __slots__ = ("batch_id", "request_id", "codes", "cause_ids", "completion_window", "max_cost", "name")
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_IDS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    request_id: str
+    codes: _containers.RepeatedScalarFieldContainer[str]
+    cause_ids: _containers.RepeatedScalarFieldContainer[str]
+    completion_window: _duration_pb2.Duration
+    max_cost: _money_pb2.Money
+    name: str
+    def __init__(self, batch_id: _Optional[str] = ..., request_id: _Optional[str] = ..., codes: _Optional[_Iterable[str]] = ..., cause_ids: _Optional[_Iterable[str]] = ..., completion_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., name: _Optional[str] = ...) -> None: ...
+
+class DeleteBatchRequest(_message.Message):
+    __slots__ = ("batch_id",)
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    def __init__(self, batch_id: _Optional[str] = ...) -> None: ...
+
+class DeleteBatchResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

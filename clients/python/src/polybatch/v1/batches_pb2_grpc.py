@@ -65,6 +65,26 @@ class BatchServiceStub:
                 request_serializer=polybatch_dot_v1_dot_batches__pb2.CancelBatchRequest.SerializeToString,
                 response_deserializer=polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
                 _registered_method=True)
+        self.PauseBatch = channel.unary_unary(
+                '/polybatch.v1.BatchService/PauseBatch',
+                request_serializer=polybatch_dot_v1_dot_batches__pb2.PauseBatchRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+                _registered_method=True)
+        self.ResumeBatch = channel.unary_unary(
+                '/polybatch.v1.BatchService/ResumeBatch',
+                request_serializer=polybatch_dot_v1_dot_batches__pb2.ResumeBatchRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+                _registered_method=True)
+        self.RetryBatch = channel.unary_unary(
+                '/polybatch.v1.BatchService/RetryBatch',
+                request_serializer=polybatch_dot_v1_dot_batches__pb2.RetryBatchRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+                _registered_method=True)
+        self.DeleteBatch = channel.unary_unary(
+                '/polybatch.v1.BatchService/DeleteBatch',
+                request_serializer=polybatch_dot_v1_dot_batches__pb2.DeleteBatchRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_batches__pb2.DeleteBatchResponse.FromString,
+                _registered_method=True)
 
 
 class BatchServiceServicer:
@@ -175,6 +195,56 @@ class BatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseBatch(self, request, context):
+        """Sends nothing more of a batch until it is resumed: what is at a provider comes home, and the
+        completion window goes on. It holds within a second, on every replica. Pausing a paused batch
+        is no error.
+
+        NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
+        FAILED_PRECONDITION BATCH_ENDED: it has ended already: fetch its results.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeBatch(self, request, context):
+        """Lets a paused batch go on. Resuming one that is not paused is no error.
+
+        NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
+        FAILED_PRECONDITION BATCH_ENDED: it has ended already: fetch its results.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryBatch(self, request, context):
+        """Makes a batch, the child, of lines of an ended one, its parent, that did not succeed. Lines
+        that another child has answered, or may still answer, are left out: no line is paid for
+        twice. The child has the parent's options where the request has none of its own, and a
+        completion window of its own. With a `request_id` the call is repeatable.
+
+        NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
+        FAILED_PRECONDITION BATCH_NOT_ENDED: watch it to its end first.
+        NOTHING_TO_RETRY: no line is left of those that were asked for.
+        INPUT_GONE: the input of the parent has been deleted.
+        Else the codes of CreateBatch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBatch(self, request, context):
+        """Deletes an ended batch with everything of it: results, and the input file where no other
+        batch is made of it. What it cost stays in usage and credits. Answers that it lent to other
+        batches are lent no more.
+
+        NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
+        FAILED_PRECONDITION BATCH_NOT_ENDED: cancel it, and watch it to its end first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -207,6 +277,26 @@ def add_BatchServiceServicer_to_server(servicer, server):
                     servicer.CancelBatch,
                     request_deserializer=polybatch_dot_v1_dot_batches__pb2.CancelBatchRequest.FromString,
                     response_serializer=polybatch_dot_v1_dot_batches__pb2.Batch.SerializeToString,
+            ),
+            'PauseBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseBatch,
+                    request_deserializer=polybatch_dot_v1_dot_batches__pb2.PauseBatchRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_batches__pb2.Batch.SerializeToString,
+            ),
+            'ResumeBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeBatch,
+                    request_deserializer=polybatch_dot_v1_dot_batches__pb2.ResumeBatchRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_batches__pb2.Batch.SerializeToString,
+            ),
+            'RetryBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryBatch,
+                    request_deserializer=polybatch_dot_v1_dot_batches__pb2.RetryBatchRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_batches__pb2.Batch.SerializeToString,
+            ),
+            'DeleteBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBatch,
+                    request_deserializer=polybatch_dot_v1_dot_batches__pb2.DeleteBatchRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_batches__pb2.DeleteBatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -372,6 +462,114 @@ class BatchService:
             '/polybatch.v1.BatchService/CancelBatch',
             polybatch_dot_v1_dot_batches__pb2.CancelBatchRequest.SerializeToString,
             polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.BatchService/PauseBatch',
+            polybatch_dot_v1_dot_batches__pb2.PauseBatchRequest.SerializeToString,
+            polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.BatchService/ResumeBatch',
+            polybatch_dot_v1_dot_batches__pb2.ResumeBatchRequest.SerializeToString,
+            polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.BatchService/RetryBatch',
+            polybatch_dot_v1_dot_batches__pb2.RetryBatchRequest.SerializeToString,
+            polybatch_dot_v1_dot_batches__pb2.Batch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.BatchService/DeleteBatch',
+            polybatch_dot_v1_dot_batches__pb2.DeleteBatchRequest.SerializeToString,
+            polybatch_dot_v1_dot_batches__pb2.DeleteBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

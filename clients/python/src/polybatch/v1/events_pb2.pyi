@@ -29,6 +29,12 @@ class BatchEvent(_message.Message):
         SHARD_RETRIED: _ClassVar[BatchEvent.Kind]
         BATCH_WAITING: _ClassVar[BatchEvent.Kind]
         LATE_RESULTS: _ClassVar[BatchEvent.Kind]
+        PAUSED: _ClassVar[BatchEvent.Kind]
+        RESUMED: _ClassVar[BatchEvent.Kind]
+        CANARY_ENDED: _ClassVar[BatchEvent.Kind]
+        HALTED: _ClassVar[BatchEvent.Kind]
+        RESCUE_STARTED: _ClassVar[BatchEvent.Kind]
+        DELETED: _ClassVar[BatchEvent.Kind]
     KIND_UNSPECIFIED: BatchEvent.Kind
     CREATED: BatchEvent.Kind
     PLANNED: BatchEvent.Kind
@@ -43,6 +49,12 @@ class BatchEvent(_message.Message):
     SHARD_RETRIED: BatchEvent.Kind
     BATCH_WAITING: BatchEvent.Kind
     LATE_RESULTS: BatchEvent.Kind
+    PAUSED: BatchEvent.Kind
+    RESUMED: BatchEvent.Kind
+    CANARY_ENDED: BatchEvent.Kind
+    HALTED: BatchEvent.Kind
+    RESCUE_STARTED: BatchEvent.Kind
+    DELETED: BatchEvent.Kind
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]

@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -27,7 +28,7 @@ FILE_CONTENT_UNSPECIFIED: FileContent
 FILE_CONTENT_VALIDATION_REPORT: FileContent
 
 class File(_message.Message):
-    __slots__ = ("id", "filename", "state", "bytes", "sha256", "line_count", "invalid_line_count", "endpoint", "created_at", "models", "problem_count", "lenient_line_count")
+    __slots__ = ("id", "filename", "state", "bytes", "sha256", "line_count", "invalid_line_count", "endpoint", "created_at", "models", "problem_count", "lenient_line_count", "expires_at")
     ID_FIELD_NUMBER: _ClassVar[int]
     FILENAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +41,7 @@ class File(_message.Message):
     MODELS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_COUNT_FIELD_NUMBER: _ClassVar[int]
     LENIENT_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     id: str
     filename: str
     state: FileState
@@ -52,7 +54,8 @@ class File(_message.Message):
     models: _containers.RepeatedCompositeFieldContainer[ModelCount]
     problem_count: int
     lenient_line_count: int
-    def __init__(self, id: _Optional[str] = ..., filename: _Optional[str] = ..., state: _Optional[_Union[FileState, str]] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., line_count: _Optional[int] = ..., invalid_line_count: _Optional[int] = ..., endpoint: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelCount, _Mapping]]] = ..., problem_count: _Optional[int] = ..., lenient_line_count: _Optional[int] = ...) -> None: ...
+    expires_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., filename: _Optional[str] = ..., state: _Optional[_Union[FileState, str]] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., line_count: _Optional[int] = ..., invalid_line_count: _Optional[int] = ..., endpoint: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelCount, _Mapping]]] = ..., problem_count: _Optional[int] = ..., lenient_line_count: _Optional[int] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ModelCount(_message.Message):
     __slots__ = ("provider", "model", "line_count")
@@ -81,7 +84,7 @@ class LineProblem(_message.Message):
     def __init__(self, line: _Optional[int] = ..., custom_id: _Optional[str] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., lenient: _Optional[bool] = ...) -> None: ...
 
 class UploadSpec(_message.Message):
-    __slots__ = ("filename", "upload_id", "write_offset", "default_provider", "default_model", "discard_unfinished", "part_of", "expected_bytes", "expected_md5")
+    __slots__ = ("filename", "upload_id", "write_offset", "default_provider", "default_model", "discard_unfinished", "part_of", "expected_bytes", "expected_md5", "expires_after")
     FILENAME_FIELD_NUMBER: _ClassVar[int]
     UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
     WRITE_OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +94,7 @@ class UploadSpec(_message.Message):
     PART_OF_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_BYTES_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_MD5_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_FIELD_NUMBER: _ClassVar[int]
     filename: str
     upload_id: str
     write_offset: int
@@ -100,7 +104,8 @@ class UploadSpec(_message.Message):
     part_of: str
     expected_bytes: int
     expected_md5: str
-    def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ..., discard_unfinished: _Optional[bool] = ..., part_of: _Optional[str] = ..., expected_bytes: _Optional[int] = ..., expected_md5: _Optional[str] = ...) -> None: ...
+    expires_after: _duration_pb2.Duration
+    def __init__(self, filename: _Optional[str] = ..., upload_id: _Optional[str] = ..., write_offset: _Optional[int] = ..., default_provider: _Optional[str] = ..., default_model: _Optional[str] = ..., discard_unfinished: _Optional[bool] = ..., part_of: _Optional[str] = ..., expected_bytes: _Optional[int] = ..., expected_md5: _Optional[str] = ..., expires_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class UploadFileRequest(_message.Message):
     __slots__ = ("spec", "chunk", "finish", "part")

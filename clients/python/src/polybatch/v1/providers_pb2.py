@@ -25,27 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpolybatch/v1/providers.proto\x12\x0cpolybatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x02\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nconfigured\x18\x02 \x01(\x08\x12)\n\tkey_state\x18\x03 \x01(\x0e\x32\x16.polybatch.v1.KeyState\x12\x14\n\x0ckey_variable\x18\x04 \x01(\t\x12\x11\n\tkey_error\x18\x05 \x01(\t\x12\x32\n\x0ekey_checked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tendpoints\x18\x07 \x03(\t\x12\x0e\n\x06models\x18\x08 \x03(\t\x12,\n\x06limits\x18\t \x01(\x0b\x32\x1c.polybatch.v1.ProviderLimits\x12,\n\x07waiting\x18\n \x03(\x0b\x32\x1b.polybatch.v1.ProviderQueue\x12.\n\nheld_until\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb2\x01\n\x0eProviderLimits\x12\x14\n\x0cline_by_line\x18\x01 \x01(\x08\x12\x11\n\tmax_lines\x18\x02 \x01(\x03\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fmax_concurrency\x18\x04 \x01(\x05\x12\x1b\n\x13requests_per_minute\x18\x05 \x01(\x01\x12.\n\x0ctoken_limits\x18\x06 \x03(\x0b\x32\x18.polybatch.v1.TokenLimit\"4\n\nTokenLimit\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0f\x65nqueued_tokens\x18\x02 \x01(\x03\"H\n\rProviderQueue\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12\x13\n\x0bshard_count\x18\x03 \x01(\x05\"\x16\n\x14ListProvidersRequest\"B\n\x15ListProvidersResponse\x12)\n\tproviders\x18\x01 \x03(\x0b\x32\x16.polybatch.v1.Provider*\x85\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12KEY_STATE_ACCEPTED\x10\x01\x12\x15\n\x11KEY_STATE_REFUSED\x10\x02\x12\x15\n\x11KEY_STATE_MISSING\x10\x03\x12\x18\n\x14KEY_STATE_NOT_NEEDED\x10\x04\x32k\n\x0fProviderService\x12X\n\rListProviders\x12\".polybatch.v1.ListProvidersRequest\x1a#.polybatch.v1.ListProvidersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpolybatch/v1/providers.proto\x12\x0cpolybatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x03\n\x08Provider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nconfigured\x18\x02 \x01(\x08\x12)\n\tkey_state\x18\x03 \x01(\x0e\x32\x16.polybatch.v1.KeyState\x12\x14\n\x0ckey_variable\x18\x04 \x01(\t\x12\x11\n\tkey_error\x18\x05 \x01(\t\x12\x32\n\x0ekey_checked_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tendpoints\x18\x07 \x03(\t\x12\x0e\n\x06models\x18\x08 \x03(\t\x12,\n\x06limits\x18\t \x01(\x0b\x32\x1c.polybatch.v1.ProviderLimits\x12,\n\x07waiting\x18\n \x03(\x0b\x32\x1b.polybatch.v1.ProviderQueue\x12.\n\nheld_until\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpaused_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpaused_by\x18\r \x01(\t\"\xb2\x01\n\x0eProviderLimits\x12\x14\n\x0cline_by_line\x18\x01 \x01(\x08\x12\x11\n\tmax_lines\x18\x02 \x01(\x03\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fmax_concurrency\x18\x04 \x01(\x05\x12\x1b\n\x13requests_per_minute\x18\x05 \x01(\x01\x12.\n\x0ctoken_limits\x18\x06 \x03(\x0b\x32\x18.polybatch.v1.TokenLimit\"4\n\nTokenLimit\x12\r\n\x05model\x18\x01 \x01(\t\x12\x17\n\x0f\x65nqueued_tokens\x18\x02 \x01(\x03\"H\n\rProviderQueue\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12\x13\n\x0bshard_count\x18\x03 \x01(\x05\"\x16\n\x14ListProvidersRequest\"B\n\x15ListProvidersResponse\x12)\n\tproviders\x18\x01 \x03(\x0b\x32\x16.polybatch.v1.Provider\"$\n\x14PauseProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15ResumeProviderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t*\x85\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12KEY_STATE_ACCEPTED\x10\x01\x12\x15\n\x11KEY_STATE_REFUSED\x10\x02\x12\x15\n\x11KEY_STATE_MISSING\x10\x03\x12\x18\n\x14KEY_STATE_NOT_NEEDED\x10\x04\x32\x87\x02\n\x0fProviderService\x12X\n\rListProviders\x12\".polybatch.v1.ListProvidersRequest\x1a#.polybatch.v1.ListProvidersResponse\x12K\n\rPauseProvider\x12\".polybatch.v1.PauseProviderRequest\x1a\x16.polybatch.v1.Provider\x12M\n\x0eResumeProvider\x12#.polybatch.v1.ResumeProviderRequest\x1a\x16.polybatch.v1.Providerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polybatch.v1.providers_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYSTATE']._serialized_start=839
-  _globals['_KEYSTATE']._serialized_end=972
+  _globals['_KEYSTATE']._serialized_start=982
+  _globals['_KEYSTATE']._serialized_end=1115
   _globals['_PROVIDER']._serialized_start=80
-  _globals['_PROVIDER']._serialized_end=435
-  _globals['_PROVIDERLIMITS']._serialized_start=438
-  _globals['_PROVIDERLIMITS']._serialized_end=616
-  _globals['_TOKENLIMIT']._serialized_start=618
-  _globals['_TOKENLIMIT']._serialized_end=670
-  _globals['_PROVIDERQUEUE']._serialized_start=672
-  _globals['_PROVIDERQUEUE']._serialized_end=744
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=746
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=768
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=770
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=836
-  _globals['_PROVIDERSERVICE']._serialized_start=974
-  _globals['_PROVIDERSERVICE']._serialized_end=1081
+  _globals['_PROVIDER']._serialized_end=501
+  _globals['_PROVIDERLIMITS']._serialized_start=504
+  _globals['_PROVIDERLIMITS']._serialized_end=682
+  _globals['_TOKENLIMIT']._serialized_start=684
+  _globals['_TOKENLIMIT']._serialized_end=736
+  _globals['_PROVIDERQUEUE']._serialized_start=738
+  _globals['_PROVIDERQUEUE']._serialized_end=810
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=812
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=834
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=836
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=902
+  _globals['_PAUSEPROVIDERREQUEST']._serialized_start=904
+  _globals['_PAUSEPROVIDERREQUEST']._serialized_end=940
+  _globals['_RESUMEPROVIDERREQUEST']._serialized_start=942
+  _globals['_RESUMEPROVIDERREQUEST']._serialized_end=979
+  _globals['_PROVIDERSERVICE']._serialized_start=1118
+  _globals['_PROVIDERSERVICE']._serialized_end=1381
 # @@protoc_insertion_point(module_scope)

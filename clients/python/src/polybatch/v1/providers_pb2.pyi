@@ -24,7 +24,7 @@ KEY_STATE_MISSING: KeyState
 KEY_STATE_NOT_NEEDED: KeyState
 
 class Provider(_message.Message):
-    __slots__ = ("name", "configured", "key_state", "key_variable", "key_error", "key_checked_at", "endpoints", "models", "limits", "waiting", "held_until")
+    __slots__ = ("name", "configured", "key_state", "key_variable", "key_error", "key_checked_at", "endpoints", "models", "limits", "waiting", "held_until", "paused_at", "paused_by")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONFIGURED_FIELD_NUMBER: _ClassVar[int]
     KEY_STATE_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,8 @@ class Provider(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     HELD_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_AT_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_BY_FIELD_NUMBER: _ClassVar[int]
     name: str
     configured: bool
     key_state: KeyState
@@ -47,7 +49,9 @@ class Provider(_message.Message):
     limits: ProviderLimits
     waiting: _containers.RepeatedCompositeFieldContainer[ProviderQueue]
     held_until: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., configured: _Optional[bool] = ..., key_state: _Optional[_Union[KeyState, str]] = ..., key_variable: _Optional[str] = ..., key_error: _Optional[str] = ..., key_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[ProviderLimits, _Mapping]] = ..., waiting: _Optional[_Iterable[_Union[ProviderQueue, _Mapping]]] = ..., held_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    paused_at: _timestamp_pb2.Timestamp
+    paused_by: str
+    def __init__(self, name: _Optional[str] = ..., configured: _Optional[bool] = ..., key_state: _Optional[_Union[KeyState, str]] = ..., key_variable: _Optional[str] = ..., key_error: _Optional[str] = ..., key_checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., endpoints: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[ProviderLimits, _Mapping]] = ..., waiting: _Optional[_Iterable[_Union[ProviderQueue, _Mapping]]] = ..., held_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paused_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paused_by: _Optional[str] = ...) -> None: ...
 
 class ProviderLimits(_message.Message):
     __slots__ = ("line_by_line", "max_lines", "max_bytes", "max_concurrency", "requests_per_minute", "token_limits")
@@ -92,3 +96,15 @@ class ListProvidersResponse(_message.Message):
     PROVIDERS_FIELD_NUMBER: _ClassVar[int]
     providers: _containers.RepeatedCompositeFieldContainer[Provider]
     def __init__(self, providers: _Optional[_Iterable[_Union[Provider, _Mapping]]] = ...) -> None: ...
+
+class PauseProviderRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ResumeProviderRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...

@@ -40,6 +40,16 @@ class ProviderServiceStub:
                 request_serializer=polybatch_dot_v1_dot_providers__pb2.ListProvidersRequest.SerializeToString,
                 response_deserializer=polybatch_dot_v1_dot_providers__pb2.ListProvidersResponse.FromString,
                 _registered_method=True)
+        self.PauseProvider = channel.unary_unary(
+                '/polybatch.v1.ProviderService/PauseProvider',
+                request_serializer=polybatch_dot_v1_dot_providers__pb2.PauseProviderRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_providers__pb2.Provider.FromString,
+                _registered_method=True)
+        self.ResumeProvider = channel.unary_unary(
+                '/polybatch.v1.ProviderService/ResumeProvider',
+                request_serializer=polybatch_dot_v1_dot_providers__pb2.ResumeProviderRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_providers__pb2.Provider.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
@@ -53,6 +63,25 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseProvider(self, request, context):
+        """Sends nothing more to a provider, of any account, until it is resumed. What is there comes
+        home. It holds within a second, on every replica. Pausing a paused one is no error. Takes a
+        key of the scope "admin".
+
+        NOT_FOUND PROVIDER_NOT_FOUND: this installation knows no such provider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeProvider(self, request, context):
+        """Lets a paused provider go on; one that is not paused is no error. Scope and codes as of
+        PauseProvider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +89,16 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.ListProviders,
                     request_deserializer=polybatch_dot_v1_dot_providers__pb2.ListProvidersRequest.FromString,
                     response_serializer=polybatch_dot_v1_dot_providers__pb2.ListProvidersResponse.SerializeToString,
+            ),
+            'PauseProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseProvider,
+                    request_deserializer=polybatch_dot_v1_dot_providers__pb2.PauseProviderRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_providers__pb2.Provider.SerializeToString,
+            ),
+            'ResumeProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeProvider,
+                    request_deserializer=polybatch_dot_v1_dot_providers__pb2.ResumeProviderRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_providers__pb2.Provider.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +129,60 @@ class ProviderService:
             '/polybatch.v1.ProviderService/ListProviders',
             polybatch_dot_v1_dot_providers__pb2.ListProvidersRequest.SerializeToString,
             polybatch_dot_v1_dot_providers__pb2.ListProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.ProviderService/PauseProvider',
+            polybatch_dot_v1_dot_providers__pb2.PauseProviderRequest.SerializeToString,
+            polybatch_dot_v1_dot_providers__pb2.Provider.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.ProviderService/ResumeProvider',
+            polybatch_dot_v1_dot_providers__pb2.ResumeProviderRequest.SerializeToString,
+            polybatch_dot_v1_dot_providers__pb2.Provider.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,31 +26,37 @@ from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from polybatch.v1 import batches_pb2 as polybatch_dot_v1_dot_batches__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apolybatch/v1/results.proto\x12\x0cpolybatch.v1\x1a\x17google/type/money.proto\x1a\x1apolybatch/v1/batches.proto\"\x80\x01\n\x16\x44ownloadResultsRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0e\x32\x1a.polybatch.v1.ResultFilter\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x18\n\x10results_revision\x18\x04 \x01(\x05\"d\n\x17\x44ownloadResultsResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.polybatch.v1.ResultsHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07payload\"|\n\rResultsHeader\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x03\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12(\n\x08manifest\x18\x03 \x01(\x0b\x32\x16.polybatch.v1.Manifest\x12\x18\n\x10results_revision\x18\x04 \x01(\x05\"\x8f\x03\n\x08Manifest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x14\n\x0cinput_sha256\x18\x02 \x01(\t\x12\x18\n\x10input_line_count\x18\x03 \x01(\x03\x12\x16\n\x0eresults_sha256\x18\x04 \x01(\t\x12\x15\n\rresults_bytes\x18\x05 \x01(\x03\x12\x33\n\x0erequest_counts\x18\x06 \x01(\x0b\x32\x1b.polybatch.v1.RequestCounts\x12\"\n\x05usage\x18\x07 \x01(\x0b\x32\x13.polybatch.v1.Usage\x12+\n\x06shards\x18\x08 \x03(\x0b\x32\x1b.polybatch.v1.ManifestShard\x12\x18\n\x10results_revision\x18\t \x01(\x05\x12\x17\n\x0flate_line_count\x18\n \x01(\x03\x12\x1a\n\x12\x61waited_line_count\x18\x0b \x01(\x03\x12 \n\x04\x63ost\x18\x0c \x01(\x0b\x32\x12.google.type.Money\x12\x1b\n\x13unpriced_line_count\x18\r \x01(\x03\"\xe5\x01\n\rManifestShard\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x19\n\x11provider_batch_id\x18\x04 \x01(\t\x12\x12\n\nline_count\x18\x05 \x01(\x03\x12\x11\n\tsucceeded\x18\x06 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x03\x12\x0f\n\x07retried\x18\x08 \x01(\x03\x12\x11\n\tcancelled\x18\t \x01(\x03\x12\x0f\n\x07\x65xpired\x18\n \x01(\x03\x12 \n\x04\x63ost\x18\x0b \x01(\x0b\x32\x12.google.type.Money\"N\n\x13ListFailuresRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x0bLineFailure\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x11\n\tcustom_id\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x13\n\x0bstatus_code\x18\x05 \x01(\x05\"\\\n\x14ListFailuresResponse\x12+\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x19.polybatch.v1.LineFailure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*d\n\x0cResultFilter\x12\x1d\n\x19RESULT_FILTER_UNSPECIFIED\x10\x00\x12\x1b\n\x17RESULT_FILTER_SUCCEEDED\x10\x01\x12\x18\n\x14RESULT_FILTER_FAILED\x10\x02\x32\xc8\x01\n\rResultService\x12`\n\x0f\x44ownloadResults\x12$.polybatch.v1.DownloadResultsRequest\x1a%.polybatch.v1.DownloadResultsResponse0\x01\x12U\n\x0cListFailures\x12!.polybatch.v1.ListFailuresRequest\x1a\".polybatch.v1.ListFailuresResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apolybatch/v1/results.proto\x12\x0cpolybatch.v1\x1a\x17google/type/money.proto\x1a\x1apolybatch/v1/batches.proto\"\xb8\x01\n\x16\x44ownloadResultsRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0e\x32\x1a.polybatch.v1.ResultFilter\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x18\n\x10results_revision\x18\x04 \x01(\x05\x12\x0f\n\x07partial\x18\x05 \x01(\x08\x12\x15\n\rsettled_after\x18\x06 \x01(\x03\x12\x0e\n\x06merged\x18\x07 \x01(\x08\"d\n\x17\x44ownloadResultsResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.polybatch.v1.ResultsHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\t\n\x07payload\"\xe0\x01\n\rResultsHeader\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x03\x12\x12\n\nline_count\x18\x02 \x01(\x03\x12(\n\x08manifest\x18\x03 \x01(\x0b\x32\x16.polybatch.v1.Manifest\x12\x18\n\x10results_revision\x18\x04 \x01(\x05\x12\x12\n\nincomplete\x18\x05 \x01(\x08\x12\x1a\n\x12settled_line_count\x18\x06 \x01(\x03\x12\x15\n\rsettled_until\x18\x07 \x01(\x03\x12\x1b\n\x13\x63omplete_until_line\x18\x08 \x01(\x03\"\x8f\x03\n\x08Manifest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x14\n\x0cinput_sha256\x18\x02 \x01(\t\x12\x18\n\x10input_line_count\x18\x03 \x01(\x03\x12\x16\n\x0eresults_sha256\x18\x04 \x01(\t\x12\x15\n\rresults_bytes\x18\x05 \x01(\x03\x12\x33\n\x0erequest_counts\x18\x06 \x01(\x0b\x32\x1b.polybatch.v1.RequestCounts\x12\"\n\x05usage\x18\x07 \x01(\x0b\x32\x13.polybatch.v1.Usage\x12+\n\x06shards\x18\x08 \x03(\x0b\x32\x1b.polybatch.v1.ManifestShard\x12\x18\n\x10results_revision\x18\t \x01(\x05\x12\x17\n\x0flate_line_count\x18\n \x01(\x03\x12\x1a\n\x12\x61waited_line_count\x18\x0b \x01(\x03\x12 \n\x04\x63ost\x18\x0c \x01(\x0b\x32\x12.google.type.Money\x12\x1b\n\x13unpriced_line_count\x18\r \x01(\x03\"\xe5\x01\n\rManifestShard\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x19\n\x11provider_batch_id\x18\x04 \x01(\t\x12\x12\n\nline_count\x18\x05 \x01(\x03\x12\x11\n\tsucceeded\x18\x06 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x03\x12\x0f\n\x07retried\x18\x08 \x01(\x03\x12\x11\n\tcancelled\x18\t \x01(\x03\x12\x0f\n\x07\x65xpired\x18\n \x01(\x03\x12 \n\x04\x63ost\x18\x0b \x01(\x0b\x32\x12.google.type.Money\"q\n\x13ListFailuresRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0f\n\x07partial\x18\x04 \x01(\x08\x12\x10\n\x08\x63\x61use_id\x18\x05 \x01(\t\"t\n\x0bLineFailure\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x11\n\tcustom_id\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x13\n\x0bstatus_code\x18\x05 \x01(\x05\x12\x10\n\x08\x63\x61use_id\x18\x06 \x01(\t\"\\\n\x14ListFailuresResponse\x12+\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x19.polybatch.v1.LineFailure\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x18ListFailureCausesRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x0f\n\x07partial\x18\x02 \x01(\x08\"\xa0\x01\n\x0c\x46\x61ilureCause\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\nline_count\x18\x05 \x01(\x03\x12\r\n\x05share\x18\x06 \x01(\x01\x12\x13\n\x0b\x66irst_lines\x18\x07 \x03(\x03\x12\x0c\n\x04hint\x18\x08 \x01(\t\x12\x10\n\x08provider\x18\t \x01(\t\"x\n\x19ListFailureCausesResponse\x12*\n\x06\x63\x61uses\x18\x01 \x03(\x0b\x32\x1a.polybatch.v1.FailureCause\x12\x15\n\rfailure_count\x18\x02 \x01(\x03\x12\x18\n\x10other_line_count\x18\x03 \x01(\x03*d\n\x0cResultFilter\x12\x1d\n\x19RESULT_FILTER_UNSPECIFIED\x10\x00\x12\x1b\n\x17RESULT_FILTER_SUCCEEDED\x10\x01\x12\x18\n\x14RESULT_FILTER_FAILED\x10\x02\x32\xae\x02\n\rResultService\x12`\n\x0f\x44ownloadResults\x12$.polybatch.v1.DownloadResultsRequest\x1a%.polybatch.v1.DownloadResultsResponse0\x01\x12U\n\x0cListFailures\x12!.polybatch.v1.ListFailuresRequest\x1a\".polybatch.v1.ListFailuresResponse\x12\x64\n\x11ListFailureCauses\x12&.polybatch.v1.ListFailureCausesRequest\x1a\'.polybatch.v1.ListFailureCausesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polybatch.v1.results_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESULTFILTER']._serialized_start=1364
-  _globals['_RESULTFILTER']._serialized_end=1464
+  _globals['_RESULTFILTER']._serialized_start=1922
+  _globals['_RESULTFILTER']._serialized_end=2022
   _globals['_DOWNLOADRESULTSREQUEST']._serialized_start=98
-  _globals['_DOWNLOADRESULTSREQUEST']._serialized_end=226
-  _globals['_DOWNLOADRESULTSRESPONSE']._serialized_start=228
-  _globals['_DOWNLOADRESULTSRESPONSE']._serialized_end=328
-  _globals['_RESULTSHEADER']._serialized_start=330
-  _globals['_RESULTSHEADER']._serialized_end=454
-  _globals['_MANIFEST']._serialized_start=457
-  _globals['_MANIFEST']._serialized_end=856
-  _globals['_MANIFESTSHARD']._serialized_start=859
-  _globals['_MANIFESTSHARD']._serialized_end=1088
-  _globals['_LISTFAILURESREQUEST']._serialized_start=1090
-  _globals['_LISTFAILURESREQUEST']._serialized_end=1168
-  _globals['_LINEFAILURE']._serialized_start=1170
-  _globals['_LINEFAILURE']._serialized_end=1268
-  _globals['_LISTFAILURESRESPONSE']._serialized_start=1270
-  _globals['_LISTFAILURESRESPONSE']._serialized_end=1362
-  _globals['_RESULTSERVICE']._serialized_start=1467
-  _globals['_RESULTSERVICE']._serialized_end=1667
+  _globals['_DOWNLOADRESULTSREQUEST']._serialized_end=282
+  _globals['_DOWNLOADRESULTSRESPONSE']._serialized_start=284
+  _globals['_DOWNLOADRESULTSRESPONSE']._serialized_end=384
+  _globals['_RESULTSHEADER']._serialized_start=387
+  _globals['_RESULTSHEADER']._serialized_end=611
+  _globals['_MANIFEST']._serialized_start=614
+  _globals['_MANIFEST']._serialized_end=1013
+  _globals['_MANIFESTSHARD']._serialized_start=1016
+  _globals['_MANIFESTSHARD']._serialized_end=1245
+  _globals['_LISTFAILURESREQUEST']._serialized_start=1247
+  _globals['_LISTFAILURESREQUEST']._serialized_end=1360
+  _globals['_LINEFAILURE']._serialized_start=1362
+  _globals['_LINEFAILURE']._serialized_end=1478
+  _globals['_LISTFAILURESRESPONSE']._serialized_start=1480
+  _globals['_LISTFAILURESRESPONSE']._serialized_end=1572
+  _globals['_LISTFAILURECAUSESREQUEST']._serialized_start=1574
+  _globals['_LISTFAILURECAUSESREQUEST']._serialized_end=1635
+  _globals['_FAILURECAUSE']._serialized_start=1638
+  _globals['_FAILURECAUSE']._serialized_end=1798
+  _globals['_LISTFAILURECAUSESRESPONSE']._serialized_start=1800
+  _globals['_LISTFAILURECAUSESRESPONSE']._serialized_end=1920
+  _globals['_RESULTSERVICE']._serialized_start=2025
+  _globals['_RESULTSERVICE']._serialized_end=2327
 # @@protoc_insertion_point(module_scope)

@@ -19,16 +19,22 @@ RESULT_FILTER_SUCCEEDED: ResultFilter
 RESULT_FILTER_FAILED: ResultFilter
 
 class DownloadResultsRequest(_message.Message):
-    __slots__ = ("batch_id", "filter", "offset", "results_revision")
+    __slots__ = ("batch_id", "filter", "offset", "results_revision", "partial", "settled_after", "merged")
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     RESULTS_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_AFTER_FIELD_NUMBER: _ClassVar[int]
+    MERGED_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     filter: ResultFilter
     offset: int
     results_revision: int
-    def __init__(self, batch_id: _Optional[str] = ..., filter: _Optional[_Union[ResultFilter, str]] = ..., offset: _Optional[int] = ..., results_revision: _Optional[int] = ...) -> None: ...
+    partial: bool
+    settled_after: int
+    merged: bool
+    def __init__(self, batch_id: _Optional[str] = ..., filter: _Optional[_Union[ResultFilter, str]] = ..., offset: _Optional[int] = ..., results_revision: _Optional[int] = ..., partial: _Optional[bool] = ..., settled_after: _Optional[int] = ..., merged: _Optional[bool] = ...) -> None: ...
 
 class DownloadResultsResponse(_message.Message):
     __slots__ = ("header", "chunk")
@@ -39,16 +45,24 @@ class DownloadResultsResponse(_message.Message):
     def __init__(self, header: _Optional[_Union[ResultsHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class ResultsHeader(_message.Message):
-    __slots__ = ("total_bytes", "line_count", "manifest", "results_revision")
+    __slots__ = ("total_bytes", "line_count", "manifest", "results_revision", "incomplete", "settled_line_count", "settled_until", "complete_until_line")
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     RESULTS_REVISION_FIELD_NUMBER: _ClassVar[int]
+    INCOMPLETE_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_UNTIL_LINE_FIELD_NUMBER: _ClassVar[int]
     total_bytes: int
     line_count: int
     manifest: Manifest
     results_revision: int
-    def __init__(self, total_bytes: _Optional[int] = ..., line_count: _Optional[int] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., results_revision: _Optional[int] = ...) -> None: ...
+    incomplete: bool
+    settled_line_count: int
+    settled_until: int
+    complete_until_line: int
+    def __init__(self, total_bytes: _Optional[int] = ..., line_count: _Optional[int] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., results_revision: _Optional[int] = ..., incomplete: _Optional[bool] = ..., settled_line_count: _Optional[int] = ..., settled_until: _Optional[int] = ..., complete_until_line: _Optional[int] = ...) -> None: ...
 
 class Manifest(_message.Message):
     __slots__ = ("batch_id", "input_sha256", "input_line_count", "results_sha256", "results_bytes", "request_counts", "usage", "shards", "results_revision", "late_line_count", "awaited_line_count", "cost", "unpriced_line_count")
@@ -107,28 +121,34 @@ class ManifestShard(_message.Message):
     def __init__(self, id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., provider_batch_id: _Optional[str] = ..., line_count: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., retried: _Optional[int] = ..., cancelled: _Optional[int] = ..., expired: _Optional[int] = ..., cost: _Optional[_Union[_money_pb2.Money, _Mapping]] = ...) -> None: ...
 
 class ListFailuresRequest(_message.Message):
-    __slots__ = ("batch_id", "page_size", "page_token")
+    __slots__ = ("batch_id", "page_size", "page_token", "partial", "cause_id")
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_ID_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
     page_size: int
     page_token: str
-    def __init__(self, batch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    partial: bool
+    cause_id: str
+    def __init__(self, batch_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., partial: _Optional[bool] = ..., cause_id: _Optional[str] = ...) -> None: ...
 
 class LineFailure(_message.Message):
-    __slots__ = ("line", "custom_id", "code", "message", "status_code")
+    __slots__ = ("line", "custom_id", "code", "message", "status_code", "cause_id")
     LINE_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     STATUS_CODE_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_ID_FIELD_NUMBER: _ClassVar[int]
     line: int
     custom_id: str
     code: str
     message: str
     status_code: int
-    def __init__(self, line: _Optional[int] = ..., custom_id: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., status_code: _Optional[int] = ...) -> None: ...
+    cause_id: str
+    def __init__(self, line: _Optional[int] = ..., custom_id: _Optional[str] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., status_code: _Optional[int] = ..., cause_id: _Optional[str] = ...) -> None: ...
 
 class ListFailuresResponse(_message.Message):
     __slots__ = ("failures", "next_page_token")
@@ -137,3 +157,43 @@ class ListFailuresResponse(_message.Message):
     failures: _containers.RepeatedCompositeFieldContainer[LineFailure]
     next_page_token: str
     def __init__(self, failures: _Optional[_Iterable[_Union[LineFailure, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListFailureCausesRequest(_message.Message):
+    __slots__ = ("batch_id", "partial")
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    batch_id: str
+    partial: bool
+    def __init__(self, batch_id: _Optional[str] = ..., partial: _Optional[bool] = ...) -> None: ...
+
+class FailureCause(_message.Message):
+    __slots__ = ("id", "code", "field", "message", "line_count", "share", "first_lines", "hint", "provider")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_LINES_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    code: str
+    field: str
+    message: str
+    line_count: int
+    share: float
+    first_lines: _containers.RepeatedScalarFieldContainer[int]
+    hint: str
+    provider: str
+    def __init__(self, id: _Optional[str] = ..., code: _Optional[str] = ..., field: _Optional[str] = ..., message: _Optional[str] = ..., line_count: _Optional[int] = ..., share: _Optional[float] = ..., first_lines: _Optional[_Iterable[int]] = ..., hint: _Optional[str] = ..., provider: _Optional[str] = ...) -> None: ...
+
+class ListFailureCausesResponse(_message.Message):
+    __slots__ = ("causes", "failure_count", "other_line_count")
+    CAUSES_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OTHER_LINE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    causes: _containers.RepeatedCompositeFieldContainer[FailureCause]
+    failure_count: int
+    other_line_count: int
+    def __init__(self, causes: _Optional[_Iterable[_Union[FailureCause, _Mapping]]] = ..., failure_count: _Optional[int] = ..., other_line_count: _Optional[int] = ...) -> None: ...

@@ -45,6 +45,11 @@ class ResultServiceStub:
                 request_serializer=polybatch_dot_v1_dot_results__pb2.ListFailuresRequest.SerializeToString,
                 response_deserializer=polybatch_dot_v1_dot_results__pb2.ListFailuresResponse.FromString,
                 _registered_method=True)
+        self.ListFailureCauses = channel.unary_unary(
+                '/polybatch.v1.ResultService/ListFailureCauses',
+                request_serializer=polybatch_dot_v1_dot_results__pb2.ListFailureCausesRequest.SerializeToString,
+                response_deserializer=polybatch_dot_v1_dot_results__pb2.ListFailureCausesResponse.FromString,
+                _registered_method=True)
 
 
 class ResultServiceServicer:
@@ -89,6 +94,17 @@ class ResultServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFailureCauses(self, request, context):
+        """Groups the lines that did not succeed by cause, the most frequent first: code, field and
+        message, in which ids, numbers and quoted texts are left out.
+
+        NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
+        FAILED_PRECONDITION BATCH_NOT_ENDED, NO_RESULTS: as above.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResultServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -101,6 +117,11 @@ def add_ResultServiceServicer_to_server(servicer, server):
                     servicer.ListFailures,
                     request_deserializer=polybatch_dot_v1_dot_results__pb2.ListFailuresRequest.FromString,
                     response_serializer=polybatch_dot_v1_dot_results__pb2.ListFailuresResponse.SerializeToString,
+            ),
+            'ListFailureCauses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFailureCauses,
+                    request_deserializer=polybatch_dot_v1_dot_results__pb2.ListFailureCausesRequest.FromString,
+                    response_serializer=polybatch_dot_v1_dot_results__pb2.ListFailureCausesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -158,6 +179,33 @@ class ResultService:
             '/polybatch.v1.ResultService/ListFailures',
             polybatch_dot_v1_dot_results__pb2.ListFailuresRequest.SerializeToString,
             polybatch_dot_v1_dot_results__pb2.ListFailuresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFailureCauses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/polybatch.v1.ResultService/ListFailureCauses',
+            polybatch_dot_v1_dot_results__pb2.ListFailureCausesRequest.SerializeToString,
+            polybatch_dot_v1_dot_results__pb2.ListFailureCausesResponse.FromString,
             options,
             channel_credentials,
             insecure,

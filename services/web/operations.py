@@ -55,7 +55,7 @@ class WholeNumber:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words of the query; without it, or where it is empty, the default."""
+    """One of some words of the query."""
 
     name: str
     choices: tuple[str, ...]
@@ -63,7 +63,7 @@ class Choice:
 
     def read(self, request: Request) -> str | None:
         """Raises HttpError (400)."""
-        text = request.query_params.get(self.name) or None
+        text = request.query_params.get(self.name)
         if text is not None and text not in self.choices:
             raise HttpError(
                 400,
@@ -71,7 +71,7 @@ class Choice:
                 "invalid_value",
                 self.name,
             )
-        return text or self.default
+        return self.default if text is None else text
 
     @property
     def schema(self) -> Schema:

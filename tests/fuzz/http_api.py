@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.e2e.suite import ROOT, running_suite
+from tests.support.e2e.suite import running_suite
 
 CHECKS = (
     "not_a_server_error",
@@ -51,7 +51,8 @@ def main(seconds: int, seed: int | None) -> int:
         command += ["--suppress-health-check", "all", "--continue-on-failure"]
         if seed is not None:
             command += ["--seed", str(seed)]
-        return subprocess.run(command, cwd=ROOT, check=False).returncode
+        # It keeps what it has found where it is started.
+        return subprocess.run(command, cwd=folder, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 from polybatch._operations.calls import Caller
+from polybatch._operations.conversions import Conversions
 from polybatch._operations.downloads import Downloads, ResultStream
 from polybatch._transport import AioTransport
 from polybatch._transport.methods import Method, Server
@@ -87,6 +88,11 @@ class Engine:
     def downloads(self) -> Downloads:
         """Downloads that go on where they broke."""
         return Downloads(self._caller)
+
+    @property
+    def conversions(self) -> Conversions:
+        """Lines from one API's form into another's."""
+        return Conversions(self._caller)
 
     def results(self, batch_id: str, which: ResultFilter) -> ResultStream:
         """The same of results: a header, then its bytes."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.batchfile import Entry, LineOutcome
+from core.batchfile import Entry, LineOutcome, read_failure
 from core.batchfile.result_lines import COST_LIMIT
 from core.ledger import Batch, usd
-from services.collector.results import line_failure
 
 _MOST_MESSAGE = 500
 
@@ -44,7 +43,7 @@ class CommonCause:
             if outcome in (LineOutcome.SUCCEEDED, LineOutcome.CANCELLED):
                 self._over = True
                 return
-            failure = line_failure(line, raw)
+            failure = read_failure(raw)
             message = failure.message[:_MOST_MESSAGE]
             if not self._code:
                 self._code, self._message, self._line = failure.code, message, line
@@ -66,8 +65,8 @@ class NotSent:
         """Take in result lines. Looks into none of a batch without a max cost."""
         if self._max_cost is None:
             return
-        for line, outcome, raw in lines:
-            if outcome == LineOutcome.FAILED and line_failure(line, raw).code == COST_LIMIT:
+        for _line, outcome, raw in lines:
+            if outcome == LineOutcome.FAILED and read_failure(raw).code == COST_LIMIT:
                 self._lines += 1
 
     @property

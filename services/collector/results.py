@@ -10,49 +10,27 @@ import base64
 import binascii
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
 
 import grpc
-import msgspec
 from polybatch.v1 import results_pb2, results_pb2_grpc
 
-from core.batchfile import ResultFile
+from core.batchfile import Failure, ResultFile, read_failure
 from core.blobs import BlobMissing, BlobStore
 from core.ledger import Batch, Ledger
 from core.metrics import DOWNLOAD_BYTES
 from core.pipeline import outages
 from core.serving import ApiError, current_principal
 from core.serving.paging import page_size
+from services.collector.failure_causes import FailureCauses
 
 _CHUNK_BYTES = 256 * 1024
+# Lines for one page of failures: of a cause that few lines have, a page may have none.
+_LOOKED_AT = 50_000
 _FILTERS = {
     results_pb2.RESULT_FILTER_UNSPECIFIED: None,
     results_pb2.RESULT_FILTER_SUCCEEDED: True,
     results_pb2.RESULT_FILTER_FAILED: False,
 }
-_MESSAGE_LIMIT = 2000
-_NO_MESSAGE = "The provider gave no reason."
-_CODE_LIMIT = 100
-
-
-class _Answer(msgspec.Struct):
-    custom_id: str
-    response: _Response | None = None
-    error: _Error | None = None
-
-
-class _Response(msgspec.Struct):
-    status_code: Any = 0
-    body: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Error(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-_decode_body = msgspec.json.Decoder().decode
 
 
 class ResultService(results_pb2_grpc.ResultServiceServicer):
@@ -61,6 +39,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
     def __init__(self, ledger: Ledger, blobs: BlobStore) -> None:
         self._ledger = ledger
         self._blobs = blobs
+        self._causes = FailureCauses(ledger)
 
     async def DownloadResults(
         self,
@@ -119,18 +98,39 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         if revision not in (0, batch.results_revision):
             raise _results_changed(batch)
         size = page_size(request.page_size)
+        providers = await self._causes.providers(batch)
+        looked_at = 0
         async with self._opened(batch) as results:
             page = results_pb2.ListFailuresResponse()
             async with aclosing(results.lines(first, succeeded=False)) as groups:
                 async for group in groups:
                     for found in group:
-                        if len(page.failures) == size:
+                        looked_at += 1
+                        if len(page.failures) == size or looked_at > _LOOKED_AT:
                             page.next_page_token = _encode_token(
                                 found.number, batch.results_revision
                             )
                             return page
-                        page.failures.append(line_failure(found.line, found.raw))
+                        failure = read_failure(found.raw)
+                        cause = failure.cause(providers).id
+                        if not request.cause_id or request.cause_id == cause:
+                            page.failures.append(line_failure(found.line, failure, cause))
             return page
+
+    async def ListFailureCauses(
+        self,
+        request: results_pb2.ListFailureCausesRequest,
+        context: grpc.aio.ServicerContext[
+            results_pb2.ListFailureCausesRequest, results_pb2.ListFailureCausesResponse
+        ],
+    ) -> results_pb2.ListFailureCausesResponse:
+        """See protos/polybatch/v1/results.proto."""
+        batch = await self._ended_batch(request.batch_id)
+        async with (
+            self._opened(batch) as results,
+            aclosing(results.lines(succeeded=False)) as groups,
+        ):
+            return await self._causes.group(batch, groups)
 
     @asynccontextmanager
     async def _opened(self, batch: Batch) -> AsyncIterator[ResultFile]:
@@ -165,38 +165,16 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         return batch
 
 
-def line_failure(line: int, raw: bytes) -> results_pb2.LineFailure:
-    """What a result line that did not succeed says of why."""
-    answer = _decode(raw)
-    failure = results_pb2.LineFailure(line=line, custom_id=answer.custom_id)
-    if answer.response is not None:
-        status = answer.response.status_code
-        failure.status_code = status if isinstance(status, int) and 0 <= status < 1000 else 0
-    if answer.error is not None:
-        failure.code = answer.error.code[:_CODE_LIMIT]
-        failure.message = answer.error.message[:_MESSAGE_LIMIT]
-    elif answer.response is not None:
-        # Of results written before each failed line had an error.
-        code, message = _body_error(answer.response.body)
-        failure.code = code[:_CODE_LIMIT] or f"http_{failure.status_code}"
-        failure.message = message[:_MESSAGE_LIMIT]
-    if not failure.message.strip():
-        failure.message = _NO_MESSAGE
-    return failure
-
-
-def _body_error(raw: msgspec.Raw) -> tuple[str, str]:
-    """Code and message of an OpenAI error body; empty where the provider gave another form."""
-    try:
-        body = _decode_body(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # JSON that no decoder here takes, such as a number of 5,000 digits.
-        return "", ""
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
-        return "", ""
-    code = error.get("code") or error.get("type") or ""
-    return str(code), str(error.get("message") or "")
+def line_failure(line: int, failure: Failure, cause_id: str) -> results_pb2.LineFailure:
+    """A line that did not succeed, and why."""
+    return results_pb2.LineFailure(
+        line=line,
+        custom_id=failure.custom_id,
+        code=failure.code,
+        message=failure.message,
+        status_code=failure.status_code,
+        cause_id=cause_id,
+    )
 
 
 def _results_changed(batch: Batch) -> ApiError:

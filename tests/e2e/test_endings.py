@@ -89,8 +89,18 @@ def test_lines_that_fail_for_good_are_explained(suite: Suite, tmp_path: Path) ->
         batch = next(iter(client.list_batches()))
         failures = list(client.failures(batch.id))
         results = list(check_answers(client.results(batch.id), range(8)))
+        causes = client.failure_causes(batch.id).causes
+        of_second = list(client.failures(batch.id, cause_id=causes[1].id))
     assert [(failure.line, failure.status_code) for failure in failures] == [(4, 400), (5, 400)]
     assert all(failure.code and failure.message for failure in failures)
+    # The two lines are of two providers.
+    assert [(each.line_count, each.share, each.first_lines) for each in causes] == [
+        (1, 0.5, (4,)),
+        (1, 0.5, (5,)),
+    ]
+    assert [each.provider for each in causes] == [lines[3]["provider"], lines[4]["provider"]]
+    assert all(each.hint for each in causes)
+    assert of_second == failures[1:]
     assert [line.ok for line in results] == [n not in (3, 4) for n in range(8)]
 
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from polybatch._transport import methods
 from polybatch.errors import PolybatchError
 from polybatch.v1 import batches_pb2, status_pb2
+from starlette.requests import Request
 from starlette.responses import Response
 
-from services.web.dashboard.batches import batch_id_of, failures, file_name, get_batch
+from services.web.dashboard.batches import batch_id_of, file_name, get_batch
+from services.web.dashboard.failures import failures
 from services.web.dashboard.feeds import Event, Source
 from services.web.dashboard.pages import HEADERS, Visit
 from services.web.dashboard.shown import BatchView
@@ -39,8 +42,10 @@ async def batch(visit: Visit) -> Response:
     seen = visit.request.headers.get("last-event-id") or visit.request.query_params.get("seen", "")
     revision = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 18 else 0
     first = await get_batch(visit.engine, batch_id)
-    name = await file_name(visit.engine, first.input_file_id)
-    source = partial(_one, visit, batch_id, name)
+    name = first.name or await file_name(visit.engine, first.input_file_id)
+    # What is drawn is for others, too: nothing of this page's query goes into it.
+    request = Request({**visit.request.scope, "query_string": b""})
+    source = partial(_one, replace(visit, request=request), batch_id, name)
     return await _events(visit, batch_id, source, revision)
 
 
@@ -96,11 +101,11 @@ async def _all(visit: Visit) -> AsyncGenerator[Event, None]:
 
     async def draw(batch: batches_pb2.Batch) -> bytes:
         file_id = batch.input_file_id
-        if file_id not in names:
+        if not batch.name and file_id not in names:
             if len(names) >= _MOST_NAMES:
                 names.clear()
             names[file_id] = await file_name(visit.engine, file_id)
-        return event("row", _drawn(visit, "_row.html", BatchView(batch, names[file_id])))
+        return event("row", _drawn(visit, "_row.html", BatchView(batch, names.get(file_id, ""))))
 
     try:
         while (reply := await stream.read()) is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.models import ResultFilter
-from polybatch.models.money import usd
+from polybatch.models.money import from_money
 from polybatch.v1 import batches_pb2, files_pb2, providers_pb2
 
 from services.web.ids import ResultsFile, shown_file
@@ -206,18 +207,22 @@ def _extras(batch: batches_pb2.Batch) -> dict[str, Any]:
                 "state": shard.state,
                 "provider_batch_id": shard.provider_batch_id or None,
                 "waiting_reason": shard.waiting_reason or None,
-                "cost": usd(shard, "cost"),
+                "cost": _usd(shard, "cost"),
             }
             for shard in batch.shards
         ],
     }
 
 
+def _usd(message: Any, field: str) -> Decimal | None:
+    return from_money(getattr(message, field)) if message.HasField(field) else None
+
+
 def _cost(cost: batches_pb2.BatchCost) -> dict[str, Any]:
     """In USD."""
     named = ("so_far", "expected", "at_most", "reserved", "max_cost")
     return {
-        **{name: usd(cost, name) for name in named},
+        **{name: _usd(cost, name) for name in named},
         "unpriced_line_count": cost.unpriced_line_count,
     }
 

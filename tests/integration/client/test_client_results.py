@@ -169,6 +169,26 @@ async def test_failures_turn_the_pages(api: Api, fake: FakePolybatch) -> None:
     assert fake.count("ListFailures") == 3
 
 
+async def test_failures_by_cause(api: Api, fake: FakePolybatch) -> None:
+    fake.failures[BATCH] = [
+        results_pb2.LineFailure(line=n, code="invalid_value", cause_id="odd" if n % 2 else "even")
+        for n in range(1, 6)
+    ]
+    cause = results_pb2.FailureCause(
+        id="odd", code="invalid_value", line_count=3, share=0.6, first_lines=[1, 3], hint="Mend it."
+    )
+    fake.failure_causes[BATCH] = results_pb2.ListFailureCausesResponse(
+        causes=[cause], failure_count=5, other_line_count=2
+    )
+    got = await api.items("failures", BATCH, cause_id="odd")
+    assert [failure.line for failure in got] == [1, 3, 5]
+    assert got[0].cause_id == "odd"
+    found = await api.call("failure_causes", BATCH)
+    assert (found.failure_count, found.other_line_count) == (5, 2)
+    (only,) = found.causes
+    assert (only.id, only.line_count, only.share, only.first_lines) == ("odd", 3, 0.6, (1, 3))
+
+
 async def test_files(api: Api, fake: FakePolybatch, tmp_path: Path) -> None:
     content = b'{"custom_id": "a"}\n' * 1000
     first = await api.call("upload", content, filename="first.jsonl")

@@ -391,6 +391,29 @@ def test_long_and_hostile_cells_wrap(fake: FakePolybatch, tmp_path: Path) -> Non
     assert "".join(row[6 : header.index("HTTP")].strip() for row in rows) == name
 
 
+def test_causes_say_what_to_do(fake: FakePolybatch, tmp_path: Path) -> None:
+    fake.publish(snapshot(BATCH, 1, "COMPLETED", failed=1))
+    cause = results_pb2.FailureCause(
+        id="1f0c9a77e2d4",
+        provider="openai",
+        code="invalid_value",
+        field="body.n",
+        message="at most ...",
+        line_count=1200,
+        share=0.6,
+        first_lines=[1, 2, 3, 5, 8],
+        hint="Set it to what the message expects.",
+    )
+    fake.failure_causes[BATCH] = results_pb2.ListFailureCausesResponse(
+        causes=[cause], failure_count=2000, other_line_count=800
+    )
+    lines = listed(fake, 120, tmp_path, "failures", BATCH, "--by-cause", NO_COLOR="1")
+    words = " ".join(" ".join(lines).split())
+    assert "1f0c9a77e2d4 1,200 60.0% invalid_value openai: body.n: at most ..." in words
+    assert "1, 2, 3, 5, 8, ..." in words
+    assert "800 lines with other causes" in words
+
+
 def test_facts_wrap_beside_their_names(fake: FakePolybatch, tmp_path: Path) -> None:
     waiting = snapshot(BATCH, 1)
     waiting.waiting_reason = "the provider is away, " * 5

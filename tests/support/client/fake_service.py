@@ -86,6 +86,7 @@ class FakePolybatch:
         self.estimate = estimate(("gpt-4.1", "0.0312", "1.25"))
         """Of any file, but for the file's id and count of lines."""
         self.failures: dict[str, list[results_pb2.LineFailure]] = {}
+        self.failure_causes: dict[str, results_pb2.ListFailureCausesResponse] = {}
         self.on_submit: Callable[[batches_pb2.Batch], None] = lambda batch: None
         self.cancelled = threading.Event()
         """Set when a client has cancelled a stream."""

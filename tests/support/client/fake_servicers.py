@@ -315,8 +315,18 @@ class Results(results_pb2_grpc.ResultServiceServicer):
 
     async def ListFailures(self, request: Any, context: Any) -> Any:
         await self._fake.enter("ListFailures", request, context)
-        items, token = page(self._fake.failures.get(request.batch_id, []), request)
+        failures = [
+            each
+            for each in self._fake.failures.get(request.batch_id, [])
+            if request.cause_id in ("", each.cause_id)
+        ]
+        items, token = page(failures, request)
         return results_pb2.ListFailuresResponse(failures=items, next_page_token=token)
+
+    async def ListFailureCauses(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("ListFailureCauses", request, context)
+        found = self._fake.failure_causes.get(request.batch_id)
+        return found or results_pb2.ListFailureCausesResponse()
 
 
 async def cut(

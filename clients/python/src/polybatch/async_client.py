@@ -7,32 +7,30 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from polybatch._base_client import BaseClient
 from polybatch._operations import (
     BatchProgress,
-    Downloads,
     EstimateObserver,
     Form,
     Naming,
     Progress,
-    Requests,
     UploadInput,
     batch_request,
 )
 from polybatch._transport import AioTransport
 from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
+from polybatch.async_files import AsyncFiles
 from polybatch.async_webhooks import AsyncWebhooks
 from polybatch.models import (
     Batch,
     BatchEstimate,
     BatchState,
     ConvertedLines,
+    FailureCauses,
     File,
     LineFailure,
-    LineProblem,
     Manifest,
     Price,
     Provider,
@@ -42,7 +40,7 @@ from polybatch.models import (
 )
 from polybatch.models.money import USD
 
-__all__ = ["AsyncBatches", "AsyncClient", "AsyncFiles"]
+__all__ = ["AsyncBatches", "AsyncClient"]
 
 
 class AsyncClient(BaseClient):
@@ -96,12 +94,7 @@ class AsyncClient(BaseClient):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self.close()
 
     async def upload(
@@ -153,6 +146,7 @@ class AsyncClient(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        reuse_answers: timedelta | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -177,6 +171,7 @@ class AsyncClient(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            reuse_answers=reuse_answers,
         )
         return await self._uploads.submit(
             content,
@@ -227,6 +222,7 @@ class AsyncClient(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        reuse_answers: timedelta | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -236,7 +232,9 @@ class AsyncClient(BaseClient):
         key, instead of letting them wait for another. The same `request_id` returns the
         same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
         where the event of its end is delivered to, signed with the secret that `webhooks.create`
-        made with `for_batch_urls`.
+        made with `for_batch_urls`. `reuse_answers`: lines that ask what an earlier line asks take
+        its answer and cost nothing: lines of this batch, and of the account's other batches with
+        this option that are not older than this; timedelta(0): of this batch only.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -249,6 +247,7 @@ class AsyncClient(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            reuse_answers=reuse_answers,
         )
         return await self._requests.create_batch(request)
 
@@ -333,10 +332,21 @@ class AsyncClient(BaseClient):
         return await self._downloads.manifest(batch_id)
 
     def failures(
-        self, batch_id: str, *, page_size: int = 1000
+        self, batch_id: str, *, cause_id: str = "", partial: bool = False, page_size: int = 1000
     ) -> AsyncGenerator[LineFailure, None]:
-        """Yields the lines that failed, in input order, fetched page by page."""
-        return self._requests.failures(batch_id, page_size)
+        """Yields the lines that failed, in input order, fetched page by page.
+
+        `cause_id`: only those of this cause, as in `failure_causes`; `partial`: of a batch that
+        has not ended, those that are settled so far.
+        """
+        return self._requests.failures(batch_id, page_size, cause_id, partial=partial)
+
+    async def failure_causes(self, batch_id: str, *, partial: bool = False) -> FailureCauses:
+        """Returns the lines that failed by cause, the most frequent first.
+
+        `partial`: of a batch that has not ended, those that are settled so far.
+        """
+        return await self._requests.failure_causes(batch_id, partial=partial)
 
     async def providers(self) -> list[Provider]:
         """Returns what the service knows of each provider, with a key or without."""
@@ -349,44 +359,6 @@ class AsyncClient(BaseClient):
         empty: all that are listed. `day`: today, if it is not given.
         """
         return await self._requests.prices(model, day)
-
-
-class AsyncFiles:
-    """The files of the account: `client.files`."""
-
-    def __init__(self, requests: Requests, downloads: Downloads) -> None:
-        self._requests = requests
-        self._downloads = downloads
-
-    async def get(self, file_id: str) -> File:
-        """Returns what is known of a file."""
-        return await self._requests.get_file(file_id)
-
-    def list(self, *, page_size: int = 100) -> AsyncGenerator[File, None]:
-        """Yields the account's files, newest first, fetched page by page."""
-        return self._requests.list_files(page_size)
-
-    async def delete(self, file_id: str) -> None:
-        """Deletes a file. Conflict while a batch that has not ended reads it."""
-        await self._requests.delete_file(file_id)
-
-    async def download(
-        self,
-        file_id: str,
-        path: str | os.PathLike[str],
-        *,
-        progress: Progress | None = None,
-    ) -> File:
-        """Writes a file's content to `path`, whole and with the right digest or not at all."""
-        return await self._downloads.save_file(file_id, Path(path), progress)
-
-    def chunks(self, file_id: str) -> AsyncGenerator[bytes, None]:
-        """Yields a file's bytes as they come, in no relation to lines."""
-        return self._downloads.file_chunks(file_id)
-
-    def validation_report(self, file_id: str) -> AsyncGenerator[LineProblem, None]:
-        """Yields every problem that was found in a file, in line order, warnings too."""
-        return self._downloads.validation_report(file_id)
 
 
 class AsyncBatches:
@@ -403,4 +375,5 @@ class AsyncBatches:
         self.wait = client.wait
         self.results = client.results
         self.failures = client.failures
+        self.failure_causes = client.failure_causes
         self.manifest = client.manifest

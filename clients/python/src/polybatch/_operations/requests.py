@@ -11,7 +11,16 @@ from polybatch._operations.calls import Caller
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import NotFound
-from polybatch.models import Batch, BatchEstimate, BatchState, File, LineFailure, Price, Provider
+from polybatch.models import (
+    Batch,
+    BatchEstimate,
+    BatchState,
+    FailureCauses,
+    File,
+    LineFailure,
+    Price,
+    Provider,
+)
 from polybatch.models.money import USD, to_money
 from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, providers_pb2, results_pb2
 
@@ -28,6 +37,7 @@ def batch_request(
     max_cost: USD | None,
     key_id: str | None,
     webhook_url: str | None = None,
+    reuse_answers: timedelta | None = None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
 
@@ -46,6 +56,7 @@ def batch_request(
         max_cost=None if max_cost is None else to_money(max_cost, "max_cost"),
         key_id=key_id or "",
         webhook_url=webhook_url or "",
+        reuse_answers=reuse_answers,
     )
 
 
@@ -103,12 +114,22 @@ class Requests:
             for message in page.batches:
                 yield Batch.from_proto(message)
 
-    async def failures(self, batch_id: str, page_size: int) -> AsyncGenerator[LineFailure, None]:
+    async def failures(
+        self, batch_id: str, page_size: int, cause_id: str, *, partial: bool
+    ) -> AsyncGenerator[LineFailure, None]:
         """ResultService.ListFailures, page after page."""
-        request = results_pb2.ListFailuresRequest(batch_id=batch_id, page_size=page_size)
+        request = results_pb2.ListFailuresRequest(
+            batch_id=batch_id, page_size=page_size, cause_id=cause_id, partial=partial
+        )
         async for page in self._pages(methods.LIST_FAILURES, request):
             for message in page.failures:
                 yield LineFailure.from_proto(message)
+
+    async def failure_causes(self, batch_id: str, *, partial: bool) -> FailureCauses:
+        """ResultService.ListFailureCauses."""
+        request = results_pb2.ListFailureCausesRequest(batch_id=batch_id, partial=partial)
+        reply = await self._caller.unary(methods.LIST_FAILURE_CAUSES, request)
+        return FailureCauses.from_proto(reply)
 
     async def get_file(self, file_id: str) -> File:
         """FileService.GetFile."""

@@ -111,6 +111,21 @@ CANCEL_BATCH = method(
     batches_pb2.CancelBatchRequest,
     batches_pb2.Batch,
 )
+PAUSE_BATCH = method(
+    Server.GATEWAY, "BatchService/PauseBatch", batches_pb2.PauseBatchRequest, batches_pb2.Batch
+)
+RESUME_BATCH = method(
+    Server.GATEWAY, "BatchService/ResumeBatch", batches_pb2.ResumeBatchRequest, batches_pb2.Batch
+)
+RETRY_BATCH = method(
+    Server.GATEWAY, "BatchService/RetryBatch", batches_pb2.RetryBatchRequest, batches_pb2.Batch
+)
+DELETE_BATCH = method(
+    Server.GATEWAY,
+    "BatchService/DeleteBatch",
+    batches_pb2.DeleteBatchRequest,
+    batches_pb2.DeleteBatchResponse,
+)
 LIST_PROVIDERS = method(
     Server.GATEWAY,
     "ProviderService/ListProviders",
@@ -200,4 +215,10 @@ LIST_FAILURES = method(
     "ResultService/ListFailures",
     results_pb2.ListFailuresRequest,
     results_pb2.ListFailuresResponse,
+)
+LIST_FAILURE_CAUSES = method(
+    Server.COLLECTOR,
+    "ResultService/ListFailureCauses",
+    results_pb2.ListFailureCausesRequest,
+    results_pb2.ListFailureCausesResponse,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -71,17 +72,39 @@ def manifest(session: Session, *, batch_id: str) -> ExitCode:
     return ExitCode.OK
 
 
-@click.command(cls=grammar.Command, example="polybatch failures batch_4k2j9x --limit 20")
+@click.command(
+    cls=grammar.Command,
+    example="""\
+Examples:
+  polybatch failures batch_4k2j9x --limit 20
+  polybatch failures batch_4k2j9x --by-cause            what failed most, and what to do about it
+  polybatch failures batch_4k2j9x --cause 1f0c9a77e2d4  the lines of one cause
+""",
+)
 @grammar.batch_id
+@click.option("--by-cause", is_flag=True, help="Group the lines by cause, with what to do.")
+@click.option(
+    "--cause",
+    type=grammar.word,
+    metavar="CAUSE",
+    help="Only lines with this cause, by its id.",
+)
 @grammar.limit
 @click.pass_obj
-def failures(session: Session, *, batch_id: str, limit: int | None) -> ExitCode:
+def failures(
+    session: Session, *, batch_id: str, by_cause: bool, cause: str | None, limit: int | None
+) -> ExitCode:
     """List the lines of a batch that failed, and why."""
-    columns = {"LINE": -8, "CUSTOM_ID": 24, "HTTP": 4, "CODE": 24, "MESSAGE": 0}
+    if by_cause and cause:
+        raise click.UsageError("--by-cause and --cause exclude each other: leave one out.")
     batch_id = whole_batch_id(session, batch_id)
+    if by_cause:
+        _show_causes(session, batch_id, limit)
+        return ExitCode.OK
+    columns = {"LINE": -8, "CUSTOM_ID": 24, "HTTP": 4, "CODE": 24, "MESSAGE": 0}
     failure = None
     with Listing(columns) as listing:
-        for failure in islice(session.client.failures(batch_id), limit):
+        for failure in islice(session.client.failures(batch_id, cause_id=cause or ""), limit):
             if session.json:
                 session.emit(failure)
                 continue
@@ -93,8 +116,42 @@ def failures(session: Session, *, batch_id: str, limit: int | None) -> ExitCode:
                 failure.message,
             )
     if failure is None:
-        session.note(f"none: no line of {batch_id} failed")
+        session.note(
+            f"none: no line of {batch_id} failed" + (f" for the cause {cause}" if cause else "")
+        )
     return ExitCode.OK
+
+
+def _show_causes(session: Session, batch_id: str, limit: int | None) -> None:
+    found = session.client.failure_causes(batch_id)
+    causes = found.causes[:limit]
+    if session.json:
+        session.emit(replace(found, causes=causes))
+        return
+    columns = {
+        **{"CAUSE": 12, "LINES": -9, "SHARE": -6, "CODE": 22, "MESSAGE": 0},
+        **{"FIRST LINES": 16, "WHAT TO DO": 0},
+    }
+    with Listing(columns, "FIRST LINES") as listing:
+        for cause in causes:
+            where = ": ".join(part for part in (cause.provider, cause.field) if part)
+            first = ", ".join(map(str, cause.first_lines))
+            listing.add(
+                cause.id,
+                f"{cause.line_count:,}",
+                f"{cause.share:.1%}",
+                cause.code,
+                f"{where}: {cause.message}" if where else cause.message,
+                first + (", ..." if cause.line_count > len(cause.first_lines) else ""),
+                cause.hint,
+            )
+    if not found.failure_count:
+        session.note(f"none: no line of {batch_id} failed")
+        return
+    others = found.failure_count - sum(cause.line_count for cause in causes)
+    if others:
+        session.note(f"{counted(others, 'line')} with other causes")
+    session.note(f"the lines of one: {session.command('failures', batch_id, '--cause', 'CAUSE')}")
 
 
 def fetch(session: Session, batch: polybatch.Batch, output: str) -> None:

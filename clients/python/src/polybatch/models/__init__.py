@@ -26,6 +26,8 @@ from polybatch.models.files import File, FileState, ModelCount, UploadStatus
 from polybatch.models.prices import Price, PriceBand, PriceOrigin, Processing
 from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
 from polybatch.models.results import (
+    FailureCause,
+    FailureCauses,
     LineError,
     LineFailure,
     LineResponse,
@@ -55,6 +57,8 @@ __all__ = [
     "ConvertedLines",
     "CostRange",
     "CurrentKey",
+    "FailureCause",
+    "FailureCauses",
     "File",
     "FileState",
     "Funding",

@@ -65,7 +65,8 @@ class ResultServiceServicer:
         all attempts; null where the model has no price. `model` is the one that was asked for, as
         the input names it; lines that failed the check at upload lack it. A batch with
         `lenient_translation` adds "dropped" to the lines from which something was left
-        out: a list of paths such as "body.seed".
+        out: a list of paths such as "body.seed". A line that took the answer of an equal one
+        (`reuse_answers`) names that line's id in "reused_from"; its `attempts` and `cost` are 0.
 
         After a broken stream, download again with the offset grown by the bytes
         received and the `results_revision` of the header: a result file never changes,

@@ -21,19 +21,24 @@ Schema = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class WholeNumber:
-    """A whole number of the query, from 1 on."""
+    """A whole number of the query, from 1 on, or from its default where that is less."""
 
     name: str
     default: int
     most: int
+
+    @property
+    def least(self) -> int:
+        """The smallest that is taken."""
+        return min(1, self.default)
 
     def read(self, request: Request) -> int:
         """Raises HttpError (400)."""
         text = request.query_params.get(self.name)
         if text is None:
             return self.default
-        right = text.isascii() and text.isdigit() and len(text) < 10
-        if not (right and 1 <= int(text) <= self.most):
+        right = text.isascii() and text.isdigit() and len(text) <= 10
+        if not (right and self.least <= int(text) <= self.most):
             raise HttpError(
                 400,
                 f"'{self.name}' has to be a whole number from 1 to {self.most}, not {text[:50]!r}.",
@@ -45,12 +50,17 @@ class WholeNumber:
     @property
     def schema(self) -> Schema:
         """In JSON Schema."""
-        return {"type": "integer", "minimum": 1, "maximum": self.most, "default": self.default}
+        return {
+            "type": "integer",
+            "minimum": self.least,
+            "maximum": self.most,
+            "default": self.default,
+        }
 
     @property
     def words(self) -> str:
         """In the documentation."""
-        return f"to {self.most:,}"
+        return f"to {self.most:,}" if self.least else ""
 
 
 @dataclass(frozen=True)

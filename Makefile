@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-client differential screenshots chaos soak outage bench bench-scale key lint format generate verify lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-client differential screenshots chaos soak outage bench bench-scale key lint format generate verify docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -59,8 +59,11 @@ endif
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock \
-	  || echo "atheris has no wheel for this Python or machine: fuzzing goes on without it"
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/fuzz.lock
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock
+endif
 	@touch $@
 
 # Apart from the rest: what looks for holes must not bring some.
@@ -188,6 +191,9 @@ verify: $(VENV)/.dev ## Fail where the generated code is stale
 	@rm -rf $(VENV)/generated
 	@echo "The generated code is up to date."
 
+docs: $(VENV)/.runtime ## Write the generated parts of the documentation
+	@$(BIN)/python -m services.web.reference docs/http-api.md
+
 lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev audit; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
@@ -195,8 +201,9 @@ lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  requirements/browser.in -o requirements/browser.lock
-	@uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-strip-extras \
-	  --generate-hashes --upgrade requirements/fuzz.in -o requirements/fuzz.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
+	  --generate-hashes --upgrade --constraints requirements/dev.lock \
+	  requirements/fuzz.in -o requirements/fuzz.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  --overrides requirements/differential.overrides \

@@ -16,6 +16,7 @@ from benchmarks import (
     checking,
     hostile,
     memory,
+    pages,
     polling,
     pricing,
     start,
@@ -40,6 +41,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "pricing": pricing.measure,
     "start": start.measure,
     "web": web.measure,
+    "pages": pages.measure,
 }
 
 
@@ -56,6 +58,7 @@ def main() -> int:
             ("--small", 5_000, "lines of memory's small job"),
             ("--large", 500_000, "lines of memory's large job"),
             ("--watchers", 1_000, "how many"),
+            ("--pages", 500, "of the dashboard, open at a time"),
             ("--messages", 1_000_000, "of one byte that hostile uploads"),
             ("--flying", 1_000, "batches in flight of polling"),
             ("--idle", 10_000, "watches of hostile on which nothing happens"),
@@ -78,6 +81,7 @@ def _run(arguments: argparse.Namespace, name: str) -> list[Figure]:
             small=arguments.small,
             large=arguments.large,
             watchers=arguments.watchers,
+            pages=arguments.pages,
             messages=arguments.messages,
             idle=arguments.idle,
             flying=arguments.flying,

@@ -21,6 +21,8 @@ class Options:
     large: int
     """Lines of memory's large job."""
     watchers: int
+    pages: int
+    """Open at a time, of the dashboard."""
     messages: int
     """Of one byte each, in one upload."""
     idle: int

@@ -10,10 +10,11 @@ import asyncio
 import json
 import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from math import ceil
+from typing import Any
 
 from polybatch.v1.events_pb2 import BatchEvent
 
@@ -183,9 +184,16 @@ Change = Callable[[Sequence[str], Commits], Awaitable[None]]
 
 async def watched(suite: Suite, name: str, batch_ids: list[str], change: Change) -> list[Figure]:
     """Let a watcher follow each of the batches while they change."""
+    order = {"collector": suite.collector, "api_key": suite.api_key, "batches": batch_ids}
+    return await followed(name, batch_ids, change, "benchmarks.watching", order)
+
+
+async def followed(
+    name: str, batch_ids: list[str], change: Change, module: str, order: Mapping[str, Any]
+) -> list[Figure]:
+    """The same with any program that watches; `order`: the first line that it reads."""
     commits = Commits()
-    async with program("benchmarks.watching") as watching:
-        order = {"collector": suite.collector, "api_key": suite.api_key, "batches": batch_ids}
+    async with program(module) as watching:
         await tell_line(watching, json.dumps(order))
         await answer_line(watching, 60.0)
         await change(batch_ids, commits)

@@ -11,41 +11,13 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
 from core.settings import Settings
-from services.web.anthropic import batches as messages
 from services.web.dashboard.routes import dashboard_routes
-from services.web.errors import ANTHROPIC_PREFIX
 from services.web.middleware import Exchange
-from services.web.openai import batches, files, models, uploads
+from services.web.openapi import OPENAPI, describe
+from services.web.operations import Handler
 from services.web.responses import json_response
-from services.web.upstream import Engine, Upstream
-
-Handler = Callable[[Request, Engine], Awaitable[Response]]
-
-_MESSAGES = f"{ANTHROPIC_PREFIX}/v1/messages/batches"
-
-ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("POST", "/v1/files", files.create),
-    ("GET", "/v1/files", files.list_all),
-    ("GET", "/v1/files/{file_id}", files.retrieve),
-    ("DELETE", "/v1/files/{file_id}", files.delete),
-    ("GET", "/v1/files/{file_id}/content", files.content),
-    ("POST", "/v1/uploads", uploads.create),
-    ("POST", "/v1/uploads/{upload_id}/parts", uploads.add_part),
-    ("POST", "/v1/uploads/{upload_id}/complete", uploads.complete),
-    ("POST", "/v1/uploads/{upload_id}/cancel", uploads.cancel),
-    ("POST", "/v1/batches", batches.create),
-    ("GET", "/v1/batches", batches.list_all),
-    ("GET", "/v1/batches/{batch_id}", batches.retrieve),
-    ("POST", "/v1/batches/{batch_id}/cancel", batches.cancel),
-    ("POST", _MESSAGES, messages.create),
-    ("GET", _MESSAGES, messages.list_all),
-    ("GET", f"{_MESSAGES}/{{batch_id}}", messages.retrieve),
-    ("DELETE", f"{_MESSAGES}/{{batch_id}}", messages.delete),
-    ("POST", f"{_MESSAGES}/{{batch_id}}/cancel", messages.cancel),
-    ("GET", f"{_MESSAGES}/{{batch_id}}/results", messages.results),
-    ("GET", "/v1/models", models.list_all),
-    ("GET", "/v1/models/{model:path}", models.retrieve),
-)
+from services.web.routes import ROUTES
+from services.web.upstream import Upstream
 
 
 def create_app(upstream: Upstream, settings: Settings, stopping: Callable[[], bool]) -> ASGIApp:
@@ -56,6 +28,7 @@ def create_app(upstream: Upstream, settings: Settings, stopping: Callable[[], bo
     routes = [
         *_routes(upstream),
         Route("/healthz", _health(upstream, stopping)),
+        Route(OPENAPI, _description()),
         *dashboard_routes(upstream.transport, settings),
     ]
     # Not a Starlette, which answers errors before Exchange sees them. Slashes mean what they
@@ -66,8 +39,8 @@ def create_app(upstream: Upstream, settings: Settings, stopping: Callable[[], bo
 def _routes(upstream: Upstream) -> list[BaseRoute]:
     """One route for each address: one of another method is refused as such."""
     methods: dict[str, dict[str, Handler]] = {}
-    for method, path, handler in ROUTES:
-        methods.setdefault(path, {})[method] = handler
+    for each in ROUTES:
+        methods.setdefault(each.path, {})[each.method] = each.handler
     return [
         Route(path, _endpoint(handlers, upstream), methods=list(handlers))
         for path, handlers in methods.items()
@@ -82,6 +55,16 @@ def _endpoint(
         return await handlers[method](request, upstream.engine(request))
 
     return endpoint
+
+
+def _description() -> Callable[[Request], Awaitable[Response]]:
+    """What the API is, for anybody: a key is needed to call it, not to know it."""
+    described = json_response(describe(ROUTES)).body
+
+    async def description(_request: Request) -> Response:
+        return Response(described, media_type="application/json")
+
+    return description
 
 
 def _health(

@@ -7,6 +7,7 @@ client leaves (ClientGone), says nothing or trickles (408), sends more than is t
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from services.web.errors import ClientGone, HttpError
 
 T = TypeVar("T")
 
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
 MAX_JSON_BYTES = 1024 * 1024
 BODY = "polybatch.body"
 """Key in a scope."""
@@ -136,19 +138,32 @@ async def read_json(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        param = path.strip("`.").replace("[...]", "") or _missing(message)
-        code = "missing_required_parameter" if "missing required" in message else "invalid_type"
-        raise HttpError(400, f"{message}{f': {param}' if path else ''}.", code, param) from None
+        raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise HttpError(
             400, "We could not parse the JSON body of your request: it is no valid JSON."
         ) from None
 
 
-def _missing(message: str) -> str | None:
-    """The field of "Object missing required field `endpoint`"."""
-    return message.partition("field `")[2].rstrip("`") or None
+def _invalid(found: str) -> HttpError:
+    """What msgspec found, as OpenAI words it.
+
+    Such as "Object missing required field `endpoint`", "Expected `str`, got `int` - at
+    `$.input_file_id`".
+    """
+    message, _, path = found.partition(" - at `")
+    path = path.rstrip("`").removeprefix("$").removeprefix(".")
+    missing = _MISSING.fullmatch(message)
+    if missing is not None:
+        param = f"{path}.{missing[1]}" if path else missing[1]
+        return HttpError(
+            400, f"Missing required parameter: '{param}'.", "missing_required_parameter", param
+        )
+    # The keys and values of a mapping have no name of their own.
+    param = path.partition("[")[0]
+    what = f"'{param}'" if param else "the body"
+    expected = message.replace("`", "").removesuffix(".")
+    return HttpError(400, f"Invalid type for {what}: {expected}.", "invalid_type", param or None)
 
 
 def _content_length(scope: Scope) -> int | None:

@@ -40,6 +40,11 @@ _BY_REASON = {
     "UPLOAD_TOO_SLOW": 408,
     "STORAGE_FULL": 503,
     "PROVIDER_NOT_CONFIGURED": 400,
+    "UNPRICED_MODEL": 400,
+    "OUTPUT_UNLIMITED": 400,
+    "WEBHOOK_SECRET_MISSING": 400,
+    "INSUFFICIENT_CREDITS": 429,
+    "BUDGET_EXCEEDED": 429,
     "BATCH_NOT_ENDED": 404,
     "NO_RESULTS": 404,
 }
@@ -49,14 +54,27 @@ _CODES: Mapping[str, str | None] = {
     "API_KEY_REVOKED": "invalid_api_key",
     "API_KEY_MISSING": None,
     "FILE_NOT_FOUND": None,
-    "BATCH_NOT_FOUND": None,
+    "BATCH_NOT_FOUND": "batch_not_found",
     "REQUEST_RATE_LIMIT": "rate_limit_exceeded",
     "INVALID_FIELD": "invalid_value",
+    "MODEL_NOT_ALLOWED": "model_not_found",
+    "INSUFFICIENT_CREDITS": "insufficient_quota",
+    "BUDGET_EXCEEDED": "insufficient_quota",
     "INTERNAL": None,
 }
-_OPENAI_TYPES = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+_OUT_OF_MONEY = "insufficient_quota"
+# OpenAI answers 429 to who has spent all (platform.openai.com/docs/guides/error-codes), Anthropic
+# 402 (`billing_error` of its SDK's types/shared).
+_ANTHROPIC_OUT_OF_MONEY = 402
+_OPENAI_TYPES = {
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+    504: "server_error",
+}
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
@@ -88,9 +106,9 @@ class HttpError(Exception):
         return self.message
 
     @classmethod
-    def not_found(cls, what: str, asked: str) -> HttpError:
+    def not_found(cls, what: str, asked: str, code: str | None = None) -> HttpError:
         """404, as OpenAI words it. what: "File object"."""
-        return cls(404, f"No such {what}: {asked[:100]}", param="id")
+        return cls(404, f"No such {what}: {asked[:100]}", code, param="id")
 
 
 class ClientGone(Exception):
@@ -137,27 +155,31 @@ def _param(error: PolybatchError) -> str | None:
 def error_response(path: str, error: HttpError) -> Response:
     """The answer, in the form of the API that the path belongs to."""
     headers = dict(error.headers)
-    if error.status in _RETRIED:
+    status = error.status
+    if status in _RETRIED:
         headers["x-should-retry"] = "true" if error.retry else "false"
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
         headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
     content: dict[str, Any]
+    spent = error.code == _OUT_OF_MONEY
     if path.startswith(ANTHROPIC_PREFIX):
-        kind = _ANTHROPIC_TYPES.get(error.status, "invalid_request_error")
+        status = _ANTHROPIC_OUT_OF_MONEY if spent else status
+        kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error")
         content = {"type": "error", "error": {"type": kind, "message": error.message}}
     else:
+        kind = _OPENAI_TYPES.get(status, "invalid_request_error")
         content = {
             "error": {
                 "message": error.message,
-                "type": _OPENAI_TYPES.get(error.status, "invalid_request_error"),
+                "type": _OUT_OF_MONEY if spent else kind,
                 "param": error.param,
                 "code": error.code,
             }
         }
     return Response(
         msgspec.json.encode(content),
-        error.status,
+        status,
         headers=headers,
         media_type="application/json",
     )

@@ -61,7 +61,7 @@ def parse_file(shown: str) -> InputFile | ResultsFile:
 def parse_batch(shown: str) -> str:
     """The engine's id of a batch. Raises HttpError (404)."""
     if not _BATCH.fullmatch(shown):
-        raise HttpError.not_found("Batch", shown)
+        raise HttpError.not_found("Batch object", shown, "batch_not_found")
     return shown
 
 

@@ -9,29 +9,12 @@ from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import NotFound
 from polybatch.v1 import batches_pb2, files_pb2
-from starlette.requests import Request
 
 from core.serving.paging import page_token
-from services.web.errors import HttpError
 from services.web.ids import milliseconds_of
 from services.web.upstream import Engine
 
 _ENGINE_PAGE = 1000
-
-
-def int_param(request: Request, name: str, default: int, most: int) -> int:
-    """A whole number of the query, from 1 on. Raises HttpError (400)."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
-        raise HttpError(
-            400,
-            f"'{name}' has to be a whole number from 1 to {most}, not {text[:50]!r}.",
-            "invalid_value",
-            name,
-        )
-    return int(text)
 
 
 async def list_files(

@@ -20,10 +20,6 @@ from services.web.errors import ClientGone, HttpError, error_response, from_engi
 log = structlog.get_logger()
 
 _QUIET = ("/healthz",)
-_WORDS = {
-    404: "There is no such address here: see docs/http-api.md for those that there are.",
-    405: "The address does not take this method.",
-}
 
 
 class Exchange:
@@ -86,8 +82,7 @@ class Exchange:
         except PolybatchError as raised:
             error = from_engine(raised)
         except HTTPException as raised:
-            error = HttpError(raised.status_code, _WORDS.get(raised.status_code, raised.detail))
-            error.headers.update(raised.headers or {})
+            error = _of_router(scope, raised)
         except (asyncio.CancelledError, SlowReader):
             raise
         except Exception:
@@ -104,6 +99,20 @@ class Exchange:
             if not body.ended:
                 response.headers["connection"] = "close"
         await response(scope, body.receive, answer.send)
+
+
+def _of_router(scope: Scope, raised: HTTPException) -> HttpError:
+    """An address that is none, or takes another method; as OpenAI words it."""
+    asked = f"{scope['method']} {scope['path'][:100]}"
+    headers = dict(raised.headers or {})
+    if raised.status_code == 405:
+        # Starlette gives a set's order, which is another one each time.
+        allowed = ", ".join(sorted(headers.pop("Allow", "").split(", ")))
+        headers["allow"] = allowed
+        text = f"Not allowed: {asked}. It takes {allowed}."
+        return HttpError(405, text, "method_not_supported", headers=headers)
+    text = f"Invalid URL ({asked}). /openapi.json has those that there are."
+    return HttpError(raised.status_code, text, headers=headers)
 
 
 class SlowReader(Exception):

@@ -13,10 +13,13 @@ from starlette.types import Receive, Scope, Send
 
 from services.web.errors import ClientGone
 
+# Money is exact on the wire, too.
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
 
 def json_response(content: Any, status: int = 200) -> Response:
     """Content as JSON."""
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+    return Response(_encode(content), status, media_type="application/json")
 
 
 class Streamed(Response):

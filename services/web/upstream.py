@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,15 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
 from polybatch._operations.calls import Caller
+from polybatch._operations.conversions import Conversions
 from polybatch._operations.downloads import Downloads, ResultStream
-from polybatch._transport import AioTransport
+from polybatch._transport import AioTransport, methods
 from polybatch._transport.methods import Method, Server
 from polybatch.connection import Connection
 from polybatch.errors import PolybatchError
 from polybatch.models import ResultFilter
 from polybatch.retry import RetryPolicy
+from polybatch.v1 import results_pb2
 from starlette.requests import Request
 
 from core.serving.server import is_local
@@ -87,6 +89,28 @@ class Engine:
     def downloads(self) -> Downloads:
         """Downloads that go on where they broke."""
         return Downloads(self._caller)
+
+    @property
+    def conversions(self) -> Conversions:
+        """Lines from one API's form into another's."""
+        return Conversions(self._caller)
+
+    async def settled(
+        self, batch_id: str, which: ResultFilter, after: int
+    ) -> AsyncGenerator[results_pb2.DownloadResultsResponse, None]:
+        """What is settled of a batch, ended or not, as the collector sends it: a header first.
+
+        `after`: only what was settled after this, `settled_until` of an earlier header.
+        """
+        request = results_pb2.DownloadResultsRequest(
+            batch_id=batch_id, filter=which.to_proto(), partial=True, settled_after=after
+        )
+        stream = self.transport.replies(methods.DOWNLOAD_RESULTS, request)
+        try:
+            while (reply := await stream.read()) is not None:
+                yield reply
+        finally:
+            stream.cancel()
 
     def results(self, batch_id: str, which: ResultFilter) -> ResultStream:
         """The same of results: a header, then its bytes."""

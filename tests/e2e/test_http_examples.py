@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from services.web.app import ROUTES
 from tests.support.e2e.suite import ROOT, Suite
 
 PAGE = (ROOT / "docs/http-api.md").read_text()
@@ -56,8 +55,3 @@ def test_the_calls_by_hand(suite: Suite, tmp_path: Path) -> None:
     assert json.loads(message)["result"]["type"] == "succeeded"
     assert json.loads((tmp_path / "models.json").read_text())["data"]
     assert '"deleted":true' in done.stdout
-
-
-def test_every_route_is_described() -> None:
-    described = re.findall(r"^\| `([A-Z]+) (\S+)` \|", PAGE, re.M)
-    assert set(described) == {(method, path) for method, path, _ in ROUTES}

@@ -7,7 +7,10 @@ import io
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import openai
 import pytest
@@ -29,6 +32,27 @@ def sdk(suite: Suite, key: str | None = None) -> OpenAI:
 def client(suite: Suite) -> Iterator[OpenAI]:
     with sdk(suite) as client:
         yield client
+
+
+@contextmanager
+def receiving() -> Iterator[str]:
+    """The address of one who takes every call."""
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Taker) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def jsonl(lines: list[object]) -> bytes:
@@ -153,6 +177,36 @@ def test_embeddings_and_models(suite: Suite, client: OpenAI) -> None:
     assert client.models.retrieve("openai/gpt-4.1").object == "model"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody/knows")
+
+
+def test_webhook_endpoints(suite: Suite) -> None:
+    with (
+        sdk(suite, suite.new_key(f"hooks-{secrets.token_hex(4)}", "account")) as client,
+        receiving() as url,
+    ):
+        hooks = client.webhooks
+        assert "batch.completed" in hooks.event_types.list().data
+        made = hooks.create(name="ours", url=url, event_types=["batch.completed", "batch.failed"])
+        assert made.signing_secret.startswith("whsec_")
+        assert made.signing_secret_hint is not None
+        assert made.signing_secret.rstrip("=").endswith(made.signing_secret_hint[-4:])
+        other = hooks.create(name="others", url=f"{url}/others", event_types=["batch.expired"])
+        assert [each.id for each in hooks.list(limit=1)] == [made.id, other.id]
+        changed = hooks.update(made.id, name="mine")
+        assert (changed.name, changed.event_types) == ("mine", made.event_types)
+        assert hooks.retrieve(made.id) == changed
+        tested = hooks.test(made.id, event_type="batch.failed")
+        assert (tested.status_code, tested.success) == (204, True)
+        rotated = hooks.rotate_secret(made.id, keep_old_secret_active_for_24_hours=True)
+        assert rotated.signing_secret != made.signing_secret
+        with pytest.raises(openai.BadRequestError) as unknown:
+            hooks.create(name="x", url=url, event_types=["video.completed"])
+        assert unknown.value.param == "event_types"
+        with pytest.raises(openai.ConflictError):
+            hooks.create(name="x", url=url, event_types=["batch.failed"])
+        assert hooks.delete(made.id).deleted
+        with pytest.raises(openai.NotFoundError):
+            hooks.retrieve(made.id)
 
 
 def test_the_same_key_makes_the_same(client: OpenAI) -> None:

@@ -1,4 +1,5 @@
-"""`make fuzz`: the property tests with other examples each time, then coverage-guided fuzzing.
+"""`make fuzz`: the property tests with other examples each time, the HTTP API against its own
+description, then coverage-guided fuzzing.
 
 Prints the seed of each round: `make fuzz SEED=n` tries the same examples again.
 """
@@ -15,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.fuzz import http_api
+
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("scanner", "results")
 
@@ -26,13 +29,16 @@ def main() -> int:
     parser.add_argument("--factor", type=int, default=10, help="times the examples of `make test`")
     arguments = parser.parse_args()
     if arguments.seed is not None:
-        return round_of(arguments.seed, arguments.factor)
+        return round_of(arguments.seed, arguments.factor) or http_round(
+            arguments.seconds, arguments.seed
+        )
     guided = importlib.util.find_spec("atheris") is not None
-    end = time.monotonic() + arguments.seconds * (0.6 if guided else 1.0)
+    end = time.monotonic() + arguments.seconds * (0.4 if guided else 0.8)
     while True:
         code = round_of(secrets.randbelow(2**32), arguments.factor)
         if code or time.monotonic() > end:
             break
+    code = code or http_round(arguments.seconds * 0.2, secrets.randbelow(2**32))
     if code:
         return code
     if not guided:
@@ -51,6 +57,16 @@ def round_of(seed: int, factor: int) -> int:
     if code:
         print(f"repeat it with: make fuzz SEED={seed} FACTOR={factor}")
     return code
+
+
+def http_round(seconds: float, seed: int) -> int:
+    """One run over the HTTP API; returns its exit code."""
+    if not http_api.installed():
+        print("schemathesis is not installed: the HTTP API is left out (make fuzz installs it)")
+        return 0
+    # It goes through all operations once, however short the time is.
+    print(f"HTTP API: seed {seed}", flush=True)
+    return http_api.main(max(60, round(seconds)), seed)
 
 
 def guide(name: str, seconds: int) -> int:

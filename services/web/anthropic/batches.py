@@ -1,7 +1,8 @@
 """Message Batches of Anthropic's API.
 
-In: requests in Anthropic's own form, which go on to the gateway while they come. Out: MessageBatch
-objects; results as Anthropic gives them. What can go wrong: a body that is none, a request that no
+In: requests in Anthropic's own form, which go on to the gateway while they come; those with models
+of other providers are converted once they are there. Out: MessageBatch objects; results as
+Anthropic gives them. What can go wrong: a body that is none, a request that no
 batch can have (400, and nothing is kept), no such batch (404), a limit (413, 429).
 """
 
@@ -17,19 +18,26 @@ from polybatch.v1 import batches_pb2, files_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.endpoints import MESSAGES
+from core.endpoints import CHAT_COMPLETIONS, MESSAGES
+from services.web.anthropic.conversion import converted, named, names_other_models
 from services.web.anthropic.objects import has_ended, message_batch, result_lines
 from services.web.anthropic.splitter import RequestSplitter
 from services.web.body import body_of
 from services.web.errors import ANTHROPIC_PREFIX, HttpError
 from services.web.ids import parse_message_batch
-from services.web.listing import int_param, list_batches
+from services.web.listing import list_batches
+from services.web.operations import Text, WholeNumber
 from services.web.responses import json_response, streamed
 from services.web.sending import FileUpload
 from services.web.upstream import Engine
 
+LIMIT = WholeNumber("limit", 20, 1000)
+AFTER = Text("after_id")
+BEFORE = Text("before_id")
+
 _FILENAME = "requests.jsonl"
-_SHOWN_PROBLEMS = 3
+# Chat completions, made here or at OpenAI's API, are read as messages.
+_FORMS = (MESSAGES, CHAT_COMPLETIONS)
 _READ_AT_ONCE = 100
 
 
@@ -50,15 +58,24 @@ async def create(request: Request, engine: Engine) -> Response:
             splitter.finish()
             if not splitter.count:
                 raise HttpError(400, "requests: at least one request is needed.")
-        file = (await upload.finish()).file
+        answer = await upload.finish()
+    # What is no batch's in the end is deleted: nobody knows of it.
+    batch = None
     try:
-        batch = await _make(request, engine, file)
-    except BaseException:
-        # Nobody knows of the file. Should this fail, it is an input file like others.
-        with suppress(PolybatchError):
-            await engine.call(methods.DELETE_FILE, files_pb2.DeleteFileRequest(file_id=file.id))
-        raise
+        if names_other_models(answer.problems):
+            native, answer = answer.file, await converted(engine, answer.file)
+            await _discard(engine, native)
+        batch = await _make(request, engine, answer.file)
+    finally:
+        if batch is None or batch.input_file_id != answer.file.id:
+            await _discard(engine, answer.file)
     return json_response(_shown(batch, request))
+
+
+async def _discard(engine: Engine, file: files_pb2.File) -> None:
+    # Should this fail, it is an input file like others.
+    with suppress(PolybatchError):
+        await engine.call(methods.DELETE_FILE, files_pb2.DeleteFileRequest(file_id=file.id))
 
 
 async def retrieve(request: Request, engine: Engine) -> Response:
@@ -87,13 +104,13 @@ async def results(request: Request, engine: Engine) -> Response:
     """GET /anthropic/v1/messages/batches/{batch_id}/results."""
     batch = await _get(request, engine)
     chunks = engine.results(batch.id, ResultFilter.ALL).chunks()
-    return await streamed(result_lines(chunks), "application/x-jsonl")
+    return await streamed(result_lines(chunks, batch), "application/x-jsonl")
 
 
 async def list_all(request: Request, engine: Engine) -> Response:
     """GET /anthropic/v1/messages/batches: those of this form, newest first."""
-    size = int_param(request, "limit", 20, 1000)
-    after, before = (request.query_params.get(name) for name in ("after_id", "before_id"))
+    size = LIMIT.read(request)
+    after, before = AFTER.read(request), BEFORE.read(request)
     if after and before:
         raise HttpError(400, "Only one of after_id and before_id can be given.")
     place = parse_message_batch(after or before or "") if after or before else None
@@ -112,7 +129,7 @@ async def list_all(request: Request, engine: Engine) -> Response:
 
 
 async def _make(request: Request, engine: Engine, file: files_pb2.File) -> batches_pb2.Batch:
-    if file.endpoint not in (MESSAGES, ""):
+    if file.endpoint not in (*_FORMS, ""):
         raise HttpError(400, 'A request has to be {"custom_id": ..., "params": {...}}.')
     key = request.headers.get("idempotency-key", "")
     try:
@@ -123,11 +140,7 @@ async def _make(request: Request, engine: Engine, file: files_pb2.File) -> batch
             ),
         )
     except InvalidLines as error:
-        named = "; ".join(
-            f"requests.{each.line - 1}{f'.{each.field}' if each.field else ''}: {each.message}"
-            for each in error.problems[:_SHOWN_PROBLEMS]
-        )
-        raise HttpError(400, named) from error
+        raise HttpError(400, named(error.problems)) from error
     return batch
 
 
@@ -136,8 +149,13 @@ async def _get(request: Request, engine: Engine) -> batches_pb2.Batch:
     batch: batches_pb2.Batch = await engine.call(
         methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=parse_message_batch(shown))
     )
-    if batch.endpoint != MESSAGES:
-        raise HttpError.not_found("message batch", shown)
+    if batch.endpoint not in _FORMS:
+        of = f"of {batch.endpoint}" if batch.endpoint else "without a valid line"
+        raise HttpError(
+            400,
+            f"The batch is one {of}, which Anthropic's API has no form for: read it at "
+            f"/v1/batches/{batch.id}.",
+        )
     return batch
 
 
@@ -149,7 +167,7 @@ async def _page(
     more = True
     while more and len(found) <= size:
         batches, more = await list_batches(engine, _READ_AT_ONCE, place, oldest_first=oldest_first)
-        found += [batch for batch in batches if batch.endpoint == MESSAGES]
+        found += [batch for batch in batches if batch.endpoint in _FORMS]
         place = batches[-1].id if batches else place
     return found[:size], len(found) > size
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC
+from functools import partial
 from typing import Any
 
 import msgspec
+from polybatch.models import ResultFilter
 from polybatch.v1 import batches_pb2
 
-from services.web.ids import shown_message_batch
+from core.endpoints import MESSAGES
+from services.web.anthropic.messages import Lossy, message_of
+from services.web.ids import ResultsFile, shown_message_batch
 
 _CANCELLING = batches_pb2.BATCH_STATE_CANCELLING
 _ENDED = (
@@ -98,8 +102,11 @@ def message_batch(batch: batches_pb2.Batch, base_url: str) -> dict[str, Any]:
     }
 
 
-async def result_lines(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def result_lines(
+    chunks: AsyncGenerator[bytes, None], batch: batches_pb2.Batch
+) -> AsyncGenerator[bytes, None]:
     """The engine's results in Anthropic's form, some lines at a time, in the input's order."""
+    as_line = partial(_result_line, batch)
     rest = b""
     async with aclosing(chunks):
         async for chunk in chunks:
@@ -109,20 +116,30 @@ async def result_lines(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[by
                 continue
             lines = (rest + whole).split(b"\n")
             rest = tail
-            yield b"".join(map(_result_line, lines))
+            yield b"".join(map(as_line, lines))
     if rest:
-        yield _result_line(rest)
+        yield as_line(rest)
 
 
-def _result_line(raw: bytes) -> bytes:
+def _result_line(batch: batches_pb2.Batch, raw: bytes) -> bytes:
     line = _decode(raw)
-    return _encode({"custom_id": line.custom_id, "result": _result(line)}) + b"\n"
+    return _encode({"custom_id": line.custom_id, "result": _result(batch, line)}) + b"\n"
 
 
-def _result(line: _Line) -> dict[str, Any]:
+def _result(batch: batches_pb2.Batch, line: _Line) -> dict[str, Any]:
     error, response = line.error, line.response
     if error is None and response is not None:
-        return {"type": "succeeded", "message": response.body}
+        if batch.endpoint == MESSAGES:
+            return {"type": "succeeded", "message": response.body}
+        try:
+            return {"type": "succeeded", "message": message_of(response.body)}
+        except Lossy as lossy:
+            shown = ResultsFile(batch.id, ResultFilter.SUCCEEDED).shown
+            error = _Error(
+                "invalid_request_error",
+                f"The answer is there, but Anthropic's form has no place for its {lossy}: read it "
+                f"at /v1/files/{shown}/content.",
+            )
     code = error.code if error is not None else ""
     if code in _UNRUN:
         return {"type": _UNRUN[code]}

@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from core.settings import Settings
 from services.web.body import body_of
 from services.web.dashboard import shown
+from services.web.dashboard.feeds import Feeds
 from services.web.dashboard.session import Session, Sessions, Tries, check_same_site
 from services.web.errors import HttpError, from_engine
 from services.web.upstream import Engine
@@ -66,6 +67,7 @@ class Site:
         self.settings = settings
         self.sessions = Sessions(settings)
         self.tries = Tries()
+        self.feeds = Feeds()
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,

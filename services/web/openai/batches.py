@@ -8,11 +8,14 @@ A file with bad lines makes a batch that has failed, as at OpenAI.
 from __future__ import annotations
 
 import re
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
 from polybatch._transport import methods
+from polybatch.errors import InvalidRequest
+from polybatch.models.money import to_money
 from polybatch.v1 import batches_pb2, files_pb2
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,12 +24,16 @@ from core.endpoints import GENERATE_CONTENT, MESSAGES, OPENAI
 from services.web.body import read_json
 from services.web.errors import HttpError
 from services.web.ids import InputFile, parse_batch, parse_file
-from services.web.listing import int_param, list_batches
+from services.web.listing import list_batches
 from services.web.openai.objects import batch_object, page
+from services.web.operations import Text, WholeNumber
 from services.web.responses import json_response
 from services.web.upstream import Engine
 
-_WINDOW = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
+LIMIT = WholeNumber("limit", 20, 100)
+AFTER = Text("after")
+
+_SPAN = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _ENDPOINTS = OPENAI | {MESSAGES, GENERATE_CONTENT}
 _LONGEST_WINDOW = 7 * 86_400
@@ -48,8 +55,13 @@ class ExpiresAfter(msgspec.Struct):
             raise _invalid(f"{param}.seconds", f"from {low} to {high}", self.seconds)
 
 
+# What the field of a message can hold; what is right, the engine knows.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Usd = Annotated[Decimal, msgspec.Meta(extra_json_schema={"type": ["number", "string"]})]
+
+
 class CreateBatch(msgspec.Struct):
-    """The body of a create; the last three are our own."""
+    """The body of a create; what comes behind `output_expires_after` is our own."""
 
     input_file_id: str
     endpoint: str
@@ -59,6 +71,15 @@ class CreateBatch(msgspec.Struct):
     skip_invalid_lines: bool = False
     lenient_translation: bool = False
     fail_fast: bool = False
+    max_cost: Usd | None = None
+    key_id: str = ""
+    webhook_url: str = ""
+    name: str = ""
+    canary_lines: Count = 0
+    canary_max_failure_rate: float | None = None
+    max_failure_rate: float | None = None
+    rescue_before: str | None = None
+    reuse_answers: str | None = None
 
 
 async def create(request: Request, engine: Engine) -> Response:
@@ -73,11 +94,20 @@ async def create(request: Request, engine: Engine) -> Response:
         batches_pb2.CreateBatchRequest(
             input_file_id=file_id,
             request_id=f"http:{key}" if key else "",
-            completion_window=Duration(seconds=_seconds(asked.completion_window)),
+            completion_window=_window(asked.completion_window),
             metadata=asked.metadata or {},
             skip_invalid_lines=asked.skip_invalid_lines,
             lenient_translation=asked.lenient_translation,
             fail_fast=asked.fail_fast,
+            max_cost=_money(asked.max_cost),
+            key_id=asked.key_id,
+            webhook_url=asked.webhook_url,
+            name=asked.name,
+            canary_lines=asked.canary_lines,
+            canary_max_failure_rate=asked.canary_max_failure_rate,
+            max_failure_rate=asked.max_failure_rate,
+            rescue_before=_span(asked.rescue_before, "rescue_before"),
+            reuse_answers=_span(asked.reuse_answers, "reuse_answers"),
             keep_refused=True,
         ),
     )
@@ -96,8 +126,7 @@ async def cancel(request: Request, engine: Engine) -> Response:
 
 async def list_all(request: Request, engine: Engine) -> Response:
     """GET /v1/batches."""
-    size = int_param(request, "limit", 20, 100)
-    after = request.query_params.get("after")
+    size, after = LIMIT.read(request), AFTER.read(request)
     batches, more = await list_batches(
         engine, size, parse_batch(after) if after else None, oldest_first=False
     )
@@ -118,7 +147,7 @@ async def _checked_file(asked: CreateBatch, engine: Engine) -> str:
     """The engine's id of the input file. Raises HttpError where the fields do not fit."""
     if asked.endpoint not in _ENDPOINTS:
         raise _invalid("endpoint", f"one of {', '.join(sorted(_ENDPOINTS))}", asked.endpoint)
-    _seconds(asked.completion_window)
+    _window(asked.completion_window)
     file = parse_file(asked.input_file_id)
     if not isinstance(file, InputFile):
         raise _invalid("input_file_id", "the id of an uploaded file", asked.input_file_id)
@@ -133,13 +162,31 @@ async def _checked_file(asked: CreateBatch, engine: Engine) -> str:
     return file.file_id
 
 
-def _seconds(window: str) -> int:
+def _money(amount: Decimal | None) -> Any:
+    if amount is None:
+        return None
+    try:
+        return to_money(amount, "max_cost")
+    except InvalidRequest as error:
+        raise HttpError(400, error.message, "invalid_value", "max_cost") from error
+
+
+def _window(text: str) -> Duration:
     """OpenAI knows "24h" alone; here any span up to 7 days will do."""
-    match = _WINDOW.fullmatch(window)
-    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 1 <= seconds <= _LONGEST_WINDOW:
-        raise _invalid("completion_window", "'24h', or a span such as '90m', '36h', '7d'", window)
-    return seconds
+    found = _span(text, "completion_window")
+    if found is None or not 1 <= found.seconds <= _LONGEST_WINDOW:
+        raise _invalid("completion_window", "'24h', or a span such as '90m', '36h', '7d'", text)
+    return found
+
+
+def _span(text: str | None, param: str) -> Duration | None:
+    """Such as "90m", "36h", "7d"."""
+    if text is None:
+        return None
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise _invalid(param, "a span such as '90m', '36h', '7d'", text)
+    return Duration(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def _shown(batch: Any, endpoint: str = "") -> dict[str, Any]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from polybatch._transport import methods
@@ -20,26 +22,33 @@ from starlette.responses import Response
 from services.web.body import body_of
 from services.web.errors import HttpError
 from services.web.ids import InputFile, ResultsFile, parse_file
-from services.web.listing import int_param, list_batches, list_files
+from services.web.listing import list_batches, list_files
 from services.web.multipart import Form
 from services.web.openai.batches import ExpiresAfter
 from services.web.openai.objects import (
     ENDED_WITH_RESULTS,
     PURPOSE_INPUT,
     PURPOSE_RESULTS,
+    ended_at,
     file_object,
     page,
     results_files,
     results_object,
     with_problems,
 )
+from services.web.operations import Choice, Text, WholeNumber
 from services.web.responses import json_response, streamed
 from services.web.sending import FileUpload
 from services.web.upstream import Engine
 
+LIMIT = WholeNumber("limit", 10_000, 10_000)
+ORDER = Choice("order", ("asc", "desc"), "desc")
+PURPOSE = Text("purpose")
+AFTER = Text("after")
+SETTLED_AFTER = WholeNumber("settled_after", 0, 2**31 - 1)
+
 _JSONL = "application/jsonl"
 _MAX_FILENAME_BYTES = 255
-_MAX_LIMIT = 10_000
 # The size of a results file is asked of the collector, one call each.
 _RESULTS_PAGE = 100
 _SIZES_AT_ONCE = 8
@@ -74,15 +83,11 @@ async def list_all(request: Request, engine: Engine) -> Response:
 
     In ascending order the other way round.
     """
-    size = int_param(request, "limit", _MAX_LIMIT, _MAX_LIMIT)
-    order = request.query_params.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise HttpError(400, "'order' has to be 'asc' or 'desc'.", "invalid_value", "order")
-    purpose = request.query_params.get("purpose")
-    kinds = [each for each in (PURPOSE_INPUT, PURPOSE_RESULTS) if purpose in (None, "", each)]
+    size, order, purpose = LIMIT.read(request), ORDER.read(request), PURPOSE.read(request)
+    kinds = [each for each in (PURPOSE_INPUT, PURPOSE_RESULTS) if purpose in (None, each)]
     if order == "asc":
         kinds.reverse()
-    after = request.query_params.get("after")
+    after = AFTER.read(request)
     begun = parse_file(after) if after else None
     if begun is not None:
         kind = PURPOSE_INPUT if isinstance(begun, InputFile) else PURPOSE_RESULTS
@@ -130,9 +135,39 @@ async def content(request: Request, engine: Engine) -> Response:
         size = (await _get(engine, file)).bytes
         chunks = engine.downloads.file_chunks(file.file_id)
         return await streamed(chunks, _JSONL, {"content-length": str(size)})
+    after = SETTLED_AFTER.read(request)
+    batch = await engine.call(
+        methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=file.batch_id)
+    )
+    if ended_at(batch) is None or after:
+        return await _settled(engine, file, after)
     stream = engine.results(file.batch_id, file.which)
     answer = await streamed(stream.chunks(), _JSONL)
     answer.headers["content-length"] = str(stream.header.total_bytes)
+    return answer
+
+
+async def _settled(engine: Engine, file: ResultsFile, after: int) -> Response:
+    """What is there of the results of a batch that may not have ended."""
+    replies = engine.settled(file.batch_id, file.which, after)
+    try:
+        first = await anext(replies, None)
+        if first is None:
+            raise HttpError(503, "The results came without a head.", retry=True)
+    except BaseException:
+        await replies.aclose()
+        raise
+    header = first.header
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        async with aclosing(replies):
+            async for reply in replies:
+                yield reply.chunk
+
+    answer = await streamed(chunks(), _JSONL)
+    answer.headers["x-incomplete"] = "true" if header.incomplete else "false"
+    answer.headers["x-last-line"] = str(header.complete_until_line)
+    answer.headers["x-settled-until"] = str(header.settled_until)
     return answer
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.models import ResultFilter
+from polybatch.models.money import from_money
 from polybatch.v1 import batches_pb2, files_pb2, providers_pb2
 
 from services.web.ids import ResultsFile, shown_file
@@ -187,6 +189,17 @@ def _extras(batch: batches_pb2.Batch) -> dict[str, Any]:
             if batch.HasField("common_cause")
             else None
         ),
+        "output_file_id": ResultsFile(batch.id, ResultFilter.SUCCEEDED).shown,
+        "error_file_id": ResultsFile(batch.id, ResultFilter.FAILED).shown,
+        "cost": _cost(batch.cost),
+        "key_id": batch.key_id or None,
+        "webhook_url": batch.webhook_url or None,
+        "name": batch.name or None,
+        "parent_batch_id": batch.parent_batch_id or None,
+        "child_batch_ids": list(batch.child_batch_ids),
+        "paused_at": batch.paused_at.seconds if batch.HasField("paused_at") else None,
+        "rescued_line_count": batch.rescued_line_count,
+        "reused_line_count": batch.reused_line_count,
         "skip_invalid_lines": batch.skip_invalid_lines,
         "lenient_translation": batch.lenient_translation,
         "fail_fast": batch.fail_fast,
@@ -200,9 +213,23 @@ def _extras(batch: batches_pb2.Batch) -> dict[str, Any]:
                 "state": shard.state,
                 "provider_batch_id": shard.provider_batch_id or None,
                 "waiting_reason": shard.waiting_reason or None,
+                "cost": _usd(shard, "cost"),
             }
             for shard in batch.shards
         ],
+    }
+
+
+def _usd(message: Any, field: str) -> Decimal | None:
+    return from_money(getattr(message, field)) if message.HasField(field) else None
+
+
+def _cost(cost: batches_pb2.BatchCost) -> dict[str, Any]:
+    """In USD."""
+    named = ("so_far", "expected", "at_most", "reserved", "max_cost")
+    return {
+        **{name: _usd(cost, name) for name in named},
+        "unpriced_line_count": cost.unpriced_line_count,
     }
 
 

@@ -40,13 +40,19 @@ WRONG_BATCHES = [
     (json.dumps(BATCH | {"metadata": {"a": "\ud800"}}).encode(), None, None),
     (b"[" * 100_000, None, None),
     (b"", "input_file_id", "missing_required_parameter"),
+    ({**BATCH, "output_expires_after": 7}, "output_expires_after", "invalid_type"),
+    ({**BATCH, "skip_invalid_lines": "yes"}, "skip_invalid_lines", "invalid_type"),
     ({**BATCH, "input_file_id": 7}, "input_file_id", "invalid_type"),
     ({"endpoint": CHAT, "completion_window": "24h"}, "input_file_id", None),
     ({**BATCH, "endpoint": "/v1/nothing"}, "endpoint", "invalid_value"),
     ({**BATCH, "completion_window": "for ever"}, "completion_window", "invalid_value"),
     ({**BATCH, "completion_window": "8d"}, "completion_window", "invalid_value"),
     ({**BATCH, "metadata": {"a": 1}}, "metadata", "invalid_type"),
-    ({**BATCH, "output_expires_after": {"anchor": "created_at"}}, None, None),
+    (
+        {**BATCH, "output_expires_after": {"anchor": "created_at"}},
+        "output_expires_after.seconds",
+        None,
+    ),
 ]
 
 
@@ -170,7 +176,13 @@ async def test_another_accounts_ids_are_not_there(web: Web) -> None:
 async def test_another_method(web: Web) -> None:
     answer = await web.client.put("/v1/files")
     assert answer.status_code == 405
-    assert answer.json()["error"]["message"]
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+    assert answer.json()["error"] == {
+        "message": "Not allowed: PUT /v1/files. It takes GET, HEAD, POST.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "method_not_supported",
+    }
 
 
 WRONG_LIMITS = ["0", "-1", "x", "101", "1" * 5000, "1.5"]

@@ -1,0 +1,29 @@
+"""The API's description, which the documentation is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from services.web.openapi import describe, shown_path
+from services.web.reference import filled
+from services.web.routes import ROUTES
+
+PAGE = Path(__file__).parents[3] / "docs/http-api.md"
+
+
+def test_the_documentation_is_up_to_date() -> None:
+    page = PAGE.read_text()
+    assert filled(page) == page, "run make docs"
+    described = re.findall(r"^\| `([A-Z]+) (/\S+)` \|", page, re.M)
+    assert set(described) == {(each.method, shown_path(each.path)) for each in ROUTES}
+
+
+def test_every_schema_that_is_named_is_there() -> None:
+    description = describe(ROUTES)
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(description)))
+    assert named <= description["components"]["schemas"].keys()
+    assert {"Batch", "CreateBatch", "OpenAIError", "MessageBatch"} <= named
+    operations = [each for path in description["paths"].values() for each in path.values()]
+    assert len({each["operationId"] for each in operations}) == len(operations) == len(ROUTES)

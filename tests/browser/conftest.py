@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.browser.other_site import OtherSite, running_other_site
 from tests.support.e2e.suite import Suite, running_suite
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ def suite(browser: Browser, shared_suite: Suite) -> Suite:
 @pytest.fixture
 def key(suite: Suite) -> str:
     return Path(suite.ready["api_key_file"]).read_text().strip()
+
+
+@pytest.fixture
+def other_site() -> Iterator[OtherSite]:
+    with running_other_site() as site:
+        yield site
 
 
 @pytest.fixture

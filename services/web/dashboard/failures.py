@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 from polybatch._transport import methods
-from polybatch.errors import PolybatchError
 from polybatch.v1 import results_pb2
 
 from services.web.dashboard.pages import Visit
@@ -15,7 +14,7 @@ from services.web.dashboard.shown import BatchView
 from services.web.upstream import Engine
 
 _SHOWN = 50
-# Causes are counted over so many of the lines that failed, where the engine does not count them.
+# Causes are counted over so many of the lines that failed.
 _GROUPED = 1000
 
 
@@ -40,21 +39,7 @@ async def failures(visit: Visit, view: BatchView) -> dict[str, Any]:
 
 
 async def causes_of(engine: Engine, batch_id: str) -> results_pb2.ListFailureCausesResponse:
-    """The causes of an ended batch, the most frequent first."""
-    request = results_pb2.ListFailureCausesRequest(batch_id=batch_id)
-    try:
-        found: results_pb2.ListFailureCausesResponse = await engine.call(
-            methods.LIST_FAILURE_CAUSES, request
-        )
-    except PolybatchError as error:
-        if error.code != "UNIMPLEMENTED":
-            raise
-        return await _counted(engine, batch_id)
-    return found
-
-
-async def _counted(engine: Engine, batch_id: str) -> results_pb2.ListFailureCausesResponse:
-    """By code alone, and of the first lines."""
+    """The causes of an ended batch, the most frequent first; by code, of the first lines."""
     first = await engine.call(
         methods.LIST_FAILURES,
         results_pb2.ListFailuresRequest(batch_id=batch_id, page_size=_GROUPED),

@@ -110,10 +110,10 @@ class Visitor:
             self.page.get_by_role("link", name=name, exact=True).click()
         return Path(saved.value.path())
 
-    def barriers(self) -> list[str]:
-        """What axe finds on this page, in either theme."""
+    def barriers(self, *schemes: Any) -> list[str]:
+        """What axe finds on this page, in either theme or in those that are named."""
         found = []
-        for scheme in ("light", "dark"):
+        for scheme in schemes or ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)
             for each in _AXE.run(self.page).response["violations"]:
                 places = [node["target"] for node in each["nodes"][:3]]

@@ -1,0 +1,90 @@
+"""Every page: without barriers in either theme, and on a phone's width."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.conftest import MakeVisitor
+from tests.support.browser.files import REFUSED, bad_file, good_file
+from tests.support.browser.other_site import OtherSite
+from tests.support.e2e.suite import Suite
+
+if TYPE_CHECKING:
+    from tests.support.browser.visitor import Visitor
+
+NEVER = 3600
+
+
+def pages_of(visitor: Visitor, suite: Suite, hook: str) -> dict[str, str]:
+    """Brings each page's state about; returns paths by name."""
+    page = visitor.page
+    visitor.upload("a-file-with-bad-lines-and-a-long-name.jsonl", bad_file())
+    bad = page.url.removeprefix(visitor.base)
+    visitor.upload("tickets.jsonl", good_file(12, {3: REFUSED, 7: REFUSED}))
+    good = page.url.removeprefix(visitor.base)
+    ended = visitor.create()
+    visitor.expect_state("Completed")
+    suite.reset_sandbox(batch_seconds=NEVER)
+    visitor.upload("tickets-that-run.jsonl", good_file(6, {}))
+    running = visitor.create()
+    visitor.expect_state("In progress")
+    visitor.go("/webhooks")
+    page.get_by_label("Address").fill(hook)
+    with page.expect_download():
+        page.get_by_role("button", name="Create and save its secret").click()
+    page.wait_for_load_state()
+    rotate = page.get_by_role("link", name=re.compile("^Rotate the secret")).get_attribute("href")
+    visitor.go("/keys")
+    key = page.get_by_role("link", name=re.compile("^Revoke ")).first.get_attribute("href")
+    assert rotate is not None
+    assert key is not None
+    return {
+        "batches": "/",
+        "batches found": "/?q=tickets&state=completed",
+        "nothing found": "/?q=nothing-has-this-name&state=expired",
+        "new batch": "/new",
+        "bad lines": bad,
+        "estimate": good,
+        "a batch that has ended": ended,
+        "a batch that runs": running,
+        "cancel": f"{running}/cancel",
+        "retry": f"{ended}/retry",
+        "delete": f"{ended}/delete",
+        "line": f"{ended}/lines/4",
+        "usage": "/usage?days=7",
+        "usage by key": "/usage?by=key",
+        "keys": "/keys",
+        "revoke": key,
+        "webhooks": "/webhooks",
+        "rotate": rotate,
+        "delete an endpoint": rotate.replace("rotate", "delete"),
+        "providers": "/providers",
+        "what is not there": f"/batches/batch_{'0' * 20}",
+    }
+
+
+# Axe takes a second for a page.
+@pytest.mark.timeout(400)
+def test_no_page_has_a_barrier_or_is_too_wide(
+    visit: MakeVisitor, suite: Suite, key: str, other_site: OtherSite
+) -> None:
+    from tests.support.browser.visitor import PHONE
+
+    visitor = visit()
+    visitor.go("/sign-in")
+    found = visitor.barriers()
+    visitor.sign_in(key)
+    paths = pages_of(visitor, suite, other_site.hook)
+    for path in paths.values():
+        visitor.go(path)
+        found += visitor.barriers("dark")
+    visitor.page.set_viewport_size(PHONE)
+    for name, path in {"sign in": "/sign-in", **paths}.items():
+        visitor.go(path)
+        if wider := visitor.overflow():
+            found.append(f"{name} is {wider} pixels too wide")
+        found += visitor.barriers("light")
+    assert not found, "\n".join(found)

@@ -31,11 +31,7 @@ def pages_of(visitor: Visitor, suite: Suite, hook: str) -> dict[str, str]:
     visitor.upload("tickets-that-run.jsonl", good_file(6, {}))
     running = visitor.create()
     visitor.expect_state("In progress")
-    visitor.go("/webhooks")
-    page.get_by_label("Address").fill(hook)
-    with page.expect_download():
-        page.get_by_role("button", name="Create and save its secret").click()
-    page.wait_for_load_state()
+    visitor.make_endpoint(hook)
     rotate = page.get_by_role("link", name=re.compile("^Rotate the secret")).get_attribute("href")
     visitor.go("/keys")
     key = page.get_by_role("link", name=re.compile("^Revoke ")).first.get_attribute("href")

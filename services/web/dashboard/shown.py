@@ -67,7 +67,7 @@ def short(value: float | Decimal) -> str:
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             scaled = value / size
-            return f"{scaled:.{0 if scaled >= 100 else 1}f}{unit}"
+            return f"{scaled:.{0 if scaled >= 100 else 1}f}".removesuffix(".0") + unit
     return f"{value:.0f}"
 
 
@@ -83,8 +83,10 @@ def size(value: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """As people say it: "3 h 20 min"; a day is 24 h."""
+    """As people say it: "3 h 20 min", "0.4 s"; a day is 24 h."""
     left = max(0, round(seconds))
+    if 0 < seconds < 9.95:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     for unit, length, lower, part, least in (
         ("d", 86_400, "h", 3600, 2 * 86_400),
         ("h", 3600, "min", 60, 3600),

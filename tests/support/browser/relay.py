@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -61,8 +62,11 @@ class Relay:
             self._room.notify_all()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = socket.create_server(("127.0.0.1", self.port))
+        # Else the kernel takes tens of megabytes in before anything is held.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PIECE)
+        self.port = listener.getsockname()[1]
+        self._server = await asyncio.start_server(self._pass, sock=listener)
 
     async def _end(self) -> None:
         await self._cut()
@@ -81,7 +85,7 @@ class Relay:
             self._room.notify_all()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             ends = {writer, back}
             self._open |= ends

@@ -41,6 +41,7 @@ class Visitor:
 
     def __init__(self, browser: Browser, base: str, **options: Any) -> None:
         self.base = base
+        self.browser = browser
         self.troubles: list[str] = []
         self.scripts = options.get("java_script_enabled", True)
         self.context = browser.new_context(**({"viewport": DESK} | options))
@@ -103,6 +104,19 @@ class Visitor:
         expect(self.page.locator("[data-live=state]")).to_contain_text(
             re.compile(word), timeout=60_000
         )
+
+    def make_endpoint(self, url: str, description: str = "") -> str:
+        """A webhook endpoint, with the mouse; returns its secret."""
+        self.go("/webhooks")
+        summary = self.page.get_by_text("Another endpoint")
+        if summary.is_visible():
+            summary.click()
+        self.page.get_by_label("Address").fill(url)
+        self.page.get_by_label("Description").fill(description)
+        with self.page.expect_download() as saved:
+            self.page.get_by_role("button", name="Create and save its secret").click()
+        expect(self.page.get_by_role("link", name=f"Rotate the secret of {url}")).to_be_visible()
+        return Path(saved.value.path()).read_text().strip()
 
     def save(self, name: str) -> Path:
         """Click what is saved as a file."""

@@ -31,7 +31,7 @@ def test_amounts_show_the_digits_that_count_and_keep_the_exact_one() -> None:
         "999",
         "1.2k",
         "27.2k",
-        "5.0B",
+        "5B",
     ]
     assert [size(each) for each in (999, 3_000, 2_500_000_000)] == ["999 bytes", "3.0 KB", "2.5 GB"]
     assert [span(each) for each in (59, 3_600, 86_400, 90_000, 604_800)] == [

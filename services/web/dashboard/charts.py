@@ -11,6 +11,7 @@ WIDTH, HEIGHT = 1060.0, 180.0
 _SERIES = 5
 _REST = "others"
 _GAP = 0.28
+_TOPS = tuple(Decimal(each) for each in ("1", "1.2", "1.6", "2", "4", "6", "8", "10"))
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ def stacked_bars(
 
 
 def _round_up(value: Decimal) -> Decimal:
-    """To 1, 2, 4 or 5 times a power of ten, so that the axis has plain numbers."""
+    """To a power of ten times what is plain, and whose half is plain, too."""
     if value <= 0:
         return Decimal(0)
     power = Decimal(1).scaleb(value.adjusted())
-    return next(power * factor for factor in (1, 2, 4, 5, 10) if power * factor >= value)
+    return next(power * factor for factor in _TOPS if power * factor >= value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 from polybatch._transport import methods
@@ -14,8 +13,7 @@ from services.web.dashboard.shown import BatchView
 from services.web.upstream import Engine
 
 _SHOWN = 50
-# Causes are counted over so many of the lines that failed.
-_GROUPED = 1000
+_MOST_PAGES = 5
 
 
 async def failures(visit: Visit, view: BatchView) -> dict[str, Any]:
@@ -24,35 +22,39 @@ async def failures(visit: Visit, view: BatchView) -> dict[str, Any]:
         return {"failures": [], "next_failures": "", "causes": None, "cause": ""}
     query = visit.request.query_params
     cause = query.get("cause", "")
-    request = results_pb2.ListFailuresRequest(
-        batch_id=view.id, page_size=_SHOWN, page_token=query.get("failures", ""), cause_id=cause
-    )
-    shown, causes = await asyncio.gather(
-        visit.engine.call(methods.LIST_FAILURES, request), causes_of(visit.engine, view.id)
+    (lines, more), causes = await asyncio.gather(
+        _page(visit.engine, view.id, cause, query.get("failures", "")),
+        causes_of(visit.engine, view.id),
     )
     return {
-        "failures": list(shown.failures),
-        "next_failures": shown.next_page_token,
+        "failures": lines,
+        "next_failures": more,
         "causes": causes,
         "cause": cause,
     }
 
 
+async def _page(
+    engine: Engine, batch_id: str, cause: str, token: str
+) -> tuple[list[results_pb2.LineFailure], str]:
+    """Lines, and the token of what comes next; of a rare cause a page of the engine has few."""
+    found: list[results_pb2.LineFailure] = []
+    for _ in range(_MOST_PAGES):
+        request = results_pb2.ListFailuresRequest(
+            batch_id=batch_id, page_size=_SHOWN, page_token=token, cause_id=cause
+        )
+        answer = await engine.call(methods.LIST_FAILURES, request)
+        found += answer.failures
+        token = answer.next_page_token
+        if not token or len(found) >= _SHOWN:
+            break
+    return found, token
+
+
 async def causes_of(engine: Engine, batch_id: str) -> results_pb2.ListFailureCausesResponse:
-    """The causes of an ended batch, the most frequent first; by code, of the first lines."""
-    first = await engine.call(
-        methods.LIST_FAILURES,
-        results_pb2.ListFailuresRequest(batch_id=batch_id, page_size=_GROUPED),
+    """The causes of an ended batch, the most frequent first."""
+    request = results_pb2.ListFailureCausesRequest(batch_id=batch_id)
+    found: results_pb2.ListFailureCausesResponse = await engine.call(
+        methods.LIST_FAILURE_CAUSES, request
     )
-    lines = Counter(each.code for each in first.failures)
-    messages = {each.code: each.message for each in reversed(first.failures)}
-    total = len(first.failures)
-    return results_pb2.ListFailureCausesResponse(
-        causes=[
-            results_pb2.FailureCause(
-                code=code, message=messages[code], line_count=count, share=count / total
-            )
-            for code, count in lines.most_common()
-        ],
-        failure_count=total,
-    )
+    return found

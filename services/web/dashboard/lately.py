@@ -21,6 +21,7 @@ from services.web.upstream import Engine
 
 BATCHES = 200
 FAILED = 20
+FAILED_LINES = 200_000
 _AT_ONCE = 5
 _MODELS = 8
 _CAUSES = 8
@@ -63,7 +64,7 @@ async def lately(engine: Engine, first: date) -> Lately:
     took = durations(found)
     # Those that every batch comes by have their place; the others would be noise.
     shown = sorted(took, key=lambda each: each.shards, reverse=True)[:_MODELS]
-    with_failures = [each.id for each in found if _failed(each)][:FAILED]
+    with_failures = _bounded(found)
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def asked(batch_id: str) -> results_pb2.ListFailureCausesResponse:
@@ -126,7 +127,17 @@ def _took(provider: str, model: str, seconds: list[float]) -> Took:
     return Took(provider, model, len(seconds), seconds[0], low, median, high, seconds[-1])
 
 
-def _failed(batch: batches_pb2.Batch) -> bool:
-    counts = batch.request_counts
-    with_results = STATES[batch.state][0] in WITH_RESULTS
-    return with_results and counts.failed + counts.cancelled + counts.expired > 0
+def _bounded(batches: Iterable[batches_pb2.Batch]) -> list[str]:
+    """The newest batches with lines that failed, as long as these are not too many to read."""
+    found: list[str] = []
+    lines = 0
+    for batch in batches:
+        counts = batch.request_counts
+        failed = counts.failed + counts.cancelled + counts.expired
+        if not failed or STATES[batch.state][0] not in WITH_RESULTS:
+            continue
+        lines += failed
+        if len(found) >= FAILED or (found and lines > FAILED_LINES):
+            break
+        found.append(batch.id)
+    return found

@@ -83,6 +83,7 @@ class Site:
         )
         self._templates.filters |= {
             "usd": shown.usd,
+            "tick": shown.tick,
             "exact": shown.exact,
             "count": shown.count,
             "short": shown.short,

@@ -51,6 +51,12 @@ def usd(value: Decimal) -> str:
     return f"{sign}${size:.{places}f}"
 
 
+def tick(value: Decimal) -> str:
+    """Of an axis of money: all of it, cents at least: "$0.06", "$0.012"."""
+    plain = value.quantize(_CENT) if value == value.quantize(_CENT) else value.normalize()
+    return f"${plain:,f}" if value else "$0"
+
+
 def exact(value: Decimal) -> str:
     """All of it."""
     return f"{value.normalize():f} USD"

@@ -203,6 +203,14 @@ class ResultFile:
 
         return await first_beyond(line_at, self.line_count, line)
 
+    async def numbered(self, *, succeeded: bool) -> AsyncGenerator[list[tuple[int, int]], None]:
+        """Yield (number of the record, number of its line) of one outcome; reads the index."""
+        number = 0
+        async with aclosing(stream_records(self._index, RESULT.size)) as chunks:
+            async for chunk in chunks:
+                yield [(at, line) for _, _, line, _, at in _numbered(chunk, number, succeeded)]
+                number += len(chunk) // RESULT.size
+
     async def last_line(self) -> int:
         """Number of the last line; 0 where there is none."""
         if not self.line_count:

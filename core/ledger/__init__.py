@@ -8,6 +8,13 @@ from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
+from core.ledger.families import (
+    MOST_GENERATIONS,
+    Families,
+    FamilyChanged,
+    FamilyFacts,
+    NewRetry,
+)
 from core.ledger.files import FileInUse, Files
 from core.ledger.funds import EnoughNow, Funds, NoFunds, NoPrice, Purse, usd
 from core.ledger.ids import new_id, new_token

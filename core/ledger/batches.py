@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from core.failpoints import Failpoint
 from core.ledger.batch_reads import BatchReads
 from core.ledger.batch_search import folded, terms_of
+from core.ledger.families import FamilyChanged, NewRetry, add_retry, lock_ancestors
 from core.ledger.funds import NoFunds, NoPrice, release, reserve
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.progress import advance, unsettled
@@ -27,7 +28,7 @@ from core.ledger.states import (
     Stop,
     stopped_lines,
 )
-from core.ledger.tables import Batch, Shard, now
+from core.ledger.tables import Batch, Shard, Upload, now
 from core.ledger.webhook_deliveries import add_deliveries
 
 
@@ -52,13 +53,15 @@ class Batches(BatchReads):
         limits: AccountLimits = NO_LIMITS,
         *,
         reserve_nanos: int | None = None,
-    ) -> Batch | RequestIdReused | FileGone | OverLimit | NoFunds | NoPrice:
+        retry: NewRetry | None = None,
+    ) -> Batch | RequestIdReused | FileGone | FamilyChanged | OverLimit | NoFunds | NoPrice:
         """Record a new batch; the same request id returns the batch it made before.
 
         `reserve_nanos`: what it is to hold, where credits or a budget limit what it may spend;
-        None: not known.
+        None: not known. `retry`: of which batch it is one, and its file, which is recorded with it.
         """
-        async with self._database.write(Failpoint.BATCH_CREATE) as session:
+        point = Failpoint.BATCH_RETRY if retry else Failpoint.BATCH_CREATE
+        async with self._database.write(point) as session:
             if batch.request_id is not None:
                 await self._database.lock_name(
                     session, "request", batch.account_id, batch.request_id
@@ -76,16 +79,23 @@ class Batches(BatchReads):
                 if earlier is not None:
                     same = earlier.request_digest == batch.request_digest
                     return earlier if same else RequestIdReused(earlier.id)
+            if retry is not None:
+                upload = await session.get(Upload, (batch.account_id, retry.file.upload_id))
+                file = retry.file if upload is not None else None
             if file is None:
                 return FileGone()
             if limits.batches:
                 living = await _count_living(session, batch.account_id)
                 if living >= limits.batches:
                     return OverLimit(Limit.BATCHES, limits.batches, living)
+            if retry is not None and not await lock_ancestors(session, self._database, retry):
+                return FamilyChanged()
             lacking = await reserve(session, batch, reserve_nanos)
             if lacking is not None:
                 return lacking
             batch.name_folded = folded(batch.name)
+            if retry is not None:
+                await add_retry(session, retry)
             session.add(batch)
             session.add_all(terms_of(batch, file.groups))
             if batch.ended:

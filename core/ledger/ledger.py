@@ -10,6 +10,7 @@ from core.ledger.budgets import Budgets
 from core.ledger.credits import Credits
 from core.ledger.database import Database
 from core.ledger.durations import Durations
+from core.ledger.families import Families
 from core.ledger.files import Files
 from core.ledger.funds import Funds
 from core.ledger.late import LateAnswers
@@ -40,6 +41,7 @@ class Ledger:
         self.funds = Funds(database)
         self.files = Files(database)
         self.batches = Batches(database)
+        self.families = Families(database)
         self.shards = Shards(database)
         self.list_polls = ListPolls(database)
         self.runs = Runs(database)

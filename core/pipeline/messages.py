@@ -15,6 +15,7 @@ from core.ledger import (
     TERMINAL,
     Batch,
     BatchState,
+    FamilyFacts,
     File,
     FileState,
     Ledger,
@@ -105,7 +106,12 @@ def file_message(file: File) -> files_pb2.File:
     )
 
 
-def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
+_ALONE = FamilyFacts()
+
+
+def batch_message(
+    batch: Batch, shards: Sequence[Shard], family: FamilyFacts = _ALONE
+) -> batches_pb2.Batch:
     """A batch as clients see it, with the given shards."""
     state = BatchState(batch.state)
     progress = 100.0 * batch.finished_high_water / batch.total if batch.total else 0.0
@@ -144,7 +150,9 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
             if batch.common_cause
             else None
         ),
-        cost=_cost(batch),
+        cost=_cost(batch, family),
+        parent_batch_id=batch.parent_id,
+        child_batch_ids=family.child_ids,
         metadata=batch.details,
         completion_window=_duration(batch.window_seconds),
         skip_invalid_lines=batch.skip_invalid_lines,
@@ -198,7 +206,10 @@ async def shown_batch(ledger: Ledger, batch: Batch) -> batches_pb2.Batch:
 async def shown_batches(ledger: Ledger, batches: Sequence[Batch]) -> list[batches_pb2.Batch]:
     """The same for a page of batches."""
     shards = await ledger.shards.shown([batch.id for batch in batches], SHOWN_SHARDS)
-    return [batch_message(batch, shards[batch.id]) for batch in batches]
+    families = await ledger.families.facts(batches)
+    return [
+        batch_message(batch, shards[batch.id], families.get(batch.id, _ALONE)) for batch in batches
+    ]
 
 
 def manifest_message(
@@ -253,7 +264,7 @@ def _manifest_shard(shard: Shard) -> results_pb2.ManifestShard:
     )
 
 
-def _cost(batch: Batch) -> batches_pb2.BatchCost:
+def _cost(batch: Batch, family: FamilyFacts) -> batches_pb2.BatchCost:
     def maybe(nanos: int | None) -> Money | None:
         return None if nanos is None else money(nanos)
 
@@ -264,6 +275,7 @@ def _cost(batch: Batch) -> batches_pb2.BatchCost:
         reserved=maybe(batch.reserved_nanos or None),
         unpriced_line_count=batch.unpriced_lines,
         max_cost=maybe(batch.max_cost_nanos),
+        family=money(family.cost_nanos) if batch.retries else None,
         saved=maybe(batch.saved_nanos or None),
     )
 

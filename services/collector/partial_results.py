@@ -216,6 +216,8 @@ def span_of(request: results_pb2.DownloadResultsRequest, succeeded: bool | None)
         for name in ("settled_after", "settled_until", "after_line")
         if not 0 <= getattr(request, name) <= AT_END
     ]
+    if request.merged and request.partial:
+        wrong.append(("merged", "not with partial: leave out one"))
     if request.offset:
         wrong.append(("offset", "0: go on behind a line, with after_line"))
     if wrong:

@@ -22,6 +22,7 @@ from core.pipeline import outages
 from core.serving import ApiError, current_principal
 from core.serving.paging import page_size
 from services.collector.failure_causes import FailureCauses
+from services.collector.family_results import FamilyResults
 from services.collector.partial_results import PartialResults, Span, chunks_of, span_of
 
 _CHUNK_BYTES = 256 * 1024
@@ -42,6 +43,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         self._ledger = ledger
         self._blobs = blobs
         self._partial = PartialResults(ledger, blobs)
+        self._families = FamilyResults(ledger, blobs)
         self._causes = FailureCauses(ledger)
 
     async def DownloadResults(
@@ -55,6 +57,11 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         succeeded = _wanted(request)
         batch = await self._batch(request.batch_id, ended=not request.partial)
         _refuse_deleted(batch, succeeded=succeeded)
+        if request.merged:
+            async with aclosing(self._of_family(batch, request, succeeded)) as replies:
+                async for reply in replies:
+                    yield reply
+            return
         if request.partial:
             span = span_of(request, succeeded)
             if not batch.ended or span != Span(succeeded=succeeded):
@@ -110,6 +117,30 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
                 )
             )
             async with aclosing(chunks_of(self._partial.groups(batch, span))) as chunks:
+                async for chunk in chunks:
+                    yield results_pb2.DownloadResultsResponse(chunk=chunk)
+                    DOWNLOAD_BYTES.labels("results").inc(len(chunk))
+
+    async def _of_family(
+        self,
+        batch: Batch,
+        request: results_pb2.DownloadResultsRequest,
+        succeeded: bool | None,
+    ) -> AsyncGenerator[results_pb2.DownloadResultsResponse, None]:
+        """The lines of a batch, with the outcomes of its retries."""
+        span = span_of(request, succeeded)
+        with outages():
+            family = await self._families.members(batch)
+            yield results_pb2.DownloadResultsResponse(
+                header=results_pb2.ResultsHeader(
+                    line_count=batch.total if succeeded is None else 0,
+                    results_revision=batch.results_revision,
+                    incomplete=not all(each.ended for each in family),
+                    settled_line_count=batch.total,
+                )
+            )
+            groups = self._families.groups(batch, span.after_line, succeeded)
+            async with aclosing(chunks_of(groups)) as chunks:
                 async for chunk in chunks:
                     yield results_pb2.DownloadResultsResponse(chunk=chunk)
                     DOWNLOAD_BYTES.labels("results").inc(len(chunk))

@@ -62,6 +62,17 @@ class Source:
         self.position = bisect_right(self.group, last, begin, key=line_number)
         return self.group[begin : self.position]
 
+    async def until(self, last: int) -> list[Entry]:
+        """All lines up to a number that have not been taken yet, from any number of groups."""
+        taken: list[Entry] = []
+        while self.group:
+            taken += self.take(last)
+            if self.last > last:
+                break
+            if not await self.refill():
+                self.group = ()
+        return taken
+
 
 async def merged(
     sources: Sequence[Source],
@@ -123,7 +134,7 @@ class ResultSources:
     def of_shards(self, shards: Sequence[Shard]) -> list[Source]:
         """What the batch has of its shards now."""
         sources: list[Source] = []
-        span = _span(len(shards))
+        span = span_of_each(len(shards))
         for shard in shards:
             settled = AT_END if shard.given_up else shard.settled_revision or FROM_START
             if shard.results_prefix and not shard.given_up:
@@ -134,7 +145,7 @@ class ResultSources:
 
     def late(self, shards: Sequence[Shard]) -> list[AsyncGenerator[Sequence[Entry], None]]:
         """What has become of settled shards that the batch had given up."""
-        span = _span(len(shards))
+        span = span_of_each(len(shards))
         return [
             self._stored(shard, span) if shard.results_prefix else self._filled(shard)
             for shard in shards
@@ -201,5 +212,6 @@ class ResultSources:
             yield group
 
 
-def _span(sources: int) -> int:
+def span_of_each(sources: int) -> int:
+    """Bytes to read at a time of each of so many sources."""
     return max(_LEAST_SPAN_BYTES, min(_MERGED_BYTES // (sources or 1), _MOST_SPAN_BYTES))

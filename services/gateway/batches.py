@@ -22,6 +22,7 @@ from services.gateway.billing import BilledKeys
 from services.gateway.creating import BatchMaker
 from services.gateway.estimates import BatchEstimates
 from services.gateway.framing import parse_chunk, parse_spec
+from services.gateway.retrying import Retrier
 from services.gateway.stream import MessageStream
 from services.gateway.upload import Spec, Uploads
 
@@ -48,6 +49,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         maker: BatchMaker,
         estimates: BatchEstimates,
         billed_keys: BilledKeys,
+        retrier: Retrier,
         *,
         idle_timeout: float,
         allow_private_webhooks: bool,
@@ -59,6 +61,7 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
         self._maker = maker
         self._estimates = estimates
         self._billed_keys = billed_keys
+        self._retrier = retrier
         self._idle_timeout = idle_timeout
         self._allow_private_webhooks = allow_private_webhooks
 
@@ -217,6 +220,12 @@ class BatchServicer(batches_pb2_grpc.BatchServiceServicer):
                 )
             log.info("results_deleted", batch_id=changed.id, account_id=account_id)
             return await shown_batch(self._ledger, changed)
+
+    async def RetryBatch(
+        self, request: batches_pb2.RetryBatchRequest, _context: Context
+    ) -> batches_pb2.Batch:
+        with outages():
+            return await shown_batch(self._ledger, await self._retrier.retry(request, self._parse))
 
     def _parse(self, request: batches_pb2.CreateBatchRequest) -> BatchArgs:
         return BatchArgs.parse(request, allow_private_webhooks=self._allow_private_webhooks)

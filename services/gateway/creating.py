@@ -21,9 +21,11 @@ from core.ledger import (
     AccountLimits,
     Batch,
     BatchState,
+    FamilyChanged,
     File,
     FileGone,
     Ledger,
+    NewRetry,
     NoFunds,
     NoPrice,
     OverLimit,
@@ -100,6 +102,23 @@ class BatchMaker:
         file = await self._ledger.files.get(account_id, file_id)
         if file is None:
             raise file_not_found(file_id)
+        made = await self.record(file, batch_args, digest)
+        if isinstance(made, RequestIdReused):
+            # Another call with it was quicker.
+            earlier = await self._ledger.batches.get(made.batch_id)
+            assert earlier is not None, "its request id would be free"
+            return await self._made_before(earlier, file_id, batch_args)
+        assert isinstance(made, Batch), "it is no retry"
+        return made
+
+    async def record(
+        self, file: File, batch_args: BatchArgs, digest: str, retry: NewRetry | None = None
+    ) -> Batch | RequestIdReused | FamilyChanged:
+        """Record a batch of a file and set it going. Raises ApiError where it may not be made.
+
+        `digest`: tells apart the calls that come with one request id; `retry`: as Batches.create.
+        """
+        account_id = file.account_id
         key = await self._billed_keys.find(batch_args.key_id)
         await self._billed_keys.refuse_disallowed(key, file, lenient=batch_args.lenient_translation)
         await self.refuse_unsigned(account_id, batch_args, file.id)
@@ -129,14 +148,14 @@ class BatchMaker:
             reserve = self._funding.reserve(estimate.total.dearest.expected)
             if batch.max_cost_nanos is not None:
                 refuse_unbounded(estimate)
-        made = await self._ledger.batches.create(batch, self._limits, reserve_nanos=reserve)
-        if isinstance(made, RequestIdReused):
-            # Another call with it was quicker.
-            earlier = await self._ledger.batches.get(made.batch_id)
-            assert earlier is not None, "its request id would be free"
-            return await self._made_before(earlier, file_id, batch_args)
+        batch.parent_id = retry.ancestors[-1] if retry else ""
+        made = await self._ledger.batches.create(
+            batch, self._limits, reserve_nanos=reserve, retry=retry
+        )
+        if isinstance(made, RequestIdReused | FamilyChanged):
+            return made
         if isinstance(made, FileGone):
-            raise file_not_found(file_id)
+            raise file_not_found(file.id)
         if isinstance(made, OverLimit):
             log.info("batch_over_limit", account_id=account_id, used=made.used)
             raise over_limit(made)

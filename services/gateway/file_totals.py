@@ -89,11 +89,21 @@ async def _read(file: File, blobs: BlobStore) -> list[LineSum]:
         async with aclosing(read_records(data, taken)) as groups:
             async for group in groups:
                 # Not on the loop: a group may hold megabytes of images.
-                await asyncio.to_thread(_add, totals, file, group)
+                await asyncio.to_thread(add_totals, totals, file, group)
     return totals.sums()
 
 
-def _add(totals: Totals, file: File, lines: Sequence[tuple[tuple[int, ...], bytes]]) -> None:
+def add_totals(
+    totals: Totals,
+    file: File,
+    lines: Sequence[tuple[tuple[int, ...], bytes]],
+    places: dict[int, int] | None = None,
+) -> None:
+    """Add what lines of a file ask for, each with its index record.
+
+    `places`: of the file's groups in those of another, where the totals are of that one; it is
+    given a place for each group that comes.
+    """
     for (_offset, length, _line, number, flags), raw in lines:
         group = file.groups[number]
         body = decode_request(raw).body
@@ -103,4 +113,5 @@ def _add(totals: Totals, file: File, lines: Sequence[tuple[tuple[int, ...], byte
             asked = asked._replace(flags=asked.flags | OPEN)
         tokens = MediaTokens(media.tokens, media.audio_tokens, media.at_most)
         size = length - media.data_bytes
-        totals.add(number, size, asked, tokens, lenient=bool(flags & LENIENT))
+        place = number if places is None else places.setdefault(number, len(places))
+        totals.add(place, size, asked, tokens, lenient=bool(flags & LENIENT))

@@ -61,6 +61,7 @@ from services.gateway.prices import PriceServicer
 from services.gateway.pricing import Pricing
 from services.gateway.providers import ProviderServicer
 from services.gateway.removal import RemovalSweep
+from services.gateway.retrying import Retrier
 from services.gateway.upload import Uploads
 from services.gateway.upload_reservation import account_limits
 from services.gateway.usage_service import UsageServicer
@@ -120,6 +121,7 @@ class Gateway:
             maker,
             BatchEstimates(ledger, blobs, estimator),
             billed_keys,
+            Retrier(ledger, blobs, runtime.publisher, maker, settings),
             idle_timeout=idle_timeout,
             allow_private_webhooks=settings.webhook_allow_private,
         )

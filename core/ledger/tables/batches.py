@@ -131,6 +131,8 @@ class Batch(SQLModel, table=True):
     priority: Priority = Field(default=Priority.NORMAL, sa_type=sa.Integer)
     parent_id: str = ""
     """The batch whose lines it retries; empty: none."""
+    retries: int = 0
+    """How many batches retry lines of it, or of one that does."""
     paused_at: datetime | None = moment(nullable=True)
     """Since when nothing more is sent; None: it is not paused."""
     paused_by: str = ""

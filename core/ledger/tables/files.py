@@ -64,7 +64,7 @@ class File(SQLModel, table=True):
     expires_at: datetime | None = moment(nullable=True, index=True)
     """When it is deleted, unless a batch of it runs then; None: it is kept."""
     source_file_id: str = ""
-    """The file whose lines it holds some of, for a retry; the blob `lines` says which."""
+    """The file that was uploaded with its lines, for a retry; they have the numbers of there."""
 
     @property
     def prefix(self) -> str:

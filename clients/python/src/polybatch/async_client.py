@@ -19,6 +19,7 @@ from polybatch._operations import (
     Progress,
     UploadInput,
     batch_request,
+    retry_request,
 )
 from polybatch._transport import AioTransport
 from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
@@ -292,6 +293,35 @@ class AsyncClient(BaseClient):
     async def resume_batch(self, batch_id: str) -> Batch:
         """Lets a paused batch go on."""
         return await self._requests.resume_batch(batch_id)
+
+    async def retry_batch(
+        self,
+        batch_id: str,
+        *,
+        codes: Iterable[str] = (),
+        cause_ids: Iterable[str] = (),
+        completion_window: timedelta | None = None,
+        max_cost: USD | None = None,
+        name: str = "",
+        request_id: str | None = None,
+    ) -> Batch:
+        """Makes a batch of the lines of an ended one that did not succeed, and returns it.
+
+        `codes`, `cause_ids`: only lines with one of these error codes, and of these causes (as in
+        `failure_causes`). Lines that another retry has answered, or may still answer, are left out;
+        Conflict (NOTHING_TO_RETRY) where none is left. What is not given is as of the batch;
+        `request_id` as of `create_batch`. `results(..., merged=True)` has all as one file.
+        """
+        request = retry_request(
+            batch_id,
+            codes=codes,
+            cause_ids=cause_ids,
+            completion_window=completion_window,
+            max_cost=max_cost,
+            name=name,
+            request_id=request_id,
+        )
+        return await self._requests.retry_batch(request)
 
     def watch(
         self, batch_id: str, *, last_revision: int = 0, timeout: float | None = None

@@ -19,6 +19,7 @@ from polybatch._operations import (
     Progress,
     UploadInput,
     batch_request,
+    retry_request,
 )
 from polybatch._transport import BlockingTransport, iterate, run
 from polybatch.administration import Accounts, Keys, UsageReport
@@ -298,6 +299,35 @@ class Client(BaseClient):
     def resume_batch(self, batch_id: str) -> Batch:
         """Lets a paused batch go on."""
         return run(self._requests.resume_batch(batch_id))
+
+    def retry_batch(
+        self,
+        batch_id: str,
+        *,
+        codes: Iterable[str] = (),
+        cause_ids: Iterable[str] = (),
+        completion_window: timedelta | None = None,
+        max_cost: USD | None = None,
+        name: str = "",
+        request_id: str | None = None,
+    ) -> Batch:
+        """Makes a batch of the lines of an ended one that did not succeed, and returns it.
+
+        `codes`, `cause_ids`: only lines with one of these error codes, and of these causes (as in
+        `failure_causes`). Lines that another retry has answered, or may still answer, are left out;
+        Conflict (NOTHING_TO_RETRY) where none is left. What is not given is as of the batch;
+        `request_id` as of `create_batch`. `results(..., merged=True)` has all as one file.
+        """
+        request = retry_request(
+            batch_id,
+            codes=codes,
+            cause_ids=cause_ids,
+            completion_window=completion_window,
+            max_cost=max_cost,
+            name=name,
+            request_id=request_id,
+        )
+        return run(self._requests.retry_batch(request))
 
     def watch(
         self, batch_id: str, *, last_revision: int = 0, timeout: float | None = None

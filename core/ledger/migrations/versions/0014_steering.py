@@ -31,6 +31,7 @@ _BATCHES: list[sa.Column[Any]] = [
     _text("name_folded"),
     _priority(),
     _text("parent_id"),
+    sa.Column("retries", sa.Integer(), nullable=False, server_default="0"),
     sa.Column("paused_at", _MOMENT, nullable=True),
     _text("paused_by"),
     sa.Column("canary_lines", sa.Integer(), nullable=False, server_default="0"),

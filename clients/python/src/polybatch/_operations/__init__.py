@@ -9,7 +9,7 @@ from polybatch._operations.calls import (
 )
 from polybatch._operations.conversions import Conversions, Form
 from polybatch._operations.downloads import Downloads
-from polybatch._operations.requests import Requests, batch_request
+from polybatch._operations.requests import Requests, batch_request, retry_request
 from polybatch._operations.settled_downloads import ExtentObserver, SettledDownloads
 from polybatch._operations.sources import Progress, UploadInput
 from polybatch._operations.uploads import EstimateObserver, Naming, Uploads
@@ -37,4 +37,5 @@ __all__ = [
     "batch_request",
     "log_back",
     "log_retry",
+    "retry_request",
 ]

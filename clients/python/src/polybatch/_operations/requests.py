@@ -62,6 +62,30 @@ def batch_request(
     )
 
 
+def retry_request(
+    batch_id: str,
+    *,
+    codes: Iterable[str],
+    cause_ids: Iterable[str],
+    completion_window: timedelta | None,
+    max_cost: USD | None,
+    name: str,
+    request_id: str | None,
+) -> Any:
+    """Returns a RetryBatchRequest, repeatable as a CreateBatchRequest is."""
+    if request_id == "":
+        raise ValueError("request_id is empty: give the id, or None for a random one")
+    return batches_pb2.RetryBatchRequest(
+        batch_id=batch_id,
+        request_id=request_id or secrets.token_urlsafe(18),
+        codes=codes,
+        cause_ids=cause_ids,
+        completion_window=completion_window,
+        max_cost=None if max_cost is None else to_money(max_cost, "max_cost"),
+        name=name,
+    )
+
+
 class Requests:
     """Batches, files and failures, as they are now."""
 
@@ -122,6 +146,10 @@ class Requests:
         """ProviderService.ResumeProvider."""
         request = providers_pb2.ResumeProviderRequest(name=name)
         return Provider.from_proto(await self._caller.unary(methods.RESUME_PROVIDER, request))
+
+    async def retry_batch(self, request: Any) -> Batch:
+        """BatchService.RetryBatch."""
+        return Batch.from_proto(await self._caller.unary(methods.RETRY_BATCH, request))
 
     async def list_batches(
         self, states: Iterable[BatchState], page_size: int

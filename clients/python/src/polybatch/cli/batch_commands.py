@@ -214,12 +214,12 @@ def submit(
         if session.json:
             session.emit(batch)
         return ExitCode.OK
-    batch = _watch(session, batch.id, output, every_snapshot=False)
+    batch = watch_to_end(session, batch.id, output, every_snapshot=False)
     if output is not None:
         fetch(session, batch, output)
     if session.json and output != "-":
         session.emit(batch)
-    _explain_outcome(session, batch, output)
+    explain_outcome(session, batch, output)
     return outcome(batch)
 
 
@@ -268,10 +268,10 @@ def watch(session: Session, *, batch_id: str, output: str | None) -> ExitCode:
     if output is not None:
         tried_output(output)
     batch_id = whole_batch_id(session, batch_id)
-    batch = _watch(session, batch_id, output, every_snapshot=session.json and output != "-")
+    batch = watch_to_end(session, batch_id, output, every_snapshot=session.json and output != "-")
     if output is not None:
         fetch(session, batch, output)
-    _explain_outcome(session, batch, output)
+    explain_outcome(session, batch, output)
     return outcome(batch)
 
 
@@ -345,6 +345,8 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("time", describe_pace(batch)),
         ("input file", batch.input_file_id),
         ("endpoint", batch.endpoint),
+        ("retry of", batch.parent_batch_id),
+        ("retried by", ", ".join(batch.child_batch_ids)),
         ("webhook", batch.webhook_url),
         ("metadata", ", ".join(f"{key}={value}" for key, value in batch.metadata.items())),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
@@ -391,7 +393,9 @@ def cancel(session: Session, *, batch_id: str) -> ExitCode:
     return ExitCode.OK
 
 
-def _watch(session: Session, batch_id: str, output: str | None, *, every_snapshot: bool) -> Batch:
+def watch_to_end(
+    session: Session, batch_id: str, output: str | None, *, every_snapshot: bool
+) -> Batch:
     """Watches to the end; the last snapshot is returned. `output` is for the advice."""
     words = ("watch", batch_id) if output is None else ("watch", batch_id, "-o", output)
     again = session.command(*words)
@@ -413,7 +417,8 @@ def _watch(session: Session, batch_id: str, output: str | None, *, every_snapsho
     return last
 
 
-def _explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
+def explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
+    """Says what has become of a batch that has ended, and what can be done next."""
     if cost := describe_cost(batch):
         session.note(f"cost: {cost}")
     for line in describe_late(batch):

@@ -52,6 +52,8 @@ def describe_cost(batch: Batch) -> str:
     if batch.reused_line_count:
         lines = counted(batch.reused_line_count, "line")
         parts.append(f"{usd(cost.saved or Decimal())} saved by {lines} with a reused answer")
+    if cost.family is not None:
+        parts.append(f"{usd(cost.family)} USD with its retries")
     if cost.unpriced_line_count:
         lines = counted(cost.unpriced_line_count, "line")
         parts.append(f"and {lines} of models without a price")

@@ -123,6 +123,8 @@ class BatchCost:
     """Lines that were answered and whose model has no price; they are not in `so_far`."""
     max_cost: Decimal | None
     """What would go past it is not sent; None: no limit."""
+    family: Decimal | None = None
+    """Of the batch, of all that are retries of it, and of theirs; None where it has none."""
     saved: Decimal | None = None
     """What lines would have cost that took the answers of equal ones."""
 
@@ -227,6 +229,10 @@ class Batch:
     """None of a service that does not reckon costs yet."""
     key_id: str = ""
     """The key that it is billed to; empty for batches from before keys were kept."""
+    parent_batch_id: str = ""
+    """The batch whose lines it retries; empty where it is none."""
+    child_batch_ids: tuple[str, ...] = ()
+    """Those that retry lines of it, oldest first."""
     reuse_answers: timedelta | None = None
     """As of `create_batch`; None: every line is run."""
     reused_line_count: int = 0
@@ -263,6 +269,7 @@ class Batch:
                 for error in message.errors
             ),
             metadata=dict(message.metadata),
+            child_batch_ids=tuple(message.child_batch_ids),
             completion_window=message.completion_window.ToTimedelta(),
             usage=Usage.from_proto(message.usage),
             shards=tuple(Shard.from_proto(shard) for shard in message.shards),

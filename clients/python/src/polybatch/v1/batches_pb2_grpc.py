@@ -224,14 +224,24 @@ class BatchServiceServicer:
 
     def RetryBatch(self, request, context):
         """Makes a batch, the child, of lines of an ended one, its parent, that did not succeed. Lines
-        that another child has answered, or may still answer, are left out: no line is paid for
-        twice. The child has the parent's options where the request has none of its own, and a
-        completion window of its own. With a `request_id` the call is repeatable.
+        that another retry has answered, or may still answer, are left out, and so are those that a
+        provider may still answer for the parent (`awaited_line_count`): no line is paid for twice;
+        and lines that were bad from the start, as they would be again. The child has the parent's
+        options where the request has none of its own, and a completion window of its own; it is
+        billed to the caller's key. Its input is a new file with copies of the lines: the parent's is
+        needed for this call only. In results, failures and messages of the child, lines have the
+        numbers that they have in the file that was uploaded.
+
+        A million lines take a while: give the call some minutes. With a `request_id` it is
+        repeatable, and goes on where it was after a deadline.
 
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
         FAILED_PRECONDITION BATCH_NOT_ENDED: watch it to its end first.
         NOTHING_TO_RETRY: no line is left of those that were asked for.
+        NO_RESULTS: the parent failed before any line ran: make a batch of
+        its file instead.
         INPUT_GONE: the input of the parent has been deleted.
+        TOO_MANY_RETRIES: it is a retry of a retry a hundred times over.
         Else the codes of CreateBatch.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

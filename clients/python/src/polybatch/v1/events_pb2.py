@@ -27,7 +27,7 @@ from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from polybatch.v1 import batches_pb2 as polybatch_dot_v1_dot_batches__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19polybatch/v1/events.proto\x12\x0cpolybatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1apolybatch/v1/batches.proto\"\xa0\x05\n\nBatchEvent\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12+\n\x04kind\x18\x04 \x01(\x0e\x32\x1d.polybatch.v1.BatchEvent.Kind\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.polybatch.v1.BatchState\x12\x10\n\x08shard_id\x18\x06 \x01(\t\x12\x10\n\x08provider\x18\x07 \x01(\t\x12\x19\n\x11provider_batch_id\x18\x08 \x01(\t\x12(\n\x04time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x04\x63ost\x18\n \x01(\x0b\x32\x12.google.type.Money\x12\x1b\n\x13unpriced_line_count\x18\x0b \x01(\x03\"\xdb\x02\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0b\n\x07PLANNED\x10\x02\x12\x13\n\x0fSHARD_SUBMITTED\x10\x03\x12\x14\n\x10SHARD_PROGRESSED\x10\x04\x12\x11\n\rSHARD_SETTLED\x10\x05\x12\x11\n\rSHARD_WAITING\x10\x06\x12\x14\n\x10\x43\x41NCEL_REQUESTED\x10\x07\x12\x11\n\rWINDOW_CLOSED\x10\x08\x12\x0e\n\nFINALIZING\x10\t\x12\t\n\x05\x45NDED\x10\n\x12\x11\n\rSHARD_RETRIED\x10\x0b\x12\x11\n\rBATCH_WAITING\x10\x0c\x12\x10\n\x0cLATE_RESULTS\x10\r\x12\n\n\x06PAUSED\x10\x0e\x12\x0b\n\x07RESUMED\x10\x0f\x12\x10\n\x0c\x43\x41NARY_ENDED\x10\x10\x12\n\n\x06HALTED\x10\x11\x12\x12\n\x0eRESCUE_STARTED\x10\x12\x12\x0b\n\x07\x44\x45LETED\x10\x13\".\n\x08WorkItem\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x10\n\x08shard_id\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19polybatch/v1/events.proto\x12\x0cpolybatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1apolybatch/v1/batches.proto\"\xb3\x05\n\nBatchEvent\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12+\n\x04kind\x18\x04 \x01(\x0e\x32\x1d.polybatch.v1.BatchEvent.Kind\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.polybatch.v1.BatchState\x12\x10\n\x08shard_id\x18\x06 \x01(\t\x12\x10\n\x08provider\x18\x07 \x01(\t\x12\x19\n\x11provider_batch_id\x18\x08 \x01(\t\x12(\n\x04time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x04\x63ost\x18\n \x01(\x0b\x32\x12.google.type.Money\x12\x1b\n\x13unpriced_line_count\x18\x0b \x01(\x03\"\xee\x02\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0b\n\x07PLANNED\x10\x02\x12\x13\n\x0fSHARD_SUBMITTED\x10\x03\x12\x14\n\x10SHARD_PROGRESSED\x10\x04\x12\x11\n\rSHARD_SETTLED\x10\x05\x12\x11\n\rSHARD_WAITING\x10\x06\x12\x14\n\x10\x43\x41NCEL_REQUESTED\x10\x07\x12\x11\n\rWINDOW_CLOSED\x10\x08\x12\x0e\n\nFINALIZING\x10\t\x12\t\n\x05\x45NDED\x10\n\x12\x11\n\rSHARD_RETRIED\x10\x0b\x12\x11\n\rBATCH_WAITING\x10\x0c\x12\x10\n\x0cLATE_RESULTS\x10\r\x12\n\n\x06PAUSED\x10\x0e\x12\x0b\n\x07RESUMED\x10\x0f\x12\x10\n\x0c\x43\x41NARY_ENDED\x10\x10\x12\n\n\x06HALTED\x10\x11\x12\x12\n\x0eRESCUE_STARTED\x10\x12\x12\x0b\n\x07\x44\x45LETED\x10\x13\x12\x11\n\rRETRY_CREATED\x10\x14\".\n\x08WorkItem\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\x10\n\x08shard_id\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polybatch.v1.events_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BATCHEVENT']._serialized_start=130
-  _globals['_BATCHEVENT']._serialized_end=802
+  _globals['_BATCHEVENT']._serialized_end=821
   _globals['_BATCHEVENT_KIND']._serialized_start=455
-  _globals['_BATCHEVENT_KIND']._serialized_end=802
-  _globals['_WORKITEM']._serialized_start=804
-  _globals['_WORKITEM']._serialized_end=850
+  _globals['_BATCHEVENT_KIND']._serialized_end=821
+  _globals['_WORKITEM']._serialized_start=823
+  _globals['_WORKITEM']._serialized_end=869
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,7 @@ class BatchEvent(_message.Message):
         HALTED: _ClassVar[BatchEvent.Kind]
         RESCUE_STARTED: _ClassVar[BatchEvent.Kind]
         DELETED: _ClassVar[BatchEvent.Kind]
+        RETRY_CREATED: _ClassVar[BatchEvent.Kind]
     KIND_UNSPECIFIED: BatchEvent.Kind
     CREATED: BatchEvent.Kind
     PLANNED: BatchEvent.Kind
@@ -55,6 +56,7 @@ class BatchEvent(_message.Message):
     HALTED: BatchEvent.Kind
     RESCUE_STARTED: BatchEvent.Kind
     DELETED: BatchEvent.Kind
+    RETRY_CREATED: BatchEvent.Kind
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]

@@ -5,7 +5,7 @@ import pytest
 
 from core.blobs import BlobStore
 from core.ledger import Batch, File, Ledger
-from tests.support.ledger.rows import batch_row, file_row
+from tests.support.ledger.rows import batch_row, create, file_row
 
 
 @pytest.fixture
@@ -33,6 +33,5 @@ async def file(ledger: Ledger) -> File:
 
 @pytest.fixture
 async def batch(ledger: Ledger, file: File) -> Batch:
-    made = await ledger.batches.create(batch_row(file, total=3, queued=3))
-    assert isinstance(made, Batch)
+    made = await create(ledger, batch_row(file, total=3, queued=3))
     return made

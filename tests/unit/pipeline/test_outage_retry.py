@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -42,13 +40,6 @@ class Told:
 
     async def changed(self, batch: Batch, kind: Any, shard: Shard | None = None) -> None:
         self.kinds.append(kind)
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    opened = await Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

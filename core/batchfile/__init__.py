@@ -17,13 +17,7 @@ from core.batchfile.index import (
     iter_index,
     stream_records,
 )
-from core.batchfile.line_reader import (
-    Listed,
-    listed_lines,
-    read_lines,
-    read_listed,
-    read_records,
-)
+from core.batchfile.line_reader import Listed, listed_lines, read_lines, read_listed, read_records
 from core.batchfile.problems import Problem, read_report
 from core.batchfile.result_lines import (
     add_cost,

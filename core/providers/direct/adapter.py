@@ -19,12 +19,7 @@ from core.json_depth import deeper_than
 from core.prices.usage import NO_USAGE
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits
-from core.providers.direct.contract import (
-    Answered,
-    CallLimits,
-    CallOutcome,
-    Throttled,
-)
+from core.providers.direct.contract import Answered, CallLimits, CallOutcome, Throttled
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.client import ProviderHttp
 from core.providers.http.transport import Reply
@@ -33,11 +28,7 @@ from core.providers.openai.rows import read_row
 from core.providers.provider_errors import ErrorAnswer, is_access, read_error
 from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
 from core.providers.translation import Note
-from core.providers.translation.responses import (
-    LimitField,
-    as_response,
-    through_chat,
-)
+from core.providers.translation.responses import LimitField, as_response, through_chat
 
 SHARD_LINES = 5_000
 SHARD_BYTES = 200_000_000

@@ -178,9 +178,10 @@ audit: $(VENV)/.dev $(VENV)/audit/.made ## Ask for known holes in what is locked
 	@$(VENV)/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
 	  -r requirements/runtime.lock -r requirements/dev.lock
 
-generate: $(VENV)/.dev ## Write the generated protobuf code
+generate: $(VENV)/.dev ## Write the generated code: protobuf, and the blocking client
 	@$(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(GENERATED) \
 	  --pyi_out=$(GENERATED) --grpc_python_out=$(GENERATED) $(PROTOS)
+	@$(BIN)/python clients/python/make_blocking.py
 
 verify: $(VENV)/.dev ## Fail where the generated code is stale
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated
@@ -188,6 +189,11 @@ verify: $(VENV)/.dev ## Fail where the generated code is stale
 	  --pyi_out=$(VENV)/generated --grpc_python_out=$(VENV)/generated $(PROTOS)
 	@diff -r -x __pycache__ -x __init__.py $(VENV)/generated/polybatch/v1 $(GENERATED)/polybatch/v1 \
 	  || { echo "The generated code is stale: run make generate."; exit 1; }
+	@mkdir $(VENV)/generated/blocking
+	@$(BIN)/python clients/python/make_blocking.py $(VENV)/generated/blocking
+	@for made in $(VENV)/generated/blocking/*.py; do \
+	  diff $$made clients/python/src/polybatch/$${made##*/} || \
+	    { echo "The blocking client is stale: run make generate."; exit 1; }; done
 	@rm -rf $(VENV)/generated
 	@echo "The generated code is up to date."
 

@@ -10,16 +10,23 @@ import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import hypothesis
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy.engine import make_url
 from xdist.scheduler import LoadFileScheduling
 
-from core.ledger import database, schema
+from core.blobs import BlobStore
+from core.ledger import Ledger, database, schema
+from core.tracing import spans
+from tests.support.gateway.nats import Nats, running_nats
 from tests.support.stores.object_storage import ObjectStorage, running_object_storage
 from tests.support.stores.postgres import PostgresServer, running_postgres
 from tests.support.stores.process import ServerMissing
@@ -169,3 +176,43 @@ def s3_url(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> st
     for name, value in object_storage.environment.items():
         monkeypatch.setenv(name, value)
     return object_storage.create_bucket()
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    """An empty ledger on SQLite."""
+    opened = await Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    """An empty folder of blobs."""
+    return BlobStore.open((tmp_path / "blobs").as_uri())
+
+
+@pytest.fixture(scope="session")
+def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """A nats-server that holds what other tests left there."""
+    with running_nats(tmp_path_factory.mktemp("nats")) as nats:
+        yield nats
+
+
+@pytest.fixture
+def own_nats(tmp_path: Path) -> Iterator[Nats]:
+    """One that the test may kill."""
+    with running_nats(tmp_path / "own") as nats:
+        yield nats
+
+
+@pytest.fixture
+def written() -> Iterator[InMemorySpanExporter]:
+    """The spans that the test leaves."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    spans.use(provider.get_tracer("test"))
+    yield exporter
+    spans.use(None)
+    provider.shutdown()

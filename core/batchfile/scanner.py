@@ -11,12 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from core.batchfile.asking import OPEN, Asked, asked_by, asked_of, asked_plainly
-from core.batchfile.diagnosis import (
-    BYTE_ORDER_MARK,
-    doubled_warnings,
-    examine,
-    line_too_long,
-)
+from core.batchfile.diagnosis import BYTE_ORDER_MARK, doubled_warnings, examine, line_too_long
 from core.batchfile.duplicates import SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.groups import Groups

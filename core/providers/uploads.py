@@ -14,12 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from core.providers.contract import (
-    ProviderRejected,
-    ProviderUnavailable,
-    Refused,
-    Upload,
-)
+from core.providers.contract import ProviderRejected, ProviderUnavailable, Refused, Upload
 from core.providers.http.upload_tries import UploadTries
 from core.providers.provider_errors import is_transient
 

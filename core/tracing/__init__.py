@@ -6,14 +6,5 @@ step that was lost and woken again by the sweep still belongs to its batch. No b
 or custom id is ever an attribute.
 """
 
-from core.tracing.spans import (
-    Mark,
-    Value,
-    enabled,
-    mark,
-    note,
-    span,
-    trace_id,
-    traceparent,
-)
+from core.tracing.spans import Mark, Value, enabled, mark, note, span, trace_id, traceparent
 from core.tracing.starting import BadTracing, Tracing, start_tracing

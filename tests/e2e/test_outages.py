@@ -17,7 +17,7 @@ from polybatch import BatchState, Client, RetryPolicy, Unavailable
 from tests.conftest import started
 from tests.support.e2e.inputs import chat, check_answers, write
 from tests.support.e2e.suite import Suite, running_suite, wait_for
-from tests.support.gateway.nats import Nats
+from tests.support.gateway.nats import Nats, running_nats
 from tests.support.stores.postgres import PostgresServer, running_postgres
 
 pytestmark = [
@@ -34,10 +34,8 @@ LINES = 400
 
 @pytest.fixture(scope="module")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    server = Nats(tmp_path_factory.mktemp("nats"))
-    server.start()
-    yield server
-    server.kill()
+    with running_nats(tmp_path_factory.mktemp("nats")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,14 @@ import pytest
 
 from core.settings import Settings
 from tests.fuzz.suite_thread import SuiteThread
-from tests.support.gateway.nats import Nats, free_port
+from tests.support.gateway.nats import Nats, running_nats
+from tests.support.stores.process import free_port
 
 
 @pytest.fixture(scope="session")
 def hostile_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    nats = Nats(tmp_path_factory.mktemp("hostile-nats"))
-    nats.start()
-    yield nats
-    nats.kill()
+    with running_nats(tmp_path_factory.mktemp("hostile-nats")) as nats:
+        yield nats
 
 
 @pytest.fixture(scope="session")

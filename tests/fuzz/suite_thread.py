@@ -24,6 +24,7 @@ from core.ledger import Batch, BatchState, Ledger, new_id, now
 from core.settings import ProviderAccess, Settings
 from services.collector.service import serve as serve_collector
 from services.gateway.service import serve as serve_gateway
+from tests.support.ledger.rows import create
 
 T = TypeVar("T")
 
@@ -197,7 +198,8 @@ async def ended_batch(settings: Settings, account_id: str, file_id: str, answers
             f"{prefix}/manifest", manifest.SerializeToString(), point=Failpoint.UPLOAD_DATA
         )
         moment, later = now(), now() + timedelta(days=1)
-        made = await ledger.batches.create(
+        await create(
+            ledger,
             Batch(
                 id=batch_id,
                 account_id=account_id,
@@ -212,9 +214,8 @@ async def ended_batch(settings: Settings, account_id: str, file_id: str, answers
                 completed_at=moment,
                 expires_at=later,
                 due_at=later,
-            )
+            ),
         )
-        assert isinstance(made, Batch)
         return batch_id
     finally:
         await ledger.close()

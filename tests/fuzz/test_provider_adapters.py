@@ -34,12 +34,7 @@ from core.providers.openai.adapter import OpenAIProvider
 from core.providers.parsing import MAX_COUNT
 from tests.fuzz.budget import examples
 from tests.fuzz.json_values import changed
-from tests.fuzz.provider_answers import (
-    ANTHROPIC_BATCH,
-    ERROR,
-    GEMINI_OPERATION,
-    OPENAI_JOB,
-)
+from tests.fuzz.provider_answers import ANTHROPIC_BATCH, ERROR, GEMINI_OPERATION, OPENAI_JOB
 from tests.support.providers.fake_provider import NOW, Naps, Stage, connect, make_intent
 
 SECONDS = 20.0

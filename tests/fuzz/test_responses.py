@@ -14,12 +14,7 @@ from core.json_depth import deeper_than
 from core.providers.anthropic.translation import check_translation, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, Outcome, ResultLine
-from core.providers.translation.responses import (
-    check_through_chat,
-    marked,
-    restored,
-    through_chat,
-)
+from core.providers.translation.responses import check_through_chat, marked, restored, through_chat
 from tests.fuzz.budget import examples
 from tests.fuzz.json_values import changed
 

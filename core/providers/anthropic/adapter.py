@@ -52,12 +52,7 @@ from core.providers.http.cursors import Cursors
 from core.providers.list_search import look_up, not_listed
 from core.providers.result_lines import UnreadableLine, download_results, read_results
 from core.providers.translation import dropped_fields
-from core.providers.translation.responses import (
-    marked,
-    restored,
-    through_chat,
-    with_responses,
-)
+from core.providers.translation.responses import marked, restored, through_chat, with_responses
 
 VERSION = "2023-06-01"
 """anthropic-version. The newer 2026-10-21 refuses temperature and top_p for all models."""

@@ -15,11 +15,7 @@ import msgspec
 from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, OutcomeUnknown, ProviderLimits
-from core.providers.direct.contract import (
-    Answered,
-    CallLimits,
-    CallOutcome,
-)
+from core.providers.direct.contract import Answered, CallLimits, CallOutcome
 from core.providers.direct.exchange import call_once, one_line
 from core.providers.http.client import ProviderHttp
 from core.providers.http.transport import Reply
@@ -28,11 +24,7 @@ from core.providers.openai.nulls import SHAPES, drop_nulls
 from core.providers.openai.rows import read_row
 from core.providers.result_lines import UnreadableLine
 from core.providers.translation import Note
-from core.providers.translation.responses import (
-    LimitField,
-    as_response,
-    through_chat,
-)
+from core.providers.translation.responses import LimitField, as_response, through_chat
 
 SHARD_LINES = 5_000
 SHARD_BYTES = 200_000_000

@@ -77,12 +77,7 @@ from core.providers.http.upload_tries import UploadTries
 from core.providers.list_search import look_up, not_listed
 from core.providers.result_lines import download_results
 from core.providers.translation import dropped_fields
-from core.providers.translation.responses import (
-    marked,
-    restored,
-    through_chat,
-    with_responses,
-)
+from core.providers.translation.responses import marked, restored, through_chat, with_responses
 from core.providers.uploads import InputLost, bring, discard_named, judged
 
 LIMITS = ProviderLimits(

@@ -25,23 +25,14 @@ from typing import TypeVar
 import msgspec
 
 from core.failpoints import Failpoint, writing
-from core.providers.contract import (
-    OutcomeUnknown,
-    ProviderUnavailable,
-    Refused,
-)
+from core.providers.contract import OutcomeUnknown, ProviderUnavailable, Refused
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.holds import CredentialHold
 from core.providers.http.pacing import Pacing
 from core.providers.http.replies import Answers
 from core.providers.http.resumable import ResumableUpload
 from core.providers.http.retries import Patience
-from core.providers.http.transport import (
-    Reply,
-    Transport,
-    path_of,
-    same_origin,
-)
+from core.providers.http.transport import Reply, Transport, path_of, same_origin
 from core.providers.http.upload_tries import UploadTries
 
 T = TypeVar("T")

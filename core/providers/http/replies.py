@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.providers.contract import (
-    OutcomeUnknown,
-    ProviderRejected,
-    ProviderUnavailable,
-    Refused,
-)
+from core.providers.contract import OutcomeUnknown, ProviderRejected, ProviderUnavailable, Refused
 from core.providers.http.transport import Reply
 from core.providers.provider_errors import is_access, is_transient
 

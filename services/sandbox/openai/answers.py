@@ -10,14 +10,7 @@ from msgspec import Raw, Struct
 
 from services.sandbox import answers, embeddings
 from services.sandbox.odd_answers import openai_row
-from services.sandbox.openai.lines import (
-    DIMENSIONS,
-    Body,
-    Chat,
-    Embedding,
-    Line,
-    ResponseFormat,
-)
+from services.sandbox.openai.lines import DIMENSIONS, Body, Chat, Embedding, Line, ResponseFormat
 from services.sandbox.openai.reasoning import reasons
 from services.sandbox.openai.response_answers import respond
 from services.sandbox.openai.responses import Responses, refusal_of

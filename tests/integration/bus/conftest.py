@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +17,7 @@ from nats.js.errors import ServiceUnavailableError
 from core.bus import Bus, EmbeddedNats, Step
 from core.bus.work import STREAM
 from tests.support.stores.nats_cluster import NatsCluster, running_cluster
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+from tests.support.stores.process import free_port
 
 
 class Nats:

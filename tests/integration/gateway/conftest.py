@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.settings import Settings
-from tests.support.gateway.nats import Nats, free_port
+from tests.support.gateway.nats import Nats
 from tests.support.gateway.running import (
     SEGMENT,
     Gateway,
@@ -18,23 +18,7 @@ from tests.support.gateway.running import (
     StartGateway,
     running_gateway,
 )
-
-
-@pytest.fixture(scope="session")
-def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    nats = Nats(tmp_path_factory.mktemp("nats"))
-    nats.start()
-    yield nats
-    nats.kill()
-
-
-@pytest.fixture
-def own_nats(tmp_path: Path) -> Iterator[Nats]:
-    """One that the test may kill."""
-    nats = Nats(tmp_path / "own")
-    nats.start()
-    yield nats
-    nats.kill()
+from tests.support.stores.process import free_port
 
 
 @pytest.fixture

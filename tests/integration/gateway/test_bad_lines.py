@@ -10,6 +10,7 @@ import pytest
 from polybatch.v1 import batches_pb2, files_pb2
 
 from tests.support.gateway.running import CHAT, Gateway, StartGateway, line, lines, refused
+from tests.support.ledger.rows import reread
 
 CLAUDE = {
     "model": "anthropic/claude-4.5-sonnet",
@@ -102,8 +103,7 @@ async def test_every_kind_of_bad_line_is_reported(gateway: Gateway) -> None:
     counts = batch.request_counts
     assert (counts.total, counts.failed, counts.queued) == (len(BAD) + 1, len(BAD), 1)
     assert batch.progress_percent == pytest.approx(100 * len(BAD) / (len(BAD) + 1))
-    row = await gateway.ledger.batches.get(batch.id)
-    assert row is not None
+    row = await reread(gateway.ledger, batch)
     assert (row.invalid, row.finished_high_water, row.skip_invalid_lines) == (
         len(BAD),
         len(BAD),

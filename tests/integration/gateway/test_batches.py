@@ -16,7 +16,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.bus import Ack, Bus, Delivery, Step
 from core.ledger import Batch, BatchState, Shard, now
 from tests.support.gateway.running import CHAT, Caller, Gateway, line, lines, refused
-from tests.support.ledger.rows import shard_row
+from tests.support.ledger.rows import reread, shard_row
 
 VALIDATING = batches_pb2.BATCH_STATE_VALIDATING
 
@@ -347,8 +347,7 @@ def shard_of(batch: Batch) -> Shard:
 async def planned(gateway: Gateway) -> str:
     """A batch whose one shard is in the ledger."""
     made = await gateway.create(await file_of(gateway))
-    row = await gateway.ledger.batches.get(made.id)
-    assert row is not None
+    row = await reread(gateway.ledger, made)
     assert isinstance(await gateway.ledger.batches.plan(made.id, [shard_of(row)]), Batch)
     return made.id
 

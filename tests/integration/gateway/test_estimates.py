@@ -12,6 +12,7 @@ from polybatch.v1 import batches_pb2
 
 from core.failpoints import Failpoint
 from tests.support.gateway.running import Gateway, StartGateway, line, lines, refused
+from tests.support.ledger.rows import reread
 from tests.support.media import data_url, png
 
 LOCAL = """
@@ -80,8 +81,7 @@ async def test_a_batch_keeps_what_it_was_expected_to_cost(gateway: Gateway) -> N
 
     batch = await gateway.create(file.id)
 
-    row = await gateway.ledger.batches.get(batch.id)
-    assert row is not None
+    row = await reread(gateway.ledger, batch)
     assert row.expected_nanos == int(usd(found.total.expected).scaleb(9))
     assert row.at_most_nanos == int(usd(found.total.at_most).scaleb(9))
     unlimited = (await gateway.upload(asking("gpt-9"))).file
@@ -127,8 +127,7 @@ async def test_a_file_without_totals_is_read_once(gateway: Gateway) -> None:
     ]
     assert (before.line_count, lenient.line_count) == (51, 52)
     batch = await gateway.create(file.id, skip_invalid_lines=True)
-    made = await gateway.ledger.batches.get(batch.id)
-    assert made is not None
+    made = await reread(gateway.ledger, batch)
     row = await gateway.ledger.files.get_input(made)
     assert row is not None
     # As of a release that made none.

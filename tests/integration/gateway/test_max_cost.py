@@ -10,6 +10,7 @@ from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 
 from tests.integration.gateway.test_estimates import asking
 from tests.support.gateway.running import Gateway, refused
+from tests.support.ledger.rows import reread
 
 LIMITED = asking("gpt-4.1", max_tokens=10)
 
@@ -22,8 +23,7 @@ async def test_a_max_cost_is_kept_with_its_batch(gateway: Gateway) -> None:
     file = (await gateway.upload(LIMITED)).file
     batch = await gateway.create(file.id, max_cost=usd(1, 500_000_000), request_id="once")
     assert batch.cost.max_cost == usd(1, 500_000_000)
-    row = await gateway.ledger.batches.get(batch.id)
-    assert row is not None
+    row = await reread(gateway.ledger, batch)
     assert row.max_cost_nanos == 1_500_000_000
     again = await gateway.create(file.id, max_cost=usd(1, 500_000_000), request_id="once")
     assert again.id == batch.id

@@ -27,6 +27,7 @@ from tests.support.gateway.running import (
     open_channel,
     wait_for_health,
 )
+from tests.support.ledger.rows import reread
 
 
 async def test_it_serves_only_while_the_bus_answers(
@@ -53,8 +54,7 @@ async def test_a_batch_is_made_while_the_bus_is_away(
     cancelled = await asyncio.wait_for(gateway.cancel(batch.id), 20)
     assert cancelled.state == batches_pb2.BATCH_STATE_CANCELLING
     # The sweep finds it: it is due.
-    row = await gateway.ledger.batches.get(batch.id)
-    assert row is not None
+    row = await reread(gateway.ledger, batch)
     assert row.state == BatchState.CANCELLING
     own_nats.start()
     await gateway.health_becomes(True)

@@ -18,7 +18,7 @@ from core.ledger import (
     new_id,
     now,
 )
-from tests.support.ledger.rows import batch_row, file_row, shard_row
+from tests.support.ledger.rows import batch_row, create, file_row, shard_row
 
 TIMES = 4
 
@@ -43,8 +43,7 @@ def new_batch(file: File, request_id: str | None = None) -> Batch:
 async def planned(ledger: Ledger, upload: str) -> Shard:
     """The only shard of a new batch."""
     file = await ledger.files.finish_upload(new_file(upload))
-    batch = await ledger.batches.create(new_batch(file))
-    assert isinstance(batch, Batch)
+    batch = await create(ledger, new_batch(file))
     moment = now()
     shard = shard_row(
         batch, provider="local", model="llama", remote_model="llama", line_count=10, at=moment

@@ -17,7 +17,15 @@ from core.ledger import (
     now,
 )
 from core.settings import Settings
-from tests.support.ledger.rows import batch_row, file_row, shard_row
+from tests.support.ledger.rows import (
+    batch_row,
+    create,
+    file_row,
+    intend,
+    reread,
+    shard_row,
+    try_intend,
+)
 
 MODEL = "gpt-4.1"
 
@@ -27,8 +35,7 @@ async def add(
 ) -> tuple[str, list[Shard]]:
     """A planned batch with shards of some size."""
     file = await ledger.files.finish_upload(file_row(account_id=account))
-    batch = await ledger.batches.create(batch_row(file, total=shards))
-    assert isinstance(batch, Batch)
+    batch = await create(ledger, batch_row(file, total=shards))
     rows = [
         shard_row(batch, ordinal=number, model=f"openai/{MODEL}", remote_model=MODEL, line_count=1)
         for number in range(shards)
@@ -40,20 +47,7 @@ async def add(
 async def try_to_go(
     ledger: Ledger, shard: Shard, tokens: int = 100, limit: int = 250
 ) -> Shard | Stale | OverQuota:
-    outcome = await ledger.shards.intend(
-        shard.id,
-        token="t",
-        remote_model=MODEL,
-        sent_lines=1,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=timedelta(minutes=1),
-        tokens=tokens,
-        limited=True,
-        ceiling=limit,
-    )
+    outcome = await try_intend(ledger, shard, tokens=tokens, limited=True, ceiling=limit)
     if isinstance(outcome, OverQuota):
         await ledger.shards.wait_for_quota(shard, "full", now() + timedelta(minutes=1))
     return outcome
@@ -128,21 +122,7 @@ async def test_text_and_media_are_learned_apart(ledger: Ledger) -> None:
 
 async def go(ledger: Ledger, shard: Shard, tokens: int) -> Shard:
     """Send a shard that has room, or is a probe."""
-    sent = await ledger.shards.intend(
-        shard.id,
-        token="t",
-        remote_model=MODEL,
-        sent_lines=1,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=timedelta(minutes=1),
-        tokens=tokens,
-        limited=True,
-    )
-    assert isinstance(sent, Shard)
-    return sent
+    return await intend(ledger, shard, tokens=tokens, limited=True)
 
 
 async def limit(ledger: Ledger) -> int | None:
@@ -185,8 +165,7 @@ async def test_what_the_provider_has_taken_is_never_too_much(ledger: Ledger) -> 
     _, shards = await add(ledger, "acct_a", 2)
     first = await go(ledger, shards[0], 180_000)
     await ledger.shards.submitted(first, "batch_r", "", now())
-    running = await ledger.shards.get(first.id)
-    assert running is not None
+    running = await reread(ledger, first)
     await ledger.shards.polled(running, "in_progress", 0, now())
     second = await go(ledger, shards[1], 100_000)
     await refuse(ledger, second, None)
@@ -216,12 +195,10 @@ async def test_one_probe_goes_at_a_time_and_raises_the_limit(
     assert isinstance(await ledger.shards.has_quota(shards[3], 40_000, None), OverQuota)
     await ledger.shards.submitted(probe, "batch_p", "", now())
     assert await limit(ledger) == 90_000, "it may still be refused"
-    running = await ledger.shards.get(probe.id)
-    assert running is not None
+    running = await reread(ledger, probe)
     await ledger.shards.polled(running, "validating", 0, now())
     assert await limit(ledger) == 90_000
-    running = await ledger.shards.get(probe.id)
-    assert running is not None
+    running = await reread(ledger, probe)
     await ledger.shards.polled(running, "in_progress", 0, now())
     assert await limit(ledger) == 120_000
     await go(ledger, shards[3], 40_000)
@@ -237,8 +214,7 @@ async def test_a_probe_that_is_refused_costs_nothing(
     clock(timedelta(minutes=2))
     probe = await go(ledger, shards[2], 40_000)
     assert not await refuse(ledger, probe, 90_000)
-    again = await ledger.shards.get(probe.id)
-    assert again is not None
+    again = await reread(ledger, probe)
     assert again.token_refusals == 0
     assert await limit(ledger) == 90_000
 
@@ -270,8 +246,7 @@ async def test_waiting_is_news_only_once(ledger: Ledger) -> None:
     _, [shard] = await add(ledger, "acct_a", 1)
     until = now() + timedelta(minutes=1)
     assert isinstance(await ledger.shards.wait_for_quota(shard, "full", until), Batch)
-    again = await ledger.shards.get(shard.id)
-    assert again is not None
+    again = await reread(ledger, shard)
     assert await ledger.shards.wait_for_quota(again, "full", until) is None
 
 

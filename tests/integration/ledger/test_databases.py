@@ -17,7 +17,7 @@ from sqlmodel import SQLModel
 from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable, Scope
 from core.ledger.engine import make_migration_engine
 from core.ledger.schema import downgrade
-from tests.support.ledger.rows import make_file, new_batch
+from tests.support.ledger.rows import make_file, new_batch, reread
 from tests.support.stores.postgres import PostgresServer
 
 PROCESSES = 3
@@ -127,8 +127,7 @@ async def test_a_ledger_from_before_prices_opens(database_url: str) -> None:
     ledger = await Ledger.open(database_url)
     try:
         assert await differences(database_url) == []
-        found = await ledger.batches.get(old.id)
-        assert found is not None
+        found = await reread(ledger, old)
         assert found.total == old.total
         assert await ledger.batches.prices(old.id) is None
         new = new_batch(await make_file(ledger, upload="upload-2"))

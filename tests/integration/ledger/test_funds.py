@@ -38,7 +38,7 @@ from core.ledger import (
 )
 from core.ledger.tables import PostingKind
 from tests.support.ledger.money import check_books, rows
-from tests.support.ledger.rows import LEASE, make_file, new_batch, new_shard, reread
+from tests.support.ledger.rows import LEASE, make_file, new_batch, new_shard, reread, try_intend
 
 USD = 10**9
 SHARDS = 3
@@ -80,18 +80,7 @@ async def plan(ledger: Ledger, batch: Batch, count: int = 2) -> list[Shard]:
 
 
 async def intend(ledger: Ledger, shard: Shard, expected: int) -> Any:
-    return await ledger.shards.intend(
-        shard.id,
-        token=new_token(),
-        remote_model="gpt-4.1",
-        sent_lines=shard.line_count,
-        sent_bytes=1,
-        sent_sha256="00",
-        rejects_prefix="",
-        credential="",
-        lease=LEASE,
-        expected_nanos=expected,
-    )
+    return await try_intend(ledger, shard, new_token(), expected_nanos=expected)
 
 
 async def settle(ledger: Ledger, shard: Shard, cost: int) -> Batch | Stale:
@@ -102,8 +91,7 @@ async def settle(ledger: Ledger, shard: Shard, cost: int) -> Batch | Stale:
 
 async def end(ledger: Ledger, batch: Batch) -> Batch | Stale:
     await ledger.batches.start_finalizing(batch.id, "t", LEASE)
-    fresh = await ledger.batches.get(batch.id)
-    assert fresh is not None
+    fresh = await reread(ledger, batch)
     state = BatchState.CANCELLED if fresh.stop else BatchState.COMPLETED
     return await ledger.batches.end(
         batch.id, state, "p", succeeded=fresh.succeeded, failed=fresh.failed
@@ -124,8 +112,7 @@ async def test_a_batch_holds_what_it_should_cost_until_its_end(ledger: Ledger) -
     assert isinstance(await intend(ledger, first, 4 * USD), Shard)
     # Of the 6 that it holds 2 are free for the second, and 2 more come out of the credits.
     assert isinstance(await intend(ledger, second, 4 * USD), Shard)
-    held = await ledger.batches.get(batch.id)
-    assert held is not None
+    held = await reread(ledger, batch)
     assert held.reserved_nanos == 8 * USD
     settled = await settle(ledger, first, 5 * USD)
     assert isinstance(settled, Batch)

@@ -27,7 +27,7 @@ from core.ledger import (
     now,
 )
 from tests.support.ledger.money import check_books, rows
-from tests.support.ledger.rows import LEASE, make_file, new_batch, new_shard, reread
+from tests.support.ledger.rows import LEASE, make_file, new_batch, new_shard, reread, try_intend
 
 USD = 10**9
 BATCHES = 40
@@ -71,18 +71,7 @@ async def run(processes: list[Ledger], key: ApiKey, file: File, rng: random.Rand
                 shard, remote_model="m", most=999, most_of_batch=9, expected_nanos=expected
             )
         else:
-            went = await dispatcher.shards.intend(
-                shard.id,
-                token=new_token(),
-                remote_model="m",
-                sent_lines=5,
-                sent_bytes=1,
-                sent_sha256="00",
-                rejects_prefix="",
-                credential="",
-                lease=LEASE,
-                expected_nanos=expected,
-            )
+            went = await try_intend(dispatcher, shard, new_token(), expected_nanos=expected)
         await check_free(dispatcher)
         fresh = await reread(dispatcher, shard)
         if isinstance(went, NoFunds):
@@ -114,8 +103,7 @@ async def run(processes: list[Ledger], key: ApiKey, file: File, rng: random.Rand
     await gateway.batches.cancel(batch.id)
     await dispatcher.batches.settle_queued(batch.id)
     assert isinstance(await collector.batches.start_finalizing(batch.id, "t", LEASE), Batch)
-    living = await collector.batches.get(batch.id)
-    assert living is not None
+    living = await reread(collector, batch)
     ended = await collector.batches.end(
         batch.id, BatchState.CANCELLED, "p", succeeded=living.succeeded, failed=living.failed
     )

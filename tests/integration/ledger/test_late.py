@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from core.ledger import Batch, Ledger, ModelSpend, Settlement, Shard, ShardState, Stale, now
-from tests.support.ledger.rows import make_file, new_batch, new_shard
+from tests.support.ledger.rows import create, intend, make_file, new_batch, new_shard, reread
 
 LEASE = timedelta(minutes=1)
 
@@ -15,36 +15,22 @@ LEASE = timedelta(minutes=1)
 @pytest.fixture
 async def given_up(ledger: Ledger) -> tuple[Shard, Shard]:
     """A submitted shard as it was read before, and as it is since its batch gave it up."""
-    batch = await ledger.batches.create(new_batch(await make_file(ledger)))
-    assert isinstance(batch, Batch)
+    batch = await create(ledger, new_batch(await make_file(ledger)))
     await ledger.batches.plan(batch.id, [new_shard(batch, 0, lines=10)])
     [shard] = await ledger.shards.of_batch(batch.id)
-    intended = await ledger.shards.intend(
-        shard.id,
-        token="t",
-        remote_model="m",
-        sent_lines=10,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=LEASE,
-    )
-    assert isinstance(intended, Shard)
+    intended = await intend(ledger, shard)
     early = await ledger.late.give_up(intended, "batch_cancelled", "perhaps", now())
     assert isinstance(early, Stale), "it was never sent"
     assert await ledger.shards.mark_dispatched(intended, LEASE)
     assert isinstance(await ledger.shards.submitted(intended, "remote", "", now()), Batch)
-    before = await ledger.shards.get(shard.id)
-    assert before is not None
+    before = await reread(ledger, shard)
     await ledger.batches.cancel(batch.id)
     until = now() + timedelta(days=29)
     changed = await ledger.late.give_up(before, "batch_cancelled", "perhaps", until)
     assert isinstance(changed, Batch)
     assert (changed.failed, changed.awaited, changed.submitted) == (10, 10, 0)
     assert changed.all_settled
-    after = await ledger.shards.get(shard.id)
-    assert after is not None
+    after = await reread(ledger, shard)
     return before, after
 
 

@@ -23,7 +23,7 @@ from core.ledger import (
     new_id,
     now,
 )
-from tests.support.ledger.rows import batch_row, file_row
+from tests.support.ledger.rows import batch_row, create, file_row, try_intend
 from tests.support.stores.lossy import LossyProxy
 from tests.support.stores.postgres import PostgresServer, running_postgres
 
@@ -119,8 +119,7 @@ async def test_no_transition_is_done_twice_when_its_answer_was_lost(
     first = new_batch()
     batch_id = first.id
     await lost(ledger.batches.create(first))
-    made = await ledger.batches.create(new_batch())
-    assert isinstance(made, Batch)
+    made = await create(ledger, new_batch())
     assert made.id == batch_id
 
     def new_shard() -> Shard:
@@ -142,17 +141,7 @@ async def test_no_transition_is_done_twice_when_its_answer_was_lost(
     (shard,) = await ledger.shards.of_batch(batch_id)
 
     def intend(token: str) -> object:
-        return ledger.shards.intend(
-            shard.id,
-            token=token,
-            remote_model="gpt-4.1",
-            sent_lines=10,
-            sent_bytes=100,
-            sent_sha256="",
-            rejects_prefix="",
-            credential="",
-            lease=LEASE,
-        )
+        return try_intend(ledger, shard, token)
 
     await lost(intend("t1"))
     assert isinstance(await intend("t2"), Stale)  # type: ignore[misc]

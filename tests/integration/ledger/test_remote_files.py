@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from core.ledger import Batch, Ledger, LeftFile, Settlement, Shard, ShardState, Stale, now
-from tests.support.ledger.rows import LEASE, intend, make_batch, reread
+from tests.support.ledger.rows import LEASE, intend, make_batch, reread, try_intend
 
 
 async def uploaded(ledger: Ledger, shard: Shard, file_id: str = "file-1") -> Shard:
@@ -16,20 +16,7 @@ async def uploaded(ledger: Ledger, shard: Shard, file_id: str = "file-1") -> Sha
 
 
 async def again(ledger: Ledger, shard: Shard, token: str, file_token: str) -> Shard | Stale:
-    outcome = await ledger.shards.intend(
-        shard.id,
-        token=token,
-        file_token=file_token,
-        remote_model="m",
-        sent_lines=1,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=LEASE,
-    )
-    assert isinstance(outcome, Shard | Stale)
-    return outcome
+    return await try_intend(ledger, shard, token, file_token=file_token)
 
 
 async def test_an_upload_is_kept_with_its_age_until_it_is_sent_again(ledger: Ledger) -> None:

@@ -21,7 +21,7 @@ from core.ledger import (
     new_token,
     now,
 )
-from tests.support.ledger.rows import LEASE, make_file, new_batch, new_shard
+from tests.support.ledger.rows import make_file, new_batch, new_shard, reread, try_intend
 
 MAX_COST = 10
 SHARDS = 8
@@ -39,20 +39,7 @@ async def shards(ledger: Ledger) -> list[Shard]:
 
 
 async def send(ledger: Ledger, shard: Shard, at_most: int) -> Shard | OverMaxCost:
-    intended = await ledger.shards.intend(
-        shard.id,
-        token=new_token(),
-        remote_model="m",
-        sent_lines=1,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=LEASE,
-        at_most_nanos=at_most,
-    )
-    assert isinstance(intended, Shard | OverMaxCost)
-    return intended
+    return await try_intend(ledger, shard, new_token(), at_most_nanos=at_most)
 
 
 async def settle(ledger: Ledger, shard: Shard, cost: int) -> None:
@@ -96,8 +83,7 @@ async def test_who_waits_is_found_and_who_need_not_does_not_wait(
     assert isinstance(news, Batch)
     assert await stop_loss.wait(second, figures, "why", until) is None, "no news"
     assert await stop_loss.waiting(first.batch_id) == [second.id]
-    kept = await ledger.shards.get(second.id)
-    assert kept is not None
+    kept = await reread(ledger, second)
     assert (kept.expected_nanos, kept.at_most_nanos, kept.waiting_reason) == (2, 5, "why")
     await settle(ledger, sent, 1)
     assert isinstance(await send(ledger, second, 5), Shard)

@@ -16,7 +16,7 @@ from core.ledger import (
     Stale,
     now,
 )
-from tests.support.ledger.rows import batch_row, file_row, shard_row
+from tests.support.ledger.rows import batch_row, create, file_row, reread, shard_row
 
 LEASE = timedelta(seconds=30)
 OVER = timedelta(seconds=-1)
@@ -25,8 +25,7 @@ OVER = timedelta(seconds=-1)
 async def add(ledger: Ledger, shards: int, account: str = "acct_a") -> list[Shard]:
     """The shards of a planned batch, ten lines each."""
     file = await ledger.files.finish_upload(file_row(account_id=account))
-    batch = await ledger.batches.create(batch_row(file, total=10 * shards))
-    assert isinstance(batch, Batch)
+    batch = await create(ledger, batch_row(file, total=10 * shards))
     rows = [
         shard_row(batch, ordinal=number, provider="local", model="local/llama", line_count=10)
         for number in range(shards)
@@ -49,12 +48,6 @@ async def claimed(ledger: Ledger, lease: timedelta = LEASE) -> Shard:
     held = await ledger.runs.claim(await running(ledger), lease)
     assert isinstance(held, Shard)
     return held
-
-
-async def reread(ledger: Ledger, shard: Shard) -> Shard:
-    found = await ledger.shards.get(shard.id)
-    assert found is not None
-    return found
 
 
 async def wait(ledger: Ledger, shard: Shard) -> None:

@@ -15,7 +15,7 @@ from core.ledger import (
     new_id,
     now,
 )
-from tests.support.ledger.rows import batch_row, file_row, shard_row
+from tests.support.ledger.rows import batch_row, create, file_row, intend, reread, shard_row
 
 HOUR = timedelta(hours=1)
 
@@ -26,7 +26,8 @@ async def make_batch(ledger: Ledger, made: datetime, shards: list[tuple[str, int
     file = await ledger.files.finish_upload(
         file_row(account_id="acct_a", upload_id=new_id("upload"), line_count=total, at=made)
     )
-    batch = await ledger.batches.create(
+    batch = await create(
+        ledger,
         batch_row(
             file,
             total=total,
@@ -35,9 +36,8 @@ async def make_batch(ledger: Ledger, made: datetime, shards: list[tuple[str, int
             created_at=made,
             expires_at=made + HOUR,
             due_at=made,
-        )
+        ),
     )
-    assert isinstance(batch, Batch)
     await ledger.batches.plan(
         batch.id,
         [
@@ -51,21 +51,9 @@ async def make_batch(ledger: Ledger, made: datetime, shards: list[tuple[str, int
 
 
 async def submit(ledger: Ledger, shard: Shard, finished: int) -> None:
-    intended = await ledger.shards.intend(
-        shard.id,
-        token="t",
-        remote_model="m",
-        sent_lines=shard.line_count,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=HOUR,
-    )
-    assert isinstance(intended, Shard)
+    intended = await intend(ledger, shard)
     assert isinstance(await ledger.shards.submitted(intended, "remote", "", now()), Batch)
-    sent = await ledger.shards.get(shard.id)
-    assert sent is not None
+    sent = await reread(ledger, shard)
     await ledger.shards.polled(sent, "in_progress", finished, now())
 
 

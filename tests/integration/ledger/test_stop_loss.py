@@ -20,7 +20,15 @@ from core.ledger import (
     now,
 )
 from tests.support.ledger.money import check_books, rows
-from tests.support.ledger.rows import LEASE, add_rows, make_file, new_batch, new_shard, reread
+from tests.support.ledger.rows import (
+    LEASE,
+    add_rows,
+    make_file,
+    new_batch,
+    new_shard,
+    reread,
+    try_intend,
+)
 
 LONGEST = 1_000_000_007
 """Nano-dollars that a line can cost."""
@@ -41,20 +49,7 @@ def planned(file: File, rng: random.Random) -> tuple[Batch, list[Shard]]:
 
 
 async def intend(ledger: Ledger, shard: Shard) -> Shard | OverMaxCost:
-    sent = await ledger.shards.intend(
-        shard.id,
-        token=new_token(),
-        remote_model="m",
-        sent_lines=1,
-        sent_bytes=1,
-        sent_sha256="00",
-        rejects_prefix="",
-        credential="",
-        lease=LEASE,
-        at_most_nanos=shard.at_most_nanos,
-    )
-    assert isinstance(sent, Shard | OverMaxCost)
-    return sent
+    return await try_intend(ledger, shard, new_token(), at_most_nanos=shard.at_most_nanos)
 
 
 async def come_home(ledger: Ledger, sent: Shard, rng: random.Random) -> tuple[int, bool]:
@@ -100,8 +95,7 @@ async def run(ledger: Ledger, batch: Batch, shards: list[Shard], rng: random.Ran
             spent += cost
             queued += [*waiting, *([sent] if again else [])]
             waiting = []
-    found = await ledger.batches.get(batch.id)
-    assert found is not None
+    found = await reread(ledger, batch)
     assert found.cost_nanos == spent <= batch.max_cost_nanos
 
 

@@ -23,7 +23,17 @@ from core.ledger import (
     now,
 )
 from core.ledger.engine import make_migration_engine
-from tests.support.ledger.rows import LEASE, intend, make_batch, make_file, new_batch, new_shard
+from tests.support.ledger.rows import (
+    LEASE,
+    create,
+    intend,
+    make_batch,
+    make_file,
+    new_batch,
+    new_shard,
+    reread,
+    try_intend,
+)
 
 
 def parts(batch: Batch) -> tuple[int, ...]:
@@ -114,22 +124,7 @@ async def test_an_assembler_that_was_replaced_has_its_lease_no_more(ledger: Ledg
 
 async def test_of_many_dispatchers_one_gets_the_shard(ledger: Ledger) -> None:
     _, (shard, _) = await make_batch(ledger)
-    outcomes = await asyncio.gather(
-        *(
-            ledger.shards.intend(
-                shard.id,
-                token=f"t{n}",
-                remote_model="m",
-                sent_lines=6,
-                sent_bytes=1,
-                sent_sha256="",
-                rejects_prefix="",
-                credential="",
-                lease=LEASE,
-            )
-            for n in range(8)
-        )
-    )
+    outcomes = await asyncio.gather(*(try_intend(ledger, shard, f"t{n}") for n in range(8)))
     assert sum(isinstance(outcome, Shard) for outcome in outcomes) == 1
 
 
@@ -155,8 +150,7 @@ async def test_cancel_settles_what_was_not_sent(ledger: Ledger) -> None:
 
 
 async def test_a_batch_cancelled_before_planning_sends_nothing(ledger: Ledger) -> None:
-    batch = await ledger.batches.create(new_batch(await make_file(ledger)))
-    assert isinstance(batch, Batch)
+    batch = await create(ledger, new_batch(await make_file(ledger)))
     await ledger.batches.cancel(batch.id)
     planned = await ledger.batches.plan(batch.id, [new_shard(batch, 0, 10)])
     assert isinstance(planned, Batch)
@@ -167,10 +161,7 @@ async def test_a_batch_cancelled_before_planning_sends_nothing(ledger: Ledger) -
 async def test_the_window_closes_once_and_only_in_time(ledger: Ledger) -> None:
     early, _ = await make_batch(ledger)
     assert isinstance(await ledger.batches.close_window(early.id), Stale)
-    late = await ledger.batches.create(
-        new_batch(await make_file(ledger, upload="upload-2"), window=-1)
-    )
-    assert isinstance(late, Batch)
+    late = await create(ledger, new_batch(await make_file(ledger, upload="upload-2"), window=-1))
     await ledger.batches.plan(late.id, [new_shard(late, 0, 10)])
     closed = await ledger.batches.close_window(late.id)
     assert isinstance(closed, Batch)
@@ -181,26 +172,14 @@ async def test_the_window_closes_once_and_only_in_time(ledger: Ledger) -> None:
 async def test_a_stopping_batch_sends_no_more(ledger: Ledger) -> None:
     batch, (shard, _) = await make_batch(ledger)
     await ledger.batches.cancel(batch.id)
-    outcome = await ledger.shards.intend(
-        shard.id,
-        token="t",
-        remote_model="m",
-        sent_lines=6,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=LEASE,
-    )
+    outcome = await try_intend(ledger, shard)
     assert isinstance(outcome, Stale)
 
 
 async def test_request_ids_repeat_or_are_refused(ledger: Ledger) -> None:
     file = await make_file(ledger)
-    first = await ledger.batches.create(new_batch(file, "r1"))
-    assert isinstance(first, Batch)
-    again = await ledger.batches.create(new_batch(file, "r1"))
-    assert isinstance(again, Batch)
+    first = await create(ledger, new_batch(file, "r1"))
+    again = await create(ledger, new_batch(file, "r1"))
     assert again.id == first.id
     other = new_batch(file, "r1")
     other.request_digest = "else"
@@ -294,11 +273,10 @@ async def test_the_shards_shown_are_the_unsettled_ones_first(ledger: Ledger) -> 
 async def test_a_long_outage_does_not_use_up_the_attempts_of_a_shard(ledger: Ledger) -> None:
     _, (shard, _) = await make_batch(ledger)
     for attempt in range(1, 12):
-        sent = await intend(ledger, shard, token=f"t{attempt}")
+        sent = await intend(ledger, shard, f"t{attempt}")
         assert sent.attempts == min(attempt, 8)
         assert isinstance(await ledger.shards.requeue(sent, "away", now()), Batch)
-    known = await ledger.shards.get(shard.id)
-    assert known is not None
+    known = await reread(ledger, shard)
     again = known.successor(new_id("shard"), lines=2, round_number=0, due_at=now())
     assert again.attempts == 7, "the rest of a refused shard goes on as it was"
     ran = known.successor(new_id("shard"), lines=2, round_number=1, due_at=now())

@@ -10,14 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.metrics import (
-    SWEEP_WOKEN,
-    AskedAtScrape,
-    Family,
-    MetricsListener,
-    Reading,
-    Readings,
-)
+from core.metrics import SWEEP_WOKEN, AskedAtScrape, Family, MetricsListener, Reading, Readings
 
 UP = Family("polybatch_test_read", "Whether it was read.")
 DEPTH = Family("polybatch_test_depth", "Of a test.", ("place",))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from polybatch.v1.events_pb2 import WorkItem
 
 from core import tracing
-from core.bus import Ack, Bus, Delivery, EmbeddedNats, Snooze, Step
+from core.bus import Ack, Bus, Delivery, Snooze, Step
 from core.ledger import Batch, Ledger, new_id, now
 from core.pipeline import EventPublisher
-from core.tracing import spans
+from tests.support.gateway.nats import Nats
 from tests.support.ledger.rows import batch_row, file_row
 
 PATIENCE = 20.0
@@ -26,40 +23,10 @@ TWO = "22222222222222222222222222222222"
 
 
 @pytest.fixture
-def written() -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    spans.use(provider.get_tracer("test"))
-    yield exporter
-    spans.use(None)
-    provider.shutdown()
-
-
-@pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    server = await asyncio.create_subprocess_exec(
-        *EmbeddedNats(tmp_path / "nats", port).command(), stderr=asyncio.subprocess.PIPE
-    )
-    assert server.stderr is not None
-    async with asyncio.timeout(PATIENCE):
-        async for line in server.stderr:
-            if b"Server is ready" in line:
-                break
-    connected = await Bus.connect(f"nats://127.0.0.1:{port}", name="test")
+async def bus(own_nats: Nats) -> AsyncIterator[Bus]:
+    connected = await Bus.connect(own_nats.url, name="test")
     yield connected
     await connected.close()
-    server.terminate()
-    await server.communicate()
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    opened = await Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}")
-    yield opened
-    await opened.close()
 
 
 async def make_batch(ledger: Ledger, trace: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -18,16 +18,9 @@ from core.settings import Settings
 from services.web.app import create_app
 from services.web.server import HttpServer
 from services.web.upstream import Upstream
-from tests.support.gateway.nats import Nats, free_port
+from tests.support.gateway.nats import Nats
 from tests.support.gateway.running import SEGMENT, Gateway, running_gateway
-
-
-@pytest.fixture(scope="session")
-def web_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    nats = Nats(tmp_path_factory.mktemp("nats"))
-    nats.start()
-    yield nats
-    nats.kill()
+from tests.support.stores.process import free_port
 
 
 class Web:
@@ -64,7 +57,7 @@ StartWeb = Callable[..., Awaitable[Web]]
 
 
 @pytest.fixture
-async def start_web(tmp_path: Path, web_nats: Nats) -> AsyncIterator[StartWeb]:
+async def start_web(tmp_path: Path, shared_nats: Nats) -> AsyncIterator[StartWeb]:
     """Starts one with changed settings."""
     async with AsyncExitStack() as stack:
 
@@ -72,7 +65,7 @@ async def start_web(tmp_path: Path, web_nats: Nats) -> AsyncIterator[StartWeb]:
             settings = Settings(
                 **{
                     "data_dir": tmp_path / "data",
-                    "nats_url": web_nats.url,
+                    "nats_url": shared_nats.url,
                     "gateway_listen": f"127.0.0.1:{free_port()}",
                     "gateway_metrics_listen": "",
                     "segment_bytes": SEGMENT,

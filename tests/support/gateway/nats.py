@@ -1,17 +1,14 @@
-"""A real nats-server of its own for the tests of the gateway."""
+"""A real nats-server, which a test can kill and start again."""
 
 from __future__ import annotations
 
-import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.bus import EmbeddedNats
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+from tests.support.stores.process import free_port
 
 
 class Nats:
@@ -35,3 +32,12 @@ class Nats:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+@contextmanager
+def running_nats(folder: Path) -> Iterator[Nats]:
+    """One that is ready."""
+    nats = Nats(folder)
+    nats.start()
+    yield nats
+    nats.kill()

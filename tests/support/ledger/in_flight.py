@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from core.ledger import Batch, Ledger, Shard, ShardState, new_id, now
-from tests.support.ledger.rows import batch_row, file_row, shard_row
+from tests.support.ledger.rows import batch_row, create, file_row, shard_row
 
 MODEL = "gpt-4.1"
 MINUTE = timedelta(minutes=1)
@@ -23,8 +23,7 @@ async def in_flight(
     """Shards of one batch that run at a provider."""
     moment = now()
     file = await ledger.files.finish_upload(file_row(account_id="acct_1", at=moment))
-    batch = await ledger.batches.create(batch_row(file, total=count, at=moment))
-    assert isinstance(batch, Batch)
+    batch = await create(ledger, batch_row(file, total=count, at=moment))
     rows = [
         shard_row(
             batch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlmodel import SQLModel
 
@@ -14,14 +14,20 @@ from core.ledger import (
     File,
     FileState,
     Ledger,
+    NoFunds,
+    OverMaxCost,
+    OverQuota,
     Shard,
     ShardState,
+    Stale,
     UsageRow,
     new_id,
     now,
 )
 
 LEASE = timedelta(minutes=5)
+
+Row = TypeVar("Row", Shard, Batch)
 
 
 def file_row(*, at: datetime | None = None, **fields: Any) -> File:
@@ -94,34 +100,46 @@ def new_shard(batch: Batch, ordinal: int, lines: int) -> Shard:
     return shard_row(batch, ordinal=ordinal, line_count=lines)
 
 
+async def create(ledger: Ledger, batch: Batch, **fields: Any) -> Batch:
+    """A batch that nothing keeps from being made; `fields` as of Batches.create."""
+    made = await ledger.batches.create(batch, **fields)
+    assert isinstance(made, Batch)
+    return made
+
+
 async def make_batch(ledger: Ledger, *, window: float = 86_400) -> tuple[Batch, list[Shard]]:
-    batch = await ledger.batches.create(new_batch(await make_file(ledger), window=window))
-    assert isinstance(batch, Batch)
+    batch = await create(ledger, new_batch(await make_file(ledger), window=window))
     planned = await ledger.batches.plan(batch.id, [new_shard(batch, 0, 6), new_shard(batch, 1, 4)])
     assert isinstance(planned, Batch)
     return planned, await ledger.shards.of_batch(batch.id)
 
 
-async def intend(ledger: Ledger, shard: Shard, token: str = "t1") -> Shard:
-    moved = await ledger.shards.intend(
-        shard.id,
-        token=token,
-        remote_model="gpt-4.1",
-        sent_lines=shard.line_count,
-        sent_bytes=100,
-        sent_sha256="00",
-        rejects_prefix="",
-        credential="",
-        lease=LEASE,
-    )
-    assert isinstance(moved, Shard)
-    return moved
+async def try_intend(
+    ledger: Ledger, shard: Shard, token: str = "t1", **fields: Any
+) -> Shard | Stale | OverQuota | NoFunds | OverMaxCost:
+    """What comes of an intent to send a shard; `fields` as of Shards.intend."""
+    defaults = {
+        "remote_model": "gpt-4.1",
+        "sent_lines": shard.line_count,
+        "sent_bytes": 100,
+        "sent_sha256": "00",
+        "rejects_prefix": "",
+        "credential": "",
+        "lease": LEASE,
+    }
+    return await ledger.shards.intend(shard.id, token=token, **(defaults | fields))
 
 
-async def reread(ledger: Ledger, shard: Shard) -> Shard:
-    found = await ledger.shards.get(shard.id)
+async def intend(ledger: Ledger, shard: Shard, token: str = "t1", **fields: Any) -> Shard:
+    """The shard, about to be sent."""
+    return await try_intend(ledger, shard, token, **fields)
+
+
+async def reread(ledger: Ledger, row: Row) -> Row:
+    """A shard or batch as it is now."""
+    found = await (ledger.shards if isinstance(row, Shard) else ledger.batches).get(row.id)
     assert found is not None
-    return found
+    return found  # type: ignore[return-value]
 
 
 async def add_rows(ledger: Ledger, *rows: SQLModel) -> None:

@@ -1,23 +1,7 @@
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from core.blobs import BlobStore
 from core.ledger import Batch, File, Ledger
-from tests.support.ledger.rows import batch_row, file_row
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> BlobStore:
-    return BlobStore.open((tmp_path / "blobs").as_uri())
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    opened = await Ledger.open(f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}")
-    yield opened
-    await opened.close()
+from tests.support.ledger.rows import batch_row, create, file_row
 
 
 @pytest.fixture
@@ -33,6 +17,5 @@ async def file(ledger: Ledger) -> File:
 
 @pytest.fixture
 async def batch(ledger: Ledger, file: File) -> Batch:
-    made = await ledger.batches.create(batch_row(file, total=3, queued=3))
-    assert isinstance(made, Batch)
+    made = await create(ledger, batch_row(file, total=3, queued=3))
     return made

@@ -28,6 +28,7 @@ from core.pipeline.messages import batch_message
 from core.settings import Settings
 from services.collector.assemble import Assembler, ResultsInconsistent
 from services.collector.common_cause import CommonCause
+from tests.support.ledger.rows import create, reread
 from tests.support.publishers import NoEvents
 
 DELIVERY = Delivery(1, now())
@@ -111,8 +112,7 @@ async def test_results_of_all_kinds_are_merged(
     fill = Settlement(0, 1, fill_code="model_not_found", fill_message="no such model")
     await ledger.shards.settle(second, fill)
     assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
-    ended = await ledger.batches.get(batch.id)
-    assert ended is not None
+    ended = await reread(ledger, batch)
     assert (ended.state, ended.succeeded, ended.failed) == (BatchState.COMPLETED, 2, 1)
     results = await ResultFile.open(blobs, ended.results_prefix)
     raw = b"".join([chunk async for chunk in results.stream()])
@@ -138,8 +138,6 @@ async def test_what_dead_assemblers_left_is_deleted(
     await blobs.put(left, b"half a copy", point=Failpoint.BATCH_RESULTS)
     item = WorkItem(batch_id=batch.id)
     assert await assembler.handle(item, DELIVERY) == Ack()
-    ended = await ledger.batches.get(batch.id)
-    assert ended is not None
     assert not await blobs.exists(left)
     kept = await blobs.list(f"batches/{batch.id}")
     assert kept
@@ -165,8 +163,7 @@ async def test_lines_lost_or_doubled_are_never_handed_out(
     await settle_with(ledger, blobs, second, [2])
     with pytest.raises(ResultsInconsistent):
         await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY)
-    unfinished = await ledger.batches.get(batch.id)
-    assert unfinished is not None
+    unfinished = await reread(ledger, batch)
     assert unfinished.state == BatchState.FINALIZING
 
 
@@ -191,7 +188,8 @@ async def test_what_the_check_at_upload_refused_depends_on_the_batch(
     rows = b"".join(json.dumps(problem | common).encode() + b"\n" for problem in report)
     await write(blobs, f"{file.prefix}/report", rows)
     invalid = 1 if lenient else 2
-    made = await ledger.batches.create(
+    made = await create(
+        ledger,
         Batch(
             id="batch_bad",
             account_id=batch.account_id,
@@ -204,15 +202,13 @@ async def test_what_the_check_at_upload_refused_depends_on_the_batch(
             created_at=now(),
             expires_at=batch.expires_at,
             due_at=now(),
-        )
+        ),
     )
-    assert isinstance(made, Batch)
     sent = [1, 2] if lenient else [1]
     [shard] = await add_shards(ledger, blobs, made, records, [sent])
     await settle_with(ledger, blobs, shard, sent)
     assert await assembler.handle(WorkItem(batch_id=made.id), DELIVERY) == Ack()
-    ended = await ledger.batches.get(made.id)
-    assert ended is not None
+    ended = await reread(ledger, made)
     assert (ended.succeeded, ended.failed) == (len(sent), invalid)
     results = await ResultFile.open(blobs, ended.results_prefix)
     found = [json.loads(each.raw) async for group in results.lines() for each in group]
@@ -233,8 +229,7 @@ async def test_cancelled_lines_are_counted_apart(
     assert isinstance(stopped, Batch)
     assert (stopped.succeeded, stopped.failed, stopped.cancelled) == (1, 2, 1)
     assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
-    ended = await ledger.batches.get(batch.id)
-    assert ended is not None
+    ended = await reread(ledger, batch)
     assert (ended.state, ended.failed, ended.cancelled) == (BatchState.CANCELLED, 2, 1)
     shown = batch_message(ended, []).request_counts
     assert (shown.total, shown.succeeded, shown.failed, shown.cancelled) == (3, 1, 1, 1)
@@ -254,8 +249,7 @@ async def test_what_every_line_failed_for_is_said_of_the_batch(
         fill = Settlement.filled(shard.line_count, "invalid_api_key", "no such key")
         await ledger.shards.settle(shard, fill)
     assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
-    ended = await ledger.batches.get(batch.id)
-    assert ended is not None
+    ended = await reread(ledger, batch)
     assert ended.common_cause == {"code": "invalid_api_key", "message": "no such key"}
     assert batch_message(ended, []).common_cause.code == "invalid_api_key"
 
@@ -271,8 +265,7 @@ async def test_a_batch_says_how_many_lines_its_max_cost_kept_back(
     await ledger.shards.settle(second, Settlement.filled(1, "cost_limit", "too dear"))
     await ledger.shards.settle(third, Settlement.filled(1, "invalid_request", "no"))
     assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
-    ended = await ledger.batches.get(batch.id)
-    assert ended is not None
+    ended = await reread(ledger, batch)
     assert (ended.state, ended.common_cause) == (BatchState.COMPLETED, None)
     [error] = batch_message(ended, []).errors
     assert (error.code, error.message) == (
@@ -292,8 +285,7 @@ async def test_a_window_that_closes_says_what_the_lines_waited_for(
     await ledger.batches.close_window(batch.id)
     await ledger.batches.settle_queued(batch.id)
     assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
-    ended = await ledger.batches.get(batch.id)
-    assert ended is not None
+    ended = await reread(ledger, batch)
     assert (ended.state, ended.failed, ended.expired) == (BatchState.EXPIRED, 3, 3)
     assert ended.common_cause is not None
     assert ended.common_cause["code"] == "batch_expired"

@@ -17,6 +17,7 @@ from core.ledger import Batch, ModelSpend, Settlement, Shard, now
 from core.providers import Outcome
 from services.collector.assemble import Assembler
 from tests.support.ledger.money import check_books
+from tests.support.ledger.rows import intend, reread
 from tests.unit.collector.test_fetch import Stand, stand
 
 __all__ = ["stand"]
@@ -77,26 +78,14 @@ async def test_also_where_it_is_never_sent_again(stand: Stand) -> None:
 
 async def test_also_where_it_is_answered_after_the_end(stand: Stand) -> None:
     again = await retried(stand)
-    sent = await stand.ledger.shards.intend(
-        again.id,
-        token="t2",
-        remote_model="gpt-4.1",
-        sent_lines=1,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=timedelta(minutes=1),
-    )
-    assert isinstance(sent, Shard)
+    sent = await intend(stand.ledger, again, "t2")
     assert await stand.ledger.shards.mark_dispatched(sent, timedelta(minutes=1))
     await stand.ledger.batches.cancel("batch_1")
     until = now() + timedelta(days=1)
     assert isinstance(await stand.ledger.late.give_up(sent, "batch_cancelled", "m", until), Batch)
     _, costs = await assembled(stand)
     assert costs == [FIRST, SECOND, THIRD], "the one that may still come has cost so much"
-    given_up = await stand.ledger.shards.get(again.id)
-    assert given_up is not None
+    given_up = await reread(stand.ledger, again)
     prefix = f"batches/{again.batch_id}/shards/{again.id}/results/t"
     await write_answer(stand, prefix)
     spend = [ModelSpend("openai/gpt-4.1", 1, input_tokens=50, cost_nanos=100)]

@@ -23,7 +23,7 @@ from services.collector.direct_results import take_run
 from services.collector.poll import Poller
 from services.collector.sorter import Sorter
 from services.collector.stop import Stopper
-from tests.support.ledger.rows import shard_row
+from tests.support.ledger.rows import reread, shard_row
 from tests.support.prices import price, tally
 from tests.support.publishers import EnqueuedSteps
 
@@ -110,11 +110,9 @@ def stopper(ledger: Ledger, blobs: BlobStore, tmp_path: Path) -> tuple[Stopper, 
 async def see_to(stopper: Stopper, ledger: Ledger, shard: Shard, *, overdue: bool) -> Shard:
     batch = await ledger.batches.cancel(shard.batch_id)
     stop = (await ledger.batches.get(shard.batch_id) or cast("Batch", batch)).stop
-    fresh = await ledger.shards.get(shard.id)
-    assert fresh is not None
+    fresh = await reread(ledger, shard)
     await stopper._see_to(fresh, stop, overdue=overdue)
-    found = await ledger.shards.get(shard.id)
-    assert found is not None
+    found = await reread(ledger, shard)
     return found
 
 

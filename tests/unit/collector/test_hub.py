@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from polybatch.v1.events_pb2 import BatchEvent
 
-from core.bus import Bus, EmbeddedNats
+from core.bus import Bus
 from core.ledger import Batch, Ledger, Shard
 from core.pipeline import EventPublisher
 from services.collector.hub import Hub, Snapshot, Topic
+from tests.support.gateway.nats import Nats
 from tests.support.ledger.rows import shard_row
 
 PATIENCE = 10.0
 
 
 @pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = await asyncio.create_subprocess_exec(
-        *EmbeddedNats(tmp_path / "nats", port).command(), stderr=asyncio.subprocess.PIPE
-    )
-    assert server.stderr is not None
-    async with asyncio.timeout(PATIENCE):
-        async for line in server.stderr:
-            if b"Server is ready" in line:
-                break
-    connected = await Bus.connect(f"nats://127.0.0.1:{port}", name="test")
+async def bus(own_nats: Nats) -> AsyncIterator[Bus]:
+    connected = await Bus.connect(own_nats.url, name="test")
     yield connected
     await connected.close()
-    server.terminate()
-    await server.communicate()
 
 
 async def run_hub(

@@ -20,6 +20,7 @@ from core.pipeline import Runtime, Sweep
 from core.settings import Settings
 from services.collector.assemble import Assembler
 from services.collector.late_results import ResultsInconsistent
+from tests.support.ledger.rows import intend, reread
 from tests.support.publishers import NoEvents
 from tests.unit.collector.test_assemble import add_shards, settle_with, store_input
 
@@ -78,8 +79,7 @@ class Stand:
         for line in lines:
             await writer.append(line, b'{"late":%d}' % line, succeeded=True)
         await writer.close()
-        fresh = await self.ledger.shards.get(shard.id)
-        assert fresh is not None
+        fresh = await reread(self.ledger, shard)
         settlement = Settlement(
             len(lines),
             shard.line_count - len(lines),
@@ -91,24 +91,12 @@ class Stand:
 
 
 async def at_provider(ledger: Ledger, shard: Shard) -> Shard:
-    intended = await ledger.shards.intend(
-        shard.id,
-        token=f"t-{shard.id}",
-        remote_model="m",
-        sent_lines=shard.line_count,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
-        credential="",
-        lease=timedelta(seconds=30),
-    )
-    assert isinstance(intended, Shard)
+    intended = await intend(ledger, shard, f"t-{shard.id}")
     assert await ledger.shards.mark_dispatched(intended, timedelta(seconds=30))
     assert isinstance(
         await ledger.shards.submitted(intended, f"remote-{shard.id}", "", now()), Batch
     )
-    found = await ledger.shards.get(shard.id)
-    assert found is not None
+    found = await reread(ledger, shard)
     return found
 
 

@@ -29,7 +29,7 @@ from core.settings import Settings
 from services.collector.bad_lines import BadLineIsolation
 from services.collector.list_polling import FEWEST
 from services.collector.poll import Poller
-from tests.support.ledger.rows import batch_row, shard_row
+from tests.support.ledger.rows import batch_row, reread, shard_row
 
 SETTINGS = Settings(poll_min_interval=5.0, poll_max_interval=60.0)
 DELIVERY = Delivery(1, now())
@@ -194,8 +194,7 @@ class Office:
             self.messages.pop(shard_id, None)
 
     async def state(self, shard: Shard) -> ShardState:
-        found = await self.ledger.shards.get(shard.id)
-        assert found is not None
+        found = await reread(self.ledger, shard)
         return ShardState(found.state)
 
 
@@ -319,8 +318,7 @@ async def test_every_batch_hears_soon_of_a_refused_key(office: Office, file: Fil
     office.vendor.error = ProviderRejected("invalid_api_key", "No.", 401)
     await office.run(SETTINGS.poll_min_interval)
     for shard in shards:
-        found = await office.ledger.shards.get(shard.id)
-        assert found is not None
+        found = await reread(office.ledger, shard)
         assert "invalid_api_key" in found.waiting_reason
 
 
@@ -329,16 +327,14 @@ async def test_an_outage_is_told_once_and_costs_little(office: Office, file: Fil
     office.vendor.error = ProviderUnavailable("503")
     await office.run(300)
     for shard in shards:
-        found = await office.ledger.shards.get(shard.id)
-        assert found is not None
+        found = await reread(office.ledger, shard)
         assert "503" in found.waiting_reason
         assert office.announced.changes[shard.id] == 1
     assert office.vendor.calls < 100
     office.vendor.error = None
     await office.run(120)
     for shard in shards:
-        found = await office.ledger.shards.get(shard.id)
-        assert found is not None
+        found = await reread(office.ledger, shard)
         assert not found.waiting_reason
 
 

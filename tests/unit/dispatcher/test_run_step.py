@@ -23,7 +23,7 @@ from services.dispatcher.direct_lines import LineRun
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.lease_keeper import LeaseKeeper
 from services.dispatcher.run import Runner
-from tests.support.ledger.rows import shard_row
+from tests.support.ledger.rows import create, shard_row
 from tests.unit.dispatcher.test_lines import CHAT, PATIENCE, Scripted, Stand, free, paid
 
 DELIVERY = Delivery(1, now())
@@ -55,8 +55,7 @@ async def runtime(ledger: Ledger, bus: Bus, stand: Stand, tmp_path: Path) -> Run
     stand.shard.state = ShardState.QUEUED
     await ledger.files.finish_upload(stand.file)
     stand.batch.state = "validating"  # type: ignore[assignment]
-    made = await ledger.batches.create(stand.batch)
-    assert isinstance(made, Batch)
+    made = await create(ledger, stand.batch)
     await ledger.batches.plan(made.id, [stand.shard])
     return Runtime(settings, ledger, stand.blobs, bus, EventPublisher(bus, ledger))
 

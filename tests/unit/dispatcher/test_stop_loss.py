@@ -35,6 +35,7 @@ from core.ledger import (
 from core.providers import Absent, Accepted, Found, OutcomeUnknown, Refused
 from tests.support.input_files import store
 from tests.support.ledger.money import check_books
+from tests.support.ledger.rows import create, reread
 from tests.support.prices import price, snapshot
 from tests.unit.dispatcher.test_cost_limit import ANSWER, DELIVERY, MODEL, Stand, line
 
@@ -65,7 +66,8 @@ class World:
     async def batch(self) -> str:
         """Make a batch that may cost so much, in shards of any size."""
         most = sum(self.answers) * ANSWER
-        made = await self.stand.ledger.batches.create(
+        made = await create(
+            self.stand.ledger,
             Batch(
                 id=new_id("batch"),
                 account_id=self.file.account_id,
@@ -79,9 +81,8 @@ class World:
                 created_at=now(),
                 expires_at=now() + timedelta(days=1),
                 due_at=now(),
-            )
+            ),
         )
-        assert isinstance(made, Batch)
         cuts = sorted(self.random.sample(range(1, _LINES), self.random.randrange(3)))
         ends = [*cuts, _LINES]
         shards = []
@@ -173,8 +174,7 @@ class World:
             await self.stand.blobs.put(successor.lines_key, lines, point=Failpoint.RETRY_LINES)
             retry = [successor]
         await self.stand.ledger.shards.fetching(shard, "completed")
-        fetched = await self.stand.ledger.shards.get(shard.id)
-        assert fetched is not None
+        fetched = await reread(self.stand.ledger, shard)
         settlement = Settlement(
             shard.line_count - len(again) - failed,
             failed,

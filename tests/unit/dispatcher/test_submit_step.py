@@ -50,6 +50,7 @@ from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from tests.support.input_files import chat, store
+from tests.support.ledger.rows import create, intend
 from tests.support.prices import cost_limit
 from tests.support.publishers import Silent
 
@@ -180,19 +181,9 @@ class Stand:
     async def intend(self, credential: str = CREDENTIAL) -> Shard:
         """What a dispatcher does before it sends."""
         shard = await self.shard()
-        intended = await self.shards.intend(
-            shard.id,
-            token=new_token(),
-            remote_model="gpt-4.1",
-            sent_lines=3,
-            sent_bytes=1,
-            sent_sha256="",
-            rejects_prefix="",
-            credential=credential,
-            lease=timedelta(),
+        return await intend(
+            self.ledger, shard, new_token(), credential=credential, lease=timedelta()
         )
-        assert isinstance(intended, Shard)
-        return intended
 
     async def died(self, *, let_go: bool, credential: str = CREDENTIAL) -> Shard:
         """A dispatcher has died, before or after its create was let go; its lease is over."""
@@ -211,8 +202,7 @@ async def stand(ledger: Ledger, tmp_path: Path) -> Stand:
     shards = await plan_shards(batch, file, blobs, providers)
     assert [shard.id for shard in shards] == [ITEM.shard_id]
     await ledger.files.finish_upload(file)
-    made = await ledger.batches.create(batch)
-    assert isinstance(made, Batch)
+    made = await create(ledger, batch)
     await ledger.batches.plan(made.id, shards)
     settings = Settings(data_dir=tmp_path, provider_timeout=60.0, submit_lease=30.0)
     publisher = cast("EventPublisher", Silent())
@@ -570,19 +560,14 @@ async def test_who_dies_with_a_kept_upload_has_uploaded_nothing(stand: Stand) ->
     stand.provider.outcome = RATE
     await stand.handle()
     shard = await stand.shard()
-    intended = await stand.shards.intend(
-        shard.id,
-        token=new_token(),
+    await intend(
+        stand.ledger,
+        shard,
+        new_token(),
         file_token=shard.file_token,
-        remote_model="gpt-4.1",
-        sent_lines=3,
-        sent_bytes=1,
-        sent_sha256="",
-        rejects_prefix="",
         credential=CREDENTIAL,
         lease=timedelta(),
     )
-    assert isinstance(intended, Shard)
     assert await stand.handle() == Snooze(0.0)
     shard = await stand.shard()
     assert (shard.remote_file_id, shard.stray_uploads) == ("file-1", False)

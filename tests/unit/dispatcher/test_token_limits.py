@@ -14,7 +14,7 @@ from polybatch.v1.events_pb2 import WorkItem
 from core.batchfile import INDEX, ResultFile
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze
-from core.ledger import Batch, Ledger, Shard, ShardState, now
+from core.ledger import Ledger, Shard, ShardState, now
 from core.pipeline import EventPublisher, PauseWatch, ProviderKeys, Runtime
 from core.providers import Accepted, Refused, known_providers
 from core.settings import ProviderAccess, Settings
@@ -23,6 +23,7 @@ from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
 from tests.support.input_files import chat, store
+from tests.support.ledger.rows import create
 from tests.support.media import data_url, png
 from tests.support.prices import cost_limit
 from tests.support.publishers import Silent
@@ -63,8 +64,7 @@ class Stand:
         """`checked`: by the providers' own checks, too, which weigh what is no text."""
         batch, file = await store(self.blobs, list(lines), lenient=False if checked else None)
         await self.ledger.files.finish_upload(file)
-        made = await self.ledger.batches.create(batch)
-        assert isinstance(made, Batch)
+        made = await create(self.ledger, batch)
         self.batch_id = made.id
         shards = await plan_shards(batch, file, self.blobs, self.providers)
         await self.ledger.batches.plan(made.id, shards)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,7 +21,7 @@ from core.ledger import (
     now,
 )
 from core.pipeline import Runtime, outage_retry
-from tests.support.ledger.rows import batch_row, file_row, shard_row
+from tests.support.ledger.rows import batch_row, create, file_row, reread, shard_row
 
 FULL = OSError(errno.ENOSPC, "no space left")
 
@@ -45,13 +43,6 @@ class Told:
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
-    opened = await Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 def told() -> Told:
     return Told()
 
@@ -67,8 +58,7 @@ async def batch(ledger: Ledger) -> Batch:
     file = await ledger.files.finish_upload(
         file_row(account_id="acct_1", upload_id="upload-1", line_count=10)
     )
-    made = await ledger.batches.create(batch_row(file, total=10))
-    assert isinstance(made, Batch)
+    made = await create(ledger, batch_row(file, total=10))
     return made
 
 
@@ -107,16 +97,14 @@ async def test_a_batch_shows_why_it_waits_and_that_it_does_no_longer(
         before = now()
         outcome = await handled(runtime, no_room(), batch.id)
         assert isinstance(outcome, Snooze)
-        seen = await ledger.batches.get(batch.id)
-        assert seen is not None
+        seen = await reread(ledger, batch)
         assert "disk is full" in seen.waiting_reason
         # The sweep does not wake it before its message comes back.
         assert seen.due_at >= before + timedelta(seconds=outcome.delay)
     assert told.kinds == [BatchEvent.BATCH_WAITING], "told once"
     assert seen.revision == batch.revision + 1
     await planned(ledger, batch)
-    seen = await ledger.batches.get(batch.id)
-    assert seen is not None
+    seen = await reread(ledger, batch)
     assert seen.waiting_reason == ""
 
 
@@ -125,13 +113,11 @@ async def test_a_shard_shows_why_it_waits(
 ) -> None:
     shard = await planned(ledger, batch)
     assert isinstance(await handled(runtime, no_room(), batch.id, shard.id), Snooze)
-    seen = await ledger.shards.get(shard.id)
-    assert seen is not None
+    seen = await reread(ledger, shard)
     assert (seen.state, "disk is full" in seen.waiting_reason) == (ShardState.QUEUED, True)
     away = BlobUnavailable("blob a: connection refused", key="a")
     assert isinstance(await handled(runtime, away, batch.id, shard.id), Snooze)
-    seen = await ledger.shards.get(shard.id)
-    assert seen is not None
+    seen = await reread(ledger, shard)
     assert "does not answer" in seen.waiting_reason
     assert told.kinds == [BatchEvent.SHARD_WAITING] * 2
 

@@ -20,7 +20,7 @@ from core.ledger import (
 )
 from core.pipeline import Runtime, Sweep, Watched
 from core.settings import Settings
-from tests.support.ledger.rows import batch_row, file_row, shard_row
+from tests.support.ledger.rows import batch_row, create, file_row, shard_row
 
 INTERVAL = 1.0
 LONG_AGO = timedelta(hours=1)
@@ -58,8 +58,7 @@ async def make_overdue(ledger: Ledger) -> set[tuple[Step, str, str]]:
     )
     expected = set()
     for number in range(BATCHES):
-        batch = await ledger.batches.create(batch_row(file, total=10, queued=10, at=moment))
-        assert isinstance(batch, Batch)
+        batch = await create(ledger, batch_row(file, total=10, queued=10, at=moment))
         if number % 2:
             expected.add((Step.PLAN, batch.id, ""))
             continue

@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.contract import (
-    Absent,
     Accepted,
     Found,
     Outcome,
@@ -31,9 +30,6 @@ from tests.support.providers.fake_provider import (
     NOW,
     SPOOLED,
     FakeProvider,
-    Naps,
-    breaking,
-    connect,
     error,
     jsonl,
     make_intent,
@@ -140,13 +136,6 @@ async def test_an_acceptance_without_an_id_is_unknown(
     assert isinstance(await anthropic.submit(make_intent(), spool), OutcomeUnknown)
 
 
-async def test_a_reset_after_sending_is_unknown(naps: Naps, spool: Path) -> None:
-    async with breaking(read=True) as breaker, connect(breaker.url, naps) as http:
-        outcome = await AnthropicProvider(http, settle=timedelta(0)).submit(make_intent(), spool)
-        assert isinstance(outcome, OutcomeUnknown)
-        assert breaker.connections == 1
-
-
 async def test_find_among_candidates(fake: FakeProvider, anthropic: AnthropicProvider) -> None:
     intent = make_intent()
     fake.on(
@@ -233,19 +222,6 @@ async def test_a_line_that_nobody_sent_hides_no_batch(
     assert await anthropic.find(make_intent(), frozenset(), quiet_since=QUIET) == Found("it")
 
 
-async def test_absence_is_believed_only_after_the_settle_time(
-    fake: FakeProvider, anthropic: AnthropicProvider
-) -> None:
-    long_before = stamp(NOW - timedelta(hours=1))
-    fake.on("GET", BATCHES, listing(batch("older", created_at=long_before), more=True))
-    late = NOW - timedelta(seconds=100)
-    outcome = await anthropic.find(make_intent(), frozenset(), quiet_since=late)
-    assert isinstance(outcome, Unsure)
-    assert outcome.retry_after == 20.0
-    assert await anthropic.find(make_intent(), frozenset(), quiet_since=QUIET) == Absent()
-    assert len(fake.calls) == 2
-
-
 async def test_a_batch_created_before_the_intent_by_a_clock_that_is_off(
     fake: FakeProvider, anthropic: AnthropicProvider
 ) -> None:
@@ -302,12 +278,6 @@ async def test_poll_with_an_unknown_status_and_few_fields(
     fake.on("GET", f"{BATCHES}/msgbatch_1", JSONResponse(few))
     seen = await anthropic.poll("msgbatch_1")
     assert (seen.state, seen.native_status, seen.total) == (RemoteState.RUNNING, "napping", 0)
-
-
-async def test_poll_of_an_unknown_batch(fake: FakeProvider, anthropic: AnthropicProvider) -> None:
-    with pytest.raises(ProviderRejected) as caught:
-        await anthropic.poll("msgbatch_9")
-    assert caught.value.status == 404
 
 
 async def test_results(fake: FakeProvider, anthropic: AnthropicProvider) -> None:
@@ -372,22 +342,6 @@ async def test_results_that_are_not_there(
         [group async for group in anthropic.results(polled)]
 
 
-def test_limits_of_a_batch(anthropic: AnthropicProvider) -> None:
-    assert anthropic.limits.max_lines == 100_000
-    assert anthropic.limits.max_bytes == 256_000_000
-    assert not anthropic.limits.one_model_per_batch
-
-
-async def test_results_cut_short(naps: Naps) -> None:
-    whole = jsonl(succeeded("a-b-1"), succeeded("a-b-2"))
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(whole) + whole[:-20]
-    async with breaking(read=True, answer=answer) as breaker, connect(breaker.url, naps) as http:
-        anthropic = AnthropicProvider(http, settle=timedelta(0))
-        ended = RemoteBatch("msgbatch_1", RemoteState.ENDED, "ended", result_sources=("/r",))
-        with pytest.raises(ProviderUnavailable):
-            [group async for group in anthropic.results(ended)]
-
-
 @pytest.mark.parametrize(
     ("status", "raises"), [("in_progress", True), ("canceling", False), ("ended", False)]
 )
@@ -401,10 +355,3 @@ async def test_cancel_that_is_refused(
             await anthropic.cancel("msgbatch_1")
     else:
         await anthropic.cancel("msgbatch_1")
-
-
-async def test_cancel(fake: FakeProvider, anthropic: AnthropicProvider) -> None:
-    fake.on("POST", f"{BATCHES}/msgbatch_1/cancel", JSONResponse(batch(status="canceling")))
-    await anthropic.cancel("msgbatch_1")
-    await anthropic.discard("")
-    assert len(fake.calls) == 1

@@ -24,7 +24,6 @@ from core.providers.contract import (
     RemoteBatch,
     RemoteState,
     ResultsGone,
-    Unsure,
     Upload,
 )
 from core.providers.gemini.adapter import GeminiProvider
@@ -208,19 +207,6 @@ async def test_answers_to_a_create(
     assert not [call for call in uploads.calls if call.method == "DELETE"]
 
 
-async def test_a_kept_file_is_used_again(uploads: FakeProvider, gemini: GeminiProvider) -> None:
-    uploads.on("GET", f"{FILES}/in", JSONResponse(file()))
-    uploads.on("POST", CREATE, problem(429, "RESOURCE_EXHAUSTED"), JSONResponse(operation()))
-    second, third = (intent(token=token, file_token="tok9") for token in ("tok10", "tok11"))
-    refused = await gemini.submit(second, Upload("files/in"))
-    assert isinstance(refused, Refused)
-    assert (refused.transient, refused.upload) == (True, Upload("files/in"))
-    assert await gemini.submit(third, refused.upload) == Accepted("batches/b1", "files/in")
-    assert not uploads.seen("POST", UPLOAD)
-    names = [json.loads(call.body)["batch"]["displayName"] for call in uploads.seen("POST", CREATE)]
-    assert names == ["pb-shard_0001-tok10", "pb-shard_0001-tok11"], "each is found by itself"
-
-
 async def test_a_file_that_a_create_has_named_is_not_looked_at_again(
     uploads: FakeProvider, gemini: GeminiProvider
 ) -> None:
@@ -288,15 +274,6 @@ async def test_find_stops_where_only_older_ones_can_follow(
     fake.on("GET", FILES, JSONResponse({}))
     assert await gemini.find(intent(), frozenset(), quiet_since=QUIET) == Absent()
     assert len(fake.seen("GET", BATCHES)) == pages
-
-
-async def test_absence_is_doubted_at_first(fake: FakeProvider, gemini: GeminiProvider) -> None:
-    fake.on("GET", BATCHES, JSONResponse({}))
-    found = await gemini.find(intent(), frozenset())
-    # Intended 10 seconds ago, 30 for the create, 120 to settle.
-    assert isinstance(found, Unsure)
-    assert found.retry_after == 140
-    assert not fake.seen("GET", FILES)
 
 
 async def test_uploads_of_a_shard_are_deleted_by_name(
@@ -481,12 +458,6 @@ async def test_discard(reply: Response, fake: FakeProvider, gemini: GeminiProvid
     fake.on("DELETE", f"{FILES}/in", reply)
     await gemini.discard("files/in")
     assert len(fake.calls) == 1
-
-
-async def test_discard_tells_what_is_wrong(fake: FakeProvider, gemini: GeminiProvider) -> None:
-    fake.on("DELETE", f"{FILES}/in", problem(400, "INVALID_ARGUMENT"))
-    with pytest.raises(ProviderRejected):
-        await gemini.discard("files/in")
 
 
 @pytest.mark.parametrize(

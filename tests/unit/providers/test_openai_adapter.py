@@ -139,31 +139,6 @@ async def test_an_upload_that_takes_too_long_is_a_refusal(naps: Naps, spool: Pat
     assert outcome.transient
 
 
-async def test_the_file_of_a_refused_create_is_kept_and_used_again(
-    fake: FakeProvider, openai: OpenAIProvider, spool: Path
-) -> None:
-    fake.on("POST", "/files", JSONResponse(FILE))
-    full = error(429, "full", "tokens", "token_limit_exceeded")
-    fake.on("POST", "/batches", full, full, JSONResponse(batch("validating")))
-    upload = Upload("file-1")
-    outcome = await openai.submit(make_intent(), spool)
-    refused = Refused("token_limit_exceeded", "POST /batches: full", True, upload=upload)
-    assert outcome == refused
-    second = make_intent(token="tok10", file_token="tok9")
-    assert await openai.submit(second, outcome.upload) == refused
-    third = make_intent(token="tok11", file_token="tok9")
-    assert await openai.submit(third, upload) == Accepted("batch_1", "file-1")
-    assert [(call.method, call.path) for call in fake.calls] == [
-        ("POST", "/files"),
-        *[("POST", "/batches")] * 3,
-    ]
-    created = [json.loads(call.body) for call in fake.seen("POST", "/batches")]
-    assert {each["input_file_id"] for each in created} == {"file-1"}
-    tokens = [each["metadata"]["polybatch_token"] for each in created]
-    assert tokens == ["tok9", "tok10", "tok11"]
-    assert second.custom_id(7) == make_intent().custom_id(7)
-
-
 async def test_a_kept_file_that_is_refused_for_good_is_uploaded_anew_first(
     fake: FakeProvider, openai: OpenAIProvider, spool: Path
 ) -> None:
@@ -314,13 +289,6 @@ async def test_poll_of_a_failed_batch_without_errors(
     )
 
 
-async def test_poll_of_an_unknown_batch(fake: FakeProvider, openai: OpenAIProvider) -> None:
-    fake.on("GET", "/batches/batch_1", error(404, "no such batch", "invalid_request_error"))
-    with pytest.raises(ProviderRejected) as caught:
-        await openai.poll("batch_1")
-    assert caught.value.status == 404
-
-
 def row(line: int, status: int = 200) -> dict[str, Any]:
     choice = {"message": {"content": f"answer {line}"}, "finish_reason": "stop"}
     return {
@@ -359,33 +327,11 @@ async def test_results_cut_short(naps: Naps) -> None:
             [group async for group in openai.results(ended)]
 
 
-async def test_cancel(fake: FakeProvider, openai: OpenAIProvider) -> None:
-    fake.on("POST", "/batches/batch_1/cancel", JSONResponse(batch("cancelling")))
-    await openai.cancel("batch_1")
-    assert len(fake.calls) == 1
-
-
-async def test_cancel_of_what_has_ended(
-    fake: FakeProvider, openai: OpenAIProvider, naps: Naps
-) -> None:
-    fake.on("POST", "/batches/batch_1/cancel", error(409, "is completed", "invalid_request_error"))
-    fake.on("GET", "/batches/batch_1", JSONResponse(batch("completed")))
-    await openai.cancel("batch_1")
-    assert naps.taken == []
-
-
 async def test_cancel_that_is_refused(fake: FakeProvider, openai: OpenAIProvider) -> None:
     fake.on("POST", "/batches/batch_1/cancel", error(403, "not yours", "invalid_request_error"))
     fake.on("GET", "/batches/batch_1", JSONResponse(batch("in_progress")))
     with pytest.raises(ProviderRejected, match="not yours"):
         await openai.cancel("batch_1")
-
-
-async def test_discard(fake: FakeProvider, openai: OpenAIProvider) -> None:
-    fake.on("DELETE", "/files/f1", JSONResponse({"deleted": True}))
-    await openai.discard("f1")
-    await openai.discard("gone")
-    assert len(fake.calls) == 2
 
 
 @pytest.mark.parametrize(

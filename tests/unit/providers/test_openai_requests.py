@@ -10,17 +10,13 @@ from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_ar
 import msgspec
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
-from openai.types.completion_create_params import (
-    CompletionCreateParamsNonStreaming as LegacyParams,
-)
+from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as LegacyParams
 from openai.types.embedding_create_params import EmbeddingCreateParams
 from openai.types.image_edit_params import ImageEditParamsNonStreaming
 from openai.types.image_generate_params import ImageGenerateParamsNonStreaming
 from openai.types.moderation_create_params import ModerationCreateParams
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
-from typing_extensions import (
-    get_type_hints,
-)
+from typing_extensions import get_type_hints
 
 from core import endpoints
 from core.providers.openai.fields import (

@@ -10,9 +10,7 @@ from openai.types.responses import response_create_params as sdk
 
 from core.providers.contract import LineRejected
 from core.providers.translation.report import FILLED_IN
-from core.providers.translation.responses import (
-    check_through_chat,
-)
+from core.providers.translation.responses import check_through_chat
 from tests.support.providers.chat_requests import PNG, SCHEMA, encode
 from tests.support.providers.responses_requests import (
     ASKED,

@@ -14,19 +14,10 @@ from core.providers.contract import LineRejected
 from core.providers.translation.report import Report
 from core.providers.translation.responses import items as item_tables
 from core.providers.translation.responses import options as tables
-from core.providers.translation.responses import (
-    to_chat,
-)
+from core.providers.translation.responses import to_chat
 from core.providers.translation.responses.origins import MessageOrigin, Origins
 from tests.support.providers.chat_requests import PDF, PNG, SCHEMA
-from tests.support.providers.responses_requests import (
-    ASKED,
-    CALL,
-    OUTPUT,
-    TOOL,
-    chat_of,
-    request,
-)
+from tests.support.providers.responses_requests import ASKED, CALL, OUTPUT, TOOL, chat_of, request
 
 
 def test_every_field_of_the_sdk_is_decided() -> None:

@@ -1,3 +1,5 @@
+# Made of async_administration.py by `make generate`.
+
 """Keys, accounts and usage of the blocking client."""
 
 from __future__ import annotations

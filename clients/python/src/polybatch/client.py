@@ -1,3 +1,5 @@
+# Made of async_client.py by `make generate`.
+
 """The blocking client."""
 
 from __future__ import annotations
@@ -111,11 +113,11 @@ class Client(BaseClient):
     ) -> File:
         """Uploads one JSONL file and returns it, checked line by line.
 
-        `content` is a path, bytes, an open file (from where it stands), or an iterable of
-        requests (dicts), of lines (str or bytes) or of pieces of a file. A broken stream is
-        resumed by itself; what can be read only once is kept in memory until it is committed.
-        A file with bad lines is no error: its state is INVALID and `problems` holds the
-        first 20.
+        `content` is a path, bytes, an open file (from where it stands), or an iterable
+        of requests (dicts), of lines (str or bytes) or of pieces of a
+        file. A broken stream is resumed by itself; what can be read only once is kept in
+        memory until it is committed. A file with bad lines is no error: its state is INVALID
+        and `problems` holds the first 20.
         `provider`: of lines that name none and whose model tells none; `model`: of lines
         whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.

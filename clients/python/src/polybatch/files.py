@@ -1,3 +1,5 @@
+# Made of async_files.py by `make generate`.
+
 """The files of the account, for the blocking client."""
 
 from __future__ import annotations

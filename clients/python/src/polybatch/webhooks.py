@@ -1,3 +1,5 @@
+# Made of async_webhooks.py by `make generate`.
+
 """The webhook endpoints of the account, for the blocking client."""
 
 from __future__ import annotations

@@ -8,12 +8,7 @@ from typing import Any
 
 import msgspec
 
-from core.providers.anthropic.translation.content import (
-    Block,
-    blank,
-    filled,
-    user_block,
-)
+from core.providers.anthropic.translation.content import Block, blank, filled, user_block
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
 from core.providers.translation.chat_fields import call_arguments

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
 import trustme
 
 from core.serving import GrpcServer, TlsFiles
+from tests.support.forked.python import python
 
 ROOT = Path(__file__).parents[3]
+IMPORTED = ("grpc_health.v1.health_pb2_grpc",)
 
 
 async def ask(address: str, *options: str, **environment: str) -> tuple[int | None, str]:
     """Exit code and what was printed."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.health", address, *options),
+        *python("-m", "services.health", address, *options, imported=IMPORTED),
         cwd=ROOT,
         env=environment,
         stdout=asyncio.subprocess.PIPE,

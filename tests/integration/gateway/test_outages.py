@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 import grpc
@@ -18,6 +17,7 @@ from core.pipeline import outages
 from core.serving import ApiError, StartupError
 from core.settings import ProviderAccess
 from services.gateway.service import BATCH_SERVICE, FILE_SERVICE, serve
+from tests.support.forked.python import python
 from tests.support.gateway.nats import Nats
 from tests.support.gateway.running import (
     Caller,
@@ -87,7 +87,7 @@ async def test_the_process_starts_serves_and_stops(make_settings: MakeSettings) 
         "POLYBATCH_GATEWAY_METRICS_LISTEN": "off",
     }
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.gateway"),
+        *python("-m", "services.gateway"),
         cwd=Path(__file__).parents[3],
         env=environment,
         stderr=asyncio.subprocess.PIPE,

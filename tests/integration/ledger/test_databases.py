@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
@@ -17,10 +16,12 @@ from sqlmodel import SQLModel
 from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable, Scope
 from core.ledger.engine import make_migration_engine
 from core.ledger.schema import downgrade
+from tests.support.forked.python import python
 from tests.support.ledger.rows import make_file, new_batch, reread
 from tests.support.stores.postgres import PostgresServer
 
 PROCESSES = 3
+LEDGER = ("core.ledger", "sqlalchemy.dialects.sqlite.aiosqlite", "alembic.command")
 
 OPEN = """
 import asyncio, sys
@@ -38,7 +39,7 @@ asyncio.run(main())
 async def test_many_processes_may_migrate_at_once(database_url: str) -> None:
     processes = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", OPEN, database_url),
+            *python("-c", OPEN, database_url, imported=LEDGER),
             cwd=Path(__file__).parents[3],
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -6,21 +6,22 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from tests.support.forked.python import python
 from tests.support.sandbox.driving import PATIENCE
 
-COMMAND = [sys.executable, "-m", "services.sandbox"]
+COMMAND = ("-m", "services.sandbox")
+IMPORTED = ("services.sandbox.server",)
 ROOT = Path(__file__).parents[3]
 
 
 def run(*options: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *options],
+        python(*COMMAND, *options, imported=IMPORTED),
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -39,7 +40,7 @@ def test_serves_until_terminated(tmp_path: Path) -> None:
         "POLYBATCH_SANDBOX_BATCH_SECONDS": "9",
     }
     with subprocess.Popen(
-        [*COMMAND, *options, *fault],
+        python(*COMMAND, *options, *fault, imported=IMPORTED),
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -65,7 +66,11 @@ def test_serves_until_terminated(tmp_path: Path) -> None:
 def test_the_temporary_folder_is_removed(tmp_path: Path) -> None:
     env = {"POLYBATCH_SANDBOX_LISTEN": "127.0.0.1:0", "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        COMMAND, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **env}
+        python(*COMMAND, imported=IMPORTED),
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **env},
     ) as process:
         assert process.stderr is not None
         assert str(tmp_path) in process.stderr.readline()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from typing import Any
 
 import pytest
+
+from tests.support.forked.python import python
 
 PROGRAM = """
 import asyncio, logging, os, signal, sys
@@ -56,11 +57,7 @@ sys.exit(run(globals()[sys.argv[1]], service="test", log_format=sys.argv[2]))
 
 async def start(main: str, log_format: str = "json") -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PROGRAM,
-        main,
-        log_format,
+        *python("-c", PROGRAM, main, log_format, imported=("core.serving", "uvloop")),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from services.supervisor.lock import data_folder_lock
 from services.supervisor.plan import Options, Plan, make_plan
 from services.supervisor.ports import free_ports, split
 from services.supervisor.spec import ChildSpec
+from tests.support.forked.python import python
 
 
 @pytest.fixture(autouse=True)
@@ -275,23 +276,26 @@ def test_free_ports_are_all_different() -> None:
     assert len(set(free_ports(20))) == 20
 
 
-def _hold(data_dir: Path, held: Any, release: Any) -> None:
-    with data_folder_lock(data_dir):
-        held.set()
-        release.wait(30)
+HOLD = """
+import os, sys
+from pathlib import Path
+from services.supervisor.lock import data_folder_lock
+with data_folder_lock(Path(sys.argv[1])):
+    print(os.getpid(), flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
 def other_supervisor(tmp_path: Path) -> Iterator[int]:
-    spawn = multiprocessing.get_context("spawn")
-    held, release = spawn.Event(), spawn.Event()
-    process = spawn.Process(target=_hold, args=(tmp_path / "data", held, release))
-    process.start()
-    assert held.wait(30)
-    assert process.pid is not None
-    yield process.pid
-    release.set()
-    process.join(30)
+    with subprocess.Popen(
+        python("-c", HOLD, str(tmp_path / "data"), imported=("services.supervisor.lock",)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.communicate()
 
 
 def test_two_supervisors_do_not_share_a_data_folder(tmp_path: Path, other_supervisor: int) -> None:

@@ -376,10 +376,8 @@ class Client(BaseClient):
         how much there is, of these three.
         """
         if partial or follow or merged:
-            return iterate(
-                self._settled.lines(
-                    batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
-                )
+            return self._settled.lines(
+                batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
             )
         return iterate(self._downloads.results(batch_id, filter))
 
@@ -398,10 +396,8 @@ class Client(BaseClient):
         With `partial`, `follow` or `merged`, as of `results`, whole lines.
         """
         if partial or follow or merged:
-            return iterate(
-                self._settled.chunks(
-                    batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
-                )
+            return self._settled.chunks(
+                batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
             )
         return iterate(self._downloads.result_chunks(batch_id, filter))
 

@@ -10,13 +10,14 @@ from core.ledger.durations import Durations, Expected
 from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
 from core.ledger.files import FileInUse, Files
 from core.ledger.funds import EnoughNow, Funds, NoFunds, NoPrice, Purse, usd
+from core.ledger.halting import CANARY_FAILED, FAILURE_LIMIT, not_sent
 from core.ledger.ids import new_id, new_token
 from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
-from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason
+from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason, waits_for_canary
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
 from core.ledger.runs import AtCapacity, Runs
@@ -75,7 +76,9 @@ from core.ledger.webhook_endpoints import SECRET_OVERLAP, WebhookEndpoints, Webh
 from core.scopes import Scope
 
 __all__ = [
+    "CANARY_FAILED",
     "EVENT_TYPES",
+    "FAILURE_LIMIT",
     "FIRST_BYTES_PER_TOKEN",
     "KEY_PREFIX",
     "NO_LIMITS",
@@ -185,8 +188,10 @@ __all__ = [
     "new_id",
     "new_secret",
     "new_token",
+    "not_sent",
     "now",
     "paused_reason",
     "stopped_lines",
     "usd",
+    "waits_for_canary",
 ]

@@ -15,11 +15,14 @@ from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.funds import NoFunds, NoPrice, release, reserve
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
+from core.ledger.pauses import canary_reason, waits_for_canary
 from core.ledger.progress import advance, unsettled
 from core.ledger.states import (
     STOP_ERRORS,
     TERMINAL,
     BatchState,
+    CanaryState,
+    ShardPurpose,
     ShardState,
     Stale,
     Stop,
@@ -170,9 +173,16 @@ class Batches:
             ):
                 return Stale(batch_id)
             stopped = batch.stop != Stop.NONE
+            if batch.canary_state == CanaryState.RUNNING and not any(
+                shard.purpose == ShardPurpose.CANARY for shard in shards
+            ):
+                # Nothing is left that could go first.
+                batch.canary_state = CanaryState.PASSED
             for shard in shards:
                 if stopped:
                     settle_unsent(shard, Stop(batch.stop))
+                elif waits_for_canary(batch, shard):
+                    shard.waiting_reason = canary_reason(batch)
                 session.add(shard)
             if stopped:
                 return await advance(session, batch, waiting_reason="", due_at=now())

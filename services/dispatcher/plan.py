@@ -64,7 +64,9 @@ class Planner:
         # Wakes the collector when the completion window closes.
         await self._publisher.enqueue(Step.STOP, batch.id)
         for shard in shards:
-            await self._publisher.enqueue(Step.SUBMIT, batch.id, shard.id)
+            # Those that the lines which go first hold back are woken by these.
+            if not shard.held:
+                await self._publisher.enqueue(Step.SUBMIT, batch.id, shard.id)
         return Ack()
 
     async def _fail(self, batch: Batch, code: str, message: str) -> Ack:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from core.batchfile import INDEX, INVALID, LENIENT, LINE_OVERHEAD, MediaReader, stream_records
 from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
-from core.ledger import Batch, File, Shard, ShardState, now
+from core.ledger import Batch, File, Shard, ShardPurpose, ShardState, now
 from core.providers import DirectProvider, Provider, ProviderLimits
+from services.dispatcher.canary import CanaryLines
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class _Draft:
     provider: str
     model: str
     limits: ProviderLimits
+    purpose: ShardPurpose
     lines: int = 0
     size: int = 0
     media_bytes: int = 0
@@ -53,16 +55,19 @@ async def plan_shards(
     """Cut the lines of a file into shards and store their line lists.
 
     Deterministic: planned twice, the same shards with the same ids come out, so a plan
-    that a crash cut off is simply made again. Raises ProviderMissing.
+    that a crash cut off is simply made again. Lines that go first (core.ledger.Batch.canary_lines)
+    are in shards of their own, of one model each, which come first. Raises ProviderMissing.
     """
-    drafts: dict[tuple[str, str], _Draft] = {}
+    drafts: dict[tuple[str, str, ShardPurpose], _Draft] = {}
     keys: list[tuple[str, str]] = []
+    totals: list[int] = []
     unfit = INVALID if batch.lenient_translation else INVALID | LENIENT
     for group in file.groups:
         slug = group["provider"]
         lines = group["lines"]
         if batch.lenient_translation:
             lines += group.get("lenient_lines", 0)
+        totals.append(lines)
         if not lines:
             keys.append((slug, ""))
             continue
@@ -86,6 +91,8 @@ async def plan_shards(
             remote_model=providers[draft.provider].remote_model(draft.model),
             endpoint=batch.endpoint,
             state=ShardState.QUEUED,
+            purpose=draft.purpose,
+            priority=batch.priority,
             line_count=draft.lines,
             byte_count=draft.size,
             media_bytes=draft.media_bytes,
@@ -96,6 +103,7 @@ async def plan_shards(
         await blobs.put(shard.lines_key, bytes(draft.records), point=Failpoint.PLAN_LINES)
         shards.append(shard)
 
+    canary = CanaryLines(batch.id, batch.canary_lines, totals) if batch.canary_lines else None
     index = await StoredFile.open(blobs, f"{file.prefix}/index")
     media = MediaReader(await StoredFile.open(blobs, f"{file.prefix}/media"))
     async for records in stream_records(index, INDEX.size):
@@ -106,16 +114,22 @@ async def plan_shards(
         ):
             if flags & unfit:
                 continue
-            key = keys[group_number]
+            slug, model = keys[group_number]
+            purpose = ShardPurpose.NONE
+            if canary is not None and canary.take(group_number):
+                # Of one model, as each is judged by itself.
+                model, purpose = file.groups[group_number]["model"], ShardPurpose.CANARY
+            key = (slug, model, purpose)
             draft = drafts.get(key)
             if draft is not None and draft.full(length):
                 await cut(draft)
                 draft = None
             if draft is None:
                 draft = drafts[key] = _Draft(
-                    provider=key[0],
+                    provider=slug,
                     model=file.groups[group_number]["model"],
-                    limits=providers[key[0]].limits,
+                    limits=providers[slug].limits,
+                    purpose=purpose,
                 )
             start = position * INDEX.size
             draft.records += records[start : start + INDEX.size]
@@ -126,4 +140,8 @@ async def plan_shards(
                 draft.media_tokens += weights[line].tokens
     for draft in drafts.values():
         await cut(draft)
+    if canary is not None:
+        shards.sort(key=lambda shard: shard.purpose != ShardPurpose.CANARY)
+        for ordinal, shard in enumerate(shards):
+            shard.ordinal = ordinal
     return shards

@@ -11,7 +11,7 @@ from datetime import timedelta
 from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 
-from core.ledger import Batch
+from core.ledger import Batch, Priority
 from core.pipeline.messages import nanos_of
 from core.serving import ApiError
 from core.webhooks import wrong_url
@@ -22,6 +22,14 @@ _LONGEST_WINDOW = timedelta(days=7).total_seconds()
 _MAX_REQUEST_ID_BYTES = 128
 _HIGHEST_MAX_COST = 10**18
 """A billion dollars: the ledger's integers hold nine of them."""
+DEFAULT_CANARY_RATE = 0.1
+_MOST_CANARY_LINES = 10_000
+_PRIORITIES = {
+    batches_pb2.BATCH_PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    batches_pb2.BATCH_PRIORITY_LOW: Priority.LOW,
+    batches_pb2.BATCH_PRIORITY_NORMAL: Priority.NORMAL,
+    batches_pb2.BATCH_PRIORITY_HIGH: Priority.HIGH,
+}
 _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
@@ -43,6 +51,11 @@ class BatchArgs:
     max_cost_nanos: int | None = None
     """None: no limit."""
     keep_refused: bool = False
+    priority: Priority = Priority.NORMAL
+    canary_lines: int = 0
+    canary_max_failure_rate: float = 0.0
+    max_failure_rate: float | None = None
+    """None: no limit."""
 
     @classmethod
     def parse(
@@ -66,6 +79,7 @@ class BatchArgs:
                 max_cost = _positive(request.max_cost)
             except ValueError as error:
                 violations.append(("max_cost", str(error)))
+        violations += _wrong_steering(request)
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -79,6 +93,12 @@ class BatchArgs:
             webhook_url=url,
             max_cost_nanos=max_cost,
             keep_refused=request.keep_refused,
+            priority=_PRIORITIES[request.priority],
+            canary_lines=request.canary_lines,
+            canary_max_failure_rate=_canary_rate(request),
+            max_failure_rate=(
+                request.max_failure_rate if request.HasField("max_failure_rate") else None
+            ),
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -106,6 +126,12 @@ class BatchArgs:
             arguments.append(["max_cost", self.max_cost_nanos])
         if self.keep_refused:
             arguments.append("keep_refused")
+        if self.priority != Priority.NORMAL:
+            arguments.append(["priority", int(self.priority)])
+        if self.canary_lines:
+            arguments.append(["canary", self.canary_lines, self.canary_max_failure_rate])
+        if self.max_failure_rate is not None:
+            arguments.append(["max_failure_rate", self.max_failure_rate])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -121,6 +147,30 @@ def _positive(amount: Money) -> int:
     if not 0 < nanos <= _HIGHEST_MAX_COST:
         raise ValueError("more than 0 USD, and at most 1,000,000,000; absent for no limit")
     return nanos
+
+
+def _wrong_steering(request: batches_pb2.CreateBatchRequest) -> list[tuple[str, str]]:
+    violations = []
+    if request.priority not in _PRIORITIES:
+        violations.append(("priority", "a priority of polybatch.v1.BatchPriority"))
+    if not 0 <= request.canary_lines <= _MOST_CANARY_LINES:
+        violations.append(
+            ("canary_lines", f"from 0 (none) to {_MOST_CANARY_LINES:,} of each model")
+        )
+    if request.HasField("canary_max_failure_rate") and not request.canary_lines:
+        violations.append(("canary_max_failure_rate", "only beside canary_lines"))
+    for field in ("canary_max_failure_rate", "max_failure_rate"):
+        # Not a number is in no range.
+        if request.HasField(field) and not 0 <= getattr(request, field) <= 1:
+            violations.append((field, "a share from 0 to 1, such as 0.1 for one line in ten"))
+    return violations
+
+
+def _canary_rate(request: batches_pb2.CreateBatchRequest) -> float:
+    if not request.canary_lines:
+        return 0.0
+    asked = request.HasField("canary_max_failure_rate")
+    return request.canary_max_failure_rate if asked else DEFAULT_CANARY_RATE
 
 
 def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -144,6 +194,14 @@ def other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
         ("lenient_translation", earlier.lenient_translation, batch_args.lenient_translation),
         ("fail_fast", earlier.fail_fast, batch_args.fail_fast),
         ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
+        ("priority", Priority(earlier.priority), batch_args.priority),
+        ("canary_lines", earlier.canary_lines, batch_args.canary_lines),
+        (
+            "canary_max_failure_rate",
+            earlier.canary_max_failure_rate,
+            batch_args.canary_max_failure_rate,
+        ),
+        ("max_failure_rate", earlier.max_failure_rate, batch_args.max_failure_rate),
     )
     names = [name for name, before, now_asked in pairs if before != now_asked]
     return f"another {' and '.join(names)}" if names else "other arguments"

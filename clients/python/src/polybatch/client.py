@@ -27,6 +27,7 @@ from polybatch.administration import Accounts, Keys, UsageReport
 from polybatch.models import (
     Batch,
     BatchEstimate,
+    BatchPriority,
     BatchState,
     ConvertedLines,
     File,
@@ -155,6 +156,10 @@ class Client(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        priority: BatchPriority = BatchPriority.NORMAL,
+        canary_lines: int = 0,
+        canary_max_failure_rate: float | None = None,
+        max_failure_rate: float | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -165,9 +170,10 @@ class Client(BaseClient):
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account". `webhook_url`: as of
-        `create_batch`. `on_estimate` is called with what the batch will cost once the file is
-        uploaded; if it raises, no batch is made, and the file (`input_file_id`) is kept.
+        that it is billed to, which takes a key of the scope "account". `webhook_url` and
+        what follows: as of `create_batch`. `on_estimate` is called with what the batch will cost
+        once the file is uploaded; if it raises, no batch is made, and the file (`input_file_id`)
+        is kept.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -179,6 +185,10 @@ class Client(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            priority=priority,
+            canary_lines=canary_lines,
+            canary_max_failure_rate=canary_max_failure_rate,
+            max_failure_rate=max_failure_rate,
         )
         return run(
             self._uploads.submit(
@@ -233,6 +243,10 @@ class Client(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        priority: BatchPriority = BatchPriority.NORMAL,
+        canary_lines: int = 0,
+        canary_max_failure_rate: float | None = None,
+        max_failure_rate: float | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -242,7 +256,10 @@ class Client(BaseClient):
         key, instead of letting them wait for another. The same `request_id` returns the
         same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
         where the event of its end is delivered to, signed with the secret that `webhooks.create`
-        made with `for_batch_urls`.
+        made with `for_batch_urls`. `priority`: which of the account's batches go first.
+        `canary_lines`: so many lines of each model go first, spread over the file, and the others
+        only where no larger share of any model's failed than `canary_max_failure_rate` (0.1).
+        `max_failure_rate`: nothing more is sent once a larger share of 20 lines or more failed.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -255,6 +272,10 @@ class Client(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            priority=priority,
+            canary_lines=canary_lines,
+            canary_max_failure_rate=canary_max_failure_rate,
+            max_failure_rate=max_failure_rate,
         )
         return run(self._requests.create_batch(request))
 

@@ -13,6 +13,7 @@ from polybatch._transport.methods import Method
 from polybatch.errors import NotFound
 from polybatch.models import Batch, BatchEstimate, BatchState, File, LineFailure, Price, Provider
 from polybatch.models.money import USD, to_money
+from polybatch.models.steering import BatchPriority
 from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, providers_pb2, results_pb2
 
 
@@ -28,6 +29,10 @@ def batch_request(
     max_cost: USD | None,
     key_id: str | None,
     webhook_url: str | None = None,
+    priority: BatchPriority = BatchPriority.NORMAL,
+    canary_lines: int = 0,
+    canary_max_failure_rate: float | None = None,
+    max_failure_rate: float | None = None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
 
@@ -46,6 +51,10 @@ def batch_request(
         max_cost=None if max_cost is None else to_money(max_cost, "max_cost"),
         key_id=key_id or "",
         webhook_url=webhook_url or "",
+        priority=priority.to_proto(),
+        canary_lines=canary_lines,
+        canary_max_failure_rate=canary_max_failure_rate,
+        max_failure_rate=max_failure_rate,
     )
 
 

@@ -34,6 +34,7 @@ from polybatch.models.results import (
     ResultFilter,
     ResultLine,
 )
+from polybatch.models.steering import BatchPriority, Canary, CanaryState
 from polybatch.models.usage import UsageEntry, UsageGroup
 from polybatch.models.webhooks import (
     WebhookAttempt,
@@ -49,9 +50,12 @@ __all__ = [
     "BatchCost",
     "BatchError",
     "BatchEstimate",
+    "BatchPriority",
     "BatchState",
     "Budget",
     "BudgetPeriod",
+    "Canary",
+    "CanaryState",
     "ConvertedLines",
     "CostRange",
     "CurrentKey",

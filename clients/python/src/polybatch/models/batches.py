@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from polybatch.models.money import from_money, usd
+from polybatch.models.steering import BatchPriority, Canary
 from polybatch.v1 import batches_pb2 as pb
 
 
@@ -215,8 +216,8 @@ class Batch:
     display_state: str
     """"In Progress", "Completed" or "Failed"."""
     errors: tuple[BatchError, ...]
-    """Why it has FAILED; and of an ended batch with a `max_cost`, with the code "cost_limit", how
-    many lines were not sent for it."""
+    """Why it has FAILED; and of an ended batch how many lines were not sent, and why: with the
+    code "cost_limit", "canary_failed" or "failure_limit"."""
     metadata: Mapping[str, str]
     completion_window: timedelta
     skip_invalid_lines: bool
@@ -261,6 +262,11 @@ class Batch:
     """Since when nothing more of it is sent; None where it is not paused."""
     paused_by: str = ""
     """The id of the key that paused it."""
+    priority: BatchPriority = BatchPriority.NORMAL
+    canary: Canary | None = None
+    """The lines that go first; None: it has none."""
+    max_failure_rate: float | None = None
+    """Nothing more is sent once a larger share of its lines failed; None: no limit."""
 
     @property
     def ended(self) -> bool:
@@ -318,6 +324,11 @@ class Batch:
             key_id=message.key_id,
             paused_at=time_or_none(message, "paused_at"),
             paused_by=message.paused_by,
+            priority=BatchPriority.from_proto(message.priority),
+            canary=Canary.from_proto(message.canary) if message.HasField("canary") else None,
+            max_failure_rate=message.max_failure_rate
+            if message.HasField("max_failure_rate")
+            else None,
         )
 
 

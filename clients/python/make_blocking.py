@@ -71,9 +71,10 @@ def blocking(source: str) -> str:
             if isinstance(given, ast.Tuple) and ast.unparse(node.returns.value) == "AsyncGenerator":
                 [item, nothing] = given.elts
                 edits.append((span(item)[1], span(nothing)[1], ""))
-                [returned] = [each for each in node.body if isinstance(each, ast.Return)]
-                assert returned.value is not None
-                wrap(returned.value, "iterate", returned.value)
+                for each in ast.walk(node):
+                    if isinstance(each, ast.Return):
+                        assert each.value is not None
+                        wrap(each.value, "iterate", each.value)
     for start, end, text in sorted(edits, reverse=True):
         source = source[:start] + text + source[end:]
     if "import AioTransport" not in source:

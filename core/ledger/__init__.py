@@ -17,13 +17,14 @@ from core.ledger.families import (
 )
 from core.ledger.files import FileInUse, Files
 from core.ledger.funds import EnoughNow, Funds, NoFunds, NoPrice, Purse, usd
+from core.ledger.halting import CANARY_FAILED, FAILURE_LIMIT, not_sent
 from core.ledger.ids import new_id, new_token
 from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
 from core.ledger.late import AtWork, LateAnswers
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
-from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason
+from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason, waits_for_canary
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.remote_files import LeftFile
 from core.ledger.removal import NoResults, Removal, is_past

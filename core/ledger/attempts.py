@@ -12,6 +12,7 @@ from sqlmodel import col
 from core.failpoints import Failpoint
 from core.ledger.budgets import OverQuota, check_room
 from core.ledger.funds import NoFunds, cover
+from core.ledger.pauses import waits_for_canary
 from core.ledger.progress import advance
 from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.stop_loss import Figures, OverMaxCost, check_max_cost
@@ -63,7 +64,7 @@ class Attempts(ShardTransitions):
             if shard.purpose == ShardPurpose.RESCUE:
                 # Its lines are called one by one since.
                 return Stale(shard_id)
-            if batch.paused_at is not None or batch.halt_code:
+            if batch.paused_at is not None or batch.halt_code or waits_for_canary(batch, shard):
                 return Held()
             uploads: dict[str, Any] = {}
             if not file_token:

@@ -17,11 +17,13 @@ from core.ledger.batch_search import folded, terms_of
 from core.ledger.families import FamilyChanged, NewRetry, add_retry, lock_ancestors
 from core.ledger.funds import NoFunds, NoPrice, release, reserve
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
+from core.ledger.pauses import canary_reason, waits_for_canary
 from core.ledger.progress import advance, unsettled
 from core.ledger.states import (
     STOP_ERRORS,
     TERMINAL,
     BatchState,
+    CanaryState,
     ShardPurpose,
     ShardState,
     Stale,
@@ -127,9 +129,16 @@ class Batches(BatchReads):
             ):
                 return Stale(batch_id)
             stopped = batch.stop != Stop.NONE
+            if batch.canary_state == CanaryState.RUNNING and not any(
+                shard.purpose == ShardPurpose.CANARY for shard in shards
+            ):
+                # Nothing is left that could go first.
+                batch.canary_state = CanaryState.PASSED
             for shard in shards:
                 if stopped and shard.state != ShardState.SETTLED:
                     settle_unsent(shard, Stop(batch.stop))
+                elif shard.state == ShardState.QUEUED and waits_for_canary(batch, shard):
+                    shard.waiting_reason = canary_reason(batch)
                 if shard.state == ShardState.SETTLED:
                     shard.settled_revision = batch.revision + 1
                 session.add(shard)

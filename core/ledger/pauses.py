@@ -5,8 +5,8 @@ go: in the transaction of the intent, where the create is marked as dispatched, 
 started (`ShardTransitions._move(let_go=True)`); whoever runs lines looks every half a second
 (`Pauses.kept`). So it holds for every replica from its commit on, whatever became of messages.
 
-A shard that may not go says so in its `waiting_reason`, which begins with one of `HELD`, and has
-no message that sleeps for it: it is woken by what ends the pause.
+A shard that may not go says so in its `waiting_reason` (`Shard.held`), and has no message that
+sleeps for it: it is woken by what ends the pause. So does one that waits for its batch's canary.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.progress import advance
-from core.ledger.states import TERMINAL, ShardState, Stale, Stop
-from core.ledger.tables import PAUSED, Batch, ProviderPause, Shard, now
+from core.ledger.states import TERMINAL, CanaryState, ShardPurpose, ShardState, Stale, Stop
+from core.ledger.tables import CANARY, PAUSED, Batch, ProviderPause, Shard, now
 from core.ledger.transitions import ShardTransitions
 
 _LOOK_AGAIN = timedelta(seconds=60)
@@ -200,7 +200,20 @@ async def _reason(session: AsyncSession, batch: Batch, shard: Shard) -> str:
             f"{PAUSED}{pause.paused_by} lets nothing be sent to {shard.provider} since "
             f"{_stamp(pause.paused_at)}; it goes on when an operator resumes the provider"
         )
+    if waits_for_canary(batch, shard):
+        return canary_reason(batch)
     return ""
+
+
+def waits_for_canary(batch: Batch, shard: Shard) -> bool:
+    """Whether other lines of its batch have to go first."""
+    return batch.canary_state == CanaryState.RUNNING and shard.purpose != ShardPurpose.CANARY
+
+
+def canary_reason(batch: Batch) -> str:
+    """What is to be said of a shard that waits for the lines that go first."""
+    lines = "the line" if batch.canary_lines == 1 else f"the {batch.canary_lines:,} lines"
+    return f"{CANARY}waits for the outcome of {lines} of each model that go first"
 
 
 def paused_reason(since: datetime, key_id: str) -> str:

@@ -16,6 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from core.failpoints import Failpoint
 from core.ledger.funds import NoFunds, cover
 from core.ledger.ids import new_token
+from core.ledger.pauses import waits_for_canary
 from core.ledger.progress import advance
 from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.stop_loss import OverMaxCost, check_max_cost
@@ -60,7 +61,7 @@ class Runs(ShardTransitions):
         async with self._locked(Failpoint.RUN_START, shard.id) as (session, batch, fresh):
             if fresh is None or batch.stop != Stop.NONE or fresh.state != ShardState.QUEUED:
                 return Stale(shard.id)
-            if batch.paused_at is not None or batch.halt_code:
+            if batch.paused_at is not None or batch.halt_code or waits_for_canary(batch, fresh):
                 return Held()
             # Two that begin at the same time must see each other.
             await self._database.lock_name(session, "runs", fresh.provider)

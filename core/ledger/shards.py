@@ -17,6 +17,7 @@ from core.ledger.attempts import Attempts
 from core.ledger.batches import settle_unsent
 from core.ledger.credits import charge
 from core.ledger.durations import learn_duration
+from core.ledger.halting import judge, settle_halted
 from core.ledger.progress import advance
 from core.ledger.spend import ModelSpend, Spent, usage_rows
 from core.ledger.states import ShardState, Stale, Stop, stopped_lines
@@ -53,6 +54,8 @@ class Settlement:
     """Of these, lines that a cancel kept from being answered."""
     expired: int = 0
     """The same of a completion window."""
+    withheld: int = 0
+    """Of `failed`, lines that a limit of their batch kept from being sent."""
     retried: int = 0
     results_prefix: str = ""
     fill_code: str = ""
@@ -67,9 +70,16 @@ class Settlement:
     """Lines that the provider answered, well or ill; noted of shards that were given up."""
 
     @classmethod
-    def filled(cls, lines: int, code: str, message: str) -> Settlement:
-        """One error for each of so many lines."""
-        return cls(0, lines, fill_code=code, fill_message=message, **stopped_lines(code, lines))
+    def filled(cls, lines: int, code: str, message: str, *, withheld: bool = False) -> Settlement:
+        """One error for each of so many lines. `withheld`: a limit kept them from being sent."""
+        return cls(
+            0,
+            lines,
+            withheld=lines if withheld else 0,
+            fill_code=code,
+            fill_message=message,
+            **stopped_lines(code, lines),
+        )
 
 
 class Shards(Attempts):
@@ -198,7 +208,8 @@ class Shards(Attempts):
     ) -> Batch | Stale:
         """-> SETTLED, together with the shards that its retried lines go into.
 
-        What it used and cost is written with it, and charged: once, as it settles once.
+        What it used and cost is written with it, and charged: once, as it settles once. So is what
+        it shows of its batch's canary, or of the failures that are allowed (core.ledger.halting).
 
         Stale, too, where there are such and the batch no longer waits for the shard.
         """
@@ -238,6 +249,7 @@ class Shards(Attempts):
                 failed=settlement.failed,
                 cancelled=settlement.cancelled,
                 expired=settlement.expired,
+                withheld=settlement.withheld,
                 retried=settlement.retried,
                 results_prefix=settlement.results_prefix,
                 input_tokens=spent.input_tokens,
@@ -256,15 +268,17 @@ class Shards(Attempts):
                 if batch.stop != Stop.NONE:
                     settle_unsent(successor, Stop(batch.stop))
                     successor.settled_revision = batch.revision + 1
+                elif batch.halt_code:
+                    settle_halted(successor, batch)
                 session.add(successor)
             session.add_all(usage_rows(batch, fresh, settlement.spend))
-            reused: dict[str, Any] = {}
+            changes = {}
             if settlement.reused:
-                reused = {
-                    "reused": batch.reused + settlement.reused,
-                    "saved_nanos": batch.saved_nanos + settlement.saved_nanos,
-                }
-            advanced = await advance(session, batch, **reused)
+                changes["reused"] = batch.reused + settlement.reused
+                changes["saved_nanos"] = batch.saved_nanos + settlement.saved_nanos
+            await session.flush()
+            changes |= await judge(session, batch, fresh)
+            advanced = await advance(session, batch, **changes)
             await charge(session, advanced, fresh, spent.cost_nanos)
             return advanced
 

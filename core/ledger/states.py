@@ -37,6 +37,10 @@ SETTLED its late answers are merged into the results::
     given up, SETTLED --merged into the results--> SETTLED, late_merged
     given up --the provider's keeping is over--> SETTLED, late_merged (as it was filled)
 
+A batch that is halted (too many of its canary, or of its lines, failed: core.ledger.halting) stays
+IN_PROGRESS and completes as drawn: what is QUEUED is settled at once, an attempt whose create was
+not dispatched goes back to QUEUED first, and a RUNNING shard ends its calls.
+
 A pause, of a batch or of a provider, is no state: while it lasts, the arrows "intent" and "started"
 are closed, an attempt whose create was not dispatched goes back to QUEUED, and a RUNNING shard
 begins no line and belongs to nobody; all else goes on as drawn (core.ledger.pauses).

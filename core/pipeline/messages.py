@@ -15,10 +15,12 @@ from core.ledger import (
     TERMINAL,
     Batch,
     BatchState,
+    CanaryState,
     FamilyFacts,
     File,
     FileState,
     Ledger,
+    Priority,
     ResultsGone,
     Shard,
     ShardPurpose,
@@ -52,6 +54,17 @@ _FILE_STATES = {
 _RESULTS_KINDS = {
     ResultsGone.SUCCEEDED: batches_pb2.RESULTS_KIND_SUCCEEDED,
     ResultsGone.FAILED: batches_pb2.RESULTS_KIND_FAILED,
+}
+_PRIORITIES = {
+    Priority.LOW: batches_pb2.BATCH_PRIORITY_LOW,
+    Priority.NORMAL: batches_pb2.BATCH_PRIORITY_NORMAL,
+    Priority.HIGH: batches_pb2.BATCH_PRIORITY_HIGH,
+}
+_CANARY_STATES = {
+    CanaryState.NONE: batches_pb2.CANARY_STATE_UNSPECIFIED,
+    CanaryState.RUNNING: batches_pb2.CANARY_STATE_RUNNING,
+    CanaryState.PASSED: batches_pb2.CANARY_STATE_PASSED,
+    CanaryState.FAILED: batches_pb2.CANARY_STATE_FAILED,
 }
 SHOWN_SHARDS = 20
 SHOWN_MODELS = 100
@@ -162,7 +175,7 @@ def batch_message(
         awaited_line_count=batch.awaited if state in TERMINAL else 0,
         awaited_until=_timestamp(batch.awaited_until) if state in TERMINAL else None,
         results_revision=batch.results_revision,
-        waiting_reason=batch.waiting_reason or _paused(batch),
+        waiting_reason=batch.waiting_reason or _kept_back(batch),
         usage=_usage(batch),
         created_at=_timestamp(batch.created_at),
         in_progress_at=_timestamp(batch.in_progress_at),
@@ -188,14 +201,35 @@ def batch_message(
         ],
         rescue_before=_duration(batch.rescue_seconds),
         rescued_line_count=batch.rescued,
+        priority=_PRIORITIES[Priority(batch.priority)],
+        canary=_canary(batch),
+        max_failure_rate=batch.max_failure_rate,
     )
 
 
-def _paused(batch: Batch) -> str:
-    """Why nothing more of a batch is sent; empty where it is not paused."""
-    if batch.ended or batch.paused_at is None:
+def _kept_back(batch: Batch) -> str:
+    """Why nothing more of a batch is sent; empty where it goes on."""
+    if batch.ended:
         return ""
-    return paused_reason(batch.paused_at, batch.paused_by)
+    if batch.halt_code:
+        return f"{batch.halt_code}: {batch.halt_message}; what is at providers comes home"
+    if batch.paused_at is not None:
+        return paused_reason(batch.paused_at, batch.paused_by)
+    return ""
+
+
+def _canary(batch: Batch) -> batches_pb2.Canary | None:
+    if not batch.canary_lines:
+        return None
+    state = CanaryState(batch.canary_state)
+    if batch.ended and state is CanaryState.RUNNING:
+        # It was stopped before.
+        state = CanaryState.NONE
+    return batches_pb2.Canary(
+        lines_per_model=batch.canary_lines,
+        max_failure_rate=batch.canary_max_failure_rate,
+        state=_CANARY_STATES[state],
+    )
 
 
 async def shown_batch(ledger: Ledger, batch: Batch) -> batches_pb2.Batch:

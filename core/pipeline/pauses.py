@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from core.bus import Step
-from core.ledger import Batch, HeldShard, Kept, Ledger
+from core.ledger import Batch, HeldShard, Kept, Ledger, Shard, waits_for_canary
 from core.pipeline.publishing import EventPublisher
 
 FRESH = 0.5
@@ -77,15 +77,17 @@ class PauseWatch:
             if not self._followed[batch_id]:
                 del self._followed[batch_id]
 
-    async def keep(self, batch: Batch, provider: str) -> bool:
-        """Whether nothing of a batch, as it was read, may be sent to a provider now.
+    async def keep(self, batch: Batch, shard: Shard) -> bool:
+        """Whether nothing of a shard, of a batch as it was read, may be sent now.
 
         For whoever would read and translate lines in vain: the ledger decides. Raises
         LedgerUnavailable.
         """
         if batch.stop or batch.halt_code:
             return False
-        return batch.paused_at is not None or provider in (await self.kept()).providers
+        if batch.paused_at is not None or waits_for_canary(batch, shard):
+            return True
+        return shard.provider in (await self.kept()).providers
 
     async def kept(self) -> Kept:
         """What is paused or halted, of the batches that are followed and of all providers.

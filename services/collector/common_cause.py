@@ -1,11 +1,12 @@
 """What the lines of a batch have in common, told once, and not as often as there are lines.
 
 Why it has not one success, where all have the same error code: a key that was wrong, a model that
-an account may not use, a window that closed. And how many its max cost kept from being sent.
+an account may not use, a window that closed. And how many its limits kept from being sent.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from core.batchfile import Entry, LineOutcome, read_failure
@@ -55,30 +56,35 @@ class CommonCause:
 
 
 class NotSent:
-    """Counts the lines that a batch's max cost kept from being sent."""
+    """Counts the lines that a batch's limits kept from being sent: its max cost, its canary, the
+    failures that it allows."""
 
     def __init__(self, batch: Batch) -> None:
-        self._max_cost = batch.max_cost_nanos
-        self._lines = 0
+        self._why: dict[str, str] = {}
+        if batch.max_cost_nanos is not None:
+            cost = usd(batch.max_cost_nanos)
+            self._why[COST_LIMIT] = f"the batch's max cost of {cost} USD could have been passed"
+        if batch.halt_code:
+            self._why[batch.halt_code] = batch.halt_message
+        self._lines: Counter[str] = Counter()
 
     def add(self, lines: Iterable[Entry]) -> None:
-        """Take in result lines. Looks into none of a batch without a max cost."""
-        if self._max_cost is None:
+        """Take in result lines. Looks into none of a batch without such a limit."""
+        if not self._why:
             return
         for _line, outcome, raw in lines:
-            if outcome == LineOutcome.FAILED and read_failure(raw).code == COST_LIMIT:
-                self._lines += 1
+            if outcome == LineOutcome.FAILED:
+                self._lines[read_failure(raw).code] += 1
 
     @property
     def told(self) -> list[dict[str, str]]:
-        """As Batch.errors has it."""
-        if self._max_cost is None or not self._lines:
-            return []
-        lines = "1 line was" if self._lines == 1 else f"{self._lines:,} lines were"
+        """As Batch.errors has it: a line for each limit that kept any back."""
         return [
-            {
-                "code": COST_LIMIT,
-                "message": f"{lines} not sent: the batch's max cost of {usd(self._max_cost)} USD "
-                "could have been passed",
-            }
+            {"code": code, "message": f"{_were(self._lines[code])} not sent: {why}"}
+            for code, why in self._why.items()
+            if self._lines[code]
         ]
+
+
+def _were(lines: int) -> str:
+    return "1 line was" if lines == 1 else f"{lines:,} lines were"

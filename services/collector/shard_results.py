@@ -39,6 +39,7 @@ from core.ledger import (
     Stop,
     new_id,
     new_token,
+    not_sent,
     now,
 )
 from core.pipeline import (
@@ -110,6 +111,8 @@ class ShardResults:
                 failed=totals.failed,
                 cancelled=totals.cancelled,
                 expired=totals.expired,
+                # Of what is run here it is known whether a call was made.
+                withheld=sorter.missing() if batch.halt_code and shard.ran_here else 0,
                 retried=len(retry) // INDEX.size,
                 results_prefix=prefix,
                 spend=spend,
@@ -153,6 +156,7 @@ class ShardResults:
         earlier = EarlierCostsWriter(self._blobs, prefix)
         may_retry = (
             not batch.stop
+            and not batch.halt_code
             and not shard.given_up
             and shard.round < self._settings.retry_limit
             and batch.expires_at > after(self._settings.retry_delay)
@@ -203,6 +207,9 @@ class ShardResults:
         attempts = shard.round + 1
         stop = Stop(batch.stop)
         if outcome is None:
+            if batch.halt_code and shard.ran_here:
+                error = error_json(batch.halt_code, not_sent(batch.halt_message))
+                return LineOutcome.FAILED, answer_tail(None, error, shard.round)
             if not stop:
                 return LineOutcome.FAILED, answer_tail(None, _MISSING, attempts)
             code, never_run = STOP_ERRORS[stop]

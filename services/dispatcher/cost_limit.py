@@ -162,6 +162,7 @@ class CostLimit:
         settlement = Settlement(
             0,
             lines.refused,
+            withheld=lines.refused,
             retried=shard.line_count - lines.refused,
             results_prefix=prefix,
         )

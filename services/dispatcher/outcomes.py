@@ -82,7 +82,8 @@ class ShardOutcomes:
     async def hold(self, shard: Shard) -> Ack | Snooze:
         """Stay queued, or as a run that nobody runs, until a pause is over: it is woken then."""
         held = await self._ledger.pauses.hold(shard)
-        if isinstance(held, NotHeld):
+        if isinstance(held, NotHeld | Stale):
+            # Resumed, stopped, halted, or somebody else's: that is seen when it is looked at again.
             return Snooze(_RESUMED_PAUSE)
         if isinstance(held, Batch):
             log.info("shard_held", batch_id=shard.batch_id, shard_id=shard.id)

@@ -13,7 +13,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Ack, Delivery, Snooze, Step
-from core.ledger import Batch, BatchState, File, Shard, ShardPurpose, Stale
+from core.ledger import Batch, BatchState, File, Shard, ShardState, Stale
 from core.metrics import BATCHES_ENDED
 from core.pipeline import Runtime, WaitingForFunds
 from core.providers import DirectProvider, Provider
@@ -66,9 +66,9 @@ class Planner:
         # Wakes the collector when the completion window closes.
         await self._publisher.enqueue(Step.STOP, batch.id)
         for shard in shards:
-            if shard.purpose in (ShardPurpose.REUSED, ShardPurpose.TWINS):
-                continue
-            await self._publisher.enqueue(Step.SUBMIT, batch.id, shard.id)
+            # Those that the lines which go first hold back are woken by these.
+            if not shard.held and shard.state == ShardState.QUEUED:
+                await self._publisher.enqueue(Step.SUBMIT, batch.id, shard.id)
         return Ack()
 
     async def _plan(self, batch: Batch, file: File) -> tuple[list[Shard], int]:

@@ -79,11 +79,7 @@ class Runner:
         if batch is not None and not batch.stop and batch.expires_at <= now():
             # The collector is about to close the window.
             return Snooze(_WINDOW_PAUSE)
-        if (
-            batch is not None
-            and shard.due_at <= now()
-            and await self._pauses.keep(batch, shard.provider)
-        ):
+        if batch is not None and shard.due_at <= now() and await self._pauses.keep(batch, shard):
             return await self._park(shard)
         held = await self._ledger.runs.claim(shard, self._lease)
         if isinstance(held, Stale):

@@ -18,6 +18,7 @@ from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
 from core.ledger import Batch, File, Shard, ShardPurpose, ShardState, now
 from core.providers import DirectProvider, Provider, ProviderLimits
+from services.dispatcher.canary import CanaryLines
 from services.dispatcher.reuse import Reuse
 
 
@@ -28,7 +29,7 @@ class _Draft:
     provider: str
     model: str
     limits: ProviderLimits
-    purpose: ShardPurpose = ShardPurpose.NONE
+    purpose: ShardPurpose
     lines: int = 0
     size: int = 0
     media_bytes: int = 0
@@ -65,16 +66,19 @@ async def plan_shards(
 
     Deterministic: planned twice, the same shards with the same ids come out, so a plan
     that a crash cut off is simply made again. `reuse`: which lines are not run; None: all are.
-    Raises ProviderMissing.
+    Lines that go first (core.ledger.Batch.canary_lines) are in shards of their own, of one model
+    each, which come first. Raises ProviderMissing.
     """
     drafts: dict[tuple[str, str, ShardPurpose], _Draft] = {}
     keys: list[tuple[str, str]] = []
+    totals: list[int] = []
     unfit = unfit_flags(batch)
     for group in file.groups:
         slug = group["provider"]
         lines = group["lines"]
         if batch.lenient_translation:
             lines += group.get("lenient_lines", 0)
+        totals.append(lines)
         if not lines:
             keys.append((slug, ""))
             continue
@@ -111,6 +115,9 @@ async def plan_shards(
         shards.append(shard)
 
     index = await StoredFile.open(blobs, f"{file.prefix}/index")
+    if batch.canary_lines and reuse is not None:
+        totals = await _run_lines(index, unfit, reuse, len(totals))
+    canary = CanaryLines(batch.id, batch.canary_lines, totals) if batch.canary_lines else None
     media = MediaReader(await StoredFile.open(blobs, f"{file.prefix}/media"))
     async for records in stream_records(index, INDEX.size):
         (_, _, last, *_) = INDEX.unpack_from(records, len(records) - INDEX.size)
@@ -122,6 +129,9 @@ async def plan_shards(
                 continue
             slug, model = keys[group_number]
             purpose = reuse.of(line) if reuse else ShardPurpose.NONE
+            if not purpose and canary is not None and canary.take(group_number):
+                # Of one model, as each is judged by itself.
+                model, purpose = file.groups[group_number]["model"], ShardPurpose.CANARY
             key = (slug, model, purpose)
             draft = drafts.get(key)
             if draft is not None and draft.full(length):
@@ -129,9 +139,9 @@ async def plan_shards(
                 draft = None
             if draft is None:
                 draft = drafts[key] = _Draft(
-                    provider=key[0],
+                    provider=slug,
                     model=file.groups[group_number]["model"],
-                    limits=providers[key[0]].limits,
+                    limits=providers[slug].limits,
                     purpose=purpose,
                 )
             start = position * INDEX.size
@@ -143,4 +153,18 @@ async def plan_shards(
                 draft.media_tokens += weights[line].tokens
     for draft in drafts.values():
         await cut(draft)
+    if canary is not None:
+        shards.sort(key=lambda shard: shard.purpose != ShardPurpose.CANARY)
+        for ordinal, shard in enumerate(shards):
+            shard.ordinal = ordinal
     return shards
+
+
+async def _run_lines(index: StoredFile, unfit: int, reuse: Reuse, groups: int) -> list[int]:
+    """How many lines of each group are run."""
+    totals = [0] * groups
+    async for records in stream_records(index, INDEX.size):
+        for _offset, _length, line, group, flags in INDEX.iter_unpack(records):
+            if not flags & unfit and not reuse.of(line):
+                totals[group] += 1
+    return totals

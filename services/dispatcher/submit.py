@@ -41,6 +41,7 @@ from core.ledger import (
     ShardState,
     Stale,
     new_token,
+    not_sent,
     now,
 )
 from core.pipeline import (
@@ -153,8 +154,8 @@ class Submitter:
         batch, file = await self._input(shard)
         if batch is None or file is None:
             return await self._outcomes.give_up(shard, *_GONE)
-        if await self._pauses.keep(batch, shard.provider):
-            return await self._hold(shard)
+        if (kept_back := await self._kept(shard, batch)) is not None:
+            return kept_back
         figures = await self._reckon(shard, batch, file, provider)
         if not isinstance(figures, Figures):
             return figures
@@ -166,6 +167,20 @@ class Submitter:
         if isinstance(lacking, Held):
             return await self._hold(shard)
         return Ack()
+
+    async def _kept(self, shard: Shard, batch: Batch) -> Ack | Snooze | None:
+        """What became of a shard that may not be sent, now or ever; None: it may be.
+
+        Before it is read and translated. The ledger decides.
+        """
+        if batch.halt_code and not batch.stop:
+            return await self._outcomes.settle(
+                shard,
+                Settlement.filled(
+                    shard.line_count, batch.halt_code, not_sent(batch.halt_message), withheld=True
+                ),
+            )
+        return await self._hold(shard) if await self._pauses.keep(batch, shard) else None
 
     async def _hold(self, shard: Shard) -> Ack | Snooze:
         held = await self._outcomes.hold(shard)
@@ -205,11 +220,11 @@ class Submitter:
         batch, file = await self._input(shard)
         if batch is None or file is None:
             return await self._outcomes.give_up(shard, *_GONE)
+        if (kept_back := await self._kept(shard, batch)) is not None:
+            return kept_back
         if shard.purpose == ShardPurpose.RESCUE or self._is_rescued(shard, batch):
             # The collector has its lines called one by one, or expire.
             return Ack()
-        if await self._pauses.keep(batch, shard.provider):
-            return await self._hold(shard)
         refused = await self._keys.refusal(provider, fresh=batch.fail_fast)
         if refused is not None:
             return await self._outcomes.wait_for_key(shard, batch, *refused)

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 
-from core.ledger import Batch
+from core.ledger import Batch, Priority
 from core.pipeline.messages import nanos_of
 from core.serving import ApiError
 from core.webhooks import wrong_url
@@ -28,6 +28,14 @@ MOST_NAME = 256
 SHORTEST_RETENTION = timedelta(hours=1).total_seconds()
 LONGEST_RETENTION = timedelta(days=30).total_seconds()
 RETENTION = "from 1 hour to 30 days; absent: as the account or the service is set"
+DEFAULT_CANARY_RATE = 0.1
+_MOST_CANARY_LINES = 10_000
+_PRIORITIES = {
+    batches_pb2.BATCH_PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    batches_pb2.BATCH_PRIORITY_LOW: Priority.LOW,
+    batches_pb2.BATCH_PRIORITY_NORMAL: Priority.NORMAL,
+    batches_pb2.BATCH_PRIORITY_HIGH: Priority.HIGH,
+}
 _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
@@ -56,6 +64,11 @@ class BatchArgs:
     """None: every line is run."""
     rescue_seconds: float | None = None
     """None: never."""
+    priority: Priority = Priority.NORMAL
+    canary_lines: int = 0
+    canary_max_failure_rate: float = 0.0
+    max_failure_rate: float | None = None
+    """None: no limit."""
 
     @classmethod
     def parse(
@@ -98,6 +111,7 @@ class BatchArgs:
                 violations.append(
                     ("rescue_before", "more than 0, and less than the completion window")
                 )
+        violations += _wrong_steering(request)
         if violations:
             raise invalid_fields(violations)
         return cls(
@@ -115,6 +129,12 @@ class BatchArgs:
             keep_refused=request.keep_refused,
             reuse_seconds=reuse,
             rescue_seconds=rescue,
+            priority=_PRIORITIES[request.priority],
+            canary_lines=request.canary_lines,
+            canary_max_failure_rate=_canary_rate(request),
+            max_failure_rate=(
+                request.max_failure_rate if request.HasField("max_failure_rate") else None
+            ),
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -150,6 +170,12 @@ class BatchArgs:
             arguments.append(["results_retention", self.retention_seconds])
         if self.rescue_seconds is not None:
             arguments.append(["rescue_before", self.rescue_seconds])
+        if self.priority != Priority.NORMAL:
+            arguments.append(["priority", int(self.priority)])
+        if self.canary_lines:
+            arguments.append(["canary", self.canary_lines, self.canary_max_failure_rate])
+        if self.max_failure_rate is not None:
+            arguments.append(["max_failure_rate", self.max_failure_rate])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -177,6 +203,30 @@ def _positive(amount: Money) -> int:
     return nanos
 
 
+def _wrong_steering(request: batches_pb2.CreateBatchRequest) -> list[tuple[str, str]]:
+    violations = []
+    if request.priority not in _PRIORITIES:
+        violations.append(("priority", "a priority of polybatch.v1.BatchPriority"))
+    if not 0 <= request.canary_lines <= _MOST_CANARY_LINES:
+        violations.append(
+            ("canary_lines", f"from 0 (none) to {_MOST_CANARY_LINES:,} of each model")
+        )
+    if request.HasField("canary_max_failure_rate") and not request.canary_lines:
+        violations.append(("canary_max_failure_rate", "only beside canary_lines"))
+    for field in ("canary_max_failure_rate", "max_failure_rate"):
+        # Not a number is in no range.
+        if request.HasField(field) and not 0 <= getattr(request, field) <= 1:
+            violations.append((field, "a share from 0 to 1, such as 0.1 for one line in ten"))
+    return violations
+
+
+def _canary_rate(request: batches_pb2.CreateBatchRequest) -> float:
+    if not request.canary_lines:
+        return 0.0
+    asked = request.HasField("canary_max_failure_rate")
+    return request.canary_max_failure_rate if asked else DEFAULT_CANARY_RATE
+
+
 def _wrong_metadata(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
     violations = []
     if len(metadata) > _MAX_PAIRS:
@@ -201,6 +251,14 @@ def other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
         ("rescue_before", earlier.rescue_seconds, batch_args.rescue_seconds),
         ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
         ("name", earlier.name, batch_args.name),
+        ("priority", Priority(earlier.priority), batch_args.priority),
+        ("canary_lines", earlier.canary_lines, batch_args.canary_lines),
+        (
+            "canary_max_failure_rate",
+            earlier.canary_max_failure_rate,
+            batch_args.canary_max_failure_rate,
+        ),
+        ("max_failure_rate", earlier.max_failure_rate, batch_args.max_failure_rate),
     )
     names = [name for name, before, now_asked in pairs if before != now_asked]
     return f"another {' and '.join(names)}" if names else "other arguments"

@@ -271,6 +271,23 @@ def paused(name: str) -> Job:
     return job
 
 
+def canary(name: str) -> Job:
+    """A few lines of each model go first; those of one provider mostly fail, or none does."""
+    options = {"canary_lines": 3, "canary_max_failure_rate": 0.5, "max_failure_rate": 0.9}
+    job = Job(name, options=options)
+    failing = sum(name.encode()) % 2
+    # The slow provider names lines for which it refuses a batch, and deaths lose paid answers:
+    # enough for any canary to fail.
+    may = OK | {CULPRIT, "canary_failed", "failure_limit"}
+    for number in range(8):
+        wrong = failing and number != 4
+        mark = "[[sandbox:error=invalid]]" if wrong else ""
+        job.ask("openai", mark, may | {"failed"} if wrong else may)
+        for provider in ("slow", "local", "paid"):
+            job.ask(provider, may=may)
+    return job
+
+
 def _at_rest(batch: Batch) -> bool:
     """Whether nothing of a paused batch is at a provider any more."""
     held = [shard for shard in batch.shards if shard.waiting_reason.startswith("paused: ")]
@@ -357,6 +374,7 @@ KINDS: Mapping[str, Callable[[str], Job]] = {
         cancelled,
         unplanned,
         paused,
+        canary,
         expiring,
         rescued,
         crowded,

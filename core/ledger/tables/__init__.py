@@ -13,7 +13,7 @@ from core.ledger.tables.providers import (
     ProviderPause,
     TokenBudget,
 )
-from core.ledger.tables.shards import PAUSED, Shard
+from core.ledger.tables.shards import CANARY, PAUSED, Shard
 from core.ledger.tables.webhooks import (
     DeliveryState,
     WebhookAttempt,

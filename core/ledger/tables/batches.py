@@ -148,6 +148,8 @@ class Batch(SQLModel, table=True):
     """Error code of what is not sent any more, such as "canary_failed"; empty: it goes on. What is
     at a provider comes home, and the batch completes."""
     halt_message: str = ""
+    halted_revision: int = big()
+    """The revision that halted it; 0: it goes on."""
     rescue_seconds: float | None = None
     """So long before `expires_at` its lines are called one by one; None: never."""
     rescue_started_at: datetime | None = moment(nullable=True)

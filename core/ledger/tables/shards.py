@@ -13,6 +13,8 @@ from core.ledger.tables.columns import big, moment, now
 
 PAUSED = "paused: "
 """How the reason begins for which a shard of a paused batch or provider waits."""
+CANARY = "canary: "
+"""The same of a shard that waits for the lines that go first."""
 
 
 class Shard(SQLModel, table=True):
@@ -108,6 +110,8 @@ class Shard(SQLModel, table=True):
     """All that ended without success; the next two are part of it."""
     cancelled: int = big()
     expired: int = big()
+    withheld: int = big()
+    """Of `failed`, lines that a limit of their batch kept from being sent."""
     retried: int = big()
     input_tokens: int = big()
     cached_input_tokens: int = big()
@@ -176,8 +180,9 @@ class Shard(SQLModel, table=True):
 
     @property
     def held(self) -> bool:
-        """True while a pause keeps it: it is woken by what ends that, and not by the clock."""
-        return self.waiting_reason.startswith(PAUSED)
+        """True while a pause or a canary keeps it: it is woken by what ends that, and not by the
+        clock."""
+        return self.waiting_reason.startswith((PAUSED, CANARY))
 
     @property
     def times_sent(self) -> int:

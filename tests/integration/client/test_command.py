@@ -366,6 +366,21 @@ def test_list_get_and_cancel(command: Command) -> None:
     assert "BATCH_NOT_FOUND" in done.stderr
 
 
+def test_what_is_sent_first_and_when_it_is_enough(command: Command, fake: FakePolybatch) -> None:
+    options = ("--priority", "low", "--canary", "3", "--canary-max-failure-rate", "0.2")
+    command.run("submit", "good.jsonl", "--no-watch", *options, "--max-failure-rate", "0")
+    command.run("submit", "good.jsonl", "--no-watch")
+    steered, plain = [request for name, request in fake.calls if name == "CreateBatch"]
+    assert (steered.priority, steered.canary_lines) == (1, 3)
+    assert (steered.canary_max_failure_rate, steered.max_failure_rate) == (0.2, 0.0)
+    assert plain.canary_lines == 0
+    assert not plain.HasField("canary_max_failure_rate")
+    assert not plain.HasField("max_failure_rate")
+    for wrong in (("--canary", "-1"), ("--max-failure-rate", "20%"), ("--priority", "urgent")):
+        done = command.run("submit", "good.jsonl", *wrong)
+        assert (done.returncode, wrong[0] in done.stderr) == (ExitCode.BAD_INPUT, True)
+
+
 @pytest.mark.usefixtures("ended")
 def test_pauses(command: Command) -> None:
     done = command.run("pause", BATCH)

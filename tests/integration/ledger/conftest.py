@@ -11,6 +11,8 @@ ON_POSTGRES = {
     "test_transitions.py",
     "test_at_once.py",
     "test_databases.py",
+    "test_halting.py",
+    "test_pauses.py",
     "test_room.py",
     "test_spend.py",
     "test_usage.py",

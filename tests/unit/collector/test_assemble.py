@@ -274,6 +274,31 @@ async def test_a_batch_says_how_many_lines_its_max_cost_kept_back(
     )
 
 
+async def test_a_halted_batch_completes_and_says_how_many_lines_were_not_sent(
+    ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
+) -> None:
+    why = "20 of the 20 lines that had their outcome failed"
+    records = await store_input(blobs, file)
+    first, second, third = await add_shards(ledger, blobs, batch, records, [[1], [2], [3]])
+    async with ledger._database.write(Failpoint.BATCH_CREATE) as session:
+        await session.exec(update(Batch).values(halt_code="failure_limit", halt_message=why))
+    halted = await ledger.batches.get(batch.id)
+    assert halted is not None
+    assert batch_message(halted, []).waiting_reason.startswith(f"failure_limit: {why}")
+    await settle_with(ledger, blobs, first, [1])
+    for shard in (second, third):
+        fill = Settlement.filled(1, "failure_limit", f"It was not sent: {why}.", withheld=True)
+        await ledger.shards.settle(shard, fill)
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+    ended = await ledger.batches.get(batch.id)
+    assert ended is not None
+    assert (ended.state, ended.common_cause) == (BatchState.COMPLETED, None)
+    shown = batch_message(ended, [])
+    [error] = shown.errors
+    assert (error.code, error.message) == ("failure_limit", f"2 lines were not sent: {why}")
+    assert not shown.waiting_reason
+
+
 async def test_a_window_that_closes_says_what_the_lines_waited_for(
     ledger: Ledger, blobs: BlobStore, batch: Batch, file: File, assembler: Assembler
 ) -> None:

@@ -15,6 +15,7 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.blobs import BlobStore
 from core.bus import Ack, Bus, Delivery, EmbeddedNats, Snooze, Step
+from core.failpoints import Failpoint
 from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_id, now
 from core.pipeline import Event, EventPublisher, PauseWatch, Runtime
 from core.providers import CallLimits
@@ -412,3 +413,29 @@ async def test_a_paused_run_whose_window_closes_is_ended(runtime: Runtime) -> No
     assert await runner.handle(ITEM, DELIVERY) == Ack()
     assert (await shard_now(runtime)).state == ShardState.FETCHING
     assert not provider.calls
+
+
+async def test_a_halt_ends_a_run_and_its_calls_come_home(runtime: Runtime, stand: Stand) -> None:
+    provider = Scripted(paid(4))
+    _, stuck, handling = await calling(runtime, provider)
+    begun = provider.calls.total()
+    async with runtime.ledger._database.write(Failpoint.SHARD_OVERDUE) as session:
+        row = await session.get(Batch, "batch_1")
+        assert row is not None
+        row.halt_code = "failure_limit"
+        session.add(row)
+    halted = asyncio.Event()
+    halt = LineRun.halt
+
+    def halting(run: LineRun) -> None:
+        halt(run)
+        halted.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LineRun, "halt", halting)
+        async with asyncio.timeout(PATIENCE):
+            await halted.wait()
+            stuck.go_on.set()
+            assert await handling == Ack()
+    assert (await shard_now(runtime)).state == ShardState.FETCHING
+    assert provider.calls.total() == begun == len(await stand.results())

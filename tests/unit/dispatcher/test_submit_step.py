@@ -661,3 +661,26 @@ async def test_a_pause_is_over_before_it_is_noted(stand: Stand) -> None:
     outcome = await submitter.handle(ITEM, DELIVERY)
     assert isinstance(outcome, Snooze)
     assert 0 < outcome.delay < 1
+
+
+async def test_what_comes_back_to_a_halted_batch_is_not_sent(stand: Stand) -> None:
+    """Its shard is being uploaded when too many lines of another one have failed."""
+
+    async def halt() -> None:
+        async with stand.ledger._database.write(Failpoint.SHARD_OVERDUE) as session:
+            row = await session.get(Batch, ITEM.batch_id)
+            assert row is not None
+            row.halt_code, row.halt_message = "failure_limit", "all failed"
+            session.add(row)
+
+    stand.provider.before_gate = halt
+    assert await stand.handle() == Snooze(0.0)
+    assert await stand.handle() == Ack()
+    shard = await stand.shard()
+    assert (shard.state, shard.withheld) == (ShardState.SETTLED, shard.line_count)
+    assert (shard.fill_code, shard.fill_message) == (
+        "failure_limit",
+        "It was not sent: all failed.",
+    )
+    assert not stand.provider.created
+    assert stand.provider.discarded, "nor is its upload left there"

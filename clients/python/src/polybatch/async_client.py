@@ -28,6 +28,7 @@ from polybatch.async_webhooks import AsyncWebhooks
 from polybatch.models import (
     Batch,
     BatchEstimate,
+    BatchPriority,
     BatchState,
     ConvertedLines,
     FailureCauses,
@@ -150,6 +151,10 @@ class AsyncClient(BaseClient):
         webhook_url: str | None = None,
         reuse_answers: timedelta | None = None,
         rescue_before: timedelta | None = None,
+        priority: BatchPriority = BatchPriority.NORMAL,
+        canary_lines: int = 0,
+        canary_max_failure_rate: float | None = None,
+        max_failure_rate: float | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -160,8 +165,8 @@ class AsyncClient(BaseClient):
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account". `webhook_url`,
-        `rescue_before`: as of `create_batch`. `on_estimate` is called with what the batch will cost
+        that it is billed to, which takes a key of the scope "account". `webhook_url` and
+        what follows: as of `create_batch`. `on_estimate` is called with what the batch will cost
         once the file is uploaded; if it raises, no batch is made, and the file (`input_file_id`)
         is kept.
         """
@@ -177,6 +182,10 @@ class AsyncClient(BaseClient):
             webhook_url=webhook_url,
             reuse_answers=reuse_answers,
             rescue_before=rescue_before,
+            priority=priority,
+            canary_lines=canary_lines,
+            canary_max_failure_rate=canary_max_failure_rate,
+            max_failure_rate=max_failure_rate,
         )
         return await self._uploads.submit(
             content,
@@ -229,6 +238,10 @@ class AsyncClient(BaseClient):
         webhook_url: str | None = None,
         reuse_answers: timedelta | None = None,
         rescue_before: timedelta | None = None,
+        priority: BatchPriority = BatchPriority.NORMAL,
+        canary_lines: int = 0,
+        canary_max_failure_rate: float | None = None,
+        max_failure_rate: float | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -242,7 +255,10 @@ class AsyncClient(BaseClient):
         its answer and cost nothing: lines of this batch, and of the account's other batches with
         this option that are not older than this; timedelta(0): of this batch only.
         `rescue_before`: so long before the window closes, lines that are not answered are called
-        one by one, at the real-time price.
+        one by one, at the real-time price. `priority`: which of the account's batches go first.
+        `canary_lines`: so many lines of each model go first, spread over the file, and the others
+        only where no larger share of any model's failed than `canary_max_failure_rate` (0.1).
+        `max_failure_rate`: nothing more is sent once a larger share of 20 lines or more failed.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -257,6 +273,10 @@ class AsyncClient(BaseClient):
             webhook_url=webhook_url,
             reuse_answers=reuse_answers,
             rescue_before=rescue_before,
+            priority=priority,
+            canary_lines=canary_lines,
+            canary_max_failure_rate=canary_max_failure_rate,
+            max_failure_rate=max_failure_rate,
         )
         return await self._requests.create_batch(request)
 

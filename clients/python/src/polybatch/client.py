@@ -29,6 +29,7 @@ from polybatch.files import Files
 from polybatch.models import (
     Batch,
     BatchEstimate,
+    BatchPriority,
     BatchState,
     ConvertedLines,
     FailureCauses,
@@ -154,6 +155,10 @@ class Client(BaseClient):
         webhook_url: str | None = None,
         reuse_answers: timedelta | None = None,
         rescue_before: timedelta | None = None,
+        priority: BatchPriority = BatchPriority.NORMAL,
+        canary_lines: int = 0,
+        canary_max_failure_rate: float | None = None,
+        max_failure_rate: float | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -164,8 +169,8 @@ class Client(BaseClient):
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account". `webhook_url`,
-        `rescue_before`: as of `create_batch`. `on_estimate` is called with what the batch will cost
+        that it is billed to, which takes a key of the scope "account". `webhook_url` and
+        what follows: as of `create_batch`. `on_estimate` is called with what the batch will cost
         once the file is uploaded; if it raises, no batch is made, and the file (`input_file_id`)
         is kept.
         """
@@ -181,6 +186,10 @@ class Client(BaseClient):
             webhook_url=webhook_url,
             reuse_answers=reuse_answers,
             rescue_before=rescue_before,
+            priority=priority,
+            canary_lines=canary_lines,
+            canary_max_failure_rate=canary_max_failure_rate,
+            max_failure_rate=max_failure_rate,
         )
         return run(
             self._uploads.submit(
@@ -237,6 +246,10 @@ class Client(BaseClient):
         webhook_url: str | None = None,
         reuse_answers: timedelta | None = None,
         rescue_before: timedelta | None = None,
+        priority: BatchPriority = BatchPriority.NORMAL,
+        canary_lines: int = 0,
+        canary_max_failure_rate: float | None = None,
+        max_failure_rate: float | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -250,7 +263,10 @@ class Client(BaseClient):
         its answer and cost nothing: lines of this batch, and of the account's other batches with
         this option that are not older than this; timedelta(0): of this batch only.
         `rescue_before`: so long before the window closes, lines that are not answered are called
-        one by one, at the real-time price.
+        one by one, at the real-time price. `priority`: which of the account's batches go first.
+        `canary_lines`: so many lines of each model go first, spread over the file, and the others
+        only where no larger share of any model's failed than `canary_max_failure_rate` (0.1).
+        `max_failure_rate`: nothing more is sent once a larger share of 20 lines or more failed.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -265,6 +281,10 @@ class Client(BaseClient):
             webhook_url=webhook_url,
             reuse_answers=reuse_answers,
             rescue_before=rescue_before,
+            priority=priority,
+            canary_lines=canary_lines,
+            canary_max_failure_rate=canary_max_failure_rate,
+            max_failure_rate=max_failure_rate,
         )
         return run(self._requests.create_batch(request))
 
@@ -376,8 +396,10 @@ class Client(BaseClient):
         how much there is, of these three.
         """
         if partial or follow or merged:
-            return self._settled.lines(
-                batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
+            return iterate(
+                self._settled.lines(
+                    batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
+                )
             )
         return iterate(self._downloads.results(batch_id, filter))
 
@@ -396,8 +418,10 @@ class Client(BaseClient):
         With `partial`, `follow` or `merged`, as of `results`, whole lines.
         """
         if partial or follow or merged:
-            return self._settled.chunks(
-                batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
+            return iterate(
+                self._settled.chunks(
+                    batch_id, filter, follow=follow, merged=merged, on_extent=on_extent
+                )
             )
         return iterate(self._downloads.result_chunks(batch_id, filter))
 

@@ -40,6 +40,7 @@ _BATCHES: list[sa.Column[Any]] = [
     sa.Column("max_failure_rate", sa.Float(), nullable=True),
     _text("halt_code"),
     _text("halt_message"),
+    _number("halted_revision"),
     sa.Column("rescue_seconds", sa.Float(), nullable=True),
     sa.Column("rescue_started_at", _MOMENT, nullable=True),
     _number("rescued"),
@@ -52,7 +53,12 @@ _BATCHES: list[sa.Column[Any]] = [
     sa.Column("removal_due_at", _MOMENT, nullable=True),
     sa.Column("deleted_at", _MOMENT, nullable=True),
 ]
-_SHARDS: list[sa.Column[Any]] = [_text("purpose"), _priority(), _number("settled_revision")]
+_SHARDS: list[sa.Column[Any]] = [
+    _text("purpose"),
+    _priority(),
+    _number("withheld"),
+    _number("settled_revision"),
+]
 _FILES: list[sa.Column[Any]] = [
     sa.Column("expires_at", _MOMENT, nullable=True),
     _text("source_file_id"),

@@ -22,6 +22,7 @@ from polybatch.models import (
     Provider,
 )
 from polybatch.models.money import USD, to_money
+from polybatch.models.steering import BatchPriority
 from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, providers_pb2, results_pb2
 
 
@@ -39,6 +40,10 @@ def batch_request(
     webhook_url: str | None = None,
     reuse_answers: timedelta | None = None,
     rescue_before: timedelta | None = None,
+    priority: BatchPriority = BatchPriority.NORMAL,
+    canary_lines: int = 0,
+    canary_max_failure_rate: float | None = None,
+    max_failure_rate: float | None = None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
 
@@ -59,6 +64,10 @@ def batch_request(
         webhook_url=webhook_url or "",
         reuse_answers=reuse_answers,
         rescue_before=rescue_before,
+        priority=priority.to_proto(),
+        canary_lines=canary_lines,
+        canary_max_failure_rate=canary_max_failure_rate,
+        max_failure_rate=max_failure_rate,
     )
 
 

@@ -14,6 +14,7 @@ import click
 import polybatch
 from polybatch.cli import grammar
 from polybatch.cli.describe import (
+    describe_canary,
     describe_cost,
     describe_counts,
     describe_late,
@@ -125,6 +126,7 @@ _STATES = (
     metavar="USD",
     help="Send nothing that would go past it; such lines fail with cost_limit.",
 )
+@grammar.steering
 @click.option(
     "--reuse-answers",
     type=grammar.span,
@@ -348,6 +350,8 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("retry of", batch.parent_batch_id),
         ("retried by", ", ".join(batch.child_batch_ids)),
         ("webhook", batch.webhook_url),
+        ("priority", "" if batch.priority == "normal" else str(batch.priority)),
+        ("canary", describe_canary(batch)),
         ("metadata", ", ".join(f"{key}={value}" for key, value in batch.metadata.items())),
         ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
         ("cost", describe_cost(batch)),

@@ -60,6 +60,16 @@ def describe_cost(batch: Batch) -> str:
     return ", ".join(parts)
 
 
+def describe_canary(batch: Batch) -> str:
+    """Returns how the lines that go first fare; else nothing."""
+    canary = batch.canary
+    if canary is None:
+        return ""
+    lines = f"{counted(canary.lines_per_model, 'line')} of each model"
+    state = {"none": "stopped before they had their outcome"}.get(canary.state, canary.state)
+    return f"{state} ({lines}, at most {canary.max_failure_rate:g} of them may fail)"
+
+
 def describe_pace(batch: Batch, now: datetime | None = None) -> str:
     """Returns how long it has run, or ran, and how fast, once that is known; else nothing."""
     if batch.created_at is None:

@@ -7,9 +7,12 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from polybatch import BatchPriority
 
 _SPAN = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -20,6 +23,7 @@ _WINDOWS = (timedelta(seconds=1), timedelta(days=7))
 _MAX_REQUEST_ID_BYTES = 128
 _LONGEST_AGE = timedelta(days=30)
 _TOO_MUCH = 10**9
+_MOST_CANARY_LINES = 10_000
 _MAX_PAIRS = 16
 _MAX_KEY = 64
 _MAX_VALUE = 512
@@ -139,6 +143,29 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"{text!r} is no share from 0 to 1, such as 0.1 for one in ten.")
+    return share
+
+
+def _canary_lines(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MOST_CANARY_LINES:
+        raise click.BadParameter(f"{text!r} is not a number from 0 to {_MOST_CANARY_LINES:,}.")
+    return int(text)
+
+
+def _priority(_context: click.Context, _parameter: click.Parameter, word: str) -> BatchPriority:
+    # Not before it is needed: it loads the stubs.
+    from polybatch.models.steering import BatchPriority
+
+    return BatchPriority(word)
+
+
 batch_id = click.argument(
     "batch_id", metavar="BATCH_ID", help="Or a part that is clear, or `last`: the newest."
 )
@@ -169,6 +196,43 @@ def defaults(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Provider of lines that name none and whose model tells none.",
     )
     return provider(model(command))
+
+
+def steering(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options for what is sent of a batch, and when."""
+    options = (
+        click.option(
+            "--priority",
+            type=click.Choice(("low", "normal", "high")),
+            default="normal",
+            callback=_priority,
+            help="Which of the account's batches go first (normal).",
+        ),
+        click.option(
+            "--canary",
+            "canary_lines",
+            type=_canary_lines,
+            default="0",
+            metavar="N",
+            help="Send N lines of each model first, spread over the file; the others only if few "
+            "of them failed.",
+        ),
+        click.option(
+            "--canary-max-failure-rate",
+            type=_share,
+            metavar="SHARE",
+            help="So many of --canary's lines of a model may fail (0.1: one in ten).",
+        ),
+        click.option(
+            "--max-failure-rate",
+            type=_share,
+            metavar="SHARE",
+            help="Send nothing more once a larger share of the lines has failed, of 20 at least.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def output_file(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -37,6 +37,7 @@ from polybatch.models.results import (
     ResultLine,
     ResultsExtent,
 )
+from polybatch.models.steering import BatchPriority, Canary, CanaryState
 from polybatch.models.usage import UsageEntry, UsageGroup
 from polybatch.models.webhooks import (
     WebhookAttempt,
@@ -52,9 +53,12 @@ __all__ = [
     "BatchCost",
     "BatchError",
     "BatchEstimate",
+    "BatchPriority",
     "BatchState",
     "Budget",
     "BudgetPeriod",
+    "Canary",
+    "CanaryState",
     "ConvertedLines",
     "CostRange",
     "CurrentKey",

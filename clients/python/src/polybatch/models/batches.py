@@ -11,6 +11,7 @@ from typing import Any
 
 from polybatch.models.messages import from_message
 from polybatch.models.money import from_money
+from polybatch.models.steering import BatchPriority, Canary
 from polybatch.v1 import batches_pb2 as pb
 
 
@@ -187,8 +188,8 @@ class Batch:
     display_state: str
     """"In Progress", "Completed" or "Failed"."""
     errors: tuple[BatchError, ...]
-    """Why it has FAILED; and of an ended batch with a `max_cost`, with the code "cost_limit", how
-    many lines were not sent for it."""
+    """Why it has FAILED; and of an ended batch how many lines were not sent, and why: with the
+    code "cost_limit", "canary_failed" or "failure_limit"."""
     metadata: Mapping[str, str]
     completion_window: timedelta
     skip_invalid_lines: bool
@@ -245,6 +246,11 @@ class Batch:
     """So long before `expires_at` what is not answered is called line by line; None: never."""
     rescued_line_count: int = 0
     """Lines that were."""
+    priority: BatchPriority = BatchPriority.NORMAL
+    canary: Canary | None = None
+    """The lines that go first; None: it has none."""
+    max_failure_rate: float | None = None
+    """Nothing more is sent once a larger share of its lines failed; None: no limit."""
 
     @property
     def ended(self) -> bool:
@@ -277,4 +283,6 @@ class Batch:
             if message.HasField("common_cause")
             else None,
             cost=BatchCost.from_proto(message.cost) if message.HasField("cost") else None,
+            priority=BatchPriority.from_proto(message.priority),
+            canary=Canary.from_proto(message.canary) if message.HasField("canary") else None,
         )

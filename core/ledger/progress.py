@@ -50,9 +50,11 @@ def _sums() -> Any:
         total(given_up, lines).label("awaited"),
         func.max(case((given_up, col(Shard.late_until)))).label("awaited_until"),
         total(col(Shard.late_merged), finished).label("late"),
-        # Those that a stop kept from being called are not among them.
+        # Those that a stop, or a limit, kept from being called are not among them.
         total(
-            settled & (col(Shard.purpose) == ShardPurpose.RESCUE),
+            settled
+            & (col(Shard.purpose) == ShardPurpose.RESCUE)
+            & col(Shard.submitted_at).is_not(None),
             col(Shard.succeeded) + col(Shard.failed) - col(Shard.cancelled) - col(Shard.expired),
         ).label("rescued"),
         total(settled, col(Shard.input_tokens)).label("input_tokens"),

@@ -69,6 +69,8 @@ class Rescues(ShardTransitions):
                     waits_for_quota=False,
                     waits_for_funds=False,
                     waiting_reason="",
+                    # It may have been at its provider, which refused it.
+                    submitted_at=None,
                     due_at=now(),
                 )
                 .returning(col(Shard.id))

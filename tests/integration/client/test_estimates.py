@@ -8,11 +8,13 @@ import os
 import subprocess
 import termios
 from contextlib import suppress
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from polybatch import BatchEstimate, InvalidRequest
+from polybatch import Batch, BatchEstimate, InvalidRequest
+from polybatch.cli.describe import describe_late
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.output import about_usd
 from polybatch.v1 import files_pb2
@@ -100,6 +102,40 @@ def test_what_is_not_known_is_said(command: Command, fake: FakePolybatch) -> Non
     done = command.run("estimate", "bad.jsonl")
     assert done.returncode == ExitCode.BAD_INPUT
     assert "bad.jsonl: 2 lines cannot be sent: " in done.stderr
+
+
+def test_a_rescue_of_all_lines_is_priced(command: Command, fake: FakePolybatch) -> None:
+    fake.estimate = estimate(("gpt-4.1", "0.25", "1"), ("m", "0.03", "1"), rescuable=1)
+    done = command.run("estimate", "good.jsonl", "--rescue-before", "2h")
+    assert (
+        "rescue: calling 50 lines one by one would add about 0.25 USD, at most 1.00; 50 lines "
+        "cannot be rescued, or need no rescue\n"
+    ) in done.stderr
+    done = command.run("submit", "good.jsonl", "--no-watch", "--rescue-before", "2h")
+    assert "rescue: calling 50 lines one by one" in done.stderr
+    (order,) = (request for name, request in fake.calls if name == "CreateBatch")
+    assert order.rescue_before.seconds == 7200
+    fake.estimate = estimate(("m", "0.03", "1"))
+    done = command.run("estimate", "good.jsonl", "--rescue-before", "2h")
+    assert "no line can be called by itself" in done.stderr
+    assert "rescue" not in command.run("estimate", "good.jsonl").stderr
+
+
+async def test_a_rescue_is_asked_for_and_shown(api: Api, fake: FakePolybatch) -> None:
+    fake.estimate = estimate(("gpt-9", "1.5", "2"), ("gpt-4.1", "0.25", "4"), rescuable=2)
+    found = await api.call("estimate", await api.call("upload", GOOD))
+    assert (found.rescue_expected, found.rescue_at_most) == (Decimal("1.75"), 6)
+    batch = await api.call("create_batch", FILE, rescue_before=timedelta(hours=2))
+    assert fake.calls[-1][1].rescue_before.ToTimedelta() == timedelta(hours=2)
+    assert (batch.rescue_before, batch.rescued_line_count) == (None, 0)
+    message = snapshot(BATCH, 2)
+    message.rescue_before.FromTimedelta(timedelta(hours=2))
+    message.rescued_line_count = 7
+    shown = Batch.from_proto(message)
+    assert (shown.rescue_before, shown.rescued_line_count) == (timedelta(hours=2), 7)
+    assert describe_late(shown) == [
+        "7 lines were called one by one, at the real-time price, before the window closed"
+    ]
 
 
 def test_submit_tells_the_cost_and_asks_nobody_in_a_script(

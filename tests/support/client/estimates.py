@@ -16,9 +16,12 @@ def fill(money: Any, usd: str) -> None:
 
 
 def estimate(
-    *costs: tuple[str, str, str], unpriced: str = "", unlimited: int = 0
+    *costs: tuple[str, str, str], unpriced: str = "", unlimited: int = 0, rescuable: int = 0
 ) -> batches_pb2.BatchEstimate:
-    """Of models with an expected cost and the most, in USD; the first may have no price."""
+    """Of models with an expected cost and the most, in USD; the first may have no price.
+
+    `rescuable`: so many of them can be called line by line.
+    """
     found = batches_pb2.BatchEstimate(line_count=100)
     for number, (model, expected, at_most) in enumerate(costs):
         each = found.models.add(
@@ -26,6 +29,7 @@ def estimate(
             model=model,
             processing=prices_pb2.PROCESSING_BATCH,
             line_count=50,
+            rescuable=number < rescuable,
             basis="3.0 bytes of text a token, as nothing is learned yet; answers of 500 tokens",
         )
         for range_ in (each.range, found.total):
@@ -41,6 +45,7 @@ def estimate(
             each.unlimited_line_count = unlimited
         else:
             fill(each.range.at_most, at_most)
+            fill(each.range.real_time_at_most, str(2 * Decimal(at_most)))
     if not unpriced:
         expected_in_all = sum(Decimal(expected) for _, expected, _ in costs)
         fill(found.total.expected, str(expected_in_all))

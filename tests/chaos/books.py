@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from polybatch import BatchState
 
-from core.ledger import Batch, Ledger
+from core.ledger import Ledger
 from core.prices.rates import NANO, Price
 from core.prices.snapshot import read_snapshot
 from core.prices.usage import Usage
@@ -52,28 +52,33 @@ async def _judge(cluster: Cluster, made: Sequence[Job]) -> list[str]:
         await check_books(ledger, ended=True)
         ids = [job.batch.id for job in made if job.batch is not None]
         batches = {batch.id: batch for batch in await ledger.batches.get_many(ids)}
+        families = await ledger.families.facts([*batches.values()])
+        costs = {
+            batch.id: families[batch.id].cost_nanos if batch.retries else batch.cost_nanos
+            for batch in batches.values()
+        }
         prices = [await ledger.batches.prices(batch_id) for batch_id in ids]
     except AssertionError as error:
         return [f"the books do not add up: {error}"]
     finally:
         await ledger.close()
-    return [*_of_lines(made, batches), *_of_bill(cluster, made, batches, prices)]
+    return [*_of_lines(made, costs), *_of_bill(cluster, made, costs, prices)]
 
 
-def _of_lines(made: Sequence[Job], batches: Mapping[str, Batch]) -> Iterator[str]:
+def _of_lines(made: Sequence[Job], costs: Mapping[str, int]) -> Iterator[str]:
     for job in made:
         if job.batch is None or job.ends != {BatchState.COMPLETED}:
             continue
         lines = sum((answer.cost or Decimal(0) for answer in job.answers), Decimal(0)) * NANO
-        if lines != batches[job.batch.id].cost_nanos:
-            cost = batches[job.batch.id].cost_nanos
+        cost = costs[job.batch.id]
+        if lines != cost:
             yield f"{job.name} cost {cost} nano-dollars, its lines {lines}"
 
 
 def _of_bill(
     cluster: Cluster,
     made: Sequence[Job],
-    batches: Mapping[str, Batch],
+    costs: Mapping[str, int],
     prices: Sequence[str | None],
 ) -> Iterator[str]:
     known: dict[tuple[str, str, str], Price] = {}
@@ -88,7 +93,7 @@ def _of_bill(
             if price := known.get((line["provider"], line["model"], line["processing"])):
                 usage = Usage(input=line["input_tokens"], output=line["output_tokens"])
                 billed += price.cost(usage)
-    charged = sum(batch.cost_nanos for batch in batches.values())
+    charged = sum(costs.values())
     whole = all(job.ends == {BatchState.COMPLETED} for job in made)
     lost = sum(job.count("result_missing", ("openai", "anthropic", "gemini")) for job in made)
     if charged > billed or (whole and not lost and charged != billed):

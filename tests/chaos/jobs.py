@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,6 +18,7 @@ from polybatch import Batch, BatchState, Client, Conflict, PolybatchError, Resul
 from tests.chaos.cluster import wait_for
 
 PATIENCE = 120.0
+_MOST_RETRIES = 6
 
 MODELS = {
     "openai": "openai/gpt-4.1",
@@ -60,6 +62,8 @@ class Job:
     ends: frozenset[BatchState] = DONE
     meddle: Callable[[Client, Batch], None] | None = None
     """What its owner does once it is made."""
+    merged: bool = False
+    """Its answers are those of the batch and of its retries."""
     batch: Batch | None = None
     answers: list[ResultLine] = field(default_factory=list)
 
@@ -113,7 +117,8 @@ class Job:
             # What its providers had when it was stopped comes home after its end.
             wait_for(lambda: self._fetched(client), f"late answers of {self.name}", PATIENCE)
         if self.batch.state != BatchState.FAILED:
-            self.answers = list(client.results(self.batch.id))
+            self.batch = client.get_batch(self.batch.id)
+            self.answers = list(client.results(self.batch.id, merged=self.merged))
 
     def _fetched(self, client: Client) -> bool:
         assert self.batch is not None
@@ -138,6 +143,8 @@ class Job:
                 yield f"{self.name}: line {number} has another line's answer"
             elif (code := code_of(answer)) not in line.may:
                 yield f"{self.name}: line {number} ({line.provider}) came to {code}"
+        if self.merged:
+            return
         counts = batch.request_counts
         succeeded = sum(answer.ok for answer in self.answers)
         if (counts.succeeded, counts.unsuccessful) != (succeeded, len(self.lines) - succeeded):
@@ -356,6 +363,39 @@ def repeated(name: str) -> Job:
     return job
 
 
+def retried(name: str) -> Job:
+    """Followed while it runs; what failed is run once more, by two callers at a time."""
+
+    def until_all_are_answered(client: Client, batch: Batch) -> None:
+        followed = [line.raw for line in client.results(batch.id, follow=True)]
+        assert sorted(followed) == sorted(line.raw for line in client.results(batch.id))
+        for number in range(_MOST_RETRIES):
+            with ThreadPoolExecutor() as pool:
+                names = (f"{name}-{number}-{caller}" for caller in range(2))
+                made = [*pool.map(lambda request_id: _retry(client, batch, request_id), names)]
+            children = [child for child in made if child is not None]
+            if not children:
+                return
+            for child in children:
+                client.wait(child.id, timeout=PATIENCE)
+
+    job = Job(name, meddle=until_all_are_answered, merged=True)
+    for provider in ("openai", "anthropic"):
+        job.ask(provider)
+        # Once more than a batch tries it.
+        job.ask(provider, "[[sandbox:flaky=4]]")
+    return job
+
+
+def _retry(client: Client, batch: Batch, request_id: str) -> Batch | None:
+    try:
+        return client.retry_batch(batch.id, request_id=request_id)
+    except Conflict as error:
+        if error.reason != "NOTHING_TO_RETRY":
+            raise
+        return None
+
+
 def ghost(name: str) -> Job:
     """For a provider that the dispatcher has no key for."""
     job = Job(name, ends=frozenset({BatchState.FAILED}))
@@ -380,6 +420,7 @@ KINDS: Mapping[str, Callable[[str], Job]] = {
         crowded,
         many,
         repeated,
+        retried,
         ghost,
     )
 }

@@ -334,6 +334,10 @@ SCENES = {
         (Failpoint.PLAN_DIGESTS, Failpoint.PLAN_REUSED, Failpoint.BATCH_LENT),
         [jobs.repeated],
     ),
+    "what failed is run once more": Scene(
+        (Failpoint.BATCH_RETRY, Failpoint.RETRY_FILE),
+        [jobs.retried],
+    ),
     "results that are written twice": Scene(
         # Whoever dies at the first leaves what is found overdue, and results to be deleted.
         (Failpoint.BATCH_MANIFEST, Failpoint.BATCH_OVERDUE, Failpoint.BATCH_RESULTS_DELETE),

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
+from polybatch._transport import methods
 from polybatch.errors import NotFound
 from polybatch.models import ResultFilter
 from polybatch.v1 import batches_pb2
@@ -19,6 +20,7 @@ from services.web.errors import HttpError
 from services.web.upstream import Engine
 
 _MOST_BYTES = 256 * 1024
+_ID = b'{"id":"'
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ async def find_line(
 ) -> Line:
     """By its number in the file, blank lines counted. Raises HttpError (404)."""
     try:
-        raw, place = await _nth_line(engine.downloads.file_chunks(batch.input_file_id), number)
+        file_id = await _uploaded_file(engine, batch)
+        raw, place = await _nth_line(engine.downloads.file_chunks(file_id), number)
     except NotFound:
         # The results have the lines that are not blank; without the file these are taken as all.
         raw, place = None, number
@@ -52,10 +55,34 @@ async def find_line(
     answer = None
     if has_results:
         results = engine.results(batch.id, ResultFilter.ALL).chunks()
-        answer, _ = await _nth_line(results, place)
+        if batch.parent_batch_id:
+            answer = await numbered_line(results, number)
+        else:
+            answer, _ = await _nth_line(results, place)
         if not answer:
             raise HttpError(404, f"The results have no line {number}.")
     return Line(None if raw is None else _shown(raw), None if answer is None else _shown(answer))
+
+
+async def _uploaded_file(engine: Engine, batch: batches_pb2.Batch) -> str:
+    """The file in which the lines of a batch have their numbers: for a retry that of the batch
+    that everything began with. Raises NotFound."""
+    while batch.parent_batch_id:
+        request = batches_pb2.GetBatchRequest(batch_id=batch.parent_batch_id)
+        batch = await engine.call(methods.GET_BATCH, request)
+    return batch.input_file_id
+
+
+async def numbered_line(chunks: AsyncGenerator[bytes, None], number: int) -> bytes:
+    """The result line of a line of the input, by its id; nothing where there is none."""
+    end, held = b"-%d" % number, b""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            *lines, held = (held + chunk).split(b"\n")
+            for line in lines:
+                if line[len(_ID) : line.find(b'"', len(_ID))].endswith(end):
+                    return line
+    return b""
 
 
 async def _nth_line(chunks: AsyncGenerator[bytes, None], number: int) -> tuple[bytes, int]:

@@ -27,6 +27,7 @@ from polybatch.v1 import (
 )
 
 from services.gateway.converting import convert_lines, target_of
+from tests.support.client.batches import snapshot
 from tests.support.client.fault import NOT_FOUND, Fault
 
 if TYPE_CHECKING:
@@ -202,6 +203,17 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
         batch.revision += 1
         self._fake.batches[request.batch_id].append(batch)
         return batch
+
+    async def RetryBatch(self, request: Any, context: Any) -> Any:
+        fault = await self._fake.enter("RetryBatch", request, context)
+        batch_id = self._fake.made.setdefault(request.request_id, f"{request.batch_id}_child")
+        if batch_id not in self._fake.batches:
+            child = snapshot(batch_id, 5, "COMPLETED", total=2, succeeded=2)
+            child.parent_batch_id = request.batch_id
+            self._fake.batches[batch_id] = [child]
+        if fault and fault.after_work:
+            await fault.abort(context)
+        return self._fake.batches[batch_id][-1]
 
 
 class Providers(providers_pb2_grpc.ProviderServiceServicer):

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from core.serving import StartupError
 from core.settings import Settings
 from services.web.dashboard.charts import HEIGHT, stacked_bars
-from services.web.dashboard.lines import _nth_line
+from services.web.dashboard.lines import _nth_line, numbered_line
 from services.web.dashboard.live import event
 from services.web.dashboard.session import Sessions
 from services.web.dashboard.shown import exact, short, size, span, usd
@@ -76,6 +76,18 @@ async def test_a_line_is_found_wherever_the_chunks_are_cut(step: int) -> None:
     assert await _nth_line(chunks(), 5) == (b"three", 3)
     assert (await _nth_line(chunks(), 2))[0] == b""
     assert (await _nth_line(chunks(), 6))[0] == b""
+
+
+@pytest.mark.parametrize("step", [1, 9, 1000])
+async def test_a_line_of_a_retry_is_found_by_its_number(step: int) -> None:
+    lines = [b'{"id":"batch_x-%d","custom_id":"a-%d"}' % (n, n + 1) for n in (2, 12, 121)]
+    content = b"\n".join([*lines, b""])
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(content), step):
+            yield content[start : start + step]
+
+    assert [await numbered_line(chunks(), n) for n in (2, 12, 121, 1)] == [*lines, b""]
 
 
 def test_no_text_ends_an_event() -> None:

@@ -56,11 +56,21 @@ class Caller:
         `until` of the monotonic clock."""
         return Attempts(self, server, until)
 
-    async def unary(self, method: Method, request: Any, attempts: Attempts | None = None) -> Any:
-        """One request, one reply; again while the failure is a transient one."""
+    async def unary(
+        self,
+        method: Method,
+        request: Any,
+        attempts: Attempts | None = None,
+        *,
+        at_least: float = 0.0,
+    ) -> Any:
+        """One request, one reply; again while the failure is a transient one.
+
+        `at_least`: seconds that an attempt may take, where that is more than for a short call.
+        """
         attempts = attempts or self.attempts(method.server)
         while True:
-            seconds = attempts.within(self.policy.call_timeout)
+            seconds = attempts.within(max(self.policy.call_timeout, at_least))
             try:
                 reply = await self.transport.unary(method, request, seconds)
             except PolybatchError as error:

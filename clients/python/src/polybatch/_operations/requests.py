@@ -25,6 +25,9 @@ from polybatch.models.money import USD, to_money
 from polybatch.models.steering import BatchPriority
 from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, providers_pb2, results_pb2
 
+_RETRY_SECONDS = 900.0
+"""Millions of lines are chosen and copied; a gateway that is gone is noticed all the same."""
+
 
 def batch_request(
     *,
@@ -158,7 +161,8 @@ class Requests:
 
     async def retry_batch(self, request: Any) -> Batch:
         """BatchService.RetryBatch."""
-        return Batch.from_proto(await self._caller.unary(methods.RETRY_BATCH, request))
+        reply = await self._caller.unary(methods.RETRY_BATCH, request, at_least=_RETRY_SECONDS)
+        return Batch.from_proto(reply)
 
     async def list_batches(
         self, states: Iterable[BatchState], page_size: int

@@ -42,6 +42,7 @@ _BY_REASON = {
     "PROVIDER_NOT_CONFIGURED": 400,
     "BATCH_NOT_ENDED": 404,
     "NO_RESULTS": 404,
+    "RESULTS_DELETED": 404,
 }
 # OpenAI's own codes; every other reason is one in lower case.
 _CODES: Mapping[str, str | None] = {

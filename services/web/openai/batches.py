@@ -65,8 +65,8 @@ async def create(request: Request, engine: Engine) -> Response:
     """POST /v1/batches."""
     asked = await read_json(request, CreateBatch)
     file_id = await _checked_file(asked, engine)
-    if asked.output_expires_after is not None:
-        asked.output_expires_after.check("output_expires_after")
+    if (kept := asked.output_expires_after) is not None:
+        kept.check("output_expires_after")
     key = request.headers.get("idempotency-key", "")
     batch = await engine.call(
         methods.CREATE_BATCH,
@@ -79,6 +79,7 @@ async def create(request: Request, engine: Engine) -> Response:
             lenient_translation=asked.lenient_translation,
             fail_fast=asked.fail_fast,
             keep_refused=True,
+            results_retention=None if kept is None else Duration(seconds=kept.seconds),
         ),
     )
     return json_response(_shown(batch, asked.endpoint))

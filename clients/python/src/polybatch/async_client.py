@@ -113,6 +113,7 @@ class AsyncClient(BaseClient):
         provider: str | None = None,
         model: str | None = None,
         upload_id: str | None = None,
+        expires_after: timedelta | None = None,
         progress: Progress | None = None,
     ) -> File:
         """Uploads one JSONL file and returns it, checked line by line.
@@ -125,10 +126,11 @@ class AsyncClient(BaseClient):
         `provider`: of lines that name none and whose model tells none; `model`: of lines
         whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.
+        `expires_after`: 1 hour to 30 days, after which the file is deleted; kept if left out.
         """
         return await self._uploads.upload(
             content,
-            Naming(filename, provider, model),
+            Naming(filename, provider, model, expires_after),
             upload_id=upload_id,
             progress=progress,
         )
@@ -154,6 +156,8 @@ class AsyncClient(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        name: str | None = None,
+        results_retention: timedelta | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -164,9 +168,10 @@ class AsyncClient(BaseClient):
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account
-        that it is billed to, which takes a key of the scope "account". `webhook_url`: as of
-        `create_batch`. `on_estimate` is called with what the batch will cost once the file is
-        uploaded; if it raises, no batch is made, and the file (`input_file_id`) is kept.
+        that it is billed to, which takes a key of the scope "account". `webhook_url`, `name`,
+        `results_retention`: as of `create_batch`. `on_estimate` is called with what the batch will
+        cost once the file is uploaded; if it raises, no batch is made, and the file
+        (`input_file_id`) is kept.
         """
         request = batch_request(
             completion_window=completion_window,
@@ -178,6 +183,8 @@ class AsyncClient(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            name=name,
+            results_retention=results_retention,
         )
         return await self._uploads.submit(
             content,
@@ -228,6 +235,8 @@ class AsyncClient(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        name: str | None = None,
+        results_retention: timedelta | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -237,7 +246,9 @@ class AsyncClient(BaseClient):
         key, instead of letting them wait for another. The same `request_id` returns the
         same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
         where the event of its end is delivered to, signed with the secret that `webhooks.create`
-        made with `for_batch_urls`.
+        made with `for_batch_urls`. `name`: for people, to find it by. `results_retention`: how long
+        after its end results and input are kept, 1 hour to 30 days; as the account or the service
+        is set if left out.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -250,6 +261,8 @@ class AsyncClient(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            name=name,
+            results_retention=results_retention,
         )
         return await self._requests.create_batch(request)
 
@@ -267,14 +280,32 @@ class AsyncClient(BaseClient):
         return await self._requests.get_batch(batch_id)
 
     def list_batches(
-        self, *, states: Iterable[BatchState] = (), page_size: int = 100
+        self, *, states: Iterable[BatchState] = (), filter: str = "", page_size: int = 100
     ) -> AsyncGenerator[Batch, None]:
-        """Yields the account's batches, newest first, fetched page by page."""
-        return self._requests.list_batches(states, page_size)
+        """Yields the account's batches, newest first, fetched page by page.
+
+        `filter`: what all of them meet, such as `state = COMPLETED AND name:nightly AND
+        metadata.team = "search"`; of state, name, model, key, parent, metadata.KEY and create_time.
+        InvalidRequest says where it is wrong.
+        """
+        return self._requests.list_batches(states, filter, page_size)
 
     async def cancel_batch(self, batch_id: str) -> Batch:
         """Asks for the end of a batch; watch it to see it end."""
         return await self._requests.cancel_batch(batch_id)
+
+    async def delete_batch(self, batch_id: str) -> None:
+        """Deletes an ended batch: its results, and its input where no other batch has it.
+
+        Conflict while it has not ended.
+        """
+        await self._requests.delete_batch(batch_id)
+
+    async def delete_results(
+        self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL
+    ) -> Batch:
+        """Deletes the results of an ended batch, or some of them; the batch and its input stay."""
+        return await self._requests.delete_results(batch_id, filter)
 
     def watch(
         self, batch_id: str, *, last_revision: int = 0, timeout: float | None = None
@@ -411,6 +442,8 @@ class AsyncBatches:
         self.get = client.get_batch
         self.list = client.list_batches
         self.cancel = client.cancel_batch
+        self.delete = client.delete_batch
+        self.delete_results = client.delete_results
         self.watch = client.watch
         self.wait = client.wait
         self.results = client.results

@@ -111,6 +111,18 @@ CANCEL_BATCH = method(
     batches_pb2.CancelBatchRequest,
     batches_pb2.Batch,
 )
+DELETE_BATCH = method(
+    Server.GATEWAY,
+    "BatchService/DeleteBatch",
+    batches_pb2.DeleteBatchRequest,
+    batches_pb2.DeleteBatchResponse,
+)
+DELETE_RESULTS = method(
+    Server.GATEWAY,
+    "BatchService/DeleteResults",
+    batches_pb2.DeleteResultsRequest,
+    batches_pb2.Batch,
+)
 LIST_PROVIDERS = method(
     Server.GATEWAY,
     "ProviderService/ListProviders",

@@ -105,6 +105,7 @@ for each in (
     result_commands.failures,
     result_commands.manifest,
     batch_commands.cancel,
+    batch_commands.delete,
     file_commands.validate,
     estimate_command.estimate,
     convert_command.convert,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -160,6 +160,8 @@ class Account:
     budget: Budget | None
     """None: no limit."""
     created_at: datetime | None
+    results_retention: timedelta | None = None
+    """How long results and inputs of ended batches are kept; None: as the service is set."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Account:
@@ -173,6 +175,9 @@ class Account:
             free=usd(message, "free"),
             budget=Budget.from_proto(message.budget) if message.HasField("budget") else None,
             created_at=time_or_none(message, "created_at"),
+            results_retention=message.results_retention.ToTimedelta()
+            if message.HasField("results_retention")
+            else None,
         )
 
 

@@ -154,6 +154,28 @@ class BatchCost:
 
 
 @dataclass(frozen=True, slots=True)
+class CompletionEstimate:
+    """When a batch should end, learned from how long its providers and models took lately."""
+
+    likely_from: datetime
+    """With half of all batches the end lies between this and `likely_until`."""
+    likely_until: datetime
+    range_from: datetime
+    """With nine of ten between this and `range_until`."""
+    range_until: datetime
+
+    @classmethod
+    def from_proto(cls, message: Any) -> CompletionEstimate:
+        """Builds it from polybatch.v1.CompletionEstimate."""
+        return cls(
+            likely_from=message.likely_from.ToDatetime(tzinfo=UTC),
+            likely_until=message.likely_until.ToDatetime(tzinfo=UTC),
+            range_from=message.range_from.ToDatetime(tzinfo=UTC),
+            range_until=message.range_until.ToDatetime(tzinfo=UTC),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class BatchError:
     """Why a batch as such could not run, or why all of its lines failed."""
 
@@ -257,6 +279,15 @@ class Batch:
     """None of a service that does not reckon costs yet."""
     key_id: str = ""
     """The key that it is billed to; empty for batches from before keys were kept."""
+    name: str = ""
+    results_expire_at: datetime | None = None
+    """When its results and its input are deleted, or were; None: they are kept."""
+    succeeded_results_deleted: bool = False
+    """The results of the lines that succeeded cannot be had any more."""
+    failed_results_deleted: bool = False
+    """Nor those of the others."""
+    completion_estimate: CompletionEstimate | None = None
+    """When it should end; None where too little is known, and once it has ended."""
 
     @property
     def ended(self) -> bool:
@@ -312,6 +343,13 @@ class Batch:
             else None,
             cost=BatchCost.from_proto(message.cost) if message.HasField("cost") else None,
             key_id=message.key_id,
+            name=message.name,
+            results_expire_at=time_or_none(message, "results_expire_at"),
+            succeeded_results_deleted=pb.RESULTS_KIND_SUCCEEDED in message.deleted_results,
+            failed_results_deleted=pb.RESULTS_KIND_FAILED in message.deleted_results,
+            completion_estimate=CompletionEstimate.from_proto(message.completion_estimate)
+            if message.HasField("completion_estimate")
+            else None,
         )
 
 

@@ -44,6 +44,7 @@ hypothesis.settings.load_profile(
 
 
 E2E = "tests/e2e"
+BROWSER = "tests/browser"
 A_THOUSAND_BATCHES = "tests/unit/dispatcher/test_stop_loss.py"
 
 
@@ -75,7 +76,7 @@ class OneSuite(LoadFileScheduling):
         file = nodeid.partition("::")[0]
         folder, _, name = file.rpartition("/test_")
         shared = folder == E2E and name.removesuffix(".py") not in APART
-        return folder if shared else file
+        return folder if shared or folder == BROWSER else file
 
     def _assign_work_unit(self, node: Any) -> None:
         # What takes longest begins first, so that nobody waits for it in the end.

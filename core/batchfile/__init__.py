@@ -3,6 +3,15 @@
 from core.batchfile.asking import CACHES, OPEN, TOOLS, Asked, asked_of
 from core.batchfile.bodies import MAX_MODEL
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
+from core.batchfile.equal_requests import (
+    EQUAL,
+    DigestReader,
+    Digests,
+    DigestWriter,
+    Pairs,
+    context_of,
+    request_digest,
+)
 from core.batchfile.failures import Failure, read_failure
 from core.batchfile.fast_path import Plain
 from core.batchfile.index import (
@@ -26,6 +35,7 @@ from core.batchfile.line_reader import (
     read_records,
 )
 from core.batchfile.problems import Problem, read_report
+from core.batchfile.problems_so_far import Found, problems_so_far
 from core.batchfile.result_lines import (
     add_cost,
     answer_head,
@@ -33,6 +43,7 @@ from core.batchfile.result_lines import (
     answer_tail,
     cost_of,
     error_json,
+    reused_tail,
     with_cost,
 )
 from core.batchfile.results import (
@@ -58,6 +69,7 @@ from core.batchfile.totals import (
 
 __all__ = [
     "CACHES",
+    "EQUAL",
     "INDEX",
     "INDEX_SEGMENT_BYTES",
     "INVALID",
@@ -72,10 +84,14 @@ __all__ = [
     "Asked",
     "Check",
     "CheckedFile",
+    "DigestReader",
+    "DigestWriter",
+    "Digests",
     "Entry",
     "Failure",
     "FileChecker",
     "Finding",
+    "Found",
     "Group",
     "IndexRecord",
     "LineOutcome",
@@ -87,6 +103,7 @@ __all__ = [
     "MediaTokens",
     "MediaWeight",
     "ModelCheck",
+    "Pairs",
     "Plain",
     "Problem",
     "Request",
@@ -104,6 +121,7 @@ __all__ = [
     "answer_line",
     "answer_tail",
     "asked_of",
+    "context_of",
     "cost_of",
     "custom_id_of",
     "decode_request",
@@ -112,11 +130,14 @@ __all__ = [
     "error_json",
     "iter_index",
     "listed_lines",
+    "problems_so_far",
     "read_failure",
     "read_lines",
     "read_listed",
     "read_records",
     "read_report",
+    "request_digest",
+    "reused_tail",
     "stream_records",
     "with_cost",
 ]

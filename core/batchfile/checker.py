@@ -18,6 +18,7 @@ from core.batchfile.index import (
     whole_records,
 )
 from core.batchfile.problems import Problem, decode_report, encode_report, merge_problems
+from core.batchfile.problems_so_far import ProblemsSoFar
 from core.batchfile.rules import Rules
 from core.batchfile.scanner import LineScanner, Scanned, Summary
 from core.batchfile.scratch import Scratch
@@ -90,6 +91,7 @@ class FileChecker:
         self._media = Scratch(store, f"{self._scratch}/media", segment_bytes=self._segment_bytes)
         self._has_media = False
         self._shown = _Shown()
+        self._so_far = ProblemsSoFar(store, prefix)
 
     async def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file.
@@ -101,6 +103,13 @@ class FileChecker:
                 # Many short lines: others have their turn in between.
                 await asyncio.sleep(0)
             await self._keep(scanned)
+
+    async def tell(self) -> None:
+        """Let others see the problems found so far; seldom enough to cost nothing.
+
+        Raises BlobUnavailable.
+        """
+        await self._so_far.tell(self._shown.count, self._shown.first)
 
     async def finish(self, data: StoredFile) -> CheckedFile:
         """End the check. `data`: the file as stored, for the ids of duplicates.

@@ -8,7 +8,8 @@ The form is that of OpenAI's batch output file, whatever the provider. Of a line
 `model`, the one that was asked for (lines that failed the check at upload lack it);
 `attempts`, how often the line was sent to its provider; `cost`, what that cost in USD, exact to
 the nano-dollar, 0 where nothing was run and null where tokens were used that have no price; and,
-only where a lenient translation left something out, `dropped`, the paths of that.
+only where a lenient translation left something out, `dropped`, the paths of that. A line that took
+the answer of an equal one names that line's `id` in `reused_from`.
 """
 
 from __future__ import annotations
@@ -78,6 +79,31 @@ def answer_tail(response: bytes | None, error: bytes | None, attempts: int) -> b
 def with_cost(head: bytes, tail: bytes, nanos: int | None) -> bytes:
     """A whole result line, without newline. `nanos`: nano-dollars; None: unpriced."""
     return b'%b%b,"cost":%b}' % (head, tail[:-1], _usd(nanos))
+
+
+class _Lent(msgspec.Struct):
+    id: str
+    response: msgspec.Raw
+    error: msgspec.Raw
+    dropped: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_decode_lent = msgspec.json.Decoder(_Lent).decode
+
+
+def reused_tail(line: bytes) -> bytes:
+    """What follows the head of a result line that takes the answer of another one, for `with_cost`.
+
+    Raises msgspec.DecodeError for what is no result line.
+    """
+    lent = _decode_lent(line)
+    dropped = lent.dropped
+    return b'%s"response":%s,"error":%s,"attempts":0,"reused_from":%s}' % (
+        b"" if dropped is msgspec.UNSET else b'"dropped":%s,' % bytes(dropped),
+        bytes(lent.response),
+        bytes(lent.error),
+        _encode(lent.id),
+    )
 
 
 def cost_of(line: bytes) -> int | None:

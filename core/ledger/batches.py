@@ -12,8 +12,8 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
-from core.ledger.batch_search import Condition, folded, search, terms_of
-from core.ledger.database import Database
+from core.ledger.batch_reads import BatchReads
+from core.ledger.batch_search import folded, terms_of
 from core.ledger.funds import NoFunds, NoPrice, release, reserve
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.progress import advance, unsettled
@@ -21,6 +21,7 @@ from core.ledger.states import (
     STOP_ERRORS,
     TERMINAL,
     BatchState,
+    ShardPurpose,
     ShardState,
     Stale,
     Stop,
@@ -42,11 +43,8 @@ class FileGone:
     """The input file was deleted meanwhile."""
 
 
-class Batches:
-    """Batches of all accounts. Reads for callers name the account that asks."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Batches(BatchReads):
+    """Batches of all accounts: each method is one transition, or a read."""
 
     async def create(
         self,
@@ -97,68 +95,14 @@ class Batches:
                 await add_deliveries(session, batch)
         return batch
 
-    async def find_request(self, account_id: str, request_id: str) -> Batch | None:
-        """The batch that a request id made; None once it is deleted."""
-        async with self._database.read() as session:
-            found = await session.exec(
-                select(Batch).where(Batch.account_id == account_id, Batch.request_id == request_id)
-            )
-            return found.first()
-
-    async def get(self, batch_id: str, account_id: str | None = None) -> Batch | None:
-        """A batch, if it belongs to the account and is not deleted.
-
-        `account_id` None: whoever it belongs to, and for the books also after its deletion.
-        """
-        async with self._database.read() as session:
-            batch = await session.get(Batch, batch_id)
-            if batch is None or account_id is None:
-                return batch
-            return batch if batch.account_id == account_id and batch.deleted_at is None else None
-
-    async def prices(self, batch_id: str) -> str | None:
-        """The prices that held when a batch was made, in JSON (core.prices.snapshot).
-
-        None: the batch was made before prices were kept, or there is no such batch.
-        """
-        async with self._database.read() as session:
-            found = await session.exec(select(Batch.prices).where(Batch.id == batch_id))
-            return found.first()
-
-    async def traceparent(self, batch_id: str) -> str:
-        """The span context that a batch was made in; empty if it was not traced."""
-        async with self._database.read() as session:
-            found = await session.exec(select(Batch.traceparent).where(Batch.id == batch_id))
-            return found.first() or ""
-
-    async def get_many(self, batch_ids: Sequence[str]) -> list[Batch]:
-        """Batches by id, whoever they belong to; those that are not there are left out."""
-        async with self._database.read() as session:
-            return list(await session.exec(select(Batch).where(col(Batch.id).in_(batch_ids))))
-
-    async def page(
-        self,
-        account_id: str,
-        size: int,
-        after: tuple[datetime, str] | None,
-        states: Sequence[BatchState] = (),
-        conditions: Sequence[Condition] = (),
-        *,
-        oldest_first: bool = False,
-    ) -> list[Batch]:
-        """Batches newest first, from behind the (created_at, id) of the last one seen.
-
-        `states`: one of these; `conditions`: all of them.
-        """
-        query = search(account_id, size, after, states, conditions, oldest_first=oldest_first)
-        async with self._database.read() as session:
-            return list(await session.exec(query))
-
-    async def plan(self, batch_id: str, shards: Sequence[Shard]) -> Batch | Stale:
+    async def plan(
+        self, batch_id: str, shards: Sequence[Shard], saved_nanos: int = 0
+    ) -> Batch | Stale:
         """Record a batch's shards: VALIDATING -> IN_PROGRESS.
 
         For a batch that was cancelled before, the shards are settled as cancelled at
-        once and it stays CANCELLING.
+        once and it stays CANCELLING. `saved_nanos`: what those that are settled already, by answers
+        of other batches, would have cost.
         """
         async with self._database.write(Failpoint.BATCH_PLAN) as session:
             batch = await self._database.lock_batch(session, batch_id)
@@ -174,9 +118,14 @@ class Batches:
                 return Stale(batch_id)
             stopped = batch.stop != Stop.NONE
             for shard in shards:
-                if stopped:
+                if stopped and shard.state != ShardState.SETTLED:
                     settle_unsent(shard, Stop(batch.stop))
                 session.add(shard)
+            reused = sum(
+                shard.line_count for shard in shards if shard.purpose == ShardPurpose.REUSED
+            )
+            if reused:
+                batch.reused, batch.saved_nanos = reused, saved_nanos
             if stopped:
                 return await advance(session, batch, waiting_reason="", due_at=now())
             return await advance(
@@ -384,17 +333,6 @@ class Batches:
                 return await advance(session, batch, waiting_reason=reason, due_at=until)
             await session.exec(update(Batch).where(col(Batch.id) == batch_id).values(due_at=until))
             return None
-
-    async def overdue(self, before: datetime, limit: int) -> list[Batch]:
-        """Batches whose next step was expected before a moment, longest waiting first."""
-        async with self._database.read() as session:
-            found = await session.exec(
-                select(Batch)
-                .where(col(Batch.state).not_in(TERMINAL), col(Batch.due_at) < before)
-                .order_by(col(Batch.due_at))
-                .limit(limit)
-            )
-            return list(found)
 
     async def take_overdue(self, batch_id: str, seen: datetime) -> bool:
         """Take an overdue batch on, due now: True for the one sweeper that was first."""

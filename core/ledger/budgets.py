@@ -12,15 +12,21 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger import probing
 from core.ledger.database import Database
-from core.ledger.states import ShardState, Stop
-from core.ledger.tables import Batch, Shard, TokenBudget, now
+from core.ledger.enqueued import (
+    ENQUEUED,
+    accepted_tokens,
+    enqueued_tokens,
+    first_waiting,
+    is_accepted,
+)
+from core.ledger.states import ShardState
+from core.ledger.tables import Shard, TokenBudget, now
 
 FIRST_BYTES_PER_TOKEN = 3.0
 """Before anything is known of a model: English has about four, and JSON around it."""
@@ -32,12 +38,7 @@ _CAUTION = 0.9
 _BYTES_PER_TOKEN = (1.0, 6.0)
 # The rules of a model that nobody has published may be far from those that stand in for them.
 _MEDIA_FACTOR = (0.1, 10.0)
-ENQUEUED = (ShardState.SUBMITTING, ShardState.SUBMITTED)
 
-# OpenAI checks its limit in this state, seconds after the create; others in the create.
-_UNCHECKED = frozenset({"", "validating"})
-# A batch that is being checked for so long will not be refused for the limit any more.
-_CHECKED_AFTER = timedelta(minutes=2)
 # A create whose end is unclear for so long: the next shard is the probe.
 _PROBE_LOST_AFTER = timedelta(minutes=10)
 _LOOK_AT_PROBE = timedelta(seconds=5)
@@ -183,8 +184,8 @@ class Budgets:
                 await _end_probe(session, row, moment)
             was_probe = row.probe_shard == shard.id
             mine = shard.tokens if shard.state in ENQUEUED else 0
-            others = await enqueued(session, shard.provider, shard.remote_model) - mine
-            accepted = await _accepted(session, shard, moment)
+            others = await enqueued_tokens(session, shard.provider, shard.remote_model) - mine
+            accepted = await accepted_tokens(session, shard, moment)
             probing.refused(
                 row,
                 probing.Refusal(
@@ -228,7 +229,7 @@ async def check_room(
     limit = probing.limit_of(row, ceiling)
     if limit is None:
         return None
-    taken = await enqueued(session, shard.provider, shard.remote_model)
+    taken = await enqueued_tokens(session, shard.provider, shard.remote_model)
     total = taken + tokens
     first = await first_waiting(session, shard.provider, shard.remote_model, also=shard.id)
     turn = first in (None, shard.id)
@@ -258,7 +259,7 @@ async def _end_probe(session: AsyncSession, row: TokenBudget, moment: datetime) 
         return
     shard = await session.get(Shard, row.probe_shard, populate_existing=True)
     state = ShardState.SETTLED if shard is None else shard.state
-    if shard is not None and (shard.ended_at is not None or _is_accepted(shard, moment)):
+    if shard is not None and (shard.ended_at is not None or is_accepted(shard, moment)):
         probing.passed(row, moment)
     elif state not in ENQUEUED or (
         shard is not None
@@ -267,94 +268,6 @@ async def _end_probe(session: AsyncSession, row: TokenBudget, moment: datetime) 
         and moment - shard.intended_at > _PROBE_LOST_AFTER
     ):
         probing.void(row, moment)
-
-
-def _is_accepted(shard: Shard, moment: datetime) -> bool:
-    """Whether the provider has surely not refused the shard for its limit."""
-    return shard.state == ShardState.SUBMITTED and (
-        shard.remote_status.lower() not in _UNCHECKED
-        or shard.finished > 0
-        or (shard.submitted_at is not None and moment - shard.submitted_at > _CHECKED_AFTER)
-    )
-
-
-async def _accepted(session: AsyncSession, shard: Shard, moment: datetime) -> int:
-    """Tokens of the other shards of a model that its provider has surely taken."""
-    found = await session.exec(
-        select(func.coalesce(func.sum(Shard.tokens), 0)).where(
-            Shard.provider == shard.provider,
-            Shard.remote_model == shard.remote_model,
-            Shard.state == ShardState.SUBMITTED,
-            Shard.id != shard.id,
-            or_(
-                func.lower(Shard.remote_status).not_in(_UNCHECKED),
-                col(Shard.finished) > 0,
-                col(Shard.submitted_at) < moment - _CHECKED_AFTER,
-            ),
-        )
-    )
-    return int(found.one())
-
-
-async def enqueued(session: AsyncSession, provider: str, model: str) -> int:
-    """Estimated tokens of all shards that are at the provider, or on their way.
-
-    Without those that were given up: they were cancelled there, or ended long ago.
-    """
-    found = await session.exec(
-        select(func.coalesce(func.sum(Shard.tokens), 0)).where(
-            Shard.provider == provider,
-            Shard.remote_model == model,
-            col(Shard.state).in_(ENQUEUED),
-            col(Shard.given_up_at).is_(None),
-        )
-    )
-    return int(found.one())
-
-
-async def first_waiting(
-    session: AsyncSession, provider: str, model: str, also: str = ""
-) -> str | None:
-    """The id of the waiting shard whose turn it is.
-
-    The account with the fewest tokens enqueued goes first, then the batch with the
-    fewest, then the oldest. `also`: a shard that counts as waiting whatever its row says.
-    """
-
-    def share(key: object) -> object:
-        return (
-            select(key, func.sum(Shard.tokens).label("tokens"))  # type: ignore[call-overload]
-            .where(
-                Shard.provider == provider,
-                Shard.remote_model == model,
-                col(Shard.state).in_(ENQUEUED),
-            )
-            .group_by(key)
-            .subquery()
-        )
-
-    accounts, batches = share(Shard.account_id), share(Shard.batch_id)
-    found = await session.exec(
-        select(Shard.id)
-        .join(Batch, col(Batch.id) == Shard.batch_id)
-        .outerjoin(accounts, accounts.c.account_id == Shard.account_id)  # type: ignore[attr-defined, arg-type]
-        .outerjoin(batches, batches.c.batch_id == Shard.batch_id)  # type: ignore[attr-defined, arg-type]
-        .where(
-            Shard.provider == provider,
-            Shard.remote_model == model,
-            Shard.state == ShardState.QUEUED,
-            Batch.stop == Stop.NONE,
-            col(Shard.waits_for_quota) | (col(Shard.id) == also),
-        )
-        .order_by(
-            func.coalesce(accounts.c.tokens, 0),  # type: ignore[attr-defined]
-            func.coalesce(batches.c.tokens, 0),  # type: ignore[attr-defined]
-            col(Shard.created_at),
-            col(Shard.ordinal),
-        )
-        .limit(1)
-    )
-    return found.first()
 
 
 def _bounded(learned: float, bounds: tuple[float, float]) -> float:

@@ -13,6 +13,7 @@ from core.ledger.durations import Durations
 from core.ledger.files import Files
 from core.ledger.funds import Funds
 from core.ledger.late import LateAnswers
+from core.ledger.lending import Lending
 from core.ledger.list_polls import ListPolls
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
@@ -42,6 +43,7 @@ class Ledger:
         self.runs = Runs(database)
         self.stop_loss = StopLoss(database)
         self.late = LateAnswers(database)
+        self.lending = Lending(database)
         self.budgets = Budgets(database)
         self.remote_files = RemoteFiles(database)
         self.removal = Removal(database)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, case, func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from core.ledger.states import STOP_ERRORS, ShardState, Stop
+from core.ledger.states import STOP_ERRORS, ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard, now
 
+TWINS_WAIT = timedelta(days=36_500)
+"""When lines are due that wait for the answers of others: never, until these have theirs."""
 _UNSENT = (ShardState.QUEUED, ShardState.SUBMITTING)
 _SENT = (ShardState.SUBMITTED, ShardState.RUNNING, ShardState.FETCHING)
 
@@ -19,8 +22,9 @@ def _sums() -> Any:
     first = col(Shard.round) == 0
     given_up = awaited_shards()
     settled = (col(Shard.state) == ShardState.SETTLED) & ~given_up
-    unsent = col(Shard.state).in_(_UNSENT) & ~given_up
-    sent = col(Shard.state).in_(_SENT) & ~given_up
+    twins = col(Shard.purpose) == ShardPurpose.TWINS
+    unsent = (col(Shard.state).in_(_UNSENT) | (twins & ~settled)) & ~given_up
+    sent = col(Shard.state).in_(_SENT) & ~twins & ~given_up
     lines, finished = col(Shard.line_count), col(Shard.finished)
 
     def total(condition: Any, value: Any) -> Any:
@@ -104,6 +108,8 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
         if sums.succeeded + sums.failed + batch.invalid == batch.total:
             # Whoever assembles it is expected from now on.
             counts["due_at"] = now()
+        elif batch.reuse_seconds is not None:
+            await _wake_twins(session, batch.id)
     advanced = await session.exec(
         update(Batch)
         .where(col(Batch.id) == batch.id)
@@ -113,6 +119,21 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
     )
     advanced.one()
     return batch
+
+
+async def _wake_twins(session: AsyncSession, batch_id: str) -> None:
+    """Make the shards due whose lines take the answers of others, once these all have theirs."""
+    ours = (
+        col(Shard.batch_id) == batch_id,
+        col(Shard.state) != ShardState.SETTLED,
+        col(Shard.given_up_at).is_(None),
+    )
+    twins = col(Shard.purpose) == ShardPurpose.TWINS
+    waiting = col(Shard.due_at) > now() + TWINS_WAIT / 2
+    others = select(Shard.id).where(*ours, ~twins).correlate(None).exists()
+    await session.exec(
+        update(Shard).where(*ours, twins, waiting, ~others).values(due_at=now()),
+    )
 
 
 async def unsettled(session: AsyncSession, batch_id: str) -> bool:

@@ -59,6 +59,10 @@ class Settlement:
     fill_message: str = ""
     spend: Sequence[ModelSpend] = ()
     """What was used and what it cost, of each model that was answered."""
+    reused: int = 0
+    """Lines that took the answer of an equal one."""
+    saved_nanos: int = 0
+    """What these would have cost."""
     answered: int = 0
     """Lines that the provider answered, well or ill; noted of shards that were given up."""
 
@@ -252,7 +256,13 @@ class Shards(Attempts):
                     settle_unsent(successor, Stop(batch.stop))
                 session.add(successor)
             session.add_all(usage_rows(batch, fresh, settlement.spend))
-            advanced = await advance(session, batch)
+            reused: dict[str, Any] = {}
+            if settlement.reused:
+                reused = {
+                    "reused": batch.reused + settlement.reused,
+                    "saved_nanos": batch.saved_nanos + settlement.saved_nanos,
+                }
+            advanced = await advance(session, batch, **reused)
             await charge(session, advanced, fresh, spent.cost_nanos)
             return advanced
 

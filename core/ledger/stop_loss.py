@@ -20,7 +20,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.progress import advance
-from core.ledger.states import ShardState, Stale, Stop
+from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.tables import Account, ApiKey, Batch, Funding, Shard
 from core.ledger.transitions import ShardTransitions
 
@@ -154,7 +154,9 @@ async def _room(session: AsyncSession, batch: Batch) -> Room | None:
         return None
     found = await session.exec(
         select(func.count(), func.coalesce(func.sum(Shard.at_most_nanos), 0)).where(
-            Shard.batch_id == batch.id, col(Shard.state).in_(_IN_FLIGHT)
+            Shard.batch_id == batch.id,
+            col(Shard.state).in_(_IN_FLIGHT),
+            Shard.purpose != ShardPurpose.TWINS,
         )
     )
     shards, at_most = found.one()

@@ -5,6 +5,7 @@ dispatcher and collector both know of limits and of lines that were run here."""
 from core.pipeline.adapters import Adapters
 from core.pipeline.backfill import Backfill
 from core.pipeline.batch_prices import BatchPrices, PricedModel
+from core.pipeline.borrowed_answers import BorrowedAnswers
 from core.pipeline.file_prices import FilePrices
 from core.pipeline.funds import WaitingForFunds
 from core.pipeline.holds import sharing
@@ -36,6 +37,7 @@ __all__ = [
     "Backfill",
     "Basis",
     "BatchPrices",
+    "BorrowedAnswers",
     "Checked",
     "Event",
     "EventPublisher",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,6 +20,7 @@ from core.ledger import (
     Ledger,
     ResultsGone,
     Shard,
+    ShardPurpose,
     ShardState,
     stopped_lines,
 )
@@ -166,6 +167,10 @@ def batch_message(batch: Batch, shards: Sequence[Shard]) -> batches_pb2.Batch:
         deleted_results=[
             kind for gone, kind in _RESULTS_KINDS.items() if gone in ResultsGone(batch.results_gone)
         ],
+        reuse_answers=None
+        if batch.reuse_seconds is None
+        else timedelta(seconds=batch.reuse_seconds),
+        reused_line_count=batch.reused,
     )
 
 
@@ -243,6 +248,7 @@ def _cost(batch: Batch) -> batches_pb2.BatchCost:
         reserved=maybe(batch.reserved_nanos or None),
         unpriced_line_count=batch.unpriced_lines,
         max_cost=maybe(batch.max_cost_nanos),
+        saved=maybe(batch.saved_nanos or None),
     )
 
 
@@ -257,16 +263,23 @@ def _usage(batch: Batch) -> batches_pb2.Usage:
     )
 
 
+def _waits(shard: Shard) -> bool:
+    return shard.purpose == ShardPurpose.TWINS and shard.state != ShardState.SETTLED
+
+
 def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:
     return batches_pb2.ShardStatus(
         id=shard.id,
         provider=shard.provider,
         model=shard.model,
         line_count=shard.line_count,
-        state=shard.state,
+        # Lines that wait for the answers of equal ones go nowhere.
+        state=ShardState.QUEUED if _waits(shard) else shard.state,
         provider_batch_id=shard.remote_id,
         waiting_reason=shard.waiting_reason,
         cost=money(shard.cost_nanos) if shard.state == ShardState.SETTLED else None,
+        submitted_at=_timestamp(shard.submitted_at),
+        settled_at=_timestamp(shard.settled_at),
     )
 
 

@@ -52,7 +52,11 @@ class Settler:
         # Of a batch that has ended, the answers came late: they are merged into its results.
         if batch.all_settled:
             await self._publisher.enqueue(Step.ASSEMBLE, batch.id)
-        elif shard.state != ShardState.QUEUED:
+            return True
+        if batch.reuse_seconds is not None:
+            for twins in await self._ledger.lending.ready_twins(batch.id):
+                await self._publisher.enqueue(Step.FETCH, batch.id, twins)
+        if shard.state != ShardState.QUEUED:
             await self.wake_waiting(batch)
         return True
 

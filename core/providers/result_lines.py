@@ -6,12 +6,14 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence, Set
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import structlog
 
 from core.json_depth import deeper_than
 from core.providers.contract import (
+    Outcome,
     ProviderRejected,
     ProviderUnavailable,
     RemoteBatch,
@@ -19,6 +21,7 @@ from core.providers.contract import (
     ResultsGone,
 )
 from core.providers.http.client import ProviderHttp
+from core.providers.line_errors import line_error
 
 log = structlog.get_logger()
 
@@ -36,8 +39,36 @@ _SURROGATES = re.compile(
 _any_json = msgspec.json.Decoder(msgspec.Raw)
 
 
+_encoder = msgspec.json.Encoder()
+
+
 class UnreadableLine(Exception):
     """A result line that cannot be tied to one of our lines."""
+
+
+class _Response(msgspec.Struct):
+    status_code: int
+    request_id: str
+    body: Any
+
+
+def encoded_response(body: Any, status: int = 200, request_id: str = "") -> bytes:
+    """JSON, as ResultLine.response."""
+    return _encoder.encode(_Response(status, request_id, body))
+
+
+def refused_line(
+    custom_id: str, code: str, message: str, status: int, *, transient: bool, request_id: str = ""
+) -> ResultLine:
+    """The result of a line that its provider refused, with an error body of OpenAI's form."""
+    body = {"error": {"message": message, "type": code, "param": None, "code": code}}
+    return ResultLine(
+        custom_id,
+        Outcome.RETRYABLE if transient else Outcome.FAILED,
+        "",
+        encoded_response(body, status, request_id),
+        line_error(code, message),
+    )
 
 
 async def split_lines(chunks: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes | None], None]:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict, Unpack
 
 import grpc
+
+
+class Details(TypedDict, total=False):
+    """What an error may say besides; see ApiError."""
+
+    metadata: Mapping[str, str] | None
+    violations: Sequence[tuple[str, str]]
+    retry_after: float | None
 
 
 class ApiError(Exception):
@@ -36,94 +45,49 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     @classmethod
-    def invalid_argument(
-        cls,
-        reason: str,
-        message: str,
-        *,
-        violations: Sequence[tuple[str, str]] = (),
-        metadata: Mapping[str, str] | None = None,
-    ) -> ApiError:
+    def invalid_argument(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """INVALID_ARGUMENT: wrong whatever the state of the system; fix the request."""
-        return cls(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            reason,
-            message,
-            violations=violations,
-            metadata=metadata,
-        )
+        return cls(grpc.StatusCode.INVALID_ARGUMENT, reason, message, **details)
 
     @classmethod
-    def unauthenticated(cls, reason: str, message: str) -> ApiError:
+    def unauthenticated(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """UNAUTHENTICATED: no valid key came with the call."""
-        return cls(grpc.StatusCode.UNAUTHENTICATED, reason, message)
+        return cls(grpc.StatusCode.UNAUTHENTICATED, reason, message, **details)
 
     @classmethod
-    def permission_denied(
-        cls, reason: str, message: str, *, metadata: Mapping[str, str] | None = None
-    ) -> ApiError:
+    def permission_denied(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """PERMISSION_DENIED: the key is valid, and may not do it."""
-        return cls(grpc.StatusCode.PERMISSION_DENIED, reason, message, metadata=metadata)
+        return cls(grpc.StatusCode.PERMISSION_DENIED, reason, message, **details)
 
     @classmethod
-    def not_found(
-        cls, reason: str, message: str, *, metadata: Mapping[str, str] | None = None
-    ) -> ApiError:
+    def not_found(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """NOT_FOUND: not there, or another account's."""
-        return cls(grpc.StatusCode.NOT_FOUND, reason, message, metadata=metadata)
+        return cls(grpc.StatusCode.NOT_FOUND, reason, message, **details)
 
     @classmethod
-    def already_exists(
-        cls, reason: str, message: str, *, metadata: Mapping[str, str] | None = None
-    ) -> ApiError:
+    def already_exists(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """ALREADY_EXISTS: the name that the client chose is taken."""
-        return cls(grpc.StatusCode.ALREADY_EXISTS, reason, message, metadata=metadata)
+        return cls(grpc.StatusCode.ALREADY_EXISTS, reason, message, **details)
 
     @classmethod
-    def failed_precondition(
-        cls, reason: str, message: str, *, metadata: Mapping[str, str] | None = None
-    ) -> ApiError:
+    def failed_precondition(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """FAILED_PRECONDITION: not in this state; repeating does not help by itself."""
-        return cls(grpc.StatusCode.FAILED_PRECONDITION, reason, message, metadata=metadata)
+        return cls(grpc.StatusCode.FAILED_PRECONDITION, reason, message, **details)
 
     @classmethod
-    def out_of_range(
-        cls, reason: str, message: str, *, metadata: Mapping[str, str] | None = None
-    ) -> ApiError:
+    def out_of_range(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """OUT_OF_RANGE: past the end."""
-        return cls(grpc.StatusCode.OUT_OF_RANGE, reason, message, metadata=metadata)
+        return cls(grpc.StatusCode.OUT_OF_RANGE, reason, message, **details)
 
     @classmethod
-    def aborted(
-        cls,
-        reason: str,
-        message: str,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
-    ) -> ApiError:
+    def aborted(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """ABORTED: somebody else was faster; look again, then repeat."""
-        return cls(
-            grpc.StatusCode.ABORTED, reason, message, metadata=metadata, retry_after=retry_after
-        )
+        return cls(grpc.StatusCode.ABORTED, reason, message, **details)
 
     @classmethod
-    def resource_exhausted(
-        cls,
-        reason: str,
-        message: str,
-        *,
-        metadata: Mapping[str, str] | None = None,
-        retry_after: float | None = None,
-    ) -> ApiError:
+    def resource_exhausted(cls, reason: str, message: str, **details: Unpack[Details]) -> ApiError:
         """RESOURCE_EXHAUSTED: over a limit, which the message names."""
-        return cls(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            reason,
-            message,
-            metadata=metadata,
-            retry_after=retry_after,
-        )
+        return cls(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, **details)
 
     @classmethod
     def unavailable(cls, reason: str, message: str, *, retry_after: float | None = 1.0) -> ApiError:

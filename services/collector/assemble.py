@@ -32,6 +32,7 @@ from core.pipeline.messages import manifest_message
 from services.collector.common_cause import CommonCause, NotSent
 from services.collector.earlier_costs import EarlierCosts
 from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
+from services.collector.lending import LentAnswers
 from services.collector.sources import ResultSources, Source, line_number
 
 log = structlog.get_logger()
@@ -97,14 +98,16 @@ class Assembler:
             segment_bytes=self._segment_bytes,
         )
         cause, not_sent = CommonCause(), NotSent(batch)
+        lent = LentAnswers(batch)
         async with AsyncExitStack() as stack:
             streams = ResultSources(self._blobs, batch, file).of_batch(shards)
             for stream in streams:
                 await stack.enter_async_context(aclosing(stream))
             earlier = await EarlierCosts.of(self._blobs, shards)
-            await self._merge(batch, file, streams, earlier, writer, (cause, not_sent))
+            await self._merge(batch, file, streams, earlier, writer, (cause, not_sent, lent))
         written = await writer.close()
         failed = written.failed - written.cancelled - written.expired
+        await lent.store(self._blobs)
         batch.results_revision = 1
         manifest = manifest_message(batch, file, shards, written)
         await self._blobs.put(
@@ -149,7 +152,7 @@ class Assembler:
         streams: Sequence[AsyncGenerator[Sequence[Entry], None]],
         earlier: EarlierCosts,
         writer: ResultWriter,
-        watching: Sequence[CommonCause | NotSent],
+        watching: Sequence[CommonCause | NotSent | LentAnswers],
     ) -> None:
         """Merge all sources by line number; check that they answer the lines of the input.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from types import TracebackType
 
 from core.batchfile import ResultFile
 from core.blobs import BlobStore
@@ -23,12 +22,7 @@ class DroppedFields:
     async def __aenter__(self) -> DroppedFields:
         return self
 
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self._lists.aclose()
 
     async def of(self, line: int) -> bytes | None:

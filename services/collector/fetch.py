@@ -32,6 +32,7 @@ from core.ledger import (
     Batch,
     File,
     Shard,
+    ShardPurpose,
     ShardState,
     Stale,
     now,
@@ -60,6 +61,7 @@ from services.collector.direct_results import take_run
 from services.collector.shard_results import ShardResults
 from services.collector.sorter import Sorter
 from services.collector.tally import Tally
+from services.collector.twins import TwinAnswers
 
 log = structlog.get_logger()
 
@@ -100,6 +102,7 @@ class Fetcher:
         self._late = late
         self._prices = prices
         self._results = ShardResults(runtime, settler)
+        self._twins = TwinAnswers(runtime, settler)
         self._remote_files = RemoteFileCleanup(runtime, providers)
         # One shard is written at a time, while others are received: it is CPU-bound, so
         # interleaving would delay all of them and keep every buffer alive.
@@ -111,6 +114,8 @@ class Fetcher:
         shard = await self._ledger.shards.get(item.shard_id)
         if shard is None or shard.state != ShardState.FETCHING:
             return Ack()
+        if shard.purpose == ShardPurpose.TWINS:
+            return await self._twins.handle(shard)
         wait = (shard.due_at - now()).total_seconds()
         if wait > EARLY:
             return Snooze(wait)

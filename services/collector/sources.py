@@ -67,6 +67,13 @@ class ResultSources:
 
     def of_batch(self, shards: Sequence[Shard]) -> list[AsyncGenerator[Sequence[Entry], None]]:
         """All that the results of a batch are made of, with what it has of its shards now."""
+        sources = self.of_shards(shards)
+        if self._batch.invalid:
+            sources.append(self._invalid())
+        return sources
+
+    def of_shards(self, shards: Sequence[Shard]) -> list[AsyncGenerator[Sequence[Entry], None]]:
+        """What the batch has of its shards now."""
         sources: list[AsyncGenerator[Sequence[Entry], None]] = []
         span = _span(len(shards))
         for shard in shards:
@@ -74,8 +81,6 @@ class ResultSources:
                 sources.append(self._stored(shard, span))
             elif shard.fill_code:
                 sources.append(self._filled(shard))
-        if self._batch.invalid:
-            sources.append(self._invalid())
         return sources
 
     def late(self, shards: Sequence[Shard]) -> list[AsyncGenerator[Sequence[Entry], None]]:

@@ -15,7 +15,7 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Ack, Delivery, Snooze, Step
-from core.ledger import Batch, Shard, ShardState, Stop, now
+from core.ledger import Batch, Shard, ShardPurpose, ShardState, Stop, now
 from core.pipeline import LateShards, Runtime
 from services.collector.poll import Poller
 
@@ -71,6 +71,9 @@ class Stopper:
                 await self._publisher.enqueue(Step.ASSEMBLE, batch.id)
                 return Ack()
             await self._publisher.enqueue(Step.PLAN, batch.id)
+        if open_shards and all(shard.purpose == ShardPurpose.TWINS for shard in open_shards):
+            for shard in open_shards:
+                await self._publisher.enqueue(Step.FETCH, batch.id, shard.id)
         overdue = now() - (batch.stopping_at or now()) > self._grace
         limit = asyncio.Semaphore(_PARALLEL_CANCELS)
 
@@ -95,6 +98,8 @@ class Stopper:
         return closed
 
     async def _see_to(self, shard: Shard, stop: Stop, *, overdue: bool) -> None:
+        if shard.purpose == ShardPurpose.TWINS:
+            return
         if shard.state == ShardState.RUNNING:
             # Whoever runs it ends it, as soon as its last call has ended.
             if overdue or shard.due_at <= now():

@@ -13,11 +13,12 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Ack, Delivery, Snooze, Step
-from core.ledger import Batch, BatchState, Stale
+from core.ledger import Batch, BatchState, File, Shard, ShardPurpose, Stale
 from core.metrics import BATCHES_ENDED
 from core.pipeline import Runtime, WaitingForFunds
 from core.providers import DirectProvider, Provider
-from services.dispatcher.sharding import ProviderMissing, plan_shards
+from services.dispatcher.reuse import ReusePlanner
+from services.dispatcher.sharding import ProviderMissing, plan_shards, unfit_flags
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ class Planner:
         self._publisher = runtime.publisher
         self._providers = providers
         self._waiting = WaitingForFunds(runtime.ledger, runtime.publisher)
+        self._reuse = ReusePlanner(runtime, providers)
 
     async def handle(self, item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
         """Plan one batch."""
@@ -45,7 +47,7 @@ class Planner:
         if file is None:
             return await self._fail(batch, "input_file_missing", "The input file is gone.")
         try:
-            shards = await plan_shards(batch, file, self._blobs, self._providers)
+            shards, saved_nanos = await self._plan(batch, file)
         except ProviderMissing as error:
             return await self._fail(
                 batch,
@@ -53,7 +55,7 @@ class Planner:
                 f"This installation has no access to the provider {error.provider!r}: "
                 "set its key and start the dispatcher and the collector again.",
             )
-        planned = await self._ledger.batches.plan(batch.id, shards)
+        planned = await self._ledger.batches.plan(batch.id, shards, saved_nanos)
         if isinstance(planned, Stale):
             return Ack()
         log.info("batch_planned", batch_id=batch.id, shards=len(shards), lines=batch.total)
@@ -64,8 +66,20 @@ class Planner:
         # Wakes the collector when the completion window closes.
         await self._publisher.enqueue(Step.STOP, batch.id)
         for shard in shards:
+            if shard.purpose in (ShardPurpose.REUSED, ShardPurpose.TWINS):
+                continue
             await self._publisher.enqueue(Step.SUBMIT, batch.id, shard.id)
         return Ack()
+
+    async def _plan(self, batch: Batch, file: File) -> tuple[list[Shard], int]:
+        """Its shards, and what answers of other batches saved. Raises ProviderMissing."""
+        if batch.reuse_seconds is None or any(
+            group["provider"] not in self._providers for group in file.groups
+        ):
+            return await plan_shards(batch, file, self._blobs, self._providers), 0
+        reuse = await self._reuse.find(batch, file, unfit_flags(batch))
+        shards = await plan_shards(batch, file, self._blobs, self._providers, reuse)
+        return shards, await self._reuse.settle(batch, file, shards, reuse)
 
     async def _fail(self, batch: Batch, code: str, message: str) -> Ack:
         failed = await self._ledger.batches.fail(batch.id, code, message)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from core.batchfile import INDEX, INVALID, LENIENT, LINE_OVERHEAD, MediaReader, stream_records
 from core.blobs import BlobStore, StoredFile
 from core.failpoints import Failpoint
-from core.ledger import Batch, File, Shard, ShardState, now
+from core.ledger import Batch, File, Shard, ShardPurpose, ShardState, now
 from core.providers import DirectProvider, Provider, ProviderLimits
+from services.dispatcher.reuse import Reuse
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class _Draft:
     provider: str
     model: str
     limits: ProviderLimits
+    purpose: ShardPurpose = ShardPurpose.NONE
     lines: int = 0
     size: int = 0
     media_bytes: int = 0
@@ -39,6 +41,11 @@ class _Draft:
         )
 
 
+def unfit_flags(batch: Batch) -> int:
+    """The flags of lines that a batch does not take."""
+    return INVALID if batch.lenient_translation else INVALID | LENIENT
+
+
 class ProviderMissing(Exception):
     """The file names a provider that this installation has no access to."""
 
@@ -48,16 +55,21 @@ class ProviderMissing(Exception):
 
 
 async def plan_shards(
-    batch: Batch, file: File, blobs: BlobStore, providers: Mapping[str, Provider | DirectProvider]
+    batch: Batch,
+    file: File,
+    blobs: BlobStore,
+    providers: Mapping[str, Provider | DirectProvider],
+    reuse: Reuse | None = None,
 ) -> list[Shard]:
     """Cut the lines of a file into shards and store their line lists.
 
     Deterministic: planned twice, the same shards with the same ids come out, so a plan
-    that a crash cut off is simply made again. Raises ProviderMissing.
+    that a crash cut off is simply made again. `reuse`: which lines are not run; None: all are.
+    Raises ProviderMissing.
     """
-    drafts: dict[tuple[str, str], _Draft] = {}
+    drafts: dict[tuple[str, str, ShardPurpose], _Draft] = {}
     keys: list[tuple[str, str]] = []
-    unfit = INVALID if batch.lenient_translation else INVALID | LENIENT
+    unfit = unfit_flags(batch)
     for group in file.groups:
         slug = group["provider"]
         lines = group["lines"]
@@ -83,6 +95,8 @@ async def plan_shards(
             ordinal=len(shards),
             provider=draft.provider,
             model=draft.model,
+            purpose=draft.purpose,
+            priority=batch.priority,
             remote_model=providers[draft.provider].remote_model(draft.model),
             endpoint=batch.endpoint,
             state=ShardState.QUEUED,
@@ -106,7 +120,9 @@ async def plan_shards(
         ):
             if flags & unfit:
                 continue
-            key = keys[group_number]
+            slug, model = keys[group_number]
+            purpose = reuse.of(line) if reuse else ShardPurpose.NONE
+            key = (slug, model, purpose)
             draft = drafts.get(key)
             if draft is not None and draft.full(length):
                 await cut(draft)
@@ -116,6 +132,7 @@ async def plan_shards(
                     provider=key[0],
                     model=file.groups[group_number]["model"],
                     limits=providers[key[0]].limits,
+                    purpose=purpose,
                 )
             start = position * INDEX.size
             draft.records += records[start : start + INDEX.size]

@@ -20,6 +20,7 @@ from core.webhooks import wrong_url
 DEFAULT_WINDOW_SECONDS = timedelta(hours=24).total_seconds()
 _SHORTEST_WINDOW = 1.0
 _LONGEST_WINDOW = timedelta(days=7).total_seconds()
+_LONGEST_REUSE = timedelta(days=30).total_seconds()
 _MAX_REQUEST_ID_BYTES = 128
 _HIGHEST_MAX_COST = 10**18
 """A billion dollars: the ledger's integers hold nine of them."""
@@ -51,6 +52,8 @@ class BatchArgs:
     retention_seconds: float | None = None
     """None: as the account or the service is set."""
     keep_refused: bool = False
+    reuse_seconds: float | None = None
+    """None: every line is run."""
 
     @classmethod
     def parse(
@@ -66,6 +69,12 @@ class BatchArgs:
         url = request.webhook_url
         if url and (expected := wrong_url(url, allow_private=allow_private_webhooks)):
             violations.append(("webhook_url", expected))
+        reuse = None
+        if request.HasField("reuse_answers"):
+            reuse = request.reuse_answers.seconds + request.reuse_answers.nanos / 1e9
+            if not 0 <= reuse <= _LONGEST_REUSE:
+                expected = "from 0 seconds to 30 days; absent to run every line"
+                violations.append(("reuse_answers", expected))
         max_cost = None
         if request.HasField("max_cost"):
             try:
@@ -94,6 +103,7 @@ class BatchArgs:
             name=request.name,
             retention_seconds=retention,
             keep_refused=request.keep_refused,
+            reuse_seconds=reuse,
         )
 
     def known_as(self, request_id: str) -> BatchArgs:
@@ -125,6 +135,8 @@ class BatchArgs:
             arguments.append(["name", self.name])
         if self.retention_seconds is not None:
             arguments.append(["results_retention", self.retention_seconds])
+        if self.reuse_seconds is not None:
+            arguments.append(["reuse_answers", self.reuse_seconds])
         return hashlib.sha256(json.dumps(arguments).encode()).hexdigest()
 
 
@@ -171,6 +183,7 @@ def other_arguments(earlier: Batch, batch_args: BatchArgs) -> str:
         ("metadata", earlier.details, dict(batch_args.metadata)),
         ("skip_invalid_lines", earlier.skip_invalid_lines, batch_args.skip_invalid_lines),
         ("lenient_translation", earlier.lenient_translation, batch_args.lenient_translation),
+        ("reuse_answers", earlier.reuse_seconds, batch_args.reuse_seconds),
         ("fail_fast", earlier.fail_fast, batch_args.fail_fast),
         ("key_id", earlier.key_id, batch_args.key_id or earlier.key_id),
         ("name", earlier.name, batch_args.name),

@@ -9,15 +9,13 @@ that another batch has, a limit of the account (each an ApiError, and no batch);
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import aclosing
 from datetime import timedelta
 
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core import tracing
-from core.batchfile import Problem, read_report
-from core.blobs import BlobMissing, BlobStore, StoredFile
+from core.blobs import BlobMissing, BlobStore
 from core.bus import Step
 from core.ledger import (
     AccountLimits,
@@ -40,13 +38,18 @@ from core.serving import ApiError
 from services.gateway.batch_args import BatchArgs, other_arguments
 from services.gateway.billing import BilledKeys
 from services.gateway.estimating import Estimate, Estimator
+from services.gateway.file_refusals import (
+    file_not_found,
+    first_errors,
+    invalid_lines,
+    refuse_unfit,
+)
 from services.gateway.funding import Funding, refusal, refuse_unbounded
 from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit
 
 log = structlog.get_logger()
 
-SHOWN_PROBLEMS = 20
 _KEPT_REFUSALS = frozenset({"INVALID_LINES", "NO_VALID_LINES", "NOT_JSON_LINES"})
 """Those that lie in the file, and so belong to the batch that was asked for."""
 
@@ -104,7 +107,7 @@ class BatchMaker:
         batch.key_id = key.id
         batch.retention_seconds = await self._retention(account_id, batch_args)
         try:
-            await self._refuse_unfit(file, batch_args)
+            await refuse_unfit(self._blobs, file, batch_args, self._missing_keys)
         except ApiError as error:
             if not batch_args.keep_refused or error.reason not in _KEPT_REFUSALS:
                 raise
@@ -138,23 +141,7 @@ class BatchMaker:
             log.info("batch_without_funds", account_id=account_id, reason=refused.reason)
             raise refused
         if made.id == batch.id:
-            BATCHES_CREATED.inc()
-            tracing.note("polybatch.batch_id", made.id)
-            log.info(
-                "batch_created",
-                batch_id=made.id,
-                file_id=file.id,
-                account_id=account_id,
-                lines=made.total,
-                invalid_lines=made.invalid,
-                unpriced_models=len(prices.unpriced()),
-            )
-            await self._publisher.changed(made, BatchEvent.CREATED)
-            if made.state == BatchState.FAILED:
-                BATCHES_ENDED.labels(BatchState.FAILED.value).inc()
-                await self._publisher.changed(made, BatchEvent.ENDED)
-            else:
-                await self._publisher.enqueue(Step.PLAN, made.id)
+            await self._announce(made, prices)
         return made
 
     async def _retention(self, account_id: str, batch_args: BatchArgs) -> float | None:
@@ -164,6 +151,25 @@ class BatchMaker:
         account = await self._ledger.accounts.get(account_id)
         own = account.retention_seconds if account is not None else None
         return own if own is not None else self._default_retention
+
+    async def _announce(self, made: Batch, prices: Snapshot) -> None:
+        BATCHES_CREATED.inc()
+        tracing.note("polybatch.batch_id", made.id)
+        log.info(
+            "batch_created",
+            batch_id=made.id,
+            file_id=made.input_file_id,
+            account_id=made.account_id,
+            lines=made.total,
+            invalid_lines=made.invalid,
+            unpriced_models=len(prices.unpriced()),
+        )
+        await self._publisher.changed(made, BatchEvent.CREATED)
+        if made.state == BatchState.FAILED:
+            BATCHES_ENDED.labels(BatchState.FAILED.value).inc()
+            await self._publisher.changed(made, BatchEvent.ENDED)
+        else:
+            await self._publisher.enqueue(Step.PLAN, made.id)
 
     async def _estimate(self, file: File, prices: Snapshot, batch_args: BatchArgs) -> Estimate:
         try:
@@ -224,48 +230,6 @@ class BatchMaker:
             metadata=metadata,
         )
 
-    async def _refuse_unfit(self, file: File, batch_args: BatchArgs) -> None:
-        lenient = batch_args.lenient_translation
-        invalid = _invalid_lines(file, lenient=lenient)
-        if invalid and not batch_args.skip_invalid_lines:
-            problems = await first_errors(self._blobs, file, lenient=lenient)
-            takes = ""
-            if file.lenient_line_count and not lenient:
-                takes = f" (lenient_translation would take {file.lenient_line_count} of them)"
-            # Of a file without a good line there is none to let run.
-            skip = ", or set skip_invalid_lines" if invalid < file.line_count else ""
-            raise ApiError.invalid_argument(
-                "INVALID_LINES",
-                f"{invalid} of {file.line_count} lines are invalid{takes}: fix the "
-                f"file{skip}; its validation report names all problems",
-                violations=[(_place(problem), problem.message) for problem in problems],
-                metadata={
-                    "file_id": file.id,
-                    "line_count": str(file.line_count),
-                    "invalid_line_count": str(invalid),
-                    "lenient_line_count": str(0 if lenient else file.lenient_line_count),
-                },
-            )
-        await refuse_empty(self._blobs, file, lenient=lenient)
-        asked = {
-            group["provider"]
-            for group in file.groups
-            if group["lines"] or (lenient and group.get("lenient_lines"))
-        }
-        missing = sorted(asked & self._missing_keys.keys())
-        if missing:
-            variables = ", ".join(self._missing_keys[provider] for provider in missing)
-            raise ApiError.failed_precondition(
-                "PROVIDER_NOT_CONFIGURED",
-                f"the file has lines for {', '.join(missing)}, for which this service has no "
-                f"key: its operator has to set {variables}",
-                metadata={
-                    "file_id": file.id,
-                    "providers": ",".join(missing),
-                    "variables": variables,
-                },
-            )
-
     async def refuse_unsigned(
         self, account_id: str, batch_args: BatchArgs, file_id: str = ""
     ) -> None:
@@ -284,7 +248,7 @@ class BatchMaker:
 
     def _row(self, file: File, batch_args: BatchArgs, digest: str) -> Batch:
         moment = now()
-        invalid = _invalid_lines(file, lenient=batch_args.lenient_translation)
+        invalid = invalid_lines(file, lenient=batch_args.lenient_translation)
         return Batch(
             id=new_id("batch"),
             account_id=file.account_id,
@@ -301,6 +265,7 @@ class BatchMaker:
             webhook_url=batch_args.webhook_url,
             max_cost_nanos=batch_args.max_cost_nanos,
             name=batch_args.name,
+            reuse_seconds=batch_args.reuse_seconds,
             total=file.line_count,
             invalid=invalid,
             failed=invalid,
@@ -311,54 +276,3 @@ class BatchMaker:
             due_at=moment + self._first_look,
             traceparent=tracing.traceparent(),
         )
-
-
-def _invalid_lines(file: File, *, lenient: bool) -> int:
-    """How many lines of the file a batch does not take."""
-    return file.invalid_line_count - (file.lenient_line_count if lenient else 0)
-
-
-async def refuse_empty(blobs: BlobStore, file: File, *, lenient: bool) -> None:
-    """Refuse a file without a line that can be sent: NOT_JSON_LINES, NO_VALID_LINES."""
-    if not file.line_count and file.problem_count:
-        [problem, *_] = await first_errors(blobs, file)
-        raise ApiError.invalid_argument(
-            "NOT_JSON_LINES", problem.message, metadata={"file_id": file.id}
-        )
-    if file.line_count == _invalid_lines(file, lenient=lenient):
-        raise ApiError.invalid_argument(
-            "NO_VALID_LINES",
-            "the file has no line that can be sent",
-            metadata={"file_id": file.id},
-        )
-
-
-async def first_errors(blobs: BlobStore, file: File, *, lenient: bool = False) -> list[Problem]:
-    """The first problems of a file's report, 20 at most, warnings left out.
-
-    `lenient`: only those that a lenient batch has as well.
-    """
-    found: list[Problem] = []
-    if not file.problem_count:
-        return found
-    report = await StoredFile.open(blobs, f"{file.prefix}/report")
-    async with aclosing(read_report(report)) as groups:
-        async for group in groups:
-            found += [
-                problem
-                for problem in group
-                if problem.severity == "error" and not (lenient and problem.lenient)
-            ]
-            if len(found) >= SHOWN_PROBLEMS:
-                break
-    return found[:SHOWN_PROBLEMS]
-
-
-def file_not_found(file_id: str) -> ApiError:
-    """There is no such file in the caller's account."""
-    return ApiError.not_found("FILE_NOT_FOUND", f"there is no file {file_id[:64]!r}")
-
-
-def _place(problem: Problem) -> str:
-    """Where a problem lies, such as "line 3: body.model"."""
-    return f"line {problem.line}: {problem.field}" if problem.field else f"line {problem.line}"

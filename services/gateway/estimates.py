@@ -11,8 +11,8 @@ from core.blobs import BlobMissing, BlobStore
 from core.ledger import FIRST_BYTES_PER_TOKEN, Learned, Ledger, now
 from core.pipeline import Basis
 from core.pipeline.messages import money
-from services.gateway.creating import file_not_found, refuse_empty
 from services.gateway.estimating import Estimate, Estimator, ModelEstimate, Range
+from services.gateway.file_refusals import file_not_found, refuse_empty
 from services.gateway.prices import PROCESSING
 
 

@@ -10,7 +10,7 @@ import grpc
 import structlog
 from polybatch.v1 import files_pb2, files_pb2_grpc
 
-from core.batchfile import Problem
+from core.batchfile import Found, Problem, problems_so_far
 from core.blobs import BlobMissing, BlobStore, StoredFile
 from core.ledger import File, FileInUse, Ledger
 from core.metrics import DOWNLOAD_BYTES
@@ -18,8 +18,8 @@ from core.pipeline import outages
 from core.pipeline.messages import file_message
 from core.serving import ApiError, current_principal
 from core.serving.paging import cut_page, page_size, parse_page_token
-from services.gateway.creating import file_not_found
 from services.gateway.discard import discard_upload, upload_prefix
+from services.gateway.file_refusals import file_not_found
 from services.gateway.framing import parse_chunk, parse_expires, parse_part, parse_spec
 from services.gateway.parts import Parts
 from services.gateway.shielding import uninterrupted
@@ -116,15 +116,21 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
             found = await self._ledger.files.find_upload(account_id, request.upload_id)
             if isinstance(found, File):
                 return _finished_status(found)
-            committed = 0
+            committed, problems = 0, Found()
             if found is not None:
                 prefix = upload_prefix(account_id, found.upload_id)
                 committed = (await StoredFile.open(self._blobs, f"{prefix}/data")).size
-        if not committed:
+                problems = await problems_so_far(self._blobs, prefix)
+        if not committed and not problems.count:
             raise ApiError.not_found(
                 "UPLOAD_NOT_FOUND", "nothing is committed under this upload id: start at 0"
             )
-        return files_pb2.UploadStatus(upload_id=request.upload_id, committed_size=committed)
+        return files_pb2.UploadStatus(
+            upload_id=request.upload_id,
+            committed_size=committed,
+            problems=[problem_message(each) for each in problems.first],
+            problem_count=problems.count,
+        )
 
     async def DownloadFile(
         self, request: files_pb2.DownloadFileRequest, _context: Context

@@ -26,8 +26,8 @@ from core.metrics import UPLOAD_BYTES, UPLOAD_LINES
 from core.serving import ApiError
 from core.settings import Settings
 from services.gateway.batch_args import is_retention, span_of
-from services.gateway.creating import first_errors
 from services.gateway.discard import discard_upload, upload_prefix
+from services.gateway.file_refusals import first_errors
 from services.gateway.framing import malformed
 from services.gateway.minimum_throughput import MinimumThroughput
 from services.gateway.shielding import uninterrupted
@@ -185,6 +185,7 @@ class Uploads:
         except BaseException as error:
             if not spec.discard_unfinished:
                 await _keep(error, reservation, writer, bound)
+                await uninterrupted(self._forget_deleted(account_id, spec.upload_id))
             else:
                 await uninterrupted(self._discard(account_id, spec.upload_id, writer))
             raise
@@ -208,6 +209,18 @@ class Uploads:
 
     async def _discard(self, account_id: str, upload_id: str, writer: UploadWriter) -> None:
         await writer.abandon()
+        await self._forget(account_id, upload_id)
+
+    async def _forget_deleted(self, account_id: str, upload_id: str) -> None:
+        """What was kept of an upload that was deleted while it was open: no sweep finds it."""
+        try:
+            found = await self._ledger.files.find_upload(account_id, upload_id)
+        except LedgerUnavailable:
+            return
+        if found is None:
+            await self._forget(account_id, upload_id)
+
+    async def _forget(self, account_id: str, upload_id: str) -> None:
         try:
             await discard_upload(self._ledger, self._blobs, account_id, upload_id)
         except (BlobError, LedgerUnavailable, OSError) as error:

@@ -85,11 +85,13 @@ class UploadWriter:
         """Take the next bytes. Raises TooManyLines, SegmentConflict, BlobUnavailable."""
         if len(piece) < self._joined_piece // 4:
             self._small += piece
-            if len(self._small) >= self._joined_piece:
-                await self._take_small()
-            return
-        await self._take_small()
-        await self._take(piece)
+            if len(self._small) < self._joined_piece:
+                return
+            await self._take_small()
+        else:
+            await self._take_small()
+            await self._take(piece)
+        await self._checker.tell()
 
     async def finish(self) -> StoredUpload | None:
         """Commit everything and end the check. Raises as `take`.

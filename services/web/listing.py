@@ -50,14 +50,20 @@ async def list_files(
 
 
 async def list_batches(
-    engine: Engine, size: int, after: str | None, *, oldest_first: bool, states: Any = ()
+    engine: Engine,
+    size: int,
+    after: str | None,
+    *,
+    oldest_first: bool,
+    states: Any = (),
+    filter: str = "",
 ) -> tuple[list[batches_pb2.Batch], bool]:
-    """The same of batches; `states`: only those in one of them."""
+    """The same of batches; only those in one of the states, and that the filter lets through."""
     get = (methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=after)) if after else None
     return await _list(
         engine,
         methods.LIST_BATCHES,
-        batches_pb2.ListBatchesRequest(oldest_first=oldest_first, states=states),
+        batches_pb2.ListBatchesRequest(oldest_first=oldest_first, states=states, filter=filter),
         "batches",
         size,
         await _token(engine, after, get, oldest_first=oldest_first),

@@ -63,10 +63,17 @@ class Job:
     batch: Batch | None = None
     answers: list[ResultLine] = field(default_factory=list)
 
-    def ask(self, provider: str, mark: str = "", may: frozenset[str] = OK, **body: Any) -> None:
-        """Add a line for a provider."""
+    def ask(
+        self,
+        provider: str,
+        mark: str = "",
+        may: frozenset[str] = OK,
+        question: str = "",
+        **body: Any,
+    ) -> None:
+        """Add a line for a provider. `question`: one that others ask as well; else its own."""
         number = len(self.lines)
-        question = f"question {self.name}-{number}."
+        question = question or f"question {self.name}-{number}."
         custom_id = f"{self.name}-{number}"
         if provider == "paid":
             # What was under way when the dispatcher died is reported, not paid twice.
@@ -137,9 +144,11 @@ class Job:
             yield f"{self.name}: {counts} for {succeeded} answers"
 
     def count(self, code: str, providers: tuple[str, ...] = QUICK) -> int:
-        """Results of some code, of lines for these providers."""
-        found = zip(self.lines, self.answers, strict=False)
-        return sum(line.provider in providers and code_of(a) == code for line, a in found)
+        """Results of some code, of lines for these providers that were run for this job."""
+        return sum(
+            line.provider in providers and code_of(answer) == code and not answer.reused_from
+            for line, answer in zip(self.lines, self.answers, strict=False)
+        )
 
 
 def code_of(answer: ResultLine) -> str:
@@ -271,6 +280,25 @@ def many(name: str) -> Job:
     return job
 
 
+def repeated(name: str) -> Job:
+    """Asks some of its lines twice; asked again as a whole, nothing of it is run."""
+    options = {"reuse_answers": timedelta(days=1)}
+
+    def ask_again(client: Client, batch: Batch) -> None:
+        client.wait(batch.id, timeout=PATIENCE)
+        content = "".join(f"{line.text}\n" for line in job.lines).encode()
+        again = client.submit(content, request_id=f"{name}-again", **options)
+        again = client.wait(again.id, timeout=PATIENCE)
+        assert again.reused_line_count == again.request_counts.succeeded == len(job.lines)
+
+    job = Job(name, options=options, meddle=ask_again)
+    for provider in ("openai", "anthropic"):
+        job.ask(provider)
+        for _ in range(2):
+            job.ask(provider, question=f"question {name}")
+    return job
+
+
 def ghost(name: str) -> Job:
     """For a provider that the dispatcher has no key for."""
     job = Job(name, ends=frozenset({BatchState.FAILED}))
@@ -291,6 +319,7 @@ KINDS: Mapping[str, Callable[[str], Job]] = {
         expiring,
         crowded,
         many,
+        repeated,
         ghost,
     )
 }
@@ -324,6 +353,8 @@ def uploads(client: Client, name: str, enough: Callable[[], bool] = lambda: True
     client.files.delete(file.id)
 
     def half() -> Iterator[bytes]:
+        # A bad line is told of while the rest comes.
+        yield b'{"custom_id": "bad"}\n'
         # More than the client holds back, so that the gateway has begun to take it in.
         for _ in range(16):
             yield content

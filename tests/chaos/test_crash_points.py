@@ -288,6 +288,11 @@ SCENES = {
         [with_a_culprit],
         faults=[{"kind": "fail_batch", "code": jobs.CULPRIT, "line": 1, "count": 1}],
     ),
+    "answers that are taken again": Scene(
+        # The second batch of its kind takes what the first one lends.
+        (Failpoint.PLAN_DIGESTS, Failpoint.PLAN_REUSED, Failpoint.BATCH_LENT),
+        [jobs.repeated],
+    ),
     "results that are written twice": Scene(
         # Whoever dies at the first leaves what is found overdue, and results to be deleted.
         (Failpoint.BATCH_MANIFEST, Failpoint.BATCH_OVERDUE, Failpoint.BATCH_RESULTS_DELETE),
@@ -308,6 +313,7 @@ SCENES = {
             Failpoint.UPLOAD_REPORT,
             Failpoint.UPLOAD_TOTALS,
             Failpoint.FILE_TOTALS,
+            Failpoint.UPLOAD_PROBLEMS,
             Failpoint.UPLOAD_SCRATCH,
             Failpoint.UPLOAD_SCRATCH_DELETE,
             Failpoint.UPLOAD_DELETE,

@@ -190,6 +190,16 @@ class Batch(SQLModel, table=True):
         return self.state in TERMINAL
 
     @property
+    def ran_prefix(self) -> str:
+        """Where the digests of the requests lie that it runs, if answers are reused."""
+        return f"batches/{self.id}/reuse/ran"
+
+    @property
+    def lent_prefix(self) -> str:
+        """Where the digests of those lie whose answers others may take."""
+        return f"batches/{self.id}/reuse/lent"
+
+    @property
     def all_settled(self) -> bool:
         """True when it is planned and every line has its outcome."""
         return self.shard_count > 0 and self.succeeded + self.failed == self.total

@@ -152,6 +152,11 @@ class Shard(SQLModel, table=True):
         return f"batches/{self.batch_id}/shards/{self.id}/lines"
 
     @property
+    def firsts_key(self) -> str:
+        """Blob with the numbers, u32 each, of the lines whose answers its own take."""
+        return f"batches/{self.batch_id}/shards/{self.id}/firsts"
+
+    @property
     def run_prefix(self) -> str:
         """Where the log of a run lies, for a shard that the dispatcher runs itself."""
         return f"batches/{self.batch_id}/shards/{self.id}/run"

@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected, Outcome, ResultLine
+from core.providers.result_lines import encoded_response
 
 SUFFIX = "-m"
 """Behind the custom id of a request whose answer is wanted as it is: nothing else of a request
@@ -109,5 +110,5 @@ def native_answer(read: ResultLine, line: bytes) -> ResultLine:
     read.custom_id = read.custom_id.removesuffix(SUFFIX)
     if read.outcome is Outcome.SUCCEEDED:
         message = _line.decode(line).result.message
-        read.response = _encoder.encode({"status_code": 200, "request_id": "", "body": message})
+        read.response = encoded_response(message)
     return read

@@ -28,6 +28,14 @@ from core.providers.gemini.candidates import (
 )
 from core.providers.gemini.usage import read_usage
 from core.providers.line_errors import EMPTY_ANSWER
+from core.providers.translation.completion import (
+    Answer,
+    Choice,
+    Completion,
+    Function,
+    Tokens,
+    ToolCall,
+)
 
 Raw = msgspec.Raw
 
@@ -39,49 +47,6 @@ class NoAnswer(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
-
-
-class _Function(msgspec.Struct):
-    name: str
-    arguments: str
-
-
-class _ToolCall(msgspec.Struct, kw_only=True, omit_defaults=True):
-    id: str
-    type: str
-    function: _Function
-    extra_content: dict[str, Any] | None = None
-
-
-class _Answer(msgspec.Struct, omit_defaults=True):
-    role: str
-    content: str | None
-    refusal: str | None
-    tool_calls: list[_ToolCall] | None = None
-    reasoning_content: str | None = None
-
-
-class _Choice(msgspec.Struct, kw_only=True):
-    index: int
-    message: _Answer
-    logprobs: None = None
-    finish_reason: str
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int
-
-
-class _OpenAIUsageDetails(msgspec.Struct):
-    reasoning_tokens: int
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: _PromptDetails
-    completion_tokens_details: _OpenAIUsageDetails
 
 
 class _Native(msgspec.Struct, omit_defaults=True):
@@ -96,18 +61,6 @@ class _Native(msgspec.Struct, omit_defaults=True):
     """Of each candidate, such as its grounding, citations and finish message."""
     other_fields: dict[str, Raw] | None = None
     """Of the response itself."""
-
-
-class Completion(msgspec.Struct, kw_only=True):
-    """A chat completion."""
-
-    id: str
-    object: str = "chat.completion"
-    created: int
-    model: str
-    choices: list[_Choice]
-    usage: _Usage
-    native: _Native
 
 
 def translate_response(
@@ -128,7 +81,7 @@ def translate_response(
     ]
     if not choices:
         choices = [_blocked(response.promptFeedback)]
-    tokens, usage = translate_usage(response.usageMetadata)
+    usage = read_usage(response.usageMetadata)
     native = _Native([candidate.finishReason for candidate in candidates], response.usageMetadata)
     if others or not is_known(response):
         # Most responses have nothing more.
@@ -138,7 +91,7 @@ def translate_response(
         created=created,
         model=version if isinstance(version, str) and version else model,
         choices=choices,
-        usage=tokens,
+        usage=Tokens.of(usage, writes_caches=False),
         native=native,
     )
     return completion, usage
@@ -153,7 +106,7 @@ def _keep_the_rest(native: _Native, response: Response, raw: Raw, others: Places
         native.other_parts = parts_at(raw, sorted(set(others)))
 
 
-def _blocked(feedback: Feedback | None) -> _Choice:
+def _blocked(feedback: Feedback | None) -> Choice:
     """The choice of a prompt that was not answered."""
     if feedback is None or not feedback.blockReason:
         raise NoAnswer(EMPTY_ANSWER, "The provider answered without a candidate.")
@@ -161,15 +114,15 @@ def _blocked(feedback: Feedback | None) -> _Choice:
         _message_of(feedback.blockReasonMessage)
         or f"The prompt was blocked: {feedback.blockReason}"
     )
-    answer = _Answer(role="assistant", content=None, refusal=refusal)
-    return _Choice(index=0, message=answer, finish_reason="content_filter")
+    answer = Answer(role="assistant", content=None, refusal=refusal)
+    return Choice(index=0, message=answer, finish_reason="content_filter")
 
 
-def _choice(candidate: Candidate, number: int, response_id: str, others: Places) -> _Choice:
+def _choice(candidate: Candidate, number: int, response_id: str, others: Places) -> Choice:
     """The choice that a candidate is; adds the places of parts that it cannot hold to `others`."""
     texts: list[str] = []
     thoughts: list[str] = []
-    calls: list[_ToolCall] = []
+    calls: list[ToolCall] = []
     answered = False
     parts = (candidate.content.parts if candidate.content else None) or ()
     for place, part in enumerate(parts):
@@ -193,7 +146,7 @@ def _choice(candidate: Candidate, number: int, response_id: str, others: Places)
         refusal = _message_of(candidate.finishMessage) or f"The answer was blocked: {reason}"
     elif finish != "length":
         finish = "tool_calls" if calls else "stop"
-    answer = _Answer(
+    answer = Answer(
         role="assistant",
         # As at OpenAI: null only beside a call or a refusal.
         content="".join(texts) if texts or not (calls or refusal) else None,
@@ -202,7 +155,7 @@ def _choice(candidate: Candidate, number: int, response_id: str, others: Places)
         reasoning_content="".join(thoughts) or None,
     )
     index = candidate.index if isinstance(candidate.index, int) else number
-    return _Choice(index=index, message=answer, finish_reason=finish)
+    return Choice(index=index, message=answer, finish_reason=finish)
 
 
 def _check(candidate: Candidate, finish: str, *, answered: bool) -> None:
@@ -219,14 +172,14 @@ def _check(candidate: Candidate, finish: str, *, answered: bool) -> None:
     )
 
 
-def _tool_call(part: Part, made_id: str) -> _ToolCall:
+def _tool_call(part: Part, made_id: str) -> ToolCall:
     call = part.functionCall
     assert call is not None
     signature = part.thoughtSignature
-    return _ToolCall(
+    return ToolCall(
         id=call.id if isinstance(call.id, str) and call.id else made_id,
         type="function",
-        function=_Function(
+        function=Function(
             call.name if isinstance(call.name, str) else "",
             "{}" if call.args == NULL else bytes(call.args).decode(),
         ),
@@ -235,19 +188,6 @@ def _tool_call(part: Part, made_id: str) -> _ToolCall:
         if isinstance(signature, str)
         else None,
     )
-
-
-def translate_usage(raw: Raw) -> tuple[_Usage, Usage]:
-    """The tokens of a response, in OpenAI's form and in ours; zeros where it does not say."""
-    usage = read_usage(raw)
-    tokens = _Usage(
-        prompt_tokens=usage.input,
-        completion_tokens=usage.output,
-        total_tokens=usage.input + usage.output,
-        prompt_tokens_details=_PromptDetails(usage.cached_input),
-        completion_tokens_details=_OpenAIUsageDetails(usage.reasoning),
-    )
-    return tokens, usage
 
 
 def _message_of(value: Any) -> str:

@@ -15,30 +15,29 @@ from core.providers.gemini.content import Part, not_empty, user_part
 from core.providers.gemini.models import Abilities
 from core.providers.gemini.tools import check_name
 from core.providers.translation.chat_fields import call_arguments, one_line
-from core.providers.translation.fields import (
-    check_result_name,
-    known_only,
-    string,
-    text_of,
+from core.providers.translation.chat_messages import (
+    CALL,
+    Call,
+    OpenCalls,
+    answer_texts,
+    called_function,
+    calls_of,
+    no_user_message,
+    not_from_user,
+    role_of,
+    texts_of,
 )
+from core.providers.translation.fields import string
 from core.providers.translation.report import CHANGED, IGNORED, Report, decode, wrong_type
 
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 """Documented for calls that Gemini did not make itself: from version 3 on it refuses a
 call without a signature."""
 
+_CALL = CALL | {"extra_content"}
+
 _messages = msgspec.json.Decoder(list[dict[str, Any]])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-_KEYS = {
-    "system": frozenset({"role", "content"}),
-    "developer": frozenset({"role", "content"}),
-    "user": frozenset({"role", "content"}),
-    "assistant": frozenset(
-        {"role", "content", "tool_calls", "refusal", "annotations", "reasoning_content"}
-    ),
-    "tool": frozenset({"role", "content", "tool_call_id", "name"}),
-}
 
 
 def translate_messages(
@@ -62,24 +61,15 @@ class _Conversation:
         self._system: list[Part] = []
         self._contents: list[dict[str, Any]] = []
         self._last = ""
-        self._unanswered: dict[str, tuple[str, str]] = {}
-        """Tool calls that still need a result: id to the function's name and the call's path."""
+        self._calls = OpenCalls()
 
     def add(self, path: str, message: Part) -> None:
-        role = message.get("role")
-        known = _KEYS.get(role) if isinstance(role, str) else None
-        if known is None:
-            raise LineRejected(
-                f"{path}.role",
-                "unsupported_role",
-                f"{path}.role has to be system, developer, user, assistant or tool.",
-            )
-        known_only(path, message, known, self._report)
+        role = role_of(path, message, self._report)
         if role == "user":
-            self._answered(path)
+            self._calls.check_none(path)
             self._extend(role, self._user_parts(f"{path}.content", message.get("content")))
         elif role == "assistant":
-            self._answered(path)
+            self._calls.check_none(path)
             self._extend(role, self._model_parts(path, message))
         elif role == "tool":
             self._extend(role, [self._function_response(path, message)])
@@ -89,10 +79,8 @@ class _Conversation:
     def end(self, last: int) -> tuple[list[Part], list[dict[str, Any]]]:
         path = f"body.messages[{last}]"
         if not self._contents:
-            raise LineRejected(
-                "body.messages", "missing_user_message", "A message from the user is needed."
-            )
-        self._answered(path)
+            raise no_user_message()
+        self._calls.check_none(path)
         if self._contents[-1]["role"] == "model":
             # Nothing to leave out: such a request is refused whatever else it says.
             raise LineRejected(
@@ -106,11 +94,7 @@ class _Conversation:
     def _extend(self, role: str, parts: list[Part]) -> None:
         contents = self._contents
         if not contents and role == "assistant":
-            raise LineRejected(
-                "body.messages[0].role",
-                "first_message_not_user",
-                "The first message has to be from the user.",
-            )
+            raise not_from_user()
         # Results of calls stay apart from what the user says after them.
         if role == self._last:
             contents[-1]["parts"] += parts
@@ -119,7 +103,7 @@ class _Conversation:
         self._last = role
 
     def _add_system(self, path: str, content: Any) -> None:
-        for text in self._texts(f"{path}.content", content):
+        for text in texts_of(f"{path}.content", content, self._report):
             # Gemini refuses empty parts; an empty instruction says nothing.
             if text:
                 self._system.append({"text": text})
@@ -127,11 +111,6 @@ class _Conversation:
             self._report.note(
                 path, CHANGED, "A later system message is joined to the system instruction."
             )
-
-    def _texts(self, path: str, content: Any) -> list[str]:
-        if isinstance(content, list):
-            return [text_of(f"{path}[{i}]", part, self._report) for i, part in enumerate(content)]
-        return [string(path, content)]
 
     def _user_parts(self, path: str, content: Any) -> list[Part]:
         if isinstance(content, str):
@@ -145,16 +124,10 @@ class _Conversation:
             self._report.note(
                 f"{path}.reasoning_content", IGNORED, "Earlier reasoning cannot be sent back."
             )
-        parts = self._parts_of(path, message.get("content"))
+        parts = self._parts_of(f"{path}.content", message.get("content"))
         if not parts and isinstance(message.get("refusal"), str):
             parts.append({"text": message["refusal"]})
-        calls = message.get("tool_calls")
-        if calls is not None and not isinstance(calls, list):
-            raise wrong_type(f"{path}.tool_calls", "a list")
-        made = [
-            self._function_call(f"{path}.tool_calls[{index}]", call)
-            for index, call in enumerate(calls or ())
-        ]
+        made = [self._function_call(where, call) for where, call in calls_of(path, message)]
         if made and self._abilities.signs_calls and "thoughtSignature" not in made[0]:
             made[0]["thoughtSignature"] = FOREIGN_SIGNATURE
         if not parts and not made:
@@ -162,41 +135,17 @@ class _Conversation:
         return parts + made
 
     def _parts_of(self, path: str, content: Any) -> list[Part]:
-        if content is None:
-            return []
         if isinstance(content, str):
             return [{"text": content}] if content else []
-        if not isinstance(content, list):
-            raise wrong_type(f"{path}.content", "a string or a list of content parts")
-        parts: list[Part] = []
-        for index, part in enumerate(content):
-            where = f"{path}.content[{index}]"
-            if isinstance(part, dict) and part.get("type") == "refusal":
-                known_only(where, part, {"type", "refusal"}, self._report)
-                text = string(f"{where}.refusal", part.get("refusal"))
-            else:
-                text = text_of(where, part, self._report)
-            parts.append({"text": not_empty(where, text)})
-        return parts
+        texts = answer_texts(path, content, self._report)
+        return [{"text": not_empty(where, text)} for where, text in texts]
 
     def _function_call(self, path: str, call: Any) -> Part:
-        if not isinstance(call, dict) or call.get("type", "function") != "function":
-            raise LineRejected(
-                f"{path}.type", "unsupported_tool", f"{path} has to be a call of a function."
-            )
-        known_only(path, call, {"type", "id", "function", "extra_content"}, self._report)
-        function = call.get("function")
-        if not isinstance(function, dict):
-            raise wrong_type(f"{path}.function", "an object with name and arguments")
-        known_only(f"{path}.function", function, {"name", "arguments"}, self._report)
+        function = called_function(path, call, self._report, _CALL)
         call_id = not_empty(f"{path}.id", string(f"{path}.id", call.get("id")))
         name = string(f"{path}.function.name", function.get("name"))
         check_name(f"{path}.function.name", name)
-        if call_id in self._unanswered:
-            raise LineRejected(
-                f"{path}.id", "duplicate_tool_call", "Two calls of one message share an id."
-            )
-        self._unanswered[call_id] = (name, path)
+        self._calls.add(call_id, Call(path, name, call_id))
         part: Part = {
             "functionCall": {
                 "id": call_id,
@@ -210,25 +159,10 @@ class _Conversation:
         return part
 
     def _function_response(self, path: str, message: Part) -> Part:
-        call_id = string(f"{path}.tool_call_id", message.get("tool_call_id"))
-        name, _ = self._unanswered.pop(call_id, ("", ""))
-        if not name:
-            raise LineRejected(
-                f"{path}.tool_call_id",
-                "tool_result_without_call",
-                "A tool message has to follow the message with its tool call.",
-            )
-        check_result_name(path, message, name)
-        text = "".join(self._texts(f"{path}.content", message.get("content")))
-        return {"functionResponse": {"id": call_id, "name": name, "response": _outcome(text)}}
-
-    def _answered(self, path: str) -> None:
-        for _, call_path in self._unanswered.values():
-            raise LineRejected(
-                call_path,
-                "tool_call_without_result",
-                f"The tool call has no tool message before or at {path}.",
-            )
+        call = self._calls.answered(path, message)
+        text = "".join(texts_of(f"{path}.content", message.get("content"), self._report))
+        response = {"id": call.sent_id, "name": call.name, "response": _outcome(text)}
+        return {"functionResponse": response}
 
 
 def _outcome(text: str) -> msgspec.Raw | dict[str, str]:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from core.providers.contract import LineRejected, Outcome, ResultLine
+from core.providers.result_lines import encoded_response
 
 SUFFIX = ":native"
 """Behind the key of a request whose answer is wanted as it is: nothing else of a request comes
@@ -42,5 +43,5 @@ def native_answer(read: ResultLine, line: bytes) -> ResultLine:
     read.custom_id = read.custom_id.removesuffix(SUFFIX)
     if read.outcome is Outcome.SUCCEEDED:
         response = _line.decode(line).response
-        read.response = _encoder.encode({"status_code": 200, "request_id": "", "body": response})
+        read.response = encoded_response(response)
     return read

@@ -14,11 +14,12 @@ import msgspec
 from core.prices.usage import NO_USAGE
 from core.providers.contract import Outcome, ResultLine
 from core.providers.gemini.candidates import NULL, read_response
-from core.providers.gemini.completion import NoAnswer, translate_response, translate_usage
+from core.providers.gemini.completion import NoAnswer, translate_response
 from core.providers.gemini.embeddings import BASE64, answer_embedding
+from core.providers.gemini.usage import read_usage
 from core.providers.gemini.wire import TRANSIENT, read_status
 from core.providers.line_errors import NO_ANSWER, UNREADABLE_ANSWER, line_error
-from core.providers.result_lines import UnreadableLine
+from core.providers.result_lines import UnreadableLine, encoded_response, refused_line
 
 Raw = msgspec.Raw
 
@@ -42,15 +43,8 @@ class _AnyResponse(msgspec.Struct):
     usageMetadata: Raw = NULL
 
 
-class _Envelope(msgspec.Struct):
-    status_code: int
-    request_id: str
-    body: Any
-
-
 _line = msgspec.json.Decoder(_Line)
 _any_response = msgspec.json.Decoder(_AnyResponse | str | list[Any] | int | float | bool | None)
-_encoder = msgspec.json.Encoder()
 
 
 def read_line(line: bytes, created: int, model: str) -> ResultLine:
@@ -78,14 +72,14 @@ def _answered(custom_id: str, line: _Line, created: int, model: str, *, base64: 
         response = read_response(raw)
         if response.embedding != NULL:
             body, usage = answer_embedding(raw, model, base64=base64)
-            answer = _encoder.encode(_Envelope(200, "", body))
+            answer = encoded_response(body)
             return ResultLine(custom_id, Outcome.SUCCEEDED, "", answer, None, usage)
         completion, usage = translate_response(response, raw, created, model)
     except NoAnswer as error:
         return _kept(custom_id, line, error.code, error.message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _kept(custom_id, line, UNREADABLE_ANSWER, _UNREADABLE)
-    answer = _encoder.encode(_Envelope(200, "", completion))
+    answer = encoded_response(completion)
     return ResultLine(custom_id, Outcome.SUCCEEDED, completion.id, answer, None, usage)
 
 
@@ -96,7 +90,7 @@ def _kept(custom_id: str, line: _Line, code: str, message: str) -> ResultLine:
         found = _any_response.decode(line.response)
         if isinstance(found, _AnyResponse):
             error = found.error or error
-            _, usage = translate_usage(found.usageMetadata)
+            usage = read_usage(found.usageMetadata)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # JSON that no decoder here takes, such as a number out of range.
         pass
@@ -104,7 +98,7 @@ def _kept(custom_id: str, line: _Line, code: str, message: str) -> ResultLine:
     if error:
         code, _, message = read_status(error)
         outcome = Outcome.RETRYABLE if code in TRANSIENT else Outcome.FAILED
-    answer = _encoder.encode(_Envelope(200, "", line.response))
+    answer = encoded_response(line.response)
     return ResultLine(custom_id, outcome, "", answer, line_error(code, message), usage)
 
 
@@ -117,7 +111,4 @@ def _errored(custom_id: str, error: Any) -> ResultLine:
     if name == "CANCELLED":
         failure = line_error("batch_cancelled", message)
         return ResultLine(custom_id, Outcome.CANCELLED, "", None, failure)
-    body = {"error": {"message": message, "type": name, "param": None, "code": name}}
-    outcome = Outcome.RETRYABLE if name in TRANSIENT else Outcome.FAILED
-    response = _encoder.encode(_Envelope(status, "", body))
-    return ResultLine(custom_id, outcome, "", response, line_error(name, message))
+    return refused_line(custom_id, name, message, status, transient=name in TRANSIENT)

@@ -74,18 +74,3 @@ def data_url(path: str, url: str) -> tuple[str, str]:
             path, "unsupported_url", f"{path} has to be an https URL or a base64 data URL."
         )
     return head.removeprefix("data:").partition(";")[0].lower(), data
-
-
-def check_result_name(path: str, message: dict[str, Any], called: str) -> None:
-    """The name on a tool message, which older programs write: that of the function called.
-
-    Raises LineRejected for another.
-    """
-    name = message.get("name")
-    if name is not None and name != called:
-        raise LineRejected(
-            f"{path}.name",
-            "unsupported_value",
-            f"{path}.name is not that of the function that was called; expected the same, or "
-            "no name.",
-        )

@@ -1,4 +1,4 @@
-"""Usage, keys, webhooks and providers: what the caller's account has and spends."""
+"""Usage, keys and providers: what the caller's account has and spends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from google.type.date_pb2 import Date  # type: ignore[import-untyped]
 from polybatch._transport import account_methods, methods
 from polybatch.errors import PermissionDenied
-from polybatch.v1 import accounts_pb2, providers_pb2, usage_pb2, webhooks_pb2
+from polybatch.v1 import accounts_pb2, providers_pb2, usage_pb2
 from starlette.responses import Response
 
 from services.web.dashboard.charts import Bars, stacked_bars
+from services.web.dashboard.lately import lately
 from services.web.dashboard.pages import Visit, redirect
 from services.web.dashboard.shown import amount
 from services.web.errors import HttpError
@@ -23,7 +24,6 @@ _GROUPS = {
     "key": usage_pb2.USAGE_GROUP_KEY,
     "provider": usage_pb2.USAGE_GROUP_PROVIDER,
 }
-_DELIVERIES = 50
 
 
 async def usage(visit: Visit) -> Response:
@@ -53,6 +53,7 @@ async def usage(visit: Visit) -> Response:
             by_day, group, first, days, order, lambda row: Decimal(row.usage.total_tokens)
         ),
         own=own,
+        lately=await lately(visit.engine, first),
     )
 
 
@@ -92,46 +93,6 @@ async def revoke(visit: Visit) -> Response:
         accounts_pb2.RevokeKeyRequest(key_id=visit.request.path_params["key_id"]),
     )
     return redirect("/keys")
-
-
-async def webhooks(visit: Visit) -> Response:
-    """GET /webhooks."""
-    endpoints = await visit.engine.call(
-        methods.LIST_WEBHOOK_ENDPOINTS, webhooks_pb2.ListWebhookEndpointsRequest()
-    )
-    deliveries = await visit.engine.call(
-        methods.LIST_WEBHOOK_DELIVERIES,
-        webhooks_pb2.ListWebhookDeliveriesRequest(page_size=_DELIVERIES),
-    )
-    return visit.page(
-        "webhooks.html",
-        endpoints=list(endpoints.endpoints),
-        deliveries=list(deliveries.deliveries),
-    )
-
-
-async def test_webhook(visit: Visit) -> Response:
-    """POST /webhooks/{endpoint_id}/test: deliver a sample event."""
-    await visit.form()
-    await visit.engine.call(
-        methods.TEST_WEBHOOK_ENDPOINT,
-        webhooks_pb2.TestWebhookEndpointRequest(
-            endpoint_id=visit.request.path_params["endpoint_id"]
-        ),
-    )
-    return redirect("/webhooks")
-
-
-async def resend(visit: Visit) -> Response:
-    """POST /webhooks/deliveries/{delivery_id}/resend."""
-    await visit.form()
-    await visit.engine.call(
-        methods.RESEND_WEBHOOK_DELIVERY,
-        webhooks_pb2.ResendWebhookDeliveryRequest(
-            delivery_id=visit.request.path_params["delivery_id"]
-        ),
-    )
-    return redirect("/webhooks")
 
 
 async def providers(visit: Visit) -> Response:

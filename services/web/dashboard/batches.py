@@ -1,22 +1,23 @@
-"""The list of batches, and one batch."""
+"""The list of batches, one batch, its lines and its results."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import aclosing
-from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from google.protobuf.json_format import MessageToDict
 from polybatch._transport import methods
 from polybatch.errors import NotFound
 from polybatch.models import ResultFilter
-from polybatch.v1 import batches_pb2, files_pb2, results_pb2
+from polybatch.v1 import batches_pb2, files_pb2
 from starlette.responses import Response
 
+from services.web.dashboard.failures import failures
+from services.web.dashboard.finding import filter_of
 from services.web.dashboard.lines import find_line
 from services.web.dashboard.pages import HEADERS, Visit, redirect
 from services.web.dashboard.shown import STATES, BatchView
@@ -27,9 +28,6 @@ from services.web.responses import streamed
 from services.web.upstream import Engine
 
 PAGE = 50
-_FAILURES = 50
-# Causes are counted over so many of the lines that failed.
-_GROUPED = 1000
 _NAMES_AT_ONCE = 8
 _ID = re.compile(r"(?:batch_)?([0-9a-z]{20})", re.ASCII)
 _FILTERS = {
@@ -40,7 +38,7 @@ _FILTERS = {
 
 
 async def show_list(visit: Visit) -> Response:
-    """GET /: a page of batches, newest first."""
+    """GET /: a page of batches, newest first; those that are asked for, or in a state."""
     query = visit.request.query_params
     asked, state = query.get("q", "").strip(), query.get("state", "")
     if match := _ID.fullmatch(asked):
@@ -51,8 +49,6 @@ async def show_list(visit: Visit) -> Response:
             pass
         else:
             return redirect(f"/batches/{batch_id}")
-    if asked:
-        return visit.page("batches.html", batches=[], more=False, state="", asked=asked, after="")
     states = [number for number, (name, _, _) in STATES.items() if name == state]
     after = query.get("after", "")
     found, more = await list_batches(
@@ -61,17 +57,19 @@ async def show_list(visit: Visit) -> Response:
         parse_batch(after) if after else None,
         oldest_first=False,
         states=states,
+        filter=filter_of(asked),
     )
-    views = await with_names(visit.engine, found)
     base = str(visit.request.base_url).rstrip("/")
     return visit.page(
         "batches.html",
-        batches=views,
+        batches=await with_names(visit.engine, found),
         more=more,
         state=state if states else "",
-        asked="",
+        asked=asked,
         after=after,
         base=base,
+        # Goes into links to other pages of the same list.
+        asked_query=f"q={quote(asked)}" if asked else "",
     )
 
 
@@ -80,20 +78,6 @@ async def show(visit: Visit) -> Response:
     batch = await get_batch(visit.engine, batch_id_of(visit))
     [view] = await with_names(visit.engine, [batch])
     return visit.page("batch.html", batch=view, **await failures(visit, view))
-
-
-async def confirm_cancel(visit: Visit) -> Response:
-    """GET /batches/{batch_id}/cancel."""
-    [view] = await with_names(visit.engine, [await get_batch(visit.engine, batch_id_of(visit))])
-    return visit.page("cancel.html", batch=view)
-
-
-async def cancel(visit: Visit) -> Response:
-    """POST /batches/{batch_id}/cancel."""
-    await visit.form()
-    batch_id = batch_id_of(visit)
-    await visit.engine.call(methods.CANCEL_BATCH, batches_pb2.CancelBatchRequest(batch_id=batch_id))
-    return redirect(f"/batches/{batch_id}")
 
 
 async def download(visit: Visit) -> Response:
@@ -144,29 +128,6 @@ async def go_to_line(visit: Visit) -> Response:
     return redirect(f"/batches/{batch_id}/lines/{int(asked)}")
 
 
-async def failures(visit: Visit, view: BatchView) -> dict[str, Any]:
-    """A page of the lines that failed, and the causes; empty before the end of a batch."""
-    if not view.has_results or not view.failed:
-        return {"failures": [], "next_failures": "", "causes": [], "causes_of": 0}
-    token = visit.request.query_params.get("failures", "")
-    shown, first = await asyncio.gather(
-        _failures(visit, view, _FAILURES, token), _failures(visit, view, _GROUPED, "")
-    )
-    causes = Counter(each.code for each in first.failures)
-    messages = {each.code: each.message for each in reversed(first.failures)}
-    return {
-        "failures": list(shown.failures),
-        "next_failures": shown.next_page_token,
-        "causes": [(code, lines, messages[code]) for code, lines in causes.most_common()],
-        "causes_of": len(first.failures),
-    }
-
-
-async def _failures(visit: Visit, view: BatchView, most: int, token: str) -> Any:
-    request = results_pb2.ListFailuresRequest(batch_id=view.id, page_size=most, page_token=token)
-    return await visit.engine.call(methods.LIST_FAILURES, request)
-
-
 async def get_batch(engine: Engine, batch_id: str) -> batches_pb2.Batch:
     """Raises NotFound."""
     found: batches_pb2.Batch = await engine.call(
@@ -181,7 +142,8 @@ async def with_names(engine: Engine, batches: Iterable[batches_pb2.Batch]) -> li
 
     async def named(batch: batches_pb2.Batch) -> BatchView:
         async with limit:
-            return BatchView(batch, await file_name(engine, batch.input_file_id))
+            known = batch.name or await file_name(engine, batch.input_file_id)
+            return BatchView(batch, known)
 
     return list(await asyncio.gather(*(named(each) for each in batches)))
 

@@ -7,15 +7,12 @@ that is too large, options out of range; a file with bad lines is kept, so that 
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch._transport import account_methods, methods
 from polybatch.errors import InvalidRequest, NotFound, PermissionDenied
 from polybatch.models import LineProblem
@@ -23,6 +20,7 @@ from polybatch.v1 import accounts_pb2, batches_pb2, files_pb2
 from starlette.responses import Response
 
 from services.web.body import body_of
+from services.web.dashboard.options import WINDOWS, max_cost_of, window_of
 from services.web.dashboard.pages import FOLDER, HEADERS, Visit, redirect
 from services.web.errors import HttpError
 from services.web.ids import InputFile, parse_file
@@ -31,16 +29,14 @@ from services.web.openai.files import check_filename
 from services.web.responses import json_response, streamed
 from services.web.sending import FileUpload
 
-WINDOWS = ((24, "24 hours"), (1, "1 hour"), (6, "6 hours"), (48, "2 days"), (168, "7 days"))
 SAMPLES = ("chat-completions", "embeddings", "messages")
 _PROBLEMS = 200
-_MOST_COST = Decimal(1_000_000_000)
-_PLAIN_NUMBER = re.compile(r"[0-9]+(\.[0-9]{1,9})?", re.ASCII)
 
 
 async def show(visit: Visit) -> Response:
     """GET /new."""
-    return visit.page("new.html", samples=SAMPLES)
+    most = visit.site.settings.max_file_bytes
+    return visit.page("new.html", samples=SAMPLES, max_bytes=most)
 
 
 async def upload(visit: Visit) -> Response:
@@ -86,10 +82,11 @@ async def create(visit: Visit) -> Response:
         lenient_translation="lenient_translation" in fields,
         fail_fast="fail_fast" in fields,
         key_id=fields.get("key_id", ""),
+        name=fields.get("name", "").strip(),
     )
     try:
-        request.completion_window.CopyFrom(Duration(seconds=_window(fields)))
-        if (limit := _max_cost(fields)) is not None:
+        request.completion_window.CopyFrom(Duration(seconds=window_of(fields)))
+        if (limit := max_cost_of(fields)) is not None:
             request.max_cost.CopyFrom(limit)
     except HttpError as error:
         return await _review(visit, file, fields, error.message, error.status)
@@ -184,23 +181,3 @@ async def _keys(visit: Visit) -> list[accounts_pb2.Key]:
     except PermissionDenied:
         return []
     return [each for each in answer.keys if not each.HasField("revoked_at")]
-
-
-def _window(fields: dict[str, str]) -> int:
-    hours = fields.get("window", "24")
-    if hours not in {str(each) for each, _ in WINDOWS}:
-        raise HttpError(400, "The completion window has to be one of those that are offered.")
-    return int(hours) * 3600
-
-
-def _max_cost(fields: dict[str, str]) -> Money | None:
-    text = fields.get("max_cost", "").strip().removeprefix("$")
-    if not text:
-        return None
-    try:
-        value = Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else Decimal(-1)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not 0 < value <= _MOST_COST:
-        raise HttpError(400, "The max cost has to be an amount in USD, such as 12.50.")
-    return Money(currency_code="USD", units=int(value), nanos=int(value % 1 * 10**9))

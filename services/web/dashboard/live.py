@@ -13,7 +13,8 @@ from polybatch.errors import PolybatchError
 from polybatch.v1 import status_pb2
 from starlette.responses import Response
 
-from services.web.dashboard.batches import batch_id_of, failures, file_name, get_batch
+from services.web.dashboard.batches import batch_id_of, file_name, get_batch
+from services.web.dashboard.failures import failures
 from services.web.dashboard.pages import HEADERS, Visit
 from services.web.dashboard.shown import BatchView
 from services.web.responses import streamed
@@ -30,7 +31,7 @@ async def batch(visit: Visit) -> Response:
     seen = visit.request.headers.get("last-event-id") or visit.request.query_params.get("seen", "")
     revision = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 18 else 0
     first = await get_batch(visit.engine, batch_id)
-    name = await file_name(visit.engine, first.input_file_id)
+    name = first.name or await file_name(visit.engine, first.input_file_id)
     return await _events(_one(visit, batch_id, revision, name))
 
 
@@ -76,11 +77,11 @@ async def _all(visit: Visit) -> AsyncGenerator[bytes, None]:
                 yield _ALIVE
                 continue
             file_id = reply.batch.input_file_id
-            if file_id not in names:
+            if not reply.batch.name and file_id not in names:
                 if len(names) >= _MOST_NAMES:
                     names.clear()
                 names[file_id] = await file_name(visit.engine, file_id)
-            view = BatchView(reply.batch, names[file_id])
+            view = BatchView(reply.batch, names.get(file_id, ""))
             yield event("row", visit.text("_row.html", batch=view))
     except PolybatchError as error:
         yield _broken(error)

@@ -136,7 +136,7 @@ def visited(site: Site, handler: Handler) -> Callable[[Request], Awaitable[Respo
             return signed_out(request)
         visit = Visit(site, request, session, Engine(site.transport.with_key(session.key)))
         try:
-            if request.method == "POST":
+            if request.method not in ("GET", "HEAD"):
                 check_same_site(request)
             return await handler(visit)
         except PolybatchError as error:

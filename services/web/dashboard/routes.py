@@ -10,7 +10,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from core.settings import Settings
-from services.web.dashboard import account, batches, create, live, sign_in
+from services.web.dashboard import (
+    account,
+    batches,
+    create,
+    live,
+    resuming,
+    sign_in,
+    steering,
+    webhooks,
+)
 from services.web.dashboard.pages import (
     FOLDER,
     HEADERS,
@@ -40,11 +49,20 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/new/{file_id}", create.review),
     ("POST", "/new/{file_id}", create.create),
     ("GET", "/new/{file_id}/report.jsonl", create.report),
+    ("GET", "/uploads/{upload_id}", resuming.status),
+    ("PATCH", "/uploads/{upload_id}", resuming.append),
+    ("DELETE", "/uploads/{upload_id}", resuming.cancel),
     ("GET", "/samples/{name}.jsonl", create.sample),
     ("GET", "/batches/{batch_id}", batches.show),
     ("GET", "/batches/{batch_id}/events", live.batch),
-    ("GET", "/batches/{batch_id}/cancel", batches.confirm_cancel),
-    ("POST", "/batches/{batch_id}/cancel", batches.cancel),
+    ("GET", "/batches/{batch_id}/cancel", steering.confirm_cancel),
+    ("POST", "/batches/{batch_id}/cancel", steering.cancel),
+    ("POST", "/batches/{batch_id}/pause", steering.pause),
+    ("POST", "/batches/{batch_id}/resume", steering.resume),
+    ("GET", "/batches/{batch_id}/retry", steering.confirm_retry),
+    ("POST", "/batches/{batch_id}/retry", steering.retry),
+    ("GET", "/batches/{batch_id}/delete", steering.confirm_delete),
+    ("POST", "/batches/{batch_id}/delete", steering.delete),
     ("GET", "/batches/{batch_id}/results/{which}.jsonl", batches.download),
     ("GET", "/batches/{batch_id}/manifest.json", batches.manifest),
     ("GET", "/batches/{batch_id}/lines", batches.go_to_line),
@@ -53,9 +71,15 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/keys", account.keys),
     ("GET", "/keys/{key_id}/revoke", account.confirm_revoke),
     ("POST", "/keys/{key_id}/revoke", account.revoke),
-    ("GET", "/webhooks", account.webhooks),
-    ("POST", "/webhooks/{endpoint_id}/test", account.test_webhook),
-    ("POST", "/webhooks/deliveries/{delivery_id}/resend", account.resend),
+    ("GET", "/webhooks", webhooks.show),
+    ("POST", "/webhooks", webhooks.create),
+    ("GET", "/webhooks/{endpoint_id}/rotate", webhooks.confirm_rotate),
+    ("POST", "/webhooks/{endpoint_id}/rotate", webhooks.rotate),
+    ("GET", "/webhooks/{endpoint_id}/delete", webhooks.confirm_delete),
+    ("POST", "/webhooks/{endpoint_id}/delete", webhooks.delete),
+    ("POST", "/webhooks/{endpoint_id}/enable", webhooks.enable),
+    ("POST", "/webhooks/{endpoint_id}/test", webhooks.test),
+    ("POST", "/webhooks/deliveries/{delivery_id}/resend", webhooks.resend),
     ("GET", "/providers", account.providers),
 )
 

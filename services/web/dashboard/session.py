@@ -13,7 +13,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import msgspec
@@ -38,8 +38,9 @@ _ADDRESSES = 10_000
 class Session:
     """One browser's: the key that all its calls are made with."""
 
-    key: str
-    csrf: str
+    # No traceback shows them.
+    key: str = field(repr=False)
+    csrf: str = field(repr=False)
     """What each form of its pages holds."""
 
     def check(self, token: str) -> None:

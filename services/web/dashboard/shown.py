@@ -25,6 +25,9 @@ STATES: Mapping[int, tuple[str, str, str]] = {
 """Of each state its name, its word, and the tone that it is shown in."""
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+GOING = frozenset({"validating", "in_progress"})
+"""States of a batch of which something may still be sent."""
+
 WITH_RESULTS = ENDED - {"failed"}
 _CENT = Decimal("0.01")
 _SIZES = ("bytes", "KB", "MB", "GB", "TB")
@@ -106,9 +109,20 @@ class Step:
     at: datetime
 
 
+@dataclass(frozen=True)
+class Ends:
+    """Half of such batches end from `likely` to `by`, nine of ten from `first` to `last`."""
+
+    likely: datetime
+    by: datetime
+    first: datetime
+    last: datetime
+
+
 _STEPS = (
     ("Created", "created_at"),
     ("Sent to providers", "in_progress_at"),
+    ("Paused", "paused_at"),
     ("Cancel asked for", "cancelling_at"),
     ("Writing results", "finalizing_at"),
     ("Completed", "completed_at"),
@@ -119,15 +133,18 @@ _STEPS = (
 
 
 class BatchView:
-    """A batch as the pages show it. `name`: that of its file."""
+    """A batch as the pages show it. `file_name`: what it is called where it has no name."""
 
-    def __init__(self, batch: batches_pb2.Batch, name: str = "") -> None:
+    def __init__(self, batch: batches_pb2.Batch, file_name: str = "") -> None:
         self.raw = batch
         self.id = batch.id
-        self.name = name or batch.id
+        self.name = batch.name or file_name or batch.id
         self.revision = batch.revision
         self.state, self.word, self.tone = STATES.get(batch.state, ("", "Unknown", "still"))
         self.ended = self.state in ENDED
+        self.paused = batch.HasField("paused_at") and self.state in GOING
+        if self.paused:
+            self.word, self.tone = "Paused", "still"
         self.percent = 100.0 if self.state == "completed" else batch.progress_percent
         counts = batch.request_counts
         self.total = counts.total
@@ -169,7 +186,7 @@ class BatchView:
         found = [
             Step(word, moment(getattr(self.raw, field)))
             for word, field in _STEPS
-            if self.raw.HasField(field)
+            if self.raw.HasField(field) and (field != "paused_at" or self.paused)
         ]
         return sorted(found, key=lambda step: step.at)
 
@@ -184,12 +201,17 @@ class BatchView:
         return span((self.steps[-1].at - self.created).total_seconds()) if self.ended else ""
 
     @property
-    def left(self) -> str:
-        """About how long it still takes, from how long it took so far; empty where unknown."""
-        if self.ended or not 1 <= self.percent < 100 or not self.raw.HasField("in_progress_at"):
-            return ""
-        passed = (datetime.now(UTC) - moment(self.raw.in_progress_at)).total_seconds()
-        return span(passed * (100 - self.percent) / self.percent)
+    def ends(self) -> Ends | None:
+        """When it should end, as far as anybody knows."""
+        if self.ended or not self.raw.HasField("completion_estimate"):
+            return None
+        found = self.raw.completion_estimate
+        return Ends(
+            moment(found.likely_from),
+            moment(found.likely_until),
+            moment(found.range_from),
+            moment(found.range_until),
+        )
 
 
 def _money(message: Any, field: str) -> Decimal | None:

@@ -135,6 +135,30 @@ async def test_resuming_at_each_segment_on_a_new_gateway_each_time(
             assert one == other
 
 
+async def test_bad_lines_are_told_while_the_rest_comes(start_gateway: StartGateway) -> None:
+    """By any replica, and after the stream broke."""
+    first, second = await start_gateway(), await start_gateway()
+    rows = lines(900, size=400).splitlines(keepends=True)
+    rows[3] = b"[]\n"
+    rows[700] = b"not json\n"
+    content = b"".join(rows)
+    call = first.stream()
+    await call.write(spec())
+    await call.write(chunk(content[:SEGMENT]))
+    await committed_at_least(second, SEGMENT)
+    async with asyncio.timeout(20):
+        while not (status := await second.status(UPLOAD)).problem_count:
+            pass
+    assert [(each.line, each.field) for each in status.problems] == [(4, "")]
+    assert not status.complete
+    call.cancel()
+    committed = (await second.status(UPLOAD)).committed_size
+    file = await resumed_in_the_end(second, content, committed)
+    assert file.problem_count == 2
+    done = await second.status(UPLOAD)
+    assert (done.complete, done.file_id, list(done.problems)) == (True, file.id, [])
+
+
 @pytest.mark.parametrize("rest", [0, 1])
 async def test_resuming_when_all_or_nearly_all_is_there(gateway: Gateway, rest: int) -> None:
     content = lines(300, size=400)

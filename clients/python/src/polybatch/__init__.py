@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from polybatch.administration import Accounts, Keys, UsageReport
     from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
-    from polybatch.async_client import AsyncBatches, AsyncClient, AsyncFiles
+    from polybatch.async_client import AsyncBatches, AsyncClient
+    from polybatch.async_files import AsyncFiles
     from polybatch.async_webhooks import AsyncWebhooks
-    from polybatch.client import Batches, Client, Files
+    from polybatch.client import Batches, Client
     from polybatch.connection import Connection
     from polybatch.errors import (
         ConfigurationError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         UploadInterrupted,
         WaitTimeout,
     )
+    from polybatch.files import Files
     from polybatch.models import (
         Account,
         Batch,
@@ -176,7 +178,7 @@ __all__ = [
 ]
 
 _HOMES = (
-    *("errors", "models", "retry", "connection", "client", "async_client"),
+    *("errors", "models", "retry", "connection", "client", "async_client", "files", "async_files"),
     *("administration", "async_administration"),
     *("webhooks", "async_webhooks"),
 )

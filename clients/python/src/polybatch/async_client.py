@@ -7,23 +7,21 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from polybatch._base_client import BaseClient
 from polybatch._operations import (
     BatchProgress,
-    Downloads,
     EstimateObserver,
     Form,
     Naming,
     Progress,
-    Requests,
     UploadInput,
     batch_request,
 )
 from polybatch._transport import AioTransport
 from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
+from polybatch.async_files import AsyncFiles
 from polybatch.async_webhooks import AsyncWebhooks
 from polybatch.models import (
     Batch,
@@ -33,7 +31,6 @@ from polybatch.models import (
     FailureCauses,
     File,
     LineFailure,
-    LineProblem,
     Manifest,
     Price,
     Provider,
@@ -43,7 +40,7 @@ from polybatch.models import (
 )
 from polybatch.models.money import USD
 
-__all__ = ["AsyncBatches", "AsyncClient", "AsyncFiles"]
+__all__ = ["AsyncBatches", "AsyncClient"]
 
 
 class AsyncClient(BaseClient):
@@ -97,12 +94,7 @@ class AsyncClient(BaseClient):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self.close()
 
     async def upload(
@@ -158,6 +150,7 @@ class AsyncClient(BaseClient):
         webhook_url: str | None = None,
         name: str | None = None,
         results_retention: timedelta | None = None,
+        reuse_answers: timedelta | None = None,
         progress: Progress | None = None,
         on_estimate: EstimateObserver | None = None,
     ) -> Batch:
@@ -185,6 +178,7 @@ class AsyncClient(BaseClient):
             webhook_url=webhook_url,
             name=name,
             results_retention=results_retention,
+            reuse_answers=reuse_answers,
         )
         return await self._uploads.submit(
             content,
@@ -237,6 +231,7 @@ class AsyncClient(BaseClient):
         webhook_url: str | None = None,
         name: str | None = None,
         results_retention: timedelta | None = None,
+        reuse_answers: timedelta | None = None,
     ) -> Batch:
         """Makes a batch of an uploaded file, given as such or by its id.
 
@@ -249,6 +244,9 @@ class AsyncClient(BaseClient):
         made with `for_batch_urls`. `name`: for people, to find it by. `results_retention`: how long
         after its end results and input are kept, 1 hour to 30 days; as the account or the service
         is set if left out.
+        made with `for_batch_urls`. `reuse_answers`: lines that ask what an earlier line asks take
+        its answer and cost nothing: lines of this batch, and of the account's other batches with
+        this option that are not older than this; timedelta(0): of this batch only.
         """
         request = batch_request(
             input_file_id=input_file.id if isinstance(input_file, File) else input_file,
@@ -263,6 +261,7 @@ class AsyncClient(BaseClient):
             webhook_url=webhook_url,
             name=name,
             results_retention=results_retention,
+            reuse_answers=reuse_answers,
         )
         return await self._requests.create_batch(request)
 
@@ -392,44 +391,6 @@ class AsyncClient(BaseClient):
         empty: all that are listed. `day`: today, if it is not given.
         """
         return await self._requests.prices(model, day)
-
-
-class AsyncFiles:
-    """The files of the account: `client.files`."""
-
-    def __init__(self, requests: Requests, downloads: Downloads) -> None:
-        self._requests = requests
-        self._downloads = downloads
-
-    async def get(self, file_id: str) -> File:
-        """Returns what is known of a file."""
-        return await self._requests.get_file(file_id)
-
-    def list(self, *, page_size: int = 100) -> AsyncGenerator[File, None]:
-        """Yields the account's files, newest first, fetched page by page."""
-        return self._requests.list_files(page_size)
-
-    async def delete(self, file_id: str) -> None:
-        """Deletes a file. Conflict while a batch that has not ended reads it."""
-        await self._requests.delete_file(file_id)
-
-    async def download(
-        self,
-        file_id: str,
-        path: str | os.PathLike[str],
-        *,
-        progress: Progress | None = None,
-    ) -> File:
-        """Writes a file's content to `path`, whole and with the right digest or not at all."""
-        return await self._downloads.save_file(file_id, Path(path), progress)
-
-    def chunks(self, file_id: str) -> AsyncGenerator[bytes, None]:
-        """Yields a file's bytes as they come, in no relation to lines."""
-        return self._downloads.file_chunks(file_id)
-
-    def validation_report(self, file_id: str) -> AsyncGenerator[LineProblem, None]:
-        """Yields every problem that was found in a file, in line order, warnings too."""
-        return self._downloads.validation_report(file_id)
 
 
 class AsyncBatches:

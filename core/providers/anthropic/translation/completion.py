@@ -14,6 +14,14 @@ import msgspec
 
 from core.prices.usage import Usage
 from core.providers.anthropic.usage import read_usage
+from core.providers.translation.completion import (
+    Answer,
+    Choice,
+    Completion,
+    Function,
+    Tokens,
+    ToolCall,
+)
 
 Raw = msgspec.Raw
 NULL = Raw(b"null")
@@ -72,65 +80,10 @@ class _Content(msgspec.Struct):
     content: Raw
 
 
-class _Function(msgspec.Struct):
-    name: str
-    arguments: str
-
-
-class _ToolCall(msgspec.Struct, kw_only=True):
-    id: str
-    type: str = "function"
-    function: _Function
-
-
-class _Answer(msgspec.Struct, omit_defaults=True):
-    role: str
-    content: str | None
-    refusal: str | None
-    tool_calls: list[_ToolCall] | None = None
-    reasoning_content: str | None = None
-
-
-class _Choice(msgspec.Struct, kw_only=True):
-    index: int = 0
-    message: _Answer
-    logprobs: None = None
-    finish_reason: str
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int
-    cache_write_tokens: int
-
-
-class _OpenAIUsageDetails(msgspec.Struct):
-    reasoning_tokens: int
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: _PromptDetails
-    completion_tokens_details: _OpenAIUsageDetails
-
-
 class _Native(msgspec.Struct):
     stop_reason: Any
     stop_sequence: Any
     usage: Raw
-
-
-class Completion(msgspec.Struct, kw_only=True):
-    """A chat completion."""
-
-    id: str
-    object: str = "chat.completion"
-    created: int
-    model: str
-    choices: list[_Choice]
-    usage: _Usage
-    native: Any
 
 
 _known_message = msgspec.json.Decoder(_KnownMessage)
@@ -174,7 +127,7 @@ def translate_message(
     """
     texts: list[str] = []
     thoughts: list[str] = []
-    calls: list[_ToolCall] = []
+    calls: list[ToolCall] = []
     signed = False
     for block in message.content or ():
         if block.type == "text" and isinstance(block.text, str):
@@ -191,14 +144,14 @@ def translate_message(
     refused = finish == "content_filter"
     # As at OpenAI: null only beside a call or a refusal.
     content = "".join(texts) if texts or not (calls or refused) else None
-    answer = _Answer(
+    answer = Answer(
         content=content,
         refusal=_refusal(message, content) if refused else None,
         role="assistant",
         tool_calls=calls or None,
         reasoning_content="".join(thoughts) or None,
     )
-    tokens, usage = translate_usage(message.usage)
+    usage = read_usage(message.usage)
     native: Any = _Native(message.stop_reason, message.stop_sequence, message.usage)
     if others:
         native = msgspec.structs.asdict(native) | others
@@ -206,18 +159,19 @@ def translate_message(
         id=message.id,
         created=created,
         model=message.model,
-        choices=[_Choice(message=answer, finish_reason=finish)],
-        usage=tokens,
+        choices=[Choice(index=0, message=answer, finish_reason=finish)],
+        usage=Tokens.of(usage, writes_caches=True),
         native=native,
     )
     return completion, usage
 
 
-def _tool_call(block: Block) -> _ToolCall:
+def _tool_call(block: Block) -> ToolCall:
     arguments = "{}" if block.input == NULL else bytes(block.input).decode()
-    return _ToolCall(
+    return ToolCall(
         id=block.id if isinstance(block.id, str) else "",
-        function=_Function(block.name if isinstance(block.name, str) else "", arguments),
+        type="function",
+        function=Function(block.name if isinstance(block.name, str) else "", arguments),
     )
 
 
@@ -229,17 +183,3 @@ def _refusal(message: Message, content: str | None) -> str:
         if isinstance(explanation, str) and explanation
         else content or "The model refused to answer."
     )
-
-
-def translate_usage(raw: Raw) -> tuple[_Usage, Usage]:
-    """The tokens of a message, in OpenAI's form and in ours; zeros where it does not say."""
-    usage = read_usage(raw)
-    written = usage.cache_write_5m + usage.cache_write_1h
-    tokens = _Usage(
-        prompt_tokens=usage.input,
-        completion_tokens=usage.output,
-        total_tokens=usage.input + usage.output,
-        prompt_tokens_details=_PromptDetails(usage.cached_input, written),
-        completion_tokens_details=_OpenAIUsageDetails(usage.reasoning),
-    )
-    return tokens, usage

@@ -17,25 +17,21 @@ from core.providers.anthropic.translation.content import (
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected
 from core.providers.translation.chat_fields import call_arguments
-from core.providers.translation.fields import (
-    check_result_name,
-    known_only,
-    string,
-    text_of,
+from core.providers.translation.chat_messages import (
+    Call,
+    OpenCalls,
+    answer_texts,
+    called_function,
+    calls_of,
+    no_user_message,
+    not_from_user,
+    role_of,
+    texts_of,
 )
+from core.providers.translation.fields import string
 from core.providers.translation.report import CHANGED, IGNORED, Report, decode, wrong_type
 
 _messages = msgspec.json.Decoder(list[dict[str, Any]])
-
-_KEYS = {
-    "system": frozenset({"role", "content"}),
-    "developer": frozenset({"role", "content"}),
-    "user": frozenset({"role", "content"}),
-    "assistant": frozenset(
-        {"role", "content", "tool_calls", "refusal", "annotations", "reasoning_content"}
-    ),
-    "tool": frozenset({"role", "content", "tool_call_id", "name"}),
-}
 
 _ECHOES = ("annotations", "reasoning_content")
 """What answers hold, and nobody can send back."""
@@ -81,27 +77,16 @@ class _Translator:
         self._system_parts = False
         self._turns: list[Block] = []
         self._functions: dict[str, str] = {}
-        self._unanswered: dict[str, tuple[str, str, str]] = {}
-        """Tool calls that still need a result: their id, to the id sent, their path and the
-        function's name."""
+        self._calls = OpenCalls()
         self._sent_ids: set[str] = set()
 
     def add(self, path: str, message: Block) -> None:
-        role = message.get("role")
-        known = _KEYS.get(role) if isinstance(role, str) else None
-        if known is None:
-            raise LineRejected(
-                f"{path}.role",
-                "unsupported_role",
-                f"{path}.role has to be system, developer, user, assistant or tool.",
-            )
-        if not known.issuperset(message):
-            known_only(path, message, known, self._report)
+        role = role_of(path, message, self._report)
         if role == "user":
-            self._answered(path)
+            self._calls.check_none(path)
             self._extend("user", self._user_content(f"{path}.content", message.get("content")))
         elif role == "assistant":
-            self._answered(path)
+            self._calls.check_none(path)
             self._extend("assistant", self._assistant_content(path, message))
         elif role == "tool":
             self._extend("user", [self._tool_result(path, message)])
@@ -111,10 +96,8 @@ class _Translator:
     def end(self, model: Model, path: str) -> Conversation:
         turns = self._turns
         if not turns:
-            raise LineRejected(
-                "body.messages", "missing_user_message", "A message from the user is needed."
-            )
-        self._answered(path)
+            raise no_user_message()
+        self._calls.check_none(path)
         system: str | list[Block] = "\n\n".join(self._system)
         if self._system_parts:
             system = [{"type": "text", "text": text} for text in self._system]
@@ -148,11 +131,7 @@ class _Translator:
     def _extend(self, role: str, content: str | list[Block]) -> None:
         turns = self._turns
         if not turns and role == "assistant":
-            raise LineRejected(
-                "body.messages[0].role",
-                "first_message_not_user",
-                "The first message has to be from the user.",
-            )
+            raise not_from_user()
         if not turns or turns[-1]["role"] != role:
             turns.append({"role": role, "content": content})
             return
@@ -161,14 +140,8 @@ class _Translator:
         turn["content"] += _as_blocks(content)
 
     def _add_system(self, path: str, content: Any) -> None:
-        if isinstance(content, list):
-            self._system_parts = True
-            texts = [
-                text_of(f"{path}.content[{index}]", part, self._report)
-                for index, part in enumerate(content)
-            ]
-        else:
-            texts = [string(f"{path}.content", content)]
+        self._system_parts |= isinstance(content, list)
+        texts = texts_of(f"{path}.content", content, self._report)
         # An empty instruction says nothing.
         self._system += [text for text in texts if not blank(text)]
         if self._turns:
@@ -194,41 +167,18 @@ class _Translator:
         blocks = self._assistant_parts(f"{path}.content", content)
         if isinstance(refusal, str) and not blank(refusal):
             blocks.append({"type": "text", "text": refusal})
-        if calls is not None and not isinstance(calls, list):
-            raise wrong_type(f"{path}.tool_calls", "a list")
-        for index, call in enumerate(calls or ()):
-            blocks.append(self._tool_use(f"{path}.tool_calls[{index}]", call))
+        blocks += [self._tool_use(where, call) for where, call in calls_of(path, message)]
         if not blocks:
             raise wrong_type(f"{path}.content", "a text that is not empty")
         return blocks
 
     def _assistant_parts(self, path: str, content: Any) -> list[Block]:
-        texts: list[str] = []
-        if isinstance(content, str):
-            texts = [content]
-        elif isinstance(content, list):
-            for index, part in enumerate(content):
-                where = f"{path}[{index}]"
-                if isinstance(part, dict) and part.get("type") == "refusal":
-                    known_only(where, part, {"type", "refusal"}, self._report)
-                    texts.append(string(f"{where}.refusal", part.get("refusal")))
-                else:
-                    texts.append(text_of(where, part, self._report))
-        elif content is not None:
-            raise wrong_type(path, "a string or a list of content parts")
+        texts = [text for _, text in answer_texts(path, content, self._report)]
         # Beside tool calls an empty text is common, and says nothing.
         return [{"type": "text", "text": text} for text in texts if not blank(text)]
 
     def _tool_use(self, path: str, call: Any) -> Block:
-        if not isinstance(call, dict) or call.get("type", "function") != "function":
-            raise LineRejected(
-                f"{path}.type", "unsupported_tool", f"{path} has to be a call of a function."
-            )
-        known_only(path, call, {"type", "id", "function"}, self._report)
-        function = call.get("function")
-        if not isinstance(function, dict):
-            raise wrong_type(f"{path}.function", "an object with name and arguments")
-        known_only(f"{path}.function", function, {"name", "arguments"}, self._report)
+        function = called_function(path, call, self._report)
         name_path = f"{path}.function.name"
         name = string(name_path, function.get("name"))
         self._functions.setdefault(name, name_path)
@@ -246,50 +196,27 @@ class _Translator:
         bind a result to its call and are seen by nobody, so others do as well.
         """
         call_id = filled(f"{path}.id", string(f"{path}.id", given))
-        if call_id in self._unanswered:
-            raise LineRejected(
-                f"{path}.id", "duplicate_tool_call", "Two calls of one message share an id."
-            )
         sent = _NOT_IN_IDS.sub("_", call_id)
         if sent in self._sent_ids:
             sent = f"{sent}_{len(self._sent_ids)}"
             while sent in self._sent_ids:
                 sent += "_"
         self._sent_ids.add(sent)
-        self._unanswered[call_id] = sent, path, name
+        self._calls.add(call_id, Call(path, name, sent))
         return sent
 
     def _tool_result(self, path: str, message: Block) -> Block:
-        call_id = string(f"{path}.tool_call_id", message.get("tool_call_id"))
-        if call_id not in self._unanswered:
-            raise LineRejected(
-                f"{path}.tool_call_id",
-                "tool_result_without_call",
-                "A tool message has to follow the message with its tool call.",
-            )
-        sent, _, name = self._unanswered.pop(call_id)
-        check_result_name(path, message, name)
-        block: Block = {"type": "tool_result", "tool_use_id": sent}
+        call = self._calls.answered(path, message)
+        block: Block = {"type": "tool_result", "tool_use_id": call.sent_id}
         content = message.get("content")
         if isinstance(content, list):
-            texts = [
-                text_of(f"{path}.content[{index}]", part, self._report)
-                for index, part in enumerate(content)
-            ]
+            texts = texts_of(f"{path}.content", content, self._report)
             parts = [{"type": "text", "text": text} for text in texts if not blank(text)]
             if parts:
                 block["content"] = parts
         elif text := string(f"{path}.content", content):
             block["content"] = text
         return block
-
-    def _answered(self, path: str) -> None:
-        for _, call_path, _ in self._unanswered.values():
-            raise LineRejected(
-                call_path,
-                "tool_call_without_result",
-                f"The tool call has no tool message before or at {path}.",
-            )
 
 
 def _as_blocks(content: str | list[Block]) -> list[Block]:

@@ -17,8 +17,8 @@ from core.providers.anthropic.translation.completion import (
     Loose,
     read_message,
     translate_message,
-    translate_usage,
 )
+from core.providers.anthropic.usage import read_usage
 from core.providers.contract import Outcome, ResultLine
 from core.providers.finish_reasons import ANTHROPIC
 from core.providers.line_errors import (
@@ -29,7 +29,7 @@ from core.providers.line_errors import (
     line_error,
 )
 from core.providers.provider_errors import read_error
-from core.providers.result_lines import UnreadableLine
+from core.providers.result_lines import UnreadableLine, encoded_response, refused_line
 
 Raw = msgspec.Raw
 
@@ -68,15 +68,8 @@ class _AnyMessage(msgspec.Struct):
     usage: Raw = NULL
 
 
-class _Response(msgspec.Struct):
-    status_code: int
-    request_id: str
-    body: Any
-
-
 _line = msgspec.json.Decoder(_Line)
 _any_message = msgspec.json.Decoder(_AnyMessage | Loose)
-_encoder = msgspec.json.Encoder()
 
 
 def read_line(line: bytes, created: int) -> ResultLine:
@@ -122,7 +115,7 @@ def _succeeded(custom_id: str, raw: Raw, created: int) -> ResultLine:
         text = f"The message is empty; its stop_reason is {str(reason)[:50]!r}."
         return _kept(custom_id, raw, EMPTY_ANSWER, text)
     completion, usage = translate_message(message, raw, others, finish or "stop", created)
-    response = _encoder.encode(_Response(200, "", completion))
+    response = encoded_response(completion)
     return ResultLine(custom_id, Outcome.SUCCEEDED, "", response, None, usage)
 
 
@@ -144,12 +137,12 @@ def _kept(custom_id: str, raw: Raw, code: str, text: str) -> ResultLine:
     try:
         message = _any_message.decode(raw)
         if isinstance(message, _AnyMessage):
-            _, usage = translate_usage(message.usage)
+            usage = read_usage(message.usage)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # JSON that no decoder here takes, such as a number out of range.
         pass
-    response = _encoder.encode(_Response(200, "", raw))
-    return ResultLine(custom_id, Outcome.FAILED, "", response, line_error(code, text), usage)
+    failure = line_error(code, text)
+    return ResultLine(custom_id, Outcome.FAILED, "", encoded_response(raw), failure, usage)
 
 
 def _errored(custom_id: str, envelope: Any) -> ResultLine:
@@ -161,12 +154,14 @@ def _errored(custom_id: str, envelope: Any) -> ResultLine:
     kind = kind if isinstance(kind, str) and kind else "api_error"
     message = message if isinstance(message, str) and message else NO_REASON
     request_id = envelope.get("request_id")
-    body = {"error": {"message": message, "type": kind, "param": None, "code": kind}}
-    response = _Response(
-        STATUS_BY_ERROR.get(kind, 500), request_id if isinstance(request_id, str) else "", body
+    return refused_line(
+        custom_id,
+        kind,
+        message,
+        STATUS_BY_ERROR.get(kind, 500),
+        transient=kind in RETRYABLE_ERRORS,
+        request_id=request_id if isinstance(request_id, str) else "",
     )
-    outcome = Outcome.RETRYABLE if kind in RETRYABLE_ERRORS else Outcome.FAILED
-    return ResultLine(custom_id, outcome, "", _encoder.encode(response), line_error(kind, message))
 
 
 def _not_run(custom_id: str, outcome: Outcome, code: str, message: str) -> ResultLine:

@@ -61,12 +61,15 @@ function patch(place, html) {
 
 function replace(old, part) {
   const active = document.activeElement;
-  const focused = old.contains(active) ? active.getAttribute("href") : null;
+  const focused = old.contains(active) ? leadsTo(active) : null;
   old.replaceChildren(...part.childNodes);
   if (focused === null) return;
-  const links = [...old.querySelectorAll("a[href]")];
-  const same = links.find((each) => each.getAttribute("href") === focused);
+  const same = [...old.querySelectorAll("a[href], button")].find((each) => leadsTo(each) === focused);
   (same ?? document.getElementById("main")).focus();
+}
+
+function leadsTo(control) {
+  return control.getAttribute("href") ?? control.form?.getAttribute("action") ?? "";
 }
 
 function row(table, html) {
@@ -76,6 +79,7 @@ function row(table, html) {
   localTimes(holder.content);
   const shown = document.getElementById(fresh.id);
   if (!shown) {
+    if ("known" in table.dataset) return;
     // Ids rise with time: an older batch than those of this page belongs on a later one.
     const first = table.tBodies[0].rows[0];
     if (fresh.id > first.id) table.tBodies[0].prepend(fresh);

@@ -1,6 +1,8 @@
 // What every page gets: local times, buttons that copy, live parts, uploads with progress.
 import { localTimes } from "./times.js";
 import { follow } from "./live.js";
+import { saving } from "./saving.js";
+import { forgetAll, unfinished } from "./unfinished.js";
 import { uploads } from "./upload.js";
 
 document.documentElement.classList.add("live-page");
@@ -19,5 +21,11 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 }
 
 for (const place of document.querySelectorAll("[data-events]")) follow(place);
+for (const each of document.querySelectorAll("[data-saves]")) saving(each);
 const form = document.getElementById("upload");
-if (form) uploads(form);
+if (form) {
+  uploads(form);
+  unfinished(document.getElementById("unfinished"));
+}
+// What this browser knows of files is its user's.
+document.querySelector("form.out")?.addEventListener("submit", forgetAll);

@@ -40,6 +40,7 @@ def batch_request(
     webhook_url: str | None = None,
     name: str | None = None,
     results_retention: timedelta | None = None,
+    reuse_answers: timedelta | None = None,
 ) -> Any:
     """Returns a CreateBatchRequest. It is always repeatable: its id is random if not given.
 
@@ -60,6 +61,7 @@ def batch_request(
         webhook_url=webhook_url or "",
         name=name or "",
         results_retention=results_retention,
+        reuse_answers=reuse_answers,
     )
 
 

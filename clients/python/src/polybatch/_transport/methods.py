@@ -111,6 +111,15 @@ CANCEL_BATCH = method(
     batches_pb2.CancelBatchRequest,
     batches_pb2.Batch,
 )
+PAUSE_BATCH = method(
+    Server.GATEWAY, "BatchService/PauseBatch", batches_pb2.PauseBatchRequest, batches_pb2.Batch
+)
+RESUME_BATCH = method(
+    Server.GATEWAY, "BatchService/ResumeBatch", batches_pb2.ResumeBatchRequest, batches_pb2.Batch
+)
+RETRY_BATCH = method(
+    Server.GATEWAY, "BatchService/RetryBatch", batches_pb2.RetryBatchRequest, batches_pb2.Batch
+)
 DELETE_BATCH = method(
     Server.GATEWAY,
     "BatchService/DeleteBatch",

@@ -138,6 +138,14 @@ _STATES = (
     help="Send nothing that would go past it; such lines fail with cost_limit.",
 )
 @click.option(
+    "--reuse-answers",
+    type=grammar.span,
+    metavar="AGE",
+    help="Lines that ask what an earlier line asks take its answer and cost nothing: lines of this "
+    "file, and of batches with this option that are not older than this, such as 7d; 0: of this "
+    "file only.",
+)
+@click.option(
     "--confirm-above",
     type=grammar.usd,
     metavar="USD",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from polybatch.cli.output import about_usd, counted, duration, moment, usd
@@ -48,6 +49,9 @@ def describe_cost(batch: Batch) -> str:
         parts.append(f"expected {about_usd(cost.expected)} in all")
     if cost.max_cost is not None:
         parts.append(f"max cost {usd(cost.max_cost)}")
+    if batch.reused_line_count:
+        lines = counted(batch.reused_line_count, "line")
+        parts.append(f"{usd(cost.saved or Decimal())} saved by {lines} with a reused answer")
     if cost.unpriced_line_count:
         lines = counted(cost.unpriced_line_count, "line")
         parts.append(f"and {lines} of models without a price")

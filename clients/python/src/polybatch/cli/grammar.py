@@ -19,6 +19,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _WINDOWS = (timedelta(seconds=1), timedelta(days=7))
 _RETENTIONS = (timedelta(hours=1), timedelta(days=30))
 _MAX_REQUEST_ID_BYTES = 128
+_LONGEST_AGE = timedelta(days=30)
 _TOO_MUCH = 10**9
 _MAX_PAIRS = 16
 _MAX_KEY = 64
@@ -37,14 +38,27 @@ def _span(text: str, limits: tuple[timedelta, timedelta], shown: str) -> timedel
     match = _SPAN.fullmatch(text.strip().lower())
     if match is None:
         raise click.BadParameter(f"{text!r} is no span such as 90s, 30m, 24h or 7d.")
-    try:
-        span = timedelta(**{_UNITS[match[2]]: int(match[1])})
-    except OverflowError:
-        span = timedelta.max
+    wanted = _timedelta(match)
     shortest, longest = limits
-    if not shortest <= span <= longest:
+    if not shortest <= wanted <= longest:
         raise click.BadParameter(f"{text!r} is out of range: from {shown}.")
-    return span
+    return wanted
+
+
+def span(text: str) -> timedelta:
+    """Reads an age of 30 days at most; 0 is one as well."""
+    written = text.strip().lower()
+    match = _SPAN.fullmatch("0s" if written == "0" else written)
+    if match is None or (age := _timedelta(match)) > _LONGEST_AGE:
+        raise click.BadParameter(f"{text!r} is no age such as 12h or 7d, of 30d at most, or 0.")
+    return age
+
+
+def _timedelta(match: re.Match[str]) -> timedelta:
+    try:
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        return timedelta.max
 
 
 def retention(text: str) -> timedelta:

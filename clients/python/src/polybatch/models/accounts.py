@@ -8,8 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from polybatch.models.batches import time_or_none
-from polybatch.models.money import from_money, to_money, usd
+from polybatch.models.messages import from_message
+from polybatch.models.money import from_money, to_money
 from polybatch.v1 import accounts_pb2 as pb
 
 
@@ -85,11 +85,11 @@ class Budget:
     def from_proto(cls, message: Any) -> Budget:
         """Builds it from polybatch.v1.Budget."""
         month = message.period == pb.BUDGET_PERIOD_MONTH
-        return cls(
+        return from_message(
+            cls,
+            message,
             amount=from_money(message.amount),
             period=BudgetPeriod.MONTH if month else BudgetPeriod.TOTAL,
-            spent=usd(message, "spent"),
-            reserved=usd(message, "reserved"),
         )
 
     def to_proto(self) -> Any:
@@ -122,17 +122,11 @@ class Key:
     @classmethod
     def from_proto(cls, message: Any) -> Key:
         """Builds it from polybatch.v1.Key."""
-        return cls(
-            id=message.id,
-            account_id=message.account_id,
-            account_name=message.account_name,
-            name=message.name,
+        return from_message(
+            cls,
+            message,
             scope=_SCOPES.get(message.scope, KeyScope.UNKNOWN),
             budget=Budget.from_proto(message.budget) if message.HasField("budget") else None,
-            allowed_providers=tuple(message.allowed_providers),
-            allowed_models=tuple(message.allowed_models),
-            created_at=time_or_none(message, "created_at"),
-            revoked_at=time_or_none(message, "revoked_at"),
         )
 
 
@@ -166,18 +160,11 @@ class Account:
     @classmethod
     def from_proto(cls, message: Any) -> Account:
         """Builds it from polybatch.v1.Account."""
-        return cls(
-            id=message.id,
-            name=message.name,
+        return from_message(
+            cls,
+            message,
             funding=_FUNDINGS.get(message.funding, Funding.UNKNOWN),
-            balance=usd(message, "balance"),
-            reserved=usd(message, "reserved"),
-            free=usd(message, "free"),
             budget=Budget.from_proto(message.budget) if message.HasField("budget") else None,
-            created_at=time_or_none(message, "created_at"),
-            results_retention=message.results_retention.ToTimedelta()
-            if message.HasField("results_retention")
-            else None,
         )
 
 
@@ -210,14 +197,9 @@ class Posting:
     @classmethod
     def from_proto(cls, message: Any) -> Posting:
         """Builds it from polybatch.v1.Posting."""
-        return cls(
-            kind=message.kind,
-            reason=message.reason,
-            key_id=message.key_id,
-            batch_id=message.batch_id,
-            shard_id=message.shard_id,
+        return from_message(
+            cls,
+            message,
             balance=from_money(message.balance),
             reserved=from_money(message.reserved),
-            note=message.note,
-            created_at=time_or_none(message, "created_at"),
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from polybatch.models.money import from_money, usd
+from polybatch.models.messages import from_message
+from polybatch.models.money import from_money
 from polybatch.v1 import batches_pb2 as pb
 
 
@@ -85,17 +86,7 @@ class RequestCounts:
     @classmethod
     def from_proto(cls, message: Any) -> RequestCounts:
         """Builds it from polybatch.v1.RequestCounts."""
-        return cls(
-            total=message.total,
-            succeeded=message.succeeded,
-            failed=message.failed,
-            queued=message.queued,
-            submitted=message.submitted,
-            processed=message.processed,
-            retrying=message.retrying,
-            cancelled=message.cancelled,
-            expired=message.expired,
-        )
+        return from_message(cls, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +104,7 @@ class Usage:
     @classmethod
     def from_proto(cls, message: Any) -> Usage:
         """Builds it from polybatch.v1.Usage."""
-        return cls(
-            input_tokens=message.input_tokens,
-            cached_input_tokens=message.cached_input_tokens,
-            output_tokens=message.output_tokens,
-            reasoning_tokens=message.reasoning_tokens,
-            total_tokens=message.total_tokens,
-            cache_write_tokens=message.cache_write_tokens,
-        )
+        return from_message(cls, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +123,13 @@ class BatchCost:
     """Lines that were answered and whose model has no price; they are not in `so_far`."""
     max_cost: Decimal | None
     """What would go past it is not sent; None: no limit."""
+    saved: Decimal | None = None
+    """What lines would have cost that took the answers of equal ones."""
 
     @classmethod
     def from_proto(cls, message: Any) -> BatchCost:
         """Builds it from polybatch.v1.BatchCost."""
-        return cls(
-            so_far=from_money(message.so_far),
-            expected=usd(message, "expected"),
-            at_most=usd(message, "at_most"),
-            reserved=usd(message, "reserved"),
-            unpriced_line_count=message.unpriced_line_count,
-            max_cost=usd(message, "max_cost"),
-        )
+        return from_message(cls, message, so_far=from_money(message.so_far))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +146,7 @@ class CompletionEstimate:
     @classmethod
     def from_proto(cls, message: Any) -> CompletionEstimate:
         """Builds it from polybatch.v1.CompletionEstimate."""
-        return cls(
-            likely_from=message.likely_from.ToDatetime(tzinfo=UTC),
-            likely_until=message.likely_until.ToDatetime(tzinfo=UTC),
-            range_from=message.range_from.ToDatetime(tzinfo=UTC),
-            range_until=message.range_until.ToDatetime(tzinfo=UTC),
-        )
+        return from_message(cls, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +182,7 @@ class Shard:
     @classmethod
     def from_proto(cls, message: Any) -> Shard:
         """Builds it from polybatch.v1.ShardStatus."""
-        return cls(
-            id=message.id,
-            provider=message.provider,
-            model=message.model,
-            line_count=message.line_count,
-            state=message.state,
-            provider_batch_id=message.provider_batch_id,
-            waiting_reason=message.waiting_reason,
-            cost=usd(message, "cost"),
-        )
+        return from_message(cls, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +253,10 @@ class Batch:
     """Nor those of the others."""
     completion_estimate: CompletionEstimate | None = None
     """When it should end; None where too little is known, and once it has ended."""
+    reuse_answers: timedelta | None = None
+    """As of `create_batch`; None: every line is run."""
+    reused_line_count: int = 0
+    """Lines that took the answer of an equal one."""
 
     @property
     def ended(self) -> bool:
@@ -302,60 +271,26 @@ class Batch:
     @classmethod
     def from_proto(cls, message: Any) -> Batch:
         """Builds it from polybatch.v1.Batch."""
-        return cls(
-            id=message.id,
+        return from_message(
+            cls,
+            message,
             state=BatchState.from_proto(message.state),
-            revision=message.revision,
-            input_file_id=message.input_file_id,
-            endpoint=message.endpoint,
             request_counts=RequestCounts.from_proto(message.request_counts),
-            progress_percent=message.progress_percent,
-            display_state=message.display_state,
             errors=tuple(
                 BatchError(error.code, error.message, error.line, error.field)
                 for error in message.errors
             ),
             metadata=dict(message.metadata),
             completion_window=message.completion_window.ToTimedelta(),
-            skip_invalid_lines=message.skip_invalid_lines,
-            lenient_translation=message.lenient_translation,
             usage=Usage.from_proto(message.usage),
-            created_at=time_or_none(message, "created_at"),
-            in_progress_at=time_or_none(message, "in_progress_at"),
-            finalizing_at=time_or_none(message, "finalizing_at"),
-            completed_at=time_or_none(message, "completed_at"),
-            failed_at=time_or_none(message, "failed_at"),
-            expired_at=time_or_none(message, "expired_at"),
-            cancelling_at=time_or_none(message, "cancelling_at"),
-            cancelled_at=time_or_none(message, "cancelled_at"),
-            expires_at=time_or_none(message, "expires_at"),
             shards=tuple(Shard.from_proto(shard) for shard in message.shards),
-            shard_count=message.shard_count,
-            waiting_reason=message.waiting_reason,
-            fail_fast=message.fail_fast,
-            late_line_count=message.late_line_count,
-            awaited_line_count=message.awaited_line_count,
-            awaited_until=time_or_none(message, "awaited_until"),
-            results_revision=message.results_revision,
-            webhook_url=message.webhook_url,
             common_cause=BatchError(message.common_cause.code, message.common_cause.message)
             if message.HasField("common_cause")
             else None,
             cost=BatchCost.from_proto(message.cost) if message.HasField("cost") else None,
-            key_id=message.key_id,
-            name=message.name,
-            results_expire_at=time_or_none(message, "results_expire_at"),
             succeeded_results_deleted=pb.RESULTS_KIND_SUCCEEDED in message.deleted_results,
             failed_results_deleted=pb.RESULTS_KIND_FAILED in message.deleted_results,
             completion_estimate=CompletionEstimate.from_proto(message.completion_estimate)
             if message.HasField("completion_estimate")
             else None,
         )
-
-
-def time_or_none(message: Any, field: str) -> datetime | None:
-    """Returns a timestamp field in UTC, None where it is not set."""
-    if not message.HasField(field):
-        return None
-    moment: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
-    return moment

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from polybatch.models.money import usd
+from polybatch.models.messages import from_message
 from polybatch.models.prices import Processing
 
 
@@ -30,16 +30,8 @@ class CostRange:
     @classmethod
     def from_proto(cls, message: Any, *, limited: bool) -> CostRange:
         """Builds it from polybatch.v1.CostRange. `limited`: whether all lines are."""
-        return cls(
-            prompt_tokens_expected=message.prompt_tokens_expected,
-            prompt_tokens_at_most=message.prompt_tokens_at_most,
-            output_tokens_expected=message.output_tokens_expected,
-            output_tokens_at_most=message.output_tokens_at_most if limited else None,
-            expected=usd(message, "expected"),
-            at_most=usd(message, "at_most"),
-            real_time_expected=usd(message, "real_time_expected"),
-            real_time_at_most=usd(message, "real_time_at_most"),
-        )
+        at_most = message.output_tokens_at_most if limited else None
+        return from_message(cls, message, output_tokens_at_most=at_most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +77,14 @@ class BatchEstimate:
     def from_proto(cls, message: Any) -> BatchEstimate:
         """Builds it from polybatch.v1.BatchEstimate."""
         models = tuple(
-            ModelEstimate(
-                provider=each.provider,
-                model=each.model,
+            from_message(
+                ModelEstimate,
+                each,
                 processing=Processing.from_proto(each.processing),
-                line_count=each.line_count,
                 range=CostRange.from_proto(each.range, limited=not each.unlimited_line_count),
-                unpriced=each.unpriced,
-                unlimited_line_count=each.unlimited_line_count,
-                basis=each.basis,
             )
             for each in message.models
         )
         limited = not any(each.unlimited_line_count for each in models)
-        return cls(
-            input_file_id=message.input_file_id,
-            line_count=message.line_count,
-            total=CostRange.from_proto(message.total, limited=limited),
-            models=models,
-        )
+        total = CostRange.from_proto(message.total, limited=limited)
+        return from_message(cls, message, total=total, models=models)

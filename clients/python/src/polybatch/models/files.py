@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from polybatch.models.batches import time_or_none
+from polybatch.models.messages import from_message
 from polybatch.problems import LineProblem
 from polybatch.v1 import files_pb2 as pb
 
@@ -78,24 +78,12 @@ class File:
     @classmethod
     def from_proto(cls, message: Any, problems: Iterable[Any] = ()) -> File:
         """Builds it from polybatch.v1.File and, after an upload, the LineProblems with it."""
-        return cls(
-            id=message.id,
-            filename=message.filename,
+        return from_message(
+            cls,
+            message,
             state=FileState.from_proto(message.state),
-            bytes=message.bytes,
-            sha256=message.sha256,
-            line_count=message.line_count,
-            invalid_line_count=message.invalid_line_count,
-            lenient_line_count=message.lenient_line_count,
-            endpoint=message.endpoint,
-            created_at=time_or_none(message, "created_at"),
-            models=tuple(
-                ModelCount(count.provider, count.model, count.line_count)
-                for count in message.models
-            ),
-            problem_count=message.problem_count,
+            models=tuple(from_message(ModelCount, count) for count in message.models),
             problems=tuple(LineProblem.from_proto(problem) for problem in problems),
-            expires_at=time_or_none(message, "expires_at"),
         )
 
 
@@ -113,9 +101,4 @@ class UploadStatus:
     @classmethod
     def from_proto(cls, message: Any) -> UploadStatus:
         """Builds it from polybatch.v1.UploadStatus."""
-        return cls(
-            upload_id=message.upload_id,
-            committed_size=message.committed_size,
-            complete=message.complete,
-            file_id=message.file_id,
-        )
+        return from_message(cls, message)

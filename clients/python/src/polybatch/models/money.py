@@ -16,11 +16,6 @@ _NANO = 10**9
 _MOST = 10**9
 
 
-def usd(message: Any, field: str) -> Decimal | None:
-    """Returns an amount that stands in a field, None where it is not set."""
-    return from_money(getattr(message, field)) if message.HasField(field) else None
-
-
 def from_money(money: Any) -> Decimal:
     """Returns the amount of a google.type.Money in USD."""
     return Decimal(money.units) + Decimal(money.nanos).scaleb(-9)

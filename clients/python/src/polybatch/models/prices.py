@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from polybatch.models.messages import from_message
 from polybatch.models.money import from_money
 from polybatch.v1 import prices_pb2 as pb
 
@@ -85,17 +86,15 @@ class Price:
     @classmethod
     def from_proto(cls, message: Any) -> Price:
         """Builds it from polybatch.v1.Price."""
-        return cls(
-            provider=message.provider,
-            model=message.model,
+        return from_message(
+            cls,
+            message,
             processing=Processing.from_proto(message.processing),
             day=_date(message.day),
-            unpriced=message.unpriced,
             bands=tuple(
-                PriceBand(
-                    above_prompt_tokens=band.above_prompt_tokens
-                    if band.HasField("above_prompt_tokens")
-                    else None,
+                from_message(
+                    PriceBand,
+                    band,
                     per_million={
                         kind: from_money(band.per_million[kind])
                         for kind in sorted(band.per_million)
@@ -104,18 +103,15 @@ class Price:
                 for band in message.bands
             ),
             origins=tuple(
-                PriceOrigin(
-                    source=each.source,
-                    kinds=tuple(each.kinds),
+                from_message(
+                    PriceOrigin,
+                    each,
                     processing=Processing.from_proto(each.processing),
                     since=_date(each.since) if each.HasField("since") else None,
-                    where=each.where,
-                    note=each.note,
                 )
                 for each in message.origins
             ),
             markup=Decimal(message.markup or 1),
-            not_reckoned=tuple(message.not_reckoned),
         )
 
 

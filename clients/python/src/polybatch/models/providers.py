@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from polybatch.models.batches import time_or_none
+from polybatch.models.messages import from_message
 from polybatch.v1 import providers_pb2 as pb
 
 
@@ -85,28 +85,16 @@ class Provider:
     def from_proto(cls, message: Any) -> Provider:
         """Builds it from polybatch.v1.Provider."""
         limits = message.limits
-        return cls(
-            name=message.name,
-            configured=message.configured,
+        return from_message(
+            cls,
+            message,
             key_state=_KEY_STATES.get(message.key_state, KeyState.UNKNOWN),
-            key_variable=message.key_variable,
-            key_error=message.key_error,
-            key_checked_at=time_or_none(message, "key_checked_at"),
-            endpoints=tuple(message.endpoints),
-            models=tuple(message.models),
-            limits=ProviderLimits(
-                line_by_line=limits.line_by_line,
-                max_lines=limits.max_lines,
-                max_bytes=limits.max_bytes,
-                max_concurrency=limits.max_concurrency,
-                requests_per_minute=limits.requests_per_minute,
+            limits=from_message(
+                ProviderLimits,
+                limits,
                 token_limits={each.model: each.enqueued_tokens for each in limits.token_limits},
             )
             if message.HasField("limits")
             else None,
-            waiting=tuple(
-                ProviderQueue(each.reason, each.line_count, each.shard_count)
-                for each in message.waiting
-            ),
-            held_until=time_or_none(message, "held_until"),
+            waiting=tuple(from_message(ProviderQueue, each) for each in message.waiting),
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from polybatch.errors import DataError, LineFailed
 from polybatch.models.batches import RequestCounts, Usage
-from polybatch.models.money import usd
+from polybatch.models.messages import from_message
 from polybatch.v1 import results_pb2 as pb
 
 # The last key of a line.
@@ -79,6 +79,8 @@ class ResultLine:
     cost: Decimal | None = None
     """In USD, of all attempts, exact to the nano-dollar; None where the model has no price, or the
     service does not reckon costs yet."""
+    reused_from: str = ""
+    """The `id` of the line whose answer it took (`reuse_answers`); empty where it was run."""
 
     @property
     def ok(self) -> bool:
@@ -177,6 +179,7 @@ class ResultLine:
                 else LineError(str(error.get("code") or ""), str(error.get("message") or "")),
                 attempts=int(line.get("attempts") or 0),
                 raw=raw,
+                reused_from=str(line.get("reused_from") or ""),
                 model=str(line.get("model") or ""),
                 dropped=tuple(map(str, line.get("dropped") or ())),
                 cost=_cost(raw),
@@ -279,35 +282,12 @@ class Manifest:
     @classmethod
     def from_proto(cls, message: Any) -> Manifest:
         """Builds it from polybatch.v1.Manifest."""
-        return cls(
-            batch_id=message.batch_id,
-            input_sha256=message.input_sha256,
-            input_line_count=message.input_line_count,
-            results_sha256=message.results_sha256,
-            results_bytes=message.results_bytes,
+        return from_message(
+            cls,
+            message,
             request_counts=RequestCounts.from_proto(message.request_counts),
             usage=Usage.from_proto(message.usage),
-            shards=tuple(
-                ManifestShard(
-                    id=shard.id,
-                    provider=shard.provider,
-                    model=shard.model,
-                    provider_batch_id=shard.provider_batch_id,
-                    line_count=shard.line_count,
-                    succeeded=shard.succeeded,
-                    failed=shard.failed,
-                    retried=shard.retried,
-                    cost=usd(shard, "cost"),
-                    cancelled=shard.cancelled,
-                    expired=shard.expired,
-                )
-                for shard in message.shards
-            ),
-            results_revision=message.results_revision,
-            late_line_count=message.late_line_count,
-            awaited_line_count=message.awaited_line_count,
-            cost=usd(message, "cost"),
-            unpriced_line_count=message.unpriced_line_count,
+            shards=tuple(from_message(ManifestShard, shard) for shard in message.shards),
         )
 
 
@@ -329,14 +309,7 @@ class LineFailure:
     @classmethod
     def from_proto(cls, message: Any) -> LineFailure:
         """Builds it from polybatch.v1.LineFailure."""
-        return cls(
-            line=message.line,
-            custom_id=message.custom_id,
-            code=message.code,
-            message=message.message,
-            status_code=message.status_code,
-            cause_id=message.cause_id,
-        )
+        return from_message(cls, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,21 +347,5 @@ class FailureCauses:
     @classmethod
     def from_proto(cls, message: Any) -> FailureCauses:
         """Builds it from polybatch.v1.ListFailureCausesResponse."""
-        return cls(
-            causes=tuple(
-                FailureCause(
-                    id=cause.id,
-                    provider=cause.provider,
-                    code=cause.code,
-                    field=cause.field,
-                    message=cause.message,
-                    line_count=cause.line_count,
-                    share=cause.share,
-                    first_lines=tuple(cause.first_lines),
-                    hint=cause.hint,
-                )
-                for cause in message.causes
-            ),
-            failure_count=message.failure_count,
-            other_line_count=message.other_line_count,
-        )
+        causes = tuple(from_message(FailureCause, cause) for cause in message.causes)
+        return from_message(cls, message, causes=causes)

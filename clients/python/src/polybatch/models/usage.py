@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from polybatch.models.batches import Usage
+from polybatch.models.messages import from_message
 from polybatch.models.money import from_money
 from polybatch.v1 import usage_pb2 as pb
 
@@ -58,18 +59,10 @@ class UsageEntry:
     def from_proto(cls, message: Any) -> UsageEntry:
         """Builds it from polybatch.v1.UsageEntry."""
         day = message.day
-        return cls(
+        return from_message(
+            cls,
+            message,
             day=date(day.year, day.month, day.day) if message.HasField("day") else None,
-            month=message.month,
-            account_id=message.account_id,
-            account_name=message.account_name,
-            key_id=message.key_id,
-            key_name=message.key_name,
-            provider=message.provider,
-            model=message.model,
-            batch_id=message.batch_id,
-            line_count=message.line_count,
-            unpriced_line_count=message.unpriced_line_count,
             usage=Usage.from_proto(message.usage),
             cost=from_money(message.cost),
             late_cost=from_money(message.late_cost),

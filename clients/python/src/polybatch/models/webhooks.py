@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from polybatch.models.batches import time_or_none
+from polybatch.models.messages import from_message
 from polybatch.v1 import webhooks_pb2 as pb
 
 
@@ -35,19 +35,7 @@ class WebhookEndpoint:
     @classmethod
     def from_proto(cls, message: Any, secret: str | None = None) -> WebhookEndpoint:
         """Builds it from polybatch.v1.WebhookEndpoint."""
-        return cls(
-            id=message.id,
-            url=message.url,
-            event_types=tuple(message.event_types),
-            description=message.description,
-            disabled=message.disabled,
-            disabled_reason=message.disabled_reason,
-            secret_hint=message.secret_hint,
-            previous_secret_expires_at=time_or_none(message, "previous_secret_expires_at"),
-            created_at=time_or_none(message, "created_at"),
-            updated_at=time_or_none(message, "updated_at"),
-            secret=secret,
-        )
+        return from_message(cls, message, secret=secret)
 
 
 class WebhookDeliveryState(StrEnum):
@@ -110,26 +98,9 @@ class WebhookDelivery:
     @classmethod
     def from_proto(cls, message: Any) -> WebhookDelivery:
         """Builds it from polybatch.v1.WebhookDelivery."""
-        return cls(
-            id=message.id,
-            endpoint_id=message.endpoint_id,
-            event_id=message.event_id,
-            event_type=message.event_type,
-            batch_id=message.batch_id,
-            url=message.url,
+        return from_message(
+            cls,
+            message,
             state=_STATES.get(message.state, WebhookDeliveryState.UNKNOWN),
-            attempt_count=message.attempt_count,
-            attempts=tuple(
-                WebhookAttempt(
-                    number=each.number,
-                    started_at=time_or_none(each, "started_at"),
-                    duration=each.duration.ToTimedelta() if each.HasField("duration") else None,
-                    status=each.status,
-                    error=each.error,
-                )
-                for each in message.attempts
-            ),
-            created_at=time_or_none(message, "created_at"),
-            next_attempt_at=time_or_none(message, "next_attempt_at"),
-            ended_at=time_or_none(message, "ended_at"),
+            attempts=tuple(from_message(WebhookAttempt, each) for each in message.attempts),
         )

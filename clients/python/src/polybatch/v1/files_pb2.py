@@ -26,17 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18polybatch/v1/files.proto\x12\x0cpolybatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x02\n\x04\x46ile\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.polybatch.v1.FileState\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x12\n\nline_count\x18\x06 \x01(\x03\x12\x1a\n\x12invalid_line_count\x18\x07 \x01(\x03\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06models\x18\n \x03(\x0b\x32\x18.polybatch.v1.ModelCount\x12\x15\n\rproblem_count\x18\x0b \x01(\x03\x12\x1a\n\x12lenient_line_count\x18\x0c \x01(\x03\x12.\n\nexpires_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\nModelCount\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nline_count\x18\x03 \x01(\x03\"o\n\x0bLineProblem\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x11\n\tcustom_id\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0f\n\x07lenient\x18\x06 \x01(\x08\"\x85\x02\n\nUploadSpec\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x11\n\tupload_id\x18\x02 \x01(\t\x12\x14\n\x0cwrite_offset\x18\x03 \x01(\x03\x12\x18\n\x10\x64\x65\x66\x61ult_provider\x18\x04 \x01(\t\x12\x15\n\rdefault_model\x18\x05 \x01(\t\x12\x1a\n\x12\x64iscard_unfinished\x18\n \x01(\x08\x12\x0f\n\x07part_of\x18\x0b \x01(\t\x12\x16\n\x0e\x65xpected_bytes\x18\x0c \x01(\x03\x12\x14\n\x0c\x65xpected_md5\x18\r \x01(\t\x12\x30\n\rexpires_after\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\"\xaf\x01\n\x11UploadFileRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x18.polybatch.v1.UploadSpecH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x66inish\x18\x03 \x01(\x08H\x00\x12\x0e\n\x04part\x18\n \x01(\tH\x00\x12\x32\n\rexpires_after\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x42\t\n\x07payload\"c\n\x12UploadFileResponse\x12 \n\x04\x66ile\x18\x01 \x01(\x0b\x32\x12.polybatch.v1.File\x12+\n\x08problems\x18\x02 \x03(\x0b\x32\x19.polybatch.v1.LineProblem\"\'\n\x12\x42\x65ginUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"(\n\x13\x44\x65leteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse\"+\n\x16GetUploadStatusRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\\\n\x0cUploadStatus\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_size\x18\x02 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x0f\n\x07\x66ile_id\x18\x04 \x01(\t\"b\n\x13\x44ownloadFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12*\n\x07\x63ontent\x18\x03 \x01(\x0e\x32\x19.polybatch.v1.FileContent\"%\n\x14\x44ownloadFileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"!\n\x0eGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"O\n\x10ListFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0coldest_first\x18\n \x01(\x08\"O\n\x11ListFilesResponse\x12!\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x12.polybatch.v1.File\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x44\x65leteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteFileResponse*U\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46ILE_STATE_READY\x10\x01\x12\x16\n\x12\x46ILE_STATE_INVALID\x10\x02*O\n\x0b\x46ileContent\x12\x1c\n\x18\x46ILE_CONTENT_UNSPECIFIED\x10\x00\x12\"\n\x1e\x46ILE_CONTENT_VALIDATION_REPORT\x10\x01\x32\x8e\x05\n\x0b\x46ileService\x12Q\n\nUploadFile\x12\x1f.polybatch.v1.UploadFileRequest\x1a .polybatch.v1.UploadFileResponse(\x01\x12S\n\x0fGetUploadStatus\x12$.polybatch.v1.GetUploadStatusRequest\x1a\x1a.polybatch.v1.UploadStatus\x12K\n\x0b\x42\x65ginUpload\x12 .polybatch.v1.BeginUploadRequest\x1a\x1a.polybatch.v1.UploadStatus\x12U\n\x0c\x44\x65leteUpload\x12!.polybatch.v1.DeleteUploadRequest\x1a\".polybatch.v1.DeleteUploadResponse\x12W\n\x0c\x44ownloadFile\x12!.polybatch.v1.DownloadFileRequest\x1a\".polybatch.v1.DownloadFileResponse0\x01\x12;\n\x07GetFile\x12\x1c.polybatch.v1.GetFileRequest\x1a\x12.polybatch.v1.File\x12L\n\tListFiles\x12\x1e.polybatch.v1.ListFilesRequest\x1a\x1f.polybatch.v1.ListFilesResponse\x12O\n\nDeleteFile\x12\x1f.polybatch.v1.DeleteFileRequest\x1a .polybatch.v1.DeleteFileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18polybatch/v1/files.proto\x12\x0cpolybatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x02\n\x04\x46ile\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.polybatch.v1.FileState\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x12\n\nline_count\x18\x06 \x01(\x03\x12\x1a\n\x12invalid_line_count\x18\x07 \x01(\x03\x12\x10\n\x08\x65ndpoint\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06models\x18\n \x03(\x0b\x32\x18.polybatch.v1.ModelCount\x12\x15\n\rproblem_count\x18\x0b \x01(\x03\x12\x1a\n\x12lenient_line_count\x18\x0c \x01(\x03\x12.\n\nexpires_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\nModelCount\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nline_count\x18\x03 \x01(\x03\"o\n\x0bLineProblem\x12\x0c\n\x04line\x18\x01 \x01(\x03\x12\x11\n\tcustom_id\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0f\n\x07lenient\x18\x06 \x01(\x08\"\x85\x02\n\nUploadSpec\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x11\n\tupload_id\x18\x02 \x01(\t\x12\x14\n\x0cwrite_offset\x18\x03 \x01(\x03\x12\x18\n\x10\x64\x65\x66\x61ult_provider\x18\x04 \x01(\t\x12\x15\n\rdefault_model\x18\x05 \x01(\t\x12\x1a\n\x12\x64iscard_unfinished\x18\n \x01(\x08\x12\x0f\n\x07part_of\x18\x0b \x01(\t\x12\x16\n\x0e\x65xpected_bytes\x18\x0c \x01(\x03\x12\x14\n\x0c\x65xpected_md5\x18\r \x01(\t\x12\x30\n\rexpires_after\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\"\xaf\x01\n\x11UploadFileRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x18.polybatch.v1.UploadSpecH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06\x66inish\x18\x03 \x01(\x08H\x00\x12\x0e\n\x04part\x18\n \x01(\tH\x00\x12\x32\n\rexpires_after\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x42\t\n\x07payload\"c\n\x12UploadFileResponse\x12 \n\x04\x66ile\x18\x01 \x01(\x0b\x32\x12.polybatch.v1.File\x12+\n\x08problems\x18\x02 \x03(\x0b\x32\x19.polybatch.v1.LineProblem\"\'\n\x12\x42\x65ginUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"(\n\x13\x44\x65leteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse\"+\n\x16GetUploadStatusRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\xa0\x01\n\x0cUploadStatus\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ommitted_size\x18\x02 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x0f\n\x07\x66ile_id\x18\x04 \x01(\t\x12+\n\x08problems\x18\n \x03(\x0b\x32\x19.polybatch.v1.LineProblem\x12\x15\n\rproblem_count\x18\x0b \x01(\x03\"b\n\x13\x44ownloadFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12*\n\x07\x63ontent\x18\x03 \x01(\x0e\x32\x19.polybatch.v1.FileContent\"%\n\x14\x44ownloadFileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"!\n\x0eGetFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"O\n\x10ListFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x14\n\x0coldest_first\x18\n \x01(\x08\"O\n\x11ListFilesResponse\x12!\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x12.polybatch.v1.File\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x44\x65leteFileRequest\x12\x0f\n\x07\x66ile_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteFileResponse*U\n\tFileState\x12\x1a\n\x16\x46ILE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46ILE_STATE_READY\x10\x01\x12\x16\n\x12\x46ILE_STATE_INVALID\x10\x02*O\n\x0b\x46ileContent\x12\x1c\n\x18\x46ILE_CONTENT_UNSPECIFIED\x10\x00\x12\"\n\x1e\x46ILE_CONTENT_VALIDATION_REPORT\x10\x01\x32\x8e\x05\n\x0b\x46ileService\x12Q\n\nUploadFile\x12\x1f.polybatch.v1.UploadFileRequest\x1a .polybatch.v1.UploadFileResponse(\x01\x12S\n\x0fGetUploadStatus\x12$.polybatch.v1.GetUploadStatusRequest\x1a\x1a.polybatch.v1.UploadStatus\x12K\n\x0b\x42\x65ginUpload\x12 .polybatch.v1.BeginUploadRequest\x1a\x1a.polybatch.v1.UploadStatus\x12U\n\x0c\x44\x65leteUpload\x12!.polybatch.v1.DeleteUploadRequest\x1a\".polybatch.v1.DeleteUploadResponse\x12W\n\x0c\x44ownloadFile\x12!.polybatch.v1.DownloadFileRequest\x1a\".polybatch.v1.DownloadFileResponse0\x01\x12;\n\x07GetFile\x12\x1c.polybatch.v1.GetFileRequest\x1a\x12.polybatch.v1.File\x12L\n\tListFiles\x12\x1e.polybatch.v1.ListFilesRequest\x1a\x1f.polybatch.v1.ListFilesResponse\x12O\n\nDeleteFile\x12\x1f.polybatch.v1.DeleteFileRequest\x1a .polybatch.v1.DeleteFileResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'polybatch.v1.files_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FILESTATE']._serialized_start=1837
-  _globals['_FILESTATE']._serialized_end=1922
-  _globals['_FILECONTENT']._serialized_start=1924
-  _globals['_FILECONTENT']._serialized_end=2003
+  _globals['_FILESTATE']._serialized_start=1906
+  _globals['_FILESTATE']._serialized_end=1991
+  _globals['_FILECONTENT']._serialized_start=1993
+  _globals['_FILECONTENT']._serialized_end=2072
   _globals['_FILE']._serialized_start=108
   _globals['_FILE']._serialized_end=470
   _globals['_MODELCOUNT']._serialized_start=472
@@ -57,22 +57,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEUPLOADRESPONSE']._serialized_end=1300
   _globals['_GETUPLOADSTATUSREQUEST']._serialized_start=1302
   _globals['_GETUPLOADSTATUSREQUEST']._serialized_end=1345
-  _globals['_UPLOADSTATUS']._serialized_start=1347
-  _globals['_UPLOADSTATUS']._serialized_end=1439
-  _globals['_DOWNLOADFILEREQUEST']._serialized_start=1441
-  _globals['_DOWNLOADFILEREQUEST']._serialized_end=1539
-  _globals['_DOWNLOADFILERESPONSE']._serialized_start=1541
-  _globals['_DOWNLOADFILERESPONSE']._serialized_end=1578
-  _globals['_GETFILEREQUEST']._serialized_start=1580
-  _globals['_GETFILEREQUEST']._serialized_end=1613
-  _globals['_LISTFILESREQUEST']._serialized_start=1615
-  _globals['_LISTFILESREQUEST']._serialized_end=1694
-  _globals['_LISTFILESRESPONSE']._serialized_start=1696
-  _globals['_LISTFILESRESPONSE']._serialized_end=1775
-  _globals['_DELETEFILEREQUEST']._serialized_start=1777
-  _globals['_DELETEFILEREQUEST']._serialized_end=1813
-  _globals['_DELETEFILERESPONSE']._serialized_start=1815
-  _globals['_DELETEFILERESPONSE']._serialized_end=1835
-  _globals['_FILESERVICE']._serialized_start=2006
-  _globals['_FILESERVICE']._serialized_end=2660
+  _globals['_UPLOADSTATUS']._serialized_start=1348
+  _globals['_UPLOADSTATUS']._serialized_end=1508
+  _globals['_DOWNLOADFILEREQUEST']._serialized_start=1510
+  _globals['_DOWNLOADFILEREQUEST']._serialized_end=1608
+  _globals['_DOWNLOADFILERESPONSE']._serialized_start=1610
+  _globals['_DOWNLOADFILERESPONSE']._serialized_end=1647
+  _globals['_GETFILEREQUEST']._serialized_start=1649
+  _globals['_GETFILEREQUEST']._serialized_end=1682
+  _globals['_LISTFILESREQUEST']._serialized_start=1684
+  _globals['_LISTFILESREQUEST']._serialized_end=1763
+  _globals['_LISTFILESRESPONSE']._serialized_start=1765
+  _globals['_LISTFILESRESPONSE']._serialized_end=1844
+  _globals['_DELETEFILEREQUEST']._serialized_start=1846
+  _globals['_DELETEFILEREQUEST']._serialized_end=1882
+  _globals['_DELETEFILERESPONSE']._serialized_start=1884
+  _globals['_DELETEFILERESPONSE']._serialized_end=1904
+  _globals['_FILESERVICE']._serialized_start=2075
+  _globals['_FILESERVICE']._serialized_end=2729
 # @@protoc_insertion_point(module_scope)

@@ -152,16 +152,20 @@ class GetUploadStatusRequest(_message.Message):
     def __init__(self, upload_id: _Optional[str] = ...) -> None: ...
 
 class UploadStatus(_message.Message):
-    __slots__ = ("upload_id", "committed_size", "complete", "file_id")
+    __slots__ = ("upload_id", "committed_size", "complete", "file_id", "problems", "problem_count")
     UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_SIZE_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
     FILE_ID_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_COUNT_FIELD_NUMBER: _ClassVar[int]
     upload_id: str
     committed_size: int
     complete: bool
     file_id: str
-    def __init__(self, upload_id: _Optional[str] = ..., committed_size: _Optional[int] = ..., complete: _Optional[bool] = ..., file_id: _Optional[str] = ...) -> None: ...
+    problems: _containers.RepeatedCompositeFieldContainer[LineProblem]
+    problem_count: int
+    def __init__(self, upload_id: _Optional[str] = ..., committed_size: _Optional[int] = ..., complete: _Optional[bool] = ..., file_id: _Optional[str] = ..., problems: _Optional[_Iterable[_Union[LineProblem, _Mapping]]] = ..., problem_count: _Optional[int] = ...) -> None: ...
 
 class DownloadFileRequest(_message.Message):
     __slots__ = ("file_id", "offset", "content")

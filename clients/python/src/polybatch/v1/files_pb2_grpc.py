@@ -157,9 +157,11 @@ class FileServiceServicer:
 
     def GetUploadStatus(self, request, context):
         """Says how many bytes of an upload are committed, which is where to resume.
-        The committed size never falls.
+        The committed size never falls. Says, too, what is wrong with lines that came so far,
+        for whoever shows it while the file is still on its way.
 
-        NOT_FOUND UPLOAD_NOT_FOUND: nothing was committed under this id: start at 0.
+        NOT_FOUND UPLOAD_NOT_FOUND: nothing was committed under this id, and no line in what
+        came was found bad: start at 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,7 +65,8 @@ class ResultServiceServicer:
         all attempts; null where the model has no price. `model` is the one that was asked for, as
         the input names it; lines that failed the check at upload lack it. A batch with
         `lenient_translation` adds "dropped" to the lines from which something was left
-        out: a list of paths such as "body.seed".
+        out: a list of paths such as "body.seed". A line that took the answer of an equal one
+        (`reuse_answers`) names that line's id in "reused_from"; its `attempts` and `cost` are 0.
 
         After a broken stream, download again with the offset grown by the bytes
         received and the `results_revision` of the header: a result file never changes,
@@ -74,8 +75,8 @@ class ResultServiceServicer:
         NOT_FOUND           BATCH_NOT_FOUND: no such batch in this account.
         FAILED_PRECONDITION BATCH_NOT_ENDED: watch it to its end first.
         NO_RESULTS: the batch failed as such; GetBatch says why.
-        RESULTS_DELETED: their owner deleted them, or they were kept
-        until now (metadata `deleted_at`, where that is known).
+        RESULTS_DELETED: their owner deleted them, or they were kept until
+        `Batch.results_expire_at`.
         RESULTS_CHANGED: late answers have come, and the revision
         asked for is gone: begin again at offset 0, without one.
         OUT_OF_RANGE        OFFSET_OUT_OF_RANGE: the offset is past the end.

@@ -1,0 +1,51 @@
+"""The files of the account, for the blocking client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from polybatch._operations import Downloads, Progress, Requests
+from polybatch._transport import iterate, run
+from polybatch.models import File, LineProblem
+
+__all__ = ["Files"]
+
+
+class Files:
+    """The files of the account: `client.files`."""
+
+    def __init__(self, requests: Requests, downloads: Downloads) -> None:
+        self._requests = requests
+        self._downloads = downloads
+
+    def get(self, file_id: str) -> File:
+        """Returns what is known of a file."""
+        return run(self._requests.get_file(file_id))
+
+    def list(self, *, page_size: int = 100) -> Iterator[File]:
+        """Yields the account's files, newest first, fetched page by page."""
+        return iterate(self._requests.list_files(page_size))
+
+    def delete(self, file_id: str) -> None:
+        """Deletes a file. Conflict while a batch that has not ended reads it."""
+        run(self._requests.delete_file(file_id))
+
+    def download(
+        self,
+        file_id: str,
+        path: str | os.PathLike[str],
+        *,
+        progress: Progress | None = None,
+    ) -> File:
+        """Writes a file's content to `path`, whole and with the right digest or not at all."""
+        return run(self._downloads.save_file(file_id, Path(path), progress))
+
+    def chunks(self, file_id: str) -> Iterator[bytes]:
+        """Yields a file's bytes as they come, in no relation to lines."""
+        return iterate(self._downloads.file_chunks(file_id))
+
+    def validation_report(self, file_id: str) -> Iterator[LineProblem]:
+        """Yields every problem that was found in a file, in line order, warnings too."""
+        return iterate(self._downloads.validation_report(file_id))

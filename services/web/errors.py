@@ -47,6 +47,7 @@ _BY_REASON = {
     "BUDGET_EXCEEDED": 429,
     "BATCH_NOT_ENDED": 404,
     "NO_RESULTS": 404,
+    "RESULTS_DELETED": 404,
 }
 # OpenAI's own codes; every other reason is one in lower case.
 _CODES: Mapping[str, str | None] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from polybatch._operations.uploads import FINISH, framed
 from polybatch._transport import methods
 from polybatch.v1 import files_pb2
@@ -57,6 +58,12 @@ class FileUpload:
         await self._flush()
         await self._send(files_pb2.UploadFileRequest(part=part).SerializeToString())
         return self._open
+
+    async def expire(self, seconds: int) -> None:
+        """Have the file deleted so long after it is made."""
+        await self._flush()
+        message = files_pb2.UploadFileRequest(expires_after=Duration(seconds=seconds))
+        await self._send(message.SerializeToString())
 
     async def finish(self) -> Any:
         """Say that this was all; returns the UploadFileResponse."""

@@ -77,8 +77,10 @@ def test_from_requests_to_results(suite: Suite, client: Anthropic) -> None:
         assert texts[each.custom_id].split()[0] in block.text
         assert each.result.message.usage.output_tokens > 0
     assert made.id in [each.id for each in client.messages.batches.list()]
-    with pytest.raises(anthropic.BadRequestError, match="cannot be deleted"):
-        client.messages.batches.delete(made.id)
+    assert client.messages.batches.delete(made.id).id == made.id
+    with pytest.raises(anthropic.NotFoundError):
+        client.messages.batches.retrieve(made.id)
+    assert made.id not in [each.id for each in client.messages.batches.list()]
     check_bill(suite, 3)
 
 

@@ -119,6 +119,38 @@ def test_lines_that_fail_are_in_the_error_file(client: OpenAI) -> None:
     assert json.loads(bad)["error"]["code"] == "invalid_json"
 
 
+def test_files_and_results_go_when_they_are_deleted_or_past_their_time(client: OpenAI) -> None:
+    file = client.files.create(
+        file=("f.jsonl", jsonl([chat(1), "no json"])),
+        purpose="batch",
+        expires_after={"anchor": "created_at", "seconds": 7200},
+    )
+    assert file.expires_at == file.created_at + 7200
+    made = client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        output_expires_after={"anchor": "created_at", "seconds": 3600},
+        extra_body={"skip_invalid_lines": True},
+    )
+    wait_for(lambda: client.batches.retrieve(made.id).status == "completed", "the end")
+    batch = client.batches.retrieve(made.id)
+    assert batch.output_file_id is not None
+    assert batch.error_file_id is not None
+    output = client.files.retrieve(batch.output_file_id)
+    assert batch.completed_at is not None
+    assert output.expires_at == batch.completed_at + 3600
+    assert client.files.delete(batch.output_file_id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.content(batch.output_file_id)
+    assert client.batches.retrieve(made.id).output_file_id is None
+    assert client.files.content(batch.error_file_id).text
+    assert client.files.delete(batch.error_file_id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.delete(batch.error_file_id)
+    assert client.batches.retrieve(made.id).error_file_id is None
+
+
 def test_lists_go_on_behind_the_last_id(suite: Suite) -> None:
     with sdk(suite, suite.new_key(f"lists-{secrets.token_hex(4)}")) as client:
         files = [

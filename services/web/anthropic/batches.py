@@ -24,7 +24,7 @@ from services.web.anthropic.objects import has_ended, message_batch, result_line
 from services.web.anthropic.splitter import RequestSplitter
 from services.web.body import body_of
 from services.web.errors import ANTHROPIC_PREFIX, HttpError
-from services.web.ids import parse_message_batch
+from services.web.ids import parse_message_batch, shown_message_batch
 from services.web.listing import list_batches
 from services.web.operations import Text, WholeNumber
 from services.web.responses import json_response, streamed
@@ -97,7 +97,8 @@ async def delete(request: Request, engine: Engine) -> Response:
     batch = await _get(request, engine)
     if not has_ended(batch):
         raise HttpError(400, "The batch has not ended: cancel it first.")
-    raise HttpError(400, "Batches cannot be deleted here: they are kept.", "not_supported")
+    await engine.call(methods.DELETE_BATCH, batches_pb2.DeleteBatchRequest(batch_id=batch.id))
+    return json_response({"id": shown_message_batch(batch.id), "type": "message_batch_deleted"})
 
 
 async def results(request: Request, engine: Engine) -> Response:

@@ -86,8 +86,8 @@ async def create(request: Request, engine: Engine) -> Response:
     """POST /v1/batches."""
     asked = await read_json(request, CreateBatch)
     file_id = await _checked_file(asked, engine)
-    if asked.output_expires_after is not None:
-        asked.output_expires_after.check("output_expires_after")
+    if (kept := asked.output_expires_after) is not None:
+        kept.check("output_expires_after")
     key = request.headers.get("idempotency-key", "")
     batch = await engine.call(
         methods.CREATE_BATCH,
@@ -109,6 +109,7 @@ async def create(request: Request, engine: Engine) -> Response:
             rescue_before=_span(asked.rescue_before, "rescue_before"),
             reuse_answers=_span(asked.reuse_answers, "reuse_answers"),
             keep_refused=True,
+            results_retention=None if kept is None else Duration(seconds=kept.seconds),
         ),
     )
     return json_response(_shown(batch, asked.endpoint))

@@ -29,6 +29,7 @@ from services.web.openai.objects import (
     ENDED_WITH_RESULTS,
     PURPOSE_INPUT,
     PURPOSE_RESULTS,
+    RESULTS_KINDS,
     ended_at,
     file_object,
     page,
@@ -72,8 +73,11 @@ async def create(request: Request, engine: Engine) -> Response:
                 break
         if wanted:
             form.finish()
-            _check_fields(form.fields)
+            _check_purpose(form.fields)
             spec.filename = check_filename(form.filename or "", "file")
+            if (expires := _expires_after(form.fields)) is not None:
+                # It may stand behind the file, of which some has been sent.
+                await upload.expire(expires.seconds)
         answer = await upload.finish()
     return json_response(with_problems(file_object(answer.file), answer.problems))
 
@@ -175,11 +179,18 @@ async def delete(request: Request, engine: Engine) -> Response:
     """DELETE /v1/files/{file_id}."""
     shown = request.path_params["file_id"]
     file = parse_file(shown)
-    if not isinstance(file, InputFile):
-        raise HttpError(
-            400, "The results of a batch cannot be deleted by themselves.", "not_supported", "id"
+    if isinstance(file, InputFile):
+        await engine.call(methods.DELETE_FILE, files_pb2.DeleteFileRequest(file_id=file.file_id))
+    else:
+        batch = await engine.call(
+            methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=file.batch_id)
         )
-    await engine.call(methods.DELETE_FILE, files_pb2.DeleteFileRequest(file_id=file.file_id))
+        if file not in results_files(batch):
+            raise HttpError.not_found("File object", shown)
+        asked = batches_pb2.DeleteResultsRequest(
+            batch_id=file.batch_id, kind=RESULTS_KINDS[file.which]
+        )
+        await engine.call(methods.DELETE_RESULTS, asked)
     return json_response({"id": shown, "object": "file", "deleted": True})
 
 
@@ -243,7 +254,7 @@ def check_filename(filename: str, param: str) -> str:
     return filename
 
 
-def _check_fields(fields: dict[str, str]) -> None:
+def _check_purpose(fields: dict[str, str]) -> None:
     """Raises HttpError (400)."""
     purpose = fields.get("purpose")
     if purpose is None:
@@ -251,10 +262,17 @@ def _check_fields(fields: dict[str, str]) -> None:
             400, "'purpose' is a required property.", "missing_required_parameter", "purpose"
         )
     check_purpose(purpose)
+
+
+def _expires_after(fields: dict[str, str]) -> ExpiresAfter | None:
+    """When the file is to be deleted. Raises HttpError (400)."""
     anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
-    if anchor is not None or seconds is not None:
-        number = int(seconds) if seconds and seconds.isdecimal() and len(seconds) < 10 else 0
-        ExpiresAfter(anchor or "", number).check("expires_after")
+    if anchor is None and seconds is None:
+        return None
+    number = int(seconds) if seconds and seconds.isdecimal() and len(seconds) < 10 else 0
+    asked = ExpiresAfter(anchor or "", number)
+    asked.check("expires_after")
+    return asked
 
 
 def check_purpose(purpose: str) -> None:

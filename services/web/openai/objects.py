@@ -26,6 +26,10 @@ _STATUSES = {
     batches_pb2.BATCH_STATE_CANCELLING: "cancelling",
     batches_pb2.BATCH_STATE_CANCELLED: "cancelled",
 }
+RESULTS_KINDS = {
+    ResultFilter.SUCCEEDED: batches_pb2.RESULTS_KIND_SUCCEEDED,
+    ResultFilter.FAILED: batches_pb2.RESULTS_KIND_FAILED,
+}
 ENDED_WITH_RESULTS = (
     batches_pb2.BATCH_STATE_COMPLETED,
     batches_pb2.BATCH_STATE_EXPIRED,
@@ -40,7 +44,7 @@ def file_object(file: files_pb2.File) -> dict[str, Any]:
         "object": "file",
         "bytes": file.bytes,
         "created_at": file.created_at.seconds,
-        "expires_at": None,
+        "expires_at": file.expires_at.seconds if file.HasField("expires_at") else None,
         "filename": file.filename,
         "purpose": PURPOSE_INPUT,
         "status": "processed",
@@ -85,7 +89,7 @@ def results_files(batch: batches_pb2.Batch) -> list[ResultsFile]:
             (ResultFilter.SUCCEEDED, counts.succeeded),
             (ResultFilter.FAILED, _failed(counts)),
         )
-        if lines
+        if lines and RESULTS_KINDS[which] not in batch.deleted_results
     ]
 
 
@@ -97,7 +101,9 @@ def results_object(batch: batches_pb2.Batch, file: ResultsFile, size: int) -> di
         "object": "file",
         "bytes": size,
         "created_at": ended_at(batch),
-        "expires_at": None,
+        "expires_at": (
+            batch.results_expire_at.seconds if batch.HasField("results_expire_at") else None
+        ),
         "filename": f"{batch.id}_{kind}.jsonl",
         "purpose": PURPOSE_RESULTS,
         "status": "processed",

@@ -63,6 +63,8 @@ class _Facts(msgspec.Struct, array_like=True):
     bytes: int
     created_at: int
     filename: str
+    expires_seconds: int = 0
+    """How long the file is kept; 0: for ever."""
 
 
 class _Upload:
@@ -74,7 +76,10 @@ class _Upload:
 
     @classmethod
     def made(cls, asked: CreateUpload) -> _Upload:
-        facts = _Facts(secrets.token_urlsafe(12), asked.bytes, int(time.time()), asked.filename)
+        kept = asked.expires_after.seconds if asked.expires_after is not None else 0
+        facts = _Facts(
+            secrets.token_urlsafe(12), asked.bytes, int(time.time()), asked.filename, kept
+        )
         packed = base64.urlsafe_b64encode(msgspec.msgpack.encode(facts)).decode().rstrip("=")
         return cls(f"upload_{packed}", facts)
 
@@ -174,6 +179,8 @@ async def complete(request: Request, engine: Engine) -> Response:
         expected_bytes=upload.facts.bytes,
         expected_md5=asked.md5 or "",
     )
+    if upload.facts.expires_seconds:
+        spec.expires_after.seconds = upload.facts.expires_seconds
     async with FileUpload(engine, spec) as stream:
         for part in parts:
             assert part is not None

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from polybatch._operations.accounts import UNCHANGED, AccountRequests
 from polybatch._transport import iterate, run
@@ -104,10 +104,15 @@ class Accounts:
         return iterate(self._requests.list_accounts(page_size))
 
     def update(
-        self, account: str, *, funding: Funding = UNCHANGED, budget: Budget | None = UNCHANGED
+        self,
+        account: str,
+        *,
+        funding: Funding = UNCHANGED,
+        budget: Budget | None = UNCHANGED,
+        results_retention: timedelta | None = UNCHANGED,
     ) -> Account:
-        """Changes what is given; a budget of None takes it away."""
-        return run(self._requests.update_account(account, funding, budget))
+        """Changes what is given; a budget or a retention of None takes it away."""
+        return run(self._requests.update_account(account, funding, budget, results_retention))
 
     def grant(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Iterable
-from datetime import date
+from datetime import date, timedelta
 
 from polybatch._operations.accounts import UNCHANGED, AccountRequests
 from polybatch.models import (
@@ -99,10 +99,15 @@ class AsyncAccounts:
         return self._requests.list_accounts(page_size)
 
     async def update(
-        self, account: str, *, funding: Funding = UNCHANGED, budget: Budget | None = UNCHANGED
+        self,
+        account: str,
+        *,
+        funding: Funding = UNCHANGED,
+        budget: Budget | None = UNCHANGED,
+        results_retention: timedelta | None = UNCHANGED,
     ) -> Account:
-        """Changes what is given; a budget of None takes it away."""
-        return await self._requests.update_account(account, funding, budget)
+        """Changes what is given; a budget or a retention of None takes it away."""
+        return await self._requests.update_account(account, funding, budget, results_retention)
 
     async def grant(
         self,

@@ -108,6 +108,7 @@ class AsyncClient(BaseClient):
         provider: str | None = None,
         model: str | None = None,
         upload_id: str | None = None,
+        expires_after: timedelta | None = None,
         progress: Progress | None = None,
     ) -> File:
         """Uploads one JSONL file and returns it, checked line by line.
@@ -120,10 +121,11 @@ class AsyncClient(BaseClient):
         `provider`: of lines that name none and whose model tells none; `model`: of lines
         whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.
+        `expires_after`: 1 hour to 30 days, after which the file is deleted; kept if left out.
         """
         return await self._uploads.upload(
             content,
-            Naming(filename, provider, model),
+            Naming(filename, provider, model, expires_after),
             upload_id=upload_id,
             progress=progress,
         )
@@ -149,6 +151,8 @@ class AsyncClient(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        name: str | None = None,
+        results_retention: timedelta | None = None,
         reuse_answers: timedelta | None = None,
         rescue_before: timedelta | None = None,
         priority: BatchPriority = BatchPriority.NORMAL,
@@ -180,6 +184,8 @@ class AsyncClient(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            name=name,
+            results_retention=results_retention,
             reuse_answers=reuse_answers,
             rescue_before=rescue_before,
             priority=priority,
@@ -236,6 +242,8 @@ class AsyncClient(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        name: str | None = None,
+        results_retention: timedelta | None = None,
         reuse_answers: timedelta | None = None,
         rescue_before: timedelta | None = None,
         priority: BatchPriority = BatchPriority.NORMAL,
@@ -251,6 +259,9 @@ class AsyncClient(BaseClient):
         key, instead of letting them wait for another. The same `request_id` returns the
         same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
         where the event of its end is delivered to, signed with the secret that `webhooks.create`
+        made with `for_batch_urls`. `name`: for people, to find it by. `results_retention`: how long
+        after its end results and input are kept, 1 hour to 30 days; as the account or the service
+        is set if left out.
         made with `for_batch_urls`. `reuse_answers`: lines that ask what an earlier line asks take
         its answer and cost nothing: lines of this batch, and of the account's other batches with
         this option that are not older than this; timedelta(0): of this batch only.
@@ -271,6 +282,8 @@ class AsyncClient(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            name=name,
+            results_retention=results_retention,
             reuse_answers=reuse_answers,
             rescue_before=rescue_before,
             priority=priority,
@@ -294,10 +307,15 @@ class AsyncClient(BaseClient):
         return await self._requests.get_batch(batch_id)
 
     def list_batches(
-        self, *, states: Iterable[BatchState] = (), page_size: int = 100
+        self, *, states: Iterable[BatchState] = (), filter: str = "", page_size: int = 100
     ) -> AsyncGenerator[Batch, None]:
-        """Yields the account's batches, newest first, fetched page by page."""
-        return self._requests.list_batches(states, page_size)
+        """Yields the account's batches, newest first, fetched page by page.
+
+        `filter`: what all of them meet, such as `state = COMPLETED AND name:nightly AND
+        metadata.team = "search"`; of state, name, model, key, parent, metadata.KEY and create_time.
+        InvalidRequest says where it is wrong.
+        """
+        return self._requests.list_batches(states, filter, page_size)
 
     async def cancel_batch(self, batch_id: str) -> Batch:
         """Asks for the end of a batch; watch it to see it end."""
@@ -342,6 +360,19 @@ class AsyncClient(BaseClient):
             request_id=request_id,
         )
         return await self._requests.retry_batch(request)
+
+    async def delete_batch(self, batch_id: str) -> None:
+        """Deletes an ended batch: its results, and its input where no other batch has it.
+
+        Conflict while it has not ended.
+        """
+        await self._requests.delete_batch(batch_id)
+
+    async def delete_results(
+        self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL
+    ) -> Batch:
+        """Deletes the results of an ended batch, or some of them; the batch and its input stay."""
+        return await self._requests.delete_results(batch_id, filter)
 
     def watch(
         self, batch_id: str, *, last_revision: int = 0, timeout: float | None = None
@@ -484,6 +515,8 @@ class AsyncBatches:
         self.cancel = client.cancel_batch
         self.pause = client.pause_batch
         self.resume = client.resume_batch
+        self.delete = client.delete_batch
+        self.delete_results = client.delete_results
         self.watch = client.watch
         self.wait = client.wait
         self.results = client.results

@@ -110,6 +110,7 @@ class Client(BaseClient):
         provider: str | None = None,
         model: str | None = None,
         upload_id: str | None = None,
+        expires_after: timedelta | None = None,
         progress: Progress | None = None,
     ) -> File:
         """Uploads one JSONL file and returns it, checked line by line.
@@ -122,11 +123,12 @@ class Client(BaseClient):
         `provider`: of lines that name none and whose model tells none; `model`: of lines
         whose form may leave it out (Gemini's own).
         `upload_id` continues an upload begun with that id, in another process even.
+        `expires_after`: 1 hour to 30 days, after which the file is deleted; kept if left out.
         """
         return run(
             self._uploads.upload(
                 content,
-                Naming(filename, provider, model),
+                Naming(filename, provider, model, expires_after),
                 upload_id=upload_id,
                 progress=progress,
             )
@@ -153,6 +155,8 @@ class Client(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        name: str | None = None,
+        results_retention: timedelta | None = None,
         reuse_answers: timedelta | None = None,
         rescue_before: timedelta | None = None,
         priority: BatchPriority = BatchPriority.NORMAL,
@@ -184,6 +188,8 @@ class Client(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            name=name,
+            results_retention=results_retention,
             reuse_answers=reuse_answers,
             rescue_before=rescue_before,
             priority=priority,
@@ -244,6 +250,8 @@ class Client(BaseClient):
         max_cost: USD | None = None,
         key_id: str | None = None,
         webhook_url: str | None = None,
+        name: str | None = None,
+        results_retention: timedelta | None = None,
         reuse_answers: timedelta | None = None,
         rescue_before: timedelta | None = None,
         priority: BatchPriority = BatchPriority.NORMAL,
@@ -259,6 +267,9 @@ class Client(BaseClient):
         key, instead of letting them wait for another. The same `request_id` returns the
         same batch, however often it is asked. `max_cost`, `key_id`: as for `submit`. `webhook_url`:
         where the event of its end is delivered to, signed with the secret that `webhooks.create`
+        made with `for_batch_urls`. `name`: for people, to find it by. `results_retention`: how long
+        after its end results and input are kept, 1 hour to 30 days; as the account or the service
+        is set if left out.
         made with `for_batch_urls`. `reuse_answers`: lines that ask what an earlier line asks take
         its answer and cost nothing: lines of this batch, and of the account's other batches with
         this option that are not older than this; timedelta(0): of this batch only.
@@ -279,6 +290,8 @@ class Client(BaseClient):
             max_cost=max_cost,
             key_id=key_id,
             webhook_url=webhook_url,
+            name=name,
+            results_retention=results_retention,
             reuse_answers=reuse_answers,
             rescue_before=rescue_before,
             priority=priority,
@@ -302,10 +315,15 @@ class Client(BaseClient):
         return run(self._requests.get_batch(batch_id))
 
     def list_batches(
-        self, *, states: Iterable[BatchState] = (), page_size: int = 100
+        self, *, states: Iterable[BatchState] = (), filter: str = "", page_size: int = 100
     ) -> Iterator[Batch]:
-        """Yields the account's batches, newest first, fetched page by page."""
-        return iterate(self._requests.list_batches(states, page_size))
+        """Yields the account's batches, newest first, fetched page by page.
+
+        `filter`: what all of them meet, such as `state = COMPLETED AND name:nightly AND
+        metadata.team = "search"`; of state, name, model, key, parent, metadata.KEY and create_time.
+        InvalidRequest says where it is wrong.
+        """
+        return iterate(self._requests.list_batches(states, filter, page_size))
 
     def cancel_batch(self, batch_id: str) -> Batch:
         """Asks for the end of a batch; watch it to see it end."""
@@ -350,6 +368,17 @@ class Client(BaseClient):
             request_id=request_id,
         )
         return run(self._requests.retry_batch(request))
+
+    def delete_batch(self, batch_id: str) -> None:
+        """Deletes an ended batch: its results, and its input where no other batch has it.
+
+        Conflict while it has not ended.
+        """
+        run(self._requests.delete_batch(batch_id))
+
+    def delete_results(self, batch_id: str, *, filter: ResultFilter = ResultFilter.ALL) -> Batch:
+        """Deletes the results of an ended batch, or some of them; the batch and its input stay."""
+        return run(self._requests.delete_results(batch_id, filter))
 
     def watch(
         self, batch_id: str, *, last_revision: int = 0, timeout: float | None = None
@@ -496,6 +525,8 @@ class Batches:
         self.cancel = client.cancel_batch
         self.pause = client.pause_batch
         self.resume = client.resume_batch
+        self.delete = client.delete_batch
+        self.delete_results = client.delete_results
         self.watch = client.watch
         self.wait = client.wait
         self.results = client.results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Collection, Iterable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from polybatch._operations.calls import Caller
@@ -133,7 +133,11 @@ class AccountRequests:
                 yield Account.from_proto(message)
 
     async def update_account(
-        self, account: str, funding: Funding, budget: Budget | None
+        self,
+        account: str,
+        funding: Funding,
+        budget: Budget | None,
+        results_retention: timedelta | None,
     ) -> Account:
         """AccountService.UpdateAccount, of the fields that are not UNCHANGED."""
         request = accounts_pb2.UpdateAccountRequest(account=account)
@@ -144,6 +148,10 @@ class AccountRequests:
             request.update_mask.append("budget")
             if budget is not None:
                 request.budget.CopyFrom(budget.to_proto())
+        if results_retention is not UNCHANGED:
+            request.update_mask.append("results_retention")
+            if results_retention is not None:
+                request.results_retention.FromTimedelta(results_retention)
         return Account.from_proto(await self._caller.unary(methods.UPDATE_ACCOUNT, request))
 
     async def grant(

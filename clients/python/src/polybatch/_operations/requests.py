@@ -20,6 +20,7 @@ from polybatch.models import (
     LineFailure,
     Price,
     Provider,
+    ResultFilter,
 )
 from polybatch.models.money import USD, to_money
 from polybatch.models.steering import BatchPriority
@@ -41,6 +42,8 @@ def batch_request(
     max_cost: USD | None,
     key_id: str | None,
     webhook_url: str | None = None,
+    name: str | None = None,
+    results_retention: timedelta | None = None,
     reuse_answers: timedelta | None = None,
     rescue_before: timedelta | None = None,
     priority: BatchPriority = BatchPriority.NORMAL,
@@ -65,6 +68,8 @@ def batch_request(
         max_cost=None if max_cost is None else to_money(max_cost, "max_cost"),
         key_id=key_id or "",
         webhook_url=webhook_url or "",
+        name=name or "",
+        results_retention=results_retention,
         reuse_answers=reuse_answers,
         rescue_before=rescue_before,
         priority=priority.to_proto(),
@@ -164,12 +169,24 @@ class Requests:
         reply = await self._caller.unary(methods.RETRY_BATCH, request, at_least=_RETRY_SECONDS)
         return Batch.from_proto(reply)
 
+    async def delete_batch(self, batch_id: str) -> None:
+        """BatchService.DeleteBatch."""
+        request = batches_pb2.DeleteBatchRequest(batch_id=batch_id)
+        await self._delete(methods.DELETE_BATCH, request)
+
+    async def delete_results(self, batch_id: str, which: ResultFilter) -> Batch:
+        """BatchService.DeleteResults."""
+        kind = cast("batches_pb2.ResultsKind", which.to_proto())
+        request = batches_pb2.DeleteResultsRequest(batch_id=batch_id, kind=kind)
+        return Batch.from_proto(await self._caller.unary(methods.DELETE_RESULTS, request))
+
     async def list_batches(
-        self, states: Iterable[BatchState], page_size: int
+        self, states: Iterable[BatchState], filter: str, page_size: int
     ) -> AsyncGenerator[Batch, None]:
         """BatchService.ListBatches, page after page."""
         request = batches_pb2.ListBatchesRequest(
             page_size=page_size,
+            filter=filter,
             # The stubs know enum values as members, protobuf gives them as plain integers.
             states=cast("list[batches_pb2.BatchState]", [state.to_proto() for state in states]),
         )
@@ -208,10 +225,12 @@ class Requests:
 
     async def delete_file(self, file_id: str) -> None:
         """FileService.DeleteFile."""
-        attempts = self._caller.attempts(methods.DELETE_FILE.server)
-        request = files_pb2.DeleteFileRequest(file_id=file_id)
+        await self._delete(methods.DELETE_FILE, files_pb2.DeleteFileRequest(file_id=file_id))
+
+    async def _delete(self, method: Method, request: Any) -> None:
+        attempts = self._caller.attempts(method.server)
         try:
-            await self._caller.unary(methods.DELETE_FILE, request, attempts)
+            await self._caller.unary(method, request, attempts)
         except NotFound:
             # A first attempt whose reply was lost has deleted it.
             if not attempts.repeats:

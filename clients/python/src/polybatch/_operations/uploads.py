@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from polybatch._operations.calls import Caller
@@ -48,6 +49,8 @@ class Naming:
     filename: str | None = None
     provider: str | None = None
     model: str | None = None
+    expires_after: timedelta | None = None
+    """How long the file is kept; None: for ever."""
 
     def spec(self, name: str, upload_id: str, offset: int) -> files_pb2.UploadSpec:
         """The first message of a stream; `name`: that of the source itself."""
@@ -57,6 +60,7 @@ class Naming:
             write_offset=offset,
             default_provider=self.provider or "",
             default_model=self.model or "",
+            expires_after=self.expires_after,
         )
 
 

@@ -138,6 +138,12 @@ RESUME_PROVIDER = method(
     providers_pb2.ResumeProviderRequest,
     providers_pb2.Provider,
 )
+DELETE_RESULTS = method(
+    Server.GATEWAY,
+    "BatchService/DeleteResults",
+    batches_pb2.DeleteResultsRequest,
+    batches_pb2.Batch,
+)
 LIST_PROVIDERS = method(
     Server.GATEWAY,
     "ProviderService/ListProviders",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -115,6 +116,13 @@ def show_account(session: Session, *, account: str) -> ExitCode:
 @_funding(required=False)
 @budget_options
 @click.option("--no-budget", is_flag=True, help="Without a budget.")
+@click.option(
+    "--keep-results",
+    type=grammar.retention,
+    metavar="SPAN",
+    help="Delete results and inputs so long after a batch's end, such as 30d; from 1h to 30d.",
+)
+@click.option("--keep-results-as-set", is_flag=True, help="As the service is set.")
 @click.pass_obj
 def set_account(
     session: Session,
@@ -124,14 +132,20 @@ def set_account(
     budget: Decimal | None,
     monthly: Decimal | None,
     no_budget: bool,
+    keep_results: timedelta | None,
+    keep_results_as_set: bool,
 ) -> ExitCode:
-    """Change how an account pays, and its budget."""
+    """Change how an account pays, its budget, and how long results are kept."""
     changes: dict[str, Any] = {} if funding is None else {"funding": polybatch.Funding(funding)}
     asked = asked_budget(budget, monthly)
     if asked and no_budget:
         raise UnusableInput("a budget and none at the same time: choose one.")
     if asked or no_budget:
         changes["budget"] = asked
+    if keep_results and keep_results_as_set:
+        raise UnusableInput("--keep-results and --keep-results-as-set: choose one.")
+    if keep_results or keep_results_as_set:
+        changes["results_retention"] = keep_results
     if not changes:
         raise UnusableInput("nothing to change: name a field, such as --funding prepaid.")
     _show(session, session.client.accounts.update(account, **changes))

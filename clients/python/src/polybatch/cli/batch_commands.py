@@ -19,6 +19,7 @@ from polybatch.cli.describe import (
     describe_counts,
     describe_late,
     describe_pace,
+    describe_retention,
     describe_state,
     describe_waiting,
 )
@@ -100,6 +101,17 @@ _STATES = (
     callback=grammar.metadata,
     metavar="KEY=VALUE",
     help="A note kept with the batch; may be given several times.",
+)
+@click.option(
+    "--name", type=grammar.word, metavar="TEXT", help="A name for people, to find the batch by."
+)
+@click.option(
+    "--keep-results",
+    "results_retention",
+    type=grammar.retention,
+    metavar="SPAN",
+    help="Delete results and input so long after the end, such as 12h or 30d (as the account or "
+    "the service is set); from 1h to 30d.",
 )
 @click.option(
     "--webhook",
@@ -277,7 +289,30 @@ def watch(session: Session, *, batch_id: str, output: str | None) -> ExitCode:
     return outcome(batch)
 
 
-@click.command("list", cls=grammar.Command, example="polybatch list --state in_progress --limit 20")
+@click.command(
+    "list",
+    cls=grammar.Command,
+    example="""\
+Examples:
+  polybatch list --state in_progress --limit 20
+  polybatch list --name nightly --model gpt-4.1 --metadata team=search
+  polybatch list --filter 'create_time >= "2026-11-01T00:00:00Z" AND state != COMPLETED'
+
+A filter compares state, name, model, key, parent and metadata.KEY (= and !=; name:text for
+"contains, whatever the case") and create_time (<, <=, >, >=), joined by AND. All options have to be
+met.
+""",
+)
+@click.option("--filter", "wanted", type=grammar.word, metavar="FILTER", help="What batches meet.")
+@click.option("--name", type=grammar.word, metavar="TEXT", help="Only with this in their name.")
+@click.option("--model", type=grammar.word, metavar="NAME", help="Only with lines for this model.")
+@click.option(
+    "--metadata",
+    type=grammar.pair,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only with this note; may be given several times.",
+)
 @click.option(
     "--state",
     "states",
@@ -287,7 +322,16 @@ def watch(session: Session, *, batch_id: str, output: str | None) -> ExitCode:
 )
 @grammar.limit
 @click.pass_obj
-def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None) -> ExitCode:
+def list_batches(
+    session: Session,
+    *,
+    states: tuple[str, ...],
+    wanted: str | None,
+    name: str | None,
+    model: str | None,
+    metadata: tuple[tuple[str, str], ...],
+    limit: int | None,
+) -> ExitCode:
     """List batches, newest first."""
     columns = {
         "ID": 26,
@@ -303,11 +347,19 @@ def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None
     }
     now = datetime.now(UTC)
     names = FileNames(session.client.files.list(page_size=1000))
-    wanted = [polybatch.BatchState(state) for state in states]
+    conditions = [wanted] if wanted else []
+    if name:
+        conditions.append(f"name:{_quoted(name)}")
+    if model:
+        conditions.append(f"model = {_quoted(model)}")
+    conditions += [f"metadata.{_quoted(key)} = {_quoted(value)}" for key, value in metadata]
+    found = session.client.list_batches(
+        states=[polybatch.BatchState(state) for state in states], filter=" AND ".join(conditions)
+    )
     batch = None
     spare = ("CREATED", "CANCELLED", "USD", "LINES", "NAME", "AGE", "FAILED")
     with Listing(columns, *spare) as listing:
-        for batch in islice(session.client.list_batches(states=wanted), limit):
+        for batch in islice(found, limit):
             if session.json:
                 session.emit(batch)
                 continue
@@ -322,12 +374,20 @@ def list_batches(session: Session, *, states: tuple[str, ...], limit: int | None
                 about_usd(batch.cost.so_far) if batch.cost else "",
                 age(batch.created_at, now),
                 moment(batch.created_at),
-                names.of(batch.input_file_id),
+                batch.name or names.of(batch.input_file_id),
             )
-    if batch is None:
+    if batch is None and conditions:
+        session.note("no batch is like that")
+    elif batch is None:
         advice = f"no batches yet: {session.command('submit')} FILE makes one"
         session.note(f"no batch is {' or '.join(states)}" if states else advice)
     return ExitCode.OK
+
+
+def _quoted(text: str) -> str:
+    """As a filter takes it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 @click.command(cls=grammar.Command, example="polybatch get batch_4k2j9x --json")
@@ -342,6 +402,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
     usage = batch.usage
     facts = [
         ("batch", batch.id),
+        ("name", batch.name),
         ("state", describe_state(batch)),
         ("progress", f"{batch.progress_percent:.0f} %, {describe_counts(batch)}"),
         ("time", describe_pace(batch)),
@@ -364,6 +425,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("cancelling", moment(batch.cancelling_at)),
         ("cancelled", moment(batch.cancelled_at)),
         ("expires", moment(batch.expires_at)),
+        ("results", describe_retention(batch)),
     ]
     facts += [("", line) for line in (*describe_late(batch), *describe_waiting(batch))]
     for shard in batch.shards:
@@ -397,6 +459,24 @@ def cancel(session: Session, *, batch_id: str) -> ExitCode:
     return ExitCode.OK
 
 
+@click.command(cls=grammar.Command, example="polybatch delete batch_4k2j9x")
+@grammar.batch_id
+@click.option("--results", "results_only", is_flag=True, help="Only its results.")
+@click.pass_obj
+def delete(session: Session, *, batch_id: str, results_only: bool) -> ExitCode:
+    """Delete a batch that has ended, with its results, and its input if no other batch has it."""
+    batch_id = whole_batch_id(session, batch_id)
+    if results_only:
+        session.client.delete_results(batch_id)
+    else:
+        session.client.delete_batch(batch_id)
+    if session.json:
+        session.emit({"id": batch_id, "deleted": not results_only, "results_deleted": True})
+    else:
+        session.say(f"{batch_id} {'results ' if results_only else ''}deleted")
+    return ExitCode.OK
+
+
 def watch_to_end(
     session: Session, batch_id: str, output: str | None, *, every_snapshot: bool
 ) -> Batch:
@@ -427,6 +507,8 @@ def explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
         session.note(f"cost: {cost}")
     for line in describe_late(batch):
         session.note(line)
+    if kept := describe_retention(batch):
+        session.note(f"results {kept}")
     counts = batch.request_counts
     if counts.unsuccessful:
         what = "why lines failed" if counts.failed else "the lines without an answer"

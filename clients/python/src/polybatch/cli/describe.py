@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from polybatch.cli.output import about_usd, counted, duration, usd
+from polybatch.cli.output import about_usd, counted, duration, moment, usd
 
 if TYPE_CHECKING:
     from polybatch import Batch, BatchError, Shard
@@ -121,6 +121,16 @@ def describe_late(batch: Batch) -> list[str]:
             f"billed: answers come into the results when the provider gives them{until}"
         )
     return lines
+
+
+def describe_retention(batch: Batch) -> str:
+    """Returns until when its results are kept, or that they are gone; else nothing."""
+    if batch.succeeded_results_deleted and batch.failed_results_deleted:
+        return "deleted"
+    if batch.succeeded_results_deleted or batch.failed_results_deleted:
+        which = "succeeded" if batch.succeeded_results_deleted else "failed"
+        return f"of the lines that {which} are deleted"
+    return f"are kept until {moment(batch.results_expire_at)}" if batch.results_expire_at else ""
 
 
 def describe_waiting(batch: Batch) -> list[str]:

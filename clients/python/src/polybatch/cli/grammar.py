@@ -20,6 +20,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 # The ranges of CreateBatchRequest in batches.proto: what is outside of them is said before a
 # byte is sent.
 _WINDOWS = (timedelta(seconds=1), timedelta(days=7))
+_RETENTIONS = (timedelta(hours=1), timedelta(days=30))
 _MAX_REQUEST_ID_BYTES = 128
 _LONGEST_AGE = timedelta(days=30)
 _TOO_MUCH = 10**9
@@ -34,13 +35,17 @@ PATH = click.Path(readable=False)
 
 def window(text: str) -> timedelta:
     """Reads a completion window."""
+    return _span(text, _WINDOWS, "1s to 7d")
+
+
+def _span(text: str, limits: tuple[timedelta, timedelta], shown: str) -> timedelta:
     match = _SPAN.fullmatch(text.strip().lower())
     if match is None:
         raise click.BadParameter(f"{text!r} is no span such as 90s, 30m, 24h or 7d.")
     wanted = _timedelta(match)
-    shortest, longest = _WINDOWS
+    shortest, longest = limits
     if not shortest <= wanted <= longest:
-        raise click.BadParameter(f"{text!r} is out of range: from 1s to 7d.")
+        raise click.BadParameter(f"{text!r} is out of range: from {shown}.")
     return wanted
 
 
@@ -58,6 +63,11 @@ def _timedelta(match: re.Match[str]) -> timedelta:
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
         return timedelta.max
+
+
+def retention(text: str) -> timedelta:
+    """Reads how long something is kept."""
+    return _span(text, _RETENTIONS, "1h to 30d")
 
 
 def word(text: str) -> str:

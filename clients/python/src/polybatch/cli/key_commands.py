@@ -13,7 +13,7 @@ import polybatch
 from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.listing import Listing
-from polybatch.cli.output import moment, usd
+from polybatch.cli.output import duration, moment, usd
 from polybatch.cli.session import Session, UnusableInput
 
 if TYPE_CHECKING:
@@ -245,6 +245,9 @@ def account_facts(account: Account) -> list[tuple[str, str]]:
         ("funding", account.funding),
         ("budget", shown_budget(account.budget)),
     ]
+    if account.results_retention is not None:
+        kept = duration(account.results_retention.total_seconds())
+        facts.append(("results", f"kept for {kept} after a batch's end"))
     if account.balance is not None and account.reserved is not None and account.free is not None:
         facts.append(("balance", f"{usd(account.balance)} USD"))
         facts.append(("held", f"{usd(account.reserved)} USD"))

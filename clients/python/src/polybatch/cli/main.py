@@ -110,6 +110,7 @@ for each in (
     steering_commands.pause,
     steering_commands.resume,
     retry_command.retry,
+    batch_commands.delete,
     file_commands.validate,
     estimate_command.estimate,
     convert_command.convert,

@@ -185,7 +185,7 @@ def fetch(session: Session, batch: polybatch.Batch, output: str) -> None:
     try:
         _download(session, batch.id, output, polybatch.ResultFilter.ALL)
     except Conflict as error:
-        if error.reason != "NO_RESULTS":
+        if error.reason not in ("NO_RESULTS", "RESULTS_DELETED"):
             raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -154,6 +154,8 @@ class Account:
     budget: Budget | None
     """None: no limit."""
     created_at: datetime | None
+    results_retention: timedelta | None = None
+    """How long results and inputs of ended batches are kept; None: as the service is set."""
 
     @classmethod
     def from_proto(cls, message: Any) -> Account:

@@ -136,6 +136,23 @@ class BatchCost:
 
 
 @dataclass(frozen=True, slots=True)
+class CompletionEstimate:
+    """When a batch should end, learned from how long its providers and models took lately."""
+
+    likely_from: datetime
+    """With half of all batches the end lies between this and `likely_until`."""
+    likely_until: datetime
+    range_from: datetime
+    """With nine of ten between this and `range_until`."""
+    range_until: datetime
+
+    @classmethod
+    def from_proto(cls, message: Any) -> CompletionEstimate:
+        """Builds it from polybatch.v1.CompletionEstimate."""
+        return from_message(cls, message)
+
+
+@dataclass(frozen=True, slots=True)
 class BatchError:
     """Why a batch as such could not run, or why all of its lines failed."""
 
@@ -234,6 +251,15 @@ class Batch:
     """The batch whose lines it retries; empty where it is none."""
     child_batch_ids: tuple[str, ...] = ()
     """Those that retry lines of it, oldest first."""
+    name: str = ""
+    results_expire_at: datetime | None = None
+    """When its results and its input are deleted, or were; None: they are kept."""
+    succeeded_results_deleted: bool = False
+    """The results of the lines that succeeded cannot be had any more."""
+    failed_results_deleted: bool = False
+    """Nor those of the others."""
+    completion_estimate: CompletionEstimate | None = None
+    """When it should end; None where too little is known, and once it has ended."""
     reuse_answers: timedelta | None = None
     """As of `create_batch`; None: every line is run."""
     reused_line_count: int = 0
@@ -285,4 +311,9 @@ class Batch:
             cost=BatchCost.from_proto(message.cost) if message.HasField("cost") else None,
             priority=BatchPriority.from_proto(message.priority),
             canary=Canary.from_proto(message.canary) if message.HasField("canary") else None,
+            succeeded_results_deleted=pb.RESULTS_KIND_SUCCEEDED in message.deleted_results,
+            failed_results_deleted=pb.RESULTS_KIND_FAILED in message.deleted_results,
+            completion_estimate=CompletionEstimate.from_proto(message.completion_estimate)
+            if message.HasField("completion_estimate")
+            else None,
         )

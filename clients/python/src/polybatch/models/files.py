@@ -67,6 +67,8 @@ class File:
     """Problems in the validation report, warnings left out."""
     problems: tuple[LineProblem, ...] = ()
     """The first 20, as the upload's answer names them; empty for a file fetched later."""
+    expires_at: datetime | None = None
+    """When it is deleted, unless a batch of it runs then; None: it is kept."""
 
     @property
     def valid(self) -> bool:

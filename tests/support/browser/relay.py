@@ -15,10 +15,11 @@ _SMALL = 256 * 1024
 
 
 class Relay:
-    """Passes bytes on, on a port of its own."""
+    """Passes bytes on, on a port of its own; `source`: the address that it calls from."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, source: str) -> None:
         self.port = 0
+        self._source = source
         self._target = port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
@@ -86,7 +87,9 @@ class Relay:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.CancelledError):
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            there, back = await asyncio.open_connection(
+                "127.0.0.1", self._target, local_addr=(self._source, 0)
+            )
             ends = {writer, back}
             self._open |= ends
             try:
@@ -114,9 +117,9 @@ class Relay:
 
 
 @contextmanager
-def relay_to(port: int) -> Iterator[Relay]:
+def relay_to(port: int, source: str = "127.0.0.1") -> Iterator[Relay]:
     """A relay to a port of this machine."""
-    relay = Relay(port)
+    relay = Relay(port, source)
     relay.start()
     yield relay
     relay.stop()

@@ -7,6 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 GO := $(firstword $(shell command -v go 2>/dev/null) $(wildcard /usr/local/go/bin/go))
 NODE_FOLDERS := clients/node tests/support/web/node
 NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),$(NODE_FOLDERS:%=%/node_modules/.installed))
+CHROMIUM := $(shell command -v chromium 2>/dev/null || command -v google-chrome 2>/dev/null)
 PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
 # Tests mostly wait for other processes.
@@ -81,11 +82,11 @@ up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SA
 demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to printed results
 	@$(BIN)/python -m examples.demo
 
-# A machine without Go or Node.js skips the tests that need them, and says so.
+# A machine without Go, Node.js or Chromium skips the tests that need them, and says so.
 test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the tests, in some minutes (WORKERS=0: in one process)
 	@$(PYTEST) -m "not long"
 
-test-long: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the long tests: deaths at every write, outages, clusters, replicas
+test-long: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) $(if $(CHROMIUM),$(VENV)/.browser) ## Run the long tests: deaths at every write, outages, clusters, replicas, the dashboard in Chromium
 	@$(PYTEST) -m long
 	@POLYBATCH_FUZZ_FACTOR=1 $(PYTEST) -m "not long" --timeout=600 tests/fuzz
 
@@ -129,7 +130,7 @@ else
 endif
 	@touch $@
 
-screenshots: $(VENV)/.browser ## Go through the dashboard in Chromium, and write docs/images (needs Debian's chromium)
+screenshots: $(VENV)/.browser ## Write docs/images: each page of the dashboard, in Chromium (needs Debian's chromium)
 	@$(BIN)/python -m tests.browser.screenshots
 
 outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a running suite with default settings

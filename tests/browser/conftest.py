@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -29,15 +30,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # With a file of tests it ends: its event loop would be in the way of other tests.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    pytest.importorskip(
-        "playwright", reason="Playwright's client is missing: make .venv/.browser installs it"
-    )
-    from tests.support.browser.visitor import MISSING, chromium, running_browser
-
+    try:
+        from tests.support.browser.visitor import MISSING, chromium, running_browser
+    except ModuleNotFoundError as error:
+        _lacking(f"Playwright's client is missing ({error.name}): requirements/browser.lock")
     if chromium() is None:
-        pytest.skip(MISSING)
+        _lacking(MISSING)
     with running_browser() as running:
         yield running
+
+
+def _lacking(what: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} (CI must have it)", pytrace=False)
+    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ GENERATED := clients/python/src
 # Tests mostly wait for other processes.
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# With made-up examples, of which make test tries some.
+PROPERTIES := tests/fuzz tests/unit tests/integration/blobs tests/integration/sandbox
 SOURCES := core services clients/python/src tests benchmarks examples
 
 # A suite is many processes that import the same: each would compile all of it anew.
@@ -88,7 +90,7 @@ test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the tests,
 
 test-long: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) $(if $(CHROMIUM),$(VENV)/.browser) ## Run the long tests: deaths at every write, outages, clusters, replicas, the dashboard in Chromium
 	@$(PYTEST) -m long
-	@POLYBATCH_FUZZ_FACTOR=1 $(PYTEST) -m "not long" --timeout=600 tests/fuzz
+	@POLYBATCH_FUZZ_FACTOR=1 $(PYTEST) -m "not long" --timeout=600 $(PROPERTIES)
 
 test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
 	@POLYBATCH_TEST_FLEET=1 $(BIN)/python -m pytest tests/e2e

@@ -44,7 +44,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # and `make test-long` all of what `make test` tries some of.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile(
-    "some", hypothesis.settings.get_profile("repeatable"), max_examples=40
+    "some", hypothesis.settings.get_profile("repeatable"), max_examples=20
 )
 hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
 FACTOR = os.environ.get("POLYBATCH_FUZZ_FACTOR")

@@ -12,6 +12,7 @@ from obstore.store import MemoryStore
 from core.blobs import BlobMissing, BlobStore, BlobUnavailable, SegmentConflict
 from core.blobs.segments import SegmentWriter, StoredFile, segment_key
 from core.failpoints import Failpoint
+from tests.fuzz.budget import examples
 
 
 async def _bytes_of(file: StoredFile, **where: int) -> bytes:
@@ -192,7 +193,7 @@ async def test_a_reader_that_stops_early_leaves_no_task(store: BlobStore) -> Non
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     pieces=st.lists(st.binary(max_size=12), max_size=12),
     segment_bytes=st.integers(1, 20),

@@ -89,7 +89,7 @@ async def test_filtered_results(
 async def test_leaving_the_results_cancels_the_call(
     api: Api, fake: FakePolybatch, lines: list[dict[str, object]]
 ) -> None:
-    fake.results[BATCH] *= 2000
+    fake.results[BATCH] *= 500
     fake.chunk_bytes = 100_000
     assert len(await api.items("results", BATCH, first=3)) == 3
     assert await asyncio.to_thread(fake.cancelled.wait, 10)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.sandbox.anthropic.lines import Line
 from services.sandbox.splitter import ElementTooLong, Splitter
+from tests.fuzz.budget import examples
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(alphabet='ab"\\{}[],: \nü'),
@@ -41,7 +42,7 @@ def split(body: bytes, sizes: list[int]) -> list[tuple[Any, bool]]:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     requests=st.lists(elements, max_size=6),
     indent=st.sampled_from([None, 0, 2]),
@@ -57,7 +58,7 @@ def test_elements_are_found_however_the_body_is_cut(
     assert split(body.encode(), sizes) == [(request, True) for request in requests]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(requests=st.lists(st.dictionaries(st.text(max_size=3), values), max_size=5))
 def test_elements_of_another_form_are_told_apart(requests: list[Any]) -> None:
     found = split(json.dumps({"requests": requests}).encode(), [7])

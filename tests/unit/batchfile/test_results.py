@@ -26,6 +26,7 @@ from core.batchfile import (
 )
 from core.blobs import BlobStore
 from core.failpoints import Failpoint
+from tests.fuzz.budget import examples
 
 Lines = list[tuple[int, bytes, bool]]
 
@@ -50,7 +51,7 @@ async def written(store: BlobStore, lines: Lines, *, segment_bytes: int = 1000) 
     return results
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     outcomes=st.lists(st.tuples(st.booleans(), st.integers(0, 30), st.integers(1, 3)), max_size=20),
     chunk_bytes=st.integers(1, 50),

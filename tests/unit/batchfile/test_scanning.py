@@ -19,6 +19,7 @@ from core.batchfile import (
     iter_index,
 )
 from core.batchfile.recognition import HEAD_BYTES, recognize
+from tests.fuzz.budget import examples
 
 MakeLine = Callable[..., bytes]
 
@@ -75,7 +76,7 @@ def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
     yield data[at:]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(files, st.lists(st.integers(0, 60), max_size=30))
 @example(b"x" * LIMIT + b"\r\n", [LIMIT + 1])
 @example(b"x" * (LIMIT + 1) + b"\r\n", [LIMIT + 2, 0])
@@ -87,7 +88,7 @@ def test_how_a_file_is_cut_into_chunks_makes_no_difference(data: bytes, sizes: l
     assert scan(data[at : at + 1] for at in range(len(data))) == whole
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(files)
 def test_the_index_says_where_each_line_lies(data: bytes) -> None:
     assume(recognize(data[:HEAD_BYTES], whole=len(data) < HEAD_BYTES) is None)
@@ -115,7 +116,7 @@ def test_the_index_says_where_each_line_lies(data: bytes) -> None:
         assert group.bytes == sum(r.length for r in valid if r.group == number)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(files)
 def test_duplicates_are_those_that_a_dictionary_finds(data: bytes) -> None:
     index, _, summary = scan([data])

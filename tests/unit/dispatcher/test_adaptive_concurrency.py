@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from core.providers import CallLimits, Throttled
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
+from tests.fuzz.budget import examples
 
 
 class Clock(asyncio.SelectorEventLoop):
@@ -243,7 +244,7 @@ async def test_who_gives_up_waiting_takes_no_place() -> None:
     assert not waiting[2].cancelled()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     most=st.integers(1, 40),
     outcomes=st.lists(

@@ -37,6 +37,7 @@ from core.providers import (
 from core.providers.contract import ProviderLimits
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 from services.dispatcher.direct_lines import LineRun, Retries
+from tests.fuzz.budget import examples
 
 CHAT = "/v1/chat/completions"
 PATIENCE = 10.0
@@ -619,7 +620,7 @@ async def turn(stand: Stand, store: Mortal, provider: Scripted, *, flushes: bool
 deaths = st.builds(Death, st.sampled_from(Where), st.integers(1, 12))
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
 @given(
     rerun=st.booleans(),
     most=st.integers(1, 6),

@@ -14,6 +14,7 @@ from core.blobs import BlobStore, BlobUnavailable
 from core.failpoints import Failpoint
 from core.pipeline.run_log import Event, Record, RunLog, RunTaken, read_run
 from core.prices.usage import Usage
+from tests.fuzz.budget import examples
 
 PREFIX = "batches/b/shards/s/run"
 LINES = 8
@@ -214,7 +215,7 @@ async def test_a_call_that_was_not_run_is_not_under_way(blobs: BlobStore) -> Non
     assert after.events == log.events
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=steps)
 async def test_after_any_crash_what_was_flushed_counts(
     steps: list[tuple[int, Event, bytes, str]], tmp_path_factory: pytest.TempPathFactory

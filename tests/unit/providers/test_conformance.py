@@ -188,6 +188,7 @@ class FlawedStand(SandboxStand):
 
 
 @pytest.mark.parametrize("vendor", [OPENAI], ids=["openai"])
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flaw", "name"),
     [

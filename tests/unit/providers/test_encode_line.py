@@ -19,11 +19,12 @@ from core.providers.http.client import ProviderHttp
 from core.providers.openai.adapter import OpenAIProvider
 from core.providers.openai.nulls import CHAT as CHAT_SHAPE
 from core.providers.openai.nulls import EMBEDDINGS as EMBEDDINGS_SHAPE
+from tests.fuzz.budget import examples
 from tests.support.providers.fake_provider import make_intent
 
 CHAT = "/v1/chat/completions"
 
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=examples(60))
 
 HTTP = ProviderHttp("http://127.0.0.1:9", {}, secret="", timeout=1)
 OPENAI = OpenAIProvider(HTTP, settle=timedelta(0))

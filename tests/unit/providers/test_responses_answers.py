@@ -14,6 +14,7 @@ from core.providers.anthropic.translation import read_line
 from core.providers.contract import Outcome, ResultLine
 from core.providers.translation.report import Report
 from core.providers.translation.responses import from_chat, marked, restored, to_chat
+from tests.fuzz.budget import examples
 from tests.support.providers.grammar import Grammar
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
@@ -218,7 +219,7 @@ _CHATS = st.fixed_dictionaries(
 
 
 @given(_CHATS)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_answer_is_a_response_or_stays_as_it_came(body: dict[str, Any]) -> None:
     made = from_chat(json.dumps(body).encode(), "s-t-1")
     if made is not None:

@@ -16,10 +16,11 @@ from core.providers.anthropic.translation import read_line
 from core.providers.contract import Outcome, ProviderUnavailable
 from core.providers.openai.rows import read_row
 from core.providers.result_lines import UnreadableLine, split_lines
+from tests.fuzz.budget import examples
 
 CREATED = 1790000000
 
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(deadline=None, max_examples=examples(60))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ Beside each file stands what is right: what the validation report says, and what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from polybatch import BatchState, Client, PolybatchError, ResultLine
+from polybatch import BatchState, Client, File, PolybatchError, ResultLine
 
 from tests.support.e2e.suite import Suite
 
@@ -23,6 +24,15 @@ EXPECTED = ".expected.json"
 NAMES = sorted(path.name.removesuffix(EXPECTED) for path in FILES.glob(f"*{EXPECTED}"))
 PATIENCE = 120.0
 AT_A_TIME = 8
+SOME = {
+    *("plain-models-of-three-providers", "plain-model-of-an-own-server", "compressed-with-zstd"),
+    *("plain-openai-embeddings", "openai-completions", "openai-moderations"),
+    *("openai-image-edits", "openai-responses", "responses-of-other-providers"),
+    *("responses-with-tools-and-their-outputs", "responses-with-what-is-left-out-when-lenient"),
+    *("anthropics-own-lines-with-their-features", "geminis-own-lines", "media-in-gemini-lines"),
+    *("answers-that-are-null", "answers-with-an-error-in-the-body", "ids-that-providers-refuse"),
+}
+"""A batch of each kind, which `make test` runs too."""
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -50,12 +60,13 @@ class Expected(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What came of one file."""
+class Uploaded:
+    """What was found in one file."""
 
+    file: File | None
+    """None: it was not taken."""
     report: list[Place]
     warnings: list[Place]
-    results: dict[str, str] | None
 
 
 def expected_of(name: str) -> Expected:
@@ -68,33 +79,50 @@ def input_of(name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def seen(shared_suite: Suite) -> Iterator[dict[str, Future[Seen]]]:
-    """Everything goes through at the same time, as in life."""
+def client(shared_suite: Suite) -> Iterator[Client]:
     shared_suite.reset_sandbox()
-    with shared_suite.client() as client, ThreadPoolExecutor(AT_A_TIME) as pool:
-        yield {name: pool.submit(run, client, name) for name in NAMES}
+    with shared_suite.client() as connected:
+        yield connected
 
 
-def run(client: Client, name: str) -> Seen:
-    expected = expected_of(name)
-    options: dict[str, Any] = dict(expected.options)
+@pytest.fixture(scope="module")
+def uploaded(client: Client) -> Callable[[str], Uploaded]:
+    """Uploads a file by its name, once."""
+    return functools.cache(lambda name: upload(client, name))
+
+
+@pytest.fixture(scope="module")
+def results(
+    request: pytest.FixtureRequest, client: Client, uploaded: Callable[[str], Uploaded]
+) -> Iterator[dict[str, Future[dict[str, str]]]]:
+    """Everything that is asked for goes through at the same time, as in life."""
+    names = [
+        item.callspec.params["name"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.function is test_what_comes_of_it
+    ]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        yield {name: pool.submit(run, client, name, uploaded(name)) for name in names}
+
+
+def upload(client: Client, name: str) -> Uploaded:
     try:
-        file = client.upload(input_of(name), **options)
+        file = client.upload(input_of(name), **expected_of(name).options)
     except PolybatchError as error:
-        return Seen([Place(0, "", error.reason)], [], None)
+        return Uploaded(None, [Place(0, "", error.reason)], [])
     with closing(client.files.validation_report(file.id)) as found:
         problems = list(found)
     errors = [each for each in problems if each.severity == "error"]
     warnings = [each for each in problems if each.severity == "warning"]
-    results: dict[str, str] | None = None
-    if expected.results is not None and all(each.lenient for each in errors):
-        batch = client.create_batch(file, lenient=expected.lenient)
-        ended = client.wait(batch.id, timeout=PATIENCE)
-        assert ended.state == BatchState.COMPLETED
-        results = {
-            line.custom_id: "ok" if line.ok else code_of(line) for line in client.results(batch.id)
-        }
-    return Seen(places(errors), places(warnings), results)
+    return Uploaded(file, places(errors), places(warnings))
+
+
+def run(client: Client, name: str, found: Uploaded) -> dict[str, str]:
+    assert found.file is not None
+    batch = client.create_batch(found.file, lenient=expected_of(name).lenient)
+    ended = client.wait(batch.id, timeout=PATIENCE)
+    assert ended.state == BatchState.COMPLETED
+    return {line.custom_id: "ok" if line.ok else code_of(line) for line in client.results(batch.id)}
 
 
 def code_of(line: ResultLine) -> str:
@@ -110,13 +138,24 @@ def places(problems: list[Any]) -> list[Place]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file(seen: dict[str, Future[Seen]], name: str) -> None:
+def test_what_is_found_in_it(uploaded: Callable[[str], Uploaded], name: str) -> None:
     expected = expected_of(name)
-    found = seen[name].result(PATIENCE)
+    found = uploaded(name)
     assert found.report == sorted(expected.report)
     if expected.warnings is not None:
         assert found.warnings == sorted(expected.warnings)
-    assert found.results == expected.results
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in SOME else pytest.mark.long)
+        for name in NAMES
+        if expected_of(name).results is not None
+    ],
+)
+def test_what_comes_of_it(results: dict[str, Future[dict[str, str]]], name: str) -> None:
+    assert results[name].result(PATIENCE) == expected_of(name).results
 
 
 def test_there_are_enough() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -11,10 +10,11 @@ import msgspec
 from core.batchfile import FileChecker, Rules
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
-from core.ledger import Batch, BatchState, File, FileState, now
+from core.ledger import Batch, File
 from core.providers import known_providers
 from core.settings import ProviderAccess, Settings
 from services.gateway.checks import upload_rules
+from tests.support.ledger.rows import batch_row, file_row
 
 
 def chat(number: int, model: str, **extra: Any) -> bytes:
@@ -33,13 +33,7 @@ async def store(
     blobs: BlobStore, lines: list[bytes], *, lenient: bool | None = None
 ) -> tuple[Batch, File]:
     """`lenient`: of the batch; None: the providers' checks at upload are left out."""
-    file = File(
-        id="file_1",
-        account_id="acct_1",
-        upload_id="upload-1",
-        state=FileState.READY,
-        created_at=now(),
-    )
+    file = file_row(id="file_1", upload_id="upload-1")
     contents = b"\n".join(lines) + b"\n"
     data = SegmentWriter(
         blobs, f"{file.prefix}/data", segment_bytes=1 << 20, point=Failpoint.UPLOAD_DATA
@@ -59,17 +53,11 @@ async def store(
     checked = await checker.finish(await StoredFile.open(blobs, f"{file.prefix}/data"))
     assert lenient is not None or checked.invalid_count == 0, checked.problems
     file.groups = [msgspec.to_builtins(group) for group in checked.groups]
-    moment = now()
-    batch = Batch(
+    batch = batch_row(
+        file,
         id="batch_1",
-        account_id="acct_1",
-        input_file_id=file.id,
         endpoint=checked.endpoint,
-        state=BatchState.VALIDATING,
         total=len(lines),
         lenient_translation=bool(lenient),
-        created_at=moment,
-        expires_at=moment + timedelta(days=1),
-        due_at=moment,
     )
     return batch, file

@@ -23,7 +23,7 @@ from core.ledger import (
     new_id,
     now,
 )
-from tests.support.ledger.rows import batch_row, create, file_row, try_intend
+from tests.support.ledger.rows import batch_row, create, file_row, shard_row, try_intend
 from tests.support.stores.lossy import LossyProxy
 from tests.support.stores.postgres import PostgresServer, running_postgres
 
@@ -123,18 +123,7 @@ async def test_no_transition_is_done_twice_when_its_answer_was_lost(
     assert made.id == batch_id
 
     def new_shard() -> Shard:
-        return Shard(
-            id=new_id("shard"),
-            batch_id=batch_id,
-            ordinal=0,
-            provider="openai",
-            model="gpt-4.1",
-            endpoint="/v1/chat/completions",
-            state=ShardState.QUEUED,
-            line_count=10,
-            created_at=moment,
-            due_at=moment,
-        )
+        return shard_row(made, line_count=10)
 
     await lost(ledger.batches.plan(batch_id, [new_shard()]))
     assert isinstance(await ledger.batches.plan(batch_id, [new_shard()]), Stale)

@@ -22,13 +22,13 @@ from core.batchfile import (
 from core.blobs import BlobStore, SegmentWriter
 from core.bus import Ack, Bus, Delivery
 from core.failpoints import Failpoint
-from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, ShardState, now
+from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, now
 from core.pipeline import Runtime
 from core.pipeline.messages import batch_message
 from core.settings import Settings
 from services.collector.assemble import Assembler, ResultsInconsistent
 from services.collector.common_cause import CommonCause
-from tests.support.ledger.rows import create, reread
+from tests.support.ledger.rows import batch_row, create, reread, shard_row
 from tests.support.publishers import NoEvents
 
 DELIVERY = Delivery(1, now())
@@ -73,17 +73,8 @@ async def add_shards(
 ) -> list[Shard]:
     shards = []
     for ordinal, share in enumerate(shares):
-        shard = Shard(
-            id=f"shard_{ordinal}",
-            batch_id=batch.id,
-            ordinal=ordinal,
-            provider="openai",
-            model="m",
-            endpoint=batch.endpoint,
-            state=ShardState.QUEUED,
-            line_count=len(share),
-            created_at=now(),
-            due_at=now(),
+        shard = shard_row(
+            batch, id=f"shard_{ordinal}", ordinal=ordinal, model="m", line_count=len(share)
         )
         size = INDEX.size
         lines = b"".join(records[(line - 1) * size : line * size] for line in share)
@@ -190,19 +181,7 @@ async def test_what_the_check_at_upload_refused_depends_on_the_batch(
     invalid = 1 if lenient else 2
     made = await create(
         ledger,
-        Batch(
-            id="batch_bad",
-            account_id=batch.account_id,
-            input_file_id=file.id,
-            endpoint=batch.endpoint,
-            state=BatchState.VALIDATING,
-            total=3,
-            invalid=invalid,
-            lenient_translation=lenient,
-            created_at=now(),
-            expires_at=batch.expires_at,
-            due_at=now(),
-        ),
+        batch_row(file, id="batch_bad", total=3, invalid=invalid, lenient_translation=lenient),
     )
     sent = [1, 2] if lenient else [1]
     [shard] = await add_shards(ledger, blobs, made, records, [sent])

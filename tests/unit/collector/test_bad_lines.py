@@ -9,11 +9,12 @@ from typing import Any, cast
 from core.batchfile import INDEX, ResultFile, ResultWriter
 from core.blobs import BlobStore, SegmentWriter
 from core.failpoints import Failpoint
-from core.ledger import Batch, File, Ledger, Shard, ShardState, now
+from core.ledger import Batch, File, Ledger
 from core.pipeline import EventPublisher, Runtime, Settler
 from core.providers import BadLine, Refused
 from core.settings import Settings
 from services.collector.bad_lines import BadLineIsolation
+from tests.support.ledger.rows import shard_row
 
 
 class Silent:
@@ -44,19 +45,13 @@ async def test_messages_name_the_users_lines(
     rejects = ResultWriter(blobs, "rejects", segment_bytes=1000, point=Failpoint.SHARD_REJECTS)
     await rejects.append(9, b"{}", succeeded=False)
     await rejects.close()
-    shard = Shard(
+    shard = shard_row(
+        batch,
         id="shard_1",
-        batch_id=batch.id,
-        ordinal=0,
-        provider="openai",
         model="openai/m",
-        endpoint=batch.endpoint,
-        state=ShardState.QUEUED,
         line_count=len(numbers),
         byte_count=len(data),
         rejects_prefix="rejects",
-        created_at=now(),
-        due_at=now(),
     )
     await blobs.put(shard.lines_key, records, point=Failpoint.PLAN_LINES)
     await ledger.batches.plan(batch.id, [shard])

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from obstore.store import MemoryStore
 from core.batchfile import INDEX
 from core.blobs import BlobExists, BlobStore, BlobUnavailable, SegmentWriter
 from core.failpoints import Failpoint
-from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
+from core.ledger import Batch, BatchState, File, Shard, ShardState
 from core.pipeline import Event, RunLog, RunTaken, read_run
 from core.prices.usage import Usage
 from core.providers import (
@@ -38,6 +37,7 @@ from core.providers.contract import ProviderLimits
 from services.dispatcher.adaptive_concurrency import AdaptiveConcurrencyLimiter
 from services.dispatcher.direct_lines import LineRun, Retries
 from tests.fuzz.budget import examples
+from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 CHAT = "/v1/chat/completions"
 PATIENCE = 10.0
@@ -120,35 +120,16 @@ class Stand:
 
     @classmethod
     async def build(cls, blobs: BlobStore, count: int, bad: frozenset[int] = frozenset()) -> Stand:
-        file = File(
-            id="file_1",
-            account_id="acct",
-            upload_id="u",
-            state=FileState.READY,
-            groups=[{"provider": "local", "model": "m", "lines": count, "bytes": 0}],
-            created_at=now(),
-        )
-        batch = Batch(
-            id="batch_1",
-            account_id="acct",
-            input_file_id=file.id,
-            endpoint=CHAT,
-            state=BatchState.IN_PROGRESS,
-            created_at=now(),
-            expires_at=now() + timedelta(days=1),
-            due_at=now(),
-        )
-        shard = Shard(
+        groups = [{"provider": "local", "model": "m", "lines": count, "bytes": 0}]
+        file = file_row(id="file_1", account_id="acct", upload_id="u", groups=groups)
+        batch = batch_row(file, id="batch_1", state=BatchState.IN_PROGRESS)
+        shard = shard_row(
+            batch,
             id="shard_1",
-            batch_id=batch.id,
-            ordinal=0,
             provider="local",
             model="m",
-            endpoint=CHAT,
             state=ShardState.RUNNING,
             line_count=count,
-            created_at=now(),
-            due_at=now(),
         )
         content, records = bytearray(), bytearray()
         for n in range(count):

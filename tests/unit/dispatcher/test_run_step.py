@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -14,9 +13,9 @@ import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
 from core.blobs import BlobStore
-from core.bus import Ack, Bus, Delivery, EmbeddedNats, Snooze, Step
+from core.bus import Ack, Bus, Delivery, Snooze, Step
 from core.failpoints import Failpoint
-from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, new_id, now
+from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, now
 from core.pipeline import Event, EventPublisher, PauseWatch, Runtime
 from core.providers import CallLimits
 from core.settings import Settings
@@ -24,7 +23,8 @@ from services.dispatcher.direct_lines import LineRun
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.lease_keeper import LeaseKeeper
 from services.dispatcher.run import Runner
-from tests.support.ledger.rows import create, shard_row
+from tests.support.gateway.nats import Nats
+from tests.support.ledger.rows import batch_row, create, shard_row
 from tests.unit.dispatcher.test_lines import CHAT, PATIENCE, Scripted, Stand, free, paid
 
 DELIVERY = Delivery(1, now())
@@ -32,18 +32,10 @@ ITEM = WorkItem(batch_id="batch_1", shard_id="shard_1")
 
 
 @pytest.fixture
-async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = int(listener.getsockname()[1])
-    embedded = EmbeddedNats(tmp_path / "nats", port)
-    server = await asyncio.create_subprocess_exec(
-        *embedded.command(), stderr=asyncio.subprocess.DEVNULL
-    )
-    connected = await Bus.connect(embedded.url, name="test")
+async def bus(own_nats: Nats) -> AsyncIterator[Bus]:
+    connected = await Bus.connect(own_nats.url, name="test")
     yield connected
     await connected.close()
-    server.kill()
-    await server.wait()
 
 
 @pytest.fixture
@@ -68,9 +60,7 @@ async def stand(blobs: BlobStore) -> Stand:
 
 async def start(runtime: Runtime, provider: Scripted) -> Runner:
     scheduler = FairScheduler(runtime)
-    shard = await runtime.ledger.shards.get("shard_1")
-    assert shard is not None
-    await scheduler.start(shard, provider)
+    await scheduler.start(await shard_now(runtime), provider)
     return Runner(runtime, {"local": provider}, scheduler, PauseWatch(runtime.ledger))
 
 
@@ -329,25 +319,12 @@ async def test_progress_and_the_reason_to_wait_are_shown(runtime: Runtime, stand
 
 
 async def test_a_shard_waits_for_its_turn(
-    runtime: Runtime, ledger: Ledger, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, ledger: Ledger, bus: Bus, stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.dispatcher.fair_scheduler._MOST", 1)
     await start(runtime, Scripted(paid()))
     first = await shard_now(runtime)
-    batch = await ledger.batches.get("batch_1")
-    assert batch is not None
-    other = Batch(
-        id=new_id("batch"),
-        account_id="acct",
-        input_file_id=batch.input_file_id,
-        endpoint=CHAT,
-        state="validating",
-        total=1,
-        created_at=now(),
-        expires_at=now() + timedelta(days=1),
-        due_at=now(),
-    )
-    assert isinstance(await ledger.batches.create(other), Batch)
+    other = await create(ledger, batch_row(stand.file, total=1))
     shard = shard_row(other, id="shard_2", provider="local", model="m", endpoint=CHAT, line_count=1)
     await ledger.batches.plan(other.id, [shard])
     scheduler = FairScheduler(runtime)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -21,8 +20,6 @@ from core.blobs import BlobStore, StoredFile
 from core.bus import Snooze, Step
 from core.failpoints import Failpoint
 from core.ledger import (
-    Batch,
-    BatchState,
     File,
     Ledger,
     ModelSpend,
@@ -35,7 +32,7 @@ from core.ledger import (
 from core.providers import Absent, Accepted, Found, OutcomeUnknown, Refused
 from tests.support.input_files import store
 from tests.support.ledger.money import check_books
-from tests.support.ledger.rows import create, reread
+from tests.support.ledger.rows import batch_row, create, reread, shard_row
 from tests.support.prices import price, snapshot
 from tests.unit.dispatcher.test_cost_limit import ANSWER, DELIVERY, MODEL, Stand, line
 
@@ -68,38 +65,25 @@ class World:
         most = sum(self.answers) * ANSWER
         made = await create(
             self.stand.ledger,
-            Batch(
-                id=new_id("batch"),
-                account_id=self.file.account_id,
-                input_file_id=self.file.id,
-                endpoint=self.template.endpoint,
-                state=BatchState.VALIDATING,
+            batch_row(
+                self.file,
                 total=_LINES,
                 queued=_LINES,
                 max_cost_nanos=self.random.randrange(1, most + most // 4),
                 prices=snapshot(price("openai", "gpt-4.1", input=0, output=ANSWER * 1_000_000)),
-                created_at=now(),
-                expires_at=now() + timedelta(days=1),
-                due_at=now(),
             ),
         )
         cuts = sorted(self.random.sample(range(1, _LINES), self.random.randrange(3)))
         ends = [*cuts, _LINES]
         shards = []
         for ordinal, (start, end) in enumerate(zip([0, *cuts], ends, strict=True)):
-            shard = Shard(
+            shard = shard_row(
+                made,
                 id=f"shard_{made.id.removeprefix('batch_')}{ordinal:04}",
-                batch_id=made.id,
-                account_id=made.account_id,
                 ordinal=ordinal,
-                provider="openai",
                 model=MODEL,
-                endpoint=made.endpoint,
-                state=ShardState.QUEUED,
                 line_count=end - start,
                 byte_count=100 * (end - start),
-                created_at=now(),
-                due_at=now(),
             )
             records = b"".join(self.records[start:end])
             await self.stand.blobs.put(shard.lines_key, records, point=Failpoint.PLAN_LINES)

@@ -84,7 +84,6 @@ def test_results_go_on_where_they_broke(command: Command, collector: FakePolybat
     with command.start("results", BATCH) as process:
         told = Told(process)
         output = process.stdout
-        assert output is not None
         got = [output.readline()]
         collector.stop()
         reader = threading.Thread(target=lambda: got.append(output.read()))

@@ -90,10 +90,8 @@ def test_each_service_runs_a_module_of_ours_at_its_usual_port(name: str) -> None
 def test_the_proxy_spreads_over_all_replicas(name: str) -> None:
     port = port_of(name)
     section = re.search(rf"^listen {name}\n((?: +.*\n)+)", PROXY, re.MULTILINE)
-    assert section is not None
     assert f"bind :{port}\n" in section[1]
     server = re.search(rf"server-template {name}- (\d+) {name}:{port}\n", section[1])
-    assert server is not None
     assert SERVICES[name]["deploy"]["replicas"] <= int(server[1])
     assert (
         f"${{PUBLISH_ADDRESS:-127.0.0.1}}:${{{name.upper()}_PORT:-{port}}}:{port}"

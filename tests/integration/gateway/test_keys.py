@@ -39,7 +39,6 @@ async def test_the_first_start_makes_a_key_and_an_operators(start_gateway: Start
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         secrets[path] = path.read_text()
         key = await accounts.authenticate(secrets[path].strip())
-        assert key is not None
         assert key.scope == scope
     assert {name for _, name in await accounts.list_keys()} == {FIRST_ACCOUNT}
     again = await start_gateway()

@@ -219,7 +219,6 @@ async def test_the_index_lies_beside_the_data(gateway: Gateway) -> None:
     row = await gateway.ledger.files.find_upload(
         (await gateway.ledger.accounts.list_keys())[0][0].account_id, "upload-1"
     )
-    assert row is not None
     prefix = f"files/{row.account_id}/upload-1"
     assert (await StoredFile.open(gateway.blobs, f"{prefix}/index")).size == 10 * 20
     assert {

@@ -17,7 +17,6 @@ async def test_durations_are_learned(ledger: Ledger) -> None:
         assert isinstance(await ledger.shards.fetching(shard, "completed"), Batch)
     assert not isinstance(await ledger.shards.fetching(shards[0], "completed"), Batch)
     learned = await ledger.durations.of("openai", MODEL)
-    assert learned is not None
     assert learned.ended == 3
     assert learned.mean_seconds == pytest.approx(600.0, rel=0.2)
     assert await ledger.durations.of("openai", "gpt-5") is None
@@ -29,7 +28,6 @@ async def test_the_newest_durations_count_for_most(ledger: Ledger) -> None:
         shard.submitted_at = now() - minutes * MINUTE
         assert isinstance(await ledger.shards.fetching(shard, "completed"), Batch)
     learned = await ledger.durations.of("openai", MODEL)
-    assert learned is not None
     assert learned.ended == 16
     assert 60.0 <= learned.mean_seconds < 600.0
 
@@ -46,5 +44,4 @@ async def test_durations_of_many_that_end_at_once(ledger: Ledger) -> None:
     ended = await asyncio.gather(*(ledger.shards.fetching(shard, "completed") for shard in shards))
     assert all(isinstance(batch, Batch) for batch in ended)
     learned = await ledger.durations.of("openai", MODEL)
-    assert learned is not None
     assert learned.ended == 10

@@ -164,6 +164,5 @@ async def test_no_transition_is_done_twice_when_its_answer_was_lost(
     await lost(end())
     assert isinstance(await end(), Stale)  # type: ignore[misc]
     ended = await ledger.batches.get(batch_id)
-    assert ended is not None
     assert (ended.state, ended.succeeded, ended.failed) == (BatchState.CANCELLED, 9, 1)
     await ledger.close()

@@ -144,17 +144,14 @@ async def test_turns_go_by_account_then_age(ledger: Ledger) -> None:
     await wait(ledger, other_of_a)
     await wait(ledger, of_b)
     first = await ledger.runs.next_waiting("local", 2)
-    assert first is not None
     assert first.id == of_b.id, "its account has nothing running"
     assert isinstance(await start(ledger, first), Batch)
     second = await ledger.runs.next_waiting("local", 2)
-    assert second is not None
     assert second.id == other_of_a.id
     held = await ledger.runs.claim(await reread(ledger, large[0]), LEASE)
     assert isinstance(held, Shard)
     assert isinstance(await ledger.runs.end(held), Batch)
     third = await ledger.runs.next_waiting("local", 2)
-    assert third is not None
     assert third.id == large[2].id, "the oldest of accounts with as many"
 
 

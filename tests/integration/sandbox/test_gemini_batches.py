@@ -101,7 +101,6 @@ def test_whole_batch(sandbox: Sandbox, gemini_client: genai.Client, tmp_path: Pa
         number = int(question.split()[4])
         assert response.text.endswith(f"\n\n{number * 3}")
         usage = response.usage_metadata
-        assert usage is not None
         assert usage.prompt_token_count is not None
         assert usage.candidates_token_count is not None
         assert usage.total_token_count == (
@@ -161,7 +160,6 @@ def test_shapes_of_answers(sandbox: Sandbox, gemini_client: genai.Client, tmp_pa
     assert cuts[0].finish_reason == types.FinishReason.MAX_TOKENS
     assert len(found["two"].candidates or ()) == 2
     content = (found["call"].candidates or [])[0].content
-    assert content is not None
     part = (content.parts or [])[0]
     assert part.function_call is not None
     assert part.function_call.name == "look"

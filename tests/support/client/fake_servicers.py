@@ -62,7 +62,6 @@ class Files(files_pb2_grpc.FileServiceServicer):
         upload = self._fake.uploads.get(request.upload_id)
         if upload is None:
             await Fault(NOT_FOUND, "no such upload", "UPLOAD_NOT_FOUND").abort(context)
-        assert upload is not None
         committed = upload.committed - (SEGMENT_BYTES if upload.said_less else 0)
         upload.said_less = False
         return files_pb2.UploadStatus(

@@ -40,7 +40,6 @@ async def assembled(stand: Stand) -> tuple[Batch, list[Decimal | None]]:
     item = WorkItem(batch_id="batch_1")
     assert await Assembler(stand.runtime).handle(item, Delivery(1, now())) == Ack()
     batch = await stand.ledger.batches.get("batch_1")
-    assert batch is not None
     results = await ResultFile.open(stand.runtime.blobs, batch.results_prefix)
     lines = [
         json.loads(each.raw, parse_float=Decimal)["cost"]
@@ -101,7 +100,6 @@ async def test_tokens_of_a_model_without_a_price_are_no_cost_of_0(
 ) -> None:
     async with stand.ledger._database.write(Failpoint.BATCH_PRICES) as session:
         batch = await session.get(Batch, "batch_1")
-        assert batch is not None
         batch.prices = '{"form":1,"day":"2026-11-28","prices":[]}'
     stand.home.failing[2] = outcome
     assert await stand.fetch() == Ack()

@@ -229,7 +229,6 @@ async def test_410_disables_the_endpoint(hooks: Hooks, receiver: Receiver) -> No
     delivery, _ = await hooks.shown()
     assert delivery.state == DeliveryState.FAILED
     disabled = await hooks.ledger.webhook_endpoints.get(ACCOUNT, endpoint.id)
-    assert disabled is not None
     assert (disabled.disabled_at is not None, disabled.disabled_reason) == (True, "answered 410")
     await hooks.fail_a_batch()
     assert await hooks.deliverer.once() == 0

@@ -330,7 +330,6 @@ async def test_a_shard_waits_for_its_turn(
     scheduler = FairScheduler(runtime)
     await scheduler.start(shard, Scripted(paid()))
     waiting = await ledger.shards.get("shard_2")
-    assert waiting is not None
     assert (waiting.state, waiting.waits_for_quota) == (ShardState.QUEUED, True)
     assert waiting.waiting_reason == "waits for its turn: other shards are running at local"
     runner = Runner(runtime, {"local": Scripted(paid())}, scheduler, PauseWatch(runtime.ledger))

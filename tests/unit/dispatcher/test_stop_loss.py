@@ -197,7 +197,6 @@ async def test_no_batch_costs_more_than_it_may(
         batch_id = await world.batch()
         await world.run(batch_id)
         batch = await ledger.batches.get(batch_id)
-        assert batch is not None
         assert batch.max_cost_nanos is not None
         assert batch.cost_nanos <= batch.max_cost_nanos
         refused = await world.refused(batch_id)

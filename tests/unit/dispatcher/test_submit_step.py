@@ -142,14 +142,12 @@ class Stand:
         """Change the shard's row, as time or somebody else would."""
         async with self.ledger._database.write(Failpoint.SHARD_OVERDUE) as session:
             row = await session.get(Shard, ITEM.shard_id)
-            assert row is not None
             row.sqlmodel_update(values)
             session.add(row)
 
     async def fail_fast(self) -> None:
         async with self.ledger._database.write(Failpoint.SHARD_OVERDUE) as session:
             row = await session.get(Batch, ITEM.batch_id)
-            assert row is not None
             row.fail_fast = True
             session.add(row)
 

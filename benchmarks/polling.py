@@ -25,17 +25,7 @@ from benchmarks.figures import Figure
 from benchmarks.options import Options
 from core.blobs import BlobStore
 from core.bus import Bus, Delivery
-from core.ledger import (
-    Batch,
-    BatchState,
-    File,
-    FileState,
-    Ledger,
-    Shard,
-    ShardState,
-    new_id,
-    now,
-)
+from core.ledger import Batch, BatchState, File, FileState, Ledger, Shard, ShardState, new_id, now
 from core.pipeline import EventPublisher, LateShards, Runtime, Settler
 from core.providers import known_providers
 from core.settings import ProviderAccess, Settings

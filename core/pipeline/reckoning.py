@@ -21,15 +21,7 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
-from core.batchfile import (
-    CACHES,
-    OPEN,
-    TOOLS,
-    LineSum,
-    MediaTokens,
-    Totals,
-    asked_of,
-)
+from core.batchfile import CACHES, OPEN, TOOLS, LineSum, MediaTokens, Totals, asked_of
 from core.ledger import AnswerLength, Learned, Ledger, now
 from core.prices.rates import MILLION, Price, Rates
 from core.providers import CATALOGUE, prompt_of

@@ -10,14 +10,7 @@ from pathlib import Path
 
 from core.ledger import Count, LivingBatches
 from core.ledger.statistics import LIVING
-from core.metrics import (
-    DISK_FREE_BYTES,
-    DISK_SIZE_BYTES,
-    AskedAtScrape,
-    Family,
-    Reading,
-    Readings,
-)
+from core.metrics import DISK_FREE_BYTES, DISK_SIZE_BYTES, AskedAtScrape, Family, Reading, Readings
 from core.pipeline.runtime import Runtime
 from core.serving.observed import metered, traced
 

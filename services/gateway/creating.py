@@ -41,12 +41,7 @@ from core.serving import ApiError
 from services.gateway.batch_args import BatchArgs, other_arguments
 from services.gateway.billing import BilledKeys
 from services.gateway.estimating import Estimate, Estimator
-from services.gateway.file_refusals import (
-    file_not_found,
-    first_errors,
-    invalid_lines,
-    refuse_unfit,
-)
+from services.gateway.file_refusals import file_not_found, first_errors, invalid_lines, refuse_unfit
 from services.gateway.funding import Funding, refusal, refuse_unbounded
 from services.gateway.pricing import Pricing
 from services.gateway.upload_reservation import over_limit

@@ -20,15 +20,7 @@ from pathlib import Path
 import structlog
 
 from core.failpoints import Failpoint, writing
-from core.ledger import (
-    KEY_PREFIX,
-    Accounts,
-    ApiKey,
-    BudgetPeriod,
-    KeyLimits,
-    Ledger,
-    new_secret,
-)
+from core.ledger import KEY_PREFIX, Accounts, ApiKey, BudgetPeriod, KeyLimits, Ledger, new_secret
 from core.serving import StartupError
 
 log = structlog.get_logger()

@@ -8,16 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.ledger import (
-    AtCapacity,
-    Batch,
-    File,
-    Ledger,
-    RequestIdReused,
-    Shard,
-    new_id,
-    now,
-)
+from core.ledger import AtCapacity, Batch, File, Ledger, RequestIdReused, Shard, new_id, now
 from tests.support.ledger.rows import batch_row, create, file_row, shard_row
 
 TIMES = 4

@@ -7,15 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.ledger import (
-    Batch,
-    Ledger,
-    OverQuota,
-    Shard,
-    Stale,
-    budgets,
-    now,
-)
+from core.ledger import Batch, Ledger, OverQuota, Shard, Stale, budgets, now
 from core.settings import Settings
 from tests.support.ledger.rows import (
     batch_row,

@@ -6,13 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.ledger import (
-    Batch,
-    Ledger,
-    TargetNotEmpty,
-    copy_ledger,
-    now,
-)
+from core.ledger import Batch, Ledger, TargetNotEmpty, copy_ledger, now
 from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 

@@ -6,15 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.ledger import (
-    AccountLimits,
-    Batch,
-    File,
-    Ledger,
-    Limit,
-    OverLimit,
-    Upload,
-)
+from core.ledger import AccountLimits, Batch, File, Ledger, Limit, OverLimit, Upload
 from tests.support.ledger.rows import batch_row, file_row
 
 MIB = 1024 * 1024

@@ -7,15 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.ledger import (
-    AtCapacity,
-    Batch,
-    Ledger,
-    Shard,
-    ShardState,
-    Stale,
-    now,
-)
+from core.ledger import AtCapacity, Batch, Ledger, Shard, ShardState, Stale, now
 from tests.support.ledger.rows import batch_row, create, file_row, reread, shard_row
 
 LEASE = timedelta(seconds=30)

@@ -9,14 +9,7 @@ import pytest
 
 from core.ledger import Account, Batch, Ledger, ModelSpend, Settlement, Shard, Stale, UsageRow, now
 from tests.support.ledger.money import check_books, rows
-from tests.support.ledger.rows import (
-    intend,
-    make_batch,
-    make_file,
-    new_batch,
-    new_shard,
-    reread,
-)
+from tests.support.ledger.rows import intend, make_batch, make_file, new_batch, new_shard, reread
 
 SPEND = (
     ModelSpend(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import grpc
 import grpc.aio
-from polybatch import (
-    PolybatchError,
-)
+from polybatch import PolybatchError
 
 KEY = {"POLYBATCH_API_KEY": "pb-key"}
 

@@ -11,14 +11,7 @@ from polybatch.v1 import results_pb2
 from polybatch.v1.events_pb2 import WorkItem
 from sqlalchemy import update
 
-from core.batchfile import (
-    INDEX,
-    LineOutcome,
-    ResultFile,
-    ResultWriter,
-    answer_line,
-    error_json,
-)
+from core.batchfile import INDEX, LineOutcome, ResultFile, ResultWriter, answer_line, error_json
 from core.blobs import BlobStore, SegmentWriter
 from core.bus import Ack, Bus, Delivery
 from core.failpoints import Failpoint

@@ -19,16 +19,7 @@ from core.batchfile import INDEX, ResultFile
 from core.blobs import BlobStore, StoredFile
 from core.bus import Snooze, Step
 from core.failpoints import Failpoint
-from core.ledger import (
-    File,
-    Ledger,
-    ModelSpend,
-    Settlement,
-    Shard,
-    ShardState,
-    new_id,
-    now,
-)
+from core.ledger import File, Ledger, ModelSpend, Settlement, Shard, ShardState, new_id, now
 from core.providers import Absent, Accepted, Found, OutcomeUnknown, Refused
 from tests.support.input_files import store
 from tests.support.ledger.money import check_books

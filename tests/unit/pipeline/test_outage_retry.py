@@ -12,14 +12,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.blobs import BlobUnavailable
 from core.bus import Ack, Delivery, Snooze
-from core.ledger import (
-    Batch,
-    Ledger,
-    LedgerUnavailable,
-    Shard,
-    ShardState,
-    now,
-)
+from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, now
 from core.pipeline import Runtime, outage_retry
 from tests.support.ledger.rows import batch_row, create, file_row, reread, shard_row
 

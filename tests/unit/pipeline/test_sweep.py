@@ -12,12 +12,7 @@ from typing import Any, cast
 import pytest
 
 from core.bus import Step
-from core.ledger import (
-    Batch,
-    Ledger,
-    ShardState,
-    now,
-)
+from core.ledger import Batch, Ledger, ShardState, now
 from core.pipeline import Runtime, Sweep, Watched
 from core.settings import Settings
 from tests.support.ledger.rows import batch_row, create, file_row, shard_row

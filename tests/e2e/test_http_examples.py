@@ -37,6 +37,25 @@ def test_the_program_of_the_readme(suite: Suite, tmp_path: Path) -> None:
     assert all(each["response"]["status_code"] == 200 for each in answers)
 
 
+@pytest.mark.parametrize(("sdk", "said"), [("OpenAI", '"b"'), ("Anthropic", "b ")])
+def test_the_programs_of_the_sdks(suite: Suite, tmp_path: Path, sdk: str, said: str) -> None:
+    programs = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    [program] = [each for each in programs if f"import {sdk}" in each]
+    [lines] = re.findall(r"<<'LINES'\n(.*?)LINES", PAGE, re.S)
+    (tmp_path / "requests.jsonl").write_text(lines)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::ResourceWarning", "-c", program],
+        env={**suite.environment, "BASE": suite.ready["web"], "KEY": key_of(suite)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    *_, last = done.stdout.strip().splitlines()
+    assert said in last
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_calls_by_hand(suite: Suite, tmp_path: Path) -> None:
     script = "set -euo pipefail\n" + "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S))
@@ -54,4 +73,6 @@ def test_the_calls_by_hand(suite: Suite, tmp_path: Path) -> None:
     [message] = (tmp_path / "messages.jsonl").read_text().splitlines()
     assert json.loads(message)["result"]["type"] == "succeeded"
     assert json.loads((tmp_path / "models.json").read_text())["data"]
+    upload = json.loads((tmp_path / "upload.json").read_text())
+    assert upload["file"]["bytes"] == (tmp_path / "requests.jsonl").stat().st_size
     assert '"deleted":true' in done.stdout

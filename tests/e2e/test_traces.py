@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.support.e2e.suite import ROOT, running_suite
 
 pytestmark = pytest.mark.long
 
+HTTP_TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = SpanContext(int(TRACE, 16), 0x00F067AA0BA902B7, False, TraceFlags(TraceFlags.SAMPLED))
 QUESTION = "a question that nobody else has to see"
@@ -48,6 +50,7 @@ def test_a_batch_is_one_connected_trace(tmp_path: Path) -> None:
             tmp_path / "suite",
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.port}",
             OTEL_BSP_SCHEDULE_DELAY="100",
+            POLYBATCH_WEB_LISTEN="127.0.0.1:0",
         ) as suite,
     ):
         # Long enough for each shard to be polled more than once.
@@ -71,7 +74,28 @@ def test_a_batch_is_one_connected_trace(tmp_path: Path) -> None:
             client.cancel_batch(later.id)
             client.wait(later.id, timeout=60)
         key = (suite.data_dir / "api-key").read_text().strip()
+        asked = urllib.request.Request(
+            f"{suite.ready['web']}/v1/batches",
+            headers={
+                "authorization": f"Bearer {key}",
+                "traceparent": f"00-{HTTP_TRACE}-{CALLER.span_id:016x}-01",
+            },
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.status == 200
+        spans = collector.wait_for(
+            lambda found: (
+                {each.service for each in found if each.trace_id == HTTP_TRACE}
+                >= {"polybatch-web", "polybatch-gateway"}
+            ),
+            "the trace of a call over HTTP",
+        )
 
+    over_http = {each.service: each for each in spans if each.trace_id == HTTP_TRACE}
+    door = over_http["polybatch-web"]
+    assert door.parent_id == f"{CALLER.span_id:016x}"
+    assert door.attributes["http.route"] == "/v1/batches"
+    assert over_http["polybatch-gateway"].parent_id == door.span_id
     own = [span for span in spans if span.trace_id == TRACE]
     by_id = {span.span_id: span for span in own}
     caller = f"{CALLER.span_id:016x}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,31 @@ class Web:
         ]
 
 
+@asynccontextmanager
+async def running_server(settings: Settings) -> AsyncIterator[HttpServer]:
+    """A replica of the HTTP API in front of the gateway of these settings."""
+    upstream = Upstream(
+        Connection.resolve(
+            gateway=settings.gateway_listen,
+            collector=settings.gateway_listen,
+            api_key="none",
+            environ={},
+        )
+    )
+    server = HttpServer(
+        create_app(upstream, settings, lambda: False),
+        settings.web_listen,
+        tls=None,
+        connections=100,
+    )
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop(0)
+        await upstream.close()
+
+
 StartWeb = Callable[..., Awaitable[Web]]
 
 
@@ -77,23 +102,7 @@ async def start_web(tmp_path: Path, shared_nats: Nats) -> AsyncIterator[StartWeb
             gateway = await stack.enter_async_context(
                 running_gateway(settings, ("openai", "anthropic"))
             )
-            upstream = Upstream(
-                Connection.resolve(
-                    gateway=settings.gateway_listen,
-                    collector=settings.gateway_listen,
-                    api_key="none",
-                    environ={},
-                )
-            )
-            stack.push_async_callback(upstream.close)
-            server = HttpServer(
-                create_app(upstream, settings, lambda: False),
-                settings.web_listen,
-                tls=None,
-                connections=100,
-            )
-            await server.start()
-            stack.push_async_callback(server.stop, 0)
+            server = await stack.enter_async_context(running_server(settings))
             web = Web(gateway, server, settings)
             stack.push_async_callback(web.client.aclose)
             return web

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +18,11 @@ from services.web.upstream import Engine
 
 Handler = Callable[[Request, Engine], Awaitable[Response]]
 Schema = Mapping[str, Any]
+
+
+def described(**schema: Any) -> msgspec.Meta:
+    """What a field of a body may hold, for its description; its handler checks it."""
+    return msgspec.Meta(extra_json_schema=schema)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from services.web.errors import HttpError
 from services.web.ids import InputFile, parse_batch, parse_file
 from services.web.listing import list_batches
 from services.web.openai.objects import batch_object, page
-from services.web.operations import Text, WholeNumber
+from services.web.operations import Text, WholeNumber, described
 from services.web.responses import json_response
 from services.web.upstream import Engine
 
@@ -43,8 +43,8 @@ _OUTPUT_SECONDS = (3600, 2_592_000)
 class ExpiresAfter(msgspec.Struct):
     """`expires_after` of files and uploads, `output_expires_after` of batches."""
 
-    anchor: str
-    seconds: int
+    anchor: Annotated[str, described(enum=["created_at"])]
+    seconds: Annotated[int, described(minimum=_OUTPUT_SECONDS[0], maximum=_OUTPUT_SECONDS[1])]
 
     def check(self, param: str) -> None:
         """Raises HttpError (400)."""
@@ -57,15 +57,16 @@ class ExpiresAfter(msgspec.Struct):
 
 # What the field of a message can hold; what is right, the engine knows.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-Usd = Annotated[Decimal, msgspec.Meta(extra_json_schema={"type": ["number", "string"]})]
+Usd = Annotated[Decimal, described(type=["number", "string"])]
+Span = Annotated[str, described(pattern=f"^{_SPAN.pattern}$")]
 
 
 class CreateBatch(msgspec.Struct):
     """The body of a create; what comes behind `output_expires_after` is our own."""
 
     input_file_id: str
-    endpoint: str
-    completion_window: str
+    endpoint: Annotated[str, described(enum=sorted(_ENDPOINTS))]
+    completion_window: Span
     metadata: dict[str, str] | None = None
     output_expires_after: ExpiresAfter | None = None
     skip_invalid_lines: bool = False
@@ -78,8 +79,8 @@ class CreateBatch(msgspec.Struct):
     canary_lines: Count = 0
     canary_max_failure_rate: float | None = None
     max_failure_rate: float | None = None
-    rescue_before: str | None = None
-    reuse_answers: str | None = None
+    rescue_before: Span | None = None
+    reuse_answers: Span | None = None
 
 
 async def create(request: Request, engine: Engine) -> Response:

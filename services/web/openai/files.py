@@ -134,12 +134,12 @@ async def retrieve(request: Request, engine: Engine) -> Response:
 
 async def content(request: Request, engine: Engine) -> Response:
     """GET /v1/files/{file_id}/content."""
+    after = SETTLED_AFTER.read(request)
     file = parse_file(request.path_params["file_id"])
     if isinstance(file, InputFile):
         size = (await _get(engine, file)).bytes
         chunks = engine.downloads.file_chunks(file.file_id)
         return await streamed(chunks, _JSONL, {"content-length": str(size)})
-    after = SETTLED_AFTER.read(request)
     batch = await engine.call(
         methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=file.batch_id)
     )

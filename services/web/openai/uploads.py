@@ -13,7 +13,7 @@ import hashlib
 import re
 import secrets
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from polybatch._transport import methods
@@ -28,6 +28,7 @@ from services.web.multipart import Form
 from services.web.openai.batches import ExpiresAfter
 from services.web.openai.files import check_filename, check_purpose
 from services.web.openai.objects import PURPOSE_INPUT, file_object, with_problems
+from services.web.operations import described
 from services.web.responses import json_response
 from services.web.sending import FileUpload
 from services.web.upstream import Engine
@@ -42,10 +43,10 @@ _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 class CreateUpload(msgspec.Struct):
     """The body of a create."""
 
-    bytes: int
+    bytes: Annotated[int, described(minimum=1)]
     filename: str
     mime_type: str
-    purpose: str
+    purpose: Annotated[str, described(enum=[PURPOSE_INPUT])]
     expires_after: ExpiresAfter | None = None
 
 
@@ -53,7 +54,7 @@ class CompleteUpload(msgspec.Struct):
     """The body of a complete."""
 
     part_ids: list[str]
-    md5: str | None = None
+    md5: Annotated[str, described(pattern=f"^{_MD5.pattern}$")] | None = None
 
 
 class _Facts(msgspec.Struct, array_like=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from polybatch._transport import methods
@@ -20,13 +20,15 @@ from starlette.responses import Response
 from services.web.body import body_of, read_json
 from services.web.errors import HttpError
 from services.web.openai.objects import page
-from services.web.operations import Text, WholeNumber
+from services.web.operations import Text, WholeNumber, described
 from services.web.responses import json_response
 from services.web.upstream import Engine
 
 EVENT_TYPES = ("batch.completed", "batch.failed", "batch.expired", "batch.cancelled")
 LIMIT = WholeNumber("limit", 20, 100)
 AFTER = Text("after")
+
+EventType = Annotated[str, described(enum=list(EVENT_TYPES))]
 
 _ID = re.compile(r"[0-9a-z_]{1,64}", re.ASCII)
 _MAX_NAME = 512
@@ -40,7 +42,7 @@ class CreateEndpoint(msgspec.Struct):
     """The body of a create; `for_batch_urls` is our own."""
 
     name: str
-    event_types: list[str]
+    event_types: list[EventType]
     url: str = ""
     for_batch_urls: bool = False
 
@@ -49,7 +51,7 @@ class UpdateEndpoint(msgspec.Struct):
     """The body of an update; `disabled` is our own."""
 
     name: str | None = None
-    event_types: list[str] | None = None
+    event_types: list[EventType] | None = None
     url: str | None = None
     disabled: bool | None = None
 
@@ -63,7 +65,7 @@ class RotateSecret(msgspec.Struct):
 class TestEndpoint(msgspec.Struct):
     """The body of a test."""
 
-    event_type: str
+    event_type: EventType
 
 
 async def create(request: Request, engine: Engine) -> Response:

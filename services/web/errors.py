@@ -153,7 +153,7 @@ def _param(error: PolybatchError) -> str | None:
     return error.message.partition(":")[0] or None
 
 
-def error_response(path: str, error: HttpError) -> Response:
+def error_response(path: str, error: HttpError, request_id: str) -> Response:
     """The answer, in the form of the API that the path belongs to."""
     headers = dict(error.headers)
     status = error.status
@@ -167,7 +167,11 @@ def error_response(path: str, error: HttpError) -> Response:
     if path.startswith(ANTHROPIC_PREFIX):
         status = _ANTHROPIC_OUT_OF_MONEY if spent else status
         kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error")
-        content = {"type": "error", "error": {"type": kind, "message": error.message}}
+        content = {
+            "type": "error",
+            "error": {"type": kind, "message": error.message},
+            "request_id": request_id,
+        }
     else:
         kind = _OPENAI_TYPES.get(status, "invalid_request_error")
         content = {

@@ -93,7 +93,7 @@ class Exchange:
             # what was announced.
             log.info("answer_broken", status=error.status, request_id=answer.request_id)
             return
-        response = error_response(scope["path"], error)
+        response = error_response(scope["path"], error, answer.request_id)
         if not body.ended:
             await body.drain()
             if not body.ended:

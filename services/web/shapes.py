@@ -245,7 +245,9 @@ SHAPES: Mapping[str, Schema] = {
     "OpenAIError": _object(
         error=_object(message=_TEXT, type=_TEXT, param=_null_or(_TEXT), code=_null_or(_TEXT))
     ),
-    "AnthropicError": _object(type=_one_of("error"), error=_object(type=_TEXT, message=_TEXT)),
+    "AnthropicError": _object(
+        type=_one_of("error"), error=_object(type=_TEXT, message=_TEXT), request_id=_TEXT
+    ),
 }
 """By name."""
 

@@ -185,6 +185,30 @@ async def test_another_method(web: Web) -> None:
     }
 
 
+IN_ANTHROPICS_FORM = [
+    ("PUT", "", b"", 405, "invalid_request_error"),
+    ("GET", "?limit=0", b"", 400, "invalid_request_error"),
+    ("GET", f"?after_id=msgbatch_{NOBODY}&before_id=msgbatch_{NOBODY}", b"", 400, None),
+    ("GET", f"/msgbatch_{NOBODY}", b"", 404, "not_found_error"),
+    ("POST", f"/msgbatch_{NOBODY}/cancel", b"", 404, "not_found_error"),
+    ("DELETE", f"/msgbatch_{NOBODY}", b"", 404, "not_found_error"),
+    ("GET", f"/msgbatch_{NOBODY}/nothing", b"", 404, "not_found_error"),
+    ("POST", "", b'{"requests": [{"a": "%s"' % (b"x" * 20_000), 413, "request_too_large"),
+]
+
+
+async def test_errors_in_anthropics_form(start_web: StartWeb) -> None:
+    web = await start_web(max_line_bytes=10_000)
+    for method, path, content, status, kind in IN_ANTHROPICS_FORM:
+        address = f"/anthropic/v1/messages/batches{path}"
+        answer = await web.client.request(method, address, content=content)
+        assert answer.status_code == status, address
+        found = answer.json()
+        assert (found["type"], found["error"]["type"]) == ("error", kind or "invalid_request_error")
+        assert found["request_id"] == answer.headers["request-id"]
+    assert await web.left() == []
+
+
 WRONG_LIMITS = ["0", "-1", "x", "101", "1" * 5000, "1.5"]
 
 

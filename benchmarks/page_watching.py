@@ -1,8 +1,8 @@
 """A program: many open pages of the dashboard, each a stream of server-sent events.
 
-Reads a line {"web": URL, "cookie", "pages": [[path, batch] of each]}, prints "ready" when each is
-open, reads a line {batch: revision}, and when each page has seen that revision of its batch
-prints [[batch, [[revision, time of arrival], ...]], ...].
+Reads a line {"web": URL, "pages": [[path, batch, cookie] of each]}, prints "ready" when each
+shows its batch, reads a line {batch: revision}, and when each page has seen that revision of its
+batch prints [[batch, [[revision, time of arrival], ...]], ...].
 Times are those of the monotonic clock, which all processes of a Linux machine share.
 """
 
@@ -28,7 +28,7 @@ _KEPT = 4096
 class Page(Watcher):
     """One open page, which looks for what it shows of its batch."""
 
-    async def show(self, web: str, path: str, cookie: str, opened: asyncio.Event) -> None:
+    async def show(self, web: str, path: str, cookie: str) -> None:
         """Read for ever."""
         row = path == "/events"
         mark = re.compile(_MARK % (f'id="row-{self.batch_id}" ' if row else "").encode())
@@ -38,7 +38,6 @@ class Page(Watcher):
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(f"a page was refused: {head[:40]!r}")
-        opened.set()
         text = b""
         while piece := await reader.read(1 << 20):
             moment = time.monotonic()
@@ -55,22 +54,19 @@ class Page(Watcher):
 async def main() -> None:
     """Speak as the head of this file says."""
     order = json.loads(await asyncio.to_thread(sys.stdin.readline))
-    pages = [(Page(batch_id), path, asyncio.Event()) for path, batch_id in order["pages"]]
+    pages = [Page(batch_id) for _, batch_id, _ in order["pages"]]
     async with asyncio.TaskGroup() as tasks:
         running = [
-            tasks.create_task(page.show(order["web"], path, order["cookie"], opened))
-            for page, path, opened in pages
+            tasks.create_task(page.show(order["web"], path, cookie))
+            for page, (path, _, cookie) in zip(pages, order["pages"], strict=True)
         ]
-        for _, _, opened in pages:
-            await opened.wait()
-        # All have begun to watch once each has a snapshot; a list without batches has none.
-        await asyncio.gather(*(page.expect(1).wait() for page, _, _ in pages))
+        await asyncio.gather(*(page.expect(1).wait() for page in pages))
         print("ready", flush=True)
         last = json.loads(await asyncio.to_thread(sys.stdin.readline))
-        await asyncio.gather(*(page.expect(last[page.batch_id]).wait() for page, _, _ in pages))
+        await asyncio.gather(*(page.expect(last[page.batch_id]).wait() for page in pages))
         for task in running:
             task.cancel()
-    print(json.dumps([[page.batch_id, page.seen] for page, _, _ in pages]), flush=True)
+    print(json.dumps([[page.batch_id, page.seen] for page in pages]), flush=True)
 
 
 if __name__ == "__main__":

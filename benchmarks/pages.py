@@ -13,6 +13,8 @@ from benchmarks.suite import Suite, running_suite
 from benchmarks.watchers import Stage, backbone_of, followed
 
 _SHARDS = 8
+_PEOPLE = 50
+_ACCOUNT = "default"
 
 
 async def measure(options: Options) -> list[Figure]:
@@ -23,14 +25,21 @@ async def measure(options: Options) -> list[Figure]:
         backbone_of(suite) as runtime,
     ):
         stage = await Stage.prepare(suite, runtime)
-        cookie = await signed_in(suite)
+        # Each has a key of the account that everything belongs to.
+        accounts = runtime.ledger.accounts
+        keys = [(await accounts.create_key(_ACCOUNT)).secret for _ in range(_PEOPLE)]
+        cookies = [await signed_in(suite, key) for key in keys]
         count = options.pages
         for name, listed in (("of one batch", False), ("of the list of batches", True)):
             batch = await stage.batch(_SHARDS)
             path = "/events" if listed else f"/batches/{batch}/events"
-            order = {"web": suite.web, "cookie": cookie, "pages": [(path, batch)] * count}
+            pages = [(path, batch, cookies[number % _PEOPLE]) for number in range(count)]
             figures += await followed(
-                f"{count} open pages {name}", [batch], stage.one, "benchmarks.page_watching", order
+                f"{count} open pages {name}, of {_PEOPLE} people",
+                [batch],
+                stage.one,
+                "benchmarks.page_watching",
+                {"web": suite.web, "pages": pages},
             )
         memory = peak_memory(suite.pids["web"]) / 1e6
     return [
@@ -39,10 +48,10 @@ async def measure(options: Options) -> list[Figure]:
     ]
 
 
-async def signed_in(suite: Suite) -> str:
-    """The cookie of a session with the suite's first key."""
+async def signed_in(suite: Suite, key: str) -> str:
+    """The cookie of a session with a key."""
     async with httpx2.AsyncClient(base_url=suite.web) as client:
-        answer = await client.post("/sign-in", data={"key": suite.api_key})
+        answer = await client.post("/sign-in", data={"key": key})
     cookies = SimpleCookie(answer.headers.get("set-cookie", ""))
     if not cookies:
         raise MeasurementFailed(f"signing in was answered with {answer.status_code}")

@@ -115,7 +115,9 @@ async def lock_ancestors(session: AsyncSession, database: Database, retry: NewRe
     """
     for generation, batch_id in enumerate(retry.ancestors):
         ancestor = await database.lock_batch(session, batch_id)
-        if ancestor is None or ancestor.deleted_at is not None:
+        if ancestor is None:
+            return False
+        if batch_id == retry.ancestors[-1] and ancestor.deleted_at is not None:
             return False
         if generation == 0 and ancestor.retries != retry.retries:
             return False

@@ -9,7 +9,7 @@ writes under a prefix of its own, and the transition decides whose counts).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 
@@ -100,14 +100,9 @@ class Assembler:
         settled = SettledWriter(self._blobs, prefix, point=Failpoint.BATCH_RESULTS)
         cause, not_sent = CommonCause(), NotSent(batch)
         lent = LentAnswers(batch)
-        async with AsyncExitStack() as stack:
-            sources = ResultSources(self._blobs, batch, file).of_batch(shards)
-            for source in sources:
-                await stack.enter_async_context(aclosing(source.groups))
-            earlier = await EarlierCosts.of(self._blobs, shards)
-            await self._merge(
-                batch, file, sources, earlier, (writer, settled), (cause, not_sent, lent)
-            )
+        sources = ResultSources(self._blobs, batch, file).of_batch(shards)
+        earlier = await EarlierCosts.of(self._blobs, shards)
+        await self._merge(batch, file, sources, earlier, (writer, settled), (cause, not_sent, lent))
         written = await writer.close()
         await settled.close()
         failed = written.failed - written.cancelled - written.expired

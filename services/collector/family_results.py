@@ -50,7 +50,7 @@ class FamilyResults:
                         after_line = group[-1][0]
                 return
             except BlobMissing:
-                fresh = await self.members(batch)
+                fresh = await self._ledger.families.members(batch.id)
                 if _prefixes(fresh) == _prefixes(family):
                     raise
                 # Late answers have come to one of them.

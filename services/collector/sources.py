@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -80,16 +80,19 @@ async def merged(
     """Yield the lines of all sources in order, with the revision that settled each.
 
     Goes from one end of a source's group to the next, as sorting what lies between is cheaper than
-    merging line by line.
+    merging line by line. The sources are closed at the end.
     """
-    sources = [source for source in sources if await source.refill()]
-    while sources:
-        last = min(source.last for source in sources)
-        parts = [(source.settled, source.take(last)) for source in sources]
-        lines = [entry for _, part in parts for entry in part]
-        lines.sort(key=line_number)
-        yield lines, _revisions(lines, parts)
-        sources = [source for source in sources if source.last > last or await source.refill()]
+    async with AsyncExitStack() as stack:
+        for source in sources:
+            await stack.enter_async_context(aclosing(source.groups))
+        sources = [source for source in sources if await source.refill()]
+        while sources:
+            last = min(source.last for source in sources)
+            parts = [(source.settled, source.take(last)) for source in sources]
+            lines = [entry for _, part in parts for entry in part]
+            lines.sort(key=line_number)
+            yield lines, _revisions(lines, parts)
+            sources = [source for source in sources if source.last > last or await source.refill()]
 
 
 def _revisions(lines: Sequence[Entry], parts: Sequence[tuple[int, Sequence[Entry]]]) -> array[int]:

@@ -75,10 +75,8 @@ class Retrier:
         account_id = current_principal().account_id
         _check(request)
         parent = await self._ledger.batches.get(request.batch_id, account_id)
-        if parent is None or parent.deleted_at is not None:
-            raise ApiError.not_found(
-                "BATCH_NOT_FOUND", f"there is no batch {request.batch_id[:64]!r}"
-            )
+        if parent is None:
+            raise _not_found(request.batch_id)
         batch_args = parse(_options(request, parent))
         digest = _digest(request)
         if batch_args.request_id is None:
@@ -218,7 +216,13 @@ def _marks(family: Sequence[Batch]) -> list[tuple[str, str, str, int]]:
     ]
 
 
+def _not_found(batch_id: str) -> ApiError:
+    return ApiError.not_found("BATCH_NOT_FOUND", f"there is no batch {batch_id[:64]!r}")
+
+
 def _refuse_unfit(parent: Batch) -> None:
+    if parent.deleted_at is not None:
+        raise _not_found(parent.id)
     if not parent.ended:
         raise ApiError.failed_precondition(
             "BATCH_NOT_ENDED",

@@ -34,6 +34,7 @@ from polybatch.v1 import (
 
 from tests.support.client.estimates import estimate
 from tests.support.client.fake_partial import Settled
+from tests.support.client.fake_results import Results
 from tests.support.client.fake_servicers import (
     SEGMENT_BYTES,
     Batches,
@@ -41,7 +42,6 @@ from tests.support.client.fake_servicers import (
     Files,
     Prices,
     Providers,
-    Results,
     Status,
 )
 from tests.support.client.fault import NOT_FOUND, Fault

@@ -120,7 +120,8 @@ class Retrier:
     ) -> Batch | None:
         """Choose the lines, copy them and record the batch; None: to be done once more."""
         parent = await self._ledger.batches.get(batch_id)
-        assert parent is not None, "it was there before"
+        if parent is None:
+            raise _not_found(batch_id)
         _refuse_unfit(parent)
         # Before the family: a retry that is made from now on is noticed when this one is recorded.
         ancestors = await self._ledger.families.ancestors(parent)

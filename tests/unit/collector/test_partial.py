@@ -200,6 +200,10 @@ async def test_failures_so_far_are_listed_page_by_page_even_beyond_the_end(stand
     first, second, third = await split(stand, [1], [2], [3])
     for shard in (first, third):
         await stand.ledger.shards.settle(shard, Settlement.filled(1, "refused", "no"))
+    causes = results_pb2.ListFailureCausesRequest(batch_id=stand.batch_id, partial=True)
+    with speaking_as(Principal("acct_1", "key_1")):
+        found = await stand.service.ListFailureCauses(causes, cast(Any, None))
+    assert [(cause.code, cause.line_count) for cause in found.causes] == [("refused", 2)]
     page = await stand.failures(page_size=1)
     assert [failure.line for failure in page.failures] == [1]
     await stand.ledger.shards.settle(second, Settlement.filled(1, "refused", "no"))

@@ -124,7 +124,7 @@ def failures(
         raise click.UsageError("--by-cause and --cause exclude each other: leave one out.")
     batch_id = whole_batch_id(session, batch_id)
     if by_cause:
-        _show_causes(session, batch_id, limit)
+        _show_causes(session, batch_id, limit, partial=partial)
         return ExitCode.OK
     columns = {"LINE": -8, "CUSTOM_ID": 24, "HTTP": 4, "CODE": 24, "MESSAGE": 0}
     failure = None
@@ -148,8 +148,8 @@ def failures(
     return ExitCode.OK
 
 
-def _show_causes(session: Session, batch_id: str, limit: int | None) -> None:
-    found = session.client.failure_causes(batch_id)
+def _show_causes(session: Session, batch_id: str, limit: int | None, *, partial: bool) -> None:
+    found = session.client.failure_causes(batch_id, partial=partial)
     causes = found.causes[:limit]
     if session.json:
         session.emit(replace(found, causes=causes))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from polybatch.v1 import accounts_pb2
+from polybatch.v1 import accounts_pb2, batches_pb2
 
+from core.ledger import now
+from tests.support.collector.ending import end
 from tests.support.gateway.accounts import Holder, holder, nanos, operator, usd
 from tests.support.gateway.running import Gateway, StartGateway, line, refused
 
@@ -63,6 +66,23 @@ async def test_a_batch_reserves_more_than_it_should_cost(gateway: Gateway) -> No
         assert "ask the operator to grant 0.1 USD" in failure.message
     await grant(gateway, 0.10, "more")
     assert nanos((await caller.create(file.id)).cost.reserved) == 750_000_000
+
+
+async def test_a_retry_reserves_like_any_batch(gateway: Gateway) -> None:
+    caller = await prepaid(gateway, 1.40)
+    file = (await caller.upload(line())).file
+    parent = await caller.create(file.id)
+    await end(gateway.ledger, gateway.blobs, parent.id, {1: "server_error"})
+    await caller.create(file.id)
+    request = batches_pb2.RetryBatchRequest(batch_id=parent.id)
+    failure = await refused(caller.batches.RetryBatch(request, metadata=caller.metadata))
+    assert failure.reason == "INSUFFICIENT_CREDITS"
+    assert len(await gateway.ledger.families.members(parent.id)) == 1
+    later = now() + timedelta(hours=1)
+    assert not await gateway.ledger.files.stale_uploads(later, 10), "nothing of it is left"
+    await grant(gateway, 0.10, "more")
+    child = await caller.batches.RetryBatch(request, metadata=caller.metadata)
+    assert nanos(child.cost.reserved) == 750_000_000
 
 
 @pytest.mark.parametrize("owner", ["key", "account"])

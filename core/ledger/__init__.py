@@ -73,6 +73,7 @@ from core.ledger.tables import (
     now,
 )
 from core.ledger.transitions import Held
+from core.ledger.turns import QueuedShard, Turns
 from core.ledger.usage import UsageAsked, UsageGroup, UsageSum
 from core.ledger.webhook_deliveries import (
     EVENT_TYPES,

@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.ledger.states import ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard
+from core.ledger.turns import accounts_waiting
 
 ENQUEUED = (ShardState.SUBMITTING, ShardState.SUBMITTED)
 
@@ -67,8 +68,9 @@ async def first_waiting(
 ) -> str | None:
     """The id of the waiting shard whose turn it is.
 
-    The account with the fewest tokens enqueued goes first, then the batch with the
-    fewest, then the oldest. `also`: a shard that counts as waiting whatever its row says.
+    The account with the fewest tokens enqueued goes first, of equal ones that which was served
+    longest ago; of its shards the one of the highest priority, then of the batch with the fewest
+    tokens, then the oldest. `also`: a shard that counts as waiting whatever its row says.
     """
 
     def share(key: object) -> object:
@@ -84,22 +86,31 @@ async def first_waiting(
         )
 
     accounts, batches = share(Shard.account_id), share(Shard.batch_id)
+    waits = (
+        Shard.remote_model == model,
+        col(Shard.waits_for_quota) | (col(Shard.id) == also),
+    )
+    served = accounts_waiting(provider, *waits)
     found = await session.exec(
         select(Shard.id)
         .join(Batch, col(Batch.id) == Shard.batch_id)
+        .join(served, served.c.account_id == Shard.account_id)
         .outerjoin(accounts, accounts.c.account_id == Shard.account_id)  # type: ignore[attr-defined, arg-type]
         .outerjoin(batches, batches.c.batch_id == Shard.batch_id)  # type: ignore[attr-defined, arg-type]
         .where(
             Shard.provider == provider,
-            Shard.remote_model == model,
             Shard.state == ShardState.QUEUED,
             Shard.purpose != ShardPurpose.RESCUE,
             Batch.stop == Stop.NONE,
             col(Batch.paused_at).is_(None),
-            col(Shard.waits_for_quota) | (col(Shard.id) == also),
+            *waits,
         )
         .order_by(
             func.coalesce(accounts.c.tokens, 0),  # type: ignore[attr-defined]
+            served.c.served_at.asc().nulls_first(),
+            # What follows is among the shards of one account.
+            col(Shard.account_id),
+            col(Shard.priority).desc(),
             func.coalesce(batches.c.tokens, 0),  # type: ignore[attr-defined]
             col(Shard.created_at),
             col(Shard.ordinal),

@@ -175,7 +175,8 @@ class Funds(ShardTransitions):
     async def waiting(self, account_id: str, limit: int, batch_id: str = "") -> list[Shard]:
         """Queued shards of an account, or of one batch of it, that wait for funds.
 
-        The first of each batch goes before the second of any; among these the oldest batch.
+        Those of a higher priority first; the first of each batch goes before the second of any;
+        among these the oldest batch.
         """
         turn = func.row_number().over(partition_by=col(Shard.batch_id), order_by=col(Shard.ordinal))
         query = (
@@ -188,7 +189,7 @@ class Funds(ShardTransitions):
                 Batch.stop == Stop.NONE,
                 col(Batch.paused_at).is_(None),
             )
-            .order_by(turn, col(Batch.created_at), col(Batch.id))
+            .order_by(col(Shard.priority).desc(), turn, col(Batch.created_at), col(Batch.id))
             .limit(limit)
         )
         if batch_id:

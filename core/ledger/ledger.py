@@ -26,6 +26,7 @@ from core.ledger.runs import Runs
 from core.ledger.shards import Shards
 from core.ledger.statistics import Statistics
 from core.ledger.stop_loss import StopLoss
+from core.ledger.turns import Turns
 from core.ledger.usage import UsageReport
 from core.ledger.webhook_deliveries import WebhookDeliveries
 from core.ledger.webhook_endpoints import WebhookEndpoints
@@ -48,6 +49,7 @@ class Ledger:
         self.rescues = Rescues(database)
         self.stop_loss = StopLoss(database)
         self.pauses = Pauses(database)
+        self.turns = Turns(database)
         self.late = LateAnswers(database)
         self.lending = Lending(database)
         self.budgets = Budgets(database)

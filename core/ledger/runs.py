@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import case, func
+from sqlalchemy import case, func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -22,12 +23,18 @@ from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.stop_loss import OverMaxCost, check_max_cost
 from core.ledger.tables import PAUSED, Batch, Shard, now
 from core.ledger.transitions import Held, ShardTransitions
+from core.ledger.turns import accounts_waiting
 
 _AT_WORK = (
     col(Shard.state) == ShardState.RUNNING,
     # A paused batch keeps no place from the others.
     ~col(Shard.waiting_reason).startswith(PAUSED),
 )
+
+
+_KEPT_SHARE = 4
+"""One place in so many is for accounts that have no shard running: one account alone, with many
+batches, could take them all, and each is taken for as long as a shard runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,9 @@ class Runs(ShardTransitions):
     ) -> Batch | Stale | Held | AtCapacity | OverMaxCost | NoFunds:
         """QUEUED -> RUNNING, before the first call is made. Nobody holds it yet.
 
-        `most`: shards that may run at its provider; `most_of_batch`: those of one batch,
-        so that a large one does not keep the others waiting. `expected_nanos`,
+        `most`: shards that may run at its provider, of which the last quarter is for accounts
+        that have none there; `most_of_batch`: those of one batch, so that a large one does not
+        keep the others waiting. `expected_nanos`,
         `at_most_nanos`: what its lines will cost, where anything limits that.
         """
         moment = now()
@@ -65,8 +73,9 @@ class Runs(ShardTransitions):
                 return Held()
             # Two that begin at the same time must see each other.
             await self._database.lock_name(session, "runs", fresh.provider)
-            running, of_batch = await self._running(session, fresh)
-            if running >= most or of_batch >= most_of_batch:
+            running, of_account, of_batch = await self._running(session, fresh)
+            full = most - most // _KEPT_SHARE if of_account else most
+            if running >= full or of_batch >= most_of_batch:
                 return AtCapacity(running, of_batch)
             over = await check_max_cost(session, batch, at_most_nanos)
             if over is not None:
@@ -99,24 +108,30 @@ class Runs(ShardTransitions):
                 return Held()
             return await advance(session, batch)
 
-    async def _running(self, session: AsyncSession, shard: Shard) -> tuple[int, int]:
-        """Shards that run at the shard's provider: all, and those of its batch."""
-        of_batch = case((col(Shard.batch_id) == shard.batch_id, 1), else_=0)
+    async def _running(self, session: AsyncSession, shard: Shard) -> tuple[int, int, int]:
+        """Shards that run at the shard's provider: all, those of its account and its batch."""
+
+        def own(condition: Any) -> Any:
+            return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
+
         found = await session.exec(
-            select(func.count(), func.coalesce(func.sum(of_batch), 0)).where(
-                Shard.provider == shard.provider, *_AT_WORK
-            )
+            select(
+                func.count(),
+                own(col(Shard.account_id) == shard.account_id),
+                own(col(Shard.batch_id) == shard.batch_id),
+            ).where(Shard.provider == shard.provider, *_AT_WORK)
         )
-        running, own = found.one()
-        return int(running), int(own)
+        running, of_account, of_batch = found.one()
+        return int(running), int(of_account), int(of_batch)
 
     async def next_waiting(
-        self, provider: str, most_of_batch: int, purpose: ShardPurpose | None = None
+        self, provider: str, most: int, most_of_batch: int, purpose: ShardPurpose | None = None
     ) -> Shard | None:
-        """The shard whose turn it is when another has ended.
+        """The shard whose turn it is when another has ended. `most`, `most_of_batch`: as of start.
 
         `purpose`: the only one that is run line by line, at a provider that has batches.
-        The account with the fewest running shards goes first, then the oldest shard.
+        The account with the fewest running shards goes first, of equal ones that which was served
+        longest ago; of its shards the one of the highest priority, then the oldest.
         """
         running = (
             select(
@@ -133,10 +148,14 @@ class Runs(ShardTransitions):
             .group_by(running.c.account_id)
             .subquery()
         )
+        in_all = select(func.coalesce(func.sum(running.c.shards), 0)).scalar_subquery()
+        of_account = func.coalesce(accounts.c.shards, 0)
+        served = accounts_waiting(provider, col(Shard.waits_for_quota))
         async with self._database.read() as session:
             found = await session.exec(
                 select(Shard)
                 .join(Batch, col(Batch.id) == Shard.batch_id)
+                .join(served, served.c.account_id == Shard.account_id)
                 .outerjoin(running, running.c.batch_id == Shard.batch_id)
                 .outerjoin(accounts, accounts.c.account_id == Shard.account_id)
                 .where(
@@ -147,9 +166,14 @@ class Runs(ShardTransitions):
                     Batch.stop == Stop.NONE,
                     col(Batch.paused_at).is_(None),
                     func.coalesce(running.c.shards, 0) < most_of_batch,
+                    or_(of_account == 0, in_all < most - most // _KEPT_SHARE),
                 )
                 .order_by(
-                    func.coalesce(accounts.c.shards, 0),
+                    of_account,
+                    served.c.served_at.asc().nulls_first(),
+                    # What follows is among the shards of one account.
+                    col(Shard.account_id),
+                    col(Shard.priority).desc(),
                     col(Shard.created_at),
                     col(Shard.ordinal),
                 )

@@ -187,7 +187,8 @@ class Settings(BaseSettings):
     of them at once. 0: any number."""
 
     submit_concurrency: int = Field(default=4, ge=1)
-    """Shards that one dispatcher translates and sends at a time."""
+    """Shards that one dispatcher sends at a time, and as many more of accounts that would have
+    none under way."""
     fetch_concurrency: int = Field(default=4, ge=1)
     """Shards whose results one collector fetches at a time."""
     poll_min_interval: float = Field(default=5.0, gt=0)

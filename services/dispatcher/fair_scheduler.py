@@ -82,7 +82,7 @@ class FairScheduler:
         """There may be capacity beside a shard, or after it: enqueue the one whose turn it is."""
         rescue = shard.purpose == ShardPurpose.RESCUE
         waiting = await self._ledger.runs.next_waiting(
-            shard.provider, _MOST_OF_BATCH, ShardPurpose.RESCUE if rescue else None
+            shard.provider, _MOST, _MOST_OF_BATCH, ShardPurpose.RESCUE if rescue else None
         )
         if waiting is not None:
             await self._publisher.enqueue(Step.SUBMIT, waiting.batch_id, waiting.id)

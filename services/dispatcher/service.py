@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import grpc
 import structlog
@@ -37,6 +38,7 @@ from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.plan import Planner
 from services.dispatcher.run import Runner
 from services.dispatcher.submit import Submitter
+from services.dispatcher.submit_order import OF_ACCOUNT, SubmitOrder
 
 log = structlog.get_logger()
 
@@ -88,6 +90,12 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             pauses,
             calls,
         )
+        order = SubmitOrder(
+            outage_retry(runtime, submitter.handle),
+            runtime.ledger.shards.get,
+            partial(runtime.ledger.turns.queued, [*providers], OF_ACCOUNT),
+            [*providers],
+        )
         runner = Runner(runtime, {**direct, **calls}, scheduler, pauses)
         sweep = Sweep(
             runtime,
@@ -116,7 +124,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             ),
             await runtime.bus.consume(
                 Step.SUBMIT,
-                outage_retry(runtime, submitter.handle),
+                outage_retry(runtime, order.handle),
                 concurrency=settings.submit_concurrency,
                 stop_grace=grace,
             ),
@@ -128,6 +136,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                 stop_grace=grace,
             ),
         ]
+        lanes = asyncio.create_task(order.keep_lanes(settings.submit_concurrency, stop))
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sweep.run(stop))
@@ -146,12 +155,21 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
                     check.cancel()
         finally:
             runner.stop()
-            await asyncio.gather(*(consumer.stop() for consumer in consumers))
+            await asyncio.gather(
+                *(consumer.stop() for consumer in consumers), _end_lanes(lanes, grace)
+            )
             await server.stop(grace)
             await asyncio.gather(
                 *(provider.close() for provider in providers.values()),
                 *(provider.close() for provider in (*direct.values(), *calls.values())),
             )
+
+
+async def _end_lanes(lanes: asyncio.Task[None], grace: float) -> None:
+    """As Consumer.stop ends its handlers."""
+    await asyncio.wait([lanes], timeout=grace)
+    lanes.cancel()
+    await asyncio.gather(lanes, return_exceptions=True)
 
 
 async def _ready_after(

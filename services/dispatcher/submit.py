@@ -17,7 +17,6 @@ item comes back.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -67,6 +66,7 @@ from services.dispatcher.request_file import Overfull, write_request_file
 from services.dispatcher.reusable_upload import kept_upload
 from services.dispatcher.send import Sender
 from services.dispatcher.spool_folder import remove_stale_spools, spool_file
+from services.dispatcher.turns import FairLock
 
 log = structlog.get_logger()
 
@@ -109,7 +109,7 @@ class Submitter:
         self._reconciler = Reconciler(runtime, credentials, self._outcomes)
         # One shard is translated at a time, while others are sent: it is CPU-bound, so
         # interleaving would delay all of them and keep every buffer alive.
-        self._translating = asyncio.Lock()
+        self._translating = FairLock()
         self._settings.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale_spools(self._settings.spool_dir)
 
@@ -254,7 +254,7 @@ class Submitter:
             return await self._send_again(shard, provider, kept, allowance, figures)
         token = new_token()
         with spool_file(self._settings.spool_dir, f"{shard.id}-{token}") as path:
-            async with self._translating:
+            async with self._translating.turn(shard.account_id, shard.priority):
                 spooled = await write_request_file(
                     path,
                     batch=batch,

@@ -24,6 +24,14 @@ class Shard(SQLModel, table=True):
     __table_args__ = (
         sa.UniqueConstraint("batch_id", "ordinal"),
         sa.Index(
+            "ix_shards_served",
+            "account_id",
+            "provider",
+            "intended_at",
+            sqlite_where=sa.text("intended_at IS NOT NULL"),
+            postgresql_where=sa.text("intended_at IS NOT NULL"),
+        ),
+        sa.Index(
             "ix_shards_given_up",
             "given_up_at",
             sqlite_where=sa.text("given_up_at IS NOT NULL"),

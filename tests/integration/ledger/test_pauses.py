@@ -111,7 +111,7 @@ async def test_those_of_a_paused_batch_do_not_keep_others_waiting(ledger: Ledger
     due = await ledger.budgets.next_waiting("openai", first.remote_model)
     assert due is not None
     assert due.batch_id == other.id
-    turn = await ledger.runs.next_waiting("openai", 2)
+    turn = await ledger.runs.next_waiting("openai", 16, 2)
     assert turn is not None
     assert turn.batch_id == other.id
 

@@ -124,26 +124,26 @@ async def test_few_shards_of_a_batch_and_of_a_provider_run_at_a_time(ledger: Led
 
 
 async def test_turns_go_by_account_then_age(ledger: Ledger) -> None:
-    assert await ledger.runs.next_waiting("local", 2) is None
+    assert await ledger.runs.next_waiting("local", 16, 2) is None
     large = await add(ledger, 4, "acct_a")
     for shard in large[:2]:
         assert isinstance(await start(ledger, shard), Batch)
     for shard in large[2:]:
         await wait(ledger, shard)
-    assert await ledger.runs.next_waiting("local", 2) is None, "its batch has enough"
+    assert await ledger.runs.next_waiting("local", 16, 2) is None, "its batch has enough"
     (other_of_a,) = await add(ledger, 1, "acct_a")
     (of_b,) = await add(ledger, 1, "acct_b")
     await wait(ledger, other_of_a)
     await wait(ledger, of_b)
-    first = await ledger.runs.next_waiting("local", 2)
+    first = await ledger.runs.next_waiting("local", 16, 2)
     assert first.id == of_b.id, "its account has nothing running"
     assert isinstance(await start(ledger, first), Batch)
-    second = await ledger.runs.next_waiting("local", 2)
+    second = await ledger.runs.next_waiting("local", 16, 2)
     assert second.id == other_of_a.id
     held = await ledger.runs.claim(await reread(ledger, large[0]), LEASE)
     assert isinstance(held, Shard)
     assert isinstance(await ledger.runs.end(held), Batch)
-    third = await ledger.runs.next_waiting("local", 2)
+    third = await ledger.runs.next_waiting("local", 16, 2)
     assert third.id == large[2].id, "the oldest of accounts with as many"
 
 
@@ -154,4 +154,4 @@ async def test_whose_turn_never_comes(ledger: Ledger, state: str) -> None:
     if state == "cancelled":
         await ledger.batches.cancel(shard.batch_id)
     provider = "local" if state == "cancelled" else "elsewhere"
-    assert await ledger.runs.next_waiting(provider, 2) is None
+    assert await ledger.runs.next_waiting(provider, 16, 2) is None

@@ -94,6 +94,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_batch_terms_batch_id", "batch_terms", ["batch_id"])
     _find_earlier_batches()
+    op.create_index(
+        "ix_shards_served",
+        "shards",
+        ["account_id", "provider", "intended_at"],
+        sqlite_where=sa.text("intended_at IS NOT NULL"),
+        postgresql_where=sa.text("intended_at IS NOT NULL"),
+    )
     op.create_index("ix_files_expires_at", "files", ["expires_at"])
     derived = sa.text("source_file_id <> ''")
     op.create_index(
@@ -177,6 +184,7 @@ def downgrade() -> None:
     op.drop_table("provider_pauses")
     op.drop_index("ix_files_expires_at", "files")
     op.drop_index("ix_files_source_file_id", "files")
+    op.drop_index("ix_shards_served", "shards")
     for name, _, _ in _INDEXES:
         op.drop_index(f"ix_batches_{name}", "batches")
     op.create_index("ix_batches_account_state", "batches", ["account_id", "state"])

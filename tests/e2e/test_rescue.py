@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.e2e.direct_server import Server
+from tests.support.e2e.inputs import chat
 from tests.support.e2e.stories import ask, check_bill, check_costs, tell
 from tests.support.e2e.suite import Suite
 
@@ -36,3 +39,27 @@ def test_what_was_not_run_is_called_at_its_price(suite: Suite, tmp_path: Path) -
     check_bill(suite, COUNT)
     check_costs(suite, story.ended.id, [line.cost for line in story.lines])
     assert f"{called} lines were called one by one" in suite.cli("get", story.ended.id).stdout
+
+
+def ask_others(number: int) -> dict[str, Any]:
+    model = ("mistral/mistral-small-latest", "acme/gpt-4.1")[number % 2]
+    line = chat(number)
+    line["provider"], line["body"]["model"] = model.partition("/")[0], model
+    return line
+
+
+def test_servers_in_openais_form_and_mistral_are_called_too(
+    suite: Suite, server: Server, tmp_path: Path
+) -> None:
+    server.set(batch_seconds=3600)
+    story = tell(
+        suite,
+        tmp_path / "lines.jsonl",
+        map(ask_others, range(20)),
+        completion_window=timedelta(seconds=60),
+        rescue_before=timedelta(seconds=56),
+    )
+    assert story.outcomes == {"ok": 20}
+    assert story.ended.rescued_line_count == 20
+    bill = server.bill
+    assert (bill["lines_billed"], bill["extra_billings"], bill["calls"]["begun"]) == (20, 0, 20)

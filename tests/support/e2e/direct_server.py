@@ -15,6 +15,7 @@ from tests.support.e2e.inputs import chat
 from tests.support.e2e.suite import ROOT, STOP_TIMEOUT, wait_for
 
 CALLS = {
+    "batch_seconds": 0,
     "call_seconds": 0,
     "calls_at_once": 0,
     "calls_per_second": 0,

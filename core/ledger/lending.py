@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlmodel import col, select
 
 from core.ledger.database import Database
-from core.ledger.states import TERMINAL, ShardPurpose, ShardState
+from core.ledger.states import TERMINAL, ResultsGone, ShardPurpose, ShardState
 from core.ledger.tables import Batch, Shard
 
 
@@ -28,6 +28,7 @@ class Lending:
                 col(Batch.reuse_seconds).is_not(None),
                 col(Batch.deleted_at).is_(None),
                 Batch.results_prefix != "",
+                Batch.results_gone == ResultsGone.NONE,
             )
             .order_by(col(Batch.created_at).desc(), col(Batch.id))
             .limit(most)

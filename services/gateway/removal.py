@@ -21,7 +21,8 @@ from services.gateway.discard import discard_upload
 log = structlog.get_logger()
 
 _PAGE = 50
-_LEASE = timedelta(minutes=10)
+_LEASE_INTERVALS = 4
+"""Who has taken a batch on and needs longer has others at it as well, which does no harm."""
 _LATE_PATIENCE = timedelta(hours=1)
 """Behind the moment when the last late answer is given up: the collector wakes us before."""
 
@@ -34,6 +35,7 @@ class RemovalSweep:
         self._ledger = ledger
         self._blobs = blobs
         self._interval = interval
+        self._lease = timedelta(seconds=_LEASE_INTERVALS * interval)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until `stop` is set."""
@@ -50,7 +52,7 @@ class RemovalSweep:
         """One sweep. Returns how many batches and files it has seen to."""
         seen = 0
         for batch in await self._ledger.removal.due(_PAGE):
-            claimed = await self._ledger.removal.claim(batch, _LEASE)
+            claimed = await self._ledger.removal.claim(batch, self._lease)
             if claimed is not None:
                 await self._remove(claimed)
                 seen += 1

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from polybatch import Batch, BatchState, Client, Conflict, PolybatchError, ResultLine
+from polybatch import Batch, BatchState, Client, Conflict, NotFound, PolybatchError, ResultLine
 
 from tests.chaos.cluster import wait_for
 
@@ -64,6 +64,8 @@ class Job:
     """What its owner does once it is made."""
     merged: bool = False
     """Its answers are those of the batch and of its retries."""
+    deletes: bool = False
+    """Its owner deletes it at its end, having read the results, unless late answers may come."""
     batch: Batch | None = None
     answers: list[ResultLine] = field(default_factory=list)
 
@@ -113,12 +115,25 @@ class Job:
         if self.meddle is not None:
             self.meddle(client, self.batch)
         self.batch = client.wait(self.batch.id, timeout=PATIENCE)
+        if self.deletes and self.batch.awaited_line_count:
+            self._delete(client)
+            return
         if self.batch.awaited_line_count:
             # What its providers had when it was stopped comes home after its end.
             wait_for(lambda: self._fetched(client), f"late answers of {self.name}", PATIENCE)
         if self.batch.state != BatchState.FAILED:
             self.batch = client.get_batch(self.batch.id)
             self.answers = list(client.results(self.batch.id, merged=self.merged))
+        if self.deletes:
+            self._delete(client)
+
+    def _delete(self, client: Client) -> None:
+        assert self.batch is not None
+        client.delete_batch(self.batch.id)
+        with suppress(NotFound):
+            client.get_batch(self.batch.id)
+            raise AssertionError(f"{self.name} is there after its deletion")
+        assert self.batch.id not in {batch.id for batch in client.list_batches()}
 
     def _fetched(self, client: Client) -> bool:
         assert self.batch is not None
@@ -131,7 +146,7 @@ class Job:
         if batch is None or batch.state not in self.ends:
             yield f"{self.name}: ended as {batch and batch.state}"
             return
-        if batch.state == BatchState.FAILED:
+        if batch.state == BatchState.FAILED or (self.deletes and batch.awaited_line_count):
             return
         if len(self.answers) != len(self.lines):
             yield f"{self.name}: {len(self.answers)} results for {len(self.lines)} lines"
@@ -396,6 +411,15 @@ def _retry(client: Client, batch: Batch, request_id: str) -> Batch | None:
         return None
 
 
+def deleted(name: str) -> Job:
+    """Read once, and then deleted by its owner."""
+    job = Job(name, deletes=True)
+    for provider in ("openai", "anthropic", "paid", "local"):
+        job.ask(provider)
+        job.ask(provider, "[[sandbox:flaky=1]]")
+    return job
+
+
 def ghost(name: str) -> Job:
     """For a provider that the dispatcher has no key for."""
     job = Job(name, ends=frozenset({BatchState.FAILED}))
@@ -422,6 +446,7 @@ KINDS: Mapping[str, Callable[[str], Job]] = {
         repeated,
         retried,
         ghost,
+        deleted,
     )
 }
 

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from polybatch import Batch, BatchState, Client, Conflict, Funding, WebhookDeliveryState
+from polybatch import Batch, BatchState, Client, Conflict, Funding, NotFound, WebhookDeliveryState
+from sqlmodel import col, update
 
 from core.failpoints import Failpoint, Kill, Moment
-from core.ledger import Ledger
+from core.ledger import Batch as LedgerBatch
+from core.ledger import Ledger, now
 from core.settings import Settings
 from services.gateway.keys import FIRST_ACCOUNT
 from tests.chaos import hooks, jobs
@@ -62,6 +64,14 @@ def ask(*providers: str, ends: Iterable[BatchState] = jobs.DONE, **options: Any)
         return job
 
     return make
+
+
+def deleted_at_once(name: str) -> Job:
+    """Stopped by its owner, and deleted before its provider has given it back."""
+    job = Job(name, ends=frozenset({BatchState.CANCELLED}), deletes=True)
+    job.ask("slow", may=UNANSWERED)
+    job.ask("slow", may=UNANSWERED)
+    return job
 
 
 def with_a_culprit(name: str) -> Job:
@@ -190,6 +200,15 @@ DELIVERING = (
     Failpoint.WEBHOOK_FINISH,
     Failpoint.WEBHOOK_RESEND,
 )
+REMOVING = (
+    Failpoint.BATCH_DELETE,
+    Failpoint.BATCH_DELETE_RESULTS,
+    Failpoint.BATCH_EXPIRE_RESULTS,
+    Failpoint.BATCH_CLAIM_REMOVAL,
+    Failpoint.BATCH_BLOBS_DELETE,
+    Failpoint.BATCH_REMOVED,
+)
+"""What removes batches and results that have ended."""
 LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
 """What comes when an upload that was left half-way has been kept for long enough."""
 ELSEWHERE = (
@@ -423,6 +442,13 @@ AFTER_THE_END = {
         faults=[{"kind": "status", "status": 503, "since": "cancel", "seconds": 8}],
         meddle=cancel,
     ),
+    "answers that come for a batch that is deleted": Scene(
+        (Failpoint.BATCH_DROP_LATE,),
+        [deleted_at_once],
+        slow={"batch_seconds": 2},
+        faults=[{"kind": "status", "status": 503, "since": "cancel", "seconds": 8}],
+        meddle=cancel,
+    ),
     "a create that turns out never to have happened": Scene(
         (Failpoint.SHARD_NEVER_SENT,),
         [ask("slow", "slow", ends=STOPPED)],
@@ -530,7 +556,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def test_every_write_has_its_scene() -> None:
     elsewhere = (
         *(AT_START, BY_OPERATORS, AFTER_AN_UPGRADE, MANAGING),
-        *(BY_OWNERS, DELIVERING, LATER, ELSEWHERE),
+        *(BY_OWNERS, DELIVERING, REMOVING, LATER, ELSEWHERE),
     )
     named = Counter(point for points in elsewhere for point in points)
     for scene in (SCENES | AFTER_THE_END).values():
@@ -604,6 +630,65 @@ async def in_ledger(cluster: Cluster, do: Callable[[Ledger], Awaitable[Any]]) ->
         return await do(ledger)
     finally:
         await ledger.close()
+
+
+def test_what_is_deleted_or_past_its_time_goes_whoever_dies(stage: Stage, tmp_path: Path) -> None:
+    cluster = stage.cluster
+    blobs = cluster.data_dir / "blobs"
+    deaths = [anyone("gone", [point], [moment]) for point in REMOVING for moment in Moment]
+    made = [ask("openai", "anthropic")(f"gone-{what}") for what in ("batch", "results", "old")]
+    with cluster.client() as client:
+        for job in made:
+            job.run(client, tmp_path)
+        deleted, emptied, old = [job.batch for job in made]
+        assert deleted is not None
+        assert emptied is not None
+        assert old is not None
+        cluster.arm([kill for death in deaths for kill in death])
+
+        async def age(ledger: Ledger) -> None:
+            past = now() - timedelta(seconds=1)
+            async with ledger.batches._database.write(Failpoint.BATCH_DEFER) as session:
+                await session.exec(
+                    update(LedgerBatch)
+                    .where(col(LedgerBatch.id) == old.id)
+                    .values(results_expire_at=past, removal_due_at=past)
+                )
+
+        asyncio.run(in_ledger(cluster, age))
+        with suppress(NotFound):
+            # Whoever dies behind the commit has deleted it.
+            client.delete_batch(deleted.id)
+        client.delete_results(emptied.id)
+
+        def gone() -> bool:
+            left = [
+                batch.id
+                for batch in (deleted, emptied, old)
+                if (blobs / "batches" / batch.id).exists()
+            ]
+            return not left and all(any(map(cluster.fired, death)) for death in deaths)
+
+        wait_for(gone, "everything to be removed", 120)
+        with pytest.raises(NotFound):
+            client.get_batch(deleted.id)
+        for batch in (emptied, old):
+            with pytest.raises(Conflict) as refused:
+                list(client.results(batch.id))
+            assert refused.value.reason == "RESULTS_DELETED"
+        wait_for(lambda: _missing(client, deleted.input_file_id), "the input to be removed")
+        wait_for(lambda: _missing(client, old.input_file_id), "the old input to be removed")
+        assert client.files.get(emptied.input_file_id).line_count == 2
+    asyncio.run(in_ledger(cluster, check_books))
+    assert not cluster.faults
+
+
+def _missing(client: Client, file_id: str) -> bool:
+    try:
+        client.files.get(file_id)
+    except NotFound:
+        return True
+    return False
 
 
 def test_webhook_endpoints_are_managed(stage: Stage) -> None:

@@ -26,7 +26,7 @@ COMMANDS = (
         "resume",
     ),
     *("validate", "estimate", "convert", "files", "providers", "prices", "usage", "keys"),
-    *("admin", "webhooks", "completion"),
+    *("admin", "webhooks", "completion", "delete"),
 )
 ACTIONS = ("list", "get", "delete", "download")
 WEBHOOK_ACTIONS = (

@@ -20,7 +20,7 @@ from core.blobs import BlobStore
 from core.bus import Delivery, Snooze
 from core.failpoints import Failpoint
 from core.ledger import Account, Batch, Ledger, Shard, ShardState, now
-from core.pipeline import LateShards, ProviderKeys, Runtime, Settler
+from core.pipeline import LateShards, PauseWatch, ProviderKeys, Runtime, Settler
 from core.prices.rates import Price, Processing
 from core.prices.snapshot import read_snapshot
 from core.prices.usage import Usage
@@ -79,6 +79,7 @@ class Rescue:
             known.credentials,
         )
         prices = batch_prices(runtime.ledger, known)
+        pauses = PauseWatch(runtime.ledger)
         submitter = Submitter(
             runtime,
             self.providers,
@@ -87,6 +88,7 @@ class Rescue:
             known.credentials,
             ProviderKeys({}, recheck=0.0),
             cost_limit(runtime, known),
+            pauses,
             self.calls,
         )
         self.stopper = Stopper(
@@ -99,7 +101,7 @@ class Rescue:
             ShardState.QUEUED: submitter.handle,
             ShardState.SUBMITTING: submitter.handle,
             ShardState.SUBMITTED: poller.handle,
-            ShardState.RUNNING: Runner(runtime, {**direct, **self.calls}, scheduler).handle,
+            ShardState.RUNNING: Runner(runtime, {**direct, **self.calls}, scheduler, pauses).handle,
             ShardState.FETCHING: Fetcher(
                 runtime, self.providers, settler, late, prices, known.call_endpoints
             ).handle,

@@ -166,7 +166,7 @@ def test_lines_that_were_cancelled_have_not_failed(
     counts: dict[str, int], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batch = Batch.from_proto(snapshot("b", 3, "CANCELLED", **counts))
-    batch_commands._explain_outcome(Session(), batch, "results.jsonl")
+    batch_commands.explain_outcome(Session(), batch, "results.jsonl")
     assert capsys.readouterr().err == f"{said}\n"
 
 

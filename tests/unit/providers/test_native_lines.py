@@ -11,11 +11,11 @@ import pytest
 from core.endpoints import GENERATE_CONTENT, MESSAGES
 from core.prices.usage import Usage
 from core.providers.anthropic.adapter import AnthropicProvider
-from core.providers.anthropic.adapter import _read as read_anthropic
+from core.providers.anthropic.adapter import read_result as read_anthropic
 from core.providers.anthropic.native import SUFFIX as ANTHROPIC
 from core.providers.contract import LineRejected, Outcome, ResultLine
 from core.providers.gemini.adapter import GeminiProvider
-from core.providers.gemini.adapter import _read as read_gemini
+from core.providers.gemini.adapter import read_result as read_gemini
 from core.providers.gemini.native import SUFFIX as GEMINI
 from core.providers.http.client import ProviderHttp
 

@@ -30,9 +30,9 @@ SOME = {
     *("openai-image-edits", "openai-responses", "responses-of-other-providers"),
     *("responses-with-tools-and-their-outputs", "responses-with-what-is-left-out-when-lenient"),
     *("anthropics-own-lines-with-their-features", "geminis-own-lines", "media-in-gemini-lines"),
-    *("answers-that-are-null", "answers-with-an-error-in-the-body", "ids-that-providers-refuse"),
+    *("ids-that-providers-refuse", "a-byte-order-mark-and-windows-line-ends"),
 }
-"""A batch of each kind, which `make test` runs too."""
+"""A batch of each kind, which `make test` runs too; of answers, see test_bad_answers.py."""
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from polybatch import BatchState, Client, LimitExceeded, RetryPolicy
+from polybatch import BatchState, Client, LimitExceeded
 
-from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.inputs import chat, write
 from tests.support.e2e.suite import Suite, running_suite, wait_for
 from tests.support.stores.small_disk import MIB, filled, small_disk
 
@@ -58,36 +58,13 @@ def reasons(client: Client, batch_id: str) -> set[str]:
     return {shard.waiting_reason for shard in client.get_batch(batch_id).shards}
 
 
-def waits(suite: Suite) -> int:
-    """How often the collector has said that work waits."""
-    return (suite.log_dir / "collector.log").read_text().count("work_waits")
-
-
-def impatient(suite: Suite) -> Client:
-    """A client that never tries again."""
-    return Client(
-        gateway=suite.ready["gateway"],
-        collector=suite.ready["collector"],
-        api_key_file=suite.ready["api_key_file"],
-        retry=RetryPolicy(give_up_after=0),
-    )
-
-
 def assert_refused(suite: Suite, path: Path) -> None:
-    with impatient(suite) as other:
+    with suite.client(patient=False) as other:
         with pytest.raises(LimitExceeded) as caught:
             other.upload(path)
         assert caught.value.reason == "STORAGE_FULL"
         assert "no room left on its disk" in str(caught.value)
         assert caught.value.retry_after
-
-
-def assert_complete(suite: Suite, client: Client, *batch_ids: str) -> None:
-    for batch_id in batch_ids:
-        assert client.wait(batch_id, timeout=100).state == BatchState.COMPLETED
-        answered = check_answers(client.results(batch_id), range(LINES))
-        assert sum(line.ok for line in answered) == LINES
-    assert suite.sandbox("/sandbox/bill")["lines_billed"] == len(batch_ids) * LINES
 
 
 @pytest.mark.timeout(180)
@@ -100,7 +77,7 @@ def test_batches_wait_for_room(suite: Suite, disk: Path, tmp_path: Path, left: i
         wait_for(
             lambda: suite.sandbox("/sandbox/bill")["batches_created"] == 2, "the batch to be sent"
         )
-        waited = waits(suite)
+        waited = suite.logged("collector", "work_waits")
         with filled(disk, left):
             assert_refused(suite, path)
             suite.sandbox("/sandbox/config", {"batch_seconds": 1})
@@ -117,12 +94,15 @@ def test_batches_wait_for_room(suite: Suite, disk: Path, tmp_path: Path, left: i
                 )
                 assert client.get_batch(batch.id).state == BatchState.IN_PROGRESS
             else:
-                wait_for(lambda: waits(suite) > waited + 2, "the collector to wait")
+                wait_for(
+                    lambda: suite.logged("collector", "work_waits") > waited + 2,
+                    "the collector to wait",
+                )
                 # Also NATS may find no room for it now.
-                with suppress(LimitExceeded), impatient(suite) as other:
+                with suppress(LimitExceeded), suite.client(patient=False) as other:
                     other.create_batch(file.id, request_id=f"left-{left}")
         made = client.create_batch(file.id, request_id=f"left-{left}")
-        assert_complete(suite, client, batch.id, made.id)
+        suite.check_complete(client, LINES, batch.id, made.id)
         assert client.get_batch(made.id).waiting_reason == ""
 
 
@@ -143,4 +123,4 @@ def test_the_spools_disk_is_full_and_that_of_the_uploads_is_not(
             )
             assert suite.sandbox("/sandbox/bill")["batches_created"] == 0
         suite.sandbox("/sandbox/config", {"batch_seconds": 0})
-        assert_complete(suite, client, batch.id)
+        suite.check_complete(client, LINES, batch.id)

@@ -12,10 +12,10 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from polybatch import BatchState, Client, RetryPolicy, Unavailable
+from polybatch import BatchState, Unavailable
 
 from tests.conftest import started
-from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.inputs import chat, write
 from tests.support.e2e.suite import Suite, running_suite, wait_for
 from tests.support.gateway.nats import Nats, running_nats
 from tests.support.stores.postgres import PostgresServer, running_postgres
@@ -89,19 +89,6 @@ def serving(suite: Suite, expected: bool) -> None:
         wait_for(lambda n=name: says(suite.ready[n]), f"{name} to say {expected}", 60)
 
 
-def logged(suite: Suite, service: str, text: str) -> int:
-    """How many lines of a service's log have a text."""
-    return (suite.log_dir / f"{service}.log").read_text().count(text)
-
-
-def assert_complete(suite: Suite, client: Client, *batch_ids: str) -> None:
-    for batch_id in batch_ids:
-        assert client.wait(batch_id, timeout=100).state == BatchState.COMPLETED
-        answered = check_answers(client.results(batch_id), range(LINES))
-        assert sum(line.ok for line in answered) == LINES
-    assert suite.sandbox("/sandbox/bill")["lines_billed"] == len(batch_ids) * LINES
-
-
 @pytest.mark.timeout(180)
 def test_batches_go_on_after_nats_was_away_and_lost_its_store(
     suite: Suite, nats: Nats, tmp_path: Path
@@ -120,7 +107,7 @@ def test_batches_go_on_after_nats_was_away_and_lost_its_store(
         shutil.rmtree(nats.embedded.store_dir)
         nats.start()
         assert client.wait(cancelled.id, timeout=100).state == BatchState.CANCELLED
-        assert_complete(suite, client, before.id, meanwhile.id)
+        suite.check_complete(client, LINES, before.id, meanwhile.id)
 
 
 @pytest.mark.timeout(180)
@@ -132,7 +119,7 @@ def test_batches_go_on_after_the_database_was_away(
         batch = client.submit(path)
         postgres.kill()
         serving(suite, False)
-        with impatient(suite) as other:
+        with suite.client(patient=False) as other:
             for call in (
                 lambda: other.get_batch(batch.id),
                 lambda: other.submit(path),
@@ -145,16 +132,7 @@ def test_batches_go_on_after_the_database_was_away(
                 assert caught.value.retry_after
                 assert str(postgres.port) not in str(caught.value)
         postgres.start()
-        assert_complete(suite, client, batch.id)
-
-
-def impatient(suite: Suite) -> Client:
-    return Client(
-        gateway=suite.ready["gateway"],
-        collector=suite.ready["collector"],
-        api_key_file=suite.ready["api_key_file"],
-        retry=RetryPolicy(give_up_after=0),
-    )
+        suite.check_complete(client, LINES, batch.id)
 
 
 @pytest.mark.timeout(180)
@@ -165,8 +143,8 @@ def test_an_answer_that_comes_while_the_database_is_away_is_not_lost(
     path = write(tmp_path / "requests.jsonl", (chat(n) for n in range(LINES)))
     slow = {"kind": "slow", "method": "POST", "path": "/batches$", "delay": 5}
     suite.sandbox("/sandbox/config", {"faults": [slow]})
-    unrecorded = logged(suite, "dispatcher", "submission_not_recorded")
-    reconciled = logged(suite, "dispatcher", "shard_reconciled")
+    unrecorded = suite.logged("dispatcher", "submission_not_recorded")
+    reconciled = suite.logged("dispatcher", "shard_reconciled")
     with suite.client() as client:
         batch = client.submit(path)
         wait_for(
@@ -174,15 +152,15 @@ def test_an_answer_that_comes_while_the_database_is_away_is_not_lost(
         )
         postgres.stop()
         wait_for(
-            lambda: logged(suite, "dispatcher", "submission_not_recorded") >= unrecorded + 2,
+            lambda: suite.logged("dispatcher", "submission_not_recorded") >= unrecorded + 2,
             "both answers to come",
         )
         postgres.start()
-        assert_complete(suite, client, batch.id)
+        suite.check_complete(client, LINES, batch.id)
     bill = suite.sandbox("/sandbox/bill")
     assert bill["batches_created"] == 2
     # Whoever heard the answer remembers it: nobody has to ask the provider what became of it.
-    assert logged(suite, "dispatcher", "shard_reconciled") == reconciled
+    assert suite.logged("dispatcher", "shard_reconciled") == reconciled
 
 
 @pytest.mark.timeout(180)
@@ -197,14 +175,14 @@ def test_services_that_start_meanwhile_wait(
         batch = client.submit(path)
         nats.kill()
         postgres.stop()
-        waits = {name: logged(suite, name, "ledger_not_ready") for name in SERVICES}
+        waits = {name: suite.logged(name, "ledger_not_ready") for name in SERVICES}
         for name in SERVICES:
             os.kill(suite.ready["pids"][name], signal.SIGKILL)
         for name, count in waits.items():
-            wait_for(lambda n=name, c=count: logged(suite, n, "ledger_not_ready") > c, name)
+            wait_for(lambda n=name, c=count: suite.logged(n, "ledger_not_ready") > c, name)
         postgres.start()
         for name in SERVICES:
-            wait_for(lambda n=name: logged(suite, n, "bus_not_ready") > 0, name)
+            wait_for(lambda n=name: suite.logged(n, "bus_not_ready") > 0, name)
         nats.start()
         serving(suite, True)
-        assert_complete(suite, client, batch.id)
+        suite.check_complete(client, LINES, batch.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,14 @@ class Absence:
             self.begun.set()
             self._server.stop()
 
+    def after(self, size: int) -> Callable[[int, int | None], None]:
+        """A progress observer that begins it once so many bytes have gone."""
+        return lambda done, _total: self.begin() if done > size else None
+
+    def with_the_next_failure(self, error: PolybatchError, wait: float) -> None:
+        self.begin()
+        self.missed(error, wait)
+
     def missed(self, error: PolybatchError, wait: float) -> None:
         if self.begun.is_set() and not self.over.is_set():
             self._misses -= 1
@@ -88,11 +96,7 @@ def assert_told(api: Api, server: str, address: str) -> None:
 async def test_in_the_middle_of_an_upload(api: Api, fake: FakePolybatch) -> None:
     away = Absence(api, fake)
 
-    def progress(sent: int, total: int | None) -> None:
-        if sent > 2_000_000:
-            away.begin()
-
-    file = await api.call("upload", CONTENT, progress=progress)
+    file = await api.call("upload", CONTENT, progress=away.after(2_000_000))
     assert away.over.is_set()
     assert fake.contents == {file.id: CONTENT}
     assert_told(api, "gateway", fake.address)
@@ -112,12 +116,8 @@ async def test_in_the_middle_of_a_submit_from_what_cannot_be_read_again(
 ) -> None:
     away = Absence(api, fake)
 
-    def progress(sent: int, total: int | None) -> None:
-        if sent > 2_000_000:
-            away.begin()
-
     pieces = (CONTENT[at : at + 70_000] for at in range(0, len(CONTENT), 70_000))
-    batch = await api.call("submit", pieces, progress=progress)
+    batch = await api.call("submit", pieces, progress=away.after(2_000_000))
     assert fake.contents[batch.input_file_id] == CONTENT
     assert list(fake.batches) == [batch.id]
     assert_told(api, "gateway", fake.address)
@@ -130,11 +130,7 @@ async def test_a_batch_is_made_once_though_its_reply_was_lost(
     fake.faults["CreateBatch"].append(Fault(after_work=True))
     away = Absence(api, fake)
 
-    def leave_too(error: PolybatchError, wait: float) -> None:
-        away.begin()
-        away.missed(error, wait)
-
-    api.observe(leave_too)
+    api.observe(away.with_the_next_failure)
     batch = await api.call("create_batch", file)
     assert away.over.is_set()
     assert fake.count("CreateBatch") == 2
@@ -147,11 +143,7 @@ async def test_a_delete_whose_reply_was_lost(api: Api, fake: FakePolybatch) -> N
     fake.faults["DeleteFile"].append(Fault(after_work=True))
     away = Absence(api, fake)
 
-    def leave_too(error: PolybatchError, wait: float) -> None:
-        away.begin()
-        away.missed(error, wait)
-
-    api.observe(leave_too)
+    api.observe(away.with_the_next_failure)
     await api.call("files.delete", file.id)
     assert fake.count("DeleteFile") == 2
 
@@ -196,12 +188,8 @@ async def test_in_the_middle_of_a_download_of_results(
     collector.faults["DownloadResults"].append(HELD)
     away = Absence(api, collector)
 
-    def progress(done: int, total: int | None) -> None:
-        if done > 500_000:
-            away.begin()
-
     target = tmp_path / "results.jsonl"
-    await api.call("download_results", BATCH, target, progress=progress)
+    await api.call("download_results", BATCH, target, progress=away.after(500_000))
     assert away.over.is_set()
     assert target.read_bytes() == collector.results[BATCH]
     offsets = [request.offset for name, request in collector.calls if name == "DownloadResults"]
@@ -218,12 +206,8 @@ async def test_in_the_middle_of_a_download_of_a_file(
     fake.faults["DownloadFile"].append(HELD)
     away = Absence(api, fake)
 
-    def progress(done: int, total: int | None) -> None:
-        if done > 500_000:
-            away.begin()
-
     target = tmp_path / "copy.jsonl"
-    await api.call("files.download", file.id, target, progress=progress)
+    await api.call("files.download", file.id, target, progress=away.after(500_000))
     assert target.read_bytes() == CONTENT
     assert_told(api, "gateway", fake.address)
 
@@ -234,11 +218,7 @@ async def test_between_the_pages_of_a_listing(api: Api, fake: FakePolybatch) -> 
     away = Absence(api, fake)
     fake.faults["ListBatches"] += [None, Fault()]  # type: ignore[list-item]
 
-    def leave_too(error: PolybatchError, wait: float) -> None:
-        away.begin()
-        away.missed(error, wait)
-
-    api.observe(leave_too)
+    api.observe(away.with_the_next_failure)
     listed = await api.items("list_batches", page_size=2)
     assert [batch.id for batch in listed] == [f"batch_{number}" for number in range(4, -1, -1)]
     assert api.backs == ["gateway"]

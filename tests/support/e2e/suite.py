@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polybatch import Client
+from polybatch import BatchState, Client, RetryPolicy
+
+from tests.support.e2e.inputs import check_answers
 
 from tests.support.forked.python import python
 
@@ -66,14 +68,28 @@ class Suite:
     def data_dir(self) -> Path:
         return Path(self.environment["POLYBATCH_DATA_DIR"])
 
-    def client(self, key: str | None = None) -> Client:
+    def client(self, key: str | None = None, *, patient: bool = True) -> Client:
+        """Not `patient`: it never tries again."""
         ready = self.ready
         return Client(
             gateway=ready["gateway"],
             collector=ready["collector"],
             api_key=key,
             api_key_file=None if key else ready["api_key_file"],
+            retry=None if patient else RetryPolicy(give_up_after=0),
         )
+
+    def logged(self, service: str, text: str) -> int:
+        """How many lines of a service's log have a text."""
+        return (self.log_dir / f"{service}.log").read_text().count(text)
+
+    def check_complete(self, client: Client, lines: int, *batch_ids: str) -> None:
+        """Wait for batches of so many lines, which are all that was billed, and each once."""
+        for batch_id in batch_ids:
+            assert client.wait(batch_id, timeout=100).state == BatchState.COMPLETED
+            answered = check_answers(client.results(batch_id), range(lines))
+            assert sum(line.ok for line in answered) == lines
+        assert self.sandbox("/sandbox/bill")["lines_billed"] == len(batch_ids) * lines
 
     def new_key(self, account: str, scope: str = "batch") -> str:
         """Make a key for another account, as an operator does."""

@@ -66,8 +66,26 @@ def call(call_id: str, arguments: str = '{"place":"Oslo"}') -> dict[str, Any]:
     }
 
 
+def calling(*calls: Any) -> dict[str, Any]:
+    return assistant(None, tool_calls=list(calls))
+
+
 def tool(call_id: str, content: Any = "cold") -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def image(**fields: Any) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": fields}
+
+
+def function(**fields: Any) -> dict[str, Any]:
+    """A tool, or the choice of one."""
+    return {"type": "function", "function": fields}
+
+
+def json_schema(**fields: Any) -> dict[str, Any]:
+    """The format of an answer."""
+    return {"type": "json_schema", "json_schema": fields}
 
 
 def request(*messages: Any, **options: Any) -> dict[str, Any]:

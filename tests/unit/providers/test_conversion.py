@@ -19,7 +19,7 @@ from core.providers.conversion import Form, Target, convert_line
 from core.providers.gemini.request import translate_request as to_contents
 from core.providers.gemini.reverse import chat_request as from_contents
 from core.providers.translation.report import Report
-from tests.support.providers.chat_requests import encode, exhaust, request, user
+from tests.support.providers.chat_requests import encode, exhaust, function, request, user
 from tests.support.providers.conversion_lines import CLAUDE, GOOGLE
 from tests.support.providers.conversion_lines import chat_line as line
 from tests.support.providers.grammar import Grammar
@@ -109,9 +109,7 @@ def test_an_anthropic_line_becomes_openais() -> None:
         ],
         "max_completion_tokens": 100,
         "stop": ["END"],
-        "tools": [
-            {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
-        ],
+        "tools": [function(name="weather", parameters={"type": "object"})],
         "tool_choice": "auto",
         "parallel_tool_calls": False,
     }
@@ -140,16 +138,10 @@ def test_a_gemini_line_becomes_openais_with_a_model() -> None:
             {"role": "tool", "tool_call_id": "call_1", "content": "cold"},
         ],
         "tools": [
-            {
-                "type": "function",
-                "function": {
-                    "name": "weather",
-                    "parameters": {
-                        "type": "object",
-                        "properties": {"n": {"type": ["integer", "null"]}},
-                    },
-                },
-            }
+            function(
+                name="weather",
+                parameters={"type": "object", "properties": {"n": {"type": ["integer", "null"]}}},
+            )
         ],
         "max_completion_tokens": 100,
         "response_format": {"type": "json_object"},

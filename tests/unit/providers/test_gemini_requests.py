@@ -17,7 +17,10 @@ from tests.support.providers.chat_requests import (
     WEATHER,
     assistant,
     call,
+    calling,
     encode,
+    function,
+    image,
     request,
     tool,
     user,
@@ -89,19 +92,13 @@ def test_without_options_there_is_no_config() -> None:
     ("part", "made"),
     [
         ({"type": "text", "text": "a"}, {"text": "a"}),
+        (image(url=PNG), {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}),
         (
-            {"type": "image_url", "image_url": {"url": PNG}},
-            {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}},
-        ),
-        (
-            {
-                "type": "image_url",
-                "image_url": {"url": PNG.replace("png", "jpg"), "detail": "auto"},
-            },
+            image(url=PNG.replace("png", "jpg"), detail="auto"),
             {"inlineData": {"mimeType": "image/jpeg", "data": "iVBORw0KGgo="}},
         ),
         (
-            {"type": "image_url", "image_url": {"url": "https://x.test/a.JPG?size=1"}},
+            image(url="https://x.test/a.JPG?size=1"),
             {"fileData": {"mimeType": "image/jpeg", "fileUri": "https://x.test/a.JPG?size=1"}},
         ),
         (
@@ -163,7 +160,7 @@ def test_calls_and_their_results() -> None:
 
 
 def test_numbers_of_a_call_stay_as_they_were_written() -> None:
-    body = request(user(), assistant(None, tool_calls=[call("c1", '{"n":1.10}')]), tool("c1"))
+    body = request(user(), calling(call("c1", '{"n":1.10}')), tool("c1"))
     assert b'"args":{"n":1.10}' in translate_request(NEW, encode(body))[0]
 
 
@@ -286,10 +283,7 @@ def test_a_model_that_never_thinks_needs_not_be_stopped() -> None:
         ("auto", {"mode": "AUTO"}),
         ("none", {"mode": "NONE"}),
         ("required", {"mode": "ANY"}),
-        (
-            {"type": "function", "function": {"name": "weather"}},
-            {"mode": "ANY", "allowedFunctionNames": ["weather"]},
-        ),
+        (function(name="weather"), {"mode": "ANY", "allowedFunctionNames": ["weather"]}),
     ],
 )
 def test_tools_and_the_choice_among_them(choice: Any, made: dict[str, Any] | None) -> None:
@@ -302,7 +296,7 @@ def test_tools_and_the_choice_among_them(choice: Any, made: dict[str, Any] | Non
 
 def test_strict_functions_are_validated() -> None:
     strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}  # type: ignore[dict-item]
-    made, _ = translate(request(tools=[strict, {"type": "function", "function": {"name": "f"}}]))
+    made, _ = translate(request(tools=[strict, function(name="f")]))
     assert made["toolConfig"] == {"functionCallingConfig": {"mode": "VALIDATED"}}
     assert made["tools"][0]["functionDeclarations"] == [DECLARED, {"name": "f"}]
     made, _ = translate(request(tools=[strict], tool_choice="required"))
@@ -310,7 +304,7 @@ def test_strict_functions_are_validated() -> None:
 
 
 def named(name: str) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name}}
+    return function(name=name)
 
 
 def test_names_that_functions_may_have() -> None:
@@ -446,10 +440,7 @@ def test_schemas_stay_as_they_were_written() -> None:
         ("body.response_format.odd", {"response_format": {"type": "text", "odd": 1}}),
         ("body.response_format.type", {"response_format": {"type": "grammar"}}),
         ("body.parallel_tool_calls", {"parallel_tool_calls": False, "tools": [WEATHER]}),
-        (
-            "body.tools[0].function.odd",
-            {"tools": [{"type": "function", "function": {"name": "f", "odd": 1}}]},
-        ),
+        ("body.tools[0].function.odd", {"tools": [function(name="f", odd=1)]}),
         ("body.messages[0].name", {"messages": [user() | {"name": "Bob"}]}),
     ],
 )
@@ -474,29 +465,18 @@ def test_what_asks_for_nothing(field: str, value: Any) -> None:
 
 def test_calls_as_older_programs_write_them() -> None:
     """No arguments as an empty text, and the function's name on its result."""
-    said = assistant(None, tool_calls=[call("c1", "")])
+    said = calling(call("c1", ""))
     made, notes = translate(request(user(), said, tool("c1") | {"name": "weather"}))
     assert made["contents"][1]["parts"][0]["functionCall"]["args"] == {}
     assert notes == []
 
 
 REFUSED: list[tuple[str, str, dict[str, Any]]] = [
-    (
-        "body.messages[2].name",
-        "unsupported_value",
-        {
-            "messages": [
-                user(),
-                assistant(None, tool_calls=[call("c1")]),
-                tool("c1") | {"name": "other"},
-            ]
-        },
-    ),
     ("body.messages[1].role", "unsupported_prefill", {"messages": [user(), assistant()]}),
     (
         "body.messages[0].content[0].image_url.url",
         "unsupported_url",
-        {"messages": [user([{"type": "image_url", "image_url": {"url": "https://x.test/a"}}])]},
+        {"messages": [user([image(url="https://x.test/a")])]},
     ),
     (
         "body.messages[0].content[0].input_audio.format",
@@ -519,14 +499,11 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
         (f"{path}{field}", "unsupported_schema", options)
         for field, schema in BAD_REFERENCES
         for path, options in (
-            (
-                "body.response_format.json_schema.schema",
-                {"response_format": described(schema)},
-            ),
+            ("body.response_format.json_schema.schema", {"response_format": described(schema)}),
             # A tool's parameters are read by Gemini even where calls are not held to them.
             (
                 "body.tools[0].function.parameters",
-                {"tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]},
+                {"tools": [function(name="f", parameters=schema)]},
             ),
         )
     ),

@@ -8,24 +8,18 @@ from typing import Any
 import pytest
 
 from tests.support.providers import chat_requests, gemini_requests
-from tests.support.providers.chat_requests import WEATHER, assistant, call, request, tool, user
-
-
-def image(image_url: Any) -> dict[str, Any]:
-    return user([{"type": "image_url", "image_url": image_url}])
-
-
-def calling(*calls: Any) -> dict[str, Any]:
-    return assistant(None, tool_calls=list(calls))
-
-
-def function(**fields: Any) -> dict[str, Any]:
-    return {"type": "function", "function": fields}
-
-
-def schema(**fields: Any) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": fields}
-
+from tests.support.providers.chat_requests import (
+    WEATHER,
+    assistant,
+    call,
+    calling,
+    function,
+    image,
+    json_schema,
+    request,
+    tool,
+    user,
+)
 
 MESSAGES: list[tuple[Any, str, str]] = [
     (None, "", "missing_field"),
@@ -43,13 +37,13 @@ MESSAGES: list[tuple[Any, str, str]] = [
     ([user(["x"])], "[0].content[0].type", "unsupported_content"),
     ([user([{"type": "video"}])], "[0].content[0].type", "unsupported_content"),
     (
-        [image({"url": "data:image/tiff;base64,AA=="})],
+        [user([image(url="data:image/tiff;base64,AA==")])],
         "[0].content[0].image_url.url",
         "unsupported_media_type",
     ),
-    ([image({"url": "ftp://x/a.png"})], "[0].content[0].image_url.url", "unsupported_url"),
-    ([image({"url": "http://x/a.png"})], "[0].content[0].image_url.url", "unsupported_url"),
-    ([image("https://x")], "[0].content[0].image_url", "wrong_type"),
+    ([user([image(url="ftp://x/a.png")])], "[0].content[0].image_url.url", "unsupported_url"),
+    ([user([image(url="http://x/a.png")])], "[0].content[0].image_url.url", "unsupported_url"),
+    ([user([image() | {"image_url": "https://x"}])], "[0].content[0].image_url", "wrong_type"),
     (
         [user([{"type": "file", "file": {"file_id": "file-1"}}])],
         "[0].content[0].file.file_id",
@@ -85,11 +79,7 @@ MESSAGES: list[tuple[Any, str, str]] = [
         "[3].tool_call_id",
         "tool_result_without_call",
     ),
-    (
-        [user(), calling(call("c")), tool("c") | {"name": "other"}],
-        "[2].name",
-        "unsupported_value",
-    ),
+    ([user(), calling(call("c")), tool("c") | {"name": "other"}], "[2].name", "unsupported_value"),
     (
         [user(), calling(call("c"), call("d")), tool("c"), user()],
         "[1].tool_calls[1]",
@@ -123,16 +113,16 @@ OPTIONS: list[tuple[dict[str, Any], str, str]] = [
         "unsupported_parameter",
     ),
     (
-        {"response_format": schema(schema={}, description=5)},
+        {"response_format": json_schema(schema={}, description=5)},
         "response_format.json_schema.description",
         "wrong_type",
     ),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "wrong_type"),
     (
-        {"response_format": {"type": "json_schema"}},
-        "response_format.json_schema",
+        {"response_format": json_schema(name="n")},
+        "response_format.json_schema.schema",
         "wrong_type",
     ),
-    ({"response_format": schema(name="n")}, "response_format.json_schema.schema", "wrong_type"),
     ({"response_format": {}}, "response_format.type", "wrong_type"),
     ({"reasoning_effort": "enormous"}, "reasoning_effort", "wrong_type"),
 ]

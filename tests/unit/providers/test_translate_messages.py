@@ -13,6 +13,8 @@ from tests.support.providers.chat_requests import (
     assert_refused,
     assistant,
     call,
+    calling,
+    image,
     request,
     tool,
     translate,
@@ -88,9 +90,9 @@ TURNS: list[tuple[str, list[Any], Any, list[Any]]] = [
         [
             user(
                 [
-                    {"type": "image_url", "image_url": {"url": PNG, "detail": "auto"}},
-                    {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
-                    {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,/9j/"}},
+                    image(url=PNG, detail="auto"),
+                    image(url="https://x.example/a.png"),
+                    image(url="data:image/jpg;base64,/9j/"),
                 ]
             )
         ],
@@ -256,10 +258,10 @@ TURNS: list[tuple[str, list[Any], Any, list[Any]]] = [
         "ids of calls, which may come again and hold anything",
         [
             user(),
-            assistant(None, tool_calls=[call("functions.weather:0"), call("functions_weather:0")]),
+            calling(call("functions.weather:0"), call("functions_weather:0")),
             tool("functions_weather:0"),
             tool("functions.weather:0"),
-            assistant(None, tool_calls=[call("functions.weather:0")]),
+            calling(call("functions.weather:0")),
             tool("functions.weather:0"),
         ],
         None,
@@ -279,7 +281,7 @@ TURNS: list[tuple[str, list[Any], Any, list[Any]]] = [
     ),
     (
         "calls as older programs write them",
-        [user(), assistant(None, tool_calls=[call("c1", "")]), tool("c1") | {"name": "weather"}],
+        [user(), calling(call("c1", "")), tool("c1") | {"name": "weather"}],
         None,
         [
             user(),
@@ -335,7 +337,7 @@ def test_white_space_at_the_end_of_a_prefill_goes(content: Any) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"tools": []}, {"tool_choice": "auto"}])
 def test_functions_that_are_called_but_not_offered_are_declared(options: dict[str, Any]) -> None:
-    messages = [user(), assistant(None, tool_calls=[call("c1"), call("c2")])]
+    messages = [user(), calling(call("c1"), call("c2"))]
     params, notes = translate(request(*messages, tool("c1"), tool("c2"), **options))
     assert params["tools"] == [
         {"name": "weather", "input_schema": {"type": "object", "properties": {}}}

@@ -16,6 +16,8 @@ from tests.support.providers.chat_requests import (
     UNKNOWN,
     WEATHER,
     WEATHER_TOOL,
+    function,
+    json_schema,
     request,
     translate,
     user,
@@ -37,24 +39,19 @@ OPTIONS: list[tuple[str, Model, dict[str, Any], dict[str, Any]]] = [
     (
         "a function without parameters",
         SONNET,
-        {"tools": [{"type": "function", "function": {"name": "f", "description": None}}]},
+        {"tools": [function(name="f", description=None)]},
         {"tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]},
     ),
     (
         "a function with empty parameters",
         SONNET,
-        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
+        {"tools": [function(name="f", parameters={})]},
         {"tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]},
     ),
     (
         "strict functions",
         SONNET,
-        {
-            "tools": [
-                {"type": "function", "function": {"name": "f", "strict": True}},
-                {"type": "function", "function": {"name": "g", "strict": False}},
-            ]
-        },
+        {"tools": [function(name="f", strict=True), function(name="g", strict=False)]},
         {
             "tools": [
                 {
@@ -73,14 +70,7 @@ OPTIONS: list[tuple[str, Model, dict[str, Any], dict[str, Any]]] = [
     (
         "a strict function with parameters",
         SONNET,
-        {
-            "tools": [
-                {
-                    "type": "function",
-                    "function": {"name": "f", "strict": True, "parameters": SCHEMA},
-                }
-            ]
-        },
+        {"tools": [function(name="f", strict=True, parameters=SCHEMA)]},
         {"tools": [{"name": "f", "strict": True, "input_schema": SCHEMA}]},
     ),
     (
@@ -104,11 +94,7 @@ OPTIONS: list[tuple[str, Model, dict[str, Any], dict[str, Any]]] = [
     (
         "choice function",
         SONNET,
-        {
-            "tools": [WEATHER],
-            "tool_choice": {"type": "function", "function": {"name": "weather"}},
-            "parallel_tool_calls": False,
-        },
+        {"tools": [WEATHER], "tool_choice": function(name="weather"), "parallel_tool_calls": False},
         {
             "tools": [WEATHER_TOOL],
             "tool_choice": {"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
@@ -135,29 +121,16 @@ OPTIONS: list[tuple[str, Model, dict[str, Any], dict[str, Any]]] = [
     (
         "schema",
         SONNET,
-        {
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "n", "strict": True, "schema": SCHEMA},
-            }
-        },
+        {"response_format": json_schema(name="n", strict=True, schema=SCHEMA)},
         {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
     ),
     (
         "what the schema is for",
         SONNET,
-        {
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "n", "description": "A number.", "schema": SCHEMA},
-            }
-        },
+        {"response_format": json_schema(name="n", description="A number.", schema=SCHEMA)},
         {
             "output_config": {
-                "format": {
-                    "type": "json_schema",
-                    "schema": SCHEMA | {"description": "A number."},
-                }
+                "format": {"type": "json_schema", "schema": SCHEMA | {"description": "A number."}}
             }
         },
     ),
@@ -215,13 +188,7 @@ OPTIONS: list[tuple[str, Model, dict[str, Any], dict[str, Any]]] = [
     (
         "effort and schema",
         NEW_SONNET,
-        {
-            "reasoning_effort": "xhigh",
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "n", "schema": SCHEMA},
-            },
-        },
+        {"reasoning_effort": "xhigh", "response_format": json_schema(name="n", schema=SCHEMA)},
         {
             "thinking": {"type": "adaptive"},
             "output_config": {

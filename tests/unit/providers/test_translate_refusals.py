@@ -22,7 +22,10 @@ from tests.support.providers.chat_requests import (
     assert_refused,
     assistant,
     call,
+    calling,
     encode,
+    function,
+    json_schema,
     request,
     tool,
     translate,
@@ -70,27 +73,19 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
     ),
     (
         PLAIN,
-        {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
+        {"response_format": json_schema(schema={})},
         "body.response_format.json_schema",
         "unsupported_parameter",
     ),
     (
         SONNET,
-        {
-            "messages": [user(), assistant("{")],
-            "response_format": {"type": "json_schema", "json_schema": {"schema": {}}},
-        },
+        {"messages": [user(), assistant("{")], "response_format": json_schema(schema={})},
         "body.response_format.json_schema",
         "unsupported_parameter",
     ),
     (
         SONNET,
-        {
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"schema": {"description": "one"}, "description": "two"},
-            }
-        },
+        {"response_format": json_schema(schema={"description": "one"}, description="two")},
         "body.response_format.json_schema.description",
         "unsupported_parameter",
     ),
@@ -102,7 +97,7 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
     ),
     (
         SONNET,
-        {"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "odd": 1}}},
+        {"response_format": json_schema(schema={}, odd=1)},
         "body.response_format.json_schema.odd",
         "unsupported_parameter",
     ),
@@ -112,14 +107,7 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
     (SONNET, {"user": "x" * 257}, "body.user", "unsupported_value"),
     (
         SONNET,
-        {
-            "tools": [
-                {
-                    "type": "function",
-                    "function": {"name": "f", "parameters": {"type": "object", "anyOf": [{}]}},
-                }
-            ]
-        },
+        {"tools": [function(name="f", parameters={"type": "object", "anyOf": [{}]})]},
         "body.tools[0].function.parameters.anyOf",
         "unsupported_parameter",
     ),
@@ -134,13 +122,13 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
     ),
     (
         PLAIN,
-        {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
+        {"tools": [function(name="f", strict=True)]},
         "body.tools[0].function.strict",
         "unsupported_parameter",
     ),
     (
         SONNET,
-        {"tools": [{"type": "function", "function": {"name": "f", "odd": 1}}]},
+        {"tools": [function(name="f", odd=1)]},
         "body.tools[0].function.odd",
         "unsupported_parameter",
     ),
@@ -171,19 +159,14 @@ LOST: list[tuple[Model, dict[str, Any], str, str]] = [
         SONNET,
         {
             "reasoning_effort": "low",
-            "messages": [user(), assistant(None, tool_calls=[call("c")]), tool("c")],
+            "messages": [user(), calling(call("c")), tool("c")],
             "tools": [WEATHER],
         },
         "body.reasoning_effort",
         "unsupported_parameter",
     ),
     *(
-        (
-            OPUS_46,
-            {name: value, "reasoning_effort": "low"},
-            f"body.{name}",
-            "unsupported_parameter",
-        )
+        (OPUS_46, {name: value, "reasoning_effort": "low"}, f"body.{name}", "unsupported_parameter")
         for name, value in {"temperature": 0.5, "top_p": 0.9}.items()
     ),
     (
@@ -219,7 +202,7 @@ def strict_tool(number: int, properties: dict[str, Any], required: list[str]) ->
 
 def schema_format(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     schema = strict_tool(0, properties, required)["function"]["parameters"]
-    return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    return json_schema(name="n", schema=schema)
 
 
 TEXT = {"type": "string"}
@@ -277,17 +260,9 @@ def test_how_much_is_enforced(fits: dict[str, Any], too_much: dict[str, Any], fi
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"user": 5}, "body.user", "wrong_type"),
+    ({"tools": [function(name="a.b")]}, "body.tools[0].function.name", "unsupported_value"),
     (
-        {"tools": [{"type": "function", "function": {"name": "a.b"}}]},
-        "body.tools[0].function.name",
-        "unsupported_value",
-    ),
-    (
-        {
-            "tools": [
-                {"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}
-            ]
-        },
+        {"tools": [function(name="f", parameters={"type": "array"})]},
         "body.tools[0].function.parameters.type",
         "unsupported_value",
     ),

@@ -126,3 +126,27 @@ def test_batches_are_found_by_name_metadata_and_state_and_deleted(
     expect(rows).to_have_count(2)
     visitor.go(batch)
     expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
+
+
+def test_options_are_asked_for_and_shown(visit: MakeVisitor, suite: Suite, key: str) -> None:
+    from playwright.sync_api import expect
+
+    visitor = visit()
+    page = visitor.page
+    visitor.sign_in(key)
+    visitor.upload("tickets.jsonl", good_file(60, {}))
+    page.get_by_text("More options").click()
+    page.get_by_label("Priority").select_option("High")
+    page.get_by_label("Try first, lines of each model").fill("2")
+    page.get_by_label("Stop above, percent of failures").fill("12.5%")
+    page.get_by_label("Rescue before the window closes").select_option("2 hours before")
+    page.get_by_label("Reuse answers to equal requests").select_option("Within this batch")
+    visitor.create()
+    visitor.expect_state("Completed")
+    details = page.locator("[data-live=details]")
+    # Three questions, and three models: each line is like another.
+    for text in (
+        *("Priority", "high", "2 lines of each model, passed", "12.5% of failures"),
+        *("2 h before the window closes", "57 lines"),
+    ):
+        expect(details).to_contain_text(text)

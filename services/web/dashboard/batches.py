@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from polybatch._transport import methods
 from polybatch.errors import NotFound
 from polybatch.models import ResultFilter
-from polybatch.v1 import batches_pb2, files_pb2
+from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 from starlette.responses import Response
 
 from services.web.dashboard.failures import failures
@@ -81,19 +81,31 @@ async def show(visit: Visit) -> Response:
 
 
 async def download(visit: Visit) -> Response:
-    """GET /batches/{batch_id}/results/{which}.jsonl."""
-    which = _FILTERS.get(visit.request.path_params["which"])
-    if which is None:
-        raise HttpError(404, "There are results of all, succeeded and failed lines.")
+    """GET /batches/{batch_id}/results/{which}.jsonl; merged: with the newest answers of retries."""
+    name = visit.request.path_params["which"]
     batch_id = batch_id_of(visit)
+    attached = _attached(f"{batch_id}{'' if name == 'all' else f'-{name}'}.jsonl")
+    if name == "merged":
+        return await streamed(_merged(visit.engine, batch_id), "application/jsonl", attached)
+    which = _FILTERS.get(name)
+    if which is None:
+        raise HttpError(404, "There are results of all, succeeded, failed and merged lines.")
     stream = visit.engine.results(batch_id, which)
-    response = await streamed(
-        stream.chunks(),
-        "application/jsonl",
-        _attached(f"{batch_id}-{which.value}.jsonl" if which.value else f"{batch_id}.jsonl"),
-    )
+    response = await streamed(stream.chunks(), "application/jsonl", attached)
     response.headers["content-length"] = str(stream.header.total_bytes)
     return response
+
+
+async def _merged(engine: Engine, batch_id: str) -> AsyncGenerator[bytes, None]:
+    """It cannot go on where it broke: a retry may have ended meanwhile."""
+    request = results_pb2.DownloadResultsRequest(batch_id=batch_id, merged=True)
+    stream = engine.transport.replies(methods.DOWNLOAD_RESULTS, request)
+    try:
+        while (reply := await stream.read()) is not None:
+            if reply.chunk:
+                yield reply.chunk
+    finally:
+        stream.cancel()
 
 
 async def manifest(visit: Visit) -> Response:

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from polybatch._transport import account_methods, methods
 from polybatch.errors import InvalidRequest, NotFound, PermissionDenied
 from polybatch.models import LineProblem
@@ -20,7 +19,7 @@ from polybatch.v1 import accounts_pb2, batches_pb2, files_pb2
 from starlette.responses import Response
 
 from services.web.body import body_of
-from services.web.dashboard.options import WINDOWS, max_cost_of, window_of
+from services.web.dashboard import options
 from services.web.dashboard.pages import FOLDER, HEADERS, Visit, redirect
 from services.web.errors import HttpError
 from services.web.ids import InputFile, parse_file
@@ -85,9 +84,7 @@ async def create(visit: Visit) -> Response:
         name=fields.get("name", "").strip(),
     )
     try:
-        request.completion_window.CopyFrom(Duration(seconds=window_of(fields)))
-        if (limit := max_cost_of(fields)) is not None:
-            request.max_cost.CopyFrom(limit)
+        options.take_options(request, fields)
     except HttpError as error:
         return await _review(visit, file, fields, error.message, error.status)
     batch = await visit.engine.call(methods.CREATE_BATCH, request)
@@ -137,8 +134,9 @@ async def _review(
         estimate=estimate,
         unknown=unknown,
         keys=await _keys(visit),
-        windows=WINDOWS,
+        offered=options,
         given=given,
+        more=any(given.get(name) for name in options.MORE),
         problem=problem,
         once=given.get("once") or secrets.token_urlsafe(18),
     )

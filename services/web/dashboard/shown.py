@@ -109,6 +109,14 @@ def moment(timestamp: Timestamp) -> datetime:
     return timestamp.ToDatetime(tzinfo=UTC)
 
 
+_PRIORITIES = {batches_pb2.BATCH_PRIORITY_LOW: "low", batches_pb2.BATCH_PRIORITY_HIGH: "high"}
+_CANARIES = {
+    batches_pb2.CANARY_STATE_RUNNING: ", under way",
+    batches_pb2.CANARY_STATE_PASSED: ", passed",
+    batches_pb2.CANARY_STATE_FAILED: ", failed: the rest was not sent",
+}
+
+
 @dataclass(frozen=True)
 class Step:
     """One moment in the life of a batch."""
@@ -207,6 +215,27 @@ class BatchView:
     def took(self) -> str:
         """From its making to its end; empty before."""
         return span((self.steps[-1].at - self.created).total_seconds()) if self.ended else ""
+
+    @property
+    def options(self) -> list[tuple[str, str]]:
+        """What was asked for besides the common, and what came of it."""
+        raw, found = self.raw, []
+        if word := _PRIORITIES.get(raw.priority):
+            found.append(("Priority", word))
+        if raw.HasField("canary"):
+            lines = f"{raw.canary.lines_per_model:,} lines of each model"
+            found.append(("Tried first", f"{lines}{_CANARIES.get(raw.canary.state, '')}"))
+        if raw.HasField("max_failure_rate"):
+            found.append(("Stops above", f"{100 * raw.max_failure_rate:g}% of failures"))
+        if raw.HasField("rescue_before"):
+            told = f"{span(raw.rescue_before.seconds)} before the window closes"
+            if raw.rescued_line_count:
+                told += f": {raw.rescued_line_count:,} lines"
+            found.append(("Rescue", told))
+        if raw.HasField("reuse_answers"):
+            saved = f", {usd(amount(raw.cost.saved))} saved" if raw.cost.HasField("saved") else ""
+            found.append(("Answers reused", f"{raw.reused_line_count:,} lines{saved}"))
+        return found
 
     @property
     def ends(self) -> Ends | None:

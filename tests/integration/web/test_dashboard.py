@@ -273,6 +273,10 @@ async def test_a_batch_is_made_of_a_file_without_scripts(signed_in: Browser) -> 
     assert wrong.status_code == 400
     assert "such as 12.50" in wrong.text
     assert '<option value="6" selected>' in wrong.text, "what was chosen stays"
+    for name, value in (("canary_lines", "2.5"), ("max_failure_rate", "101"), ("priority", "x")):
+        wrong = await signed_in.client.post(address, data=fields | {name: value})
+        assert wrong.status_code == 400, name
+        assert '<details class="more" open>' in wrong.text, "what is wrong can be seen"
     made = await signed_in.client.post(address, data=fields | {"max_cost": "12.50"})
     again = await signed_in.client.post(address, data=fields | {"max_cost": "12.50"})
     assert made.headers["location"] == again.headers["location"], "sent twice, made once"

@@ -12,12 +12,14 @@ import tempfile
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, expect
 
 from tests.support.browser.files import REFUSED, bad_file, good_file, large_file
 from tests.support.browser.other_site import OtherSite, running_other_site
 from tests.support.browser.relay import relay_to
+from tests.support.browser.small_png import small_png
 from tests.support.browser.visitor import (
     MISSING,
     PHONE,
@@ -36,12 +38,18 @@ DAYS = (64, 81, 22, 18, 75, 92, 70, 88, 30, 12, 97, 83)
 class Camera(Visitor):
     """A visitor who takes pictures."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # Without the policy of the dashboard's pages, which is in the way.
+        self.workshop = self.browser.new_page()
+
     def picture(self, name: str, *, whole: bool = True) -> None:
         """In light and dark; `whole`: with what lies under the window's edge."""
         for scheme in ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)
             suffix = "" if scheme == "light" else "-dark"
-            self.page.screenshot(path=PICTURES / f"{name}{suffix}.png", full_page=whole)
+            taken = self.page.screenshot(full_page=whole)
+            (PICTURES / f"{name}{suffix}.png").write_bytes(small_png(self.workshop, taken))
         self.page.emulate_media(color_scheme="light")
 
     def make(self, name: str, content: bytes) -> str:

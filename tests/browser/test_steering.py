@@ -58,6 +58,9 @@ def test_what_failed_is_retried_by_cause(visit: MakeVisitor, suite: Suite, key: 
     expect(page.get_by_text("Retries lines of")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Succeeded")).to_contain_text("2")
     visitor.go(parent)
+    merged = visitor.save("results with their newest answers").read_text().splitlines()
+    assert len(merged) == 30
+    assert sum('"status_code":200' in each.replace(" ", "") for each in merged) == 28
     page.get_by_role("link", name=child.rpartition("/")[2]).click()
     page.wait_for_url(f"**{child}")
     # Without a cause that is chosen, what is left of all of them.

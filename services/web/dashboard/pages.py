@@ -85,6 +85,7 @@ class Site:
             "usd": shown.usd,
             "tick": shown.tick,
             "exact": shown.exact,
+            "codes": shown.codes,
             "count": shown.count,
             "short": shown.short,
             "size": shown.size,

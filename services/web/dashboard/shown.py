@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money  # type: ignore[import-untyped]
+from markupsafe import Markup, escape
 from polybatch.v1 import batches_pb2
 
 STATES: Mapping[int, tuple[str, str, str]] = {
@@ -102,6 +103,17 @@ def span(seconds: float) -> str:
             rest = left % length // part
             return f"{left // length} {unit}" + (f" {rest} {lower}" if rest else "")
     return f"{left} s"
+
+
+def codes(text: str) -> Markup:
+    """With what stands in `such marks` as code; all else is escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    marked = Markup("<code>{}</code>")
+    return Markup("").join(
+        marked.format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
 
 
 def moment(timestamp: Timestamp) -> datetime:

@@ -11,7 +11,7 @@ from polybatch.v1 import batches_pb2, results_pb2
 
 from services.web.dashboard.finding import filter_of
 from services.web.dashboard.lately import _bounded, added, durations
-from services.web.dashboard.shown import BatchView, span, tick
+from services.web.dashboard.shown import BatchView, codes, span, tick
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 RUNNING = batches_pb2.BATCH_STATE_IN_PROGRESS
@@ -129,6 +129,12 @@ def test_batches_with_more_failures_than_are_read_are_left_out() -> None:
     assert _bounded([batch("none", 0), unread, batch("some", 5)]) == ["some"]
     assert _bounded([batch("huge", 900_000), batch("some", 5)]) == ["huge"]
     assert len(_bounded(batch(str(number), 1) for number in range(100))) == 20
+
+
+def test_marks_become_code_and_nothing_else_does() -> None:
+    assert codes("Set `max_tokens` to <b>") == "Set <code>max_tokens</code> to &lt;b&gt;"
+    assert codes("`<i>`") == "<code>&lt;i&gt;</code>"
+    assert codes("odd ` <i>") == "odd ` &lt;i&gt;"
 
 
 def test_short_times_and_ticks_keep_what_they_say() -> None:

@@ -33,6 +33,7 @@ from services.collector.earlier_costs import EarlierCosts
 from services.collector.sources import ResultSources, merged
 
 _READS_AT_ONCE = 16
+_MOST_KNOWN = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Span:
         if shard.state != ShardState.SETTLED or shard.given_up:
             # What a batch has given up may still be answered before its results are written.
             return False
-        return self.after < (shard.settled_revision or FROM_START) <= self.until
+        # Without a revision, as before these were kept, its lines come with the batch's end.
+        return bool(shard.settled_revision) and self.after < shard.settled_revision <= self.until
 
     @property
     def has_invalid(self) -> bool:
@@ -79,6 +81,8 @@ class PartialResults:
     def __init__(self, ledger: Ledger, blobs: BlobStore) -> None:
         self._ledger = ledger
         self._blobs = blobs
+        self._first_lines: dict[str, int] = {}
+        """Of shards, which never change: whoever follows a batch asks for them each time."""
 
     async def extent(self, batch: Batch, span: Span) -> tuple[Batch, Span, Extent]:
         """How much of a span there is, and of all that is settled, with the batch that it is of.
@@ -188,13 +192,18 @@ class PartialResults:
             file = await self._ledger.files.get_input(batch)
             index = await StoredFile.open(self._blobs, f"{file.prefix}/index" if file else "")
             return _line_of(await index.read(index.size - INDEX.size, INDEX.size))
-        limit = asyncio.Semaphore(_READS_AT_ONCE)
+        if len(self._first_lines) > _MOST_KNOWN:
+            # Another one: who counts on the old one goes on with that.
+            self._first_lines = {}
+        known, limit = self._first_lines, asyncio.Semaphore(_READS_AT_ONCE)
 
-        async def first_line(shard: Shard) -> int:
+        async def read(shard: Shard) -> None:
             async with limit:
-                return _line_of(await self._blobs.get_range(shard.lines_key, 0, INDEX.size))
+                record = await self._blobs.get_range(shard.lines_key, 0, INDEX.size)
+            known[shard.id] = _line_of(record)
 
-        return min(await asyncio.gather(*map(first_line, missing))) - 1
+        await asyncio.gather(*(read(shard) for shard in missing if shard.id not in known))
+        return min(known[shard.id] for shard in missing) - 1
 
 
 def _line_of(record: bytes) -> int:

@@ -139,7 +139,7 @@ class ResultSources:
         sources: list[Source] = []
         span = span_of_each(len(shards))
         for shard in shards:
-            settled = AT_END if shard.given_up else shard.settled_revision or FROM_START
+            settled = AT_END if shard.given_up else shard.settled_revision or AT_END
             if shard.results_prefix and not shard.given_up:
                 sources.append(Source(self._stored(shard, span), settled))
             elif shard.fill_code and not self._succeeded:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from polybatch.v1 import results_pb2
 from polybatch.v1.events_pb2 import WorkItem
+from sqlalchemy import update
 
 from core.batchfile import AT_END, INDEX, ResultWriter, answer_line
 from core.blobs import BlobStore
@@ -194,6 +195,21 @@ async def test_what_was_given_up_is_not_settled_before_the_end(stand: Stand) -> 
     header, [last] = await stand.get(partial=True, settled_after=header.settled_until)
     assert json.loads(last)["error"]["code"] == "batch_cancelled"
     assert (header.incomplete, header.settled_until) == (False, AT_END)
+
+
+async def test_what_was_settled_before_revisions_were_kept_comes_with_the_end(
+    stand: Stand,
+) -> None:
+    first, second = await split(stand, [1], [2, 3])
+    await stand.settle(first, [1])
+    async with stand.ledger._database.write(Failpoint.SHARD_SETTLE) as session:
+        await session.exec(update(Shard).values(settled_revision=0))
+    await stand.settle(second, [2, 3])
+    header, came = await stand.get(partial=True)
+    assert (len(came), header.settled_line_count, header.complete_until_line) == (2, 2, 0)
+    await stand.end()
+    _, [last] = await stand.get(partial=True, settled_after=header.settled_until)
+    assert json.loads(last)["custom_id"] == "a"
 
 
 async def test_failures_so_far_are_listed_page_by_page_even_beyond_the_end(stand: Stand) -> None:

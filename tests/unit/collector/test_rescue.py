@@ -16,14 +16,14 @@ from core.blobs import BlobStore
 from core.ledger import CanaryState, Ledger, ShardPurpose, ShardState, now
 from tests.support.input_files import chat, store
 from tests.support.providers.conformance_stand import running_sandbox
-from tests.support.rescue import STARTED, Rescue, rescuing
+from tests.support.rescue import PATIENCE, STARTED, Rescue, rescuing
 
 MODELS = {
     "openai": "openai/gpt-4.1",
     "anthropic": "anthropic/claude-4.5-sonnet",
     "gemini": "gemini/gemini-3.8-flash",
 }
-LINES = 10
+LINES = 30
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ async def test_only_what_was_not_run_is_called(opening: Open, provider: str) -> 
 
 async def _run_part(rescue: Rescue) -> None:
     """Let the providers run some of the lines, and then none for long."""
-    await rescue.set(batch_seconds=0.5)
-    async with asyncio.timeout(10):
+    await rescue.set(batch_seconds=5)
+    async with asyncio.timeout(PATIENCE):
         while not (await rescue.bill())["lines_running"]:
             await asyncio.sleep(0.01)
             for shard in await rescue.shards():
@@ -152,7 +152,7 @@ async def test_a_cancel_that_the_window_does_not_wait_for(opening: Open) -> None
         assert (batch.expired, batch.awaited, batch.rescued) == (LINES, LINES, 0)
         # It ends, with nothing run: these lines are not called any more.
         await rescue.set(cancel_seconds=0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while any(shard.state != ShardState.SETTLED for shard in await rescue.shards()):
                 await rescue.step()
                 await rescue.ledger.shards.take_overdue((await rescue.shards())[0], now())
@@ -305,7 +305,7 @@ async def test_lines_at_a_provider_count_with_what_they_may_come_to_cost(openai:
     await openai.send()
     (sent,) = await openai.shards()
     await openai.due()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(shards := await openai.shards()) == 1:
             await openai.look()
             await openai.step(ShardState.FETCHING)

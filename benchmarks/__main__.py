@@ -14,6 +14,7 @@ import uvloop
 
 from benchmarks import (
     checking,
+    eta,
     hostile,
     memory,
     pages,
@@ -42,6 +43,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Awaitable[list[Figure]]]] = {
     "start": start.measure,
     "web": web.measure,
     "pages": pages.measure,
+    "eta": eta.measure,
 }
 
 

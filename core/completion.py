@@ -24,17 +24,22 @@ LEAST_KNOWN = 5
 _ENOUGH = 20
 """Durations of the account, or of a like size, from which on no others are looked at."""
 _LIKE_SIZE = 4.0
-_DRAWS = 199
+_MOST_EXPECTED = 200
+_DRAWS = 99
 _MOST_SHARDS = 64
-_ALIKE = 0.5
-"""Correlation of shards that run at the same time: a provider that is slow is slow for all."""
+_ALIKE = (0.98, 0.9, 0.5, 0.1)
+"""Correlations of shards that run at the same time, of which each has its share of the draws: a
+provider that is slow may be slow for all, and it is not known how much so."""
 _RANGES = (0.25, 0.75, 0.05, 0.95)
+_RANGES_OF_SEVERAL = (0.25, 0.75, 0.035, 0.965)
+"""Wider, for what is not known of how alike shards are."""
 _NORMAL = NormalDist()
-_ALMOST_NONE, _ALMOST_ALL = 1e-6, 1 - 1e-6
-_TAIL = 1e-3
+_TAIL = 0.01
+_STEPS = 1000
 _TAIL_EXPONENT = 1.5
 """Of what runs longer than nearly all did: the longer it has run, the longer it still may."""
 _LEAST_SPREAD = 0.05
+_LEAST_SECONDS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,10 @@ class Pending:
     elapsed: float = 0.0
     """Seconds since it was sent; 0 where it was not."""
     waits_for: str = ""
-    """Whose end it waits for, as `group` of another: there is no room for both. Empty: for nothing."""
+    """Of which `group` one has to end first, as there is no room for both; empty: it waits not."""
     group: str = ""
     left: float = 1.0
-    """Share of its lines that are still to be run; for what is run line by line."""
+    """So many times as long; for what is run line by line, the lines that are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +81,11 @@ class Durations:
     def __init__(self, seconds: Sequence[float]) -> None:
         if len(seconds) < LEAST_KNOWN:
             raise ValueError(f"{len(seconds)} durations: {LEAST_KNOWN} are needed")
-        self._logs = sorted(math.log(max(each, 0.1)) for each in seconds)
+        self._logs = sorted(math.log(max(each, _LEAST_SECONDS)) for each in seconds)
         self._mean = fmean(self._logs)
         count = len(self._logs)
         self._spread = max(stdev(self._logs), _LEAST_SPREAD) * math.sqrt(1 + 1 / count)
+        self._table = [self.quantile((step + 0.5) / _STEPS) for step in range(_STEPS)]
 
     def quantile(self, share: float) -> float:
         """Seconds that a share of all such takes at the most, from 0 to 1.
@@ -92,29 +98,13 @@ class Durations:
         place = share * (count + 1)
         if 1 <= place <= count:
             below = min(int(place), count - 1)
-            return math.exp(
-                logs[below - 1] + (place - below) * (logs[below] - logs[below - 1])
-            )
+            return math.exp(logs[below - 1] + (place - below) * (logs[below] - logs[below - 1]))
         beyond = self._mean + self._spread * _student(share, count - 1)
         return math.exp(min(logs[0], beyond) if place < 1 else max(logs[-1], beyond))
 
     def share_within(self, seconds: float) -> float:
         """The reverse."""
-        low, high = _ALMOST_NONE, _ALMOST_ALL
-        if seconds <= self.quantile(low):
-            return 0.0
-        if seconds >= self.quantile(high):
-            return high
-        logs, count = self._logs, len(self._logs)
-        log = math.log(seconds)
-        after = bisect_right(logs, log)
-        if 0 < after < count and logs[after] > logs[after - 1]:
-            part = (log - logs[after - 1]) / (logs[after] - logs[after - 1])
-            return (after + part) / (count + 1)
-        for _ in range(30):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.quantile(middle) < seconds else (low, middle)
-        return low
+        return bisect_right(self._table, seconds) / _STEPS
 
     def remaining(self, share: float, elapsed: float, within: float) -> float:
         """Seconds that a share of those that run for `elapsed` seconds still take at the most.
@@ -124,30 +114,52 @@ class Durations:
         if within >= 1 - _TAIL:
             longer: float = (1 - share) ** (-1 / _TAIL_EXPONENT) - 1
             return elapsed * longer
-        return max(0.0, self.quantile(min(within + share * (1 - within), _ALMOST_ALL)) - elapsed)
+        step = int((within + share * (1 - within)) * _STEPS)
+        return max(0.0, self._table[min(step, _STEPS - 1)] - elapsed)
 
 
-def chosen(
-    known: Sequence[Duration], account_id: str, lines: int, *, scaled: bool = False
-) -> Durations | None:
-    """What is to be expected of a shard of an account with so many lines; None: too little is known.
+class Known:
+    """Durations of one model at one provider, and what is to be expected of another shard."""
 
-    Those of a like size where there are enough, and of these those of the account. `scaled`: as long
-    as its lines are many, for what is run line by line.
-    """
-    if len(known) < LEAST_KNOWN:
-        return None
-    if scaled:
-        like = known
-    else:
-        low, high = lines / _LIKE_SIZE, lines * _LIKE_SIZE
-        like = [each for each in known if low <= each.lines <= high]
-        like = like if len(like) >= _ENOUGH else known
-    own = [each for each in like if each.account_id == account_id]
-    pool = own if len(own) >= _ENOUGH else like
-    return Durations(
-        [each.seconds * (lines / max(each.lines, 1) if scaled else 1.0) for each in pool]
-    )
+    def __init__(self, durations: Sequence[Duration]) -> None:
+        self._durations = durations
+        self._expected: dict[tuple[str, int], Durations] = {}
+
+    def of_size(self, account_id: str, lines: int) -> Durations | None:
+        """How long a shard with about so many lines takes; None: too little is known.
+
+        By those of a like size where there are enough, and of these those of the account.
+        """
+        if len(self._durations) < LEAST_KNOWN:
+            return None
+        size = max(lines, 1).bit_length()
+        if (account_id, size) not in self._expected:
+            low, high = 2 ** (size - 0.5) / _LIKE_SIZE, 2 ** (size - 0.5) * _LIKE_SIZE
+            like = [each for each in self._durations if low <= each.lines <= high]
+            like = like if len(like) >= _ENOUGH else [*self._durations]
+            own = _own(like, account_id)
+            self._keep((account_id, size), Durations([each.seconds for each in own]))
+        return self._expected[account_id, size]
+
+    def of_line(self, account_id: str) -> Durations | None:
+        """The same of one line, of shards that take the longer the more they have."""
+        if len(self._durations) < LEAST_KNOWN:
+            return None
+        if (account_id, 0) not in self._expected:
+            own = _own(self._durations, account_id)
+            seconds = [each.seconds / max(each.lines, 1) for each in own]
+            self._keep((account_id, 0), Durations(seconds))
+        return self._expected[account_id, 0]
+
+    def _keep(self, key: tuple[str, int], found: Durations) -> None:
+        if len(self._expected) >= _MOST_EXPECTED:
+            self._expected.clear()
+        self._expected[key] = found
+
+
+def _own(durations: Sequence[Duration], account_id: str) -> Sequence[Duration]:
+    own = [each for each in durations if each.account_id == account_id]
+    return own if len(own) >= _ENOUGH else durations
 
 
 def estimate(pending: Sequence[Pending]) -> Estimate | None:
@@ -155,39 +167,36 @@ def estimate(pending: Sequence[Pending]) -> Estimate | None:
     if not pending:
         return None
     shards = [(each, each.durations.share_within(each.elapsed)) for each in pending[:_MOST_SHARDS]]
-    common, own = _draws()
-    ends = sorted(
-        _last_end(shards, common[number], own[number], number) for number in range(_DRAWS)
-    )
+    ranges = _RANGES_OF_SEVERAL
+    if len(shards) == 1:
+        ranges = _RANGES
+        # Evenly: the middle of each part of the distribution, once.
+        draws: Sequence[Sequence[float]] = [[(n + 1) / (_DRAWS + 1)] for n in range(_DRAWS)]
+    else:
+        draws = _draws()
+    ends = sorted(_last_end(shards, shares) for shares in draws)
     likely_from, likely_until, range_from, range_until = (
-        ends[round(share * (_DRAWS + 1)) - 1] for share in _RANGES
+        ends[round(share * (_DRAWS + 1)) - 1] for share in ranges
     )
     return Estimate(likely_from, likely_until, range_from, range_until)
 
 
-def _last_end(
-    shards: Sequence[tuple[Pending, float]], common: float, own: Sequence[float], number: int
-) -> float:
+def _last_end(shards: Sequence[tuple[Pending, float]], shares: Sequence[float]) -> float:
     """When the last one ends, in one of the draws."""
     last = 0.0
     rooms: dict[str, list[float]] = {}
     waiting: list[tuple[str, float]] = []
-    spread = math.sqrt(1 - _ALIKE)
-    # One shard alone is drawn evenly: the middle of each part of the distribution, once.
-    alone = (number + 1) / (_DRAWS + 1)
-    for place, (shard, within) in enumerate(shards):
-        share = alone
-        if len(shards) > 1:
-            share = _NORMAL.cdf(math.sqrt(_ALIKE) * common + spread * own[place])
+    for (shard, within), share in zip(shards, shares, strict=False):
         takes = shard.left * shard.durations.remaining(share, shard.elapsed, within)
         if shard.waits_for:
             waiting.append((shard.waits_for, takes))
             continue
         if shard.group:
-            heapq.heappush(rooms.setdefault(shard.group, []), takes)
+            rooms.setdefault(shard.group, []).append(takes)
         last = max(last, takes)
     for group, takes in waiting:
         room = rooms.setdefault(group, [0.0])
+        heapq.heapify(room)
         end = room[0] + takes
         heapq.heapreplace(room, end)
         last = max(last, end)
@@ -195,21 +204,32 @@ def _last_end(
 
 
 @lru_cache(maxsize=1)
-def _draws() -> tuple[list[float], list[list[float]]]:
+def _draws() -> Sequence[Sequence[float]]:
+    """For each draw and each shard, its share in the distribution of what such take."""
     rng = random.Random(8)
-    # What is common to all is drawn evenly as well, so that few draws are enough.
-    common = [_NORMAL.inv_cdf((number + 1) / (_DRAWS + 1)) for number in range(_DRAWS)]
-    return common, [[rng.gauss(0, 1) for _ in range(_MOST_SHARDS)] for _ in range(_DRAWS)]
+    draws = []
+    for number in range(_DRAWS):
+        # What is common to all is drawn evenly as well, so that few draws are enough.
+        common = _NORMAL.inv_cdf((number + 1) / (_DRAWS + 1))
+        alike = _ALIKE[number % len(_ALIKE)]
+        draws.append(
+            [
+                _NORMAL.cdf(math.sqrt(alike) * common + math.sqrt(1 - alike) * rng.gauss(0, 1))
+                for _ in range(_MOST_SHARDS)
+            ]
+        )
+    return draws
 
 
 def _student(share: float, freedom: int) -> float:
     """A quantile of Student's distribution, by its expansion about the normal one [Abramowitz and
     Stegun, 26.7.5]."""
-    z = _NORMAL.inv_cdf(min(max(share, _ALMOST_NONE), _ALMOST_ALL))
+    z = _NORMAL.inv_cdf(share)
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
+    scaled = (term / freedom**power for power, term in enumerate(terms, start=1))
+    return float(z + sum(scaled))

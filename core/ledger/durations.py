@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import delete, func
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import col
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from core.completion import Duration, Known
 from core.ledger.database import Database
 from core.ledger.states import Stop
-from core.ledger.tables import Batch, ProviderDuration, Shard, now
+from core.ledger.tables import Batch, BatchDuration, ProviderDuration, Shard, now
 
 # The mean of all at first; later each new one counts for so much.
 _NEW_SHARE = 0.2
+_KEPT = 200
+"""Durations of single shards, for each model of a provider."""
+_FORGETS_EACH = 16
+_FRESH_SECONDS = 30.0
+_MOST_KNOWN = 1000
+_NOTHING = Known([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +43,31 @@ class Expected:
 class Durations:
     """Durations by provider and the provider's model id."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], tuple[float, Known]] = OrderedDict()
+
+    async def newest(self, provider: str, model: str) -> Known:
+        """The newest durations of single shards, 200 at the most; as read half a minute ago, or
+        later: every watcher of every batch asks."""
+        key, moment = (provider, model), self._clock()
+        read_at, known = self._known.get(key, (-math.inf, _NOTHING))
+        if moment - read_at < _FRESH_SECONDS:
+            return known
+        async with self._database.read() as session:
+            found = await session.exec(
+                select(BatchDuration.account_id, BatchDuration.line_count, BatchDuration.seconds)
+                .where(BatchDuration.provider == provider, BatchDuration.model == model)
+                .order_by(col(BatchDuration.ended_at).desc())
+                .limit(_KEPT)
+            )
+            known = Known([Duration(*row) for row in found])
+        self._known[key] = moment, known
+        self._known.move_to_end(key)
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return known
 
     async def of(self, provider: str, model: str) -> Expected | None:
         """What is known now; None: nothing."""
@@ -52,6 +87,7 @@ async def learn_duration(
     stopped = batch.stop != Stop.NONE or batch.rescue_started_at is not None
     if shard.submitted_at is None or stopped:
         return
+    await learn_run(session, database, shard, batch)
     moment = now()
     seconds = max((moment - shard.submitted_at).total_seconds(), 0.0)
     # The two dialects have the same statement under two names.
@@ -76,6 +112,45 @@ async def learn_duration(
             },
         )
     )
+
+
+async def learn_run(session: AsyncSession, database: Database, shard: Shard, batch: Batch) -> None:
+    """Keep how long a shard took, for estimates, and now and then forget the oldest ones."""
+    if shard.submitted_at is None or batch.stop != Stop.NONE:
+        return
+    moment = now()
+    # The two dialects have the same statement under two names.
+    insert: Any = sqlite.insert if database.is_sqlite else postgresql.insert
+    await session.exec(
+        insert(BatchDuration)
+        .values(
+            shard_id=shard.id,
+            account_id=shard.account_id,
+            provider=shard.provider,
+            model=shard.remote_model,
+            line_count=shard.line_count,
+            seconds=max((moment - shard.submitted_at).total_seconds(), 0.0),
+            ended_at=moment,
+        )
+        .on_conflict_do_nothing(index_elements=["shard_id"])
+    )
+    if zlib.crc32(shard.id.encode()) % _FORGETS_EACH:
+        return
+    # Who forgets holds nothing that another one who does waits for.
+    await database.lock_name(session, "durations", shard.provider, shard.remote_model)
+    of_model = (
+        col(BatchDuration.provider) == shard.provider,
+        col(BatchDuration.model) == shard.remote_model,
+    )
+    oldest = (
+        select(BatchDuration.ended_at)
+        .where(*of_model)
+        .order_by(col(BatchDuration.ended_at).desc())
+        .offset(_KEPT - 1)
+        .limit(1)
+        .scalar_subquery()
+    )
+    await session.exec(delete(BatchDuration).where(*of_model, col(BatchDuration.ended_at) < oldest))
 
 
 def _greatest(database: Database) -> Any:

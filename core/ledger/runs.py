@@ -15,6 +15,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
+from core.ledger.durations import learn_run
 from core.ledger.funds import NoFunds, cover
 from core.ledger.ids import new_token
 from core.ledger.pauses import waits_for_canary
@@ -230,6 +231,7 @@ class Runs(ShardTransitions):
             Failpoint.RUN_END,
             shard,
             (ShardState.RUNNING,),
+            also=learn_run,
             state=ShardState.FETCHING,
             ended_at=now(),
             waiting_reason="",

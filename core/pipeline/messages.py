@@ -28,6 +28,7 @@ from core.ledger import (
     paused_reason,
     stopped_lines,
 )
+from core.pipeline.expected_end import expected_end
 from core.prices.rates import NANO
 
 STATES = {
@@ -241,9 +242,14 @@ async def shown_batches(ledger: Ledger, batches: Sequence[Batch]) -> list[batche
     """The same for a page of batches."""
     shards = await ledger.shards.shown([batch.id for batch in batches], SHOWN_SHARDS)
     families = await ledger.families.facts(batches)
-    return [
-        batch_message(batch, shards[batch.id], families.get(batch.id, _ALONE)) for batch in batches
-    ]
+    shown = []
+    for batch in batches:
+        message = batch_message(batch, shards[batch.id], families.get(batch.id, _ALONE))
+        ends = await expected_end(ledger, batch, shards[batch.id])
+        if ends is not None:
+            message.completion_estimate.CopyFrom(ends)
+        shown.append(message)
+    return shown
 
 
 def manifest_message(

@@ -19,7 +19,6 @@ from typing import Any
 from polybatch import BatchState, Client, RetryPolicy
 
 from tests.support.e2e.inputs import check_answers
-
 from tests.support.forked.python import python
 
 ROOT = Path(__file__).parents[3]

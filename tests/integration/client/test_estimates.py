@@ -115,6 +115,11 @@ def test_a_rescue_of_all_lines_is_priced(command: Command, fake: FakePolybatch) 
     assert "rescue: calling 50 lines one by one" in done.stderr
     (order,) = (request for name, request in fake.calls if name == "CreateBatch")
     assert order.rescue_before.seconds == 7200
+    uploads = fake.count("UploadFile")
+    done = command.run("submit", "good.jsonl", "--rescue-before", "2h", "--window", "2h")
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "--rescue-before is no shorter than the completion window" in done.stderr
+    assert fake.count("UploadFile") == uploads
     fake.estimate = estimate(("m", "0.03", "1"))
     done = command.run("estimate", "good.jsonl", "--rescue-before", "2h")
     assert "no line can be called by itself" in done.stderr

@@ -184,6 +184,12 @@ def submit(
     """Upload a file, make a batch of it and watch it to its end."""
     if output is not None and not watch:
         raise UnusableInput("-o needs the end of the batch: leave out --no-watch.")
+    rescue, window = options["rescue_before"], options["completion_window"]
+    if rescue is not None and rescue >= (window or grammar.USUAL_WINDOW):
+        raise UnusableInput(
+            "--rescue-before is no shorter than the completion window: give a shorter one, or a "
+            "longer --window."
+        )
     if output is not None:
         tried_output(output, file)
     defaults = [

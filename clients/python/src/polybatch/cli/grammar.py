@@ -21,6 +21,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 # byte is sent.
 _WINDOWS = (timedelta(seconds=1), timedelta(days=7))
 _RETENTIONS = (timedelta(hours=1), timedelta(days=30))
+USUAL_WINDOW = timedelta(hours=24)
 _MAX_REQUEST_ID_BYTES = 128
 _LONGEST_AGE = timedelta(days=30)
 _TOO_MUCH = 10**9

@@ -86,6 +86,7 @@ class Durations:
         count = len(self._logs)
         self._spread = max(stdev(self._logs), _LEAST_SPREAD) * math.sqrt(1 + 1 / count)
         self._table = [self.quantile((step + 0.5) / _STEPS) for step in range(_STEPS)]
+        self._usual = self.quantile(1 - _TAIL)
 
     def quantile(self, share: float) -> float:
         """Seconds that a share of all such takes at the most, from 0 to 1.
@@ -111,11 +112,14 @@ class Durations:
 
         `within`: share_within(elapsed).
         """
-        if within >= 1 - _TAIL:
-            longer: float = (1 - share) ** (-1 / _TAIL_EXPONENT) - 1
-            return elapsed * longer
         step = int((within + share * (1 - within)) * _STEPS)
-        return max(0.0, self._table[min(step, _STEPS - 1)] - elapsed)
+        left = self._table[min(step, _STEPS - 1)] - elapsed
+        if elapsed > self._usual:
+            # More and more by this alone, so that no estimate leaps.
+            weight = min(1.0, elapsed / self._usual - 1)
+            longer = (1 - share) ** (-1 / _TAIL_EXPONENT) - 1
+            left = max(left, weight * elapsed * longer)
+        return max(0.0, left)
 
 
 class Known:

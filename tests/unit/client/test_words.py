@@ -10,7 +10,7 @@ import polybatch
 import pytest
 from polybatch import Batch, BatchState, LineProblem
 from polybatch.cli import batch_commands
-from polybatch.cli.describe import describe_counts, describe_pace, describe_waiting
+from polybatch.cli.describe import describe_counts, describe_end, describe_pace, describe_waiting
 from polybatch.cli.ids import _pick
 from polybatch.cli.invocation import called_as
 from polybatch.cli.output import age, duration
@@ -63,6 +63,22 @@ def test_pace_is_told_once_it_is_known() -> None:
     assert describe_pace(Batch.from_proto(message), now) == "35 s, 2.0 lines/s"
     # A clock that is behind.
     assert describe_pace(Batch.from_proto(snapshot("b", 1)), began - timedelta(1)) == ""
+
+
+def test_the_end_is_told_once_it_is_expected() -> None:
+    message = snapshot("b", 1)
+    assert describe_end(Batch.from_proto(message)) == ""
+    noon = datetime.now().astimezone().replace(hour=12, minute=0, second=0, microsecond=0)
+    ends = message.completion_estimate
+    for field, minutes in (("likely_from", 5), ("likely_until", 20), ("range_from", 5)):
+        getattr(ends, field).FromDatetime((noon + timedelta(minutes=minutes)).astimezone(UTC))
+    ends.range_until.FromDatetime((noon + timedelta(days=1)).astimezone(UTC))
+    tomorrow = noon + timedelta(days=1)
+    assert describe_end(Batch.from_proto(message), noon) == (
+        f"should end at 12:05 to 12:20 (9 of 10: 12:05 to {tomorrow:%m-%d} 12:00)"
+    )
+    message.state = BatchState.COMPLETED.to_proto()
+    assert describe_end(Batch.from_proto(message), noon) == ""
 
 
 def problem(line: int, text: str, field: str = "body.n", reason: str = "r") -> LineProblem:

@@ -90,6 +90,26 @@ def describe_pace(batch: Batch, now: datetime | None = None) -> str:
     return ", ".join(parts)
 
 
+def describe_end(batch: Batch, now: datetime | None = None) -> str:
+    """Returns when it should end, in the local time, as far as anybody knows; else nothing."""
+    found = batch.completion_estimate
+    if found is None or batch.ended:
+        return ""
+    day = (now or datetime.now(UTC)).astimezone().date()
+
+    def shown(moment: datetime) -> str:
+        local = moment.astimezone()
+        return f"{local:%H:%M}" if local.date() == day else f"{local:%m-%d %H:%M}"
+
+    likely = _range(shown(found.likely_from), shown(found.likely_until))
+    whole = _range(shown(found.range_from), shown(found.range_until))
+    return f"should end at {likely}" + (f" (9 of 10: {whole})" if whole != likely else "")
+
+
+def _range(begin: str, end: str) -> str:
+    return begin if begin == end else f"{begin} to {end}"
+
+
 def _rate(per_second: float) -> str:
     seconds, unit = next(
         (each for each in ((1, "s"), (60, "min")) if per_second * each[0] >= 1), (3600, "h")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from polybatch.cli.describe import (
     describe_counts,
+    describe_end,
     describe_pace,
     describe_state,
     describe_waiting,
@@ -90,10 +91,10 @@ class PlainDisplay:
     def batch(self, batch: Batch) -> None:
         """See Display."""
         waiting = "".join(f"; {line}" for line in describe_waiting(batch))
-        pace = describe_pace(batch)
+        pace = "".join(f", {part}" for part in (describe_pace(batch), describe_end(batch)) if part)
         self._offer(
             f"{batch.id}: {describe_state(batch)}, {batch.progress_percent:.0f} %, "
-            f"{describe_counts(batch)}{f', {pace}' if pace else ''}{waiting}"
+            f"{describe_counts(batch)}{pace}{waiting}"
         )
         if batch.ended:
             self.settle()

@@ -29,6 +29,7 @@ from rich.text import Text
 
 from polybatch.cli.describe import (
     describe_counts,
+    describe_end,
     describe_pace,
     describe_state,
     describe_waiting,
@@ -120,6 +121,7 @@ class TerminalDisplay:
                 (counts.cancelled + counts.expired) / total,
                 f"{batch.progress_percent:3.0f} %  {describe_counts(batch)}",
             ),
+            *(self._line(f"  {line}") for line in (describe_end(batch),) if line),
             *(self._line(f"  {line}") for line in describe_waiting(batch)),
         ]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlmodel import col, select
 
-from core.ledger.batch_search import Condition, search
+from core.ledger.batch_search import Condition, search, terms_to_weigh, weigh
 from core.ledger.database import Database
 from core.ledger.states import TERMINAL, BatchState
 from core.ledger.tables import Batch
@@ -72,9 +72,24 @@ class BatchReads:
 
         `states`: one of these; `conditions`: all of them.
         """
-        query = search(account_id, size, after, states, conditions, oldest_first=oldest_first)
         async with self._database.read() as session:
-            return list(await session.exec(query))
+            terms = terms_to_weigh(conditions)
+            leading = terms[0] if terms else None
+            if len(terms) > 1:
+                counts = [
+                    (await session.exec(weigh(account_id, each))).scalar_one() for each in terms
+                ]
+                leading = terms[counts.index(min(counts))]
+            query = search(
+                account_id,
+                size,
+                after,
+                states,
+                conditions,
+                leading,
+                oldest_first=oldest_first,
+            )
+            return list((await session.exec(query)).scalars())
 
     async def overdue(self, before: datetime, limit: int) -> list[Batch]:
         """Batches whose next step was expected before a moment, longest waiting first."""

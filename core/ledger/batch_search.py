@@ -28,11 +28,12 @@ class Kind(StrEnum):
     MODEL = "model"
     NAME = "name"
     METADATA = "metadata"
+    PARENT = "parent"
 
 
 @dataclass(frozen=True, slots=True)
 class HasTerm:
-    """Batches with a model, a key, a name, or a pair of metadata; `negated`: those without."""
+    """Batches with a model, a key, a name, a parent or a pair of metadata, or those without."""
 
     kind: Kind
     first: str
@@ -49,11 +50,10 @@ class InState:
 
 
 @dataclass(frozen=True, slots=True)
-class OfParent:
-    """Retries of a batch; of "": batches that are none."""
+class IsRetry:
+    """Batches that retry lines of another; `wanted` False: the others."""
 
-    parent_id: str
-    negated: bool = False
+    wanted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,10 @@ class Created:
     moment: datetime
 
 
-Condition: TypeAlias = HasTerm | InState | OfParent | NameContains | Created
+Condition: TypeAlias = HasTerm | InState | IsRetry | NameContains | Created
 
 _TERM_CHARS = 32
+_WEIGHED = 1000
 _TERMS = BatchTerm.__table__.alias("others")  # type: ignore[attr-defined]
 _COMPARISONS = {
     "<": sa.ColumnElement.__lt__,
@@ -99,6 +100,8 @@ def terms_of(batch: Batch, groups: Iterable[Mapping[str, Any]]) -> list[BatchTer
     found = {term(Kind.METADATA, key, value) for key, value in batch.details.items()}
     if batch.key_id:
         found.add(term(Kind.KEY, batch.key_id))
+    if batch.parent_id:
+        found.add(term(Kind.PARENT, batch.parent_id))
     if batch.name:
         found.add(term(Kind.NAME, batch.name))
     for group in groups:
@@ -119,35 +122,85 @@ def search(
     after: tuple[datetime, str] | None,
     states: Sequence[BatchState] = (),
     conditions: Sequence[Condition] = (),
+    leading: HasTerm | None = None,
     *,
     oldest_first: bool = False,
 ) -> Any:
-    """The query for a page of batches that meet all conditions; as Batches.page."""
-    query = select(Batch).where(Batch.account_id == account_id, col(Batch.deleted_at).is_(None))
-    created_at, batch_id = col(Batch.created_at), col(Batch.id)
-    leading = next((each for each in conditions if _is_leading(each)), None)
-    if isinstance(leading, HasTerm):
-        # Read in the order of the term's rows, as far as the page goes.
-        query = query.join(BatchTerm, col(BatchTerm.batch_id) == col(Batch.id)).where(
-            BatchTerm.account_id == account_id, BatchTerm.term == _term_of(leading)
+    """The query for a page of batches that meet all conditions; as Batches.page.
+
+    `leading`: of the conditions, the term that the fewest batches have (`terms_to_weigh`).
+    """
+    wanted = _states(states, conditions)
+    others = [each for each in conditions if each != leading and not isinstance(each, InState)]
+
+    def page_of(what: Any, state: Any = None) -> Any:
+        created_at, batch_id = col(Batch.created_at), col(Batch.id)
+        query = sa.select(what).where(
+            col(Batch.account_id) == account_id, col(Batch.deleted_at).is_(None)
         )
-        created_at, batch_id = col(BatchTerm.created_at), col(BatchTerm.batch_id)
-    if states:
-        query = query.where(col(Batch.state).in_(states))
-    for condition in conditions:
-        if condition is not leading:
-            query = query.where(_met(account_id, condition, created_at))
-    place = sa.tuple_(created_at, batch_id)
-    if after is not None:
-        last = sa.tuple_(*map(sa.literal, after))
-        query = query.where(place > last if oldest_first else place < last)
+        if leading is not None:
+            # Read in the order of the term's rows, as far as the page goes.
+            query = query.join(BatchTerm, col(BatchTerm.batch_id) == col(Batch.id)).where(
+                col(BatchTerm.account_id) == account_id, col(BatchTerm.term) == _term_of(leading)
+            )
+            created_at, batch_id = col(BatchTerm.created_at), col(BatchTerm.batch_id)
+        if state is not None:
+            query = query.where(state)
+        query = query.where(*(_met(account_id, each, created_at) for each in others))
+        place = sa.tuple_(created_at, batch_id)
+        if after is not None:
+            last = sa.tuple_(*map(sa.literal, after))
+            query = query.where(place > last if oldest_first else place < last)
+        return _ordered(query, created_at, batch_id, oldest_first=oldest_first).limit(size)
+
+    if wanted is None:
+        return page_of(Batch)
+    if leading is not None or len(wanted) < 2:
+        return page_of(
+            Batch,
+            col(Batch.state) == wanted[0] if len(wanted) == 1 else col(Batch.state).in_(wanted),
+        )
+    # Of several states each has its own place in the index.
+    pages = [
+        sa.select(page_of(col(Batch.id), col(Batch.state) == state).subquery().c.id)
+        for state in wanted
+    ]
+    query = sa.select(Batch).where(col(Batch.id).in_(sa.union_all(*pages)))
+    return _ordered(query, col(Batch.created_at), col(Batch.id), oldest_first=oldest_first).limit(
+        size
+    )
+
+
+def _ordered(query: Any, created_at: Any, batch_id: Any, *, oldest_first: bool) -> Any:
     order = (created_at, batch_id)
-    query = query.order_by(*(order if oldest_first else (each.desc() for each in order)))
-    return query.limit(size)
+    return query.order_by(*(order if oldest_first else (each.desc() for each in order)))
 
 
-def _is_leading(condition: Condition) -> bool:
-    return isinstance(condition, HasTerm) and not condition.negated
+def _states(
+    states: Sequence[BatchState], conditions: Sequence[Condition]
+) -> list[BatchState] | None:
+    """The states that are wanted; None: all."""
+    wanted = list(states or BatchState)
+    for each in conditions:
+        if isinstance(each, InState):
+            wanted = [state for state in wanted if (state == each.state) != each.negated]
+    return None if len(wanted) == len(BatchState) else wanted
+
+
+def terms_to_weigh(conditions: Sequence[Condition]) -> list[HasTerm]:
+    """Those that could lead a search; each of them may be the one that the fewest batches have."""
+    return [each for each in conditions if isinstance(each, HasTerm) and not each.negated]
+
+
+def weigh(account_id: str, condition: HasTerm) -> Any:
+    """The query for how many batches have a term, as far as it matters."""
+    some = (
+        select(BatchTerm.batch_id)
+        .where(BatchTerm.account_id == account_id, BatchTerm.term == _term_of(condition))
+        .limit(_WEIGHED)
+        .subquery()
+    )
+    return sa.select(sa.func.count()).select_from(some)
 
 
 def _term_of(condition: HasTerm) -> str:
@@ -164,11 +217,8 @@ def _met(account_id: str, condition: Condition, created_at: Any) -> Any:
                 _TERMS.c.batch_id == col(Batch.id),
             )
             return ~found if negated else found
-        case InState(state=state, negated=negated):
-            return (col(Batch.state) != state) if negated else (col(Batch.state) == state)
-        case OfParent(parent_id=parent_id, negated=negated):
-            column = col(Batch.parent_id)
-            return (column != parent_id) if negated else (column == parent_id)
+        case IsRetry(wanted=wanted):
+            return (col(Batch.parent_id) != "") if wanted else (col(Batch.parent_id) == "")
         case NameContains(text=text):
             # The other condition is that of the index of names.
             return (col(Batch.name_folded) != "") & col(Batch.name_folded).contains(

@@ -22,9 +22,9 @@ from core.ledger.batch_search import (
     Created,
     HasTerm,
     InState,
+    IsRetry,
     Kind,
     NameContains,
-    OfParent,
 )
 from core.serving import ApiError
 from services.gateway.batch_args import invalid_fields
@@ -189,7 +189,9 @@ def _name(operator: str, value: _Token) -> Condition:
 
 
 def _parent(operator: str, value: _Token) -> Condition:
-    return OfParent(value.text, negated=operator == "!=")
+    if not value.text:
+        return IsRetry(operator == "!=")
+    return _term(Kind.PARENT)(operator, value)
 
 
 def _created(operator: str, value: _Token) -> Condition:

@@ -12,9 +12,9 @@ from core.ledger.batch_search import (
     Created,
     HasTerm,
     InState,
+    IsRetry,
     Kind,
     NameContains,
-    OfParent,
 )
 from core.serving import ApiError
 from services.gateway.batch_filter import parse_filter
@@ -39,7 +39,8 @@ NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
         ),
         ("metadata.team.x = search", [HasTerm(Kind.METADATA, "team.x", "search")]),
         ('metadata."a b" != ""', [HasTerm(Kind.METADATA, "a b", "", negated=True)]),
-        ("parent = batch_1", [OfParent("batch_1")]),
+        ("parent = batch_1", [HasTerm(Kind.PARENT, "batch_1")]),
+        ('parent != ""', [IsRetry(True)]),
         ("create_time >= 2026-11-28T12:00:00Z", [Created(">=", NOON)]),
         ("create_time < '2026-11-28T14:00:00+02:00'", [Created("<", NOON)]),
     ],

@@ -12,9 +12,9 @@ from core.ledger.batch_search import (
     Created,
     HasTerm,
     InState,
+    IsRetry,
     Kind,
     NameContains,
-    OfParent,
 )
 from tests.support.ledger.rows import batch_row, file_row
 
@@ -73,8 +73,11 @@ def has(kind: Kind, first: str, second: str = "", *, negated: bool = False) -> H
         ([NameContains("%")], range(5)),
         ([NameContains("1_")], []),
         ([InState(BatchState.FAILED)], [4]),
+        ([InState(BatchState.FAILED), InState(BatchState.COMPLETED)], []),
         ([InState(BatchState.FAILED, negated=True), NameContains("größe")], range(4)),
-        ([OfParent("batch_p")], [9]),
+        ([has(Kind.PARENT, "batch_p")], [9]),
+        ([IsRetry(True)], [9]),
+        ([IsRetry(False), has(Kind.KEY, "key_1")], [5, 6, 7, 8]),
         (
             [
                 Created(">=", BEGAN + timedelta(minutes=3)),
@@ -104,3 +107,6 @@ async def test_states_and_conditions_go_together(found: Ledger) -> None:
         ACCOUNT, 100, None, [BatchState.FAILED], [has(Kind.MODEL, "gpt-x")]
     )
     assert [batch.total for batch in page] == [4]
+    both = [BatchState.FAILED, BatchState.IN_PROGRESS]
+    shown = await found.batches.page(ACCOUNT, 3, (BEGAN + timedelta(minutes=6), "~"), both)
+    assert [batch.total for batch in shown] == [6, 5, 4]

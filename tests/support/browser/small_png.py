@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from playwright.sync_api import Page
 
-# Chromium reads the picture, counts its colours, keeps the 256 that are most frequent, and has
-# each other one take the nearest.
+# Chromium reads the picture and counts its colours. Of those that can be told apart the 256 most
+# frequent are kept, so that a small dot stays green; each other one takes the nearest.
 _INDEXED = """async (content) => {
   const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
   const image = await createImageBitmap(new Blob([bytes]));
@@ -25,11 +25,14 @@ _INDEXED = """async (content) => {
     counts.set(color, (counts.get(color) ?? 0) + 1);
   }
   const ranked = [...counts.keys()].sort((one, other) => counts.get(other) - counts.get(one));
-  const palette = ranked.slice(0, 256), places = new Map(palette.map((color, at) => [color, at]));
   const part = (color, shift) => color >> shift & 255;
   const far = (one, other) =>
     [16, 8, 0].reduce((sum, shift) => sum + (part(one, shift) - part(other, shift)) ** 2, 0);
-  for (const color of ranked.slice(256)) {
+  const palette = [], places = new Map();
+  for (const color of ranked) {
+    if (palette.length < 256 && palette.every((each) => far(color, each) > 60)) palette.push(color);
+  }
+  for (const color of ranked) {
     let best = 0;
     palette.forEach((each, at) => { if (far(color, each) < far(color, palette[best])) best = at; });
     places.set(color, best);

@@ -18,7 +18,7 @@ _MOST_PAGES = 5
 
 async def failures(visit: Visit, view: BatchView) -> dict[str, Any]:
     """A page of the lines that failed, and the causes; empty before the end of a batch."""
-    if not view.has_results or not view.failed:
+    if not view.has_failures:
         return {"failures": [], "next_failures": "", "causes": None, "cause": ""}
     query = visit.request.query_params
     cause = query.get("cause", "")

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import date
 from statistics import quantiles
 
+from polybatch.errors import PolybatchError
 from polybatch.v1 import batches_pb2, results_pb2
 
 from services.web.dashboard.failures import causes_of
-from services.web.dashboard.shown import ENDED, STATES, WITH_RESULTS, moment
+from services.web.dashboard.shown import ENDED, STATES, BatchView, moment
 from services.web.listing import list_batches
 from services.web.upstream import Engine
 
@@ -69,7 +70,13 @@ async def lately(engine: Engine, first: date) -> Lately:
 
     async def asked(batch_id: str) -> results_pb2.ListFailureCausesResponse:
         async with limit:
-            return await causes_of(engine, batch_id)
+            try:
+                return await causes_of(engine, batch_id)
+            except PolybatchError as error:
+                # Deleted since the list was read.
+                if error.reason not in ("BATCH_NOT_FOUND", "RESULTS_DELETED"):
+                    raise
+                return results_pb2.ListFailureCausesResponse()
 
     answers = await asyncio.gather(*(asked(each) for each in with_failures))
     return Lately(
@@ -134,7 +141,7 @@ def _bounded(batches: Iterable[batches_pb2.Batch]) -> list[str]:
     for batch in batches:
         counts = batch.request_counts
         failed = counts.failed + counts.cancelled + counts.expired
-        if not failed or STATES[batch.state][0] not in WITH_RESULTS:
+        if not BatchView(batch).has_failures:
             continue
         lines += failed
         if len(found) >= FAILED or (found and lines > FAILED_LINES):

@@ -178,7 +178,14 @@ class BatchView:
         self.total = counts.total
         self.succeeded = counts.succeeded
         self.failed = counts.failed + counts.cancelled + counts.expired
-        self.has_results = self.state in WITH_RESULTS
+        # Deleted by their owner, or kept long enough: those of one kind, or all.
+        self.deleted = bool(batch.deleted_results)
+        self.has_results = self.state in WITH_RESULTS and not self.deleted
+        self.has_failures = (
+            self.state in WITH_RESULTS
+            and self.failed > 0
+            and batches_pb2.RESULTS_KIND_FAILED not in batch.deleted_results
+        )
         self.created = moment(batch.created_at)
         self.cost = _money(batch.cost, "so_far") or Decimal(0)
         self.expected = _money(batch.cost, "expected")

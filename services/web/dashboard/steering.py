@@ -95,8 +95,12 @@ async def _view(visit: Visit) -> BatchView:
 
 async def _retry_page(visit: Visit, given: dict[str, str], problem: str, status: int) -> Response:
     view = await _view(visit)
-    if not view.has_results or not view.failed:
-        raise HttpError(409, "Nothing of this batch can be retried: it runs, or no line failed.")
+    if not view.has_failures:
+        raise HttpError(
+            409,
+            "Nothing of this batch can be retried: it runs, or no line failed, or its results "
+            "were deleted.",
+        )
     return visit.page(
         "retry.html",
         status,

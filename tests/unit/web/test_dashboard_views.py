@@ -75,6 +75,20 @@ def test_an_end_is_told_as_far_as_anybody_knows() -> None:
     assert BatchView(batch).ends is None
 
 
+def test_results_that_were_deleted_are_not_offered() -> None:
+    succeeded, failed = batches_pb2.RESULTS_KIND_SUCCEEDED, batches_pb2.RESULTS_KIND_FAILED
+    counts = batches_pb2.RequestCounts(total=3, succeeded=2, failed=1)
+    for deleted, offered in (
+        ([], (True, True)),
+        ([succeeded], (False, True)),
+        ([failed], (False, False)),
+        ([succeeded, failed], (False, False)),
+    ):
+        batch = batches_pb2.Batch(state=COMPLETED, request_counts=counts, deleted_results=deleted)
+        view = BatchView(batch)
+        assert (view.has_results, view.has_failures) == offered, deleted
+
+
 def shard(model: str, began: float | None, ended: float | None) -> batches_pb2.ShardStatus:
     return batches_pb2.ShardStatus(
         provider="openai",

@@ -46,6 +46,7 @@ def test_by_mouse(visit: MakeVisitor, suite: Suite, key: str) -> None:
     visitor.choose("tickets.jsonl", good_file(12, FATES))
     page.get_by_role("button", name="Upload and check").click()
     expect(page.get_by_role("heading", name="Estimate")).to_be_visible()
+    page.get_by_label("Name", exact=True).fill("Tickets of November")
     page.get_by_label("Max cost in USD").fill("much")
     page.get_by_role("button", name="Create the batch").click()
     expect(page.get_by_role("alert")).to_contain_text("such as 12.50")
@@ -53,11 +54,9 @@ def test_by_mouse(visit: MakeVisitor, suite: Suite, key: str) -> None:
     batch = visitor.create()
     # By events alone: the page is not loaded again.
     visitor.expect_state("Completed")
-    saved = {
-        "Results": 12,
-        "Failed lines": 2,
-    }
-    for name, lines in saved.items():
+    expect(page.get_by_role("heading", level=1)).to_have_text("Tickets of November")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Tickets of November")
+    for name, lines in {"Results": 12, "Failed lines": 2}.items():
         assert visitor.save(name).read_text().count("\n") == lines
     manifest = json.loads(visitor.save("Manifest").read_text())
     assert manifest["batch_id"] == batch.rpartition("/")[2]
@@ -66,6 +65,12 @@ def test_by_mouse(visit: MakeVisitor, suite: Suite, key: str) -> None:
     page.get_by_role("link", name=re.compile("^Line 4:")).click()
     expect(page.locator(".sides section").first).to_contain_text("ticket-4103")
     expect(page.locator(".sides section").last).to_contain_text("refuse this request")
+    page.get_by_role("link", name="Tickets of November").click()
+    page.get_by_role("link", name="Retry").click()
+    page.get_by_role("button", name="Retry").click()
+    page.wait_for_url(lambda url: "/batches/batch_" in url and not url.endswith("/retry"))
+    visitor.expect_state("Completed")
+    expect(page.get_by_role("row").filter(has_text="Failed").first).to_contain_text("2")
     page.get_by_role("link", name="Usage").click()
     expect(page.get_by_role("img", name=re.compile("^Cost by day"))).to_be_visible()
     expect(page.get_by_role("heading", name="Time at the provider, by model")).to_be_visible()
@@ -116,6 +121,7 @@ def test_by_keyboard_alone(visit: MakeVisitor, suite: Suite, key: str) -> None:
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     keys.press("New batch")
+    page.wait_for_url("**/new")
     keys.to("Choose a JSONL file")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")

@@ -27,6 +27,7 @@ from core.blobs import BlobStore
 from core.ledger import Ledger, database, schema
 from core.tracing import spans
 from tests.support.gateway.nats import Nats, running_nats
+from tests.support.ledger.statements import compiled_once
 from tests.support.stores.object_storage import ObjectStorage, running_object_storage
 from tests.support.stores.postgres import PostgresServer, running_postgres
 from tests.support.stores.process import ServerMissing
@@ -130,7 +131,7 @@ def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             ):
                 source.backup(new)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with compiled_once(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "upgrade", upgrade)
         yield
 

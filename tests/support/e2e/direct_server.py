@@ -13,6 +13,7 @@ import httpx2
 
 from tests.support.e2e.inputs import chat
 from tests.support.e2e.suite import ROOT, STOP_TIMEOUT, wait_for
+from tests.support.stores.process import tied
 
 CALLS = {
     "batch_seconds": 0,
@@ -64,10 +65,12 @@ class Server:
     def start(self) -> None:
         if self.process is None:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "services.sandbox"),
-                    *("--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self.folder)),
-                ],
+                tied(
+                    [
+                        *(sys.executable, "-m", "services.sandbox"),
+                        *("--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self.folder)),
+                    ]
+                ),
                 cwd=ROOT,
                 stderr=subprocess.DEVNULL,
             )

@@ -20,6 +20,7 @@ from polybatch import BatchState, Client, RetryPolicy
 
 from tests.support.e2e.inputs import check_answers
 from tests.support.forked.python import python
+from tests.support.stores.process import tied
 
 ROOT = Path(__file__).parents[3]
 START_TIMEOUT = 60.0
@@ -184,7 +185,12 @@ def launch(folder: Path, *arguments: str, quick: bool = True, **settings: str) -
     command += ["--ready-file", str(ready_file), "--log-dir", str(log_dir)]
     with (log_dir / "supervisor.log").open("wb") as log:
         supervisor = subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            tied(command),
+            env=environment,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     return Suite(supervisor, ready_file, environment, log_dir)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.bus import EmbeddedNats
-from tests.support.stores.process import free_port
+from tests.support.stores.process import free_port, tied
 
 
 class Nats:
@@ -20,7 +20,7 @@ class Nats:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self.embedded.command(), stderr=subprocess.PIPE)
+        self._process = subprocess.Popen(tied(self.embedded.command()), stderr=subprocess.PIPE)
         assert self._process.stderr is not None
         for line in self._process.stderr:
             if b"Server is ready" in line:

@@ -6,9 +6,11 @@ import fcntl
 import os
 import pwd
 import random
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import urllib.request
@@ -17,6 +19,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import TextIO
+
+from services.supervisor import launch
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
@@ -60,6 +64,17 @@ def answers(url: str) -> bool:
         return False
 
 
+def tied(command: Sequence[str]) -> list[str]:
+    """A command that does not outlive the process of tests, not even where that is killed.
+
+    The kernel goes by the thread that started it: what another than the main one starts is
+    not tied, since it would end with that thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return [*command]
+    return [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *command]
+
+
 def as_user(user: int | None, command: Sequence[str]) -> list[str]:
     """A command that runs as the user with an id; None: as whoever runs the tests.
 
@@ -68,7 +83,10 @@ def as_user(user: int | None, command: Sequence[str]) -> list[str]:
     if user is None:
         return [*command]
     group = pwd.getpwuid(user).pw_gid
-    return ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--", *command]
+    # A tie to the process of tests is lost with the old user.
+    tie = ("--pdeathsig=keep",)
+    ids = (f"--reuid={user}", f"--regid={group}", "--clear-groups")
+    return [shutil.which("setpriv") or "setpriv", *tie, *ids, "--", *command]
 
 
 @dataclass
@@ -104,7 +122,7 @@ class ServerProcess:
         if self._process is not None:
             raise RuntimeError(f"{self.name} runs already")
         self._process = subprocess.Popen(
-            as_user(self.user, self.command),
+            tied(as_user(self.user, self.command)),
             env={**os.environ, **self.environment},
             cwd="/",
             stdin=subprocess.DEVNULL,

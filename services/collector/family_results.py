@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from core.batchfile import Entry, LineOutcome, ResultFile, add_cost, cost_of
+from core.batchfile import Entry, LineOutcome, ResultFile, ResultLine, add_cost, cost_of
 from core.blobs import BlobMissing, BlobStore
-from core.ledger import Batch, Ledger
+from core.ledger import Batch, Ledger, ResultsGone
 from services.collector.sources import Source, span_of_each
 
 _HEAD = b'{"id":"%s-'
@@ -84,7 +84,15 @@ class FamilyResults:
         first = await results.beyond(after_line)
         async with aclosing(results.lines(first, span_bytes=span)) as groups:
             async for group in groups:
-                yield [found[1:] for found in group]
+                kept = [found[1:] for found in group if not _is_gone(batch, found)]
+                if kept:
+                    yield kept
+
+
+def _is_gone(batch: Batch, line: ResultLine) -> bool:
+    """Whether its owner has deleted the kind of results that a line is of."""
+    kind = ResultsGone.SUCCEEDED if line.succeeded else ResultsGone.FAILED
+    return bool(ResultsGone(batch.results_gone) & kind)
 
 
 def _newest(

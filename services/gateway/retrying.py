@@ -263,12 +263,15 @@ def _options(
         name=request.name or parent.name,
         priority=batches_pb2.BatchPriority.Name(parent.priority),
         canary_lines=parent.canary_lines,
-        rescue_before=_span(parent.rescue_seconds),
         reuse_answers=_span(parent.reuse_seconds),
         results_retention=_span(parent.retention_seconds),
     )
     if request.completion_window.seconds or request.completion_window.nanos:
         options.completion_window.CopyFrom(request.completion_window)
+    rescue, window = parent.rescue_seconds, options.completion_window
+    if rescue is not None and rescue < window.seconds + window.nanos / 1e9:
+        # Else it would begin before the retry does.
+        options.rescue_before.CopyFrom(_duration(rescue))
     if request.HasField("max_cost"):
         options.max_cost.CopyFrom(request.max_cost)
     elif parent.max_cost_nanos is not None:
@@ -281,8 +284,10 @@ def _options(
 
 
 def _span(seconds: float | None) -> Duration | None:
-    if seconds is None:
-        return None
+    return None if seconds is None else _duration(seconds)
+
+
+def _duration(seconds: float) -> Duration:
     span = Duration()
     span.FromNanoseconds(round(seconds * 1_000_000_000))
     return span

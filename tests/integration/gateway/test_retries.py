@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from polybatch.v1 import batches_pb2, results_pb2
 
-from core.ledger import now
+from core.ledger import ResultsGone, now
 from core.serving import Principal
 from services.collector.results import ResultService
 from services.gateway.retry_lines import RetryLines
@@ -256,3 +257,27 @@ async def test_a_caller_that_goes_away_finds_the_batch_later(
 async def _reply(call: Any) -> batches_pb2.Batch:
     found: batches_pb2.Batch = await call
     return found
+
+
+async def test_a_shorter_window_than_its_parents_rescue(gateway: Gateway) -> None:
+    """What the retry was not asked for does not refuse it."""
+    hours = Duration(seconds=2 * 3600)
+    parent = await ended(gateway, {2: "x", 3: "y"}, rescue_before=hours)
+    short = await retry(gateway, parent.id, codes=["x"], completion_window=Duration(seconds=3600))
+    assert not short.HasField("rescue_before")
+    assert (await retry(gateway, parent.id, codes=["y"])).rescue_before == hours
+
+
+async def test_results_of_a_retry_that_were_deleted(gateway: Gateway) -> None:
+    """Its parent's file does not bring them back."""
+    parent = await ended(gateway, {2: "x", 3: "x"})
+    child = await retry(gateway, parent.id)
+    await end(gateway.ledger, gateway.blobs, child.id, {3: "y"})
+    assert [each["error"] is None for each in await merged(gateway, parent.id)][1:3] == [
+        True,
+        False,
+    ]
+    account = (await gateway.ledger.batches.get_many([parent.id]))[0].account_id
+    await gateway.ledger.removal.delete_results(account, child.id, ResultsGone.SUCCEEDED)
+    found = await merged(gateway, parent.id)
+    assert [(each["error"] or {"code": ""})["code"] for each in found] == ["", "x", "y", "", ""]

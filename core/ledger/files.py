@@ -222,9 +222,8 @@ class Files:
             file = await self._database.lock_file(session, file_id)
             if file is None:
                 return None
-            inputs = await _inputs(session, file_id)
             found = await session.exec(
-                select(Batch).where(col(Batch.input_file_id).in_(inputs), _reads()).limit(1)
+                select(Batch).where(Batch.input_file_id == file_id, _reads()).limit(1)
             )
             reader = found.first()
             if reader is not None:
@@ -258,7 +257,6 @@ class Files:
             file = await self._database.lock_file(session, file_id)
             if file is None:
                 return None
-            inputs = await _inputs(session, file_id)
             kept = sa.and_(
                 col(Batch.deleted_at).is_(None),
                 sa.or_(
@@ -267,7 +265,7 @@ class Files:
             )
             keeping = await session.exec(
                 select(Batch.id)
-                .where(col(Batch.input_file_id).in_(inputs), sa.or_(_reads(), kept))
+                .where(Batch.input_file_id == file_id, sa.or_(_reads(), kept))
                 .limit(1)
             )
             if keeping.first() is not None:
@@ -279,15 +277,6 @@ class Files:
     async def _lock(self, session: AsyncSession, account_id: str, upload_id: str) -> None:
         """Whatever becomes of one upload happens one after another."""
         await self._database.lock_name(session, "upload", account_id, upload_id)
-
-
-async def _inputs(session: AsyncSession, file_id: str) -> list[str]:
-    """The ids of a file, and of those that hold some of its lines."""
-    derived = await session.exec(
-        # The other condition is that of the index.
-        select(File.id).where(File.source_file_id == file_id, col(File.source_file_id) != "")
-    )
-    return [file_id, *derived]
 
 
 def _reads() -> Any:

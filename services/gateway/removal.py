@@ -83,13 +83,10 @@ class RemovalSweep:
         log.info("batch_removed" if past else "results_removed", batch_id=batch.id)
 
     async def _remove_input(self, account_id: str, file_id: str) -> None:
-        """An input file that no batch needs, and the one that it holds lines of."""
-        while file_id:
-            file = await self._ledger.files.delete_input(account_id, file_id)
-            if file is None:
-                return
+        """An input file that no batch needs; one of a retry holds copies of its lines."""
+        file = await self._ledger.files.delete_input(account_id, file_id)
+        if file is not None:
             await discard_upload(self._ledger, self._blobs, account_id, file.upload_id)
-            file_id = file.source_file_id
 
 
 def _next_due(batch: Batch, *, past: bool) -> datetime | None:

@@ -184,14 +184,17 @@ async def test_files_go_at_their_time_unless_a_batch_runs(place: Place) -> None:
     past = now() - timedelta(seconds=1)
     idle = await place.ledger.files.finish_upload(file_row(upload_id="idle", expires_at=past))
     read = await place.ledger.files.finish_upload(file_row(upload_id="read", expires_at=past))
-    derived = await place.ledger.files.finish_upload(
-        file_row(upload_id="derived", source_file_id=read.id)
+    copied = await place.ledger.files.finish_upload(file_row(upload_id="copied", expires_at=past))
+    retried = await place.ledger.files.finish_upload(
+        file_row(upload_id="retried", source_file_id=copied.id)
     )
-    batch = await place.ledger.batches.create(batch_row(derived))
+    assert isinstance(await place.ledger.batches.create(batch_row(retried)), Batch)
+    batch = await place.ledger.batches.create(batch_row(read))
     assert isinstance(batch, Batch)
     assert isinstance(await place.ledger.files.delete(ACCOUNT, read.id), FileInUse)
-    assert await place.sweep.once() == 1
+    assert await place.sweep.once() == 2
     assert await place.ledger.files.get(ACCOUNT, idle.id) is None
+    assert await place.ledger.files.get(ACCOUNT, copied.id) is None, "a retry has its own copy"
     assert await place.ledger.files.get(ACCOUNT, read.id) is not None
     await place.age(batch, state=BatchState.COMPLETED)
     assert await place.sweep.once() == 1

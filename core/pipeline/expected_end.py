@@ -32,6 +32,9 @@ async def expected_end(
     for shard in shards:
         if shard.state in (ShardState.SETTLED, ShardState.FETCHING) or shard.given_up:
             continue
+        if shard.paused:
+            # For as long as an operator likes.
+            return None
         found = await _pending(ledger, shard, moment)
         if found is None:
             return None

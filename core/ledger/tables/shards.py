@@ -193,6 +193,11 @@ class Shard(SQLModel, table=True):
         return self.waiting_reason.startswith((PAUSED, CANARY))
 
     @property
+    def paused(self) -> bool:
+        """True while its batch or its provider is paused, and it waits for that alone."""
+        return self.waiting_reason.startswith(PAUSED)
+
+    @property
     def times_sent(self) -> int:
         """How often its lines were sent to the provider, as far as is known."""
         return self.round + bool(self.remote_id or (self.given_up_at and self.dispatched_at))

@@ -26,6 +26,7 @@ from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
 from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason, waits_for_canary
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
+from core.ledger.progress import TWINS_WAIT
 from core.ledger.remote_files import LeftFile
 from core.ledger.removal import NoResults, Removal, is_past
 from core.ledger.rescues import may_rescue

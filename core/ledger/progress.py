@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, case, func, update
@@ -137,10 +137,19 @@ async def _wake_twins(session: AsyncSession, batch_id: str) -> None:
         col(Shard.given_up_at).is_(None),
     )
     twins = col(Shard.purpose) == ShardPurpose.TWINS
-    waiting = col(Shard.due_at) > now() + TWINS_WAIT / 2
+    moment = now()
     others = select(Shard.id).where(*ours, ~twins).correlate(None).exists()
     await session.exec(
-        update(Shard).where(*ours, twins, waiting, ~others).values(due_at=now()),
+        update(Shard)
+        .where(*ours, waiting_twins(moment), ~others)
+        .values(due_at=moment, ended_at=moment),
+    )
+
+
+def waiting_twins(moment: datetime) -> Any:
+    """Shards whose lines wait for the answers of others: there is nothing to be fetched yet."""
+    return (col(Shard.purpose) == ShardPurpose.TWINS) & (
+        col(Shard.due_at) > moment + TWINS_WAIT / 2
     )
 
 

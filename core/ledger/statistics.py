@@ -11,6 +11,7 @@ from sqlalchemy import case, func, literal, literal_column
 from sqlmodel import col, select
 
 from core.ledger.database import Database
+from core.ledger.progress import waiting_twins
 from core.ledger.states import TERMINAL, BatchState, ShardState
 from core.ledger.tables import Account, Batch, Funding, Posting, Shard, WebhookDelivery, now
 from core.ledger.webhook_deliveries import is_waiting
@@ -99,7 +100,7 @@ class Statistics:
         moment = now()
         async with self._database.read() as session:
             batches = (await session.exec(_batches(moment - grace))).all()
-            shards = (await session.exec(_shards())).all()
+            shards = (await session.exec(_shards(moment))).all()
             waiting = (await session.exec(_waiting_for_funds())).one()
             nearly_out = (await session.exec(_nearly_out())).one()
             deliveries, due = (await session.exec(_deliveries())).one()
@@ -170,7 +171,7 @@ def _batches(overdue_before: datetime) -> Any:
     )
 
 
-def _shards() -> Any:
+def _shards(moment: datetime) -> Any:
     came = case(
         (col(Shard.state) == ShardState.SUBMITTING, col(Shard.intended_at)),
         (col(Shard.state) == ShardState.FETCHING, col(Shard.ended_at)),
@@ -187,7 +188,12 @@ def _shards() -> Any:
             func.min(func.coalesce(came, col(Shard.created_at))),
             func.sum(case((waiting, literal(1)), else_=literal(0))),
         )
-        .where(col(Shard.state).in_(UNSETTLED), col(Shard.given_up_at).is_(None))
+        .where(
+            col(Shard.state).in_(UNSETTLED),
+            col(Shard.given_up_at).is_(None),
+            # They are as old as their batch, and nothing is stuck.
+            ~waiting_twins(moment),
+        )
         .group_by(col(Shard.provider), col(Shard.state))
     )
 

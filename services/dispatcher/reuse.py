@@ -33,7 +33,7 @@ from core.batchfile import (
 )
 from core.blobs import BlobMissing, BlobStore, StoredFile
 from core.failpoints import Failpoint
-from core.ledger import Batch, File, Ledger, Shard, ShardPurpose, ShardState, now
+from core.ledger import TWINS_WAIT, Batch, File, Ledger, Shard, ShardPurpose, ShardState, now
 from core.pipeline import BorrowedAnswers, Runtime
 from core.providers import DirectProvider, Provider
 
@@ -223,4 +223,4 @@ class ReusePlanner:
         await self._blobs.put(shard.firsts_key, stored, point=Failpoint.PLAN_LINES)
         # It waits for the others: the one who settles the last of them wakes it.
         shard.state = ShardState.FETCHING
-        shard.due_at = now() + timedelta(days=36_500)
+        shard.due_at = now() + TWINS_WAIT

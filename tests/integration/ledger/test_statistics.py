@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from core.ledger import (
+    TWINS_WAIT,
     Batch,
     BatchState,
     Ledger,
     LivingBatches,
+    Settlement,
     Shard,
+    ShardPurpose,
     ShardState,
     UnsettledShards,
     new_id,
@@ -107,3 +110,22 @@ async def test_what_waits_for_room_is_counted_and_what_has_ended_is_not(ledger: 
     await ledger.batches.end(shard.batch_id, BatchState.CANCELLED, "results", succeeded=0, failed=3)
     count = await ledger.statistics.take(grace=HOUR)
     assert (count.batches, count.shards) == ([], [])
+
+
+async def test_lines_that_wait_for_the_answers_of_others_are_not_stuck(ledger: Ledger) -> None:
+    """They are being fetched from the moment on at which these have come."""
+    made = now() - 5 * HOUR
+    row = file_row(account_id="acct_a", upload_id=new_id("upload"), line_count=3, at=made)
+    file = await ledger.files.finish_upload(row)
+    batch = await create(ledger, batch_row(file, total=3, queued=3, reuse_seconds=0.0, at=made))
+    run = shard_row(batch, line_count=2, at=made)
+    twins = shard_row(batch, ordinal=1, line_count=1, at=made, purpose=ShardPurpose.TWINS)
+    twins.state, twins.due_at = ShardState.FETCHING, now() + TWINS_WAIT
+    await ledger.batches.plan(batch.id, [run, twins])
+    (counted,) = (await ledger.statistics.take(grace=HOUR)).shards
+    assert (counted.state, counted.lines) == (ShardState.QUEUED, 2)
+    intended = await intend(ledger, (await ledger.shards.of_batch(batch.id))[0])
+    assert isinstance(await ledger.shards.settle(intended, Settlement(2, 0)), Batch)
+    (counted,) = (await ledger.statistics.take(grace=HOUR)).shards
+    assert (counted.state, counted.lines) == (ShardState.FETCHING, 1)
+    assert counted.oldest < 600

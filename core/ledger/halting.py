@@ -13,7 +13,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, update
+from sqlalchemy import case, func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -34,7 +34,8 @@ async def judge(session: AsyncSession, batch: Batch, shard: Shard) -> dict[str, 
 
     What the transaction has written so far must be flushed.
     """
-    if batch.stop != Stop.NONE or batch.halt_code:
+    # Lines that take the outcome of others come last: nothing is left that could be kept back.
+    if batch.stop != Stop.NONE or batch.halt_code or shard.purpose == ShardPurpose.TWINS:
         return {}
     changes: dict[str, Any] = {}
     if batch.canary_state == CanaryState.RUNNING:
@@ -70,7 +71,9 @@ def settle_halted(shard: Shard, batch: Batch) -> None:
 async def _judge_canary(session: AsyncSession, batch: Batch) -> dict[str, Any]:
     of_canary = (Shard.batch_id == batch.id, Shard.purpose == ShardPurpose.CANARY)
     open_shards = await session.exec(
-        select(func.count()).where(*of_canary, Shard.state != ShardState.SETTLED)
+        select(func.count()).where(
+            *of_canary, Shard.state != ShardState.SETTLED, col(Shard.given_up_at).is_(None)
+        )
     )
     if open_shards.one():
         return {}
@@ -158,11 +161,19 @@ def not_sent(message: str) -> str:
 
 
 def _sums() -> tuple[Any, Any]:
-    """Lines that failed, and that succeeded, of those that were sent and not stopped."""
+    """Lines that failed, and that succeeded, of those that were sent and not stopped.
+
+    Those of a shard that its batch no longer waits for have failed, whatever comes of them later.
+    """
     failed = col(Shard.failed) - col(Shard.cancelled) - col(Shard.expired) - col(Shard.withheld)
+    given_up = col(Shard.given_up_at).is_not(None)
+    failed, succeeded = (
+        case((given_up, col(Shard.line_count)), else_=failed),
+        case((given_up, 0), else_=col(Shard.succeeded)),
+    )
     return (
         func.coalesce(func.sum(failed), 0).label("failed"),
-        func.coalesce(func.sum(Shard.succeeded), 0).label("succeeded"),
+        func.coalesce(func.sum(succeeded), 0).label("succeeded"),
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import or_, update
 from sqlmodel import col, select
 
 from core.failpoints import Failpoint
+from core.ledger.halting import judge
 from core.ledger.progress import advance, awaited_shards
 from core.ledger.states import (
     STOP_ERRORS,
@@ -44,7 +45,8 @@ class LateAnswers(ShardTransitions):
         """Let the batch go on without a shard that is, or may be, at its provider.
 
         `code`, `message`: what its lines have in the results until they are answered;
-        `until`: when the provider keeps nothing of it any more.
+        `until`: when the provider keeps nothing of it any more. A batch that is not stopped is
+        judged as where a shard settles (core.ledger.halting).
         """
         async with self._locked(Failpoint.SHARD_GIVE_UP, shard.id) as (session, batch, fresh):
             if fresh is None or fresh.given_up_at is not None:
@@ -59,7 +61,9 @@ class LateAnswers(ShardTransitions):
                 fill_code=code,
                 fill_message=message,
             )
-            return await advance(session, batch) if moved else Stale(shard.id)
+            if not moved:
+                return Stale(shard.id)
+            return await advance(session, batch, **await judge(session, batch, fresh))
 
     async def abandon(self, shard: Shard) -> Batch | Stale:
         """Wait no longer for a given-up shard: what its lines have in the results stays."""

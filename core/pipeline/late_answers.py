@@ -15,6 +15,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Step
 from core.ledger import STOP_ERRORS, Batch, Shard, Stop, now
 from core.pipeline import poll_times
+from core.pipeline.consequences import Consequences
 from core.pipeline.runtime import Runtime
 from core.providers import Registry
 from core.settings import Settings
@@ -41,6 +42,7 @@ class LateShards:
         self._ledger = runtime.ledger
         self._publisher = runtime.publisher
         self._providers = providers
+        self._consequences = Consequences(runtime)
 
     async def give_up(self, shard: Shard, stop: Stop) -> None:
         """Let a stopped batch end without a shard that is, or may be, at its provider."""
@@ -65,6 +67,7 @@ class LateShards:
             late_until=until.isoformat(),
         )
         await self._publisher.changed(given_up, BatchEvent.SHARD_SETTLED, shard)
+        await self._consequences.of(shard, given_up)
         if given_up.all_settled:
             await self._publisher.enqueue(Step.ASSEMBLE, shard.batch_id)
 

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Step
-from core.ledger import Batch, CanaryState, Settlement, Shard, ShardPurpose, ShardState, Spent
+from core.ledger import Batch, Settlement, Shard, ShardState, Spent
 from core.metrics import LINES_SETTLED, SPEND, TOKENS, UNPRICED_LINES
+from core.pipeline.consequences import Consequences
 from core.pipeline.funds import WaitingForFunds
-from core.pipeline.pauses import HeldShards
 from core.pipeline.runtime import Runtime
 from core.providers import CATALOGUE
 
 _OTHER_MODEL = "other"
-_CANARY_ENDED = (CanaryState.PASSED, CanaryState.FAILED)
 
 
 class Settler:
@@ -30,7 +29,7 @@ class Settler:
         self._ledger = runtime.ledger
         self._publisher = runtime.publisher
         self._waiting = WaitingForFunds(runtime.ledger, runtime.publisher)
-        self._held = HeldShards(runtime.ledger, runtime.publisher)
+        self._consequences = Consequences(runtime)
 
     async def fill(self, shard: Shard, code: str, message: str) -> bool:
         """End every line of the shard with one error."""
@@ -52,19 +51,11 @@ class Settler:
         for successor in retry:
             if not successor.waits_for_funds:
                 await self._publisher.enqueue(Step.SUBMIT, batch.id, successor.id)
-        if batch.halted_revision == batch.revision:
-            await self._publisher.changed(batch, BatchEvent.HALTED)
-        # No shard of a canary settles after its last one, which it is judged by.
-        if shard.purpose == ShardPurpose.CANARY and batch.canary_state in _CANARY_ENDED:
-            await self._publisher.changed(batch, BatchEvent.CANARY_ENDED)
-            await self._held.of_batch(batch.id)
+        await self._consequences.of(shard, batch)
         # Of a batch that has ended, the answers came late: they are merged into its results.
         if batch.all_settled:
             await self._publisher.enqueue(Step.ASSEMBLE, batch.id)
             return True
-        if batch.reuse_seconds is not None:
-            for twins in await self._ledger.lending.ready_twins(batch.id):
-                await self._publisher.enqueue(Step.FETCH, batch.id, twins)
         if shard.state != ShardState.QUEUED:
             await self.wake_waiting(batch)
         return True

@@ -16,8 +16,9 @@ from functools import partial
 from core.batchfile import Entry, Pairs, ResultWriter, listed_lines
 from core.bus import Ack, Snooze
 from core.failpoints import Failpoint
-from core.ledger import Batch, File, Settlement, Shard, ShardPurpose, new_token
+from core.ledger import Batch, File, Settlement, Shard, ShardPurpose, new_token, now
 from core.pipeline import BorrowedAnswers, Runtime, Settler, renewing_lease
+from core.pipeline.timing import EARLY
 from services.collector.late_results import ResultsInconsistent
 from services.collector.sources import ResultSources
 
@@ -36,6 +37,10 @@ class TwinAnswers:
         """Settle a shard, once all the other lines of its batch have their outcome."""
         if shard.id not in await self._ledger.lending.ready_twins(shard.batch_id):
             return Ack()
+        wait = (shard.due_at - now()).total_seconds()
+        if wait > EARLY:
+            # Somebody writes them just now, or it was read before they were made due.
+            return Snooze(min(wait, self._lease.total_seconds()))
         if not await self._ledger.shards.claim_fetch(shard, self._lease):
             return Snooze(self._lease.total_seconds())
         async with renewing_lease(partial(self._ledger.shards.renew_lease, shard), self._lease):

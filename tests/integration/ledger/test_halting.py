@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from core.ledger import (
     now,
 )
 from tests.integration.ledger.test_pauses import tried
-from tests.support.ledger.rows import intend, make_file, new_batch, reread, shard_row
+from tests.support.ledger.rows import LEASE, intend, make_file, new_batch, reread, shard_row
 
 
 async def planned(
@@ -147,3 +148,29 @@ async def test_a_batch_of_which_nothing_can_go_first_goes_at_once(ledger: Ledger
     found = await ledger.batches.get(batch.id)
     assert found is not None
     assert found.canary_state == CanaryState.PASSED
+
+
+async def test_a_canary_that_is_given_up_has_failed(ledger: Ledger) -> None:
+    """Its provider refuses the key of a batch that fails fast: the others do not wait for it."""
+    _, (canary, rest) = await planned(
+        ledger, (10, "a", FIRST), (90, "a", REST), canary_max_failure_rate=0.1, **RUNNING
+    )
+    sent = await intend(ledger, canary)
+    assert await ledger.shards.mark_dispatched(sent, LEASE) is True
+    until = now() + timedelta(days=29)
+    halted = await ledger.late.give_up(await reread(ledger, sent), "refused_key", "why", until)
+    assert isinstance(halted, Batch)
+    assert (halted.canary_state, halted.halt_code) == (CanaryState.FAILED, "canary_failed")
+    assert "failed 10 of 10 of a," in halted.halt_message
+    assert halted.all_settled
+    assert (await reread(ledger, rest)).fill_code == "canary_failed"
+
+
+async def test_lines_that_take_the_outcome_of_others_halt_nothing(ledger: Ledger) -> None:
+    """A max cost held back what they wait for: nothing has failed, and nothing is left to keep."""
+    _, (first, twins) = await planned(
+        ledger, (30, "a", REST), (30, "a", ShardPurpose.TWINS), max_failure_rate=0.1
+    )
+    await settle(ledger, first, Settlement(5, 25, withheld=25))
+    ended = await settle(ledger, twins, Settlement(5, 25))
+    assert (ended.all_settled, ended.halt_code) == (True, "")

@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.ledger.states import ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard
-from core.ledger.turns import accounts_waiting
+from core.ledger.turns import next_account
 
 ENQUEUED = (ShardState.SUBMITTING, ShardState.SUBMITTED)
 
@@ -87,29 +87,34 @@ async def first_waiting(
 
     accounts, batches = share(Shard.account_id), share(Shard.batch_id)
     waits = (
+        Shard.provider == provider,
         Shard.remote_model == model,
+        Shard.state == ShardState.QUEUED,
+        Shard.purpose != ShardPurpose.RESCUE,
+        Batch.stop == Stop.NONE,
+        col(Batch.paused_at).is_(None),
         col(Shard.waits_for_quota) | (col(Shard.id) == also),
     )
-    served = accounts_waiting(provider, *waits)
+    waiting = await session.exec(
+        select(
+            Shard.account_id,
+            func.coalesce(func.max(accounts.c.tokens), 0),  # type: ignore[attr-defined]
+            func.min(Shard.created_at),
+        )
+        .join(Batch, col(Batch.id) == Shard.batch_id)
+        .outerjoin(accounts, accounts.c.account_id == Shard.account_id)  # type: ignore[attr-defined, arg-type]
+        .where(*waits)
+        .group_by(col(Shard.account_id))
+    )
+    account = await next_account(session, provider, list(waiting))
+    if account is None:
+        return None
     found = await session.exec(
         select(Shard.id)
         .join(Batch, col(Batch.id) == Shard.batch_id)
-        .join(served, served.c.account_id == Shard.account_id)
-        .outerjoin(accounts, accounts.c.account_id == Shard.account_id)  # type: ignore[attr-defined, arg-type]
         .outerjoin(batches, batches.c.batch_id == Shard.batch_id)  # type: ignore[attr-defined, arg-type]
-        .where(
-            Shard.provider == provider,
-            Shard.state == ShardState.QUEUED,
-            Shard.purpose != ShardPurpose.RESCUE,
-            Batch.stop == Stop.NONE,
-            col(Batch.paused_at).is_(None),
-            *waits,
-        )
+        .where(*waits, Shard.account_id == account)
         .order_by(
-            func.coalesce(accounts.c.tokens, 0),  # type: ignore[attr-defined]
-            served.c.served_at.asc().nulls_first(),
-            # What follows is among the shards of one account.
-            col(Shard.account_id),
             col(Shard.priority).desc(),
             func.coalesce(batches.c.tokens, 0),  # type: ignore[attr-defined]
             col(Shard.created_at),

@@ -24,7 +24,7 @@ from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.stop_loss import OverMaxCost, check_max_cost
 from core.ledger.tables import PAUSED, Batch, Shard, now
 from core.ledger.transitions import Held, ShardTransitions
-from core.ledger.turns import accounts_waiting
+from core.ledger.turns import next_account
 
 _AT_WORK = (
     col(Shard.state) == ShardState.RUNNING,
@@ -151,29 +151,33 @@ class Runs(ShardTransitions):
         )
         in_all = select(func.coalesce(func.sum(running.c.shards), 0)).scalar_subquery()
         of_account = func.coalesce(accounts.c.shards, 0)
-        served = accounts_waiting(provider, col(Shard.waits_for_quota))
+        waits = (
+            Shard.provider == provider,
+            Shard.state == ShardState.QUEUED,
+            col(Shard.waits_for_quota),
+            *(() if purpose is None else (Shard.purpose == purpose,)),
+            Batch.stop == Stop.NONE,
+            col(Batch.paused_at).is_(None),
+            func.coalesce(running.c.shards, 0) < most_of_batch,
+        )
         async with self._database.read() as session:
+            waiting = await session.exec(
+                select(Shard.account_id, func.max(of_account), func.min(Shard.created_at))
+                .join(Batch, col(Batch.id) == Shard.batch_id)
+                .outerjoin(running, running.c.batch_id == Shard.batch_id)
+                .outerjoin(accounts, accounts.c.account_id == Shard.account_id)
+                .where(*waits, or_(of_account == 0, in_all < most - most // _KEPT_SHARE))
+                .group_by(col(Shard.account_id))
+            )
+            account = await next_account(session, provider, list(waiting))
+            if account is None:
+                return None
             found = await session.exec(
                 select(Shard)
                 .join(Batch, col(Batch.id) == Shard.batch_id)
-                .join(served, served.c.account_id == Shard.account_id)
                 .outerjoin(running, running.c.batch_id == Shard.batch_id)
-                .outerjoin(accounts, accounts.c.account_id == Shard.account_id)
-                .where(
-                    Shard.provider == provider,
-                    Shard.state == ShardState.QUEUED,
-                    col(Shard.waits_for_quota),
-                    *(() if purpose is None else (Shard.purpose == purpose,)),
-                    Batch.stop == Stop.NONE,
-                    col(Batch.paused_at).is_(None),
-                    func.coalesce(running.c.shards, 0) < most_of_batch,
-                    or_(of_account == 0, in_all < most - most // _KEPT_SHARE),
-                )
+                .where(*waits, Shard.account_id == account)
                 .order_by(
-                    of_account,
-                    served.c.served_at.asc().nulls_first(),
-                    # What follows is among the shards of one account.
-                    col(Shard.account_id),
                     col(Shard.priority).desc(),
                     col(Shard.created_at),
                     col(Shard.ordinal),

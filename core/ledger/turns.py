@@ -7,18 +7,21 @@ never hangs on how much it has waiting, nor on what priority it gives that.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import func
-from sqlalchemy.orm import aliased
+from sqlalchemy import func, literal, union_all
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.ledger.database import Database
 from core.ledger.states import CanaryState, ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard, now
+
+_TIE = 2
+# Of so many accounts it is looked up when they were served; those that wait longest.
+_MOST_TIED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +83,32 @@ class Turns:
             return [QueuedShard(*row) for row in await session.exec(wanted)]
 
 
-def accounts_waiting(provider: str, *conditions: Any) -> Any:
-    """Accounts whose shards wait at a provider, with the time when one of theirs last went there.
+async def next_account(
+    session: AsyncSession, provider: str, waiting: Sequence[tuple[str, int, datetime]]
+) -> str | None:
+    """The account whose turn it is at a provider; None: none waits.
 
-    A subquery of `account_id` and `served_at`. `conditions`: which shards wait.
+    `waiting`: each account that waits, how much it has under way, and since when it waits.
     """
-    accounts = (
-        select(col(Shard.account_id))
-        .where(Shard.provider == provider, Shard.state == ShardState.QUEUED, *conditions)
-        .distinct()
-        .subquery()
-    )
-    served = aliased(Shard)
+    least = min((load for _, load, _ in waiting), default=0)
+    tied = sorted((since, account) for account, load, since in waiting if load == least)
+    accounts = [account for _, account in tied[:_MOST_TIED]]
+    if len(accounts) < _TIE:
+        return accounts[0] if accounts else None
+    asked = union_all(*(select(literal(each).label("account_id")) for each in accounts)).subquery()
     # A look at an index for each account: never all that it has ever sent.
     served_at = (
-        select(served.intended_at)
+        select(Shard.intended_at)
         .where(
-            served.account_id == accounts.c.account_id,
-            served.provider == provider,
-            col(served.intended_at).is_not(None),
+            Shard.account_id == asked.c.account_id,
+            Shard.provider == provider,
+            col(Shard.intended_at).is_not(None),
         )
-        .order_by(col(served.intended_at).desc())
+        .order_by(col(Shard.intended_at).desc())
         .limit(1)
         .scalar_subquery()
     )
-    return select(accounts.c.account_id, served_at.label("served_at")).subquery()
+    found = await session.exec(select(asked.c.account_id, served_at))
+    served = {account: at for account, at in found if at is not None}
+    # Who was never served is first, of several who waits longest.
+    return min(accounts, key=lambda each: (each in served, served.get(each, 0)))

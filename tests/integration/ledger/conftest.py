@@ -9,6 +9,7 @@ from core.ledger import Ledger
 
 ON_POSTGRES = {
     "test_transitions.py",
+    "test_turns.py",
     "test_at_once.py",
     "test_databases.py",
     "test_halting.py",

@@ -98,7 +98,7 @@ def uploading(camera: Camera, suite: Suite, key: str, folder: Path) -> None:
 
 def story(browser: Browser, suite: Suite, site: OtherSite, folder: Path) -> None:
     key = Path(suite.ready["api_key_file"]).read_text().strip()
-    camera = Camera(browser, suite.ready["web"], viewport={"width": 1200, "height": 620})
+    camera = Camera(browser, suite.ready["web"], viewport={"width": 1200, "height": 720})
     page = camera.page
     camera.go("/")
     camera.picture("sign-in", whole=False)
@@ -127,15 +127,16 @@ def story(browser: Browser, suite: Suite, site: OtherSite, folder: Path) -> None
     camera.picture("retry", whole=False)
     camera.go(f"{ended}/lines/18")
     camera.picture("line")
-    suite.reset_sandbox(batch_seconds=3600)
-    camera.make("escalations.jsonl", good_file(900, {}))
-    camera.expect_state("In progress")
     # Two providers answer, and the third cannot be reached.
     away = {"kind": "status", "status": 503, "provider": "gemini", "path": "/batches/"}
     suite.reset_sandbox(faults=[away])
     running = camera.make("translations-nightly.jsonl", good_file(900, {}))
     expect(page.locator("[data-name=percent]")).to_have_text("66.7%", timeout=30_000)
+    expect(page.get_by_text("answer 503")).to_be_visible(timeout=30_000)
     camera.picture("batch-running")
+    suite.sandbox("/sandbox/config", {"batch_seconds": 3600})
+    camera.make("escalations.jsonl", good_file(900, {}))
+    camera.expect_state("In progress")
     spread(suite.data_dir)
     for name, path in {
         "batches": "/",
@@ -160,8 +161,9 @@ def main() -> int:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        settings = {"POLYBATCH_WEB_LISTEN": "127.0.0.1:0", "GEMINI_API_KEY": "sandbox-gemini"}
         with (
-            running_suite(folder / "suite", POLYBATCH_WEB_LISTEN="127.0.0.1:0") as suite,
+            running_suite(folder / "suite", **settings) as suite,
             running_other_site() as site,
             running_browser() as browser,
         ):

@@ -3,9 +3,13 @@ const parts = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digi
 const minutes = new Intl.DateTimeFormat(undefined, parts);
 const seconds = new Intl.DateTimeFormat(undefined, { ...parts, second: "2-digit" });
 
+const clock = new Intl.DateTimeFormat(undefined, { hour: parts.hour, minute: parts.minute });
+
 export function localTimes(root) {
+  const today = new Date().toDateString();
   for (const time of root.querySelectorAll("time[datetime]")) {
-    const format = "second" in time.dataset ? seconds : minutes;
-    time.textContent = format.format(new Date(time.dateTime));
+    const moment = new Date(time.dateTime);
+    const short = "clock" in time.dataset && moment.toDateString() === today;
+    time.textContent = (short ? clock : "second" in time.dataset ? seconds : minutes).format(moment);
   }
 }

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
 
+from tests.support.e2e.direct_server import Server
 from tests.support.e2e.inputs import chat
 from tests.support.e2e.stories import check_bill
 from tests.support.e2e.suite import ROOT, Suite, wait_for
@@ -209,6 +211,40 @@ def test_embeddings_and_models(suite: Suite, client: OpenAI) -> None:
     assert client.models.retrieve("openai/gpt-4.1").object == "model"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody/knows")
+
+
+def test_what_is_settled_of_a_batch_that_runs(suite: Suite, server: Server, client: OpenAI) -> None:
+    suite.sandbox("/sandbox/config", {"batch_seconds": 600})
+    slow, quick = chat(1), chat(2) | {"provider": "local"}
+    slow["provider"], slow["body"]["model"] = "openai", "gpt-4.1"
+    quick["body"]["model"] = "any"
+    file = client.files.create(file=("a.jsonl", jsonl([slow, quick])), purpose="batch")
+    batch: Any = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    assert batch.output_file_id is None
+    output, errors = (batch.polybatch[name] for name in ("output_file_id", "error_file_id"))
+
+    def content(file_id: str, **query: Any) -> Any:
+        return client.files.content(file_id, extra_query=query).response
+
+    wait_for(lambda: content(output).text, "the first line")
+    first = content(output)
+    [line] = first.text.splitlines()
+    assert json.loads(line)["custom_id"] == "line-2"
+    assert (first.headers["x-incomplete"], first.headers["x-last-line"]) == ("true", "0")
+    seen = first.headers["x-settled-until"]
+    assert not content(output, settled_after=seen).text
+    assert not content(errors).text
+    client.batches.cancel(batch.id)
+    wait_for(lambda: client.batches.retrieve(batch.id).status == "cancelled", "the cancel")
+    rest = content(errors, settled_after=seen)
+    assert json.loads(rest.text)["error"]["code"] == "batch_cancelled"
+    assert rest.headers["x-incomplete"] == "false"
+    assert not content(output, settled_after=seen).text
+    whole = content(output)
+    assert whole.text == first.text
+    assert "x-incomplete" not in whole.headers
 
 
 def test_webhook_endpoints(suite: Suite) -> None:

@@ -51,7 +51,7 @@ class FamilyResults:
                 return
             except BlobMissing:
                 fresh = await self._ledger.families.members(batch.id)
-                if _prefixes(fresh) == _prefixes(family):
+                if not fresh[0].results_prefix or _prefixes(fresh) == _prefixes(family):
                     raise
                 # Late answers have come to one of them.
                 family = fresh

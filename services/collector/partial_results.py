@@ -93,7 +93,7 @@ class PartialResults:
             return await self._extent(batch, span)
         except BlobMissing:
             fresh = await self._ledger.batches.get(batch.id)
-            if fresh is None or fresh.results_prefix == batch.results_prefix:
+            if fresh is None or fresh.results_prefix in ("", batch.results_prefix):
                 raise
             return await self._extent(fresh, span)
 
@@ -128,7 +128,7 @@ class PartialResults:
                 return
             except BlobMissing:
                 fresh = await self._ledger.batches.get(batch.id)
-                if fresh is None or fresh.results_prefix == batch.results_prefix:
+                if fresh is None or fresh.results_prefix in ("", batch.results_prefix):
                     raise
                 # The results have taken the place of what was being read, or newer ones of these.
                 batch = fresh

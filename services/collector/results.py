@@ -104,7 +104,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
         self, batch: Batch, span: Span
     ) -> AsyncGenerator[results_pb2.DownloadResultsResponse, None]:
         """The lines of a batch that were settled in some span."""
-        with outages():
+        async with self._read(batch):
             batch, span, extent = await self._partial.extent(batch, span)
             yield results_pb2.DownloadResultsResponse(
                 header=results_pb2.ResultsHeader(
@@ -129,7 +129,7 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
     ) -> AsyncGenerator[results_pb2.DownloadResultsResponse, None]:
         """The lines of a batch, with the outcomes of its retries."""
         span = span_of(request, succeeded)
-        with outages():
+        async with self._read(batch):
             family = await self._families.members(batch)
             yield results_pb2.DownloadResultsResponse(
                 header=results_pb2.ResultsHeader(
@@ -235,12 +235,18 @@ class ResultService(results_pb2_grpc.ResultServiceServicer):
     @asynccontextmanager
     async def _opened(self, batch: Batch) -> AsyncIterator[ResultFile]:
         """The result file of a batch as it was read; it goes where late answers come."""
+        async with self._read(batch):
+            results = await ResultFile.open(self._blobs, batch.results_prefix)
+            if results.line_count != batch.total:
+                raise BlobMissing("the results are gone", key=batch.results_prefix)
+            yield results
+
+    @asynccontextmanager
+    async def _read(self, batch: Batch) -> AsyncIterator[None]:
+        """Tell why results of a batch, as it was read, are gone that go within the block."""
         with outages():
             try:
-                results = await ResultFile.open(self._blobs, batch.results_prefix)
-                if results.line_count != batch.total:
-                    raise BlobMissing("the results are gone", key=batch.results_prefix)
-                yield results
+                yield
             except BlobMissing as error:
                 fresh = await self._ledger.batches.get(batch.id, batch.account_id)
                 if fresh is None:

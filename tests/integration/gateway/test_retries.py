@@ -12,8 +12,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from polybatch.v1 import batches_pb2, results_pb2
 
+from core.failpoints import Failpoint
 from core.ledger import ResultsGone, now
-from core.serving import Principal
+from core.serving import ApiError, Principal
 from services.collector.results import ResultService
 from services.gateway.retry_lines import RetryLines
 from tests.support.collector.ending import assemble, end, plan, settle
@@ -281,3 +282,20 @@ async def test_results_of_a_retry_that_were_deleted(gateway: Gateway) -> None:
     await gateway.ledger.removal.delete_results(account, child.id, ResultsGone.SUCCEEDED)
     found = await merged(gateway, parent.id)
     assert [(each["error"] or {"code": ""})["code"] for each in found] == ["", "x", "y", "", ""]
+
+
+@pytest.mark.parametrize("kind", ["merged", "partial"])
+async def test_a_batch_that_is_deleted_under_a_download(gateway: Gateway, kind: str) -> None:
+    parent = await ended(gateway, {2: "x"})
+    [batch] = await gateway.ledger.batches.get_many([parent.id])
+    service = ResultService(gateway.ledger, gateway.blobs)
+    asked: dict[str, Any] = {kind: True}
+    request = results_pb2.DownloadResultsRequest(batch_id=parent.id, after_line=1, **asked)
+    with speaking_as(Principal(batch.account_id, "")):
+        replies = aiter(service.DownloadResults(request, cast(Any, None)))
+        assert (await anext(replies)).HasField("header")
+        await gateway.ledger.removal.delete(batch.account_id, batch.id)
+        await gateway.blobs.delete_prefix(f"batches/{batch.id}", point=Failpoint.BATCH_BLOBS_DELETE)
+        with pytest.raises(ApiError) as refusal:
+            await anext(replies)
+    assert refusal.value.reason == "BATCH_NOT_FOUND"

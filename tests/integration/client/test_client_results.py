@@ -23,7 +23,7 @@ from polybatch import (
 from polybatch.v1 import results_pb2
 
 from tests.integration.client.conftest import Api
-from tests.support.client.batches import result_line
+from tests.support.client.batches import result_line, snapshot
 from tests.support.client.fake_service import FakePolybatch
 from tests.support.client.fault import Fault
 
@@ -187,6 +187,15 @@ async def test_failures_by_cause(api: Api, fake: FakePolybatch) -> None:
     assert (found.failure_count, found.other_line_count) == (5, 2)
     (only,) = found.causes
     assert (only.id, only.line_count, only.share, only.first_lines) == ("odd", 3, 0.6, (1, 3))
+
+
+async def test_batches_and_results_are_deleted(api: Api, fake: FakePolybatch) -> None:
+    fake.publish(snapshot(BATCH, 1, "COMPLETED", failed=1))
+    changed = await api.call("delete_results", BATCH, filter=ResultFilter.FAILED)
+    assert (changed.failed_results_deleted, changed.succeeded_results_deleted) == (True, False)
+    assert await api.call("delete_batch", BATCH) is None
+    assert BATCH not in fake.batches
+    assert [fake.count(name) for name in ("DeleteResults", "DeleteBatch")] == [1, 1]
 
 
 async def test_files(api: Api, fake: FakePolybatch, tmp_path: Path) -> None:

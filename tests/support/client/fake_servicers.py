@@ -170,6 +170,17 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
         items, token = page(wanted, request)
         return batches_pb2.ListBatchesResponse(batches=items, next_page_token=token)
 
+    async def DeleteBatch(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("DeleteBatch", request, context)
+        del self._fake.batches[request.batch_id]
+        return batches_pb2.DeleteBatchResponse()
+
+    async def DeleteResults(self, request: Any, context: Any) -> Any:
+        await self._fake.enter("DeleteResults", request, context)
+        batch = self._fake.batches[request.batch_id][-1]
+        batch.deleted_results.append(request.kind)
+        return batch
+
     async def CancelBatch(self, request: Any, context: Any) -> Any:
         await self._fake.enter("CancelBatch", request, context)
         batch = batches_pb2.Batch()

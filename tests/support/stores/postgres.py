@@ -95,10 +95,10 @@ class PostgresServer:
         finally:
             self.process.stop_signal = orderly
 
-    def create_database(self) -> str:
-        """Make an empty database; returns its URL, as users write it."""
+    def create_database(self, template: str = "template1") -> str:
+        """Make an empty database, or a copy of one; returns its URL, as users write it."""
         name = f"polybatch_{next(self._numbers)}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{name}"
 
     def execute(self, statement: str, database: str = "postgres") -> str:

@@ -21,6 +21,8 @@ from core.providers import DirectProvider, Provider, ProviderLimits
 from services.dispatcher.canary import CanaryLines
 from services.dispatcher.reuse import Reuse
 
+_MOST_REUSED = 1_000_000
+
 
 @dataclass(slots=True)
 class _Draft:
@@ -37,6 +39,9 @@ class _Draft:
     records: bytearray = field(default_factory=bytearray)
 
     def full(self, length: int) -> bool:
+        if self.purpose in (ShardPurpose.REUSED, ShardPurpose.TWINS):
+            # Never sent: only memory limits them, and each costs a pass over the answers.
+            return self.lines >= _MOST_REUSED
         return self.lines >= self.limits.max_lines or (
             self.lines > 0 and self.size + length + LINE_OVERHEAD > self.limits.max_bytes
         )

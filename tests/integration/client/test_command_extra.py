@@ -24,6 +24,7 @@ COMMANDS = (
         "cancel",
         "pause",
         "resume",
+        "retry",
     ),
     *("validate", "estimate", "convert", "files", "providers", "prices", "usage", "keys"),
     *("admin", "webhooks", "completion", "delete"),

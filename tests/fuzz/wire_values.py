@@ -51,6 +51,8 @@ def _scalars(field: FieldDescriptor, known: Sequence[str]) -> st.SearchStrategy[
         return st.booleans()
     if field.type == _KIND.TYPE_ENUM:
         return st.one_of(st.integers(0, 10), st.sampled_from([-1, 2**31 - 1, -(2**31)]))
+    if field.type == _KIND.TYPE_DOUBLE:
+        return st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 0.5, 1.0]))
     if field.type == _KIND.TYPE_INT32:
         return st.sampled_from(_EDGES)
     assert field.type == _KIND.TYPE_INT64, f"no values for {field.full_name}"

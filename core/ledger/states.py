@@ -41,6 +41,11 @@ A batch that is halted (too many of its canary, or of its lines, failed: core.le
 IN_PROGRESS and completes as drawn: what is QUEUED is settled at once, an attempt whose create was
 not dispatched goes back to QUEUED first, and a RUNNING shard ends its calls.
 
+Lines that take the answers of equal ones (`reuse_answers`) are never sent: of other batches' they
+are SETTLED from planning on; of the batch's own they are FETCHING until all others have theirs::
+
+    FETCHING (purpose TWINS) --the last other shard settles--> SETTLED
+
 A pause, of a batch or of a provider, is no state: while it lasts, the arrows "intent" and "started"
 are closed, an attempt whose create was not dispatched goes back to QUEUED, and a RUNNING shard
 begins no line and belongs to nobody; all else goes on as drawn (core.ledger.pauses).

@@ -147,6 +147,7 @@ class Batches(BatchReads):
             )
             if reused:
                 batch.reused, batch.saved_nanos = reused, saved_nanos
+            settled = all(shard.state == ShardState.SETTLED for shard in shards)
             if stopped:
                 return await advance(session, batch, waiting_reason="", due_at=now())
             return await advance(
@@ -155,7 +156,8 @@ class Batches(BatchReads):
                 state=BatchState.IN_PROGRESS,
                 in_progress_at=now(),
                 waiting_reason="",
-                due_at=batch.alarm_at,
+                # Lines may have taken the answers of other batches, all of them.
+                due_at=now() if settled else batch.alarm_at,
             )
 
     async def fail(self, batch_id: str, code: str, message: str) -> Batch | Stale:

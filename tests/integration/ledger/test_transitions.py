@@ -47,6 +47,19 @@ def parts(batch: Batch) -> tuple[int, ...]:
     )
 
 
+async def test_a_batch_that_is_settled_by_its_planning_is_due_at_once(ledger: Ledger) -> None:
+    # Should whoever plans it die before it says so, the sweep finds it.
+    batch = new_batch(await make_file(ledger))
+    batch.reuse_seconds = 3600.0
+    await ledger.batches.create(batch)
+    shard = new_shard(batch, 0, batch.total)
+    shard.state, shard.succeeded = ShardState.SETTLED, batch.total
+    planned = await ledger.batches.plan(batch.id, [shard])
+    assert isinstance(planned, Batch)
+    assert planned.all_settled
+    assert planned.due_at <= now()
+
+
 async def test_prices_stay_as_they_were_and_are_read_only_when_asked_for(ledger: Ledger) -> None:
     batch = new_batch(await make_file(ledger))
     batch.prices = prices = '{"form": 1, "prices": []}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -63,7 +64,8 @@ def suite(browser: Browser, shared_suite: Suite) -> Suite:
 
 @pytest.fixture
 def key(suite: Suite) -> str:
-    return Path(suite.ready["api_key_file"]).read_text().strip()
+    """Of an account of its own: what other tests have made is on none of its pages."""
+    return suite.new_key(f"browser-{secrets.token_hex(4)}", scope="account")
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.browser.conftest import MakeVisitor
 from tests.support.browser.files import HOSTILE, REFUSED, SCRIPT, ticket
@@ -31,6 +34,12 @@ def hostile_file() -> bytes:
     worse = {**ticket(5), f"x{HOSTILE}": 1, "method": SCRIPT}
     lines += [refused, bad, worse]
     return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+
+
+@pytest.fixture
+def key(suite: Suite) -> str:
+    """Of the first account: some tests make a key beside it."""
+    return Path(suite.ready["api_key_file"]).read_text().strip()
 
 
 def test_what_people_models_and_providers_wrote_is_text(

@@ -88,7 +88,7 @@ def test_batches_are_found_by_name_metadata_and_state_and_deleted(
         batch = visitor.create()
         visitor.expect_state("Completed")
         expect(page.get_by_role("heading", level=1)).to_have_text(name)
-    with suite.client() as client:
+    with suite.client(key) as client:
         file = client.upload(good_file(3, {}))
         tagged = client.create_batch(file.id, metadata={"team": 'the "search" team'})
         client.wait(tagged.id)

@@ -73,7 +73,7 @@ async def test_what_is_queued_is_turned_and_never_sent(ledger: Ledger) -> None:
     # It waits for its turn among those that are called, not for what may be enqueued.
     waits = await ledger.shards.wait_for_quota(turned, "its turn", now())
     assert isinstance(waits, Batch)
-    first = await ledger.runs.next_waiting("openai", 2, ShardPurpose.RESCUE)
+    first = await ledger.runs.next_waiting("openai", 16, 2, ShardPurpose.RESCUE)
     assert first is not None
     assert first.id == queued.id
     # What was refused comes back to the queue, and is turned at the next look.

@@ -101,7 +101,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def submit(client: Client, folder: Path) -> Batch:
-    """A batch of two providers; returned while it is at them."""
+    """A batch of two providers; returned while lines of it are at one at least."""
     path = folder / "requests.jsonl"
     mark = secrets.token_hex(4)
     with path.open("w") as out:
@@ -111,7 +111,7 @@ def submit(client: Client, folder: Path) -> Batch:
             line = {"custom_id": f"c-{number}", "method": "POST", "url": "/v1/chat/completions"}
             out.write(json.dumps(line | {"body": body | {"max_tokens": 50}}) + "\n")
     batch = client.submit(path)
-    return next(each for each in client.watch(batch.id) if each.request_counts.submitted == LINES)
+    return next(each for each in client.watch(batch.id) if each.request_counts.submitted)
 
 
 def assert_complete(client: Client, batch_id: str) -> None:

@@ -159,9 +159,9 @@ def test_a_batch_outlives_killed_containers(
 
 @pytest.mark.timeout(UP_TIMEOUT)
 def test_services_stop_by_themselves(stack: Stack) -> None:
-    services = ("gateway", "dispatcher", "collector")
+    services = ("gateway", "dispatcher", "collector", "web")
     ours = [each for service in services for each in stack.containers(service)]
-    assert len(ours) == 7
+    assert len(ours) == 9
     stack.compose("stop", *services)
     asked = ["docker", "inspect", "--format", "{{.State.ExitCode}}", *ours]
     codes = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()

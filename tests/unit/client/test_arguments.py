@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 import pytest
-from polybatch.cli.batch_commands import submit
+from polybatch.cli.submit_command import submit
 
 
 @pytest.mark.parametrize(

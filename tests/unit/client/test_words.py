@@ -9,7 +9,7 @@ from pathlib import Path
 import polybatch
 import pytest
 from polybatch import Batch, BatchState, LineProblem
-from polybatch.cli import batch_commands
+from polybatch.cli import batch_commands, watch_command
 from polybatch.cli.describe import describe_counts, describe_end, describe_pace, describe_waiting
 from polybatch.cli.ids import _pick
 from polybatch.cli.invocation import called_as
@@ -182,7 +182,7 @@ def test_lines_that_were_cancelled_have_not_failed(
     counts: dict[str, int], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batch = Batch.from_proto(snapshot("b", 3, "CANCELLED", **counts))
-    batch_commands.explain_outcome(Session(), batch, "results.jsonl")
+    watch_command.explain_outcome(Session(), batch, "results.jsonl")
     assert capsys.readouterr().err == f"{said}\n"
 
 

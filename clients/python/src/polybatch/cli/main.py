@@ -25,7 +25,9 @@ from polybatch.cli import (
     result_commands,
     retry_command,
     steering_commands,
+    submit_command,
     usage_command,
+    watch_command,
     webhook_commands,
 )
 from polybatch.cli.exit_codes import ExitCode
@@ -99,8 +101,8 @@ def completion(*, shell: str) -> ExitCode:
 
 
 for each in (
-    batch_commands.submit,
-    batch_commands.watch,
+    submit_command.submit,
+    watch_command.watch,
     batch_commands.list_batches,
     batch_commands.get,
     result_commands.results,

@@ -8,11 +8,11 @@ from decimal import Decimal
 import click
 
 from polybatch.cli import grammar
-from polybatch.cli.batch_commands import explain_outcome, watch_to_end
 from polybatch.cli.exit_codes import ExitCode, outcome
 from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.output import counted
 from polybatch.cli.session import Session
+from polybatch.cli.watch_command import explain_outcome, watch_to_end
 
 _EXAMPLE = """\
 Examples:

@@ -23,17 +23,14 @@ from polybatch.models.batches import (
 )
 from polybatch.models.conversions import ConvertedLines
 from polybatch.models.estimates import BatchEstimate, CostRange, ModelEstimate
+from polybatch.models.failures import FailureCause, FailureCauses, LineFailure
 from polybatch.models.files import File, FileState, ModelCount, UploadStatus
+from polybatch.models.manifests import Manifest, ManifestShard
 from polybatch.models.prices import Price, PriceBand, PriceOrigin, Processing
 from polybatch.models.providers import KeyState, Provider, ProviderLimits, ProviderQueue
 from polybatch.models.results import (
-    FailureCause,
-    FailureCauses,
     LineError,
-    LineFailure,
     LineResponse,
-    Manifest,
-    ManifestShard,
     ResultFilter,
     ResultLine,
     ResultsExtent,

@@ -11,8 +11,6 @@ from enum import StrEnum
 from typing import Any
 
 from polybatch.errors import DataError, LineFailed
-from polybatch.models.batches import RequestCounts, Usage
-from polybatch.models.messages import from_message
 from polybatch.v1 import results_pb2 as pb
 
 # The last key of a line.
@@ -237,61 +235,6 @@ def _error_of(body: Any) -> LineError | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ManifestShard:
-    """What became of one shard."""
-
-    id: str
-    provider: str
-    model: str
-    provider_batch_id: str
-    line_count: int
-    succeeded: int
-    failed: int
-    retried: int
-    """Lines handed on to a later shard."""
-    cancelled: int = 0
-    expired: int = 0
-    cost: Decimal | None = None
-    """In USD; None of results from before costs were reckoned."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """Proof of completeness, written with the results."""
-
-    batch_id: str
-    input_sha256: str
-    input_line_count: int
-    results_sha256: str
-    """Of the unfiltered result file, lowercase hexadecimal."""
-    results_bytes: int
-    request_counts: RequestCounts
-    usage: Usage
-    shards: tuple[ManifestShard, ...]
-    results_revision: int = 1
-    """1 for the results that the batch ended with; one more each time that late answers came."""
-    late_line_count: int = 0
-    """Lines that were answered after the batch had ended."""
-    awaited_line_count: int = 0
-    """Lines that a provider may still answer."""
-    cost: Decimal | None = None
-    """The sum of the lines' costs, in USD; None of results from before they were reckoned."""
-    unpriced_line_count: int = 0
-    """Lines that were answered and whose model has no price."""
-
-    @classmethod
-    def from_proto(cls, message: Any) -> Manifest:
-        """Builds it from polybatch.v1.Manifest."""
-        return from_message(
-            cls,
-            message,
-            request_counts=RequestCounts.from_proto(message.request_counts),
-            usage=Usage.from_proto(message.usage),
-            shards=tuple(from_message(ManifestShard, shard) for shard in message.shards),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class ResultsExtent:
     """How much there is of the results of a batch, or of a family of batches."""
 
@@ -313,63 +256,3 @@ class ResultsExtent:
             settled_line_count=message.settled_line_count,
             complete_until_line=message.complete_until_line,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class LineFailure:
-    """One failed line."""
-
-    line: int
-    """1-based number of the line in the input file, blank lines counted."""
-    custom_id: str
-    code: str
-    """Machine code, such as "batch_expired" or the provider's own."""
-    message: str
-    status_code: int
-    """HTTP status of the provider's answer; 0 where the line never ran."""
-    cause_id: str = ""
-    """Of its cause, as in `failure_causes`."""
-
-    @classmethod
-    def from_proto(cls, message: Any) -> LineFailure:
-        """Builds it from polybatch.v1.LineFailure."""
-        return from_message(cls, message)
-
-
-@dataclass(frozen=True, slots=True)
-class FailureCause:
-    """What lines that failed for the same reason have in common."""
-
-    id: str
-    """The same for equal causes of all batches."""
-    provider: str
-    """Empty for lines that failed the check at upload."""
-    code: str
-    field: str
-    """Path of the field that is wrong; empty: none in particular."""
-    message: str
-    """With "..." in place of what differs from line to line."""
-    line_count: int
-    share: float
-    """Of all lines that did not succeed, from 0 to 1."""
-    first_lines: tuple[int, ...]
-    """Numbers of the first lines, 5 at most."""
-    hint: str
-    """What to do about it, for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class FailureCauses:
-    """The lines of a batch that did not succeed, by cause."""
-
-    causes: tuple[FailureCause, ...]
-    """At most 100, the most frequent first."""
-    failure_count: int
-    other_line_count: int
-    """Lines with other causes."""
-
-    @classmethod
-    def from_proto(cls, message: Any) -> FailureCauses:
-        """Builds it from polybatch.v1.ListFailureCausesResponse."""
-        causes = tuple(from_message(FailureCause, cause) for cause in message.causes)
-        return from_message(cls, message, causes=causes)

@@ -1,0 +1,15 @@
+export { Client, hasEnded } from "./client.js";
+export type { CallOptions, ClientOptions, WatchOptions } from "./client.js";
+export type { RetryObserver } from "./calls.js";
+export type { ConnectionOptions } from "./connection.js";
+export type { ResultsOptions } from "./downloads.js";
+export { PolybatchError } from "./errors.js";
+export type { StatusName, Violation } from "./errors.js";
+export { BatchPriority, BatchState } from "./generated/polybatch/v1/batches.js";
+export type { Batch, BatchError, RequestCounts } from "./generated/polybatch/v1/batches.js";
+export { ResultFilter } from "./generated/polybatch/v1/results.js";
+export type { Manifest } from "./generated/polybatch/v1/results.js";
+export type { ResultLine } from "./results.js";
+export type { Requests, Source } from "./sources.js";
+export type { Method } from "./transport.js";
+export type { SubmitOptions } from "./uploads.js";

@@ -1,0 +1,102 @@
+// The replicas of the two servers, and which of them takes the next call.
+
+import { createSecureContext } from "node:tls";
+import { Client, credentials, type ChannelCredentials, type ClientOptions } from "@grpc/grpc-js";
+import type { Connection, TlsFiles } from "./connection.js";
+import { PolybatchError, type ServerName } from "./errors.js";
+
+const FIRST_REST = 1_000;
+const LONGEST_REST = 10_000;
+
+const CHANNEL_OPTIONS: ClientOptions = {
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  // The services send up to 4 MiB; whatever they send is to be readable.
+  "grpc.max_receive_message_length": -1,
+  "grpc.initial_reconnect_backoff_ms": 200,
+  "grpc.max_reconnect_backoff_ms": 5_000,
+  // Repeating is done here, where an upload knows its offset and a watch its revision.
+  "grpc.enable_retries": 0,
+  // A name may stand for several machines: all of them, by turns.
+  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+};
+
+export interface Replica {
+  readonly server: ServerName;
+  readonly address: string;
+  readonly client: Client;
+  /** UNAVAILABLE so often in a row. */
+  failures: number;
+  /** Until when it is left alone as long as another one can be asked; ms. */
+  restsUntil: number;
+}
+
+export class Replicas {
+  readonly #replicas: Replica[];
+  // Not the first one: many programs make one call each.
+  #next: number;
+
+  constructor(server: ServerName, addresses: readonly string[], channel: ChannelCredentials) {
+    this.#replicas = addresses.map((address) => ({
+      server,
+      address,
+      client: new Client(address, channel, CHANNEL_OPTIONS),
+      failures: 0,
+      restsUntil: 0,
+    }));
+    this.#next = Math.floor(Math.random() * addresses.length);
+  }
+
+  /** The next one that does not rest; where all do, the one that has to rest least. */
+  turn(): Replica {
+    const now = performance.now();
+    const order = [...this.#replicas.slice(this.#next), ...this.#replicas.slice(0, this.#next)];
+    const rest = ({ restsUntil }: Replica) => Math.max(restsUntil - now, 0);
+    const chosen = order.reduce((best, each) => (rest(each) < rest(best) ? each : best));
+    this.#next = (this.#replicas.indexOf(chosen) + 1) % this.#replicas.length;
+    return chosen;
+  }
+
+  close(): void {
+    for (const { client } of this.#replicas) client.close();
+  }
+}
+
+/** Takes in that a call to a replica has found it away, or there. */
+export function note(replica: Replica, away: boolean): void {
+  const now = performance.now();
+  if (!away) {
+    replica.failures = replica.restsUntil = 0;
+  } else if (replica.restsUntil <= now) {
+    // Calls that were under way together fail together: that is one failure.
+    replica.restsUntil = now + Math.min(LONGEST_REST, FIRST_REST * 2 ** replica.failures);
+    replica.failures += 1;
+  }
+}
+
+export function channelCredentials(tls: Connection["tls"]): ChannelCredentials {
+  if (tls === undefined) return credentials.createInsecure();
+  checkFiles(tls);
+  return credentials.createSsl(tls.ca, tls.clientKey, tls.clientCert);
+}
+
+// Else gRPC reports files that it cannot use as a server that cannot be reached.
+function checkFiles({ ca, clientCert, clientKey }: TlsFiles): void {
+  const use = (variables: string, files: Parameters<typeof createSecureContext>[0]) => {
+    try {
+      createSecureContext(files);
+    } catch (error) {
+      const cause = error instanceof Error ? error.message : String(error);
+      throw new PolybatchError(`a PEM file cannot be used: ${cause}; check ${variables}`, {
+        reason: "TLS_FILE_UNUSABLE",
+        cause: error,
+      });
+    }
+  };
+  if (ca) use("POLYBATCH_TLS_CA", { ca });
+  if (clientCert && clientKey)
+    use("POLYBATCH_TLS_CLIENT_CERT and POLYBATCH_TLS_CLIENT_KEY", {
+      cert: clientCert,
+      key: clientKey,
+    });
+}

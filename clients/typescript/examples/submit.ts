@@ -155,7 +155,8 @@ function shower(): (batch: Batch) => void {
 
 const INPUT_CODES = ["INVALID_ARGUMENT", "OUT_OF_RANGE", "UNIMPLEMENTED"];
 const INPUT_REASONS = ["FILE_TOO_LARGE", "TOO_MANY_LINES"];
-const FOR_GOOD = ["INVALID_ARGUMENT", "UNAUTHENTICATED", "NOT_FOUND"]; // the same again is no use
+// Where the same again is of no use.
+const FOR_GOOD = [...INPUT_CODES, "ALREADY_EXISTS", "NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED"];
 
 function complain(error: unknown): number {
   if (error instanceof Refusal) {

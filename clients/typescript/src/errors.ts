@@ -53,7 +53,9 @@ export const TLS_FAILED = "TLS_FAILED";
 
 const TLS_CAUSE = /certificate|altnames|SSL routines|EPROTO/i;
 // grpc-js puts a connection's own error between words of its own.
-const AROUND_CAUSE = /^.*Last error: (?:Error: )?|\. Resolution note:.*$/gs;
+const AROUND_CAUSE = /^.*Last error: (?:Error(?: \[\w+\])?: )?|\. Resolution note:.*$/gs;
+// grpc-js's words for a connection that was closed at once, without an error.
+const CLOSED_AT_ONCE = /^Failed to connect \(.*\)$/;
 
 /** The error of a call that gRPC reports as failed. */
 export function fromCall(error: ServiceError, server: ServerName, address: string): PolybatchError {
@@ -62,21 +64,21 @@ export function fromCall(error: ServiceError, server: ServerName, address: strin
   if (details.reason) return new PolybatchError(error.details, { code, ...details, cause: error });
   // From gRPC itself, or a proxy: it names no server.
   const cause = (error.details || error.message).replace(AROUND_CAUSE, "");
-  const where = `${server} at ${address}: ${cause}`;
-  const setting = `POLYBATCH_${server.toUpperCase()}`;
+  const failed = (code: StatusName, advice: string, reason?: string) =>
+    new PolybatchError(`${server} at ${address}: ${cause}${advice}`, {
+      ...details,
+      code,
+      reason: reason ?? code,
+      cause: error,
+    });
   if (code === "UNIMPLEMENTED" && cause === "No message received")
-    return new PolybatchError(`${where} before its end`, { code: "UNAVAILABLE", cause: error });
-  if (code !== "UNAVAILABLE") return new PolybatchError(where, { code, ...details, cause: error });
+    return failed("UNAVAILABLE", " before the stream ended");
+  if (code !== "UNAVAILABLE") return failed(code, "");
   if (TLS_CAUSE.test(cause))
-    return new PolybatchError(
-      `${where}; check the certificate, POLYBATCH_TLS_CA and the other TLS settings`,
-      { code, reason: TLS_FAILED, cause: error },
-    );
-  return new PolybatchError(`${where}; does it run there? If not, set ${setting}`, {
-    code,
-    ...details,
-    cause: error,
-  });
+    return failed(code, "; check the certificate, POLYBATCH_TLS_CA and the address", TLS_FAILED);
+  if (CLOSED_AT_ONCE.test(cause))
+    return failed(code, "; is TLS on at one end only, or a client certificate missing?");
+  return failed(code, `; does it run there? If not, set POLYBATCH_${server.toUpperCase()}`);
 }
 
 /** The error of a stream that ended with OK before its time: it is broken like any other. */

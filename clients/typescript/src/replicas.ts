@@ -1,5 +1,6 @@
 // The replicas of the two servers, and which of them takes the next call.
 
+import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { Client, credentials, type ChannelCredentials, type ClientOptions } from "@grpc/grpc-js";
 import type { Connection, TlsFiles } from "./connection.js";
@@ -82,9 +83,9 @@ export function channelCredentials(tls: Connection["tls"]): ChannelCredentials {
 
 // Else gRPC reports files that it cannot use as a server that cannot be reached.
 function checkFiles({ ca, clientCert, clientKey }: TlsFiles): void {
-  const use = (variables: string, files: Parameters<typeof createSecureContext>[0]) => {
+  const check = (variables: string, parse: () => unknown) => {
     try {
-      createSecureContext(files);
+      parse();
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);
       throw new PolybatchError(`a PEM file cannot be used: ${cause}; check ${variables}`, {
@@ -93,10 +94,9 @@ function checkFiles({ ca, clientCert, clientKey }: TlsFiles): void {
       });
     }
   };
-  if (ca) use("POLYBATCH_TLS_CA", { ca });
+  if (ca) check("POLYBATCH_TLS_CA", () => new X509Certificate(ca));
   if (clientCert && clientKey)
-    use("POLYBATCH_TLS_CLIENT_CERT and POLYBATCH_TLS_CLIENT_KEY", {
-      cert: clientCert,
-      key: clientKey,
-    });
+    check("POLYBATCH_TLS_CLIENT_CERT and POLYBATCH_TLS_CLIENT_KEY", () =>
+      createSecureContext({ cert: clientCert, key: clientKey }),
+    );
 }

@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { Client } from "../src/client.js";
+import { Batch, BatchServiceService, type SubmitBatchRequest } from "../src/generated/polybatch/v1/batches.js";
+import { FileServiceService, UploadStatus, type GetUploadStatusRequest } from "../src/generated/polybatch/v1/files.js";
+import {
+  Manifest,
+  ResultServiceService,
+  ResultsHeader,
+  type DownloadResultsResponse,
+} from "../src/generated/polybatch/v1/results.js";
+import { StatusServiceService, type WatchBatchResponse } from "../src/generated/polybatch/v1/status.js";
+
+const NOBODY = "127.0.0.1:1"; // refuses connections
+const servers: Server[] = [];
+after(() => servers.forEach((server) => server.forceShutdown()));
+
+/** The calls that a test needs, by name. */
+type Handlers = Record<string, (call: any, reply: (error: object | null, message?: object) => void) => void>;
+
+/** Where a polybatch listens that knows these calls. */
+async function serve(handlers: Handlers): Promise<string> {
+  const server = new Server();
+  servers.push(server);
+  for (const service of [BatchServiceService, FileServiceService, ResultServiceService, StatusServiceService])
+    server.addService(service, handlers as UntypedServiceImplementation);
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, found) =>
+      error ? reject(error) : resolve(found),
+    ),
+  );
+  return `127.0.0.1:${port}`;
+}
+
+const connect = (address: string) => new Client({ gateway: address, collector: address, apiKey: "pb-key" });
+
+/** A watch that shows one snapshot and then nothing more; `left` once its client has gone. */
+function idleWatch() {
+  let gone!: () => void;
+  const left = new Promise<void>((resolve) => (gone = resolve));
+  const watchBatch: Handlers[string] = (call) => {
+    call.on("cancelled", gone);
+    const shown: WatchBatchResponse = { batch: Batch.create({ id: "batch_1", revision: 1 }) };
+    call.write(shown);
+  };
+  return { watchBatch, left };
+}
+
+test("an aborted signal ends a watch with its reason, and the call at the service", async () => {
+  const { watchBatch, left } = idleWatch();
+  await using client = connect(await serve({ watchBatch }));
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const watching = async () => {
+    for await (const { revision } of client.watch("batch_1", { signal: controller.signal })) {
+      assert.equal(revision, 1);
+      setImmediate(() => controller.abort(reason));
+    }
+  };
+  await assert.rejects(watching, reason);
+  await left;
+  await assert.rejects(client.get("batch_1", { signal: controller.signal }), reason);
+});
+
+test("leaving the loop ends the call at the service", async () => {
+  const { watchBatch, left } = idleWatch();
+  await using client = connect(await serve({ watchBatch }));
+  for await (const { id } of client.watch("batch_1")) {
+    assert.equal(id, "batch_1");
+    break;
+  }
+  await left;
+});
+
+test("closing the client ends what is open", async () => {
+  const { watchBatch, left } = idleWatch();
+  const client = connect(await serve({ watchBatch }));
+  const watch = client.watch("batch_1");
+  await watch.next();
+  await Promise.all([assert.rejects(watch.next(), { reason: "CLIENT_CLOSED" }), client.close()]);
+  await left;
+  await assert.rejects(client.get("batch_1"), { reason: "CLIENT_CLOSED" });
+});
+
+test("a wait between attempts ends at once when the signal is aborted", async () => {
+  const controller = new AbortController();
+  const onRetry = () => controller.abort();
+  await using client = new Client({ gateway: NOBODY, collector: NOBODY, apiKey: "pb-key", onRetry });
+  await assert.rejects(client.get("batch_1", { signal: controller.signal }), { name: "AbortError" });
+});
+
+test("a replica that is away is left alone while another one answers", async () => {
+  const address = await serve({ getBatch: (_, reply) => reply(null, Batch.create({ id: "batch_1" })) });
+  const retries: string[] = [];
+  await using client = new Client({
+    gateway: `${NOBODY},${address}`,
+    apiKey: "pb-key",
+    onRetry: ({ message }) => retries.push(message),
+  });
+  for (let call = 0; call < 4; call += 1) assert.equal((await client.get("batch_1")).id, "batch_1");
+  assert.ok(retries.length <= 1, `tried again ${retries.length} times`);
+});
+
+test("a request id names one upload of the same lines, and another one of others", async () => {
+  const uploads: string[] = [];
+  const asked: string[] = [];
+  const address = await serve({
+    getUploadStatus: (call: { request: GetUploadStatusRequest }, reply) => {
+      asked.push(call.request.uploadId);
+      reply(null, UploadStatus.create({ committedSize: 0 }));
+    },
+    submitBatch: (call, reply) => {
+      call.on("data", ({ payload }: SubmitBatchRequest) => {
+        if (payload?.$case !== "spec") return;
+        const { upload, batch } = payload.value;
+        uploads.push(upload?.uploadId ?? "");
+        const { requestId = "", skipInvalidLines = false } = batch ?? {};
+        reply(null, Batch.create({ id: requestId, skipInvalidLines }));
+      });
+    },
+  });
+  await using client = connect(address);
+  const submit = (text: string, provider = "") =>
+    client.submit(new Blob([text]), { requestId: "r", skipInvalidLines: true, defaultProvider: provider });
+  const made = await submit("{}\n");
+  assert.deepEqual([made.id, made.skipInvalidLines], ["r", true]);
+  await submit("{}\n");
+  await submit("{ }\n");
+  await submit("{}\n", "openai");
+  assert.equal(uploads[0], uploads[1]);
+  assert.equal(new Set(uploads).size, 3);
+  assert.deepEqual(asked, uploads);
+});
+
+test("results that are not what the manifest names replace nothing and leave nothing", async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "polybatch-"));
+  const target = path.join(folder, "results.jsonl");
+  writeFileSync(target, "before");
+  const downloadResults: Handlers[string] = (call) => {
+    const manifest = Manifest.create({ resultsSha256: "0".repeat(64) });
+    const replies: DownloadResultsResponse["payload"][] = [
+      { $case: "header", value: ResultsHeader.create({ totalBytes: 3, manifest }) },
+      { $case: "chunk", value: Buffer.from("{}\n") },
+    ];
+    for (const payload of replies) call.write({ payload });
+    call.end();
+  };
+  await using client = connect(await serve({ downloadResults }));
+  await assert.rejects(client.download("batch_1", target), { reason: "DIGEST_MISMATCH" });
+  await assert.rejects(client.download("batch_1", folder), { reason: "NOT_A_FILE" });
+  assert.deepEqual([readdirSync(folder), readFileSync(target, "utf8")], [["results.jsonl"], "before"]);
+});

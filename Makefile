@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 GO := $(firstword $(shell command -v go 2>/dev/null) $(wildcard /usr/local/go/bin/go))
-NODE_FOLDERS := clients/node tests/support/web/node
-NODE_CLIENT := $(if $(shell command -v npm 2>/dev/null),$(NODE_FOLDERS:%=%/node_modules/.installed))
+NODE_PACKAGES := tests/support/web/node/node_modules/.installed
+NODE_TESTS := $(if $(shell command -v npm 2>/dev/null),$(NODE_PACKAGES))
 CHROMIUM := $(shell command -v chromium 2>/dev/null || command -v google-chrome 2>/dev/null)
 PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-client differential screenshots chaos soak outage bench bench-scale key lint format generate verify docs lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages differential screenshots chaos soak outage bench bench-scale key lint format generate verify docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -85,14 +85,14 @@ demo: $(VENV)/.runtime ## Run the main job on the sandbox, from nothing to print
 	@$(BIN)/python -m examples.demo
 
 # A machine without Go, Node.js or Chromium skips the tests that need them, and says so.
-test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the tests, in some minutes (WORKERS=0: in one process)
+test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_TESTS) ## Run the tests, in some minutes (WORKERS=0: in one process)
 	@$(PYTEST) -m "not long"
 
-test-long: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) $(if $(CHROMIUM),$(VENV)/.browser) ## Run the long tests: deaths at every write, outages, clusters, replicas, the dashboard in Chromium
+test-long: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_TESTS) $(if $(CHROMIUM),$(VENV)/.browser) ## Run the long tests: deaths at every write, outages, clusters, replicas, the dashboard in Chromium
 	@$(PYTEST) -m long
 	@POLYBATCH_FUZZ_FACTOR=1 $(PYTEST) -m "not long" --timeout=600 $(PROPERTIES)
 
-test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_CLIENT) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
+test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_TESTS) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
 	@POLYBATCH_TEST_FLEET=1 $(BIN)/python -m pytest tests/e2e
 
 test-fast: $(VENV)/.dev ## Run the tests that do not start the whole suite
@@ -109,7 +109,7 @@ $(BIN)/versitygw: tests/support/stores/versitygw.version | $(VENV)/.runtime
 	  github.com/versity/versitygw/cmd/versitygw@$$(cat $<)
 	@touch $@
 
-node-client: $(NODE_FOLDERS:%=%/node_modules/.installed) ## Install the npm packages of clients/node and of the tests (needs Node.js 20)
+node-packages: $(NODE_PACKAGES) ## Install the npm packages of the tests (needs Node.js 20)
 
 %/node_modules/.installed: %/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing; on Debian: apt-get install nodejs npm"; exit 1; }

@@ -20,7 +20,7 @@ FOLDER = ROOT / "tests/support/web/node"
 def test_a_batch_from_node(suite: Suite) -> None:
     node = shutil.which("node")
     if node is None or not (FOLDER / "node_modules/openai").is_dir():
-        missing = "Node.js is missing" if node is None else "run make node-client first"
+        missing = "Node.js is missing" if node is None else "run make node-packages first"
         if os.environ.get("CI"):
             pytest.fail(f"{missing} (CI must have it)", pytrace=False)
         pytest.skip(missing)

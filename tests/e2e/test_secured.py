@@ -14,7 +14,6 @@ import openai
 import pytest
 import trustme
 
-from tests.support.client.node_program import run_node
 from tests.support.e2e.suite import ROOT, Suite, running_suite
 
 pytestmark = pytest.mark.long
@@ -80,19 +79,6 @@ def test_the_http_api_under_mutual_tls(secured: Suite) -> None:
             else:
                 with pytest.raises(openai.APIConnectionError):
                     client.models.list()
-
-
-def test_another_language_under_mutual_tls(secured: Suite, tmp_path: Path) -> None:
-    ready = secured.ready
-    environment = secured.environment | {
-        "POLYBATCH_GATEWAY": ready["gateway"],
-        "POLYBATCH_COLLECTOR": ready["collector"],
-        "POLYBATCH_API_KEY": Path(ready["api_key_file"]).read_text(),
-    }
-    arguments = (str(ROOT / "examples/chat-mixed.jsonl"), str(tmp_path / "results.jsonl"))
-    done = run_node(*arguments, environment=environment)
-    assert done.returncode == 0, done.stderr
-    assert len((tmp_path / "results.jsonl").read_bytes().splitlines()) == 4
 
 
 def test_the_command_line_takes_it_as_options_too(secured: Suite) -> None:

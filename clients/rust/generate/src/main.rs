@@ -43,11 +43,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             outdated += 1;
         }
     }
-    Ok(if outdated == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if outdated == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn generate(here: &Path, target: &Path) -> Result<(), Box<dyn Error>> {

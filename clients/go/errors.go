@@ -124,6 +124,10 @@ func (e *Error) explain() {
 	if found := inner.FindStringSubmatch(cause); found != nil {
 		cause = found[1]
 	}
+	// Of a name without any address, which gRPC does not say.
+	if cause == "no children to pick from" {
+		cause = "its name does not resolve"
+	}
 	if found := handshake.FindStringSubmatch(cause); found != nil {
 		// Somebody has to do something about it.
 		e.lasting = true

@@ -55,6 +55,7 @@ func (w *watch) attempt(ctx context.Context) (over bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	before := w.seen
 	for {
 		reply, err := stream.Recv()
 		if err == io.EOF {
@@ -68,7 +69,10 @@ func (w *watch) attempt(ctx context.Context) (over bool, err error) {
 			return true, nil
 		}
 	}
-	// Either the caller has seen the last revision before, or the stream ended too soon.
+	if w.seen > before {
+		return false, w.client.collector.endedEarly("watch")
+	}
+	// The last revision may be the one that the caller has seen before.
 	batch, err := w.client.Get(ctx, w.batchID)
 	if err != nil {
 		return false, err

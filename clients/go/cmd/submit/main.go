@@ -170,6 +170,7 @@ func (j *job) do(ctx context.Context) (*polybatch.Batch, error) {
 		batch = snapshot
 		shown.show(batch)
 	}
+	j.howToGoOn = fmt.Sprintf("%s has ended; get its results with --watch %[1]s", j.batchID)
 	_, err = client.Download(ctx, j.batchID, j.results, polybatch.AllLines)
 	var refused *polybatch.Error
 	if errors.As(err, &refused) && refused.Reason == "NO_RESULTS" {
@@ -234,7 +235,7 @@ func (j *job) complain(err error) int {
 	switch refused.Code {
 	case codes.InvalidArgument, codes.OutOfRange, codes.Unimplemented:
 		input = true
-	case codes.Unauthenticated, codes.NotFound:
+	case codes.Unauthenticated, codes.PermissionDenied, codes.NotFound, codes.AlreadyExists:
 		// The same again is no use.
 	default:
 		if j.howToGoOn != "" && !input {

@@ -124,9 +124,11 @@ func (e *Error) explain() {
 	if found := inner.FindStringSubmatch(cause); found != nil {
 		cause = found[1]
 	}
-	// Of a name without any address, which gRPC does not say.
-	if cause == "no children to pick from" {
+	switch {
+	case cause == "no children to pick from":
 		cause = "its name does not resolve"
+	case strings.HasPrefix(cause, "error reading server preface"):
+		cause += "; a service that speaks TLS is named with grpcs://"
 	}
 	if found := handshake.FindStringSubmatch(cause); found != nil {
 		// Somebody has to do something about it.

@@ -46,6 +46,11 @@ type ResultLine struct {
 	Raw []byte `json:"-"`
 }
 
+// OK is whether the line succeeded.
+func (l *ResultLine) OK() bool {
+	return l.Error == nil && l.Response != nil && l.Response.StatusCode >= 200 && l.Response.StatusCode < 300
+}
+
 // LineResponse is a provider's answer to one line.
 type LineResponse struct {
 	// StatusCode is that of HTTP; 0 where the provider gave none.

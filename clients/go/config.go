@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -107,7 +108,7 @@ func (c Config) resolved(getenv func(string) string) (Config, error) {
 			c.Collector = split(here.Collector)
 		}
 	}
-	if c.TLS, err = tlsMode(c.TLS, getenv("POLYBATCH_TLS"), append(c.Gateway[:len(c.Gateway):len(c.Gateway)], c.Collector...)); err != nil {
+	if c.TLS, err = tlsMode(c.TLS, getenv("POLYBATCH_TLS"), slices.Concat(c.Gateway, c.Collector)); err != nil {
 		return c, err
 	}
 	if c.Gateway, err = bare("gateway", c.Gateway); err != nil {
@@ -138,8 +139,18 @@ func wait(given time.Duration, setting string) (time.Duration, error) {
 	return time.Duration(seconds * float64(time.Second)), nil
 }
 
-func split(addresses string) []string {
-	return strings.FieldsFunc(addresses, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+func split(setting string) []string {
+	var found []string
+	for address := range strings.SplitSeq(setting, ",") {
+		if address = strings.TrimSpace(address); address != "" {
+			found = append(found, address)
+		}
+	}
+	if len(found) == 0 && setting != "" {
+		// It is set to something: an address that makes no sense.
+		return []string{setting}
+	}
+	return found
 }
 
 type addresses struct {
@@ -210,7 +221,6 @@ func isLocal(address string) bool {
 // bare returns the addresses without schemes that say whether to speak TLS, each once.
 func bare(server string, given []string) ([]string, error) {
 	var found []string
-	seen := map[string]bool{}
 	for _, address := range given {
 		rest := address
 		for _, scheme := range []string{"grpc://", "grpcs://", "https://"} {
@@ -224,8 +234,7 @@ func bare(server string, given []string) ([]string, error) {
 				return nil, fmt.Errorf("the %s address %q is not host:port: give one such as localhost:50051, or several separated by commas (POLYBATCH_%s)", server, address, strings.ToUpper(server))
 			}
 		}
-		if !seen[rest] {
-			seen[rest] = true
+		if !slices.Contains(found, rest) {
 			found = append(found, rest)
 		}
 	}

@@ -44,6 +44,7 @@ func TestAddressesAndTLS(t *testing.T) {
 		{name: "TLS on this machine", given: Config{TLS: TLSOn}, gateway: []string{"localhost:50051"}, collector: []string{"localhost:50052"}, tls: TLSOn},
 		{name: "contradiction", given: Config{Gateway: []string{"grpcs://far.example:1"}, TLS: TLSOff}, refused: "asks for it"},
 		{name: "no port", given: Config{Gateway: []string{"far.example"}}, refused: `the gateway address "far.example" is not host:port`},
+		{name: "an address is set, and there is none", environment: environment{"POLYBATCH_GATEWAY": ","}, refused: "is not host:port"},
 		{name: "port out of range", given: Config{Collector: []string{"localhost:70000"}}, refused: "is not host:port"},
 		{name: "another scheme", given: Config{Collector: []string{"ftp://localhost:7"}}, refused: "is not host:port"},
 		{name: "no answer to yes or no", environment: environment{"POLYBATCH_TLS": "maybe"}, refused: "POLYBATCH_TLS"},

@@ -61,7 +61,7 @@ func (c *Client) SubmitFile(ctx context.Context, path string, options SubmitOpti
 func (c *Client) Submit(ctx context.Context, requests io.ReadSeeker, options SubmitOptions) (*Batch, error) {
 	size, err := requests.Seek(0, io.SeekEnd)
 	if err != nil {
-		return nil, fmt.Errorf("reading the requests: %w", err)
+		return nil, fmt.Errorf("the requests have to be such that they can be read again: %w", err)
 	}
 	uploadID := rand.Text()
 	if options.RequestID == "" {
@@ -91,7 +91,7 @@ func derivedID(requests io.ReadSeeker, options SubmitOptions) (string, error) {
 		return "", fmt.Errorf("reading the requests: %w", err)
 	}
 	digest := sha256.New()
-	if _, err := io.CopyBuffer(digest, struct{ io.Reader }{requests}, make([]byte, chunkBytes)); err != nil {
+	if _, err := io.Copy(digest, requests); err != nil {
 		return "", fmt.Errorf("reading the requests: %w", err)
 	}
 	parts := []string{options.RequestID, hex.EncodeToString(digest.Sum(nil)), options.DefaultProvider, options.DefaultModel}

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -209,7 +210,7 @@ func (j *job) complain(err error) int {
 	var refused *polybatch.Error
 	switch {
 	case errors.Is(err, context.Canceled):
-		say("submit: stopped; %s", j.howToGoOn)
+		say("%s", strings.TrimSuffix("submit: stopped; "+j.howToGoOn, "; "))
 		return interrupted
 	case errors.As(err, &refused):
 		say("submit: %s (%s)", refused.Message, refused.Name())

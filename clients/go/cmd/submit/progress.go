@@ -67,13 +67,18 @@ func unsuccessful(counts *polybatchv1.RequestCounts) int64 {
 	return counts.GetFailed() + counts.GetCancelled() + counts.GetExpired()
 }
 
-// say writes a line to stderr. Ids, models and messages come from files and providers; a terminal
-// would obey their control characters.
+// say writes a line to stderr.
 func say(format string, values ...any) {
-	fmt.Fprintln(os.Stderr, strings.Map(func(r rune) rune {
+	fmt.Fprintln(os.Stderr, printable(fmt.Sprintf(format, values...)))
+}
+
+// printable replaces control characters, which a terminal would obey: ids, models and messages
+// come from files and providers.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.C, r) {
 			return '?'
 		}
 		return r
-	}, fmt.Sprintf(format, values...)))
+	}, text)
 }

@@ -168,6 +168,32 @@ func TestASubmissionHasTheUploadIDOfTheOtherClients(t *testing.T) {
 	}
 }
 
+func TestAnUploadThatGetsOnIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	line := `{"custom_id": "a"}` + "\n"
+	away := breakage{err: status.Error(codes.Unavailable, "gone for now")}
+	// The second failure comes when the time is over, and a line has got through meanwhile.
+	one := int64(len(line))
+	f, _ := (&fake{breaks: []breakage{away, away}, committed: []int64{0, 0, one, one}}).with(t)
+	client, err := polybatch.New(polybatch.Config{
+		Gateway: []string{f.address}, Collector: []string{f.address}, APIKey: "pb-test", Wait: time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Submit(t.Context(), strings.NewReader(line+line), polybatch.SubmitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var offsets []int64
+	for _, request := range f.requests() {
+		offsets = append(offsets, request.(*polybatchv1.SubmitBatchRequest).GetSpec().GetUpload().GetWriteOffset())
+	}
+	if !slices.Equal(offsets, []int64{0, 0, one}) {
+		t.Errorf("got %v", offsets)
+	}
+}
+
 func TestOtherServicesAreCalledOverTheSameConnections(t *testing.T) {
 	t.Parallel()
 	_, client := (&fake{}).with(t)

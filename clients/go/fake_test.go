@@ -24,7 +24,7 @@ import (
 )
 
 // fake is a polybatch whose batches have ended as soon as they are made. It keeps what it is asked,
-// and breaks streams of replies where it is told to.
+// and breaks streams where it is told to.
 type fake struct {
 	polybatchv1.UnimplementedBatchServiceServer
 	polybatchv1.UnimplementedFileServiceServer
@@ -34,6 +34,8 @@ type fake struct {
 	address    string
 	chunkBytes int
 	digest     string // instead of the right one
+	// What it says is committed of an upload, one after the other; then nothing more is.
+	committed []int64
 
 	mutex   sync.Mutex
 	results map[string][]byte
@@ -43,7 +45,8 @@ type fake struct {
 	cancelled chan struct{}
 }
 
-// breakage ends a stream of replies after so many messages: well where there is no error.
+// breakage ends a stream of replies after so many messages, well where there is no error; and an
+// upload where that is 0.
 type breakage struct {
 	after int
 	err   error
@@ -122,7 +125,14 @@ func (f *fake) requests() []proto.Message {
 }
 
 func (f *fake) GetUploadStatus(context.Context, *polybatchv1.GetUploadStatusRequest) (*polybatchv1.UploadStatus, error) {
-	return nil, status.Error(codes.NotFound, "nothing is committed")
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	if len(f.committed) == 0 {
+		return nil, status.Error(codes.NotFound, "nothing is committed")
+	}
+	next := f.committed[0]
+	f.committed = f.committed[1:]
+	return &polybatchv1.UploadStatus{CommittedSize: next}, nil
 }
 
 func (f *fake) SubmitBatch(stream grpc.ClientStreamingServer[polybatchv1.SubmitBatchRequest, polybatchv1.Batch]) error {
@@ -133,7 +143,9 @@ func (f *fake) SubmitBatch(stream grpc.ClientStreamingServer[polybatchv1.SubmitB
 			return err
 		}
 		if request.GetSpec() != nil {
-			f.note(request)
+			if here := f.note(request); here.after == 0 {
+				return here.err
+			}
 		}
 		content = append(content, request.GetChunk()...)
 		if request.GetFinish() {

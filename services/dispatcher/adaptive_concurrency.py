@@ -124,7 +124,6 @@ class AdaptiveConcurrencyLimiter:
     def _trouble(self, began: float, reason: str, retry_after: float | None = None) -> None:
         first = began >= self._cut_at
         if first:
-            self._troubles += 1
             self._cut_at = _now()
             # The first refusals of a ramp say where the limit lies: from here on, slowly.
             self._ramping = self._ramping and self._limit <= 1.0
@@ -132,6 +131,8 @@ class AdaptiveConcurrencyLimiter:
         if retry_after is not None:
             self._close(retry_after, reason)
         elif first:
+            # Refusals that say how long they last do not make ours, for others, longer.
+            self._troubles += 1
             pause = backoff(_FIRST_PAUSE, self._troubles, _LONGEST_PAUSE)
             self._close(pause * random.uniform(0.75, 1.0), reason)
 

@@ -135,6 +135,19 @@ async def test_retry_after_holds_for_all() -> None:
 
 
 @timeless
+async def test_refusals_that_say_how_long_do_not_lengthen_what_follows() -> None:
+    limiter = AdaptiveConcurrencyLimiter(call_limits())
+    for _ in range(8):
+        await limiter.enter()
+        limiter.refused(now(), Throttled("slow down", retry_after=0.4))
+    await limiter.enter()
+    start = now()
+    limiter.refused(start, Throttled("overloaded"))
+    await limiter.enter()
+    assert now() - start <= 0.5
+
+
+@timeless
 async def test_a_used_up_rate_limit_holds_for_all() -> None:
     limiter = AdaptiveConcurrencyLimiter(call_limits())
     await limiter.enter()

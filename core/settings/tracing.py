@@ -24,11 +24,13 @@ class TracingSettings(BaseSettings):
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
         ),
     )
+    """grpc; no other protocol is spoken."""
     exporter: str = Field(default="otlp", validation_alias="OTEL_TRACES_EXPORTER")
     """"none" turns traces off."""
     disabled: bool = Field(default=False, validation_alias="OTEL_SDK_DISABLED")
+    """true turns everything of OpenTelemetry off."""
     service_name: str = Field(default="", validation_alias="OTEL_SERVICE_NAME")
-    """Empty: polybatch-gateway and so on."""
+    """Name of the service in traces; not set: polybatch-gateway and so on."""
 
     @property
     def enabled(self) -> bool:

@@ -15,7 +15,7 @@ WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # With made-up examples, of which make test tries some.
 PROPERTIES := tests/fuzz tests/unit tests/integration/blobs tests/integration/sandbox
-SOURCES := core services clients/python/src tests benchmarks examples
+SOURCES := core services clients/python/src docsite tests benchmarks examples
 
 # A suite is many processes that import the same: each would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -201,7 +201,7 @@ verify: $(VENV)/.dev ## Fail where the generated code is stale
 	@echo "The generated code is up to date."
 
 docs: $(VENV)/.runtime ## Write the generated parts of the documentation
-	@$(BIN)/python -m services.web.reference docs/http-api.md
+	@$(BIN)/python -m docsite
 
 lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev audit; do \

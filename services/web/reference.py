@@ -1,4 +1,4 @@
-"""`python -m services.web.reference FILE`: write the tables of docs/http-api.md.
+"""The tables of docs/http-api.md; `make docs` writes them.
 
 Each stands between `<!-- NAME: ... -->` and `<!-- end -->`, and is made of the routes.
 """
@@ -6,9 +6,7 @@ Each stands between `<!-- NAME: ... -->` and `<!-- end -->`, and is made of the 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from services.web.errors import ANTHROPIC_PREFIX
 from services.web.openapi import describe, shown_path
@@ -45,14 +43,3 @@ def _fields(route: Operation) -> Sequence[str]:
     schema = describe([route])["components"]["schemas"][route.body.__name__]
     needed = schema.get("required", ())
     return [f"**`{name}`**" if name in needed else f"`{name}`" for name in schema["properties"]]
-
-
-def main() -> int:
-    """Rewrite the file that is named."""
-    path = Path(sys.argv[1])
-    path.write_text(filled(path.read_text()))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

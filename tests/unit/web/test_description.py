@@ -7,15 +7,13 @@ import re
 from pathlib import Path
 
 from services.web.openapi import describe, shown_path
-from services.web.reference import filled
 from services.web.routes import ROUTES
 
 PAGE = Path(__file__).parents[3] / "docs/http-api.md"
 
 
-def test_the_documentation_is_up_to_date() -> None:
+def test_every_route_is_documented() -> None:
     page = PAGE.read_text()
-    assert filled(page) == page, "run make docs"
     described = re.findall(r"^\| `([A-Z]+) (/\S+)` \|", page, re.M)
     assert set(described) == {(each.method, shown_path(each.path)) for each in ROUTES}
 

@@ -261,7 +261,7 @@ def _everywhere(*names: str, **attributes: Any) -> click.Option:
     return click.Option(names, default=None, expose_value=False, callback=keep, **attributes)
 
 
-_EVERYWHERE: list[click.Option] = [
+EVERYWHERE: list[click.Option] = [
     _everywhere(
         "--json",
         is_flag=True,
@@ -295,16 +295,16 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, example: str, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
-        self.params += _EVERYWHERE
-        self._example = example
+        self.params += EVERYWHERE
+        self.example = example
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Commands and the command's own options first."""
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
         options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
-        own = [option for option in options if option not in _EVERYWHERE]
-        for title, group in (("Options", own), ("Connection and output", _EVERYWHERE)):
+        own = [option for option in options if option not in EVERYWHERE]
+        for title, group in (("Options", own), ("Connection and output", EVERYWHERE)):
             records = [option.get_help_record(ctx) for option in group]
             with formatter.section(title):
                 formatter.write_dl([record for record in records if record is not None])
@@ -312,7 +312,7 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The example, as it was written."""
         formatter.write_paragraph()
-        lines = self._example.splitlines()
+        lines = self.example.splitlines()
         if len(lines) == 1:
             lines = ["Example:", f"  {lines[0]}"]
         formatter.write("".join(f"{line}\n" for line in lines))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,80 +21,10 @@ from rich.console import Console
 
 from tests.support.client.batches import snapshot
 from tests.support.client.fake_service import API_KEY, FakePolybatch
+from tests.support.client.screen import CONTROL, Screen
 from tests.support.forked.python import python
 
 BATCH = f"batch_{0:020}"
-_CONTROL = re.compile(r"\x1b\[([\d;]*)([A-Za-z])")
-
-
-class Screen:
-    """A pseudo-terminal and what would be seen on it."""
-
-    def __init__(self, columns: int) -> None:
-        self.master, self.slave = pty.openpty()
-        self.resize(columns)
-        self.raw = ""
-        self._arrived = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def resize(self, columns: int) -> None:
-        """Changes the width."""
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-
-    def wait_for(self, text: str) -> None:
-        """Until the text has been written."""
-        with self._arrived:
-            assert self._arrived.wait_for(lambda: text in self.raw, 20), self.raw
-
-    def finish(self) -> None:
-        """Reads what is left."""
-        os.close(self.slave)
-        self._reader.join(10)
-        os.close(self.master)
-
-    def lines(self) -> list[str]:
-        """The lines that a terminal would show."""
-        shown: list[str] = [""]
-        row = 0
-        at = 0
-        while at < len(self.raw):
-            letter = self.raw[at]
-            match = _CONTROL.match(self.raw, at)
-            if match:
-                at = match.end()
-                if match[2] == "A":
-                    row -= int(match[1] or 1)
-                    assert row >= 0, "the cursor left the screen"
-                elif match[2] == "J":
-                    del shown[row + 1 :]
-                    shown[row] = ""
-                else:
-                    assert match[2] == "m", f"unexpected {match[0]!r}"
-                continue
-            at += 1
-            if letter == "\n":
-                row += 1
-                if row == len(shown):
-                    shown.append("")
-            elif letter != "\r":
-                shown[row] += letter
-        return [line for line in shown if line]
-
-    def _read(self) -> None:
-        decoded = b""
-        while True:
-            try:
-                data = os.read(self.master, 65536)
-            except OSError:
-                # Linux says EIO where every writer has gone.
-                return
-            if not data:
-                return
-            decoded += data
-            with self._arrived:
-                self.raw = decoded.decode(errors="ignore")
-                self._arrived.notify_all()
 
 
 @pytest.fixture
@@ -206,7 +132,7 @@ def test_lines_fit_the_terminal(fake: FakePolybatch, tmp_path: Path, columns: in
     screen.finish()
     assert "  and 4 more" in screen.raw
     for drawn in screen.raw.replace("\r", "").split("\n"):
-        plain = _CONTROL.sub("", drawn)
+        plain = CONTROL.sub("", drawn)
         if not plain.startswith("the results:"):
             assert cell_len(plain) < columns
 
@@ -225,7 +151,7 @@ def test_width_may_change(fake: FakePolybatch, tmp_path: Path) -> None:
     screen.finish()
     drawn = screen.raw[before:]
     assert drawn.startswith(f"\r\x1b[{rows}A\x1b[J")
-    first, second = _CONTROL.sub("", drawn).replace("\r", "").split("\n")[:2]
+    first, second = CONTROL.sub("", drawn).replace("\r", "").split("\n")[:2]
     assert first == f"{BATCH}  Completed (completed)"
     assert cell_len(second) < 60
 

@@ -18,7 +18,7 @@ def run_service(name: str, purpose: str, serve: Serve) -> int:
     argparse.ArgumentParser(
         prog=f"python -m services.{name}",
         description=f"{purpose} Everything is set by environment variables; "
-        "see the README's table of settings.",
+        "see docs/settings.md.",
     ).parse_args()
     settings, access = read_settings()
     arm(name)

@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m services.gateway",
         description="Takes files in and makes batches of them. Without a command it runs the "
-        "service. Everything is set by environment variables; see the README's table of settings.",
+        "service. Everything is set by environment variables; see docs/settings.md.",
     )
     commands = parser.add_subparsers(dest="command")
     keys = commands.add_parser("keys", help="administer API keys, on the database directly")

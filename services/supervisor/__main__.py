@@ -38,7 +38,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m services.supervisor",
         description="Runs the whole of polybatch on this machine until Ctrl-C: NATS (unless "
         "POLYBATCH_NATS_URL is set), gateway, dispatcher and collector. A second Ctrl-C "
-        "ends everything at once. See the README's table of settings.",
+        "ends everything at once. Settings: docs/settings.md.",
     )
     parser.add_argument(
         "--sandbox",

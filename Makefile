@@ -132,8 +132,9 @@ else
 endif
 	@touch $@
 
-screenshots: $(VENV)/.browser ## Write docs/images: each page of the dashboard, in Chromium (needs Debian's chromium)
+screenshots: $(VENV)/.browser ## Write docs/images: each page of the dashboard, in Chromium (needs Debian's chromium), and the command's progress bar
 	@$(BIN)/python -m tests.browser.screenshots
+	@$(BIN)/python -m tests.browser.terminal_pictures
 
 outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a running suite with default settings
 	@POLYBATCH_OUTAGE=$(or $(OUTAGE),300) $(BIN)/python -m pytest -s \
@@ -200,8 +201,17 @@ verify: $(VENV)/.dev ## Fail where the generated code is stale
 	@rm -rf $(VENV)/generated
 	@echo "The generated code is up to date."
 
-docs: $(VENV)/.runtime ## Write the generated parts of the documentation
+$(VENV)/.docs: $(VENV)/.dev requirements/docs.lock
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/docs.lock
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.lock
+endif
+	@touch $@
+
+docs: $(VENV)/.docs ## Write the pages that are made of the code, and the site of all: build/site (a broken link fails)
 	@$(BIN)/python -m docsite
+	@$(BIN)/python -m zensical build --strict
 
 lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev audit; do \
@@ -210,6 +220,9 @@ lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  requirements/browser.in -o requirements/browser.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
+	  --generate-hashes --upgrade --constraints requirements/dev.lock \
+	  requirements/docs.in -o requirements/docs.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  requirements/fuzz.in -o requirements/fuzz.lock

@@ -1,16 +1,16 @@
-"""`python -m docsite`: write the pages of docs/ that are made of the code."""
+"""`python -m docsite`: write the pages that are made of the code, then all those of the site."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from docsite import command_page, python_page, rpc_page, settings_page
 from docsite.markdown import deeper
+from docsite.staging import ROOT, BrokenLink, stage
 from services.web import reference
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 
 
 def _filled(name: str, fill: Callable[[str], str]) -> Callable[[], str]:
@@ -32,6 +32,11 @@ def main() -> int:
     for name, made in PAGES.items():
         content = made()
         (DOCS / name).write_text(content)
+    try:
+        stage(ROOT / "build/docs")
+    except BrokenLink as broken:
+        print(broken, file=sys.stderr)
+        return 1
     return 0
 
 

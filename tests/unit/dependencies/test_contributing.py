@@ -50,7 +50,7 @@ def targets_in(code: str) -> set[str]:
 
 def code_of(page: str) -> str:
     """What is code in a page: elsewhere "make" is a verb."""
-    fences = _FENCE.findall(page)
+    fences = [each for each in _FENCE.findall(page) if not each.lstrip().startswith("```text")]
     return "\n".join([*fences, *_SPAN.findall(_FENCE.sub("", page))])
 
 

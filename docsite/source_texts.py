@@ -71,7 +71,10 @@ def _parameter(argument: ast.arg, default: ast.expr | None) -> str:
         if argument.annotation
         else argument.arg
     )
-    return f"{named} = {ast.unparse(default)}" if default else named
+    if default is None:
+        return named
+    # The quotes are those of the code.
+    return f"{named} = {ast.unparse(default)}".replace("'", '"')
 
 
 def _parsed(of: Any) -> Any:

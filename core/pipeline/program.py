@@ -17,8 +17,7 @@ def run_service(name: str, purpose: str, serve: Serve) -> int:
     """Run a service until SIGTERM or SIGINT; returns the exit code."""
     argparse.ArgumentParser(
         prog=f"python -m services.{name}",
-        description=f"{purpose} Everything is set by environment variables; "
-        "see docs/settings.md.",
+        description=f"{purpose} Everything is set by environment variables; see docs/settings.md.",
     ).parse_args()
     settings, access = read_settings()
     arm(name)

@@ -36,6 +36,7 @@ ELSEWHERE: Mapping[str, str] = {
     "README.md: export OPENAI_API_KEY=sk-...  ANTHROPIC_": _START,
     "README.md: import json": _HTTP + "test_the_program_of_the_readme",
     "docs/quickstart.md: make demo": _DEMO,
+    "docs/quickstart.md: $ polybatch submit examples/chat-mixed.j": _DEMO,
     "docs/quickstart.md: export OPENAI_API_KEY=sk-...  ANTHROPIC_": _START,
     "docs/deployment.md: make env                          # writ": (
         "tests/integration/containers/compose_run.py::test_the_main_job_through_the_published_ports"
@@ -76,6 +77,7 @@ ELSEWHERE: Mapping[str, str] = {
     "docs/webhooks.md: # receiver.py, run with: python receiver": (
         _HOOKS + "test_the_receiver_by_standardwebhooks"
     ),
+    "docs/webhooks.md: POLYBATCH_WEBHOOK_ALLOW_PRIVATE=1 make u": _START,
     "docs/webhooks.md: from polybatch import Client": _HOOKS + "test_the_client",
     "clients/python/README.md: polybatch retry BATCH_ID --watch": (
         "tests/e2e/test_retries.py::test_what_failed_is_followed_and_run_once_more"

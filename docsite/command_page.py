@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 from polybatch.cli import grammar
-from polybatch.cli.main import cli
+from polybatch.cli.program import cli
 
 from docsite.markdown import cell, notice, prose, table
 

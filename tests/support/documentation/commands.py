@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import click
 from polybatch.cli import grammar
-from polybatch.cli.main import cli
+from polybatch.cli.program import cli
 
 from tests.support.documentation.blocks import ROOT
 from tests.support.forked.python import python

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polybatch
 import pytest
-from polybatch.cli.main import cli
+from polybatch.cli.program import cli
 
 from core.settings import Settings
 from docsite.__main__ import DOCS, PAGES

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Looking for garbage among what is imported was a fifth of the time of a short command.
     gc.set_threshold(50_000)
     try:
-        from polybatch.cli.main import main as run
+        from polybatch.cli.program import main as run
     except KeyboardInterrupt:
         # Loading takes long enough for somebody to see the wrong command.
         print("polybatch: stopped.", file=sys.stderr)

@@ -95,8 +95,13 @@ def relinked(text: str, source: Path, link_to: Callable[[Path], object]) -> str:
     parts = [0, *(each for code in _CODE.finditer(text) for each in code.span()), len(text)]
     pieces = [text[start:end] for start, end in pairwise(parts)]
     return "".join(
-        piece if index % 2 else _LINK.sub(moved, piece) for index, piece in enumerate(pieces)
+        _code(piece) if index % 2 else _LINK.sub(moved, piece) for index, piece in enumerate(pieces)
     )
+
+
+def _code(piece: str) -> str:
+    """A code host wants a bar escaped in code in a table; the builder shows the backslash."""
+    return piece if piece.lstrip().startswith("```") else piece.replace("\\|", "|")
 
 
 def shown(source: Path) -> str:

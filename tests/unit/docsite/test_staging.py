@@ -50,15 +50,17 @@ def test_links_are_moved_and_code_is_not() -> None:
     moved = relinked(
         "[a](../money.md#credits) [b](../../README.md) [c](../../core/settings/work.py) [d](#e)\n"
         "[f](https://example.com/x.md) `[g](nowhere.md)` [h](../../protos/polybatch/v1)\n"
-        "```\n[i](nowhere.md)\n```\n",
+        "| `a \\| b` | c |\n"
+        "```\n[i](nowhere.md) \\|\n```\n",
         ROOT / "docs/adr/page.md",
         seen.append,
     )
     assert moved.splitlines() == [
         "[a](../money.md#credits) [b](../index.md) [c](../files/core/settings/work.py.md) [d](#e)",
         "[f](https://example.com/x.md) `[g](nowhere.md)` [h](../files/protos/polybatch/v1.md)",
+        "| `a | b` | c |",
         "```",
-        "[i](nowhere.md)",
+        "[i](nowhere.md) \\|",
         "```",
     ]
     assert ROOT / "core/settings/work.py" in seen

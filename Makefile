@@ -140,8 +140,8 @@ outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a r
 	@POLYBATCH_OUTAGE=$(or $(OUTAGE),300) $(BIN)/python -m pytest -s \
 	  tests/e2e/test_provider_outages.py -k settings_of_production
 
-chaos: $(VENV)/.dev $(if $(REPLICAS),$(BIN)/versitygw) ## Kill the services at random named points, hundreds of times (SCHEDULES=200 SEED=1 ONLY=17; REPLICAS=1: past one machine)
-	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY)) $(if $(REPLICAS),--replicas)
+chaos: $(VENV)/.dev $(if $(REPLICAS),$(BIN)/versitygw) ## Kill the services at random named points, hundreds of times (SCHEDULES=200 SEED=1, FIRST=17 or ONLY=17; REPLICAS=1: past one machine)
+	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) $(if $(ONLY),--only $(ONLY)) $(if $(REPLICAS),--replicas)
 
 soak: $(VENV)/.dev ## Run batches of all sizes with faults all along; memory and open files stay flat (MINUTES=10)
 	@$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the schedules; returns the exit code."""
     asked = _parser().parse_args(arguments)
     leave_on_sigterm()
-    numbers = [asked.only] if asked.only is not None else list(range(asked.schedules))
+    numbers = [asked.only] if asked.only is not None else list(range(asked.first, asked.schedules))
     again = f"make chaos SEED={asked.seed}{' REPLICAS=1' if asked.replicas else ''}"
     passed: set[str] = set()
     deaths = 0
@@ -41,9 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with running_cluster(where, **options()) as cluster, echoing(cluster) as echo:
                 for number in numbers[first : first + PER_CLUSTER]:
                     schedule = draw(asked.seed, number)
-                    fired = _one(cluster, echo, schedule, where, f"{number + 1}/{len(numbers)}")
+                    fired = _one(cluster, echo, schedule, where, f"{number + 1}/{numbers[-1] + 1}")
                     if fired is None:
-                        print(f"\nlogs: {cluster.logs}\nonce more: {again} ONLY={number}")
+                        print(
+                            f"\nlogs: {cluster.logs}\nonce more: {again} ONLY={number}; "
+                            f"then the rest: {again} FIRST={number}"
+                        )
                         return 1
                     deaths += fired
                 passed.update(*cluster.reached().values())
@@ -114,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         "batch ends with each line once in its results and once on the bill.",
     )
     parser.add_argument("--schedules", type=int, default=200, help="how many (SCHEDULES=200)")
+    parser.add_argument("--first", type=int, default=0, help="leave out those before it (FIRST=17)")
     parser.add_argument("--seed", type=int, default=1, help="what they are drawn from (SEED=1)")
     parser.add_argument(
         "--replicas",

@@ -1,0 +1,6 @@
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+find_dependency(OpenSSL 3.0)
+find_dependency(Protobuf 3.21)
+find_dependency(gRPC 1.51 CONFIG)
+include("${CMAKE_CURRENT_LIST_DIR}/polybatchTargets.cmake")

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Runs the program that build.sh has built.
+exec "$(dirname "$0")/build/submit" "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the program `submit` in build/. Silent on success; exit code 69 without the toolchain.
+# Builds the programs of examples/ in build/. Silent on success; exit code 69 without the toolchain.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -26,4 +26,4 @@ run() {
   }
 }
 [[ -e build/CMakeCache.txt ]] || run cmake -S . -B build -DCMAKE_BUILD_TYPE=Release
-run cmake --build build --target submit --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
+run cmake --build build --target submit first --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -55,6 +56,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr std::int64_t kLongestDelay = 1'000'000'000;  // seconds
+
 template <class Message>
 bool unpack(const rpc::Any& packed, const std::string& name, Message& message) {
   return packed.type_url().substr(packed.type_url().rfind('/') + 1) == name &&
@@ -80,9 +83,11 @@ ErrorDetails read_details(const grpc::Status& status) {
         found.violations.push_back({violation.field(), violation.description()});
     } else if (unpack(packed, "google.rpc.RetryInfo", retry)) {
       const auto& delay = retry.retry_delay();
+      // What goes on for years is not to overflow.
+      const std::chrono::seconds seconds(std::clamp<std::int64_t>(delay.seconds(), 0, kLongestDelay));
       // Up, as less than what was asked for would be too early.
-      found.retry_after = std::chrono::ceil<milliseconds>(
-          std::chrono::seconds(delay.seconds()) + std::chrono::nanoseconds(delay.nanos()));
+      found.retry_after =
+          std::chrono::ceil<milliseconds>(seconds + std::chrono::nanoseconds(delay.nanos()));
     }
   }
   return found;

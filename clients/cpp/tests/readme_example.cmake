@@ -1,0 +1,12 @@
+# The example of README.md stands in examples/first.cc, which is built.
+file(READ "${CMAKE_CURRENT_LIST_DIR}/../README.md" readme)
+file(READ "${CMAKE_CURRENT_LIST_DIR}/../examples/first.cc" program)
+if(NOT readme MATCHES "examples/first\\.cc\\):\n\n```cpp\n([^`]+)```")
+  message(FATAL_ERROR "README.md has no example of examples/first.cc")
+endif()
+set(example "${CMAKE_MATCH_1}")
+string(REPLACE "\n  " "\n" program "${program}")
+string(FIND "${program}" "${example}" at)
+if(at EQUAL -1)
+  message(FATAL_ERROR "README.md's example is not that of examples/first.cc:\n${example}")
+endif()

@@ -12,17 +12,16 @@ Download::Download(std::shared_ptr<Core> core, std::string batch_id, v1::ResultF
 }
 
 bool Download::next(std::string& chunk) {
-  for (;;) {
+  while (!done_) {
     try {
       if (!replies_) open();
       if (read(chunk)) return true;
-      break;
+      done_ = true;
     } catch (const Error& error) {
       replies_.reset();
       attempts_.pause(error);
     }
   }
-  check_digest();
   return false;
 }
 
@@ -54,6 +53,7 @@ bool Download::read(std::string& chunk) {
   }
   if (!header_ || request_.offset() != header_->total_bytes())
     throw ended_early("the download", replies_->place());
+  check_digest();
   return false;
 }
 

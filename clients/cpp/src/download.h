@@ -37,6 +37,7 @@ class Download {
   std::optional<v1::ResultsHeader> header_;
   std::optional<Replies<v1::DownloadResultsResponse>> replies_;
   Sha256 digest_;
+  bool done_ = false;
 };
 
 }  // namespace polybatch::internal

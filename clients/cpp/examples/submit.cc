@@ -192,8 +192,7 @@ class Job {
  private:
   std::string submit(const polybatch::Client& client) {
     polybatch::SubmitOptions options = arguments_.options;
-    const std::string id =
-        arguments_.request_id.empty() ? random_id() : arguments_.request_id;
+    const std::string id = arguments_.request_id.empty() ? random_id() : arguments_.request_id;
     options.batch.set_request_id(id);
     how_to_go_on_ = "to go on with this upload, run it again with --request-id " + id;
     const std::string batch_id =
@@ -248,8 +247,8 @@ class Job {
   static bool is_bad_input(const polybatch::Error& error) {
     return error.code() == grpc::StatusCode::INVALID_ARGUMENT ||
            error.code() == grpc::StatusCode::OUT_OF_RANGE ||
-           error.code() == grpc::StatusCode::UNIMPLEMENTED ||
-           error.reason() == "FILE_TOO_LARGE" || error.reason() == "TOO_MANY_LINES";
+           error.code() == grpc::StatusCode::UNIMPLEMENTED || error.reason() == "FILE_TOO_LARGE" ||
+           error.reason() == "TOO_MANY_LINES";
   }
 
   const Arguments& arguments_;

@@ -18,10 +18,8 @@ bool ended(const v1::Batch& batch) {
     case v1::BATCH_STATE_COMPLETED:
     case v1::BATCH_STATE_FAILED:
     case v1::BATCH_STATE_EXPIRED:
-    case v1::BATCH_STATE_CANCELLED:
-      return true;
-    default:
-      return false;
+    case v1::BATCH_STATE_CANCELLED: return true;
+    default: return false;
   }
 }
 

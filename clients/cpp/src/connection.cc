@@ -87,12 +87,13 @@ bool is_local(const std::string& address) {
 std::string bare_address(const std::string& server, const std::string& variable,
                          const std::string& address) {
   std::string_view bare = address;
-  for (const std::string_view scheme : {std::string_view("grpc://"), kTlsSchemes[0], kTlsSchemes[1]})
+  for (const std::string_view scheme :
+       {std::string_view("grpc://"), kTlsSchemes[0], kTlsSchemes[1]})
     if (bare.starts_with(scheme)) bare.remove_prefix(scheme.size());
   while (bare.ends_with('/')) bare.remove_suffix(1);
   const auto colon = bare.rfind(':');
-  const auto port = colon == std::string_view::npos ? std::nullopt
-                                                    : whole_number(bare.substr(colon + 1));
+  const auto port =
+      colon == std::string_view::npos ? std::nullopt : whole_number(bare.substr(colon + 1));
   const bool host_and_port = port && *port > 0 && *port <= kLastPort && colon > 0 &&
                              bare.find('/') == std::string_view::npos;
   if (!host_and_port && !starts_with_any(bare, kTargetSchemes))
@@ -108,7 +109,8 @@ std::vector<std::string> bare_addresses(const std::string& server, const std::st
   std::vector<std::string> found;
   for (const std::string& address : split(text)) {
     std::string bare = bare_address(server, variable, address);
-    if (std::find(found.begin(), found.end(), bare) == found.end()) found.push_back(std::move(bare));
+    if (std::find(found.begin(), found.end(), bare) == found.end())
+      found.push_back(std::move(bare));
   }
   if (found.empty()) bare_address(server, variable, text);
   return found;
@@ -210,8 +212,7 @@ std::chrono::milliseconds find_wait(const ClientOptions& options, const Environm
   const std::string named = trimmed(environment("POLYBATCH_WAIT"));
   double seconds = options.wait ? -1 : kDefaultWait;
   if (!options.wait && !named.empty()) {
-    const auto [end, error] =
-        std::from_chars(named.data(), named.data() + named.size(), seconds);
+    const auto [end, error] = std::from_chars(named.data(), named.data() + named.size(), seconds);
     if (error != std::errc() || end != named.data() + named.size()) seconds = -1;
   }
   // A hundred years, lest the sum with a time of now does not fit.

@@ -63,8 +63,8 @@ void Download::check_digest() {
   const std::string found = digest_.hex(), expected = header_->manifest().results_sha256();
   if (found != expected)
     throw own_error(grpc::StatusCode::DATA_LOSS, "DIGEST_MISMATCH",
-                    "what came is not what the manifest names: its SHA-256 is " + found +
-                        ", not " + expected + "; download it again");
+                    "what came is not what the manifest names: its SHA-256 is " + found + ", not " +
+                        expected + "; download it again");
 }
 
 }  // namespace polybatch::internal

@@ -84,7 +84,8 @@ ErrorDetails read_details(const grpc::Status& status) {
     } else if (unpack(packed, "google.rpc.RetryInfo", retry)) {
       const auto& delay = retry.retry_delay();
       // What goes on for years is not to overflow.
-      const std::chrono::seconds seconds(std::clamp<std::int64_t>(delay.seconds(), 0, kLongestDelay));
+      const std::chrono::seconds seconds(
+          std::clamp<std::int64_t>(delay.seconds(), 0, kLongestDelay));
       // Up, as less than what was asked for would be too early.
       found.retry_after =
           std::chrono::ceil<milliseconds>(seconds + std::chrono::nanoseconds(delay.nanos()));

@@ -107,8 +107,8 @@ class PartFile {
 
 Stream<std::string> result_lines(std::shared_ptr<Core> core, std::string batch_id,
                                  v1::ResultFilter filter, std::stop_token stop) {
-  return Stream<std::string>(std::make_unique<Lines>(
-      std::move(core), std::move(batch_id), filter, std::move(stop)));
+  return Stream<std::string>(
+      std::make_unique<Lines>(std::move(core), std::move(batch_id), filter, std::move(stop)));
 }
 
 v1::Manifest download_results(std::shared_ptr<Core> core, const std::string& batch_id,

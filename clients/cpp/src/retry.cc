@@ -62,18 +62,14 @@ bool Backoff::passes(const Error& error) {
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::ABORTED:
     case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return true;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return error.retry_after().has_value();
+    case grpc::StatusCode::DEADLINE_EXCEEDED: return true;
+    case grpc::StatusCode::RESOURCE_EXHAUSTED: return error.retry_after().has_value();
     case grpc::StatusCode::INTERNAL:
-    case grpc::StatusCode::UNKNOWN:
-      return ++unclear_failures_ <= kUnclearLimit;
+    case grpc::StatusCode::UNKNOWN: return ++unclear_failures_ <= kUnclearLimit;
     case grpc::StatusCode::DATA_LOSS:
       // One of the client's own, of what came, would be the same again.
       return error.reason() == error.code_name() && ++unclear_failures_ <= kUnclearLimit;
-    default:
-      return false;
+    default: return false;
   }
 }
 

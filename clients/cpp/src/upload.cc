@@ -92,8 +92,7 @@ std::string upload_id_of(Source& source, const SubmitOptions& options,
   }
   if (!stop.stop_requested() && read != source.size()) throw source.changed();
   id.update(options.batch.request_id());
-  for (const std::string& part :
-       {content.hex(), options.default_provider, options.default_model}) {
+  for (const std::string& part : {content.hex(), options.default_provider, options.default_model}) {
     id.update(std::string_view("\0", 1));
     id.update(part);
   }

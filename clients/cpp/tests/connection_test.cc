@@ -34,9 +34,8 @@ class ConnectionTest : public testing::Test {
     std::ofstream(folder_ / name) << content;
   }
 
-  std::filesystem::path folder_ =
-      std::filesystem::path(testing::TempDir()) /
-      testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) /
+                                  testing::UnitTest::GetInstance()->current_test_info()->name();
   ClientOptions options_;
   std::map<std::string, std::string> variables_ = {{"POLYBATCH_API_KEY", "key"},
                                                    {"POLYBATCH_DATA_DIR", folder_.string()}};
@@ -92,11 +91,19 @@ TEST_F(ConnectionTest, AKeyCrossesANetworkInTheClearOnlyWhereThatWasAskedFor) {
     const char* setting;
     bool tls;
   } cases[] = {
-      {"localhost:1", "", false},     {"127.9.9.9:1", "", false}, {"[::1]:1", "", false},
-      {"unix:/socket", "", false},    {"grpc://far:1", "", false}, {"far:1", "", true},
-      {"localhost:1,far:1", "", true}, {"10.0.0.1:1", "", true},   {"localhost.evil:1", "", true},
-      {"grpcs://localhost:1", "", true}, {"https://localhost:1", "", true},
-      {"localhost:1", "1", true},     {"far:1", "off", false},
+      {"localhost:1", "", false},
+      {"127.9.9.9:1", "", false},
+      {"[::1]:1", "", false},
+      {"unix:/socket", "", false},
+      {"grpc://far:1", "", false},
+      {"far:1", "", true},
+      {"localhost:1,far:1", "", true},
+      {"10.0.0.1:1", "", true},
+      {"localhost.evil:1", "", true},
+      {"grpcs://localhost:1", "", true},
+      {"https://localhost:1", "", true},
+      {"localhost:1", "1", true},
+      {"far:1", "off", false},
   };
   for (const auto& [address, setting, tls] : cases) {
     variables_["POLYBATCH_GATEWAY"] = address;

@@ -97,10 +97,10 @@ TEST(FailedCall, AServerThatIsNotThere) {
 }
 
 TEST(FailedCall, ACertificateThatIsNotAcceptedDoesNotPass) {
-  const Error refused = failed_call(
-      {StatusCode::UNAVAILABLE, "x; last error: UNKNOWN: Ssl handshake failed: SSL_ERROR_SSL: "
-                                "error:0A000086:SSL routines::certificate verify failed"},
-      kGateway);
+  const Error refused = failed_call({StatusCode::UNAVAILABLE,
+                                     "x; last error: UNKNOWN: Ssl handshake failed: SSL_ERROR_SSL: "
+                                     "error:0A000086:SSL routines::certificate verify failed"},
+                                    kGateway);
   EXPECT_EQ(refused.reason(), "TLS_FAILED");
   const Error broken = failed_call(
       {StatusCode::UNAVAILABLE, "x; last error: UNKNOWN: SSL handshake failed: Socket closed"},

@@ -13,7 +13,9 @@ std::string said(const std::string& text) {
 
 TEST(Say, ControlCharactersAreShownAsQuestionMarks) {
   EXPECT_EQ(said("a\x1b[31m\r\nb\x7f"), "a?[31m??b?\n");
-  EXPECT_EQ(said("\xc2\x9b" "1m \xe2\x80\xae"), "?1m ?\n");
+  EXPECT_EQ(said("\xc2\x9b"
+                 "1m \xe2\x80\xae"),
+            "?1m ?\n");
 }
 
 TEST(Say, TextInAnyLanguageIsLeftAsItIs) {

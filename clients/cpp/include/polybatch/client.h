@@ -93,9 +93,9 @@ class Client {
 
   // Lines of the results, each a JSON object, without their newlines. Their digest is checked
   // after the last one of all lines (a filtered stream has none): Error DIGEST_MISMATCH.
-  [[nodiscard]] Stream<std::string> results(
-      std::string batch_id, v1::ResultFilter filter = v1::RESULT_FILTER_UNSPECIFIED,
-      std::stop_token stop = {}) const;
+  [[nodiscard]] Stream<std::string> results(std::string batch_id,
+                                            v1::ResultFilter filter = v1::RESULT_FILTER_UNSPECIFIED,
+                                            std::stop_token stop = {}) const;
   // Writes the results to a file, whole or not at all: to a hidden file beside it, which takes
   // its name once size and digest are right.
   v1::Manifest download(const std::string& batch_id, const std::filesystem::path& target,

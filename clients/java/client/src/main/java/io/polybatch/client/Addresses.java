@@ -15,8 +15,7 @@ final class Addresses {
   private static final Pattern OTHER_TARGET = Pattern.compile("(unix|dns):.+");
   private static final Pattern LOCAL =
       Pattern.compile("(localhost|127\\.\\d+\\.\\d+\\.\\d+|\\[::1\\]):\\d+|unix:.+");
-  private static final Pattern IP =
-      Pattern.compile("(\\d+\\.\\d+\\.\\d+\\.\\d+|\\[.*\\]):\\d+");
+  private static final Pattern IP = Pattern.compile("(\\d+\\.\\d+\\.\\d+\\.\\d+|\\[.*\\]):\\d+");
 
   /** One for each replica, without schemes, each once. */
   static List<String> parse(Server server, String text) {

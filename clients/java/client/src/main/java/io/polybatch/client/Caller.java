@@ -3,6 +3,7 @@ package io.polybatch.client;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.MethodDescriptor;
+import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.stub.ClientCalls;
 import java.time.Duration;
@@ -10,6 +11,7 @@ import java.util.List;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiConsumer;
+import java.util.function.BooleanSupplier;
 
 /** The connections of one client, and its way of trying again; may be shared by threads. */
 final class Caller implements AutoCloseable {
@@ -55,8 +57,7 @@ final class Caller implements AutoCloseable {
     while (true) {
       try {
         CallOptions options =
-            CallOptions.DEFAULT.withDeadlineAfter(
-                CALL_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+            CallOptions.DEFAULT.withDeadlineAfter(CALL_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
         Channel channel = attempts.begin();
         R reply = ClientCalls.blockingV2UnaryCall(channel, method, options, request);
         attempts.answered();
@@ -110,7 +111,7 @@ final class Caller implements AutoCloseable {
         return Failures.interrupted(new InterruptedException());
       }
       PolybatchException error = Failures.of(failed, server, replica.address);
-      boolean unavailable = failed.getStatus().getCode() == io.grpc.Status.Code.UNAVAILABLE;
+      boolean unavailable = failed.getStatus().getCode() == Status.Code.UNAVAILABLE;
       if (unavailable) {
         replicas.away(replica);
       } else {
@@ -136,7 +137,7 @@ final class Caller implements AutoCloseable {
     /**
      * @param gotThrough is asked before giving up, where that is not known otherwise
      */
-    void pause(PolybatchException error, java.util.function.BooleanSupplier gotThrough) {
+    void pause(PolybatchException error, BooleanSupplier gotThrough) {
       Duration pause = backoff.beforeRetry(error).orElse(null);
       if (pause == null && backoff.timedOut() && gotThrough.getAsBoolean()) {
         backoff.progress();

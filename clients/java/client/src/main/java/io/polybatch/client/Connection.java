@@ -105,7 +105,9 @@ record Connection(
 
   private static JsonObject usualAddresses(Map<String, String> environment) {
     String base = either(environment.get("POLYBATCH_PORT_BASE"), "50051").strip();
-    if (!base.matches("\\d{1,5}") || Integer.parseInt(base) < 1 || Integer.parseInt(base) > 65_534) {
+    if (!base.matches("\\d{1,5}")
+        || Integer.parseInt(base) < 1
+        || Integer.parseInt(base) > 65_534) {
       throw new PolybatchException(
           "PORT_BASE_INVALID",
           "POLYBATCH_PORT_BASE is "
@@ -174,13 +176,13 @@ record Connection(
     throw new PolybatchException(
         "WAIT_INVALID",
         (options.giveUpAfter == null ? named : options.giveUpAfter)
-            + " is no time to wait; give seconds from 0 on (POLYBATCH_WAIT), 0 is not to wait at all",
+            + " is no time to wait; give seconds from 0 on (POLYBATCH_WAIT), 0 is not to wait at"
+            + " all",
         null);
   }
 
   private static Boolean tlsSetting(Map<String, String> environment) {
-    String setting =
-        either(environment.get("POLYBATCH_TLS"), "").strip().toLowerCase(Locale.ROOT);
+    String setting = either(environment.get("POLYBATCH_TLS"), "").strip().toLowerCase(Locale.ROOT);
     if (setting.isEmpty()) {
       return null;
     }

@@ -14,9 +14,9 @@ import java.util.Optional;
  * INVALID_LINES}; where a call failed without one, the name of gRPC's status, such as {@code
  * UNAVAILABLE}; else one of this client: {@code ADDRESS_INVALID}, {@code ADDRESSES_UNREADABLE},
  * {@code API_KEY_MISSING}, {@code API_KEY_INVALID}, {@code PORT_BASE_INVALID}, {@code
- * TLS_SETTING_INVALID}, {@code TLS_FILE_UNUSABLE}, {@code TLS_FAILED}, {@code WAIT_INVALID}, {@code
- * STREAM_ENDED}, {@code UPLOAD_TRUNCATED}, {@code HEADER_MISSING}, {@code DIGEST_MISMATCH}, {@code
- * RESULT_UNREADABLE}, {@code INTERRUPTED}.
+ * TLS_SETTING_INVALID}, {@code TLS_CLIENT_CERT_INCOMPLETE}, {@code TLS_FILE_UNUSABLE}, {@code
+ * TLS_FAILED}, {@code WAIT_INVALID}, {@code STREAM_ENDED}, {@code UPLOAD_TRUNCATED}, {@code
+ * HEADER_MISSING}, {@code DIGEST_MISMATCH}, {@code RESULT_UNREADABLE}, {@code INTERRUPTED}.
  *
  * <p>What passes by itself has been tried again before it is thrown.
  */

@@ -1,20 +1,25 @@
 package io.polybatch.client;
 
 import io.grpc.Channel;
-import io.grpc.ChannelCredentials;
 import io.grpc.ClientInterceptors;
 import io.grpc.ConnectivityState;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
-import io.grpc.ManagedChannelProvider.ProviderNotFoundException;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.TlsChannelCredentials;
 import io.grpc.stub.MetadataUtils;
+import java.io.File;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.security.cert.CertificateException;
+import java.security.cert.CertificateFactory;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -41,45 +46,72 @@ final class Replica {
   Replica(Server server, String address, Connection connection) {
     this.server = server;
     this.address = address;
-    try {
-      ManagedChannelBuilder<?> builder =
-          Grpc.newChannelBuilder(Addresses.target(address), credentials(connection))
-              .keepAliveTime(30, TimeUnit.SECONDS)
-              .keepAliveTimeout(10, TimeUnit.SECONDS)
-              // Repeating is done here, where an upload knows its offset and a watch its revision.
-              .disableRetry();
-      if (Addresses.mayBeSeveral(address)) {
-        builder.defaultServiceConfig(SEVERAL);
-      }
-      channel = builder.build();
-    } catch (IOException | IllegalArgumentException | ProviderNotFoundException error) {
-      throw new PolybatchException(
-          "TLS_FILE_UNUSABLE",
-          "no connection can be set up to the %s at %s: %s; check the PEM files of POLYBATCH_TLS_CA, POLYBATCH_TLS_CLIENT_CERT and POLYBATCH_TLS_CLIENT_KEY"
-              .formatted(server.title(), address, error.getMessage()),
-          error);
+    ManagedChannelBuilder<?> builder =
+        builder(Addresses.target(address), connection)
+            .keepAliveTime(30, TimeUnit.SECONDS)
+            .keepAliveTimeout(10, TimeUnit.SECONDS)
+            // Repeating is done here, where an upload knows its offset and a watch its revision.
+            .disableRetry();
+    if (Addresses.mayBeSeveral(address)) {
+      builder.defaultServiceConfig(SEVERAL);
     }
+    channel = builder.build();
     Metadata headers = new Metadata();
     headers.put(
         Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER),
         "Bearer " + connection.apiKey());
     withKey =
-        ClientInterceptors.intercept(
-            channel, MetadataUtils.newAttachHeadersInterceptor(headers));
+        ClientInterceptors.intercept(channel, MetadataUtils.newAttachHeadersInterceptor(headers));
   }
 
-  private static ChannelCredentials credentials(Connection connection) throws IOException {
+  private static ManagedChannelBuilder<?> builder(String target, Connection connection) {
     if (!connection.tls()) {
-      return InsecureChannelCredentials.create();
+      return Grpc.newChannelBuilder(target, InsecureChannelCredentials.create());
     }
     TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
-    if (connection.tlsCa() != null) {
-      tls.trustManager(connection.tlsCa().toFile());
+    try {
+      if (connection.tlsCa() != null) {
+        tls.trustManager(readable(connection.tlsCa(), "POLYBATCH_TLS_CA"));
+      }
+      if (connection.tlsClientCert() != null) {
+        tls.keyManager(
+            readable(connection.tlsClientCert(), "POLYBATCH_TLS_CLIENT_CERT"),
+            connection.tlsClientKey().toFile());
+      }
+    } catch (IOException error) {
+      throw unusable(
+          "a TLS file cannot be read: %s; check POLYBATCH_TLS_CA, POLYBATCH_TLS_CLIENT_CERT and POLYBATCH_TLS_CLIENT_KEY"
+              .formatted(error.getMessage()),
+          error);
     }
-    if (connection.tlsClientCert() != null) {
-      tls.keyManager(connection.tlsClientCert().toFile(), connection.tlsClientKey().toFile());
+    try {
+      return Grpc.newChannelBuilder(target, tls.build());
+    } catch (RuntimeException error) {
+      // gRPC's own exception, which is not public; of these files the key was not looked at yet.
+      throw unusable(
+          "the key of the client's certificate cannot be used; name an unencrypted PEM file of the"
+              + " key of this certificate (POLYBATCH_TLS_CLIENT_KEY)",
+          error);
     }
-    return tls.build();
+  }
+
+  /** gRPC would say of what is no certificate that there is no transport. */
+  private static File readable(Path pem, String variable) throws IOException {
+    try (InputStream content = Files.newInputStream(pem)) {
+      if (!CertificateFactory.getInstance("X.509").generateCertificates(content).isEmpty()) {
+        return pem.toFile();
+      }
+    } catch (CertificateException error) {
+      throw unusable(
+          "the file %s is no certificate in PEM form; set %s".formatted(pem, variable), error);
+    } catch (NoSuchFileException error) {
+      throw unusable("the file %s does not exist; set %s".formatted(pem, variable), error);
+    }
+    throw unusable("the file %s holds no certificate; set %s".formatted(pem, variable), null);
+  }
+
+  private static PolybatchException unusable(String message, Exception cause) {
+    return new PolybatchException("TLS_FILE_UNUSABLE", message, cause);
   }
 
   /**
@@ -105,8 +137,8 @@ final class Replica {
   }
 
   /**
-   * Forgets the connection that failed: the next call connects anew, after the wait of its own,
-   * and looks the name up anew. gRPC would wait up to two minutes. Calls under way go on.
+   * Forgets the connection that failed: the next call connects anew, after the wait of its own, and
+   * looks the name up anew. gRPC would wait up to two minutes. Calls under way go on.
    */
   void reconnect() {
     channel.enterIdle();

@@ -51,7 +51,9 @@ public record ResultLine(
         | NullPointerException
         | NumberFormatException error) {
       throw new PolybatchException(
-          "RESULT_UNREADABLE", "a line of the results cannot be read: " + error.getMessage(), error);
+          "RESULT_UNREADABLE",
+          "a line of the results cannot be read: " + error.getMessage(),
+          error);
     }
   }
 

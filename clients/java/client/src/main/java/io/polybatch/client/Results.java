@@ -49,8 +49,7 @@ final class Results implements AutoCloseable {
       if (reply.hasHeader()) {
         header = reply.getHeader();
       } else if (header == null) {
-        throw new PolybatchException(
-            "HEADER_MISSING", "the results came without a header", null);
+        throw new PolybatchException("HEADER_MISSING", "the results came without a header", null);
       } else if (!reply.getChunk().isEmpty()) {
         // A header alone is no progress: a service that always breaks after it is given up.
         replies.progress();
@@ -84,8 +83,7 @@ final class Results implements AutoCloseable {
     }
   }
 
-  private static Manifest saveOnce(Caller caller, String batchId, Path target)
-      throws IOException {
+  private static Manifest saveOnce(Caller caller, String batchId, Path target) throws IOException {
     byte[] random = new byte[4];
     new SecureRandom().nextBytes(random);
     // In the same folder, so that the last step is a rename within one file system.

@@ -1,5 +1,7 @@
 package io.polybatch.client;
 
+import java.util.Locale;
+
 /** The two public services. */
 enum Server {
   GATEWAY,
@@ -7,7 +9,7 @@ enum Server {
 
   /** As in messages. */
   String title() {
-    return name().toLowerCase(java.util.Locale.ROOT);
+    return name().toLowerCase(Locale.ROOT);
   }
 
   /** The environment variable of its addresses. */

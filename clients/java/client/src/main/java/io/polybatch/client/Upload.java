@@ -54,8 +54,7 @@ final class Upload {
    * @param resume whether there may be an upload of this id already
    */
   Batch run(boolean resume) throws IOException {
-    UploadStatus status =
-        resume ? ask() : UploadStatus.getDefaultInstance();
+    UploadStatus status = resume ? ask() : UploadStatus.getDefaultInstance();
     while (true) {
       long before = status.getCommittedSize();
       try {
@@ -122,6 +121,8 @@ final class Upload {
         if (batch == null) {
           throw attempts.endedEarly("upload");
         }
+        // The status behind it.
+        call.read();
         return batch;
       } finally {
         call.cancel("no more is wanted", null);

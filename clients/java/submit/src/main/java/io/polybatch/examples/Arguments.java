@@ -51,7 +51,8 @@ record Arguments(
         POLYBATCH_WAIT       seconds in which nothing gets through before it gives up: 120
 
       Exit codes: 0 all lines succeeded, 1 error, 2 bad input, 3 completed with failed lines,
-      4 failed, expired or cancelled, 130 Ctrl-C (a batch that was made goes on).""";
+      4 failed, expired or cancelled, 130 Ctrl-C (a batch that was made goes on).\
+      """;
 
   /**
    * @throws IllegalArgumentException the options are wrong
@@ -107,8 +108,7 @@ record Arguments(
   }
 
   private static String value(String argument, int equals, Deque<String> left) {
-    String value =
-        equals >= 0 ? argument.substring(equals + 1) : left.isEmpty() ? "" : left.pop();
+    String value = equals >= 0 ? argument.substring(equals + 1) : left.isEmpty() ? "" : left.pop();
     if (value.isEmpty()) {
       throw wrong(argument + " needs a value.");
     }

@@ -17,8 +17,7 @@ final class Progress {
 
   /** A line for people; empty where the snapshot says no more than counts that have moved on. */
   Optional<String> news(Batch batch) {
-    String state =
-        batch.getState().name().replace("BATCH_STATE_", "").toLowerCase(Locale.ROOT);
+    String state = batch.getState().name().replace("BATCH_STATE_", "").toLowerCase(Locale.ROOT);
     String percent = (long) Math.floor(batch.getProgressPercent()) + " %";
     String reasons = String.join("; ", reasons(batch));
     String news = String.join(";", state, percent, reasons);

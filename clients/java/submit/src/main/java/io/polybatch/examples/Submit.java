@@ -5,6 +5,11 @@ import io.polybatch.client.CloseableIterator;
 import io.polybatch.client.PolybatchClient;
 import io.polybatch.client.PolybatchException;
 import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.logging.Level;
@@ -151,10 +156,7 @@ public final class Submit {
       console.say("  " + violation.field() + ": " + violation.description());
     }
     if (error.reason().equals("INVALID_LINES")) {
-      String lenient = error.metadata().getOrDefault("lenient_line_count", "0");
-      console.say(
-          (lenient.equals("0") ? "" : "--lenient takes " + lenient + " of them; ")
-              + "--skip-invalid runs the others");
+      mending(error.metadata()).ifPresent(console::say);
     } else if (!howToGoOn.isEmpty() && !FOR_GOOD.contains(code)) {
       console.say(howToGoOn);
     }
@@ -163,5 +165,18 @@ public final class Submit {
             || Set.of("FILE_TOO_LARGE", "TOO_MANY_LINES", "UPLOAD_TRUNCATED")
                 .contains(error.reason());
     return badInput ? BAD_INPUT : ERROR;
+  }
+
+  private static Optional<String> mending(Map<String, String> counts) {
+    List<String> ways = new ArrayList<>();
+    String lenient = counts.getOrDefault("lenient_line_count", "0");
+    if (!lenient.equals("0")) {
+      ways.add("--lenient takes " + lenient + " of them");
+    }
+    // Of a file without a good line there is none to run.
+    if (!Objects.equals(counts.get("invalid_line_count"), counts.get("line_count"))) {
+      ways.add("--skip-invalid runs the others");
+    }
+    return ways.isEmpty() ? Optional.empty() : Optional.of(String.join("; ", ways));
   }
 }

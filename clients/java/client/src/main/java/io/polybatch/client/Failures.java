@@ -44,7 +44,9 @@ final class Failures {
             "%sTLS failed: %s; check the service's certificate, POLYBATCH_TLS_CA, or set POLYBATCH_TLS=0 where no TLS is spoken"
                 .formatted(where, rootMessage(tls));
       } else if (status.getCode() == Status.Code.UNAVAILABLE) {
-        String cause = status.getCause() == null ? message : rootMessage(status.getCause());
+        // Of a broken connection gRPC says no more than that.
+        boolean broken = message.equals("io exception") && status.getCause() != null;
+        String cause = broken ? rootMessage(status.getCause()) : message;
         message =
             "%s%s; does it run there? If not, set %s".formatted(where, cause, server.variable());
       } else {
@@ -96,8 +98,10 @@ final class Failures {
     String message = root.getMessage();
     return message == null
         ? root.getClass().getSimpleName()
-        // Netty names the system call before what everybody understands.
-        : message.replaceFirst("^\\w+\\(\\.\\.\\) failed with error\\(-?\\d+\\): ", "");
+        // Netty names the system call before what everybody understands, and behind it what came.
+        : message
+            .replaceFirst("^\\w+\\(\\.\\.\\) failed with error\\(-?\\d+\\): ", "")
+            .replaceFirst(": [0-9a-f]{16,}$", "");
   }
 
   private static final class Details {

@@ -75,7 +75,7 @@ class FailuresTest {
   void aServiceThatIsNotThere() {
     var cause =
         new ConnectException("finishConnect(..) failed with error(-111): Connection refused");
-    var error = of(io.grpc.Status.UNAVAILABLE.withCause(cause).asException());
+    var error = of(unreached(cause));
     assertEquals("UNAVAILABLE", error.reason());
     assertEquals(
         "gateway at host:1: Connection refused; does it run there? If not, set POLYBATCH_GATEWAY",
@@ -86,7 +86,7 @@ class FailuresTest {
   void aCertificateIsNotAccepted() {
     var cause = new SSLHandshakeException("General OpenSslEngine problem");
     cause.initCause(new CertificateException("unable to find valid certification path"));
-    var error = of(io.grpc.Status.UNAVAILABLE.withCause(cause).asException());
+    var error = of(unreached(cause));
     assertEquals("TLS_FAILED", error.reason());
     assertTrue(error.getMessage().contains("unable to find valid certification path"));
   }
@@ -95,8 +95,15 @@ class FailuresTest {
   void aHandshakeThatOnlyBrokeOffPassesByItself() {
     var cause =
         new SSLHandshakeException("Connection closed while SSL/TLS handshake was in progress");
-    var error = of(io.grpc.Status.UNAVAILABLE.withCause(cause).asException());
+    var error = of(unreached(cause));
     assertEquals("UNAVAILABLE", error.reason());
+  }
+
+  private static StatusException unreached(Exception cause) {
+    return io.grpc.Status.UNAVAILABLE
+        .withDescription("io exception")
+        .withCause(cause)
+        .asException();
   }
 
   private static PolybatchException of(StatusException failed) {

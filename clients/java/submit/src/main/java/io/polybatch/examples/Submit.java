@@ -57,8 +57,12 @@ public final class Submit {
     }
     Submit program = new Submit(arguments, console);
     CountDownLatch stopped = program.stopOnInterrupt(Thread.currentThread());
-    int exitCode = program.run();
-    stopped.countDown();
+    int exitCode;
+    try {
+      exitCode = program.run();
+    } finally {
+      stopped.countDown();
+    }
     System.exit(exitCode);
   }
 

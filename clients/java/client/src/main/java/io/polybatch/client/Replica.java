@@ -12,11 +12,10 @@ import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.TlsChannelCredentials;
 import io.grpc.stub.MetadataUtils;
-import java.io.File;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.cert.CertificateException;
 import java.security.cert.CertificateFactory;
@@ -71,43 +70,41 @@ final class Replica {
     TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
     try {
       if (connection.tlsCa() != null) {
-        tls.trustManager(readable(connection.tlsCa(), "POLYBATCH_TLS_CA"));
+        tls.trustManager(certificates(connection.tlsCa(), "POLYBATCH_TLS_CA"));
       }
       if (connection.tlsClientCert() != null) {
         tls.keyManager(
-            readable(connection.tlsClientCert(), "POLYBATCH_TLS_CLIENT_CERT"),
-            connection.tlsClientKey().toFile());
+            certificates(connection.tlsClientCert(), "POLYBATCH_TLS_CLIENT_CERT"),
+            new ByteArrayInputStream(PrivateKeys.pkcs8(connection.tlsClientKey())));
       }
-    } catch (IOException error) {
-      throw unusable(
-          "a TLS file cannot be read: %s; check POLYBATCH_TLS_CA, POLYBATCH_TLS_CLIENT_CERT and POLYBATCH_TLS_CLIENT_KEY"
-              .formatted(error.getMessage()),
-          error);
-    }
-    try {
       return Grpc.newChannelBuilder(target, tls.build());
+    } catch (IOException error) {
+      throw unusable("a TLS file cannot be read: " + error + "; check POLYBATCH_TLS_*", error);
+    } catch (PolybatchException error) {
+      throw error;
     } catch (RuntimeException error) {
-      // gRPC's own exception, which is not public; of these files the key was not looked at yet.
+      // Also gRPC's own exception, which is not public: it looks at the key now.
       throw unusable(
-          "the key of the client's certificate cannot be used; name an unencrypted PEM file of the"
-              + " key of this certificate (POLYBATCH_TLS_CLIENT_KEY)",
+          "the file %s cannot be used as the key of the client's certificate: %s; name an unencrypted PEM file (POLYBATCH_TLS_CLIENT_KEY)"
+              .formatted(connection.tlsClientKey(), error.getMessage()),
           error);
     }
   }
 
   /** gRPC would say of what is no certificate that there is no transport. */
-  private static File readable(Path pem, String variable) throws IOException {
-    try (InputStream content = Files.newInputStream(pem)) {
-      if (!CertificateFactory.getInstance("X.509").generateCertificates(content).isEmpty()) {
-        return pem.toFile();
+  private static InputStream certificates(Path pem, String variable) throws IOException {
+    byte[] content = Files.readAllBytes(pem);
+    Exception cause = null;
+    try {
+      CertificateFactory factory = CertificateFactory.getInstance("X.509");
+      if (!factory.generateCertificates(new ByteArrayInputStream(content)).isEmpty()) {
+        return new ByteArrayInputStream(content);
       }
     } catch (CertificateException error) {
-      throw unusable(
-          "the file %s is no certificate in PEM form; set %s".formatted(pem, variable), error);
-    } catch (NoSuchFileException error) {
-      throw unusable("the file %s does not exist; set %s".formatted(pem, variable), error);
+      cause = error;
     }
-    throw unusable("the file %s holds no certificate; set %s".formatted(pem, variable), null);
+    throw unusable(
+        "the file %s holds no certificate in PEM form; set %s".formatted(pem, variable), cause);
   }
 
   private static PolybatchException unusable(String message, Exception cause) {

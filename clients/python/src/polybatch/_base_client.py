@@ -46,8 +46,8 @@ class BaseClient:
         on_retry: RetryObserver = log_retry,
         on_back: BackObserver = log_back,
     ) -> None:
-        self.retry = RetryPolicy.resolve(wait, retry)
-        self.connection = Connection.resolve(
+        self.retry: RetryPolicy = RetryPolicy.resolve(wait, retry)
+        self.connection: Connection = Connection.resolve(
             gateway=gateway,
             collector=collector,
             api_key=api_key,

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from polybatch._base_client import BaseClient
 from polybatch._operations import (
@@ -507,19 +507,19 @@ class AsyncBatches:
     """The batches of the account: `client.batches`, the client's own methods by shorter names."""
 
     def __init__(self, client: AsyncClient) -> None:
-        self.submit = client.submit
-        self.create = client.create_batch
-        self.estimate = client.estimate
-        self.get = client.get_batch
-        self.list = client.list_batches
-        self.cancel = client.cancel_batch
-        self.pause = client.pause_batch
-        self.resume = client.resume_batch
-        self.delete = client.delete_batch
-        self.delete_results = client.delete_results
-        self.watch = client.watch
-        self.wait = client.wait
-        self.results = client.results
-        self.failures = client.failures
-        self.failure_causes = client.failure_causes
-        self.manifest = client.manifest
+        self.submit: Final = client.submit
+        self.create: Final = client.create_batch
+        self.estimate: Final = client.estimate
+        self.get: Final = client.get_batch
+        self.list: Final = client.list_batches
+        self.cancel: Final = client.cancel_batch
+        self.pause: Final = client.pause_batch
+        self.resume: Final = client.resume_batch
+        self.delete: Final = client.delete_batch
+        self.delete_results: Final = client.delete_results
+        self.watch: Final = client.watch
+        self.wait: Final = client.wait
+        self.results: Final = client.results
+        self.failures: Final = client.failures
+        self.failure_causes: Final = client.failure_causes
+        self.manifest: Final = client.manifest

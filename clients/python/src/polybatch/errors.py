@@ -71,14 +71,14 @@ class PolybatchError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.reason = reason or code
+        self.reason: str = reason or code
         self.next_step = next_step
         self.code = code
         self.retry_after = retry_after
         self.metadata: Mapping[str, str] = dict(metadata or {})
         self.server = server
         self.address = address
-        self.cause = cause or message
+        self.cause: str = cause or message
         self.given_up = False
 
     def __str__(self) -> str:

@@ -88,7 +88,7 @@ class Attempts:
         self._server = server
         self._until = until
         self._backoff = Backoff(caller.policy)
-        self.repeats = 0
+        self.repeats: int = 0
         """Attempts after the first."""
 
     def within(self, seconds: float) -> float:

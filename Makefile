@@ -10,12 +10,16 @@ NODE_TESTS := $(if $(shell command -v npm 2>/dev/null),$(NODE_PACKAGES))
 CHROMIUM := $(shell command -v chromium 2>/dev/null || command -v google-chrome 2>/dev/null)
 PROTOS := $(wildcard protos/polybatch/v1/*.proto)
 GENERATED := clients/python/src
+# buf and pyright, which come as npm packages.
+NPM_TOOLS := $(if $(shell command -v npm 2>/dev/null),tools/node_modules/.installed)
+BUF := tools/node_modules/.bin/buf
+DIST ?= dist
 # Tests mostly wait for other processes.
 WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # With made-up examples, of which make test tries some.
 PROPERTIES := tests/fuzz tests/unit tests/integration/blobs tests/integration/sandbox
-SOURCES := core services clients/python/src docsite tests benchmarks examples
+SOURCES := core services clients/python/src docsite tests benchmarks examples tools
 
 # A suite is many processes that import the same: each would compile all of it anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages differential screenshots chaos soak outage bench bench-scale key lint format generate verify docs lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages differential screenshots chaos soak outage bench bench-scale key lint dist release format generate verify docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -75,6 +79,11 @@ $(VENV)/audit/.made: requirements/audit.lock
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.lock
 	@touch $@
 
+$(VENV)/release/.made: requirements/release.lock
+	@$(PYTHON) -m venv $(VENV)/release
+	@$(VENV)/release/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.lock
+	@touch $@
+
 setup: $(VENV)/.dev ## Make the virtual environment with everything, for development
 
 up: $(VENV)/.runtime ## Start everything on this machine; stays until Ctrl-C (SANDBOX=1: made-up answers, no keys; PORTS=auto: free ports; GATEWAYS=2 DISPATCHERS=3 COLLECTORS=3: replicas)
@@ -91,6 +100,10 @@ test: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_TESTS) ## Run the tests, 
 test-long: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_TESTS) $(if $(CHROMIUM),$(VENV)/.browser) ## Run the long tests: deaths at every write, outages, clusters, replicas, the dashboard in Chromium
 	@$(PYTEST) -m long
 	@POLYBATCH_FUZZ_FACTOR=1 $(PYTEST) -m "not long" --timeout=600 $(PROPERTIES)
+
+# For the tests of what is released.
+test test-long: $(NPM_TOOLS)
+test-long: $(VENV)/release/.made
 
 test-replicas: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) $(NODE_TESTS) ## Run the end-to-end tests on replicas, PostgreSQL, a NATS cluster and S3
 	@POLYBATCH_TEST_FLEET=1 $(BIN)/python -m pytest tests/e2e
@@ -167,11 +180,32 @@ key: $(VENV)/.runtime ## Make an API key: make key ACCOUNT=name (NAME=..., SCOPE
 	  $(if $(SCOPE),--scope "$(SCOPE)") $(if $(BUDGET),--budget "$(BUDGET)") $(if $(MONTHLY),--monthly "$(MONTHLY)") \
 	  $(if $(PROVIDERS),--providers "$(PROVIDERS)") $(if $(MODELS),--models "$(MODELS)")
 
-lint: $(VENV)/.dev ## Check style, types and the directions of imports
+lint: $(VENV)/.dev $(NPM_TOOLS) ## Check style, types, the directions of imports, and the protos against the last release
 	@$(BIN)/ruff check $(wildcard $(SOURCES))
 	@$(BIN)/ruff format --check $(wildcard $(SOURCES))
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+ifneq ($(NPM_TOOLS),)
+	@$(BUF) lint
+	@$(BUF) breaking --against $(wildcard protos/released/*.binpb)
+else
+	@echo "The protos were not checked: npm is missing; on Debian: apt-get install nodejs npm"; test -z "$$CI"
+endif
+
+dist: $(VENV)/.dev $(VENV)/release/.made tools/node_modules/.installed ## Build and check the Python packages (DIST=dist; needs Node.js)
+	@$(VENV)/release/bin/python -m tools.release dist $(DIST)
+	@$(VENV)/release/bin/twine --no-color check --strict $(DIST)/*
+	@$(BIN)/python -m tools.release types $(DIST) tools/node_modules/.bin/pyright
+	@$(BIN)/python -m tools.release sums $(DIST)
+
+release: $(VENV)/.dev ## Check and build a release, and say what to publish: make release VERSION=1.2.3
+	@$(BIN)/python -m tools.release check "$(VERSION)"
+	@$(MAKE) --no-print-directory lint verify
+	@$(MAKE) --no-print-directory dist
+	@$(BUF) build protos --exclude-source-info --output $(DIST)/$(VERSION).binpb
+	@cp requirements/runtime.lock $(DIST)
+	@$(BIN)/python -m tools.release sums $(DIST)
+	@$(BIN)/python -m tools.release finish $(VERSION) $(DIST)
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix $(wildcard $(SOURCES))
@@ -226,6 +260,9 @@ lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  requirements/fuzz.in -o requirements/fuzz.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
+	  --generate-hashes --upgrade --constraints requirements/dev.lock \
+	  requirements/release.in -o requirements/release.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  --overrides requirements/differential.overrides \

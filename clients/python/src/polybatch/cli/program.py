@@ -38,6 +38,8 @@ from polybatch.errors import InvalidLines, InvalidRequest, PolybatchError
 
 _INPUT_TOO_LARGE = frozenset({"FILE_TOO_LARGE", "TOO_MANY_LINES"})
 _NAME = "polybatch"
+# The package of the protos: services of any version that serve it will do.
+_API = "polybatch.v1"
 _COMPLETION = "_POLYBATCH_COMPLETE"
 
 _TEACHING = f"""\
@@ -85,7 +87,7 @@ Completion, in ~/.bashrc (zsh: in ~/.zshrc, after compinit):
     example=_TEACHING,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="polybatch", message="%(prog)s %(version)s")
+@click.version_option(package_name="polybatch", message=f"{_NAME} %(version)s (API {_API})")
 def cli() -> None:
     """One JSONL file in, any mix of LLM providers, one JSONL file of results out."""
 

@@ -1,0 +1,1 @@
+"""What makes a release: `make dist` and `make release` run it. Nothing here publishes anything."""

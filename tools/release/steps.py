@@ -26,7 +26,7 @@ def steps(version: str, clients: Iterable[str], *, image_built: bool, dist: str)
         tags.append(f"clients/go/v{version}")
     yield Step(
         "The tags",
-        "everything else names them; a Go module is published by its tag, a C++ one is built of it",
+        "all else names them, Go modules are published by them, and C++ builds from them",
         (
             *(f"git tag --annotate {tag} --message 'polybatch {version}'" for tag in tags),
             f"git push origin {' '.join(tags)}",

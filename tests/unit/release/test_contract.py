@@ -86,6 +86,8 @@ def test_an_rpc_without_a_comment_is_found(contract: Path) -> None:
 
 
 TEMPLATE = yaml.safe_load((ROOT / "buf.gen.yaml").read_text())
+# A language's plugins run together: one may write into what another has made.
+FOLDERS = sorted({plugin["out"] for plugin in TEMPLATE["plugins"]})
 
 
 def command_of(plugin: dict[str, object]) -> str:
@@ -94,17 +96,17 @@ def command_of(plugin: dict[str, object]) -> str:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "plugin", TEMPLATE["plugins"], ids=lambda each: str(each.get("protoc_builtin", each["out"]))
-)
-def test_stubs_are_generated(tmp_path: Path, plugin: dict[str, object]) -> None:
-    if shutil.which(command_of(plugin), path=f"{os.environ['PATH']}:{ROOT}") is None:
-        pytest.skip(f"{command_of(plugin)} is missing")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_stubs_are_generated(tmp_path: Path, folder: str) -> None:
+    plugins = [plugin for plugin in TEMPLATE["plugins"] if plugin["out"] == folder]
+    for command in map(command_of, plugins):
+        if shutil.which(command, path=f"{os.environ['PATH']}:{ROOT}") is None:
+            pytest.skip(f"{command} is missing")
     template = tmp_path / "one.yaml"
-    template.write_text(yaml.safe_dump(TEMPLATE | {"plugins": [plugin]}))
+    template.write_text(yaml.safe_dump(TEMPLATE | {"plugins": plugins}))
     done = buf(ROOT, "generate", "--template", str(template), "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    made = "".join(path.read_text() for path in tmp_path.joinpath("build").rglob("*.*"))
+    made = "".join(path.read_text() for path in tmp_path.joinpath(folder).rglob("*.*"))
     assert "CreateBatchRequest" in made
     # Of events.proto, which is for programs inside the suite.
     assert "BatchEvent" not in made

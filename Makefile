@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages differential screenshots chaos soak outage bench bench-scale key lint dist release format generate verify docs lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages clients-test differential screenshots chaos soak outage bench bench-scale key lint dist release format generate verify docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -128,6 +128,18 @@ node-packages: $(NODE_PACKAGES) ## Install the npm packages of the tests (needs 
 	@command -v npm >/dev/null || { echo "npm is missing; on Debian: apt-get install nodejs npm"; exit 1; }
 	@cd $* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+$(BIN)/grpcurl: tests/conformance/grpcurl.version | $(VENV)/.runtime
+	@test -n "$(GO)" || { echo "Go is missing: see https://go.dev/dl"; exit 1; }
+	@echo "Building grpcurl, one of the clients (once, some minutes) ..."
+	@GOBIN=$(abspath $(BIN)) GOFLAGS=-trimpath $(GO) install -ldflags="-s -w" \
+	  github.com/fullstorydev/grpcurl/cmd/grpcurl@$$(cat $<)
+	@touch $@
+
+# Each client builds itself; one whose toolchain is missing is skipped, and that is said.
+clients-test: $(VENV)/.dev $(if $(GO),$(BIN)/grpcurl) ## Put all clients through the same scenarios (CLIENT=go SCENARIO=tls: some of it)
+	@GRPC_VERBOSITY=NONE $(BIN)/python -m tests.conformance \
+	  $(if $(CLIENT),--client $(CLIENT)) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 s3-server: $(BIN)/versitygw ## Build the S3-compatible server of the tests (needs Go)
 

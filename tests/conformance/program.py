@@ -59,6 +59,10 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._task
 
+    def interrupt(self) -> None:
+        """SIGINT to its group, as a terminal sends for Ctrl-C."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
     def says(self, text: str) -> None:
         """Raises Failed where stderr has not a text."""
         check(text in self.stderr, f"{text!r} is missing on stderr")

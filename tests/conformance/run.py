@@ -51,6 +51,7 @@ SCENARIOS = (
     Scenario(scenarios.key_revoked, reading.key_revoked),
     Scenario(scenarios.bad_lines, reading.bad_lines),
     Scenario(scenarios.cancelled, reading.cancelled),
+    Scenario(scenarios.interrupted),
     Scenario(scenarios.run_again),
     Scenario(scenarios.tls, reading.tls),
     Scenario(scenarios.deadlines),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -46,17 +46,15 @@ class Cell:
         await self.proxy.close()
 
     async def open(self, *, replicas: int = 1, closed: int = 0, credentials: Any = None) -> None:
-        """Open the proxy's ports, one for each service and replica; the first `closed` of the
-        replicas are not there yet. `credentials`: of TLS."""
+        """Open the proxy's ports, one for each service and replica, in the place of those that
+        were there. The first `closed` of the replicas are not there yet. `credentials`: of TLS."""
+        await self.proxy.close()
         scheme, host = ("grpcs://", "localhost") if credentials else ("", "127.0.0.1")
-        if credentials is not None:
-            self.proxy = Proxy(self.signals, credentials)
         services = {"gateway": self.stand.gateway, "collector": self.stand.collector}
         for service, upstream in services.items():
             names = [f"{service}-{number}" for number in range(1, replicas + 1)]
-            self._addresses[service] = ",".join(
-                f"{scheme}{host}:{self.proxy.add(name, upstream)}" for name in names
-            )
+            ports = [self.proxy.add(name, upstream, credentials) for name in names]
+            self._addresses[service] = ",".join(f"{scheme}{host}:{port}" for port in ports)
             await self.proxy.open(*names[closed:])
 
     @asynccontextmanager
@@ -77,24 +75,31 @@ class Cell:
                 file.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
         return str(path)
 
+    def connection(self) -> dict[str, str]:
+        """The variables that lead to the proxy, with the key."""
+        return {
+            "POLYBATCH_GATEWAY": self._addresses["gateway"],
+            "POLYBATCH_COLLECTOR": self._addresses["collector"],
+            "POLYBATCH_API_KEY": self.key.secret,
+        }
+
+    def connect_by_folder(self) -> None:
+        """Put what `connection` says where programs look that are told nothing."""
+        data = self.folder / "data"
+        data.mkdir()
+        (data / "addresses.json").write_text(json.dumps(self._addresses))
+        (data / "api-key").write_text(self.key.secret + "\n")
+
     async def submit(self, *arguments: str, **variables: str) -> Program:
         """Start the program; its results go to `results`."""
-        return await self.start([*arguments, str(self.results)], **variables)
+        return await self.start([*arguments, str(self.results)], self.connection() | variables)
 
-    async def start(self, arguments: Sequence[str], **variables: str) -> Program:
-        """Start the client's command with arguments as they are."""
+    async def start(self, arguments: Sequence[str], variables: Mapping[str, str]) -> Program:
+        """Start the client's command with arguments and variables as they are."""
+        given = {"POLYBATCH_DATA_DIR": str(self.folder / "data"), "POLYBATCH_WAIT": PATIENCE}
         program = await Program.start(
             self.client.command(arguments),
-            environment(
-                **{
-                    "POLYBATCH_GATEWAY": self._addresses["gateway"],
-                    "POLYBATCH_COLLECTOR": self._addresses["collector"],
-                    "POLYBATCH_API_KEY": self.key.secret,
-                    "POLYBATCH_DATA_DIR": str(self.folder / "data"),
-                    "POLYBATCH_WAIT": PATIENCE,
-                    **variables,
-                }
-            ),
+            environment(**(given | variables)),
             self.folder,
             self.signals,
         )

@@ -50,6 +50,7 @@ class Port:
     name: str
     number: int
     upstream: str
+    credentials: grpc.ServerCredentials | None
     server: grpc.aio.Server | None = None
     channel: grpc.aio.Channel | None = None
 
@@ -57,18 +58,21 @@ class Port:
 class Proxy:
     """The ports of one scenario. Not for threads."""
 
-    def __init__(self, signals: Signals, credentials: grpc.ServerCredentials | None = None) -> None:
-        """`credentials`: of TLS, which the ports then speak."""
+    def __init__(self, signals: Signals) -> None:
         self.calls: list[Call] = []
         self._signals = signals
-        self._credentials = credentials
         self._ports: dict[str, Port] = {}
         self._faults: list[tuple[Collection[str], deque[Fault | None]]] = []
         self._began = asyncio.get_running_loop().time()
 
-    def add(self, name: str, upstream: str) -> int:
-        """Set a port aside before a service at host:port; `open` makes it listen."""
-        self._ports[name] = Port(name, free_port(), upstream)
+    def add(
+        self, name: str, upstream: str, credentials: grpc.ServerCredentials | None = None
+    ) -> int:
+        """Set a port aside before a service at host:port; `open` makes it listen.
+
+        `credentials`: of TLS, which it then speaks.
+        """
+        self._ports[name] = Port(name, free_port(), upstream, credentials)
         return self._ports[name].number
 
     async def open(self, *names: str) -> None:
@@ -79,10 +83,10 @@ class Proxy:
             port.server = server = grpc.aio.server(options=SERVER_OPTIONS)
             server.add_generic_rpc_handlers((_Handlers(self, port),))
             address = f"127.0.0.1:{port.number}"
-            if self._credentials is None:
+            if port.credentials is None:
                 server.add_insecure_port(address)
             else:
-                server.add_secure_port(address, self._credentials)
+                server.add_secure_port(address, port.credentials)
             await server.start()
 
     async def shut(self, *names: str) -> None:

@@ -118,7 +118,8 @@ async def _call(
             *("-connect-timeout", "10", "-format-error", "-expand-headers"),
             *("-H", "authorization: Bearer ${POLYBATCH_API_KEY}"),
             *("-d", json.dumps(fields), cell.address(service), f"polybatch.v1.{method}"),
-        ]
+        ],
+        cell.connection(),
     )
 
 

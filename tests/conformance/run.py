@@ -41,6 +41,7 @@ class Scenario:
 
 SCENARIOS = (
     Scenario(scenarios.main_job, reading.main_job),
+    Scenario(scenarios.wrong_usage),
     Scenario(scenarios.upload_breaks),
     Scenario(scenarios.upload_answer_lost),
     Scenario(scenarios.watch_breaks),

@@ -38,11 +38,25 @@ def long(mib: int) -> list[dict[str, object]]:
 
 
 async def main_job(cell: Cell) -> None:
-    """Nothing happens."""
+    """Nothing happens. Where the services are, and the key, the data folder says."""
     await cell.open()
-    program = await cell.submit(cell.write(mixed()))
+    cell.connect_by_folder()
+    program = await cell.start([cell.write(mixed()), str(cell.results)], {})
     batch = await cell.finished(program, 0)
     program.says(f"{batch.id}: Completed (completed), 100 %, 6 of 6 lines")
+
+
+async def wrong_usage(cell: Cell) -> None:
+    """An option that there is not, and a file that is not there."""
+    await cell.open()
+    requests = cell.write(mixed())
+    for arguments in (["--no-such-option", requests], [str(cell.folder / "none.jsonl")]):
+        program = await cell.submit(*arguments)
+        await program.exits(2)
+        check(program.stderr != "", "nothing was said on stderr")
+        check(not program.stdout, f"stdout is {program.stdout[:200]!r}, and should be empty")
+    check(not cell.proxy.calls, "calls were made")
+    cell.check_nothing_written()
 
 
 async def upload_breaks(cell: Cell) -> None:
@@ -254,25 +268,35 @@ async def run_again(cell: Cell) -> None:
 
 
 async def tls(cell: Cell) -> None:
-    """The services' certificate is of an authority of their own, which the client is told."""
-    authority, stranger = trustme.CA(), trustme.CA()
-    issued = authority.issue_cert("localhost")
-    chain, key = issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
-    await cell.open(credentials=grpc.ssl_server_credentials([(key, chain)]))
-    for name, made in (("authority", authority), ("stranger", stranger)):
-        made.cert_pem.write_to_path(cell.folder / f"{name}.pem")
+    """The services' certificate is of an authority of their own, which the client is told; then
+    they want a certificate of the client too."""
+    services, clients, stranger = trustme.CA(), trustme.CA(), trustme.CA()
+    issued, mine = services.issue_cert("localhost"), clients.issue_cert("me")
+    own = [(issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())]
+    files = {"CA": services.cert_pem, "STRANGER": stranger.cert_pem}
+    files |= {"CLIENT_CERT": mine.cert_chain_pems[0], "CLIENT_KEY": mine.private_key_pem}
+    for name, content in files.items():
+        content.write_to_path(cell.folder / f"{name}.pem")
+    known, certificate, key = (
+        {f"POLYBATCH_TLS_{name}": str(cell.folder / f"{name}.pem")}
+        for name in ("CA", "CLIENT_CERT", "CLIENT_KEY")
+    )
     requests = cell.write(mixed())
-    for variables in ({}, {"POLYBATCH_TLS_CA": str(cell.folder / "stranger.pem")}):
+    await cell.open(credentials=grpc.ssl_server_credentials(own))
+    for doubts in ({}, {"POLYBATCH_TLS_CA": str(cell.folder / "STRANGER.pem")}):
         began = cell.proxy.now()
-        doubtful = await cell.submit(requests, POLYBATCH_WAIT="2", **variables)
+        doubtful = await cell.submit(requests, POLYBATCH_WAIT="2", **doubts)
         await doubtful.exits(1)
         # Far more than two seconds, and than what a program takes to start on a busy machine.
         check(cell.proxy.now() - began < 20, "it gave up long after POLYBATCH_WAIT")
         named = re.search("certif", doubtful.stderr, re.IGNORECASE)
         check(named is not None, "the certificate is not named on stderr")
         cell.check_nothing_written()
-    known = {"POLYBATCH_TLS_CA": str(cell.folder / "authority.pem")}
-    await cell.finished(await cell.submit(requests, **known), 0)
+    again = ("--request-id", "tls-request-0001", requests)
+    await cell.finished(await cell.submit(*again, **known), 0)
+    both = grpc.ssl_server_credentials(own, clients.cert_pem.bytes(), require_client_auth=True)
+    await cell.open(credentials=both)
+    await cell.finished(await cell.submit(*again, **known, **certificate, **key), 0)
 
 
 async def deadlines(cell: Cell) -> None:

@@ -1,0 +1,6 @@
+#!/bin/sh
+# The client's own tests.
+set -eu
+cd "$(dirname "$0")"
+./build.sh
+node --test build/tests/*.test.js

@@ -89,13 +89,16 @@ ELSEWHERE: Mapping[str, str] = {
 """The test that runs what a block shows, where that needs more than a suite on the sandbox."""
 
 NOT_RUN: Mapping[str, str] = {
-    "README.md: make test        # minutes: over real pr": "they are the tests themselves",
+    "README.md: make test         # minutes: over real p": "they are the tests themselves",
     "docs/testing.md: make test         # a few minutes on two": "they are the tests themselves",
     "docs/providers.md: vllm serve Qwen/Qwen3-8B --port 8000 --a": "needs vLLM and a GPU",
     "docs/providers.md: ollama pull llama3.2": "needs Ollama, and downloads a model",
     'docs/providers.md: @pytest.mark.parametrize("case", CASES,': "part of a plug-in's own test",
     "docs/providers.md: plugin = ProviderPlugin(": "part of a plug-in",
-    "clients/python/README.md: pip install 'polybatch[cli]'    # the li": "needs a package index",
+    "clients/python/README.md: pipx install 'polybatch[cli]'   # the co": "needs a package index",
+    "docs/versions.md: make dist                     # dist/: s": (
+        "takes minutes; tests/integration/client/test_installed.py builds and installs the packages"
+    ),
 }
 """Why nobody can; what such blocks name is checked all the same."""
 

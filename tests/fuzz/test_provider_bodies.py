@@ -143,6 +143,7 @@ async def test_an_answer_that_is_no_http_breaks_the_download(answer: bytes) -> N
         await download(sends(answer))
 
 
+@pytest.mark.long
 async def test_a_head_without_an_end_breaks_the_download() -> None:
     async def work() -> None:
         with pytest.raises(ProviderUnavailable):

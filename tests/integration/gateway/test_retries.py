@@ -127,6 +127,7 @@ async def test_by_code_and_cause(gateway: Gateway) -> None:
     assert failure.violations[0][0] == "codes"
 
 
+@pytest.mark.long
 async def test_lines_that_another_retry_may_answer_are_left_to_it(gateway: Gateway) -> None:
     """While it runs, once it has answered them, and while a provider may answer it late."""
     parent = await ended(gateway, {1: "a", 2: "b", 3: "c", 4: "d"})
@@ -260,6 +261,7 @@ async def _reply(call: Any) -> batches_pb2.Batch:
     return found
 
 
+@pytest.mark.long
 async def test_a_shorter_window_than_its_parents_rescue(gateway: Gateway) -> None:
     """What the retry was not asked for does not refuse it."""
     hours = Duration(seconds=2 * 3600)
@@ -285,6 +287,7 @@ async def test_results_of_a_retry_that_were_deleted(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("kind", ["merged", "partial"])
+@pytest.mark.long
 async def test_a_batch_that_is_deleted_under_a_download(gateway: Gateway, kind: str) -> None:
     parent = await ended(gateway, {2: "x"})
     [batch] = await gateway.ledger.batches.get_many([parent.id])

@@ -36,6 +36,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 async def test_many_processes_may_migrate_at_once(database_url: str) -> None:
     processes = [
         await asyncio.create_subprocess_exec(
@@ -76,6 +77,7 @@ async def test_the_migrations_make_the_tables_as_they_are(
     assert await differences(database_url) == []
 
 
+@pytest.mark.long
 async def test_a_ledger_from_before_late_answers_opens(tmp_path: Path) -> None:
     """Its schema is the oldest that has a way to the newest; it was made by its own code."""
     path = tmp_path / "ledger.sqlite3"
@@ -116,6 +118,7 @@ async def test_a_ledger_from_before_late_answers_opens(tmp_path: Path) -> None:
     assert await differences(url) == []
 
 
+@pytest.mark.long
 async def test_a_ledger_from_before_prices_opens(database_url: str) -> None:
     """Its batches have none; those that are made from then on keep theirs."""
     ledger = await Ledger.open(database_url)

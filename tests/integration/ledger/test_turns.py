@@ -78,7 +78,9 @@ async def drain(ledger: Ledger, sent: Shard, most: int) -> list[str]:
     return accounts
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(each, marks=pytest.mark.long) for each in (1, 2))]
+)
 async def test_under_a_limit_for_one_the_accounts_take_turns(ledger: Ledger, seed: int) -> None:
     """However much each has waiting, and whatever priority it gives that."""
     random = Random(seed)

@@ -257,6 +257,7 @@ async def test_message_batches_that_are_none(web: Web) -> None:
         assert await web.left() == []
 
 
+@pytest.mark.long
 async def test_long_requests_in_any_pieces(web: Web) -> None:
     text = 'x"\\\n{[' * 500_000
     made = [
@@ -383,6 +384,7 @@ def downloads() -> float:
     return REGISTRY.get_sample_value("polybatch_rpc_in_flight", {"method": name}) or 0.0
 
 
+@pytest.mark.long
 async def test_a_download_ends_with_its_client(web: Web) -> None:
     content = lines(400, size=SEGMENT)
     made = await web.client.post(
@@ -405,6 +407,7 @@ async def test_a_download_ends_with_its_client(web: Web) -> None:
     assert int(whole.headers["content-length"]) == len(content)
 
 
+@pytest.mark.long
 async def test_who_takes_no_answer_is_let_go(start_web: StartWeb) -> None:
     web = await start_web(upload_idle_timeout=0.5)
     content = lines(400, size=SEGMENT)

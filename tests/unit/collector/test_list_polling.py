@@ -268,6 +268,7 @@ async def test_one_that_the_provider_no_longer_knows_is_noticed(office: Office, 
     assert shards[7].remote_id in {remote_id for remote_id, _ in office.vendor.polled}
 
 
+@pytest.mark.long
 async def test_new_ones_that_the_list_is_slow_to_show(office: Office, file: File) -> None:
     await office.submitted(file, MANY)
     await office.run(120)
@@ -281,6 +282,7 @@ async def test_new_ones_that_the_list_is_slow_to_show(office: Office, file: File
     assert {await office.state(shard) for shard in new} == {ShardState.FETCHING}
 
 
+@pytest.mark.long
 async def test_a_list_that_shows_nothing_is_left_alone(office: Office, file: File) -> None:
     shards = await office.submitted(file, 20)
     office.vendor.hidden = {shard.remote_id for shard in shards}
@@ -296,6 +298,7 @@ async def test_a_list_that_shows_nothing_is_left_alone(office: Office, file: Fil
 @pytest.mark.parametrize(
     "error", [ProviderRejected("no_lists", "No.", 405), ProviderUnavailable("not readable")]
 )
+@pytest.mark.long
 async def test_a_provider_without_a_usable_list(
     office: Office, file: File, error: Exception
 ) -> None:

@@ -23,6 +23,7 @@ MODELS = {
     "anthropic": "anthropic/claude-4.5-sonnet",
     "gemini": "gemini/gemini-3.8-flash",
 }
+EACH = [pytest.param(each, marks=() if each == "openai" else pytest.mark.long) for each in MODELS]
 LINES = 30
 
 
@@ -61,7 +62,7 @@ async def openai(opening: Open) -> AsyncIterator[Rescue]:
         yield rescue
 
 
-@pytest.mark.parametrize("provider", MODELS)
+@pytest.mark.parametrize("provider", EACH)
 async def test_what_waits_is_called_and_never_sent(opening: Open, provider: str) -> None:
     async with await opening(lines(provider)) as rescue:
         await rescue.due()
@@ -75,7 +76,7 @@ async def test_what_waits_is_called_and_never_sent(opening: Open, provider: str)
         assert rescue.publisher.kinds.count(STARTED) == 1
 
 
-@pytest.mark.parametrize("provider", MODELS)
+@pytest.mark.parametrize("provider", EACH)
 async def test_only_what_was_not_run_is_called(opening: Open, provider: str) -> None:
     """Gemini names nothing of what it has not run; its counts tell."""
     async with await opening(lines(provider)) as rescue:
@@ -104,7 +105,7 @@ async def _run_part(rescue: Rescue) -> None:
     await rescue.set(batch_seconds=1e9)
 
 
-@pytest.mark.parametrize("provider", MODELS)
+@pytest.mark.parametrize("provider", EACH)
 async def test_a_provider_that_answers_after_all(opening: Open, provider: str) -> None:
     async with await opening(lines(provider)) as rescue:
         await rescue.set(batch_seconds=3600)

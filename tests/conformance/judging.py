@@ -33,17 +33,22 @@ async def check_resumed(cell: Cell, batch: Batch) -> None:
     check(sent == file.bytes, f"{sent:,} bytes were sent of a file of {file.bytes:,}")
 
 
-def check_watched_on(cell: Cell) -> None:
-    """See that each watch goes on from the newest snapshot that there was before it."""
+def check_watched_on(cell: Cell, *, dropped: bool = False) -> None:
+    """See that each watch goes on from the newest snapshot that there was before it.
+
+    `dropped`: the connection was, and with it perhaps the last snapshots that were sent.
+    """
     # Where a watch ended well, a client may ask GetBatch whether that was the end.
     watched, asked = 0, 0
+    sent: set[int] = set()
     for call in cell.proxy.of({*WATCH, "GetBatch"}):
         newest = max(call.revisions, default=0)
         if call.method in WATCH:
             last = call.fields["last_revision"]
-            wanted = {watched, max(watched, asked)}
+            wanted = {watched, max(watched, asked)} | (sent if dropped else set())
             check(last in wanted, f"last_revision {last}; the revisions seen were {wanted}")
             watched = max(watched, newest)
+            sent = set(call.revisions)
         asked = max(asked, newest)
     check(len(cell.proxy.of(WATCH)) > 1, "the batch was not watched again")
 

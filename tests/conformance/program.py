@@ -32,6 +32,9 @@ class Program:
         cls, command: Sequence[str], environment: Mapping[str, str], cwd: Path, signals: Signals
     ) -> Program:
         """Run a command, at the head of a group of its own: a script may start the program."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # As of a shell's job in the background: programs would inherit that.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         process = await asyncio.create_subprocess_exec(
             *command,
             env=environment,

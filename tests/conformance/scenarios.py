@@ -127,7 +127,7 @@ async def replica_gone(cell: Cell) -> None:
         await cell.until(lambda: bool(cell.proxy.of(WATCH, "collector-1")), "a watch there")
         await cell.stand.release(provider)
         await cell.finished(program, 0)
-    check_watched_on(cell)
+    check_watched_on(cell, dropped=True)
 
 
 async def server_draining(cell: Cell) -> None:

@@ -70,7 +70,7 @@ def _commands(group: click.Group, context: click.Context, level: int) -> Iterato
         )
         yield from _options(below, command.params)
         if isinstance(command, grammar.Command):
-            example = command.example.strip()
+            example = command.example_in(below).strip()
             language = "text" if "\n" in example else "sh"
             yield from [f"```{language}", example, "```", ""]
 

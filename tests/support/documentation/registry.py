@@ -103,7 +103,7 @@ NOT_RUN: Mapping[str, str] = {
 """Why nobody can; what such blocks name is checked all the same."""
 
 WHOLE_PAGES: Mapping[str, str] = {
-    "docs/reference/cli.md": "one example for each command: each is parsed by the command itself",
+    "docs/reference/cli.md": "run by tests/e2e/test_help_examples.py: the help shows them too",
     "docs/reference/python.md": "signatures: each is compiled",
     "clients/README.md": "generators of code in other languages, which need their toolchains",
     "clients/cpp/README.md": "run by the conformance run, which needs the toolchain",

@@ -293,10 +293,25 @@ EVERYWHERE: list[click.Option] = [
 class Command(click.Command):
     """A command with an example at the end of its help, and the options that stand everywhere."""
 
-    def __init__(self, *args: Any, example: str, **attributes: Any) -> None:
+    def __init__(
+        self, *args: Any, example: str, admin_example: str = "", **attributes: Any
+    ) -> None:
+        """`admin_example`: where it is called below `admin` and needs other words there."""
         super().__init__(*args, **attributes)
         self.params += EVERYWHERE
         self.example = example
+        self._admin_example = admin_example
+
+    def example_in(self, ctx: click.Context) -> str:
+        """The example where the command is called in this context.
+
+        Some stand below `admin` as well as at the top, where their examples are from.
+        """
+        names = ctx.command_path.removeprefix(ctx.find_root().command_path).split()
+        here = f"polybatch {names[0]} " if names else ""
+        if here in self.example:
+            return self.example
+        return self._admin_example or self.example.replace("polybatch ", here)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Commands and the command's own options first."""
@@ -312,7 +327,7 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The example, as it was written."""
         formatter.write_paragraph()
-        lines = self.example.splitlines()
+        lines = self.example_in(ctx).splitlines()
         if len(lines) == 1:
             lines = ["Example:", f"  {lines[0]}"]
         formatter.write("".join(f"{line}\n" for line in lines))

@@ -72,6 +72,13 @@ Scopes, each with what the ones before may do:
   account   manage the account's keys, see its usage, make batches for its other keys
   operator  all accounts
 """,
+    admin_example="""\
+Examples:
+  polybatch admin keys create ci --account team --monthly 50    prints the new key, once
+  polybatch admin keys list --account team
+  polybatch admin keys update key_0m2x... --monthly 80
+  polybatch admin keys revoke key_0m2x...
+""",
 )
 def keys() -> None:
     """Make, list, limit and end API keys."""
@@ -108,7 +115,10 @@ def list_keys(session: Session, *, account: str, limit: int | None) -> ExitCode:
     return ExitCode.OK
 
 
-@keys.command(example="polybatch keys create ci --monthly 50 --provider openai --model 'gpt-5*'")
+@keys.command(
+    example="polybatch keys create ci --monthly 50 --provider openai --model 'gpt-5*'",
+    admin_example="polybatch admin keys create ci --account team --monthly 50",
+)
 @click.argument("name", metavar="[NAME]", required=False, default="", help="What it is for.")
 @click.option(
     "--scope",

@@ -15,7 +15,7 @@ NPM_TOOLS := $(if $(shell command -v npm 2>/dev/null),tools/node_modules/.instal
 BUF := tools/node_modules/.bin/buf
 DIST ?= dist
 # Tests mostly wait for other processes.
-WORKERS ?= 3
+WORKERS ?= 4
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # With made-up examples, of which make test tries some.
 PROPERTIES := tests/fuzz tests/unit tests/integration/blobs tests/integration/sandbox

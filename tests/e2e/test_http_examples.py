@@ -38,6 +38,7 @@ def test_the_program_of_the_readme(suite: Suite, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("sdk", "said"), [("OpenAI", '"b"'), ("Anthropic", "b ")])
+@pytest.mark.long
 def test_the_programs_of_the_sdks(suite: Suite, tmp_path: Path, sdk: str, said: str) -> None:
     programs = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     [program] = [each for each in programs if f"import {sdk}" in each]

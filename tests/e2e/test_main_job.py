@@ -62,6 +62,7 @@ def test_embeddings(suite: Suite) -> None:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.long
 def test_fifty_thousand_lines(suite: Suite, tmp_path: Path) -> None:
     count = 50_000
     path = write(tmp_path / "many.jsonl", (chat(n) for n in range(count)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.request
 from pathlib import Path
 
+import pytest
 from polybatch import BatchState
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -125,6 +126,7 @@ def test_nothing_in_the_metrics_was_chosen_by_a_caller(suite: Suite, tmp_path: P
     assert 'polybatch_spend_usd_total{model="other",provider="openai"} 0.0' in text
 
 
+@pytest.mark.long
 def test_what_is_under_way_is_right_after_a_restart(suite: Suite, tmp_path: Path) -> None:
     suite.reset_sandbox(batch_seconds=600)
     path = write(tmp_path / "in.jsonl", (chat(number) for number in range(8)))

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 # As threads that read the first prices of a process at the same time.
@@ -27,6 +29,7 @@ for thread in threads:
 """
 
 
+@pytest.mark.long
 def test_threads_may_be_the_first_to_convert() -> None:
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", CONVERT], cwd=ROOT, check=False)

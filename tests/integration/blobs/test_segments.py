@@ -88,6 +88,7 @@ async def test_overwrite_replaces_all_segments(store: BlobStore) -> None:
         assert sum(size for _, size in await store.list("f")) == len(contents)
 
 
+@pytest.mark.long
 async def test_overwriting_by_the_like_never_disturbs_a_reader(store: BlobStore) -> None:
     contents = bytes(range(100))
     first = SegmentWriter(store, "f", segment_bytes=8, overwrite=True, point=Failpoint.UPLOAD_DATA)

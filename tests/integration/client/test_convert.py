@@ -275,6 +275,7 @@ def test_what_all_lines_have_is_told_once(
     assert "the same 1,499 times more" in told
 
 
+@pytest.mark.long
 def test_lines_go_there_and_back_in_groups_over_a_break(
     run: Callable[..., tuple[int, str]], served: FakePolybatch
 ) -> None:

@@ -94,6 +94,7 @@ async def resumed_in_the_end(gateway: Gateway, content: bytes, offset: int) -> f
             offset = await gateway.committed(UPLOAD)
 
 
+@pytest.mark.long
 async def test_resuming_at_each_segment_on_a_new_gateway_each_time(
     make_settings: MakeSettings,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, date, datetime
 
+import pytest
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -59,6 +60,7 @@ async def settled_before(ledger: Ledger, account: str, upload: str, spend: Model
     return made.id
 
 
+@pytest.mark.long
 async def test_old_batches_are_reckoned_at_the_prices_of_their_day(database_url: str) -> None:
     ledger = await Ledger.open(database_url)
     account = (await ledger.accounts.create_key("team")).account_id

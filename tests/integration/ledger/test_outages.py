@@ -44,6 +44,7 @@ async def lossy(postgres_server: PostgresServer) -> AsyncIterator[LossyProxy]:
         yield proxy
 
 
+@pytest.mark.long
 async def test_it_goes_on_when_the_server_is_back(own_server: PostgresServer) -> None:
     ledger = await Ledger.open(own_server.create_database())
     key = await ledger.accounts.create_key("alpha")

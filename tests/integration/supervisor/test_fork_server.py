@@ -105,6 +105,7 @@ async def told(scene: str) -> list[dict[str, Any]]:
     return said
 
 
+@pytest.mark.long
 async def test_each_is_a_process_of_its_own_however_often() -> None:
     said = await told("often")
     assert len({each["pid"] for each in said}) == len(said) == 30

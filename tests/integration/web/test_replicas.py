@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.web.conftest import Web, running_server
 from tests.support.gateway.running import lines
 
 
+@pytest.mark.long
 async def test_an_upload_in_parts_by_way_of_two(web: Web) -> None:
     content = lines(4)
     half = len(content) // 2

@@ -168,6 +168,7 @@ async def test_a_check_after_a_crash_comes_out_the_same(
     assert [(key, await store.get(key)) for key, _ in await store.list("f")] == stored
 
 
+@pytest.mark.long
 async def test_a_reader_of_a_finished_file_is_not_disturbed_by_a_late_checker(
     store: BlobStore, rules: Rules, chat: MakeLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,7 @@ async def test_a_report_is_jsonl_in_the_published_form(store: BlobStore) -> None
     assert contents.endswith(b"\n")
 
 
+@pytest.mark.long
 async def test_a_report_comes_back_whatever_its_segments(store: BlobStore) -> None:
     problems = [Problem(n, "x" * (n % 50), "f", "r", "m" * (n % 30)) for n in range(1, 500)]
     contents = encode_report(problems)

@@ -244,6 +244,7 @@ async def test_progress_is_told(office: Office, file: File) -> None:
     assert found.due_at == other.due_at, "it stays with the others"
 
 
+@pytest.mark.long
 async def test_what_the_list_lacks_is_looked_at_singly(office: Office, file: File) -> None:
     shards = await office.submitted(file, MANY)
     lacking = shards[2:6]
@@ -323,6 +324,7 @@ async def test_every_batch_hears_soon_of_a_refused_key(office: Office, file: Fil
         assert "invalid_api_key" in found.waiting_reason
 
 
+@pytest.mark.long
 async def test_an_outage_is_told_once_and_costs_little(office: Office, file: File) -> None:
     shards = await office.submitted(file, MANY)
     office.vendor.error = ProviderUnavailable("503")

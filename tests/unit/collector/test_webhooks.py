@@ -246,6 +246,7 @@ async def test_410_of_one_batchs_url_says_nothing_of_others(
         assert newest.state == expected
 
 
+@pytest.mark.long
 async def test_two_collectors_make_each_attempt_once(
     hooks: Hooks, receiver: Receiver, tmp_path: Path
 ) -> None:

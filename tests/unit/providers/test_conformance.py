@@ -48,7 +48,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pro
 
 
 # The rest of those in OpenAI's form differ in what test_openai_dialects.py is about.
-QUICK = {"openai", "anthropic", "gemini"}
+QUICK = {"openai", "anthropic"}
 
 
 @pytest.fixture(

@@ -148,12 +148,9 @@ class Uploads:
         next_chunk: NextChunk,
         expires: Callable[[], float | None] | None,
     ) -> Finished:
-        known = await reservation.begin()
-        if known is not None:
-            return Finished(known, await first_errors(self._blobs, known))
-        stored = await StoredFile.open(
-            self._blobs, f"{upload_prefix(account_id, spec.upload_id)}/data"
-        )
+        stored = await self._open(account_id, spec, reservation)
+        if isinstance(stored, File):
+            return Finished(stored, await first_errors(self._blobs, stored))
         if spec.write_offset != stored.size:
             await reservation.end(stored.size)
             raise ApiError.failed_precondition(
@@ -206,6 +203,21 @@ class Uploads:
             invalid_lines=file.invalid_line_count,
         )
         return Finished(file, taken.checked.problems)
+
+    async def _open(
+        self, account_id: str, spec: Spec, reservation: UploadReservation
+    ) -> File | StoredFile:
+        """What is there of an upload, for which a place is taken; or the file that it became."""
+        try:
+            known = await reservation.begin()
+            if known is not None:
+                return known
+            prefix = upload_prefix(account_id, spec.upload_id)
+            return await StoredFile.open(self._blobs, f"{prefix}/data")
+        except asyncio.CancelledError:
+            if spec.discard_unfinished and reservation.held:
+                await uninterrupted(self._forget(account_id, spec.upload_id))
+            raise
 
     async def _discard(self, account_id: str, upload_id: str, writer: UploadWriter) -> None:
         await writer.abandon()

@@ -69,6 +69,11 @@ class UploadReservation:
         self._upload: Upload | None = None
         self._due = 0.0
 
+    @property
+    def held(self) -> bool:
+        """Whether the place is taken."""
+        return self._upload is not None
+
     async def begin(self) -> File | None:
         """Take the place. Returns the file if the upload is one already; raises ApiError.
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from polybatch.v1 import files_pb2
 
-from core.blobs import BlobStore, SegmentWriter
+from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 from core.ledger import Ledger, now
 from tests.support.gateway.running import (
@@ -332,3 +332,24 @@ async def test_an_upload_that_is_not_to_be_resumed_leaves_nothing(gateway: Gatew
     assert [
         path for path in (gateway.settings.data_dir / "blobs").rglob("*") if path.is_file()
     ] == []
+
+
+async def test_nor_does_one_that_is_given_up_as_it_begins(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def opening(*_which: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(StoredFile, "open", opening)
+    call = gateway.stream()
+    asked = files_pb2.UploadSpec(upload_id=UPLOAD, discard_unfinished=True)
+    await call.write(files_pb2.UploadFileRequest(spec=asked))
+    await begun.wait()
+    assert await gateway.ledger.files.stale_uploads(now() + timedelta(days=1), 10)
+    call.cancel()
+    async with asyncio.timeout(20):
+        while await gateway.ledger.files.stale_uploads(now() + timedelta(days=1), 10):
+            pass

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import IO
 
 import pytest
 from polybatch.cli import ExitCode, main
@@ -33,6 +34,13 @@ def refused(server: str, fake: FakePolybatch) -> str:
     return f"waiting for the {server} at {fake.address} (connection refused"
 
 
+def feed(stream: IO[str], written: list[str], enough: threading.Event) -> None:
+    """Write more lines, and more: how many a command takes before it looks up is its own affair."""
+    while not enough.is_set():
+        written.append(LINES)
+        stream.write(LINES)
+
+
 def test_submit_outlives_gateway_and_collector(
     command: Command, fake: FakePolybatch, collector: FakePolybatch
 ) -> None:
@@ -48,9 +56,12 @@ def test_submit_outlives_gateway_and_collector(
         assert fake.receiving.wait(30)
         fake.stop()
         # It looks up when it has read more, and reads no more while it waits.
-        feeder = threading.Thread(target=process.stdin.write, args=(LINES,))
+        written = [LINES]
+        waiting = threading.Event()
+        feeder = threading.Thread(target=feed, args=(process.stdin, written, waiting))
         feeder.start()
         told.wait_for(f"waiting for the gateway at {fake.address} (")
+        waiting.set()
         fake.start()
         told.wait_for("the gateway is back; going on")
         feeder.join(30)
@@ -72,7 +83,7 @@ def test_submit_outlives_gateway_and_collector(
     assert process.returncode == ExitCode.OK
     assert errors.count("waiting for") == 3
     assert errors.count("going on") == 3
-    assert fake.contents == {f"file_{0:020}": (LINES * 2).encode()}
+    assert fake.contents == {f"file_{0:020}": "".join(written).encode()}
     assert (command.folder / "out.jsonl").read_bytes() == collector.results[BATCH]
 
 

@@ -13,6 +13,15 @@ from tests.support.forked.python import python
 GOOD = b'{"custom_id": "a"}\n' * 100
 
 
+class _Started(subprocess.Popen[str]):
+    """Ended where a test fails: closing a stream that a thread is reading waits for its end."""
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if kind is not None:
+            self.terminate()
+        super().__exit__(kind, value, traceback)
+
+
 @dataclass
 class Command:
     """Runs the command line in a folder of its own."""
@@ -25,7 +34,7 @@ class Command:
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Starts it; output and errors are pipes, so not terminals."""
         words = ("-m", "polybatch", *arguments)
-        return subprocess.Popen(
+        return _Started(
             [sys.executable, *words] if self.fresh else python(*words),
             cwd=self.folder,
             env=self.environment,

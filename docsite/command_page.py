@@ -15,7 +15,7 @@ _SOURCE = "clients/python/src/polybatch/cli"
 
 def page() -> str:
     """All commands, with their options and examples."""
-    context = click.Context(cli, info_name="polybatch", **cli.context_settings)
+    context = click.Context(cli, info_name="polybatch")
     return "\n".join(
         [
             notice(_SOURCE),

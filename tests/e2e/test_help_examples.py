@@ -37,7 +37,7 @@ OF_RUNNING = re.compile(r"polybatch (cancel|pause|resume) ")
 def examples() -> Iterator[str]:
     """Each once, without what is said of it, two spaces or more behind it."""
     seen = set()
-    context = click.Context(cli, info_name="polybatch", **cli.context_settings)
+    context = click.Context(cli, info_name="polybatch")
     for command, below in [(cli, context), *walk(cli, context)]:
         assert isinstance(command, grammar.Command)
         for line in command.example_in(below).splitlines():

@@ -195,6 +195,22 @@ def test_unready_is_told_from_unreachable() -> None:
     assert error.message == "gateway at gw:1: cannot be reached: Connection refused"
 
 
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("Stream removed", "the connection broke"),
+        (
+            "Stream removed (address=ipv4:10.0.0.1:50051 (Pending writes failed due to stream "
+            "closure (sendmsg: Broken pipe (32))))",
+            "the connection broke: Broken pipe",
+        ),
+    ],
+)
+def test_a_connection_that_breaks_is_told_without_the_words_of_grpc(words: str, cause: str) -> None:
+    error = translate(call(grpc.StatusCode.UNAVAILABLE, words), "gateway", "gw:1")
+    assert (error.cause, error.message) == (cause, f"gateway at gw:1: {cause}")
+
+
 def test_a_stop_in_order_is_no_reason_to_wait() -> None:
     waits = Backoff(RetryPolicy(first_wait=1), clock=Clock(), jitter=lambda low, high: high)
     stopping = failure()

@@ -137,7 +137,7 @@ def check_span(span: str) -> None:
     """The same for a mention in a text, whose arguments may be left out."""
     words = span.replace(",", " ").split()[1:]
     found: click.Command = cli
-    context = click.Context(cli, info_name="polybatch", **cli.context_settings)
+    context = click.Context(cli, info_name="polybatch")
     while isinstance(found, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         below = found.get_command(context, words.pop(0))
         if below is None:

@@ -175,6 +175,9 @@ _UNREACHED = "cannot be reached: "
 _UNHEALTHY = "backend unhealthy"
 _ALL_FAILING = re.compile(r"connections to all backends failing; last error: (?:[A-Z_]+: )?")
 
+# A connection that broke under a call, with what the system said of it in the innermost brackets.
+_STREAM_REMOVED = re.compile(r"Stream removed(?:.*[(:] ?([^():]+) \(\d+\)\)*$)?", re.DOTALL)
+
 _UNKNOWN_NAME = re.compile("errors resolving |DNS resolution failed")
 _TLS_CAUSE = re.compile(r"OPENSSL_internal:([A-Z_]+)")
 
@@ -197,6 +200,8 @@ def _of_grpc(code: grpc.StatusCode, message: str, server: str) -> tuple[str, str
     message = _ALL_FAILING.sub("", message)
     if _UNKNOWN_NAME.match(message):
         message = f"{_UNREACHED}its name does not resolve"
+    elif broken := _STREAM_REMOVED.match(message):
+        message = ": ".join(filter(None, ("the connection broke", broken[1])))
     elif "failed to connect" in message.lower():
         message = f"{_UNREACHED}{message.rpartition(': ')[2]}"
     return (

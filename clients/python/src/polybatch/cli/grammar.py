@@ -302,6 +302,10 @@ class Command(click.Command):
         self.example = example
         self._admin_example = admin_example
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """The same in any context: Click keeps the option that it made first."""
+        return ["-h", "--help"]
+
     def example_in(self, ctx: click.Context) -> str:
         """The example where the command is called in this context.
 

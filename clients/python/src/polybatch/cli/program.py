@@ -82,11 +82,7 @@ Completion, in ~/.bashrc (zsh: in ~/.zshrc, after compinit):
 """
 
 
-@click.group(
-    cls=grammar.Group,
-    example=_TEACHING,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=grammar.Group, example=_TEACHING)
 @click.version_option(package_name="polybatch", message=f"{_NAME} %(version)s (API {_API})")
 def cli() -> None:
     """One JSONL file in, any mix of LLM providers, one JSONL file of results out."""

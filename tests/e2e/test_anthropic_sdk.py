@@ -104,6 +104,7 @@ def test_what_no_batch_can_have_is_refused_whole(suite: Suite) -> None:
         sdk(suite, "wrong").messages.batches.create(requests=[request("a")])
 
 
+@pytest.mark.long
 def test_models_of_other_providers(suite: Suite, client: Anthropic) -> None:
     tool = {"name": "look", "description": "Look.", "input_schema": {"type": "object"}}
     made = client.messages.batches.create(
@@ -125,6 +126,7 @@ def test_models_of_other_providers(suite: Suite, client: Anthropic) -> None:
     check_bill(suite, 3)
 
 
+@pytest.mark.long
 def test_batches_of_openais_door(suite: Suite, client: Anthropic) -> None:
     with openai_sdk(suite, client.api_key or "") as door:
 
@@ -151,6 +153,7 @@ def test_batches_of_openais_door(suite: Suite, client: Anthropic) -> None:
             client.messages.batches.retrieve(other.replace("batch_", "msgbatch_"))
 
 
+@pytest.mark.long
 def test_lists_in_both_directions_and_a_cancel(suite: Suite) -> None:
     suite.sandbox("/sandbox/config", {"batch_seconds": 600})
     with sdk(suite, suite.new_key(f"lists-{secrets.token_hex(4)}")) as client:

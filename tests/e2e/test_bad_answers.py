@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from polybatch import BatchState, ResultFilter
 
 from tests.support.e2e.direct_server import Server
@@ -41,6 +42,7 @@ CODES: dict[str, dict[str, str]] = {
 PASSING = {"answer=rate_limit_body"}
 
 
+@pytest.mark.long
 def test_every_view_calls_the_same_lines_failed(
     suite: Suite, server: Server, tmp_path: Path
 ) -> None:

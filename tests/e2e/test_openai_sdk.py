@@ -153,6 +153,7 @@ def test_files_and_results_go_when_they_are_deleted_or_past_their_time(client: O
     assert client.batches.retrieve(made.id).error_file_id is None
 
 
+@pytest.mark.long
 def test_lists_go_on_behind_the_last_id(suite: Suite) -> None:
     with sdk(suite, suite.new_key(f"lists-{secrets.token_hex(4)}")) as client:
         files = [
@@ -213,6 +214,7 @@ def test_embeddings_and_models(suite: Suite, client: OpenAI) -> None:
         client.models.retrieve("nobody/knows")
 
 
+@pytest.mark.long
 def test_what_is_settled_of_a_batch_that_runs(suite: Suite, server: Server, client: OpenAI) -> None:
     suite.sandbox("/sandbox/config", {"batch_seconds": 600})
     slow, quick = chat(1), chat(2) | {"provider": "local"}

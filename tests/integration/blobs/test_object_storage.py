@@ -121,6 +121,7 @@ async def test_a_segment_of_many_megabytes(s3_url: str) -> None:
     assert await store.get("large") == data
 
 
+@pytest.mark.long
 async def test_more_blobs_than_one_page_of_a_list(s3_url: str) -> None:
     store = BlobStore.open(s3_url)
     keys = [f"many/{number:05d}" for number in range(1203)]

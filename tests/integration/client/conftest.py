@@ -130,9 +130,13 @@ async def connected(kind: str, address: str, **others: Any) -> AsyncIterator[Api
             yield asynchronous
 
 
-@pytest.fixture(params=["blocking", "asyncio"])
+@pytest.fixture(params=[pytest.param("blocking", marks=pytest.mark.long), "asyncio"])
 async def api(request: pytest.FixtureRequest, fake: FakePolybatch) -> AsyncIterator[Api]:
-    """Both clients in turn, connected to the fake."""
+    """Both clients in turn, connected to the fake.
+
+    The blocking one is made of the other (clients/python/make_blocking.py), and the end-to-end
+    tests are its callers.
+    """
     async with connected(request.param, fake.address) as client:
         yield client
 

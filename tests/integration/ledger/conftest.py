@@ -9,17 +9,7 @@ from core.ledger import Ledger
 from core.ledger.schema import upgrade
 from tests.support.stores.postgres import PostgresServer
 
-ON_POSTGRES = {
-    "test_transitions.py",
-    "test_turns.py",
-    "test_at_once.py",
-    "test_databases.py",
-    "test_halting.py",
-    "test_pauses.py",
-    "test_room.py",
-    "test_spend.py",
-    "test_usage.py",
-}
+ON_POSTGRES = {"test_at_once.py", "test_databases.py"}
 """What is run on PostgreSQL in `make test` too; the rest follows in `make test-long`."""
 
 

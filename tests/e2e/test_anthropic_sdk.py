@@ -84,6 +84,7 @@ def test_from_requests_to_results(suite: Suite, client: Anthropic) -> None:
     check_bill(suite, 3)
 
 
+@pytest.mark.long
 def test_what_no_batch_can_have_is_refused_whole(suite: Suite) -> None:
     with sdk(suite, suite.new_key(f"refused-{secrets.token_hex(4)}")) as client:
         for requests, named in (

@@ -58,6 +58,7 @@ def test_the_programs_of_the_sdks(suite: Suite, tmp_path: Path, sdk: str, said: 
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.long
 def test_the_calls_by_hand(suite: Suite, tmp_path: Path) -> None:
     script = "set -euo pipefail\n" + "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S))
     done = subprocess.run(

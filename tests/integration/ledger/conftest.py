@@ -9,7 +9,7 @@ from core.ledger import Ledger
 from core.ledger.schema import upgrade
 from tests.support.stores.postgres import PostgresServer
 
-ON_POSTGRES = {"test_at_once.py", "test_databases.py"}
+ON_POSTGRES = {"test_at_once.py"}
 """What is run on PostgreSQL in `make test` too; the rest follows in `make test-long`."""
 
 

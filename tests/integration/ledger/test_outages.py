@@ -27,6 +27,8 @@ from tests.support.ledger.rows import batch_row, create, file_row, shard_row, tr
 from tests.support.stores.lossy import LossyProxy
 from tests.support.stores.postgres import PostgresServer, running_postgres
 
+pytestmark = pytest.mark.long
+
 LEASE = timedelta(minutes=10)
 
 
@@ -44,7 +46,6 @@ async def lossy(postgres_server: PostgresServer) -> AsyncIterator[LossyProxy]:
         yield proxy
 
 
-@pytest.mark.long
 async def test_it_goes_on_when_the_server_is_back(own_server: PostgresServer) -> None:
     ledger = await Ledger.open(own_server.create_database())
     key = await ledger.accounts.create_key("alpha")

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 
+import pytest
+
 from services.supervisor.spec import ChildSpec
 from tests.integration.supervisor.conftest import Reports, process_end
 
@@ -66,6 +68,7 @@ async def test_ctrl_c_stops_everything_in_order_and_exits_0(reports: Reports) ->
     assert reports.said[2:] == ["two stopping", "two gone", "one stopping", "one gone"]
 
 
+@pytest.mark.long
 async def test_sigterm_stops_it_like_ctrl_c(reports: Reports) -> None:
     async with supervising(reports, "one") as process:
         process.terminate()
@@ -74,6 +77,7 @@ async def test_sigterm_stops_it_like_ctrl_c(reports: Reports) -> None:
     assert "one stopping" in reports.said
 
 
+@pytest.mark.long
 async def test_a_second_ctrl_c_is_immediate(reports: Reports) -> None:
     async with supervising(reports, "stubborn") as process:
         os.killpg(process.pid, signal.SIGINT)
@@ -101,6 +105,7 @@ async def test_a_child_whose_parent_is_gone_already_does_not_start(reports: Repo
     assert reports.said == []
 
 
+@pytest.mark.long
 async def test_on_a_terminal_lines_bear_the_name_of_their_child(reports: Reports) -> None:
     terminal, child_end = os.openpty()
     try:

@@ -366,6 +366,7 @@ async def test_a_list_does_not_hold_up_a_single_look(office: Office, file: File)
         await first
 
 
+@pytest.mark.long
 async def test_what_many_in_flight_cost_is_bounded(office: Office, file: File) -> None:
     await office.submitted(file, 30)
     office.vendor.pages = 3

@@ -175,8 +175,9 @@ async def die() -> None:
 
 @pytest.mark.parametrize(
     ("batches", "seed"),
-    [(8, 7), *(pytest.param(200, seed, marks=pytest.mark.long) for seed in range(5))],
+    [pytest.param(8, 7, id="few"), *((200, seed) for seed in range(5))],
 )
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_no_batch_costs_more_than_it_may(
     ledger: Ledger, blobs: BlobStore, tmp_path: Path, batches: int, seed: int

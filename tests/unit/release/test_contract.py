@@ -50,10 +50,25 @@ def change(contract: Path, name: str, old: str, new: str) -> None:
     ("name", "old", "new"),
     [
         ("files.proto", "rpc DeleteFile(", "rpc RemoveFile("),
-        ("files.proto", "message DeleteFileRequest {", "message RemoveFileRequest {"),
+        pytest.param(
+            "files.proto",
+            "message DeleteFileRequest {",
+            "message RemoveFileRequest {",
+            marks=pytest.mark.long,
+        ),
         ("batches.proto", "  BATCH_STATE_COMPLETED =", "  BATCH_STATE_FINISHED ="),
-        ("status.proto", "int64 last_revision = 2;", "int64 last_revision = 20;"),
-        ("status.proto", "int64 last_revision = 2;", "string last_revision = 2;"),
+        pytest.param(
+            "status.proto",
+            "int64 last_revision = 2;",
+            "int64 last_revision = 20;",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "status.proto",
+            "int64 last_revision = 2;",
+            "string last_revision = 2;",
+            marks=pytest.mark.long,
+        ),
         ("status.proto", "(stream WatchBatchResponse)", "(WatchBatchResponse)"),
     ],
 )

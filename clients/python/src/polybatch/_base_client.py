@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 from polybatch._operations import (
     BackObserver,
@@ -15,14 +16,16 @@ from polybatch._operations import (
     SettledDownloads,
     Uploads,
     Watches,
-    WebhookRequests,
     log_back,
     log_retry,
 )
-from polybatch._operations.accounts import AccountRequests
 from polybatch._transport import AioTransport, BlockingTransport
 from polybatch.connection import Connection
 from polybatch.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from polybatch._operations.accounts import AccountRequests
+    from polybatch._operations.webhooks import WebhookRequests
 
 
 class BaseClient:
@@ -58,12 +61,24 @@ class BaseClient:
             tls_client_key=tls_client_key,
         )
         self._transport = self._transport_type(self.connection)
-        caller = Caller(self._transport, self.retry, on_retry, on_back)
+        self._caller = caller = Caller(self._transport, self.retry, on_retry, on_back)
         self._requests = Requests(caller)
         self._uploads = Uploads(caller)
         self._watches = Watches(caller)
         self._downloads = Downloads(caller)
         self._settled = SettledDownloads(caller, self._watches)
         self._conversions = Conversions(caller)
-        self._accounts = AccountRequests(caller)
-        self._webhooks = WebhookRequests(caller)
+
+    # Few programs manage keys, accounts or webhooks: what that takes is imported with them.
+
+    @cached_property
+    def _accounts(self) -> AccountRequests:
+        from polybatch._operations.accounts import AccountRequests
+
+        return AccountRequests(self._caller)
+
+    @cached_property
+    def _webhooks(self) -> WebhookRequests:
+        from polybatch._operations.webhooks import WebhookRequests
+
+        return WebhookRequests(self._caller)

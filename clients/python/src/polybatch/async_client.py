@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from polybatch._base_client import BaseClient
 from polybatch._operations import (
@@ -22,26 +22,27 @@ from polybatch._operations import (
     retry_request,
 )
 from polybatch._transport import AioTransport
-from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
 from polybatch.async_files import AsyncFiles
-from polybatch.async_webhooks import AsyncWebhooks
-from polybatch.models import (
-    Batch,
-    BatchEstimate,
-    BatchPriority,
-    BatchState,
-    ConvertedLines,
-    FailureCauses,
-    File,
-    LineFailure,
-    Manifest,
-    Price,
-    Provider,
-    ResultFilter,
-    ResultLine,
-    UploadStatus,
-)
+from polybatch.models import BatchPriority, ResultFilter
 from polybatch.models.money import USD
+
+if TYPE_CHECKING:
+    from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
+    from polybatch.async_webhooks import AsyncWebhooks
+    from polybatch.models import (
+        Batch,
+        BatchEstimate,
+        BatchState,
+        ConvertedLines,
+        FailureCauses,
+        File,
+        LineFailure,
+        Manifest,
+        Price,
+        Provider,
+        ResultLine,
+        UploadStatus,
+    )
 
 __all__ = ["AsyncBatches", "AsyncClient"]
 
@@ -73,21 +74,29 @@ class AsyncClient(BaseClient):
     @cached_property
     def keys(self) -> AsyncKeys:
         """Keys of the account."""
+        from polybatch.async_administration import AsyncKeys
+
         return AsyncKeys(self._accounts)
 
     @cached_property
     def accounts(self) -> AsyncAccounts:
         """All accounts, for operators."""
+        from polybatch.async_administration import AsyncAccounts
+
         return AsyncAccounts(self._accounts)
 
     @cached_property
     def usage(self) -> AsyncUsageReport:
         """What was used, and what it cost."""
+        from polybatch.async_administration import AsyncUsageReport
+
         return AsyncUsageReport(self._accounts)
 
     @cached_property
     def webhooks(self) -> AsyncWebhooks:
         """Urls of the account that are called when a batch has ended."""
+        from polybatch.async_webhooks import AsyncWebhooks
+
         return AsyncWebhooks(self._webhooks)
 
     async def close(self) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polybatch._operations import Downloads, Progress, Requests
-from polybatch.models import File, LineProblem
+
+if TYPE_CHECKING:
+    from polybatch.models import File, LineProblem
 
 __all__ = ["AsyncFiles"]
 

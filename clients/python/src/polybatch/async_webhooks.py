@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import AsyncGenerator, Iterable
 
-from polybatch._operations import WebhookRequests
+from polybatch._operations.webhooks import WebhookRequests
 from polybatch.models import WebhookDelivery, WebhookDeliveryState, WebhookEndpoint
 
 __all__ = ["AsyncWebhooks"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from polybatch._base_client import BaseClient
 from polybatch._operations import (
@@ -24,26 +24,27 @@ from polybatch._operations import (
     retry_request,
 )
 from polybatch._transport import BlockingTransport, iterate, run
-from polybatch.administration import Accounts, Keys, UsageReport
 from polybatch.files import Files
-from polybatch.models import (
-    Batch,
-    BatchEstimate,
-    BatchPriority,
-    BatchState,
-    ConvertedLines,
-    FailureCauses,
-    File,
-    LineFailure,
-    Manifest,
-    Price,
-    Provider,
-    ResultFilter,
-    ResultLine,
-    UploadStatus,
-)
+from polybatch.models import BatchPriority, ResultFilter
 from polybatch.models.money import USD
-from polybatch.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from polybatch.administration import Accounts, Keys, UsageReport
+    from polybatch.models import (
+        Batch,
+        BatchEstimate,
+        BatchState,
+        ConvertedLines,
+        FailureCauses,
+        File,
+        LineFailure,
+        Manifest,
+        Price,
+        Provider,
+        ResultLine,
+        UploadStatus,
+    )
+    from polybatch.webhooks import Webhooks
 
 __all__ = ["Batches", "Client"]
 
@@ -75,21 +76,29 @@ class Client(BaseClient):
     @cached_property
     def keys(self) -> Keys:
         """Keys of the account."""
+        from polybatch.administration import Keys
+
         return Keys(self._accounts)
 
     @cached_property
     def accounts(self) -> Accounts:
         """All accounts, for operators."""
+        from polybatch.administration import Accounts
+
         return Accounts(self._accounts)
 
     @cached_property
     def usage(self) -> UsageReport:
         """What was used, and what it cost."""
+        from polybatch.administration import UsageReport
+
         return UsageReport(self._accounts)
 
     @cached_property
     def webhooks(self) -> Webhooks:
         """Urls of the account that are called when a batch has ended."""
+        from polybatch.webhooks import Webhooks
+
         return Webhooks(self._webhooks)
 
     def close(self) -> None:

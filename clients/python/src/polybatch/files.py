@@ -7,10 +7,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polybatch._operations import Downloads, Progress, Requests
 from polybatch._transport import iterate, run
-from polybatch.models import File, LineProblem
+
+if TYPE_CHECKING:
+    from polybatch.models import File, LineProblem
 
 __all__ = ["Files"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterable, Iterator
 
-from polybatch._operations import WebhookRequests
+from polybatch._operations.webhooks import WebhookRequests
 from polybatch._transport import iterate, run
 from polybatch.models import WebhookDelivery, WebhookDeliveryState, WebhookEndpoint
 

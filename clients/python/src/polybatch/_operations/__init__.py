@@ -14,7 +14,6 @@ from polybatch._operations.settled_downloads import ExtentObserver, SettledDownl
 from polybatch._operations.sources import Progress, UploadInput
 from polybatch._operations.uploads import EstimateObserver, Naming, Uploads
 from polybatch._operations.watches import BatchProgress, Watches
-from polybatch._operations.webhooks import WebhookRequests
 
 __all__ = [
     "BackObserver",
@@ -33,7 +32,6 @@ __all__ = [
     "UploadInput",
     "Uploads",
     "Watches",
-    "WebhookRequests",
     "batch_request",
     "log_back",
     "log_retry",

@@ -14,18 +14,14 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
+from polybatch import models
 from polybatch._operations.calls import Caller
 from polybatch._operations.sources import Progress
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import Conflict, DataError, PolybatchError
-from polybatch.models import (
-    File,
-    LineProblem,
-    Manifest,
-    ResultFilter,
-    ResultLine,
-)
+from polybatch.models import ResultFilter
+from polybatch.problems import LineProblem
 from polybatch.v1 import files_pb2, results_pb2
 
 RESULTS_CHANGED = "RESULTS_CHANGED"
@@ -39,12 +35,14 @@ class Downloads:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    async def results(self, batch_id: str, which: ResultFilter) -> AsyncGenerator[ResultLine, None]:
+    async def results(
+        self, batch_id: str, which: ResultFilter
+    ) -> AsyncGenerator[models.ResultLine, None]:
         """Yields the result lines in input order."""
         stream = ResultStream(self._caller, batch_id, which)
         async with aclosing(_lines(stream.chunks())) as lines:
             async for raw in lines:
-                yield ResultLine.parse(raw)
+                yield models.ResultLine.parse(raw)
 
     async def result_chunks(
         self, batch_id: str, which: ResultFilter
@@ -54,18 +52,18 @@ class Downloads:
             async for chunk in chunks:
                 yield chunk
 
-    async def manifest(self, batch_id: str) -> Manifest:
+    async def manifest(self, batch_id: str) -> models.Manifest:
         """Returns the manifest, which stands at the head of the results."""
         stream = ResultStream(self._caller, batch_id, ResultFilter.ALL)
         async with aclosing(stream.chunks()) as chunks:
             # The header comes before the first chunk, or alone if there is none.
             async for _ in chunks:
                 break
-        return Manifest.from_proto(stream.header.manifest)
+        return models.Manifest.from_proto(stream.header.manifest)
 
     async def save_results(
         self, batch_id: str, path: Path, which: ResultFilter, progress: Progress | None
-    ) -> Manifest:
+    ) -> models.Manifest:
         """Writes the results to a file, whole or not at all, and returns the manifest."""
         for _ in range(_NEWER_RESULTS):
             try:
@@ -78,7 +76,7 @@ class Downloads:
 
     async def _save_results(
         self, batch_id: str, path: Path, which: ResultFilter, progress: Progress | None
-    ) -> Manifest:
+    ) -> models.Manifest:
         stream = ResultStream(self._caller, batch_id, which)
 
         def expected_digest() -> str | None:
@@ -90,9 +88,9 @@ class Downloads:
         await self._save(
             stream.chunks(), path, expected_digest, lambda: stream.header.total_bytes, progress
         )
-        return Manifest.from_proto(stream.header.manifest)
+        return models.Manifest.from_proto(stream.header.manifest)
 
-    async def save_file(self, file_id: str, path: Path, progress: Progress | None) -> File:
+    async def save_file(self, file_id: str, path: Path, progress: Progress | None) -> models.File:
         """Writes a stored file's content to a file, whole or not at all."""
         file = await self._get_file(file_id)
         await self._save(
@@ -113,11 +111,11 @@ class Downloads:
             async for raw in lines:
                 yield _report_line(raw)
 
-    async def _get_file(self, file_id: str) -> File:
+    async def _get_file(self, file_id: str) -> models.File:
         request = files_pb2.GetFileRequest(file_id=file_id)
-        return File.from_proto(await self._caller.unary(methods.GET_FILE, request))
+        return models.File.from_proto(await self._caller.unary(methods.GET_FILE, request))
 
-    def _whole_file(self, file: File) -> AsyncGenerator[bytes, None]:
+    def _whole_file(self, file: models.File) -> AsyncGenerator[bytes, None]:
         return self._file_content(
             file.id, files_pb2.FILE_CONTENT_UNSPECIFIED, lambda count: count == file.bytes
         )

@@ -7,21 +7,12 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any, cast
 
+from polybatch import models
 from polybatch._operations.calls import Caller
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import NotFound
-from polybatch.models import (
-    Batch,
-    BatchEstimate,
-    BatchState,
-    FailureCauses,
-    File,
-    LineFailure,
-    Price,
-    Provider,
-    ResultFilter,
-)
+from polybatch.models import ResultFilter
 from polybatch.models.money import USD, to_money
 from polybatch.models.steering import BatchPriority
 from polybatch.v1 import batches_pb2, files_pb2, prices_pb2, providers_pb2, results_pb2
@@ -109,80 +100,84 @@ class Requests:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    async def create_batch(self, request: Any) -> Batch:
+    async def create_batch(self, request: Any) -> models.Batch:
         """BatchService.CreateBatch."""
-        return Batch.from_proto(await self._caller.unary(methods.CREATE_BATCH, request))
+        return models.Batch.from_proto(await self._caller.unary(methods.CREATE_BATCH, request))
 
-    async def estimate(self, file_id: str, *, lenient: bool) -> BatchEstimate:
+    async def estimate(self, file_id: str, *, lenient: bool) -> models.BatchEstimate:
         """BatchService.EstimateBatch."""
         request = batches_pb2.EstimateBatchRequest(
             input_file_id=file_id, lenient_translation=lenient
         )
-        return BatchEstimate.from_proto(await self._caller.unary(methods.ESTIMATE_BATCH, request))
+        return models.BatchEstimate.from_proto(
+            await self._caller.unary(methods.ESTIMATE_BATCH, request)
+        )
 
-    async def get_batch(self, batch_id: str) -> Batch:
+    async def get_batch(self, batch_id: str) -> models.Batch:
         """BatchService.GetBatch."""
         request = batches_pb2.GetBatchRequest(batch_id=batch_id)
-        return Batch.from_proto(await self._caller.unary(methods.GET_BATCH, request))
+        return models.Batch.from_proto(await self._caller.unary(methods.GET_BATCH, request))
 
-    async def providers(self) -> list[Provider]:
+    async def providers(self) -> list[models.Provider]:
         """ProviderService.ListProviders."""
         request = providers_pb2.ListProvidersRequest()
         reply = await self._caller.unary(methods.LIST_PROVIDERS, request)
-        return [Provider.from_proto(message) for message in reply.providers]
+        return [models.Provider.from_proto(message) for message in reply.providers]
 
-    async def prices(self, model: str, day: date | None) -> list[Price]:
+    async def prices(self, model: str, day: date | None) -> list[models.Price]:
         """PriceService.ListPrices."""
         request = prices_pb2.ListPricesRequest(model=model)
         if day is not None:
             request.day.year, request.day.month, request.day.day = day.year, day.month, day.day
         reply = await self._caller.unary(methods.LIST_PRICES, request)
-        return [Price.from_proto(message) for message in reply.prices]
+        return [models.Price.from_proto(message) for message in reply.prices]
 
-    async def cancel_batch(self, batch_id: str) -> Batch:
+    async def cancel_batch(self, batch_id: str) -> models.Batch:
         """BatchService.CancelBatch."""
         request = batches_pb2.CancelBatchRequest(batch_id=batch_id)
-        return Batch.from_proto(await self._caller.unary(methods.CANCEL_BATCH, request))
+        return models.Batch.from_proto(await self._caller.unary(methods.CANCEL_BATCH, request))
 
-    async def pause_batch(self, batch_id: str) -> Batch:
+    async def pause_batch(self, batch_id: str) -> models.Batch:
         """BatchService.PauseBatch."""
         request = batches_pb2.PauseBatchRequest(batch_id=batch_id)
-        return Batch.from_proto(await self._caller.unary(methods.PAUSE_BATCH, request))
+        return models.Batch.from_proto(await self._caller.unary(methods.PAUSE_BATCH, request))
 
-    async def resume_batch(self, batch_id: str) -> Batch:
+    async def resume_batch(self, batch_id: str) -> models.Batch:
         """BatchService.ResumeBatch."""
         request = batches_pb2.ResumeBatchRequest(batch_id=batch_id)
-        return Batch.from_proto(await self._caller.unary(methods.RESUME_BATCH, request))
+        return models.Batch.from_proto(await self._caller.unary(methods.RESUME_BATCH, request))
 
-    async def pause_provider(self, name: str) -> Provider:
+    async def pause_provider(self, name: str) -> models.Provider:
         """ProviderService.PauseProvider."""
         request = providers_pb2.PauseProviderRequest(name=name)
-        return Provider.from_proto(await self._caller.unary(methods.PAUSE_PROVIDER, request))
+        return models.Provider.from_proto(await self._caller.unary(methods.PAUSE_PROVIDER, request))
 
-    async def resume_provider(self, name: str) -> Provider:
+    async def resume_provider(self, name: str) -> models.Provider:
         """ProviderService.ResumeProvider."""
         request = providers_pb2.ResumeProviderRequest(name=name)
-        return Provider.from_proto(await self._caller.unary(methods.RESUME_PROVIDER, request))
+        return models.Provider.from_proto(
+            await self._caller.unary(methods.RESUME_PROVIDER, request)
+        )
 
-    async def retry_batch(self, request: Any) -> Batch:
+    async def retry_batch(self, request: Any) -> models.Batch:
         """BatchService.RetryBatch."""
         reply = await self._caller.unary(methods.RETRY_BATCH, request, at_least=_RETRY_SECONDS)
-        return Batch.from_proto(reply)
+        return models.Batch.from_proto(reply)
 
     async def delete_batch(self, batch_id: str) -> None:
         """BatchService.DeleteBatch."""
         request = batches_pb2.DeleteBatchRequest(batch_id=batch_id)
         await self._delete(methods.DELETE_BATCH, request)
 
-    async def delete_results(self, batch_id: str, which: ResultFilter) -> Batch:
+    async def delete_results(self, batch_id: str, which: ResultFilter) -> models.Batch:
         """BatchService.DeleteResults."""
         kind = cast("batches_pb2.ResultsKind", which.to_proto())
         request = batches_pb2.DeleteResultsRequest(batch_id=batch_id, kind=kind)
-        return Batch.from_proto(await self._caller.unary(methods.DELETE_RESULTS, request))
+        return models.Batch.from_proto(await self._caller.unary(methods.DELETE_RESULTS, request))
 
     async def list_batches(
-        self, states: Iterable[BatchState], filter: str, page_size: int
-    ) -> AsyncGenerator[Batch, None]:
+        self, states: Iterable[models.BatchState], filter: str, page_size: int
+    ) -> AsyncGenerator[models.Batch, None]:
         """BatchService.ListBatches, page after page."""
         request = batches_pb2.ListBatchesRequest(
             page_size=page_size,
@@ -192,36 +187,36 @@ class Requests:
         )
         async for page in self._pages(methods.LIST_BATCHES, request):
             for message in page.batches:
-                yield Batch.from_proto(message)
+                yield models.Batch.from_proto(message)
 
     async def failures(
         self, batch_id: str, page_size: int, cause_id: str, *, partial: bool
-    ) -> AsyncGenerator[LineFailure, None]:
+    ) -> AsyncGenerator[models.LineFailure, None]:
         """ResultService.ListFailures, page after page."""
         request = results_pb2.ListFailuresRequest(
             batch_id=batch_id, page_size=page_size, cause_id=cause_id, partial=partial
         )
         async for page in self._pages(methods.LIST_FAILURES, request):
             for message in page.failures:
-                yield LineFailure.from_proto(message)
+                yield models.LineFailure.from_proto(message)
 
-    async def failure_causes(self, batch_id: str, *, partial: bool) -> FailureCauses:
+    async def failure_causes(self, batch_id: str, *, partial: bool) -> models.FailureCauses:
         """ResultService.ListFailureCauses."""
         request = results_pb2.ListFailureCausesRequest(batch_id=batch_id, partial=partial)
         reply = await self._caller.unary(methods.LIST_FAILURE_CAUSES, request)
-        return FailureCauses.from_proto(reply)
+        return models.FailureCauses.from_proto(reply)
 
-    async def get_file(self, file_id: str) -> File:
+    async def get_file(self, file_id: str) -> models.File:
         """FileService.GetFile."""
         request = files_pb2.GetFileRequest(file_id=file_id)
-        return File.from_proto(await self._caller.unary(methods.GET_FILE, request))
+        return models.File.from_proto(await self._caller.unary(methods.GET_FILE, request))
 
-    async def list_files(self, page_size: int) -> AsyncGenerator[File, None]:
+    async def list_files(self, page_size: int) -> AsyncGenerator[models.File, None]:
         """FileService.ListFiles, page after page."""
         request = files_pb2.ListFilesRequest(page_size=page_size)
         async for page in self._pages(methods.LIST_FILES, request):
             for message in page.files:
-                yield File.from_proto(message)
+                yield models.File.from_proto(message)
 
     async def delete_file(self, file_id: str) -> None:
         """FileService.DeleteFile."""

@@ -9,14 +9,15 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
+from polybatch import models
 from polybatch._operations.calls import Caller
 from polybatch._operations.watches import Watches
 from polybatch._transport import methods
 from polybatch.errors import DataError, PolybatchError
-from polybatch.models import ResultFilter, ResultLine, ResultsExtent
+from polybatch.models import ResultFilter
 from polybatch.v1 import results_pb2
 
-ExtentObserver = Callable[[ResultsExtent], None]
+ExtentObserver = Callable[["models.ResultsExtent"], None]
 """Called with how much there is, before the lines come; of results that are followed, again each
 time that there is more."""
 
@@ -39,13 +40,13 @@ class SettledDownloads:
         follow: bool = False,
         merged: bool = False,
         on_extent: ExtentObserver | None = None,
-    ) -> AsyncGenerator[ResultLine, None]:
+    ) -> AsyncGenerator[models.ResultLine, None]:
         """Yields lines of the results, each once; see `chunks`."""
         pieces = self.chunks(batch_id, which, follow=follow, merged=merged, on_extent=on_extent)
         async with aclosing(pieces):
             async for lines in pieces:
                 for raw in lines.split(_NEWLINE)[:-1]:
-                    yield ResultLine.parse(raw)
+                    yield models.ResultLine.parse(raw)
 
     async def chunks(
         self,
@@ -144,7 +145,7 @@ class _Download:
             # Whatever is settled meanwhile, after a break the same lines come again.
             self._request.settled_until = header.settled_until
             if self._on_extent is not None:
-                self._on_extent(ResultsExtent.from_proto(header))
+                self._on_extent(models.ResultsExtent.from_proto(header))
 
     def _note(self, lines: bytes) -> None:
         self._received += lines.count(_NEWLINE)

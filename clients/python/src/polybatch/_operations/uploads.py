@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from polybatch import models
 from polybatch._operations.calls import Caller
 from polybatch._operations.pieces import CHUNK_BYTES
 from polybatch._operations.sources import (
@@ -22,7 +23,6 @@ from polybatch._operations.sources import (
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import DataError, NotFound, PolybatchError
-from polybatch.models import Batch, BatchEstimate, File, UploadStatus
 from polybatch.v1 import batches_pb2, files_pb2
 
 # Field 2 (chunk) of UploadFileRequest and of SubmitBatchRequest, length-delimited.
@@ -34,7 +34,7 @@ FINISH = b"\x18\x01"
 # Both transports hold less than this back while there is no connection.
 _SURELY_ARRIVING = 8 * CHUNK_BYTES
 
-EstimateObserver = Callable[[BatchEstimate], None]
+EstimateObserver = Callable[["models.BatchEstimate"], None]
 """Called with what a batch will cost before it is made; what it raises keeps it from being made."""
 
 # Nothing of the stream was taken, so there is nothing to ask; a call more would only be
@@ -77,7 +77,7 @@ class Uploads:
         *,
         upload_id: str | None,
         progress: Progress | None,
-    ) -> File:
+    ) -> models.File:
         """Uploads and returns the file, with the first problems of bad lines."""
         name, source = self._open(content)
         return await self._upload(name, source, naming, upload_id, progress)
@@ -89,7 +89,7 @@ class Uploads:
         naming: Naming,
         upload_id: str | None,
         progress: Progress | None,
-    ) -> File:
+    ) -> models.File:
         own_id = upload_id or new_upload_id()
 
         def spec(offset: int) -> bytes:
@@ -109,7 +109,7 @@ class Uploads:
                 reason="UPLOAD_INCOMPLETE",
                 next_step="was the file changed meanwhile? Upload it again.",
             )
-        return File.from_proto(reply.file, reply.problems)
+        return models.File.from_proto(reply.file, reply.problems)
 
     async def submit(
         self,
@@ -121,7 +121,7 @@ class Uploads:
         request_id: str | None,
         progress: Progress | None,
         on_estimate: EstimateObserver | None,
-    ) -> Batch:
+    ) -> models.Batch:
         """Uploads and makes a batch of it; `batch` is a CreateBatchRequest.
 
         With `on_estimate` in two calls, the estimate between them. `upload_id` continues an
@@ -142,7 +142,7 @@ class Uploads:
             made = await self._create(file, batch, on_estimate)
             if upload_id is None and made.input_file_id != file.id:
                 await self._delete(file.id)
-            return Batch.from_proto(made)
+            return models.Batch.from_proto(made)
         own_id = upload_id or new_upload_id()
 
         def spec(offset: int) -> bytes:
@@ -163,9 +163,9 @@ class Uploads:
             source.close()
         if upload_id is None and request_id is not None:
             await self._delete_copy(own_id, reply.input_file_id)
-        return Batch.from_proto(reply)
+        return models.Batch.from_proto(reply)
 
-    async def _create(self, file: File, batch: Any, on_estimate: EstimateObserver) -> Any:
+    async def _create(self, file: models.File, batch: Any, on_estimate: EstimateObserver) -> Any:
         unfit = file.invalid_line_count
         if batch.lenient_translation:
             unfit -= file.lenient_line_count
@@ -175,7 +175,7 @@ class Uploads:
                 input_file_id=file.id, lenient_translation=batch.lenient_translation
             )
             reply = await self._caller.unary(methods.ESTIMATE_BATCH, request)
-            on_estimate(BatchEstimate.from_proto(reply))
+            on_estimate(models.BatchEstimate.from_proto(reply))
         batch.input_file_id = file.id
         return await self._caller.unary(methods.CREATE_BATCH, batch)
 
@@ -192,9 +192,9 @@ class Uploads:
             request = files_pb2.DeleteFileRequest(file_id=file_id)
             await self._caller.unary(methods.DELETE_FILE, request)
 
-    async def status(self, upload_id: str) -> UploadStatus:
+    async def status(self, upload_id: str) -> models.UploadStatus:
         """Returns how far an upload has come. NotFound where nothing is committed."""
-        return UploadStatus.from_proto(await _status(self._caller, upload_id))
+        return models.UploadStatus.from_proto(await _status(self._caller, upload_id))
 
     def _open(self, content: UploadInput) -> tuple[str, Source]:
         source, name = open_source(content, self._caller.transport.blocking)

@@ -7,34 +7,13 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 from polybatch.errors import DataError, LineFailed
-from polybatch.v1 import results_pb2 as pb
 
 # The last key of a line.
 _COST = re.compile(rb',\s*"cost":\s*(\d+(?:\.\d+)?)\s*\}\s*\Z')
 _COST_WITHIN = 60
-
-
-class ResultFilter(StrEnum):
-    """Which lines of the results."""
-
-    ALL = "all"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
-    def to_proto(self) -> pb.ResultFilter:
-        """Returns the number on the wire."""
-        return _FILTER_NUMBERS[self]
-
-
-_FILTER_NUMBERS: dict[ResultFilter, pb.ResultFilter] = {
-    ResultFilter.ALL: pb.RESULT_FILTER_UNSPECIFIED,
-    ResultFilter.SUCCEEDED: pb.RESULT_FILTER_SUCCEEDED,
-    ResultFilter.FAILED: pb.RESULT_FILTER_FAILED,
-}
 
 
 @dataclass(frozen=True, slots=True)

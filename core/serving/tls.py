@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 
 from core.serving.process import StartupError
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 log = structlog.get_logger()
 
@@ -81,6 +82,9 @@ class Identity:
     @classmethod
     def read(cls, files: TlsFiles) -> Identity:
         """Read the files. Raises TlsError for what no client could connect with."""
+        # Here and below where it is needed: a process without TLS goes without its 10 MB.
+        from cryptography.hazmat.primitives import hashes
+
         chain = _read(files.cert, CERT_SETTING)
         certificate = _certificates(chain, files.cert, CERT_SETTING)[0]
         key = _read(files.key, KEY_SETTING)
@@ -185,6 +189,8 @@ def _read(path: Path, setting: str) -> bytes:
 
 
 def _certificates(pem: bytes, path: Path, setting: str) -> list[x509.Certificate]:
+    from cryptography import x509
+
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
@@ -194,6 +200,8 @@ def _certificates(pem: bytes, path: Path, setting: str) -> list[x509.Certificate
 
 
 def _check_key(certificate: x509.Certificate, pem: bytes, files: TlsFiles) -> None:
+    from cryptography.hazmat.primitives import serialization
+
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except TypeError as error:
@@ -214,6 +222,8 @@ def _check_key(certificate: x509.Certificate, pem: bytes, files: TlsFiles) -> No
 
 
 def _names(certificate: x509.Certificate, path: Path) -> tuple[str, ...]:
+    from cryptography import x509
+
     try:
         held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

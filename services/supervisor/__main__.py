@@ -7,15 +7,17 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
 from core.ledger import Ledger, LedgerUnavailable, ProviderKey, now
+from core.providers.http.transport import trusted
 from core.serving import run
 from core.settings import ProviderAccess, Settings, read_settings
-from services.supervisor.fork_server import SHARED, Call, fork_server
+from services.supervisor.fork_server import SHARED, TLS, Call, fork_server
 from services.supervisor.forked import ForkServer
 from services.supervisor.lock import data_folder_lock
 from services.supervisor.output import Output
@@ -168,8 +170,15 @@ def main() -> int:
     )
     server = None
     if sys.platform == "linux":
-        sandbox = ("services.sandbox.server",) if arguments.sandbox else ()
-        forked = fork_server((*SHARED, *sandbox))
+        modules = [*SHARED]
+        if arguments.sandbox:
+            modules.append("services.sandbox.server")
+        if settings.tls_cert is not None:
+            modules += TLS
+        # They would all read the certificates for themselves; what is wrong with these, they say.
+        with suppress(OSError):
+            trusted()
+        forked = fork_server(modules)
         if forked is None:
             return 0
         if isinstance(forked, Call):

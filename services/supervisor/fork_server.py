@@ -32,9 +32,15 @@ SHARED = (
     "services.gateway.service",
     "services.dispatcher.service",
     "services.collector.service",
-    # SQLAlchemy imports these by name when it opens a ledger.
+    # These are imported by name: by SQLAlchemy and its dialect when they open a ledger, and by
+    # anyio when httpx2 first connects.
     "sqlalchemy.dialects.sqlite.aiosqlite",
+    "aiosqlite",
+    "anyio._backends._asyncio",
 )
+
+TLS = ("cryptography.x509", "cryptography.hazmat.primitives.serialization")
+"""What servers import besides where they speak TLS."""
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
 
@@ -72,11 +78,11 @@ def fork_server(modules: Sequence[str] = SHARED) -> Forked | Call | None:
     forked process what it is to run; and None in the fork server itself, which ends with
     the one that made it.
     """
-    # Looking for garbage among what stays anyway is a fifth of the imports' time.
+    # Looking for garbage among what stays anyway is a fifth of the imports' time. What little
+    # there is stays too: each process would fill its gaps, and so copy the pages around them.
     gc.disable()
     for module in modules:
         import_module(module)
-    gc.collect()
     # Collections would write to every object's head, and so to a copy of each page.
     gc.freeze()
     gc.enable()

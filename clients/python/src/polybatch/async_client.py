@@ -281,7 +281,7 @@ class AsyncClient(BaseClient):
         `max_failure_rate`: nothing more is sent once a larger share of 20 lines or more failed.
         """
         request = batch_request(
-            input_file_id=input_file.id if isinstance(input_file, File) else input_file,
+            input_file_id=input_file if isinstance(input_file, str) else input_file.id,
             completion_window=completion_window,
             metadata=metadata,
             skip_invalid_lines=skip_invalid_lines,
@@ -308,7 +308,7 @@ class AsyncClient(BaseClient):
         The file is given as such or by its id. `lenient`: as of `create_batch`. Of bad lines
         nothing is reckoned. Nothing is sent to a provider.
         """
-        file_id = input_file.id if isinstance(input_file, File) else input_file
+        file_id = input_file if isinstance(input_file, str) else input_file.id
         return await self._requests.estimate(file_id, lenient=lenient)
 
     async def get_batch(self, batch_id: str) -> Batch:

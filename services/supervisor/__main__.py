@@ -23,6 +23,7 @@ from services.supervisor.lock import data_folder_lock
 from services.supervisor.output import Output
 from services.supervisor.plan import Options, Plan, make_plan
 from services.supervisor.report import (
+    keys_are_told,
     ready_block,
     removed_around,
     write_addresses,
@@ -138,7 +139,9 @@ async def _announce(
 ) -> None:
     """Tell people once everything is healthy, and what the providers said of their keys since."""
     await ready.wait()
-    tried = await _tried_keys(plan, settings, since) if settings.check_keys else None
+    # For the sandbox alone the ledger need not be opened, which takes 6 MB.
+    told = settings.check_keys and keys_are_told(plan)
+    tried = await _tried_keys(plan, settings, since) if told else None
     print(f"\n{ready_block(plan, tried)}\n", flush=True)
 
 

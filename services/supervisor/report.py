@@ -38,6 +38,11 @@ def refused_keys_notice(plan: Plan, tried: Mapping[str, ProviderKey]) -> str:
     )
 
 
+def keys_are_told(plan: Plan) -> bool:
+    """Whether `ready_block` has anything to say of keys."""
+    return any(name in plan.known.key_variables for name in _real(plan))
+
+
 def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] | None = None) -> str:
     """The block that is printed once everything is healthy.
 

@@ -424,8 +424,11 @@ def test_the_banner_says_which_keys_are_refused(
             provider="anthropic", credential="c", accepted=False, code="authentication_error"
         ),
     }
+    assert report.keys_are_told(made)
     block = report.ready_block(made, tried)
     assert "openai (key accepted), anthropic (KEY REFUSED: authentication_error)" in block
     assert "set ANTHROPIC_API_KEY to one that works" in block
     assert "openai, anthropic (no key for gemini" in report.ready_block(made)
+    sandbox = make_plan(settings(tmp_path), access, Options(auto_ports=True, sandbox=True))
+    assert not report.keys_are_told(sandbox)
     assert "openai (key not tried" in report.ready_block(made, {})

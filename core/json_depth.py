@@ -20,6 +20,9 @@ _OPENING = ord("[")
 _ROUNDS = 4
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
+_FEW = 16
+"""Of brackets of a kind that are looked for one by one."""
+
 
 def deeper_than(raw: bytes, levels: int = MAX_DEPTH) -> bool:
     """Whether JSON is nested deeper than so many levels.
@@ -28,7 +31,7 @@ def deeper_than(raw: bytes, levels: int = MAX_DEPTH) -> bool:
     the common kind; linear for all.
     """
     # Each level takes two brackets.
-    if len(raw) <= 2 * levels or raw.count(b"{") + raw.count(b"[") <= levels:
+    if len(raw) <= 2 * levels or _has_few_brackets(raw, levels):
         return False
     left = _STRING.sub(b"", raw).translate(_ONE_KIND, _NO_BRACKETS)
     rounds = min(levels, _ROUNDS)
@@ -40,3 +43,22 @@ def deeper_than(raw: bytes, levels: int = MAX_DEPTH) -> bool:
         if depth > levels:
             return True
     return False
+
+
+def _has_few_brackets(raw: bytes, levels: int) -> bool:
+    """Whether so few open that it cannot be deep.
+
+    Where they are rare, as in texts, `find` is five times as fast as `count`.
+    """
+    if levels >= 2 * _FEW and _has_few(raw, b"{") and _has_few(raw, b"["):
+        return True
+    return raw.count(b"{") + raw.count(b"[") <= levels
+
+
+def _has_few(raw: bytes, bracket: bytes) -> bool:
+    at = raw.find(bracket)
+    for _ in range(_FEW):
+        if at < 0:
+            return True
+        at = raw.find(bracket, at + 1)
+    return at < 0

@@ -7,7 +7,7 @@ nearly all of most files, one decoding tells the line and that there is nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -26,17 +26,20 @@ class Plain(NamedTuple):
     body: type[msgspec.Struct]
     """Has the fields `model`, `messages`, `stream`, `max_tokens`, `max_completion_tokens` and
     `tools` (functions alone), refuses unknown ones, wants a message at least, and takes texts
-    alone: no images, recordings or files."""
+    alone: no images, recordings or files. Its attribute `has_options` is false where every value
+    in it was decoded, and none skipped over."""
     check: Callable[[Any], Iterable[Any] | None]
     """Takes a decoded body; gives what the provider's check would find in it (core.batchfile
     .Finding), or None: that has to be asked."""
 
 
+Decode: TypeAlias = Callable[[bytes], Line]
+
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens", "tools"})
 
 
-def _tells_limits(body: type[msgspec.Struct]) -> bool:
-    return _LIMITS.issubset(body.__struct_fields__)
+def _tells_enough(body: type[msgspec.Struct]) -> bool:
+    return _LIMITS.issubset(body.__struct_fields__) and hasattr(body, "has_options")
 
 
 class PlainDecoder:
@@ -47,21 +50,18 @@ class PlainDecoder:
 
     def __init__(self, plain: Mapping[str, Plain]) -> None:
         self._misses = 0
-        body = next((each.body for each in plain.values() if _tells_limits(each.body)), None)
+        self.decode: Decode = decode_chat
+        """Decodes a line. Raises msgspec.DecodeError; see `missed` then."""
+        body = next((each.body for each in plain.values() if _tells_enough(each.body)), None)
         self.checks = {slug: each.check for slug, each in plain.items() if each.body is body}
         """By provider slug; for the bodies of lines that are `whole`."""
-        self._decode = decode_chat
-        if body is None:
-            self._misses = _MISSES
-        else:
+        if body is not None:
             plain_line = line_type("PlainLine", CHAT_COMPLETIONS, body, whole=True)
-            self._decode = msgspec.json.Decoder(plain_line).decode
+            self.decode = msgspec.json.Decoder(plain_line).decode
 
-    def decode(self, raw: bytes) -> Line:
-        """Decode a line. Raises msgspec.DecodeError."""
-        if self._misses < _MISSES:
-            try:
-                return self._decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self._misses += 1
+    def missed(self, raw: bytes) -> Line:
+        """Decode a line that `decode` could not. Raises msgspec.DecodeError."""
+        self._misses += 1
+        if self._misses == _MISSES:
+            self.decode = decode_chat
         return decode_chat(raw)

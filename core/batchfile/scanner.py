@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from core.batchfile.asking import OPEN, Asked, asked_by, asked_of, asked_plainly
+from core.batchfile.asking import OPEN, Asked, asked_by, asked_of
 from core.batchfile.diagnosis import BYTE_ORDER_MARK, doubled_warnings, examine, line_too_long
 from core.batchfile.duplicates import SeenIds
 from core.batchfile.fast_path import PlainDecoder
@@ -22,13 +22,14 @@ from core.batchfile.recognition import FileRecognizer
 from core.batchfile.repeated_warnings import RepeatedWarnings
 from core.batchfile.rules import NO_MEDIA, Finding, Media, Rules
 from core.batchfile.scanned import Scanned, Summary
-from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, Line, decode_request
+from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, decode_request
 from core.batchfile.splitting import LineSplitter, OversizedLine
 from core.batchfile.totals import MediaTokens, Totals
 from core.batchfile.verdict import Verdict, path_in
 from core.endpoints import CHAT_COMPLETIONS, IMAGE_EDITS
 from core.json_depth import MAX_DEPTH, deeper_than
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
 _STACK_MARGIN = 100
 _LINES_AT_ONCE = 4096
@@ -71,13 +72,12 @@ class LineScanner:
         self._splitter = LineSplitter(max_line_bytes + 1)
         self._recognizer = FileRecognizer()
         self._plain = PlainDecoder(rules.plain)
-        self._decode: Callable[[bytes], Line] = self._plain.decode
+        self._decode = self._plain.decode
         self._seen = SeenIds()
         self._groups = Groups(rules, self._plain.checks)
         self._warnings = RepeatedWarnings()
         self._endpoint = ""
         self._kind: Kind | None = None
-        self._tail_is_odd = False
         self._size = 0
         self._offset = 0
         self._line = 0
@@ -99,20 +99,15 @@ class LineScanner:
         yield from self._feed(chunk)
 
     def _feed(self, chunk: bytes) -> Iterator[Scanned]:
-        odd = b"\r" in chunk or not chunk.isascii()
         if b"\n" not in chunk:
             self._splitter.keep(chunk)
-            self._tail_is_odd |= odd
             return
-        may_be_oversized = self._size - self._offset > self._max_line_bytes
-        odd_lines = odd or self._tail_is_odd or may_be_oversized
-        self._tail_is_odd = odd
         lines = self._splitter.split(chunk)
         scanned = _LINES_AT_ONCE
         while scanned == _LINES_AT_ONCE:
             before = self._line
             some = islice(lines, _LINES_AT_ONCE)
-            yield _deeper(_STACK_MARGIN, partial(self._scan, some, odd_lines))
+            yield _deeper(_STACK_MARGIN, partial(self._scan, some))
             scanned = self._line - before
 
     def finish(self) -> tuple[Scanned, Summary]:
@@ -123,7 +118,7 @@ class LineScanner:
         held = [*self._feed(self._recognizer.finish())]
         last = self._splitter.finish()
         lines = [] if last is None else [last]
-        held.append(_deeper(_STACK_MARGIN, partial(self._scan, lines, odd=True)))
+        held.append(_deeper(_STACK_MARGIN, partial(self._scan, lines)))
         problems = [problem for each in held for problem in each.problems]
         if self._recognizer.problem is not None:
             problems = [self._recognizer.problem]
@@ -145,8 +140,7 @@ class LineScanner:
         )
         return scanned, summary
 
-    def _scan(self, lines: Iterable[bytes | OversizedLine], odd: bool) -> Scanned:
-        """`odd`: there may be a CR, a byte that is not ASCII or an oversized line."""
+    def _scan(self, lines: Iterable[bytes | OversizedLine]) -> Scanned:
         index = bytearray()
         problems: list[Problem] = []
         # Locals, as this loop runs once for each line of the file.
@@ -156,34 +150,46 @@ class LineScanner:
         checked, pack = groups.checks, INDEX.pack
         looks, edits = self._rules.media is not None, self._endpoint == IMAGE_EDITS
         line, offset = self._line, self._offset
-        may_be_deep = 2 * self._max_depth
-        add_up = self._totals.add
+        longest, max_depth = self._max_line_bytes, self._max_depth
+        may_be_deep = 2 * max_depth
+        add_up, add_texts = self._totals.add, self._totals.add_texts
         for piece in lines:
             line += 1
             start = offset
-            offset += len(piece) + 1
-            raw = self._trimmed(piece) if odd else piece
+            size = len(piece)
+            offset += size + 1
+            raw = piece
+            if size > longest or piece.endswith(b"\r"):  # type: ignore[union-attr]
+                raw = self._trimmed(piece)
+                size = len(raw)
             if isinstance(raw, OversizedLine):
                 self._invalid += 1
-                problems.append(line_too_long(line, raw.size, self._max_line_bytes))
+                problems.append(line_too_long(line, size, longest))
                 index += pack(start, 0, line, NO_GROUP, INVALID)
                 continue
             try:
-                if odd and not raw.isascii():
-                    raw.decode()
-                if len(raw) > may_be_deep and deeper_than(raw, self._max_depth):
-                    raise RecursionError
-                found = decode(raw)
+                try:
+                    found = decode(raw)
+                except _UNREADABLE:
+                    if decode is not self._plain.decode:
+                        raise
+                    found = self._plain.missed(raw)
+                    decode = self._decode = self._plain.decode
                 body: Any = found.body
+                # The decoder has seen every byte of a body that is nothing but texts.
+                if not found.whole or body.has_options:
+                    if not raw.isascii():
+                        raw.decode()
+                    if size > may_be_deep and deeper_than(raw, max_depth):
+                        raise RecursionError
                 group = None if body.stream else known_group((found.provider, body.model))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except _UNREADABLE:
                 group = None
             if group is None:
                 index += self._examine(raw, line, start, problems)
                 decode, edits = self._decode, self._endpoint == IMAGE_EDITS
                 continue
             see(line, found.custom_id)
-            size = len(raw)
             if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
                 self._check_duplicate_keys(raw, line, found.custom_id)
             flags = 0
@@ -193,10 +199,8 @@ class LineScanner:
                     index += self._unfit(start, size, line, group, flags)
                     continue
             if found.whole:
-                asked = asked_plainly(
-                    body.max_tokens, body.max_completion_tokens, body.tools is not UNSET
-                )
-                add_up(group, size, asked, lenient=flags != 0)
+                limits = (body.max_tokens, body.max_completion_tokens)
+                add_texts(group, size, limits, body.tools is not UNSET, flags != 0)
             else:
                 media: Media | None = NO_MEDIA
                 # Most lines have but one list, the messages.

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from core.batchfile.asking import Asked
+from core.batchfile.asking import Asked, asked_plainly
 
 LINE_OVERHEAD = 128
 """Bytes of our custom id and the provider's envelope, beyond a line as the user wrote it."""
@@ -25,6 +25,7 @@ _ROUNDED_SUMS = 16_384
 _KEPT_BITS = 4
 _ANY = Asked(None)
 
+_Limits: TypeAlias = tuple[int | None, int | None]
 _Key: TypeAlias = tuple[int, int, Asked, bool]
 
 
@@ -65,6 +66,7 @@ class Totals:
 
     def __init__(self) -> None:
         self._sums: dict[_Key, LineSum] = {}
+        self._of_texts: dict[tuple[int, int, _Limits, bool, bool], LineSum] = {}
 
     def add(
         self,
@@ -92,6 +94,34 @@ class Totals:
             found.media_tokens += media.tokens
             found.audio_tokens += media.audio
             found.media_at_most += media.most
+
+    def add_texts(
+        self,
+        group: int,
+        size: int,
+        limits: _Limits,
+        tools: bool,
+        lenient: bool,
+    ) -> None:
+        """Count a line that is known to have nothing else that counts.
+
+        `limits`: max_tokens and max_completion_tokens.
+        """
+        size += LINE_OVERHEAD
+        bits = size.bit_length()
+        step = bits << 2 | size >> bits - 3 & 3
+        known = (group, step, limits, tools, lenient)
+        found = self._of_texts.get(known)
+        if found is None:
+            asked = asked_plainly(*limits, tools)
+            key = (group, step, asked, lenient)
+            found = self._sums.get(key) or self._new(key)
+            if len(self._sums) < _EXACT_SUMS:
+                self._of_texts[known] = found
+        found.lines += 1
+        found.text_bytes += size
+        if size > found.longest:
+            found.longest = size
 
     def sums(self) -> list[LineSum]:
         """What was counted, in the order of its first lines."""

@@ -25,7 +25,8 @@ class PlainBody(NamedTuple):
     body: type[Struct]
     """Has the fields `model`, `messages`, `stream`, `max_tokens`, `max_completion_tokens` and
     `tools` (functions alone; UNSET without), refuses unknown ones, wants a message at least, and
-    takes texts alone: no images, recordings or files."""
+    takes texts alone: no images, recordings or files. Its attribute `has_options` is false where
+    every value in it was decoded, and none skipped over."""
     check: Callable[[Any], Sequence[Note] | None]
     """Takes a decoded body; gives what the check would say of it, or None: it has to be asked."""
 

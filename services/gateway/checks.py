@@ -56,7 +56,9 @@ def _check_plain(
     check: Callable[[Any], Sequence[Note] | None], body: Any
 ) -> Iterable[Finding] | None:
     notes = check(body)
-    return None if notes is None else tuple(map(_finding, notes))
+    if not notes:
+        return None if notes is None else ()
+    return tuple(map(_finding, notes))
 
 
 def _check_model(provider: str, url: str, model: str) -> Iterable[Finding]:

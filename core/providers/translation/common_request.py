@@ -18,14 +18,14 @@ INSTRUCTIONS = frozenset({"system", "developer"})
 """Roles that instruct, and do not speak."""
 
 
-class PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
+class PlainMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A message that is one text."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
+class PlainRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A chat completion request whose messages are texts.
 
     Its options are taken as they stand: mostly all lines of a file have the same ones.
@@ -43,6 +43,20 @@ class PlainRequest(msgspec.Struct, forbid_unknown_fields=True):
     response_format: Option = msgspec.UNSET
     reasoning_effort: Option = msgspec.UNSET
     top_p: Option = msgspec.UNSET
+
+    @property
+    def has_options(self) -> bool:
+        """Whether any is given, null or not; the temperature is one."""
+        return not (
+            self.temperature
+            is self.tools
+            is self.tool_choice
+            is self.parallel_tool_calls
+            is self.response_format
+            is self.reasoning_effort
+            is self.top_p
+            is msgspec.UNSET
+        )
 
     def options(self) -> dict[str, Raw]:
         """The options that are given and not null, by their names; without temperature."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+import pytest
 from msgspec import Raw
 
 from core.batchfile import (
@@ -27,6 +28,7 @@ from core.batchfile import (
 from core.batchfile.repeated_warnings import RepeatedWarnings
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
+from core.providers.translation import PlainRequest
 
 MakeLine = Callable[..., bytes]
 
@@ -248,6 +250,34 @@ class PlainBody(msgspec.Struct, forbid_unknown_fields=True):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     tools: msgspec.UnsetType = msgspec.UNSET
+    has_options: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize(
+    ("text", "option", "reason"),
+    [
+        (b"\xff", b"", "invalid_utf8"),
+        (b"Hi", b', "tool_choice": "\xff"', "invalid_utf8"),
+        (b"Hi", b', "tool_choice": ' + b"[" * 600 + b"]" * 600, "nested_too_deeply"),
+    ],
+)
+def test_no_byte_of_a_plain_request_is_passed_over(
+    rules: Rules, chat: MakeLine, text: bytes, option: bytes, reason: str
+) -> None:
+    scanner = LineScanner(
+        Rules(
+            rules.providers,
+            {"anthropic": lambda *_: ()},
+            {"anthropic": Plain(PlainRequest, lambda _: ())},
+        ),
+        max_line_bytes=10_000,
+        max_lines=100,
+    )
+    good = chat("good", provider="anthropic", body=CLAUDE)
+    bad = chat("bad", provider="anthropic", body=CLAUDE)
+    bad = bad.replace(b'"Hi"}]', b'"%b"}]%b' % (text, option))
+    [scanned] = scanner.feed(b"%b\n%b\n%b\n" % (good, good.replace(b"good", b"more"), bad))
+    assert [problem.reason for problem in scanned.problems] == [reason]
 
 
 def test_a_plain_request_is_looked_at_without_the_check(rules: Rules, chat: MakeLine) -> None:

@@ -65,6 +65,8 @@ def _read(model: Model, body: bytes | msgspec.Raw) -> PlainRequest | None:
 
 
 def _options(model: Model, request: PlainRequest) -> Settled:
+    if not request.has_options:
+        return _NOTHING
     given = request.options()
     if request.temperature is not msgspec.UNSET:
         if not given:

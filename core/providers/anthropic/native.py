@@ -23,7 +23,7 @@ comes back with its answer."""
 
 BETAS = "betas"
 
-# An exponent of three digits, or a very long number: few lines have one.
+# An exponent of three digits, or a very long number.
 _MAY_BE_OUT_OF_RANGE = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
 
 _params = msgspec.json.Decoder(dict[str, Raw])
@@ -70,8 +70,7 @@ def check_params(body: bytes | Raw, model: Model, betas: Collection[str]) -> Non
     raw = bytes(body)
     try:
         given = _checked.decode(raw)
-        if _MAY_BE_OUT_OF_RANGE.search(raw):
-            msgspec.json.decode(raw)
+        _decode_numbers(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = f"The body is unreadable: {error}; expected numbers that a 64-bit float can hold."
         raise LineRejected("body", "number_out_of_range", text) from None
@@ -85,6 +84,16 @@ def check_params(body: bytes | Raw, model: Model, betas: Collection[str]) -> Non
             "unsupported_value",
             f"{model.id} gives at most {model.max_output} tokens.",
         )
+
+
+def _decode_numbers(raw: bytes) -> None:
+    """Raise what keeps a body with a number out of range from being decoded."""
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Asked second: looking for such a number takes longer than decoding everything.
+        if _MAY_BE_OUT_OF_RANGE.search(raw):
+            raise
 
 
 def check_betas(raw: Raw | None, betas: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Checking: what a line with tools or a schema for Claude costs, beside a plain one."""
+"""Checking: what a line costs in this thread, by its length and by what it asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from benchmarks.figures import Figure, MeasurementFailed
-from benchmarks.inputs import MODELS, URL
+from benchmarks.inputs import MODELS, URL, line
 from benchmarks.options import Options
 from core.batchfile import LineScanner, Rules
 from core.providers import known_providers
@@ -23,7 +23,12 @@ from core.settings import ProviderAccess, Settings
 from services.gateway.checks import upload_rules
 
 LINES = 10_000
-TIMES = 3
+LONG = 4096
+"""Bytes of a long line."""
+MOST_FOR_A_MB = 1.0
+"""Milliseconds, of long lines."""
+MOST_FOR_A_LINE = 10.0
+"""Microseconds."""
 CHUNK = 1024 * 1024
 LARGEST = 16e6
 OWN = 1000
@@ -56,9 +61,17 @@ def _schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 KINDS = {
+    "a temperature": {"temperature": 0.3},
     "tools": _tools("now", "tomorrow"),
     "a schema": _schema(_PLACE),
     "a schema that is changed": _schema(_OPEN),
+}
+
+
+_LONG_LINES = f"lines of {LONG} bytes"
+_OWN_TOOLS = {
+    "temperature": 0.3,
+    "tools": [{"name": "now", "description": "The weather.", "input_schema": _PLACE}],
 }
 
 
@@ -69,9 +82,16 @@ async def measure(options: Options) -> list[Figure]:
 
 def _measure(options: Options) -> list[Figure]:
     nobody = SecretStr("none")
-    known = known_providers(ProviderAccess(anthropic_api_key=nobody), Settings())
+    known = known_providers(
+        ProviderAccess(anthropic_api_key=nobody, openai_api_key=nobody), Settings()
+    )
     rules = upload_rules(known)
-    files = {"": _file({})} | {kind: _file(more) for kind, more in KINDS.items()}
+    files = {"": _file({}), _LONG_LINES: _long_file()}
+    files |= {f"a line with {kind}": _file(more) for kind, more in KINDS.items()}
+    files |= {
+        "Claude's own line": _native_file({}),
+        "Claude's own line with tools": _native_file(_OWN_TOOLS),
+    }
     taken: dict[str, list[float]] = {kind: [] for kind in files}
     for number in range(1 + options.rounds):
         for kind, content in files.items():
@@ -79,15 +99,25 @@ def _measure(options: Options) -> list[Figure]:
             if number:
                 taken[kind].append(seconds)
     plain = median(taken.pop(""))
+    long = median(taken.pop(_LONG_LINES))
     figures = [
         Figure(
-            f"check of a line with {kind}",
-            median(seconds) / plain,
-            "times",
-            limit=TIMES,
-            basis=f"{TIMES} times a plain one's {plain / LINES * 1e6:.1f} us",
-        )
-        for kind, seconds in taken.items()
+            f"check of {_LONG_LINES}",
+            long / len(files[_LONG_LINES]) * 1e9,
+            "ms/MB",
+            limit=MOST_FOR_A_MB,
+            basis=f"{LINES} lines; the first thousand are looked at twice",
+        ),
+        *(
+            Figure(
+                f"check of {kind}",
+                median(seconds) / LINES * 1e6,
+                "us",
+                limit=MOST_FOR_A_LINE,
+                basis=f"a plain one takes {plain / LINES * 1e6:.1f} us",
+            )
+            for kind, seconds in taken.items()
+        ),
     ]
     figures.append(
         Figure(
@@ -107,11 +137,29 @@ def _file(more: dict[str, Any]) -> bytes:
         "messages": [{"role": "user", "content": _TEXT}],
         "max_completion_tokens": 200,
     }
-    line = {"provider": "anthropic", "method": "POST", "url": URL, "body": body | more}
+    rest = {"provider": "anthropic", "method": "POST", "url": URL, "body": body | more}
     return b"".join(
-        json.dumps({"custom_id": f"request-{number:08d}", **line}).encode() + b"\n"
+        json.dumps({"custom_id": f"request-{number:08d}", **rest}).encode() + b"\n"
         for number in range(LINES)
     )
+
+
+def _native_file(more: dict[str, Any]) -> bytes:
+    body = {
+        "model": MODELS["anthropic"].removeprefix("anthropic/"),
+        "messages": [{"role": "user", "content": _TEXT}],
+        "max_tokens": 200,
+    }
+    return b"".join(
+        json.dumps({"custom_id": f"request-{number:08d}", "params": body | more}).encode() + b"\n"
+        for number in range(LINES)
+    )
+
+
+def _long_file() -> bytes:
+    text = _TEXT * (LONG // len(_TEXT) + 1)
+    head = len(line(1, "")) + 1
+    return b"".join(line(number, text[: LONG - head]).encode() + b"\n" for number in range(LINES))
 
 
 def _checked(content: bytes, rules: Rules) -> float:

@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages clients-test differential screenshots chaos soak outage bench bench-scale key lint dist release format generate verify docs lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages clients-test differential screenshots chaos soak outage bench bench-scale bench-peers key lint dist release format generate verify docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,13 @@ $(VENV)/audit/.made: requirements/audit.lock
 $(VENV)/release/.made: requirements/release.lock
 	@$(PYTHON) -m venv $(VENV)/release
 	@$(VENV)/release/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.lock
+	@touch $@
+
+# Whom make bench-peers compares with: each by itself, with nothing of ours.
+$(VENV)/peers/%/.made: benchmarks/peers/%.lock
+	@echo "Setting up $(@D) (once) ..."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 setup: $(VENV)/.dev ## Make the virtual environment with everything, for development
@@ -191,6 +198,9 @@ env: .env ## Write .env for docker compose, with random passwords (SANDBOX=1: ma
 bench-scale: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Measure replicas on PostgreSQL, NATS and S3 beside the embedded mode (SCALE=...: options)
 	@$(BIN)/python -m benchmarks.scale $(SCALE)
 
+bench-peers: $(VENV)/.dev $(VENV)/peers/sdk/.made $(VENV)/peers/litellm/.made ## Race a script with the vendor's SDK and LiteLLM's proxy, and see what each loses (PEERS='race --rounds 3': some of it)
+	@$(BIN)/python -m benchmarks.peers $(PEERS)
+
 key: $(VENV)/.runtime ## Make an API key: make key ACCOUNT=name (NAME=..., SCOPE=account, BUDGET=100 or MONTHLY=50 in USD, PROVIDERS=openai,... MODELS='gpt-5*,...')
 	@$(BIN)/python -m services.gateway keys create --account "$(or $(ACCOUNT),default)" $(if $(NAME),--name "$(NAME)") \
 	  $(if $(SCOPE),--scope "$(SCOPE)") $(if $(BUDGET),--budget "$(BUDGET)") $(if $(MONTHLY),--monthly "$(MONTHLY)") \
@@ -267,6 +277,9 @@ lock: ## Pin the newest versions that requirements/*.in admit (needs uv)
 	@for set in runtime dev audit; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	    --generate-hashes --upgrade requirements/$$set.in -o requirements/$$set.lock; done
+	@for peer in sdk litellm; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
+	    --generate-hashes --upgrade benchmarks/peers/$$peer.in -o benchmarks/peers/$$peer.lock; done
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-strip-extras \
 	  --generate-hashes --upgrade --constraints requirements/dev.lock \
 	  requirements/browser.in -o requirements/browser.lock

@@ -17,7 +17,7 @@ from tests.support.stores.process import ServerProcess, free_port
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "client_script.py"
-CONFIG = Path(__file__).parent / "litellm.yaml"
+CONFIG = Path(__file__).parent / "litellm.yml"
 POLL_SECONDS = 0.1
 """Between two looks at a batch, of all of them: none of them merely waits for its turn."""
 # One caller makes all the load here.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -31,6 +32,7 @@ def race(
             target = folder / "results.jsonl"
             run = measured(peer, source, target, lines, sandbox.pid, look=number == 0)
             runs[peer.name].append(run)
+            print(f"{lines} lines, {peer.name}: {run.seconds:.2f} s", file=sys.stderr)
     return runs
 
 

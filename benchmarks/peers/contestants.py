@@ -119,6 +119,8 @@ def _litellm(folder: Path, pythons: Mapping[str, Path], sandbox: str) -> Peer:
             "OPENAI_BASE_URL": f"{sandbox}/v1",
             "OPENAI_API_KEY": "litellm",
             "LITELLM_MASTER_KEY": key,
+            # Not from the network at each start.
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         },
     )
     return Peer(

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.figures import table
@@ -24,11 +25,12 @@ def main() -> None:
     arguments = _arguments()
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
-    print(facts(arguments.folder), flush=True)
+    print(f"{facts(arguments.folder)}, {datetime.now(UTC):%Y-%m-%d}", flush=True)
+    without = [LITELLM] if arguments.parts == ["limit"] else []
     with (
         tempfile.TemporaryDirectory(dir=arguments.folder, prefix="polybatch-peers-") as name,
         running_sandbox(Path(name) / "sandbox") as sandbox,
-        running_peers(Path(name), arguments.environments, sandbox.url) as peers,
+        running_peers(Path(name), arguments.environments, sandbox.url, without) as peers,
     ):
         folder = Path(name)
         if "race" in arguments.parts:

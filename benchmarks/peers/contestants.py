@@ -68,8 +68,10 @@ SDK, LITELLM, POLYBATCH = "script with the SDK", "the same through LiteLLM", "po
 
 
 @contextmanager
-def running_peers(folder: Path, environments: Path, sandbox: str) -> Iterator[list[Peer]]:
-    """Start the servers of all of them.
+def running_peers(
+    folder: Path, environments: Path, sandbox: str, without: Sequence[str] = ()
+) -> Iterator[list[Peer]]:
+    """Start the servers of all of them, but for those `without`.
 
     `environments`: the folder of the virtual environments sdk and litellm. Raises
     MeasurementFailed where one is missing.
@@ -78,11 +80,12 @@ def running_peers(folder: Path, environments: Path, sandbox: str) -> Iterator[li
     for python in pythons.values():
         if not python.exists():
             raise MeasurementFailed(f"{python} is missing: `make bench-peers` makes it")
-    peers = [
+    everybody = [
         _script(pythons["sdk"], sandbox),
         _litellm(folder, pythons, sandbox),
         _polybatch(folder, sandbox),
     ]
+    peers = [peer for peer in everybody if peer.name not in without]
     started: list[ServerProcess] = []
     try:
         for peer in peers:

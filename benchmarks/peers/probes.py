@@ -14,8 +14,9 @@ from typing import Any
 
 from benchmarks.figures import MeasurementFailed
 from benchmarks.peers.contestants import Peer
+from benchmarks.peers.fates import fates_in
 from benchmarks.peers.inputs import custom_id, line, write_lines
-from benchmarks.peers.running import Client, Ended, fates_in, started, wait_until_idle
+from benchmarks.peers.running import Client, Ended, started, wait_until_idle
 from benchmarks.peers.sandbox import Sandbox
 
 _SHOWN = 150

@@ -90,9 +90,7 @@ ELSEWHERE: Mapping[str, str] = {
 
 NOT_RUN: Mapping[str, str] = {
     "README.md: make test         # minutes: over real p": "they are the tests themselves",
-    "docs/performance.md: make bench-peers": (
-        "takes minutes, and installs what is compared with"
-    ),
+    "docs/performance.md: make bench-peers": ("takes minutes, and installs what is compared with"),
     "docs/testing.md: make test         # a few minutes on two": "they are the tests themselves",
     "docs/providers.md: vllm serve Qwen/Qwen3-8B --port 8000 --a": "needs vLLM and a GPU",
     "docs/providers.md: ollama pull llama3.2": "needs Ollama, and downloads a model",

@@ -28,5 +28,5 @@ with open(target, "wb") as results:
         with client.files.with_streaming_response.content(file_id) as answer:
             for piece in answer.iter_bytes(1 << 20):
                 results.write(piece)
-print(batch.status, batch.request_counts, batch.usage)
+print(batch.status, batch.request_counts)
 sys.exit(batch.status != "completed")

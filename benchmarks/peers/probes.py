@@ -203,7 +203,7 @@ def _outcome(probe: Probe, peer: Peer, sandbox: Sandbox, source: Path, name: str
     if bill["extra_billings"]:
         told[-1] += f", {bill['extra_billings']:,} of them for the second time"
     if bill["uploads_kept"]:
-        told.append(f"{bill['uploads_kept']} files left at the provider")
+        told.append(f"left at the provider: {bill['uploads_kept']}")
     return f"{'; '.join(told)}\n{'':<6}{_said(ends[-1], source.parent)}"
 
 

@@ -115,15 +115,7 @@ class Budgets:
             # Only in what is handed out: it is kept when a shard goes.
             await _end_probe(session, row, moment)
             session.expunge(row)
-        return Budget(
-            limit=probing.limit_of(row, ceiling),
-            reach=probing.reach_of(row, ceiling, moment),
-            bytes_per_token=row.bytes_per_token,
-            media_factor=row.media_factor,
-            stated=probing.believed(row.stated_tokens),
-            learned_at=row.learned_at,
-            refused_alone=row.refused_alone,
-        )
+        return budget_of(row, ceiling, moment)
 
     async def learned(self, models: Collection[tuple[str, str]]) -> dict[tuple[str, str], Learned]:
         """By provider and the provider's model id, of models that anything was learned of."""
@@ -230,19 +222,49 @@ async def check_room(
     if limit is None:
         return None
     taken = await enqueued_tokens(session, shard.provider, shard.remote_model)
-    total = taken + tokens
     first = await first_waiting(session, shard.provider, shard.remote_model, also=shard.id)
-    turn = first in (None, shard.id)
-    if taken and total > limit:
-        reach = probing.reach_of(row, ceiling, moment)
-        if not turn or reach is None or total > reach:
-            return OverQuota(taken, None, _look_at(row, ceiling, moment) if turn else None)
-    if not turn:
-        return OverQuota(taken, first)
-    if goes and total > limit and row.limit_tokens is not None:
-        probing.probe(row, shard.id, total)
+    full = room_for(row, shard.id, taken, tokens, first, ceiling, moment)
+    if full is not None:
+        return full
+    if goes and taken + tokens > limit and row.limit_tokens is not None:
+        probing.probe(row, shard.id, taken + tokens)
     session.add(row)
     return None
+
+
+def budget_of(row: TokenBudget, ceiling: int | None, moment: datetime) -> Budget:
+    """What is known of a model whose probe has been looked at."""
+    return Budget(
+        limit=probing.limit_of(row, ceiling),
+        reach=probing.reach_of(row, ceiling, moment),
+        bytes_per_token=row.bytes_per_token,
+        media_factor=row.media_factor,
+        stated=probing.believed(row.stated_tokens),
+        learned_at=row.learned_at,
+        refused_alone=row.refused_alone,
+    )
+
+
+def room_for(
+    row: TokenBudget,
+    shard_id: str,
+    taken: int,
+    tokens: int,
+    first: str | None,
+    ceiling: int | None,
+    moment: datetime,
+) -> OverQuota | None:
+    """Whether a shard of so many tokens may go beside those that are taken.
+
+    `first`: the shard whose turn it is.
+    """
+    limit = probing.limit_of(row, ceiling)
+    turn = first in (None, shard_id)
+    if limit is not None and taken and taken + tokens > limit:
+        reach = probing.reach_of(row, ceiling, moment)
+        if not turn or reach is None or taken + tokens > reach:
+            return OverQuota(taken, None, _look_at(row, ceiling, moment) if turn else None)
+    return None if turn else OverQuota(taken, first)
 
 
 def _look_at(row: TokenBudget, ceiling: int | None, moment: datetime) -> datetime | None:
@@ -257,7 +279,11 @@ async def _end_probe(session: AsyncSession, row: TokenBudget, moment: datetime) 
     """Look how the probe has ended, if it has. A refusal has been told (`Budgets.refused`)."""
     if not row.probe_shard:
         return
-    shard = await session.get(Shard, row.probe_shard, populate_existing=True)
+    end_probe(row, await session.get(Shard, row.probe_shard, populate_existing=True), moment)
+
+
+def end_probe(row: TokenBudget, shard: Shard | None, moment: datetime) -> None:
+    """Conclude from the shard that was the probe how that has ended, if it has."""
     state = ShardState.SETTLED if shard is None else shard.state
     if shard is not None and (shard.ended_at is not None or is_accepted(shard, moment)):
         probing.passed(row, moment)

@@ -7,7 +7,7 @@ never hangs on how much it has waiting, nor on what priority it gives that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -90,9 +90,7 @@ async def next_account(
 
     `waiting`: each account that waits, how much it has under way, and since when it waits.
     """
-    least = min((load for _, load, _ in waiting), default=0)
-    tied = sorted((since, account) for account, load, since in waiting if load == least)
-    accounts = [account for _, account in tied[:_MOST_TIED]]
+    accounts = with_least(waiting)
     if len(accounts) < _TIE:
         return accounts[0] if accounts else None
     asked = union_all(*(select(literal(each).label("account_id")) for each in accounts)).subquery()
@@ -110,5 +108,18 @@ async def next_account(
     )
     found = await session.exec(select(asked.c.account_id, served_at))
     served = {account: at for account, at in found if at is not None}
-    # Who was never served is first, of several who waits longest.
+    return longest_unserved(accounts, served)
+
+
+def with_least(waiting: Sequence[tuple[str, int, datetime]]) -> list[str]:
+    """The accounts that have least under way, those first that wait longest; `waiting` as of
+    next_account. Of many only the first."""
+    least = min((load for _, load, _ in waiting), default=0)
+    tied = sorted((since, account) for account, load, since in waiting if load == least)
+    return [account for _, account in tied[:_MOST_TIED]]
+
+
+def longest_unserved(accounts: Sequence[str], served: Mapping[str, datetime]) -> str:
+    """The account that was served longest ago; who was never served is first, of several whoever
+    stands first."""
     return min(accounts, key=lambda each: (each in served, served.get(each, 0)))

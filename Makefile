@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages clients-test differential screenshots chaos soak outage bench bench-scale bench-peers key lint dist release format generate verify docs lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages clients-test differential screenshots chaos soak outage bench bench-scale bench-peers simulate key lint dist release format generate verify docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -200,6 +200,9 @@ bench-scale: $(VENV)/.dev $(if $(GO),$(BIN)/versitygw) ## Measure replicas on Po
 
 bench-peers: $(VENV)/.dev $(VENV)/peers/sdk/.made $(VENV)/peers/litellm/.made ## Race a script with the vendor's SDK and LiteLLM's proxy, and see what each loses (PEERS='race --rounds 3': some of it)
 	@$(BIN)/python -m benchmarks.peers $(PEERS)
+
+simulate: $(VENV)/.dev ## Simulate a day of 10,000 accounts with limits and outages of the providers (SEED=1 ACCOUNTS=10000)
+	@$(BIN)/python -m benchmarks.simulation $(if $(SEED),--seed $(SEED)) $(if $(ACCOUNTS),--accounts $(ACCOUNTS))
 
 key: $(VENV)/.runtime ## Make an API key: make key ACCOUNT=name (NAME=..., SCOPE=account, BUDGET=100 or MONTHLY=50 in USD, PROVIDERS=openai,... MODELS='gpt-5*,...')
 	@$(BIN)/python -m services.gateway keys create --account "$(or $(ACCOUNT),default)" $(if $(NAME),--name "$(NAME)") \

@@ -39,6 +39,11 @@ def table(figures: Sequence[Compared]) -> str:
         )
         for figure in figures
     ]
+    return columns(rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns, the first being their names."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,53 @@
+"""What the simulated day promises, with few accounts."""
+
+from __future__ import annotations
+
+from benchmarks.simulation.day import Day, simulate
+from benchmarks.simulation.load import Submission
+from benchmarks.simulation.providers import Limits, Outage
+from benchmarks.simulation.report import all_sent, report
+
+_MODELS = ("openai/gpt-4.1",), ("anthropic/claude-4.5-sonnet",)
+_LIMITS = {
+    "openai": Limits(enqueued_tokens={"gpt-4.1": 20_000_000}),
+    "anthropic": Limits(queued_lines=150_000),
+}
+_OUTAGES = {
+    "openai": (Outage(600, 300, "unreachable"), Outage(1500, 120, "lost")),
+    "anthropic": (Outage(300, 600, "throttled"), Outage(1800, 120, "lost")),
+}
+_HUGE = "acct_huge"
+
+
+def _day(seed: int) -> Day:
+    """An account that sends more than the providers take at a time, and thirty small ones."""
+    huge = [Submission(0.0, _HUGE, 300_000, models) for models in _MODELS]
+    small = [
+        Submission(60.0 + 90 * number, f"acct_{number}", 40, _MODELS[number % 2])
+        for number in range(30)
+    ]
+    return simulate(0, seed, limits=_LIMITS, outages=_OUTAGES, submissions=[*huge, *small])
+
+
+def test_the_same_seed_gives_the_same_day_in_which_every_line_ends() -> None:
+    day, again = _day(3), _day(3)
+
+    assert report(day) == report(again)
+    batches = day.ledger.batch_rows.values()
+    assert [batch.succeeded for batch in batches] == [batch.total for batch in batches]
+
+
+def test_no_call_is_made_while_a_provider_wants_none() -> None:
+    servers = _day(4).servers.values()
+
+    assert all(server.refusals for server in servers)
+    assert [server.early for server in servers] == [0, 0]
+
+
+def test_small_accounts_do_not_wait_for_a_huge_one() -> None:
+    day = _day(5)
+
+    huge = min(all_sent(each) for each in day.followed if each.submission.account == _HUGE)
+    small = [all_sent(each) for each in day.followed if each.submission.account != _HUGE]
+    # The longest outage is part of it.
+    assert max(small) < huge / 5

@@ -64,6 +64,29 @@ def processor_seconds(pid: int) -> float:
     return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def tree_seconds(pid: int) -> float:
+    """The same of a process with all that it has started, those that have ended included."""
+    try:
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except OSError as error:
+        raise MeasurementFailed(f"no processor times of process {pid}: {error}") from error
+    own = sum(map(int, values[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(_tree_seconds_left, children))
+
+
+def _tree_seconds_left(pid: int) -> float:
+    try:
+        return tree_seconds(pid)
+    except MeasurementFailed:
+        # It has just ended: what it used counts as its parent's from now on.
+        return 0.0
+
+
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

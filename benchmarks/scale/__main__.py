@@ -16,7 +16,7 @@ import uvloop
 
 from benchmarks.command import each, parsed
 from benchmarks.machine import facts
-from benchmarks.scale import in_flight, million, throughput, watching
+from benchmarks.scale import calibration, in_flight, million, throughput, watching
 from benchmarks.scale.compared import Compared, table
 from benchmarks.scale.options import Options
 from benchmarks.scale.setups import Stands, running_stands
@@ -27,6 +27,7 @@ BENCHMARKS: Mapping[str, Callable[[Stands, Options], Awaitable[list[Compared]]]]
     "million": million.measure,
     "in-flight": in_flight.measure,
     "watchers": watching.measure,
+    "model": calibration.measure,
 }
 
 
@@ -80,7 +81,8 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> int:
                 return runner.run(_within(deadline, BENCHMARKS[name](stands, options)))
 
         figures, failed = each(arguments.names, measure)
-    print(f"\n{table(figures)}")
+    if figures:
+        print(f"\n{table(figures)}")
     for name in failed:
         print(f"{name}: FAILED, see above")
     if not failed:

@@ -92,8 +92,11 @@ class Stands:
     _setups: int = 0
 
     @asynccontextmanager
-    async def running(self, replicas: Replicas) -> AsyncIterator[Setup]:
-        """Start a setup with stores of its own that are empty; the sandbox forgets everything."""
+    async def running(self, replicas: Replicas, **settings: str) -> AsyncIterator[Setup]:
+        """Start a setup with stores of its own that are empty; the sandbox forgets everything.
+
+        `settings`: variables that are otherwise than here.
+        """
         self._setups += 1
         folder = self.folder / f"setup-{self._setups}"
         folder.mkdir()
@@ -118,6 +121,7 @@ class Stands:
             "ANTHROPIC_BASE_URL": self.sandbox,
             "OPENAI_API_KEY": "sandbox",
             "ANTHROPIC_API_KEY": "sandbox",
+            **settings,
         }
         async with running_suite(folder, *replicas.arguments, **environment) as suite:
             yield Setup(replicas, suite, self, stores)

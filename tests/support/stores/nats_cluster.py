@@ -90,6 +90,12 @@ class NatsNode:
         there = [each for each in replicas if each["current"] and not each.get("offline")]
         return len(there) == size - 1
 
+    def received(self) -> tuple[int, int]:
+        """Messages that came in since its start, from clients and other nodes, and their bytes."""
+        with urllib.request.urlopen(f"http://{self._monitor}/varz", timeout=5) as answer:
+            counts = json.load(answer)
+        return counts["in_msgs"], counts["in_bytes"]
+
     def stop(self) -> None:
         """Stop it orderly."""
         self.process.stop()

@@ -102,6 +102,10 @@ class ObjectStorage:
         (self._buckets / name).mkdir()
         return f"s3://{name}"
 
+    def bucket_folder(self, name: str) -> Path:
+        """Where the objects of a bucket lie, a file each."""
+        return self._buckets / name
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.process.start()

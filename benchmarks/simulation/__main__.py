@@ -6,8 +6,9 @@ import argparse
 import sys
 import time
 
+from benchmarks.simulation.calls import simulate_calls
 from benchmarks.simulation.day import simulate
-from benchmarks.simulation.report import report
+from benchmarks.simulation.report import calls_report, report
 
 
 def main() -> int:
@@ -21,9 +22,10 @@ def main() -> int:
     arguments = parser.parse_args()
     begun = time.process_time()
     day = simulate(arguments.accounts, arguments.seed)
-    print(report(day))
+    calls = simulate_calls(arguments.seed)
+    print(f"{report(day)}\n\n{calls_report(calls)}")
     print(f"{time.process_time() - begun:.0f} s of processor time", file=sys.stderr)
-    return 1 if any(server.early for server in day.servers.values()) else 0
+    return 1 if calls.early or any(server.early for server in day.servers.values()) else 0
 
 
 if __name__ == "__main__":

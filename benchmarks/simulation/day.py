@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import random
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,7 +20,6 @@ from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
 
-import structlog
 from polybatch.v1.events_pb2 import WorkItem
 
 from benchmarks.simulation.blobs import MemoryBlobs
@@ -127,7 +124,6 @@ def simulate(
     }
     with (
         tempfile.TemporaryDirectory(prefix="polybatch-simulation-") as folder,
-        _quiet(),
         simulated_day(seed) as loop,
         patch.object(SimulatedTransport, "servers", servers),
         patch("core.providers.http.client.Transport", SimulatedTransport),
@@ -137,16 +133,6 @@ def simulate(
         followed = loop.run_until_complete(installation.run(wanted))
         ended_at = loop.time()
     return Day(followed, servers, installation.ledger, installation.bus, ended_at)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
 
 
 async def _write(path: Path, *, shard: Shard, token: str, **_rest: Any) -> Written:

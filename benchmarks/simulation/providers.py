@@ -31,7 +31,7 @@ from core.providers.provider_errors import read_error
 _LATENCY = 0.3
 _BYTES_A_SECOND = 20e6
 _PROGRESS_STEPS = 5
-_CLOCK_STEP = 1e-3
+CLOCK_STEP = 1e-3
 """Moments are kept in microseconds by those who wait, and as floats here."""
 _CREATES_WINDOW = HOUR
 
@@ -134,7 +134,7 @@ class Server:
         moment = _now()
         path = urlsplit(url).path
         self.calls[int(moment // HOUR), _kind(kind, method, path)] += 1
-        if moment < self._held_until - _CLOCK_STEP:
+        if moment < self._held_until - CLOCK_STEP:
             self.early += 1
         outage = next(
             (each for each in self._outages if each.start <= moment < each.start + each.seconds),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from benchmarks.scale.compared import columns
+from benchmarks.simulation.calls import CAPACITY, SHARDS, Calls
 from benchmarks.simulation.day import Day, Followed
 from benchmarks.simulation.load import DAY, HOUR
 
@@ -18,6 +19,17 @@ _KINDS = ("upload", "create", "look", "list page", "download", "delete", "cancel
 def report(day: Day) -> str:
     """All of it."""
     return "\n\n".join((_waiting(day), _fairness(day), _calls(day)))
+
+
+def calls_report(calls: Calls) -> str:
+    """What single calls came to."""
+    answered = [calls.answered[account] for account in sorted(set(SHARDS))]
+    outcomes = ", ".join(f"{kind} {count:,}" for kind, count in sorted(calls.outcomes.items()))
+    return (
+        f"Single calls in two hours, at a server that bears {CAPACITY} at a time: {outcomes}; "
+        f"{calls.in_outages:,} in 20 minutes of outages, {calls.early} while a Retry-After held.\n"
+        f"Answered, the huge account (two shards) first: {', '.join(map(str, answered))}"
+    )
 
 
 def of_account(day: Day) -> dict[str, int]:

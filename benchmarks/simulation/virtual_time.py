@@ -7,6 +7,7 @@ the same seed gives the same day.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import selectors
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from unittest.mock import patch
+
+import structlog
 
 from core.ledger.tables import columns
 
@@ -75,6 +78,11 @@ def simulated_day(seed: int) -> Iterator[VirtualLoop]:
 
     with ExitStack() as stack:
         stack.callback(loop.close)
+        # What is printed is the day as a whole.
+        before = structlog.get_config()
+        stack.callback(lambda: structlog.configure(**before))
+        quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+        structlog.configure(wrapper_class=quiet)
         stack.enter_context(patch.object(columns, "datetime", Now))
         stack.enter_context(patch("core.ledger.ids.secrets.randbits", chance.getrandbits))
         stack.enter_context(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.simulation.calls import simulate_calls
 from benchmarks.simulation.day import Day, simulate
 from benchmarks.simulation.load import Submission
 from benchmarks.simulation.providers import Limits, Outage
@@ -51,3 +52,15 @@ def test_small_accounts_do_not_wait_for_a_huge_one() -> None:
     small = [all_sent(each) for each in day.followed if each.submission.account != _HUGE]
     # The longest outage is part of it.
     assert max(small) < huge / 5
+
+
+def test_single_calls_obey_the_provider_and_are_shared_out_evenly() -> None:
+    calls = simulate_calls(6)
+
+    assert set(calls.outcomes) == {"answered", "full", "lost", "throttled", "unreachable"}
+    assert calls.early == 0
+    # The huge account has two shards running, as many as one batch may.
+    huge = calls.answered.pop("huge") / 2
+    assert all(0.9 < small / huge < 1.1 for small in calls.answered.values())
+    # What the server bears is found, from below: few calls are refused, and it is kept busy.
+    assert calls.outcomes["full"] < calls.outcomes["answered"] / 10

@@ -18,6 +18,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 from core.bus import Ack, Snooze, Step
 from core.ledger import Shard, Stale, now
 from core.pipeline import Runtime, next_late_look
+from core.pipeline.poll_times import late_interval
 from core.providers import (
     Absent,
     FindOutcome,
@@ -71,13 +72,20 @@ class Reconciler:
             case Absent():
                 return await self._outcomes.requeue(shard, "", 0.0)
             case Unsure(message=message):
-                pause = outcome.retry_after or self._settings.unreachable_pause
+                pause = outcome.retry_after or self._next_look(shard)
                 if shard.given_up:
                     pause = max(pause, next_late_look(shard, self._settings))
                 until = now() + timedelta(seconds=pause)
                 held = await self._ledger.shards.mark_outcome_unknown(shard, message, until)
                 await self._outcomes.announce(held, BatchEvent.SHARD_WAITING, shard)
                 return Ack() if isinstance(held, Stale) else Snooze(pause)
+
+    def _next_look(self, shard: Shard) -> float:
+        """Seconds until it may be told, where nobody says when: what may be the batch has to end
+        first at some providers, hours later, and each look reads their list."""
+        assert shard.dispatched_at is not None
+        age = (now() - shard.dispatched_at).total_seconds()
+        return max(self._settings.unreachable_pause, late_interval(age, self._settings))
 
     async def _look(self, shard: Shard, provider: Provider) -> FindOutcome:
         """Ask the provider for the batch of an attempt that was dispatched."""

@@ -46,6 +46,7 @@ from core.providers import (
     known_providers,
 )
 from core.settings import ProviderAccess, Settings
+from services.dispatcher import reconcile
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.sharding import plan_shards
 from services.dispatcher.submit import Submitter
@@ -289,6 +290,24 @@ async def test_the_unsure_wait_by_default(stand: Stand) -> None:
     shard = await stand.shard()
     assert (shard.state, shard.waiting_reason) == (ShardState.SUBMITTING, "cannot tell")
     assert shard.no_inflight_since is None, "nobody knows whether its create is still under way"
+
+
+async def test_the_longer_it_cannot_be_told_the_less_often_it_is_asked(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stand.died(let_go=True)
+    stand.provider.found = Unsure("cannot tell")
+    dispatched_at = (await stand.shard()).dispatched_at
+    assert dispatched_at is not None
+    pauses = []
+    for hours in (0, 1, 20):
+        later = dispatched_at + timedelta(hours=hours)
+        monkeypatch.setattr(reconcile, "now", lambda later=later: later)
+        outcome = await stand.handle(unreachable_pause=7.0)
+        assert isinstance(outcome, Snooze)
+        pauses.append(outcome.delay)
+        await stand.shards.renew_lease(await stand.shard(), timedelta())
+    assert pauses == [7.0, 360.0, 3600.0]
 
 
 async def test_the_unsure_are_sent_again_where_the_operator_wants_it(stand: Stand) -> None:

@@ -21,7 +21,7 @@ from benchmarks.figures import MeasurementFailed
 from benchmarks.inputs import URL
 from benchmarks.machine import facts
 from benchmarks.scale.compared import Compared, columns
-from benchmarks.scale.costs import ROUGH, UNITS, Calibration, Usage, Work, fitted, predicted
+from benchmarks.scale.costs import SUMS, UNITS, Calibration, Usage, Work, fitted, predicted, ratios
 from benchmarks.scale.jobs import check_bill, run_all
 from benchmarks.scale.options import Options
 from benchmarks.scale.setups import Replicas, Setup, Stands
@@ -30,8 +30,6 @@ from benchmarks.scale.usage import NOTHING, read
 _ONE = Replicas(1, 1, 1)
 COSTS = Path("build/scale-costs.json")
 TOLERANCE = 0.2
-_FEWEST_SECONDS = 0.5
-"""Of a processor: of less, the rounding of the kernel's counts is a part worth mentioning."""
 # Those of OpenAI's that the sandbox knows; each is a shard of its own.
 _OPENAI = ("gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini", "gpt-5", "gpt-5-mini", "gpt-5.1")
 _ANTHROPIC = "claude-4.5-sonnet"
@@ -163,13 +161,11 @@ def _line(number: int, model: str, size: int) -> str:
 
 
 def far_off(expected: Usage, used: Usage) -> list[str]:
-    """What was predicted too badly, of what was used to a degree that can be measured."""
+    """What was predicted too badly."""
     return [
-        f"{name} {expected[name] / used[name]:.2f}"
-        for name, unit in UNITS.items()
-        if name not in ROUGH
-        and used[name] > (_FEWEST_SECONDS if unit == "CPU s" else 0)
-        and abs(expected[name] / used[name] - 1) > TOLERANCE
+        f"{name} {ratio:.2f}"
+        for name, ratio in ratios(expected, used).items()
+        if abs(ratio - 1) > TOLERANCE
     ]
 
 
@@ -180,6 +176,11 @@ def comparison(run: Run, expected: Usage, used: Usage) -> str:
         ratio = f"{expected[name] / used[name]:.2f}" if used[name] else "-"
         shown = [f"{value:,.4g} {unit}".strip() for value in (expected[name], used[name])]
         rows.append((name, *shown, ratio))
+    for name, parts in SUMS.items():
+        if len(parts) > 1:
+            both = [sum(side[each] for each in parts) for side in (expected, used)]
+            shown = [f"{value:,.4g} CPU s" for value in both]
+            rows.append((f"{name}, in all", *shown, f"{both[0] / both[1]:.2f}"))
     about = (
         f"{run.batches} batches of {run.shards} shards and {run.lines:,} lines of "
         f"{run.line_bytes:,} bytes:"

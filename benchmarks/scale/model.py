@@ -80,6 +80,7 @@ class Need:
     """There, after _KEPT_DAYS."""
     database_cores: int
     database_bytes: float
+    """After _KEPT_DAYS, at the most: all that was ever logged."""
     connections: int
     watches: float
     shards_in_flight: float
@@ -134,7 +135,7 @@ def need(lines: float, calibration: Calibration, mix: Mix) -> Need:
         storage_bytes=second["object bytes"],
         stored_bytes=day["object bytes"] * _KEPT_DAYS,
         database_cores=max(2, math.ceil(cores["postgresql"] / _BUSY)),
-        database_bytes=day["ledger bytes kept"] * _KEPT_DAYS,
+        database_bytes=day["ledger log bytes"] * _KEPT_DAYS,
         connections=_POOL * sum(replicas.values()),
         watches=watches,
         shards_in_flight=in_flight / mix.providers,

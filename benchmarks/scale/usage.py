@@ -62,11 +62,10 @@ def _read(setup: Setup) -> Reading:
     # Each transaction that writes takes one number: exact at once, unlike the statistics.
     counts = stands.postgres.execute(
         "SELECT pg_snapshot_xmax(pg_current_snapshot()), "
-        "pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0'), "
-        "pg_database_size(current_database())",
+        "pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')",
         database,
     )
-    names = ("ledger transactions", "ledger log bytes", "ledger bytes kept")
+    names = ("ledger transactions", "ledger log bytes")
     used.update(zip(names, map(float, counts.split("|")), strict=True))
     received = [node.received() for node in stands.cluster.nodes]
     used["bus messages"] = sum(messages for messages, _ in received)

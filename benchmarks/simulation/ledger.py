@@ -58,6 +58,8 @@ class MemoryLedger:
         """By account and provider."""
         self._at_provider: dict[str, dict[str, Row]] = defaultdict(dict)
         """SUBMITTED, by provider."""
+        self._sent: dict[str, dict[str, Row]] = defaultdict(dict)
+        """Of each provider, those that were ever on their way to it."""
         self._queued: dict[str, Row] = {}
         self._enqueued: dict[tuple[str, str], dict[str, Row]] = defaultdict(dict)
         """By provider and its model."""
@@ -221,6 +223,7 @@ class MemoryLedger:
             **{name: values[name] for name in kept},
         )
         self.served[row.account_id, row.provider] = moment
+        self._sent[row.provider][row.id] = row
         return row.copy()
 
     async def mark_dispatched(
@@ -278,8 +281,8 @@ class MemoryLedger:
     async def remote_ids(self, provider: str, since: datetime) -> frozenset[str]:
         return frozenset(
             row.remote_id
-            for row in self.rows.values()
-            if row.provider == provider and row.remote_id and row.intended_at >= since
+            for row in self._sent[provider].values()
+            if row.remote_id and row.intended_at >= since
         )
 
     async def wait_for_quota(

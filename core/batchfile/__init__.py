@@ -45,6 +45,7 @@ from core.batchfile.result_lines import (
     cost_of,
     error_json,
     reused_tail,
+    whole_line,
     with_cost,
 )
 from core.batchfile.results import (
@@ -59,7 +60,13 @@ from core.batchfile.results import (
 from core.batchfile.rules import Check, Finding, Media, ModelCheck, Rules
 from core.batchfile.scanned import Scanned, Summary
 from core.batchfile.scanner import LineScanner, TooManyLines
-from core.batchfile.schema import Request, custom_id_of, decode_request
+from core.batchfile.schema import (
+    Request,
+    custom_id_of,
+    decode_request,
+    valid_body,
+    valid_custom_id,
+)
 from core.batchfile.settled import AT_END, FROM_START, SettledBetween, SettledWriter
 from core.batchfile.totals import (
     LINE_OVERHEAD,

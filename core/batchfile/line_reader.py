@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from core.batchfile.index import INDEX
@@ -14,6 +17,9 @@ from core.blobs import BlobStore, StoredFile
 SPAN_BYTES = 512 * 1024
 _MAX_GAP = 64 * 1024
 _MAX_RECORDS = 16_384
+# Read as one if so much of it is wanted, whatever lies between.
+_DENSE = 0.25
+_length = itemgetter(1)
 
 Record = TypeVar("Record", bound=tuple[int, ...])
 
@@ -127,26 +133,35 @@ async def _parts(
 
 def _cut(span: list[Record], contents: bytes) -> list[tuple[Record, bytes]]:
     start = span[0][0]
-    return [
-        (record, contents[record[0] - start : record[0] - start + record[1]]) for record in span
-    ]
+    return [(record, contents[(at := record[0] - start) : at + record[1]]) for record in span]
 
 
 def _spans(records: Iterable[Record], span_bytes: int) -> Iterator[list[Record]]:
+    left = iter(records)
+    while some := list(islice(left, _MAX_RECORDS)):
+        begin = 0
+        while begin < len(some):
+            start = some[begin][0]
+            end = max(bisect_right(some, start + span_bytes, begin, key=_end_of), begin + 1)
+            span = some[begin:end]
+            if sum(map(_length, span)) >= _DENSE * (_end_of(span[-1]) - start):
+                yield span
+            else:
+                yield from _without_gaps(span)
+            begin = end
+
+
+def _end_of(record: tuple[int, ...]) -> int:
+    return record[0] + record[1]
+
+
+def _without_gaps(records: Sequence[Record]) -> Iterator[list[Record]]:
     span: list[Record] = []
-    start = end = 0
+    end = records[0][0]
     for record in records:
-        offset, length = record[0], record[1]
-        if span and (
-            offset + length - start > span_bytes
-            or offset - end > _MAX_GAP
-            or len(span) == _MAX_RECORDS
-        ):
+        if record[0] - end > _MAX_GAP:
             yield span
             span = []
-        if not span:
-            start = offset
         span.append(record)
-        end = offset + length
-    if span:
-        yield span
+        end = _end_of(record)
+    yield span

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -62,9 +63,14 @@ def answer_head(
         batch_id.encode(),
         line,
         _encode(custom_id),
-        b'"model":%s,' % _encode(model) if model else b"",
+        _model_member(model) if model else b"",
         b'"dropped":%s,' % dropped if dropped else b"",
     )
+
+
+@lru_cache(maxsize=4096)
+def _model_member(model: str) -> bytes:
+    return b'"model":%s,' % _encode(model)
 
 
 def answer_tail(response: bytes | None, error: bytes | None, attempts: int) -> bytes:
@@ -79,6 +85,11 @@ def answer_tail(response: bytes | None, error: bytes | None, attempts: int) -> b
 def with_cost(head: bytes, tail: bytes, nanos: int | None) -> bytes:
     """A whole result line, without newline. `nanos`: nano-dollars; None: unpriced."""
     return b'%b%b,"cost":%b}' % (head, tail[:-1], _usd(nanos))
+
+
+def whole_line(head: bytes, tail: bytes, nanos: int | None) -> bytes:
+    """The same with its newline, for who writes many."""
+    return b'%b%b,"cost":%b}\n' % (head, tail[:-1], _usd(nanos))
 
 
 class _Lent(msgspec.Struct):
@@ -133,6 +144,8 @@ def _usd(nanos: int | None) -> bytes:
     """USD as JSON: exact, without an exponent."""
     if not nanos:
         return _NULL if nanos is None else b"0"
+    if nanos < _NANO:
+        return (b"0.%09d" % nanos).rstrip(b"0")
     whole, rest = divmod(nanos, _NANO)
     return (b"%d.%09d" % (whole, rest)).rstrip(b"0").rstrip(b".") if rest else b"%d" % whole
 

@@ -123,6 +123,7 @@ class ResultWriter:
         """
         last, offset = self._last_line, self._offset
         pack, records, keep = RESULT.pack, self._records, self._buffer.append
+        counts, sizes = self._lines, self._bytes
         for line, outcome, raw in lines:
             if line <= last:
                 raise ValueError(f"result of line {line} after that of line {last}")
@@ -130,8 +131,8 @@ class ResultWriter:
             length = len(raw)
             records += pack(offset, length, line, outcome)
             offset += length
-            self._lines[outcome] += 1
-            self._bytes[outcome] += length
+            counts[outcome] += 1
+            sizes[outcome] += length
             keep(raw)
         self._last_line, self._offset = last, offset
         if offset - self._flushed >= _BUFFER_BYTES:
@@ -269,6 +270,23 @@ class ResultFile:
                             ResultLine(record[4], record[2], record[3], raw)
                             for record, raw in group
                         ]
+
+    async def entries(
+        self, first: int = 0, *, span_bytes: int = SPAN_BYTES
+    ) -> AsyncGenerator[list[Entry], None]:
+        """Yield groups of all lines from record number `first` on, for less than `lines` takes.
+
+        Memory as there.
+        """
+        at_once = max(1, span_bytes // RESULT.size)
+        async with aclosing(
+            stream_records(self._index, RESULT.size, first=first, at_once=at_once)
+        ) as chunks:
+            async for chunk in chunks:
+                found = read_records(self._data, RESULT.iter_unpack(chunk), span_bytes=span_bytes)
+                async with aclosing(found) as groups:
+                    async for group in groups:
+                        yield [(record[2], record[3], raw) for record, raw in group]
 
     async def stream(
         self, offset: int = 0, *, succeeded: bool | None = None, chunk_bytes: int = 1 << 20

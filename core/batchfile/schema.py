@@ -157,7 +157,20 @@ class _AnyRequest(Struct, gc=False):
     request: Raw | UnsetType = UNSET
 
 
+class _Named(Struct, gc=False):
+    custom_id: str = ""
+    key: str = ""
+
+
+class _Asking(Struct, gc=False):
+    body: Raw | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    request: Raw | UnsetType = UNSET
+
+
 _request_decoder = msgspec.json.Decoder(_AnyRequest)
+_decode_named = msgspec.json.Decoder(_Named).decode
+_decode_asking = msgspec.json.Decoder(_Asking).decode
 _loose_decoder = msgspec.json.Decoder(LooseLine)
 _text_decoder = msgspec.json.Decoder(str)
 
@@ -174,6 +187,21 @@ def decode_request(raw: bytes) -> Request:
         return Request(found.custom_id, MESSAGES, found.params)
     if found.request is not UNSET:
         return Request(found.key, GENERATE_CONTENT, found.request)
+    raise msgspec.ValidationError("the line has no body")
+
+
+def valid_custom_id(raw: bytes) -> str:
+    """The custom id of a valid line of any kind: for less than `decode_request` takes."""
+    found = _decode_named(raw)
+    return found.custom_id or found.key
+
+
+def valid_body(raw: bytes) -> bytes:
+    """The body of a valid line of any kind, as `decode_request` finds it."""
+    found = _decode_asking(raw)
+    for body in (found.body, found.params, found.request):
+        if body is not UNSET:
+            return bytes(body)
     raise msgspec.ValidationError("the line has no body")
 
 

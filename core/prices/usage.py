@@ -43,4 +43,5 @@ def whole(total: int, *parts: int) -> int:
     Some servers in OpenAI's form leave cached tokens out of the prompt's: what is reported as a
     part was counted, so it is paid.
     """
-    return max(total, sum(parts))
+    least = sum(parts)
+    return total if total > least else least

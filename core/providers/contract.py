@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from core.prices.usage import NO_USAGE, Usage
 from core.providers.attempts import NO_UPLOAD as NO_UPLOAD
 from core.providers.attempts import Intent as Intent
@@ -128,8 +130,7 @@ class Outcome(StrEnum):
     """Never ran: the batch was cancelled."""
 
 
-@dataclass(slots=True)
-class ResultLine:
+class ResultLine(msgspec.Struct, gc=False):
     """One line's result in OpenAI's form, the bytes ready to be written."""
 
     custom_id: str

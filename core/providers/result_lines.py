@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from core.json_depth import deeper_than
+from core.json_depth import MAX_DEPTH, deeper_than
 from core.providers.contract import (
     Outcome,
     ProviderRejected,
@@ -40,13 +40,15 @@ _any_json = msgspec.json.Decoder(msgspec.Raw)
 
 
 _encoder = msgspec.json.Encoder()
+# Each level takes two brackets.
+_SHALLOW = 2 * MAX_DEPTH
 
 
 class UnreadableLine(Exception):
     """A result line that cannot be tied to one of our lines."""
 
 
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, gc=False):
     status_code: int
     request_id: str
     body: Any
@@ -153,9 +155,14 @@ async def read_results(
         group: list[ResultLine] = []
         for line in lines:
             try:
-                if line is None or not is_utf8(line) or deeper_than(line):
+                # The short looks first, as this is done for each line.
+                if (
+                    line is None
+                    or not (line.isascii() or is_utf8(line))
+                    or (len(line) > _SHALLOW and deeper_than(line))
+                ):
                     raise UnreadableLine
-                group.append(read(whole_surrogates(line)))
+                group.append(read(whole_surrogates(line) if b"\\" in line else line))
             except UnreadableLine:
                 unreadable += 1
         if group:

@@ -24,7 +24,8 @@ from core.batchfile import (
     decode_request,
     error_json,
     read_listed,
-    with_cost,
+    valid_custom_id,
+    whole_line,
 )
 from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, StoredFile
@@ -183,14 +184,14 @@ class ShardResults:
                         if not whole:
                             fate, piece = self._failed_tail(shard, outcome, piece, batch)
                     if not whole:
-                        request = decode_request(raw)
-                        dropped = None
+                        model, dropped = models[record[3]], None
                         if lenient:
-                            dropped = await left_out.of(line, models[record[3]], request)
-                        custom_id = request.custom_id
-                        head = answer_head(batch_id, line, custom_id, models[record[3]], dropped)
-                        piece = with_cost(head, piece, cost)
-                    written.append((line, fate, b"%b\n" % piece))
+                            dropped = await left_out.of(line, model, decode_request(raw))
+                        head = answer_head(batch_id, line, valid_custom_id(raw), model, dropped)
+                        piece = whole_line(head, piece, cost)
+                    else:
+                        piece += b"\n"
+                    written.append((line, fate, piece))
                 await writer.extend(written)
         await earlier.close()
         return await writer.close(), bytes(retry)

@@ -92,6 +92,7 @@ class Sorter:
         # Locals, as this loop runs once for each line.
         skip, outcomes, attempts = len(prefix), self._outcomes, self._attempts
         find, store, tally = self._position, self._store, self._tally
+        numbers, succeeded = _NUMBERS, _SUCCEEDED
         for result in results:
             custom_id = result.custom_id
             number = custom_id[skip:]
@@ -105,8 +106,12 @@ class Sorter:
             if position is None:
                 self.unknown += 1
                 continue
-            outcome = _NUMBERS[result.outcome]
+            outcome = numbers[result.outcome]
             known = outcomes[position]
+            if outcome == succeeded and not known:
+                store(position, outcome, answer_tail(result.response, result.error, attempts))
+                tally.add(position, result.usage, answered=True)
+                continue
             if known:
                 self.duplicates += 1
                 if known == _SUCCEEDED or outcome != _SUCCEEDED:

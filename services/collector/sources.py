@@ -158,6 +158,11 @@ class ResultSources:
         """The lines that a shard's results hold."""
         results = await ResultFile.open(self._blobs, shard.results_prefix)
         first = await results.beyond(self._after_line)
+        if self._succeeded is None:
+            async with aclosing(results.entries(first, span_bytes=span)) as entries:
+                async for some in entries:
+                    yield some
+            return
         async with aclosing(
             results.lines(first, succeeded=self._succeeded, span_bytes=span)
         ) as groups:

@@ -20,9 +20,10 @@ import msgspec
 from core.batchfile import (
     ResultWriter,
     answer_line,
-    decode_request,
     error_json,
     read_listed,
+    valid_body,
+    valid_custom_id,
 )
 from core.blobs import BlobStore, StoredFile, require_headroom
 from core.endpoints import EMBEDDINGS
@@ -74,23 +75,20 @@ async def write_request_file(
     """
     data = await StoredFile.open(blobs, f"{file.prefix}/data")
     models = [group["model"] for group in file.groups]
+    # Once, as each look at a row of the ledger costs as much as a decoded line.
+    prefix, endpoint, lenient = f"{shard.id}-{token}-", batch.endpoint, batch.lenient_translation
     beside = _BesideFile(blobs, batch, shard, token, segment_bytes)
     with path.open("wb") as opened:
         requests = _Requests(opened, path.parent, provider, batch.endpoint, reserve)
         async for group in read_listed(data, blobs, shard.lines_key, shard.line_count):
             for (_offset, _length, line, number, _flags), raw in group:
-                request = decode_request(raw)
-                body = bytes(request.body)
+                body = valid_body(raw)
                 try:
                     encoded, dropped = provider.encode_line(
-                        f"{shard.id}-{token}-{line}",
-                        batch.endpoint,
-                        models[number],
-                        body,
-                        lenient=batch.lenient_translation,
+                        f"{prefix}{line}", endpoint, models[number], body, lenient=lenient
                     )
                 except LineRejected as rejection:
-                    await beside.reject(line, request.custom_id, models[number], rejection)
+                    await beside.reject(line, valid_custom_id(raw), models[number], rejection)
                     continue
                 if not requests.add(encoded, body):
                     return Overfull(fitting=requests.lines + beside.rejected)

@@ -30,8 +30,9 @@ class _Draft:
 
     provider: str
     model: str
-    limits: ProviderLimits
     purpose: ShardPurpose
+    max_lines: int
+    max_bytes: int | None
     lines: int = 0
     size: int = 0
     media_bytes: int = 0
@@ -39,12 +40,18 @@ class _Draft:
     records: bytearray = field(default_factory=bytearray)
 
     def full(self, length: int) -> bool:
-        if self.purpose in (ShardPurpose.REUSED, ShardPurpose.TWINS):
-            # Never sent: only memory limits them, and each costs a pass over the answers.
-            return self.lines >= _MOST_REUSED
-        return self.lines >= self.limits.max_lines or (
-            self.lines > 0 and self.size + length + LINE_OVERHEAD > self.limits.max_bytes
+        return self.lines >= self.max_lines or (
+            self.max_bytes is not None
+            and self.lines > 0
+            and self.size + length + LINE_OVERHEAD > self.max_bytes
         )
+
+
+def _draft(provider: str, model: str, purpose: ShardPurpose, limits: ProviderLimits) -> _Draft:
+    if purpose in (ShardPurpose.REUSED, ShardPurpose.TWINS):
+        # Never sent: only memory limits them, and each costs a pass over the answers.
+        return _Draft(provider, model, purpose, _MOST_REUSED, None)
+    return _Draft(provider, model, purpose, limits.max_lines, limits.max_bytes)
 
 
 def unfit_flags(batch: Batch) -> int:
@@ -75,7 +82,7 @@ async def plan_shards(
     each, which come first. Raises ProviderMissing.
     """
     drafts: dict[tuple[str, str, ShardPurpose], _Draft] = {}
-    keys: list[tuple[str, str]] = []
+    keys: list[tuple[str, str, ShardPurpose]] = []
     totals: list[int] = []
     unfit = unfit_flags(batch)
     for group in file.groups:
@@ -85,13 +92,14 @@ async def plan_shards(
             lines += group.get("lenient_lines", 0)
         totals.append(lines)
         if not lines:
-            keys.append((slug, ""))
+            keys.append((slug, "", ShardPurpose.NONE))
             continue
         if slug not in providers:
             raise ProviderMissing(slug)
         provider = providers[slug]
         one_model = provider.limits.one_model_per_batch
-        keys.append((slug, provider.remote_model(group["model"]) if one_model else ""))
+        model = provider.remote_model(group["model"]) if one_model else ""
+        keys.append((slug, model, ShardPurpose.NONE))
 
     shards: list[Shard] = []
 
@@ -123,6 +131,7 @@ async def plan_shards(
     if batch.canary_lines and reuse is not None:
         totals = await _run_lines(index, unfit, reuse, len(totals))
     canary = CanaryLines(batch.id, batch.canary_lines, totals) if batch.canary_lines else None
+    picks = reuse is not None or canary is not None
     media = MediaReader(await StoredFile.open(blobs, f"{file.prefix}/media"))
     async for records in stream_records(index, INDEX.size):
         (_, _, last, *_) = INDEX.unpack_from(records, len(records) - INDEX.size)
@@ -132,28 +141,28 @@ async def plan_shards(
         ):
             if flags & unfit:
                 continue
-            slug, model = keys[group_number]
-            purpose = reuse.of(line) if reuse else ShardPurpose.NONE
-            if not purpose and canary is not None and canary.take(group_number):
-                # Of one model, as each is judged by itself.
-                model, purpose = file.groups[group_number]["model"], ShardPurpose.CANARY
-            key = (slug, model, purpose)
+            key = keys[group_number]
+            if picks:
+                purpose = reuse.of(line) if reuse else ShardPurpose.NONE
+                if not purpose and canary is not None and canary.take(group_number):
+                    # Of one model, as each is judged by itself.
+                    key = (key[0], file.groups[group_number]["model"], ShardPurpose.CANARY)
+                elif purpose:
+                    key = (*key[:2], purpose)
             draft = drafts.get(key)
             if draft is not None and draft.full(length):
                 await cut(draft)
                 draft = None
             if draft is None:
-                draft = drafts[key] = _Draft(
-                    provider=slug,
-                    model=file.groups[group_number]["model"],
-                    limits=providers[slug].limits,
-                    purpose=purpose,
+                slug, _, purpose = key
+                draft = drafts[key] = _draft(
+                    slug, file.groups[group_number]["model"], purpose, providers[slug].limits
                 )
             start = position * INDEX.size
             draft.records += records[start : start + INDEX.size]
             draft.lines += 1
             draft.size += length + LINE_OVERHEAD
-            if line in weights:
+            if weights and line in weights:
                 draft.media_bytes += weights[line].data_bytes
                 draft.media_tokens += weights[line].tokens
     for draft in drafts.values():

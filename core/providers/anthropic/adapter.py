@@ -110,12 +110,13 @@ class AnthropicProvider:
         if url == MESSAGES:
             params = native_params(body, self.remote_model(model), self._betas)
             return b'{"custom_id":"%b","params":%b}' % ((custom_id + SUFFIX).encode(), params), ()
-        translate = partial(translate_request, find_model(self.name, model), lenient=lenient)
+        found = find_model(self.name, model)
         if url == RESPONSES:
+            translate = partial(translate_request, found, lenient=lenient)
             params, notes = through_chat(translate, body, lenient=lenient, passes_user=True)
             custom_id = marked(custom_id)
         else:
-            params, notes = translate(body)
+            params, notes = translate_request(found, body, lenient=lenient)
         line = b'{"custom_id":"%b","params":%b}' % (custom_id.encode(), params)
         return line, dropped_fields(notes) if lenient else ()
 

@@ -15,7 +15,7 @@ from core.prices.usage import Usage, whole
 from core.providers.parsing import count_of
 
 
-class AnthropicUsage(msgspec.Struct):
+class AnthropicUsage(msgspec.Struct, gc=False):
     """The usage object of a message; a field in an odd form must not cost the line."""
 
     input_tokens: Any = 0
@@ -41,15 +41,18 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage:
 
 def usage_of(given: AnthropicUsage) -> Usage:
     """The same of a decoded object."""
-    cached = count_of(given.cache_read_input_tokens)
+    given_input, cached = count_of(given.input_tokens), count_of(given.cache_read_input_tokens)
+    written, output = count_of(given.cache_creation_input_tokens), count_of(given.output_tokens)
+    if given.cache_creation is given.output_tokens_details is given.server_tool_use is None:
+        # Most have no parts.
+        return Usage(given_input + cached + written, cached, written, 0, output)
     short = _part(given.cache_creation, "ephemeral_5m_input_tokens")
     long = _part(given.cache_creation, "ephemeral_1h_input_tokens")
     # Of an unknown lifetime: the default one, 5 minutes.
-    written = whole(count_of(given.cache_creation_input_tokens), short, long)
-    output = count_of(given.output_tokens)
+    written = whole(written, short, long)
     thinking = _part(given.output_tokens_details, "thinking_tokens")
     return Usage(
-        input=count_of(given.input_tokens) + cached + written,
+        input=given_input + cached + written,
         cached_input=cached,
         cache_write_5m=written - long,
         cache_write_1h=long,

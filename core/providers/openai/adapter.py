@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -116,7 +116,7 @@ class OpenAIProvider:
         fields = self._fields_of(url, body)
         if self._dialect.drops_nulls and url in SHAPES and b"null" in body:
             fields = drop_nulls(fields, SHAPES[url])
-        fields["model"] = msgspec.Raw(_encoder.encode(self.remote_model(model)))
+        fields["model"] = _model_of(self.name, model)
         line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),
             self._dialect.served(url).encode(),
@@ -298,6 +298,12 @@ class OpenAIProvider:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
+
+
+@lru_cache(maxsize=4096)
+def _model_of(provider: str, model: str) -> msgspec.Raw:
+    """The provider's id of a model, as JSON, remembered: it is asked for every line."""
+    return msgspec.Raw(_encoder.encode(find_model(provider, model).id))
 
 
 def _read(line: bytes) -> ResultLine:

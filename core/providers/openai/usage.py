@@ -18,7 +18,7 @@ Loose = str | list[Any] | int | float | bool | None
 """Anything but an object: a field in an odd form must not cost the line."""
 
 
-class InputDetails(msgspec.Struct):
+class InputDetails(msgspec.Struct, gc=False):
     """What the tokens of a prompt were."""
 
     cached_tokens: Any = 0
@@ -29,7 +29,7 @@ class InputDetails(msgspec.Struct):
     image_tokens: Any = None
 
 
-class OutputDetails(msgspec.Struct):
+class OutputDetails(msgspec.Struct, gc=False):
     """What the tokens of an answer were."""
 
     reasoning_tokens: Any = 0
@@ -37,7 +37,7 @@ class OutputDetails(msgspec.Struct):
     image_tokens: Any = None
 
 
-class OpenAIUsage(msgspec.Struct):
+class OpenAIUsage(msgspec.Struct, gc=False):
     """The usage object of a body."""
 
     # Chat completions and embeddings.

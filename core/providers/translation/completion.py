@@ -9,14 +9,14 @@ import msgspec
 from core.prices.usage import Usage
 
 
-class Function(msgspec.Struct):
+class Function(msgspec.Struct, gc=False):
     """What the model wants called; `arguments` is JSON."""
 
     name: str
     arguments: str
 
 
-class ToolCall(msgspec.Struct, kw_only=True, omit_defaults=True):
+class ToolCall(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
     """One call."""
 
     id: str
@@ -25,7 +25,7 @@ class ToolCall(msgspec.Struct, kw_only=True, omit_defaults=True):
     extra_content: dict[str, Any] | None = None
 
 
-class Answer(msgspec.Struct, omit_defaults=True):
+class Answer(msgspec.Struct, gc=False, omit_defaults=True):
     """The assistant's message."""
 
     role: str
@@ -35,7 +35,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     reasoning_content: str | None = None
 
 
-class Choice(msgspec.Struct, kw_only=True):
+class Choice(msgspec.Struct, gc=False, kw_only=True):
     """One of the answers."""
 
     index: int
@@ -44,16 +44,16 @@ class Choice(msgspec.Struct, kw_only=True):
     finish_reason: str
 
 
-class _PromptDetails(msgspec.Struct):
+class _PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int
     cache_write_tokens: int | msgspec.UnsetType = msgspec.UNSET
 
 
-class _AnswerDetails(msgspec.Struct):
+class _AnswerDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int
 
 
-class Tokens(msgspec.Struct):
+class Tokens(msgspec.Struct, gc=False):
     """The usage of a completion."""
 
     prompt_tokens: int
@@ -77,7 +77,7 @@ class Tokens(msgspec.Struct):
         )
 
 
-class Completion(msgspec.Struct, kw_only=True):
+class Completion(msgspec.Struct, gc=False, kw_only=True):
     """A chat completion."""
 
     id: str

@@ -28,7 +28,7 @@ NULL = Raw(b"null")
 Loose = str | list[Any] | int | float | bool | None
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, gc=False):
     """A content block of any type."""
 
     type: str = ""
@@ -39,11 +39,11 @@ class Block(msgspec.Struct):
     input: Raw = NULL
 
 
-class _DirectCaller(msgspec.Struct, forbid_unknown_fields=True):
+class _DirectCaller(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     type: Literal["direct"]
 
 
-class _KnownBlock(Block, kw_only=True, forbid_unknown_fields=True):
+class _KnownBlock(Block, gc=False, kw_only=True, forbid_unknown_fields=True):
     """One of the common types; of the first two a chat completion loses nothing."""
 
     type: Literal["text", "tool_use", "thinking", "redacted_thinking"]
@@ -53,7 +53,7 @@ class _KnownBlock(Block, kw_only=True, forbid_unknown_fields=True):
     data: Any = None
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """A message in any form that can be read."""
 
     id: str = ""
@@ -65,7 +65,7 @@ class Message(msgspec.Struct):
     usage: Raw = NULL
 
 
-class _KnownMessage(Message, kw_only=True, forbid_unknown_fields=True):
+class _KnownMessage(Message, gc=False, kw_only=True, forbid_unknown_fields=True):
     """One without a member that a chat completion has no field for, but for its content."""
 
     type: Literal["message"]
@@ -76,11 +76,11 @@ class _KnownMessage(Message, kw_only=True, forbid_unknown_fields=True):
     diagnostics: None = None
 
 
-class _Content(msgspec.Struct):
+class _Content(msgspec.Struct, gc=False):
     content: Raw
 
 
-class _Native(msgspec.Struct):
+class _Native(msgspec.Struct, gc=False):
     stop_reason: Any
     stop_sequence: Any
     usage: Raw

@@ -53,18 +53,18 @@ _COMPLETE_WITHOUT_CONTENT = frozenset({"stop", "length", "content_filter"})
 _UNFINISHED = frozenset({"pause_turn", "compaction"})
 
 
-class _Result(msgspec.Struct):
+class _Result(msgspec.Struct, gc=False):
     type: str
     message: Raw = NULL
     error: Any = None
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     custom_id: str
     result: _Result
 
 
-class _AnyMessage(msgspec.Struct):
+class _AnyMessage(msgspec.Struct, gc=False):
     usage: Raw = NULL
 
 

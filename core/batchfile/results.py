@@ -91,8 +91,15 @@ class ResultWriter:
     """Writes the results of a shard or of a batch; what lies under the prefix is replaced."""
 
     def __init__(
-        self, store: BlobStore, prefix: str, *, point: Failpoint, segment_bytes: int
+        self,
+        store: BlobStore,
+        prefix: str,
+        *,
+        point: Failpoint,
+        segment_bytes: int,
+        digest: bool = True,
     ) -> None:
+        """`digest`: False where nobody asks for the totals' sha256, which is empty then."""
         self._data = SegmentWriter(
             store, f"{prefix}/data", point=point, segment_bytes=segment_bytes, overwrite=True
         )
@@ -103,7 +110,7 @@ class ResultWriter:
             segment_bytes=min(segment_bytes, INDEX_SEGMENT_BYTES),
             overwrite=True,
         )
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256() if digest else None
         self._buffer: list[bytes] = []
         self._records = bytearray()
         self._offset = 0
@@ -145,7 +152,7 @@ class ResultWriter:
         await self._index.close()
         return ResultTotals(
             bytes=size,
-            sha256=self._digest.hexdigest(),
+            sha256=self._digest.hexdigest() if self._digest else "",
             succeeded=self._lines[_SUCCEEDED],
             failed=sum(self._lines) - self._lines[_SUCCEEDED],
             cancelled=self._lines[LineOutcome.CANCELLED],
@@ -164,7 +171,8 @@ class ResultWriter:
         self._buffer.clear()
         self._records.clear()
         self._flushed = self._offset
-        self._digest.update(data)
+        if self._digest:
+            self._digest.update(data)
         await self._data.write(data)
         await self._index.write(records)
 

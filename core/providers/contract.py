@@ -14,8 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-import msgspec
-
 from core.prices.usage import NO_USAGE, Usage
 from core.providers.attempts import NO_UPLOAD as NO_UPLOAD
 from core.providers.attempts import Intent as Intent
@@ -130,7 +128,8 @@ class Outcome(StrEnum):
     """Never ran: the batch was cancelled."""
 
 
-class ResultLine(msgspec.Struct, gc=False):
+@dataclass(slots=True)
+class ResultLine:
     """One line's result in OpenAI's form, the bytes ready to be written."""
 
     custom_id: str

@@ -148,7 +148,11 @@ class ShardResults:
         """Write the result lines in input order; returns the line list of those to send again."""
         batch_id = batch.id
         writer = ResultWriter(
-            self._blobs, prefix, point=Failpoint.SHARD_RESULTS, segment_bytes=_SEGMENT_BYTES
+            self._blobs,
+            prefix,
+            point=Failpoint.SHARD_RESULTS,
+            segment_bytes=_SEGMENT_BYTES,
+            digest=False,
         )
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
         models = [group["model"] for group in file.groups]

@@ -32,7 +32,8 @@ KEEPALIVE_SECONDS = 2.0
 """Short of the 5 s after which many servers drop an idle connection: a create that meets
 a connection just dropped has an unknown outcome."""
 
-_CHUNK_BYTES = 256 * 1024
+# Each piece waits for its turn in the event loop, behind what translates the next file.
+_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,14 @@ def write_input(path: Path, *, lines: int, line_bytes: int) -> None:
             out.write(line(number, text[start : start + missing]) + "\n")
 
 
+def provider_of(number: int) -> str:
+    """The provider of the line of a number (1-based)."""
+    return "openai" if number % 2 else "anthropic"
+
+
 def line(number: int, content: str) -> str:
     """The line of a number (1-based)."""
-    provider = "openai" if number % 2 else "anthropic"
+    provider = provider_of(number)
     return json.dumps(
         {
             "custom_id": f"request-{number:08d}",

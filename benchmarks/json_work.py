@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from pydantic import SecretStr
 
-from benchmarks.inputs import MODELS
+from benchmarks.inputs import MODELS, provider_of
 from core.batchfile import answer_line, decode_request
 from core.providers import Provider, ResultLine, known_providers
 from core.providers.anthropic.translation import read_line
@@ -42,7 +42,7 @@ def work(
     models: list[str] = []
     for number, raw in enumerate(lines, start=1):
         request = decode_request(raw)
-        slug = request.provider or ""
+        slug = provider_of(number)
         providers[slug].encode_line(
             f"{_PREFIX}{number}", request.url, MODELS[slug], bytes(request.body)
         )

@@ -28,4 +28,4 @@ class Options:
     idle: int
     """Watches on which nothing happens."""
     flying: int
-    """Batches that run at providers while polling is measured."""
+    """Batches that run at providers at the same time, of polling and in-flight."""

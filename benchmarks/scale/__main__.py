@@ -44,7 +44,7 @@ def main() -> int:
             ("--lines", 5_000, "of each of throughput's eight batches"),
             ("--calls", 720, "lines that throughput runs one by one"),
             ("--batches", 1_000, "in flight at the same time"),
-            ("--watchers", 5_000, "over two collectors"),
+            ("--watchers", 10_000, "over two collectors"),
             ("--minutes", 25, "after which it gives up"),
         ],
     )

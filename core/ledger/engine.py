@@ -16,13 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
+from core.ledger import sqlite_driver
 from core.ledger.errors import BadDatabaseUrl
 
 _SQLITE_BUSY_SECONDS = 30
 _SQLITE_MIGRATION_SECONDS = 60
 _SQLITE_PAUSE = 0.02
+_SQLITE_CONNECTIONS = 16
 _CONNECT_TIMEOUT = 10.0
 # A little longer than the server's own limit, for a server that answers no more.
 _ANSWER_TIMEOUT = 40.0
@@ -41,7 +43,14 @@ _EXPECTED = "expected postgresql://user:password@host:5432/database or sqlite://
 def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
     """An engine for the ledger's own use; nothing is opened yet. Raises BadDatabaseUrl."""
     if _kind(url) == "sqlite":
-        engine = _sqlite_engine(url, busy_seconds=_SQLITE_BUSY_SECONDS)
+        engine = _sqlite_engine(
+            url,
+            busy_seconds=_SQLITE_BUSY_SECONDS,
+            # All are kept: to open one takes longer than most of what is asked.
+            pool_size=_SQLITE_CONNECTIONS,
+            max_overflow=0,
+            poolclass=AsyncAdaptedQueuePool,
+        )
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
     engine = create_async_engine(
@@ -127,7 +136,10 @@ def _sqlite_engine(url: str, *, busy_seconds: int, **options: Any) -> AsyncEngin
     if parsed.database and parsed.database != ":memory:":
         _keep_private(Path(parsed.database))
     return create_async_engine(
-        parsed, hide_parameters=True, connect_args={"timeout": busy_seconds}, **options
+        parsed,
+        hide_parameters=True,
+        connect_args={"timeout": busy_seconds, "async_creator_fn": sqlite_driver.connect},
+        **options,
     )
 
 

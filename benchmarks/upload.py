@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,7 @@ from benchmarks.program import answer_line, program
 from benchmarks.suite import running_suite
 
 LINE_BYTES = 4096
+COPY_BYTES = 8 * 1024 * 1024
 SHARE = 0.6
 
 
@@ -25,6 +27,7 @@ async def measure(options: Options) -> list[Figure]:
     size = path.stat().st_size
     gateway: list[float] = []
     bare: list[float] = []
+    disk: list[float] = []
     async with (
         running_suite(options.folder / "upload") as suite,
         program("benchmarks.bare_server") as server,
@@ -38,9 +41,11 @@ async def measure(options: Options) -> list[Figure]:
                 raise MeasurementFailed(f"the gateway found {file.line_count} lines")
             await to_gateway.files.delete(file.id)
             bare_seconds, _ = await timed(to_bare, path)
+            disk_seconds = synced_copy(path, options.folder / "upload.copy")
             if number:
                 gateway.append(size / seconds / 1e6)
                 bare.append(size / bare_seconds / 1e6)
+                disk.append(size / disk_seconds / 1e6)
     return [
         Figure(
             f"upload of {size / 1e6:.0f} MB",
@@ -49,7 +54,8 @@ async def measure(options: Options) -> list[Figure]:
             limit=SHARE * median(bare),
             at_least=True,
             basis=f"{SHARE:.0%} of a bare server's {median(bare):.0f} MB/s "
-            f"(medians of {options.rounds}; gateway {spread(gateway)}, bare {spread(bare)})",
+            f"(medians of {options.rounds}; gateway {spread(gateway)}, bare {spread(bare)}; "
+            f"a plain copy to the same disk, synced once: {median(disk):.0f}, {spread(disk)})",
         )
     ]
 
@@ -65,6 +71,19 @@ async def timed(client: AsyncClient, path: Path) -> tuple[float, File]:
     begun = time.perf_counter()
     file = await client.upload(path)
     return time.perf_counter() - begun, file
+
+
+def synced_copy(source: Path, target: Path) -> float:
+    """Seconds that the disk takes for the same bytes, which the bare server does not write."""
+    begun = time.perf_counter()
+    with source.open("rb") as read, target.open("wb") as written:
+        while piece := read.read(COPY_BYTES):
+            written.write(piece)
+        written.flush()
+        os.fsync(written.fileno())
+    seconds = time.perf_counter() - begun
+    target.unlink()
+    return seconds
 
 
 def spread(values: list[float]) -> str:

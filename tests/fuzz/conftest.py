@@ -39,7 +39,8 @@ def make_hostile_settings(hostile_nats: Nats, tmp_path_factory: pytest.TempPathF
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def suite(make_hostile_settings: Any) -> Iterator[SuiteThread]:
+    """Of each file by itself: what it logs would be in the output of other files' tests."""
     with SuiteThread(make_hostile_settings()).open() as running:
         yield running

@@ -57,7 +57,7 @@ def uploaded(suite: SuiteThread, upload_id: str) -> str:
     return str(files_pb2.UploadFileResponse.FromString(found.responses[0]).file.id)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def known(suite: SuiteThread) -> list[str]:
     """Ids that exist, and page tokens that were given."""
     file_id = uploaded(suite, "known-upload")

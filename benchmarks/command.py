@@ -31,6 +31,14 @@ def parsed(
         parser.add_argument(
             option, type=int, default=default, metavar="N", help=f"{meaning} ({default})"
         )
+    add_folder(parser)
+    arguments = parser.parse_args()
+    arguments.names = arguments.names or list(names)
+    return arguments
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """The option --folder."""
     parser.add_argument(
         "--folder",
         type=Path,
@@ -38,9 +46,6 @@ def parsed(
         metavar="PATH",
         help="where data is written meanwhile; has to be on a disk (%(default)s)",
     )
-    arguments = parser.parse_args()
-    arguments.names = arguments.names or list(names)
-    return arguments
 
 
 def each(names: Sequence[str], measure: Callable[[str], list[F]]) -> tuple[list[F], list[str]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-import urllib.request
 from collections.abc import Callable
 
 from polybatch import AsyncClient, Batch, BatchState
@@ -13,6 +11,7 @@ from polybatch import AsyncClient, Batch, BatchState
 from benchmarks.figures import Figure, MeasurementFailed
 from benchmarks.inputs import write_input
 from benchmarks.options import Options
+from benchmarks.sandbox_control import called
 from benchmarks.suite import running_suite
 
 LEAST = 40.0
@@ -40,13 +39,7 @@ async def measure(options: Options) -> list[Figure]:
     ):
 
         def takes(seconds: float) -> None:
-            body = json.dumps({"batch_seconds": seconds}).encode()
-            request = urllib.request.Request(
-                f"{suite.sandbox}/sandbox/config",
-                data=body,
-                headers={"content-type": "application/json"},
-            )
-            urllib.request.urlopen(request, timeout=60).close()
+            called(f"{suite.sandbox}/sandbox/config", {"batch_seconds": seconds})
 
         flight = Flight(client, path.read_bytes(), options.flying, LINES)
         sent, home = await flight.rates(takes)

@@ -9,8 +9,9 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.command import add_folder
 from benchmarks.figures import table
-from benchmarks.machine import disk_folder, facts
+from benchmarks.machine import facts
 from benchmarks.peers import probes, race
 from benchmarks.peers.contestants import LITELLM, POLYBATCH, SDK, running_peers
 from benchmarks.peers.sandbox import running_sandbox
@@ -73,13 +74,7 @@ def _arguments() -> argparse.Namespace:
         metavar="FOLDER",
         help="of the peers' virtual environments (%(default)s)",
     )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=disk_folder(),
-        metavar="PATH",
-        help="where data is written meanwhile; has to be on a disk (%(default)s)",
-    )
+    add_folder(parser)
     arguments = parser.parse_args()
     arguments.parts = arguments.parts or list(_PARTS)
     return arguments

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import MeasurementFailed
+from benchmarks.sandbox_control import called
 from tests.support.stores.process import ServerProcess, free_port
 
 _DEADLINE = 120.0
@@ -52,12 +51,7 @@ class Sandbox:
             time.sleep(_BETWEEN_LOOKS)
 
     def _call(self, path: str, content: Any = None) -> Any:
-        body = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(
-            self.url + path, data=body, headers={"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read())
+        return called(self.url + path, content)
 
 
 @contextmanager

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sandbox_control import called
 from benchmarks.suite import Suite, running_suite
 from tests.support.stores.nats_cluster import NatsCluster, running_cluster
 from tests.support.stores.object_storage import ObjectStorage, running_object_storage
@@ -128,12 +127,7 @@ class Stands:
 
     def set_sandbox(self, path: str, content: Any = None) -> Any:
         """Call the sandbox's own interface."""
-        body = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(
-            self.sandbox + path, data=body, headers={"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read())
+        return called(self.sandbox + path, content)
 
     @property
     def lines_billed(self) -> int:

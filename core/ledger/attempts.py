@@ -5,10 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import case, func
-from sqlmodel import col
-
 from core.failpoints import Failpoint
 from core.ledger.budgets import OverQuota, check_room
 from core.ledger.funds import NoFunds, cover
@@ -119,6 +115,7 @@ class Attempts(ShardTransitions):
                 await session.rollback()
                 return Held()
             await advance(session, batch)
+            await session.refresh(shard)
             return shard
 
     async def mark_dispatched(
@@ -142,7 +139,8 @@ class Attempts(ShardTransitions):
                 let_go=True,
                 dispatched_at=moment,
                 due_at=moment + lease,
-                **_uploaded(remote_file_id, orphans),
+                uploaded_id=remote_file_id,
+                **_noted(orphans),
             )
             if moved:
                 return True
@@ -166,10 +164,8 @@ class Attempts(ShardTransitions):
             (ShardState.SUBMITTING,),
             unsent=True,
             state=ShardState.QUEUED,
-            stray_uploads=case(
-                (col(Shard.file_token) == col(Shard.token), sa.true()),
-                else_=col(Shard.stray_uploads),
-            ),
+            # As long as nothing was dispatched, neither changes within one attempt.
+            stray_uploads=shard.stray_uploads or shard.file_token == shard.token,
             waiting_reason="",
             due_at=now(),
         )
@@ -196,7 +192,7 @@ class Attempts(ShardTransitions):
             (ShardState.SUBMITTING,),
             state=ShardState.SUBMITTED,
             remote_id=remote_id,
-            **_uploaded(remote_file_id),
+            uploaded_id=remote_file_id,
             submitted_at=now(),
             waiting_reason="",
             due_at=poll_at,
@@ -262,7 +258,7 @@ class Attempts(ShardTransitions):
         provider's enqueued-token limit. `remote_file_id`, `orphans`: of what was uploaded, if
         its create was not dispatched with it. `input_lost`: it is of no use any more.
         """
-        uploads = _uploaded(remote_file_id, orphans)
+        uploads = {"uploaded_id": remote_file_id, **_noted(orphans)}
         if input_lost:
             # It cannot be used, but may still exist: the clean-up finds it by its name.
             uploads = {"remote_file_id": "", "uploaded_at": None, "stray_uploads": True}
@@ -285,16 +281,5 @@ class Attempts(ShardTransitions):
         )
 
 
-def _uploaded(remote_file_id: str, orphans: bool = False) -> dict[str, Any]:
-    """What changes of a shard where its input was uploaded under this id."""
-    changes: dict[str, Any] = {}
-    if orphans:
-        changes["stray_uploads"] = True
-    if remote_file_id:
-        known = col(Shard.remote_file_id) == remote_file_id
-        changes["remote_file_id"] = remote_file_id
-        # Used again, it is as old as it was.
-        changes["uploaded_at"] = case(
-            (known, func.coalesce(col(Shard.uploaded_at), now())), else_=now()
-        )
-    return changes
+def _noted(orphans: bool) -> dict[str, Any]:
+    return {"stray_uploads": True} if orphans else {}

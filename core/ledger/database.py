@@ -18,6 +18,12 @@ from core.ledger.errors import translated
 from core.ledger.schema import is_newest, upgrade
 from core.ledger.tables import Batch, File, Shard
 
+_BEGIN = sa.text("BEGIN IMMEDIATE")
+_BATCH_OF = select(Batch).where(
+    Batch.id == select(Shard.batch_id).where(Shard.id == sa.bindparam("shard_id")).scalar_subquery()
+)
+_LOCKED_BATCH_OF = _BATCH_OF.with_for_update()
+
 
 class Database:
     """One engine. Write transactions take SQLite's write lock at once, so that a
@@ -51,7 +57,7 @@ class Database:
         with translated():
             async with AsyncSession(self._engine, expire_on_commit=False) as session:
                 if self.is_sqlite:
-                    await session.exec(sa.text("BEGIN IMMEDIATE"))  # type: ignore[call-overload]
+                    await session.exec(_BEGIN)  # type: ignore[call-overload]
                 yield session
                 with writing(point):
                     await session.commit()
@@ -91,11 +97,8 @@ class Database:
 
     async def lock_batch_of(self, session: AsyncSession, shard_id: str) -> Batch | None:
         """The same for the batch of a shard."""
-        batch_id = select(Shard.batch_id).where(Shard.id == shard_id).scalar_subquery()
-        query = select(Batch).where(Batch.id == batch_id)
-        if not self.is_sqlite:
-            query = query.with_for_update()
-        return (await session.exec(query)).first()
+        query = _BATCH_OF if self.is_sqlite else _LOCKED_BATCH_OF
+        return (await session.exec(query, params={"shard_id": shard_id})).first()
 
     async def check(self) -> None:
         """Raise when the database does not answer."""

@@ -67,22 +67,22 @@ class LateAnswers(ShardTransitions):
 
     async def abandon(self, shard: Shard) -> Batch | Stale:
         """Wait no longer for a given-up shard: what its lines have in the results stays."""
-        return await self._transition(
-            Failpoint.SHARD_ABANDON,
-            shard,
-            _AT_PROVIDER,
-            state=ShardState.SETTLED,
-            settled_at=now(),
-            settled_revision=select(col(Batch.revision) + 1)
-            .where(Batch.id == shard.batch_id)
-            .scalar_subquery(),
-            failed=shard.line_count,
-            **stopped_lines(shard.fill_code, shard.line_count),
-            # It counts late answers from now on, and there are none.
-            finished=0,
-            late_merged=True,
-            waiting_reason="",
-        )
+        async with self._locked(Failpoint.SHARD_ABANDON, shard.id) as (session, batch, _):
+            moved = await self._move(
+                session,
+                shard,
+                _AT_PROVIDER,
+                state=ShardState.SETTLED,
+                settled_at=now(),
+                settled_revision=batch.revision + 1,
+                failed=shard.line_count,
+                **stopped_lines(shard.fill_code, shard.line_count),
+                # It counts late answers from now on, and there are none.
+                finished=0,
+                late_merged=True,
+                waiting_reason="",
+            )
+            return await advance(session, batch) if moved else Stale(shard.id)
 
     async def never_sent(self, shard: Shard) -> Batch | Stale:
         """Settle a given-up shard of which the provider surely has nothing."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, case, func, update
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import Update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -75,6 +78,7 @@ def awaited_shards() -> Any:
 
 # Made once: putting it together takes longer than running it.
 _SUMS = _sums()
+_batches: Any = Batch.__table__  # type: ignore[attr-defined]
 
 
 async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
@@ -83,7 +87,6 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
     Returns the batch as it now is. `retrying` are all unsettled lines that were
     sent before; the other unsettled lines are queued, submitted or processed.
     """
-    await session.flush()
     sums: Any = (await session.exec(_SUMS, params={"batch_id": batch.id})).one()
     counts: dict[str, Any] = {}
     if sums.shards:
@@ -118,15 +121,22 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
             counts["due_at"] = now()
         elif batch.reuse_seconds is not None:
             await _wake_twins(session, batch.id)
-    advanced = await session.exec(
-        update(Batch)
-        .where(col(Batch.id) == batch.id)
-        .values({"revision": col(Batch.revision) + 1, **counts, **changes})
-        .returning(Batch)
-        .execution_options(synchronize_session=False, populate_existing=True)
+    changes = counts | changes | {"revision": batch.revision + 1}
+    await session.exec(
+        _advancing(tuple(changes)),
+        params={"of_id": batch.id} | {f"to_{name}": value for name, value in changes.items()},
     )
-    advanced.one()
+    # Nobody else writes to a locked row: what it has become is known.
+    for name, value in changes.items():
+        set_committed_value(batch, name, value)
     return batch
+
+
+@functools.lru_cache(maxsize=128)
+def _advancing(changes: tuple[str, ...]) -> Update:
+    """The UPDATE that writes these columns: put together once."""
+    values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in changes}
+    return update(_batches).where(_batches.c.id == bindparam("of_id")).values(**values)
 
 
 async def _wake_twins(session: AsyncSession, batch_id: str) -> None:

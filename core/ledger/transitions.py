@@ -2,29 +2,80 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import exists, update
-from sqlmodel import col
+from sqlalchemy import bindparam, case, exists, func, update
+from sqlalchemy.sql.dml import Update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.progress import advance
 from core.ledger.states import ShardState, Stale
-from core.ledger.tables import Batch, ProviderPause, Shard
+from core.ledger.tables import Batch, ProviderPause, Shard, now
 
+_shards: Any = Shard.__table__  # type: ignore[attr-defined]
+_batches: Any = Batch.__table__  # type: ignore[attr-defined]
+_pauses: Any = ProviderPause.__table__  # type: ignore[attr-defined]
 # Within the UPDATE that lets a shard go: a pause costs nobody a query.
 _MAY_GO = (
     exists().where(
-        col(Batch.id) == col(Shard.batch_id),
-        col(Batch.paused_at).is_(None),
-        col(Batch.halt_code) == "",
+        _batches.c.id == _shards.c.batch_id,
+        _batches.c.paused_at.is_(None),
+        _batches.c.halt_code == "",
     ),
-    ~exists().where(col(ProviderPause.provider) == col(Shard.provider)),
+    ~exists().where(_pauses.c.provider == _shards.c.provider),
 )
+
+
+class _Move(NamedTuple):
+    """What makes one conditional UPDATE differ from another, apart from the values in it."""
+
+    states: tuple[ShardState, ...]
+    changes: tuple[str, ...]
+    same_due: bool
+    unsent: bool
+    sent: bool
+    awaited: bool
+    let_go: bool
+    uploaded: bool
+
+
+# To put a statement together takes longer than to run it, and there are few.
+@functools.lru_cache(maxsize=256)
+def _statement(move: _Move) -> Update:
+    """The UPDATE. Its parameters: `of_` what the row must have, `to_` what it gets, `moment`."""
+    row = _shards.c
+    conditions = [
+        row.id == bindparam("of_id"),
+        row.state.in_(move.states),
+        row.token == bindparam("of_token"),
+    ]
+    if move.same_due:
+        conditions.append(row.due_at == bindparam("of_due_at"))
+    if move.unsent:
+        conditions.append(row.dispatched_at.is_(None))
+    if move.sent:
+        conditions.append(row.dispatched_at.is_not(None))
+    if move.awaited:
+        conditions.append(row.given_up_at.is_(None))
+    if move.let_go:
+        conditions += _MAY_GO
+    values: dict[str, Any] = {name: bindparam(f"to_{name}") for name in move.changes}
+    if move.uploaded:
+        moment = bindparam("moment", type_=row.uploaded_at.type)
+        # Used again, it is as old as it was.
+        values["uploaded_at"] = case(
+            (
+                row.remote_file_id == bindparam("to_remote_file_id"),
+                func.coalesce(row.uploaded_at, moment),
+            ),
+            else_=moment,
+        )
+    return update(_shards).where(*conditions).values(**values)
 
 
 class Held:
@@ -47,8 +98,9 @@ class ShardTransitions:
         **changes: Any,
     ) -> Batch | Stale:
         """`also`: what is written together with it, once the shard has moved."""
-        async with self._locked(point, shard.id) as (session, batch, fresh):
-            if fresh is None or not await self._move(session, shard, states, **changes):
+        async with self._database.write(point) as session:
+            batch = await self._database.lock_batch_of(session, shard.id)
+            if batch is None or not await self._move(session, shard, states, **changes):
                 return Stale(shard.id)
             if also is not None:
                 await also(session, self._database, shard, batch)
@@ -81,6 +133,7 @@ class ShardTransitions:
         sent: bool = False,
         awaited: bool = False,
         let_go: bool = False,
+        uploaded_id: str = "",
         **changes: Any,
     ) -> bool:
         """The conditional UPDATE: only in these states and for this attempt's token.
@@ -88,29 +141,28 @@ class ShardTransitions:
         `same_due`: only if nobody has moved the time when it is due; `unsent`: only if the
         attempt's create has not been dispatched; `sent`: only if it has; `awaited`:
         only if its batch still waits for it; `let_go`: only if neither its batch nor its provider
-        is paused, and its batch goes on.
+        is paused, and its batch goes on. `uploaded_id`: the provider's, of what was uploaded for
+        it. What the session holds of the shard stays as it was.
         """
-        conditions = [
-            col(Shard.id) == shard.id,
-            col(Shard.state).in_(states),
-            col(Shard.token) == shard.token,
-        ]
-        if same_due:
-            conditions.append(col(Shard.due_at) == shard.due_at)
-        if unsent:
-            conditions.append(col(Shard.dispatched_at).is_(None))
-        if sent:
-            conditions.append(col(Shard.dispatched_at).is_not(None))
-        if awaited:
-            conditions.append(col(Shard.given_up_at).is_(None))
-        if let_go:
-            conditions += _MAY_GO
-        moved = await session.exec(
-            update(Shard)
-            .where(*conditions)
-            .values(**changes)
-            .returning(Shard)
-            # What the session holds of the shard is brought up to date without a second look.
-            .execution_options(synchronize_session=False, populate_existing=True)
+        if uploaded_id:
+            changes["remote_file_id"] = uploaded_id
+        statement = _statement(
+            _Move(
+                tuple(states),
+                tuple(changes),
+                same_due,
+                unsent,
+                sent,
+                awaited,
+                let_go,
+                bool(uploaded_id),
+            )
         )
-        return moved.first() is not None
+        parameters = {f"to_{name}": value for name, value in changes.items()}
+        parameters |= {"of_id": shard.id, "of_token": shard.token}
+        if same_due:
+            parameters["of_due_at"] = shard.due_at
+        if uploaded_id:
+            parameters["moment"] = now()
+        moved = await session.exec(statement, params=parameters)
+        return bool(moved.rowcount)

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,7 @@ def running(
     screen: Screen,
     folder: Path,
     *arguments: str,
+    program: Sequence[str] = ("-m", "polybatch"),
     listed: bool = False,
     **environment: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -48,7 +49,7 @@ def running(
         if not name.startswith("POLYBATCH_") and name != "NO_COLOR"
     }
     with subprocess.Popen(
-        python("-m", "polybatch", *arguments),
+        python(*program, *arguments),
         cwd=folder,
         env=inherited
         | {
@@ -195,7 +196,43 @@ def test_ctrl_c_keeps_what_is_shown(fake: FakePolybatch, screen: Screen, tmp_pat
     lines = screen.lines()
     assert lines[0].startswith(BATCH)
     assert "30 of 100 lines" in lines[1]
-    assert lines[2].startswith("polybatch: stopped watching")
+    assert lines[2].startswith("polybatch: stopped watching"), screen.raw
+
+
+# Ctrl-C that comes once gRPC has noted a message as due, and has not yet asked for it.
+_INTERRUPTED_GRPC = """
+import sys
+import threading
+
+import grpc._channel
+from grpc._cython import cygrpc
+from polybatch.cli import main
+
+
+def interrupted(call):
+    with call._state.condition:
+        call._state.due.add(cygrpc.OperationType.receive_message)
+        raise KeyboardInterrupt
+
+
+grpc._channel._MultiThreadedRendezvous._next = interrupted
+code = main(sys.argv[1:])
+for thread in threading.enumerate():
+    if thread.name.endswith("(_run)"):
+        thread.join(1)
+sys.exit(code)
+"""
+
+
+def test_ctrl_c_shows_nothing_of_grpc(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    watch = ("-c", _INTERRUPTED_GRPC, "watch", BATCH)
+    with running(fake, screen, tmp_path, program=watch) as process:
+        pass
+    assert process.returncode == 130
+    screen.finish()
+    assert screen.lines()[0].startswith("polybatch: stopped watching"), screen.raw
+    assert "Traceback" not in screen.raw
 
 
 def test_absence_is_told_below_the_bar(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:
@@ -254,7 +291,7 @@ def test_ctrl_c_in_the_middle_of_an_absence(
     screen.finish()
     lines = screen.lines()
     assert "30 of 100 lines" in lines[1]
-    assert lines[2].startswith("polybatch: stopped watching")
+    assert lines[2].startswith("polybatch: stopped watching"), screen.raw
 
 
 def listed(

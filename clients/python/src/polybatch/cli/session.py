@@ -80,10 +80,12 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_raised: object) -> None:
+    def __exit__(self, _kind: object, raised: BaseException | None, _trace: object) -> None:
         if "display" in self.__dict__:
             self.display.close()
-        if self._client is not None:
+        # Where Ctrl-C came in the midst of gRPC's bookkeeping (`_next` in grpc/_channel.py), its
+        # thread fails when the channel is closed, and says so on the screen. The process ends now.
+        if self._client is not None and not isinstance(raised, KeyboardInterrupt | Interrupted):
             self._client.close()
 
     @property

@@ -89,6 +89,7 @@ class Attempts(ShardTransitions):
                 shard,
                 (ShardState.QUEUED,),
                 let_go=True,
+                held=shard,
                 state=ShardState.SUBMITTING,
                 token=token,
                 attempts=shard.attempts + 1,
@@ -115,7 +116,6 @@ class Attempts(ShardTransitions):
                 await session.rollback()
                 return Held()
             await advance(session, batch)
-            await session.refresh(shard)
             return shard
 
     async def mark_dispatched(

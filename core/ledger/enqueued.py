@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, or_
+from sqlalchemy import bindparam, func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -47,20 +48,76 @@ async def accepted_tokens(session: AsyncSession, shard: Shard, moment: datetime)
     return int(found.one())
 
 
+_OF_MODEL = (Shard.provider == bindparam("provider"), Shard.remote_model == bindparam("model"))
+# Made once, as those below: putting them together takes longer than running them.
+_TOKENS = select(func.coalesce(func.sum(Shard.tokens), 0)).where(
+    *_OF_MODEL, col(Shard.state).in_(ENQUEUED), col(Shard.given_up_at).is_(None)
+)
+
+
 async def enqueued_tokens(session: AsyncSession, provider: str, model: str) -> int:
     """Estimated tokens of all shards that are at the provider, or on their way.
 
     Without those that were given up: they were cancelled there, or ended long ago.
     """
-    found = await session.exec(
-        select(func.coalesce(func.sum(Shard.tokens), 0)).where(
-            Shard.provider == provider,
-            Shard.remote_model == model,
-            col(Shard.state).in_(ENQUEUED),
-            col(Shard.given_up_at).is_(None),
-        )
-    )
+    found = await session.exec(_TOKENS, params={"provider": provider, "model": model})
     return int(found.one())
+
+
+def _share(key: Any) -> Any:
+    """How many tokens are enqueued, by account or batch."""
+    return (
+        select(key, func.sum(Shard.tokens).label("tokens"))
+        .where(*_OF_MODEL, col(Shard.state).in_(ENQUEUED))
+        .group_by(key)
+        .subquery()
+    )
+
+
+_WAITS = (
+    *_OF_MODEL,
+    Shard.state == ShardState.QUEUED,
+    Shard.purpose != ShardPurpose.RESCUE,
+    Batch.stop == Stop.NONE,
+    col(Batch.paused_at).is_(None),
+    col(Shard.waits_for_quota) | (col(Shard.id) == bindparam("also")),
+)
+
+
+def _accounts() -> Any:
+    accounts = _share(Shard.account_id)
+    return (
+        select(
+            Shard.account_id,
+            func.coalesce(func.max(accounts.c.tokens), 0),
+            func.min(Shard.created_at),
+        )
+        .join(Batch, col(Batch.id) == Shard.batch_id)
+        .outerjoin(accounts, accounts.c.account_id == Shard.account_id)
+        .where(*_WAITS)
+        .group_by(col(Shard.account_id))
+    )
+
+
+def _first_of_account() -> Any:
+    batches = _share(Shard.batch_id)
+    return (
+        select(Shard.id)
+        .join(Batch, col(Batch.id) == Shard.batch_id)
+        .outerjoin(batches, batches.c.batch_id == Shard.batch_id)
+        .where(*_WAITS, Shard.account_id == bindparam("account_id"))
+        .order_by(
+            col(Shard.priority).desc(),
+            func.coalesce(batches.c.tokens, 0),
+            col(Shard.created_at),
+            col(Shard.ordinal),
+        )
+        .limit(1)
+    )
+
+
+_ACCOUNTS = _accounts()
+_FIRST_OF_ACCOUNT = _first_of_account()
 
 
 async def first_waiting(
@@ -72,54 +129,11 @@ async def first_waiting(
     longest ago; of its shards the one of the highest priority, then of the batch with the fewest
     tokens, then the oldest. `also`: a shard that counts as waiting whatever its row says.
     """
-
-    def share(key: object) -> object:
-        return (
-            select(key, func.sum(Shard.tokens).label("tokens"))  # type: ignore[call-overload]
-            .where(
-                Shard.provider == provider,
-                Shard.remote_model == model,
-                col(Shard.state).in_(ENQUEUED),
-            )
-            .group_by(key)
-            .subquery()
-        )
-
-    accounts, batches = share(Shard.account_id), share(Shard.batch_id)
-    waits = (
-        Shard.provider == provider,
-        Shard.remote_model == model,
-        Shard.state == ShardState.QUEUED,
-        Shard.purpose != ShardPurpose.RESCUE,
-        Batch.stop == Stop.NONE,
-        col(Batch.paused_at).is_(None),
-        col(Shard.waits_for_quota) | (col(Shard.id) == also),
-    )
-    waiting = await session.exec(
-        select(
-            Shard.account_id,
-            func.coalesce(func.max(accounts.c.tokens), 0),  # type: ignore[attr-defined]
-            func.min(Shard.created_at),
-        )
-        .join(Batch, col(Batch.id) == Shard.batch_id)
-        .outerjoin(accounts, accounts.c.account_id == Shard.account_id)  # type: ignore[attr-defined, arg-type]
-        .where(*waits)
-        .group_by(col(Shard.account_id))
-    )
+    parameters = {"provider": provider, "model": model, "also": also}
+    waiting = await session.exec(_ACCOUNTS, params=parameters)
     account = await next_account(session, provider, list(waiting))
     if account is None:
         return None
-    found = await session.exec(
-        select(Shard.id)
-        .join(Batch, col(Batch.id) == Shard.batch_id)
-        .outerjoin(batches, batches.c.batch_id == Shard.batch_id)  # type: ignore[attr-defined, arg-type]
-        .where(*waits, Shard.account_id == account)
-        .order_by(
-            col(Shard.priority).desc(),
-            func.coalesce(batches.c.tokens, 0),  # type: ignore[attr-defined]
-            col(Shard.created_at),
-            col(Shard.ordinal),
-        )
-        .limit(1)
-    )
-    return found.first()
+    found: Any = await session.exec(_FIRST_OF_ACCOUNT, params=parameters | {"account_id": account})
+    first: str | None = found.first()
+    return first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -126,10 +127,14 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
         _advancing(tuple(changes)),
         params={"of_id": batch.id} | {f"to_{name}": value for name, value in changes.items()},
     )
-    # Nobody else writes to a locked row: what it has become is known.
-    for name, value in changes.items():
-        set_committed_value(batch, name, value)
+    written(batch, changes)
     return batch
+
+
+def written(row: Batch | Shard, changes: Mapping[str, Any]) -> None:
+    """Bring up to date what a session holds of a locked row that it has just written to."""
+    for name, value in changes.items():
+        set_committed_value(row, name, value)
 
 
 @functools.lru_cache(maxsize=128)
@@ -163,15 +168,18 @@ def waiting_twins(moment: datetime) -> Any:
     )
 
 
+_UNSETTLED = (
+    select(Shard.id)
+    .where(
+        Shard.batch_id == bindparam("batch_id"),
+        Shard.state != ShardState.SETTLED,
+        col(Shard.given_up_at).is_(None),
+    )
+    .limit(1)
+)
+
+
 async def unsettled(session: AsyncSession, batch_id: str) -> bool:
     """True while the batch waits for a shard that has no outcome yet."""
-    found = await session.exec(
-        select(Shard.id)
-        .where(
-            Shard.batch_id == batch_id,
-            Shard.state != ShardState.SETTLED,
-            col(Shard.given_up_at).is_(None),
-        )
-        .limit(1)
-    )
+    found = await session.exec(_UNSETTLED, params={"batch_id": batch_id})
     return found.first() is not None

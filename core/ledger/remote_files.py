@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, update
+from sqlalchemy import bindparam, or_, update
 from sqlmodel import col, select
-from sqlmodel.sql.expression import SelectOfScalar
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
@@ -31,6 +30,26 @@ class LeftFile:
     settled_at: datetime
 
 
+_LEFT = (
+    Shard.state == ShardState.SETTLED,
+    or_(col(Shard.given_up_at).is_(None), col(Shard.late_merged)),
+    or_(col(Shard.remote_file_id) != "", col(Shard.stray_uploads)),
+)
+_LEFT_OF_SHARD = select(Shard).where(*_LEFT, Shard.id == bindparam("shard_id"))
+_LOCKED_LEFT_OF_SHARD = _LEFT_OF_SHARD.with_for_update()
+_LEFT_OF_BATCH = select(Shard.id).where(
+    *_LEFT,
+    Shard.batch_id == bindparam("batch_id"),
+    or_(col(Shard.inputs_due_at).is_(None), col(Shard.inputs_due_at) <= bindparam("moment")),
+)
+_TAKEN = (
+    update(Shard)
+    .where(col(Shard.id) == bindparam("shard_id"))
+    .values(remote_file_id="", stray_uploads=False, inputs_due_at=None)
+    .execution_options(synchronize_session=False)
+)
+
+
 class RemoteFiles:
     """Uploaded inputs of settled shards."""
 
@@ -44,10 +63,8 @@ class RemoteFiles:
         need it: the shard is not settled, or was given up and its answers are waited for.
         """
         async with self._database.write(Failpoint.INPUT_TAKE) as session:
-            query = _left().where(Shard.id == shard_id)
-            if not self._database.is_sqlite:
-                query = query.with_for_update()
-            shard = (await session.exec(query)).first()
+            query = _LEFT_OF_SHARD if self._database.is_sqlite else _LOCKED_LEFT_OF_SHARD
+            shard = (await session.exec(query, params={"shard_id": shard_id})).first()
             if shard is None:
                 return None
             left = LeftFile(
@@ -59,12 +76,7 @@ class RemoteFiles:
                 since=shard.created_at,
                 settled_at=shard.settled_at or now(),
             )
-            await session.exec(
-                update(Shard)
-                .where(col(Shard.id) == shard_id)
-                .values(remote_file_id="", stray_uploads=False, inputs_due_at=None)
-                .execution_options(synchronize_session=False)
-            )
+            await session.exec(_TAKEN, params={"shard_id": shard_id})
             return left
 
     async def put_back(self, left: LeftFile, due: datetime) -> None:
@@ -85,12 +97,9 @@ class RemoteFiles:
         """Settled shards of a batch whose uploads nobody has taken over; those that are due."""
         async with self._database.read() as session:
             found = await session.exec(
-                _left().where(
-                    Shard.batch_id == batch_id,
-                    or_(col(Shard.inputs_due_at).is_(None), col(Shard.inputs_due_at) <= now()),
-                )
+                _LEFT_OF_BATCH, params={"batch_id": batch_id, "moment": now()}
             )
-            return [shard.id for shard in found]
+            return list(found)
 
     async def due(self, limit: int) -> list[str]:
         """Batches of which a deletion is due that went wrong before."""
@@ -102,11 +111,3 @@ class RemoteFiles:
                 .limit(limit)
             )
             return list(found)
-
-
-def _left() -> SelectOfScalar[Shard]:
-    return select(Shard).where(
-        Shard.state == ShardState.SETTLED,
-        or_(col(Shard.given_up_at).is_(None), col(Shard.late_merged)),
-        or_(col(Shard.remote_file_id) != "", col(Shard.stray_uploads)),
-    )

@@ -233,6 +233,7 @@ class Shards(Attempts):
                     ShardState.SUBMITTED,
                     ShardState.FETCHING,
                 ),
+                held=fresh,
                 state=ShardState.SETTLED,
                 # An attempt that was never dispatched may have uploaded its input all the same.
                 stray_uploads=fresh.stray_uploads

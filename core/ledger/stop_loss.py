@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, or_
+from sqlalchemy import bindparam, func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -31,6 +31,22 @@ _IN_FLIGHT = (
     ShardState.FETCHING,
 )
 """What may still be charged. Also what was given up: its late answers are."""
+
+
+_LIMITED = (
+    select(Batch)
+    .outerjoin(Account, col(Account.id) == Batch.account_id)
+    .outerjoin(ApiKey, col(ApiKey.id) == Batch.key_id)
+    .where(
+        Batch.id == bindparam("batch_id"),
+        or_(
+            col(Batch.max_cost_nanos).is_not(None),
+            col(Account.funding) == Funding.PREPAID,
+            col(Account.budget_nanos).is_not(None),
+            col(ApiKey.budget_nanos).is_not(None),
+        ),
+    )
+)
 
 
 class Figures(NamedTuple):
@@ -75,20 +91,8 @@ class StopLoss(ShardTransitions):
 
     async def limits(self, batch_id: str) -> Limits:
         """What limits a batch, as of now."""
-        limited = or_(
-            col(Batch.max_cost_nanos).is_not(None),
-            col(Account.funding) == Funding.PREPAID,
-            col(Account.budget_nanos).is_not(None),
-            col(ApiKey.budget_nanos).is_not(None),
-        )
-        query = (
-            select(Batch)
-            .outerjoin(Account, col(Account.id) == Batch.account_id)
-            .outerjoin(ApiKey, col(ApiKey.id) == Batch.key_id)
-            .where(Batch.id == batch_id, limited)
-        )
         async with self._database.read() as session:
-            batch = (await session.exec(query)).first()
+            batch = (await session.exec(_LIMITED, params={"batch_id": batch_id})).first()
             if batch is None:
                 return Limits(limited=False)
             return Limits(limited=True, room=await _room(session, batch))

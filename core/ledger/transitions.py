@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
-from core.ledger.progress import advance
+from core.ledger.progress import advance, written
 from core.ledger.states import ShardState, Stale
 from core.ledger.tables import Batch, ProviderPause, Shard, now
 
@@ -134,6 +134,7 @@ class ShardTransitions:
         awaited: bool = False,
         let_go: bool = False,
         uploaded_id: str = "",
+        held: Shard | None = None,
         **changes: Any,
     ) -> bool:
         """The conditional UPDATE: only in these states and for this attempt's token.
@@ -142,7 +143,7 @@ class ShardTransitions:
         attempt's create has not been dispatched; `sent`: only if it has; `awaited`:
         only if its batch still waits for it; `let_go`: only if neither its batch nor its provider
         is paused, and its batch goes on. `uploaded_id`: the provider's, of what was uploaded for
-        it. What the session holds of the shard stays as it was.
+        it. `held`: what the session holds of the shard, to be brought up to date.
         """
         if uploaded_id:
             changes["remote_file_id"] = uploaded_id
@@ -165,4 +166,6 @@ class ShardTransitions:
         if uploaded_id:
             parameters["moment"] = now()
         moved = await session.exec(statement, params=parameters)
+        if held is not None and moved.rowcount:
+            written(held, changes)
         return bool(moved.rowcount)

@@ -8,10 +8,11 @@ never hangs on how much it has waiting, nor on what priority it gives that.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, literal, union_all
+from sqlalchemy import bindparam, func, literal, union_all
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -36,6 +37,38 @@ class QueuedShard:
     ordinal: int
 
 
+def _queued() -> Any:
+    place = func.row_number().over(
+        partition_by=col(Shard.account_id),
+        order_by=(col(Shard.priority).desc(), col(Shard.created_at), col(Shard.ordinal)),
+    )
+    columns: list[Any] = [getattr(Shard, field.name) for field in fields(QueuedShard)]
+    placed = (
+        select(*columns, place.label("place"))  # type: ignore[call-overload]
+        .join(Batch, col(Batch.id) == Shard.batch_id)
+        .where(
+            Shard.state == ShardState.QUEUED,
+            col(Shard.provider).in_(bindparam("providers", expanding=True)),
+            Shard.waiting_reason == "",
+            ~col(Shard.waits_for_quota),
+            ~col(Shard.waits_for_funds),
+            col(Shard.due_at) <= bindparam("moment"),
+            Batch.stop == Stop.NONE,
+            Batch.halt_code == "",
+            col(Batch.paused_at).is_(None),
+            (col(Batch.canary_state) != CanaryState.RUNNING)
+            | (col(Shard.purpose) == ShardPurpose.CANARY),
+        )
+        .subquery()
+    )
+    wanted: list[Any] = [placed.c[column.key] for column in columns]
+    return select(*wanted).where(placed.c.place <= bindparam("of_account"))
+
+
+# Made once: putting it together takes longer than running it.
+_QUEUED = _queued()
+
+
 class Turns:
     """Queued shards of all accounts."""
 
@@ -47,40 +80,9 @@ class Turns:
 
         `of_account`: so many of each, the highest priority first, then the oldest.
         """
-        place = func.row_number().over(
-            partition_by=col(Shard.account_id),
-            order_by=(col(Shard.priority).desc(), col(Shard.created_at), col(Shard.ordinal)),
-        )
-        columns = (
-            col(Shard.id),
-            col(Shard.batch_id),
-            col(Shard.account_id),
-            col(Shard.priority),
-            col(Shard.created_at),
-            col(Shard.ordinal),
-        )
-        placed = (
-            select(*columns, place.label("place"))  # type: ignore[call-overload]
-            .join(Batch, col(Batch.id) == Shard.batch_id)
-            .where(
-                Shard.state == ShardState.QUEUED,
-                col(Shard.provider).in_(providers),
-                Shard.waiting_reason == "",
-                ~col(Shard.waits_for_quota),
-                ~col(Shard.waits_for_funds),
-                col(Shard.due_at) <= now(),
-                Batch.stop == Stop.NONE,
-                Batch.halt_code == "",
-                col(Batch.paused_at).is_(None),
-                (col(Batch.canary_state) != CanaryState.RUNNING)
-                | (col(Shard.purpose) == ShardPurpose.CANARY),
-            )
-            .subquery()
-        )
-        names = ("id", "batch_id", "account_id", "priority", "created_at", "ordinal")
-        wanted = select(*(placed.c[name] for name in names)).where(placed.c.place <= of_account)
+        parameters = {"providers": list(providers), "of_account": of_account, "moment": now()}
         async with self._database.read() as session:
-            return [QueuedShard(*row) for row in await session.exec(wanted)]
+            return [QueuedShard(*row) for row in await session.exec(_QUEUED, params=parameters)]
 
 
 async def next_account(

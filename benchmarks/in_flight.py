@@ -22,8 +22,8 @@ UNLIMITED = {
     "POLYBATCH_ACCOUNT_REQUESTS_PER_SECOND": "0",
     "POLYBATCH_ACCOUNT_BATCHES": "0",
     "POLYBATCH_ACCOUNT_BYTES": "0",
-    # What is measured is the work, not how long nobody looks.
-    "POLYBATCH_POLL_MIN_INTERVAL": "0.1",
+    # Five times as often as by default: what is measured is the work, not how long nobody looks.
+    "POLYBATCH_POLL_MIN_INTERVAL": "1",
 }
 _AT_ONCE = 32
 _NEVER = 86_000

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import bindparam
 from sqlmodel import col, select
 
 from core.ledger.batch_search import Condition, search, terms_to_weigh, weigh
 from core.ledger.database import Database
 from core.ledger.states import TERMINAL, BatchState
 from core.ledger.tables import Batch
+
+# Made once: every change of a batch that is watched asks for it.
+_MANY = select(Batch).where(col(Batch.id).in_(bindparam("batch_ids", expanding=True)))
 
 
 class BatchReads:
@@ -56,7 +60,7 @@ class BatchReads:
     async def get_many(self, batch_ids: Sequence[str]) -> list[Batch]:
         """Batches by id, whoever they belong to; those that are not there are left out."""
         async with self._database.read() as session:
-            return list(await session.exec(select(Batch).where(col(Batch.id).in_(batch_ids))))
+            return list(await session.exec(_MANY, params={"batch_ids": list(batch_ids)}))
 
     async def page(
         self,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -128,15 +128,26 @@ async def charge_for_the_record(
     )
 
 
+def _adding(insert: Any) -> Any:
+    row = insert(Spending).values(
+        {name: bindparam(name) for name in ("owner_id", "month", "cost_nanos")}
+    )
+    return row.on_conflict_do_update(
+        index_elements=["owner_id", "month"],
+        set_={"cost_nanos": col(Spending.cost_nanos) + row.excluded.cost_nanos},
+    )
+
+
+# The two dialects have the same statement under two names. Made once: putting one together takes
+# longer than running it.
+_SPENT = {
+    "sqlite": _adding(sqlite.insert),
+    "postgresql": _adding(postgresql.insert),
+}
+
+
 async def _spent(session: AsyncSession, owner_id: str, month: str, cost_nanos: int) -> None:
-    # The two dialects have the same statement under two names.
-    dialect = session.get_bind().dialect.name
-    insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
     await session.exec(
-        insert(Spending)
-        .values(owner_id=owner_id, month=month, cost_nanos=cost_nanos)
-        .on_conflict_do_update(
-            index_elements=["owner_id", "month"],
-            set_={"cost_nanos": col(Spending.cost_nanos) + cost_nanos},
-        )
+        _SPENT[session.get_bind().dialect.name],
+        params={"owner_id": owner_id, "month": month, "cost_nanos": cost_nanos},
     )

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func
+from sqlalchemy import bindparam, delete, func
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import col, select
+from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.completion import Duration, Known
@@ -76,6 +76,37 @@ class Durations:
         return Expected(row.mean_seconds, row.ended) if row is not None else None
 
 
+def _row(insert: Any, table: type[SQLModel]) -> Any:
+    columns = table.__table__.columns  # type: ignore[attr-defined]
+    return insert(table).values({each.name: bindparam(each.name) for each in columns})
+
+
+def _learned(insert: Any, greatest: Any) -> Any:
+    mean, ended = col(ProviderDuration.mean_seconds), col(ProviderDuration.ended)
+    row = _row(insert, ProviderDuration)
+    share = greatest(1.0 / (ended + 1.0), _NEW_SHARE)
+    return row.on_conflict_do_update(
+        index_elements=["provider", "model"],
+        set_={
+            "mean_seconds": mean + share * (row.excluded.mean_seconds - mean),
+            "ended": ended + 1,
+            "learned_at": row.excluded.learned_at,
+        },
+    )
+
+
+def _kept_run(insert: Any) -> Any:
+    return _row(insert, BatchDuration).on_conflict_do_nothing(index_elements=["shard_id"])
+
+
+# The two dialects have the same statements under two names: of SQLite, and of PostgreSQL.
+_LEARNED = {
+    True: _learned(sqlite.insert, func.max),
+    False: _learned(postgresql.insert, func.greatest),
+}
+_KEPT_RUN = {True: _kept_run(sqlite.insert), False: _kept_run(postgresql.insert)}
+
+
 async def learn_duration(
     session: AsyncSession, database: Database, shard: Shard, batch: Batch
 ) -> None:
@@ -89,28 +120,15 @@ async def learn_duration(
         return
     await learn_run(session, database, shard, batch)
     moment = now()
-    seconds = max((moment - shard.submitted_at).total_seconds(), 0.0)
-    # The two dialects have the same statement under two names.
-    insert: Any = sqlite.insert if database.is_sqlite else postgresql.insert
-    mean, ended = col(ProviderDuration.mean_seconds), col(ProviderDuration.ended)
-    share = _greatest(database)(1.0 / (ended + 1.0), _NEW_SHARE)
     await session.exec(
-        insert(ProviderDuration)
-        .values(
-            provider=shard.provider,
-            model=shard.remote_model,
-            mean_seconds=seconds,
-            ended=1,
-            learned_at=moment,
-        )
-        .on_conflict_do_update(
-            index_elements=["provider", "model"],
-            set_={
-                "mean_seconds": mean + share * (seconds - mean),
-                "ended": ended + 1,
-                "learned_at": moment,
-            },
-        )
+        _LEARNED[database.is_sqlite],
+        params={
+            "provider": shard.provider,
+            "model": shard.remote_model,
+            "mean_seconds": max((moment - shard.submitted_at).total_seconds(), 0.0),
+            "ended": 1,
+            "learned_at": moment,
+        },
     )
 
 
@@ -119,20 +137,17 @@ async def learn_run(session: AsyncSession, database: Database, shard: Shard, bat
     if shard.submitted_at is None or batch.stop != Stop.NONE:
         return
     moment = now()
-    # The two dialects have the same statement under two names.
-    insert: Any = sqlite.insert if database.is_sqlite else postgresql.insert
     await session.exec(
-        insert(BatchDuration)
-        .values(
-            shard_id=shard.id,
-            account_id=shard.account_id,
-            provider=shard.provider,
-            model=shard.remote_model,
-            line_count=shard.line_count,
-            seconds=max((moment - shard.submitted_at).total_seconds(), 0.0),
-            ended_at=moment,
-        )
-        .on_conflict_do_nothing(index_elements=["shard_id"])
+        _KEPT_RUN[database.is_sqlite],
+        params={
+            "shard_id": shard.id,
+            "account_id": shard.account_id,
+            "provider": shard.provider,
+            "model": shard.remote_model,
+            "line_count": shard.line_count,
+            "seconds": max((moment - shard.submitted_at).total_seconds(), 0.0),
+            "ended_at": moment,
+        },
     )
     if zlib.crc32(shard.id.encode()) % _FORGETS_EACH:
         return
@@ -151,8 +166,3 @@ async def learn_run(session: AsyncSession, database: Database, shard: Shard, bat
         .scalar_subquery()
     )
     await session.exec(delete(BatchDuration).where(*of_model, col(BatchDuration.ended_at) < oldest))
-
-
-def _greatest(database: Database) -> Any:
-    """The function that gives the greatest of its arguments."""
-    return func.max if database.is_sqlite else func.greatest

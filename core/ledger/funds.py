@@ -17,6 +17,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from sqlalchemy import bindparam, func, or_, update
+from sqlalchemy.sql.dml import Update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -59,6 +60,20 @@ _LIMITS = (
         ),
     )
 )
+
+
+def _moved(table: type[Account | ApiKey], *names: str) -> Update:
+    """The UPDATE that adds to an owner's sums."""
+    return (
+        update(table)
+        .where(col(table.id) == bindparam("owner_id"))
+        .values({name: getattr(table, name) + bindparam(name) for name in names})
+        .execution_options(synchronize_session=False)
+    )
+
+
+_MOVED_OF_ACCOUNT = _moved(Account, "balance_nanos", "reserved_nanos")
+_MOVED_OF_KEY = _moved(ApiKey, "reserved_nanos")
 
 
 class Purse(StrEnum):
@@ -251,21 +266,11 @@ async def move_held(
     """
     batch.reserved_nanos += nanos
     await session.flush()
-    await session.exec(
-        update(Account)
-        .where(col(Account.id) == batch.account_id)
-        .values(
-            balance_nanos=col(Account.balance_nanos) + balance_nanos,
-            reserved_nanos=col(Account.reserved_nanos) + nanos,
-        )
-        .execution_options(synchronize_session=False)
-    )
+    sums = {"balance_nanos": balance_nanos, "reserved_nanos": nanos}
+    await session.exec(_MOVED_OF_ACCOUNT, params={"owner_id": batch.account_id, **sums})
     if nanos and batch.key_id:
         await session.exec(
-            update(ApiKey)
-            .where(col(ApiKey.id) == batch.key_id)
-            .values(reserved_nanos=col(ApiKey.reserved_nanos) + nanos)
-            .execution_options(synchronize_session=False)
+            _MOVED_OF_KEY, params={"owner_id": batch.key_id, "reserved_nanos": nanos}
         )
 
 

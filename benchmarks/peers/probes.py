@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -209,6 +210,9 @@ def _outcome(probe: Probe, peer: Peer, sandbox: Sandbox, source: Path, name: str
 
 def _said(ended: Ended, folder: Path) -> str:
     """The line of its output that tells most."""
-    lines = [each for each in ended.said.replace(f"{folder}/", "").splitlines() if each.strip()]
+    said = ended.said
+    for place in (folder, Path(sys.executable).parent):
+        said = said.replace(f"{place}/", "")
+    lines = [each for each in said.splitlines() if each.strip()]
     telling = [each for each in lines if _TELLING.match(each)] or lines
     return telling[-1].strip()[:_SHOWN]

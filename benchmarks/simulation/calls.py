@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.simulation.load import HOUR
-from benchmarks.simulation.providers import CLOCK_STEP, Outage
+from benchmarks.simulation.outages import Outage
+from benchmarks.simulation.providers import CLOCK_STEP
 from benchmarks.simulation.virtual_time import simulated_day
 from core.ledger import now
 from core.providers import CallLimits, Throttled
@@ -128,12 +129,20 @@ async def _line_after_line(
             # As ProviderHttp.exchange: another process was told so.
             limiter.refused(began, Throttled("held back", hold.left))
             continue
+        hold.probe()
+        moment = hold.moment
         outcome = await calls.call(account, chance, outages)
+        # As HeedingTransport.
         if isinstance(outcome, Throttled):
             if outcome.retry_after is not None:
+                hold.answered()
                 hold.note(outcome.retry_after)
+            else:
+                hold.failed(moment, outcome.reason)
             limiter.refused(began, outcome)
         elif outcome:
+            hold.failed(moment, outcome)
             limiter.lost(began, outcome)
         else:
+            hold.answered()
             limiter.answered(began)

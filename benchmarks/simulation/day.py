@@ -27,13 +27,8 @@ from benchmarks.simulation.blobs import MemoryBlobs
 from benchmarks.simulation.bus import MemoryBus
 from benchmarks.simulation.ledger import MemoryLedger
 from benchmarks.simulation.load import DAY, HOUR, LINE_BYTES, Submission, arrivals
-from benchmarks.simulation.providers import (
-    Limits,
-    Outage,
-    Server,
-    SimulatedTransport,
-    Spool,
-)
+from benchmarks.simulation.outages import Outage
+from benchmarks.simulation.providers import Limits, Server, SimulatedTransport, Spool
 from benchmarks.simulation.virtual_time import VirtualLoop, simulated_day
 from core.bus import Ack, Delivery, Snooze, Step
 from core.ledger import Batch, BatchState, File, FileState, Shard, ShardState, now
@@ -302,6 +297,7 @@ class Installation:
                 segment_bytes=settings.segment_bytes,
             ),
             PauseWatch(runtime.ledger, clock=self._loop.time),
+            holds={name: self._holds[-1].of(name, key) for name, key in _KEYS.items()},
         )
 
         async def submit(item: WorkItem, delivery: Delivery) -> Ack | Snooze:

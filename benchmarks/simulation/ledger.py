@@ -406,7 +406,7 @@ class MemoryLedger:
     ) -> Batch | Stale | None:
         finished = max(shard.finished, min(finished, shard.line_count))
         if (finished, status, "") == (shard.finished, shard.remote_status, shard.waiting_reason):
-            return None if await self.postpone_poll(shard, next_poll) else Stale(shard.id)
+            return None if await self.postpone(shard, next_poll) else Stale(shard.id)
         return self._transition(
             "polled",
             shard,
@@ -417,9 +417,10 @@ class MemoryLedger:
             due_at=next_poll,
         )
 
-    async def postpone_poll(self, shard: Shard, next_poll: datetime) -> bool:
-        self.transactions["postpone_poll"] += 1
-        return self._move(shard, (ShardState.SUBMITTED,), due_at=next_poll) is not None
+    async def postpone(self, shard: Shard, due_at: datetime) -> bool:
+        self.transactions["postpone"] += 1
+        states = (ShardState.QUEUED, ShardState.SUBMITTED)
+        return self._move(shard, states, due_at=due_at) is not None
 
     async def unreachable(self, shard: Shard, reason: str, next_try: datetime) -> Batch | Stale:
         return self._transition(

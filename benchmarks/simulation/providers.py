@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from benchmarks.simulation.load import HOUR
+from benchmarks.simulation.outages import Away, Outage
 from benchmarks.simulation.virtual_time import MIDNIGHT
 from core.providers.http.call_metrics import Broken, NotSent
 from core.providers.http.transport import Reply
@@ -34,18 +35,6 @@ _PROGRESS_STEPS = 5
 CLOCK_STEP = 1e-3
 """Moments are kept in microseconds by those who wait, and as floats here."""
 _CREATES_WINDOW = HOUR
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """For a while nothing works."""
-
-    start: float
-    """Seconds from midnight."""
-    seconds: float
-    kind: str
-    """unreachable: nobody is there; lost: what is asked may be done, and no answer comes;
-    overloaded: 503 or 529; throttled: 429 with a Retry-After of two minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +105,13 @@ class Server:
         self.calls: Counter[tuple[int, str]] = Counter()
         """By hour and kind."""
         self.refusals: Counter[str] = Counter()
+        self.in_flight: Counter[int] = Counter()
+        """Batches that ran at a time, at the most, by hour."""
+        self.away = [Away(outage) for outage in outages]
         self.early = 0
         """Calls that came while a Retry-After held."""
         self.batches: dict[str, RemoteBatch] = {}
         self._order: list[str] = []
-        self._outages = outages
         self._chance = chance
         self._files: dict[str, Spool] = {}
         self._creates: list[float] = []
@@ -133,13 +124,14 @@ class Server:
         """One call."""
         moment = _now()
         path = urlsplit(url).path
-        self.calls[int(moment // HOUR), _kind(kind, method, path)] += 1
+        asked = _kind(kind, method, path)
+        hour = int(moment // HOUR)
+        self.calls[hour, asked] += 1
+        self.in_flight[hour] = max(self.in_flight[hour], len(self._running))
         if moment < self._held_until - CLOCK_STEP:
             self.early += 1
-        outage = next(
-            (each for each in self._outages if each.start <= moment < each.start + each.seconds),
-            None,
-        )
+        seen = [each.sees(moment, asked) for each in self.away]
+        outage = self.away[seen.index(True)].outage if any(seen) else None
         spool = Spool.of(parts)
         await asyncio.sleep(
             _LATENCY * self._chance.uniform(0.5, 1.5) + spool.size / _BYTES_A_SECOND

@@ -144,7 +144,24 @@ def _calls(day: Day) -> str:
         + f"; calls while a Retry-After held: {server.early}"
         for name, server in day.servers.items()
     ]
-    return "\n".join([columns(rows), *looks, *refused])
+    return "\n".join([columns(rows), *looks, *refused, *_outages(day)])
+
+
+def _outages(day: Day) -> list[str]:
+    rows: list[Sequence[str]] = [("outages", "from", "for", "calls", *_KINDS, "noticed after")]
+    for name, server in day.servers.items():
+        for away in server.away:
+            outage = away.outage
+            noticed = _span(away.noticed) if away.noticed is not None else "-"
+            rows.append(
+                (
+                    *(f"{name}, {outage.kind}", f"{outage.start / HOUR:g} h"),
+                    *(_span(outage.seconds), f"{away.calls.total():,}"),
+                    *(f"{away.calls[kind]:,}" for kind in _KINDS),
+                    noticed,
+                )
+            )
+    return ["", "All calls of a provider are made with one key.", columns(rows)]
 
 
 def _looks(day: Day, name: str) -> str:
@@ -153,9 +170,12 @@ def _looks(day: Day, name: str) -> str:
         sum(server.calls[hour, kind] for kind in ("look", "list page"))
         for hour in range(int(DAY / HOUR))
     ]
+    busiest = max(range(len(hours)), key=hours.__getitem__)
     return (
-        f"{name}: {sum(hours) / len(hours):,.0f} looks and list pages an hour, "
-        f"{max(hours):,} in the busiest one, for {len(server.batches):,} batches"
+        f"{name}: {sum(hours) / len(hours):,.0f} looks and list pages an hour for "
+        f"{len(server.batches):,} batches; {hours[busiest]:,} in the busiest one, with "
+        f"{server.calls[busiest, 'create']:,} creates and up to {server.in_flight[busiest]:,} "
+        "batches in flight"
     )
 
 

@@ -66,7 +66,7 @@ class Failpoint(StrEnum):
     SHARD_HOLD = "ledger.shard.hold"
     SHARD_REQUEUE = "ledger.shard.requeue"
     SHARD_POLLED = "ledger.shard.polled"
-    SHARD_POSTPONE_POLL = "ledger.shard.postpone_poll"
+    SHARD_POSTPONE = "ledger.shard.postpone"
     SHARD_CLAIM_POLLS = "ledger.shard.claim_polls"
     SHARD_UNREACHABLE = "ledger.shard.unreachable"
     SHARD_FETCHING = "ledger.shard.fetching"

@@ -106,7 +106,7 @@ class ListPolls(ShardTransitions):
 
         `claimed`: the claim's `until`.
         """
-        async with self._database.write(Failpoint.SHARD_POSTPONE_POLL) as session:
+        async with self._database.write(Failpoint.SHARD_POSTPONE) as session:
             connection = await session.connection()
             for some in _chunks(sorted(due)):
                 found = await session.exec(

@@ -129,7 +129,7 @@ class Shards(Attempts):
             and status == shard.remote_status
             and not shard.waiting_reason
         ):
-            moved = await self.postpone_poll(shard, next_poll)
+            moved = await self.postpone(shard, next_poll)
             return None if moved else Stale(shard.id)
         return await self._transition(
             Failpoint.SHARD_POLLED,
@@ -141,10 +141,12 @@ class Shards(Attempts):
             due_at=next_poll,
         )
 
-    async def postpone_poll(self, shard: Shard, next_poll: datetime) -> bool:
-        """Note when the next poll is due, without a new revision: nobody sees it."""
-        async with self._database.write(Failpoint.SHARD_POSTPONE_POLL) as session:
-            return await self._move(session, shard, (ShardState.SUBMITTED,), due_at=next_poll)
+    async def postpone(self, shard: Shard, due_at: datetime) -> bool:
+        """Note when the next look is due, without a new revision: nobody sees it."""
+        async with self._database.write(Failpoint.SHARD_POSTPONE) as session:
+            return await self._move(
+                session, shard, (ShardState.QUEUED, ShardState.SUBMITTED), due_at=due_at
+            )
 
     async def unreachable(self, shard: Shard, reason: str, next_try: datetime) -> Batch | Stale:
         """Note that the provider or our storage does not do it for now; it stays where it is."""

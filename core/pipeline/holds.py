@@ -1,7 +1,8 @@
-"""Let every process obey what a provider has told one of them (Retry-After).
+"""Let every process obey what a provider has told one of them (Retry-After), or that it is away.
 
 A hold goes out on the bus at once, and into the ledger for whoever starts later or has
-missed the message; the ledger is read at the start and now and then.
+missed the message; the ledger is read at the start and now and then. That a provider is away, and
+that it is back, goes out on the bus alone: it holds for a minute, and who misses it finds out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class SharedHolds:
         self._bus = runtime.bus
         self._interval = runtime.settings.sweep_interval
         self._holds = holds
-        self._pending: dict[tuple[str, str], Hold] = {}
+        self._pending: dict[tuple[str, str, bool], Hold] = {}
         self._work = asyncio.Event()
 
     async def read(self) -> None:
@@ -52,7 +53,7 @@ class SharedHolds:
 
     def tell(self, hold: Hold) -> None:
         """Pass on what this process was told, as soon as may be."""
-        self._pending[hold.provider, hold.credential] = hold
+        self._pending[_place(hold)] = hold
         self._work.set()
 
     async def pass_on(self) -> None:
@@ -65,7 +66,8 @@ class SharedHolds:
             for hold in pending.values():
                 await self._bus.broadcast(TOPIC, _encode(hold))
             for hold in pending.values():
-                await self._keep(hold)
+                if hold.asked_for:
+                    await self._keep(hold)
 
     async def _keep(self, hold: Hold) -> None:
         until = datetime.fromtimestamp(hold.until, UTC)
@@ -75,7 +77,7 @@ class SharedHolds:
             log.warning("hold_not_kept", provider=hold.provider, cause=str(error))
             await asyncio.sleep(_RETRY_PAUSE)
             # Unless something newer is there by now.
-            self._pending.setdefault((hold.provider, hold.credential), hold)
+            self._pending.setdefault(_place(hold), hold)
             self._work.set()
 
     async def read_again(self) -> None:
@@ -90,6 +92,10 @@ class SharedHolds:
             await self.read()
         except LedgerUnavailable as error:
             log.warning("holds_not_read", cause=str(error))
+
+
+def _place(hold: Hold) -> tuple[str, str, bool]:
+    return hold.provider, hold.credential, hold.asked_for
 
 
 @asynccontextmanager

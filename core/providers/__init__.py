@@ -40,7 +40,7 @@ from core.providers.direct.contract import (
     Throttled,
 )
 from core.providers.error_line_numbers import at_lines
-from core.providers.http.holds import Hold, Holds
+from core.providers.http.holds import CredentialHold, Hold, Holds
 from core.providers.line_errors import error_of
 from core.providers.media import Media, Prompt, look, prompt_of
 from core.providers.openai.bodies import embedding_inputs
@@ -59,6 +59,7 @@ __all__ = [
     "CallLimits",
     "CallOutcome",
     "Check",
+    "CredentialHold",
     "DirectProvider",
     "DirectRegistry",
     "FindOutcome",

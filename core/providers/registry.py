@@ -15,7 +15,7 @@ from core.providers.builtin import built_in
 from core.providers.configured import read_providers_file
 from core.providers.contract import Provider
 from core.providers.direct.contract import DirectProvider
-from core.providers.http.holds import Holds
+from core.providers.http.holds import CredentialHold, Holds
 from core.providers.inference import providers_of
 from core.providers.plugin import BadProviderConfig, Check, Opening, PlainBody, ProviderPlugin
 from core.settings import ProviderAccess, Settings
@@ -147,6 +147,11 @@ class KnownProviders:
             if (open_one := self._plugins[slug].open_calls)
         }
 
+    def hold(self, slug: str) -> CredentialHold:
+        """Until when a provider wants no call with today's key, or none is worth it."""
+        holder = self._holder(slug)
+        return self.holds.of(holder, self.credentials.get(holder, ""))
+
     def _holder(self, slug: str) -> str:
         """Whose hold is a provider's as well: they count by key, whatever it is called here."""
         key = self._keys.get(slug)
@@ -157,13 +162,12 @@ class KnownProviders:
         return slug
 
     def _opening(self, slug: str) -> Opening:
-        holder = self._holder(slug)
         return Opening(
             key=self._keys.get(slug, ""),
             timeout=self._settings.provider_timeout,
             settle=timedelta(seconds=self._settings.reconcile_settle),
             calls_at_once=self._settings.rescue_concurrency,
-            hold=self.holds.of(holder, self.credentials.get(holder, "")),
+            hold=self.hold(slug),
         )
 
 

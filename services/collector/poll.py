@@ -256,7 +256,7 @@ class Poller:
     async def _wait(self, shard: Shard, reason: str, retry_after: float | None) -> float | None:
         pause = max(self._interval(shard), retry_after or 0.0)
         if reason == shard.waiting_reason:
-            polled = await self._ledger.shards.postpone_poll(shard, after(pause))
+            polled = await self._ledger.shards.postpone(shard, after(pause))
             return pause if polled else None
         batch = await self._ledger.shards.unreachable(shard, reason, after(pause))
         if isinstance(batch, Stale):

@@ -7,6 +7,7 @@ theirs to conclude.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import structlog
 from polybatch.v1.events_pb2 import BatchEvent
 
+from core.backoff import SPREAD
 from core.bus import Ack, Snooze, Step
 from core.ledger import (
     Batch,
@@ -39,7 +41,7 @@ from core.pipeline import (
     WaitingForFunds,
     first_look,
 )
-from core.providers import Registry
+from core.providers import CredentialHold, Registry
 from services.dispatcher.cost_limit import Cut
 from services.dispatcher.cutting import cut, lines_within, weights_of
 
@@ -47,6 +49,7 @@ log = structlog.get_logger()
 
 _QUOTA_PAUSE = 60.0
 _FUNDS_PAUSE = 60.0
+_SPREAD_PAUSE = 60.0
 # What was paused a moment ago may be remembered for as long.
 _RESUMED_PAUSE = 0.3
 _NOT_RECKONED = Figures()
@@ -146,6 +149,16 @@ class ShardOutcomes:
                 )
                 await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         return Ack()
+
+    async def wait_for_provider(self, shard: Shard, hold: CredentialHold) -> Ack | Snooze:
+        """Stay queued until a call may be made, before anything is translated for nothing."""
+        # Spread, for all that wait are held up to one moment.
+        pause = hold.left + random.uniform(0.0, SPREAD) * min(hold.left, _SPREAD_PAUSE)
+        reason = f"{shard.provider}: {hold}"
+        if reason != shard.waiting_reason:
+            return await self.requeue(shard, reason, pause)
+        until = now() + timedelta(seconds=pause)
+        return Snooze(pause) if await self._ledger.shards.postpone(shard, until) else Ack()
 
     async def wait_for_key(
         self, shard: Shard, batch: Batch | None, code: str, message: str

@@ -89,6 +89,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
             cost_limit,
             pauses,
             calls,
+            {name: known.hold(name) for name in providers},
         )
         order = SubmitOrder(
             outage_retry(runtime, submitter.handle),

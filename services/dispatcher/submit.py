@@ -51,6 +51,7 @@ from core.pipeline import (
     Runtime,
 )
 from core.providers import (
+    CredentialHold,
     DirectProvider,
     DirectRegistry,
     Provider,
@@ -87,9 +88,10 @@ class Submitter:
         cost_limit: CostLimit,
         pauses: PauseWatch,
         calls: DirectRegistry = MappingProxyType({}),
+        holds: Mapping[str, CredentialHold] = MappingProxyType({}),
     ) -> None:
         """`calls`: of providers with batches, for rescues. `credentials`:
-        KnownProviders.credentials."""
+        KnownProviders.credentials; `holds`: of these, by provider."""
         self._ledger = runtime.ledger
         self._blobs = runtime.blobs
         self._publisher = runtime.publisher
@@ -97,6 +99,7 @@ class Submitter:
         self._providers = providers
         self._direct = direct
         self._calls = calls
+        self._holds = holds
         self._credentials = credentials
         self._lease = self._settings.submit_lease_span
         self._scheduler = scheduler
@@ -228,6 +231,10 @@ class Submitter:
         refused = await self._keys.refusal(provider, fresh=batch.fail_fast)
         if refused is not None:
             return await self._outcomes.wait_for_key(shard, batch, *refused)
+        hold = self._holds.get(shard.provider)
+        # What waits for quota has its turn in another order, and one at a time.
+        if hold is not None and hold.long and not shard.waits_for_quota:
+            return await self._outcomes.wait_for_provider(shard, hold)
         allowance = await self._outcomes.budgets.allowance(shard)
         if not shard.waits_for_quota:
             parted = await part_oversized(

@@ -226,7 +226,7 @@ LATE = (BatchState.EXPIRED, BatchState.COMPLETED)
 
 SCENES = {
     "polls that fail": Scene(
-        (Failpoint.SHARD_UNREACHABLE, Failpoint.SHARD_POSTPONE_POLL),
+        (Failpoint.SHARD_UNREACHABLE, Failpoint.SHARD_POSTPONE),
         [ask("gemini", "gemini")],
         faults=[{"kind": "status", "status": 500, "provider": "gemini", "path": "/batches/"}],
     ),

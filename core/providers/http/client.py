@@ -10,7 +10,8 @@ Five kinds of exchange, each with its own rule:
 - plain exchanges: sent once, and the reply is the caller's to judge, as is the pace.
 
 A Retry-After is obeyed by every call with the same key, whatever its kind: a short one is
-waited for, of a long one it is said how long it is (core.providers.http.holds).
+waited for, of a long one it is said how long it is (core.providers.http.holds). So is the pause
+between two probes of a provider that answers no call (core.providers.http.outages).
 Keys travel in headers only.
 """
 
@@ -27,6 +28,7 @@ import msgspec
 from core.failpoints import Failpoint, writing
 from core.providers.contract import OutcomeUnknown, ProviderUnavailable, Refused
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
+from core.providers.http.heeding import HeedingTransport
 from core.providers.http.holds import CredentialHold
 from core.providers.http.pacing import Pacing
 from core.providers.http.replies import Answers
@@ -49,6 +51,7 @@ but a body that trickles, or never ends, would hold its place for ever."""
 _JSON = {"content-type": "application/json"}
 _KINDS = {"GET": "read", "POST": "cancel", "DELETE": "delete"}
 _HELD_BACK = "rate_limit_exceeded"
+_UNREACHABLE = "unreachable"
 
 
 class ProviderHttp:
@@ -77,15 +80,23 @@ class ProviderHttp:
         self.timeout = timeout
         self._answers = Answers(secret)
         self.say = self._answers.say
-        self._pacing = Pacing(hold or CredentialHold.alone(), self.say, sleep)
+        hold = hold or CredentialHold.alone()
+        self._pacing = Pacing(hold, self.say, sleep)
         self._sleep = sleep
-        self._transport = Transport(
-            headers, provider=provider, timeout=timeout, connections=connections
+        self._transport = HeedingTransport(
+            Transport(headers, provider=provider, timeout=timeout, connections=connections),
+            hold,
+            self._answers.hide,
         )
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""
         await self._transport.close()
+
+    @property
+    def _held_back(self) -> str:
+        """The code of a call that was not made."""
+        return _UNREACHABLE if self._pacing.away else _HELD_BACK
 
     def deadline(self) -> float:
         """The end of an exchange that begins now, in the event loop's time."""
@@ -217,11 +228,12 @@ class ProviderHttp:
         try:
             waited_for = await self._pacing.wait(where)
         except ProviderUnavailable as error:
-            return Refused(_HELD_BACK, str(error), True, error.retry_after)
+            return Refused(self._held_back, str(error), True, error.retry_after)
         await gate()
         if self._pacing.became_longer(waited_for):
             # Another call was told so meanwhile. Nothing may wait behind the gate.
-            return Refused(_HELD_BACK, self._pacing.not_sent(where), True, self._pacing.left)
+            why = self._pacing.not_sent(where)
+            return Refused(self._held_back, why, True, self._pacing.left)
         try:
             with writing(Failpoint.PROVIDER_CREATE):
                 if isinstance(content, Path):
@@ -238,10 +250,9 @@ class ProviderHttp:
                         headers=_JSON,
                     )
         except NotSent as error:
-            return Refused("unreachable", self.say(where, str(error)), transient=True)
+            return Refused(_UNREACHABLE, self.say(where, str(error)), transient=True)
         except Broken as error:
             return OutcomeUnknown(self.say(where, str(error)))
-        self._pacing.heed(reply)
         return without_nul(reply.body) if reply.ok else self._answers.of_create(where, reply)
 
     async def exchange(self, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
@@ -252,6 +263,7 @@ class ProviderHttp:
         """
         if self._pacing.left:
             raise HeldBack(self._pacing.not_sent(f"POST {path}"), self._pacing.left)
+        self._pacing.begin()
         with writing(Failpoint.PROVIDER_CALL):
             reply = await self._transport.send(
                 "POST",
@@ -261,7 +273,6 @@ class ProviderHttp:
                 content=content,
                 headers={**_JSON, **headers},
             )
-        self._pacing.heed(reply)
         return self._answers.hidden(reply)
 
     async def download(self, url: str) -> AsyncGenerator[bytes, None]:
@@ -292,7 +303,6 @@ class ProviderHttp:
             with writing(Failpoint.PROVIDER_DOWNLOAD):
                 async with self._transport.stream(url) as body:
                     if isinstance(body, Reply):
-                        self._pacing.heed(body)
                         raise self._answers.rejection(where, body)
                     end = _now() + LONGEST_DOWNLOAD
                     async for chunk in body:
@@ -318,7 +328,6 @@ class ProviderHttp:
                 continue
             if reply.ok:
                 return self._decode(where, reply, read)
-            self._pacing.heed(reply)
             await patience.after(self._answers.rejection(where, reply))
 
     def _decode(self, where: str, reply: Reply, read: Callable[[bytes], T]) -> T:

@@ -1,4 +1,4 @@
-"""Obeying a provider that wants no calls for a while, whatever their kind."""
+"""Obeying a provider that wants no calls for a while, whatever their kind, or answers none."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 
 from core.providers.contract import ProviderUnavailable
 from core.providers.http.holds import CredentialHold
-from core.providers.http.retries import LONGEST_DELAY
-from core.providers.http.transport import Reply
 
 
 class Pacing:
@@ -30,25 +28,31 @@ class Pacing:
         """Seconds until a call may be made; 0 if it may be now."""
         return self._hold.left
 
-    def heed(self, reply: Reply) -> None:
-        """Remember for how long the provider wants no more calls."""
-        if not reply.ok and reply.retry_after:
-            self._hold.note(reply.retry_after)
+    @property
+    def away(self) -> bool:
+        """Whether no call may be made because all of them fail."""
+        return self._hold.away
+
+    def begin(self) -> None:
+        """A call is about to be made that has not waited."""
+        self._hold.probe()
 
     async def wait(self, where: str) -> float:
-        """Wait as long as the provider wants no calls; returns the moment that it waited for.
+        """Wait until a call may be made, which is about to be: until then no other one is, where
+        all of them fail. Returns the moment up to which calls are held back.
 
         Raises ProviderUnavailable if that is too long to hold on.
         """
         waited_for = 0.0
         # Waited for once each: timers may be early, and a hold may become longer meanwhile.
         while (until := self._hold.until) > waited_for:
-            waited_for, left = until, self._hold.left
-            if left > LONGEST_DELAY:
-                raise ProviderUnavailable(self.not_sent(where), left)
+            waited_for = until
+            if self._hold.long:
+                raise ProviderUnavailable(self.not_sent(where), self._hold.left)
             # Spread, for those who wait are many.
-            await self._sleep(left * random.uniform(1.0, 1.1))
-        return waited_for
+            await self._sleep(self._hold.left * random.uniform(1.0, 1.1))
+        self._hold.probe()
+        return max(waited_for, self._hold.until)
 
     def became_longer(self, waited_for: float) -> bool:
         """Whether another call was told to wait since `wait` has returned this moment."""

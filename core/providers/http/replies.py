@@ -44,11 +44,11 @@ class Answers:
 
     def say(self, where: str, what: str, reply: Reply | None = None) -> str:
         """What happened in an exchange, human-readable: short, and without the key."""
-        text = self._hide(f"{where}: {what}").replace("\0", "\ufffd")
+        text = self.hide(f"{where}: {what}").replace("\0", "\ufffd")
         if len(text) > MAX_MESSAGE_CHARS:
             text = text[:MAX_MESSAGE_CHARS] + "…"
         if reply is not None and reply.request_id:
-            text += f" (request id {self._hide(reply.request_id[:100])})"
+            text += f" (request id {self.hide(reply.request_id[:100])})"
         return text
 
     def hidden(self, reply: Reply) -> Reply:
@@ -59,8 +59,9 @@ class Answers:
         return replace(
             reply,
             body=reply.body.replace(secret, b"***") if secret in reply.body else reply.body,
-            headers={name: self._hide(value) for name, value in reply.headers.items()},
+            headers={name: self.hide(value) for name, value in reply.headers.items()},
         )
 
-    def _hide(self, text: str) -> str:
+    def hide(self, text: str) -> str:
+        """A text without the key."""
         return text.replace(self._secret, "***") if self._secret else text

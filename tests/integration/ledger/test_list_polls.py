@@ -86,7 +86,7 @@ async def test_what_is_put_off_is_what_nobody_moved(ledger: Ledger) -> None:
     shards = await in_flight(ledger, 4)
     until, later = now() + MINUTE, now() + 7 * MINUTE
     assert await ledger.list_polls.claim(shards[0], KEYS, until, 10) is not None
-    assert await ledger.shards.postpone_poll(shards[1], later)
+    assert await ledger.shards.postpone(shards[1], later)
     assert isinstance(await ledger.shards.fetching(shards[2], "completed"), Batch)
     own = {shard.id: later + MINUTE * number for number, shard in enumerate(shards)}
     await ledger.list_polls.put_off(own, until)

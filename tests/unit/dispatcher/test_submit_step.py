@@ -34,6 +34,7 @@ from core.providers import (
     FindOutcome,
     Found,
     Gate,
+    Holds,
     Intent,
     OutcomeUnknown,
     Provider,
@@ -45,6 +46,7 @@ from core.providers import (
     Upload,
     known_providers,
 )
+from core.providers.http.retries import LONGEST_DELAY
 from core.settings import ProviderAccess, Settings
 from services.dispatcher import reconcile
 from services.dispatcher.fair_scheduler import FairScheduler
@@ -130,6 +132,7 @@ class Stand:
             credentials=CREDENTIALS,
         )
         self._runtime = runtime
+        self.hold = Holds().of("openai", CREDENTIAL)
 
     @property
     def publisher(self) -> Silent:
@@ -167,6 +170,7 @@ class Stand:
             self.keys,
             cost_limit(runtime),
             PauseWatch(runtime.ledger),
+            holds={"openai": self.hold},
         )
 
     async def handle(self, **settings: Any) -> Ack | Snooze:
@@ -222,6 +226,29 @@ async def test_the_create_is_let_go_before_it_is_sent(stand: Stand) -> None:
     shard = await stand.shard()
     assert (shard.state, shard.remote_id) == (ShardState.SUBMITTED, "remote_1")
     assert shard.credential == CREDENTIAL
+
+
+@pytest.mark.parametrize("seconds", [5.0, 40.0])
+async def test_nothing_is_translated_while_no_call_may_be_made(
+    stand: Stand, seconds: float
+) -> None:
+    stand.hold.note(seconds)
+    outcome = await stand.handle()
+    shard = await stand.shard()
+    if seconds < LONGEST_DELAY:
+        # The call itself waits for so long.
+        assert (outcome, shard.state) == (Ack(), ShardState.SUBMITTED)
+        return
+    assert isinstance(outcome, Snooze)
+    assert seconds - 1 < outcome.delay <= 1.25 * seconds
+    assert (shard.state, shard.attempts, stand.provider.uploads) == (ShardState.QUEUED, 0, 0)
+    assert shard.waiting_reason.startswith("openai: the provider asked for no call before")
+    assert shard.due_at > now()
+    batch = await stand.ledger.batches.get(ITEM.batch_id)
+    await stand.set(due_at=now())
+    assert isinstance(await stand.handle(), Snooze)
+    assert (await stand.shard()).due_at > now()
+    assert await stand.ledger.batches.get(ITEM.batch_id) == batch, "there is nothing new to see"
 
 
 async def test_what_was_not_let_go_is_sent_at_once(stand: Stand) -> None:

@@ -14,6 +14,7 @@ from core.ledger import Ledger, LedgerUnavailable, ProviderHold
 from core.pipeline import Runtime, sharing
 from core.pipeline.holds import SharedHolds
 from core.providers import Hold, Holds
+from core.providers.http.outages import FEWEST
 
 PATIENCE = 10.0
 
@@ -106,6 +107,31 @@ async def test_a_ledger_that_was_away_gets_it_later(
     assert [(row.provider, row.credential) for row in await ledger.holds.current()] == [
         ("openai", "k")
     ]
+
+
+async def test_an_outage_is_told_until_it_is_over_and_kept_by_nobody(ledger: Ledger) -> None:
+    """It is a matter of a minute: a ledger's row would outlive it."""
+    bus, kept = Loop(), Kept(ledger)
+    one, other = Holds(), Holds()
+    async with sharing(runtime(kept, bus), one), sharing(runtime(ledger, bus), other):
+        here, there = one.of("openai", "k"), other.of("openai", "k")
+        there.failed(time.time(), "status 503")
+        for _ in range(FEWEST):
+            here.failed(time.time(), "status 503")
+        # Beside it, and passed on after it.
+        one.of("openai", "another").note(600.0)
+        async with asyncio.timeout(PATIENCE):
+            await kept.kept.wait()
+        assert there.until == here.until > 0
+        assert there.away
+        kept.kept.clear()
+        here.answered()
+        one.of("openai", "a third").note(600.0)
+        async with asyncio.timeout(PATIENCE):
+            await kept.kept.wait()
+        assert not there.until
+    names = {row.credential for row in await ledger.holds.current()}
+    assert names == {"another", "a third"}
 
 
 async def test_nonsense_on_the_bus_is_left_out(ledger: Ledger) -> None:

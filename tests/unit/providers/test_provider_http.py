@@ -17,13 +17,13 @@ from core.providers.contract import (
     ProviderRejected,
     ProviderUnavailable,
     Refused,
-    always_open,
 )
 from core.providers.http.call_metrics import HeldBack
 from core.providers.http.client import ProviderHttp
 from core.providers.http.holds import Holds
 from core.providers.http.transport import MAX_ERROR_BYTES
 from core.providers.http.upload_tries import UploadTries
+from tests.support.providers.calls import KINDS, create, make
 from tests.support.providers.fake_provider import (
     KEY,
     SPOOLED,
@@ -42,12 +42,6 @@ class Thing(msgspec.Struct):
 
 
 read_thing = msgspec.json.Decoder(Thing).decode
-
-
-async def create(
-    http: ProviderHttp, content: bytes | Path = b"{}"
-) -> bytes | Refused | OutcomeUnknown:
-    return await http.create("/things", content, deadline=http.deadline(), gate=always_open)
 
 
 async def test_reads_are_repeated_until_they_succeed(
@@ -145,41 +139,6 @@ async def test_what_a_create_is_answered(
     fake.on("POST", "/things", reply)
     assert await create(http) == expected
     assert len(fake.calls) == 1
-
-
-KINDS = {
-    "read": ("GET", "/things/1"),
-    "cancel": ("POST", "/things/1"),
-    "delete": ("DELETE", "/things/1"),
-    "upload": ("POST", "/files"),
-    "resumable": ("POST", "/resumable"),
-    "create": ("POST", "/things"),
-    "download": ("GET", "/content"),
-    "single call": ("POST", "/chat"),
-}
-
-
-async def make(http: ProviderHttp, kind: str, spool: Path) -> object:
-    """One call of a kind; gives what came of it, errors too."""
-    method, path = KINDS[kind]
-    try:
-        match kind:
-            case "read" | "cancel" | "delete":
-                return await http.call(method, path, bytes)
-            case "upload":
-                return await http.upload(path, {}, "x.jsonl", spool, bytes, UploadTries())
-            case "resumable":
-                return await http.upload_resumable(
-                    path, b"{}", spool, "text/x", bytes, UploadTries()
-                )
-            case "create":
-                return await create(http)
-            case "download":
-                return [chunk async for chunk in http.download(path)]
-            case _:
-                return await http.exchange(path, b"{}", {})
-    except (ProviderUnavailable, HeldBack) as error:
-        return error
 
 
 @pytest.mark.parametrize("teller", KINDS)

@@ -308,7 +308,7 @@ class Installation:
         order = SubmitOrder(
             submit,
             self.ledger.get,
-            partial(self.ledger.queued, [*providers], OF_ACCOUNT),
+            partial(self.ledger.turns.queued, [*providers], OF_ACCOUNT),
             [*providers],
             clock=self._loop.time,
         )

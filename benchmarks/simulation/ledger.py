@@ -66,10 +66,10 @@ class MemoryLedger:
         self._budgets: dict[tuple[str, str], TokenBudget] = {}
         self._durations: dict[tuple[str, str], Expected] = {}
         # Money, pauses, keys and left-over files do not come up: they find nothing to do.
-        self.shards = self.list_polls = self.budgets = self.durations = self
+        self.shards = self.turns = self.list_polls = self.budgets = self.durations = self
         self.batches, self.files = _Batches(self), _Files(self)
-        self.pauses, self.stop_loss, self.funds = _Pauses(), _StopLoss(), _Nobody()
-        self.remote_files, self.lending, self.keys = _Nothing(), _Nobody(), _Nothing()
+        self.pauses, self.stop_loss, self.funds = _Pauses(), _StopLoss(), _Funds()
+        self.remote_files, self.lending, self.keys = _RemoteFiles(), _Lending(), _TriedKeys()
 
     # Rows.
 
@@ -520,7 +520,7 @@ class _Files:
 
 
 class _Pauses:
-    async def kept(self, _followed: Sequence[str]) -> Any:
+    async def kept(self, _batch_ids: Collection[str]) -> Any:
         return SimpleNamespace(providers=frozenset(), batches=frozenset(), halted=frozenset())
 
 
@@ -529,21 +529,21 @@ class _StopLoss:
         return SimpleNamespace(limited=False, room=None)
 
 
-class _Nobody:
-    """Nobody waits."""
-
-    async def waiting(self, *_of: object) -> list[str]:
+class _Funds:
+    async def waiting(self, _account_id: str, _limit: int, _batch_id: str = "") -> list[Shard]:
         return []
 
+
+class _Lending:
     async def ready_twins(self, _batch_id: str) -> list[str]:
         return []
 
 
-class _Nothing:
-    """Nothing is left, and nothing has to be kept."""
-
+class _RemoteFiles:
     async def take(self, _shard_id: str) -> None:
         return None
 
-    async def keep(self, *_what: object, **_named: object) -> None:
+
+class _TriedKeys:
+    async def keep(self, _provider: str, _credential: str, *, code: str = "") -> None:
         return None

@@ -193,10 +193,13 @@ def _restart(cluster: Cluster, services: Sequence[str]) -> None:
             replica.restart()
 
 
-def judge_bills(cluster: Cluster, made: Sequence[jobs.Job], deaths: int = 0) -> list[str]:
+def judge_bills(
+    cluster: Cluster, made: Sequence[jobs.Job], deaths: int = 0, early: int = 0
+) -> list[str]:
     """Whether each line was paid exactly once, or at most once where its batch was stopped.
 
     And whether anything else was wasted. After each of the deaths an upload may be repeated.
+    `early`: as of waste.
     """
     complaints = []
     quick = tell(cluster.quick, "/sandbox/bill")
@@ -219,5 +222,5 @@ def judge_bills(cluster: Cluster, made: Sequence[jobs.Job], deaths: int = 0) -> 
     stopped = sum(BatchState.COMPLETED not in job.ends for job in made)
     stopped += sum(2 for job in made if "rescue_before" in job.options)
     for usage in (quick, slow):
-        complaints += waste(usage, uploads=needed_uploads(usage) + deaths + stopped)
+        complaints += waste(usage, uploads=needed_uploads(usage) + deaths + stopped, early=early)
     return complaints

@@ -105,6 +105,8 @@ class Scene:
     """Done once the batch is made; for scenes of one batch."""
     echo: float = 0.0
     uploads: bool = False
+    early: int = 0
+    """Calls that may come before a Retry-After is over: it died with who was told of it."""
 
 
 def cancel(cluster: Cluster, client: Client, batch: Batch) -> None:
@@ -266,6 +268,7 @@ SCENES = {
         (Failpoint.PROVIDER_HOLD, Failpoint.BROADCAST),
         [ask("openai", "openai")],
         faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
+        early=2,
     ),
     "an account without credits": Scene(
         (Failpoint.SHARD_WAIT_FOR_FUNDS,),
@@ -528,7 +531,7 @@ class Stage:
         for job in made:
             complaints += job.complaints()
         deaths = len(scene.points) + len(LATER)
-        return complaints + cluster.faults + judge_bills(cluster, made, deaths)
+        return complaints + cluster.faults + judge_bills(cluster, made, deaths, scene.early)
 
 
 @contextmanager

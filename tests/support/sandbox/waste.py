@@ -21,14 +21,17 @@ def needed_uploads(usage: Mapping[str, Any]) -> int:
     )
 
 
-def waste(usage: Mapping[str, Any], *, uploads: int, unfetched: int = 0) -> Iterator[str]:
+def waste(
+    usage: Mapping[str, Any], *, uploads: int, unfetched: int = 0, early: int = 0
+) -> Iterator[str]:
     """Each thing that was wasted, by the bill `usage`.
 
     `uploads`: the most that the attempts need; `unfetched`: the most answers that were billed
-    and need not have been fetched, since their batch was given up.
+    and need not have been fetched, since their batch was given up; `early`: the most calls that
+    nobody can have known to be too early.
     """
     for count, most, what in (
-        (usage["calls_before_retry_after"], 0, "calls before a Retry-After was over"),
+        (usage["calls_before_retry_after"], early, "calls before a Retry-After was over"),
         (usage["answers_never_fetched"], unfetched, "answers billed and never fetched"),
         (usage["deleted_twice"], 0, "files deleted twice"),
         (usage["uploads"], uploads, "uploads"),

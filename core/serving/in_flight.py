@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -13,17 +12,12 @@ import structlog
 from core.serving.api_error import ApiError
 from core.serving.interceptor import PLUMBING, CallInterceptor, Context, Proceed
 from core.serving.principal import calling
+from core.serving.running_call import RunningCall, running_call
 
 log = structlog.get_logger()
 
 # How long after its cancellation a handler's finally blocks may take, in seconds.
 CLEANUP_LIMIT = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    method: str
-    key_id: str | None
 
 
 class InFlightInterceptor(CallInterceptor):
@@ -34,24 +28,26 @@ class InFlightInterceptor(CallInterceptor):
     """
 
     def __init__(self) -> None:
-        self._running: dict[asyncio.Task[Any], _Call] = {}
-        self._ended: dict[asyncio.Task[Any], ApiError] = {}
+        self._running: dict[asyncio.Task[Any], RunningCall] = {}
 
     async def around(self, method: str, context: Context, proceed: Proceed) -> Any:
         task = asyncio.current_task()
         assert task is not None, "grpc.aio runs each RPC in a task"
         principal = calling.get()
-        self._running[task] = _Call(method, principal.key_id if principal else None)
+        call = RunningCall(method, principal.key_id if principal else None, task)
+        running_call.set(call)
+        self._running[task] = call
         try:
             return await proceed()
         except asyncio.CancelledError:
-            if task not in self._ended:
+            if call.error is None or not call.cancelled:
                 raise
             task.uncancel()
-            raise self._ended[task] from None
+            raise call.error from None
         finally:
             del self._running[task]
-            self._ended.pop(task, None)
+            # Its traceback leads back to the call.
+            call.error = None
 
     @property
     def keys(self) -> set[str]:
@@ -60,19 +56,8 @@ class InFlightInterceptor(CallInterceptor):
 
     def end_calls_of(self, key_id: str, error: ApiError) -> int:
         """End the running calls of a key with an error; returns how many."""
-        return sum(
-            self._end(task, error)
-            for task, call in list(self._running.items())
-            if call.key_id == key_id
-        )
-
-    def _end(self, task: asyncio.Task[Any], error: ApiError) -> bool:
-        # One whose client has left is in its finally blocks: let it be.
-        if task.cancelling():
-            return False
-        self._ended[task] = error
-        task.cancel()
-        return True
+        calls = list(self._running.values())
+        return sum(call.end(error) for call in calls if call.key_id == key_id)
 
     async def finish(self, grace: float) -> None:
         """Wait up to `grace` seconds for running handlers, then end those that are left.
@@ -80,8 +65,8 @@ class InFlightInterceptor(CallInterceptor):
         Health watches, which never end by themselves, are ended after all others.
         """
         await self._wait(self._except_plumbing, grace)
-        for task in self._running:
-            self._end(task, ApiError.stopping())
+        for call in self._running.values():
+            call.end(ApiError.stopping())
         await self._wait(lambda: set(self._running), CLEANUP_LIMIT)
         if self._running:
             methods = sorted(call.method for call in self._running.values())

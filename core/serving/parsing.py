@@ -1,4 +1,4 @@
-"""Interceptor: makes a request's bytes a message, and refuses what is none.
+"""Makes a request's bytes a message, and refuses what is none.
 
 grpc.aio answers UNKNOWN where a deserializer raises, and runs it outside of all
 interceptors: an unreadable request would be a server's fault, unlogged.
@@ -6,53 +6,34 @@ interceptors: an unreadable request would be a server's fault, unlogged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-import grpc
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from core.serving.api_error import ApiError
-from core.serving.interceptor import CallInterceptor, Context, Proceed, parts_of
+from core.serving.interceptor import Call, Context
 
 _REASON = "MALFORMED_MESSAGE"
 
 
-class ParsingInterceptor(CallInterceptor):
-    """Parses requests within the other interceptors, so that a bad one has a typed error.
+def parsed(call: Call, parse: Callable[[bytes], Any], method: str) -> Call:
+    """The call, given bytes. Within the interceptors, so that a bad request has a typed error."""
 
-    To be the innermost. Streams of requests and handlers without a deserializer are
-    left as they are.
-    """
+    def run(request: bytes, context: Context) -> Awaitable[Any]:
+        try:
+            message = parse(request)
+        except DecodeError:
+            raise ApiError.invalid_argument(
+                _REASON,
+                f"the request is not the message that {method} takes: "
+                "generate the client's stubs from this service's protos",
+            ) from None
+        refuse_nul(message)
+        return call(message, context)
 
-    async def around(self, method: str, context: Context, proceed: Proceed) -> Any:
-        return await proceed()
-
-    def _wrap(
-        self, handler: grpc.RpcMethodHandler[Any, Any], method: str
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        parse: Any = handler.request_deserializer
-        if handler.request_streaming or parse is None:
-            return handler
-        call, rebuild = parts_of(handler)
-
-        async def parsed(request: bytes, context: Context) -> Any:
-            try:
-                message = parse(request)
-            except DecodeError:
-                raise ApiError.invalid_argument(
-                    _REASON,
-                    f"the request is not the message that {method} takes: "
-                    "generate the client's stubs from this service's protos",
-                ) from None
-            refuse_nul(message)
-            return await call(message, context)
-
-        rebuilt: grpc.RpcMethodHandler[Any, Any] = rebuild(
-            parsed, None, handler.response_serializer
-        )
-        return rebuilt
+    return run
 
 
 def refuse_nul(message: Message) -> None:

@@ -14,10 +14,11 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from core.serving.access_log import AccessLogInterceptor
 from core.serving.auth import Authenticate, AuthInterceptor
+from core.serving.chain import Chain
 from core.serving.concurrency import ConcurrencyInterceptor, ConcurrencyLimits
 from core.serving.errors import ErrorsInterceptor
 from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
-from core.serving.parsing import ParsingInterceptor
+from core.serving.interceptor import CallInterceptor
 from core.serving.process import StartupError
 from core.serving.rate_limit import RateLimitInterceptor
 from core.serving.revocation import Revocation, Revoked
@@ -127,7 +128,7 @@ class GrpcServer:
         credentials = None if self._tls is None else ServerTls(self._tls).credentials()
         # From the outside in: the log sees the code that the errors were given, and an
         # error of authentication is an error like any other.
-        interceptors: list[grpc.aio.ServerInterceptor] = [
+        interceptors: list[CallInterceptor] = [
             RpcTracesInterceptor(),
             AccessLogInterceptor(),
             RpcMetricsInterceptor(),
@@ -137,13 +138,9 @@ class GrpcServer:
             interceptors.append(AuthInterceptor(self._authenticate))
         if self._calls_per_second:
             interceptors.append(RateLimitInterceptor(self._calls_per_second))
-        interceptors += [
-            ConcurrencyInterceptor(self._limits),
-            self._in_flight,
-            ParsingInterceptor(),
-        ]
+        interceptors += [ConcurrencyInterceptor(self._limits), self._in_flight]
         options = (*SERVER_OPTIONS, *self._limits.options)
-        server = grpc.aio.server(interceptors=interceptors, options=options)
+        server = grpc.aio.server(interceptors=[Chain(interceptors)], options=options)
         self._services = [*self._register(server), health.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*self._services, reflection.SERVICE_NAME], server)

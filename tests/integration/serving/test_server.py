@@ -14,9 +14,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from polybatch import AsyncClient, PolybatchError
 from polybatch.v1 import files_pb2, files_pb2_grpc
 
-from core.serving import GrpcServer, ListenError
+from core.serving import ApiError, GrpcServer, ListenError, Principal
 from core.serving import server as serving_server
-from core.serving.interceptor import Context, write_whole
+from core.serving.in_flight import InFlightInterceptor
+from core.serving.interceptor import Context
+from core.serving.principal import calling
+from core.serving.running_call import running_call
 from tests.integration.serving.conftest import KEY, Files, Running, Serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -380,28 +383,51 @@ class SlowWrites:
         self.ended = True
 
 
-async def test_a_handler_that_is_cancelled_ends_after_its_write() -> None:
-    context = SlowWrites()
-    writing = asyncio.create_task(write_whole(cast("Context", context), b""))
+async def begin_write(context: SlowWrites) -> tuple[InFlightInterceptor, asyncio.Task[None]]:
+    """A call of `KEY` that is writing."""
+    in_flight = InFlightInterceptor()
+
+    async def call() -> None:
+        calling.set(Principal("acct", KEY))
+        its_context = cast("Context", context)
+        await in_flight.around(
+            "/a/Stream", its_context, lambda: running_call.get().write(its_context, b"")
+        )
+
+    running = asyncio.create_task(call())
     await context.begun.wait()
-    writing.cancel()
+    return in_flight, running
+
+
+async def test_a_call_is_ended_after_its_write() -> None:
+    context = SlowWrites()
+    in_flight, running = await begin_write(context)
+    assert in_flight.end_calls_of(KEY, ApiError.stopping()) == 1
+    assert in_flight.end_calls_of(KEY, ApiError.stopping()) == 0, "it is at its end"
     await asyncio.sleep(0)
-    assert not writing.done(), "a status beside the write would be lost"
+    assert not running.done(), "a status beside the write would be lost"
     context.go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
+    with pytest.raises(ApiError, match="SERVER_STOPPING"):
+        await running
     assert context.ended
 
 
 async def test_a_client_that_does_not_read_is_not_waited_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.serving.interceptor.WRITE_LIMIT", 0.01)
+    monkeypatch.setattr("core.serving.running_call.WRITE_LIMIT", 0.01)
     context = SlowWrites()
-    writing = asyncio.create_task(write_whole(cast("Context", context), b""))
-    await context.begun.wait()
-    writing.cancel()
+    in_flight, running = await begin_write(context)
+    in_flight.end_calls_of(KEY, ApiError.stopping())
     async with asyncio.timeout(20):
-        with pytest.raises(asyncio.CancelledError):
-            await writing
+        with pytest.raises(ApiError, match="SERVER_STOPPING"):
+            await running
     assert not context.ended
+
+
+async def test_a_client_that_leaves_a_call_at_its_end_is_told_nothing() -> None:
+    in_flight, running = await begin_write(SlowWrites())
+    in_flight.end_calls_of(KEY, ApiError.stopping())
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

@@ -18,13 +18,11 @@ from benchmarks.machine import peak_memory, processor_seconds
 from benchmarks.options import Options
 from benchmarks.program import answer_line, program, tell_line
 from benchmarks.suite import Suite, running_suite
-from benchmarks.watchers import Stage, backbone_of
+from benchmarks.watchers import PATIENCE, Stage, backbone_of
 
 KEPT_OF_MESSAGES = 16e6
 WATCH = 64e3
 _FEW = 1_000
-# Ten thousand watches on a machine that is busy with other things.
-_PATIENCE = 300.0
 
 
 async def measure(options: Options) -> list[Figure]:
@@ -81,7 +79,7 @@ async def _idle(suite: Suite, count: int) -> list[Figure]:
             "batches": [batch_id] * count,
         }
         await tell_line(watching, json.dumps(order))
-        await answer_line(watching, _PATIENCE)
+        await answer_line(watching, PATIENCE)
         most = peak_memory(collector)
         await _refused(suite, batch_id)
     return [

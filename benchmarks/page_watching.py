@@ -47,7 +47,7 @@ class Page(Watcher):
                 end = found.end()
                 self.seen.append((int(found[1]), moment))
             text = text[max(end, len(text) - _KEPT) :]
-            self._look()
+            self.look()
         raise RuntimeError("a page was closed")
 
 

@@ -38,6 +38,8 @@ _PAUSE_OF_ONE = 0.25
 _ROUNDS_OF_MANY = 20
 _CHANGING_OF_MANY = 50
 _PAUSE_OF_MANY = 1.0
+PATIENCE = 300.0
+"""Seconds in which ten thousand watches open on a machine that is busy with other things."""
 
 
 async def measure(options: Options) -> list[Figure]:
@@ -195,7 +197,7 @@ async def followed(
     commits = Commits()
     async with program(module) as watching:
         await tell_line(watching, json.dumps(order))
-        await answer_line(watching, 60.0)
+        await answer_line(watching, PATIENCE)
         await change(batch_ids, commits)
         last = {batch_id: commits.last(batch_id) for batch_id in batch_ids}
         await tell_line(watching, json.dumps(last))

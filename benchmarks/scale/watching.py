@@ -27,8 +27,10 @@ async def _run(
     stands: Stands, replicas: Replicas, options: Options
 ) -> list[tuple[str, float, str]]:
     figures = []
+    # Those of one measurement may be on their way out when those of the next one come.
+    settings = {"POLYBATCH_MAX_ACCOUNT_WATCHES": str(2 * options.watchers)}
     async with (
-        stands.running(replicas) as setup,
+        stands.running(replicas, **settings) as setup,
         backbone_of(setup.suite, setup.environment.get("POLYBATCH_DATABASE_URL", "")) as runtime,
     ):
         stage = await Stage.prepare(setup.suite, runtime)

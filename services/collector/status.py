@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import grpc
 from polybatch.v1 import status_pb2, status_pb2_grpc
 
-from core.ledger import TERMINAL, Ledger
-from core.pipeline import outages
+from core.ledger import TERMINAL, Batch, Ledger
+from core.pipeline import SharedReads, outages
 from core.pipeline.messages import STATES, shown_batches
 from core.serving import ApiError, current_principal
 from services.collector.hub import Hub, Snapshot
@@ -26,6 +26,7 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
 
     def __init__(self, ledger: Ledger, hub: Hub, *, heartbeat: float) -> None:
         self._ledger = ledger
+        self._batches = SharedReads(self._batch)
         self._hub = hub
         self._heartbeat = heartbeat
 
@@ -36,7 +37,7 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
     ) -> AsyncIterator[bytes]:
         """See protos/polybatch/v1/status.proto."""
         with outages():
-            batch = await self._ledger.batches.get(request.batch_id, current_principal().account_id)
+            batch = await self._batches.get((request.batch_id, current_principal().account_id))
         if batch is None:
             raise ApiError.not_found(
                 "BATCH_NOT_FOUND", f"There is no batch {request.batch_id!r} in this account."
@@ -76,6 +77,10 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
                     yield snapshot.message
                 if not changed:
                     yield _SIGN_OF_LIFE
+
+    async def _batch(self, key: tuple[str, str]) -> Batch | None:
+        batch_id, account_id = key
+        return await self._ledger.batches.get(batch_id, account_id)
 
     def _check_open(self) -> None:
         if self._hub.closing:

@@ -20,6 +20,7 @@ from polybatch.v1.events_pb2 import BatchEvent
 
 from benchmarks.figures import Figure, MeasurementFailed
 from benchmarks.inputs import MODELS, URL, line
+from benchmarks.machine import processor_seconds
 from benchmarks.options import Options
 from benchmarks.program import answer_line, program, tell_line
 from benchmarks.suite import Suite, running_suite
@@ -187,21 +188,34 @@ Change = Callable[[Sequence[str], Commits], Awaitable[None]]
 async def watched(suite: Suite, name: str, batch_ids: list[str], change: Change) -> list[Figure]:
     """Let a watcher follow each of the batches while they change."""
     order = {"collector": suite.collector, "api_key": suite.api_key, "batches": batch_ids}
-    return await followed(name, batch_ids, change, "benchmarks.watching", order)
+    collectors = [pid for of, pid in suite.pids.items() if of.partition("-")[0] == "collector"]
+    return await followed(name, batch_ids, change, "benchmarks.watching", order, collectors)
 
 
 async def followed(
-    name: str, batch_ids: list[str], change: Change, module: str, order: Mapping[str, Any]
+    name: str,
+    batch_ids: list[str],
+    change: Change,
+    module: str,
+    order: Mapping[str, Any],
+    servers: Sequence[int] = (),
 ) -> list[Figure]:
-    """The same with any program that watches; `order`: the first line that it reads."""
+    """The same with any program that watches; `order`: the first line that it reads.
+
+    `servers`: processes whose processor time for an update is told besides.
+    """
     commits = Commits()
     async with program(module) as watching:
         await tell_line(watching, json.dumps(order))
         await answer_line(watching, PATIENCE)
+        before = sum(map(processor_seconds, servers))
         await change(batch_ids, commits)
         last = {batch_id: commits.last(batch_id) for batch_id in batch_ids}
         await tell_line(watching, json.dumps(last))
         found = json.loads(await answer_line(watching, 60.0))
+        used = sum(map(processor_seconds, servers)) - before
+    messages = sum(len(seen) for _, seen in found) - len(batch_ids)
+    each = f"; {used / messages * 1e6:.0f} us of the collectors for each" if servers else ""
     delays = sorted(delay for batch_id, seen in found for delay in commits.delays(batch_id, seen))
     changes = sum(map(len, commits.of.values()))
     return [
@@ -211,7 +225,7 @@ async def followed(
             "ms",
             limit=LIMIT_MS,
             basis=f"from the commit; {len(delays)} updates of {changes} changes: "
-            f"half within {percentile(delays, 0.5):.0f} ms, all within {delays[-1]:.0f} ms",
+            f"half within {percentile(delays, 0.5):.0f} ms, all within {delays[-1]:.0f} ms{each}",
         )
     ]
 

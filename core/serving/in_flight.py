@@ -11,6 +11,7 @@ import structlog
 
 from core.serving.api_error import ApiError
 from core.serving.interceptor import PLUMBING, CallInterceptor, Context, Proceed
+from core.serving.memory import expect_messages
 from core.serving.principal import calling
 from core.serving.running_call import RunningCall, running_call
 
@@ -37,6 +38,7 @@ class InFlightInterceptor(CallInterceptor):
         call = RunningCall(method, principal.key_id if principal else None, task)
         running_call.set(call)
         self._running[task] = call
+        expect_messages(len(self._running))
         try:
             return await proceed()
         except asyncio.CancelledError:
@@ -46,6 +48,7 @@ class InFlightInterceptor(CallInterceptor):
             raise call.error from None
         finally:
             del self._running[task]
+            expect_messages(len(self._running))
             # Its traceback leads back to the call.
             call.error = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from typing import Any, cast
@@ -18,6 +19,7 @@ from core.serving import ApiError, GrpcServer, ListenError, Principal
 from core.serving import server as serving_server
 from core.serving.in_flight import InFlightInterceptor
 from core.serving.interceptor import Context
+from core.serving.memory import expect_messages
 from core.serving.principal import calling
 from core.serving.running_call import running_call
 from tests.integration.serving.conftest import KEY, Files, Running, Serve
@@ -431,3 +433,15 @@ async def test_a_client_that_leaves_a_call_at_its_end_is_told_nothing() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+def test_what_is_written_to_thousands_at_once_is_not_looked_through_for_garbage() -> None:
+    before = gc.get_threshold()
+    try:
+        expect_messages(5_000)
+        assert gc.get_threshold() == (100_000, *before[1:])
+        expect_messages(501)
+        expect_messages(1)
+        assert gc.get_threshold() == (10_020, *before[1:]), "as ever, once they have gone"
+    finally:
+        gc.set_threshold(*before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import polybatch
 import pytest
 from polybatch.cli.program import cli
@@ -44,7 +45,7 @@ def test_what_the_client_reads_of_the_environment_is_described() -> None:
 
 def test_no_command_and_no_class_is_left_out() -> None:
     commands = set(re.findall(r"^## polybatch ([\w-]+)$", PAGES["reference/cli.md"](), re.M))
-    assert commands == set(cli.commands)
+    assert commands == set(cli.list_commands(click.Context(cli)))
     page = PAGES["reference/python.md"]()
     shown = set(re.findall(r"^### (\w+)$", page, re.M)) | set(re.findall(r"\| `(Async\w+)`", page))
     assert shown == set(polybatch.__all__)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import ROUND_UP, Decimal
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _UNITS_OF_A_DURATION = 2
-_MARK = f"decimal-{secrets.token_hex(8)}:"
+_MARK = f"decimal-{os.urandom(8).hex()}:"
 """Before a decimal in the place of a text; no text has it by chance."""
 _DECIMAL = re.compile(rf'"{_MARK}([^"]+)"')
 

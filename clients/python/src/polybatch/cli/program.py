@@ -7,29 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import click
-from click.shell_completion import get_completion_class, shell_complete
 
-from polybatch.cli import (
-    admin_commands,
-    batch_commands,
-    convert_command,
-    estimate_command,
-    file_commands,
-    grammar,
-    key_commands,
-    price_command,
-    provider_commands,
-    result_commands,
-    retry_command,
-    steering_commands,
-    submit_command,
-    usage_command,
-    watch_command,
-    webhook_commands,
-)
+from polybatch.cli import grammar
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.invocation import called_as
 from polybatch.cli.output import printable, terminal
@@ -82,48 +65,64 @@ Completion, in ~/.bashrc (zsh: in ~/.zshrc, after compinit):
 """
 
 
-@click.group(cls=grammar.Group, example=_TEACHING)
+_HOMES = {
+    "submit": "submit_command.submit",
+    "watch": "watch_command.watch",
+    "list": "batch_commands.list_batches",
+    "get": "batch_commands.get",
+    "results": "result_commands.results",
+    "failures": "result_commands.failures",
+    "manifest": "result_commands.manifest",
+    "cancel": "batch_commands.cancel",
+    "pause": "steering_commands.pause",
+    "resume": "steering_commands.resume",
+    "retry": "retry_command.retry",
+    "delete": "batch_commands.delete",
+    "validate": "file_commands.validate",
+    "estimate": "estimate_command.estimate",
+    "convert": "convert_command.convert",
+    "files": "file_commands.files",
+    "providers": "provider_commands.providers",
+    "prices": "price_command.prices",
+    "usage": "usage_command.usage",
+    "keys": "key_commands.keys",
+    "admin": "admin_commands.admin",
+    "webhooks": "webhook_commands.webhooks",
+}
+
+
+class _Program(grammar.Group):
+    """Imports a command where it is called: all of them take as long as a call to the gateway."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are needed."""
+        return [*_HOMES, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """None where there is no such command."""
+        if (home := _HOMES.get(cmd_name)) is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = home.partition(".")
+        command: click.Command = getattr(import_module(f"polybatch.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=_Program, example=_TEACHING)
 @click.version_option(package_name="polybatch", message=f"{_NAME} %(version)s (API {_API})")
 def cli() -> None:
     """One JSONL file in, any mix of LLM providers, one JSONL file of results out."""
 
 
-@click.command(cls=grammar.Command, example="polybatch completion fish | source")
+@cli.command(example="polybatch completion fish | source")
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 def completion(*, shell: str) -> ExitCode:
     """Print the script that lets a shell complete commands and options."""
+    from click.shell_completion import get_completion_class
+
     kind = get_completion_class(shell)
     assert kind is not None, "click knows the shells that are offered"
     print(kind(cli, {}, _NAME, _COMPLETION).source())
     return ExitCode.OK
-
-
-for each in (
-    submit_command.submit,
-    watch_command.watch,
-    batch_commands.list_batches,
-    batch_commands.get,
-    result_commands.results,
-    result_commands.failures,
-    result_commands.manifest,
-    batch_commands.cancel,
-    steering_commands.pause,
-    steering_commands.resume,
-    retry_command.retry,
-    batch_commands.delete,
-    file_commands.validate,
-    estimate_command.estimate,
-    convert_command.convert,
-    file_commands.files,
-    provider_commands.providers,
-    price_command.prices,
-    usage_command.usage,
-    key_commands.keys,
-    admin_commands.admin,
-    webhook_commands.webhooks,
-    completion,
-):
-    cli.add_command(each)
 
 
 def main(argv: Sequence[str] | None) -> int:
@@ -138,6 +137,8 @@ def main(argv: Sequence[str] | None) -> int:
     # Not click's own main: it has other ideas of Ctrl-C, closed pipes and exit codes.
     try:
         if asked := os.environ.get(_COMPLETION):
+            from click.shell_completion import shell_complete
+
             return shell_complete(cli, {"obj": session}, _NAME, _COMPLETION, asked)
         with session, cli.make_context(name, arguments, obj=session) as context:
             code: int = cli.invoke(context)

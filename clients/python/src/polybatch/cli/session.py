@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -230,7 +229,7 @@ def tried_output(name: str, source: str | None = None) -> None:
                 raise UnusableInput(f"{name} cannot be written.")
             return
         # As the download does it: written beside its place first.
-        trial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        trial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
         trial.open("xb").close()
         trial.unlink()
     except OSError as error:

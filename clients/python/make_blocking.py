@@ -79,9 +79,8 @@ def blocking(source: str) -> str:
         source = source[:start] + text + source[end:]
     if "import AioTransport" not in source:
         # Where it goes is for ruff to say.
-        source = source.replace(
-            "from polybatch.", "from polybatch._transport import iterate, run\nfrom polybatch.", 1
-        )
+        first = "from __future__ import annotations\n"
+        source = source.replace(first, f"{first}\nfrom polybatch._transport import iterate, run\n")
     for pattern, text in _WORDS:
         source = re.sub(pattern, text, source)
     return source

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from importlib.metadata import requires
 
+import click
 import pytest
 from packaging.requirements import Requirement
 from polybatch.cli import ExitCode, main
+from polybatch.cli.program import _HOMES, cli
 
 from tests.support.client.command import Command
 
@@ -43,11 +45,11 @@ def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def loaded_after(program: str) -> set[str]:
-    """The packages that a program has imported, of those that matter."""
-    seen = (
-        "print(*{'click', 'rich', 'grpc', 'google.protobuf'} & set(sys.modules), file=sys.stderr)"
-    )
+def loaded_after(
+    program: str, watched: frozenset[str] = frozenset({"click", "rich", "grpc", "google.protobuf"})
+) -> set[str]:
+    """What a program has imported, of those that matter."""
+    seen = f"print(*{set(watched)} & set(sys.modules), file=sys.stderr)"
     done = python(f"import sys; {program}; {seen}")
     assert done.returncode == 0, done.stderr
     return set(done.stderr.split())
@@ -66,6 +68,30 @@ def test_only_the_extra_asks_for_them() -> None:
 def test_the_library_loads_none_of_them() -> None:
     program = "from polybatch import *; Client(api_key='x', gateway='localhost:1').close()"
     assert loaded_after(program) == {"grpc", "google.protobuf"}
+
+
+def test_a_command_loads_no_other() -> None:
+    modules = frozenset(f"polybatch.cli.{home.partition('.')[0]}" for home in _HOMES.values())
+    program = "from polybatch.cli import main; main(['list', '--help'])"
+    assert loaded_after(program, modules) == {"polybatch.cli.batch_commands"}
+
+
+def test_each_command_goes_by_its_name() -> None:
+    context = click.Context(cli)
+    names = cli.list_commands(context)
+    assert len(names) == len(set(names)) > len(_HOMES)
+    assert [command.name for name in names if (command := cli.get_command(context, name))] == names
+    assert cli.get_command(context, "no-such-command") is None
+
+
+def test_a_client_loads_operations_with_their_first_use() -> None:
+    operations = frozenset(
+        f"polybatch._operations.{name}" for name in ("uploads", "downloads", "watches", "requests")
+    )
+    made = "from polybatch import Client; client = Client(api_key='x', gateway='localhost:1')"
+    assert loaded_after(made, operations) == {"polybatch._operations.requests"}
+    used = f"{made}; client._uploads; client.files._client._downloads"
+    assert loaded_after(used, operations) == operations - {"polybatch._operations.watches"}
 
 
 def test_help_loads_neither_grpc_nor_rich() -> None:

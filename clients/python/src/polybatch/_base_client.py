@@ -6,25 +6,25 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from polybatch._operations import (
+from polybatch._operations.calls import (
     BackObserver,
     Caller,
-    Conversions,
-    Downloads,
-    Requests,
     RetryObserver,
-    SettledDownloads,
-    Uploads,
-    Watches,
     log_back,
     log_retry,
 )
+from polybatch._operations.requests import Requests
 from polybatch._transport import AioTransport, BlockingTransport
 from polybatch.connection import Connection
 from polybatch.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from polybatch._operations.accounts import AccountRequests
+    from polybatch._operations.conversions import Conversions
+    from polybatch._operations.downloads import Downloads
+    from polybatch._operations.settled_downloads import SettledDownloads
+    from polybatch._operations.uploads import Uploads
+    from polybatch._operations.watches import Watches
     from polybatch._operations.webhooks import WebhookRequests
 
 
@@ -61,15 +61,40 @@ class BaseClient:
             tls_client_key=tls_client_key,
         )
         self._transport = self._transport_type(self.connection)
-        self._caller = caller = Caller(self._transport, self.retry, on_retry, on_back)
-        self._requests = Requests(caller)
-        self._uploads = Uploads(caller)
-        self._watches = Watches(caller)
-        self._downloads = Downloads(caller)
-        self._settled = SettledDownloads(caller, self._watches)
-        self._conversions = Conversions(caller)
+        self._caller = Caller(self._transport, self.retry, on_retry, on_back)
+        self._requests = Requests(self._caller)
 
-    # Few programs manage keys, accounts or webhooks: what that takes is imported with them.
+    # A program uses few of these, and a short command none: what each takes is imported with it.
+
+    @cached_property
+    def _uploads(self) -> Uploads:
+        from polybatch._operations.uploads import Uploads
+
+        return Uploads(self._caller)
+
+    @cached_property
+    def _watches(self) -> Watches:
+        from polybatch._operations.watches import Watches
+
+        return Watches(self._caller)
+
+    @cached_property
+    def _downloads(self) -> Downloads:
+        from polybatch._operations.downloads import Downloads
+
+        return Downloads(self._caller)
+
+    @cached_property
+    def _settled(self) -> SettledDownloads:
+        from polybatch._operations.settled_downloads import SettledDownloads
+
+        return SettledDownloads(self._caller, self._watches)
+
+    @cached_property
+    def _conversions(self) -> Conversions:
+        from polybatch._operations.conversions import Conversions
+
+        return Conversions(self._caller)
 
     @cached_property
     def _accounts(self) -> AccountRequests:

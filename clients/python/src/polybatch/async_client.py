@@ -10,23 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from polybatch._base_client import BaseClient
-from polybatch._operations import (
-    BatchProgress,
-    EstimateObserver,
-    ExtentObserver,
-    Form,
-    Naming,
-    Progress,
-    UploadInput,
-    batch_request,
-    retry_request,
-)
+from polybatch._operations.requests import batch_request, retry_request
 from polybatch._transport import AioTransport
 from polybatch.async_files import AsyncFiles
 from polybatch.models import BatchPriority, ResultFilter
 from polybatch.models.money import USD
 
 if TYPE_CHECKING:
+    from polybatch._operations.conversions import Form
+    from polybatch._operations.settled_downloads import ExtentObserver
+    from polybatch._operations.sources import Progress, UploadInput
+    from polybatch._operations.uploads import EstimateObserver
+    from polybatch._operations.watches import BatchProgress
     from polybatch.async_administration import AsyncAccounts, AsyncKeys, AsyncUsageReport
     from polybatch.async_webhooks import AsyncWebhooks
     from polybatch.models import (
@@ -64,7 +59,7 @@ class AsyncClient(BaseClient):
     @cached_property
     def files(self) -> AsyncFiles:
         """The account's files."""
-        return AsyncFiles(self._requests, self._downloads)
+        return AsyncFiles(self)
 
     @cached_property
     def batches(self) -> AsyncBatches:
@@ -132,6 +127,8 @@ class AsyncClient(BaseClient):
         `upload_id` continues an upload begun with that id, in another process even.
         `expires_after`: 1 hour to 30 days, after which the file is deleted; kept if left out.
         """
+        from polybatch._operations.uploads import Naming
+
         return await self._uploads.upload(
             content,
             Naming(filename, provider, model, expires_after),
@@ -183,6 +180,8 @@ class AsyncClient(BaseClient):
         once the file is uploaded; if it raises, no batch is made, and the file (`input_file_id`)
         is kept.
         """
+        from polybatch._operations.uploads import Naming
+
         request = batch_request(
             completion_window=completion_window,
             metadata=metadata,

@@ -12,23 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from polybatch._base_client import BaseClient
-from polybatch._operations import (
-    BatchProgress,
-    EstimateObserver,
-    ExtentObserver,
-    Form,
-    Naming,
-    Progress,
-    UploadInput,
-    batch_request,
-    retry_request,
-)
+from polybatch._operations.requests import batch_request, retry_request
 from polybatch._transport import BlockingTransport, iterate, run
 from polybatch.files import Files
 from polybatch.models import BatchPriority, ResultFilter
 from polybatch.models.money import USD
 
 if TYPE_CHECKING:
+    from polybatch._operations.conversions import Form
+    from polybatch._operations.settled_downloads import ExtentObserver
+    from polybatch._operations.sources import Progress, UploadInput
+    from polybatch._operations.uploads import EstimateObserver
+    from polybatch._operations.watches import BatchProgress
     from polybatch.administration import Accounts, Keys, UsageReport
     from polybatch.models import (
         Batch,
@@ -66,7 +61,7 @@ class Client(BaseClient):
     @cached_property
     def files(self) -> Files:
         """The account's files."""
-        return Files(self._requests, self._downloads)
+        return Files(self)
 
     @cached_property
     def batches(self) -> Batches:
@@ -134,6 +129,8 @@ class Client(BaseClient):
         `upload_id` continues an upload begun with that id, in another process even.
         `expires_after`: 1 hour to 30 days, after which the file is deleted; kept if left out.
         """
+        from polybatch._operations.uploads import Naming
+
         return run(
             self._uploads.upload(
                 content,
@@ -187,6 +184,8 @@ class Client(BaseClient):
         once the file is uploaded; if it raises, no batch is made, and the file (`input_file_id`)
         is kept.
         """
+        from polybatch._operations.uploads import Naming
+
         request = batch_request(
             completion_window=completion_window,
             metadata=metadata,

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polybatch._operations import Downloads, Progress, Requests
 from polybatch._transport import iterate, run
 
 if TYPE_CHECKING:
+    from polybatch._base_client import BaseClient
+    from polybatch._operations.sources import Progress
     from polybatch.models import File, LineProblem
 
 __all__ = ["Files"]
@@ -21,21 +22,20 @@ __all__ = ["Files"]
 class Files:
     """The files of the account: `client.files`."""
 
-    def __init__(self, requests: Requests, downloads: Downloads) -> None:
-        self._requests = requests
-        self._downloads = downloads
+    def __init__(self, client: BaseClient) -> None:
+        self._client = client
 
     def get(self, file_id: str) -> File:
         """Returns what is known of a file."""
-        return run(self._requests.get_file(file_id))
+        return run(self._client._requests.get_file(file_id))
 
     def list(self, *, page_size: int = 100) -> Iterator[File]:
         """Yields the account's files, newest first, fetched page by page."""
-        return iterate(self._requests.list_files(page_size))
+        return iterate(self._client._requests.list_files(page_size))
 
     def delete(self, file_id: str) -> None:
         """Deletes a file. Conflict while a batch that has not ended reads it."""
-        run(self._requests.delete_file(file_id))
+        run(self._client._requests.delete_file(file_id))
 
     def download(
         self,
@@ -45,12 +45,12 @@ class Files:
         progress: Progress | None = None,
     ) -> File:
         """Writes a file's content to `path`, whole and with the right digest or not at all."""
-        return run(self._downloads.save_file(file_id, Path(path), progress))
+        return run(self._client._downloads.save_file(file_id, Path(path), progress))
 
     def chunks(self, file_id: str) -> Iterator[bytes]:
         """Yields a file's bytes as they come, in no relation to lines."""
-        return iterate(self._downloads.file_chunks(file_id))
+        return iterate(self._client._downloads.file_chunks(file_id))
 
     def validation_report(self, file_id: str) -> Iterator[LineProblem]:
         """Yields every problem that was found in a file, in line order, warnings too."""
-        return iterate(self._downloads.validation_report(file_id))
+        return iterate(self._client._downloads.validation_report(file_id))

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
@@ -14,9 +14,11 @@ from polybatch._transport.contract import ReplyStream, UploadStream
 from polybatch._transport.metadata import call_metadata
 from polybatch._transport.methods import Method, Server
 from polybatch._transport.replicas import Replicas, Turn
-from polybatch._transport.translate import FailedCall
 from polybatch.connection import Connection
 from polybatch.errors import PolybatchError
+
+if TYPE_CHECKING:
+    from polybatch._transport.translate import FailedCall
 
 T = TypeVar("T")
 

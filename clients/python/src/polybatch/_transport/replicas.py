@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from polybatch._transport.translate import FailedCall, translate
 from polybatch.errors import PolybatchError, Unavailable
+
+if TYPE_CHECKING:
+    from polybatch._transport.translate import FailedCall
 
 C = TypeVar("C")
 
@@ -97,6 +99,9 @@ class Turn(Generic[C]):
 
     def failed(self, call: FailedCall) -> PolybatchError:
         """The call ended with an error; returns the exception for it."""
+        # Most programs see no call fail.
+        from polybatch._transport.translate import translate
+
         self._replicas.note(self._replica, away=call.code().name == "UNAVAILABLE")
         return translate(call, self._replicas.server, self.address)
 

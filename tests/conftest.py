@@ -5,16 +5,13 @@ Each test gets a place of its own at a shared server.
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import signal
 import sqlite3
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
-from importlib.metadata import EntryPoints
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +25,6 @@ from xdist.scheduler import LoadFileScheduling
 
 from core.blobs import BlobStore
 from core.ledger import Ledger, database, schema
-from core.providers import registry
 from core.tracing import spans
 from tests.support.gateway.nats import Nats, running_nats
 from tests.support.ledger.statements import compiled_once
@@ -137,20 +133,6 @@ def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with compiled_once(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "upgrade", upgrade)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def plug_ins_found_once() -> Iterator[None]:
-    """Looking through everything that is installed takes as long as the rest of a start."""
-    look = registry.entry_points
-
-    @functools.cache
-    def found(group: str, _path: tuple[str, ...]) -> EntryPoints:
-        return look(group=group)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "entry_points", lambda *, group: found(group, tuple(sys.path)))
         yield
 
 

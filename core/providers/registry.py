@@ -6,10 +6,12 @@ those of installed packages with an entry point in the group "polybatch.provider
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 
 from core.providers.builtin import built_in
 from core.providers.configured import read_providers_file
@@ -171,6 +173,15 @@ class KnownProviders:
         )
 
 
+@functools.cache
+def plug_in_names(_path: tuple[str, ...]) -> EntryPoints:
+    """Where installed packages keep their plug-ins; nothing of them is imported.
+
+    `_path`: sys.path. The metadata of all that is installed are read for it, once for a path.
+    """
+    return entry_points(group=ENTRY_POINT_GROUP)
+
+
 def known_providers(access: ProviderAccess, settings: Settings) -> KnownProviders:
     """Find all providers. Raises BadProviderConfig."""
     plugins = [*built_in(access), *_configured(settings), *_installed()]
@@ -186,7 +197,7 @@ def _configured(settings: Settings) -> Iterable[ProviderPlugin]:
 
 
 def _installed() -> Iterable[ProviderPlugin]:
-    return [_load(entry) for entry in entry_points(group=ENTRY_POINT_GROUP)]
+    return [_load(entry) for entry in plug_in_names(tuple(sys.path))]
 
 
 def _load(entry: EntryPoint) -> ProviderPlugin:

@@ -15,6 +15,7 @@ import structlog
 
 from core.ledger import Ledger, LedgerUnavailable, ProviderKey, now
 from core.providers.http.transport import trusted
+from core.providers.registry import plug_in_names
 from core.serving import run
 from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor.fork_server import SHARED, TLS, Call, fork_server
@@ -178,9 +179,10 @@ def main() -> int:
             modules.append("services.sandbox.server")
         if settings.tls_cert is not None:
             modules += TLS
-        # They would all read the certificates for themselves; what is wrong with these, they say.
+        # They would all read these for themselves; what is wrong with the certificates, they say.
         with suppress(OSError):
             trusted()
+        plug_in_names(tuple(sys.path))
         forked = fork_server(modules)
         if forked is None:
             return 0

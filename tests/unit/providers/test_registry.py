@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from textwrap import dedent
 
@@ -11,7 +12,7 @@ import pytest
 
 from core import endpoints
 from core.endpoints import RESPONSES
-from core.providers import BadProviderConfig, KnownProviders, known_providers
+from core.providers import BadProviderConfig, KnownProviders, known_providers, registry
 from core.providers.anthropic.adapter import VERSION
 from core.settings import ProviderAccess, Settings
 from tests.support.providers.fake_provider import FakeProvider
@@ -250,6 +251,24 @@ async def test_a_package_brings_its_own_provider(
     providers = known().open()
     assert providers.keys() == {"acme"}
     await providers["acme"].close()
+
+
+def test_what_is_installed_is_looked_through_once(
+    install: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def look(*, group: str) -> EntryPoints:
+        looks.append(group)
+        return entry_points(group=group)
+
+    monkeypatch.setattr(registry, "entry_points", look)
+    package(install, "polybatch_acme", ADAPTER)
+    for _ in range(2):
+        assert "acme" in known().rules
+    assert looks == [registry.ENTRY_POINT_GROUP]
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(install)])
+    assert "acme" not in known().rules
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,12 @@ class Shards(Attempts):
             return list(found)
 
     async def shown(self, batch_ids: Sequence[str], limit: int) -> dict[str, list[Shard]]:
-        """For each batch the shards to show a watcher: unsettled first, at most `limit`."""
+        """For each batch the shards to show a watcher: unsettled first, at most `limit`.
+
+        Asks nothing where there is no batch.
+        """
+        if not batch_ids:
+            return {}
         shown: dict[str, list[Shard]] = {batch_id: [] for batch_id in batch_ids}
         async with self._database.read() as session:
             found = await session.exec(_SHOWN, params={"batch_ids": list(batch_ids), "most": limit})

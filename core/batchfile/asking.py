@@ -79,12 +79,6 @@ _list = msgspec.json.Decoder(list[dict[str, Any]])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-@lru_cache(maxsize=4096)
-def asked_plainly(max_tokens: int | None, max_completion_tokens: int | None, tools: bool) -> Asked:
-    """The same of a body that is known to have nothing else that counts."""
-    return Asked(_larger(max_completion_tokens, max_tokens), flags=TOOLS if tools else 0)
-
-
 def asked_of(url: str, body: bytes | Raw) -> Asked:
     """What a body asks for. One that cannot be read asks for nothing."""
     try:

@@ -2,8 +2,8 @@
 
 Ids are kept as 64-bit fingerprints (Python's keyed string hash: nobody can make two
 ids collide on purpose; by chance two do in one of a million files of 5 million lines).
-They are dealt into partitions by their low bits while lines come in; at the end one
-partition after another is looked through, so that only a small set is ever built.
+Those of a large file are dealt into partitions by their low bits while lines come in; at
+the end one partition after another is looked through, so that only a small set is ever built.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from core.blobs import StoredFile
 
 _PARTITIONS = 256
 _MASK = _PARTITIONS - 1
+_KEPT_IN_ORDER = 65_536
 _RECORDS_AT_ONCE = 4096
 _BLOCK_BITS = 16
 _SEEN = Struct("<qI")
@@ -44,13 +45,21 @@ class SeenIds:
     """The fingerprints of all custom ids of one file."""
 
     def __init__(self) -> None:
-        # Bytes, as packing both numbers at once is the fastest way to keep them.
-        self._partitions = [bytearray() for _ in range(_PARTITIONS)]
+        # In order, which is the fastest way to keep them: most files have no more of them.
+        self._fingerprints = array("q")
+        self._lines = array("I")
+        # Bytes, as packing both numbers at once is the fastest way to deal them.
+        self._partitions: list[bytearray] = []
 
     def add(self, line: int, custom_id: str) -> None:
         """Take in an id; lines come in ascending order."""
-        fingerprint = hash(custom_id)
-        self._partitions[fingerprint & _MASK] += _pack(fingerprint, line)
+        self._fingerprints.append(hash(custom_id))
+        self._lines.append(line)
+
+    def deal(self) -> None:
+        """To be called every few thousand ids."""
+        if len(self._lines) >= _KEPT_IN_ORDER:
+            self._deal()
 
     def duplicates(self) -> Duplicates:
         """Second and later occurrences; to be asked once, as it lets the fingerprints go.
@@ -60,6 +69,9 @@ class SeenIds:
         # A line and its first one in one integer: 8 bytes, and they sort by line. In
         # blocks of lines, as sorting all at once would make an object of each.
         blocks: defaultdict[int, array[int]] = defaultdict(lambda: array("Q"))
+        if not self._partitions and len(set(self._fingerprints)) == len(self._lines):
+            return Duplicates()
+        self._deal()
         while self._partitions:
             partition = self._partitions.pop()
             fingerprints = {fingerprint for fingerprint, _ in _SEEN.iter_unpack(partition)}
@@ -76,6 +88,14 @@ class SeenIds:
                 found.lines.append(both >> 32)
                 found.firsts.append(both & 0xFFFF_FFFF)
         return found
+
+    def _deal(self) -> None:
+        partitions = self._partitions = self._partitions or [
+            bytearray() for _ in range(_PARTITIONS)
+        ]
+        for fingerprint, line in zip(self._fingerprints, self._lines, strict=True):
+            partitions[fingerprint & _MASK] += _pack(fingerprint, line)
+        self._fingerprints, self._lines = array("q"), array("I")
 
 
 async def duplicate_problems(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.index import INVALID, MAX_GROUPS, NO_GROUP, Group
 from core.batchfile.rules import Check, Finding, Rules
 from core.batchfile.schema import Line, decode_request
 from core.batchfile.verdict import Verdict, path_in
-
-PlainCheck = Callable[[Any], Iterable[Finding] | None]
 
 
 class Groups:
@@ -19,10 +18,9 @@ class Groups:
     Only what is valid for the file's endpoint is one: there is none until that is known.
     """
 
-    def __init__(self, rules: Rules, plain_checks: Mapping[str, PlainCheck]) -> None:
-        """`plain_checks`: PlainDecoder.checks."""
+    def __init__(self, rules: Rules, plain: PlainDecoder) -> None:
         self._rules = rules
-        self._plain_checks_of = plain_checks
+        self._plain = plain
         self.number_of: dict[tuple[str | None, str], int] = {}
         """By provider and model, as lines name them."""
         self.names: list[tuple[str, str]] = []
@@ -31,7 +29,6 @@ class Groups:
         self.lenient: list[int] = []
         self.checks: dict[int, Check] = {}
         """Of those whose provider has one."""
-        self._plain_checks: dict[int, PlainCheck] = {}
 
     def place(self, verdict: Verdict) -> int:
         """The group of a line; a new one may turn out to be one too many, or not to be had."""
@@ -62,8 +59,6 @@ class Groups:
         self.lenient.append(0)
         if provider in self._rules.checks:
             self.checks[number] = self._rules.checks[provider]
-            if provider in self._plain_checks_of:
-                self._plain_checks[number] = self._plain_checks_of[provider]
 
     def count(self, group: int, size: int) -> None:
         """Count a line that every batch takes."""
@@ -72,14 +67,30 @@ class Groups:
 
     def findings(self, raw: bytes, group: int, found: Line) -> Iterable[Finding]:
         """What a provider's own check finds in a line that is valid otherwise."""
-        if found.whole and group in self._plain_checks:
-            findings = self._plain_checks[group](found.body)
+        if group not in self.checks:
+            return ()
+        provider, model = self.names[group]
+        if found.whole and provider in self._plain.ways:
+            findings = self._plain.ways[provider].check(found.body)
             if findings is not None:
                 return findings
-        _, model = self.names[group]
         return self.checks[group](found.url, model, decode_request(raw).body)
+
+    def fits(self, group: int) -> Callable[[Any], bool] | None:
+        """What tells of messages whether the check finds the same beside others that it fits.
+
+        None where nothing is surely the same.
+        """
+        if group not in self.checks:
+            return _always
+        way = self._plain.ways.get(self.names[group][0])
+        return None if way is None else way.fits
 
     def summed_up(self) -> list[Group]:
         """All of them, with their counts."""
         counts = zip(self.names, self.lines, self.bytes, self.lenient, strict=True)
         return [Group(provider, model, *each) for (provider, model), *each in counts]
+
+
+def _always(_messages: Any) -> bool:
+    return True

@@ -73,7 +73,9 @@ class Rules:
     checks: Mapping[str, Check] = field(default_factory=dict)
     """Provider slug to what else is asked of each request that is valid otherwise."""
     plain: Mapping[str, Plain] = field(default_factory=dict)
-    """Provider slug to the requests that surely pass its check, which is then not run."""
+    """Provider slug to a short way for its chat completions of the common kind."""
+    own_plain: Mapping[str, Plain] = field(default_factory=dict)
+    """The same for requests in its own form."""
     check_model: ModelCheck = _nothing
     """What is to be said of each model; an error is one of all its lines."""
     media: MediaCheck | None = None

@@ -8,25 +8,25 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET
 
-from core.batchfile.asking import OPEN, Asked, asked_by, asked_of
+from core.batchfile.asking import asked_by, asked_of
 from core.batchfile.diagnosis import BYTE_ORDER_MARK, doubled_warnings, examine, line_too_long
 from core.batchfile.duplicates import SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.groups import Groups
-from core.batchfile.index import INDEX, INVALID, LENIENT, MEDIA, NO_GROUP
+from core.batchfile.index import INDEX, INVALID, LENIENT, NO_GROUP
 from core.batchfile.media_hint import may_hold_media
+from core.batchfile.media_scan import MediaScan
 from core.batchfile.problems import Problem
 from core.batchfile.recognition import FileRecognizer
 from core.batchfile.repeated_warnings import RepeatedWarnings
 from core.batchfile.rules import NO_MEDIA, Finding, Media, Rules
 from core.batchfile.scanned import Scanned, Summary
-from core.batchfile.schema import BOM, DECODERS, NAMES, Kind, decode_request
+from core.batchfile.schema import BOM, Kind, Line, decode_request
+from core.batchfile.shapes import Key, Shapes
 from core.batchfile.splitting import LineSplitter, OversizedLine
-from core.batchfile.totals import MediaTokens, Totals
+from core.batchfile.totals import Totals
 from core.batchfile.verdict import Verdict, path_in
-from core.endpoints import CHAT_COMPLETIONS, IMAGE_EDITS
 from core.json_depth import MAX_DEPTH, deeper_than
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -71,10 +71,9 @@ class LineScanner:
         # One more than the limit: only the end of a line tells whether it is a CR.
         self._splitter = LineSplitter(max_line_bytes + 1)
         self._recognizer = FileRecognizer()
-        self._plain = PlainDecoder(rules.plain)
-        self._decode = self._plain.decode
+        self._plain = PlainDecoder(rules.plain, rules.own_plain)
         self._seen = SeenIds()
-        self._groups = Groups(rules, self._plain.checks)
+        self._groups = Groups(rules, self._plain)
         self._warnings = RepeatedWarnings()
         self._endpoint = ""
         self._kind: Kind | None = None
@@ -83,8 +82,9 @@ class LineScanner:
         self._line = 0
         self._records = 0
         self._invalid = 0
-        self._media = bytearray()
         self._totals = Totals()
+        self._media = MediaScan(rules.media, self._totals)
+        self._shapes = Shapes(self._groups, self._totals)
 
     def feed(self, chunk: bytes) -> Iterator[Scanned]:
         """Take the next bytes; yields what the lines that they end gave. To be exhausted.
@@ -122,6 +122,7 @@ class LineScanner:
         problems = [problem for each in held for problem in each.problems]
         if self._recognizer.problem is not None:
             problems = [self._recognizer.problem]
+        self._shapes.sum_up()
         scanned = Scanned(
             b"".join(each.index for each in held),
             problems,
@@ -144,92 +145,115 @@ class LineScanner:
         index = bytearray()
         problems: list[Problem] = []
         # Locals, as this loop runs once for each line of the file.
-        groups, decode, see = self._groups, self._decode, self._seen.add
-        known_group, findings_of = groups.number_of.get, groups.findings
-        group_lines, group_bytes = groups.lines, groups.bytes
-        checked, pack = groups.checks, INDEX.pack
-        looks, edits = self._rules.media is not None, self._endpoint == IMAGE_EDITS
+        decode, whole = self._plain.decode, self._plain.decodes_whole
+        see, pack = self._seen.add, INDEX.pack
+        shape_of, options_of = self._shapes.find, self._plain.options_of
+        longest = self._max_line_bytes
         line, offset = self._line, self._offset
-        longest, max_depth = self._max_line_bytes, self._max_depth
-        may_be_deep = 2 * max_depth
-        add_up, add_texts = self._totals.add, self._totals.add_texts
         for piece in lines:
             line += 1
             start = offset
             size = len(piece)
             offset += size + 1
-            raw = piece
-            if size > longest or piece.endswith(b"\r"):  # type: ignore[union-attr]
+            raw: Any = piece
+            if size > longest or raw.endswith(b"\r"):
                 raw = self._trimmed(piece)
                 size = len(raw)
-            if isinstance(raw, OversizedLine):
-                self._invalid += 1
-                problems.append(line_too_long(line, size, longest))
-                index += pack(start, 0, line, NO_GROUP, INVALID)
-                continue
+                if isinstance(raw, OversizedLine):
+                    self._invalid += 1
+                    problems.append(line_too_long(line, size, longest))
+                    index += pack(start, 0, line, NO_GROUP, INVALID)
+                    continue
+            found: Any = None
+            key = shape = None
             try:
-                try:
-                    found = decode(raw)
-                except _UNREADABLE:
-                    if decode is not self._plain.decode:
-                        raise
-                    found = self._plain.missed(raw)
-                    decode = self._decode = self._plain.decode
-                body: Any = found.body
-                # The decoder has seen every byte of a body that is nothing but texts.
-                if not found.whole or body.has_options:
-                    if not raw.isascii():
-                        raw.decode()
-                    if size > may_be_deep and deeper_than(raw, max_depth):
-                        raise RecursionError
-                group = None if body.stream else known_group((found.provider, body.model))
+                found = decode(raw)
+                if whole:
+                    body = found.body
+                    options = options_of(body) if body.has_options else None
+                    limit, other_limit = body.max_tokens, body.max_completion_tokens
+                    key = (found.provider, body.model, limit, other_limit, options)
+                    shape = shape_of(key)
             except _UNREADABLE:
-                group = None
-            if group is None:
-                index += self._examine(raw, line, start, problems)
-                decode, edits = self._decode, self._endpoint == IMAGE_EDITS
+                pass
+            if shape is None or not shape.fits(body.messages):
+                index += self._scan_other(raw, line, start, found, key, problems)
+                decode, whole = self._plain.decode, self._plain.decodes_whole
+                options_of = self._plain.options_of
                 continue
             see(line, found.custom_id)
-            if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
-                self._check_duplicate_keys(raw, line, found.custom_id)
-            flags = 0
-            if group in checked and (findings := findings_of(raw, group, found)) != ():
-                flags = self._tell(line, found.custom_id, findings, problems)
-                if flags & INVALID:
-                    index += self._unfit(start, size, line, group, flags)
-                    continue
-            if found.whole:
-                limits = (body.max_tokens, body.max_completion_tokens)
-                add_texts(group, size, limits, body.tools is not UNSET, flags != 0)
-            else:
-                media: Media | None = NO_MEDIA
-                # Most lines have but one list, the messages.
-                if (
-                    looks
-                    and (edits or raw.find(b"[", raw.find(b"[") + 1) >= 0)
-                    and may_hold_media(raw)
-                ):
-                    media = self._weigh(raw, line, group, found.custom_id, found.url, problems)
-                if media is None:
-                    index += self._unfit(start, size, line, NO_GROUP, INVALID)
-                    continue
-                asked = asked_by(found.url, body, raw)
-                if media is NO_MEDIA:
-                    add_up(group, size, asked, lenient=flags != 0)
-                else:
-                    self._add_with(media, group, size, asked, lenient=flags != 0)
-            if flags:
-                index += self._unfit(start, size, line, group, flags)
-                continue
-            group_lines[group] += 1
-            group_bytes[group] += size
-            index += pack(start, size, line, group, 0)
+            if (line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0) and (
+                not shape.has_no_key_twice(raw, body.messages)
+            ):
+                shape.looked_at = self._has_no_key_twice(raw, line, found.custom_id)
+            if shape.warnings:
+                self._tell(line, found.custom_id, shape.warnings, problems)
+            shape.count(size)
+            index += pack(start, size, line, shape.group, 0)
+        self._seen.deal()
         self._line, self._offset = line, offset
         self._records += len(index) // INDEX.size
         if self._records > self._max_lines:
             raise TooManyLines(self._max_lines)
-        weights, self._media = bytes(self._media), bytearray()
-        return Scanned(bytes(index), problems, weights)
+        return Scanned(bytes(index), problems, self._media.take_records())
+
+    def _scan_other(
+        self,
+        raw: bytes,
+        line: int,
+        start: int,
+        found: Line | None,
+        key: Key | None,
+        problems: list[Problem],
+    ) -> bytes:
+        """Scan a line of which no shape is known. Returns its index record.
+
+        `found`: None for one that could not be decoded.
+        """
+        size = len(raw)
+        try:
+            if found is None:
+                found = self._plain.missed(raw)
+            body: Any = found.body
+            # The decoder has seen every byte of a body that is nothing but texts.
+            if not found.whole or body.has_options:
+                if not raw.isascii():
+                    raw.decode()
+                if size > 2 * self._max_depth and deeper_than(raw, self._max_depth):
+                    raise RecursionError
+            group = (
+                None if body.stream else self._groups.number_of.get((found.provider, body.model))
+            )
+        except _UNREADABLE:
+            group = None
+        if group is None or found is None:
+            return self._examine(raw, line, start, problems)
+        custom_id = found.custom_id
+        self._seen.add(line, custom_id)
+        if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
+            self._has_no_key_twice(raw, line, custom_id)
+        findings = tuple(self._groups.findings(raw, group, found))
+        flags = self._tell(line, custom_id, findings, problems) if findings else 0
+        if flags & INVALID:
+            return self._unfit(start, size, line, group, flags)
+        media: Media | None = NO_MEDIA
+        if not found.whole and self._media.may_be_in(raw, found.url):
+            media = self._weigh(raw, line, group, custom_id, found.url, problems)
+        if media is None:
+            return self._unfit(start, size, line, NO_GROUP, INVALID)
+        if found.whole:
+            asked = asked_of(found.url, decode_request(raw).body)
+        else:
+            asked = asked_by(found.url, body, raw)
+        self._media.add_up(media, group, size, asked, lenient=flags != 0)
+        if flags:
+            return self._unfit(start, size, line, group, flags)
+        self._groups.count(group, size)
+        if key is not None:
+            fits = self._groups.fits(group)
+            if fits is not None and fits(body.messages):
+                self._shapes.learn(key, found, group, fits, findings, asked)
+        return INDEX.pack(start, size, line, group, 0)
 
     def _trimmed(self, piece: bytes | OversizedLine) -> bytes | OversizedLine:
         if isinstance(piece, OversizedLine):
@@ -266,7 +290,7 @@ class LineScanner:
                 flags |= INVALID
         if media is not None and not flags & INVALID:
             asked = asked_of(verdict.url, decode_request(raw).body)
-            self._add_with(media, group, len(raw), asked, lenient=flags != 0)
+            self._media.add_up(media, group, len(raw), asked, lenient=flags != 0)
         if flags:
             return self._unfit(start, len(raw), line, group, flags)
         self._groups.count(group, len(raw))
@@ -290,34 +314,15 @@ class LineScanner:
     def _weigh(
         self, raw: bytes, line: int, group: int, custom_id: str, url: str, problems: list[Problem]
     ) -> Media | None:
-        """Note what a line's images, recordings and files weigh; None where one is refused."""
-        if self._rules.media is None:
-            return NO_MEDIA
-        provider, model = self._groups.names[group]
-        media = self._rules.media(provider, url, model, decode_request(raw).body)
-        refused = False
-        for finding in media.findings:
-            path = f"{NAMES[self._kind or Kind.OPENAI].body}.{finding.field}"
-            problems.append(Problem(line, custom_id, path, *finding[1:]))
-            refused = True
-        if refused:
-            return None
-        if media.data_bytes or media.tokens:
-            self._media += MEDIA.pack(line, media.data_bytes, media.tokens)
-        return media
+        named, kind = self._groups.names[group], self._kind or Kind.OPENAI
+        return self._media.weigh(raw, line, named, custom_id, url, kind, problems)
 
-    def _add_with(
-        self, media: Media, group: int, size: int, asked: Asked, *, lenient: bool
-    ) -> None:
-        """Add up a line that may have images, recordings or files. `size`: bytes of the line."""
-        if media.unseen:
-            asked = asked._replace(flags=asked.flags | OPEN)
-        tokens = MediaTokens(media.tokens, media.audio_tokens, media.at_most)
-        self._totals.add(group, size - media.data_bytes, asked, tokens, lenient=lenient)
-
-    def _check_duplicate_keys(self, raw: bytes, line: int, custom_id: str) -> None:
-        for warning in doubled_warnings(raw, line, custom_id):
+    def _has_no_key_twice(self, raw: bytes, line: int, custom_id: str) -> bool:
+        """Look for such keys, and warn of them."""
+        warnings = doubled_warnings(raw, line, custom_id)
+        for warning in warnings:
             self._warnings.add(warning)
+        return not warnings
 
     def _unfit(self, start: int, size: int, line: int, group: int, flags: int) -> bytes:
         """Count a line that not every batch takes; returns its index record."""
@@ -334,8 +339,7 @@ class LineScanner:
             return group
         if not self._endpoint:
             self._endpoint, self._kind = verdict.url, verdict.kind
-            if verdict.url != CHAT_COMPLETIONS:
-                self._decode = DECODERS[verdict.kind, verdict.url]
+            self._plain.begin(verdict.kind, verdict.url)
         return group
 
 

@@ -89,12 +89,13 @@ def line_type(name: str, url: str, body: type[Struct], *, whole: bool = False) -
     )
 
 
-def _native_type(kind: Kind) -> type[Any]:
+def native_type(kind: Kind, body: type[Struct], *, whole: bool = False) -> type[Any]:
+    """The type of lines in a provider's own form."""
     names = NAMES[kind]
     return msgspec.defstruct(
         f"{kind}Line",
-        [("custom_id", CustomId), ("body", BY_URL[names.url].body)],
-        namespace={"whole": False, "provider": None, "url": names.url},
+        [("custom_id", CustomId), ("body", body)],
+        namespace={"whole": whole, "provider": None, "url": names.url},
         rename={"custom_id": names.custom_id, "body": names.body},
         forbid_unknown_fields=True,
         gc=False,
@@ -105,7 +106,9 @@ DECODERS: dict[tuple[Kind, str], Callable[[bytes], Line]] = {
     (Kind.OPENAI, url): msgspec.json.Decoder(line_type("OpenAILine", url, endpoint.body)).decode
     for url, endpoint in BY_URL.items()
 } | {
-    (kind, NAMES[kind].url): msgspec.json.Decoder(_native_type(kind)).decode
+    (kind, NAMES[kind].url): msgspec.json.Decoder(
+        native_type(kind, BY_URL[NAMES[kind].url].body)
+    ).decode
     for kind in (Kind.ANTHROPIC, Kind.GEMINI)
 }
 """For the lines of a file once its kind and endpoint are known. Raise msgspec.DecodeError."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from core.batchfile.asking import Asked, asked_plainly
+from core.batchfile.asking import Asked
 
 LINE_OVERHEAD = 128
 """Bytes of our custom id and the provider's envelope, beyond a line as the user wrote it."""
@@ -25,7 +25,6 @@ _ROUNDED_SUMS = 16_384
 _KEPT_BITS = 4
 _ANY = Asked(None)
 
-_Limits: TypeAlias = tuple[int | None, int | None]
 _Key: TypeAlias = tuple[int, int, Asked, bool]
 
 
@@ -66,7 +65,6 @@ class Totals:
 
     def __init__(self) -> None:
         self._sums: dict[_Key, LineSum] = {}
-        self._of_texts: dict[tuple[int, int, _Limits, bool, bool], LineSum] = {}
 
     def add(
         self,
@@ -80,9 +78,7 @@ class Totals:
         """Count one line. `size`: its bytes without base64."""
         size += LINE_OVERHEAD
         weight = size + media.most
-        # Four sizes for each power of two.
-        bits = weight.bit_length()
-        key = (group, bits << 2 | weight >> bits - 3 & 3, asked, lenient)
+        key = (group, step_of(weight), asked, lenient)
         found = self._sums.get(key)
         if found is None:
             found = self._new(key)
@@ -95,33 +91,13 @@ class Totals:
             found.audio_tokens += media.audio
             found.media_at_most += media.most
 
-    def add_texts(
-        self,
-        group: int,
-        size: int,
-        limits: _Limits,
-        tools: bool,
-        lenient: bool,
-    ) -> None:
-        """Count a line that is known to have nothing else that counts.
+    def sum_of(self, group: int, weight: int, asked: Asked) -> LineSum:
+        """The sum of lines without media that every batch takes, to be added to.
 
-        `limits`: max_tokens and max_completion_tokens.
+        `weight`: of one of them, LINE_OVERHEAD included; see `step_of`.
         """
-        size += LINE_OVERHEAD
-        bits = size.bit_length()
-        step = bits << 2 | size >> bits - 3 & 3
-        known = (group, step, limits, tools, lenient)
-        found = self._of_texts.get(known)
-        if found is None:
-            asked = asked_plainly(*limits, tools)
-            key = (group, step, asked, lenient)
-            found = self._sums.get(key) or self._new(key)
-            if len(self._sums) < _EXACT_SUMS:
-                self._of_texts[known] = found
-        found.lines += 1
-        found.text_bytes += size
-        if size > found.longest:
-            found.longest = size
+        key = (group, step_of(weight), asked, False)
+        return self._sums.get(key) or self._new(key)
 
     def sums(self) -> list[LineSum]:
         """What was counted, in the order of its first lines."""
@@ -147,6 +123,12 @@ class Totals:
         found.answers = max(found.answers, asked.answers)
         found.flags |= asked.flags
         return found
+
+
+def step_of(weight: int) -> int:
+    """Lines of one step are added up together: there are four for each power of two."""
+    bits = weight.bit_length()
+    return bits << 2 | weight >> bits - 3 & 3
 
 
 def _rounded_up(limit: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from msgspec import Raw
 
@@ -12,7 +13,7 @@ from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.anthropic.calls import ENDPOINTS as ANTHROPIC_CALLS
 from core.providers.anthropic.calls import anthropic_calls
-from core.providers.anthropic.native import check_params
+from core.providers.anthropic.native import PlainParams, check_params
 from core.providers.anthropic.translation import check_plain as check_plain_anthropic
 from core.providers.anthropic.translation import check_translation
 from core.providers.catalogue import find_model
@@ -32,7 +33,7 @@ from core.providers.openai.adapter import OpenAIProvider
 from core.providers.openai.requests import check_plain as check_plain_openai
 from core.providers.openai.requests import check_request as check_openai
 from core.providers.plugin import Opening, PlainBody, ProviderPlugin
-from core.providers.translation import Note, PlainRequest
+from core.providers.translation import Note, PlainRequest, are_plain
 from core.providers.translation.responses import ANY_MODEL, check_through_chat
 from core.settings import ProviderAccess
 
@@ -88,7 +89,8 @@ def _openai(access: ProviderAccess) -> ProviderPlugin:
         call_endpoints=called(openai.LIMITS.endpoints),
         models=OPENAI_MODELS,
         check=check_openai,
-        plain=PlainBody(PlainRequest, check_plain_openai),
+        # What it asks of options and limits, it asks beside any texts.
+        plain=PlainBody(PlainRequest, check_plain_openai, _always),
         scope=f"{access.openai_base_url} {access.openai_organization} {access.openai_project}",
     )
 
@@ -133,7 +135,8 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         models=("claude-*",),
         scope=access.anthropic_base_url,
         check=check,
-        plain=PlainBody(PlainRequest, check_plain),
+        plain=PlainBody(PlainRequest, check_plain, are_plain),
+        own_plain=PlainBody(PlainParams, _never, _always),
     )
 
 
@@ -170,8 +173,16 @@ def _gemini(access: ProviderAccess) -> ProviderPlugin:
         models=("gemini-*", "models/gemini-*"),
         scope=access.gemini_base_url,
         check=check,
-        plain=PlainBody(PlainRequest, check_plain_gemini),
+        plain=PlainBody(PlainRequest, check_plain_gemini, are_plain),
     )
+
+
+def _always(_messages: Sequence[Any]) -> bool:
+    return True
+
+
+def _never(_body: Any) -> None:
+    """The check itself is asked: of so many options there is no short way."""
 
 
 def _call_limits(opening: Opening) -> CallLimits:

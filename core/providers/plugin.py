@@ -23,12 +23,17 @@ class PlainBody(NamedTuple):
     """The short way of a check for requests of the common kind, which are decoded already."""
 
     body: type[Struct]
-    """Has the fields `model`, `messages`, `stream`, `max_tokens`, `max_completion_tokens` and
-    `tools` (functions alone; UNSET without), refuses unknown ones, wants a message at least, and
-    takes texts alone: no images, recordings or files. Its attribute `has_options` is false where
-    every value in it was decoded, and none skipped over."""
+    """Refuses unknown fields, wants a message at least, and takes texts alone: no images,
+    recordings or files. Has the attributes `model`, `messages`, `max_tokens`,
+    `max_completion_tokens`, and `stream`, which is nothing but None. All other fields are
+    options, Raw or UNSET; its attribute `has_options` is false where none is given, so that
+    every value was decoded, and none skipped over."""
     check: Callable[[Any], Sequence[Note] | None]
     """Takes a decoded body; gives what the check would say of it, or None: it has to be asked."""
+    fits: Callable[[Any], bool] | None = None
+    """Takes a body's messages; tells whether what the check says surely depends on nothing of
+    them. It is then remembered for bodies that are alike otherwise. A message has a role and a
+    content, both texts. None: it never is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class ProviderPlugin:
     """What it asks of each request beyond the form of the endpoint."""
     plain: PlainBody | None = None
     """For speed alone: the chat completions of the common kind."""
+    own_plain: PlainBody | None = None
+    """Likewise: requests in the provider's own form."""
     models: Sequence[str] = ()
     """Its models' names, or patterns of them with `*` and `?`: a line without a provider that
     asks for one is for it. Empty: nothing is known of them."""

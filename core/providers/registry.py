@@ -67,6 +67,11 @@ class KnownProviders:
         """Short ways of those checks, by provider slug."""
         return {slug: plugin.plain for slug, plugin in self._plugins.items() if plugin.plain}
 
+    @property
+    def own_plain(self) -> Mapping[str, PlainBody]:
+        """The same for requests in a provider's own form."""
+        return {slug: each.own_plain for slug, each in self._plugins.items() if each.own_plain}
+
     def infer(self, model: str, url: str) -> Sequence[str]:
         """Whose model it may be, for a line that names no provider.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 from msgspec import Raw
 
 from core.batchfile import Finding, Media, Plain, Rules
-from core.providers import Check, KnownProviders, LineRejected, Note, check_model, look
+from core.providers import Check, KnownProviders, LineRejected, Note, PlainBody, check_model, look
 
 
 def upload_rules(known: KnownProviders, default_provider: str = "") -> Rules:
@@ -21,15 +21,20 @@ def upload_rules(known: KnownProviders, default_provider: str = "") -> Rules:
     return Rules(
         known.rules,
         checks={provider: partial(_check, check) for provider, check in known.checks.items()},
-        plain={
-            provider: Plain(plain.body, partial(_check_plain, plain.check))
-            for provider, plain in known.plain.items()
-        },
+        plain=_plain(known.plain),
+        own_plain=_plain(known.own_plain),
         check_model=_check_model,
         media=_look,
         infer=known.infer,
         default_provider=default_provider,
     )
+
+
+def _plain(known: Mapping[str, PlainBody]) -> dict[str, Plain]:
+    return {
+        provider: Plain(plain.body, partial(_check_plain, plain.check), plain.fits)
+        for provider, plain in known.items()
+    }
 
 
 def _check(check: Check, url: str, model: str, body: Raw) -> Iterable[Finding]:

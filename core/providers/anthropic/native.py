@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Raw
@@ -23,8 +24,56 @@ comes back with its answer."""
 
 BETAS = "betas"
 
+Option = Raw | msgspec.UnsetType
+
 # An exponent of three digits, or a very long number.
 _MAY_BE_OUT_OF_RANGE = re.compile(rb"\d[eE]\+?\d{3}|\d{300}")
+
+
+class PlainMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A message that is one text."""
+
+    role: Literal["user", "assistant"]
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class PlainParams(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """Parameters whose messages are texts. The lines of a file mostly share all others."""
+
+    max_completion_tokens: ClassVar[None] = None
+
+    model: str
+    messages: Annotated[list[PlainMessage], msgspec.Meta(min_length=1)]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)]
+    stream: None = None
+    system: Option = msgspec.UNSET
+    temperature: Option = msgspec.UNSET
+    tools: Option = msgspec.UNSET
+    tool_choice: Option = msgspec.UNSET
+    thinking: Option = msgspec.UNSET
+    output_config: Option = msgspec.UNSET
+    output_format: Option = msgspec.UNSET
+    stop_sequences: Option = msgspec.UNSET
+    top_k: Option = msgspec.UNSET
+    top_p: Option = msgspec.UNSET
+
+    @property
+    def has_options(self) -> bool:
+        """Whether any is given."""
+        return not (
+            self.system
+            is self.temperature
+            is self.tools
+            is self.tool_choice
+            is self.thinking
+            is self.output_config
+            is self.output_format
+            is self.stop_sequences
+            is self.top_k
+            is self.top_p
+            is msgspec.UNSET
+        )
+
 
 _params = msgspec.json.Decoder(dict[str, Raw])
 _names = msgspec.json.Decoder(list[str])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -96,8 +97,13 @@ def is_plain(model: Model, request: PlainRequest) -> bool:
         return False
     if model.max_output is not None and limit > model.max_output:
         return False
+    return are_plain(request.messages)
+
+
+def are_plain(messages: Iterable[PlainMessage]) -> bool:
+    """Whether messages surely translate, without a note, and change nothing for the options."""
     turns = 0
-    for message in request.messages:
+    for message in messages:
         if message.content.isspace():
             return False
         if message.role == _ROLES[turns & 1]:

@@ -16,6 +16,7 @@ from core.batchfile import (
     Summary,
     TooManyLines,
     custom_id_of,
+    duplicates,
     iter_index,
 )
 from core.batchfile.recognition import HEAD_BYTES, recognize
@@ -128,6 +129,17 @@ def test_duplicates_are_those_that_a_dictionary_finds(data: bytes) -> None:
             expected.append((record.line, first[custom_id]))
     found = summary.duplicates
     assert list(zip(found.lines, found.firsts, strict=True)) == expected
+
+
+@pytest.mark.parametrize("kept_in_order", [1, 3, 1000])
+def test_duplicates_are_found_in_a_file_of_any_size(
+    chat: MakeLine, monkeypatch: pytest.MonkeyPatch, kept_in_order: int
+) -> None:
+    monkeypatch.setattr(duplicates, "_KEPT_IN_ORDER", kept_in_order)
+    ids = ["a", "b", "c", "a", "d", "b", "e", "a"]
+    _, _, summary = scan([chat(custom_id) + b"\n" for custom_id in ids])
+    found = summary.duplicates
+    assert list(zip(found.lines, found.firsts, strict=True)) == [(4, 1), (6, 2), (8, 1)]
 
 
 def test_a_long_line_that_comes_in_small_chunks(chat: MakeLine) -> None:

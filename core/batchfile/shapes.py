@@ -1,0 +1,163 @@
+"""Lines that are alike but for their ids and texts, so that each shape is checked once.
+
+The lines of a file mostly ask for the same: one model, one limit, the same tools. Of a line
+whose shape is known only the texts are left to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from msgspec import UNSET, Raw
+
+from core.batchfile.asking import Asked
+from core.batchfile.groups import Groups
+from core.batchfile.rules import Finding
+from core.batchfile.schema import Line
+from core.batchfile.totals import LINE_OVERHEAD, LineSum, Totals, step_of
+
+# A file with more shapes begins anew: its next lines teach them.
+_MOST_SHAPES = 4096
+_MOST_OPTION_BYTES = 4 * 1024 * 1024
+# Of one shape: larger options are looked at in each line.
+_LONGEST_OPTIONS = 64 * 1024
+
+# Keys and texts of a message: a role and a content.
+_QUOTES_OF_A_MESSAGE = 8
+
+Fits: TypeAlias = Callable[[Any], bool]
+Key: TypeAlias = tuple[str | None, str, int | None, int | None, tuple[bytes | None, ...] | None]
+"""Provider and model as the line names them, its limits, its options as they stand."""
+
+
+class Shape:
+    """What is known of all lines of one shape. They are valid, if their messages fit."""
+
+    __slots__ = (
+        "_asked",
+        "_counts",
+        "_quotes",
+        "_totals",
+        "fits",
+        "group",
+        "looked_at",
+        "warnings",
+    )
+
+    def __init__(
+        self,
+        group: int,
+        fits: Fits,
+        warnings: tuple[Finding, ...],
+        totals: Totals,
+        asked: Asked,
+        quotes: int,
+        *,
+        looked_at: bool,
+    ) -> None:
+        """`quotes`: the fewest quotation marks that a line can have beside its messages."""
+        self.group = group
+        self.fits = fits
+        """Of the messages: whether all this holds for their line."""
+        self.warnings = warnings
+        self.looked_at = looked_at
+        """Whether the options surely have no key twice."""
+        self._totals = totals
+        self._asked = asked
+        self._quotes = quotes
+        self._counts: dict[int, _Count] = {}
+
+    def count(self, size: int) -> None:
+        """Count a line of so many bytes."""
+        step = step_of(size + LINE_OVERHEAD)
+        count = self._counts.get(step)
+        if count is None:
+            total = self._totals.sum_of(self.group, size + LINE_OVERHEAD, self._asked)
+            count = self._counts[step] = _Count(total)
+        count.lines += 1
+        count.bytes += size
+        if size > count.longest:
+            count.longest = size
+
+    def has_no_key_twice(self, raw: bytes, messages: list[Any]) -> bool:
+        """True where that is sure: each key and text takes two quotation marks.
+
+        Far cheaper than to look at the keys. Marks within texts only make it unsure.
+        """
+        fewest = self._quotes + _QUOTES_OF_A_MESSAGE * len(messages)
+        return self.looked_at and raw.count(b'"') == fewest
+
+    def sum_up(self, groups: Groups) -> None:
+        """Add what was counted to the sums of the file."""
+        for count in self._counts.values():
+            groups.lines[self.group] += count.lines
+            groups.bytes[self.group] += count.bytes
+            count.total.lines += count.lines
+            count.total.text_bytes += count.bytes + count.lines * LINE_OVERHEAD
+            count.total.longest = max(count.total.longest, count.longest + LINE_OVERHEAD)
+        self._counts.clear()
+
+
+class _Count:
+    __slots__ = ("bytes", "lines", "longest", "total")
+
+    def __init__(self, total: LineSum) -> None:
+        self.total = total
+        self.lines = self.bytes = self.longest = 0
+
+
+class Shapes:
+    """The shapes of one file. Memory: bounded, whatever comes."""
+
+    def __init__(self, groups: Groups, totals: Totals) -> None:
+        self._groups = groups
+        self._totals = totals
+        self._known: dict[Key, Shape] = {}
+        self._option_bytes = 0
+        self.find = self._known.get
+        """The shape of a key, if it is known."""
+
+    def learn(
+        self,
+        key: Key,
+        line: Line,
+        group: int,
+        fits: Fits,
+        warnings: tuple[Finding, ...],
+        asked: Asked,
+    ) -> None:
+        """Remember the shape of a line that is valid."""
+        options = key[-1]
+        size = sum(len(each) for each in options if each is not None) if options else 0
+        if size > _LONGEST_OPTIONS:
+            return
+        if len(self._known) >= _MOST_SHAPES or self._option_bytes + size > _MOST_OPTION_BYTES:
+            self.sum_up()
+            self._known.clear()
+            self._option_bytes = 0
+        self._option_bytes += size
+        quotes = _fewest_quotes(line) + _fewest_quotes(line.body)
+        self._known[key] = Shape(
+            group, fits, warnings, self._totals, asked, quotes, looked_at=options is None
+        )
+
+    def sum_up(self) -> None:
+        """Bring groups and totals up to date."""
+        for shape in self._known.values():
+            shape.sum_up(self._groups)
+
+
+def _fewest_quotes(struct: Any) -> int:
+    """Quotation marks of keys and texts, but those of the messages."""
+    quotes = 0
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if value is None or value is UNSET:
+            continue
+        quotes += 2
+        if isinstance(value, str):
+            quotes += 2
+        elif isinstance(value, Raw):
+            quotes += bytes(value).count(b'"')
+    return quotes

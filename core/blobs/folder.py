@@ -32,17 +32,29 @@ class FileDraft:
         self._reserve = reserve
         self._unfinished = unfinished
         self._descriptor = descriptor
+        self._synced = False
         self.discard = weakref.finalize(self, _discard, unfinished, descriptor)
         """Delete it, if it is not committed. Raises nothing."""
 
     def append(self, parts: Sequence[bytes | memoryview]) -> None:
         """Write behind what is there. Raises OSError."""
+        self._synced = False
         require_headroom(self._path.parent, sum(map(len, parts)), self._reserve)
         for first in range(0, len(parts), _PARTS_AT_ONCE):
             some = parts[first : first + _PARTS_AT_ONCE]
             written = os.writev(self._descriptor, some)
             if written < sum(map(len, some)):
                 _write_rest(self._descriptor, memoryview(b"".join(some))[written:])
+
+    def sync(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Append the last parts; what was written survives a power cut then, but has no name.
+
+        Raises OSError.
+        """
+        if parts or not self._synced:
+            self.append(parts)
+            os.fsync(self._descriptor)
+            self._synced = True
 
     def commit(self, parts: Sequence[bytes | memoryview], *, create_only: bool) -> None:
         """Append the last parts and give the file its name; it survives a power cut then.
@@ -52,8 +64,7 @@ class FileDraft:
         name is taken; OSError otherwise.
         """
         try:
-            self.append(parts)
-            os.fsync(self._descriptor)
+            self.sync(parts)
             if create_only:
                 os.link(self._unfinished, self._path)
             else:

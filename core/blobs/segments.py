@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_right
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 
@@ -31,7 +32,9 @@ class SegmentWriter:
     Segments have `segment_bytes` each, the last one what remains. Their bytes go to a
     draft a piece at a time, so in a local folder memory holds a few pieces; object
     storage takes segments whole, and memory holds two. While one segment is being
-    committed, the next one fills. After an error every further call raises it again.
+    committed, the next one fills; in a local folder, while two are, of which the second
+    gets its name after the first: a disk that is asked for one thing at a time is idle
+    half of it. After an error every further call raises it again.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class SegmentWriter:
         self._parts: list[bytes | memoryview] = []
         self._buffered = 0
         self._appending: asyncio.Task[None] | None = None
-        self._committing: asyncio.Task[int] | None = None
+        self._committing: deque[asyncio.Task[int]] = deque()
         self.committed = offset
         """Bytes of the file that are durable. Never falls."""
 
@@ -118,6 +121,10 @@ class SegmentWriter:
             await self._draft.discard()
         with suppress(BlobError):
             await self._settle()
+        if self._committing:
+            await asyncio.wait(self._committing)
+            for task in self._committing:
+                task.exception()
         return self.committed
 
     def _append(self, data: bytes | memoryview) -> None:
@@ -145,23 +152,42 @@ class SegmentWriter:
             self._appending = None
 
     async def _commit_segment(self) -> None:
-        await self._settle()
         await self._appended()
+        on_disk = self._draft is not None and self._draft.on_disk
+        await self._settle(but=1 if on_disk else 0)
         draft, self._draft = self._draft or self._new_draft(), None
         parts, self._parts = self._parts, []
         self._start, self._drafted, self._buffered = self.size, 0, 0
-        self._committing = asyncio.create_task(self._commit(draft, parts, self._start))
+        before = self._committing[-1] if self._committing else None
+        self._committing.append(
+            asyncio.create_task(self._commit(draft, parts, self._start, before))
+        )
 
-    async def _settle(self) -> None:
-        if self._committing is not None:
-            await asyncio.wait([self._committing])
-            self.committed = self._committing.result()
-            self._committing = None
+    async def _settle(self, but: int = 0) -> None:
+        """Wait for all commits but the last so many."""
+        while len(self._committing) > but:
+            await asyncio.wait([self._committing[0]])
+            self.committed = self._committing[0].result()
+            self._committing.popleft()
 
     def _new_draft(self) -> Draft:
         return self._store.draft(segment_key(self._prefix, self._start), point=self._point)
 
-    async def _commit(self, draft: Draft, parts: list[bytes | memoryview], end: int) -> int:
+    async def _commit(
+        self,
+        draft: Draft,
+        parts: list[bytes | memoryview],
+        end: int,
+        before: asyncio.Task[int] | None,
+    ) -> int:
+        """`before`: the commit of the segment before, which has to have its name first."""
+        if before is not None:
+            await draft.sync(parts)
+            parts = []
+            await asyncio.wait([before])
+            if before.exception() is not None:
+                await draft.discard()
+                return self.committed
         try:
             await draft.commit(parts, create_only=not self._overwrite)
         except BlobExists as error:

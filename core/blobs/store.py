@@ -190,6 +190,20 @@ class Draft:
         with _translated(self._key):
             await asyncio.to_thread(self._append, self._folder, parts)
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether its bytes have left the memory."""
+        return self._file is not None
+
+    async def sync(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Append to one that is on disk, and make it durable: all of `commit` but the name.
+
+        Raises BlobUnavailable.
+        """
+        assert self._file is not None, "on disk"
+        with _translated(self._key):
+            await asyncio.to_thread(self._file.sync, parts)
+
     async def commit(self, parts: Sequence[bytes | memoryview], *, create_only: bool) -> None:
         """Append the last parts and make it a blob; errors as those of BlobStore.put."""
         if self._file is None:

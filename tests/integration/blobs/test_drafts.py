@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,57 @@ async def test_a_disk_that_fills_up(
     monkeypatch.undo()
     assert await writer.abandon() == 0
     assert names_in(tmp_path) == []
+
+
+async def test_two_segments_on_their_way_to_the_disk_get_their_names_in_order(
+    folder_store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What survives a power cut has no gap, whichever the disk has done with first."""
+    link, fsync = os.link, os.fsync
+    synced = threading.Semaphore(0)
+    first_may_be_named = threading.Event()
+
+    def held_link(unfinished: Path, path: Path) -> None:
+        if path.name == "0" * 20:
+            assert first_may_be_named.wait(20)
+        link(unfinished, path)
+
+    def noted_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.release()
+
+    monkeypatch.setattr(os, "link", held_link)
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    writer = SegmentWriter(folder_store, "f", segment_bytes=2 * MIB, point=Failpoint.UPLOAD_DATA)
+    for _ in range(4):
+        await writer.write(b"x" * MIB)
+    third = asyncio.create_task(_write_all(writer, [b"y" * MIB] * 2))
+    # The new folder and its parent; then both segments, while neither has a name.
+    for _ in range(4):
+        assert await asyncio.to_thread(synced.acquire, timeout=20)
+    assert not third.done()
+    assert writer.committed == 0
+    assert {name.partition("#")[0] for name in names_in(tmp_path)} >= {"0" * 20, f"{2 * MIB:020d}"}
+    assert all("#" in name for name in names_in(tmp_path))
+    first_may_be_named.set()
+    await third
+    assert await writer.close() == 6 * MIB
+    assert (await StoredFile.open(folder_store, "f")).size == 6 * MIB
+
+
+async def test_no_segment_gets_a_name_behind_one_that_got_none(
+    folder_store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SegmentWriter(folder_store, "f", segment_bytes=2 * MIB, point=Failpoint.UPLOAD_DATA)
+    await folder_store.put(segment_key("f", 0), b"another's", point=Failpoint.UPLOAD_DATA)
+    with pytest.raises(SegmentConflict):
+        await _write_all(writer, [b"x" * MIB] * 8)
+    with pytest.raises(SegmentConflict):
+        await writer.flush()
+    assert await writer.abandon() == 0
+    assert names_in(tmp_path) == ["0" * 20]
+
+
+async def _write_all(writer: SegmentWriter, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        await writer.write(piece)

@@ -38,7 +38,8 @@ class MessageStream:
             self._ahead = asyncio.create_task(self._read())
         # wait(), not timeout(): a read of grpc.aio that is cancelled and then forgotten
         # would take a message with it.
-        await asyncio.wait([self._ahead], timeout=self._idle_timeout)
+        if not self._ahead.done():
+            await asyncio.wait([self._ahead], timeout=self._idle_timeout)
         if not self._ahead.done():
             raise ApiError.aborted(
                 "UPLOAD_IDLE",

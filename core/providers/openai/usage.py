@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from core.prices.usage import Usage, whole
-from core.providers.parsing import count_of
+from core.providers.parsing import MAX_COUNT, count_of
 
 Loose = str | list[Any] | int | float | bool | None
 """Anything but an object: a field in an odd form must not cost the line."""
@@ -69,6 +69,24 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage:
 
 def usage_of(given: OpenAIUsage) -> Usage:
     """The same of a decoded object."""
+    prompt, answer = given.prompt_tokens, given.completion_tokens
+    into, out = given.prompt_tokens_details, given.completion_tokens_details
+    if (
+        type(prompt) is type(answer) is int
+        and 0 < prompt <= MAX_COUNT
+        and 0 < answer <= MAX_COUNT
+        and type(into) is InputDetails
+        and type(out) is OutputDetails
+        and not (into.cached_tokens or into.cache_write_tokens or into.cached_tokens_details)
+        and not (into.cache_write_tokens_details or into.audio_tokens or into.image_tokens)
+        and not (out.reasoning_tokens or out.audio_tokens or out.image_tokens)
+    ):
+        # Of a chat completion without any part, as most are.
+        return Usage(prompt, 0, 0, 0, answer)
+    return _examined(given)
+
+
+def _examined(given: OpenAIUsage) -> Usage:
     prompt = count_of(given.prompt_tokens) or count_of(given.input_tokens)
     answer = count_of(given.completion_tokens) or count_of(given.output_tokens)
     into = given.prompt_tokens_details or given.input_tokens_details

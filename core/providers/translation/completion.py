@@ -29,7 +29,7 @@ class Answer(msgspec.Struct, gc=False, omit_defaults=True):
     """The assistant's message."""
 
     role: str
-    content: str | None
+    content: str | msgspec.Raw | None
     refusal: str | None
     tool_calls: list[ToolCall] | None = None
     reasoning_content: str | None = None

@@ -84,6 +84,39 @@ def test_a_message() -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        r'"Gr\u00fc\u00dfe, \ud83d\ude00 \"so\" \/ \\ \n"',
+        '"Grüße, 😀"',
+        r'"\"content\":\"\",\"refusal\""',
+        '""',
+    ],
+)
+def test_a_text_means_the_same_however_it_is_written(said: str) -> None:
+    sent = json.dumps(message(text("SAID"))).replace('"SAID"', said)
+    row = f'{{"custom_id": "s-t-1", "result": {{"type": "succeeded", "message": {sent}}}}}'
+    line = read_line(row.encode(), CREATED)
+    assert line.outcome is Outcome.SUCCEEDED
+    assert line.response is not None
+    body = json.loads(line.response)["body"]
+    ChatCompletion.model_validate(body, strict=True)
+    assert body["choices"][0]["message"]["content"] == json.loads(said)
+
+
+def test_one_text_is_read_as_many_are() -> None:
+    plain, one = read_message(message(text("hello"), stop_reason="max_tokens"))
+    examined, two = read_message(message(text("hel"), text("lo"), stop_reason="max_tokens"))
+    assert (one, plain.usage) == (two, examined.usage)
+
+
+@pytest.mark.parametrize("odd", [None, 5, ["hello"], {"said": "hello"}])
+def test_a_text_that_is_none_stays_under_its_own_name(odd: Any) -> None:
+    _, body = read_message(message({"type": "text", "text": odd}), documented=False)
+    assert body["choices"][0]["message"]["content"] == ""
+    assert body["native"]["content"] == [{"type": "text", "text": odd}]
+
+
+@pytest.mark.parametrize(
     ("native", "finish"),
     [
         ("end_turn", "stop"),

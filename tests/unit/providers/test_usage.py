@@ -68,6 +68,27 @@ from core.providers.openai import usage as openai
             ),
             id="responses",
         ),
+        pytest.param(
+            {
+                "prompt_tokens": 52,
+                "completion_tokens": 27,
+                "total_tokens": 79,
+                "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": None},
+            },
+            Usage(input=52, output=27),
+            id="chat without parts",
+        ),
+        pytest.param(
+            {
+                "prompt_tokens": 10**12 + 1,
+                "completion_tokens": -1,
+                "prompt_tokens_details": {},
+                "completion_tokens_details": {},
+            },
+            Usage(),
+            id="counts out of range",
+        ),
         pytest.param({"prompt_tokens": 9, "total_tokens": 9}, Usage(input=9), id="embeddings"),
         pytest.param(
             {

@@ -76,6 +76,30 @@ class _KnownMessage(Message, gc=False, kw_only=True, forbid_unknown_fields=True)
     diagnostics: None = None
 
 
+class PlainBlock(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A text, as JSON: it need not be read to be passed on."""
+
+    type: Literal["text"]
+    text: Raw
+    citations: None = None
+
+
+class PlainMessage(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """One text, which most messages are, in a message that a chat completion has fields for."""
+
+    type: Literal["message"]
+    role: Literal["assistant"]
+    content: tuple[PlainBlock]
+    stop_reason: str
+    id: str = ""
+    model: str = ""
+    stop_sequence: Any = None
+    usage: Raw = NULL
+    stop_details: None = None
+    container: None = None
+    diagnostics: None = None
+
+
 class _Content(msgspec.Struct, gc=False):
     content: Raw
 
@@ -151,6 +175,22 @@ def translate_message(
         tool_calls=calls or None,
         reasoning_content="".join(thoughts) or None,
     )
+    return _completion(message, answer, others, finish, created)
+
+
+def translate_plain(message: PlainMessage, finish: str, created: int) -> tuple[Completion, Usage]:
+    """The same of a message that is one text."""
+    answer = Answer(role="assistant", content=message.content[0].text, refusal=None)
+    return _completion(message, answer, {}, finish, created)
+
+
+def _completion(
+    message: Message | PlainMessage,
+    answer: Answer,
+    others: dict[str, Raw],
+    finish: str,
+    created: int,
+) -> tuple[Completion, Usage]:
     usage = read_usage(message.usage)
     native: Any = _Native(message.stop_reason, message.stop_sequence, message.usage)
     if others:

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,8 +15,10 @@ from core.prices.usage import NO_USAGE
 from core.providers.anthropic.translation.completion import (
     NULL,
     Loose,
+    PlainMessage,
     read_message,
     translate_message,
+    translate_plain,
 )
 from core.providers.anthropic.usage import read_usage
 from core.providers.contract import Outcome, ResultLine
@@ -64,10 +66,21 @@ class _Line(msgspec.Struct, gc=False):
     result: _Result
 
 
+class _PlainResult(msgspec.Struct, gc=False):
+    type: Literal["succeeded"]
+    message: PlainMessage
+
+
+class _PlainLine(msgspec.Struct, gc=False):
+    custom_id: str
+    result: _PlainResult
+
+
 class _AnyMessage(msgspec.Struct, gc=False):
     usage: Raw = NULL
 
 
+_plain_line = msgspec.json.Decoder(_PlainLine)
 _line = msgspec.json.Decoder(_Line)
 _any_message = msgspec.json.Decoder(_AnyMessage | Loose)
 
@@ -78,6 +91,21 @@ def read_line(line: bytes, created: int) -> ResultLine:
     `created`: seconds since 1970, for the answer's "created". Raises UnreadableLine if it is
     not JSON or names no custom_id.
     """
+    try:
+        plain = _plain_line.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _examined(line, created)
+    message = plain.result.message
+    finish = ANTHROPIC.get(message.stop_reason, "stop")
+    if finish == "content_filter" or not bytes(message.content[0].text).startswith(b'"'):
+        return _examined(line, created)
+    completion, usage = translate_plain(message, finish, created)
+    response = encoded_response(completion)
+    return ResultLine(plain.custom_id, Outcome.SUCCEEDED, "", response, None, usage)
+
+
+def _examined(line: bytes, created: int) -> ResultLine:
+    """A line that is not of the common kind."""
     try:
         parsed = _line.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

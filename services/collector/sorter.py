@@ -67,10 +67,11 @@ class Sorter:
         self._lengths = array("I", bytes(4 * count))
         self._outcomes = bytearray(count)
         self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._size = 0
+        self._size = self._flushed = 0
         self._spool = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._next = 0
+        self._first = lines[0] if lines else 0
+        self._places, self._span = count - 1, max(1, lines[-1] - lines[0] if lines else 1)
         self._tally = tally
         self.unknown = 0
         """Result lines that do not belong to the shard."""
@@ -89,10 +90,11 @@ class Sorter:
 
     def take(self, results: Sequence[ResultLine], prefix: str) -> None:
         """Take result lines whose custom id is `prefix` and the line number."""
-        # Locals, as this loop runs once for each line.
-        skip, outcomes, attempts = len(prefix), self._outcomes, self._attempts
-        find, store, tally = self._position, self._store, self._tally
-        numbers, succeeded = _NUMBERS, _SUCCEEDED
+        # Locals, as this loop runs once for each line; and what most are is stored together.
+        skip, outcomes, attempts, find = len(prefix), self._outcomes, self._attempts, self._position
+        succeeded: list[int] = []
+        tails: list[bytes] = []
+        usages: list[Usage] = []
         for result in results:
             custom_id = result.custom_id
             number = custom_id[skip:]
@@ -105,28 +107,34 @@ class Sorter:
             position = find(int(number)) if ours else None
             if position is None:
                 self.unknown += 1
-                continue
-            outcome = numbers[result.outcome]
-            known = outcomes[position]
-            if outcome == succeeded and not known:
-                store(position, outcome, answer_tail(result.response, result.error, attempts))
-                tally.add(position, result.usage, answered=True)
-                continue
-            if known:
-                self.duplicates += 1
-                if known == _SUCCEEDED or outcome != _SUCCEEDED:
-                    continue
-                if known in _ANSWERED:
-                    # One request has one bill: that of the answer that is kept.
-                    tally.take_back(position, self._used(position))
-            error = result.error
-            if outcome == _SUCCEEDED:
-                store(position, outcome, answer_tail(result.response, error, attempts))
+            elif outcomes[position] or result.outcome is not Outcome.SUCCEEDED:
+                self._take_other(position, result)
             else:
-                error = error or error_of(result.response)
-                tail = answer_tail(result.response, error, attempts)
-                store(position, outcome, tail, result.usage)
-            tally.add(position, result.usage, answered=outcome in _ANSWERED)
+                outcomes[position] = _SUCCEEDED
+                succeeded.append(position)
+                tails.append(answer_tail(result.response, result.error, attempts))
+                usages.append(result.usage)
+        self._place(succeeded, tails)
+        self._tally.add_answers(succeeded, usages)
+
+    def _take_other(self, position: int, result: ResultLine) -> None:
+        """Take a result that is no success, or not the line's first."""
+        outcome, known = _NUMBERS[result.outcome], self._outcomes[position]
+        if known:
+            self.duplicates += 1
+            if known == _SUCCEEDED or outcome != _SUCCEEDED:
+                return
+            if known in _ANSWERED:
+                # One request has one bill: that of the answer that is kept.
+                self._tally.take_back(position, self._used(position))
+        error = result.error
+        if outcome == _SUCCEEDED:
+            self._store(position, outcome, answer_tail(result.response, error, self._attempts))
+        else:
+            error = error or error_of(result.response)
+            tail = answer_tail(result.response, error, self._attempts)
+            self._store(position, outcome, tail, result.usage)
+        self._tally.add(position, result.usage, answered=outcome in _ANSWERED)
 
     def keep(self, position: int, outcome: Outcome, tail: bytes, usage: Usage) -> None:
         """Take the newest result of the line at a position; it replaces all but a success.
@@ -181,13 +189,15 @@ class Sorter:
         ]
 
     def _position(self, line: int) -> int | None:
-        # Mostly they come in order, or nearly.
-        if self._next < len(self._lines) and self._lines[self._next] == line:
-            position = self._next
-        else:
-            position = bisect_left(self._lines, line)
-            if position == len(self._lines) or self._lines[position] != line:
-                return None
+        # Mostly they come in order, or nearly; or they lie evenly in the file, as all of it do and
+        # every other line.
+        lines, position = self._lines, self._next
+        if position >= len(lines) or lines[position] != line:
+            position = (line - self._first) * self._places // self._span
+            if not 0 <= position < len(lines) or lines[position] != line:
+                position = bisect_left(lines, line)
+                if position == len(lines) or lines[position] != line:
+                    return None
         self._next = position + 1
         return position
 
@@ -200,21 +210,29 @@ class Sorter:
 
     def _store(self, position: int, outcome: int, piece: bytes, usage: Usage | None = None) -> None:
         self._outcomes[position] = outcome
-        self._offsets[position] = self._size
-        self._lengths[position] = len(piece)
+        self._place((position,), (piece,))
         if usage is not None:
-            piece += _USAGE.pack(*msgspec.structs.astuple(usage))
-        self._size += len(piece)
-        self._pending.append(piece)
-        self._pending_bytes += len(piece)
-        if self._pending_bytes >= _FLUSH_BYTES:
+            used = _USAGE.pack(*msgspec.structs.astuple(usage))
+            self._size += len(used)
+            self._pending.append(used)
+
+    def _place(self, positions: Sequence[int], pieces: Sequence[bytes]) -> None:
+        """Spool the pieces of lines whose outcome is noted."""
+        offsets, lengths, size = self._offsets, self._lengths, self._size
+        for position, piece in zip(positions, pieces, strict=True):
+            offsets[position] = size
+            lengths[position] = length = len(piece)
+            size += length
+        self._size = size
+        self._pending += pieces
+        if size - self._flushed >= _FLUSH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        require_headroom(self._folder, self._pending_bytes, self._reserve)
         contents = b"".join(self._pending)
+        require_headroom(self._folder, len(contents), self._reserve)
         self._pending = []
-        self._pending_bytes = 0
+        self._flushed = self._size
         view = memoryview(contents)
         while view:
             view = view[self._spool.write(view) or 0 :]

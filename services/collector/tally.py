@@ -8,7 +8,7 @@ sums of lines, shards and batches agree to the nano-dollar.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from core.ledger import ModelSpend
 from core.pipeline import PricedModel
@@ -54,24 +54,31 @@ class Tally:
 
         `answered`: it is the line's first.
         """
-        counts = self._counts[self._groups[position]]
-        counts.lines += answered
-        # Straight on, as this is done for each line.
-        counts.input += usage.input
-        counts.output += usage.output
-        if cached := usage.cached_input:
-            counts.cached_input += cached
-        if written := usage.cache_write_5m + usage.cache_write_1h:
-            counts.written += written
-        if reasoning := usage.reasoning:
-            counts.reasoning += reasoning
-        pricer = counts.pricer
-        if pricer is None:
-            if usage != NO_USAGE:
-                self._costs[position] = UNPRICED
-        elif cost := pricer(usage):
-            self._costs[position] += cost
-            counts.cost += cost
+        self.add_answers((position,), (usage,))
+        self._counts[self._groups[position]].lines -= not answered
+
+    def add_answers(self, positions: Sequence[int], usages: Sequence[Usage]) -> None:
+        """Count what the first answers of lines used."""
+        groups, costs, by_group = self._groups, self._costs, self._counts
+        for position, usage in zip(positions, usages, strict=True):
+            counts = by_group[groups[position]]
+            counts.lines += 1
+            # Straight on, as this is done for each line.
+            counts.input += usage.input
+            counts.output += usage.output
+            if cached := usage.cached_input:
+                counts.cached_input += cached
+            if written := usage.cache_write_5m + usage.cache_write_1h:
+                counts.written += written
+            if reasoning := usage.reasoning:
+                counts.reasoning += reasoning
+            pricer = counts.pricer
+            if pricer is None:
+                if usage != NO_USAGE:
+                    costs[position] = UNPRICED
+            elif cost := pricer(usage):
+                costs[position] += cost
+                counts.cost += cost
 
     def take_back(self, position: int, usage: Usage) -> None:
         """Uncount the one answer of a line: another is kept in its place."""

@@ -101,6 +101,19 @@ class Folder:
         unfinished = path.with_name(f"{path.name}#{secrets.randbits(63)}")
         return FileDraft(path, unfinished, self._create(unfinished), self._reserve)
 
+    def link(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Give whole files, each a pair's first, a further name; on return all survive a power cut.
+
+        Raises FileExistsError where the name is taken; OSError otherwise.
+        """
+        folders = {(self.root / key).parent for _, key in pairs}
+        for folder in folders:
+            self._make_folders(folder)
+        for key, further in pairs:
+            os.link(self.root / key, self.root / further)
+        for folder in folders:
+            _sync_folder(folder)
+
     def delete_tree(self, prefix: str) -> None:
         """Delete everything under the prefix, unfinished files too."""
         path = self.root / prefix

@@ -4,12 +4,17 @@ In: the id of a batch whose shards are all settled. Out: the result file and its
 batch ended. What can go wrong: the lines answered are not the lines asked (a fault of ours: it is
 raised, nothing is handed out, the item comes back); another collector is at it as well (each
 writes under a prefix of its own, and the transition decides whose counts).
+
+Where one shard holds all lines, each a success, its results are those of the batch: they are
+copied as they lie.
 """
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
@@ -17,7 +22,10 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import (
+    AT_END,
     INDEX,
+    ResultFile,
+    ResultTotals,
     ResultWriter,
     SettledWriter,
     stream_records,
@@ -25,7 +33,7 @@ from core.batchfile import (
 from core.blobs import StoredFile
 from core.bus import Ack, Delivery, Snooze, Step
 from core.failpoints import Failpoint
-from core.ledger import Batch, BatchState, File, Stop, new_token
+from core.ledger import Batch, BatchState, File, Shard, Stop, new_token
 from core.metrics import BATCHES_ENDED
 from core.pipeline import Runtime, WaitingForFunds, renewing_lease
 from core.pipeline.messages import manifest_message
@@ -33,19 +41,34 @@ from services.collector.common_cause import CommonCause, NotSent
 from services.collector.earlier_costs import EarlierCosts
 from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
 from services.collector.lending import LentAnswers
-from services.collector.sources import ResultSources, Source, merged
+from services.collector.sources import ResultSources, merged
 
 log = structlog.get_logger()
 
 
 class _Asked:
-    """The line numbers of the input's index, in order."""
+    """The line numbers of the input's index, in order, against those that are answered."""
 
-    def __init__(self, index: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, batch: Batch, index: AsyncGenerator[bytes, None]) -> None:
+        self._batch_id = batch.id
         self._index = index
         self._lines: list[int] = []
 
-    async def take(self, count: int) -> list[int]:
+    async def answer(self, lines: Sequence[int]) -> None:
+        """Check that these are the next ones. Raises ResultsInconsistent."""
+        if lines and lines != await self._take(len(lines)):
+            raise ResultsInconsistent(
+                f"{self._batch_id}: among the lines {lines[0]} to {lines[-1]}, one has no "
+                "result, or two, or was not asked"
+            )
+
+    async def end(self) -> None:
+        """Check that there are no more. Raises ResultsInconsistent."""
+        left = await self._take(1)
+        if left:
+            raise ResultsInconsistent(f"{self._batch_id}: line {left[0]} has no result")
+
+    async def _take(self, count: int) -> list[int]:
         """The next `count` ones; fewer at the end."""
         while len(self._lines) < count:
             records = await anext(self._index, b"")
@@ -91,20 +114,11 @@ class Assembler:
         shards = await self._ledger.shards.of_batch(batch.id)
         # A prefix of its own for each attempt: two assemblers never write into each other.
         prefix = f"batches/{batch.id}/results/{token}"
-        writer = ResultWriter(
-            self._blobs,
-            prefix,
-            point=Failpoint.BATCH_RESULTS,
-            segment_bytes=self._segment_bytes,
-        )
-        settled = SettledWriter(self._blobs, prefix, point=Failpoint.BATCH_RESULTS)
-        cause, not_sent = CommonCause(), NotSent(batch)
-        lent = LentAnswers(batch)
-        sources = ResultSources(self._blobs, batch, file).of_batch(shards)
-        earlier = await EarlierCosts.of(self._blobs, shards)
-        await self._merge(batch, file, sources, earlier, (writer, settled), (cause, not_sent, lent))
-        written = await writer.close()
-        await settled.close()
+        cause, not_sent, lent = CommonCause(), NotSent(batch), LentAnswers(batch)
+        if _holds_all(batch, shards):
+            written = await self._copy(batch, file, shards[0], prefix)
+        else:
+            written = await self._merge(batch, file, shards, prefix, (cause, not_sent, lent))
         failed = written.failed - written.cancelled - written.expired
         await lent.store(self._blobs)
         batch.results_revision = 1
@@ -148,36 +162,81 @@ class Assembler:
         self,
         batch: Batch,
         file: File,
-        sources: Sequence[Source],
-        earlier: EarlierCosts,
-        writers: tuple[ResultWriter, SettledWriter],
+        shards: Sequence[Shard],
+        prefix: str,
         watching: Sequence[CommonCause | NotSent | LentAnswers],
-    ) -> None:
-        """Merge all sources by line number; check that they answer the lines of the input.
+    ) -> ResultTotals:
+        """Merge what all shards have by line number; check that they answer the lines of the input.
 
         Raises ResultsInconsistent.
         """
-        writer, settled = writers
-        index = await StoredFile.open(self._blobs, f"{file.prefix}/index")
-        async with (
-            aclosing(stream_records(index, INDEX.size)) as records,
-            aclosing(merged(sources)) as groups,
-        ):
-            asked = _Asked(records)
+        writer = ResultWriter(
+            self._blobs,
+            prefix,
+            point=Failpoint.BATCH_RESULTS,
+            segment_bytes=self._segment_bytes,
+        )
+        settled = SettledWriter(self._blobs, prefix, point=Failpoint.BATCH_RESULTS)
+        sources = ResultSources(self._blobs, batch, file).of_batch(shards)
+        earlier = await EarlierCosts.of(self._blobs, shards)
+        async with self._asked(batch, file) as asked, aclosing(merged(sources)) as groups:
             async for lines, revisions in groups:
-                answered = [line for line, _, _ in lines]
-                if answered != await asked.take(len(lines)):
-                    raise ResultsInconsistent(
-                        f"{batch.id}: among the lines {answered[0]} to {answered[-1]}, one has no "
-                        "result, or two, or was not asked"
-                    )
+                await asked.answer([line for line, _, _ in lines])
                 for each in watching:
                     each.add(lines)
                 await writer.extend(earlier.add_to(lines))
                 await settled.add(revisions)
-            left = await asked.take(1)
-        if left:
-            raise ResultsInconsistent(f"{batch.id}: line {left[0]} has no result")
+        written = await writer.close()
+        await settled.close()
+        return written
+
+    async def _copy(self, batch: Batch, file: File, shard: Shard, prefix: str) -> ResultTotals:
+        """Copy what the one shard has, after the same check. Raises ResultsInconsistent."""
+        results = await ResultFile.open(self._blobs, shard.results_prefix)
+        settled = SettledWriter(self._blobs, prefix, point=Failpoint.BATCH_RESULTS)
+        revision = array("I", [shard.settled_revision or AT_END])
+        async with (
+            self._asked(batch, file) as asked,
+            aclosing(results.numbered(succeeded=True)) as groups,
+        ):
+            async for group in groups:
+                await asked.answer([line for _, line in group])
+                await settled.add(revision * len(group))
+        await settled.close()
+        await self._blobs.copy_prefix(shard.results_prefix, prefix, point=Failpoint.BATCH_RESULTS)
+        digest = hashlib.sha256()
+        async with aclosing(results.stream()) as chunks:
+            async for chunk in chunks:
+                digest.update(chunk)
+        return ResultTotals(
+            bytes=results.size,
+            sha256=digest.hexdigest(),
+            succeeded=results.line_count,
+            failed=0,
+            cancelled=0,
+            expired=0,
+            succeeded_bytes=results.size,
+            failed_bytes=0,
+        )
+
+    @asynccontextmanager
+    async def _asked(self, batch: Batch, file: File) -> AsyncGenerator[_Asked, None]:
+        """The lines of the input; all have to be answered within the block."""
+        index = await StoredFile.open(self._blobs, f"{file.prefix}/index")
+        async with aclosing(stream_records(index, INDEX.size)) as records:
+            asked = _Asked(batch, records)
+            yield asked
+            await asked.end()
+
+
+def _holds_all(batch: Batch, shards: Sequence[Shard]) -> bool:
+    """Whether the first shard has answered all lines, each with a success that nobody looks at."""
+    return (
+        len(shards) == 1
+        and shards[0].succeeded == batch.total
+        and not shards[0].given_up
+        and batch.reuse_seconds is None
+    )
 
 
 def final_state(batch: Batch, failed: int) -> BatchState:

@@ -56,7 +56,7 @@ from services.collector.sorter import Sorter
 
 log = structlog.get_logger()
 
-# Short-lived, and several shards are written at the same time: less than an upload's.
+# Short-lived: less than an upload's.
 _SEGMENT_BYTES = 1024 * 1024
 
 _MISSING = error_json(
@@ -151,7 +151,12 @@ class ShardResults:
             self._blobs,
             prefix,
             point=Failpoint.SHARD_RESULTS,
-            segment_bytes=_SEGMENT_BYTES,
+            # Those of a whole batch are likely to become its results as they are.
+            segment_bytes=(
+                self._settings.segment_bytes
+                if shard.line_count == batch.total
+                else min(_SEGMENT_BYTES, self._settings.segment_bytes)
+            ),
             digest=False,
         )
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")

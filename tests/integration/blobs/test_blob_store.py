@@ -81,6 +81,19 @@ async def test_delete_prefix(store: BlobStore) -> None:
     await store.delete_prefix("a/b", point=Failpoint.UPLOAD_DATA)
 
 
+async def test_a_copy_of_a_folder_stays_when_the_folder_goes(store: BlobStore) -> None:
+    for key in ("a/b/2", "a/b/c/1", "a/bb/1"):
+        await store.put(key, key.encode(), point=Failpoint.UPLOAD_DATA)
+    await store.copy_prefix("a/b", "d/e", point=Failpoint.UPLOAD_DATA)
+    await store.put("a/b/2", b"another", point=Failpoint.UPLOAD_DATA)
+    await store.delete_prefix("a/b", point=Failpoint.UPLOAD_DATA)
+    assert await store.list("d") == [("d/e/2", 5), ("d/e/c/1", 7)]
+    assert await store.get("d/e/2") == b"a/b/2"
+    assert await store.get("d/e/c/1") == b"a/b/c/1"
+    await store.copy_prefix("a/none", "d/f", point=Failpoint.UPLOAD_DATA)
+    assert await store.list("d/f") == []
+
+
 async def test_delete(store: BlobStore) -> None:
     for key in ("a/1", "a/2", "a/3"):
         await store.put(key, b"x", point=Failpoint.UPLOAD_DATA)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from array import array
 from collections.abc import Sequence
 from typing import cast
 
@@ -149,6 +151,58 @@ async def test_lines_lost_or_doubled_are_never_handed_out(
         await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY)
     unfinished = await reread(ledger, batch)
     assert unfinished.state == BatchState.FINALIZING
+
+
+@pytest.mark.parametrize("answered", [[1], [1, 2], [1, 3], [2, 3]])
+async def test_lines_that_one_shard_lost_are_never_handed_out(
+    ledger: Ledger,
+    blobs: BlobStore,
+    batch: Batch,
+    file: File,
+    assembler: Assembler,
+    answered: list[int],
+) -> None:
+    records = await store_input(blobs, file)
+    [shard] = await add_shards(ledger, blobs, batch, records, [[1, 2, 3]])
+    await settle_with(ledger, blobs, shard, answered)
+    with pytest.raises(ResultsInconsistent):
+        await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY)
+    assert (await reread(ledger, batch)).state == BatchState.FINALIZING
+
+
+@pytest.mark.parametrize("shares", [[[1, 2, 3]], [[1, 3], [2]]])
+async def test_results_of_one_shard_are_as_those_of_many(
+    ledger: Ledger,
+    blobs: BlobStore,
+    batch: Batch,
+    file: File,
+    assembler: Assembler,
+    shares: list[list[int]],
+) -> None:
+    records = await store_input(blobs, file)
+    for shard, share in zip(
+        await add_shards(ledger, blobs, batch, records, shares), shares, strict=True
+    ):
+        await settle_with(ledger, blobs, shard, share)
+    shards = await ledger.shards.of_batch(batch.id)
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+    ended = await reread(ledger, batch)
+    assert (ended.state, ended.succeeded, ended.failed) == (BatchState.COMPLETED, 3, 0)
+    results = await ResultFile.open(blobs, ended.results_prefix)
+    found = [line async for group in results.lines() for line in group]
+    assert [line[1:] for line in found] == [(n, 1, b'{"n":%d}\n' % n) for n in (1, 2, 3)]
+    raw = b"".join([line.raw for line in found])
+    manifest = results_pb2.Manifest.FromString(await blobs.get(f"{ended.results_prefix}/manifest"))
+    assert manifest.results_sha256 == hashlib.sha256(raw).hexdigest()
+    assert (manifest.results_bytes, manifest.request_counts.succeeded) == (len(raw), 3)
+    revisions = array("I", await blobs.get(f"{ended.results_prefix}/settled/{0:020d}"))
+    of_line = {
+        line: each.settled_revision
+        for each, share in zip(shards, shares, strict=True)
+        for line in share
+    }
+    assert list(revisions) == [of_line[line] for line in (1, 2, 3)]
+    assert await blobs.list(f"batches/{batch.id}/shards") == []
 
 
 @pytest.mark.parametrize("lenient", [False, True])

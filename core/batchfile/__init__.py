@@ -38,6 +38,7 @@ from core.batchfile.line_reader import (
 from core.batchfile.problems import Problem, read_report
 from core.batchfile.problems_so_far import Found, problems_so_far
 from core.batchfile.result_lines import (
+    LineMaker,
     add_cost,
     answer_head,
     answer_line,
@@ -45,7 +46,6 @@ from core.batchfile.result_lines import (
     cost_of,
     error_json,
     reused_tail,
-    whole_line,
     with_cost,
 )
 from core.batchfile.results import (

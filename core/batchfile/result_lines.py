@@ -15,6 +15,7 @@ the answer of an equal one names that line's `id` in `reused_from`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 
@@ -87,9 +88,33 @@ def with_cost(head: bytes, tail: bytes, nanos: int | None) -> bytes:
     return b'%b%b,"cost":%b}' % (head, tail[:-1], _usd(nanos))
 
 
-def whole_line(head: bytes, tail: bytes, nanos: int | None) -> bytes:
-    """The same with its newline, for who writes many."""
-    return b'%b%b,"cost":%b}\n' % (head, tail[:-1], _usd(nanos))
+class LineMaker:
+    """Makes whole result lines, for who writes many of a batch: what they share is made once."""
+
+    def __init__(self, batch_id: str, models: Sequence[str]) -> None:
+        """`models`: as named in the file, by group."""
+        self._start = b'{"id":"%b-' % batch_id.encode()
+        self._models = [_model_member(model) if model else b"" for model in models]
+
+    def line(
+        self,
+        number: int,
+        custom_id: str,
+        group: int,
+        tail: bytes,
+        nanos: int | None,
+        dropped: bytes | None = None,
+    ) -> bytes:
+        """One with its newline, of the parts that `answer_head` and `with_cost` take."""
+        return b'%b%d","custom_id":%b,%b%b%b,"cost":%b}\n' % (
+            self._start,
+            number,
+            _encode(custom_id),
+            self._models[group],
+            b'"dropped":%b,' % dropped if dropped else b"",
+            tail[:-1],
+            _usd(nanos),
+        )
 
 
 class _Lent(msgspec.Struct):

@@ -16,16 +16,15 @@ import structlog
 from core.batchfile import (
     INDEX,
     Entry,
+    LineMaker,
     LineOutcome,
     ResultTotals,
     ResultWriter,
-    answer_head,
     answer_tail,
     decode_request,
     error_json,
     read_listed,
     valid_custom_id,
-    whole_line,
 )
 from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, StoredFile
@@ -55,9 +54,6 @@ from services.collector.earlier_costs import EarlierCostsWriter
 from services.collector.sorter import Sorter
 
 log = structlog.get_logger()
-
-# Short-lived: less than an upload's.
-_SEGMENT_BYTES = 1024 * 1024
 
 _MISSING = error_json(
     RESULT_MISSING,
@@ -146,21 +142,16 @@ class ShardResults:
         rescued: bool,
     ) -> tuple[ResultTotals, bytes]:
         """Write the result lines in input order; returns the line list of those to send again."""
-        batch_id = batch.id
         writer = ResultWriter(
             self._blobs,
             prefix,
             point=Failpoint.SHARD_RESULTS,
-            # Those of a whole batch are likely to become its results as they are.
-            segment_bytes=(
-                self._settings.segment_bytes
-                if shard.line_count == batch.total
-                else min(_SEGMENT_BYTES, self._settings.segment_bytes)
-            ),
+            segment_bytes=self._settings.segment_bytes,
             digest=False,
         )
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
         models = [group["model"] for group in file.groups]
+        made = LineMaker(batch.id, models).line
         lenient = batch.lenient_translation
         retry = bytearray()
         earlier = EarlierCostsWriter(self._blobs, prefix)
@@ -193,11 +184,11 @@ class ShardResults:
                         if not whole:
                             fate, piece = self._failed_tail(shard, outcome, piece, batch)
                     if not whole:
-                        model, dropped = models[record[3]], None
+                        dropped = None
                         if lenient:
-                            dropped = await left_out.of(line, model, decode_request(raw))
-                        head = answer_head(batch_id, line, valid_custom_id(raw), model, dropped)
-                        piece = whole_line(head, piece, cost)
+                            request = decode_request(raw)
+                            dropped = await left_out.of(line, models[record[3]], request)
+                        piece = made(line, valid_custom_id(raw), record[3], piece, cost, dropped)
                     else:
                         piece += b"\n"
                     written.append((line, fate, piece))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 from core.batchfile import (
+    LineMaker,
     ResultFile,
     ResultLine,
     ResultWriter,
@@ -144,6 +145,15 @@ def test_a_cost_is_an_exact_decimal_number(first: int | None, second: int | None
     assert cost_of(line) == cost_of(line + b"\n") == first
     total = None if first is None or second is None else first + second
     assert cost_of(add_cost(line + b"\n", second)) == total
+
+
+@given(nanos, st.text(), st.sampled_from(["", "openai/m"]), st.sampled_from([None, b'["body.n"]']))
+def test_lines_of_a_batch_are_made_as_single_ones(
+    cost: int | None, custom_id: str, model: str, dropped: bytes | None
+) -> None:
+    tail = answer_tail(b"{}", None, 2)
+    made = LineMaker("b", ["other", model]).line(7, custom_id, 1, tail, cost, dropped)
+    assert made == with_cost(answer_head("b", 7, custom_id, model, dropped), tail, cost) + b"\n"
 
 
 def test_costs_of_lines_that_were_not_run_and_of_before_costs_were_kept() -> None:

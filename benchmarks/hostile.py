@@ -27,7 +27,11 @@ _FEW = 1_000
 
 async def measure(options: Options) -> list[Figure]:
     """An upload of single bytes; then watches of a batch that stands still, and one too many."""
-    settings = {"POLYBATCH_MAX_ACCOUNT_WATCHES": str(options.idle)}
+    settings = {
+        "POLYBATCH_MAX_ACCOUNT_WATCHES": str(options.idle),
+        # Ten thousand watches are opened faster than an account may begin calls.
+        "POLYBATCH_ACCOUNT_REQUESTS_PER_SECOND": "0",
+    }
     async with running_suite(options.folder / "hostile", **settings) as suite:
         return [*await _messages(suite, options.messages), *await _idle(suite, options.idle)]
 

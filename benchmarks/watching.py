@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
             elif kind == _WINDOW_UPDATE and not stream:
                 self._window += int.from_bytes(payload, "big")
             elif kind in (_RST_STREAM, _GOAWAY) or (flags & _END_STREAM and kind == _HEADERS):
-                self._break(f"a watch was ended, by a frame of kind {kind}")
+                self._break(f"a watch was ended, by a frame of kind {kind}: {payload[:300]!r}")
             at = end
         self._rest = text[at:]
 

@@ -66,7 +66,8 @@ def test_any_order_comes_out_in_line_order(
         ]
 
 
-def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path, at_once: bool) -> None:
     with sorter_of([1, 2, 3], tmp_path) as sorter:
         first = [
             result(f"{PREFIX}1", "good", tokens=5),
@@ -78,8 +79,8 @@ def test_of_two_results_a_success_wins_and_else_the_first(tmp_path: Path) -> Non
             result(f"{PREFIX}2", "good", tokens=100),
             result(f"{PREFIX}3", "other", Outcome.RETRYABLE, tokens=7),
         ]
-        sorter.take(first, PREFIX)
-        sorter.take(second, PREFIX)
+        for group in [first + second] if at_once else [first, second]:
+            sorter.take(group, PREFIX)
         assert sorter.duplicates == 3
         assert sorter.pieces(0, 3) == [
             (Outcome.SUCCEEDED, expected("good"), False, 10),

@@ -30,6 +30,7 @@ _COMPLETION_DEFAULT = 16
 _CACHE_CONTROL, _RETENTION = b'"cache_control"', b'"prompt_cache_retention"'
 # What the caller runs: functions, and the tools of Anthropic's own that it only describes.
 _OWN_TOOLS = ("function", "custom", "bash_", "text_editor_", "computer_", "memory_")
+_NO_TOOLS = (b"[]", b"null")
 _OWN_KEYS = frozenset({"functionDeclarations", "function_declarations"})
 
 
@@ -77,6 +78,14 @@ _body = msgspec.json.Decoder(Asking)
 _config = msgspec.json.Decoder(_Config)
 _list = msgspec.json.Decoder(list[dict[str, Any]])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def asked_plainly(
+    max_tokens: int | None, max_completion_tokens: int | None, tools: Raw | UnsetType
+) -> Asked:
+    """The same of a body that has nothing else that decides it. `tools`: functions alone."""
+    none = tools is UNSET or bytes(tools) in _NO_TOOLS
+    return _asked(_larger(max_completion_tokens, max_tokens), 1, 0 if none else TOOLS)
 
 
 def asked_of(url: str, body: bytes | Raw) -> Asked:

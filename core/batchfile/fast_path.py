@@ -28,8 +28,8 @@ class Plain(NamedTuple):
     """Refuses unknown fields, wants a message at least, and takes texts alone: no images,
     recordings or files. Has the attributes `model`, `messages`, `max_tokens` and
     `max_completion_tokens`, and `stream`, which is nothing but None. All other fields are
-    options, Raw or UNSET; its attribute `has_options` is false where none is given, so that
-    every value was decoded, and none skipped over."""
+    options, Raw or UNSET, `tools` among them; its attribute `has_options` is false where none is
+    given, so that every value was decoded, and none skipped over."""
     check: Callable[[Any], Iterable[Any] | None]
     """Takes a decoded body; gives what the provider's check would find in it (core.batchfile
     .Finding), or None: that has to be asked."""
@@ -46,7 +46,7 @@ _READ = ("model", "messages", "stream", "max_tokens", "max_completion_tokens", "
 
 
 def _tells_enough(body: type[msgspec.Struct]) -> bool:
-    return all(hasattr(body, name) for name in _READ)
+    return all(hasattr(body, name) for name in (*_READ, "tools"))
 
 
 class PlainDecoder:
@@ -93,6 +93,10 @@ class PlainDecoder:
             self._misses += 1
             if self._misses == _MISSES:
                 self.decode, self.decodes_whole = self._fallback, False
+        return self._fallback(raw)
+
+    def read(self, raw: bytes) -> Line:
+        """Decode a line with what its endpoint is known to have. Raises msgspec.DecodeError."""
         return self._fallback(raw)
 
     def _try_first(self, line: type[Any], body: type[msgspec.Struct]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from core.batchfile.asking import asked_by, asked_of
+from core.batchfile.asking import asked_by, asked_of, asked_plainly
 from core.batchfile.diagnosis import BYTE_ORDER_MARK, doubled_warnings, examine, line_too_long
 from core.batchfile.duplicates import SeenIds
 from core.batchfile.fast_path import PlainDecoder
@@ -27,6 +27,7 @@ from core.batchfile.shapes import Key, Shapes
 from core.batchfile.splitting import LineSplitter, OversizedLine
 from core.batchfile.totals import Totals
 from core.batchfile.verdict import Verdict, path_in
+from core.endpoints import CHAT_COMPLETIONS
 from core.json_depth import MAX_DEPTH, deeper_than
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -81,6 +82,7 @@ class LineScanner:
         self._offset = 0
         self._line = 0
         self._records = 0
+        self._unknown = 0
         self._invalid = 0
         self._totals = Totals()
         self._media = MediaScan(rules.media, self._totals)
@@ -210,6 +212,7 @@ class LineScanner:
 
         `found`: None for one that could not be decoded.
         """
+        self._unknown += 1
         size = len(raw)
         try:
             if found is None:
@@ -232,8 +235,11 @@ class LineScanner:
         self._seen.add(line, custom_id)
         if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
             self._has_no_key_twice(raw, line, custom_id)
-        findings = tuple(self._groups.findings(raw, group, found))
-        flags = self._tell(line, custom_id, findings, problems) if findings else 0
+        findings: tuple[Finding, ...] = ()
+        flags = 0
+        if group in self._groups.checks:
+            findings = tuple(self._groups.findings(raw, group, found))
+            flags = self._tell(line, custom_id, findings, problems) if findings else 0
         if flags & INVALID:
             return self._unfit(start, size, line, group, flags)
         media: Media | None = NO_MEDIA
@@ -241,15 +247,19 @@ class LineScanner:
             media = self._weigh(raw, line, group, custom_id, found.url, problems)
         if media is None:
             return self._unfit(start, size, line, NO_GROUP, INVALID)
-        if found.whole:
-            asked = asked_of(found.url, decode_request(raw).body)
+        if found.whole and (found.url == CHAT_COMPLETIONS or not body.has_options):
+            asked = asked_plainly(body.max_tokens, body.max_completion_tokens, body.tools)
         else:
-            asked = asked_by(found.url, body, raw)
-        self._media.add_up(media, group, size, asked, lenient=flags != 0)
+            asking: Any = self._plain.read(raw).body if found.whole else body
+            asked = asked_by(found.url, asking, raw)
+        if media is NO_MEDIA:
+            self._totals.add(group, size, asked, lenient=flags != 0)
+        else:
+            self._media.add_up(media, group, size, asked, lenient=flags != 0)
         if flags:
             return self._unfit(start, size, line, group, flags)
         self._groups.count(group, size)
-        if key is not None:
+        if key is not None and self._shapes.are_worth_it(line, self._unknown):
             fits = self._groups.fits(group)
             if fits is not None and fits(body.messages):
                 self._shapes.learn(key, found, group, fits, findings, asked)

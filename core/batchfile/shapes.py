@@ -18,10 +18,15 @@ from core.batchfile.schema import Line
 from core.batchfile.totals import LINE_OVERHEAD, LineSum, Totals, step_of
 
 # A file with more shapes begins anew: its next lines teach them.
-_MOST_SHAPES = 4096
+_MOST_SHAPES = 1024
 _MOST_OPTION_BYTES = 4 * 1024 * 1024
 # Of one shape: larger options are looked at in each line.
 _LONGEST_OPTIONS = 64 * 1024
+# Learning a shape takes what a few lines of it save. Where hardly two are alike, so many are
+# learned, one for so many lines whose shape was known, and one of so many lines of any kind.
+_LEARNED_FIRST = 64
+_LEARNED_FOR_KNOWN = 2
+_LEARNED_FOR_ANY = 64
 
 # Keys and texts of a message: a role and a content.
 _QUOTES_OF_A_MESSAGE = 8
@@ -115,8 +120,15 @@ class Shapes:
         self._totals = totals
         self._known: dict[Key, Shape] = {}
         self._option_bytes = 0
+        self._learned = 0
         self.find = self._known.get
         """The shape of a key, if it is known."""
+
+    def are_worth_it(self, lines: int, unknown: int) -> bool:
+        """Whether one more is to be learned, after so many lines, so many of no known shape."""
+        known = lines - unknown
+        most = _LEARNED_FIRST + known // _LEARNED_FOR_KNOWN + lines // _LEARNED_FOR_ANY
+        return self._learned < most
 
     def learn(
         self,
@@ -137,6 +149,7 @@ class Shapes:
             self._known.clear()
             self._option_bytes = 0
         self._option_bytes += size
+        self._learned += 1
         quotes = _fewest_quotes(line) + _fewest_quotes(line.body)
         self._known[key] = Shape(
             group, fits, warnings, self._totals, asked, quotes, looked_at=options is None

@@ -26,8 +26,8 @@ class PlainBody(NamedTuple):
     """Refuses unknown fields, wants a message at least, and takes texts alone: no images,
     recordings or files. Has the attributes `model`, `messages`, `max_tokens`,
     `max_completion_tokens`, and `stream`, which is nothing but None. All other fields are
-    options, Raw or UNSET; its attribute `has_options` is false where none is given, so that
-    every value was decoded, and none skipped over."""
+    options, Raw or UNSET, `tools` among them; its attribute `has_options` is false where none is
+    given, so that every value was decoded, and none skipped over."""
     check: Callable[[Any], Sequence[Note] | None]
     """Takes a decoded body; gives what the check would say of it, or None: it has to be asked."""
     fits: Callable[[Any], bool] | None = None

@@ -230,3 +230,26 @@ def test_more_shapes_than_are_kept_change_nothing(
         for number in range(60)
     ]
     assert assert_same(real, lines).groups[0].lines == 60
+
+
+def test_lines_of_which_no_two_are_alike_are_learned_now_and_then(
+    rules: Rules, chat: MakeLine
+) -> None:
+    asked: list[int] = []
+
+    def check(_url: str, _model: str, body: Raw) -> Iterable[Finding]:
+        asked.append(json.loads(bytes(body))["max_completion_tokens"])
+        return []
+
+    def line(number: int, limit: int) -> bytes:
+        body = CLAUDE | {"max_completion_tokens": limit}
+        return chat(f"id-{number}", provider="anthropic", body=body)
+
+    plain = {"anthropic": Plain(PlainRequest, lambda _body: None, lambda _messages: True)}
+    odd = [line(number, number + 1) for number in range(1000)]
+    alike = [line(number, 5000) for number in range(1000, 2000)]
+    _, _, summary = scan(Rules(rules.providers, {"anthropic": check}, plain), [*odd, *odd, *alike])
+    assert summary.groups[0].lines == 3000
+    # Some of the first lines were known when they came again; the last ones soon were.
+    assert 1900 < len([limit for limit in asked if limit < 5000]) < 1990
+    assert asked.count(5000) < 65

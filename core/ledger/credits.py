@@ -94,9 +94,12 @@ async def charge(session: AsyncSession, batch: Batch, shard: Shard, cost_nanos: 
         )
     )
     await move_held(session, batch, -held, -cost_nanos)
-    for owner in filter(None, (batch.account_id, batch.key_id)):
-        for month in ("", month_of(moment)):
-            await _spent(session, owner, month, cost_nanos)
+    spent = [
+        {"owner_id": owner, "month": month, "cost_nanos": cost_nanos}
+        for owner in filter(None, (batch.account_id, batch.key_id))
+        for month in ("", month_of(moment))
+    ]
+    await session.exec(_SPENT[session.get_bind().dialect.name], params=spent)
 
 
 async def charge_for_the_record(
@@ -128,26 +131,19 @@ async def charge_for_the_record(
     )
 
 
+_spendings: Any = Spending.__table__  # type: ignore[attr-defined]
+
+
 def _adding(insert: Any) -> Any:
-    row = insert(Spending).values(
+    row = insert(_spendings).values(
         {name: bindparam(name) for name in ("owner_id", "month", "cost_nanos")}
     )
     return row.on_conflict_do_update(
         index_elements=["owner_id", "month"],
-        set_={"cost_nanos": col(Spending.cost_nanos) + row.excluded.cost_nanos},
+        set_={"cost_nanos": _spendings.c.cost_nanos + row.excluded.cost_nanos},
     )
 
 
 # The two dialects have the same statement under two names. Made once: putting one together takes
 # longer than running it.
-_SPENT = {
-    "sqlite": _adding(sqlite.insert),
-    "postgresql": _adding(postgresql.insert),
-}
-
-
-async def _spent(session: AsyncSession, owner_id: str, month: str, cost_nanos: int) -> None:
-    await session.exec(
-        _SPENT[session.get_bind().dialect.name],
-        params={"owner_id": owner_id, "month": month, "cost_nanos": cost_nanos},
-    )
+_SPENT = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}

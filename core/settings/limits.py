@@ -20,7 +20,7 @@ class UploadSettings(SettingsGroup):
     max_json_depth: int = Field(default=500, ge=10, le=500)
     """Levels of lists and objects that a line may be nested."""
     segment_bytes: Bytes = Field(default=8 * 1024 * 1024, ge=64 * 1024)
-    """Size at which a segment of an uploaded file is committed."""
+    """Size at which a segment of an uploaded file, or of a result file, is committed."""
     upload_idle_timeout: Seconds = Field(default=60.0, gt=0)
     """An upload stream that is silent for so long is ended; it can be resumed."""
     upload_min_rate: float = Field(default=64.0, ge=0)

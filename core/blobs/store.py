@@ -169,8 +169,21 @@ class BlobStore:
     async def delete(self, keys: Sequence[str], *, point: Failpoint) -> None:
         """Delete these blobs; one that is not there is no error."""
         for first in range(0, len(keys), _DELETE_GROUP):
-            with writing(point), suppress(BlobMissing), _translated(keys[first]):
-                await obstore.delete_async(self._store, keys[first : first + _DELETE_GROUP])
+            some = keys[first : first + _DELETE_GROUP]
+            with writing(point):
+                try:
+                    await self._delete(some)
+                except BlobMissing:
+                    # It gives up at the first that is not there, whatever is left of the others.
+                    await asyncio.gather(*map(self._delete_if_there, some))
+
+    async def _delete_if_there(self, key: str) -> None:
+        with suppress(BlobMissing):
+            await self._delete([key])
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        with _translated(keys[0]):
+            await obstore.delete_async(self._store, keys)
 
     async def check(self) -> None:
         """Raise BlobUnavailable unless the store answers; cheap enough for readiness."""

@@ -94,6 +94,14 @@ async def test_a_copy_of_a_folder_stays_when_the_folder_goes(store: BlobStore) -
     assert await store.list("d/f") == []
 
 
+async def test_one_that_is_not_there_keeps_no_other(store: BlobStore) -> None:
+    keys = [f"a/{number:02}" for number in range(40)]
+    for key in keys:
+        await store.put(key, b"x", point=Failpoint.UPLOAD_DATA)
+    await store.delete(["a/none", *keys], point=Failpoint.UPLOAD_DATA)
+    assert await store.list("a") == []
+
+
 async def test_delete(store: BlobStore) -> None:
     for key in ("a/1", "a/2", "a/3"):
         await store.put(key, b"x", point=Failpoint.UPLOAD_DATA)

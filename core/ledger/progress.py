@@ -18,6 +18,7 @@ from core.ledger.tables import Batch, Shard, now
 
 TWINS_WAIT = timedelta(days=36_500)
 """When lines are due that wait for the answers of others: never, until these have theirs."""
+_AWAITED_UNTIL = "awaited_until"
 _UNSENT = (ShardState.QUEUED, ShardState.SUBMITTING)
 _SENT = (ShardState.SUBMITTED, ShardState.RUNNING, ShardState.FETCHING)
 
@@ -52,7 +53,7 @@ def _sums() -> Any:
         total(first & sent, finished).label("processed"),
         total(~first & (unsent | sent), lines).label("retrying"),
         total(given_up, lines).label("awaited"),
-        func.max(case((given_up, col(Shard.late_until)))).label("awaited_until"),
+        func.max(case((given_up, col(Shard.late_until)))).label(_AWAITED_UNTIL),
         total(col(Shard.late_merged), finished).label("late"),
         # Those that a stop, or a limit, kept from being called are not among them.
         total(
@@ -88,36 +89,22 @@ async def advance(session: AsyncSession, batch: Batch, **changes: Any) -> Batch:
     Returns the batch as it now is. `retrying` are all unsettled lines that were
     sent before; the other unsettled lines are queued, submitted or processed.
     """
-    sums: Any = (await session.exec(_SUMS, params={"batch_id": batch.id})).one()
+    found: Any = (await session.exec(_SUMS, params={"batch_id": batch.id})).one()
+    # PostgreSQL's sums of large integers are decimals.
+    sums = {name: int(value) for name, value in found._mapping.items() if name != _AWAITED_UNTIL}
     counts: dict[str, Any] = {}
-    if sums.shards:
+    if shards := sums.pop("shards"):
         counts = {
-            "shard_count": sums.shards,
-            "succeeded": sums.succeeded,
-            "failed": sums.failed + batch.invalid,
-            "cancelled": sums.cancelled,
-            "expired": sums.expired,
-            "queued": sums.queued,
-            "submitted": sums.submitted,
-            "processed": sums.processed,
-            "retrying": sums.retrying,
-            "awaited": sums.awaited,
-            "awaited_until": sums.awaited_until,
-            "late": sums.late,
-            "rescued": sums.rescued,
-            "input_tokens": sums.input_tokens,
-            "cached_input_tokens": sums.cached_input_tokens,
-            "output_tokens": sums.output_tokens,
-            "reasoning_tokens": sums.reasoning_tokens,
-            "cache_write_tokens": sums.cache_write_tokens,
-            "cost_nanos": sums.cost_nanos,
-            "unpriced_lines": sums.unpriced_lines,
+            **sums,
+            "shard_count": shards,
+            "failed": sums["failed"] + batch.invalid,
+            _AWAITED_UNTIL: found.awaited_until,
             "finished_high_water": max(
                 batch.finished_high_water,
-                sums.succeeded + sums.failed + batch.invalid + sums.processed,
+                sums["succeeded"] + sums["failed"] + batch.invalid + sums["processed"],
             ),
         }
-        if sums.succeeded + sums.failed + batch.invalid == batch.total:
+        if sums["succeeded"] + sums["failed"] + batch.invalid == batch.total:
             # Whoever assembles it is expected from now on.
             counts["due_at"] = now()
         elif batch.reuse_seconds is not None:

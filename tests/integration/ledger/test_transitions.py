@@ -118,6 +118,23 @@ async def test_the_way_of_a_batch_keeps_counts_that_add_up(ledger: Ledger) -> No
     assert isinstance(again, Stale)
 
 
+async def test_what_a_transition_hands_out_is_what_it_wrote(ledger: Ledger) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    intended = await intend(ledger, shard)
+    pairs: list[tuple[SQLModel, SQLModel]] = [(intended, await reread(ledger, intended))]
+    settled = await ledger.shards.settle(intended, Settlement(shard.line_count, 0))
+    assert isinstance(settled, Batch)
+    pairs.append((settled, await reread(ledger, settled)))
+    for given, kept in pairs:
+        for name in type(given).model_fields:
+            if name == "prices":
+                continue
+            value, found = getattr(given, name), getattr(kept, name)
+            assert value == found, name
+            # PostgreSQL's sums are decimals; names of states are texts there.
+            assert isinstance(value, type(found)), name
+
+
 async def test_an_assembler_that_was_replaced_has_its_lease_no_more(ledger: Ledger) -> None:
     batch, shards = await make_batch(ledger)
     for shard in shards:

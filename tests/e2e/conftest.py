@@ -6,12 +6,17 @@ costs more than most of what is tested.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
+from core.ledger import Ledger, Shard, ShardState
+from core.settings import Settings
 from tests.support.e2e.direct_server import PROVIDERS, Server, free_port
-from tests.support.e2e.suite import Suite, running_suite
+from tests.support.e2e.stories import PROVIDERS as SANDBOXED
+from tests.support.e2e.suite import INSTANT, Suite, running_suite, wait_for
+from tests.support.ledger.money import rows
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,6 +63,38 @@ def server(shared_server: Server) -> Server:
 
 @pytest.fixture
 def suite(shared_suite: Suite) -> Suite:
-    """The shared suite with a sandbox that has forgotten everything."""
+    """The shared suite with a sandbox that has forgotten everything, and nobody asks it for more.
+
+    What an earlier test has left at a provider ends first: asked for in vain from then on, it
+    would make further batches be looked at by lists, and take faults that are meant for others.
+    """
+    shared_suite.sandbox("/sandbox/config", INSTANT)
+    wait_for(lambda: not at_sandbox(shared_suite), "what earlier tests left to end")
     shared_suite.reset_sandbox()
     return shared_suite
+
+
+def at_sandbox(suite: Suite) -> list[str]:
+    """Its batches whose results are waited for."""
+    bill = suite.sandbox("/sandbox/bill")
+    if not bill["lines_running"] and not bill["answers_never_fetched"]:
+        return []
+
+    async def read() -> list[str]:
+        settings = Settings(
+            data_dir=suite.data_dir,
+            database_url=suite.environment.get("POLYBATCH_DATABASE_URL", ""),
+        )
+        ledger = await Ledger.open(settings.effective_database_url)
+        try:
+            return [
+                shard.remote_id
+                for shard in await rows(ledger, Shard)
+                if shard.state == ShardState.SUBMITTED
+                and shard.given_up_at is None
+                and shard.provider in SANDBOXED
+            ]
+        finally:
+            await ledger.close()
+
+    return asyncio.run(read())

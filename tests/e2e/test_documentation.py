@@ -144,7 +144,7 @@ class Reader:
     def _running(self) -> str:
         """A batch that its provider does not end until the block is done."""
         if not self._held:
-            self.suite.reset_sandbox(batch_seconds=600)
+            self.suite.sandbox("/sandbox/config", {"batch_seconds": 600})
             self._held = self._submit("Hi")
         return self._held
 

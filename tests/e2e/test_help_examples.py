@@ -131,11 +131,11 @@ class Workplace:
         return self._batch
 
     def _running(self) -> str:
-        self.suite.reset_sandbox(batch_seconds=600)
+        self.suite.sandbox("/sandbox/config", {"batch_seconds": 600})
         return self._submit()
 
     def _expired(self) -> str:
-        self.suite.reset_sandbox(batch_seconds=600)
+        self.suite.sandbox("/sandbox/config", {"batch_seconds": 600})
         self.client.wait(self._submit(timedelta(seconds=1)), timeout=60)
         return self._batch
 

@@ -217,10 +217,16 @@ class StoredFile:
 
     @classmethod
     async def open(cls, store: BlobStore, prefix: str) -> StoredFile:
-        """List the segments. A prefix with none is a file of size 0."""
+        """List the segments. A prefix with none is a file of size 0.
+
+        Other names are passed over: servers on a file system (versitygw 1.8) list for a moment
+        those of files that they are about to rename.
+        """
         starts = array("Q")
         size = 0
         for key, length in await store.list(prefix):
+            if not key.removeprefix(f"{prefix}/").isdigit():
+                continue
             if key != segment_key(prefix, size):
                 break
             if length:

@@ -108,6 +108,14 @@ async def test_what_follows_a_gap_is_not_committed(store: BlobStore) -> None:
     assert (await StoredFile.open(store, "f")).size == 3
 
 
+async def test_names_that_are_no_segment_s_are_passed_over(store: BlobStore) -> None:
+    key = segment_key("f", 0)
+    beside = key.replace("/", "/.") + ".sgwtmp.1796000000000000000"
+    for name, content in ((key, b"abc"), (beside, b"abc"), (segment_key("f", 3), b"d")):
+        await store.put(name, content, point=Failpoint.UPLOAD_DATA)
+    assert await _bytes_of(await StoredFile.open(store, "f")) == b"abcd"
+
+
 async def test_reads_outside_the_file(store: BlobStore) -> None:
     await store.put(segment_key("f", 0), b"abc", point=Failpoint.UPLOAD_DATA)
     file = await StoredFile.open(store, "f")

@@ -3,11 +3,11 @@ beside them. Nano-dollars."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -16,6 +16,7 @@ from core.ledger.accounts import month_of
 from core.ledger.database import Database
 from core.ledger.funds import move_held
 from core.ledger.tables import Account, Batch, Posting, PostingKind, Shard, Spending, now
+from core.ledger.upserts import dialect_of, upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ async def charge(session: AsyncSession, batch: Batch, shard: Shard, cost_nanos: 
         for owner in filter(None, (batch.account_id, batch.key_id))
         for month in ("", month_of(moment))
     ]
-    await session.exec(_SPENT[session.get_bind().dialect.name], params=spent)
+    await session.exec(_spent(dialect_of(session)), params=spent)
 
 
 async def charge_for_the_record(
@@ -134,16 +135,13 @@ async def charge_for_the_record(
 _spendings: Any = Spending.__table__  # type: ignore[attr-defined]
 
 
-def _adding(insert: Any) -> Any:
-    row = insert(_spendings).values(
+# Made once: putting one together takes longer than running it.
+@functools.cache
+def _spent(dialect: str) -> Any:
+    row = upsert(dialect, _spendings).values(
         {name: bindparam(name) for name in ("owner_id", "month", "cost_nanos")}
     )
     return row.on_conflict_do_update(
         index_elements=["owner_id", "month"],
         set_={"cost_nanos": _spendings.c.cost_nanos + row.excluded.cost_nanos},
     )
-
-
-# The two dialects have the same statement under two names. Made once: putting one together takes
-# longer than running it.
-_SPENT = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}

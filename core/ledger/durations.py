@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import zlib
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -19,6 +19,7 @@ from core.completion import Duration, Known
 from core.ledger.database import Database
 from core.ledger.states import Stop
 from core.ledger.tables import Batch, BatchDuration, ProviderDuration, Shard, now
+from core.ledger.upserts import dialect_of, upsert
 
 # The mean of all at first; later each new one counts for so much.
 _NEW_SHARE = 0.2
@@ -76,14 +77,16 @@ class Durations:
         return Expected(row.mean_seconds, row.ended) if row is not None else None
 
 
-def _row(insert: Any, table: type[SQLModel]) -> Any:
+def _row(dialect: str, table: type[SQLModel]) -> Any:
     columns = table.__table__.columns  # type: ignore[attr-defined]
-    return insert(table).values({each.name: bindparam(each.name) for each in columns})
+    return upsert(dialect, table).values({each.name: bindparam(each.name) for each in columns})
 
 
-def _learned(insert: Any, greatest: Any) -> Any:
+@functools.cache
+def _learned(dialect: str) -> Any:
     mean, ended = col(ProviderDuration.mean_seconds), col(ProviderDuration.ended)
-    row = _row(insert, ProviderDuration)
+    row = _row(dialect, ProviderDuration)
+    greatest = func.max if dialect == "sqlite" else func.greatest
     share = greatest(1.0 / (ended + 1.0), _NEW_SHARE)
     return row.on_conflict_do_update(
         index_elements=["provider", "model"],
@@ -95,16 +98,9 @@ def _learned(insert: Any, greatest: Any) -> Any:
     )
 
 
-def _kept_run(insert: Any) -> Any:
-    return _row(insert, BatchDuration).on_conflict_do_nothing(index_elements=["shard_id"])
-
-
-# The two dialects have the same statements under two names: of SQLite, and of PostgreSQL.
-_LEARNED = {
-    True: _learned(sqlite.insert, func.max),
-    False: _learned(postgresql.insert, func.greatest),
-}
-_KEPT_RUN = {True: _kept_run(sqlite.insert), False: _kept_run(postgresql.insert)}
+@functools.cache
+def _kept_run(dialect: str) -> Any:
+    return _row(dialect, BatchDuration).on_conflict_do_nothing(index_elements=["shard_id"])
 
 
 async def learn_duration(
@@ -121,7 +117,7 @@ async def learn_duration(
     await learn_run(session, database, shard, batch)
     moment = now()
     await session.exec(
-        _LEARNED[database.is_sqlite],
+        _learned(dialect_of(session)),
         params={
             "provider": shard.provider,
             "model": shard.remote_model,
@@ -138,7 +134,7 @@ async def learn_run(session: AsyncSession, database: Database, shard: Shard, bat
         return
     moment = now()
     await session.exec(
-        _KEPT_RUN[database.is_sqlite],
+        _kept_run(dialect_of(session)),
         params={
             "shard_id": shard.id,
             "account_id": shard.account_id,

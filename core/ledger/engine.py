@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg  # type: ignore[import-untyped]
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -53,6 +52,8 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         )
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
+    import asyncpg  # type: ignore[import-untyped]
+
     engine = create_async_engine(
         "postgresql+asyncpg://",
         # The values of statements are users' own; errors quote them otherwise.
@@ -80,6 +81,8 @@ def make_migration_engine(url: str) -> AsyncEngine:
         engine = _sqlite_engine(url, busy_seconds=_SQLITE_MIGRATION_SECONDS, poolclass=NullPool)
         sa.event.listen(engine.sync_engine, "connect", _switch_to_wal)
         return engine
+    import asyncpg
+
     return create_async_engine(
         "postgresql+asyncpg://",
         hide_parameters=True,

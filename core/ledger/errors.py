@@ -8,10 +8,10 @@ LedgerUnavailable    the database did not do it, or its answer was lost
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -52,8 +52,15 @@ def translated() -> Iterator[None]:
             _reason(error.orig or error)
         ) from error
     # Raw ones: the driver is asked to connect outside of SQLAlchemy's own translation.
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, PoolTimeout) as error:
+    except _raw() as error:
         raise LedgerUnavailable(_reason(error)) from error
+
+
+def _raw() -> tuple[type[Exception], ...]:
+    """PostgreSQL's driver has some too; it is imported where there is such a database."""
+    asyncpg = sys.modules.get("asyncpg")
+    own = () if asyncpg is None else (asyncpg.PostgresError, asyncpg.InterfaceError)
+    return (OSError, PoolTimeout, *own)
 
 
 def _is_transient(error: DBAPIError) -> bool:

@@ -5,13 +5,12 @@ Nothing is fetched: the prices are those of the locked release.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import genai_prices
-from genai_prices.data import providers
 from genai_prices.types import (
     ModelInfo,
     ModelPrice,
@@ -121,7 +120,14 @@ def _nothing(reason: str) -> Found:
 def _provider(name: str) -> Provider | None:
     theirs = _NAMES.get(name, name)
     # Only by its own id: what merely looks alike is another provider with other prices.
-    return next((each for each in providers if each.id == theirs), None)
+    return next((each for each in _providers() if each.id == theirs), None)
+
+
+def _providers() -> Sequence[Provider]:
+    """All of them: five megabytes that only who looks for a price has in memory, after 20 ms."""
+    from genai_prices.data import providers
+
+    return providers
 
 
 def _page(provider: Provider) -> str:

@@ -18,7 +18,7 @@ from core.providers.http.transport import trusted
 from core.providers.registry import plug_in_names
 from core.serving import run
 from core.settings import ProviderAccess, Settings, read_settings
-from services.supervisor.fork_server import SHARED, TLS, Call, fork_server
+from services.supervisor.fork_server import POSTGRESQL, SHARED, TLS, Call, fork_server
 from services.supervisor.forked import ForkServer
 from services.supervisor.lock import data_folder_lock
 from services.supervisor.output import Output
@@ -175,8 +175,8 @@ def main() -> int:
     server = None
     if sys.platform == "linux":
         modules = [*SHARED]
-        if arguments.sandbox:
-            modules.append("services.sandbox.server")
+        if not settings.effective_database_url.startswith("sqlite"):
+            modules += POSTGRESQL
         if settings.tls_cert is not None:
             modules += TLS
         # They would all read these for themselves; what is wrong with the certificates, they say.

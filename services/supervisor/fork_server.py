@@ -39,6 +39,9 @@ SHARED = (
     "anyio._backends._asyncio",
 )
 
+POSTGRESQL = ("asyncpg", "sqlalchemy.dialects.postgresql.asyncpg")
+"""What a ledger in PostgreSQL needs besides."""
+
 TLS = ("cryptography.x509", "cryptography.hazmat.primitives.serialization")
 """What servers import besides where they speak TLS."""
 

@@ -8,6 +8,7 @@ from sqlmodel import SQLModel
 
 import core.ledger.tables  # noqa: F401  (fills SQLModel.metadata)
 from core.ledger.engine import make_migration_engine
+from core.ledger.tables.columns import name_conditions
 
 _ADVISORY_LOCK = 7_307_118_207
 
@@ -16,6 +17,7 @@ def _run(connection: sa.Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.execute(sa.text("BEGIN IMMEDIATE"))
     else:
+        name_conditions(SQLModel.metadata)
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
     context.configure(
         connection=connection,

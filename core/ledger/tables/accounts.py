@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from core.ledger.tables.columns import big, moment
+from core.ledger.tables.columns import Table, big, moment
 from core.scopes import Scope
 
 
@@ -29,7 +29,7 @@ class BudgetPeriod(StrEnum):
     """A calendar month, in UTC."""
 
 
-class Account(SQLModel, table=True):
+class Account(Table, table=True):
     """Owner of keys, files and batches. Money is in nano-dollars."""
 
     __tablename__ = "accounts"
@@ -54,7 +54,7 @@ class Account(SQLModel, table=True):
         return self.balance_nanos - self.reserved_nanos
 
 
-class ApiKey(SQLModel, table=True):
+class ApiKey(Table, table=True):
     """A caller's key: only its SHA-256 is kept."""
 
     __tablename__ = "api_keys"

@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import deferred
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from core.ledger.states import TERMINAL, BatchState, CanaryState, Priority, ResultsGone, Stop
-from core.ledger.tables.columns import UtcDateTime, big, moment
+from core.ledger.tables.columns import Table, UtcDateTime, big, moment, partial_index
 
 _PRICES = sa.Column("prices", sa.Text, nullable=True)
 
 
-class Batch(SQLModel, table=True):
+class Batch(Table, table=True):
     """One batch. Counts are derived from its shards at every transition."""
 
     __tablename__ = "batches"
@@ -24,26 +24,23 @@ class Batch(SQLModel, table=True):
         sa.UniqueConstraint("account_id", "request_id"),
         sa.Index("ix_batches_account_state", "account_id", "state", "created_at", "id"),
         sa.Index("ix_batches_account_created_at", "account_id", "created_at", "id"),
-        sa.Index(
+        partial_index(
             "ix_batches_account_name",
             "account_id",
             "created_at",
             "id",
             "name_folded",
-            sqlite_where=sa.text("name_folded <> ''"),
-            postgresql_where=sa.text("name_folded <> ''"),
+            where="name_folded <> ''",
         ),
-        sa.Index(
+        partial_index(
             "ix_batches_parent_id",
             "parent_id",
-            sqlite_where=sa.text("parent_id <> ''"),
-            postgresql_where=sa.text("parent_id <> ''"),
+            where="parent_id <> ''",
         ),
-        sa.Index(
+        partial_index(
             "ix_batches_removal_due_at",
             "removal_due_at",
-            sqlite_where=sa.text("removal_due_at IS NOT NULL"),
-            postgresql_where=sa.text("removal_due_at IS NOT NULL"),
+            where="removal_due_at IS NOT NULL",
         ),
     )
     id: str = Field(primary_key=True)
@@ -223,7 +220,7 @@ class Batch(SQLModel, table=True):
         return self.shard_count > 0 and self.succeeded + self.failed == self.total
 
 
-class BatchTerm(SQLModel, table=True):
+class BatchTerm(Table, table=True):
     """Something that batches are found by: a model, the key, the name, a pair of the metadata."""
 
     __tablename__ = "batch_terms"

@@ -1,4 +1,4 @@
-"""Kinds of columns that the tables share."""
+"""Kinds of columns and indexes that the tables share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import Field
+from sqlmodel import Field, SQLModel
+
+_CONDITION = "postgresql_where"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -29,6 +31,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Table(SQLModel):
+    """A table's rows: never validated, so that no validator is made before somebody asks for it."""
+
+    model_config = {"defer_build": True}
+
+
 def now() -> datetime:
     """The current moment, with its time zone."""
     return datetime.now(UTC)
@@ -40,3 +48,20 @@ def moment(*, index: bool = False, nullable: bool = False) -> Any:
 
 def big(default: int = 0) -> Any:
     return Field(default=default, sa_type=sa.BigInteger, nullable=False)
+
+
+def partial_index(name: str, *columns: str, where: str, postgresql: str = "") -> sa.Index:
+    """An index of some rows alone; `postgresql`: how it says `where`, if not in the same words.
+
+    Named here, PostgreSQL's condition would load its dialect where nobody uses it.
+    """
+    info = {_CONDITION: postgresql or where}
+    return sa.Index(name, *columns, sqlite_where=sa.text(where), info=info)
+
+
+def name_conditions(metadata: sa.MetaData) -> None:
+    """Name PostgreSQL's conditions of partial indexes, for what makes migrations of them."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if _CONDITION in index.info:
+                index.dialect_options["postgresql"]["where"] = sa.text(index.info[_CONDITION])

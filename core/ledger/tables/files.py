@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from core.ledger.states import FileState
-from core.ledger.tables.columns import big, moment
+from core.ledger.tables.columns import Table, big, moment, partial_index
 
 
-class Upload(SQLModel, table=True):
+class Upload(Table, table=True):
     """An upload that has begun and has not become a file; its bytes are in the blobs."""
 
     __tablename__ = "uploads"
@@ -27,18 +27,17 @@ class Upload(SQLModel, table=True):
     stream that took it up knows itself by it."""
 
 
-class File(SQLModel, table=True):
+class File(Table, table=True):
     """A checked input file; its bytes, index and report are in the blobs."""
 
     __tablename__ = "files"
     __table_args__ = (
         sa.UniqueConstraint("account_id", "upload_id"),
         sa.Index("ix_files_account_bytes", "account_id", "bytes"),
-        sa.Index(
+        partial_index(
             "ix_files_source_file_id",
             "source_file_id",
-            sqlite_where=sa.text("source_file_id <> ''"),
-            postgresql_where=sa.text("source_file_id <> ''"),
+            where="source_file_id <> ''",
         ),
     )
     id: str = Field(primary_key=True)

@@ -6,9 +6,9 @@ from datetime import date, datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from core.ledger.tables.columns import big, moment
+from core.ledger.tables.columns import Table, big, moment, partial_index
 
 
 class PostingKind(StrEnum):
@@ -21,7 +21,7 @@ class PostingKind(StrEnum):
     ADJUST = "adjust"
 
 
-class Posting(SQLModel, table=True):
+class Posting(Table, table=True):
     """A movement of an account's money. Rows are never changed or deleted.
 
     An account's `balance_nanos` and `reserved_nanos` are the sums of its postings', kept beside
@@ -31,11 +31,10 @@ class Posting(SQLModel, table=True):
     __tablename__ = "postings"
     __table_args__ = (
         sa.Index("ix_postings_account_created", "account_id", "created_at"),
-        sa.Index(
+        partial_index(
             "ix_postings_grants",
             "account_id",
-            sqlite_where=sa.text("kind = 'grant'"),
-            postgresql_where=sa.text("kind = 'grant'"),
+            where="kind = 'grant'",
         ),
     )
     reason: str = Field(primary_key=True)
@@ -54,7 +53,7 @@ class Posting(SQLModel, table=True):
     created_at: datetime = moment()
 
 
-class UsageRow(SQLModel, table=True):
+class UsageRow(Table, table=True):
     """What one model used in one shard, written by the transition that settles it."""
 
     __tablename__ = "usage"
@@ -86,7 +85,7 @@ class UsageRow(SQLModel, table=True):
     cost_nanos: int = big()
 
 
-class Spending(SQLModel, table=True):
+class Spending(Table, table=True):
     """What an account or a key has been charged, in all and by month: what budgets look at."""
 
     __tablename__ = "spendings"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from core.ledger.tables.columns import big, moment
+from core.ledger.tables.columns import Table, big, moment
 
 
-class TokenBudget(SQLModel, table=True):
+class TokenBudget(Table, table=True):
     """What is known of a provider's enqueued-token limit for one model (see probing.py)."""
 
     __tablename__ = "token_budgets"
@@ -38,7 +38,7 @@ class TokenBudget(SQLModel, table=True):
     """Tokens that were counted for images, recordings and files, for each by the rules."""
 
 
-class ProviderHold(SQLModel, table=True):
+class ProviderHold(Table, table=True):
     """Until when a provider wants no call with a credential (Retry-After)."""
 
     __tablename__ = "provider_holds"
@@ -48,7 +48,7 @@ class ProviderHold(SQLModel, table=True):
     until: datetime = moment()
 
 
-class ProviderKey(SQLModel, table=True):
+class ProviderKey(Table, table=True):
     """What a provider said of a key when it was last tried."""
 
     __tablename__ = "provider_keys"
@@ -61,7 +61,7 @@ class ProviderKey(SQLModel, table=True):
     checked_at: datetime = moment()
 
 
-class ProviderDuration(SQLModel, table=True):
+class ProviderDuration(Table, table=True):
     """How long a provider's batches of a model took lately, from submission to their end."""
 
     __tablename__ = "provider_durations"
@@ -73,7 +73,7 @@ class ProviderDuration(SQLModel, table=True):
     learned_at: datetime = moment()
 
 
-class ProviderPause(SQLModel, table=True):
+class ProviderPause(Table, table=True):
     """A provider to which nothing is sent, by order of an operator."""
 
     __tablename__ = "provider_pauses"
@@ -83,7 +83,7 @@ class ProviderPause(SQLModel, table=True):
     """The id of the key that paused it."""
 
 
-class BatchDuration(SQLModel, table=True):
+class BatchDuration(Table, table=True):
     """How long one batch of a provider took, for estimates of those that run now."""
 
     __tablename__ = "batch_durations"

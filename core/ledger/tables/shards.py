@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
 from core.ledger.states import Priority, ShardPurpose, ShardState
-from core.ledger.tables.columns import big, moment, now
+from core.ledger.tables.columns import Table, big, moment, now, partial_index
 
 PAUSED = "paused: "
 """How the reason begins for which a shard of a paused batch or provider waits."""
@@ -17,37 +17,34 @@ CANARY = "canary: "
 """The same of a shard that waits for the lines that go first."""
 
 
-class Shard(SQLModel, table=True):
+class Shard(Table, table=True):
     """Lines of a batch that go to one provider as one batch of its own."""
 
     __tablename__ = "shards"
     __table_args__ = (
         sa.UniqueConstraint("batch_id", "ordinal"),
-        sa.Index(
+        partial_index(
             "ix_shards_served",
             "account_id",
             "provider",
             "intended_at",
-            sqlite_where=sa.text("intended_at IS NOT NULL"),
-            postgresql_where=sa.text("intended_at IS NOT NULL"),
+            where="intended_at IS NOT NULL",
         ),
-        sa.Index(
+        partial_index(
             "ix_shards_given_up",
             "given_up_at",
-            sqlite_where=sa.text("given_up_at IS NOT NULL"),
-            postgresql_where=sa.text("given_up_at IS NOT NULL"),
+            where="given_up_at IS NOT NULL",
         ),
-        sa.Index(
+        partial_index(
             "ix_shards_inputs_due",
             "inputs_due_at",
-            sqlite_where=sa.text("inputs_due_at IS NOT NULL"),
-            postgresql_where=sa.text("inputs_due_at IS NOT NULL"),
+            where="inputs_due_at IS NOT NULL",
         ),
-        sa.Index(
+        partial_index(
             "ix_shards_waits_for_funds",
             "account_id",
-            sqlite_where=sa.text("waits_for_funds = 1"),
-            postgresql_where=sa.text("waits_for_funds"),
+            where="waits_for_funds = 1",
+            postgresql="waits_for_funds",
         ),
     )
     id: str = Field(primary_key=True)

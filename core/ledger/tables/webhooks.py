@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from core.ledger.tables.columns import moment
+from core.ledger.tables.columns import Table, moment, partial_index
 
 
 class DeliveryState(StrEnum):
@@ -19,7 +19,7 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-class WebhookEndpoint(SQLModel, table=True):
+class WebhookEndpoint(Table, table=True):
     """Where the events of an account's batches go.
 
     The secrets are kept as they are: what signs has to be there, and who can read this table can
@@ -61,7 +61,7 @@ class WebhookEndpoint(SQLModel, table=True):
         return [self.secret, *([self.previous_secret] if until and at < until else [])]
 
 
-class WebhookDelivery(SQLModel, table=True):
+class WebhookDelivery(Table, table=True):
     """One event for one endpoint, made by the transition that the event is about."""
 
     __tablename__ = "webhook_deliveries"
@@ -69,11 +69,10 @@ class WebhookDelivery(SQLModel, table=True):
         sa.UniqueConstraint("endpoint_id", "event_id"),
         sa.Index("ix_webhook_deliveries_account_created", "account_id", "created_at"),
         sa.Index("ix_webhook_deliveries_endpoint_created", "endpoint_id", "created_at"),
-        sa.Index(
+        partial_index(
             "ix_webhook_deliveries_due",
             "due_at",
-            sqlite_where=sa.text("state = 'waiting'"),
-            postgresql_where=sa.text("state = 'waiting'"),
+            where="state = 'waiting'",
         ),
     )
     id: str = Field(primary_key=True)
@@ -99,7 +98,7 @@ class WebhookDelivery(SQLModel, table=True):
     ended_at: datetime | None = moment(nullable=True)
 
 
-class WebhookAttempt(SQLModel, table=True):
+class WebhookAttempt(Table, table=True):
     """One call of a receiver, recorded before it is made."""
 
     __tablename__ = "webhook_attempts"

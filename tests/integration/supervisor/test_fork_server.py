@@ -137,3 +137,24 @@ async def test_where_the_fork_server_dies_all_that_it_forked_is_known_to_be_dead
     [said] = await told("gone")
     assert said["code"] == -signal.SIGKILL
     await process_end(said["pid"], limit=5)
+
+
+def test_what_services_share_has_nothing_that_none_of_them_needs() -> None:
+    """Each megabyte of it is one of every service, as pages are copied where anything is used."""
+    needless = {
+        "rich": "the command's: structlog takes it where it can",
+        "asyncpg": "only with a ledger in PostgreSQL",
+        "sqlalchemy.dialects.postgresql": "the same",
+        "alembic": "only when the ledger is not of the newest schema",
+        "genai_prices.data": "only who looks for a price",
+        "starlette": "the sandbox's alone",
+    }
+    program = (
+        "import sys; from importlib import import_module; import services.supervisor.__main__; "
+        "from services.supervisor.fork_server import SHARED; [*map(import_module, SHARED)]; "
+        "print(*sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not needless.keys() & set(ran.stdout.split())

@@ -2,13 +2,16 @@
 and any number of watchers in memory.
 
 A watcher costs one slot, not a queue: it sees the newest snapshot of its batch, however
-many it missed. Events may be lost, so what is watched is also looked at now and then.
+many it missed. Events may be lost, so what is watched is also looked at now and then. After each
+look comes a rest: what changes meanwhile is looked at together, so that showing a thousand small
+batches takes no more than a third of the time that they need themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -24,6 +27,9 @@ from core.pipeline.messages import STATES, shown_batches
 log = structlog.get_logger()
 
 _PAGE = 200
+# Between two looks at changes, times what the one before took: a few ms where nothing else is done.
+_REST = 2.0
+_LONGEST_REST = 0.2
 _TERMINAL = frozenset(STATES[state] for state in TERMINAL)
 
 
@@ -110,15 +116,25 @@ class AccountWatcher:
 class Hub:
     """All watched batches of one collector."""
 
-    def __init__(self, ledger: Ledger, bus: Bus, *, recheck: float, heartbeat: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        bus: Bus,
+        *,
+        recheck: float,
+        heartbeat: float,
+        rest: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         """`recheck`: seconds between two looks at what is watched.
 
-        `heartbeat`: seconds of silence after which a topic's watchers are woken.
+        `heartbeat`: seconds of silence after which a topic's watchers are woken. `rest`: waits for
+        so many seconds between two looks at changes.
         """
         self._ledger = ledger
         self._bus = bus
         self._recheck = recheck
         self._heartbeat = heartbeat
+        self._rest = rest
         self._topics: dict[str, Topic] = {}
         self._accounts: dict[str, set[AccountWatcher]] = {}
         self._dirty: set[str] = set()
@@ -206,11 +222,13 @@ class Hub:
             await self._work.wait()
             self._work.clear()
             dirty, self._dirty = self._dirty, set()
+            began = time.monotonic()
             try:
                 await self.refresh(dirty)
             except LedgerUnavailable as error:
                 # The next recheck looks at all of them again.
                 log.warning("watch_refresh_failed", cause=str(error))
+            await self._rest(min(_REST * (time.monotonic() - began), _LONGEST_REST))
 
     async def _recheck_now_and_then(self) -> None:
         while True:

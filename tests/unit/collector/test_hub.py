@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
 
 import pytest
 from polybatch.v1.events_pb2 import BatchEvent
@@ -93,6 +94,37 @@ async def test_an_account_watcher_sees_each_batch_s_newest(
         [snapshot] = await mine.take(PATIENCE)
         assert (snapshot.id, snapshot.revision) == (batch.id, planned.revision)
         assert await other.take(0) == []
+    stop.set()
+    await running
+
+
+async def test_what_changes_during_a_rest_is_looked_at_together(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    looks: list[set[str]] = []
+    rested, rests = asyncio.Event(), asyncio.Queue[float]()
+
+    class Counting(Hub):
+        async def refresh(self, batch_ids: Iterable[str]) -> None:
+            looks.append(set(batch_ids))
+
+    async def rest(seconds: float) -> None:
+        rests.put_nowait(seconds)
+        await rested.wait()
+
+    hub, stop = Counting(ledger, bus, recheck=3600, heartbeat=3600, rest=rest), asyncio.Event()
+    running = asyncio.create_task(hub.run(stop))
+    others = [Batch(**batch.model_dump() | {"id": f"batch_{number}"}) for number in range(20)]
+    async with AsyncExitStack() as watches:
+        await watches.enter_async_context(hub.watch(batch))
+        await asyncio.wait_for(rests.get(), PATIENCE)
+        for other in others:
+            await watches.enter_async_context(hub.watch(other))
+            await asyncio.sleep(0)
+        assert looks == [{batch.id}], "the first is not waited for, those behind it are gathered"
+        rested.set()
+        await asyncio.wait_for(rests.get(), PATIENCE)
+        assert looks == [{batch.id}, {other.id for other in others}]
     stop.set()
     await running
 

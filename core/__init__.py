@@ -12,9 +12,10 @@ def _import_structlog() -> None:
     if "rich" in sys.modules:
         return
     sys.modules["rich"] = None  # type: ignore[assignment]
-    import structlog
-
-    del sys.modules["rich"]
+    try:
+        import structlog
+    finally:
+        del sys.modules["rich"]
 
 
 _import_structlog()

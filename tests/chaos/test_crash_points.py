@@ -120,6 +120,13 @@ def cancel(cluster: Cluster, client: Client, batch: Batch) -> None:
         client.cancel_batch(batch.id)
 
 
+def cancel_and_let_run(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """Its owner stops it, and the provider, out of reach by then, runs it after its end."""
+    cancel(cluster, client, batch)
+    client.wait(batch.id, timeout=jobs.PATIENCE)
+    tell(cluster.slow, "/sandbox/config", {"batch_seconds": 0})
+
+
 def cancel_unclear(cluster: Cluster, client: Client, batch: Batch) -> None:
     """Its owner stops it while nobody knows whether it was created."""
 
@@ -441,16 +448,16 @@ AFTER_THE_END = {
             Failpoint.BATCH_MERGE,
         ),
         [ask("slow", "slow", ends=STOPPED)],
-        slow={"batch_seconds": 2},
+        slow={"batch_seconds": NEVER},
         faults=[{"kind": "status", "status": 503, "since": "cancel", "seconds": 8}],
-        meddle=cancel,
+        meddle=cancel_and_let_run,
     ),
     "answers that come for a batch that is deleted": Scene(
         (Failpoint.BATCH_DROP_LATE,),
         [deleted_at_once],
-        slow={"batch_seconds": 2},
+        slow={"batch_seconds": NEVER},
         faults=[{"kind": "status", "status": 503, "since": "cancel", "seconds": 8}],
-        meddle=cancel,
+        meddle=cancel_and_let_run,
     ),
     "a create that turns out never to have happened": Scene(
         (Failpoint.SHARD_NEVER_SENT,),

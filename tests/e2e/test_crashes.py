@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 
 def test_a_watcher_outlives_the_collector(suite: Suite, tmp_path: Path) -> None:
-    suite.reset_sandbox(batch_seconds=4)
+    suite.reset_sandbox(batch_seconds=3600)
     with suite.client() as client:
         batch = client.submit(write(tmp_path / "watched.jsonl", (chat(n) for n in range(100))))
         snapshots: list[Batch] = []
@@ -26,7 +26,9 @@ def test_a_watcher_outlives_the_collector(suite: Suite, tmp_path: Path) -> None:
             snapshots.append(snapshot)
             if not killed and snapshot.request_counts.submitted:
                 suite.kill("collector")
+                suite.sandbox("/sandbox/config", {"batch_seconds": 0})
                 killed = True
+        assert killed
         assert snapshots[-1].state == BatchState.COMPLETED
         revisions = [snapshot.revision for snapshot in snapshots]
         assert revisions == sorted(set(revisions)), "no snapshot comes twice or goes back"

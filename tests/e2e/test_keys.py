@@ -18,7 +18,7 @@ WITHDRAWN = [{"kind": "withdrawn", "provider": name} for name in PROVIDERS]
 
 def test_lines_wait_for_a_key_that_is_back(suite: Suite, tmp_path: Path) -> None:
     """Refused before anything is sent, and again while it runs."""
-    suite.reset_sandbox(batch_seconds=1, faults=WITHDRAWN)
+    suite.reset_sandbox(batch_seconds=3600, faults=WITHDRAWN)
     seen: list[set[str]] = []
 
     def on_snapshot(snapshot: object) -> None:
@@ -30,7 +30,8 @@ def test_lines_wait_for_a_key_that_is_back(suite: Suite, tmp_path: Path) -> None
         states = {shard.state for shard in getattr(snapshot, "shards", ())}
         if waiting == set(PROVIDERS) and states not in seen:
             seen.append(states)
-            suite.sandbox("/sandbox/config", {"faults": []})
+            over = {"batch_seconds": 0} if states == {"submitted"} else {}
+            suite.sandbox("/sandbox/config", {"faults": [], **over})
         if states == {"submitted"} and len(seen) == 1:
             suite.sandbox("/sandbox/config", {"faults": WITHDRAWN})
 
@@ -64,7 +65,7 @@ def test_fail_fast(suite: Suite, tmp_path: Path) -> None:
     assert set(story.outcomes) == {"invalid_api_key", "authentication_error"}
     assert story.ended.fail_fast
 
-    suite.reset_sandbox(batch_seconds=1)
+    suite.reset_sandbox(batch_seconds=3600)
     path = write(tmp_path / "sent.jsonl", lines)
     with suite.client() as client:
         batch = client.submit(path, fail_fast=True)
@@ -73,7 +74,7 @@ def test_fail_fast(suite: Suite, tmp_path: Path) -> None:
                 suite.sandbox("/sandbox/config", {"faults": WITHDRAWN})
         ended = client.get_batch(batch.id)
         assert ended.request_counts.failed == ended.awaited_line_count == COUNT
-        suite.sandbox("/sandbox/config", {"faults": []})
+        suite.sandbox("/sandbox/config", {"faults": [], "batch_seconds": 0})
         wait_for(lambda: not client.get_batch(batch.id).awaited_line_count, "late answers")
         late = client.get_batch(batch.id)
         found = [outcome(line) for line in client.results(batch.id)]

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polybatch import Batch
 
 from tests.support.e2e.direct_server import Server
 from tests.support.e2e.inputs import chat
 from tests.support.e2e.stories import ask, check_bill, check_costs, tell
-from tests.support.e2e.suite import Suite
+from tests.support.e2e.suite import Suite, wait_for
 
 # It waits for its rescue.
 pytestmark = pytest.mark.long
@@ -22,12 +23,23 @@ COUNT = 60
 def test_what_was_not_run_is_called_at_its_price(suite: Suite, tmp_path: Path) -> None:
     """Three providers have run some of their lines when they are cancelled."""
     suite.reset_sandbox(batch_seconds=12, cancel_seconds=0.5)
+
+    def running() -> list[int]:
+        providers = suite.sandbox("/sandbox/bill")["providers"]
+        return [each["lines_running"] for each in providers.values() if each["batches_created"]]
+
+    def stall_half_way(snapshot: Batch) -> None:
+        if snapshot.request_counts.submitted == COUNT:
+            wait_for(lambda: all(running()), "some lines of each to run")
+            suite.sandbox("/sandbox/config", {"batch_seconds": 3600})
+
     story = tell(
         suite,
         tmp_path / "lines.jsonl",
         map(ask, range(COUNT)),
+        on_snapshot=stall_half_way,
         completion_window=timedelta(seconds=60),
-        rescue_before=timedelta(seconds=56),
+        rescue_before=timedelta(seconds=50),
     )
     assert story.ended.state == "completed"
     assert story.outcomes == {"ok": COUNT}

@@ -48,6 +48,9 @@ class SeenIds:
         # In order, which is the fastest way to keep them: most files have no more of them.
         self._fingerprints = array("q")
         self._lines = array("I")
+        self.take_hash = self._fingerprints.append
+        """The first half of `add`, of an id's hash, for whom a call for each line is too much."""
+        self.take_line = self._lines.append
         # Bytes, as packing both numbers at once is the fastest way to deal them.
         self._partitions: list[bytearray] = []
 
@@ -95,7 +98,7 @@ class SeenIds:
         ]
         for fingerprint, line in zip(self._fingerprints, self._lines, strict=True):
             partitions[fingerprint & _MASK] += _pack(fingerprint, line)
-        self._fingerprints, self._lines = array("q"), array("I")
+        del self._fingerprints[:], self._lines[:]
 
 
 async def duplicate_problems(

@@ -39,6 +39,7 @@ _LINES_AT_ONCE = 4096
 # long as all the rest, and a file that has them mostly has them everywhere.
 _LOOKED_AT_FIRST = 1000
 _LOOKED_AT_ONE_OF = 64
+_CR = 13
 
 T = TypeVar("T")
 
@@ -87,6 +88,8 @@ class LineScanner:
         self._totals = Totals()
         self._media = MediaScan(rules.media, self._totals)
         self._shapes = Shapes(self._groups, self._totals)
+        self._look_at = 0
+        self._sum_up_at = _LINES_AT_ONCE
 
     def feed(self, chunk: bytes) -> Iterator[Scanned]:
         """Take the next bytes; yields what the lines that they end gave. To be exhausted.
@@ -148,17 +151,18 @@ class LineScanner:
         problems: list[Problem] = []
         # Locals, as this loop runs once for each line of the file.
         decode, whole = self._plain.decode, self._plain.decodes_whole
-        see, pack = self._seen.add, INDEX.pack
+        see_id, see_line, pack = self._seen.take_hash, self._seen.take_line, INDEX.pack
         shape_of, options_of = self._shapes.find, self._plain.options_of
         longest = self._max_line_bytes
-        line, offset = self._line, self._offset
+        line, offset, look_at = self._line, self._offset, self._look_at
+        piece: Any
         for piece in lines:
             line += 1
             start = offset
             size = len(piece)
             offset += size + 1
-            raw: Any = piece
-            if size > longest or raw.endswith(b"\r"):
+            raw = piece
+            if size > longest or (size and raw[-1] == _CR):
                 raw = self._trimmed(piece)
                 size = len(raw)
                 if isinstance(raw, OversizedLine):
@@ -183,17 +187,20 @@ class LineScanner:
                 decode, whole = self._plain.decode, self._plain.decodes_whole
                 options_of = self._plain.options_of
                 continue
-            see(line, found.custom_id)
-            if (line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0) and (
-                not shape.has_no_key_twice(raw, body.messages)
-            ):
-                shape.looked_at = self._has_no_key_twice(raw, line, found.custom_id)
+            see_id(hash(found.custom_id))
+            see_line(line)
+            if line >= look_at:
+                if _is_looked_at(line) and not shape.has_no_key_twice(raw, body.messages):
+                    shape.looked_at = self._has_no_key_twice(raw, line, found.custom_id)
+                look_at = self._look_from(line)
             if shape.warnings:
                 self._tell(line, found.custom_id, shape.warnings, problems)
             shape.count(size)
             index += pack(start, size, line, shape.group, 0)
+            # The next line is to take the memory of this one, which the processor has at hand.
+            piece = raw = found = body = None
         self._seen.deal()
-        self._line, self._offset = line, offset
+        self._line, self._offset, self._look_at = line, offset, look_at
         self._records += len(index) // INDEX.size
         if self._records > self._max_lines:
             raise TooManyLines(self._max_lines)
@@ -233,7 +240,7 @@ class LineScanner:
             return self._examine(raw, line, start, problems)
         custom_id = found.custom_id
         self._seen.add(line, custom_id)
-        if line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0:
+        if _is_looked_at(line):
             self._has_no_key_twice(raw, line, custom_id)
         findings: tuple[Finding, ...] = ()
         flags = 0
@@ -264,6 +271,19 @@ class LineScanner:
             if fits is not None and fits(body.messages):
                 self._shapes.learn(key, found, group, fits, findings, asked)
         return INDEX.pack(start, size, line, group, 0)
+
+    def _look_from(self, line: int) -> int:
+        """The next line that is to be looked at more closely.
+
+        Sums are brought up to date then: what comes out depends on the lines alone, and not on
+        how they were cut into chunks.
+        """
+        if line >= self._sum_up_at:
+            self._shapes.sum_up()
+            self._sum_up_at = line + _LINES_AT_ONCE
+        if line < _LOOKED_AT_FIRST:
+            return line + 1
+        return (line // _LOOKED_AT_ONE_OF + 1) * _LOOKED_AT_ONE_OF
 
     def _trimmed(self, piece: bytes | OversizedLine) -> bytes | OversizedLine:
         if isinstance(piece, OversizedLine):
@@ -351,6 +371,10 @@ class LineScanner:
             self._endpoint, self._kind = verdict.url, verdict.kind
             self._plain.begin(verdict.kind, verdict.url)
         return group
+
+
+def _is_looked_at(line: int) -> bool:
+    return line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0
 
 
 def _deeper(levels: int, call: Callable[[], T]) -> T:

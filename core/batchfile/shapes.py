@@ -6,6 +6,8 @@ whose shape is known only the texts are left to look at.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -15,7 +17,7 @@ from core.batchfile.asking import Asked
 from core.batchfile.groups import Groups
 from core.batchfile.rules import Finding
 from core.batchfile.schema import Line
-from core.batchfile.totals import LINE_OVERHEAD, LineSum, Totals, step_of
+from core.batchfile.totals import LINE_OVERHEAD, Totals, end_of_step
 
 # A file with more shapes begins anew: its next lines teach them.
 _MOST_SHAPES = 1024
@@ -41,9 +43,10 @@ class Shape:
 
     __slots__ = (
         "_asked",
-        "_counts",
         "_quotes",
+        "_sizes",
         "_totals",
+        "count",
         "fits",
         "group",
         "looked_at",
@@ -71,19 +74,9 @@ class Shape:
         self._totals = totals
         self._asked = asked
         self._quotes = quotes
-        self._counts: dict[int, _Count] = {}
-
-    def count(self, size: int) -> None:
-        """Count a line of so many bytes."""
-        step = step_of(size + LINE_OVERHEAD)
-        count = self._counts.get(step)
-        if count is None:
-            total = self._totals.sum_of(self.group, size + LINE_OVERHEAD, self._asked)
-            count = self._counts[step] = _Count(total)
-        count.lines += 1
-        count.bytes += size
-        if size > count.longest:
-            count.longest = size
+        self._sizes = array("I")
+        self.count = self._sizes.append
+        """Count a line of so many bytes; to be summed up every few thousand."""
 
     def has_no_key_twice(self, raw: bytes, messages: list[Any]) -> bool:
         """True where that is sure: each key and text takes two quotation marks.
@@ -95,21 +88,20 @@ class Shape:
 
     def sum_up(self, groups: Groups) -> None:
         """Add what was counted to the sums of the file."""
-        for count in self._counts.values():
-            groups.lines[self.group] += count.lines
-            groups.bytes[self.group] += count.bytes
-            count.total.lines += count.lines
-            count.total.text_bytes += count.bytes + count.lines * LINE_OVERHEAD
-            count.total.longest = max(count.total.longest, count.longest + LINE_OVERHEAD)
-        self._counts.clear()
-
-
-class _Count:
-    __slots__ = ("bytes", "lines", "longest", "total")
-
-    def __init__(self, total: LineSum) -> None:
-        self.total = total
-        self.lines = self.bytes = self.longest = 0
+        sizes = sorted(self._sizes)
+        del self._sizes[:]
+        start = 0
+        while start < len(sizes):
+            weight = sizes[start] + LINE_OVERHEAD
+            end = bisect_left(sizes, end_of_step(weight) - LINE_OVERHEAD, start)
+            text = sum(sizes[start:end])
+            groups.lines[self.group] += end - start
+            groups.bytes[self.group] += text
+            total = self._totals.sum_of(self.group, weight, self._asked)
+            total.lines += end - start
+            total.text_bytes += text + (end - start) * LINE_OVERHEAD
+            total.longest = max(total.longest, sizes[end - 1] + LINE_OVERHEAD)
+            start = end
 
 
 class Shapes:

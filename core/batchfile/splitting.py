@@ -54,8 +54,7 @@ class LineSplitter:
             end = find(b"\n", start)
         may_be_oversized = len(chunk) > self._max_size
         while end >= 0:
-            line = chunk[start:end]
-            yield self._checked(line) if may_be_oversized else line
+            yield self._checked(chunk[start:end]) if may_be_oversized else chunk[start:end]
             start = end + 1
             end = find(b"\n", start)
         self.keep(chunk[start:])

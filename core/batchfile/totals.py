@@ -100,8 +100,8 @@ class Totals:
         return self._sums.get(key) or self._new(key)
 
     def sums(self) -> list[LineSum]:
-        """What was counted, in the order of its first lines."""
-        return list(self._sums.values())
+        """What was counted, in one order, whatever came first."""
+        return sorted(self._sums.values(), key=_order)
 
     def _new(self, key: _Key) -> LineSum:
         group, step, asked, lenient = key
@@ -125,10 +125,21 @@ class Totals:
         return found
 
 
+def _order(each: LineSum) -> tuple[int, int, int, int, int, bool]:
+    limit = -1 if each.limit is None else each.limit
+    return each.group, each.longest, limit, each.answers, each.flags, each.lenient
+
+
 def step_of(weight: int) -> int:
     """Lines of one step are added up together: there are four for each power of two."""
     bits = weight.bit_length()
     return bits << 2 | weight >> bits - 3 & 3
+
+
+def end_of_step(weight: int) -> int:
+    """The least weight that is of a later step than this one."""
+    shift = weight.bit_length() - 3
+    return (weight >> shift) + 1 << shift
 
 
 def _rounded_up(limit: int) -> int:

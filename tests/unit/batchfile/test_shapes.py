@@ -21,6 +21,7 @@ from core.batchfile import (
     Rules,
     Summary,
     encode_totals,
+    scanner,
     shapes,
 )
 from core.providers import known_providers
@@ -230,6 +231,28 @@ def test_more_shapes_than_are_kept_change_nothing(
         for number in range(60)
     ]
     assert assert_same(real, lines).groups[0].lines == 60
+
+
+def test_lines_of_all_sizes_are_counted_as_by_looking_at_each(
+    real: Rules, chat: MakeLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than are summed up at once, of shapes and sizes that take turns."""
+    monkeypatch.setattr(scanner, "_LINES_AT_ONCE", 100)
+    lines = [
+        chat(
+            str(number),
+            provider="anthropic",
+            body=CLAUDE
+            | {
+                "max_completion_tokens": 1 + number % 3,
+                "messages": [{"role": "user", "content": "x" * (1 + number * 37 % 901)}],
+            },
+        )
+        for number in range(450)
+    ]
+    totals = assert_same(real, lines).totals
+    assert sum(each.lines for each in totals) == 450
+    assert len(totals) > 10
 
 
 def test_lines_of_which_no_two_are_alike_are_learned_now_and_then(

@@ -10,7 +10,6 @@ from typing import TypeAlias
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from core.serving.access_log import AccessLogInterceptor
 from core.serving.auth import Authenticate, AuthInterceptor
@@ -21,6 +20,7 @@ from core.serving.in_flight import CLEANUP_LIMIT, InFlightInterceptor
 from core.serving.interceptor import CallInterceptor
 from core.serving.process import StartupError
 from core.serving.rate_limit import RateLimitInterceptor
+from core.serving.reflection import Reflection
 from core.serving.revocation import Revocation, Revoked
 from core.serving.rpc_metrics import RpcMetricsInterceptor
 from core.serving.rpc_traces import RpcTracesInterceptor
@@ -143,7 +143,7 @@ class GrpcServer:
         server = grpc.aio.server(interceptors=[Chain(interceptors)], options=options)
         self._services = [*self._register(server), health.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*self._services, reflection.SERVICE_NAME], server)
+        server.add_generic_rpc_handlers((Reflection(self._services),))
         await self.set_ready(False)
         try:
             self.port = (

@@ -8,7 +8,6 @@ API may answer it with "Unrecognized request argument supplied".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import lru_cache
 from math import inf
 from typing import Any
@@ -204,6 +203,9 @@ def _decoded(decoder: msgspec.json.Decoder[Any], raw: Raw | None) -> Any:
 @lru_cache(maxsize=1024)
 def _unknown(url: str, key: str) -> Note:
     """A field that the endpoint does not have, with the one that may be meant."""
+    # Only here, as it is held by every service otherwise.
+    from difflib import get_close_matches
+
     quoted = key if len(key) <= 80 else key[:80] + "…"
     text = f'{url} has no field "{quoted}", and may refuse it'
     near = get_close_matches(key, FIELDS[url], n=1)

@@ -148,6 +148,8 @@ def test_what_services_share_has_nothing_that_none_of_them_needs() -> None:
         "alembic": "only when the ledger is not of the newest schema",
         "genai_prices.data": "only who looks for a price",
         "starlette": "the sandbox's alone",
+        "google.protobuf.descriptor_pb2": "only who is asked for reflection",
+        "difflib": "only who meets a field that an endpoint does not have",
     }
     program = (
         "import sys; from importlib import import_module; import services.supervisor.__main__; "

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isclose
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -33,6 +34,9 @@ FIRST_BYTES_PER_TOKEN = 3.0
 _MODELS_AT_ONCE = 500
 _NEW_SHARE = 0.3
 _CAUTION = 0.9
+_SAME = 0.003
+"""Of what is learned, a change so small is not worth a transaction for each shard: an estimate
+stays within a hundredth of what all of them show."""
 # Whatever was seen: hardly a text has more tokens than bytes, and one with fewer than a
 # token in six bytes says little of the next.
 _BYTES_PER_TOKEN = (1.0, 6.0)
@@ -148,19 +152,18 @@ class Budgets:
 
         `media`: what its images, recordings and files came to by the provider's rules. What text
         and media have in the tokens is not told apart: either is learned from what the other
-        leaves, the more the larger its own share is.
+        leaves, the more the larger its own share is. Most shards show nothing new: only that is
+        written.
         """
+        async with self._database.read() as session:
+            known = await session.get(TokenBudget, (provider, model))
+        if known is not None and not _differ(known, _learn(known, size, tokens, media)):
+            return
         async with self._database.write(Failpoint.BUDGET_OBSERVE) as session:
             row = await _locked(session, self._database, provider, model)
-            text = size / row.bytes_per_token
-            shown = media * row.media_factor
-            share = shown / (text + shown) if shown else 0.0
-            left = max(tokens - shown, 1.0)
-            seen = _bounded(_CAUTION * size / left, _BYTES_PER_TOKEN)
-            if media:
-                factor = _bounded((tokens - text) / (_CAUTION * media), _MEDIA_FACTOR)
-                row.media_factor += _NEW_SHARE * share * (factor - row.media_factor)
-            row.bytes_per_token += _NEW_SHARE * (1 - share) * (seen - row.bytes_per_token)
+            learned = _learn(row, size, tokens, media)
+            row.bytes_per_token = learned.bytes_per_token
+            row.media_factor = learned.media_factor
             session.add(row)
 
     async def refused(self, shard: Shard, stated: int | None) -> tuple[int | None, bool]:
@@ -299,6 +302,28 @@ def end_probe(row: TokenBudget, shard: Shard | None, moment: datetime) -> None:
 def _bounded(learned: float, bounds: tuple[float, float]) -> float:
     low, high = bounds
     return min(max(learned, low), high)
+
+
+def _learn(row: TokenBudget, size: int, tokens: int, media: int) -> Learned:
+    """What is known once a shard has run; arguments as of `Budgets.observe`."""
+    text, shown = size / row.bytes_per_token, media * row.media_factor
+    share = shown / (text + shown) if shown else 0.0
+    seen = _bounded(_CAUTION * size / max(tokens - shown, 1.0), _BYTES_PER_TOKEN)
+    media_factor = row.media_factor
+    if media:
+        factor = _bounded((tokens - text) / (_CAUTION * media), _MEDIA_FACTOR)
+        media_factor += _NEW_SHARE * share * (factor - media_factor)
+    return Learned(
+        row.bytes_per_token + _NEW_SHARE * (1 - share) * (seen - row.bytes_per_token),
+        media_factor,
+    )
+
+
+def _differ(row: TokenBudget, learned: Learned) -> bool:
+    return not (
+        isclose(row.bytes_per_token, learned.bytes_per_token, rel_tol=_SAME)
+        and isclose(row.media_factor, learned.media_factor, rel_tol=_SAME)
+    )
 
 
 async def _locked(

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from core.ledger import Batch, Ledger, OverQuota, Shard, Stale, budgets, now
+from core.ledger.database import Database
 from core.settings import Settings
 from tests.support.ledger.rows import (
     batch_row,
@@ -96,7 +97,24 @@ async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:
         await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
     after = await ledger.budgets.of("openai", MODEL)
     assert before.tokens(6000) == 2000
-    assert after.tokens(6000) == pytest.approx(1333, abs=10), "5 bytes a token, with caution"
+    assert after.tokens(6000) == pytest.approx(1333, rel=0.01), "5 bytes a token, with caution"
+
+
+async def test_a_shard_that_shows_nothing_new_writes_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(40):
+        await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
+    learned = await ledger.budgets.of("openai", MODEL)
+
+    def written(*_: object) -> None:
+        raise AssertionError("written")
+
+    monkeypatch.setattr(Database, "write", written)
+    await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
+    assert await ledger.budgets.of("openai", MODEL) == learned
+    with pytest.raises(AssertionError, match="written"):
+        await ledger.budgets.observe("openai", MODEL, 50_000, 12_000)
 
 
 async def test_text_and_media_are_learned_apart(ledger: Ledger) -> None:

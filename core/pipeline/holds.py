@@ -1,14 +1,15 @@
 """Let every process obey what a provider has told one of them (Retry-After), or that it is away.
 
-A hold goes out on the bus at once, and into the ledger for whoever starts later or has
-missed the message; the ledger is read at the start and now and then. That a provider is away, and
-that it is back, goes out on the bus alone: it holds for a minute, and who misses it finds out.
+A hold goes into the ledger, for whoever starts later or misses the message, and then out on the
+bus; the ledger is read at the start and now and then. In this order, as of a process that dies in
+between it is the successor that calls next. That a provider is away, and that it is back, goes out
+on the bus alone: it holds for a minute, and who misses it finds out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 TOPIC = "holds"
 _RETRY_PAUSE = 1.0
+# A ledger that takes longer is not waited for: the others are to know soon.
+_LEDGER_FIRST = 0.25
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Hold).decode
@@ -63,21 +66,36 @@ class SharedHolds:
             self._work.clear()
             # The newest of each: a provider that refuses a hundred calls says it as often.
             pending, self._pending = self._pending, {}
-            for hold in pending.values():
-                await self._bus.broadcast(TOPIC, _encode(hold))
-            for hold in pending.values():
-                if hold.asked_for:
-                    await self._keep(hold)
+            keeping = asyncio.ensure_future(
+                self._keep([hold for hold in pending.values() if hold.asked_for])
+            )
+            try:
+                await asyncio.wait([keeping], timeout=_LEDGER_FIRST)
+                for hold in pending.values():
+                    await self._bus.broadcast(TOPIC, _encode(hold))
+                await keeping
+            finally:
+                keeping.cancel()
 
-    async def _keep(self, hold: Hold) -> None:
-        until = datetime.fromtimestamp(hold.until, UTC)
+    async def _keep(self, holds: Sequence[Hold]) -> None:
+        if not holds:
+            return
+        until = {
+            (hold.provider, hold.credential): datetime.fromtimestamp(hold.until, UTC)
+            for hold in holds
+        }
         try:
-            await self._ledger.holds.keep(hold.provider, hold.credential, until)
+            await self._ledger.holds.keep(until)
         except LedgerUnavailable as error:
-            log.warning("hold_not_kept", provider=hold.provider, cause=str(error))
+            log.warning(
+                "holds_not_kept",
+                providers=sorted({provider for provider, _ in until}),
+                cause=str(error),
+            )
             await asyncio.sleep(_RETRY_PAUSE)
             # Unless something newer is there by now.
-            self._pending.setdefault(_place(hold), hold)
+            for hold in holds:
+                self._pending.setdefault(_place(hold), hold)
             self._work.set()
 
     async def read_again(self) -> None:

@@ -275,6 +275,8 @@ SCENES = {
         (Failpoint.PROVIDER_HOLD, Failpoint.BROADCAST),
         [ask("openai", "openai")],
         faults=[{"kind": "status", "status": 429, "retry_after": 0.3, "path": CREATES}],
+        # Who starts anew tries three keys at once: of a death behind the first answer's hold,
+        # what the other two were told may be lost.
         early=2,
     ),
     "an account without credits": Scene(

@@ -55,7 +55,7 @@ async def test_what_became_of_a_key_and_what_waits_for_it(gateway: Gateway) -> N
     access = ProviderAccess(openai_api_key=SecretStr("sk-test"))
     credential = known_providers(access, gateway.settings).credentials["openai"]
     await gateway.ledger.keys.keep("openai", credential, code="invalid_api_key")
-    await gateway.ledger.holds.keep("openai", credential, now() + timedelta(hours=1))
+    await gateway.ledger.holds.keep({("openai", credential): now() + timedelta(hours=1)})
     made = await gateway.ledger.batches.get((await gateway.submit(lines(3))).id)
     assert made is not None
     shard = shard_row(made, endpoint=CHAT, line_count=3)

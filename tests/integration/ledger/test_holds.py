@@ -11,14 +11,14 @@ from core.ledger import Ledger, now
 async def test_the_later_of_two_holds_is_kept(ledger: Ledger) -> None:
     late = now() + timedelta(hours=2)
     times = [late, now() + timedelta(hours=1), now() + timedelta(minutes=1)]
-    await asyncio.gather(*(ledger.holds.keep("openai", "k", until) for until in times * 2))
+    await asyncio.gather(*(ledger.holds.keep({("openai", "k"): until}) for until in times * 2))
     (row,) = await ledger.holds.current()
     assert (row.provider, row.credential, row.until) == ("openai", "k", late)
 
 
 async def test_holds_that_are_over_are_not_told(ledger: Ledger) -> None:
-    await ledger.holds.keep("openai", "k", now() - timedelta(seconds=1))
+    await ledger.holds.keep({("openai", "k"): now() - timedelta(seconds=1)})
     assert await ledger.holds.current() == []
-    await ledger.holds.keep("openai", "k", now() + timedelta(hours=1))
-    await ledger.holds.keep("openai", "other", now() + timedelta(hours=1))
+    hour = now() + timedelta(hours=1)
+    await ledger.holds.keep({("openai", "k"): hour, ("openai", "other"): hour})
     assert len(await ledger.holds.current()) == 2

@@ -34,7 +34,7 @@ FIRST_BYTES_PER_TOKEN = 3.0
 _MODELS_AT_ONCE = 500
 _NEW_SHARE = 0.3
 _CAUTION = 0.9
-_SAME = 0.003
+_SAME = 0.002
 """Of what is learned, a change so small is not worth a transaction for each shard: an estimate
 stays within a hundredth of what all of them show."""
 # Whatever was seen: hardly a text has more tokens than bytes, and one with fewer than a

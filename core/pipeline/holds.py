@@ -66,16 +66,13 @@ class SharedHolds:
             self._work.clear()
             # The newest of each: a provider that refuses a hundred calls says it as often.
             pending, self._pending = self._pending, {}
-            keeping = asyncio.ensure_future(
-                self._keep([hold for hold in pending.values() if hold.asked_for])
-            )
-            try:
+            asked_for = [hold for hold in pending.values() if hold.asked_for]
+            # Whoever stops this stops the write too, and waits for it: the ledger is closed next.
+            async with asyncio.TaskGroup() as tasks:
+                keeping = tasks.create_task(self._keep(asked_for))
                 await asyncio.wait([keeping], timeout=_LEDGER_FIRST)
                 for hold in pending.values():
                     await self._bus.broadcast(TOPIC, _encode(hold))
-                await keeping
-            finally:
-                keeping.cancel()
 
     async def _keep(self, holds: Sequence[Hold]) -> None:
         if not holds:

@@ -97,7 +97,7 @@ async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:
         await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
     after = await ledger.budgets.of("openai", MODEL)
     assert before.tokens(6000) == 2000
-    assert after.tokens(6000) == pytest.approx(1333, rel=0.01), "5 bytes a token, with caution"
+    assert after.tokens(6000) == pytest.approx(1333, abs=10), "5 bytes a token, with caution"
 
 
 async def test_a_shard_that_shows_nothing_new_writes_nothing(

@@ -140,6 +140,29 @@ async def test_a_ledger_that_takes_long_keeps_nobody_from_being_told(
             await kept.kept.wait()
 
 
+async def test_a_write_under_way_has_ended_when_the_sharing_has(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, one = Kept(ledger), Holds()
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def keep(_holds: Mapping[tuple[str, str], datetime]) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            # As a session does that is rolled back.
+            await asyncio.to_thread(lambda: None)
+            ended.set()
+
+    monkeypatch.setattr(kept, "keep", keep)
+    async with sharing(runtime(kept, Loop()), one):
+        one.of("openai", "k").note(600.0)
+        async with asyncio.timeout(PATIENCE):
+            await begun.wait()
+    assert ended.is_set()
+
+
 async def test_an_outage_is_told_until_it_is_over_and_kept_by_nobody(ledger: Ledger) -> None:
     """It is a matter of a minute: a ledger's row would outlive it."""
     bus, kept = Loop(), Kept(ledger)

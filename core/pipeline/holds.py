@@ -24,8 +24,9 @@ log = structlog.get_logger()
 
 TOPIC = "holds"
 _RETRY_PAUSE = 1.0
-# A ledger that takes longer is not waited for: the others are to know soon.
-_LEDGER_FIRST = 0.25
+# A ledger that takes longer is not waited for. It is for a disk that is busy: without the ledger
+# the others begin nothing either.
+_LEDGER_FIRST = 2.0
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Hold).decode
@@ -89,11 +90,14 @@ class SharedHolds:
                 providers=sorted({provider for provider, _ in until}),
                 cause=str(error),
             )
-            await asyncio.sleep(_RETRY_PAUSE)
+            # Not here: the others are to be told meanwhile.
+            asyncio.get_running_loop().call_later(_RETRY_PAUSE, self._once_more, holds)
+
+    def _once_more(self, holds: Sequence[Hold]) -> None:
+        for hold in holds:
             # Unless something newer is there by now.
-            for hold in holds:
-                self._pending.setdefault(_place(hold), hold)
-            self._work.set()
+            self._pending.setdefault(_place(hold), hold)
+        self._work.set()
 
     async def read_again(self) -> None:
         """Read the ledger now and then, for ever: a message may be lost."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -39,6 +40,10 @@ class Database:
         self._url = url
         self._engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
+        # SQLite has one writer at a time: those of this process wait here, where they are told.
+        self._writer: AbstractAsyncContextManager[Any] = (
+            asyncio.Lock() if self.is_sqlite else nullcontext()
+        )
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int) -> Database:
@@ -55,7 +60,7 @@ class Database:
     async def write(self, point: Failpoint) -> AsyncIterator[AsyncSession]:
         """A transaction that commits at the end of the block, or leaves no trace."""
         with translated():
-            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            async with self._writer, self._session() as session:
                 if self.is_sqlite:
                     await session.exec(_BEGIN)  # type: ignore[call-overload]
                 yield session
@@ -66,8 +71,20 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session for reading."""
         with translated():
-            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            async with self._session() as session:
                 yield session
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncSession]:
+        session = AsyncSession(self._engine, expire_on_commit=False)
+        try:
+            yield session
+        finally:
+            if self.is_sqlite:
+                # Nothing to wait for, or what nobody can stop.
+                await session.close()
+            else:
+                await asyncio.shield(asyncio.create_task(session.close()))
 
     async def lock_name(self, session: AsyncSession, *parts: str) -> None:
         """Of the transactions that name the same, let one run at a time.

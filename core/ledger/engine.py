@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sqlite3
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,6 @@ from core.ledger.errors import BadDatabaseUrl
 
 _SQLITE_BUSY_SECONDS = 30
 _SQLITE_MIGRATION_SECONDS = 60
-_SQLITE_PAUSE = 0.02
-_SQLITE_CONNECTIONS = 16
 _CONNECT_TIMEOUT = 10.0
 # A little longer than the server's own limit, for a server that answers no more.
 _ANSWER_TIMEOUT = 40.0
@@ -46,7 +42,7 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
             url,
             busy_seconds=_SQLITE_BUSY_SECONDS,
             # All are kept: to open one takes longer than most of what is asked.
-            pool_size=_SQLITE_CONNECTIONS,
+            pool_size=sqlite_driver.CONNECTIONS,
             max_overflow=0,
             poolclass=AsyncAdaptedQueuePool,
         )
@@ -160,35 +156,16 @@ def _keep_private(path: Path) -> None:
                 each.chmod(0o600)
 
 
-def _manual_begin(connection: Any, _record: Any) -> None:
-    # The driver's own BEGIN comes late and takes a read lock first, and it commits before
-    # DDL; with it off, the ledger's BEGIN IMMEDIATE is the only one.
-    connection.isolation_level = None
-
-
-def _switch_to_wal(connection: Any, record: Any) -> None:
-    """Before anybody migrates: SQLite does not wait for others here, whatever its timeout."""
-    _manual_begin(connection, record)
-    end = time.monotonic() + _SQLITE_MIGRATION_SECONDS
+def _switch_to_wal(connection: Any, _record: Any) -> None:
+    """Before anybody migrates."""
     cursor = connection.cursor()
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            # Migrations have a thread of their own.
-            time.sleep(_SQLITE_PAUSE)
-        else:
-            cursor.close()
-            return
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.close()
 
 
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    _manual_begin(connection, record)
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute(f"PRAGMA busy_timeout={_SQLITE_BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()

@@ -4,7 +4,7 @@ and any number of watchers in memory.
 A watcher costs one slot, not a queue: it sees the newest snapshot of its batch, however
 many it missed. Events may be lost, so what is watched is also looked at now and then. After each
 look comes a rest: what changes meanwhile is looked at together, so that showing a thousand small
-batches takes no more than a third of the time that they need themselves.
+batches takes no more than a fifth of the time that they need themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 _PAGE = 200
 # Between two looks at changes, times what the one before took: a few ms where nothing else is done.
-_REST = 2.0
+_REST = 4.0
 _LONGEST_REST = 0.2
 _TERMINAL = frozenset(STATES[state] for state in TERMINAL)
 

@@ -1,19 +1,50 @@
-"""SQLite's driver gives every row, and leaves no transaction behind."""
+"""SQLite's driver gives every row, never stops the event loop, and leaves no transaction behind."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from core.ledger import sqlite_driver
 
+COUNT = """
+    WITH RECURSIVE numbers(number) AS (
+        SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < ?
+    )
+    SELECT thread(), count(*) FROM numbers
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "ledger.sqlite3")
+
+
+@pytest.fixture
+async def connection(path: str) -> AsyncIterator[sqlite_driver.Connection]:
+    opened = await sqlite_driver.connect(path, timeout=30)
+    await opened.create_function("thread", 0, threading.get_ident)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def other(path: str) -> Iterator[sqlite3.Connection]:
+    """Another process, as SQLite sees it."""
+    opened = sqlite3.connect(path, isolation_level=None, timeout=0)
+    yield opened
+    opened.close()
+
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1700])
-async def test_every_row_comes_at_once_and_in_parts(count: int) -> None:
-    connection = await sqlite_driver.connect(":memory:")
+async def test_every_row_comes_at_once_and_in_parts(
+    connection: sqlite_driver.Connection, count: int
+) -> None:
     rows = [(number,) for number in range(count)]
     await connection.cursor().execute("CREATE TABLE numbers (number)")
     await connection.cursor().executemany("INSERT INTO numbers VALUES (?)", rows)
@@ -25,22 +56,53 @@ async def test_every_row_comes_at_once_and_in_parts(count: int) -> None:
     while part := await cursor.fetchmany(7):
         found += part
     assert found == rows
+
+
+async def test_what_took_long_runs_in_a_thread_until_it_is_quick_again(
+    connection: sqlite_driver.Connection,
+) -> None:
+    ran = []
+    for count in (10, 1_000_000, 10, 10):
+        [(thread, counted)] = await (await connection.cursor().execute(COUNT, (count,))).fetchall()
+        assert counted == count
+        ran.append("loop" if thread == threading.get_ident() else "thread")
+
+    assert ran == ["loop", "loop", "thread", "loop"]
+
+
+async def test_one_that_waits_for_another_process_stops_nobody(
+    connection: sqlite_driver.Connection, other: sqlite3.Connection
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(connection.cursor().execute("BEGIN IMMEDIATE"))
+    # Only a loop that goes on comes to this end.
+    await asyncio.wait([waiting], timeout=0.05)
+    assert not waiting.done()
+
+    other.execute("COMMIT")
+    await waiting
+
+    assert connection.in_transaction
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+
+
+async def test_its_patience_has_an_end(path: str, other: sqlite3.Connection) -> None:
+    connection = await sqlite_driver.connect(path, timeout=0.01)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        await connection.cursor().execute("BEGIN IMMEDIATE")
+
     await connection.close()
 
 
-async def test_a_transaction_that_nobody_waited_for_is_rolled_back(tmp_path: Path) -> None:
-    path = str(tmp_path / "ledger.sqlite3")
-    other = sqlite3.connect(path, isolation_level=None)
+async def test_a_transaction_that_nobody_waits_for_any_more_is_not_begun(
+    connection: sqlite_driver.Connection, other: sqlite3.Connection
+) -> None:
     other.execute("BEGIN IMMEDIATE")
-    connection = await sqlite_driver.connect(path, timeout=30, isolation_level=None)
-    begun = asyncio.Event()
-
-    async def begin() -> None:
-        begun.set()
-        await connection.cursor().execute("BEGIN IMMEDIATE")
-
-    beginning = asyncio.create_task(begin())
-    await begun.wait()
+    beginning = asyncio.create_task(connection.cursor().execute("BEGIN IMMEDIATE"))
+    await asyncio.wait([beginning], timeout=0.01)
     beginning.cancel()
     await asyncio.wait([beginning])
     other.execute("COMMIT")
@@ -50,5 +112,44 @@ async def test_a_transaction_that_nobody_waited_for_is_rolled_back(tmp_path: Pat
 
     assert not connection.in_transaction
     other.execute("BEGIN IMMEDIATE")
-    other.close()
+
+
+async def test_what_a_thread_does_for_one_that_was_stopped_is_waited_for(
+    connection: sqlite_driver.Connection, other: sqlite3.Connection
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def held() -> int:
+        begun.set()
+        go_on.wait()
+        return 1
+
+    await connection.create_function("held", 0, held)
+    await connection.cursor().execute("CREATE TABLE numbers (number)")
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+    many = [(number,) for number in range(1000)]
+    writing = asyncio.create_task(
+        connection.cursor().executemany("INSERT INTO numbers SELECT ? + held()", many)
+    )
+    await asyncio.to_thread(begun.wait)
+    writing.cancel()
+    await asyncio.wait([writing])
+
+    ending = asyncio.create_task(connection.rollback())
+    await asyncio.sleep(0)
+    assert not ending.done()
+    go_on.set()
+    await ending
+
+    assert not connection.in_transaction
+    other.execute("BEGIN IMMEDIATE")
+    assert other.execute("SELECT count(*) FROM numbers").fetchone() == (0,)
+
+
+async def test_a_connection_that_is_closed_says_so(path: str) -> None:
+    connection = await sqlite_driver.connect(path)
     await connection.close()
+    await connection.close()
+
+    with pytest.raises(ValueError, match="no active connection"):
+        await connection.cursor().execute("SELECT 1")

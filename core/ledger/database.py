@@ -73,6 +73,9 @@ class Database:
         with translated():
             async with self._session() as session:
                 yield session
+            if self.is_sqlite:
+                # Nothing of it has waited: who reads page after page must let others have a turn.
+                await asyncio.sleep(0)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncSession]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,8 +13,8 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint, writing
-from core.ledger.engine import make_engine
-from core.ledger.errors import translated
+from core.ledger.engine import SQLITE_BUSY_SECONDS, make_engine
+from core.ledger.errors import LedgerUnavailable, translated
 from core.ledger.schema import is_newest, upgrade
 from core.ledger.tables import Batch, File, Shard
 
@@ -40,10 +39,7 @@ class Database:
         self._url = url
         self._engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
-        # SQLite has one writer at a time: those of this process wait here, where they are told.
-        self._writer: AbstractAsyncContextManager[Any] = (
-            asyncio.Lock() if self.is_sqlite else nullcontext()
-        )
+        self._writer = asyncio.Lock()
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int) -> Database:
@@ -60,7 +56,7 @@ class Database:
     async def write(self, point: Failpoint) -> AsyncIterator[AsyncSession]:
         """A transaction that commits at the end of the block, or leaves no trace."""
         with translated():
-            async with self._writer, self._session() as session:
+            async with self._turn(), self._session() as session:
                 if self.is_sqlite:
                     await session.exec(_BEGIN)  # type: ignore[call-overload]
                 yield session
@@ -76,6 +72,23 @@ class Database:
             if self.is_sqlite:
                 # Nothing of it has waited: who reads page after page must let others have a turn.
                 await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """SQLite has one writer at a time: those of this process wait here, where they are told."""
+        if not self.is_sqlite:
+            yield
+            return
+        try:
+            async with asyncio.timeout(SQLITE_BUSY_SECONDS):
+                await self._writer.acquire()
+        except TimeoutError:
+            text = f"no turn to write came in {SQLITE_BUSY_SECONDS} s: others hold the database"
+            raise LedgerUnavailable(text) from None
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncSession]:

@@ -18,7 +18,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from core.ledger import sqlite_driver
 from core.ledger.errors import BadDatabaseUrl
 
-_SQLITE_BUSY_SECONDS = 30
+SQLITE_BUSY_SECONDS = 30
+"""For how long who wants to write waits for others, in this process and in others each."""
 _SQLITE_MIGRATION_SECONDS = 60
 _CONNECT_TIMEOUT = 10.0
 # A little longer than the server's own limit, for a server that answers no more.
@@ -40,7 +41,7 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
     if _kind(url) == "sqlite":
         engine = _sqlite_engine(
             url,
-            busy_seconds=_SQLITE_BUSY_SECONDS,
+            busy_seconds=SQLITE_BUSY_SECONDS,
             # All are kept: to open one takes longer than most of what is asked.
             pool_size=sqlite_driver.CONNECTIONS,
             max_overflow=0,

@@ -2,7 +2,7 @@
 
 A statement runs where it is asked for, on the event loop: most take some ten microseconds, and a
 visit to a thread takes ten times that. What waits for a disk goes to a thread: a commit, and every
-statement that took long the last time. What waits for another process is tried again: SQLite's own
+statement that took long lately. What waits for another process is tried again: SQLite's own
 waiting would stop the loop.
 """
 
@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,15 +22,17 @@ Result = TypeVar("Result")
 CONNECTIONS = 16
 """As many as may be open: each has a thread when it needs one."""
 _FIRST_ROWS = 500
-_LONG_SECONDS = 0.002
-_LONG_KNOWN = 1_000
 _MANY = 100
+_LONG_SECONDS = 0.002
+_QUICK_RUNS = 4
+_LONG_KNOWN = 1_000
 # Nobody is told when another process has let its lock go: SQLite sleeps and looks, too.
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.02
 
-_took_long: set[str] = set()
 _threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="sqlite")
+_long: OrderedDict[str, int] = OrderedDict()
+"""Statements that go to a thread, and how often each has to be quick to come back."""
 
 
 def connect(database: str, *, timeout: float = 30.0, **options: Any) -> Connection:
@@ -46,18 +49,20 @@ def connect(database: str, *, timeout: float = 30.0, **options: Any) -> Connecti
 class Connection:
     """One connection, for one task at a time."""
 
-    def __init__(self, opened: Callable[[], sqlite3.Connection], timeout: float) -> None:
-        self._open_it = opened
+    def __init__(self, opening: Callable[[], sqlite3.Connection], timeout: float) -> None:
+        self._opening = opening
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = None
-        self._in_thread: asyncio.Future[Any] | None = None
-        """What a thread does for it; the task that asked for it may be gone."""
+        self._in_thread: Future[Any] | None = None
+        """What a thread does for it, or has done; the task that asked for it may be gone."""
+        self.unread: set[sqlite3.Cursor] = set()
+        """Those that have more rows: each keeps what it reads as it was, and SQLite open."""
 
     def __await__(self) -> Generator[Any, None, Connection]:
         return self._open().__await__()
 
     async def _open(self) -> Connection:
-        self._connection = await self.apart(self._open_it)
+        self._connection = await self.apart(self._opening)
         return self
 
     @property
@@ -82,76 +87,107 @@ class Connection:
         self.opened.create_function(*arguments, **options)
 
     async def commit(self) -> None:
-        """Commit, if there is anything."""
+        """Commit, if there is anything; what cannot be committed is rolled back."""
         await self.settled()
         if self.opened.in_transaction:
-            await self._tried(partial(self.apart, self.opened.commit))
+            try:
+                await self.apart(self.opened.commit)
+            except sqlite3.Error:
+                await self.rollback()
+                raise
 
     async def rollback(self) -> None:
         """Roll back, if there is anything."""
         await self.settled()
+        _drop(self.unread)
         if self.opened.in_transaction:
             self.opened.rollback()
 
     async def close(self) -> None:
         """Close it; the last one of a database moves what was written to its place."""
+        if self._connection is not None:
+            self._connection.interrupt()
         await self.settled()
         connection, self._connection = self._connection, None
         if connection is not None:
-            await self.apart(connection.close)
+            await self.apart(partial(_close, connection, self.unread))
 
     def stop(self) -> None:
-        """Let it go at once; SQLAlchemy asks so where nobody can wait."""
-        self._connection = None
+        """Close it as soon as no thread uses it; SQLAlchemy asks so where nobody can wait."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        connection.interrupt()
+        if self._in_thread is None:
+            _close(connection, self.unread)
+        else:
+            # In that thread, or here when it is done.
+            self._in_thread.add_done_callback(lambda _done: _close(connection, self.unread))
 
     async def settled(self) -> None:
         """Wait for what a thread still does for a task that was stopped."""
-        if self._in_thread is not None:
-            await asyncio.wait([self._in_thread])
-            self._in_thread = None
+        while self._in_thread is not None and not self._in_thread.done():
+            await _end_of(self._in_thread)
 
-    async def run(
-        self, statement: str, function: Callable[[], Result], *, long: bool = False
-    ) -> Result:
-        """Run a statement by a function, here or in a thread."""
+    async def run(self, statement: str, function: Callable[[], Result]) -> Result:
+        """Run a statement by a function, again and again while another process holds the lock."""
         await self.settled()
-        return await self._tried(partial(self._timed, statement, function, long=long))
+        pause, until = _FIRST_PAUSE, time.monotonic() + self._timeout
+        while True:
+            try:
+                return await self._timed(statement, function)
+            except sqlite3.OperationalError as error:
+                # The lowest byte is the kind, the others say more on it.
+                kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                # Within a transaction it would wait for itself.
+                if kind != sqlite3.SQLITE_BUSY or self.in_transaction or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _timed(self, statement: str, function: Callable[[], Result], *, long: bool) -> Result:
+    async def _timed(self, statement: str, function: Callable[[], Result]) -> Result:
         def timed() -> tuple[Result, float]:
             # Without what the thread spends on waiting for others.
             begun = time.thread_time()
             return function(), time.thread_time() - begun
 
-        long = long or statement in _took_long
-        result, seconds = await self.apart(timed) if long else timed()
-        if seconds < _LONG_SECONDS:
-            _took_long.discard(statement)
-        elif len(_took_long) < _LONG_KNOWN:
-            _took_long.add(statement)
+        result, seconds = await self.apart(timed) if statement in _long else timed()
+        if seconds >= _LONG_SECONDS:
+            _long[statement] = _QUICK_RUNS
+            _long.move_to_end(statement)
+            if len(_long) > _LONG_KNOWN:
+                _long.popitem(last=False)
+        elif statement in _long:
+            _long[statement] -= 1
+            if not _long[statement]:
+                del _long[statement]
         return result
 
     async def apart(self, function: Callable[[], Result]) -> Result:
         """Call it in a thread."""
         await self.settled()
-        self._in_thread = asyncio.get_running_loop().run_in_executor(_threads, function)
-        result: Result = await asyncio.shield(self._in_thread)
-        self._in_thread = None
-        return result
+        self._in_thread = called = _threads.submit(function)
+        await _end_of(called)
+        return called.result()
 
-    async def _tried(self, function: Callable[[], Awaitable[Result]]) -> Result:
-        """Again and again while another connection holds the lock."""
-        pause, until = _FIRST_PAUSE, time.monotonic() + self._timeout
-        while True:
-            try:
-                return await function()
-            except sqlite3.OperationalError as error:
-                # The lowest byte is the kind, the others say more on it.
-                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() > until:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+
+async def _end_of(called: Future[Any]) -> None:
+    """Wait for a call, which goes on if the one that waits is stopped."""
+    waiter = asyncio.wrap_future(called)
+    # Nobody may be left to be told of an error.
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait([waiter])
+
+
+def _drop(unread: set[sqlite3.Cursor]) -> None:
+    while unread:
+        unread.pop().close()
+
+
+def _close(connection: sqlite3.Connection, unread: set[sqlite3.Cursor]) -> None:
+    # With one left, SQLite would keep it open, and its lock.
+    _drop(unread)
+    connection.close()
 
 
 class Cursor:
@@ -171,14 +207,17 @@ class Cursor:
 
     async def execute(self, statement: str, parameters: Iterable[Any] = ()) -> Cursor:
         """Run a statement."""
-        run = partial(self._run, False, statement, parameters)
-        await self._connection.run(statement, run)
+        await self._connection.run(statement, partial(self._run, False, statement, parameters))
         return self
 
     async def executemany(self, statement: str, parameters: Sequence[Iterable[Any]]) -> Cursor:
-        """Run a statement for each of the parameters."""
+        """Run a statement for each of the parameters, within a transaction."""
         run = partial(self._run, True, statement, parameters)
-        await self._connection.run(statement, run, long=len(parameters) > _MANY)
+        if len(parameters) > _MANY:
+            await self._connection.apart(run)
+        else:
+            await self._connection.settled()
+            run()
         return self
 
     async def fetchall(self) -> list[Any]:
@@ -204,6 +243,7 @@ class Cursor:
         await self._connection.settled()
         more, self._more = self._more, None
         if more is not None:
+            self._connection.unread.discard(more)
             more.close()
 
     def _run(self, many: bool, statement: str, parameters: Iterable[Any]) -> None:
@@ -216,5 +256,6 @@ class Cursor:
             self._rows = cursor.fetchmany(_FIRST_ROWS)
             if len(self._rows) == _FIRST_ROWS:
                 self._more = cursor
+                self._connection.unread.add(cursor)
                 return
         cursor.close()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from core.failpoints import Failpoint
 from core.ledger import Ledger, LedgerFull, LedgerUnavailable
+from core.ledger.database import Database
 from tests.support.stores.small_disk import MIB, filled, small_disk
 
 
@@ -35,7 +37,7 @@ async def test_a_full_disk_is_told_from_other_outages_and_costs_nothing(tmp_path
 async def test_a_lock_that_somebody_holds_is_an_outage_for_writers_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.ledger.engine._SQLITE_BUSY_SECONDS", 1)
+    monkeypatch.setattr("core.ledger.engine.SQLITE_BUSY_SECONDS", 1)
     path = tmp_path / "ledger.sqlite3"
     ledger = await Ledger.open(f"sqlite:///{path}")
     key = await ledger.accounts.create_key("alpha")
@@ -48,3 +50,17 @@ async def test_a_lock_that_somebody_holds_is_an_outage_for_writers_only(
     somebody.close()
     await ledger.accounts.create_key("beta")
     await ledger.close()
+
+
+async def test_a_writer_that_gets_no_turn_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.ledger.database.SQLITE_BUSY_SECONDS", 0.01)
+    database = Database.connect(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", pool_size=1)
+    async with database.write(Failpoint.MIGRATE):
+        with pytest.raises(LedgerUnavailable, match="no turn to write came in 0.01 s"):
+            async with database.write(Failpoint.MIGRATE):
+                pass
+    async with database.write(Failpoint.MIGRATE):
+        pass
+    await database.close()

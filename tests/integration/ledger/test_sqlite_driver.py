@@ -36,7 +36,7 @@ async def connection(path: str) -> AsyncIterator[sqlite_driver.Connection]:
 @pytest.fixture
 def other(path: str) -> Iterator[sqlite3.Connection]:
     """Another process, as SQLite sees it."""
-    opened = sqlite3.connect(path, isolation_level=None, timeout=0)
+    opened = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
     yield opened
     opened.close()
 
@@ -58,16 +58,16 @@ async def test_every_row_comes_at_once_and_in_parts(
     assert found == rows
 
 
-async def test_what_took_long_runs_in_a_thread_until_it_is_quick_again(
+async def test_what_took_long_runs_in_a_thread_until_it_is_quick_for_some_time(
     connection: sqlite_driver.Connection,
 ) -> None:
     ran = []
-    for count in (10, 1_000_000, 10, 10):
+    for count in (10, 1_000_000, 10, 1_000_000, 10, 10, 10, 10, 10):
         [(thread, counted)] = await (await connection.cursor().execute(COUNT, (count,))).fetchall()
         assert counted == count
         ran.append("loop" if thread == threading.get_ident() else "thread")
 
-    assert ran == ["loop", "loop", "thread", "loop"]
+    assert ran == ["loop", "loop", *["thread"] * 6, "loop"]
 
 
 async def test_one_that_waits_for_another_process_stops_nobody(
@@ -144,6 +144,64 @@ async def test_what_a_thread_does_for_one_that_was_stopped_is_waited_for(
     assert not connection.in_transaction
     other.execute("BEGIN IMMEDIATE")
     assert other.execute("SELECT count(*) FROM numbers").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+async def test_a_lock_goes_with_its_connection(
+    connection: sqlite_driver.Connection, other: sqlite3.Connection, waiting: bool
+) -> None:
+    """However it is let go: with rows unread, and while a thread still works for it."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def held() -> int:
+        begun.set()
+        go_on.wait()
+        return 1
+
+    await connection.create_function("held", 0, held)
+    await connection.cursor().execute("CREATE TABLE numbers (number)")
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+    rows = [(number,) for number in range(1000)]
+    await connection.cursor().executemany("INSERT INTO numbers VALUES (?)", rows)
+    await connection.cursor().execute("SELECT number FROM numbers")
+    writing = asyncio.create_task(
+        connection.cursor().executemany("INSERT INTO numbers SELECT ? + held()", rows)
+    )
+    await asyncio.to_thread(begun.wait)
+    writing.cancel()
+    await asyncio.wait([writing])
+
+    if waiting:
+        closing = asyncio.create_task(connection.close())
+        await asyncio.sleep(0)
+        go_on.set()
+        await closing
+    else:
+        connection.stop()
+        go_on.set()
+
+    # Another process that waits as SQLite does.
+    other.execute("PRAGMA busy_timeout = 30000")
+    await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
+    assert other.execute("SELECT count(*) FROM numbers").fetchone() == (0,)
+
+
+async def test_what_cannot_be_committed_is_rolled_back(
+    connection: sqlite_driver.Connection, other: sqlite3.Connection
+) -> None:
+    await connection.cursor().execute("PRAGMA foreign_keys = ON")
+    await connection.cursor().execute("CREATE TABLE one (id INTEGER PRIMARY KEY)")
+    await connection.cursor().execute(
+        "CREATE TABLE two (one REFERENCES one DEFERRABLE INITIALLY DEFERRED)"
+    )
+    await connection.cursor().execute("BEGIN IMMEDIATE")
+    await connection.cursor().execute("INSERT INTO two VALUES (1)")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await connection.commit()
+
+    assert not connection.in_transaction
+    other.execute("BEGIN IMMEDIATE")
 
 
 async def test_a_connection_that_is_closed_says_so(path: str) -> None:

@@ -58,7 +58,7 @@ async def test_a_writer_that_gets_no_turn_is_told_so(
     monkeypatch.setattr("core.ledger.database.SQLITE_BUSY_SECONDS", 0.01)
     database = Database.connect(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", pool_size=1)
     async with database.write(Failpoint.MIGRATE):
-        with pytest.raises(LedgerUnavailable, match="no turn to write came in 0.01 s"):
+        with pytest.raises(LedgerUnavailable, match="no turn to write came"):
             async with database.write(Failpoint.MIGRATE):
                 pass
     async with database.write(Failpoint.MIGRATE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 from datetime import timedelta
@@ -20,6 +21,9 @@ from tests.support.gateway.running import Caller, Gateway, StartGateway, lines, 
 URL = "https://example.com/webhooks"
 LEASE = timedelta(minutes=1)
 DISABLED = {"endpoint": {"disabled": True}, "update_mask": ["disabled"]}
+
+
+_uploads = itertools.count()
 
 
 class Service:
@@ -41,7 +45,7 @@ class Service:
 
 
 async def end_a_batch(gateway: Gateway, **order: Any) -> Batch:
-    made = await gateway.submit(lines(1), upload_id=f"upload-{id(order)}", **order)
+    made = await gateway.submit(lines(1), upload_id=f"upload-{next(_uploads)}", **order)
     failed = await gateway.ledger.batches.fail(made.id, "code", "message")
     assert isinstance(failed, Batch)
     return failed

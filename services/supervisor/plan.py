@@ -112,7 +112,7 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
     first: list[ChildSpec] = []
     nats_url = settings.nats_url
     if not nats_url:
-        child, nats_url = _nats(data_dir, settings.nats_port, options)
+        child, nats_url = _nats(data_dir, settings.nats_port, options, listens)
         environment["POLYBATCH_NATS_URL"] = nats_url
         first.append(child)
     sandbox_url = None
@@ -223,10 +223,16 @@ def _listens(wanted: Mapping[str, str], options: Options) -> dict[str, str]:
     return listens
 
 
-def _nats(data_dir: Path, port: int, options: Options) -> tuple[ChildSpec, str]:
-    """The embedded server: at its port when that is free, else at any."""
+def _nats(
+    data_dir: Path, port: int, options: Options, listens: Mapping[str, str]
+) -> tuple[ChildSpec, str]:
+    """The embedded server: at its port when that is free, else at any.
+
+    `listens`: where the others will listen, who do not do so yet.
+    """
     if options.auto_ports or not ports.is_free("127.0.0.1", port):
-        port = ports.free_ports(1)[0]
+        taken = {ports.split(listen, name)[1] for name, listen in listens.items()}
+        port = next(each for each in ports.free_ports(len(taken) + 1) if each not in taken)
     server = EmbeddedNats(data_dir, port)
     try:
         command = server.command(log_to_file=True)

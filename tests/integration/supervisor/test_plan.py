@@ -272,6 +272,24 @@ def test_addresses_for_everybody_are_reached_over_loopback(tmp_path: Path) -> No
     assert split(made.collector, "x")[0] == "::1"
 
 
+def test_nats_takes_no_port_that_a_service_will_listen_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The kernel gives a port again that nobody listens on yet.
+    monkeypatch.setattr(
+        "services.supervisor.ports.free_ports", lambda count: [50_001 + n for n in range(count)]
+    )
+    made = plan(tmp_path, options=Options(sandbox=True, auto_ports=True))
+    listening = [
+        address
+        for child in children(made).values()
+        for name, address in child.environment.items()
+        if name.endswith("_LISTEN")
+    ]
+    assert listening
+    assert made.nats.removeprefix("nats://") not in listening
+
+
 def test_free_ports_are_all_different() -> None:
     assert len(set(free_ports(20))) == 20
 

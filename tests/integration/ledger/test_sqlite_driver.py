@@ -114,43 +114,11 @@ async def test_a_transaction_that_nobody_waits_for_any_more_is_not_begun(
     other.execute("BEGIN IMMEDIATE")
 
 
-async def test_what_a_thread_does_for_one_that_was_stopped_is_waited_for(
-    connection: sqlite_driver.Connection, other: sqlite3.Connection
-) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+async def write_that_was_stopped(connection: sqlite_driver.Connection) -> threading.Event:
+    """A transaction with rows unread, in which a thread inserts for a task that was stopped.
 
-    def held() -> int:
-        begun.set()
-        go_on.wait()
-        return 1
-
-    await connection.create_function("held", 0, held)
-    await connection.cursor().execute("CREATE TABLE numbers (number)")
-    await connection.cursor().execute("BEGIN IMMEDIATE")
-    many = [(number,) for number in range(1000)]
-    writing = asyncio.create_task(
-        connection.cursor().executemany("INSERT INTO numbers SELECT ? + held()", many)
-    )
-    await asyncio.to_thread(begun.wait)
-    writing.cancel()
-    await asyncio.wait([writing])
-
-    ending = asyncio.create_task(connection.rollback())
-    await asyncio.sleep(0)
-    assert not ending.done()
-    go_on.set()
-    await ending
-
-    assert not connection.in_transaction
-    other.execute("BEGIN IMMEDIATE")
-    assert other.execute("SELECT count(*) FROM numbers").fetchone() == (0,)
-
-
-@pytest.mark.parametrize("waiting", [True, False])
-async def test_a_lock_goes_with_its_connection(
-    connection: sqlite_driver.Connection, other: sqlite3.Connection, waiting: bool
-) -> None:
-    """However it is let go: with rows unread, and while a thread still works for it."""
+    It goes on once the event is set.
+    """
     begun, go_on = threading.Event(), threading.Event()
 
     def held() -> int:
@@ -170,6 +138,31 @@ async def test_a_lock_goes_with_its_connection(
     await asyncio.to_thread(begun.wait)
     writing.cancel()
     await asyncio.wait([writing])
+    return go_on
+
+
+async def test_what_a_thread_does_for_one_that_was_stopped_is_waited_for(
+    connection: sqlite_driver.Connection, other: sqlite3.Connection
+) -> None:
+    go_on = await write_that_was_stopped(connection)
+
+    ending = asyncio.create_task(connection.rollback())
+    await asyncio.sleep(0)
+    assert not ending.done()
+    go_on.set()
+    await ending
+
+    assert not connection.in_transaction
+    other.execute("BEGIN IMMEDIATE")
+    assert other.execute("SELECT count(*) FROM numbers").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+async def test_a_lock_goes_with_its_connection(
+    connection: sqlite_driver.Connection, other: sqlite3.Connection, waiting: bool
+) -> None:
+    """However it is let go: with rows unread, and while a thread still works for it."""
+    go_on = await write_that_was_stopped(connection)
 
     if waiting:
         closing = asyncio.create_task(connection.close())

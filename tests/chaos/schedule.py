@@ -18,7 +18,7 @@ from tests.chaos import jobs
 from tests.chaos.books import judge_books
 from tests.chaos.cluster import Cluster, tell, wait_for
 from tests.chaos.echo import Echo
-from tests.support.sandbox.waste import needed_uploads, waste
+from tests.support.sandbox.waste import EARLY_OF_A_DEATH, needed_uploads, waste
 
 SERVICES = ("gateway", "dispatcher", "collector")
 _CALL_SECONDS = 3.0
@@ -175,7 +175,10 @@ def run(cluster: Cluster, echo: Echo, schedule: Schedule, folder: Path) -> Outco
     if not outcome.complaints:
         restarts = sum(each.service in schedule.restarts for each in cluster.replicas)
         deaths = outcome.fired + restarts + schedule.nats_restarts
-        outcome.complaints += judge_bills(cluster, made, deaths)
+        untold = sum(
+            cluster.fired(kill) for kill in schedule.kills if kill.point == Failpoint.PROVIDER_HOLD
+        )
+        outcome.complaints += judge_bills(cluster, made, deaths, EARLY_OF_A_DEATH * untold)
         outcome.complaints += judge_books(cluster, made)
     return outcome
 

@@ -8,6 +8,10 @@ from typing import Any
 UPLOADING = ("openai", "gemini")
 """Providers whose batches need an upload; Mistral's are on OpenAI's bill."""
 
+EARLY_OF_A_DEATH = 2
+"""Calls that may come before a Retry-After is over when whoever was told of it died before it told
+the others; a file for Gemini takes two. The next answer tells them."""
+
 
 def needed_uploads(usage: Mapping[str, Any]) -> int:
     """The most uploads that the creates so far can have needed: one each.

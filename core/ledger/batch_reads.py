@@ -13,7 +13,10 @@ from core.ledger.database import Database
 from core.ledger.states import TERMINAL, BatchState
 from core.ledger.tables import Batch
 
-# Made once: every change of a batch that is watched asks for it.
+_OF_REQUEST = select(Batch).where(
+    Batch.account_id == bindparam("account_id"), Batch.request_id == bindparam("request_id")
+)
+_PRICES = select(Batch.prices).where(Batch.id == bindparam("batch_id"))
 _MANY = select(Batch).where(col(Batch.id).in_(bindparam("batch_ids", expanding=True)))
 
 
@@ -27,7 +30,7 @@ class BatchReads:
         """The batch that a request id made; None once it is deleted."""
         async with self._database.read() as session:
             found = await session.exec(
-                select(Batch).where(Batch.account_id == account_id, Batch.request_id == request_id)
+                _OF_REQUEST, params={"account_id": account_id, "request_id": request_id}
             )
             return found.first()
 
@@ -48,7 +51,7 @@ class BatchReads:
         None: the batch was made before prices were kept, or there is no such batch.
         """
         async with self._database.read() as session:
-            found = await session.exec(select(Batch.prices).where(Batch.id == batch_id))
+            found = await session.exec(_PRICES, params={"batch_id": batch_id})
             return found.first()
 
     async def traceparent(self, batch_id: str) -> str:

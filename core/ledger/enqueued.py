@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, func, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from core.ledger.statements import made_once
 from core.ledger.states import ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard
 from core.ledger.turns import next_account
@@ -49,9 +50,10 @@ async def accepted_tokens(session: AsyncSession, shard: Shard, moment: datetime)
 
 
 _OF_MODEL = (Shard.provider == bindparam("provider"), Shard.remote_model == bindparam("model"))
-# Made once, as those below: putting them together takes longer than running them.
-_TOKENS = select(func.coalesce(func.sum(Shard.tokens), 0)).where(
-    *_OF_MODEL, col(Shard.state).in_(ENQUEUED), col(Shard.given_up_at).is_(None)
+_TOKENS = made_once(
+    select(func.coalesce(func.sum(Shard.tokens), 0)).where(
+        *_OF_MODEL, col(Shard.state).in_(ENQUEUED), col(Shard.given_up_at).is_(None)
+    )
 )
 
 
@@ -116,8 +118,8 @@ def _first_of_account() -> Any:
     )
 
 
-_ACCOUNTS = _accounts()
-_FIRST_OF_ACCOUNT = _first_of_account()
+_ACCOUNTS = made_once(_accounts())
+_FIRST_OF_ACCOUNT = made_once(_first_of_account())
 
 
 async def first_waiting(

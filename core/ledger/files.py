@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import delete, update
+from sqlalchemy import bindparam, delete, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -21,6 +21,14 @@ from core.ledger.tables import Batch, File, Upload, now
 # large uploads ask seldom, and small ones keep little from others.
 _LEAST_AHEAD = 16 * 1024 * 1024
 _MOST_AHEAD = 256 * 1024 * 1024
+
+_OF_UPLOAD = select(File).where(
+    File.account_id == bindparam("account_id"), File.upload_id == bindparam("upload_id")
+)
+_ENDED_UPLOAD = delete(Upload).where(
+    col(Upload.account_id) == bindparam("account_id"),
+    col(Upload.upload_id) == bindparam("upload_id"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +62,7 @@ class Files:
         """
         async with self._database.write(Failpoint.UPLOAD_BEGIN) as session:
             await self._lock(session, account_id, upload_id)
-            found = await session.exec(
-                select(File).where(File.account_id == account_id, File.upload_id == upload_id)
-            )
-            file = found.first()
+            file = (await session.exec(_OF_UPLOAD, params=_key(account_id, upload_id))).first()
             if file is not None:
                 return file
             await self._database.lock_account(session, account_id)
@@ -102,29 +107,18 @@ class Files:
         """Record a checked file. When another stream was faster, its file is returned."""
         async with self._database.write(Failpoint.UPLOAD_FINISH) as session:
             await self._lock(session, file.account_id, file.upload_id)
-            found = await session.exec(
-                select(File).where(
-                    File.account_id == file.account_id, File.upload_id == file.upload_id
-                )
-            )
-            earlier = found.first()
+            key = _key(file.account_id, file.upload_id)
+            earlier = (await session.exec(_OF_UPLOAD, params=key)).first()
             if earlier is not None:
                 return earlier
             session.add(file)
-            await session.exec(
-                delete(Upload).where(
-                    col(Upload.account_id) == file.account_id,
-                    col(Upload.upload_id) == file.upload_id,
-                )
-            )
+            await session.exec(_ENDED_UPLOAD, params=key)
         return file
 
     async def find_upload(self, account_id: str, upload_id: str) -> File | Upload | None:
         """The file that an upload became, or the upload that goes on."""
         async with self._database.read() as session:
-            found = await session.exec(
-                select(File).where(File.account_id == account_id, File.upload_id == upload_id)
-            )
+            found = await session.exec(_OF_UPLOAD, params=_key(account_id, upload_id))
             return found.first() or await session.get(Upload, (account_id, upload_id))
 
     async def parts(self, account_id: str, prefix: str) -> list[Upload]:
@@ -277,6 +271,10 @@ class Files:
     async def _lock(self, session: AsyncSession, account_id: str, upload_id: str) -> None:
         """Whatever becomes of one upload happens one after another."""
         await self._database.lock_name(session, "upload", account_id, upload_id)
+
+
+def _key(account_id: str, upload_id: str) -> dict[str, str]:
+    return {"account_id": account_id, "upload_id": upload_id}
 
 
 def _reads() -> Any:

@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import bindparam, func, or_, update
+from sqlalchemy import Integer, bindparam, func, or_, update
 from sqlalchemy.sql.dml import Update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from core.failpoints import Failpoint
 from core.ledger.accounts import month_of
 from core.ledger.progress import advance
+from core.ledger.statements import made_once
 from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.tables import (
     Account,
@@ -47,8 +50,8 @@ _UNDER_WAY = (
 )
 
 
-# Made once: it is asked for whenever a shard goes, and mostly nothing limits it.
-_LIMITS = (
+# Asked for whenever a shard goes; mostly nothing limits it.
+_LIMITS = made_once(
     select(Account.id)
     .outerjoin(ApiKey, col(ApiKey.id) == bindparam("key_id"))
     .where(
@@ -60,6 +63,33 @@ _LIMITS = (
         ),
     )
 )
+_EXPECTED = made_once(
+    select(func.coalesce(func.sum(Shard.expected_nanos), 0)).where(
+        Shard.batch_id == bindparam("batch_id"), col(Shard.state).in_(_UNDER_WAY)
+    )
+)
+
+
+def _waiting(*conditions: Any) -> SelectOfScalar[Shard]:
+    turn = func.row_number().over(partition_by=col(Shard.batch_id), order_by=col(Shard.ordinal))
+    return made_once(
+        select(Shard)
+        .join(Batch, col(Batch.id) == Shard.batch_id)
+        .where(
+            Shard.account_id == bindparam("account_id"),
+            col(Shard.waits_for_funds),
+            Shard.state == ShardState.QUEUED,
+            Batch.stop == Stop.NONE,
+            col(Batch.paused_at).is_(None),
+            *conditions,
+        )
+        .order_by(col(Shard.priority).desc(), turn, col(Batch.created_at), col(Batch.id))
+        .limit(bindparam("most", type_=Integer))
+    )
+
+
+_WAITING = _waiting()
+_WAITING_OF_BATCH = _waiting(Shard.batch_id == bindparam("batch_id"))
 
 
 def _moved(table: type[Account | ApiKey], *names: str) -> Update:
@@ -193,24 +223,10 @@ class Funds(ShardTransitions):
         Those of a higher priority first; the first of each batch goes before the second of any;
         among these the oldest batch.
         """
-        turn = func.row_number().over(partition_by=col(Shard.batch_id), order_by=col(Shard.ordinal))
-        query = (
-            select(Shard)
-            .join(Batch, col(Batch.id) == Shard.batch_id)
-            .where(
-                Shard.account_id == account_id,
-                col(Shard.waits_for_funds),
-                Shard.state == ShardState.QUEUED,
-                Batch.stop == Stop.NONE,
-                col(Batch.paused_at).is_(None),
-            )
-            .order_by(col(Shard.priority).desc(), turn, col(Batch.created_at), col(Batch.id))
-            .limit(limit)
-        )
-        if batch_id:
-            query = query.where(Shard.batch_id == batch_id)
+        query = _WAITING_OF_BATCH if batch_id else _WAITING
+        parameters = {"account_id": account_id, "batch_id": batch_id, "most": limit}
         async with self._database.read() as session:
-            return list(await session.exec(query))
+            return list(await session.exec(query, params=parameters))
 
 
 async def reserve(
@@ -298,11 +314,7 @@ async def _payers(session: AsyncSession, batch: Batch, *, lock: bool = False) ->
 
 async def _short(session: AsyncSession, batch: Batch, expected_nanos: int) -> int:
     """What a batch holds too little for one more shard."""
-    under_way = await session.exec(
-        select(func.coalesce(func.sum(Shard.expected_nanos), 0)).where(
-            Shard.batch_id == batch.id, col(Shard.state).in_(_UNDER_WAY)
-        )
-    )
+    under_way = await session.exec(_EXPECTED, params={"batch_id": batch.id})
     return int(under_way.one()) + expected_nanos - batch.reserved_nanos
 
 

@@ -122,11 +122,7 @@ class Keys:
     async def authenticate(self, secret: str) -> ApiKey | None:
         """Find the key that a secret belongs to; None if there is none or it is revoked."""
         async with self._database.read() as session:
-            found = await session.exec(
-                select(ApiKey).where(
-                    ApiKey.key_sha256 == hash_key(secret), col(ApiKey.revoked_at).is_(None)
-                )
-            )
+            found = await session.exec(_LIVING_KEY, params={"digest": hash_key(secret)})
             return found.first()
 
     async def revoked(self, key_ids: Collection[str]) -> set[str]:
@@ -218,6 +214,9 @@ class Keys:
         return account.id
 
 
+_LIVING_KEY = select(ApiKey).where(
+    ApiKey.key_sha256 == sa.bindparam("digest"), col(ApiKey.revoked_at).is_(None)
+)
 _OPERATOR_KEYS = select(ApiKey.id).where(ApiKey.scope == Scope.OPERATOR).limit(1)
 
 

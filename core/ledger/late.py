@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, update
+from sqlalchemy import bindparam, or_, update
 from sqlmodel import col, select
 
 from core.failpoints import Failpoint
 from core.ledger.halting import judge
 from core.ledger.progress import advance, awaited_shards
+from core.ledger.statements import made_once
 from core.ledger.states import (
     STOP_ERRORS,
     TERMINAL,
@@ -29,6 +30,11 @@ from core.ledger.tables import Batch, Shard, now
 from core.ledger.transitions import ShardTransitions
 
 _NEVER_SENT = ("not_sent", "The provider never took this line: it was not run.")
+_WAITING = made_once(
+    select(Shard)
+    .where(Shard.batch_id == bindparam("batch_id"), awaited_shards())
+    .order_by(col(Shard.ordinal))
+)
 _AT_PROVIDER = (ShardState.SUBMITTING, ShardState.SUBMITTED, ShardState.FETCHING)
 
 
@@ -112,12 +118,7 @@ class LateAnswers(ShardTransitions):
     async def waiting(self, batch_id: str) -> list[Shard]:
         """The given-up shards of a batch whose answers are not in its results."""
         async with self._database.read() as session:
-            found = await session.exec(
-                select(Shard)
-                .where(Shard.batch_id == batch_id, awaited_shards())
-                .order_by(col(Shard.ordinal))
-            )
-            return list(found)
+            return list(await session.exec(_WAITING, params={"batch_id": batch_id}))
 
     async def overdue(self, before: datetime, limit: int) -> list[Shard]:
         """Settled shards whose answers should have been merged before a moment."""

@@ -13,6 +13,7 @@ from sqlalchemy.sql.dml import Update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from core.ledger.statements import made_once
 from core.ledger.states import STOP_ERRORS, ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard, now
 
@@ -78,8 +79,7 @@ def awaited_shards() -> Any:
     return col(Shard.given_up_at).is_not(None) & ~col(Shard.late_merged)
 
 
-# Made once: putting it together takes longer than running it.
-_SUMS = _sums()
+_SUMS = made_once(_sums())
 _batches: Any = Batch.__table__  # type: ignore[attr-defined]
 
 
@@ -155,7 +155,7 @@ def waiting_twins(moment: datetime) -> Any:
     )
 
 
-_UNSETTLED = (
+_UNSETTLED = made_once(
     select(Shard.id)
     .where(
         Shard.batch_id == bindparam("batch_id"),

@@ -10,6 +10,7 @@ from sqlmodel import col, select
 
 from core.failpoints import Failpoint
 from core.ledger.database import Database
+from core.ledger.statements import made_once
 from core.ledger.states import ShardState
 from core.ledger.tables import Shard, now
 
@@ -35,14 +36,16 @@ _LEFT = (
     or_(col(Shard.given_up_at).is_(None), col(Shard.late_merged)),
     or_(col(Shard.remote_file_id) != "", col(Shard.stray_uploads)),
 )
-_LEFT_OF_SHARD = select(Shard).where(*_LEFT, Shard.id == bindparam("shard_id"))
+_LEFT_OF_SHARD = made_once(select(Shard).where(*_LEFT, Shard.id == bindparam("shard_id")))
 _LOCKED_LEFT_OF_SHARD = _LEFT_OF_SHARD.with_for_update()
-_LEFT_OF_BATCH = select(Shard.id).where(
-    *_LEFT,
-    Shard.batch_id == bindparam("batch_id"),
-    or_(col(Shard.inputs_due_at).is_(None), col(Shard.inputs_due_at) <= bindparam("moment")),
+_LEFT_OF_BATCH = made_once(
+    select(Shard.id).where(
+        *_LEFT,
+        Shard.batch_id == bindparam("batch_id"),
+        or_(col(Shard.inputs_due_at).is_(None), col(Shard.inputs_due_at) <= bindparam("moment")),
+    )
 )
-_TAKEN = (
+_TAKEN = made_once(
     update(Shard)
     .where(col(Shard.id) == bindparam("shard_id"))
     .values(remote_file_id="", stray_uploads=False, inputs_due_at=None)

@@ -20,6 +20,7 @@ from core.ledger.durations import learn_duration
 from core.ledger.halting import judge, settle_halted
 from core.ledger.progress import advance
 from core.ledger.spend import ModelSpend, Spent, usage_rows
+from core.ledger.statements import made_once
 from core.ledger.states import ShardState, Stale, Stop, stopped_lines
 from core.ledger.tables import Batch, Shard, now
 
@@ -31,7 +32,7 @@ def _shown() -> SelectOfScalar[Shard]:
     )
     # One query for all: a hub asks for fifty batches that changed at the same time.
     wanted = col(Shard.batch_id).in_(bindparam("batch_ids", expanding=True))
-    placed = select(Shard, place.label("place")).where(wanted).subquery()
+    placed = made_once(select(Shard, place.label("place")).where(wanted)).subquery()
     return (
         select(aliased(Shard, placed))
         .where(placed.c.place <= bindparam("most"))
@@ -39,8 +40,10 @@ def _shown() -> SelectOfScalar[Shard]:
     )
 
 
-# Made once: putting it together takes longer than running it.
 _SHOWN = _shown()
+_OF_BATCH = made_once(
+    select(Shard).where(Shard.batch_id == bindparam("batch_id")).order_by(col(Shard.ordinal))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,7 @@ class Shards(Attempts):
     async def of_batch(self, batch_id: str) -> list[Shard]:
         """All shards of a batch in the order of their planning."""
         async with self._database.read() as session:
-            found = await session.exec(
-                select(Shard).where(Shard.batch_id == batch_id).order_by(col(Shard.ordinal))
-            )
-            return list(found)
+            return list(await session.exec(_OF_BATCH, params={"batch_id": batch_id}))
 
     async def shown(self, batch_ids: Sequence[str], limit: int) -> dict[str, list[Shard]]:
         """For each batch the shards to show a watcher: unsettled first, at most `limit`.

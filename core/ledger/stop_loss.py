@@ -20,6 +20,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint
 from core.ledger.progress import advance
+from core.ledger.statements import made_once
 from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.tables import Account, ApiKey, Batch, Funding, Shard
 from core.ledger.transitions import ShardTransitions
@@ -33,7 +34,7 @@ _IN_FLIGHT = (
 """What may still be charged. Also what was given up: its late answers are."""
 
 
-_LIMITED = (
+_LIMITED = made_once(
     select(Batch)
     .outerjoin(Account, col(Account.id) == Batch.account_id)
     .outerjoin(ApiKey, col(ApiKey.id) == Batch.key_id)
@@ -45,6 +46,13 @@ _LIMITED = (
             col(Account.budget_nanos).is_not(None),
             col(ApiKey.budget_nanos).is_not(None),
         ),
+    )
+)
+_AT_MOST = made_once(
+    select(func.count(), func.coalesce(func.sum(Shard.at_most_nanos), 0)).where(
+        Shard.batch_id == bindparam("batch_id"),
+        col(Shard.state).in_(_IN_FLIGHT),
+        Shard.purpose != ShardPurpose.TWINS,
     )
 )
 
@@ -156,13 +164,7 @@ async def check_max_cost(
 async def _room(session: AsyncSession, batch: Batch) -> Room | None:
     if batch.max_cost_nanos is None:
         return None
-    found = await session.exec(
-        select(func.count(), func.coalesce(func.sum(Shard.at_most_nanos), 0)).where(
-            Shard.batch_id == batch.id,
-            col(Shard.state).in_(_IN_FLIGHT),
-            Shard.purpose != ShardPurpose.TWINS,
-        )
-    )
+    found = await session.exec(_AT_MOST, params={"batch_id": batch.id})
     shards, at_most = found.one()
     left = batch.max_cost_nanos - batch.cost_nanos
     return Room(batch.max_cost_nanos, left, left - int(at_most), int(shards))

@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.progress import advance, written
+from core.ledger.statements import made_once
 from core.ledger.states import ShardState, Stale
 from core.ledger.tables import Batch, ProviderPause, Shard, now
 
@@ -44,7 +45,7 @@ class _Move(NamedTuple):
     uploaded: bool
 
 
-# To put a statement together takes longer than to run it, and there are few.
+# There are few.
 @functools.lru_cache(maxsize=256)
 def _statement(move: _Move) -> Update:
     """The UPDATE. Its parameters: `of_` what the row must have, `to_` what it gets, `moment`."""
@@ -75,7 +76,7 @@ def _statement(move: _Move) -> Update:
             ),
             else_=moment,
         )
-    return update(_shards).where(*conditions).values(**values)
+    return made_once(update(_shards).where(*conditions).values(**values))
 
 
 class Held:

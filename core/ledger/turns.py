@@ -17,6 +17,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.ledger.database import Database
+from core.ledger.statements import made_once
 from core.ledger.states import CanaryState, ShardPurpose, ShardState, Stop
 from core.ledger.tables import Batch, Shard, now
 
@@ -65,8 +66,7 @@ def _queued() -> Any:
     return select(*wanted).where(placed.c.place <= bindparam("of_account"))
 
 
-# Made once: putting it together takes longer than running it.
-_QUEUED = _queued()
+_QUEUED = made_once(_queued())
 
 
 class Turns:

@@ -86,11 +86,12 @@ class EndpointDisabled:
     endpoint_id: str
 
 
+_ENDPOINTS = select(WebhookEndpoint).where(WebhookEndpoint.account_id == sa.bindparam("account_id"))
+
+
 async def add_deliveries(session: AsyncSession, batch: Batch) -> None:
     """Within the transition that ends a batch: let its account's endpoints be told of it."""
-    found = await session.exec(
-        select(WebhookEndpoint).where(WebhookEndpoint.account_id == batch.account_id)
-    )
+    found = await session.exec(_ENDPOINTS, params={"account_id": batch.account_id})
     kind = event_type(batch.state)
     endpoints = [endpoint for endpoint in found if endpoint.takes(kind)]
     known = {endpoint.url for endpoint in endpoints}

@@ -45,9 +45,14 @@ class RemoteFileCleanup:
         """Delete what is left of a batch's settled shards."""
         for shard_id in await self._remote_files.left(batch_id):
             left = await self._remote_files.take(shard_id)
-            provider = self._providers.get(left.provider) if left else None
-            if left is not None and provider is not None:
+            if left is None:
+                continue
+            provider = self._providers.get(left.provider)
+            if provider is not None:
                 await self._delete(provider, left)
+            else:
+                # Its key may be set again.
+                await self._remote_files.put_back(left, now() + _pause(left))
 
     async def delete(self, shard: Shard) -> None:
         """Delete all uploads of a settled shard, also what the ledger has never heard of."""
@@ -112,7 +117,11 @@ def _next_try(error: Exception, left: LeftFile, lifetime: timedelta) -> datetime
     """
     if isinstance(error, ProviderRejected) and not error.access:
         return None
-    age = now() - left.settled_at
     asked = getattr(error, "retry_after", None) or 0.0
-    pause = max(age, _FIRST_PAUSE, timedelta(seconds=asked))
-    return now() + pause if age < lifetime else None
+    pause = max(_pause(left), timedelta(seconds=asked))
+    return now() + pause if now() - left.settled_at < lifetime else None
+
+
+def _pause(left: LeftFile) -> timedelta:
+    """Until the next try: the longer, the longer it has been tried."""
+    return max(now() - left.settled_at, _FIRST_PAUSE)

@@ -144,11 +144,15 @@ class Fetcher:
                 # It may have been uploaded before it came to be called line by line.
                 await self._remote_files.discard(shard)
             return Ack()
-        provider = self._providers.get(shard.provider)
-        if batch is None or file is None or provider is None:
-            code = "input_file_missing" if provider else "provider_not_configured"
+        if batch is None or file is None:
+            code = "input_file_missing"
             await self._settler.fill(shard, code, f"{code}: the results cannot be fetched.")
             return Ack()
+        provider = self._providers.get(shard.provider)
+        if provider is None:
+            # They are paid for, and stay there for weeks.
+            no_access = ProviderUnavailable("this installation has no access to it")
+            return await self._unreachable(shard, no_access, delivery)
         with await self._sorter(shard, batch, file) as sorter:
             remote = load_result(shard.remote_result)
             try:

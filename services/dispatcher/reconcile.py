@@ -47,8 +47,11 @@ class Reconciler:
         self._credentials = credentials
         self._outcomes = outcomes
 
-    async def reconcile(self, shard: Shard, provider: Provider) -> Ack | Snooze:
-        """Find out what became of an attempt that nobody knows the end of."""
+    async def reconcile(self, shard: Shard, provider: Provider | None) -> Ack | Snooze:
+        """Find out what became of an attempt that nobody knows the end of.
+
+        `provider`: None where this installation has no access to it.
+        """
         if shard.dispatched_at is None:
             taken = await self._ledger.shards.revert_to_queued(shard)
             log.info("shard_reverted", batch_id=shard.batch_id, shard_id=shard.id)
@@ -87,9 +90,12 @@ class Reconciler:
         age = (now() - shard.dispatched_at).total_seconds()
         return max(self._settings.unreachable_pause, late_interval(age, self._settings))
 
-    async def _look(self, shard: Shard, provider: Provider) -> FindOutcome:
+    async def _look(self, shard: Shard, provider: Provider | None) -> FindOutcome:
         """Ask the provider for the batch of an attempt that was dispatched."""
         assert shard.dispatched_at is not None
+        if provider is None:
+            # It may be there, and paid for.
+            return Unsure(f"{shard.provider}: this installation has no access to it")
         intent = intent_of(shard)
         since = intent.intended_at - timedelta(days=1)
         known = await self._ledger.shards.remote_ids(shard.provider, since)

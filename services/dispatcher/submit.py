@@ -131,9 +131,11 @@ class Submitter:
             return await self._outcomes.wait_for_funds(
                 shard, expected_nanos=shard.expected_nanos, at_most_nanos=shard.at_most_nanos
             )
+        if shard.state == ShardState.SUBMITTING:
+            return await self._find_out(shard, wait)
         rescue = shard.purpose == ShardPurpose.RESCUE
         direct = (self._calls if rescue else self._direct).get(shard.provider)
-        if shard.state == ShardState.QUEUED and direct is not None:
+        if direct is not None:
             return await self._start(shard, direct)
         provider = self._providers.get(shard.provider)
         if provider is None:
@@ -142,15 +144,15 @@ class Submitter:
                 "provider_not_configured",
                 f"This installation has no access to the provider {shard.provider!r}.",
             )
-        if shard.state == ShardState.SUBMITTING:
-            if wait > 0:
-                return Snooze(wait)
-            return (
-                Ack()
-                if await self._late.over(shard)
-                else await self._reconciler.reconcile(shard, provider)
-            )
         return await self._send(shard, provider)
+
+    async def _find_out(self, shard: Shard, wait: float) -> Ack | Snooze:
+        """See what became of an attempt that somebody holds, or held until he died."""
+        if wait > 0:
+            return Snooze(wait)
+        if await self._late.over(shard):
+            return Ack()
+        return await self._reconciler.reconcile(shard, self._providers.get(shard.provider))
 
     async def _start(self, shard: Shard, provider: DirectProvider) -> Ack | Snooze:
         """Let a shard run here, or wait for its turn or for room."""

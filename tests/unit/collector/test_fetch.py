@@ -263,3 +263,17 @@ async def test_lines_that_a_stopped_run_never_called_were_cancelled(stand: Stand
     for answer in await stand.answers():
         assert (answer["error"]["code"], answer["attempts"]) == ("batch_cancelled", 0)
         assert "before this line was run" in answer["error"]["message"]
+
+
+async def test_results_wait_for_access_to_their_provider(stand: Stand) -> None:
+    """They are paid for: a key that is not set for a while costs none of them."""
+    runtime = stand.runtime
+    late, prices = LateShards(runtime, {}), batch_prices(runtime.ledger)
+    without = Fetcher(runtime, {}, Settler(runtime), late, prices)
+    await stand.ledger.shards.renew_lease(await stand.shard(), timedelta())
+    assert isinstance(await without.handle(ITEM, Delivery(1, now())), Snooze)
+    shard = await stand.shard()
+    assert (shard.state, shard.failed) == (ShardState.FETCHING, 0)
+    assert shard.waiting_reason == "openai: this installation has no access to it"
+    assert await stand.fetch() == Ack()
+    assert (await stand.shard()).succeeded == 3

@@ -155,7 +155,9 @@ class Stand:
             row.fail_fast = True
             session.add(row)
 
-    def submitter(self, credential: str = CREDENTIAL, **settings: Any) -> Submitter:
+    def submitter(
+        self, credential: str = CREDENTIAL, *, configured: bool = True, **settings: Any
+    ) -> Submitter:
         runtime = dataclasses.replace(
             self._runtime, settings=self._runtime.settings.model_copy(update=settings)
         )
@@ -163,7 +165,7 @@ class Stand:
         credentials = {"openai": credential}
         return Submitter(
             runtime,
-            {"openai": provider},
+            {"openai": provider} if configured else {},
             {},
             FairScheduler(runtime),
             credentials,
@@ -728,3 +730,31 @@ async def test_what_comes_back_to_a_halted_batch_is_not_sent(stand: Stand) -> No
     )
     assert not stand.provider.created
     assert stand.provider.discarded, "nor is its upload left there"
+
+
+@pytest.mark.parametrize("let_go", [True, False])
+async def test_an_attempt_waits_for_access_to_its_provider(stand: Stand, let_go: bool) -> None:
+    """What may be at the provider, and paid for, is looked for once its key is set again."""
+    await stand.died(let_go=let_go)
+    outcome = await stand.submitter(configured=False).handle(ITEM, DELIVERY)
+    assert isinstance(outcome, Snooze)
+    shard = await stand.shard()
+    if not let_go:
+        assert shard.state == ShardState.QUEUED, "nothing has left"
+        return
+    assert (shard.state, shard.failed) == (ShardState.SUBMITTING, 0)
+    assert shard.waiting_reason == "openai: this installation has no access to it"
+    await stand.set(due_at=now())
+    stand.provider.found = Found("remote_1", "file_1")
+    assert await stand.handle() == Ack()
+    assert (await stand.shard()).state == ShardState.SUBMITTED
+
+
+async def test_a_replica_without_the_key_leaves_the_attempts_of_others_alone(stand: Stand) -> None:
+    lease = timedelta(minutes=5)
+    shard = await intend(stand.ledger, await stand.shard(), new_token(), lease=lease)
+    assert await stand.shards.mark_dispatched(shard, lease) is True
+    outcome = await stand.submitter(configured=False).handle(ITEM, DELIVERY)
+    assert isinstance(outcome, Snooze)
+    accepted = await stand.shards.submitted(shard, "remote_1", "file_1", now())
+    assert isinstance(accepted, Batch)

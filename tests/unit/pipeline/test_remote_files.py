@@ -176,3 +176,14 @@ async def test_without_uploads_nothing_is_asked(ledger: Ledger) -> None:
     files = Files(days=0)
     await inputs(ledger, files).discard(done)
     assert files.deleted == []
+
+
+async def test_a_deletion_waits_for_access_to_its_provider(ledger: Ledger) -> None:
+    batch, (shard, _) = await make_batch(ledger)
+    await settled(ledger, shard)
+    runtime: Any = SimpleNamespace(ledger=ledger)
+    await RemoteFileCleanup(cast("Runtime", runtime), {}).clear(batch.id)
+    kept = await reread(ledger, shard)
+    assert kept.remote_file_id == "file-1"
+    assert kept.inputs_due_at is not None
+    assert kept.inputs_due_at > now()

@@ -20,7 +20,7 @@ from core.ledger.funds import EnoughNow, Funds, NoFunds, NoPrice, Purse, usd
 from core.ledger.halting import CANARY_FAILED, FAILURE_LIMIT, not_sent
 from core.ledger.ids import new_id, new_token
 from core.ledger.keys import KEY_PREFIX, KeyLimits, NewKey, new_secret
-from core.ledger.late import AtWork, LateAnswers
+from core.ledger.late import AtWork, LateAnswers, ToMerge
 from core.ledger.ledger import Ledger
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, or_, update
 from sqlmodel import col, select
@@ -40,6 +41,14 @@ _AT_PROVIDER = (ShardState.SUBMITTING, ShardState.SUBMITTED, ShardState.FETCHING
 
 class AtWork:
     """Somebody else writes the results just now."""
+
+
+class ToMerge(NamedTuple):
+    """Late answers, and the batch into whose results they go."""
+
+    batch: Batch
+    come: Sequence[Shard]
+    """Settled shards whose answers are not in the results."""
 
 
 class LateAnswers(ShardTransitions):
@@ -162,10 +171,11 @@ class LateAnswers(ShardTransitions):
 
     async def claim_merge(
         self, batch_id: str, token: str, lease: timedelta
-    ) -> Batch | Stale | AtWork:
+    ) -> ToMerge | Stale | AtWork:
         """Take the results of an ended batch in hand, to merge late answers into them.
 
-        `token`: names the holder in Batches.renew_lease and `merge`.
+        `token`: names the holder in Batches.renew_lease and `merge`. Stale where nothing that has
+        come is left to be merged: somebody else may have done it a moment ago.
         """
         moment = now()
         async with self._database.write(Failpoint.BATCH_CLAIM_MERGE) as session:
@@ -180,7 +190,14 @@ class LateAnswers(ShardTransitions):
                 )
                 .values(assembler=token, due_at=moment + lease)
             )
-            return batch if held.rowcount else AtWork()
+            if not held.rowcount:
+                return AtWork()
+            waiting = await session.exec(_WAITING, params={"batch_id": batch_id})
+            come = [shard for shard in waiting if shard.state == ShardState.SETTLED]
+            if not come:
+                await session.rollback()
+                return Stale(batch_id)
+            return ToMerge(batch, come)
 
     async def merge(
         self,
@@ -206,14 +223,18 @@ class LateAnswers(ShardTransitions):
                 or fresh.assembler != token
             ):
                 return Stale(batch.id)
-            await session.exec(
+            merged = await session.exec(
                 update(Shard)
                 .where(
                     col(Shard.id).in_([shard.id for shard in shards]),
                     col(Shard.state) == ShardState.SETTLED,
+                    awaited_shards(),
                 )
                 .values(late_merged=True)
             )
+            if merged.rowcount != len(shards):
+                await session.rollback()
+                return Stale(batch.id)
             return await advance(
                 session,
                 fresh,

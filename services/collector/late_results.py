@@ -96,7 +96,7 @@ class LateMerger:
         async with renewing_lease(
             partial(self._ledger.batches.renew_lease, batch_id, token), self._lease
         ):
-            await self._merge(claimed, token, come)
+            await self._merge(claimed.batch, token, claimed.come)
         return Ack()
 
     async def _merge(self, batch: Batch, token: str, come: Sequence[Shard]) -> None:

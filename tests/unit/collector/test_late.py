@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from polybatch.v1 import results_pb2
@@ -15,7 +15,19 @@ from core.batchfile import ResultFile, ResultWriter
 from core.blobs import BlobStore
 from core.bus import Ack, Bus, Delivery, Snooze, Step
 from core.failpoints import Failpoint
-from core.ledger import AtWork, Batch, BatchState, File, Ledger, ModelSpend, Settlement, Shard, now
+from core.ledger import (
+    AtWork,
+    Batch,
+    BatchState,
+    File,
+    Ledger,
+    ModelSpend,
+    Settlement,
+    Shard,
+    Stale,
+    ToMerge,
+    now,
+)
 from core.pipeline import Runtime, Sweep
 from core.settings import Settings
 from services.collector.assemble import Assembler
@@ -210,17 +222,20 @@ async def test_two_never_merge_at_once(stand: Stand) -> None:
     await stand.assemble()
     lease = timedelta(seconds=30)
     late = stand.ledger.late
+    assert isinstance(await late.claim_merge(stand.batch_id, "one", lease), Stale), "nothing came"
+    await stand.come(stand.late[0], [1])
     claimed = await late.claim_merge(stand.batch_id, "one", lease)
-    assert isinstance(claimed, Batch)
+    assert isinstance(claimed, ToMerge)
+    assert [shard.id for shard in claimed.come] == [stand.late[0].id]
     assert isinstance(await late.claim_merge(stand.batch_id, "two", lease), AtWork)
     assert await stand.ledger.batches.renew_lease(stand.batch_id, "one", timedelta())
     assert not await stand.ledger.batches.renew_lease(stand.batch_id, "two", lease)
-    assert isinstance(await late.claim_merge(stand.batch_id, "two", lease), Batch)
+    assert isinstance(await late.claim_merge(stand.batch_id, "two", lease), ToMerge)
     assert not await stand.ledger.batches.renew_lease(stand.batch_id, "one", lease), (
         "it is another one's"
     )
-    assert not isinstance(await late.merge(claimed, "one", [], "elsewhere"), Batch)
-    assert (await stand.batch()).results_prefix == claimed.results_prefix
+    assert not isinstance(await late.merge(claimed.batch, "one", [], "elsewhere"), Batch)
+    assert (await stand.batch()).results_prefix == claimed.batch.results_prefix
 
 
 async def test_answers_to_other_lines_are_never_handed_out(stand: Stand) -> None:
@@ -241,3 +256,40 @@ async def test_the_input_stays_while_answers_may_come(stand: Stand) -> None:
     for shard in stand.late:
         await stand.ledger.late.abandon(shard)
     assert isinstance(await stand.ledger.files.delete(ended.account_id, ended.input_file_id), File)
+
+
+async def test_what_another_merges_in_between_is_not_merged_again(stand: Stand) -> None:
+    """It ends its merge after we have seen what has come, and before the results are ours."""
+    await stand.assemble()
+    for shard, line in zip(stand.late, (1, 3), strict=True):
+        await stand.come(shard, [line])
+    claim = stand.ledger.late.claim_merge
+    other = Assembler(stand.runtime)
+
+    async def claim_after_another(*of: Any) -> Any:
+        stand.ledger.late.claim_merge = claim  # type: ignore[method-assign]
+        assert await other.handle(WorkItem(batch_id=stand.batch_id), DELIVERY) == Ack()
+        return await claim(*of)
+
+    stand.ledger.late.claim_merge = claim_after_another  # type: ignore[method-assign]
+    assert await stand.assemble() == Ack()
+    batch = await stand.batch()
+    assert (batch.results_revision, batch.late, batch.assembler) == (2, 2, "")
+    assert await stand.lines() == [{"late": 1}, {"n": 2}, {"late": 3}]
+    written = await stand.blobs.list(f"batches/{stand.batch_id}")
+    assert [key for key, _ in written if not key.startswith(batch.results_prefix)] == []
+
+
+async def test_a_merge_of_what_was_merged_is_refused(stand: Stand) -> None:
+    await stand.assemble()
+    await stand.come(stand.late[0], [1])
+    late = stand.ledger.late
+    claimed = await late.claim_merge(stand.batch_id, "one", timedelta(seconds=30))
+    assert isinstance(claimed, ToMerge)
+    merged = await late.merge(claimed.batch, "one", claimed.come, claimed.batch.results_prefix)
+    assert isinstance(merged, Batch)
+    await stand.come(stand.late[1], [3])
+    assert isinstance(await late.claim_merge(stand.batch_id, "two", timedelta(0)), ToMerge)
+    again = await late.merge(merged, "two", claimed.come, "elsewhere")
+    assert isinstance(again, Stale)
+    assert (await stand.batch()).results_prefix == merged.results_prefix

@@ -83,6 +83,8 @@ class Attempts(ShardTransitions):
                     return full
             lacking = await cover(session, batch, shard, expected_nanos, token)
             if lacking is not None:
+                # With what was noted of a probe: it does not go.
+                await session.rollback()
                 return lacking
             moved = await self._move(
                 session,

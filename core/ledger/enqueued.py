@@ -32,12 +32,16 @@ def is_accepted(shard: Shard, moment: datetime) -> bool:
 
 
 async def accepted_tokens(session: AsyncSession, shard: Shard, moment: datetime) -> int:
-    """Tokens of the other shards of a model that its provider has surely taken."""
+    """Tokens of the other shards of a model that its provider has surely taken, and still has.
+
+    Without those that were given up, as of enqueued_tokens.
+    """
     found = await session.exec(
         select(func.coalesce(func.sum(Shard.tokens), 0)).where(
             Shard.provider == shard.provider,
             Shard.remote_model == shard.remote_model,
             Shard.state == ShardState.SUBMITTED,
+            col(Shard.given_up_at).is_(None),
             Shard.id != shard.id,
             or_(
                 func.lower(Shard.remote_status).not_in(_UNCHECKED),
@@ -70,7 +74,7 @@ def _share(key: Any) -> Any:
     """How many tokens are enqueued, by account or batch."""
     return (
         select(key, func.sum(Shard.tokens).label("tokens"))
-        .where(*_OF_MODEL, col(Shard.state).in_(ENQUEUED))
+        .where(*_OF_MODEL, col(Shard.state).in_(ENQUEUED), col(Shard.given_up_at).is_(None))
         .group_by(key)
         .subquery()
     )

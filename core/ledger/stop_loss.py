@@ -136,8 +136,8 @@ class StopLoss(ShardTransitions):
                 return Stale(shard.id)
             return None if known else await advance(session, batch)
 
-    async def waiting(self, batch_id: str) -> list[str]:
-        """Ids of the shards of a batch that wait, in their order."""
+    async def waiting(self, batch_id: str, limit: int) -> list[str]:
+        """Ids of the first shards of a batch that wait, in their order."""
         async with self._database.read() as session:
             found = await session.exec(
                 select(Shard.id)
@@ -147,6 +147,7 @@ class StopLoss(ShardTransitions):
                     col(Shard.waits_for_funds),
                 )
                 .order_by(col(Shard.ordinal))
+                .limit(limit)
             )
             return list(found)
 

@@ -11,7 +11,7 @@ from core.bus import Step
 from core.ledger import Batch, Ledger
 from core.pipeline.publishing import EventPublisher
 
-_AT_ONCE = 32
+AT_ONCE = 32
 """Shards; each that goes wakes the next one."""
 
 
@@ -24,7 +24,7 @@ class WaitingForFunds:
 
     async def account(self, account_id: str) -> None:
         """The account, or one of its keys, may spend more than before."""
-        await self._wake(account_id, _AT_ONCE)
+        await self._wake(account_id, AT_ONCE)
 
     async def next(self, account_id: str) -> None:
         """One that waited has gone: there may be enough for another."""
@@ -33,7 +33,7 @@ class WaitingForFunds:
     async def batch(self, batch: Batch) -> None:
         """One of its shards has settled: what was held for it is free, where it cost less."""
         if batch.reserved_nanos:
-            await self._wake(batch.account_id, _AT_ONCE, batch.id)
+            await self._wake(batch.account_id, AT_ONCE, batch.id)
 
     async def _wake(self, account_id: str, most: int, batch_id: str = "") -> None:
         for shard in await self._ledger.funds.waiting(account_id, most, batch_id):

@@ -15,7 +15,7 @@ from core.bus import Step
 from core.ledger import Batch, Settlement, Shard, ShardState, Spent
 from core.metrics import LINES_SETTLED, SPEND, TOKENS, UNPRICED_LINES
 from core.pipeline.consequences import Consequences
-from core.pipeline.funds import WaitingForFunds
+from core.pipeline.funds import AT_ONCE, WaitingForFunds
 from core.pipeline.runtime import Runtime
 from core.providers import CATALOGUE
 
@@ -63,7 +63,7 @@ class Settler:
     async def wake_waiting(self, batch: Batch) -> None:
         """What is under way of a batch has become less: there may be enough for what waits."""
         if batch.max_cost_nanos is not None:
-            for shard_id in await self._ledger.stop_loss.waiting(batch.id):
+            for shard_id in await self._ledger.stop_loss.waiting(batch.id, AT_ONCE):
                 await self._publisher.enqueue(Step.SUBMIT, batch.id, shard_id)
         await self._waiting.batch(batch)
 

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from core.ledger import Batch, Ledger, OverQuota, Shard, Stale, budgets, now
+from core.ledger import (
+    Batch,
+    Funding,
+    Ledger,
+    NoFunds,
+    OverQuota,
+    Shard,
+    Stale,
+    TokenBudget,
+    budgets,
+    now,
+)
 from core.ledger.database import Database
 from core.settings import Settings
 from tests.support.ledger.rows import (
+    LEASE,
+    add_rows,
     batch_row,
     create,
     file_row,
@@ -23,12 +37,10 @@ from tests.support.ledger.rows import (
 MODEL = "gpt-4.1"
 
 
-async def add(
-    ledger: Ledger, account: str, shards: int, tokens_each: int = 100
-) -> tuple[str, list[Shard]]:
-    """A planned batch with shards of some size."""
+async def add(ledger: Ledger, account: str, shards: int, **fields: Any) -> tuple[str, list[Shard]]:
+    """A planned batch with shards of some size; `fields` as of Batches.create."""
     file = await ledger.files.finish_upload(file_row(account_id=account))
-    batch = await create(ledger, batch_row(file, total=shards))
+    batch = await create(ledger, batch_row(file, total=shards), **fields)
     rows = [
         shard_row(batch, ordinal=number, model=f"openai/{MODEL}", remote_model=MODEL, line_count=1)
         for number in range(shards)
@@ -267,3 +279,34 @@ def test_limits_can_be_set() -> None:
     for wrong in ("openai=5", "openai/x=", "openai/x=-1", "openai/x=many"):
         with pytest.raises(ValueError, match="POLYBATCH_ENQUEUED_TOKEN_LIMITS"):
             Settings(enqueued_token_limits=wrong)
+
+
+async def test_tokens_that_were_given_up_are_not_taken_for_the_limit(ledger: Ledger) -> None:
+    _, [old] = await add(ledger, "acct_a", 1)
+    sent = await intend(ledger, old, "old", tokens=1_000_000)
+    assert await ledger.shards.mark_dispatched(sent, LEASE) is True
+    assert isinstance(await ledger.shards.submitted(sent, "remote", "", now()), Batch)
+    await ledger.shards.polled(await reread(ledger, old), "in_progress", 0, now())
+    await ledger.batches.cancel(old.batch_id)
+    until = now() + timedelta(days=29)
+    given_up = await reread(ledger, old)
+    assert isinstance(await ledger.late.give_up(given_up, "batch_cancelled", "", until), Batch)
+    _, [new] = await add(ledger, "acct_b", 1)
+    refused = await intend(ledger, new, "new", tokens=100_000)
+    limit, _ = await ledger.budgets.refused(refused, None)
+    assert limit == 50_000, "half of what was refused alone"
+
+
+async def test_a_shard_without_funds_is_no_probe(ledger: Ledger) -> None:
+    key = await ledger.accounts.create_key("team")
+    await ledger.accounts.update(key.account_id, funding=Funding.PREPAID)
+    _, rich = await add(ledger, "acct_rich", 2)
+    _, [poor] = await add(ledger, key.account_id, 1, reserve_nanos=0)
+    learned = now() - timedelta(minutes=2)
+    budget = TokenBudget(provider="openai", model=MODEL, limit_tokens=100_000, learned_at=learned)
+    await add_rows(ledger, budget)
+    going = {"limited": True, "expected_nanos": 10**9}
+    assert isinstance(await try_intend(ledger, rich[0], "a", tokens=90_000, **going), Shard)
+    lacking = await try_intend(ledger, poor, "b", tokens=20_000, **going)
+    assert isinstance(lacking, NoFunds)
+    assert isinstance(await try_intend(ledger, rich[1], "c", tokens=20_000, **going), Shard)

@@ -81,12 +81,12 @@ async def test_who_waits_is_found_and_who_need_not_does_not_wait(
     news = await stop_loss.wait(second, figures, "why", until)
     assert isinstance(news, Batch)
     assert await stop_loss.wait(second, figures, "why", until) is None, "no news"
-    assert await stop_loss.waiting(first.batch_id) == [second.id]
+    assert await stop_loss.waiting(first.batch_id, 32) == [second.id]
     kept = await reread(ledger, second)
     assert (kept.expected_nanos, kept.at_most_nanos, kept.waiting_reason) == (2, 5, "why")
     await settle(ledger, sent, 1)
     assert isinstance(await send(ledger, second, 5), Shard)
-    assert await stop_loss.waiting(first.batch_id) == []
+    assert await stop_loss.waiting(first.batch_id, 32) == []
     await ledger.batches.cancel(first.batch_id)
     assert isinstance(await stop_loss.wait(third, figures, "why", until), Stale)
 
@@ -95,3 +95,13 @@ async def test_where_nothing_limits_spending(ledger: Ledger) -> None:
     batch = new_batch(await make_file(ledger))
     assert isinstance(await ledger.batches.create(batch), Batch)
     assert not (await ledger.stop_loss.limits(batch.id)).limited
+
+
+async def test_only_so_many_are_woken_at_a_time(ledger: Ledger, shards: list[Shard]) -> None:
+    first, *others = shards
+    assert isinstance(await send(ledger, first, 6), Shard)
+    for shard in others:
+        await ledger.stop_loss.wait(shard, Figures(2, 5), "why", now() + timedelta(minutes=1))
+    ids = [shard.id for shard in others]
+    assert await ledger.stop_loss.waiting(first.batch_id, len(ids)) == ids
+    assert await ledger.stop_loss.waiting(first.batch_id, 2) == ids[:2]

@@ -41,6 +41,9 @@ class SharedHolds:
         self._interval = runtime.settings.sweep_interval
         self._holds = holds
         self._pending: dict[tuple[str, str, bool], Hold] = {}
+        self._unkept: dict[tuple[str, str, bool], Hold] = {}
+        """What is still to be written; one write at a time takes all of it."""
+        self._keeping: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
 
     async def read(self) -> None:
@@ -62,22 +65,32 @@ class SharedHolds:
 
     async def pass_on(self) -> None:
         """Pass on what is told, for ever."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            # The newest of each: a provider that refuses a hundred calls says it as often.
-            pending, self._pending = self._pending, {}
-            asked_for = [hold for hold in pending.values() if hold.asked_for]
-            # Whoever stops this stops the write too, and waits for it: the ledger is closed next.
-            async with asyncio.TaskGroup() as tasks:
-                keeping = tasks.create_task(self._keep(asked_for))
-                await asyncio.wait([keeping], timeout=_LEDGER_FIRST)
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                # The newest of each: a provider that refuses a hundred calls says it as often.
+                pending, self._pending = self._pending, {}
+                asked_for = {place: hold for place, hold in pending.items() if hold.asked_for}
+                if asked_for:
+                    self._unkept |= asked_for
+                    if self._keeping is None or self._keeping.done():
+                        self._keeping = asyncio.create_task(self._keep_all())
+                    await asyncio.wait([self._keeping], timeout=_LEDGER_FIRST)
                 for hold in pending.values():
                     await self._bus.broadcast(TOPIC, _encode(hold))
+        finally:
+            # Whoever stops this stops the write too, and waits for it: the ledger is closed next.
+            if self._keeping is not None:
+                self._keeping.cancel()
+                await asyncio.gather(self._keeping, return_exceptions=True)
+
+    async def _keep_all(self) -> None:
+        while self._unkept:
+            holds, self._unkept = list(self._unkept.values()), {}
+            await self._keep(holds)
 
     async def _keep(self, holds: Sequence[Hold]) -> None:
-        if not holds:
-            return
         until = {
             (hold.provider, hold.credential): datetime.fromtimestamp(hold.until, UTC)
             for hold in holds

@@ -70,6 +70,8 @@ class FairLock:
 
     def _pass_on(self) -> None:
         """Give the lock to the next one. It stays held: nobody comes in between."""
+        # Whose task was stopped just now has yet to hear of it.
+        self._waiting = [each for each in self._waiting if not each[3].done()]
         self._held = bool(self._waiting)
         if not self._waiting:
             self._served.keep(())

@@ -212,3 +212,31 @@ async def test_the_lock_is_passed_on_by_a_waiter_that_gives_up() -> None:
     assert order == ["a1", "b1", "c1", "a3", "a2"]
     await take("d", "d")
     assert order[-1] == "d", "it is free again"
+
+
+@pytest.mark.parametrize("stopped", [1, 2])
+async def test_the_lock_passes_by_a_waiter_that_is_stopped_at_the_same_moment(
+    stopped: int,
+) -> None:
+    lock, let_go, order = FairLock(), asyncio.Event(), []
+
+    async def hold() -> None:
+        async with lock.turn("a", 2):
+            await let_go.wait()
+
+    async def take(number: int) -> None:
+        async with lock.turn("b", 2):
+            order.append(number)
+
+    holding = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(take(number)) for number in (1, 2)]
+    await asyncio.sleep(0)
+    # The holder goes on in the next turn of the loop, and hears of the stop there, too.
+    let_go.set()
+    waiting[stopped - 1].cancel()
+    await holding
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await take(3)
+    assert order == [3 - stopped, 3]

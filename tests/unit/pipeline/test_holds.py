@@ -125,16 +125,22 @@ async def test_a_ledger_that_takes_long_keeps_nobody_from_being_told(
     monkeypatch.setattr("core.pipeline.holds._LEDGER_FIRST", 0.0)
     bus, kept, one, other = Loop(), Kept(ledger), Holds(), Holds()
     answers = asyncio.Event()
+    written: set[str] = set()
 
-    async def keep(_holds: Mapping[tuple[str, str], datetime]) -> None:
+    async def keep(holds: Mapping[tuple[str, str], datetime]) -> None:
         await answers.wait()
-        kept.kept.set()
+        written.update(credential for _, credential in holds)
+        if written == {"k", "later"}:
+            kept.kept.set()
 
     monkeypatch.setattr(kept, "keep", keep)
     async with sharing(runtime(kept, bus), one), sharing(runtime(ledger, bus), other):
         one.of("openai", "k").note(600.0)
         await bus.told_of("k")
         assert other.until("openai", "k")
+        one.of("openai", "later").note(600.0)
+        await bus.told_of("later")
+        assert other.until("openai", "later")
         answers.set()
         async with asyncio.timeout(PATIENCE):
             await kept.kept.wait()

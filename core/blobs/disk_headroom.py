@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from io import FileIO
 from pathlib import Path
 
 
@@ -20,6 +21,16 @@ def require_headroom(folder: Path, size: int, reserve: int) -> None:
         raise OSError(
             errno.ENOSPC, f"less than {reserve:,} bytes would stay free on the disk of {folder}"
         )
+
+
+def write_whole(file: FileIO, contents: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part, and says so at the next.
+
+    Raises OSError.
+    """
+    view = memoryview(contents)
+    while view:
+        view = view[file.write(view) :]
 
 
 def is_full(error: BaseException | None) -> bool:

@@ -26,6 +26,9 @@ def _written(element: Any, **_options: Any) -> Any:
     if not isinstance(element, BindParameter) or not element.unique:
         return None
     values: Any = element.value if element.expanding else [element.value]
+    if not values:
+        # SQLAlchemy has a form of its own for a list that is empty.
+        return None
     texts = [_text(value) for value in values]
     if None in texts:
         return None

@@ -24,7 +24,7 @@ from core.batchfile import (
     reused_tail,
     with_cost,
 )
-from core.blobs import BlobStore, StoredFile, require_headroom
+from core.blobs import BlobStore, StoredFile, require_headroom, write_whole
 from core.ledger import Batch, File, Shard
 
 _FLUSH_BYTES = 256 * 1024
@@ -112,6 +112,6 @@ class BorrowedAnswers:
 
     def _flush(self) -> None:
         require_headroom(self._folder, self._pending_bytes, self._reserve)
-        self._spool.write(b"".join(self._pending))
+        write_whole(self._spool, b"".join(self._pending))
         self._pending.clear()
         self._pending_bytes = 0

@@ -20,7 +20,7 @@ from typing import TypeAlias
 import msgspec
 
 from core.batchfile import answer_tail
-from core.blobs import require_headroom
+from core.blobs import require_headroom, write_whole
 from core.ledger import ModelSpend
 from core.prices.usage import NO_USAGE, Usage
 from core.providers import Outcome, ResultLine, error_of
@@ -233,6 +233,4 @@ class Sorter:
         require_headroom(self._folder, len(contents), self._reserve)
         self._pending = []
         self._flushed = self._size
-        view = memoryview(contents)
-        while view:
-            view = view[self._spool.write(view) or 0 :]
+        write_whole(self._spool, contents)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from core.blobs import BlobStore, BlobUnavailable, is_full, require_headroom
+from core.blobs import BlobStore, BlobUnavailable, is_full, require_headroom, write_whole
 from core.failpoints import Failpoint
 
 POINT = Failpoint.UPLOAD_DATA
@@ -49,3 +51,25 @@ def test_full_is_told_from_other_troubles() -> None:
     assert not is_full(OSError(errno.EIO, "broken"))
     assert not is_full(BlobUnavailable("away", key="a"))
     assert not is_full(None)
+
+
+class NearlyFull(FileIO):
+    """A file on a disk that takes so many bytes at a time, as long as it has room."""
+
+    def write(self, contents: Any) -> int:
+        if self.tell() >= 10:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return super().write(memoryview(contents)[:4])
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 9])
+def test_all_is_written_though_a_disk_takes_parts(tmp_path: Path, size: int) -> None:
+    contents = bytes(range(size))
+    with NearlyFull(tmp_path / "spool", "w+") as file:
+        write_whole(file, contents)
+    assert (tmp_path / "spool").read_bytes() == contents
+
+
+def test_what_does_not_fit_is_no_success(tmp_path: Path) -> None:
+    with NearlyFull(tmp_path / "spool", "w+") as file, pytest.raises(OSError, match="no space"):
+        write_whole(file, bytes(100))

@@ -135,6 +135,7 @@ def test_shortened_ids() -> None:
         assert _pick("batch", given, IDS) == whole
     assert _pick("batch", "qpk21", IDS) == newest
     assert _pick("batch", "zzz", IDS) == "zzz"
+    assert _pick("batch", "batch", IDS[:1]) == "batch", "with which all of them begin"
     with pytest.raises(UnusableInput, match="fits 3 batches"):
         _pick("batch", "0mx0p8", IDS)
     with pytest.raises(NotFound):

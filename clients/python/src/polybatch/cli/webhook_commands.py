@@ -191,8 +191,20 @@ def test(session: Session, *, endpoint_id: str, event_type: str) -> ExitCode:
 
 
 @webhooks.command(example="polybatch webhooks deliveries --batch last")
-@click.option("--webhook", "endpoint_id", metavar="WEBHOOK_ID", help="Only to this endpoint.")
-@click.option("--batch", "batch_id", metavar="BATCH_ID", help="Only of this batch.")
+@click.option(
+    "--webhook",
+    "endpoint_id",
+    type=grammar.word,
+    metavar="WEBHOOK_ID",
+    help="Only to this endpoint.",
+)
+@click.option(
+    "--batch",
+    "batch_id",
+    type=grammar.word,
+    metavar="BATCH_ID",
+    help="Only of this batch.",
+)
 @click.option("--state", type=click.Choice(_STATES), help="Only in this state.")
 @grammar.limit
 @click.pass_obj

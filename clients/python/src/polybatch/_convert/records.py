@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import NoReturn
 
 from polybatch.errors import InvalidRequest
 
@@ -29,6 +31,25 @@ class Refusal(Exception):
         self.field = field
         self.reason = reason
         self.message = message
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+# Numbers are not made: only whether they can be read matters, and Python refuses very long ones.
+_SYNTAX = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+
+
+def refused_as_written(record: Record) -> Refusal | None:
+    """Why a record cannot be written as it is, without a look at what it asks for."""
+    try:
+        fields = _SYNTAX.decode(record.line.decode())
+    except (ValueError, RecursionError):
+        return Refusal(record.number, "", "invalid_json", "Not JSON.")
+    if not isinstance(fields, dict):
+        return Refusal(record.number, "", "not_an_object", "Not an object.")
+    return None
 
 
 def unreadable(message: str, next_step: str = "") -> InvalidRequest:

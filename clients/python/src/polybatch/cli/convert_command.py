@@ -165,17 +165,26 @@ def _converted(
     session: Session, tally: _Tally, read: Content, change: dict[str, Any]
 ) -> Iterator[bytes]:
     """The lines, by the service where it has something to translate."""
-    from polybatch._convert import Refusal
-
     if not any(change.values()):
-        for record in read.records:
-            if isinstance(record, Refusal):
-                tally.refuse(record)
-            elif record.line:
-                yield record.line
+        yield from _as_they_are(tally, read)
         return
     for first, lines, count in _groups(read.records, tally):
         yield from _by_service(session, tally, first, lines, count, change)
+
+
+def _as_they_are(tally: _Tally, read: Content) -> Iterator[bytes]:
+    from polybatch._convert import Refusal, refused_as_written
+
+    for record in read.records:
+        if isinstance(record, Refusal):
+            tally.refuse(record)
+        elif record.line:
+            # Rows have just been made into JSON.
+            refusal = None if read.unit == "row" else refused_as_written(record)
+            if refusal is None:
+                yield record.line
+            else:
+                tally.refuse(refusal)
 
 
 def _groups(records: Iterable[Record | Any], tally: _Tally) -> Iterator[tuple[int, bytes, int]]:

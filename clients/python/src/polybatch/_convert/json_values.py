@@ -17,15 +17,27 @@ _FLAT = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\\r\n]++|\\[^\r\n])*+")*+')
 _IN_STRING = re.compile(rb'(?:[^"\\\r\n]++|\\[^\r\n])*+')
 _SEPARATORS = b" \t\r\n,"
 _OPENING, _CLOSING = b"{[", b"}]"
+# Of a body, up to its array.
+_BODY = re.compile(rb'\s*\{\s*"requests"\s*:\s*\[')
+_MORE_IN_BODY = 'the body holds more than "requests"'
+_LEAVE_IT_OUT = "leave out the rest: a line has no place for it."
+
+
+def is_body(head: bytes) -> bool:
+    """Whether it begins as the body of a call to Anthropic's API: an array under "requests"."""
+    return _BODY.match(head) is not None
 
 
 def values(chunks: Iterator[bytes]) -> Iterator[Record | Refusal]:
-    """Yield each object of an array, or of a sequence of objects.
+    """Yield each object of an array, of the array in a body, or of a sequence of objects.
 
-    Line breaks cannot stand in strings of JSON, so all of them are between tokens. Raises
-    InvalidRequest where the brackets do not match.
+    Line breaks cannot stand in strings of JSON, so all of them are between tokens. The first
+    chunk holds what `is_body` has to see. Raises InvalidRequest where the brackets do not match.
     """
-    splitter = _Splitter()
+    first = next(chunks, b"")
+    body = _BODY.match(first)
+    splitter = _Splitter(in_body=body is not None)
+    yield from splitter.feed(first[body.end() - 1 :] if body else first)
     for chunk in chunks:
         yield from splitter.feed(chunk)
     yield from splitter.finish()
@@ -41,7 +53,9 @@ def _end(pattern: re.Pattern[bytes], chunk: bytes, at: int) -> int:
 class _Splitter:
     """Follows strings and brackets, each byte once; keeps the value that is not whole yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_body: bool) -> None:
+        self._in_body = in_body
+        """Whether a brace is still to come behind the array."""
         self._parts: list[bytes] = []
         self._size = 0
         self._depth = 0
@@ -68,15 +82,23 @@ class _Splitter:
                 if self._base is None:
                     self._base = 1 if mark == b"[" else 0
                     if self._base:
-                        self._check_between(chunk[start : at - 1])
+                        self._keep(chunk[start : at - 1])
+                        self._check_blank("something stands before the array")
                         start, self._depth = at, 1
                         continue
                 if self._ended:
+                    if self._in_body:
+                        raise unreadable(_MORE_IN_BODY, _LEAVE_IT_OUT)
                     raise unreadable("more follows behind the end of the array")
                 if self._depth == self._base:
                     yield from self._between(chunk[start : at - 1])
                     start = at - 1
                 self._depth += 1
+                continue
+            if self._ended and self._in_body and mark == b"}":
+                self._keep(chunk[start : at - 1])
+                self._check_blank(_MORE_IN_BODY, _LEAVE_IT_OUT)
+                start, self._in_body = at, False
                 continue
             self._depth -= 1
             if self._base and self._depth == 0:
@@ -103,7 +125,7 @@ class _Splitter:
         return end + 1
 
     def finish(self) -> Iterator[Record | Refusal]:
-        if self._in_string or self._depth or (self._base and not self._ended):
+        if self._in_string or self._depth or (self._base and not self._ended) or self._in_body:
             raise unreadable(f"the JSON ends too early, behind {self._place()}")
         yield from self._between(b"")
 
@@ -125,9 +147,9 @@ class _Splitter:
             shown = str(other)[:40]
             yield Refusal(self._count, "", "not_an_object", f"{shown}: expected an object.")
 
-    def _check_between(self, piece: bytes) -> None:
-        if piece.strip(_SEPARATORS) or any(part.strip(_SEPARATORS) for part in self._parts):
-            raise unreadable("something stands before the array")
+    def _check_blank(self, problem: str, next_step: str = "") -> None:
+        if any(part.strip(_SEPARATORS) for part in self._parts):
+            raise unreadable(problem, next_step)
         self._parts.clear()
         self._size = 0
 

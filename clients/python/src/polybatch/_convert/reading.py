@@ -1,7 +1,8 @@
 """What a file of requests is, and its requests one by one, in constant memory.
 
 Containers are told by their first bytes, whatever the name: compressed ones, a zip archive of
-one file, Parquet, UTF-16 and UTF-32, a JSON array, pretty-printed JSON, CSV, JSON lines.
+one file, Parquet, UTF-16 and UTF-32, a JSON array, also in a request body, pretty-printed JSON,
+CSV, JSON lines.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from polybatch._convert.json_values import values
+from polybatch._convert.json_values import is_body, values
 from polybatch._convert.parquet import open_parquet
 from polybatch._convert.records import MAX_RECORD_BYTES, Record, Refusal, unreadable
 from polybatch._convert.tables import Template, csv_records
@@ -97,6 +98,8 @@ def _content(
     text = head.lstrip()
     if not text.startswith((b"{", b"[")) and text:
         return Content(_named("CSV", how), "row", csv_records(_text_lines(chunks), template))
+    if is_body(text):
+        return Content(_named("Anthropic's request body", how), "item", values(chunks))
     if text.startswith(b"[") or (text and not _is_one_line(text)):
         kind = "JSON array" if text.startswith(b"[") else "pretty-printed JSON"
         return Content(_named(kind, how), "item", values(chunks))

@@ -42,13 +42,20 @@ _SYNTAX = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refus
 
 
 def refused_as_written(record: Record) -> Refusal | None:
-    """Why a record cannot be written as it is, without a look at what it asks for."""
+    """Why a record cannot be written as it is; what it asks for is not looked at."""
     try:
         fields = _SYNTAX.decode(record.line.decode())
     except (ValueError, RecursionError):
         return Refusal(record.number, "", "invalid_json", "Not JSON.")
     if not isinstance(fields, dict):
         return Refusal(record.number, "", "not_an_object", "Not an object.")
+    if isinstance(fields.get("requests"), list):
+        # Of a body that begins with something else, which is not looked for in files of any size.
+        message = (
+            "It holds requests instead of being one: write the array alone to a file, "
+            "and convert that."
+        )
+        return Refusal(record.number, "requests", "not_a_request", message)
     return None
 
 

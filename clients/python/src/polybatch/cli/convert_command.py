@@ -99,8 +99,9 @@ def convert(
 ) -> ExitCode:
     """Bring a file of requests into another form, as far as nothing is lost.
 
-    From: JSON lines in OpenAI's, Anthropic's or Gemini's form, a JSON array, pretty-printed
-    JSON, CSV and Parquet; in UTF-8 or UTF-16, compressed or not.
+    From: JSON lines in OpenAI's, Anthropic's or Gemini's form, a JSON array, also under
+    "requests" as in the body of Anthropic's API, pretty-printed JSON, CSV and Parquet; in UTF-8
+    or UTF-16, compressed or not.
     """
     from polybatch._convert import Template, open_content, open_output
 

@@ -77,10 +77,13 @@ async def refuse_empty(blobs: BlobStore, file: File, *, lenient: bool) -> None:
             "NOT_JSON_LINES", problem.message, metadata={"file_id": file.id}
         )
     if file.line_count == invalid_lines(file, lenient=lenient):
+        message = "the file has no line that can be sent"
+        if not file.line_count:
+            message = "the file has only blank lines" if file.bytes else "the file is empty"
         raise ApiError.invalid_argument(
             "NO_VALID_LINES",
-            "the file has no line that can be sent",
-            metadata={"file_id": file.id},
+            message,
+            metadata={"file_id": file.id, "line_count": str(file.line_count)},
         )
 
 

@@ -144,6 +144,23 @@ def test_nobody_is_told_to_skip_all_lines(command: Command) -> None:
     assert [line.strip() for line in done.stderr.splitlines()][-1] == said
 
 
+def test_of_a_file_without_lines_there_is_no_problem_to_show(
+    command: Command, fake: FakePolybatch
+) -> None:
+    (command.folder / "empty.jsonl").touch()
+    (command.folder / "blank.jsonl").write_text("\n \n")
+    for name, said in (("empty", "the file is empty"), ("blank", "only blank lines")):
+        done = command.run("validate", f"{name}.jsonl")
+        assert (done.returncode, done.stdout) == (ExitCode.BAD_INPUT, "")
+        told = f"{name}.jsonl: {said}; it cannot be submitted as it is."
+        assert done.stderr.splitlines()[-1] == told
+    done = command.run("submit", "empty.jsonl")
+    assert done.returncode == ExitCode.BAD_INPUT
+    told = "polybatch: the file is empty (NO_VALID_LINES); write a request on each line."
+    assert done.stderr.splitlines()[-1] == told
+    assert not fake.files
+
+
 def test_plain_progress_is_sparse_and_ends_with_the_end(
     command: Command, fake: FakePolybatch
 ) -> None:

@@ -69,9 +69,13 @@ async def test_shapes_of_files_that_are_accepted(
     assert await gateway.download(file.id) == content
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n"], ids=["empty", "blank lines only"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "the file is empty"), (b"\n\n", "the file has only blank lines")],
+    ids=["empty", "blank lines only"],
+)
 async def test_a_file_without_lines_is_kept_and_makes_no_batch(
-    gateway: Gateway, content: bytes
+    gateway: Gateway, content: bytes, said: str
 ) -> None:
     file = (await gateway.upload(content)).file
     assert (file.state, file.line_count, file.bytes) == (INVALID, 0, len(content))
@@ -82,6 +86,7 @@ async def test_a_file_without_lines_is_kept_and_makes_no_batch(
             grpc.StatusCode.INVALID_ARGUMENT,
             "NO_VALID_LINES",
         )
+        assert (failure.message, failure.metadata["line_count"]) == (said, "0")
 
 
 def spec(**fields: object) -> files_pb2.UploadFileRequest:

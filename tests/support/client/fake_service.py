@@ -242,9 +242,9 @@ class FakePolybatch:
         return upload
 
     def _check(self, file_id: str, filename: str, content: bytes) -> files_pb2.File:
-        lines = content.splitlines()
+        lines = {n: each for n, each in enumerate(content.splitlines(), 1) if each.strip()}
         bad = 0
-        for number, line in enumerate(lines, start=1):
+        for number, line in lines.items():
             try:
                 json.loads(line)
             except ValueError:
@@ -262,7 +262,9 @@ class FakePolybatch:
         file = files_pb2.File(
             id=file_id,
             filename=filename,
-            state=files_pb2.FILE_STATE_INVALID if bad else files_pb2.FILE_STATE_READY,
+            state=(
+                files_pb2.FILE_STATE_INVALID if bad or not lines else files_pb2.FILE_STATE_READY
+            ),
             bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
             line_count=len(lines),
@@ -295,6 +297,13 @@ class FakePolybatch:
                     (f"line {problem['line']}", problem["message"])
                     for problem in self.problems[file_id][:20]
                 ],
+            ).abort(context)
+        if not file.line_count:
+            await Fault(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "the file is empty",
+                "NO_VALID_LINES",
+                {"file_id": file_id, "line_count": "0"},
             ).abort(context)
         batch = batches_pb2.Batch(
             id=f"batch_{len(self.batches):020d}",

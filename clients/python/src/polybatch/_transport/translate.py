@@ -117,6 +117,9 @@ def translate(call: FailedCall, server: str, address: str) -> PolybatchError:
     details = _details(call)
     message = call.details() or code.name
     next_step = _NEXT_STEPS.get(details.reason, "")
+    if details.reason == "NO_VALID_LINES" and details.metadata.get("line_count") == "0":
+        # There is no problem in it to be shown.
+        next_step = "write a request on each line."
     if details.reason in _ADVISED and (match := _BEFORE_ADVICE.match(message)):
         message = match[0] or message
     if details.reason == "INVALID_LINES":

@@ -75,7 +75,10 @@ def validate(
         verdict = "can be submitted" if stored.valid else "cannot be submitted as it is"
         if stored.lenient_line_count and stored.lenient_line_count == stored.invalid_line_count:
             verdict = "can be submitted with --lenient only"
-        session.note(f"{name}: {_describe_lines(stored)}; it {verdict}.")
+        lines = _describe_lines(stored)
+        if not stored.line_count and not stored.problem_count:
+            lines = "only blank lines" if stored.bytes else "the file is empty"
+        session.note(f"{name}: {lines}; it {verdict}.")
         if estimate is not None:
             session.note(in_one_line(estimate))
     return ExitCode.OK if stored.valid else ExitCode.BAD_INPUT

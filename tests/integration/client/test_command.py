@@ -295,12 +295,17 @@ def test_wrong_key_and_no_service(command: Command, fake: FakePolybatch) -> None
     assert "make up" in error["next_step"]
 
 
-@pytest.mark.usefixtures("ended")
-def test_output_that_cannot_be_written(command: Command) -> None:
-    done = command.run("results", BATCH, "-o", "no-such-folder/x.jsonl")
-    assert done.returncode == ExitCode.ERROR
-    assert "no-such-folder" in done.stderr
-    assert "No such file or directory" in done.stderr
+@pytest.mark.parametrize(
+    "words", [("results", "last"), ("results", "last", "--partial"), ("files", "download", "last")]
+)
+def test_output_that_cannot_be_written(
+    command: Command, fake: FakePolybatch, words: tuple[str, ...]
+) -> None:
+    done = command.run(*words, "-o", "no-such-folder/x.jsonl")
+    assert done.returncode == ExitCode.BAD_INPUT
+    told = "polybatch: no-such-folder/x.jsonl cannot be written: No such file or directory."
+    assert done.stderr.splitlines() == [told]
+    assert not fake.calls
 
 
 def test_internal_errors_name_their_reference(command: Command, fake: FakePolybatch) -> None:

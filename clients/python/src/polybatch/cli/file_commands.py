@@ -18,7 +18,7 @@ from polybatch.cli.ids import whole_file_id
 from polybatch.cli.listing import Listing
 from polybatch.cli.output import counted, moment, row, size
 from polybatch.cli.problems import ProblemGroups, problem_line
-from polybatch.cli.session import Session, interruptible, opened_input
+from polybatch.cli.session import Session, interruptible, opened_input, tried_output
 from polybatch.errors import PolybatchError
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def delete(session: Session, *, file_id: str) -> ExitCode:
 @click.pass_obj
 def download(session: Session, *, file_id: str, output: str | None) -> ExitCode:
     """Fetch a file's contents."""
+    tried_output(output or "-")
     file_id = whole_file_id(session, file_id)
     with interruptible("stopped."):
         if output in (None, "-"):

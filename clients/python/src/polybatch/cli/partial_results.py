@@ -14,7 +14,7 @@ from typing import BinaryIO
 import polybatch
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.output import counted
-from polybatch.cli.session import Session, advising, interruptible, tried_output
+from polybatch.cli.session import Session, advising, interruptible
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,6 @@ def download_some(
 ) -> ExitCode:
     """Writes them, and says how much is still to come."""
     seen: list[polybatch.ResultsExtent] = []
-    tried_output(output)
     again = session.command("results", batch_id, "-o", "results.jsonl")
     stopped = "stopped: what came is there." if some.follow else "stopped."
     with (

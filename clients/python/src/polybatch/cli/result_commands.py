@@ -16,7 +16,7 @@ from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.listing import Listing
 from polybatch.cli.output import counted, row, size, usd
 from polybatch.cli.partial_results import Some, download_some
-from polybatch.cli.session import Session, advising, interruptible
+from polybatch.cli.session import Session, advising, interruptible, tried_output
 from polybatch.errors import Conflict
 
 
@@ -45,6 +45,7 @@ def results(
         raise click.UsageError("--failed and --succeeded exclude each other: leave out both.")
     if partial + follow + merged > 1:
         raise click.UsageError("--partial, --follow and --merged exclude each other: give one.")
+    tried_output(output or "-")
     which = polybatch.ResultFilter.ALL
     if failed:
         which = polybatch.ResultFilter.FAILED

@@ -220,9 +220,9 @@ def tried_output(name: str, source: str | None = None) -> None:
     path = Path(name)
     try:
         if path.is_dir():
-            raise UnusableInput(f"{name} is a folder; name a file for the results (-o).")
+            raise UnusableInput(f"{name} is a folder; name a file to be written (-o).")
         if source not in (None, "-") and path.exists() and path.samefile(str(source)):
-            raise UnusableInput(f"{name} is the input file; name another for the results (-o).")
+            raise UnusableInput(f"{name} is the input file; name another to be written (-o).")
         if path.exists() and not path.is_file():
             # A device or a pipe is written in place, and opening it could wait for its reader.
             if not os.access(path, os.W_OK):

@@ -65,6 +65,19 @@ async def test_path_is_uploaded_whole_and_described(
     assert seen == sorted(seen)
 
 
+async def test_all_is_sent_once_the_service_has_confirmed_it(
+    api: Api, fake: FakePolybatch, input_file: Path
+) -> None:
+    whole = (len(CONTENT), len(CONTENT))
+    seen: list[tuple[int, int | None]] = []
+    told: list[bool] = []
+    api.observe(lambda *_: told.append(whole in seen))
+    fake.faults["UploadFile"] += [Fault(), Fault(after_bytes=len(CONTENT)), Fault(after_work=True)]
+    await api.call("upload", input_file, progress=lambda *now: seen.append(now))
+    assert set(told) == {False}
+    assert seen.count(whole) == 1
+
+
 @pytest.mark.parametrize(
     "content",
     [

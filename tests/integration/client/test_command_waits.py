@@ -180,6 +180,7 @@ def test_the_end_of_the_wait_says_what_to_do(
     done = command.run("--wait", "0", "submit", "good.jsonl")
     assert done.returncode == ExitCode.ERROR
     assert "waiting" not in done.stderr
+    assert "100%" not in done.stderr, "nothing was uploaded"
     assert "no batch was made, unless" in done.stderr
 
 

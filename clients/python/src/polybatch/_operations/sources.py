@@ -48,7 +48,8 @@ UploadInput = (
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes sent and the bytes in all (None where not known). After a break
-the bytes sent go back to what the service had committed."""
+the bytes sent go back to what the service had committed. Of an upload they are all of them only
+once the service has confirmed it."""
 
 
 class Source(Protocol):

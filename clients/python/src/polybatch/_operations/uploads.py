@@ -270,9 +270,12 @@ class _Upload:
         try:
             if await stream.write(self._spec(offset)):
                 await self._send_chunks(stream.write, offset)
-            return await stream.finish()
+            reply = await stream.finish()
         finally:
             stream.cancel()
+        if self._progress is not None and self._source.total is not None:
+            self._progress(self._source.total, self._source.total)
+        return reply
 
     async def _send_chunks(self, write: Callable[[bytes], Any], offset: int) -> None:
         sent = offset
@@ -291,7 +294,8 @@ class _Upload:
         await write(FINISH)
 
     def _report(self, sent: int) -> None:
-        if self._progress is not None:
+        # What a stream has taken may not have left this machine: whole is what was confirmed.
+        if self._progress is not None and sent != self._source.total:
             self._progress(sent, self._source.total)
 
     async def _ask_committed(self) -> int:

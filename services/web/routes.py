@@ -242,7 +242,7 @@ ROUTES: tuple[Operation, ...] = (
         "DELETE",
         _MESSAGE_BATCH,
         messages.delete,
-        "refused (400): batches are kept",
+        "delete it with its results and requests, once it has ended",
         "DeletedMessageBatch",
         refusals=(404,),
     ),

@@ -18,6 +18,15 @@ def test_every_route_is_documented() -> None:
     assert set(described) == {(each.method, shown_path(each.path)) for each in ROUTES}
 
 
+def test_a_batch_of_anthropics_form_is_deleted_as_the_description_says() -> None:
+    """It once said that batches are kept, which would have had someone lose results."""
+    path = "/anthropic/v1/messages/batches/{batch_id}"
+    summary = describe(ROUTES)["paths"][path]["delete"]["summary"]
+    assert "delete" in summary
+    assert "refused" not in summary
+    assert f"| `DELETE {path}` | {summary} |" in PAGE.read_text()
+
+
 def test_every_schema_that_is_named_is_there() -> None:
     description = describe(ROUTES)
     named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(description)))

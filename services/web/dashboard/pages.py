@@ -83,6 +83,7 @@ class Site:
         )
         self._templates.filters |= {
             "usd": shown.usd,
+            "usd_left": shown.usd_left,
             "tick": shown.tick,
             "exact": shown.exact,
             "codes": shown.codes,

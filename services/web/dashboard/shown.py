@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_FLOOR, ROUND_UP, Decimal
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -40,16 +40,26 @@ def amount(money: Money) -> Decimal:
 
 
 def usd(value: Decimal) -> str:
-    """Cents where they say enough, else two digits that count: "$12.30", "$0.0041"."""
-    size = abs(value)
-    sign = "−" if value < 0 else ""
-    if not size:
+    """A cost: to the cent, below a dollar in two digits that count: "$12.30", "$0.0041".
+
+    Rounded up, as the command does, so that nothing seems to cost less than it does: what is
+    shown as the most, entered as a limit, lets all of it be sent.
+    """
+    return _rounded(value, ROUND_UP)
+
+
+def usd_left(value: Decimal) -> str:
+    """What may be spent, such as credits or a limit: rounded down, so that it is there."""
+    return _rounded(value, ROUND_FLOOR)
+
+
+def _rounded(value: Decimal, rounding: str) -> str:
+    if not value:
         return "$0"
-    if size >= _CENT:
-        return f"{sign}${size:,.2f}"
     # The place of the second digit that is not 0.
-    places = min(9, 1 - size.adjusted())
-    return f"{sign}${size:.{places}f}"
+    exponent = max(-9, min(-2, value.adjusted() - 1))
+    shown = value.quantize(Decimal(1).scaleb(exponent), rounding)
+    return f"{'−' if shown < 0 else ''}${abs(shown):,f}"
 
 
 def tick(value: Decimal) -> str:
@@ -252,7 +262,9 @@ class BatchView:
                 told += f": {raw.rescued_line_count:,} lines"
             found.append(("Rescue", told))
         if raw.HasField("reuse_answers"):
-            saved = f", {usd(amount(raw.cost.saved))} saved" if raw.cost.HasField("saved") else ""
+            saved = (
+                f", {usd_left(amount(raw.cost.saved))} saved" if raw.cost.HasField("saved") else ""
+            )
             found.append(("Answers reused", f"{raw.reused_line_count:,} lines{saved}"))
         return found
 

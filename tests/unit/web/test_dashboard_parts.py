@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
+from polybatch.cli.output import about_usd
 from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,13 +18,13 @@ from services.web.dashboard.charts import HEIGHT, stacked_bars
 from services.web.dashboard.lines import _nth_line, numbered_line
 from services.web.dashboard.live import event
 from services.web.dashboard.session import Sessions
-from services.web.dashboard.shown import exact, short, size, span, usd
+from services.web.dashboard.shown import exact, short, size, span, usd, usd_left
 
 DAY = date(2026, 11, 1)
 
 
 def test_amounts_show_the_digits_that_count_and_keep_the_exact_one() -> None:
-    shown = {"0": "$0", "1234.5": "$1,234.50", "0.0041": "$0.0041", "-0.07": "−$0.07"}
+    shown = {"0": "$0", "1234.5": "$1,234.50", "0.0041": "$0.0041", "-0.07": "−$0.070"}
     assert {text: usd(Decimal(text)) for text in shown} == shown
     assert usd(Decimal("0.000000002")) == "$0.000000002"
     assert exact(Decimal("1.230000000")) == "1.23 USD"
@@ -41,6 +42,27 @@ def test_amounts_show_the_digits_that_count_and_keep_the_exact_one() -> None:
         "25 h",
         "7 d",
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["0.054695", "0.000185", "0.05", "0.994", "0.995", "0.0999", "1.001", "1234.561", "7"]
+)
+def test_nothing_seems_to_cost_less_than_it_does(text: str) -> None:
+    """As the command shows it, so that what is shown as the most can be entered as the limit."""
+    cost = Decimal(text)
+    assert usd(cost) == f"${about_usd(cost)}"
+    assert Decimal(usd(cost).lstrip("$").replace(",", "")) >= cost
+
+
+def test_no_more_seems_to_be_left_than_there_is() -> None:
+    shown = {
+        "0": "$0",
+        "0.054695": "$0.054",
+        "0.999": "$0.99",
+        "1234.569": "$1,234.56",
+        "-0.0711": "−$0.072",
+    }
+    assert {text: usd_left(Decimal(text)) for text in shown} == shown
 
 
 def test_a_chart_adds_up_and_stays_within_its_frame() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,8 @@ from services.web.errors import ClientGone, HttpError
 T = TypeVar("T")
 
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_LONGEST_NAME = 100
 MAX_JSON_BYTES = 1024 * 1024
 BODY = "polybatch.body"
 """Key in a scope."""
@@ -138,15 +141,15 @@ async def read_json(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        raise _invalid(str(error), getattr(kind, "__struct_fields__", ())) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise HttpError(
             400, "We could not parse the JSON body of your request: it is no valid JSON."
         ) from None
 
 
-def _invalid(found: str) -> HttpError:
-    """What msgspec found, as OpenAI words it.
+def _invalid(found: str, names: Sequence[str]) -> HttpError:
+    """What msgspec found, as OpenAI words it. `names`: of the fields that there are.
 
     Such as "Object missing required field `endpoint`", "Expected `str`, got `int` - at
     `$.input_file_id`".
@@ -159,11 +162,21 @@ def _invalid(found: str) -> HttpError:
         return HttpError(
             400, f"Missing required parameter: '{param}'.", "missing_required_parameter", param
         )
+    unknown = _UNKNOWN.fullmatch(message)
+    if unknown is not None:
+        return _unknown(unknown[1][:_LONGEST_NAME], path, names)
     # The keys and values of a mapping have no name of their own.
     param = path.partition("[")[0]
     what = f"'{param}'" if param else "the body"
     expected = message.replace("`", "").removesuffix(".")
     return HttpError(400, f"Invalid type for {what}: {expected}.", "invalid_type", param or None)
+
+
+def _unknown(name: str, path: str, names: Sequence[str]) -> HttpError:
+    param = f"{path}.{name}" if path else name
+    near = [] if path else get_close_matches(name, names, 1)
+    step = f"Did you mean '{near[0]}'?" if near else "/openapi.json has those that there are."
+    return HttpError(400, f"Unknown parameter: '{param}'. {step}", "unknown_parameter", param)
 
 
 def _content_length(scope: Scope) -> int | None:

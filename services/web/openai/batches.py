@@ -40,7 +40,7 @@ _LONGEST_WINDOW = 7 * 86_400
 _OUTPUT_SECONDS = (3600, 2_592_000)
 
 
-class ExpiresAfter(msgspec.Struct):
+class ExpiresAfter(msgspec.Struct, forbid_unknown_fields=True):
     """`expires_after` of files and uploads, `output_expires_after` of batches."""
 
     anchor: Annotated[str, described(enum=["created_at"])]
@@ -61,8 +61,12 @@ Usd = Annotated[Decimal, described(type=["number", "string"])]
 Span = Annotated[str, described(pattern=f"^{_SPAN.pattern}$")]
 
 
-class CreateBatch(msgspec.Struct):
-    """The body of a create; what comes behind `output_expires_after` is our own."""
+class CreateBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a create; what comes behind `output_expires_after` is our own.
+
+    A limit whose name is misspelled is refused, like any other field that there is not: without
+    it the batch would run unlimited.
+    """
 
     input_file_id: str
     endpoint: Annotated[str, described(enum=sorted(_ENDPOINTS))]

@@ -40,7 +40,7 @@ _PART = re.compile(r"part_([A-Za-z0-9_-]{22})", re.ASCII)
 _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 
 
-class CreateUpload(msgspec.Struct):
+class CreateUpload(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a create."""
 
     bytes: Annotated[int, described(minimum=1)]
@@ -50,7 +50,7 @@ class CreateUpload(msgspec.Struct):
     expires_after: ExpiresAfter | None = None
 
 
-class CompleteUpload(msgspec.Struct):
+class CompleteUpload(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a complete."""
 
     part_ids: list[str]

@@ -38,7 +38,7 @@ _LOOK_SECONDS = 0.25
 _BEFORE_SECONDS = 5.0
 
 
-class CreateEndpoint(msgspec.Struct):
+class CreateEndpoint(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a create; `for_batch_urls` is our own."""
 
     name: str
@@ -47,7 +47,7 @@ class CreateEndpoint(msgspec.Struct):
     for_batch_urls: bool = False
 
 
-class UpdateEndpoint(msgspec.Struct):
+class UpdateEndpoint(msgspec.Struct, forbid_unknown_fields=True):
     """The body of an update; `disabled` is our own."""
 
     name: str | None = None
@@ -56,13 +56,13 @@ class UpdateEndpoint(msgspec.Struct):
     disabled: bool | None = None
 
 
-class RotateSecret(msgspec.Struct):
+class RotateSecret(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a rotation."""
 
     keep_old_secret_active_for_24_hours: bool = False
 
 
-class TestEndpoint(msgspec.Struct):
+class TestEndpoint(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a test."""
 
     event_type: EventType

@@ -53,6 +53,14 @@ WRONG_BATCHES = [
         "output_expires_after.seconds",
         None,
     ),
+    ({**BATCH, "max_costs": "0.0001"}, "max_costs", "unknown_parameter"),
+    ({**BATCH, "skip_invalid": True}, "skip_invalid", "unknown_parameter"),
+    ({**BATCH, "`\n' - at `": True}, None, None),
+    (
+        {**BATCH, "output_expires_after": {"anchor": "created_at", "seconds": 3600, "days": 1}},
+        "output_expires_after.days",
+        "unknown_parameter",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ equivalent (400, naming the place): nothing is left out silently.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
@@ -22,6 +23,7 @@ from services.web.upstream import Engine
 # As the service wants them: some lines at a time.
 _GROUP_BYTES = 1024 * 1024
 _SHOWN_PROBLEMS = 3
+_USED_FIRST = re.compile(r"used first in line ([0-9]+); (.*) in the file")
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.encode
@@ -38,7 +40,7 @@ def names_other_models(problems: Iterable[Any]) -> bool:
 def named(problems: Iterable[Any]) -> str:
     """Problems of lines, by their place in the list of requests."""
     shown = list(problems)[:_SHOWN_PROBLEMS]
-    return "; ".join(f"{_place(each)}: {each.message.rstrip('.')}" for each in shown) + "."
+    return "; ".join(f"{_place(each)}: {_told(each)}" for each in shown) + "."
 
 
 async def converted(engine: Engine, file: files_pb2.File) -> Any:
@@ -89,6 +91,18 @@ def _no_equivalent(problems: Iterable[LineProblem]) -> HttpError:
         400,
         f"{named(problems)} The batch names models of other providers, whose APIs have no "
         "equivalent of this; leave it out, or make a batch of Claude's requests alone.",
+    )
+
+
+def _told(problem: Any) -> str:
+    """What is wrong. Lines count from 1 and requests from 0: the caller knows only of these."""
+    message: str = problem.message.rstrip(".")
+    # By its words: what refuses a batch names fields and messages, and no reasons.
+    if problem.field != "custom_id":
+        return message
+    return _USED_FIRST.sub(
+        lambda found: f"used first in requests.{int(found[1]) - 1}; {found[2]} in the batch",
+        message,
     )
 
 

@@ -37,3 +37,22 @@ async def test_no_field_is_ignored(web: Web) -> None:
         answer = await web.client.post(path, json=body)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x"), path
         assert "/openapi.json" in answer.json()["error"]["message"]
+
+
+async def test_requests_are_counted_from_0_wherever_they_are_named(web: Web) -> None:
+    made = {
+        "custom_id": "a",
+        "params": {
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": "Hi"}],
+        },
+    }
+    answer = await web.client.post(
+        "/anthropic/v1/messages/batches", json={"requests": [made, made]}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == (
+        "requests.1.custom_id: the custom_id was used first in requests.0; "
+        "expected one that is unique in the batch."
+    )

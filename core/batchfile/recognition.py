@@ -21,6 +21,7 @@ HEAD_BYTES = 8 * 1024
 
 NOT_JSON_LINES = "not_json_lines"
 
+_COMPRESSED = "compressed with "
 _MAGIC = (
     (b"\x1f\x8b", "compressed with gzip"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
@@ -77,10 +78,16 @@ class FileRecognizer:
             "",
             "",
             NOT_JSON_LINES,
-            f"the file is {kind}; expected one JSON object a line: "
-            "`polybatch convert FILE -o lines.jsonl` turns it into that",
+            f"the file is {kind}; expected one JSON object a line: {_advice(kind)}",
         )
         return b""
+
+
+def _advice(kind: str) -> str:
+    if kind.startswith(_COMPRESSED):
+        # The command and the Python client read what it holds; whoever streams bytes does not.
+        return "unpack it first; `polybatch submit FILE` does that by itself"
+    return "`polybatch convert FILE -o lines.jsonl` turns it into that"
 
 
 def _begins_well(head: bytearray) -> bool:

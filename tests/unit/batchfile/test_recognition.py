@@ -72,7 +72,9 @@ def test_what_holds_no_lines_is_named_once(name: str) -> None:
         [problem], line_count, size = scan(content, chunk)
         assert (problem.line, problem.field, problem.reason) == (0, "", "not_json_lines")
         assert kind in problem.message
-        assert "polybatch convert FILE" in problem.message
+        packed = "compressed" in problem.message
+        step = "unpack it first; `polybatch submit FILE`" if packed else "`polybatch convert FILE"
+        assert step in problem.message
         assert (line_count, size) == (0, len(content))
 
 

@@ -124,12 +124,15 @@ async def sample(visit: Visit) -> Response:
 async def _review(
     visit: Visit, file: files_pb2.File, given: dict[str, str], problem: str, status: int
 ) -> Response:
-    estimate, unknown = await _estimate(visit, file)
+    good = file.line_count - file.invalid_line_count
+    # Where no line can be sent as it is, some may once what their providers lack is left out.
+    estimate, unknown = await _estimate(visit, file, lenient=not good)
     return visit.page(
         "review.html",
         status,
         file=file,
         ready=file.state == files_pb2.FILE_STATE_READY,
+        sendable=good + file.lenient_line_count,
         problems=await _problems(visit, file.id),
         estimate=estimate,
         unknown=unknown,
@@ -162,9 +165,11 @@ async def _problems(visit: Visit, file_id: str) -> list[LineProblem]:
     return found
 
 
-async def _estimate(visit: Visit, file: files_pb2.File) -> tuple[Any, str]:
+async def _estimate(visit: Visit, file: files_pb2.File, *, lenient: bool) -> tuple[Any, str]:
     """The estimate of the lines that can be sent; or None and why there is none."""
-    request = batches_pb2.EstimateBatchRequest(input_file_id=file.id, skip_invalid_lines=True)
+    request = batches_pb2.EstimateBatchRequest(
+        input_file_id=file.id, skip_invalid_lines=True, lenient_translation=lenient
+    )
     try:
         return await visit.engine.call(methods.ESTIMATE_BATCH, request), ""
     except (InvalidRequest, NotFound) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ GOING = frozenset({"validating", "in_progress"})
 
 WITH_RESULTS = ENDED - {"failed"}
 _CENT = Decimal("0.01")
+# A command in marks, or one that is named without its program.
+_COMMAND = re.compile(r"`polybatch ([^`]+)`|(?<![\w`])(submit FILE --(?:model|provider) [\w-]+)")
 _SIZES = ("bytes", "KB", "MB", "GB", "TB")
 
 
@@ -78,6 +81,11 @@ def count(value: float | Decimal) -> str:
     return f"{value:,.0f}"
 
 
+def lines(number: int) -> str:
+    """How many: "1 line", "12,345 lines"."""
+    return f"{number:,} line{'' if number == 1 else 's'}"
+
+
 def short(value: float | Decimal) -> str:
     """Three digits at most: "1.2M"."""
     value = float(value)
@@ -123,6 +131,13 @@ def codes(text: str) -> Markup:
     marked = Markup("<code>{}</code>")
     return Markup("").join(
         marked.format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
+def advice(text: str) -> Markup:
+    """What is wrong and what helps, where the help may be a command: that is not of this page."""
+    return codes(
+        _COMMAND.sub(lambda found: f"on the command line, `polybatch {found[1] or found[2]}`", text)
     )
 
 
@@ -219,9 +234,9 @@ class BatchView:
             ("retrying", "Retrying"),
             ("queued", "Queued"),
         ):
-            lines = getattr(counts, name)
-            width = 100 * lines / self.total if self.total else 0.0
-            found.append((name, word, lines, round(at, 3), round(width, 3)))
+            number = getattr(counts, name)
+            width = 100 * number / self.total if self.total else 0.0
+            found.append((name, word, number, round(at, 3), round(width, 3)))
             at += width
         return found
 
@@ -252,20 +267,20 @@ class BatchView:
         if word := _PRIORITIES.get(raw.priority):
             found.append(("Priority", word))
         if raw.HasField("canary"):
-            lines = f"{raw.canary.lines_per_model:,} lines of each model"
-            found.append(("Tried first", f"{lines}{_CANARIES.get(raw.canary.state, '')}"))
+            first = f"{lines(raw.canary.lines_per_model)} of each model"
+            found.append(("Tried first", f"{first}{_CANARIES.get(raw.canary.state, '')}"))
         if raw.HasField("max_failure_rate"):
             found.append(("Stops above", f"{100 * raw.max_failure_rate:g}% of failures"))
         if raw.HasField("rescue_before"):
             told = f"{span(raw.rescue_before.seconds)} before the window closes"
             if raw.rescued_line_count:
-                told += f": {raw.rescued_line_count:,} lines"
+                told += f": {lines(raw.rescued_line_count)}"
             found.append(("Rescue", told))
         if raw.HasField("reuse_answers"):
             saved = (
                 f", {usd_left(amount(raw.cost.saved))} saved" if raw.cost.HasField("saved") else ""
             )
-            found.append(("Answers reused", f"{raw.reused_line_count:,} lines{saved}"))
+            found.append(("Answers reused", f"{lines(raw.reused_line_count)}{saved}"))
         return found
 
     @property

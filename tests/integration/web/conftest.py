@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -113,3 +114,47 @@ async def start_web(tmp_path: Path, shared_nats: Nats) -> AsyncIterator[StartWeb
 @pytest.fixture
 async def web(start_web: StartWeb) -> Web:
     return await start_web()
+
+
+class Browser:
+    """A client that keeps cookies and follows nothing, as a browser without scripts."""
+
+    def __init__(self, web: Web, client: httpx2.AsyncClient) -> None:
+        self.web = web
+        self.client = client
+
+    async def sign_in(self, key: str, target: str = "") -> httpx2.Response:
+        return await self.client.post("/sign-in", data={"key": key, "next": target})
+
+    async def token(self) -> str:
+        """That of the forms of this session."""
+        page = await self.client.get("/new")
+        found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+        assert found is not None
+        return found[1]
+
+    async def upload(self, name: str, content: bytes, token: str | None = None) -> httpx2.Response:
+        token = await self.token() if token is None else token
+        quoted = name.replace('"', "%22")
+        body = (
+            f'--B\r\nContent-Disposition: form-data; name="csrf"\r\n\r\n{token}\r\n'
+            f'--B\r\nContent-Disposition: form-data; name="file"; filename="{quoted}"\r\n\r\n'
+        ).encode()
+        return await self.client.post(
+            "/new",
+            content=body + content + b"\r\n--B--\r\n",
+            headers={"content-type": "multipart/form-data; boundary=B"},
+        )
+
+
+@pytest.fixture
+async def browser(web: Web) -> AsyncIterator[Browser]:
+    async with web.with_key(None) as client:
+        yield Browser(web, client)
+
+
+@pytest.fixture
+async def signed_in(browser: Browser) -> Browser:
+    answer = await browser.sign_in(browser.web.key)
+    assert answer.status_code == 303
+    return browser

@@ -11,7 +11,7 @@ from polybatch.v1 import batches_pb2, results_pb2
 
 from services.web.dashboard.finding import filter_of
 from services.web.dashboard.lately import _bounded, added, durations
-from services.web.dashboard.shown import BatchView, codes, span, tick
+from services.web.dashboard.shown import BatchView, advice, codes, lines, span, tick
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 RUNNING = batches_pb2.BATCH_STATE_IN_PROGRESS
@@ -22,6 +22,28 @@ def at(seconds: float) -> Timestamp:
     stamp = Timestamp()
     stamp.FromDatetime(NOON + timedelta(seconds=seconds))
     return stamp
+
+
+def test_advice_names_the_place_of_a_command() -> None:
+    convert = advice("expected lines: `polybatch convert FILE -o x.jsonl` makes them")
+    assert convert == (
+        "expected lines: on the command line, "
+        "<code>polybatch convert FILE -o x.jsonl</code> makes them"
+    )
+    model = advice("for all lines: submit FILE --model NAME")
+    assert model == (
+        "for all lines: on the command line, <code>polybatch submit FILE --model NAME</code>"
+    )
+    assert advice("<b> of nobody") == "&lt;b&gt; of nobody"
+
+
+def test_lines_are_counted_as_people_count() -> None:
+    assert [lines(number) for number in (0, 1, 2, 12_345)] == [
+        "0 lines",
+        "1 line",
+        "2 lines",
+        "12,345 lines",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
 from core.settings import Settings
-from services.web.dashboard.routes import dashboard_routes
+from services.web.dashboard.pages import Site
+from services.web.dashboard.routes import dashboard_routes, with_lost_pages
 from services.web.middleware import Exchange
 from services.web.openapi import OPENAPI, describe
 from services.web.operations import Handler
@@ -25,15 +26,17 @@ def create_app(upstream: Upstream, settings: Settings, stopping: Callable[[], bo
 
     Raises StartupError.
     """
+    site = Site(upstream.transport, settings)
     routes = [
         *_routes(upstream),
         Route("/healthz", _health(upstream, stopping)),
         Route(OPENAPI, _description()),
-        *dashboard_routes(upstream.transport, settings),
+        *dashboard_routes(site),
     ]
     # Not a Starlette, which answers errors before Exchange sees them. Slashes mean what they
     # say: a redirect would make a POST a GET.
-    return Exchange(Router(routes, redirect_slashes=False), settings)
+    router = Router(routes, redirect_slashes=False)
+    return Exchange(with_lost_pages(site, router), settings)
 
 
 def _routes(upstream: Upstream) -> list[BaseRoute]:

@@ -23,6 +23,8 @@ def pages_of(visitor: Visitor, suite: Suite, hook: str) -> dict[str, str]:
     page = visitor.page
     visitor.upload("a-file-with-bad-lines-and-a-long-name.jsonl", bad_file())
     bad = page.url.removeprefix(visitor.base)
+    visitor.upload("a-table.jsonl", b"id,prompt\n1,Hello\n")
+    unfit = page.url.removeprefix(visitor.base)
     visitor.upload("tickets.jsonl", good_file(12, {3: REFUSED, 7: REFUSED}))
     good = page.url.removeprefix(visitor.base)
     ended = visitor.create()
@@ -43,6 +45,8 @@ def pages_of(visitor: Visitor, suite: Suite, hook: str) -> dict[str, str]:
         "nothing found": "/?q=nothing-has-this-name&state=expired",
         "new batch": "/new",
         "bad lines": bad,
+        "a file without lines": unfit,
+        "no page": "/nope",
         "estimate": good,
         "a batch that has ended": ended,
         "a batch that runs": running,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from polybatch._transport import AioTransport
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core.settings import Settings
 from services.web.dashboard import (
     account,
     batches,
@@ -25,10 +25,11 @@ from services.web.dashboard.pages import (
     HEADERS,
     Handler,
     Site,
+    Visit,
     static_version,
     visited,
 )
-from services.web.errors import HttpError
+from services.web.errors import ANTHROPIC_PREFIX, HttpError
 
 # Not the machine's own table: a script of another type is not run.
 _KINDS = {
@@ -38,6 +39,7 @@ _KINDS = {
     "txt": "text/plain",
     "woff2": "font/woff2",
 }
+_APIS = ("/v1", ANTHROPIC_PREFIX)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 PAGES: tuple[tuple[str, str, Handler], ...] = (
@@ -84,9 +86,8 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-def dashboard_routes(transport: AioTransport, settings: Settings) -> list[BaseRoute]:
-    """All of the dashboard. Raises StartupError."""
-    site = Site(transport, settings)
+def dashboard_routes(site: Site) -> list[BaseRoute]:
+    """All of the dashboard."""
     methods: dict[str, dict[str, Endpoint]] = {
         "/sign-in": {"GET": _open(site, sign_in.show), "POST": _open(site, sign_in.submit)},
     }
@@ -99,6 +100,41 @@ def dashboard_routes(transport: AioTransport, settings: Settings) -> list[BaseRo
             for path, endpoints in methods.items()
         ),
     ]
+
+
+def with_lost_pages(site: Site, app: ASGIApp) -> ASGIApp:
+    """What answers a browser that asks for an address that is none with a page.
+
+    `app`: a router that raises HTTPException for such an address. What programs ask for, and all
+    of the APIs, it goes on to raise.
+    """
+
+    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except HTTPException as error:
+            request = Request(scope, receive)
+            if not _reads_pages(request):
+                raise
+            await (await visited(site, _lost(error.status_code))(request))(scope, receive, send)
+
+    return answered
+
+
+def _reads_pages(request: Request) -> bool:
+    path = request.url.path
+    of_api = any(path == each or path.startswith(f"{each}/") for each in _APIS)
+    return not of_api and "text/html" in request.headers.get("accept", "")
+
+
+def _lost(status: int) -> Handler:
+    async def lost(visit: Visit) -> Response:
+        path = visit.request.url.path[:100]
+        if status == 405:
+            raise HttpError(405, f"{path} is where a form goes: use the button on its page.")
+        raise HttpError(status, f"There is no page at {path}: look for a typing mistake in it.")
+
+    return lost
 
 
 def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:

@@ -276,6 +276,33 @@ async def test_what_is_not_there_is_told_on_a_page(signed_in: Browser) -> None:
     assert "No batch is found by this" in answer.text
 
 
+LOST = (
+    ("GET", "/nope", 404),
+    ("GET", "/batches/batch_1/lines/abc", 404),
+    ("GET", "/batches/batch_1/pause", 405),
+    ("POST", "/nope", 404),
+)
+
+
+async def test_an_address_that_is_none_is_told_on_a_page(signed_in: Browser) -> None:
+    shown = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for method, path, status in LOST:
+        answer = await signed_in.client.request(method, path, headers=shown)
+        assert answer.status_code == status, path
+        assert answer.headers["content-type"].startswith("text/html"), path
+        assert "To the batches" in answer.text
+        assert "openapi" not in answer.text
+        told = await signed_in.client.request(method, path)
+        assert told.status_code == status, path
+        assert told.json()["error"]["message"], "programs read JSON"
+    for path in ("/v1", "/v1/nope", "/anthropic/v1/nope"):
+        answer = await signed_in.client.get(path, headers=shown)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
+    async with signed_in.web.with_key(None) as stranger:
+        answer = await stranger.get("/nope", headers=shown)
+        assert answer.headers["location"] == "/sign-in?next=/nope"
+
+
 async def test_samples_are_files_that_the_gateway_takes(signed_in: Browser) -> None:
     names = re.findall(r'"(/samples/[^"]+)"', (await signed_in.client.get("/new")).text)
     assert names

@@ -22,6 +22,9 @@ def test_a_batch_is_paused_and_goes_on(visit: MakeVisitor, suite: Suite, key: st
     page.get_by_role("button", name="Pause").click()
     visitor.expect_state("Paused")
     expect(page.get_by_text("Paused since")).to_be_visible()
+    # Once, and its time in the browser's zone.
+    expect(page.locator("[data-live=notes] .note")).to_have_count(1)
+    expect(page.get_by_text("UTC")).to_have_count(0)
     # Another tab resumes it; this one sees that without being loaded again.
     other = visitor.new_page()
     other.goto(page.url)

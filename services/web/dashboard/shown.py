@@ -219,6 +219,21 @@ class BatchView:
         self.max_cost = _money(batch.cost, "max_cost")
 
     @property
+    def waits(self) -> str:
+        """Why it waits, beyond its own pause, of which the page tells by itself; else empty."""
+        reason = self.raw.waiting_reason
+        return "" if self._is_own_pause(reason) else reason
+
+    def shard_waits(self, shard: batches_pb2.ShardStatus) -> str:
+        """Why a shard of it waits."""
+        reason = shard.waiting_reason
+        return "paused with the batch" if self._is_own_pause(reason) else reason
+
+    def _is_own_pause(self, reason: str) -> bool:
+        # It names the key, and a time in UTC. A paused provider's begins in another way.
+        return self.paused and reason.startswith(f"paused: by {self.raw.paused_by} since ")
+
+    @property
     def segments(self) -> list[tuple[str, str, int, float, float]]:
         """Of each kind of lines: name, word, count, where it begins and its width, in percent."""
         counts = self.raw.request_counts

@@ -244,6 +244,11 @@ async def test_a_batch_is_made_of_a_file_without_scripts(signed_in: Browser) -> 
     batch_id = made.headers["location"].rpartition("/")[2]
     found = await signed_in.client.get("/", params={"q": batch_id})
     assert found.headers["location"] == f"/batches/{batch_id}"
+    await signed_in.client.post(f"/batches/{batch_id}/pause", data=fields)
+    page = (await signed_in.client.get(f"/batches/{batch_id}")).text
+    assert page.count("Paused since") == 1
+    assert "paused: by" not in page, "it is told once"
+    assert "<dt>Paused by</dt>" in page
     asked = await signed_in.client.get(f"/batches/{batch_id}/cancel")
     assert "Cancel this batch?" in asked.text
     await signed_in.client.post(f"/batches/{batch_id}/cancel", data=fields)

@@ -82,6 +82,21 @@ def test_a_paused_batch_is_shown_as_such_until_it_ends() -> None:
     assert [step.name for step in view.steps] == ["Created", "Cancelled"]
 
 
+def test_a_pause_is_told_once_and_other_reasons_beside_it() -> None:
+    own = "paused: by key_1 since 2026-11-01 12:01 UTC; it goes on when it is resumed"
+    other = "paused: key_1 lets nothing be sent to openai since 2026-11-01 12:01 UTC"
+    batch = batches_pb2.Batch(state=RUNNING, paused_at=at(60), paused_by="key_1")
+    for reason, of_batch, of_shard in (
+        (own, "", "paused with the batch"),
+        (other, other, other),
+        ("", "", ""),
+    ):
+        batch.waiting_reason = reason
+        view = BatchView(batch)
+        assert view.waits == of_batch
+        assert view.shard_waits(batches_pb2.ShardStatus(waiting_reason=reason)) == of_shard
+
+
 def test_an_end_is_told_as_far_as_anybody_knows() -> None:
     batch = batches_pb2.Batch(state=RUNNING, created_at=at(0), progress_percent=50)
     assert BatchView(batch).ends is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.integration.web.conftest import Web
 from tests.integration.web.test_bad_input import BATCH, FILE, FORM, PURPOSE, form
+from tests.integration.web.test_spending import MESSAGES, REQUEST
 
 
 async def test_a_misspelled_limit_is_named_with_what_was_meant(web: Web) -> None:
@@ -40,17 +41,7 @@ async def test_no_field_is_ignored(web: Web) -> None:
 
 
 async def test_requests_are_counted_from_0_wherever_they_are_named(web: Web) -> None:
-    made = {
-        "custom_id": "a",
-        "params": {
-            "model": "claude-sonnet-4-5",
-            "max_tokens": 9,
-            "messages": [{"role": "user", "content": "Hi"}],
-        },
-    }
-    answer = await web.client.post(
-        "/anthropic/v1/messages/batches", json={"requests": [made, made]}
-    )
+    answer = await web.client.post(MESSAGES, json={"requests": [REQUEST, REQUEST]})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == (
         "requests.1.custom_id: the custom_id was used first in requests.0; "

@@ -15,6 +15,7 @@ from tests.fuzz.budget import examples
 from tests.fuzz.suite_thread import PATIENCE, SuiteThread
 from tests.fuzz.wire_values import TEXTS, documented_codes, messages
 from tests.support.gateway.running import line
+from tests.support.stores.files import files_below
 
 CODES = documented_codes()
 METHODS = {
@@ -108,5 +109,7 @@ def test_a_stream_leaves_nothing_behind(suite: SuiteThread) -> None:
 
     assert not suite.run(still_running)
     blobs = suite.settings.data_dir / "blobs"
-    assert list(blobs.rglob("left-behind-0/data/*"))
-    assert not [path for path in blobs.rglob("*/scratch/*") if path.is_file()]
+    kept = files_below(blobs)
+    assert [path for path in kept if path.parts[-3:-1] == ("left-behind-0", "data")]
+    unfinished = [path for path in kept if "#" in path.name]
+    assert not unfinished

@@ -12,6 +12,7 @@ import pytest
 
 from core.blobs import BlobStore, BlobUnavailable, is_full, require_headroom, write_whole
 from core.failpoints import Failpoint
+from tests.support.stores.files import files_below
 
 POINT = Failpoint.UPLOAD_DATA
 
@@ -32,7 +33,7 @@ async def test_what_would_take_the_reserve_is_refused_and_leaves_nothing(tmp_pat
     with pytest.raises(BlobUnavailable):
         await draft.append([b"x"])
     await draft.discard()
-    assert [path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == ["there"]
+    assert [path.name for path in files_below(tmp_path / "blobs")] == ["there"]
     assert await short.get("a/there") == b"x", "reading goes on"
     await short.delete_prefix("a", point=POINT)
     await BlobStore.open(url, reserve=1).put("a/new", b"x", point=POINT)

@@ -14,12 +14,13 @@ import pytest
 from core.blobs import BlobExists, BlobStore, BlobUnavailable, SegmentConflict
 from core.blobs.segments import SegmentWriter, StoredFile, segment_key
 from core.failpoints import Failpoint
+from tests.support.stores.files import files_below
 
 MIB = 1024 * 1024
 
 
 def names_in(tmp_path: Path) -> list[str]:
-    return [path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    return [path.name for path in files_below(tmp_path / "blobs")]
 
 
 async def test_a_draft_is_seen_once_it_is_committed(store: BlobStore) -> None:

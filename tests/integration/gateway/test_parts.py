@@ -19,6 +19,7 @@ from tests.support.gateway.running import (
     lines,
     refused,
 )
+from tests.support.stores.files import files_below
 
 UPLOAD = "upload-of-parts"
 
@@ -51,8 +52,7 @@ def delete(caller: Caller) -> Any:
 
 
 def stored(gateway: Gateway) -> list[str]:
-    blobs = gateway.settings.data_dir / "blobs"
-    return [str(path) for path in blobs.rglob("*") if path.is_file()]
+    return list(map(str, files_below(gateway.settings.data_dir / "blobs")))
 
 
 async def test_parts_on_two_replicas_become_one_file(start_gateway: StartGateway) -> None:

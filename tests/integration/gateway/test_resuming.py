@@ -26,6 +26,7 @@ from tests.support.gateway.running import (
     refused,
     running_gateway,
 )
+from tests.support.stores.files import files_below
 
 UPLOAD = "upload-1"
 
@@ -329,9 +330,7 @@ async def test_an_upload_that_is_not_to_be_resumed_leaves_nothing(gateway: Gatew
     assert failure.reason == "UPLOAD_UNFINISHED"
     assert await gateway.committed(UPLOAD) == 0
     assert await gateway.ledger.files.stale_uploads(now() + timedelta(days=1), 10) == []
-    assert [
-        path for path in (gateway.settings.data_dir / "blobs").rglob("*") if path.is_file()
-    ] == []
+    assert files_below(gateway.settings.data_dir / "blobs") == []
 
 
 async def test_nor_does_one_that_is_given_up_as_it_begins(

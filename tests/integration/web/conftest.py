@@ -21,6 +21,7 @@ from services.web.server import HttpServer
 from services.web.upstream import Upstream
 from tests.support.gateway.nats import Nats
 from tests.support.gateway.running import SEGMENT, Gateway, running_gateway
+from tests.support.stores.files import files_below
 from tests.support.stores.process import free_port
 
 
@@ -48,7 +49,7 @@ class Web:
         )
         uploads = await self.gateway.ledger.files.stale_uploads(now() + timedelta(days=1), 100)
         return [
-            *(str(path) for path in blobs.rglob("*") if path.is_file()),
+            *map(str, files_below(blobs)),
             *(file.id for file in files.files),
             *(upload.upload_id for upload in uploads),
         ]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from core.endpoints import COMPLETIONS, EMBEDDINGS, MODERATIONS
+from core.endpoints import COMPLETIONS, EMBEDDINGS, MODERATIONS, RESPONSES
 
 OPEN = 1
 """The provider adds to the prompt what nobody knows before: a stored prompt or conversation, or
@@ -27,10 +27,18 @@ CACHES = 4
 _NO_ANSWER = frozenset({EMBEDDINGS, MODERATIONS})
 # types/completion_create_params.py: "defaults to 16".
 _COMPLETION_DEFAULT = 16
-_CACHE_CONTROL, _RETENTION = b'"cache_control"', b'"prompt_cache_retention"'
+# The lifetime of a cache stands in each of them (openai 3.54 types/responses/
+# response_create_params.py: ttl "12h").
+_CACHES = (
+    b'"cache_control"',
+    b'"prompt_cache_retention"',
+    b'"prompt_cache_options"',
+    b'"prompt_cache_breakpoint"',
+)
+_REFERENCE = b'"item_reference"'
 # What the caller runs: functions, and the tools of Anthropic's own that it only describes.
 _OWN_TOOLS = ("function", "custom", "bash_", "text_editor_", "computer_", "memory_")
-_NO_TOOLS = (b"[]", b"null")
+_NOTHING = (b"[]", b"null")
 _OWN_KEYS = frozenset({"functionDeclarations", "function_declarations"})
 
 
@@ -64,6 +72,7 @@ class Asking(Struct, kw_only=True, gc=False):
     previous_response_id: Raw | UnsetType = UNSET
     conversation: Raw | UnsetType = UNSET
     cachedContent: Raw | UnsetType = UNSET
+    cached_content: Raw | UnsetType = UNSET
     prompt: Any = None
 
 
@@ -84,7 +93,7 @@ def asked_plainly(
     max_tokens: int | None, max_completion_tokens: int | None, tools: Raw | UnsetType
 ) -> Asked:
     """The same of a body that has nothing else that decides it. `tools`: functions alone."""
-    none = tools is UNSET or bytes(tools) in _NO_TOOLS
+    none = tools is UNSET or bytes(tools) in _NOTHING
     return _asked(_larger(max_completion_tokens, max_tokens), 1, 0 if none else TOOLS)
 
 
@@ -129,13 +138,31 @@ def asked_by(url: str, found: Asking, body: bytes | Raw) -> Asked:
         is found.conversation
         is found.mcp_servers
         is found.cachedContent
+        is found.cached_content
         is UNSET
-    ):
+    ) and _adds_to_the_prompt(found):
         flags |= OPEN
     view = bytes(body)
-    if _CACHE_CONTROL in view or _RETENTION in view:
+    if any(name in view for name in _CACHES):
         flags |= CACHES
+    if url == RESPONSES and _REFERENCE in view:
+        flags |= OPEN
     return _asked(limit, answers, flags)
+
+
+def _adds_to_the_prompt(found: Asking) -> bool:
+    # SDKs write fields that nobody has set as null.
+    return any(
+        raw is not UNSET and bytes(raw) not in _NOTHING
+        for raw in (
+            found.web_search_options,
+            found.previous_response_id,
+            found.conversation,
+            found.mcp_servers,
+            found.cachedContent,
+            found.cached_content,
+        )
+    )
 
 
 # Most lines of a file ask alike.

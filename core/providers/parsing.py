@@ -6,12 +6,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 MAX_COUNT = 10**12
-"""Of tokens or lines in one answer. The sum over a file's lines stays a 64-bit number."""
+"""Of lines in one answer, or of tokens that may be enqueued. The sum of a file's lines stays a
+64-bit number."""
+MAX_TOKENS = 10**9
+"""Of one request. Some servers report a count below 0 as 2**32 less it, which would be thousands
+of dollars; and what a shard of such lines costs has to stay a 64-bit number of nano-dollars."""
 
 
 def count_of(value: Any) -> int:
     """A count from any JSON value; 0 for what is none, or cannot be one."""
     return value if type(value) is int and 0 < value <= MAX_COUNT else 0
+
+
+def token_count(value: Any) -> int:
+    """A count of tokens of one request, likewise."""
+    return value if type(value) is int and 0 < value <= MAX_TOKENS else 0
 
 
 def moment_of(value: Any) -> datetime | None:

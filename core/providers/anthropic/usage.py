@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from core.prices.usage import Usage, whole
-from core.providers.parsing import count_of
+from core.providers.parsing import token_count
 
 
 class AnthropicUsage(msgspec.Struct, gc=False):
@@ -41,8 +41,14 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage:
 
 def usage_of(given: AnthropicUsage) -> Usage:
     """The same of a decoded object."""
-    given_input, cached = count_of(given.input_tokens), count_of(given.cache_read_input_tokens)
-    written, output = count_of(given.cache_creation_input_tokens), count_of(given.output_tokens)
+    given_input, cached = (
+        token_count(given.input_tokens),
+        token_count(given.cache_read_input_tokens),
+    )
+    written, output = (
+        token_count(given.cache_creation_input_tokens),
+        token_count(given.output_tokens),
+    )
     if given.cache_creation is given.output_tokens_details is given.server_tool_use is None:
         # Most have no parts.
         return Usage(given_input + cached + written, cached, written, 0, output)
@@ -63,4 +69,4 @@ def usage_of(given: AnthropicUsage) -> Usage:
 
 
 def _part(details: Any, name: str) -> int:
-    return count_of(details.get(name)) if isinstance(details, dict) else 0
+    return token_count(details.get(name)) if isinstance(details, dict) else 0

@@ -20,7 +20,7 @@ from core.prices.usage import Usage
 from core.providers.contract import LineRejected
 from core.providers.gemini.completion import NoAnswer
 from core.providers.line_errors import EMPTY_ANSWER
-from core.providers.parsing import count_of
+from core.providers.parsing import token_count
 from core.providers.translation.chat_fields import read_fields
 from core.providers.translation.report import IGNORED, Note, Report, decode
 
@@ -117,7 +117,7 @@ def answer_embedding(raw: Raw, model: str, *, base64: bool) -> tuple[dict[str, A
         values = b64encode(array("f", _numbers.decode(values)).tobytes()).decode()
     try:
         # A 64-bit number, which JSON has as a text.
-        tokens = count_of(int(answer.tokenCount or 0))
+        tokens = token_count(int(answer.tokenCount or 0))
     except (TypeError, ValueError, OverflowError):
         tokens = 0
     body = {

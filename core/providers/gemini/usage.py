@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from core.prices.usage import Usage, whole
-from core.providers.parsing import count_of
+from core.providers.parsing import token_count
 
 
 class GeminiUsage(msgspec.Struct, rename="camel"):
@@ -44,11 +44,11 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage:
 
 def usage_of(given: GeminiUsage) -> Usage:
     """The same of a decoded object."""
-    prompt = count_of(given.prompt_token_count) + count_of(given.tool_use_prompt_token_count)
+    prompt = token_count(given.prompt_token_count) + token_count(given.tool_use_prompt_token_count)
     cached_audio = _of(given.cache_tokens_details, "AUDIO")
     cached_image = _of(given.cache_tokens_details, "IMAGE")
-    cached = whole(count_of(given.cached_content_token_count), cached_audio, cached_image)
-    reasoning = count_of(given.thoughts_token_count)
+    cached = whole(token_count(given.cached_content_token_count), cached_audio, cached_image)
+    reasoning = token_count(given.thoughts_token_count)
     drawn = _of(given.candidates_tokens_details, "IMAGE")
     spoken = _of(given.candidates_tokens_details, "AUDIO")
     tools = given.tool_use_prompt_tokens_details
@@ -57,7 +57,7 @@ def usage_of(given: GeminiUsage) -> Usage:
     return Usage(
         input=max(whole(prompt, cached), audio + image),
         cached_input=cached,
-        output=whole(count_of(given.candidates_token_count), drawn, spoken) + reasoning,
+        output=whole(token_count(given.candidates_token_count), drawn, spoken) + reasoning,
         reasoning=reasoning,
         audio_input=audio,
         audio_output=spoken,
@@ -73,7 +73,7 @@ def _of(details: Any, modality: str) -> int:
     if not isinstance(details, list):
         return 0
     return sum(
-        count_of(each.get("tokenCount"))
+        token_count(each.get("tokenCount"))
         for each in details
         if isinstance(each, dict) and each.get("modality") == modality
     )

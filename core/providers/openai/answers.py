@@ -71,9 +71,20 @@ class Choice(msgspec.Struct, gc=False):
 
 
 class Item(msgspec.Struct, gc=False):
-    """Of a list of embeddings, images or verdicts."""
+    """Of a list of embeddings, images or verdicts, or of the output of a response."""
 
     embedding: Raw = _GIVEN
+    type: Any = None
+    action: Any = None
+    status: Any = None
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it is a web search; pages that are opened or looked through are none."""
+        if self.type != "web_search_call" or self.status == "failed":
+            return False
+        # The first of these tools told no action: all that they did was to search.
+        return not isinstance(self.action, dict) or self.action.get("type") == "search"
 
 
 class Body(msgspec.Struct, gc=False):
@@ -205,6 +216,14 @@ def error_beside(response: bytes | Raw) -> ErrorAnswer:
 
 
 def tokens_of(body: Body | Loose) -> Usage:
-    """What an answer cost, well or ill; zeros where it does not say."""
-    usage = body.usage if isinstance(body, Body) else None
-    return usage_of(usage) if isinstance(usage, OpenAIUsage) else NO_USAGE
+    """What an answer cost, well or ill; zeros where it does not say.
+
+    Web searches are billed by the call, and no usage of OpenAI's tells them: its output does.
+    """
+    if not isinstance(body, Body):
+        return NO_USAGE
+    usage = usage_of(body.usage) if isinstance(body.usage, OpenAIUsage) else NO_USAGE
+    if type(body.output) is not list:
+        return usage
+    searches = sum(type(item) is Item and item.is_search for item in body.output)
+    return msgspec.structs.replace(usage, web_searches=searches) if searches else usage

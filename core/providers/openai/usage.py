@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from core.prices.usage import Usage, whole
-from core.providers.parsing import MAX_COUNT, count_of
+from core.providers.parsing import MAX_TOKENS, token_count
 
 Loose = str | list[Any] | int | float | bool | None
 """Anything but an object: a field in an odd form must not cost the line."""
@@ -43,6 +43,7 @@ class OpenAIUsage(msgspec.Struct, gc=False):
     # Chat completions and embeddings.
     prompt_tokens: Any = 0
     completion_tokens: Any = 0
+    total_tokens: Any = 0
     prompt_tokens_details: InputDetails | Loose = None
     completion_tokens_details: OutputDetails | Loose = None
     # Responses and images.
@@ -73,8 +74,8 @@ def usage_of(given: OpenAIUsage) -> Usage:
     into, out = given.prompt_tokens_details, given.completion_tokens_details
     if (
         type(prompt) is type(answer) is int
-        and 0 < prompt <= MAX_COUNT
-        and 0 < answer <= MAX_COUNT
+        and 0 < prompt <= MAX_TOKENS
+        and 0 < answer <= MAX_TOKENS
         and type(into) is InputDetails
         and type(out) is OutputDetails
         and not (into.cached_tokens or into.cache_write_tokens or into.cached_tokens_details)
@@ -87,8 +88,8 @@ def usage_of(given: OpenAIUsage) -> Usage:
 
 
 def _examined(given: OpenAIUsage) -> Usage:
-    prompt = count_of(given.prompt_tokens) or count_of(given.input_tokens)
-    answer = count_of(given.completion_tokens) or count_of(given.output_tokens)
+    prompt = token_count(given.prompt_tokens) or token_count(given.input_tokens)
+    answer = token_count(given.completion_tokens) or token_count(given.output_tokens)
     into = given.prompt_tokens_details or given.input_tokens_details
     out = given.completion_tokens_details or given.output_tokens_details
     if not isinstance(into, InputDetails):
@@ -100,10 +101,14 @@ def _examined(given: OpenAIUsage) -> Usage:
         # Only the images API tells how the input splits into images and text in this form;
         # where it says nothing of the output, that is the images.
         out = OutputDetails(image_tokens=answer)
-    cached, written = count_of(into.cached_tokens), count_of(into.cache_write_tokens)
+    cached, written = token_count(into.cached_tokens), token_count(into.cache_write_tokens)
     long = _part(into.cache_write_tokens_details, "ttl_12h_tokens")
     written = max(written, long)
-    reasoning = count_of(out.reasoning_tokens)
+    reasoning = token_count(out.reasoning_tokens)
+    if reasoning and given.total_tokens == prompt + answer + reasoning:
+        # xAI's answers are told without the thoughts, which only their total has
+        # (vercel/ai#12425, langchain-ai/langchain#34603).
+        answer += reasoning
     plain = Usage(
         input=max(prompt, cached + written),
         cached_input=cached,
@@ -122,9 +127,9 @@ def _with_media(plain: Usage, into: InputDetails, out: OutputDetails) -> Usage:
     cached_audio = _part(into.cached_tokens_details, "audio_tokens")
     cached_image = _part(into.cached_tokens_details, "image_tokens")
     cached = whole(plain.cached_input, cached_audio, cached_image)
-    audio = whole(count_of(into.audio_tokens), cached_audio)
-    image = whole(count_of(into.image_tokens), cached_image)
-    spoken, drawn = count_of(out.audio_tokens), count_of(out.image_tokens)
+    audio = whole(token_count(into.audio_tokens), cached_audio)
+    image = whole(token_count(into.image_tokens), cached_image)
+    spoken, drawn = token_count(out.audio_tokens), token_count(out.image_tokens)
     written = plain.cache_write_5m + plain.cache_write_1h
     return Usage(
         input=max(whole(plain.input, cached, written), audio + image),
@@ -143,4 +148,4 @@ def _with_media(plain: Usage, into: InputDetails, out: OutputDetails) -> Usage:
 
 
 def _part(details: Any, name: str) -> int:
-    return count_of(details.get(name)) if isinstance(details, dict) else 0
+    return token_count(details.get(name)) if isinstance(details, dict) else 0

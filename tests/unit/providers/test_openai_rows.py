@@ -270,3 +270,33 @@ def test_a_row_with_the_least_of_fields() -> None:
     line = read_row(b'{"custom_id":"s-t-1"}')
     assert (line.custom_id, line.provider_line_id) == ("s-t-1", "")
     assert read_row(row(None, id=None)).provider_line_id == ""
+
+
+def searched(action: Any, status: str = "completed") -> dict[str, Any]:
+    return {"type": "web_search_call", "id": "ws_1", "status": status, "action": action}
+
+
+@pytest.mark.parametrize(
+    ("output", "searches"),
+    [
+        pytest.param(
+            [
+                searched({"type": "search", "query": "a"}),
+                searched({"type": "open_page", "url": "https://example.com"}),
+                searched({"type": "find_in_page", "url": "https://example.com", "pattern": "b"}),
+                searched({"type": "search", "queries": ["c"]}),
+                searched({"type": "search", "query": "d"}, "failed"),
+                {"type": "message", "content": []},
+            ],
+            2,
+            id="searches, and what is done with the pages",
+        ),
+        pytest.param([{"type": "web_search_call", "id": "ws_1"}], 1, id="the first tool"),
+        pytest.param([{"type": "message", "content": []}, "odd"], 0, id="none"),
+    ],
+)
+def test_searches_are_counted_by_the_output(output: list[Any], searches: int) -> None:
+    usage = {"input_tokens": 8, "output_tokens": 4, "output_tokens_details": {}}
+    body = {"object": "response", "status": "completed", "output": output, "usage": usage}
+    line = read_row(row(answered(200, body)))
+    assert line.usage == Usage(input=8, output=4, web_searches=searches)

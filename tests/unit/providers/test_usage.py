@@ -92,6 +92,31 @@ from core.providers.openai import usage as openai
         pytest.param({"prompt_tokens": 9, "total_tokens": 9}, Usage(input=9), id="embeddings"),
         pytest.param(
             {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "prompt_tokens_details": {"cached_tokens": 6},
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            Usage(input=32, cached_input=6, output=103, reasoning=94),
+            id="a server that leaves thoughts out of the answer's",
+        ),
+        pytest.param(
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 103,
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            Usage(input=32, output=103, reasoning=94),
+            id="thoughts without a total",
+        ),
+        pytest.param(
+            {"prompt_tokens": 2**32 - 1, "completion_tokens": 10**9},
+            Usage(output=10**9),
+            id="no request has as many tokens as a count below 0 becomes",
+        ),
+        pytest.param(
+            {
                 "input_tokens": 60,
                 "input_tokens_details": {"image_tokens": 50, "text_tokens": 10},
                 "output_tokens": 1_000,

@@ -17,10 +17,12 @@ from core.providers.anthropic.adapter import LIMITS, AnthropicProvider, read_res
 from core.providers.anthropic.translation.response import STATUS_BY_ERROR
 from core.providers.contract import ResultLine
 from core.providers.direct.contract import CallLimits
+from core.providers.direct.standard_tier import without
 from core.providers.direct.translated import CUSTOM_ID, CallForm, Request, TranslatedCalls
 from core.providers.http.client import ProviderHttp
 
 ENDPOINTS = LIMITS.endpoints
+_TIER = ("speed",)
 
 
 class _Line(msgspec.Struct):
@@ -47,7 +49,7 @@ def anthropic_calls(
 
 def _take_apart(raw: bytes) -> Request:
     line = _line.decode(raw)
-    return Request(line.custom_id, "/v1/messages", bytes(line.params))
+    return Request(line.custom_id, "/v1/messages", without(bytes(line.params), _TIER))
 
 
 def _row(request: Request, succeeded: bool, body: bytes) -> bytes:

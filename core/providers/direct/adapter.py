@@ -7,7 +7,7 @@ their OpenAI-compatible servers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -53,11 +53,13 @@ class OpenAICalls:
         translates_responses: bool = False,
         limit_field: LimitField = "max_completion_tokens",
         drops_nulls: bool = False,
+        left_out: Collection[str] = (),
     ) -> None:
         """`urls`: our endpoints to paths under the base URL, where these are not the
         endpoint without its /v1. `translates_responses`: the server has no /v1/responses, such
         requests are sent as chat completions, whose limit of tokens is called `limit_field`.
-        `drops_nulls`: as of Dialect."""
+        `drops_nulls`: as of Dialect. `left_out`: members of
+        requests that are not sent."""
         self.name = slug
         self.limits = limits
         self.call_limits = call_limits
@@ -66,6 +68,7 @@ class OpenAICalls:
         self._translated = RESPONSES if translates_responses else ""
         self._limit_field = limit_field
         self._drops_nulls = drops_nulls
+        self._left_out = left_out
         if translates_responses:
             self._paths[RESPONSES] = self._paths[CHAT_COMPLETIONS]
 
@@ -90,6 +93,8 @@ class OpenAICalls:
         refuse_streaming(fields.get("stream", FALSE))
         if self._drops_nulls and url in SHAPES and b"null" in body:
             fields = drop_nulls(fields, SHAPES[url])
+        for name in self._left_out:
+            fields.pop(name, None)
         fields["model"] = msgspec.Raw(_encode(self.remote_model(model)))
         return _encode(fields)
 

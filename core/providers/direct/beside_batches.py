@@ -1,6 +1,6 @@
 """Real-time calls to a server that has OpenAI's files and batches, or Mistral's jobs over them.
 
-A line's body is that of a call as it is. The address of a call lies beside those of files and
+A line's body is that of a call as it is, but for the tier. The address of a call lies beside those of files and
 batches under the base URL, whatever version stands before it in the url of a batch's lines.
 """
 
@@ -15,6 +15,7 @@ from core.providers.direct.contract import CallLimits
 from core.providers.http.client import ProviderHttp
 from core.providers.openai.dialect import Dialect
 
+_TIER = ("service_tier",)
 _VERSION = re.compile(r"^/v\d+(?=/)")
 
 
@@ -37,4 +38,5 @@ def dialect_calls(http: ProviderHttp, dialect: Dialect, call_limits: CallLimits)
         translates_responses=dialect.translates_responses,
         limit_field=dialect.limit_field,
         drops_nulls=dialect.drops_nulls,
+        left_out=_TIER,
     )

@@ -19,6 +19,7 @@ from msgspec import Meta, Raw
 from core.endpoints import EMBEDDINGS
 from core.providers.contract import ResultLine
 from core.providers.direct.contract import CallLimits
+from core.providers.direct.standard_tier import without
 from core.providers.direct.translated import CUSTOM_ID, CallForm, Request, TranslatedCalls
 from core.providers.gemini.adapter import LIMITS, GeminiProvider, read_result
 from core.providers.http.client import ProviderHttp
@@ -26,6 +27,7 @@ from core.providers.http.client import ProviderHttp
 ENDPOINTS = LIMITS.endpoints - {EMBEDDINGS}
 
 _METHOD = ":generateContent"
+_TIER = ("serviceTier", "service_tier")
 _MODELS = "/v1beta/models/"
 
 
@@ -62,7 +64,7 @@ def gemini_calls(
 def _take_apart(raw: bytes) -> Request:
     line = _line.decode(raw)
     path = f"{_MODELS}{quote(line.model, safe='')}{_METHOD}"
-    return Request(line.key, path, bytes(line.request))
+    return Request(line.key, path, without(bytes(line.request), _TIER))
 
 
 def _row(request: Request, succeeded: bool, body: bytes) -> bytes:

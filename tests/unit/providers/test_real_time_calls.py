@@ -193,3 +193,25 @@ async def test_the_body_of_a_batchs_line_is_that_of_a_call(fake: FakeProvider) -
         assert json.loads(encoded) == json.loads(BODY) | {"model": "gpt-4.1"}
         await calls.call("c", CHAT, encoded)
     assert [call.path for call in fake.calls] == ["/chat/completions"]
+
+
+async def test_a_call_asks_for_no_tier_that_a_batch_has_not(
+    claude: TranslatedCalls, gemini: TranslatedCalls, fake: FakeProvider
+) -> None:
+    fake.on("POST", CLAUDE_PATH, JSONResponse(MESSAGE))
+    message = b'{"model":"m","max_tokens":9,"speed":"fast","messages":[{"speed":1}]}'
+    await ask(claude, CLAUDE, MESSAGES, message)
+    fake.on("POST", GEMINI_PATH, JSONResponse(CONTENT))
+    contents = b'{"contents":[{"parts":[{"text":"Hi"}]}],"serviceTier":"priority"}'
+    await ask(gemini, GEMINI, GENERATE, contents)
+    async with connect(fake.url, Naps()) as http:
+        calls = dialect_calls(http, OPENAI, LIMITS)
+        body = BODY.replace(b'"max_tokens":9', b'"max_tokens":9,"service_tier":"priority"')
+        await calls.call("c", CHAT, calls.encode_body(CHAT, "openai/gpt-4.1", body))
+    sent = [json.loads(call.body) for call in fake.calls]
+    assert [sorted(each) for each in sent] == [
+        ["max_tokens", "messages", "model"],
+        ["contents"],
+        ["max_tokens", "messages", "model"],
+    ]
+    assert sent[0]["messages"] == [{"speed": 1}]

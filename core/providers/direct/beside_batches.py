@@ -1,7 +1,8 @@
 """Real-time calls to a server that has OpenAI's files and batches, or Mistral's jobs over them.
 
-A line's body is that of a call as it is, but for the tier. The address of a call lies beside those of files and
-batches under the base URL, whatever version stands before it in the url of a batch's lines.
+A line's body is that of a call as it is, but for the tier. The address of a call lies beside those
+of files and batches under the base URL, whatever version stands before it in the url of a batch's
+lines.
 """
 
 from __future__ import annotations

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.ledger import Batch, File, Ledger
 from core.pipeline.backfill import Backfill
 from core.pipeline.file_prices import FilePrices
 from core.prices.rates import Price, Processing
 from core.prices.snapshot import Snapshot, read_snapshot
+
+if TYPE_CHECKING:
+    # It brings in all published prices, which who only prices lines does without.
+    from core.prices.table import Asked
 
 _REMEMBERED = 16
 """Batches. A snapshot is about a kilobyte a model; files may name thousands, and most name one."""
@@ -64,21 +69,34 @@ class BatchPrices:
             # Made by a release that kept none.
             stored = await self._backfill.batch(batch)
         snapshot = read_snapshot(stored)
+        asked = [
+            await self._asked(group["provider"], group["model"], rescued=rescued)
+            for group in file.groups
+        ]
         return {
-            number: PricedModel(
-                group["model"],
-                await self._price(snapshot, group["provider"], group["model"], rescued=rescued),
-            )
+            number: PricedModel(group["model"], _kept(snapshot, asked, number))
             for number, group in enumerate(file.groups)
         }
 
-    async def _price(
-        self, snapshot: Snapshot, provider: str, model: str, *, rescued: bool
-    ) -> Price | None:
+    async def _asked(self, provider: str, model: str, *, rescued: bool) -> Asked:
         provider, remote, how = await self._prices.asked(provider, model)
-        try:
-            found = snapshot.price(provider, remote, Processing.REAL_TIME if rescued else how)
-        except KeyError:
-            # No line of this group is sent.
+        return provider, remote, Processing.REAL_TIME if rescued else how
+
+
+def _kept(snapshot: Snapshot, asked: Sequence[Asked], number: int) -> Price | None:
+    provider, model, how = asked[number]
+    try:
+        found = snapshot.price(provider, model, how)
+    except KeyError:
+        # No line of this group is sent; or this release knows the model by another id than the
+        # one that made the batch, and the price that nobody else asks for is its.
+        left = [
+            each
+            for each in snapshot.prices
+            if (each.provider, each.processing) == (provider, how)
+            and (each.provider, each.model, each.processing) not in asked
+        ]
+        if len(left) != 1:
             return None
-        return found if isinstance(found, Price) else None
+        found = left[0]
+    return found if isinstance(found, Price) else None

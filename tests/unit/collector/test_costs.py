@@ -18,6 +18,7 @@ from core.providers import Outcome
 from services.collector.assemble import Assembler
 from tests.support.ledger.money import check_books
 from tests.support.ledger.rows import intend, reread
+from tests.support.prices import price, snapshot
 from tests.unit.collector.test_fetch import Stand, stand
 
 __all__ = ["stand"]
@@ -105,6 +106,17 @@ async def test_tokens_of_a_model_without_a_price_are_no_cost_of_0(
     assert await stand.fetch() == Ack()
     batch, costs = await assembled(stand)
     assert (batch.unpriced_lines, costs) == (3, [None] * 3)
+
+
+async def test_a_release_that_knows_the_model_by_another_id_prices_it_as_before(
+    stand: Stand,
+) -> None:
+    async with stand.ledger._database.write(Failpoint.BATCH_PRICES) as session:
+        batch = await session.get(Batch, "batch_1")
+        batch.prices = snapshot(price(model="gpt-4.1-2025-04-14"), price("gemini", "gpt-4.1"))
+    assert await stand.fetch() == Ack()
+    batch, costs = await assembled(stand)
+    assert (batch.unpriced_lines, costs) == (0, [FIRST, SECOND, THIRD])
 
 
 async def write_answer(stand: Stand, prefix: str) -> None:

@@ -36,6 +36,7 @@ _CACHES = (
     b'"prompt_cache_breakpoint"',
 )
 _REFERENCE = b'"item_reference"'
+_COMPACTS = b'"compact'
 # What the caller runs: functions, and the tools of Anthropic's own that it only describes.
 _OWN_TOOLS = ("function", "custom", "bash_", "text_editor_", "computer_", "memory_")
 _NOTHING = (b"[]", b"null")
@@ -73,6 +74,7 @@ class Asking(Struct, kw_only=True, gc=False):
     conversation: Raw | UnsetType = UNSET
     cachedContent: Raw | UnsetType = UNSET
     cached_content: Raw | UnsetType = UNSET
+    context_management: Raw | UnsetType = UNSET
     prompt: Any = None
 
 
@@ -146,6 +148,9 @@ def asked_by(url: str, found: Asking, body: bytes | Raw) -> Asked:
     if any(name in view for name in _CACHES):
         flags |= CACHES
     if url == RESPONSES and _REFERENCE in view:
+        flags |= OPEN
+    # What a compaction reads and writes is billed beside the prompt and the answer.
+    if found.context_management is not UNSET and _COMPACTS in bytes(found.context_management):
         flags |= OPEN
     return _asked(limit, answers, flags)
 

@@ -2,11 +2,13 @@
 
 anthropic 2.12.0 types/usage.py, cache_creation.py, server_tool_usage.py: `input_tokens` are those
 that were neither read from a cache nor written to one; `cache_creation` splits the written ones
-by lifetime; `output_tokens` are all that is billed, thoughts included.
+by lifetime; `output_tokens` are all that is billed, thoughts included. What a compaction used is in
+`iterations` alone (types/beta/beta_usage.py).
 """
 
 from __future__ import annotations
 
+from operator import add
 from typing import Any
 
 import msgspec
@@ -25,6 +27,7 @@ class AnthropicUsage(msgspec.Struct, gc=False):
     output_tokens: Any = 0
     output_tokens_details: Any = None
     server_tool_use: Any = None
+    iterations: Any = None
 
 
 _decoder = msgspec.json.Decoder(AnthropicUsage | str | list[Any] | int | float | bool | None)
@@ -41,6 +44,20 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage:
 
 def usage_of(given: AnthropicUsage) -> Usage:
     """The same of a decoded object."""
+    found = _of_message(given)
+    if not isinstance(given.iterations, list):
+        return found
+    for each in given.iterations:
+        if isinstance(each, dict) and each.get("type") == "compaction":
+            found = _both(found, _of_message(msgspec.convert(each, AnthropicUsage)))
+    return found
+
+
+def _both(one: Usage, other: Usage) -> Usage:
+    return Usage(*map(add, msgspec.structs.astuple(one), msgspec.structs.astuple(other)))
+
+
+def _of_message(given: AnthropicUsage) -> Usage:
     given_input, cached = (
         token_count(given.input_tokens),
         token_count(given.cache_read_input_tokens),

@@ -63,6 +63,16 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
             {**CHAT, "max_tokens": 9, "mcp_servers": [{"type": "url", "name": "m"}]},
             (9, 1, OPEN),
         ),
+        (
+            MESSAGES,
+            {"max_tokens": 9, "context_management": {"edits": [{"type": "compact_20260112"}]}},
+            (9, 1, OPEN),
+        ),
+        (
+            MESSAGES,
+            {"max_tokens": 9, "context_management": {"edits": [{"type": "clear_thinking_1"}]}},
+            (9, 1, 0),
+        ),
         (GENERATE_CONTENT, {"cachedContent": None}, (None, 1, 0)),
         (GENERATE_CONTENT, {"cached_content": "cachedContents/c"}, (None, 1, OPEN)),
         (COMPLETIONS, {"prompt": ["a", "b"], "n": 2, "best_of": 3}, (16, 6, 0)),

@@ -189,6 +189,27 @@ def test_openai(reported: dict[str, Any], usage: Usage) -> None:
             id="writes that are told by lifetime only",
         ),
         pytest.param(
+            {
+                "input_tokens": 10,
+                "output_tokens": 4,
+                "iterations": [
+                    {
+                        "type": "compaction",
+                        "input_tokens": 100,
+                        "cache_read_input_tokens": 50,
+                        "cache_creation_input_tokens": 7,
+                        "cache_creation": {"ephemeral_1h_input_tokens": 7},
+                        "output_tokens": 30,
+                    },
+                    {"type": "message", "input_tokens": 10, "output_tokens": 4},
+                    "odd",
+                ],
+            },
+            Usage(input=167, cached_input=50, cache_write_1h=7, output=34),
+            id="a compaction, which the sums leave out",
+        ),
+        pytest.param({"input_tokens": 1, "iterations": "odd"}, Usage(input=1), id="odd iterations"),
+        pytest.param(
             {"input_tokens": 1, "cache_creation": None, "server_tool_use": None},
             Usage(input=1),
             id="nothing told",

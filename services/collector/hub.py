@@ -26,6 +26,9 @@ from core.pipeline.messages import STATES, shown_batches
 
 log = structlog.get_logger()
 
+FIRST_BATCHES = 1000
+"""That a watcher of an account is shown at first: the newest of those that have not ended."""
+LIVING = [state for state in STATES if state not in TERMINAL]
 _PAGE = 200
 # Between two looks at changes, times what the one before took: a few ms where nothing else is done.
 _REST = 4.0
@@ -90,14 +93,35 @@ class AccountWatcher:
 
     account_id: str
     pending: dict[str, Snapshot] = field(default_factory=dict)
+    living: dict[str, int] = field(default_factory=dict)
+    """The revision that it was told last, of each batch that had not ended then."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def lacks(self, batch_id: str, revision: int) -> bool:
+        """Whether a revision of a batch is news to it."""
+        pending = self.pending.get(batch_id)
+        known = self.living.get(batch_id, 0) if pending is None else pending.revision
+        return known < revision
+
     def put(self, snapshot: Snapshot) -> None:
-        """Take a snapshot."""
-        known = self.pending.get(snapshot.id)
-        if known is None or known.revision < snapshot.revision:
+        """Take a snapshot, unless it is no newer."""
+        if self.lacks(snapshot.id, snapshot.revision):
             self.pending[snapshot.id] = snapshot
             self._changed.set()
+
+    def showed(self, snapshot: Snapshot) -> None:
+        """Note what its reader was told."""
+        pending = self.pending.get(snapshot.id)
+        if pending is not None and pending.revision <= snapshot.revision:
+            del self.pending[snapshot.id]
+        if snapshot.ended:
+            self.living.pop(snapshot.id, None)
+        else:
+            self.living[snapshot.id] = snapshot.revision
+
+    def forget(self, batch_id: str) -> None:
+        """Expect nothing more of a batch: it was deleted."""
+        self.living.pop(batch_id, None)
 
     def wake(self) -> None:
         """Let the watcher look up, though nothing has changed."""
@@ -109,7 +133,9 @@ class AccountWatcher:
             async with asyncio.timeout(patience):
                 await self._changed.wait()
         self._changed.clear()
-        taken, self.pending = list(self.pending.values()), {}
+        taken = list(self.pending.values())
+        for snapshot in taken:
+            self.showed(snapshot)
         return taken
 
 
@@ -226,7 +252,8 @@ class Hub:
             try:
                 await self.refresh(dirty)
             except LedgerUnavailable as error:
-                # The next recheck looks at all of them again.
+                # The next recheck looks at them again, and at all others.
+                self._dirty |= dirty
                 log.warning("watch_refresh_failed", cause=str(error))
             await self._rest(min(_REST * (time.monotonic() - began), _LONGEST_REST))
 
@@ -234,7 +261,24 @@ class Hub:
         while True:
             await asyncio.sleep(self._recheck)
             self._dirty.update(self._topics)
+            try:
+                for account_id, watchers in list(self._accounts.items()):
+                    self._dirty |= await self._missed(account_id, watchers)
+            except LedgerUnavailable as error:
+                log.warning("watch_recheck_failed", cause=str(error))
             self._work.set()
+
+    async def _missed(self, account_id: str, watchers: set[AccountWatcher]) -> set[str]:
+        """Batches of an account that its watchers know to be older, or not at all."""
+        found = await self._ledger.batches.page(account_id, FIRST_BATCHES, None, LIVING)
+        news = {
+            batch.id
+            for batch in found
+            if any(watcher.lacks(batch.id, batch.revision) for watcher in watchers)
+        }
+        # What is no longer among them has ended, or there are more than one page shows.
+        known = {batch_id for watcher in watchers for batch_id in watcher.living}
+        return news | known.difference(batch.id for batch in found)
 
     async def _wake_the_silent(self) -> None:
         # In place of a timer for each watcher, which would be a sixth of an update's cost.
@@ -252,6 +296,10 @@ class Hub:
         ids = list(batch_ids)
         for start in range(0, len(ids), _PAGE):
             batches = await self._ledger.batches.get_many(ids[start : start + _PAGE])
+            for batch in batches:
+                if batch.deleted_at is not None:
+                    for watcher in self._accounts.get(batch.account_id, ()):
+                        watcher.forget(batch.id)
             wanted = [batch for batch in batches if self._wanted(batch)]
             shown = map(Snapshot.of, await shown_batches(self._ledger, wanted))
             for snapshot, batch in zip(shown, wanted, strict=True):
@@ -266,4 +314,5 @@ class Hub:
             return False
         topic = self._topics.get(batch.id)
         newer = topic is not None and topic.snapshot.revision < batch.revision
-        return newer or batch.account_id in self._accounts
+        watchers = self._accounts.get(batch.account_id, ())
+        return newer or any(watcher.lacks(batch.id, batch.revision) for watcher in watchers)

@@ -10,15 +10,13 @@ from collections.abc import AsyncIterator
 import grpc
 from polybatch.v1 import status_pb2, status_pb2_grpc
 
-from core.ledger import TERMINAL, Batch, Ledger
+from core.ledger import Batch, Ledger
 from core.pipeline import SharedReads, outages
-from core.pipeline.messages import STATES, shown_batches
+from core.pipeline.messages import shown_batches
 from core.serving import ApiError, current_principal
-from services.collector.hub import Hub, Snapshot
+from services.collector.hub import FIRST_BATCHES, LIVING, Hub, Snapshot
 
-_FIRST_BATCHES = 1000
 _SIGN_OF_LIFE = b""
-_LIVING = [state for state in STATES if state not in TERMINAL]
 
 
 class StatusService(status_pb2_grpc.StatusServiceServicer):
@@ -66,10 +64,11 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
         account_id = current_principal().account_id
         async with self._hub.watch_account(account_id) as watcher:
             with outages():
-                living = await self._ledger.batches.page(account_id, _FIRST_BATCHES, None, _LIVING)
+                living = await self._ledger.batches.page(account_id, FIRST_BATCHES, None, LIVING)
                 first = await shown_batches(self._ledger, living)
-            for shown in first:
-                yield Snapshot.of(shown).message
+            for snapshot in map(Snapshot.of, first):
+                watcher.showed(snapshot)
+                yield snapshot.message
             while True:
                 self._check_open()
                 changed = await watcher.take(self._heartbeat)

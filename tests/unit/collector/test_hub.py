@@ -10,7 +10,7 @@ import pytest
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Bus
-from core.ledger import Batch, Ledger, Shard
+from core.ledger import Batch, BatchState, Ledger, LedgerUnavailable, Shard
 from core.pipeline import EventPublisher
 from services.collector.hub import Hub, Snapshot, Topic
 from tests.support.gateway.nats import Nats
@@ -94,6 +94,79 @@ async def test_an_account_watcher_sees_each_batch_s_newest(
         [snapshot] = await mine.take(PATIENCE)
         assert (snapshot.id, snapshot.revision) == (batch.id, planned.revision)
         assert await other.take(0) == []
+    stop.set()
+    await running
+
+
+async def test_an_account_watcher_too_sees_what_lost_events_told_of(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    hub, stop, running = await run_hub(ledger, bus, recheck=0.1)
+    async with hub.watch_account("acct_1") as watcher, hub.watch_account("acct_2") as other:
+        [shown] = await watcher.take(PATIENCE)
+        assert (shown.id, shown.revision) == (batch.id, batch.revision), "made before any event"
+        planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
+        assert isinstance(planned, Batch)
+        [shown] = await watcher.take(PATIENCE)
+        assert (shown.revision, shown.ended) == (planned.revision, False)
+        assert await watcher.take(0.5) == [], "what was told is not told again"
+
+        assert isinstance(await ledger.batches.cancel(batch.id), Batch)
+        assert isinstance(await ledger.batches.settle_queued(batch.id), Batch)
+        ended = await ledger.batches.end(
+            batch.id, BatchState.CANCELLED, "", succeeded=0, failed=3, cancelled=3
+        )
+        assert isinstance(ended, Batch)
+        while not shown.ended:
+            [shown] = await watcher.take(PATIENCE)
+        assert shown.revision == ended.revision
+        assert await watcher.take(0.5) == []
+        assert await other.take(0) == []
+    stop.set()
+    await running
+
+
+async def test_an_account_watcher_is_told_nothing_older_than_it_was_shown(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    hub = Hub(ledger, bus, recheck=3600, heartbeat=3600)
+    async with hub.watch_account("acct_1") as watcher:
+        await hub.refresh([batch.id])
+        planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
+        assert isinstance(planned, Batch)
+        # As where a stream begins: read from the ledger, past the hub.
+        watcher.showed(Snapshot(batch.id, planned.revision, False, b""))
+        assert await watcher.take(0) == []
+        await hub.refresh([batch.id])
+        assert await watcher.take(0) == []
+
+
+async def test_what_could_not_be_read_is_looked_at_again(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    looks: list[set[str]] = []
+
+    class Away(Hub):
+        async def refresh(self, batch_ids: Iterable[str]) -> None:
+            ids = set(batch_ids)
+            if ids:
+                looks.append(ids)
+            if len(looks) == 1:
+                raise LedgerUnavailable("away")
+            await super().refresh(ids)
+
+    hub, stop = Away(ledger, bus, recheck=0.1, heartbeat=3600), asyncio.Event()
+    running = asyncio.create_task(hub.run(stop))
+    ended = await ledger.batches.fail(batch.id, "bad_file", "It cannot be planned.")
+    assert isinstance(ended, Batch)
+    async with hub.watch_account("acct_1") as watcher:
+        await EventPublisher(bus, ledger).changed(ended, BatchEvent.ENDED)
+        shown: list[Snapshot] = []
+        async with asyncio.timeout(PATIENCE):
+            while not shown:
+                shown = await watcher.take(PATIENCE)
+        assert [each.revision for each in shown] == [ended.revision]
+    assert looks[:2] == [{batch.id}, {batch.id}]
     stop.set()
     await running
 

@@ -31,7 +31,7 @@ from core.ledger import (
 from core.pipeline import Runtime, Sweep
 from core.settings import Settings
 from services.collector.assemble import Assembler
-from services.collector.late_results import ResultsInconsistent
+from services.collector.late_results import ResultsInconsistent, clean_up
 from tests.support.ledger.rows import intend, reread
 from tests.support.publishers import NoEvents
 from tests.unit.collector.test_assemble import add_shards, settle_with, store_input
@@ -126,6 +126,30 @@ async def stand(ledger: Ledger, blobs: BlobStore, batch: Batch, file: File) -> S
         assert isinstance(given_up, Batch)
     stand.late = at
     return stand
+
+
+class Overtaken:
+    """A store that is slow to list results: another replica merges late answers meanwhile."""
+
+    def __init__(self, stand: Stand) -> None:
+        self._stand = stand
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stand.blobs, name)
+
+    async def list(self, prefix: str) -> Any:
+        if prefix.endswith("/results") and (await self._stand.batch()).results_revision == 1:
+            await self._stand.come(self._stand.late[0], [1])
+            await self._stand.come(self._stand.late[1], [3])
+            await self._stand.assemble()
+        return await self._stand.blobs.list(prefix)
+
+
+async def test_cleaning_up_spares_results_that_another_replica_writes(stand: Stand) -> None:
+    assert await stand.assemble() == Ack()
+    await clean_up(stand.ledger, cast(BlobStore, Overtaken(stand)), stand.batch_id)
+    assert (await stand.batch()).results_revision == 2
+    assert [line.get("late") for line in await stand.lines()] == [1, None, 3]
 
 
 async def test_a_batch_ends_without_what_was_given_up(stand: Stand) -> None:

@@ -15,7 +15,7 @@ from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.progress import advance, written
 from core.ledger.statements import made_once
-from core.ledger.states import ShardState, Stale
+from core.ledger.states import ShardState, Stale, Stop
 from core.ledger.tables import Batch, ProviderPause, Shard, now
 
 _shards: Any = Shard.__table__  # type: ignore[attr-defined]
@@ -27,6 +27,8 @@ _MAY_GO = (
         _batches.c.id == _shards.c.batch_id,
         _batches.c.paused_at.is_(None),
         _batches.c.halt_code == "",
+        # What cancels it may not have come to this attempt yet.
+        _batches.c.stop == Stop.NONE,
     ),
     ~exists().where(_pauses.c.provider == _shards.c.provider),
 )
@@ -80,7 +82,8 @@ def _statement(move: _Move) -> Update:
 
 
 class Held:
-    """Nothing may be sent of a shard now: its batch or its provider is paused, or halted."""
+    """Nothing may be sent of a shard now: its batch or provider is paused, or its batch halted or
+    stopped."""
 
 
 class ShardTransitions:
@@ -143,8 +146,9 @@ class ShardTransitions:
         `same_due`: only if nobody has moved the time when it is due; `unsent`: only if the
         attempt's create has not been dispatched; `sent`: only if it has; `awaited`:
         only if its batch still waits for it; `let_go`: only if neither its batch nor its provider
-        is paused, and its batch goes on. `uploaded_id`: the provider's, of what was uploaded for
-        it. `held`: what the session holds of the shard, to be brought up to date.
+        is paused, and its batch is neither halted nor stopped. `uploaded_id`: the provider's, of
+        what was uploaded for it. `held`: what the session holds of the shard, to be brought up to
+        date.
         """
         if uploaded_id:
             changes["remote_file_id"] = uploaded_id

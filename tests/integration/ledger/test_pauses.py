@@ -57,6 +57,15 @@ async def test_nothing_of_a_paused_batch_is_let_go(ledger: Ledger) -> None:
     assert isinstance(await tried(ledger, queued), Shard)
 
 
+async def test_nothing_of_a_cancelled_batch_is_let_go(ledger: Ledger) -> None:
+    # Whoever stops it may come late, as while no messages arrive.
+    batch, (sent, _) = await make_batch(ledger)
+    under_way = await intend(ledger, sent)
+    assert isinstance(await ledger.batches.cancel(batch.id), Batch)
+    assert isinstance(await ledger.shards.mark_dispatched(under_way, LEASE), Held)
+    assert (await reread(ledger, sent)).dispatched_at is None
+
+
 async def test_nothing_is_let_go_to_a_paused_provider(ledger: Ledger) -> None:
     batch, (first, second) = await make_batch(ledger)
     under_way = await intend(ledger, first)

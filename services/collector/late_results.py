@@ -225,8 +225,8 @@ def _still_to_wait(batch: Batch, come: Sequence[Shard]) -> float:
 
 async def clean_up(ledger: Ledger, blobs: BlobStore, batch_id: str) -> None:
     """Delete what an ended batch no longer needs, and what dead assemblers have left."""
-    # Listed first: what somebody writes from now on is not in it, and who wrote what is in it either
-    # is still at work, or is seen to have put it in the place of the old results.
+    # Listed first: what somebody writes from now on is not in it. Who wrote what is in it is still
+    # at work, or is seen to have put it in the place of the old results.
     written = await blobs.list(f"batches/{batch_id}/results")
     batch = await ledger.batches.get(batch_id)
     if batch is None or not batch.ended or not batch.results_prefix:

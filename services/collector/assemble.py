@@ -30,7 +30,7 @@ from core.batchfile import (
     SettledWriter,
     stream_records,
 )
-from core.blobs import StoredFile
+from core.blobs import BlobMissing, StoredFile
 from core.bus import Ack, Delivery, Snooze, Step
 from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, Shard, Stop, new_token
@@ -101,8 +101,16 @@ class Assembler:
                 await clean_up(self._ledger, self._blobs, item.batch_id)
             return await self._merger.handle(item.batch_id)
         renew = partial(self._ledger.batches.renew_lease, batch.id, token)
-        async with renewing_lease(renew, self._lease):
-            await self._assemble(batch, token)
+        try:
+            async with renewing_lease(renew, self._lease):
+                await self._assemble(batch, token)
+        except (BlobMissing, ResultsInconsistent):
+            ended = await self._ledger.batches.get(batch.id)
+            if ended is None or not ended.ended:
+                raise
+            # Somebody else was faster, and what was read here is cleaned up already.
+            log.info("assembled_elsewhere", batch_id=batch.id)
+            await clean_up(self._ledger, self._blobs, batch.id)
         return Ack()
 
     async def _assemble(self, batch: Batch, token: str) -> None:

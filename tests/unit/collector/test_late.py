@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -150,6 +151,27 @@ async def test_cleaning_up_spares_results_that_another_replica_writes(stand: Sta
     await clean_up(stand.ledger, cast(BlobStore, Overtaken(stand)), stand.batch_id)
     assert (await stand.batch()).results_revision == 2
     assert [line.get("late") for line in await stand.lines()] == [1, None, 3]
+
+
+async def test_who_is_overtaken_while_assembling_has_not_failed(stand: Stand) -> None:
+    class Slow:
+        """It is asked for a part of the results when another replica is about to end the batch."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stand.blobs, name)
+
+        async def get_range(self, key: str, start: int, length: int) -> bytes:
+            if "/shards/" in key and not (await stand.batch()).ended:
+                assert await stand.assemble() == Ack()
+            return await stand.blobs.get_range(key, start, length)
+
+    slow = Assembler(replace(stand.runtime, blobs=cast(BlobStore, Slow())))
+    assert await slow.handle(WorkItem(batch_id=stand.batch_id), DELIVERY) == Ack()
+    ended = await stand.batch()
+    assert ended.state == BatchState.CANCELLED
+    written = await stand.blobs.list(f"batches/{stand.batch_id}/results")
+    assert all(key.startswith(f"{ended.results_prefix}/") for key, _ in written)
+    assert len(await stand.lines()) == 3
 
 
 async def test_a_batch_ends_without_what_was_given_up(stand: Stand) -> None:

@@ -16,11 +16,10 @@ import structlog
 from core.ledger import Ledger, LedgerUnavailable, ProviderKey, now
 from core.providers.http.transport import trusted
 from core.providers.registry import plug_in_names
-from core.serving import run
+from core.serving import data_folder_lock, run
 from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor.fork_server import POSTGRESQL, SHARED, TLS, Call, fork_server
 from services.supervisor.forked import ForkServer
-from services.supervisor.lock import data_folder_lock
 from services.supervisor.output import Output
 from services.supervisor.plan import Options, Plan, make_plan
 from services.supervisor.report import (

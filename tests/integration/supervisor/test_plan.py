@@ -16,9 +16,9 @@ from pydantic import SecretStr, ValidationError
 
 from core.ledger import ProviderKey
 from core.serving import StartupError
+from core.serving.data_folder import data_folder_lock
 from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor import report
-from services.supervisor.lock import data_folder_lock
 from services.supervisor.plan import Options, Plan, make_plan
 from services.supervisor.ports import free_ports, split
 from services.supervisor.spec import ChildSpec
@@ -297,7 +297,7 @@ def test_free_ports_are_all_different() -> None:
 HOLD = """
 import os, sys
 from pathlib import Path
-from services.supervisor.lock import data_folder_lock
+from core.serving.data_folder import data_folder_lock
 with data_folder_lock(Path(sys.argv[1])):
     print(os.getpid(), flush=True)
     sys.stdin.read()
@@ -307,7 +307,7 @@ with data_folder_lock(Path(sys.argv[1])):
 @pytest.fixture
 def other_supervisor(tmp_path: Path) -> Iterator[int]:
     with subprocess.Popen(
-        python("-c", HOLD, str(tmp_path / "data"), imported=("services.supervisor.lock",)),
+        python("-c", HOLD, str(tmp_path / "data"), imported=("core.serving.data_folder",)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
@@ -322,6 +322,16 @@ def test_two_supervisors_do_not_share_a_data_folder(tmp_path: Path, other_superv
             StartupError, match=rf"in use by another supervisor \(process {other_supervisor}"
         ),
         data_folder_lock(tmp_path / "data"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("below", ["file", "file/data"])
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StartupError, match=rf"data folder {tmp_path / below} cannot be used: .*: "),
+        data_folder_lock(tmp_path / below),
     ):
         pass
 

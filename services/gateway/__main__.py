@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from core.failpoints import arm
 from core.ledger import (
+    BadDatabaseUrl,
     BudgetPeriod,
     KeyLimits,
     LedgerUnavailable,
@@ -17,7 +18,7 @@ from core.ledger import (
     copy_ledger,
 )
 from core.pipeline import open_ledger
-from core.serving import StartupError, run
+from core.serving import StartupError, data_folder_lock, run
 from core.settings import Settings, read_settings
 from services.gateway.keys import create_key, list_keys, nanos_of_dollars, revoke_key
 from services.gateway.service import serve
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.command is not None:
         try:
             return asyncio.run(_administer(asked, settings))
-        except (StartupError, LedgerUnavailable, TargetNotEmpty) as error:
+        except (StartupError, BadDatabaseUrl, LedgerUnavailable, TargetNotEmpty) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
 
@@ -52,8 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _administer(asked: argparse.Namespace, settings: Settings) -> int:
     if asked.command == "copy-ledger":
-        for table, rows in (await copy_ledger(settings.effective_database_url, asked.to)).items():
-            print(f"{table:<14} {rows:>9} rows")
+        # A copy forgets what is sent after it, and its services would send, and pay, again.
+        with data_folder_lock(
+            settings.data_dir.absolute(),
+            remedy="stop it first: what it goes on to send would be missing in the copy",
+        ):
+            copied = await copy_ledger(settings.effective_database_url, asked.to)
+        for table, rows in copied.items():
+            print(f"{table:<20} {rows:>9} rows")
         return 0
     ledger = await open_ledger(settings, patience=0)
     try:
@@ -129,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         help="copy the database of the settings into an empty one, while no service runs",
     )
     copy.add_argument(
-        "--to", required=True, metavar="URL", help="such as postgresql+asyncpg://user:pw@host/name"
+        "--to", required=True, metavar="URL", help="such as postgresql://user:pw@host/name"
     )
     return parser
 

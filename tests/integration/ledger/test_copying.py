@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.ledger import Batch, Ledger, TargetNotEmpty, copy_ledger, now
+from core.serving import data_folder_lock
+from services.gateway.__main__ import main
 from tests.support.ledger.rows import batch_row, file_row, shard_row
 
 
@@ -67,3 +69,29 @@ async def test_a_database_in_use_is_left_alone(database_url: str, tmp_path: Path
     ledger = await Ledger.open(database_url)
     assert await ledger.batches.get(own) is not None
     await ledger.close()
+
+
+def test_what_runs_is_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POLYBATCH_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.delenv("POLYBATCH_DATABASE_URL", raising=False)
+    target = tmp_path / "target.sqlite3"
+    command = ["copy-ledger", "--to", f"sqlite:///{target}"]
+    with data_folder_lock(tmp_path / "data"):
+        assert main(command) == 1
+    assert "in use by another supervisor" in capsys.readouterr().err
+    assert not target.exists()
+    assert main(command) == 0
+    assert "api_keys" in capsys.readouterr().out
+
+
+def test_a_target_that_is_no_database_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POLYBATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("POLYBATCH_DATABASE_URL", raising=False)
+    assert main(["copy-ledger", "--to", "mysql://user:secret@host/name"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: the database URL's scheme is 'mysql': expected postgresql://")
+    assert "secret" not in said

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -63,6 +64,17 @@ async def test_path_is_uploaded_whole_and_described(
     assert seen[0] == (0, len(CONTENT))
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert seen == sorted(seen)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has only file names in UTF-8")
+async def test_a_file_name_that_is_no_utf8_is_told_as_far_as_it_is(
+    api: Api, tmp_path: Path
+) -> None:
+    path = tmp_path / os.fsdecode(b"Gr\xf6\xdfe \xc3\xbc.jsonl")
+    path.write_bytes(LINE)
+    for content, options in ((path, {}), (LINE, {"filename": path.name})):
+        file = await api.call("upload", content, **options)
+        assert file.filename == "Gr\ufffd\ufffde ü.jsonl"
 
 
 async def test_all_is_sent_once_the_service_has_confirmed_it(

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import signal
+import subprocess
 import sys
 
 import grpc
@@ -43,6 +44,30 @@ def test_validate(command: Command, fake: FakePolybatch) -> None:
     assert [problem["problem"]["line"] for problem in problems] == [2, 4]
     assert summary["valid"] is False
     assert not fake.files
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("get", "a\udcf6"), ("list", "--name", "a\udcf6"), ("list", "--json", "--name", "\udcf6")],
+)
+def test_words_that_are_no_utf8_are_refused(command: Command, words: tuple[str, ...]) -> None:
+    done = command.run(*words)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "is not text in UTF-8" in done.stderr
+
+
+def test_without_a_stdout_nothing_is_shown(command: Command) -> None:
+    shell = f"exec {sys.executable} -m polybatch list >&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell],
+        env=command.environment,
+        cwd=command.folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == ExitCode.OK
+    assert "Traceback" not in done.stderr
 
 
 def test_watch_in_json_is_a_line_a_snapshot(command: Command, fake: FakePolybatch) -> None:

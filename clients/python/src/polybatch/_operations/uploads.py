@@ -55,13 +55,19 @@ class Naming:
     def spec(self, name: str, upload_id: str, offset: int) -> files_pb2.UploadSpec:
         """The first message of a stream; `name`: that of the source itself."""
         return files_pb2.UploadSpec(
-            filename=self.filename if self.filename is not None else name,
+            filename=_sendable(self.filename if self.filename is not None else name),
             upload_id=upload_id,
             write_offset=offset,
             default_provider=self.provider or "",
             default_model=self.model or "",
             expires_after=self.expires_after,
         )
+
+
+def _sendable(filename: str) -> str:
+    # A name on disk is bytes: those that are no UTF-8, as an archive of old Windows unpacks to,
+    # are in Python what protobuf refuses.
+    return filename.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class Uploads:

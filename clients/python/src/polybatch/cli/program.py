@@ -131,6 +131,9 @@ def main(argv: Sequence[str] | None) -> int:
         # A terminal that lacks a character shows it escaped, where Python would raise.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if sys.stdout is None:
+        # Closed by who called this, such as a daemon: nobody reads, which is no error.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = called_as() if argv is None else _NAME
     session = Session(name)
@@ -176,6 +179,12 @@ def main(argv: Sequence[str] | None) -> int:
     except RefusedFile as refused:
         _explain(refused.error, session, refused)
         return ExitCode.BAD_INPUT if _blames_input(refused.error) else ExitCode.ERROR
+    except UnicodeEncodeError as error:
+        if not any(_is_undecodable(word) for word in arguments):
+            raise
+        said = f"{printable(error.object)} is not text in UTF-8; only names of files may be other."
+        _complain("BAD_INPUT", said, session.json)
+        return ExitCode.BAD_INPUT
     except PolybatchError as error:
         _explain(error, session)
         return ExitCode.BAD_INPUT if _blames_input(error) else ExitCode.ERROR
@@ -183,6 +192,10 @@ def main(argv: Sequence[str] | None) -> int:
         what = f"{error.filename or 'output'}: {error.strerror or error}."
         _complain("OS_ERROR", what, session.json)
         return ExitCode.ERROR
+
+
+def _is_undecodable(word: str) -> bool:
+    return any("\udc80" <= letter <= "\udcff" for letter in word)
 
 
 def _blames_input(error: PolybatchError) -> bool:

@@ -187,6 +187,9 @@ def _drop(unread: set[sqlite3.Cursor]) -> None:
 def _close(connection: sqlite3.Connection, unread: set[sqlite3.Cursor]) -> None:
     # With one left, SQLite would keep it open, and its lock.
     _drop(unread)
+    # An interruption lasts until the next statement begins, and SQLite would close without moving
+    # what was written from its log to the file, which alone is what people copy.
+    connection.execute("SELECT 1").close()
     connection.close()
 
 

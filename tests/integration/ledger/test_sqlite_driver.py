@@ -204,3 +204,18 @@ async def test_a_connection_that_is_closed_says_so(path: str) -> None:
 
     with pytest.raises(ValueError, match="no active connection"):
         await connection.cursor().execute("SELECT 1")
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_the_last_one_leaves_all_in_the_file_alone(path: str, awaited: bool) -> None:
+    """What is stopped is backed up by copying its file, and nothing beside it."""
+    connection = await sqlite_driver.connect(path)
+    await connection.cursor().execute("PRAGMA journal_mode=WAL")
+    await connection.cursor().execute("CREATE TABLE numbers (number)")
+    await connection.commit()
+    assert Path(f"{path}-wal").stat().st_size > 0
+    if awaited:
+        await connection.close()
+    else:
+        connection.stop()
+    assert not Path(f"{path}-wal").exists()

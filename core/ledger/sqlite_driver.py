@@ -189,8 +189,10 @@ def _close(connection: sqlite3.Connection, unread: set[sqlite3.Cursor]) -> None:
     _drop(unread)
     # An interruption lasts until the next statement begins, and SQLite would close without moving
     # what was written from its log to the file, which alone is what people copy.
-    connection.execute("SELECT 1").close()
-    connection.close()
+    try:
+        connection.execute("SELECT 1").close()
+    finally:
+        connection.close()
 
 
 class Cursor:

@@ -255,6 +255,9 @@ class Hub:
                 # The next recheck looks at them again, and at all others.
                 self._dirty |= dirty
                 log.warning("watch_refresh_failed", cause=str(error))
+            except Exception:
+                # One batch that cannot be shown must not end the watching of all others.
+                log.exception("watch_refresh_failed")
             await self._rest(min(_REST * (time.monotonic() - began), _LONGEST_REST))
 
     async def _recheck_now_and_then(self) -> None:
@@ -266,6 +269,8 @@ class Hub:
                     self._dirty |= await self._missed(account_id, watchers)
             except LedgerUnavailable as error:
                 log.warning("watch_recheck_failed", cause=str(error))
+            except Exception:
+                log.exception("watch_recheck_failed")
             self._work.set()
 
     async def _missed(self, account_id: str, watchers: set[AccountWatcher]) -> set[str]:

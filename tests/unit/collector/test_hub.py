@@ -171,6 +171,32 @@ async def test_what_could_not_be_read_is_looked_at_again(
     await running
 
 
+async def test_a_look_that_breaks_does_not_end_the_watching(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    looked = asyncio.Event()
+
+    class Broken(Hub):
+        async def refresh(self, batch_ids: Iterable[str]) -> None:
+            if not looked.is_set():
+                looked.set()
+                raise ValueError("a batch that cannot be shown")
+            await super().refresh(batch_ids)
+
+    hub, stop = Broken(ledger, bus, recheck=3600, heartbeat=3600), asyncio.Event()
+    running = asyncio.create_task(hub.run(stop))
+    async with hub.watch(batch) as topic, asyncio.timeout(PATIENCE):
+        await looked.wait()
+        planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
+        assert isinstance(planned, Batch)
+        await EventPublisher(bus, ledger).changed(planned, BatchEvent.PLANNED)
+        shown = await newer(topic, 0)
+        assert shown is not None
+        assert shown.revision == planned.revision
+    stop.set()
+    await running
+
+
 async def test_what_changes_during_a_rest_is_looked_at_together(
     ledger: Ledger, bus: Bus, batch: Batch
 ) -> None:

@@ -27,6 +27,7 @@ class Failpoint(StrEnum):
     UPLOAD_END = "ledger.upload.end"
     UPLOAD_FINISH = "ledger.upload.finish"
     UPLOAD_CLAIM = "ledger.upload.claim"
+    UPLOAD_DISCARD = "ledger.upload.discard"
     UPLOAD_FORGET = "ledger.upload.forget"
     FILE_DELETE = "ledger.file.delete"
     BATCH_CREATE = "ledger.batch.create"

@@ -15,7 +15,7 @@ from core.ledger.families import (
     FamilyFacts,
     NewRetry,
 )
-from core.ledger.files import FileInUse, Files
+from core.ledger.files import FileInUse, Files, UploadGone
 from core.ledger.funds import EnoughNow, Funds, NoFunds, NoPrice, Purse, usd
 from core.ledger.halting import CANARY_FAILED, FAILURE_LIMIT, not_sent
 from core.ledger.ids import new_id, new_token

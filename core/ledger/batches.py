@@ -83,7 +83,8 @@ class Batches(BatchReads):
                     return earlier if same else RequestIdReused(earlier.id)
             if retry is not None:
                 upload = await session.get(Upload, (batch.account_id, retry.file.upload_id))
-                file = retry.file if upload is not None else None
+                there = upload is not None and not upload.discarded
+                file = retry.file if there else None
             if file is None:
                 return FileGone()
             if limits.batches:

@@ -15,12 +15,15 @@ from core.failpoints import Failpoint
 from core.ledger.database import Database
 from core.ledger.limits import NO_LIMITS, AccountLimits, Limit, OverLimit
 from core.ledger.states import TERMINAL
-from core.ledger.tables import Batch, File, Upload, now
+from core.ledger.tables import DISCARDED, Batch, File, Upload, now
 
 # So much room is held for an upload beyond what has come, as much as has come between:
 # large uploads ask seldom, and small ones keep little from others.
 _LEAST_AHEAD = 16 * 1024 * 1024
 _MOST_AHEAD = 256 * 1024 * 1024
+
+# Whoever deletes for longer has died.
+_DISCARD_LEASE = timedelta(minutes=1)
 
 _OF_UPLOAD = select(File).where(
     File.account_id == bindparam("account_id"), File.upload_id == bindparam("upload_id")
@@ -38,6 +41,10 @@ class FileInUse:
     batch_id: str
     until: datetime | None = None
     """When the batch has ended: until when late answers are waited for."""
+
+
+class UploadGone(Exception):
+    """The upload is being deleted, or was deleted under the stream that wrote it."""
 
 
 class Files:
@@ -59,6 +66,8 @@ class Files:
 
         Returns the file when it is finished already. Otherwise the upload, with room held
         for some more bytes than `size`: once they are used up, ask again.
+
+        Raises UploadGone while it is being deleted: what a stream writes now may go as well.
         """
         async with self._database.write(Failpoint.UPLOAD_BEGIN) as session:
             await self._lock(session, account_id, upload_id)
@@ -70,6 +79,8 @@ class Files:
             if upload is None:
                 upload = _upload_now(account_id, upload_id)
             moment = now()
+            if upload.discarded and upload.created_at > moment - _DISCARD_LEASE:
+                raise UploadGone
             if limits.open_uploads and not (upload.open_until and upload.open_until > moment):
                 count = await _count_open(session, account_id, moment)
                 if count >= limits.open_uploads:
@@ -103,14 +114,21 @@ class Files:
                 .values(open_until=None, bytes=col(Upload.bytes) if size is None else size)
             )
 
-    async def finish_upload(self, file: File) -> File:
-        """Record a checked file. When another stream was faster, its file is returned."""
+    async def finish_upload(self, file: File, *, begun: bool = False) -> File:
+        """Record a checked file. When another stream was faster, its file is returned.
+
+        `begun`: raise UploadGone if what begin_upload noted is not there any more.
+        """
         async with self._database.write(Failpoint.UPLOAD_FINISH) as session:
             await self._lock(session, file.account_id, file.upload_id)
             key = _key(file.account_id, file.upload_id)
             earlier = (await session.exec(_OF_UPLOAD, params=key)).first()
             if earlier is not None:
                 return earlier
+            if begun:
+                upload = await session.get(Upload, (file.account_id, file.upload_id))
+                if upload is None or upload.discarded:
+                    raise UploadGone
             session.add(file)
             await session.exec(_ENDED_UPLOAD, params=key)
         return file
@@ -161,6 +179,19 @@ class Files:
                 .values(created_at=now())
             )
             return bool(done.rowcount)
+
+    async def discard_upload(self, account_id: str, upload_id: str) -> bool:
+        """Note that what is stored of an unfinished upload goes: no stream can finish it now.
+
+        False: it has become a file, and stays.
+        """
+        async with self._database.write(Failpoint.UPLOAD_DISCARD) as session:
+            await self._lock(session, account_id, upload_id)
+            key = _key(account_id, upload_id)
+            if (await session.exec(_OF_UPLOAD, params=key)).first() is not None:
+                return False
+            await session.merge(_discarded_now(account_id, upload_id))
+        return True
 
     async def forget_upload(self, account_id: str, upload_id: str) -> None:
         """Drop an unfinished upload's row."""
@@ -223,7 +254,7 @@ class Files:
             if reader is not None:
                 return FileInUse(reader.id, reader.awaited_until if reader.ended else None)
             await session.delete(file)
-            await session.merge(_upload_now(file.account_id, file.upload_id))
+            await session.merge(_discarded_now(file.account_id, file.upload_id))
             return file
 
     async def expired(self, limit: int) -> list[File]:
@@ -265,7 +296,7 @@ class Files:
             if keeping.first() is not None:
                 return None
             await session.delete(file)
-            await session.merge(_upload_now(file.account_id, file.upload_id))
+            await session.merge(_discarded_now(file.account_id, file.upload_id))
             return file
 
     async def _lock(self, session: AsyncSession, account_id: str, upload_id: str) -> None:
@@ -305,3 +336,9 @@ async def _count_bytes(session: AsyncSession, account_id: str, upload_id: str) -
 
 def _upload_now(account_id: str, upload_id: str) -> Upload:
     return Upload(account_id=account_id, upload_id=upload_id, created_at=now())
+
+
+def _discarded_now(account_id: str, upload_id: str) -> Upload:
+    upload = _upload_now(account_id, upload_id)
+    upload.open_until = DISCARDED
+    return upload

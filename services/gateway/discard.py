@@ -26,7 +26,13 @@ def upload_prefix(account_id: str, upload_id: str) -> str:
 
 
 async def discard_upload(ledger: Ledger, blobs: BlobStore, account_id: str, upload_id: str) -> None:
-    """Delete what was stored under an upload id, then the upload's row."""
+    """Delete what was stored under an upload id, then the upload's row; a file stays.
+
+    A stream that comes to its end late, or does not know its upload's end, must not take with it
+    the file that another one has made of the same upload.
+    """
+    if not await ledger.files.discard_upload(account_id, upload_id):
+        return
     prefix = upload_prefix(account_id, upload_id)
     await blobs.delete_prefix(prefix, point=Failpoint.UPLOAD_DELETE)
     await ledger.files.forget_upload(account_id, upload_id)

@@ -117,7 +117,7 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
             if isinstance(found, File):
                 return _finished_status(found)
             committed, problems = 0, Found()
-            if found is not None:
+            if found is not None and not found.discarded:
                 prefix = upload_prefix(account_id, found.upload_id)
                 committed = (await StoredFile.open(self._blobs, f"{prefix}/data")).size
                 problems = await problems_so_far(self._blobs, prefix)

@@ -21,7 +21,7 @@ from polybatch.v1 import files_pb2
 
 from core.batchfile import MAX_MODEL, FileChecker, Problem, Rules, TooManyLines
 from core.blobs import BlobError, BlobMissing, BlobStore, SegmentConflict, StoredFile
-from core.ledger import File, FileState, Ledger, LedgerUnavailable, new_id, now
+from core.ledger import File, FileState, Ledger, LedgerUnavailable, UploadGone, new_id, now
 from core.metrics import UPLOAD_BYTES, UPLOAD_LINES
 from core.serving import ApiError
 from core.settings import Settings
@@ -31,7 +31,7 @@ from services.gateway.file_refusals import first_errors
 from services.gateway.framing import malformed
 from services.gateway.minimum_throughput import MinimumThroughput
 from services.gateway.shielding import uninterrupted
-from services.gateway.upload_reservation import UploadReservation
+from services.gateway.upload_reservation import UploadReservation, conflict
 from services.gateway.upload_writer import StoredUpload, UploadWriter
 
 log = structlog.get_logger()
@@ -170,7 +170,7 @@ class Uploads:
                 _check_content(spec, taken)
         except (SegmentConflict, BlobMissing) as error:
             bound.info("upload_conflict", committed=await writer.abandon())
-            raise _conflict() from error
+            raise conflict() from error
         except (TooManyLines, FileTooLarge, ContentMismatch) as error:
             bound.info("upload_refused", cause=str(error))
             await writer.abandon()
@@ -189,10 +189,15 @@ class Uploads:
         if taken is None:
             await writer.abandon()
             await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
-            raise _conflict()
+            raise conflict()
         if expires is not None and spec.expires_seconds is None:
             spec = replace(spec, expires_seconds=expires())
-        file = await self._ledger.files.finish_upload(_row(account_id, spec, taken))
+        try:
+            file = await self._ledger.files.finish_upload(_row(account_id, spec, taken), begun=True)
+        except UploadGone as error:
+            bound.info("upload_deleted_meanwhile")
+            await self._forget_deleted(account_id, spec.upload_id)
+            raise conflict() from error
         UPLOAD_LINES.labels("valid").inc(file.line_count - file.invalid_line_count)
         UPLOAD_LINES.labels("invalid").inc(file.invalid_line_count)
         bound.info(
@@ -331,15 +336,6 @@ def _check_content(spec: Spec, taken: StoredUpload) -> None:
         raise ContentMismatch(f"the upload has {size} bytes, not {spec.expected_bytes}")
     if spec.expected_md5 and taken.md5 != spec.expected_md5:
         raise ContentMismatch(f"the upload has the MD5 {taken.md5}, not {spec.expected_md5[:64]}")
-
-
-def _conflict() -> ApiError:
-    return ApiError.aborted(
-        "UPLOAD_CONFLICT",
-        "another stream writes the same upload, or it was deleted: ask GetUploadStatus, "
-        "then resume",
-        retry_after=1.0,
-    )
 
 
 def _row(account_id: str, spec: Spec, taken: StoredUpload) -> File:

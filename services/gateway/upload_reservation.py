@@ -7,7 +7,16 @@ from datetime import timedelta
 
 import structlog
 
-from core.ledger import AccountLimits, File, Ledger, LedgerUnavailable, Limit, OverLimit, Upload
+from core.ledger import (
+    AccountLimits,
+    File,
+    Ledger,
+    LedgerUnavailable,
+    Limit,
+    OverLimit,
+    Upload,
+    UploadGone,
+)
 from core.serving import ApiError
 from core.settings import Settings
 from services.gateway.shielding import uninterrupted
@@ -51,6 +60,16 @@ def over_limit(over: OverLimit) -> ApiError:
         _SENTENCES[over.kind].format(used=over.used, limit=over.limit),
         metadata={"limit": str(over.limit), "used": str(over.used)},
         retry_after=_RETRY_AFTER.get(over.kind),
+    )
+
+
+def conflict() -> ApiError:
+    """UPLOAD_CONFLICT."""
+    return ApiError.aborted(
+        "UPLOAD_CONFLICT",
+        "another stream writes the same upload, or it was deleted: ask GetUploadStatus, "
+        "then resume",
+        retry_after=1.0,
     )
 
 
@@ -105,9 +124,12 @@ class UploadReservation:
         return await uninterrupted(self._held(size))
 
     async def _held(self, size: int) -> File | None:
-        held = await self._ledger.files.begin_upload(
-            self._account_id, self._upload_id, self._limits, size=size, lease=self._lease
-        )
+        try:
+            held = await self._ledger.files.begin_upload(
+                self._account_id, self._upload_id, self._limits, size=size, lease=self._lease
+            )
+        except UploadGone as error:
+            raise conflict() from error
         if isinstance(held, OverLimit):
             log.info("upload_over_limit", account_id=self._account_id, limit=held.kind)
             raise over_limit(held)

@@ -218,7 +218,7 @@ REMOVING = (
     Failpoint.BATCH_REMOVED,
 )
 """What removes batches and results that have ended."""
-LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_FORGET)
+LATER = (Failpoint.UPLOAD_CLAIM, Failpoint.UPLOAD_DISCARD, Failpoint.UPLOAD_FORGET)
 """What comes when an upload that was left half-way has been kept for long enough."""
 ELSEWHERE = (
     Failpoint.SHARD_RESULTS_DELETE,

@@ -3,7 +3,7 @@
 from core.ledger.tables.accounts import Account, ApiKey, BudgetPeriod, Funding
 from core.ledger.tables.batches import Batch, BatchTerm
 from core.ledger.tables.columns import now
-from core.ledger.tables.files import File, Upload
+from core.ledger.tables.files import DISCARDED, File, Upload
 from core.ledger.tables.money import Posting, PostingKind, Spending, UsageRow
 from core.ledger.tables.providers import (
     BatchDuration,

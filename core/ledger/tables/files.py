@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +10,10 @@ from sqlmodel import Field
 
 from core.ledger.states import FileState
 from core.ledger.tables.columns import Table, big, moment, partial_index
+
+DISCARDED = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands in `open_until` of an upload whose blobs are being deleted: long over, so nothing counts
+it as one that goes on."""
 
 
 class Upload(Table, table=True):
@@ -24,7 +28,12 @@ class Upload(Table, table=True):
     """Held for it in the account's limit; while it is open, more than has come."""
     open_until: datetime | None = moment(nullable=True)
     """While it goes on: when it counts as broken off, unless it is seen again. The last
-    stream that took it up knows itself by it."""
+    stream that took it up knows itself by it. Or DISCARDED."""
+
+    @property
+    def discarded(self) -> bool:
+        """Whether what is stored of it is being deleted."""
+        return self.open_until == DISCARDED
 
 
 class File(Table, table=True):

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from polybatch.v1 import files_pb2
 
+from core.batchfile import CheckedFile, FileChecker
 from core.blobs import BlobStore, SegmentWriter, StoredFile
 from core.failpoints import Failpoint
 from core.ledger import Ledger, now
@@ -352,3 +353,45 @@ async def test_nor_does_one_that_is_given_up_as_it_begins(
     async with asyncio.timeout(20):
         while await gateway.ledger.files.stale_uploads(now() + timedelta(days=1), 10):
             pass
+
+
+async def test_a_stream_that_breaks_late_leaves_the_file_of_another(
+    start_gateway: StartGateway,
+) -> None:
+    """A client whose first try stalls, and that uploads anew, loses nothing as that try ends."""
+    one, two = await start_gateway(), await start_gateway()
+    content = lines(100, size=400)
+    stalled = one.stream()
+    asked = files_pb2.UploadSpec(upload_id=UPLOAD, discard_unfinished=True)
+    await stalled.write(files_pb2.UploadFileRequest(spec=asked))
+    await stalled.write(chunk(content[: SEGMENT // 2]))
+    async with asyncio.timeout(20):
+        while not await one.ledger.files.stale_uploads(now() + timedelta(days=1), 10):
+            pass
+    file = (await two.upload(content, upload_id=UPLOAD)).file
+    await stalled.done_writing()
+    assert (await refused(stalled)).reason == "UPLOAD_UNFINISHED"
+    assert await two.download(file.id) == content
+    assert (await two.create(file.id)).id
+
+
+async def test_an_upload_that_is_deleted_while_it_is_checked_is_no_file(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, stub = FileChecker.finish, gateway.files
+
+    async def slow(self: FileChecker, data: StoredFile) -> CheckedFile:
+        checked = await finish(self, data)
+        await stub.DeleteUpload(
+            files_pb2.DeleteUploadRequest(upload_id=UPLOAD), metadata=gateway.metadata
+        )
+        return checked
+
+    monkeypatch.setattr(FileChecker, "finish", slow)
+    failure = await refused(gateway.upload(lines(3), upload_id=UPLOAD))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.ABORTED, "UPLOAD_CONFLICT")
+    assert await gateway.committed(UPLOAD) == 0
+    listed = await gateway.files.ListFiles(files_pb2.ListFilesRequest(), metadata=gateway.metadata)
+    assert not listed.files
+    monkeypatch.undo()
+    assert (await gateway.upload(lines(3), upload_id=UPLOAD)).file.line_count == 3

@@ -16,6 +16,7 @@ from core.failpoints import Failpoint
 from core.ledger import ResultsGone, now
 from core.serving import ApiError, Principal
 from services.collector.results import ResultService
+from services.gateway.creating import BatchMaker
 from services.gateway.retry_lines import RetryLines
 from tests.support.collector.ending import assemble, end, plan, settle
 from tests.support.gateway.running import Failure, Gateway, line, lines, refused
@@ -302,3 +303,18 @@ async def test_a_batch_that_is_deleted_under_a_download(gateway: Gateway, kind: 
         with pytest.raises(ApiError) as refusal:
             await anext(replies)
     assert refusal.value.reason == "BATCH_NOT_FOUND"
+
+
+async def test_a_caller_who_leaves_as_the_retry_is_made_leaves_it_its_lines(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await ended(gateway, {3: "refused"})
+
+    async def leave(*_made: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(BatchMaker, "_announce", leave)
+    await refused(retry(gateway, parent.id))
+    [child] = (await gateway.get_batch(parent.id)).child_batch_ids
+    made = await gateway.get_batch(child)
+    assert await gateway.download(made.input_file_id) == line("id-3") + b"\n"

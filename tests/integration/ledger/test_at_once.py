@@ -8,7 +8,18 @@ from datetime import timedelta
 
 import pytest
 
-from core.ledger import AtCapacity, Batch, File, Ledger, RequestIdReused, Shard, new_id, now
+from core.ledger import (
+    AtCapacity,
+    Batch,
+    File,
+    Ledger,
+    RequestIdReused,
+    Shard,
+    Upload,
+    UploadGone,
+    new_id,
+    now,
+)
 from tests.support.ledger.rows import batch_row, create, file_row, shard_row
 
 TIMES = 4
@@ -122,3 +133,35 @@ async def test_a_new_models_budget_is_learned(two: list[Ledger]) -> None:
         *(ledger.budgets.observe("local", "llama", 4_000, 1_000) for ledger in two * TIMES),
     )
     assert (await two[1].budgets.of("local", "llama")).limit == 50_000
+
+
+async def test_an_upload_is_deleted_or_becomes_a_file(two: list[Ledger]) -> None:
+    for number in range(3 * TIMES):
+        upload = f"upload-{number}"
+        await two[0].files.begin_upload("acct_a", upload)
+        gone, ended = await asyncio.gather(
+            two[0].files.discard_upload("acct_a", upload),
+            two[1].files.finish_upload(new_file(upload), begun=True),
+            return_exceptions=True,
+        )
+        assert gone is isinstance(ended, UploadGone)
+        assert gone is not isinstance(ended, File)
+
+
+async def test_nobody_goes_on_with_an_upload_while_it_is_deleted(ledger: Ledger) -> None:
+    files = ledger.files
+    await files.begin_upload("acct_a", "upload-1")
+    assert await files.discard_upload("acct_a", "upload-1")
+    for unfit in (
+        files.begin_upload("acct_a", "upload-1"),
+        files.finish_upload(new_file("upload-1"), begun=True),
+    ):
+        with pytest.raises(UploadGone):
+            await unfit
+    await files.forget_upload("acct_a", "upload-1")
+    with pytest.raises(UploadGone):
+        await files.finish_upload(new_file("upload-1"), begun=True)
+    assert isinstance(await files.begin_upload("acct_a", "upload-1"), Upload)
+    file = await files.finish_upload(new_file("upload-1"), begun=True)
+    assert not await files.discard_upload("acct_a", "upload-1")
+    assert await files.get("acct_a", file.id)

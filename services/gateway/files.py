@@ -141,6 +141,8 @@ class FileServicer(files_pb2_grpc.FileServiceServicer):
             content = await StoredFile.open(
                 self._blobs, f"{file.prefix}/{'report' if report else 'data'}"
             )
+            # A file's row goes before its blobs: while it is there, none of them was missing.
+            await self._get(request.file_id)
             if not 0 <= request.offset <= content.size:
                 raise ApiError.out_of_range(
                     "OFFSET_OUT_OF_RANGE",

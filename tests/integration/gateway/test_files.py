@@ -11,6 +11,7 @@ import grpc
 import pytest
 from polybatch.v1 import files_pb2
 
+from core.blobs import BlobStore, StoredFile
 from core.blobs.folder import Folder
 from core.ledger import Upload, now
 from services.gateway.discard import UploadSweep
@@ -99,6 +100,22 @@ async def test_deleting_a_file_deletes_all_of_it(gateway: Gateway) -> None:
     again = (await gateway.upload(content, upload_id="upload-1")).file
     assert again.id != file.id
     assert await gateway.download(again.id) == content
+
+
+async def test_a_file_that_goes_as_its_download_begins_is_not_taken_for_a_short_one(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = (await gateway.upload(lines(500, size=400))).file
+    found = StoredFile.open
+
+    async def late(blobs: BlobStore, prefix: str) -> StoredFile:
+        monkeypatch.undo()
+        await gateway.delete(file.id)
+        return await found(blobs, prefix)
+
+    monkeypatch.setattr(StoredFile, "open", late)
+    failure = await refused(gateway.download(file.id))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "FILE_NOT_FOUND")
 
 
 async def test_a_file_in_use_stays(gateway: Gateway) -> None:

@@ -44,7 +44,7 @@ class FileInUse:
 
 
 class UploadGone(Exception):
-    """The upload is being deleted, or was deleted under the stream that wrote it."""
+    """The upload is being deleted, was deleted under its stream, or is another stream's."""
 
 
 class Files:
@@ -114,10 +114,11 @@ class Files:
                 .values(open_until=None, bytes=col(Upload.bytes) if size is None else size)
             )
 
-    async def finish_upload(self, file: File, *, begun: bool = False) -> File:
+    async def finish_upload(self, file: File, begun: Upload | None = None) -> File:
         """Record a checked file. When another stream was faster, its file is returned.
 
-        `begun`: raise UploadGone if what begin_upload noted is not there any more.
+        `begun`: what begin_upload noted last. Raises UploadGone if that was deleted since, or
+        another stream has taken the upload up: its bytes may not be those that were checked.
         """
         async with self._database.write(Failpoint.UPLOAD_FINISH) as session:
             await self._lock(session, file.account_id, file.upload_id)
@@ -125,9 +126,9 @@ class Files:
             earlier = (await session.exec(_OF_UPLOAD, params=key)).first()
             if earlier is not None:
                 return earlier
-            if begun:
+            if begun is not None:
                 upload = await session.get(Upload, (file.account_id, file.upload_id))
-                if upload is None or upload.discarded:
+                if upload is None or upload.open_until != begun.open_until:
                     raise UploadGone
             session.add(file)
             await session.exec(_ENDED_UPLOAD, params=key)
@@ -180,15 +181,21 @@ class Files:
             )
             return bool(done.rowcount)
 
-    async def discard_upload(self, account_id: str, upload_id: str) -> bool:
+    async def discard_upload(
+        self, account_id: str, upload_id: str, held: Upload | None = None
+    ) -> bool:
         """Note that what is stored of an unfinished upload goes: no stream can finish it now.
 
-        False: it has become a file, and stays.
+        False: it has become a file, and stays; or, `held` being what the stream that discards it
+        has begun, another one has taken it up since.
         """
         async with self._database.write(Failpoint.UPLOAD_DISCARD) as session:
             await self._lock(session, account_id, upload_id)
             key = _key(account_id, upload_id)
             if (await session.exec(_OF_UPLOAD, params=key)).first() is not None:
+                return False
+            upload = await session.get(Upload, (account_id, upload_id))
+            if held is not None and upload is not None and upload.open_until != held.open_until:
                 return False
             await session.merge(_discarded_now(account_id, upload_id))
         return True

@@ -12,7 +12,7 @@ import structlog
 
 from core.blobs import BlobError, BlobStore
 from core.failpoints import Failpoint
-from core.ledger import Ledger, LedgerUnavailable, now
+from core.ledger import Ledger, LedgerUnavailable, Upload, now
 from core.pipeline.timing import repeat
 
 log = structlog.get_logger()
@@ -25,13 +25,21 @@ def upload_prefix(account_id: str, upload_id: str) -> str:
     return f"files/{account_id}/{upload_id}"
 
 
-async def discard_upload(ledger: Ledger, blobs: BlobStore, account_id: str, upload_id: str) -> None:
+async def discard_upload(
+    ledger: Ledger,
+    blobs: BlobStore,
+    account_id: str,
+    upload_id: str,
+    held: Upload | None = None,
+) -> None:
     """Delete what was stored under an upload id, then the upload's row; a file stays.
+
+    `held`: of the stream that asks for it; what another one has taken up stays, too.
 
     A stream that comes to its end late, or does not know its upload's end, must not take with it
     the file that another one has made of the same upload.
     """
-    if not await ledger.files.discard_upload(account_id, upload_id):
+    if not await ledger.files.discard_upload(account_id, upload_id, held):
         return
     prefix = upload_prefix(account_id, upload_id)
     await blobs.delete_prefix(prefix, point=Failpoint.UPLOAD_DELETE)

@@ -148,7 +148,7 @@ class Uploads:
         next_chunk: NextChunk,
         expires: Callable[[], float | None] | None,
     ) -> Finished:
-        stored = await self._open(account_id, spec, reservation)
+        stored = await self._open(spec, reservation)
         if isinstance(stored, File):
             return Finished(stored, await first_errors(self._blobs, stored))
         if spec.write_offset != stored.size:
@@ -174,7 +174,7 @@ class Uploads:
         except (TooManyLines, FileTooLarge, ContentMismatch) as error:
             bound.info("upload_refused", cause=str(error))
             await writer.abandon()
-            await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
+            await self._delete(reservation)
             if isinstance(error, ContentMismatch):
                 raise ApiError.invalid_argument("CONTENT_MISMATCH", str(error)) from error
             reason = "TOO_MANY_LINES" if isinstance(error, TooManyLines) else "FILE_TOO_LARGE"
@@ -182,21 +182,23 @@ class Uploads:
         except BaseException as error:
             if not spec.discard_unfinished:
                 await _keep(error, reservation, writer, bound)
-                await uninterrupted(self._forget_deleted(account_id, spec.upload_id))
+                await uninterrupted(self._forget_deleted(reservation))
             else:
-                await uninterrupted(self._discard(account_id, spec.upload_id, writer))
+                await uninterrupted(self._discard(reservation, writer))
             raise
         if taken is None:
             await writer.abandon()
-            await discard_upload(self._ledger, self._blobs, account_id, spec.upload_id)
+            await self._delete(reservation)
             raise conflict()
         if expires is not None and spec.expires_seconds is None:
             spec = replace(spec, expires_seconds=expires())
         try:
-            file = await self._ledger.files.finish_upload(_row(account_id, spec, taken), begun=True)
+            file = await self._ledger.files.finish_upload(
+                _row(account_id, spec, taken), reservation.held
+            )
         except UploadGone as error:
             bound.info("upload_deleted_meanwhile")
-            await self._forget_deleted(account_id, spec.upload_id)
+            await self._forget_deleted(reservation)
             raise conflict() from error
         UPLOAD_LINES.labels("valid").inc(file.line_count - file.invalid_line_count)
         UPLOAD_LINES.labels("invalid").inc(file.invalid_line_count)
@@ -209,37 +211,49 @@ class Uploads:
         )
         return Finished(file, taken.checked.problems)
 
-    async def _open(
-        self, account_id: str, spec: Spec, reservation: UploadReservation
-    ) -> File | StoredFile:
+    async def _open(self, spec: Spec, reservation: UploadReservation) -> File | StoredFile:
         """What is there of an upload, for which a place is taken; or the file that it became."""
         try:
-            known = await reservation.begin()
-            if known is not None:
-                return known
-            prefix = upload_prefix(account_id, spec.upload_id)
-            return await StoredFile.open(self._blobs, f"{prefix}/data")
+            opened = await self._begin(reservation)
+            anew = spec.discard_unfinished and not spec.write_offset
+            if anew and isinstance(opened, StoredFile) and opened.size:
+                # Its gateway has died, or its client has given that stream up: nobody resumes it.
+                await self._delete(reservation)
+                opened = await self._begin(reservation)
+            return opened
         except asyncio.CancelledError:
             if spec.discard_unfinished and reservation.held:
-                await uninterrupted(self._forget(account_id, spec.upload_id))
+                await uninterrupted(self._forget(reservation))
             raise
 
-    async def _discard(self, account_id: str, upload_id: str, writer: UploadWriter) -> None:
-        await writer.abandon()
-        await self._forget(account_id, upload_id)
+    async def _begin(self, reservation: UploadReservation) -> File | StoredFile:
+        known = await reservation.begin()
+        if known is not None:
+            return known
+        prefix = upload_prefix(reservation.account_id, reservation.upload_id)
+        return await StoredFile.open(self._blobs, f"{prefix}/data")
 
-    async def _forget_deleted(self, account_id: str, upload_id: str) -> None:
+    async def _delete(self, reservation: UploadReservation) -> None:
+        ids = reservation.account_id, reservation.upload_id
+        await discard_upload(self._ledger, self._blobs, *ids, reservation.held)
+
+    async def _discard(self, reservation: UploadReservation, writer: UploadWriter) -> None:
+        await writer.abandon()
+        await self._forget(reservation)
+
+    async def _forget_deleted(self, reservation: UploadReservation) -> None:
         """What was kept of an upload that was deleted while it was open: no sweep finds it."""
+        ids = reservation.account_id, reservation.upload_id
         try:
-            found = await self._ledger.files.find_upload(account_id, upload_id)
+            found = await self._ledger.files.find_upload(*ids)
         except LedgerUnavailable:
             return
         if found is None:
-            await self._forget(account_id, upload_id)
+            await self._forget(reservation)
 
-    async def _forget(self, account_id: str, upload_id: str) -> None:
+    async def _forget(self, reservation: UploadReservation) -> None:
         try:
-            await discard_upload(self._ledger, self._blobs, account_id, upload_id)
+            await self._delete(reservation)
         except (BlobError, LedgerUnavailable, OSError) as error:
             # Left to the sweep, as what a crash leaves.
             log.info("upload_not_discarded", cause=type(error).__name__)

@@ -79,8 +79,8 @@ class UploadReservation:
     def __init__(self, ledger: Ledger, settings: Settings, account_id: str, upload_id: str) -> None:
         self._ledger = ledger
         self._limits = account_limits(settings)
-        self._account_id = account_id
-        self._upload_id = upload_id
+        self.account_id = account_id
+        self.upload_id = upload_id
         # Often enough for the sweep never to take a slow upload for an abandoned one.
         self._heartbeat = min(_HEARTBEAT, settings.upload_retention / 4)
         # A stream may be silent for its idle timeout before the next heartbeat.
@@ -89,9 +89,9 @@ class UploadReservation:
         self._due = 0.0
 
     @property
-    def held(self) -> bool:
-        """Whether the place is taken."""
-        return self._upload is not None
+    def held(self) -> Upload | None:
+        """What the ledger has of the place; None: it is not taken."""
+        return self._upload
 
     async def begin(self) -> File | None:
         """Take the place. Returns the file if the upload is one already; raises ApiError.
@@ -126,12 +126,12 @@ class UploadReservation:
     async def _held(self, size: int) -> File | None:
         try:
             held = await self._ledger.files.begin_upload(
-                self._account_id, self._upload_id, self._limits, size=size, lease=self._lease
+                self.account_id, self.upload_id, self._limits, size=size, lease=self._lease
             )
         except UploadGone as error:
             raise conflict() from error
         if isinstance(held, OverLimit):
-            log.info("upload_over_limit", account_id=self._account_id, limit=held.kind)
+            log.info("upload_over_limit", account_id=self.account_id, limit=held.kind)
             raise over_limit(held)
         if isinstance(held, File):
             return held

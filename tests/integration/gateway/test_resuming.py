@@ -395,3 +395,30 @@ async def test_an_upload_that_is_deleted_while_it_is_checked_is_no_file(
     assert not listed.files
     monkeypatch.undo()
     assert (await gateway.upload(lines(3), upload_id=UPLOAD)).file.line_count == 3
+
+
+@pytest.mark.parametrize("dead", [True, False])
+async def test_one_that_is_not_to_be_resumed_begins_anew(gateway: Gateway, dead: bool) -> None:
+    """What the stream before has stored goes, whether it is known to have ended or not."""
+    content = lines(700, size=400)
+    asked = files_pb2.UploadSpec(upload_id=UPLOAD, discard_unfinished=not dead)
+    before = gateway.stream()
+    await before.write(files_pb2.UploadFileRequest(spec=asked))
+    await before.write(chunk(content[: 2 * SEGMENT]))
+    await committed_at_least(gateway, SEGMENT)
+    if dead:
+        # As if its gateway had been killed: what is stored stays.
+        await before.done_writing()
+        assert (await refused(before)).reason == "UPLOAD_UNFINISHED"
+    asked.discard_unfinished = True
+    messages = [
+        files_pb2.UploadFileRequest(spec=asked),
+        *(chunk(content[at : at + SEGMENT]) for at in range(0, len(content), SEGMENT)),
+        FINISH,
+    ]
+    file = (await gateway.files.UploadFile(iter(messages), metadata=gateway.metadata)).file
+    if not dead:
+        await before.done_writing()
+        assert (await refused(before)).reason == "UPLOAD_UNFINISHED"
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert await gateway.download(file.id) == content

@@ -138,10 +138,10 @@ async def test_a_new_models_budget_is_learned(two: list[Ledger]) -> None:
 async def test_an_upload_is_deleted_or_becomes_a_file(two: list[Ledger]) -> None:
     for number in range(3 * TIMES):
         upload = f"upload-{number}"
-        await two[0].files.begin_upload("acct_a", upload)
+        begun = await begin(two[0], upload)
         gone, ended = await asyncio.gather(
             two[0].files.discard_upload("acct_a", upload),
-            two[1].files.finish_upload(new_file(upload), begun=True),
+            two[1].files.finish_upload(new_file(upload), begun),
             return_exceptions=True,
         )
         assert gone is isinstance(ended, UploadGone)
@@ -150,18 +150,25 @@ async def test_an_upload_is_deleted_or_becomes_a_file(two: list[Ledger]) -> None
 
 async def test_nobody_goes_on_with_an_upload_while_it_is_deleted(ledger: Ledger) -> None:
     files = ledger.files
-    await files.begin_upload("acct_a", "upload-1")
+    begun = await begin(ledger, "upload-1")
     assert await files.discard_upload("acct_a", "upload-1")
-    for unfit in (
-        files.begin_upload("acct_a", "upload-1"),
-        files.finish_upload(new_file("upload-1"), begun=True),
-    ):
-        with pytest.raises(UploadGone):
-            await unfit
+    with pytest.raises(UploadGone):
+        await begin(ledger, "upload-1")
+    with pytest.raises(UploadGone):
+        await files.finish_upload(new_file("upload-1"), begun)
     await files.forget_upload("acct_a", "upload-1")
     with pytest.raises(UploadGone):
-        await files.finish_upload(new_file("upload-1"), begun=True)
-    assert isinstance(await files.begin_upload("acct_a", "upload-1"), Upload)
-    file = await files.finish_upload(new_file("upload-1"), begun=True)
+        await files.finish_upload(new_file("upload-1"), begun)
+    again = await begin(ledger, "upload-1")
+    with pytest.raises(UploadGone):
+        await files.finish_upload(new_file("upload-1"), begun)
+    assert not await files.discard_upload("acct_a", "upload-1", begun), "it is another one's"
+    file = await files.finish_upload(new_file("upload-1"), again)
     assert not await files.discard_upload("acct_a", "upload-1")
     assert await files.get("acct_a", file.id)
+
+
+async def begin(ledger: Ledger, upload_id: str) -> Upload:
+    begun = await ledger.files.begin_upload("acct_a", upload_id)
+    assert isinstance(begun, Upload)
+    return begun

@@ -24,6 +24,11 @@ TOOLS = 2
 CACHES = 4
 """It asks for a cache of its own, which may cost more than reading the prompt."""
 
+# Far beyond what any model gives for one request: who asks for more has set no limit. Millions of
+# lines of it come to a sum of money that has no place in a database, nor in a Money.
+_MOST_TOKENS = 100_000_000
+_MOST_ANSWERS = 100_000
+
 _NO_ANSWER = frozenset({EMBEDDINGS, MODERATIONS})
 # types/completion_create_params.py: "defaults to 16".
 _COMPLETION_DEFAULT = 16
@@ -171,7 +176,12 @@ def _adds_to_the_prompt(found: Asking) -> bool:
 
 
 # Most lines of a file ask alike.
-_asked = lru_cache(maxsize=4096)(Asked)
+@lru_cache(maxsize=4096)
+def _asked(limit: int | None, answers: int, flags: int) -> Asked:
+    answers = min(answers, _MOST_ANSWERS)
+    if limit is not None and limit * answers > _MOST_TOKENS:
+        limit = None
+    return Asked(limit, answers, flags)
 
 
 def _configured(raw: Raw, limit: int | None, answers: int) -> tuple[int | None, int]:

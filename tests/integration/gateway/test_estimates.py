@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 
@@ -157,3 +158,12 @@ async def test_there_is_no_estimate_of_nothing(gateway: Gateway) -> None:
     file = (await gateway.upload(b"id,text\n1,Hi\n")).file
     assert (await refused(estimated(gateway, file.id))).reason == "NOT_JSON_LINES"
     assert (await refused(estimated(gateway, ""))).reason == "INVALID_FIELD"
+
+
+@pytest.mark.parametrize("asked", [{"max_tokens": 10**30}, {"max_tokens": 2**63 - 1}], ids=str)
+async def test_a_limit_beyond_all_models_is_none(gateway: Gateway, asked: dict[str, int]) -> None:
+    file = (await gateway.upload(asking("gpt-4.1", **asked))).file
+    found = await estimated(gateway, file.id)
+    assert usd(found.total.expected) > 0
+    batch = await gateway.create(file.id)
+    assert usd(batch.cost.expected) == usd(found.total.expected)

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.request import Request, urlopen
 
 import openai
 import pytest
@@ -298,6 +299,21 @@ def test_the_same_key_makes_the_same(client: OpenAI) -> None:
         for _ in range(2)
     )
     assert one.id == two.id
+
+
+def test_who_sends_a_large_file_again_reads_the_answer(suite: Suite, client: OpenAI) -> None:
+    """Which is known before the file has come: who is cut off while it sends reads nothing."""
+    content = jsonl([chat(1)]).strip() + b" " * 12_000_000
+    form = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+    body = form % (b"purpose", b"", b"batch") + form % (b"file", b'; filename="a.jsonl"', content)
+    headers = {
+        "authorization": f"Bearer {client.api_key}",
+        "content-type": "multipart/form-data; boundary=x",
+        "idempotency-key": secrets.token_hex(8),
+    }
+    request = Request(f"{suite.ready['web']}/v1/files", body + b"--x--\r\n", headers)
+    first, second = (json.loads(urlopen(request, timeout=60).read())["id"] for _ in range(2))
+    assert first == second
 
 
 def test_an_upload_in_parts(suite: Suite, client: OpenAI, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ async def create(request: Request, engine: Engine) -> Response:
     form = Form(request.headers.get("content-type", ""), "file")
     upload_id = _upload_id(request.headers.get("idempotency-key", ""))
     if upload_id and (earlier := await _uploaded(engine, upload_id)) is not None:
+        await body_of(request).drain()
         return json_response(file_object(earlier))
     # What breaks off, or turns out to be wrong behind the file, is to leave nothing.
     spec = files_pb2.UploadSpec(upload_id=upload_id, discard_unfinished=True)
@@ -79,6 +80,8 @@ async def create(request: Request, engine: Engine) -> Response:
                 # It may stand behind the file, of which some has been sent.
                 await upload.expire(expires.seconds)
         answer = await upload.finish()
+    if not wanted:
+        await body_of(request).drain()
     return json_response(with_problems(file_object(answer.file), answer.problems))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -81,9 +81,16 @@ class Engine:
         self.transport = transport
         self._caller = Caller(transport, _POLICY, _note_retry, _note_back)
 
-    async def call(self, method: Method, request: Any) -> Any:
-        """One request, one reply; again for a moment where a replica is away."""
-        return await self._caller.unary(method, request)
+    async def call(self, method: Method, request: Any, *, patience: float | None = None) -> Any:
+        """One request, one reply; again for a moment where a replica is away.
+
+        `patience`: seconds instead of that moment.
+        """
+        caller = self._caller
+        if patience is not None:
+            policy = replace(_POLICY, give_up_after=patience)
+            caller = Caller(self.transport, policy, _note_retry, _note_back)
+        return await caller.unary(method, request)
 
     @property
     def downloads(self) -> Downloads:

@@ -23,6 +23,7 @@ from services.web.anthropic.conversion import converted, named, names_other_mode
 from services.web.anthropic.objects import has_ended, message_batch, result_lines
 from services.web.anthropic.splitter import RequestSplitter
 from services.web.body import body_of
+from services.web.creating import create_batch
 from services.web.errors import ANTHROPIC_PREFIX, HttpError
 from services.web.ids import parse_message_batch, shown_message_batch
 from services.web.listing import list_batches
@@ -132,17 +133,12 @@ async def list_all(request: Request, engine: Engine) -> Response:
 async def _make(request: Request, engine: Engine, file: files_pb2.File) -> batches_pb2.Batch:
     if file.endpoint not in (*_FORMS, ""):
         raise HttpError(400, 'A request has to be {"custom_id": ..., "params": {...}}.')
-    key = request.headers.get("idempotency-key", "")
     try:
-        batch: batches_pb2.Batch = await engine.call(
-            methods.CREATE_BATCH,
-            batches_pb2.CreateBatchRequest(
-                input_file_id=file.id, request_id=f"http:{key}" if key else ""
-            ),
+        return await create_batch(
+            request, engine, batches_pb2.CreateBatchRequest(input_file_id=file.id)
         )
     except InvalidLines as error:
         raise HttpError(400, named(error.problems)) from error
-    return batch
 
 
 async def _get(request: Request, engine: Engine) -> batches_pb2.Batch:

@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from core.endpoints import GENERATE_CONTENT, MESSAGES, OPENAI
 from services.web.body import read_json
+from services.web.creating import create_batch
 from services.web.errors import HttpError
 from services.web.ids import InputFile, parse_batch, parse_file
 from services.web.listing import list_batches
@@ -93,12 +94,11 @@ async def create(request: Request, engine: Engine) -> Response:
     file_id = await _checked_file(asked, engine)
     if (kept := asked.output_expires_after) is not None:
         kept.check("output_expires_after")
-    key = request.headers.get("idempotency-key", "")
-    batch = await engine.call(
-        methods.CREATE_BATCH,
+    batch = await create_batch(
+        request,
+        engine,
         batches_pb2.CreateBatchRequest(
             input_file_id=file_id,
-            request_id=f"http:{key}" if key else "",
             completion_window=_window(asked.completion_window),
             metadata=asked.metadata or {},
             skip_invalid_lines=asked.skip_invalid_lines,

@@ -68,6 +68,12 @@ def test_from_requests_to_results(suite: Suite, client: Anthropic) -> None:
     assert ended.request_counts.succeeded == 3
     assert ended.request_counts.processing == 0
     assert ended.ended_at is not None
+    # The SDK sends its key there: never in the clear where a proxy has taken TLS off.
+    proxied = client.messages.batches.retrieve(
+        made.id, extra_headers={"X-Forwarded-Proto": "https"}
+    )
+    assert proxied.results_url is not None
+    assert proxied.results_url.startswith("https://")
     found = list(client.messages.batches.results(made.id))
     assert [each.custom_id for each in found] == list(texts)
     for each in found:

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.endpoints import CHAT_COMPLETIONS, MESSAGES
+from services.web.addresses import base_url
 from services.web.anthropic.conversion import converted, named, names_other_models
 from services.web.anthropic.objects import has_ended, message_batch, result_lines
 from services.web.anthropic.splitter import RequestSplitter
@@ -170,5 +171,4 @@ async def _page(
 
 
 def _shown(batch: batches_pb2.Batch, request: Request) -> dict[str, Any]:
-    base = str(request.base_url).rstrip("/")
-    return message_batch(batch, f"{base}{ANTHROPIC_PREFIX}")
+    return message_batch(batch, f"{base_url(request)}{ANTHROPIC_PREFIX}")

@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 from core.serving import StartupError
 from core.settings import Settings
+from services.web.addresses import is_secure
 from services.web.errors import HttpError
 
 SESSION_SECONDS = 12 * 3600
@@ -130,12 +131,6 @@ class Tries:
         """Take the last one back."""
         if times := self._failed.get(address):
             times.pop()
-
-
-def is_secure(request: Request) -> bool:
-    """Whether the browser speaks TLS: to this server, or to one in front that says so."""
-    forwarded = request.headers.get("x-forwarded-proto", "")
-    return "https" in (request.url.scheme, forwarded)
 
 
 def check_same_site(request: Request) -> None:

@@ -187,6 +187,24 @@ def test_lists_go_on_behind_the_last_id(suite: Suite) -> None:
         assert [each.id for each in client.batches.list(limit=2)] == list(reversed(made))
 
 
+def test_lists_of_results_go_on_past_what_is_deleted(suite: Suite) -> None:
+    with sdk(suite, suite.new_key(f"gone-{secrets.token_hex(4)}")) as client:
+        content = jsonl([chat(1), "no json"])
+        made = [run(client, content, extra_body={"skip_invalid_lines": True}) for _ in range(3)]
+        results = [each for b in reversed(made) for each in (b.output_file_id, b.error_file_id)]
+        assert [each.id for each in client.files.list(purpose="batch_output")] == results
+        for gone in results[:2]:
+            assert gone is not None
+            client.files.delete(gone)
+        for order, limit in (("desc", 1), ("asc", 1), ("desc", 3)):
+            listed = client.files.list(purpose="batch_output", limit=limit, order=order)  # type: ignore[arg-type]
+            assert sorted(each.id for each in listed) == sorted(results[2:])  # type: ignore[type-var]
+        # A program that deletes what it has listed goes on behind what is gone.
+        for file in client.files.list(purpose="batch_output", limit=1):
+            client.files.delete(file.id)
+        assert not list(client.files.list(purpose="batch_output"))
+
+
 def test_cancel(suite: Suite, client: OpenAI) -> None:
     suite.sandbox("/sandbox/config", {"batch_seconds": 600})
     file = client.files.create(file=io.BytesIO(jsonl([chat(1)])), purpose="batch")

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from polybatch._transport import methods
 from polybatch.errors import NotFound
+from polybatch.models import ResultFilter
 from polybatch.v1 import batches_pb2, files_pb2
 from starlette.requests import Request
 from starlette.responses import Response
@@ -202,22 +203,24 @@ async def _results(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Results files of batches in the batches' order; fewer than `size` may be all of a page."""
     found: list[tuple[batches_pb2.Batch, ResultsFile]] = []
-    if after is not None:
-        # The other half of a batch may have been cut off by the page before.
-        batch = await engine.call(
-            methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=after.batch_id)
+    if after is not None and after.which is ResultFilter.SUCCEEDED:
+        # The other half of a batch may have been cut off by the page before. What was named may
+        # be gone: who deletes what a page lists asks for the next one behind it.
+        with suppress(NotFound):
+            batch = await engine.call(
+                methods.GET_BATCH, batches_pb2.GetBatchRequest(batch_id=after.batch_id)
+            )
+            files = results_files(batch)
+            found += [(batch, each) for each in files if each.which is ResultFilter.FAILED]
+    place = after.batch_id if after else None
+    more = True
+    # Results of many batches in a row may be deleted: the SDKs take an empty page for the end.
+    while more and len(found) < size:
+        batches, more = await list_batches(
+            engine, _RESULTS_PAGE, place, oldest_first=oldest_first, states=ENDED_WITH_RESULTS
         )
-        files = results_files(batch)
-        behind = files[files.index(after) + 1 :] if after in files else []
-        found += [(batch, each) for each in behind]
-    batches, more = await list_batches(
-        engine,
-        size,
-        after.batch_id if after else None,
-        oldest_first=oldest_first,
-        states=ENDED_WITH_RESULTS,
-    )
-    found += [(batch, each) for batch in batches for each in results_files(batch)]
+        found += [(batch, each) for batch in batches for each in results_files(batch)]
+        place = batches[-1].id if batches else place
     shown, more = found[:size], more or len(found) > size
     limit = asyncio.Semaphore(_SIZES_AT_ONCE)
 

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from services.web.body import body_of
 from services.web.errors import HttpError
-from services.web.ids import InputFile, ResultsFile, parse_file
+from services.web.ids import InputFile, ResultsFile, parse_file, shown_file
 from services.web.listing import list_batches, list_files
 from services.web.multipart import Form
 from services.web.openai.batches import ExpiresAfter
@@ -61,7 +61,7 @@ async def create(request: Request, engine: Engine) -> Response:
     form = Form(request.headers.get("content-type", ""), "file")
     upload_id = _upload_id(request.headers.get("idempotency-key", ""))
     if upload_id and (earlier := await _uploaded(engine, upload_id)) is not None:
-        await body_of(request).drain()
+        await _check_repeated(request, form, earlier)
         return json_response(file_object(earlier))
     # What breaks off, or turns out to be wrong behind the file, is to leave nothing.
     spec = files_pb2.UploadSpec(upload_id=upload_id, discard_unfinished=True)
@@ -295,6 +295,25 @@ def check_purpose(purpose: str) -> None:
 def _upload_id(key: str) -> str:
     """The upload of an Idempotency-Key; empty without one."""
     return f"key-{hashlib.sha256(key.encode()).hexdigest()[:40]}" if key else ""
+
+
+async def _check_repeated(request: Request, form: Form, earlier: files_pb2.File) -> None:
+    """Read a form to its end. Raises HttpError (400; 409 where another was sent with its key)."""
+    content = hashlib.sha256()
+    async for piece in body_of(request).pieces():
+        for data in form.feed(piece):
+            content.update(data)
+    form.finish()
+    _check_purpose(form.fields)
+    # When it expires, batches and the service may have changed since.
+    _expires_after(form.fields)
+    if content.hexdigest() != earlier.sha256 or (form.filename or "") != earlier.filename:
+        raise HttpError(
+            409,
+            f"The Idempotency-Key made {shown_file(earlier.id)} of other content, or under "
+            "another filename: choose a new key.",
+            "request_id_reused",
+        )
 
 
 async def _uploaded(engine: Engine, upload_id: str) -> files_pb2.File | None:

@@ -47,7 +47,8 @@ def file_object(file: files_pb2.File) -> dict[str, Any]:
         "expires_at": file.expires_at.seconds if file.HasField("expires_at") else None,
         "filename": file.filename,
         "purpose": PURPOSE_INPUT,
-        "status": "processed",
+        # Bad lines can be left out of a batch; of a file without any line there is none.
+        "status": "processed" if file.line_count else "error",
         "status_details": None,
         "polybatch": {
             "valid": file.state == files_pb2.FILE_STATE_READY,

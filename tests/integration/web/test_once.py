@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import pytest
@@ -89,3 +90,25 @@ async def test_the_sdks_do_not_repeat_what_may_have_made_a_batch(
         assert "look for it in the list" in answer.json()["error"]["message"]
     named, _ = await asked(web, **KEY)
     assert (named.status_code, named.headers["x-should-retry"]) == (503, "true")
+
+
+async def test_a_key_stands_for_one_file(web: Web) -> None:
+    first = (await uploaded(web, lines(2), **KEY)).json()
+    again = await uploaded(web, lines(2), **KEY)
+    assert again.json()["id"] == first["id"]
+    for other in (
+        await uploaded(web, lines(3), **KEY),
+        await uploaded(web, lines(2), "b.jsonl", **KEY),
+    ):
+        assert other.status_code == 409
+        assert other.json()["error"]["code"] == "request_id_reused"
+        assert other.headers["x-should-retry"] == "false"
+        assert first["id"] in other.json()["error"]["message"]
+
+
+async def test_a_file_without_a_line_is_an_error(web: Web) -> None:
+    compressed = (await uploaded(web, gzip.compress(lines(2)))).json()
+    assert compressed["status"] == "error"
+    assert (await web.client.get(f"/v1/files/{compressed['id']}")).json()["status"] == "error"
+    # Of this one the bad lines can be left out.
+    assert (await uploaded(web, lines(2) + b"no json\n")).json()["status"] == "processed"

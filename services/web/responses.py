@@ -55,15 +55,20 @@ class Streamed(Response):
                         "headers": self.raw_headers,
                     }
                 )
-                await send(_part(self._first))
-                async for chunk in self._rest:
-                    if left.done():
-                        raise ClientGone
-                    await send(_part(chunk))
+                # To HEAD the server sends no body: fetched for it would be gigabytes for nothing.
+                if scope["method"] != "HEAD":
+                    await self._send_all(send, left)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             left.cancel()
             await asyncio.gather(left, return_exceptions=True)
+
+    async def _send_all(self, send: Send, left: asyncio.Task[None]) -> None:
+        await send(_part(self._first))
+        async for chunk in self._rest:
+            if left.done():
+                raise ClientGone
+            await send(_part(chunk))
 
 
 async def streamed(

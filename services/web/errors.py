@@ -144,7 +144,9 @@ def _message(error: PolybatchError) -> str:
             for each in error.problems[:3]
         )
         message = f"{message}. {found}"
-    return f"{message[:1].upper()}{message[1:]}."
+    first = message.partition(" ")[0]
+    # What begins with a name or an id keeps it: spelled otherwise it is another one.
+    return f"{message}." if not first.isalpha() else f"{message[:1].upper()}{message[1:]}."
 
 
 def _param(error: PolybatchError) -> str | None:

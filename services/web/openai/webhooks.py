@@ -31,6 +31,7 @@ AFTER = Text("after")
 EventType = Annotated[str, described(enum=list(EVENT_TYPES))]
 
 _ID = re.compile(r"[0-9a-z_]{1,64}", re.ASCII)
+_MADE_HERE = re.compile(r"webhook_[0-9a-z]{20}", re.ASCII)
 _MAX_NAME = 512
 _WAITING = webhooks_pb2.WEBHOOK_DELIVERY_STATE_WAITING
 # The collectors look for due deliveries each second.
@@ -97,9 +98,11 @@ async def list_all(request: Request, engine: Engine) -> Response:
     found = list(answer.endpoints)
     if after is not None:
         place = next((n for n, each in enumerate(found) if each.id == after), None)
-        if place is None:
+        # Of one that was deleted since: what was made later is behind it, and ids rise with time.
+        if place is None and not _MADE_HERE.fullmatch(after):
             raise _not_found(after)
-        found = found[place + 1 :]
+        later = [each for each in found if each.id > after]
+        found = later if place is None else found[place + 1 :]
     shown = [endpoint_object(each) for each in found[:size]]
     return json_response(page(shown, more=len(found) > size))
 

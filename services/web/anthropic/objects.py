@@ -36,6 +36,17 @@ _ERROR_TYPES = {
 }
 _KNOWN_TYPES = frozenset({*_ERROR_TYPES.values(), "api_error"})
 _UNRUN = {"batch_cancelled": "canceled", "batch_expired": "expired"}
+# Codes of lines without a response that say nothing against the request: a program that reads
+# invalid_request_error takes it for one that has to be changed.
+_TYPES_OF_CODES = {
+    "billing_error": "cost_limit insufficient_quota billing_hard_limit_reached",
+    "rate_limit_error": "rate_limit_exceeded",
+    "authentication_error": "invalid_api_key",
+    "api_error": "canary_failed failure_limit result_missing results_expired provider_error "
+    "server_error provider_not_configured provider_batch_failed upload_failed upload_too_slow "
+    "unreachable input_file_missing empty_answer no_answer unknown_result unreadable_answer",
+}
+_TYPE_OF_CODE = {code: kind for kind, codes in _TYPES_OF_CODES.items() for code in codes.split()}
 
 
 class _Error(msgspec.Struct):
@@ -146,8 +157,8 @@ def _result(batch: batches_pb2.Batch, line: _Line) -> dict[str, Any]:
     status = response.status_code if response is not None else 0
     kind = code if code in _KNOWN_TYPES else _ERROR_TYPES.get(status, "api_error")
     if response is None and code not in _KNOWN_TYPES:
-        # What was never sent lies in the request.
-        kind = "invalid_request_error"
+        # All else lies in the request.
+        kind = _TYPE_OF_CODE.get(code, "invalid_request_error")
     return {
         "type": "errored",
         "error": {

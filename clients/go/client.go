@@ -66,7 +66,9 @@ func (c *Client) Close() {
 }
 
 // Gateway is for the stubs of all services but StatusService and ResultService. Calls with one
-// reply are tried again, streams are not; the errors of both are as of this package.
+// reply are tried again, streams are not; the errors of both are as of this package. What makes a
+// batch is given a random request id where it has none, so that it makes one however often it is
+// tried.
 func (c *Client) Gateway() grpc.ClientConnInterface { return c.gateway }
 
 // Collector is for the stubs of StatusService and ResultService.

@@ -203,3 +203,29 @@ func TestOtherServicesAreCalledOverTheSameConnections(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestACallOfAStubMakesOneBatchHoweverOftenItIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	f, client := (&fake{breaks: []breakage{{err: stopping()}}}).with(t)
+	stub := polybatchv1.NewBatchServiceClient(client.Gateway())
+	request := &polybatchv1.CreateBatchRequest{InputFileId: "file_1"}
+	for range 2 {
+		if _, err := stub.CreateBatch(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := stub.CreateBatch(t.Context(), &polybatchv1.CreateBatchRequest{RequestId: "mine"}); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, asked := range f.requests() {
+		ids = append(ids, asked.(*polybatchv1.CreateBatchRequest).GetRequestId())
+	}
+	// The first answer was lost; the second call is another batch.
+	if len(ids) != 4 || ids[0] == "" || ids[0] != ids[1] || ids[1] == ids[2] || ids[3] != "mine" {
+		t.Errorf("got %q", ids)
+	}
+	if request.GetRequestId() != "" {
+		t.Error("the caller's request was changed")
+	}
+}

@@ -177,6 +177,14 @@ func ended(revision int64) *polybatch.Batch {
 	return &polybatch.Batch{Id: batchID, Revision: revision, State: polybatchv1.BatchState_BATCH_STATE_COMPLETED}
 }
 
+// CreateBatch makes a batch; the answer is lost where a breakage says so.
+func (f *fake) CreateBatch(_ context.Context, request *polybatchv1.CreateBatchRequest) (*polybatch.Batch, error) {
+	if here := f.note(request); here.err != nil {
+		return nil, here.err
+	}
+	return ended(2), nil
+}
+
 func (f *fake) GetBatch(context.Context, *polybatchv1.GetBatchRequest) (*polybatch.Batch, error) {
 	return ended(2), nil
 }

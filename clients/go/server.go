@@ -2,8 +2,9 @@ package polybatch
 
 import (
 	"context"
+	"crypto/rand"
 	"io"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/health" // asks replicas whether they serve
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	pb "github.com/polybatch/polybatch/clients/go/polybatchv1"
 )
@@ -73,7 +76,7 @@ func newServer(name string, addresses []string, config Config) (*server, error) 
 		s.conns = append(s.conns, conn)
 	}
 	// Many programs make one call each.
-	s.at.Store(rand.Uint32N(uint32(len(addresses))))
+	s.at.Store(mathrand.Uint32N(uint32(len(addresses))))
 	return s, nil
 }
 
@@ -96,9 +99,10 @@ func (s *server) close() {
 func (s *server) tries() *tries { return &tries{limit: s.limit, onRetry: s.onRetry} }
 
 // Invoke makes a call with one reply: again while it fails for what may pass, and each time within
-// a minute.
+// a minute. Requests that have a request id get a random one where they name none.
 func (s *server) Invoke(ctx context.Context, method string, args, reply any, options ...grpc.CallOption) error {
 	attempts := s.tries()
+	args = repeatable(args)
 	for {
 		err := s.invokeOnce(ctx, method, args, reply, options...)
 		if err == nil {
@@ -108,6 +112,22 @@ func (s *server) Invoke(ctx context.Context, method string, args, reply any, opt
 			return err
 		}
 	}
+}
+
+// repeatable returns the request with a request id, where it may have one: else a call whose answer
+// was lost would make a second batch.
+func repeatable(args any) any {
+	request, ok := args.(proto.Message)
+	if !ok {
+		return args
+	}
+	field := request.ProtoReflect().Descriptor().Fields().ByName("request_id")
+	if field == nil || request.ProtoReflect().Has(field) {
+		return args
+	}
+	request = proto.Clone(request)
+	request.ProtoReflect().Set(field, protoreflect.ValueOfString(rand.Text()))
+	return request
 }
 
 func (s *server) invokeOnce(ctx context.Context, method string, args, reply any, options ...grpc.CallOption) error {

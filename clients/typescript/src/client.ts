@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { Caller, type RetryObserver } from "./calls.js";
 import { resolve, type ConnectionOptions } from "./connection.js";
 import { ResultStream, save, type ResultsOptions } from "./downloads.js";
@@ -142,14 +143,15 @@ export class Client implements AsyncDisposable {
 
   /**
    * Any call with one reply, of the service definitions in `polybatch/v1/*`, again while its
-   * failure is one that passes. `timeout`: ms of one attempt, a minute if left out.
+   * failure is one that passes. An empty `requestId` is made a random one. `timeout`: ms of one
+   * attempt, a minute if left out.
    */
   async call<Request, Reply>(
     method: Method<Request, Reply>,
     request: Request,
     options: CallOptions & { timeout?: number } = {},
   ): Promise<Reply> {
-    return this.#caller.unary(method, request, this.#signal(options), options.timeout);
+    return this.#caller.unary(method, repeatable(request), this.#signal(options), options.timeout);
   }
 
   /** Ends open calls, with an error (CLIENT_CLOSED), and closes the connections. */
@@ -171,4 +173,11 @@ export class Client implements AsyncDisposable {
     const filter = options.filter ?? ResultFilter.UNSPECIFIED;
     return new ResultStream(this.#caller, batchId, filter, this.#signal(options));
   }
+}
+
+// Else a call whose answer was lost would make a second batch.
+function repeatable<Request>(request: Request): Request {
+  if (typeof request !== "object" || request === null) return request;
+  if (!("requestId" in request) || request.requestId) return request;
+  return { ...request, requestId: randomBytes(18).toString("base64url") };
 }

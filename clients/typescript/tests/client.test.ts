@@ -3,9 +3,14 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
-import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { Server, ServerCredentials, status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { Client } from "../src/client.js";
-import { Batch, BatchServiceService, type SubmitBatchRequest } from "../src/generated/polybatch/v1/batches.js";
+import {
+  Batch,
+  BatchServiceService,
+  CreateBatchRequest,
+  type SubmitBatchRequest,
+} from "../src/generated/polybatch/v1/batches.js";
 import { FileServiceService, UploadStatus, type GetUploadStatusRequest } from "../src/generated/polybatch/v1/files.js";
 import {
   Manifest,
@@ -134,6 +139,25 @@ test("a request id names one upload of the same lines, and another one of others
   assert.equal(uploads[0], uploads[1]);
   assert.equal(new Set(uploads).size, 3);
   assert.deepEqual(asked, uploads);
+});
+
+test("a call makes one batch, however often it is tried again", async () => {
+  const asked: string[] = [];
+  const createBatch: Handlers[string] = (call: { request: CreateBatchRequest }, reply) => {
+    asked.push(call.request.requestId);
+    // The first one is made, and the answer is lost.
+    if (asked.length === 1) reply({ code: status.UNAVAILABLE, details: "gone" });
+    else reply(null, Batch.create({ id: "batch_1" }));
+  };
+  await using client = connect(await serve({ createBatch }));
+  const request = CreateBatchRequest.create({ inputFileId: "file_1" });
+  await client.call(BatchServiceService.createBatch, request);
+  await client.call(BatchServiceService.createBatch, request);
+  await client.call(BatchServiceService.createBatch, { ...request, requestId: "mine" });
+  assert.match(asked[0] ?? "", /^[\w-]{20,64}$/);
+  assert.deepEqual(asked, [asked[0], asked[0], asked[2], "mine"]);
+  assert.notEqual(asked[0], asked[2]);
+  assert.equal(request.requestId, "");
 });
 
 test("results that are not what the manifest names replace nothing and leave nothing", async () => {

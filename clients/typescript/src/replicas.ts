@@ -2,7 +2,13 @@
 
 import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
-import { Client, credentials, type ChannelCredentials, type ClientOptions } from "@grpc/grpc-js";
+import {
+  Client,
+  connectivityState,
+  credentials,
+  type ChannelCredentials,
+  type ClientOptions,
+} from "@grpc/grpc-js";
 import type { Connection, TlsFiles } from "./connection.js";
 import { PolybatchError, type ServerName } from "./errors.js";
 
@@ -72,6 +78,37 @@ export function note(replica: Replica, away: boolean): void {
     // Calls that were under way together fail together: that is one failure.
     replica.restsUntil = now + Math.min(LONGEST_REST, FIRST_REST * 2 ** replica.failures);
     replica.failures += 1;
+  }
+}
+
+/**
+ * Waits until the connection is there, or has failed; false where the other side says nothing at
+ * all. grpc-js would wait for it for ever, and so would a stream, which has no deadline.
+ */
+export async function connected(
+  { client }: Replica,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const channel = client.getChannel();
+  const { IDLE, CONNECTING } = connectivityState;
+  const until = Date.now() + seconds * 1000;
+  for (;;) {
+    const state = channel.getConnectivityState(true);
+    if (state !== IDLE && state !== CONNECTING) return true;
+    if (Date.now() >= until) return false;
+    await new Promise<void>((resolve) => {
+      // Not gRPC's own timer: it would keep a program alive that has aborted.
+      const timer = setTimeout(() => leave(), until - Date.now());
+      const leave = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", leave);
+        resolve();
+      };
+      signal.addEventListener("abort", leave);
+      channel.watchConnectivityState(state, Infinity, leave);
+    });
+    signal.throwIfAborted();
   }
 }
 

@@ -3,8 +3,8 @@
 
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import type { Connection } from "./connection.js";
-import { fromCall, type PolybatchError, type ServerName } from "./errors.js";
-import { channelCredentials, note, Replicas, type Replica } from "./replicas.js";
+import { fromCall, PolybatchError, type ServerName } from "./errors.js";
+import { channelCredentials, connected, note, Replicas, type Replica } from "./replicas.js";
 
 /** A method as the generated service definitions describe it. */
 export interface Method<Request, Reply> {
@@ -17,6 +17,8 @@ interface Call {
   cancel(): void;
 }
 
+const LONGEST_CONNECT = 20; // seconds
+
 // The gateway serves all other services.
 const OF_COLLECTOR = /^\/polybatch\.v1\.(Status|Result)Service\//;
 
@@ -27,8 +29,10 @@ export function serverOf(method: Method<never, unknown>): ServerName {
 export class Transport {
   readonly #servers: Readonly<Record<ServerName, Replicas>>;
   readonly #metadata = new Metadata();
+  readonly #connectWithin: number;
 
   constructor(connection: Connection) {
+    this.#connectWithin = Math.min(Math.max(connection.wait, 1), LONGEST_CONNECT);
     const channel = channelCredentials(connection.tls);
     this.#servers = {
       gateway: new Replicas("gateway", connection.gateway, channel),
@@ -44,8 +48,7 @@ export class Transport {
     timeout: number,
     signal: AbortSignal,
   ): Promise<Reply> {
-    signal.throwIfAborted();
-    const replica = this.#turn(method);
+    const replica = await this.#turn(method, signal);
     const { path, requestSerialize, responseDeserialize } = method;
     let release = () => {};
     try {
@@ -76,8 +79,7 @@ export class Transport {
     request: Request,
     signal: AbortSignal,
   ): AsyncGenerator<Reply, void, undefined> {
-    signal.throwIfAborted();
-    const replica = this.#turn(method);
+    const replica = await this.#turn(method, signal);
     const { path, requestSerialize, responseDeserialize } = method;
     const call = replica.client.makeServerStreamRequest(
       path,
@@ -108,8 +110,7 @@ export class Transport {
     requests: AsyncIterable<Request>,
     signal: AbortSignal,
   ): Promise<Reply> {
-    signal.throwIfAborted();
-    const replica = this.#turn(method);
+    const replica = await this.#turn(method, signal);
     const { path, requestSerialize, responseDeserialize } = method;
     const { promise, resolve, reject } = withResolvers<Reply>();
     const call = replica.client.makeClientStreamRequest(
@@ -157,8 +158,19 @@ export class Transport {
     for (const replicas of Object.values(this.#servers)) replicas.close();
   }
 
-  #turn(method: Method<never, unknown>): Replica {
-    return this.#servers[serverOf(method)].turn();
+  /** The replica for a call, once it is connected or has failed to; why, the call says. */
+  async #turn(method: Method<never, unknown>, signal: AbortSignal): Promise<Replica> {
+    signal.throwIfAborted();
+    const server = serverOf(method);
+    const replica = this.#servers[server].turn();
+    if (await connected(replica, this.#connectWithin, signal)) return replica;
+    note(replica, true);
+    const within = `no answer within ${this.#connectWithin} s`;
+    throw new PolybatchError(
+      `${server} at ${replica.address}: ${within}; does it run there? ` +
+        `If not, set POLYBATCH_${server.toUpperCase()}`,
+      { code: "UNAVAILABLE" },
+    );
   }
 }
 

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
@@ -96,6 +98,24 @@ test("a wait between attempts ends at once when the signal is aborted", async ()
   const onRetry = () => controller.abort();
   await using client = new Client({ gateway: NOBODY, collector: NOBODY, apiKey: "pb-key", onRetry });
   await assert.rejects(client.get("batch_1", { signal: controller.signal }), { name: "AbortError" });
+});
+
+test("what takes connections and says nothing is given up", async () => {
+  const sockets: Socket[] = [];
+  const silent = createServer((socket) => sockets.push(socket)).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const address = `127.0.0.1:${(silent.address() as AddressInfo).port}`;
+  await using client = new Client({ gateway: address, collector: address, apiKey: "pb-key", wait: 0 });
+  const away = { reason: "UNAVAILABLE", message: new RegExp(`at ${address}: no answer within 1 s`) };
+  await assert.rejects(client.watch("batch_1").next(), away);
+  await assert.rejects(client.submit(new Blob(["{}\n"])), away);
+  await assert.rejects(client.get("batch_1"), away);
+  const controller = new AbortController();
+  const watching = client.watch("batch_1", { signal: controller.signal }).next();
+  controller.abort(new Error("enough"));
+  await assert.rejects(watching, { message: "enough" });
+  for (const socket of sockets) socket.destroy();
+  silent.close();
 });
 
 test("a replica that is away is left alone while another one answers", async () => {

@@ -21,7 +21,9 @@ def batch_of(operation: Operation) -> RemoteBatch:
     state, ended_as = STATES.get(operation.state, (RemoteState.RUNNING, ""))
     stats, responses = operation.stats, operation.responses_file
     finished = count_of(stats.successfulRequestCount) + count_of(stats.failedRequestCount)
-    if state is RemoteState.FAILED and responses and finished:
+    succeeded = count_of(stats.successfulRequestCount)
+    if state is RemoteState.FAILED and (succeeded or (responses and finished)):
+        # Without a file, too, it is not sent again: what succeeded is paid for.
         state, ended_as = RemoteState.ENDED, "failed"
     # The model goes with the source: embeddings do not name theirs.
     model = operation.metadata.model.removeprefix("models/")

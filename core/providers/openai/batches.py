@@ -20,8 +20,9 @@ def batch_of(job: RemoteJob) -> RemoteBatch:
     state, ended_as = STATES.get(status, (RemoteState.RUNNING, ""))
     finished = count_of(job.counts.completed) + count_of(job.counts.failed)
     sources = tuple(i for i in (job.output_file_id, job.error_file_id) if i)
-    if state is RemoteState.FAILED and finished and sources:
-        # Broke off while it ran: not at OpenAI, where what failed has never run.
+    if state is RemoteState.FAILED and (count_of(job.counts.completed) or (finished and sources)):
+        # Broke off while it ran: not at OpenAI, where what failed has never run. Without a file,
+        # too, it is not sent again: what was completed is paid for.
         state, ended_as = RemoteState.ENDED, "failed"
     return RemoteBatch(
         remote_id=job.id,

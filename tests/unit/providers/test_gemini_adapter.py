@@ -376,6 +376,18 @@ async def test_a_failed_batch_may_have_results(fake: FakeProvider, gemini: Gemin
     assert (batch.state, batch.ended_as) == (RemoteState.ENDED, "failed")
 
 
+async def test_what_ran_before_a_failure_is_never_sent_again(
+    fake: FakeProvider, gemini: GeminiProvider
+) -> None:
+    stats = {"requestCount": "2", "successfulRequestCount": "1"}
+    error = {"code": 13, "message": "oops"}
+    sent = operation(state="FAILED", batchStats=stats) | {"error": error}
+    fake.on("GET", f"{BATCHES}/b1", JSONResponse(sent))
+    batch = await gemini.poll("batches/b1")
+    assert (batch.state, batch.ended_as) == (RemoteState.ENDED, "failed")
+    assert (batch.result_sources, batch.refusal, batch.unanswered) == ((), None, None)
+
+
 def ended(*, hours: float = 0, **changes: Any) -> RemoteBatch:
     values: dict[str, Any] = {
         "remote_id": "batches/b1",

@@ -221,6 +221,18 @@ async def test_what_ran_before_a_failure_is_kept(fake: FakeProvider, http: Provi
     assert (polled.result_sources, polled.refusal) == (("o",), None)
 
 
+async def test_what_ran_before_a_failure_is_never_sent_again(
+    fake: FakeProvider, http: ProviderHttp
+) -> None:
+    counts = {"total": 5, "completed": 3, "failed": 0}
+    errors = {"data": [{"code": "token_limit_exceeded", "message": "too many"}]}
+    failed = {"id": "b", "status": "failed", "request_counts": counts, "errors": errors}
+    fake.on("GET", "/batches/b", JSONResponse(failed))
+    polled = await speak(http).poll("b")
+    assert (polled.state, polled.ended_as) == (RemoteState.ENDED, "failed")
+    assert (polled.result_sources, polled.refusal, polled.unanswered) == ((), None, None)
+
+
 async def test_files_of_a_batch_that_never_ran_are_not_results(
     fake: FakeProvider, http: ProviderHttp
 ) -> None:

@@ -9,6 +9,7 @@ from core.providers.http.transport import Reply
 from core.providers.provider_errors import is_access, is_transient
 
 MAX_MESSAGE_CHARS = 1000
+_TIME_OUTS = frozenset({"timeout_error", "request_timeout"})
 
 
 class Answers:
@@ -21,7 +22,8 @@ class Answers:
         """What became of a create: Unknown wherever the provider may have acted."""
         error = reply.error
         text = self.say(where, error.message or f"status {reply.status}", reply)
-        timed_out = reply.status in (408, 504) or error.code == "timeout_error"
+        # 499 is Google's: the call was cancelled, at whatever point.
+        timed_out = reply.status in (408, 499, 504) or error.code in _TIME_OUTS
         if timed_out or (reply.status >= 500 and not error.documented):
             return OutcomeUnknown(text)
         transient = is_transient(reply.status, error.code)

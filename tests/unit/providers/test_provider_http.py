@@ -122,6 +122,8 @@ async def test_an_answer_in_another_form_is_no_answer(
         ),
         (error(504, "timed out", "timeout_error"), OutcomeUnknown("POST /things: timed out")),
         (error(408, "too slow", "request_timeout"), OutcomeUnknown("POST /things: too slow")),
+        (error(499, "cancelled", "CANCELLED"), OutcomeUnknown("POST /things: cancelled")),
+        (error(500, "too slow", "request_timeout"), OutcomeUnknown("POST /things: too slow")),
         (Response(status_code=500), OutcomeUnknown("POST /things: status 500")),
         (Response(b"<html>Bad gateway", 502), OutcomeUnknown("POST /things: status 502")),
         (Response(b'{"error":"x"}', 503), OutcomeUnknown("POST /things: x")),

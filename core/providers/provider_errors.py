@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -135,7 +136,11 @@ def _retry_info(error: dict[str, Any]) -> float | None:
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds to wait, from retry-after-ms or Retry-After (seconds or an HTTP date)."""
+    """Seconds to wait, from retry-after-ms or Retry-After (seconds or an HTTP date).
+
+    A date is of the provider's clock, and is taken from its own Date, where it gives one: ours
+    may be off by more than the wait. `now`: ours.
+    """
     for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:
@@ -143,14 +148,25 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
         try:
             float(value)
         except ValueError:
-            try:
-                value, scale = str(parsedate_to_datetime(value).timestamp() - now), 1.0
-            except (ValueError, TypeError, OverflowError):
+            until = _moment(value)
+            if until is None:
                 continue
+            sent = _moment(headers.get("date", ""))
+            value, scale = str(until - (now if sent is None else sent)), 1.0
         seconds = _seconds(value, scale)
         if seconds is not None:
             return seconds
     return None
+
+
+def _moment(value: str) -> float | None:
+    """An HTTP date, in seconds since 1970."""
+    try:
+        moment = parsedate_to_datetime(value)
+        # "-0000" is read as no zone at all; HTTP dates have one, whatever they call it.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _seconds(value: str, scale: float = 1.0) -> float | None:

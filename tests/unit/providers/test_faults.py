@@ -17,7 +17,23 @@ from core.providers.provider_errors import ErrorAnswer, is_transient, parse_retr
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after": "Mon, 23 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:30 -0000"}, 30.0),
         ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, None),
+        (
+            {
+                "retry-after": "Mon, 23 Nov 2026 11:00:20 GMT",
+                "date": "Mon, 23 Nov 2026 11:00:00 GMT",
+            },
+            20.0,
+        ),
+        (
+            {
+                "retry-after": "Mon, 23 Nov 2026 13:00:20 GMT",
+                "date": "Mon, 23 Nov 2026 13:00:00 GMT",
+            },
+            20.0,
+        ),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:30 GMT", "date": "today"}, 30.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-1"}, None),

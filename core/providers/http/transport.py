@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from time import time
 from typing import Any
@@ -81,6 +82,15 @@ def trusted() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
+def _no_cookies() -> CookieJar:
+    """A jar that stays empty.
+
+    What is in front of a provider sets cookies, and no API asks for them back: one that ties
+    calls to a server would outlive that server, and one that is no ASCII lets no call be made.
+    """
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+
+
 class Transport:
     """Connections to one provider; `headers` go with every request. Times in seconds."""
 
@@ -105,6 +115,7 @@ class Transport:
                 keepalive_expiry=KEEPALIVE_SECONDS,
             ),
             follow_redirects=False,
+            cookies=_no_cookies(),
             verify=trusted(),
         )
 

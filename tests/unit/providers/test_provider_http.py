@@ -86,6 +86,14 @@ async def test_a_clear_no_is_not_repeated(fake: FakeProvider, http: ProviderHttp
     assert len(fake.calls) == 1
 
 
+@pytest.mark.parametrize("cookie", ["server=a1; Path=/", "name=\xe9t\xe9"])
+async def test_no_cookie_is_sent_back(cookie: str, fake: FakeProvider, http: ProviderHttp) -> None:
+    fake.on("GET", "/things/1", JSONResponse({"id": "1"}, headers={"set-cookie": cookie}))
+    for _ in range(2):
+        assert (await http.call("GET", "/things/1", read_thing)).id == "1"
+    assert [call.headers.get("cookie") for call in fake.calls] == [None, None]
+
+
 @pytest.mark.parametrize(
     "reply", [Response(b"<html>"), JSONResponse({"no": "id"}), Response(b"[" * 100_000), Response()]
 )

@@ -9,7 +9,7 @@ Sources, as of November 2026:
   type with the data ("specified using the image/jpeg media type, but appears to be image/png").
 - OpenAI: Images and vision, "Image input requirements"; File inputs (developers.openai.com/api/
   docs/guides/images-vision, /file-inputs): PNG, JPEG, WebP, GIF; 1500 images; files of 50 MB, of
-  chat completions only PDF.
+  chat completions only PDF, and no link in the place of its data.
 - Google: Image understanding, Document understanding, File input methods (ai.google.dev/
   gemini-api/docs): PNG, JPEG, WebP, HEIC, HEIF; PDF of 50 MB and 1000 pages. Its JSON is that of
   protocol buffers, which takes base64 of both alphabets, padded or not.
@@ -55,6 +55,8 @@ class Limits:
     """Whether a PDF may be encrypted."""
     files_by_chat: frozenset[str] | None = None
     """Types of the files of chat completions."""
+    links_in_chat: bool = True
+    """Whether a file of a chat completion may be a link."""
 
 
 NONE = Limits()
@@ -75,6 +77,7 @@ _LIMITS = {
         count=1500,
         file_bytes=50 * _MB,
         files_by_chat=frozenset({PDF}),
+        links_in_chat=False,
     ),
     "gemini": Limits(
         image_types=_WEB_IMAGES - {"image/gif"} | {"image/heic", "image/heif"},

@@ -208,6 +208,13 @@ class _Looking:
             self._add_image(None, part.detail)
             return
         self.media.unseen = True
+        linked = part.kind == "file" and part.field.endswith(".file_data")
+        if linked and self._url == CHAT_COMPLETIONS and not self.limits.links_in_chat:
+            text = (
+                "file_data holds no data; expected the file in base64 behind "
+                "data:application/pdf;base64, and not a link to it"
+            )
+            self._refuse(part, Problem("unsupported_url", text))
         if part.kind == "audio":
             self._add(math.ceil(LINKED_SECONDS * self._rates.second), audio=True)
         else:

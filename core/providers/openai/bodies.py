@@ -14,7 +14,15 @@ class _EmbeddingBody(msgspec.Struct):
     input: str | list[msgspec.Raw]
 
 
+MAX_ITEMS = 2048
+MAX_TOKENS = 8192
+MAX_TOKENS_IN_ALL = 300_000
+"""Of one embeddings request (openai-openapi, CreateEmbeddingRequest.input): items of any list,
+tokens of an item, tokens of all."""
+
 _embedding_body = msgspec.json.Decoder(_EmbeddingBody)
+_input = msgspec.json.Decoder(str | list[msgspec.Raw])
+_list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def refuse_streaming(stream: msgspec.Raw) -> None:
@@ -35,3 +43,30 @@ def embedding_inputs(body: bytes) -> int:
         return 1
     # A list of numbers is one input, given as tokens.
     return 1 if given and bytes(given[0])[:1].isdigit() else len(given)
+
+
+def input_problem(raw: msgspec.Raw) -> str:
+    """What OpenAI refuses of the input of an embeddings request; empty if nothing is known.
+
+    The tokens of texts are not counted: that takes the model's own encoding.
+    """
+    try:
+        items = _input.decode(raw)
+        if isinstance(items, str):
+            return ""
+        if len(items) > MAX_ITEMS:
+            return (
+                f"input has {len(items):,} items; expected at most {MAX_ITEMS:,}: "
+                "spread them over several lines."
+            )
+        counts = [len(_list.decode(item)) for item in items if bytes(item)[:1] == b"["]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    if counts and max(counts) > MAX_TOKENS:
+        return f"an item of input has {max(counts):,} tokens; expected at most {MAX_TOKENS:,}."
+    if sum(counts) > MAX_TOKENS_IN_ALL:
+        return (
+            f"the items of input have {sum(counts):,} tokens in all; expected at most "
+            f"{MAX_TOKENS_IN_ALL:,}: spread them over several lines."
+        )
+    return ""

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from core.endpoints import CHAT_COMPLETIONS, RESPONSES
+from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, RESPONSES
 from core.providers.catalogue import Model, find_model
+from core.providers.openai.bodies import input_problem
 from core.providers.openai.fields import (
     ARRAY,
     BOOLEAN,
@@ -81,6 +82,8 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
     model = find_model("openai", name)
     if url == CHAT_COMPLETIONS:
         notes += _refused_in_chat(model, fields)
+    elif url == EMBEDDINGS and (problem := input_problem(fields.get("input", _NULL))):
+        notes.append(Note("body.input", "unsupported_value", problem, "refused"))
     elif url == RESPONSES and model.reasons:
         effort = _effort(_member(fields, "reasoning", "effort"), model)
         notes += _refused_sampling(model, fields, effort)

@@ -256,6 +256,7 @@ def test_what_is_only_named_counts_as_a_stated_default() -> None:
     assert not seen([link]).data_bytes
 
 
+LINKED = {"type": "file", "file": {"file_data": "https://example.com/a.pdf", "filename": "a.pdf"}}
 CLAUDE = ("anthropic", "claude-opus-4-5")
 GEMINI = ("gemini", "gemini-2.5-flash")
 REFUSED: list[tuple[list[Any], tuple[str, str], str]] = [
@@ -273,6 +274,7 @@ REFUSED: list[tuple[list[Any], tuple[str, str], str]] = [
     ([file(media.pdf(1001))], GEMINI, "document_too_large"),
     ([file(b"PK\x03\x04 a table", "text/csv")], ("openai", "gpt-4o"), "unsupported_media_type"),
     ([image(b"")], ("local", "llama"), "invalid_base64"),
+    ([LINKED], ("openai", "gpt-4o"), "unsupported_url"),
 ]
 
 
@@ -295,6 +297,8 @@ def test_what_a_provider_is_documented_to_refuse_is_told(
         ([image(media.png(9, 9), "image/jpeg")], ("openai", "gpt-4o")),
         ([image(media.heic(9, 9), "image/heic")], GEMINI),
         ([image(b"any bytes")], ("local", "llama")),
+        ([LINKED], ("local", "llama")),
+        ([{"type": "file", "file": {"file_id": "file-1"}}], ("openai", "gpt-4o")),
     ],
 )
 def test_what_a_provider_takes_is_left_alone(parts: list[Any], whose: tuple[str, str]) -> None:

@@ -131,6 +131,31 @@ def test_a_number_out_of_its_documented_range_is_refused(
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["a"] * 2049, "2,049 items"),
+        ([1] * 2049, "2,049 items"),
+        ([[1] * 5, [1] * 8193], "8,193 tokens"),
+        ([[1] * 8000] * 38, "304,000 tokens in all"),
+        (["a"] * 2048, ""),
+        ([[1] * 8192], ""),
+        ("a" * 100_000, ""),
+        ({}, None),
+    ],
+)
+def test_an_input_of_embeddings_that_is_too_much_is_refused(given: Any, told: str | None) -> None:
+    body = json.dumps({"input": given}).encode()
+    notes = check_request(endpoints.EMBEDDINGS, "text-embedding-3-small", body)
+    if told is None:
+        assert [note.reason for note in notes] == ["wrong_type"]
+        return
+    assert [(note.field, note.weight) for note in notes] == (
+        [("body.input", "refused")] * bool(told)
+    )
+    assert all(told in note.message for note in notes)
+
+
 def test_a_range_says_what_was_expected() -> None:
     (note,) = check_request(CHAT, "gpt-4.1", b'{"temperature":3}')
     assert note.message == "temperature is out of range: expected from 0 to 2."

@@ -45,7 +45,7 @@ from core.providers.http.client import ProviderHttp
 from core.providers.http.upload_tries import UploadTries
 from core.providers.list_search import look_up, not_listed
 from core.providers.openai.batches import batch_of
-from core.providers.openai.bodies import FALSE, refuse_streaming
+from core.providers.openai.bodies import FALSE, TIER, asks_for_tier, refuse_streaming
 from core.providers.openai.dialect import INPUT_FILE_SECONDS, LIMITS, OPENAI, Dialect
 from core.providers.openai.errors import TOKEN_LIMIT, stated_limit
 from core.providers.openai.lists import JOBS, Jobs, Lists
@@ -108,21 +108,22 @@ class OpenAIProvider:
     ) -> EncodedLine:
         """Put one request into OpenAI's form: other ids, other model, the rest as it came.
 
-        Nothing is left out, lenient or not, but optional members that are null. Raises
-        LineRejected for what would make OpenAI refuse the whole file.
+        Nothing is left out, lenient or not, but optional members that are null and what means
+        nothing in a batch. Raises LineRejected for what would make OpenAI refuse the whole file.
         """
         if url == RESPONSES and self._dialect.translates_responses:
             return self._encode_responses(custom_id, model, body, lenient=lenient)
         fields = self._fields_of(url, body)
         if self._dialect.drops_nulls and url in SHAPES and b"null" in body:
             fields = drop_nulls(fields, SHAPES[url])
+        tier = fields.pop(TIER, None) if self._dialect.ignores_tiers else None
         fields["model"] = _model_of(self.name, model)
         line = b'{"custom_id":"%b","method":"POST","url":"%b","body":%b}' % (
             custom_id.encode(),
             self._dialect.served(url).encode(),
             _encoder.encode(fields),
         )
-        return line, ()
+        return line, (f"body.{TIER}",) if lenient and asks_for_tier(tier) else ()
 
     def _encode_responses(
         self, custom_id: str, model: str, body: bytes, *, lenient: bool

@@ -10,6 +10,15 @@ TRUE = msgspec.Raw(b"true")
 FALSE = msgspec.Raw(b"false")
 
 
+TIER = "service_tier"
+_NO_TIERS = frozenset({b"null", b'"auto"', b'"default"'})
+
+
+def asks_for_tier(tier: msgspec.Raw | None) -> bool:
+    """Whether a request's service_tier says something."""
+    return tier is not None and bytes(tier) not in _NO_TIERS
+
+
 class _EmbeddingBody(msgspec.Struct):
     input: str | list[msgspec.Raw]
 

@@ -48,6 +48,8 @@ class Dialect:
     """False: a batch is found again by the name of its input file."""
     drops_nulls: bool = False
     """Optional members that are null are left out of what is sent."""
+    ignores_tiers: bool = False
+    """A request's service_tier means nothing in a batch, and is left out of what is sent."""
     keeps_results: timedelta = timedelta(seconds=OUTPUT_FILE_SECONDS)
     """How long after a batch's end."""
     processes_uploads: bool = False
@@ -75,6 +77,7 @@ OPENAI = Dialect(
     slug="openai",
     limits=LIMITS,
     drops_nulls=True,
+    ignores_tiers=True,
     upload_fields={
         "purpose": "batch",
         "expires_after[anchor]": "created_at",

@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw
 
 from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, RESPONSES
 from core.providers.catalogue import Model, find_model
-from core.providers.openai.bodies import input_problem
+from core.providers.openai.bodies import TIER, asks_for_tier, input_problem
 from core.providers.openai.fields import (
     ARRAY,
     BOOLEAN,
@@ -31,6 +31,7 @@ from core.providers.openai.fields import (
     Types,
 )
 from core.providers.translation import Note, PlainRequest
+from core.providers.translation.report import IGNORED
 
 Fields = dict[str, Raw]
 
@@ -57,6 +58,9 @@ _SAMPLING = {
 }
 """What a model that reasons takes of these: their defaults alone."""
 _TEMPERATURE, _TOP_P = (RANGES[CHAT_COMPLETIONS][name] for name in ("temperature", "top_p"))
+_NO_TIER = Note(
+    f"body.{TIER}", IGNORED, f"{TIER} means nothing in a batch, and is not sent: leave it out."
+)
 _ASKS_NOTHING = {"logprobs": b"false", "logit_bias": b"{}"}
 
 
@@ -77,6 +81,8 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
                 expected = " or ".join(known[key])
                 text = f"{key} is {_json_type(raw)}; expected {expected}."
                 notes.append(Note(f"body.{key}", "wrong_type", text, "refused"))
+            elif key == TIER and asks_for_tier(raw):
+                notes.append(_NO_TIER)
             elif (limits := RANGES[url].get(key)) and not _is_within(limits, raw):
                 notes.append(_out_of_range(key, limits))
     model = find_model("openai", name)

@@ -15,10 +15,14 @@ from openai.types.embedding_create_params import EmbeddingCreateParams
 
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.contract import LineRejected, parse_custom_id
+from core.providers.direct.beside_batches import dialect_calls
+from core.providers.direct.contract import CallLimits
 from core.providers.http.client import ProviderHttp
+from core.providers.openai.adapter import OPENAI as DIALECT
 from core.providers.openai.adapter import OpenAIProvider
 from core.providers.openai.nulls import CHAT as CHAT_SHAPE
 from core.providers.openai.nulls import EMBEDDINGS as EMBEDDINGS_SHAPE
+from core.providers.openai.requests import check_request
 from tests.fuzz.budget import examples
 from tests.support.providers.fake_provider import make_intent
 
@@ -143,6 +147,28 @@ def test_what_has_to_be_there_is_not_left_out() -> None:
         "user": "null",
         "model": "gpt-4.1",
     }
+
+
+@pytest.mark.parametrize(
+    ("tier", "dropped"), [("priority", ["body.service_tier"]), ("auto", []), (None, [])]
+)
+@pytest.mark.parametrize("url", [CHAT, "/v1/responses"])
+def test_a_tier_of_service_means_nothing_in_a_batch(
+    tier: str | None, dropped: list[str], url: str
+) -> None:
+    body = json.dumps({"model": "gpt-4.1", "service_tier": tier, "user": "u"}).encode()
+    line, left_out = OPENAI.encode_line("s-t-1", url, "gpt-4.1", body, lenient=True)
+    assert json.loads(line)["body"] == {"model": "gpt-4.1", "user": "u"}
+    assert list(left_out) == dropped
+    assert OPENAI.encode_line("s-t-1", url, "gpt-4.1", body) == (line, ())
+    assert [note.field for note in check_request(url, "gpt-4.1", body)] == dropped
+
+
+def test_a_rescued_line_asks_for_no_tier_of_service() -> None:
+    """It is reckoned at the standard price."""
+    calls = dialect_calls(HTTP, DIALECT, CallLimits(max_concurrency=1))
+    body = b'{"model":"gpt-4.1","service_tier":"priority"}'
+    assert json.loads(calls.encode_body(CHAT, "gpt-4.1", body)) == {"model": "gpt-4.1"}
 
 
 def test_a_request_without_nulls_to_leave_out_keeps_its_bytes() -> None:

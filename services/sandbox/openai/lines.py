@@ -22,6 +22,13 @@ _MAX_INPUT_TOKENS = 8192
 _MAX_TOKENS = 300_000
 
 
+_OPENAI_MODELS = ("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:")
+"""Beginnings of their names; servers in OpenAI's form have other parts and tools."""
+_PARTS = ("text", "image_url", "input_audio", "file", "refusal")
+_TOOLS = ("function", "custom")
+_CHOICES = ("none", "auto", "required")
+_NAMED_CHOICES = ("function", "allowed_tools", "custom")
+Tier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 
@@ -103,6 +110,15 @@ class ResponseFormat(Struct, gc=False):
     json_schema: JsonSchema | None = None
 
 
+def _check_kind(kind: str, known: tuple[str, ...], param: str) -> None:
+    if kind not in known:
+        expected = ", ".join(f"'{each}'" for each in known)
+        # With its place as msgspec writes it behind what it finds itself.
+        raise ValueError(
+            f"Invalid value: '{kind}'. Supported values are: {expected}. - at `$.{param}`"
+        )
+
+
 class Chat(Struct, gc=False, forbid_unknown_fields=True):
     """The body of a chat completion: every member that the API knows in 2026-11."""
 
@@ -138,17 +154,32 @@ class Chat(Struct, gc=False, forbid_unknown_fields=True):
     prediction: Raw = NOTHING
     prompt_cache_key: Raw = NOTHING
     prompt_cache_options: Raw = NOTHING
-    prompt_cache_retention: Raw = NOTHING
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     safety_identifier: Raw = NOTHING
-    service_tier: Raw = NOTHING
+    service_tier: Tier | None = None
     stop: Raw = NOTHING
     stream_options: Raw = NOTHING
-    verbosity: Raw = NOTHING
+    verbosity: Literal["low", "medium", "high"] | None = None
     web_search_options: Raw = NOTHING
 
     def __post_init__(self) -> None:
+        if self.model.startswith(_OPENAI_MODELS):
+            self._check_kinds()
         if reasons(self.model) and (refused := refusal(self)):
             raise ValueError(refused)
+
+    def _check_kinds(self) -> None:
+        """Refuse kinds of parts, tools and choices that OpenAI has not. Raises ValueError."""
+        for number, message in enumerate(self.messages):
+            if isinstance(message.content, list):
+                for index, part in enumerate(message.content):
+                    _check_kind(part.type, _PARTS, f"messages[{number}].content[{index}].type")
+        for index, tool in enumerate(self.tools or ()):
+            _check_kind(tool.type, _TOOLS, f"tools[{index}].type")
+        if isinstance(self.tool_choice, ToolChoice):
+            _check_kind(self.tool_choice.type, _NAMED_CHOICES, "tool_choice.type")
+        elif self.tool_choice is not None:
+            _check_kind(self.tool_choice, _CHOICES, "tool_choice")
 
     @property
     def limit(self) -> int | None:

@@ -120,6 +120,16 @@ TOOL = {"type": "function", "function": {"name": "f"}}
         ({"tools": 5}, "tools"),
         ({"reasoning_effort": "huge"}, "reasoning_effort"),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages[0].role"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}]},
+            "messages[0].content[0].type",
+        ),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [TOOL], "tool_choice": "sometimes"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "any"}}, "tool_choice.type"),
+        ({"service_tier": "gold"}, "service_tier"),
+        ({"prompt_cache_retention": "1y"}, "prompt_cache_retention"),
+        ({"verbosity": "loud"}, "verbosity"),
     ],
 )
 def test_a_wrong_body_costs_only_its_line(

@@ -148,10 +148,10 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
         try:
             float(value)
         except ValueError:
-            until = _moment(value)
+            until = http_date(value)
             if until is None:
                 continue
-            sent = _moment(headers.get("date", ""))
+            sent = http_date(headers.get("date", ""))
             value, scale = str(until - (now if sent is None else sent)), 1.0
         seconds = _seconds(value, scale)
         if seconds is not None:
@@ -159,7 +159,7 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
     return None
 
 
-def _moment(value: str) -> float | None:
+def http_date(value: str) -> float | None:
     """An HTTP date, in seconds since 1970."""
     try:
         moment = parsedate_to_datetime(value)

@@ -164,10 +164,12 @@ class AnthropicProvider:
         return not_listed(asked_at, quiet + self._settle)
 
     async def _batches(self, oldest: datetime) -> AsyncGenerator[Batch, None]:
-        """The batches from `oldest` on, newest first (documented)."""
+        """The batches from `oldest` on by our clock, newest first (documented)."""
         async for page in self._pages(oldest):
+            # Not before a page is there: its answer tells the provider's time.
+            oldest_there = self._http.surely_since(oldest)
             for batch in page:
-                if batch.created_at < oldest:
+                if batch.created_at < oldest_there:
                     return
                 yield batch
 
@@ -178,7 +180,8 @@ class AnthropicProvider:
         while True:
             page = await self._http.call("GET", BATCHES, read_page, params=params)
             yield page.data
-            if not page.has_more or not page.data or page.data[-1].created_at < oldest:
+            oldest_there = self._http.surely_since(oldest)
+            if not page.has_more or not page.data or page.data[-1].created_at < oldest_there:
                 return
             if not cursors.follow(page.data[-1].id):
                 return

@@ -227,7 +227,8 @@ class GeminiProvider:
         while True:
             page = await self._http.call("GET", "/v1beta/batches", read_operations, params=params)
             yield page.operations
-            if past([each.metadata.createTime for each in page.operations], oldest):
+            created = [each.metadata.createTime for each in page.operations]
+            if past(created, self._http.surely_since(oldest)):
                 return
             if not cursors.follow(page.nextPageToken):
                 return

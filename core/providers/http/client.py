@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -101,6 +102,13 @@ class ProviderHttp:
     def deadline(self) -> float:
         """The end of an exchange that begins now, in the event loop's time."""
         return _now() + self.timeout
+
+    def surely_since(self, moment: datetime) -> datetime:
+        """The moment, or as much earlier as the provider's clock is behind ours.
+
+        What is created from a moment of ours on may bear a time before it there.
+        """
+        return moment - timedelta(seconds=max(self._transport.ahead, 0.0))
 
     async def pause(self, seconds: float) -> None:
         """Wait between two looks at the provider."""

@@ -26,6 +26,11 @@ class HeedingTransport:
         self._hold = hold
         self._hide = hide
 
+    @property
+    def ahead(self) -> float:
+        """As Transport."""
+        return self._transport.ahead
+
     async def close(self) -> None:
         """Close the connections. May be called twice."""
         await self._transport.close()

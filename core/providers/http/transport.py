@@ -23,7 +23,12 @@ import httpx2
 
 from core.providers.http.call_metrics import Broken, Exchange, NotSent, measured
 from core.providers.http.decoding import ACCEPTED, BadEncoding, unpacked
-from core.providers.provider_errors import ErrorAnswer, parse_retry_after, read_error
+from core.providers.provider_errors import (
+    ErrorAnswer,
+    http_date,
+    parse_retry_after,
+    read_error,
+)
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_REPLY_BYTES = 32 * 1024 * 1024
@@ -106,6 +111,9 @@ class Transport:
         and kept; None: no limit."""
         self._provider = provider
         self._timeout = timeout
+        self.ahead = 0.0
+        """Seconds that our clock is ahead of the provider's, as its latest answer has it; less
+        than nothing where it is behind."""
         self._client = httpx2.AsyncClient(
             headers={**headers, "accept-encoding": ACCEPTED},
             timeout=httpx2.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout)),
@@ -201,6 +209,9 @@ class Transport:
     @asynccontextmanager
     async def _opened(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Response, None]:
         response = await self._client.send(request, stream=True)
+        there = http_date(response.headers.get("date", ""))
+        if there is not None:
+            self.ahead = time() - there
         try:
             yield response
         finally:

@@ -73,7 +73,7 @@ class Lists:
             self._jobs.path, self._jobs.list_params, self._jobs.read_page
         ):
             yield jobs
-            if past([job.created_at for job in jobs], oldest):
+            if past([job.created_at for job in jobs], self._http.surely_since(oldest)):
                 return
 
     async def files(self, purpose: str, oldest: datetime) -> AsyncGenerator[RemoteFile, None]:
@@ -82,7 +82,7 @@ class Lists:
         async for files in self._pages("/files", params, read_files):
             for file in files:
                 yield file
-            if past([file.created_at for file in files], oldest):
+            if past([file.created_at for file in files], self._http.surely_since(oldest)):
                 return
 
     async def _pages(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -226,6 +227,19 @@ async def test_a_batch_created_before_the_intent_by_a_clock_that_is_off(
     fake: FakeProvider, anthropic: AnthropicProvider
 ) -> None:
     created = stamp(make_intent().intended_at - timedelta(seconds=60))
+    fake.on("GET", BATCHES, listing(batch("it", "ended", created_at=created)))
+    fake.on("GET", f"{BATCHES}/it/results", Response(jsonl(succeeded(make_intent().custom_id(1)))))
+    assert await anthropic.find(make_intent(), frozenset(), quiet_since=QUIET) == Found("it")
+
+
+async def test_a_clock_that_is_far_ahead_hides_no_batch(
+    fake: FakeProvider, anthropic: AnthropicProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Absence would mean that it is sent, and paid for, a second time."""
+    off = timedelta(hours=1)
+    ours = time.time() + off.total_seconds()
+    monkeypatch.setattr("core.providers.http.transport.time", lambda: ours)
+    created = stamp(make_intent().intended_at - off)
     fake.on("GET", BATCHES, listing(batch("it", "ended", created_at=created)))
     fake.on("GET", f"{BATCHES}/it/results", Response(jsonl(succeeded(make_intent().custom_id(1)))))
     assert await anthropic.find(make_intent(), frozenset(), quiet_since=QUIET) == Found("it")

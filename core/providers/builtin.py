@@ -13,7 +13,7 @@ from core.providers.anthropic import adapter as anthropic
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.anthropic.calls import ENDPOINTS as ANTHROPIC_CALLS
 from core.providers.anthropic.calls import anthropic_calls
-from core.providers.anthropic.native import PlainParams, check_params
+from core.providers.anthropic.native import PlainParams, begins_with_user, check_params
 from core.providers.anthropic.translation import check_plain as check_plain_anthropic
 from core.providers.anthropic.translation import check_translation
 from core.providers.catalogue import find_model
@@ -136,7 +136,7 @@ def _anthropic(access: ProviderAccess) -> ProviderPlugin:
         scope=access.anthropic_base_url,
         check=check,
         plain=PlainBody(PlainRequest, check_plain, are_plain),
-        own_plain=PlainBody(PlainParams, _never, _always),
+        own_plain=PlainBody(PlainParams, _never, begins_with_user),
     )
 
 

@@ -8,8 +8,8 @@ ANTHROPIC_BETAS names them for all.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Raw
@@ -17,12 +17,16 @@ from msgspec import Raw
 from core.providers.catalogue import Model
 from core.providers.contract import LineRejected, Outcome, ResultLine
 from core.providers.result_lines import encoded_response
+from core.providers.translation.chat_messages import not_from_user
 
 SUFFIX = "-m"
 """Behind the custom id of a request whose answer is wanted as it is: nothing else of a request
 comes back with its answer."""
 
 BETAS = "betas"
+
+_SAMPLING = {"temperature": 1, "top_p": 1, "top_k": 0}
+"""With the default of each: what models that take none of them leave a request."""
 
 Option = Raw | msgspec.UnsetType
 
@@ -119,7 +123,7 @@ def check_params(body: bytes | Raw, model: Model, betas: Collection[str]) -> Non
     raw = bytes(body)
     try:
         given = _checked.decode(raw)
-        _decode_numbers(raw)
+        decoded = _decoded(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = f"The body is unreadable: {error}; expected numbers that a 64-bit float can hold."
         raise LineRejected("body", "number_out_of_range", text) from None
@@ -133,16 +137,50 @@ def check_params(body: bytes | Raw, model: Model, betas: Collection[str]) -> Non
             "unsupported_value",
             f"{model.id} gives at most {model.max_output} tokens.",
         )
+    if isinstance(decoded, dict):
+        _check_first(decoded.get("messages"))
+        _check_sampling(decoded, model)
 
 
-def _decode_numbers(raw: bytes) -> None:
-    """Raise what keeps a body with a number out of range from being decoded."""
+def begins_with_user(messages: Sequence[PlainMessage]) -> bool:
+    """Whether it is the user who speaks first."""
+    return messages[0].role == "user"
+
+
+def _check_first(messages: Any) -> None:
+    # What is not of this form is told elsewhere.
+    match messages:
+        case [{"role": "assistant"}, *_]:
+            raise not_from_user()
+
+
+def _check_sampling(given: dict[str, Any], model: Model) -> None:
+    """What is refused of a request by its model, whatever the API's version."""
+    for name, default in _SAMPLING.items():
+        value = given.get(name)
+        if type(value) not in (int, float):
+            continue
+        if name != "top_k" and not 0 <= value <= 1:
+            raise LineRejected(
+                f"body.{name}", "unsupported_value", f"{name} has to be a number from 0 to 1."
+            )
+        if value != default and not model.sampling:
+            raise LineRejected(
+                f"body.{name}",
+                "unsupported_parameter",
+                f"{model.id} takes no {name}: leave it out.",
+            )
+
+
+def _decoded(raw: bytes) -> Any:
+    """The body; raises what keeps one with a number out of range from being decoded."""
     try:
-        msgspec.json.decode(raw)
+        return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Asked second: looking for such a number takes longer than decoding everything.
         if _MAY_BE_OUT_OF_RANGE.search(raw):
             raise
+        return None
 
 
 def check_betas(raw: Raw | None, betas: Collection[str]) -> None:

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.endpoints import GENERATE_CONTENT, MESSAGES
@@ -13,6 +14,8 @@ from core.prices.usage import Usage
 from core.providers.anthropic.adapter import AnthropicProvider
 from core.providers.anthropic.adapter import read_result as read_anthropic
 from core.providers.anthropic.native import SUFFIX as ANTHROPIC
+from core.providers.anthropic.native import PlainParams, begins_with_user, check_params
+from core.providers.catalogue import find_model
 from core.providers.contract import LineRejected, Outcome, ResultLine
 from core.providers.gemini.adapter import GeminiProvider
 from core.providers.gemini.adapter import read_result as read_gemini
@@ -20,6 +23,8 @@ from core.providers.gemini.native import SUFFIX as GEMINI
 from core.providers.http.client import ProviderHttp
 
 OURS = "shard_1-token-7"
+USER = {"role": "user", "content": "Hi"}
+ASSISTANT = {"role": "assistant", "content": "Hello"}
 PARAMS = {
     "max_tokens": 9,
     "messages": [{"role": "user", "content": "Hi"}],
@@ -84,6 +89,42 @@ async def test_params_are_sent_as_they_are(http: ProviderHttp) -> None:
     with pytest.raises(LineRejected, match="ANTHROPIC_BETAS"):
         provider.encode_line(OURS, MESSAGES, "claude-haiku-4.5", other)
     await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "field"),
+    [
+        ("claude-haiku-4-5", {"temperature": 1.5}, "body.temperature"),
+        ("claude-haiku-4-5", {"messages": [ASSISTANT, USER]}, "body.messages[0].role"),
+        ("claude-opus-4-7", {"temperature": 0.5}, "body.temperature"),
+        ("claude-opus-4-7", {"top_p": 0.5}, "body.top_p"),
+        ("claude-opus-4-7", {"top_k": 5}, "body.top_k"),
+        ("claude-opus-4-7", {"temperature": 1.0, "top_p": 1, "top_k": None}, ""),
+        ("claude-haiku-4-5", {"temperature": 0.5, "top_k": 5}, ""),
+        ("claude-of-tomorrow", {"temperature": 0.5}, ""),
+        # Newest models alone take it: that is the provider's to say.
+        ("claude-haiku-4-5", {"messages": [USER, {"role": "system", "content": "x"}]}, ""),
+    ],
+)
+def test_what_a_model_is_documented_to_refuse_is_told(
+    model: str, given: dict[str, Any], field: str
+) -> None:
+    params = {"model": model, "max_tokens": 9, "messages": [USER]} | given
+    body = json.dumps(params).encode()
+    if not field:
+        check_params(body, find_model("anthropic", model), ())
+        return
+    with pytest.raises(LineRejected) as refused:
+        check_params(body, find_model("anthropic", model), ())
+    assert refused.value.field == field
+
+
+def test_only_messages_that_the_user_begins_are_alike() -> None:
+    """What was found of one request's options is not remembered for others."""
+    for messages, alike in ([USER], True), ([USER, ASSISTANT], True), ([ASSISTANT, USER], False):
+        params = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": messages}
+        plain = msgspec.json.decode(json.dumps(params), type=PlainParams)
+        assert begins_with_user(plain.messages) is alike
 
 
 async def test_a_request_is_sent_as_it_is(http: ProviderHttp) -> None:

@@ -158,7 +158,7 @@ def _check_sampling(given: dict[str, Any], model: Model) -> None:
     """What is refused of a request by its model, whatever the API's version."""
     for name, default in _SAMPLING.items():
         value = given.get(name)
-        if type(value) not in (int, float):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if name != "top_k" and not 0 <= value <= 1:
             raise LineRejected(

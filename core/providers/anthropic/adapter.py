@@ -135,9 +135,12 @@ class AnthropicProvider:
         if isinstance(outcome, (Refused, OutcomeUnknown)):
             return outcome
         try:
-            return Accepted(read_batch(outcome).id)
+            remote_id = read_batch(outcome).id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return OutcomeUnknown(f"POST {BATCHES}: accepted, but the answer names no batch")
+            remote_id = ""
+        if remote_id:
+            return Accepted(remote_id)
+        return OutcomeUnknown(f"POST {BATCHES}: accepted, but the answer names no batch")
 
     async def find(
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None

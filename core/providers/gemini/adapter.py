@@ -174,9 +174,12 @@ class GeminiProvider:
         if isinstance(outcome, OutcomeUnknown):
             return outcome
         try:
-            return Accepted(read_operation(outcome).name, file_name)
+            remote_id = read_operation(outcome).name
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return OutcomeUnknown(f"POST {path}: accepted, but the answer names no batch")
+            remote_id = ""
+        if remote_id:
+            return Accepted(remote_id, file_name)
+        return OutcomeUnknown(f"POST {path}: accepted, but the answer names no batch")
 
     async def send_input(self, spool: Path, name: str, tries: UploadTries) -> RemoteFile:
         """Upload a spool. Raises ProviderUnavailable, ProviderRejected."""

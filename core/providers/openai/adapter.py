@@ -176,11 +176,12 @@ class OpenAIProvider:
         if isinstance(outcome, OutcomeUnknown):
             return outcome
         try:
-            return Accepted(self._jobs.read_created(outcome).id, upload.remote_file_id)
+            remote_id = self._jobs.read_created(outcome).id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return OutcomeUnknown(
-                f"POST {self._jobs.path}: accepted, but the answer names no batch"
-            )
+            remote_id = ""
+        if remote_id:
+            return Accepted(remote_id, upload.remote_file_id)
+        return OutcomeUnknown(f"POST {self._jobs.path}: accepted, but the answer names no batch")
 
     async def send_input(self, spool: Path, name: str, tries: UploadTries) -> RemoteFile:
         """Upload a spool. Raises ProviderUnavailable, ProviderRejected."""

@@ -130,10 +130,11 @@ async def test_submit_that_is_not_accepted(
     assert len(fake.calls) == 1
 
 
+@pytest.mark.parametrize("answer", [{}, batch("")])
 async def test_an_acceptance_without_an_id_is_unknown(
-    fake: FakeProvider, anthropic: AnthropicProvider, spool: Path
+    answer: dict[str, Any], fake: FakeProvider, anthropic: AnthropicProvider, spool: Path
 ) -> None:
-    fake.on("POST", BATCHES, JSONResponse({}))
+    fake.on("POST", BATCHES, JSONResponse(answer))
     assert isinstance(await anthropic.submit(make_intent(), spool), OutcomeUnknown)
 
 

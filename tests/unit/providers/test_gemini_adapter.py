@@ -183,6 +183,10 @@ RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.
         (problem(504, "DEADLINE_EXCEEDED"), OutcomeUnknown(f"POST {CREATE}: no")),
         (Response(status_code=500), OutcomeUnknown(f"POST {CREATE}: status 500")),
         (
+            JSONResponse({"name": ""}),
+            OutcomeUnknown(f"POST {CREATE}: accepted, but the answer names no batch"),
+        ),
+        (
             JSONResponse({}),
             OutcomeUnknown(f"POST {CREATE}: accepted, but the answer names no batch"),
         ),

@@ -195,7 +195,15 @@ async def test_uploads_of_a_shard_are_deleted_by_name(
     assert deleted == ["/files/f1", "/files/f2"]
 
 
-@pytest.mark.parametrize("reply", [Response(b"{}"), Response(b"<html>"), Response(b"")])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Response(b"{}"),
+        Response(b"<html>"),
+        Response(b""),
+        JSONResponse({"id": "", "status": "validating"}),
+    ],
+)
 async def test_an_acceptance_without_an_id_is_unknown(
     reply: Response, fake: FakeProvider, openai: OpenAIProvider, spool: Path
 ) -> None:

@@ -8,21 +8,24 @@ GenerateContentConfig).
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from core.endpoints import COMPLETIONS, EMBEDDINGS, MODERATIONS, RESPONSES
+from core.endpoints import CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, MODERATIONS, RESPONSES
 
 OPEN = 1
-"""The provider adds to the prompt what nobody knows before: a stored prompt or conversation, or
-what tools find that it runs itself."""
+"""The provider adds to the prompt what nobody knows before: a stored prompt, conversation or
+recording, or what tools find that it runs itself."""
 TOOLS = 2
 """With tools: some providers put a prompt of their own before them."""
 CACHES = 4
 """It asks for a cache of its own, which may cost more than reading the prompt."""
+US = 8
+"""Its inference is to run in the US, which some models charge for."""
 
 # Far beyond what any model gives for one request: who asks for more has set no limit. Millions of
 # lines of it come to a sum of money that has no place in a database, nor in a Money.
@@ -42,9 +45,12 @@ _CACHES = (
 )
 _REFERENCE = b'"item_reference"'
 _COMPACTS = b'"compact'
+# types/chat/chat_completion_assistant_message_param.py: earlier audio of the model, by its id.
+_EARLIER_AUDIO = re.compile(rb'"audio"\s*:\s*\{[^{}]*"id"\s*:')
 # What the caller runs: functions, and the tools of Anthropic's own that it only describes.
 _OWN_TOOLS = ("function", "custom", "bash_", "text_editor_", "computer_", "memory_")
 _NOTHING = (b"[]", b"null")
+_ANYWHERE = (b'"global"', b"null")
 _OWN_KEYS = frozenset({"functionDeclarations", "function_declarations"})
 
 
@@ -55,7 +61,7 @@ class Asked(NamedTuple):
     """Most tokens of one answer, as the request says; None: it does not say."""
     answers: int = 1
     flags: int = 0
-    """OPEN, TOOLS, CACHES."""
+    """OPEN, TOOLS, CACHES, US."""
 
 
 NO_ANSWER = Asked(0)
@@ -80,6 +86,7 @@ class Asking(Struct, kw_only=True, gc=False):
     cachedContent: Raw | UnsetType = UNSET
     cached_content: Raw | UnsetType = UNSET
     context_management: Raw | UnsetType = UNSET
+    inference_geo: Raw | UnsetType = UNSET
     prompt: Any = None
 
 
@@ -154,9 +161,13 @@ def asked_by(url: str, found: Asking, body: bytes | Raw) -> Asked:
         flags |= CACHES
     if url == RESPONSES and _REFERENCE in view:
         flags |= OPEN
+    if url == CHAT_COMPLETIONS and b'"audio"' in view and _EARLIER_AUDIO.search(view):
+        flags |= OPEN
     # What a compaction reads and writes is billed beside the prompt and the answer.
     if found.context_management is not UNSET and _COMPACTS in bytes(found.context_management):
         flags |= OPEN
+    if found.inference_geo is not UNSET and bytes(found.inference_geo) not in _ANYWHERE:
+        flags |= US
     return _asked(limit, answers, flags)
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
-from core.batchfile import CACHES, OPEN, TOOLS, LineSum, MediaTokens, Totals, asked_of
+from core.batchfile import CACHES, OPEN, TOOLS, US, LineSum, MediaTokens, Totals, asked_of
 from core.ledger import AnswerLength, Learned, Ledger, now
 from core.prices.rates import MILLION, Price, Rates
 from core.providers import CATALOGUE, prompt_of
@@ -60,6 +60,8 @@ class LineEstimate(NamedTuple):
     media_at_most: int = 0
     caches: bool = False
     """Whether it may be written to a cache of the long lifetime."""
+    in_us: bool = False
+    """Whether its inference is to be bound to the US."""
     lines: int = 1
     longest: int = 0
     """Prompt tokens of one line at the most, where there are several lines."""
@@ -145,6 +147,7 @@ class Reckoner:
             audio_expected=round(lines.audio_tokens * factor),
             media_at_most=media_at_most,
             caches=bool(lines.flags & CACHES),
+            in_us=bool(lines.flags & US),
             lines=lines.lines,
             longest=round(lines.longest * max(1.0, factor)) + hidden,
         )
@@ -152,6 +155,8 @@ class Reckoner:
     @staticmethod
     def cost(price: Price, estimate: LineEstimate) -> tuple[int, int | None]:
         """Nano-dollars: as expected, and at the most; None: nothing limits it."""
+        if estimate.in_us:
+            price = price.in_us
         rates = price.rates_of(estimate.prompt_expected // estimate.lines)
         audio = estimate.audio_expected
         images = estimate.media_expected - audio

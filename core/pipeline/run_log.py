@@ -3,9 +3,9 @@
     {run prefix}/{number:010d}    segments from 0 on, never changed once written
 
 A segment holds whole records, each a head of 28 bytes, counts and a piece: position u32 in
-the shard's line list | length u32 of the piece | event u8 | pad | rarer counts u16 | tokens
-u32: input, cached input, output, reasoning. `rarer counts` has a bit for each of RARE that is
-not 0; those follow the head, u32 each. (Logs of before cache writes were kept have 0 there.)
+the shard's line list | length u32 of the piece | event u8 | us_inference u8 | rarer counts u16 |
+tokens u32: input, cached input, output, reasoning. `rarer counts` has a bit for each of RARE that
+is not 0; those follow the head, u32 each. (Logs of before these were kept have 0 there.)
 Of a line's records the last one counts. A segment is written only if there is none of its
 number: so of two dispatchers that take a shard for their own the slower one finds out before
 it has begun another call.
@@ -23,9 +23,9 @@ from core.blobs import BlobExists, BlobStore
 from core.failpoints import Failpoint
 from core.prices.usage import NO_USAGE, Usage
 
-HEAD = struct.Struct("<IIBxHIIII")
+HEAD = struct.Struct("<IIBBHIIII")
 COMMON = ("input", "cached_input", "output", "reasoning")
-RARE = tuple(kind for kind in Usage.__struct_fields__ if kind not in COMMON)
+RARE = tuple(kind for kind in Usage.__struct_fields__ if kind not in (*COMMON, "us_inference"))
 _COUNT = struct.Struct("<I")
 _MOST = 0xFFFFFFFF
 _READ_BYTES = 1 << 20
@@ -163,7 +163,7 @@ class RunLog:
             if count := getattr(usage, kind):
                 rare |= 1 << bit
                 counts += _COUNT.pack(min(count, _MOST))
-        head = HEAD.pack(position, len(piece), event, rare, *tokens) + counts
+        head = HEAD.pack(position, len(piece), event, usage.us_inference, rare, *tokens) + counts
         self._pending += (head, piece)
         self.pending_bytes += len(head) + len(piece)
 
@@ -202,9 +202,9 @@ def _records(segment: bytes) -> list[Record]:
     found = []
     at = 0
     while at < len(segment):
-        position, length, event, rare, *tokens = HEAD.unpack_from(segment, at)
+        position, length, event, in_us, rare, *tokens = HEAD.unpack_from(segment, at)
         at += HEAD.size
-        usage = dict(zip(COMMON, tokens, strict=True))
+        usage = dict(zip(COMMON, tokens, strict=True), us_inference=in_us)
         for bit, kind in enumerate(RARE):
             if rare & 1 << bit:
                 (usage[kind],) = _COUNT.unpack_from(segment, at)

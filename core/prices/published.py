@@ -48,6 +48,8 @@ _KINDS = {
     "cache_image_read_mtok": ("cached_image_input", 1_000_000),
     "web_searches_kcount": ("web_searches", 1_000),
 }
+# Gemini bills searches by the query or by the prompt, after what is free, and no usage tells them.
+_UNTOLD = {"google": frozenset({"web_searches_kcount"})}
 _EVERY_REQUEST = "requests_kcount"
 
 
@@ -76,10 +78,11 @@ def real_time(provider: str, model: str, day: date) -> Found:
         return _nothing("its price changes with the hour of the day")
     if _EVERY_REQUEST in _stated(prices):
         return _nothing("there is a charge for each request besides its tokens")
-    card = _card(prices)
+    reckoned = _reckoned(offered)
+    card = _card(prices, reckoned)
     if "input" not in card:
         return _nothing(f"{SOURCE} has no price by the token for it")
-    others = tuple(sorted(_stated(prices).keys() - _KINDS.keys()))
+    others = tuple(sorted(_stated(prices).keys() - reckoned.keys()))
     return Found(card, since, _page(offered), not_reckoned=others)
 
 
@@ -110,7 +113,12 @@ def batch(provider: str, model: str, day: date) -> Found:
         for name, price in _stated(each.prices).items():
             merged.setdefault(name, price)
     since = None if note else max((_start(each) for each in active), default=date.min)
-    return Found(_card(merged), since if since != date.min else None, _page(offered), note=note)
+    return Found(
+        _card(merged, _reckoned(offered)),
+        since if since != date.min else None,
+        _page(offered),
+        note=note,
+    )
 
 
 def _nothing(reason: str) -> Found:
@@ -170,11 +178,20 @@ def _stated(prices: ModelPrice) -> dict[str, Decimal | TieredPrices]:
     }
 
 
-def _card(prices: ModelPrice | Mapping[str, Decimal | TieredPrices]) -> dict[str, Steps]:
+def _reckoned(provider: Provider) -> dict[str, tuple[str, int]]:
+    """As _KINDS, of what the provider's usage tells."""
+    untold = _UNTOLD.get(provider.id, frozenset())
+    return {name: kind for name, kind in _KINDS.items() if name not in untold}
+
+
+def _card(
+    prices: ModelPrice | Mapping[str, Decimal | TieredPrices],
+    reckoned: Mapping[str, tuple[str, int]],
+) -> dict[str, Steps]:
     stated = _stated(prices) if isinstance(prices, ModelPrice) else prices
     return {
         kind: _steps(stated[name], count)
-        for name, (kind, count) in _KINDS.items()
+        for name, (kind, count) in reckoned.items()
         if name in stated
     }
 

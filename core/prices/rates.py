@@ -120,6 +120,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag="priced"):
     origins: tuple[Origin, ...]
     markup: str = "1"
     """The factor that is in the rates already, as a decimal number."""
+    us_percent: int = 0
+    """What tokens cost more where inference is bound to the US."""
     not_reckoned: tuple[str, ...] = ()
     """What the provider charges besides and no usage tells, such as "storage_searches_kcount"."""
 
@@ -130,6 +132,23 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag="priced"):
     @cached_property
     def pricer(self) -> Callable[[Usage], int]:
         """What `cost` does, for whoever prices many lines: its rates are at hand."""
+        if not self.us_percent:
+            return self._anywhere
+        anywhere, in_us = self._anywhere, self.in_us.pricer
+        return lambda usage: in_us(usage) if usage.us_inference else anywhere(usage)
+
+    @cached_property
+    def in_us(self) -> Price:
+        """What it costs where inference is bound to the US. Searches cost the same."""
+        factor = 1 + Decimal(self.us_percent) / 100
+        return msgspec.structs.replace(
+            self,
+            bands=tuple(Band(band.above, _dearer(band.rates, factor)) for band in self.bands),
+            us_percent=0,
+        )
+
+    @cached_property
+    def _anywhere(self) -> Callable[[Usage], int]:
         limit, longer = _NO_LIMIT, None
         # From the longest prompts down: each band hands on to the one above it.
         for step in self._steps:
@@ -199,6 +218,10 @@ def nano(usd: Decimal, count: int = MILLION) -> int:
 def scaled(rates: Rates, factor: Decimal) -> Rates:
     """Rates times a factor."""
     return Rates(**{kind: _times(getattr(rates, kind), factor) for kind in KINDS})
+
+
+def _dearer(rates: Rates, factor: Decimal) -> Rates:
+    return msgspec.structs.replace(scaled(rates, factor), web_searches=rates.web_searches)
 
 
 def _times(rate: int | None, factor: Decimal) -> int | None:

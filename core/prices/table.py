@@ -23,6 +23,9 @@ from core.prices.rates import Band, Origin, Price, Processing, Steps, Unpriced, 
 from core.prices.snapshot import Snapshot
 
 _NEEDED = frozenset({"input", "output"})
+# "1.1x on all token pricing categories" (platform.claude.com, pricing, data residency); models
+# from before Opus 4.6 refuse to be bound.
+_US_PERCENT = {"anthropic": 10}
 
 Asked = tuple[str, str, Processing]
 """Provider, its id of the model, and how it is run."""
@@ -75,9 +78,8 @@ class PriceTable:
     ) -> Price | Unpriced:
         entry = self._file.entry(provider, model, processing, day)
         own = [self._stated(entry, processing)] if entry and entry.times is None else []
-        layers, others, lacks = _published(
-            self._file.like.get(provider, provider), model, processing, day
-        )
+        whose = self._file.like.get(provider, provider)
+        layers, others, lacks = _published(whose, model, processing, day)
         found = _put_together([*own, *layers], processing)
         if found is None:
             return Unpriced(
@@ -91,6 +93,7 @@ class PriceTable:
             day=day,
             bands=steps,
             origins=origins,
+            us_percent=_US_PERCENT.get(whose, 0),
             not_reckoned=others,
         )
         return self._times(price, entry) if entry and entry.times is not None else price

@@ -32,6 +32,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cached_image_input: int = 0
     web_searches: int = 0
     """Searches that the provider ran itself and charges for; no tokens."""
+    us_inference: int = 0
+    """1 where inference was bound to the US, which some models charge for; no count."""
 
 
 NO_USAGE = Usage()

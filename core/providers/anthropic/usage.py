@@ -3,7 +3,7 @@
 anthropic 2.12.0 types/usage.py, cache_creation.py, server_tool_usage.py: `input_tokens` are those
 that were neither read from a cache nor written to one; `cache_creation` splits the written ones
 by lifetime; `output_tokens` are all that is billed, thoughts included. What a compaction used is in
-`iterations` alone (types/beta/beta_usage.py).
+`iterations` alone (types/beta/beta_usage.py). `inference_geo` is where the inference ran.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from core.prices.usage import Usage, whole
+from core.prices.usage import NO_USAGE, Usage, whole
 from core.providers.parsing import token_count
 
 
@@ -28,6 +28,7 @@ class AnthropicUsage(msgspec.Struct, gc=False):
     output_tokens_details: Any = None
     server_tool_use: Any = None
     iterations: Any = None
+    inference_geo: Any = None
 
 
 _decoder = msgspec.json.Decoder(AnthropicUsage | str | list[Any] | int | float | bool | None)
@@ -45,11 +46,12 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage:
 def usage_of(given: AnthropicUsage) -> Usage:
     """The same of a decoded object."""
     found = _of_message(given)
-    if not isinstance(given.iterations, list):
-        return found
-    for each in given.iterations:
-        if isinstance(each, dict) and each.get("type") == "compaction":
-            found = _both(found, _of_message(msgspec.convert(each, AnthropicUsage)))
+    if isinstance(given.iterations, list):
+        for each in given.iterations:
+            if isinstance(each, dict) and each.get("type") == "compaction":
+                found = _both(found, _of_message(msgspec.convert(each, AnthropicUsage)))
+    if given.inference_geo == "us" and found != NO_USAGE:
+        return msgspec.structs.replace(found, us_inference=1)
     return found
 
 

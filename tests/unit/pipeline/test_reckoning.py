@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.batchfile import CACHES, OPEN, TOOLS, asked_of
+from core.batchfile import CACHES, OPEN, TOOLS, US, asked_of
 from core.endpoints import (
     CHAT_COMPLETIONS,
     COMPLETIONS,
@@ -24,6 +24,11 @@ from core.prices.table import PriceTable
 
 DAY = date(2026, 11, 28)
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
+SPOKEN = {
+    "messages": [*CHAT["messages"], {"role": "assistant", "audio": {"id": "audio_1"}}],
+    "max_tokens": 9,
+}
+ASKS_LITTLE = (None, 1, 0)
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
 
@@ -73,6 +78,12 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
             {"max_tokens": 9, "context_management": {"edits": [{"type": "clear_thinking_1"}]}},
             (9, 1, 0),
         ),
+        (MESSAGES, {**CHAT, "max_tokens": 9, "inference_geo": "us"}, (9, 1, US)),
+        (MESSAGES, {**CHAT, "max_tokens": 9, "inference_geo": "global"}, (9, 1, 0)),
+        (MESSAGES, {**CHAT, "max_tokens": 9, "inference_geo": None}, (9, 1, 0)),
+        (CHAT_COMPLETIONS, SPOKEN, (9, 1, OPEN)),
+        (CHAT_COMPLETIONS, {**CHAT, "audio": {"voice": {"id": "v"}, "format": "wav"}}, ASKS_LITTLE),
+        (CHAT_COMPLETIONS, {"messages": [{"content": json.dumps(SPOKEN)}]}, ASKS_LITTLE),
         (GENERATE_CONTENT, {"cachedContent": None}, (None, 1, 0)),
         (GENERATE_CONTENT, {"cached_content": "cachedContents/c"}, (None, 1, OPEN)),
         (COMPLETIONS, {"prompt": ["a", "b"], "n": 2, "best_of": 3}, (16, 6, 0)),
@@ -97,6 +108,12 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
         ),
         (GENERATE_CONTENT, {"generation_config": {"max_output_tokens": 9}}, (9, 1, 0)),
         (GENERATE_CONTENT, {"tools": [{"googleSearch": {}}]}, (None, 1, OPEN | TOOLS)),
+        (
+            GENERATE_CONTENT,
+            {"tools": [{"googleSearch": {}, "functionDeclarations": []}]},
+            (None, 1, OPEN | TOOLS),
+        ),
+        (GENERATE_CONTENT, {"tools": [{"google_maps": {}}]}, (None, 1, OPEN | TOOLS)),
         (GENERATE_CONTENT, {"tools": [{"functionDeclarations": []}]}, (None, 1, TOOLS)),
     ],
 )
@@ -144,6 +161,21 @@ def test_the_tier_of_long_prompts_and_a_cache_are_in_the_bound() -> None:
     expected, at_most = reckoner.cost(price, middle)
     assert expected == middle.prompt_expected * 1_000 + 10 * 5_000
     assert at_most == middle.prompt_at_most * 2_500 + 10 * 7_500
+
+
+def test_what_is_to_run_in_the_us_is_reckoned_with_what_that_costs() -> None:
+    price = PriceTable().find("anthropic", "claude-opus-5", Processing.BATCH, DAY)
+    assert isinstance(price, Price)
+    reckoner = Reckoner({("anthropic", "claude-opus-5"): Basis(50)})
+
+    def cost(**geo: str) -> tuple[int, int | None]:
+        body = json.dumps({**CHAT, "max_tokens": 9, **geo}).encode()
+        line = reckoner.line("anthropic", "claude-opus-5", MESSAGES, body, size=1000)
+        return reckoner.cost(price, line)
+
+    anywhere, bound = cost(inference_geo="global"), cost(inference_geo="us")
+    assert anywhere[1] is not None
+    assert bound == (anywhere[0] * 11 // 10, anywhere[1] * 11 // 10)
 
 
 def test_what_nobody_has_seen_has_no_bound() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from genai_prices import data, types
 
@@ -45,6 +47,49 @@ def test_a_price_says_where_each_rate_comes_from(priced: PricedBy) -> None:
 
 def test_charges_that_no_usage_tells_are_named(priced: PricedBy) -> None:
     assert priced("openai", "gpt-4.1").not_reckoned == ("storage_searches_kcount",)
+
+
+@pytest.mark.parametrize("how", ["batch", "real_time"])
+def test_searches_that_no_usage_of_gemini_tells_are_charged_besides(
+    priced: PricedBy, how: str
+) -> None:
+    price = priced("gemini", "gemini-3.8-flash", how)
+    assert "web_searches_kcount" in price.not_reckoned
+    assert price.bands[0].rates.web_searches == 0
+    own = PRICED_SEARCHES.replace("acme", "gemini")
+    assert priced("gemini", "x", how, file=own).bands[0].rates.web_searches == 14_000_000_000_000
+
+
+PRICED_SEARCHES = """
+[[price]]
+provider = "acme"
+input = 1
+output = 1
+web_searches = 14
+"""
+
+
+def test_inference_in_the_us_costs_a_tenth_more_at_anthropic(priced: PricedBy) -> None:
+    usage = Usage(input=1_000, cached_input=300, cache_write_1h=200, output=100, web_searches=1)
+    bound = msgspec.structs.replace(usage, us_inference=1)
+    price = priced("anthropic", "claude-opus-5")
+    # Half of 5 in, 0.5 read, 10 written and 25 out; a search costs the same anywhere.
+    tokens = 500 * 2_500 + 300 * 250 + 200 * 5_000 + 100 * 12_500
+    assert price.cost(usage) == tokens + 10_000_000
+    assert price.cost(bound) == tokens * 11 // 10 + 10_000_000
+    assert price.marked_up(Decimal(2)).cost(bound) == 2 * price.cost(bound)
+    other = priced("openai", "gpt-4.1")
+    assert other.cost(bound) == other.cost(usage)
+
+
+def test_a_batch_of_before_keeps_the_price_that_it_was_made_with(priced: PricedBy) -> None:
+    price = priced("anthropic", "claude-opus-5")
+    snapshot = Snapshot(day=DAY, prices=(price,))
+    assert read_snapshot(snapshot.encode()) == snapshot
+    old = read_snapshot(snapshot.encode().replace(b'"us_percent":10,', b""))
+    [kept] = old.prices
+    assert isinstance(kept, Price)
+    assert kept.cost(Usage(input=100, us_inference=1)) == price.cost(Usage(input=100))
 
 
 def test_a_price_is_that_of_the_day(priced: PricedBy) -> None:

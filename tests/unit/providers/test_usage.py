@@ -179,6 +179,22 @@ def test_openai(reported: dict[str, Any], usage: Usage) -> None:
             id="everything",
         ),
         pytest.param(
+            {
+                "input_tokens": 10,
+                "output_tokens": 4,
+                "inference_geo": "us",
+                "iterations": [{"type": "compaction", "input_tokens": 5, "output_tokens": 2}],
+            },
+            Usage(input=15, output=6, us_inference=1),
+            id="bound to the US",
+        ),
+        pytest.param(
+            {"input_tokens": 10, "output_tokens": 4, "inference_geo": "global"},
+            Usage(input=10, output=4),
+            id="run anywhere",
+        ),
+        pytest.param({"inference_geo": "us"}, Usage(), id="nothing in the US"),
+        pytest.param(
             {"input_tokens": 1, "cache_creation_input_tokens": 7, "output_tokens": 2},
             Usage(input=8, cache_write_5m=7, output=2),
             id="writes of an untold lifetime are the default one's",

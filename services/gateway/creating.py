@@ -141,7 +141,7 @@ class BatchMaker:
             estimate = await self._estimate(file, prices, batch_args)
             batch.expected_nanos = estimate.total.cost.expected
             batch.at_most_nanos = estimate.total.dearest.at_most
-            reserve = self._funding.reserve(estimate.total.dearest.expected)
+            reserve = self._funding.reserve(estimate.total.dearest.expected, batch.max_cost_nanos)
             if batch.max_cost_nanos is not None:
                 refuse_unbounded(estimate)
         batch.parent_id = retry.ancestors[-1] if retry else ""

@@ -20,9 +20,15 @@ class Funding:
         # As it was written, not as it is kept in binary.
         self._factor = Fraction(str(reserve_factor))
 
-    def reserve(self, expected_nanos: int | None) -> int | None:
-        """Nano-dollars that a batch is to hold; None: not known what it will cost."""
-        return None if expected_nanos is None else math.ceil(expected_nanos * self._factor)
+    def reserve(self, expected_nanos: int | None, max_cost_nanos: int | None) -> int | None:
+        """Nano-dollars that a batch is to hold; None: not known what it will cost.
+
+        No more than its `max_cost`, which it cannot come to spend more than.
+        """
+        if expected_nanos is None:
+            return None
+        held = math.ceil(expected_nanos * self._factor)
+        return held if max_cost_nanos is None else min(held, max_cost_nanos)
 
 
 def refusal(lacking: NoFunds | NoPrice, prices: Snapshot) -> ApiError:

@@ -12,6 +12,7 @@ import pytest
 from polybatch.v1 import accounts_pb2, batches_pb2
 
 from core.ledger import now
+from tests.integration.gateway.test_estimates import asking
 from tests.support.collector.ending import end
 from tests.support.gateway.accounts import Holder, holder, nanos, operator, usd
 from tests.support.gateway.running import Gateway, StartGateway, line, refused
@@ -66,6 +67,14 @@ async def test_a_batch_reserves_more_than_it_should_cost(gateway: Gateway) -> No
         assert "ask the operator to grant 0.1 USD" in failure.message
     await grant(gateway, 0.10, "more")
     assert nanos((await caller.create(file.id)).cost.reserved) == 750_000_000
+
+
+async def test_a_batch_reserves_no_more_than_its_max_cost(gateway: Gateway) -> None:
+    caller = await prepaid(gateway, 0.60)
+    file = (await caller.upload(asking("gpt-4.1", max_tokens=600))).file
+    assert (await refused(caller.create(file.id))).reason == "INSUFFICIENT_CREDITS"
+    batch = await caller.create(file.id, max_cost=usd(0.60))
+    assert nanos(batch.cost.reserved) == 600_000_000
 
 
 async def test_a_retry_reserves_like_any_batch(gateway: Gateway) -> None:

@@ -1,6 +1,6 @@
 """The JSONL line format: scan, check, index, report; and the results' format."""
 
-from core.batchfile.asking import CACHES, OPEN, TOOLS, US, Asked, asked_of
+from core.batchfile.asking import CACHES, OPEN, TIER, TOOLS, US, Asked, asked_of
 from core.batchfile.bodies import MAX_MODEL
 from core.batchfile.checker import SHOWN_PROBLEMS, CheckedFile, FileChecker
 from core.batchfile.equal_requests import (

@@ -26,6 +26,8 @@ CACHES = 4
 """It asks for a cache of its own, which may cost more than reading the prompt."""
 US = 8
 """Its inference is to run in the US, which some models charge for."""
+TIER = 16
+"""It asks for a tier of the service that may cost more than the standard one."""
 
 # Far beyond what any model gives for one request: who asks for more has set no limit. Millions of
 # lines of it come to a sum of money that has no place in a database, nor in a Money.
@@ -51,6 +53,10 @@ _EARLIER_AUDIO = re.compile(rb'"audio"\s*:\s*\{[^{}]*"id"\s*:')
 _OWN_TOOLS = ("function", "custom", "bash_", "text_editor_", "computer_", "memory_")
 _NOTHING = (b"[]", b"null")
 _ANYWHERE = (b'"global"', b"null")
+# "standard_only" is Anthropic's, "on_demand" Groq's; "flex" costs less.
+_NO_DEARER = frozenset(
+    {b"null", b'"auto"', b'"default"', b'"flex"', b'"on_demand"', b'"standard"', b'"standard_only"'}
+)
 _OWN_KEYS = frozenset({"functionDeclarations", "function_declarations"})
 
 
@@ -61,7 +67,7 @@ class Asked(NamedTuple):
     """Most tokens of one answer, as the request says; None: it does not say."""
     answers: int = 1
     flags: int = 0
-    """OPEN, TOOLS, CACHES, US."""
+    """OPEN, TOOLS, CACHES, US, TIER."""
 
 
 NO_ANSWER = Asked(0)
@@ -87,6 +93,7 @@ class Asking(Struct, kw_only=True, gc=False):
     cached_content: Raw | UnsetType = UNSET
     context_management: Raw | UnsetType = UNSET
     inference_geo: Raw | UnsetType = UNSET
+    service_tier: Raw | UnsetType = UNSET
     prompt: Any = None
 
 
@@ -168,6 +175,8 @@ def asked_by(url: str, found: Asking, body: bytes | Raw) -> Asked:
         flags |= OPEN
     if found.inference_geo is not UNSET and bytes(found.inference_geo) not in _ANYWHERE:
         flags |= US
+    if found.service_tier is not UNSET and bytes(found.service_tier) not in _NO_DEARER:
+        flags |= TIER
     return _asked(limit, answers, flags)
 
 

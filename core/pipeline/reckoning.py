@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
-from core.batchfile import CACHES, OPEN, TOOLS, US, LineSum, MediaTokens, Totals, asked_of
+from core.batchfile import CACHES, OPEN, TIER, TOOLS, US, LineSum, MediaTokens, Totals, asked_of
 from core.ledger import AnswerLength, Learned, Ledger, now
-from core.prices.rates import MILLION, Price, Rates
+from core.prices.rates import MILLION, Price, Processing, Rates
 from core.providers import CATALOGUE, prompt_of
 
 _LOOKED_AT = timedelta(days=90)
@@ -62,6 +62,8 @@ class LineEstimate(NamedTuple):
     """Whether it may be written to a cache of the long lifetime."""
     in_us: bool = False
     """Whether its inference is to be bound to the US."""
+    tier: bool = False
+    """Whether it asks for a tier that may cost more."""
     lines: int = 1
     longest: int = 0
     """Prompt tokens of one line at the most, where there are several lines."""
@@ -148,13 +150,32 @@ class Reckoner:
             media_at_most=media_at_most,
             caches=bool(lines.flags & CACHES),
             in_us=bool(lines.flags & US),
+            tier=bool(lines.flags & TIER),
             lines=lines.lines,
             longest=round(lines.longest * max(1.0, factor)) + hidden,
         )
 
     @staticmethod
-    def cost(price: Price, estimate: LineEstimate) -> tuple[int, int | None]:
-        """Nano-dollars: as expected, and at the most; None: nothing limits it."""
+    def is_open(estimate: LineEstimate, price: Price | None, *, rescued: bool = False) -> bool:
+        """Whether nobody knows what lines can cost at the most.
+
+        `rescued`: at the price of calls in a batch's place, which ask for no tier.
+        """
+        if estimate.output_at_most is None:
+            return True
+        if not estimate.tier or rescued or price is None:
+            return False
+        # Published rates are those of the standard tier; a batch has no other.
+        return price.processing is Processing.REAL_TIME and not price.is_stated
+
+    @classmethod
+    def cost(
+        cls, price: Price, estimate: LineEstimate, *, rescued: bool = False
+    ) -> tuple[int, int | None]:
+        """Nano-dollars: as expected, and at the most; None: nothing limits it.
+
+        `rescued`: as of is_open.
+        """
         if estimate.in_us:
             price = price.in_us
         rates = price.rates_of(estimate.prompt_expected // estimate.lines)
@@ -167,7 +188,7 @@ class Reckoner:
             + estimate.output_expected * _rate(rates.output)
         )
         expected = -(-expected // MILLION)
-        if estimate.output_at_most is None:
+        if cls.is_open(estimate, price, rescued=rescued):
             return expected, None
         # Shorter prompts among them may cost more, if prices were ever made so.
         bands = [band for band in price.bands if band.above < estimate.longest]

@@ -19,6 +19,8 @@ import msgspec
 
 from core.prices.usage import Usage
 
+STATED = "prices file"
+"""Where rates come from that an operator has stated."""
 NANO = 10**9
 MILLION = 10**6
 _HALF = MILLION // 2
@@ -164,6 +166,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag="priced"):
     def _steps(self) -> tuple[_Step, ...]:
         """By falling `above`."""
         return tuple((band.above, *_factors(band.rates)) for band in reversed(self.bands))
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether the operator's prices file says what it costs."""
+        return any(each.source == STATED for each in self.origins)
 
     def marked_up(self, factor: Decimal) -> Price:
         """The same with all rates times a factor, each rounded to a nano-dollar a million."""

@@ -19,7 +19,17 @@ import msgspec
 
 from core.prices import published
 from core.prices.price_file import Entry, PriceFile, parse_price_file
-from core.prices.rates import Band, Origin, Price, Processing, Steps, Unpriced, bands, scaled
+from core.prices.rates import (
+    STATED,
+    Band,
+    Origin,
+    Price,
+    Processing,
+    Steps,
+    Unpriced,
+    bands,
+    scaled,
+)
 from core.prices.snapshot import Snapshot
 
 _NEEDED = frozenset({"input", "output"})
@@ -99,9 +109,7 @@ class PriceTable:
         return self._times(price, entry) if entry and entry.times is not None else price
 
     def _stated(self, entry: Entry, processing: Processing) -> _Layer:
-        return _Layer(
-            entry.card(), "prices file", processing, entry.since, self._place(entry), entry.note
-        )
+        return _Layer(entry.card(), STATED, processing, entry.since, self._place(entry), entry.note)
 
     def _place(self, entry: Entry) -> str:
         return f"{self._name}, line {entry.line}"
@@ -109,7 +117,7 @@ class PriceTable:
     def _times(self, price: Price, entry: Entry) -> Price:
         factor = entry.times or Decimal(1)
         mine = Origin(
-            source="prices file",
+            source=STATED,
             kinds=(),
             processing=price.processing,
             since=entry.since,

@@ -241,7 +241,12 @@ class _Lines:
         estimate = self._reckoner.line(
             self._shard.provider, model, request.url, request.body, size=size
         )
-        costs = [self._reckoner.cost(price, estimate) for price in prices]
+        # The first price is that of the calls that a provider without batches gets.
+        rescue = self._shard.purpose == ShardPurpose.RESCUE
+        costs = [
+            self._reckoner.cost(price, estimate, rescued=rescue or number > 0)
+            for number, price in enumerate(prices)
+        ]
         bounds = [at_most for _, at_most in costs if at_most is not None]
         known = len(bounds) == len(found)
         return max(expected for expected, _ in costs), max(bounds) if known else None

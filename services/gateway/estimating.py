@@ -160,7 +160,7 @@ class Estimator:
                     model,
                     processing,
                     lines=sum(each.lines for each in found),
-                    unlimited_lines=sum(e.lines for e in found if e.output_at_most is None),
+                    unlimited_lines=_unlimited(found, price),
                     range=_range(found, price, real_time, rescuable=rescuable),
                     basis=reckoner.basis(provider, model),
                     unpriced=price if isinstance(price, Unpriced) else None,
@@ -193,7 +193,7 @@ def _range(
     output: int | None = 0
     for each in found:
         output = _sum(output, each.output_at_most)
-    cost, called = _bounds(found, price), _bounds(found, real_time)
+    cost, called = _bounds(found, price), _bounds(found, real_time, rescued=rescuable)
     return Range(
         prompt_expected=sum(each.prompt_expected for each in found),
         prompt_at_most=sum(each.prompt_at_most for each in found),
@@ -205,12 +205,19 @@ def _range(
     )
 
 
-def _bounds(found: Sequence[LineEstimate], price: Price | Unpriced | None) -> Bounds:
+def _unlimited(found: Sequence[LineEstimate], price: Price | Unpriced) -> int:
+    known = price if isinstance(price, Price) else None
+    return sum(each.lines for each in found if Reckoner.is_open(each, known))
+
+
+def _bounds(
+    found: Sequence[LineEstimate], price: Price | Unpriced | None, *, rescued: bool = False
+) -> Bounds:
     if not isinstance(price, Price):
         return Bounds(None, None)
     total = Bounds()
     for each in found:
-        total = total.plus(Bounds(*Reckoner.cost(price, each)))
+        total = total.plus(Bounds(*Reckoner.cost(price, each, rescued=rescued)))
     return total
 
 

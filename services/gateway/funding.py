@@ -71,11 +71,12 @@ def refuse_unbounded(estimate: Estimate) -> None:
         raise ApiError.failed_precondition(
             "OUTPUT_UNLIMITED",
             "a batch with max_cost can have no lines that could cost any amount: nobody knows how "
-            f"long the answers of {first.provider}/{first.model} may be, or what its own tools add "
-            f"to the prompt, in {first.unlimited_lines} of {first.lines} lines"
+            f"long the answers of {first.provider}/{first.model} may be, what its own tools add to "
+            "the prompt, or what a tier of the service costs, in "
+            f"{first.unlimited_lines} of {first.lines} lines"
             f"{_others(unlimited, 'have such lines')}: set max_tokens (max_completion_tokens, "
-            "max_output_tokens) in each, and leave out tools that the provider runs, or leave out "
-            "max_cost",
+            "max_output_tokens) in each, and leave out tools that the provider runs and "
+            "service_tier, or leave out max_cost",
             metadata={"models": _named(unlimited), "lines": str(lines)},
         )
 

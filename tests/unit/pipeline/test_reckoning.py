@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.batchfile import CACHES, OPEN, TOOLS, US, asked_of
+from core.batchfile import CACHES, OPEN, TIER, TOOLS, US, asked_of
 from core.endpoints import (
     CHAT_COMPLETIONS,
     COMPLETIONS,
@@ -19,6 +19,7 @@ from core.endpoints import (
 )
 from core.ledger import AnswerLength, Learned
 from core.pipeline import Basis, Reckoner
+from core.prices.price_file import parse_price_file
 from core.prices.rates import Price, Processing
 from core.prices.table import PriceTable
 
@@ -81,6 +82,9 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
         (MESSAGES, {**CHAT, "max_tokens": 9, "inference_geo": "us"}, (9, 1, US)),
         (MESSAGES, {**CHAT, "max_tokens": 9, "inference_geo": "global"}, (9, 1, 0)),
         (MESSAGES, {**CHAT, "max_tokens": 9, "inference_geo": None}, (9, 1, 0)),
+        (CHAT_COMPLETIONS, {**CHAT, "max_tokens": 9, "service_tier": "priority"}, (9, 1, TIER)),
+        (CHAT_COMPLETIONS, {**CHAT, "max_tokens": 9, "service_tier": "flex"}, (9, 1, 0)),
+        (CHAT_COMPLETIONS, {**CHAT, "max_tokens": 9, "service_tier": None}, (9, 1, 0)),
         (CHAT_COMPLETIONS, SPOKEN, (9, 1, OPEN)),
         (CHAT_COMPLETIONS, {**CHAT, "audio": {"voice": {"id": "v"}, "format": "wav"}}, ASKS_LITTLE),
         (CHAT_COMPLETIONS, {"messages": [{"content": json.dumps(SPOKEN)}]}, ASKS_LITTLE),
@@ -176,6 +180,24 @@ def test_what_is_to_run_in_the_us_is_reckoned_with_what_that_costs() -> None:
     anywhere, bound = cost(inference_geo="global"), cost(inference_geo="us")
     assert anywhere[1] is not None
     assert bound == (anywhere[0] * 11 // 10, anywhere[1] * 11 // 10)
+
+
+def test_a_tier_has_no_bound_where_only_the_standard_one_is_priced() -> None:
+    own = '[[price]]\nprovider = "openai"\nmodel = "gpt-4.1"\ntimes = 1.75'
+    reckoner = Reckoner({("openai", "gpt-4.1"): Basis(50)})
+
+    def at_most(how: Processing, tier: str, *, stated: str = "", rescued: bool = False) -> bool:
+        price = PriceTable(parse_price_file(stated, "f")).find("openai", "gpt-4.1", how, DAY)
+        assert isinstance(price, Price)
+        body = json.dumps({**CHAT, "max_tokens": 9, "service_tier": tier}).encode()
+        line = reckoner.line("openai", "gpt-4.1", CHAT_COMPLETIONS, body)
+        return reckoner.cost(price, line, rescued=rescued)[1] is not None
+
+    assert not at_most(Processing.REAL_TIME, "priority")
+    assert at_most(Processing.REAL_TIME, "default")
+    assert at_most(Processing.BATCH, "priority"), "a batch has no tier"
+    assert at_most(Processing.REAL_TIME, "priority", rescued=True), "it is not sent"
+    assert at_most(Processing.REAL_TIME, "priority", stated=own), "the operator knows"
 
 
 def test_what_nobody_has_seen_has_no_bound() -> None:

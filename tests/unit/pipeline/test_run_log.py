@@ -84,6 +84,17 @@ async def test_all_kinds_of_usage_are_kept(blobs: BlobStore) -> None:
     assert (second.piece, second.usage) == (b"two", Usage(web_searches=(1 << 32) - 1))
 
 
+async def test_where_inference_ran_is_skipped_by_the_release_before(blobs: BlobStore) -> None:
+    """Replicas of it may read the log during an upgrade."""
+    log = await RunLog.open(blobs, PREFIX, LINES)
+    log.add(1, Event.SUCCEEDED, b"one", Usage(input=5, us_inference=1))
+    await log.flush()
+    old = struct.Struct("<IIBxHIIII")
+    segment = await blobs.get(f"{PREFIX}/{0:010d}")
+    assert old.unpack_from(segment) == (1, 3, Event.SUCCEEDED, 0, 5, 0, 0, 0)
+    assert segment[old.size :] == b"one"
+
+
 async def test_a_log_of_the_release_before_is_gone_on_with(blobs: BlobStore) -> None:
     """Its records had 28 bytes before the piece, and four counts."""
     old = struct.Struct("<IIB3xIIII")

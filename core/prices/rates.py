@@ -169,8 +169,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag="priced"):
 
     @property
     def is_stated(self) -> bool:
-        """Whether the operator's prices file says what it costs."""
-        return any(each.source == STATED for each in self.origins)
+        """Whether the operator's prices file has the rates of its prompts and answers."""
+        return any(
+            each.source == STATED and {"input", "output"}.issubset(each.kinds)
+            for each in self.origins
+        )
 
     def marked_up(self, factor: Decimal) -> Price:
         """The same with all rates times a factor, each rounded to a nano-dollar a million."""

@@ -183,7 +183,7 @@ def test_what_is_to_run_in_the_us_is_reckoned_with_what_that_costs() -> None:
 
 
 def test_a_tier_has_no_bound_where_only_the_standard_one_is_priced() -> None:
-    own = '[[price]]\nprovider = "openai"\nmodel = "gpt-4.1"\ntimes = 1.75'
+    table = '[[price]]\nprovider = "openai"\n'
     reckoner = Reckoner({("openai", "gpt-4.1"): Basis(50)})
 
     def at_most(how: Processing, tier: str, *, stated: str = "", rescued: bool = False) -> bool:
@@ -197,7 +197,11 @@ def test_a_tier_has_no_bound_where_only_the_standard_one_is_priced() -> None:
     assert at_most(Processing.REAL_TIME, "default")
     assert at_most(Processing.BATCH, "priority"), "a batch has no tier"
     assert at_most(Processing.REAL_TIME, "priority", rescued=True), "it is not sent"
-    assert at_most(Processing.REAL_TIME, "priority", stated=own), "the operator knows"
+    stated = f"{table}input = 3.5\noutput = 14"
+    assert at_most(Processing.REAL_TIME, "priority", stated=stated), "the operator knows"
+    discount = f"{table}times = 0.85"
+    assert not at_most(Processing.REAL_TIME, "priority", stated=discount)
+    assert not at_most(Processing.REAL_TIME, "priority", stated=f"{table}web_searches = 5")
 
 
 def test_what_nobody_has_seen_has_no_bound() -> None:

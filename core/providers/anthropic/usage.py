@@ -15,8 +15,10 @@ import msgspec
 
 from core.prices.usage import NO_USAGE, Usage, whole
 from core.providers.parsing import token_count
+from core.struct_types import prepared
 
 
+@prepared
 class AnthropicUsage(msgspec.Struct, gc=False):
     """The usage object of a message; a field in an odd form must not cost the line."""
 

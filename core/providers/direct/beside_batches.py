@@ -14,9 +14,9 @@ from core.endpoints import IMAGE_EDITS, OPENAI
 from core.providers.direct.adapter import OpenAICalls
 from core.providers.direct.contract import CallLimits
 from core.providers.http.client import ProviderHttp
+from core.providers.openai.bodies import TIER
 from core.providers.openai.dialect import Dialect
 
-_TIER = ("service_tier",)
 _VERSION = re.compile(r"^/v\d+(?=/)")
 
 
@@ -39,5 +39,5 @@ def dialect_calls(http: ProviderHttp, dialect: Dialect, call_limits: CallLimits)
         translates_responses=dialect.translates_responses,
         limit_field=dialect.limit_field,
         drops_nulls=dialect.drops_nulls,
-        left_out=_TIER,
+        left_out=(TIER,),
     )

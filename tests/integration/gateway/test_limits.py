@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import grpc
@@ -10,6 +11,7 @@ import pytest
 from polybatch import AsyncClient, LimitExceeded, PolybatchError
 from polybatch.v1 import files_pb2
 
+from core.serving.rate_limit import RateLimiter
 from tests.support.gateway.running import (
     FINISH,
     SEGMENT,
@@ -137,9 +139,14 @@ async def client_of(gateway: Gateway, waits: list[tuple[str, float]]) -> AsyncCl
     )
 
 
-async def test_the_client_waits_as_long_as_it_is_told(start_gateway: StartGateway) -> None:
-    gateway = await start_gateway(account_requests_per_second=1)
+async def test_the_client_waits_as_long_as_it_is_told(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits: list[tuple[str, float]] = []
+    # Time that passes by waiting alone: on a slow machine the uploads themselves take seconds.
+    limiter = partial(RateLimiter, clock=lambda: sum(wait for _, wait in waits))
+    monkeypatch.setattr("core.serving.rate_limit.RateLimiter", limiter)
+    gateway = await start_gateway(account_requests_per_second=1)
     async with await client_of(gateway, waits) as client:
         # Ten at once, then one a second.
         files = await asyncio.gather(*(client.upload(lines(1)) for _ in range(12)))

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import signal
-import subprocess
 import sys
 
 import grpc
@@ -57,17 +56,24 @@ def test_words_that_are_no_utf8_are_refused(command: Command, words: tuple[str, 
 
 
 def test_without_a_stdout_nothing_is_shown(command: Command) -> None:
-    shell = f"exec {sys.executable} -m polybatch list >&-"
-    done = subprocess.run(
-        ["/bin/sh", "-c", shell],
-        env=command.environment,
-        cwd=command.folder,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=30,
-    )
+    done = command.shell(f"exec {sys.executable} -m polybatch list >&-")
     assert done.returncode == ExitCode.OK
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["submit", "validate", "estimate", "convert"])
+def test_a_closed_stdin_is_named(command: Command, name: str) -> None:
+    done = command.shell(f"exec {sys.executable} -m polybatch {name} - <&-")
+    assert (done.returncode, done.stderr) == (
+        ExitCode.BAD_INPUT,
+        "polybatch: stdin is closed; give it something to read, or name a file.\n",
+    )
+
+
+def test_without_a_stderr_the_work_is_done(command: Command, fake: FakePolybatch) -> None:
+    (command.folder / "in.jsonl").write_bytes(GOOD)
+    done = command.shell(f"exec {sys.executable} -m polybatch submit in.jsonl --no-watch 2>&-")
+    assert (done.returncode, done.stdout.strip()) == (ExitCode.OK, BATCH)
 
 
 def test_watch_in_json_is_a_line_a_snapshot(command: Command, fake: FakePolybatch) -> None:

@@ -51,3 +51,14 @@ class Command:
         output, errors = process.communicate(timeout=30)
         assert "Traceback" not in (errors or "")
         return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Runs a line of a shell to its end."""
+        return subprocess.run(
+            ["/bin/sh", "-c", line],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )

@@ -134,6 +134,8 @@ def main(argv: Sequence[str] | None) -> int:
     if sys.stdout is None:
         # Closed by who called this, such as a daemon: nobody reads, which is no error.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = called_as() if argv is None else _NAME
     session = Session(name)

@@ -196,6 +196,8 @@ def advising(session: Session, advice: str) -> Iterator[None]:
 def opened_input(name: str) -> Iterator[tuple[BinaryIO, str]]:
     """Opens an input file, `-` being stdin; yields it with its human-readable name."""
     if name == "-":
+        if sys.stdin is None:
+            raise UnusableInput("stdin is closed; give it something to read, or name a file.")
         yield sys.stdin.buffer, "stdin"
         return
     path = Path(name)

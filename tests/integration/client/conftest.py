@@ -169,3 +169,12 @@ def command(tmp_path: Path, fake: FakePolybatch) -> Command:
             "POLYBATCH_API_KEY": API_KEY,
         },
     )
+
+
+@pytest.fixture
+def served(fake: FakePolybatch, monkeypatch: pytest.MonkeyPatch) -> FakePolybatch:
+    """The fake, which the command in this process finds."""
+    monkeypatch.setenv("POLYBATCH_GATEWAY", fake.address)
+    monkeypatch.setenv("POLYBATCH_COLLECTOR", fake.address)
+    monkeypatch.setenv("POLYBATCH_API_KEY", API_KEY)
+    return fake

@@ -22,7 +22,7 @@ from polybatch._convert.records import Record
 from polybatch._operations.compression import zstd_module
 from polybatch.cli import ExitCode, main
 
-from tests.support.client.fake_service import API_KEY, FakePolybatch
+from tests.support.client.fake_service import FakePolybatch
 from tests.support.client.fault import Fault
 
 zstd = zstd_module()
@@ -92,14 +92,6 @@ def run(
         return code, capfd.readouterr().err
 
     return run
-
-
-@pytest.fixture
-def served(fake: FakePolybatch, monkeypatch: pytest.MonkeyPatch) -> FakePolybatch:
-    monkeypatch.setenv("POLYBATCH_GATEWAY", fake.address)
-    monkeypatch.setenv("POLYBATCH_COLLECTOR", fake.address)
-    monkeypatch.setenv("POLYBATCH_API_KEY", API_KEY)
-    return fake
 
 
 def rows(path: str | Path) -> list[Any]:

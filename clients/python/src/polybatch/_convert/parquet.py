@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from polybatch._convert.tables import Row
 
 _BATCH_ROWS = 1024
+_STDERR = 2
+_UNWRAPPED = "called `Result::unwrap()` on an `Err` value: "
 _END = 8
 _MAGIC = b"PAR1"
 
@@ -43,11 +45,32 @@ def open_parquet(file: BinaryIO) -> tuple[list[str], Iterator[Row]]:
 def _panics() -> Iterator[None]:
     """arro3 panics where a file is damaged, which Python sees as no Exception."""
     try:
-        yield
+        with _without_stderr():
+            yield
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
-        raise unreadable(f"the Parquet file cannot be read: {error}") from error
+        reason = str(error).removeprefix(_UNWRAPPED)
+        raise unreadable(f"the Parquet file cannot be read: {reason}") from error
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Rust writes each panic there itself, for whoever can repair Rust."""
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:
+        # Closed already.
+        yield
+        return
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, _STDERR)
+        os.close(null)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
 
 
 def _rows(batches: Any, columns: list[str]) -> Iterator[Row]:

@@ -26,6 +26,7 @@ CHUNK_BYTES = 256 * 1024
 _HEAD_BYTES = 64 * 1024
 _MOST_LAYERS = 3
 """How often compressed: a download may have been once more; some archives hold themselves."""
+EMPTY = "empty file"
 _ZIP = b"PK\x03\x04"
 _PARQUET = b"PAR1"
 _UTF8_MARK = codecs.BOM_UTF8
@@ -96,8 +97,11 @@ def _content(
         head, chunks = _peek(_recoded(chunks, encoding))
     head, chunks = _peek(_unmarked(chunks))
     text = head.lstrip()
+    if not head:
+        return Content(_named(EMPTY, how), "line", iter(()))
     if not text.startswith((b"{", b"[")) and text:
-        return Content(_named("CSV", how), "row", csv_records(_text_lines(chunks), template))
+        lines = _text_lines(_with_line_feeds(head, chunks))
+        return Content(_named("CSV", how), "row", csv_records(lines, template))
     if is_body(text):
         return Content(_named("Anthropic's request body", how), "item", values(chunks))
     if text.startswith(b"[") or (text and not _is_one_line(text)):
@@ -211,6 +215,13 @@ def _unmarked(chunks: Iterator[bytes]) -> Iterator[bytes]:
     head, chunks = _peek(chunks)
     yield next(chunks, b"").removeprefix(_UTF8_MARK) if head else b""
     yield from chunks
+
+
+def _with_line_feeds(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Text of lines that end with carriage returns alone, as some spreadsheets still write them."""
+    if b"\n" in head or b"\r" not in head[:-1]:
+        return chunks
+    return (chunk.replace(b"\r", b"\n") for chunk in chunks)
 
 
 def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:

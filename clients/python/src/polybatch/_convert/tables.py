@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,12 @@ EMBEDDINGS = "/v1/embeddings"
 ID_COLUMN = "custom_id"
 
 _DELIMITERS = ",;\t"
+_LONE_RETURN = "a carriage return stands in a cell without quotes"
 _AS_JSON = frozenset({"body", "params", "request"})
 _LINE_FIELDS = frozenset({"custom_id", "key", "method", "provider", "url"}) | _AS_JSON
+
+_SEPARATOR_LINE = re.compile(r"sep=([^\w\"\r\n ])\r?\n?", re.IGNORECASE)
+"""With which Excel is told how cells are separated; it is no row, for Excel neither."""
 
 Row = Mapping[str, Any]
 
@@ -39,13 +44,20 @@ class Template:
     """Embed the prompts instead of having them answered."""
     _parsed: dict[str, list[tuple[str, str | None]]] = field(default_factory=dict)
 
-    def records(self, columns: Sequence[str], rows: Iterable[Row | Refusal]) -> Iterator[Any]:
-        """Yield a Record or a Refusal for each row. Raises InvalidRequest for a bad template."""
+    def records(
+        self, columns: Sequence[str], rows: Iterable[Row | Refusal | None], first: int = 2
+    ) -> Iterator[Any]:
+        """Yield a Record or a Refusal for each row. Raises InvalidRequest for a bad template.
+
+        `rows`: None for a blank one. `first`: number of the first; the header is a row as well.
+        """
         self._check(columns)
-        # People count the header as the first row.
-        for number, row in enumerate(rows, 2):
+        for number, row in enumerate(rows, first):
             if isinstance(row, Refusal):
                 yield row
+                continue
+            if row is None:
+                yield Record(number, b"")
                 continue
             try:
                 yield Record(number, self._line(number, row))
@@ -127,7 +139,13 @@ class Template:
 def csv_records(lines: Iterator[str], template: Template) -> Iterator[Record | Refusal]:
     """The rows of a CSV with a header. `lines`: with their line breaks."""
     header = next(lines, "")
-    delimiter = max(_DELIMITERS, key=header.count)
+    before = 0
+    if (told := _SEPARATOR_LINE.fullmatch(header)) is not None:
+        header, before = next(lines, ""), 1
+    blank = 0
+    while header and not header.strip():
+        header, blank = next(lines, ""), blank + 1
+    delimiter = told[1] if told is not None else max(_DELIMITERS, key=header.count)
     csv.field_size_limit(MAX_RECORD_BYTES)
 
     def whole() -> Iterator[str]:
@@ -138,16 +156,19 @@ def csv_records(lines: Iterator[str], template: Template) -> Iterator[Record | R
     try:
         columns = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
-        raise unreadable(f"the first row is no CSV: {error}") from None
+        raise unreadable(f"the first row is no CSV: {_reason(error)}") from None
     if not columns or not all(columns) or len(set(columns)) != len(columns):
         raise unreadable(
             "the file is neither JSON nor a table whose first row names each column, each once"
         )
-    yield from template.records(columns, _rows(reader, columns))
+    rows = _rows(reader, columns, blank + 1, before + blank)
+    yield from template.records(columns, rows, blank + 2)
 
 
-def _rows(reader: Any, columns: list[str]) -> Iterator[Row | Refusal]:
-    number = 1
+def _rows(
+    reader: Any, columns: list[str], number: int, lines_before: int
+) -> Iterator[Row | Refusal | None]:
+    """The rows behind that of a number, the header. `lines_before`: what the reader was spared."""
     while True:
         number += 1
         try:
@@ -155,16 +176,23 @@ def _rows(reader: Any, columns: list[str]) -> Iterator[Row | Refusal]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise unreadable(f"row {number} (line {reader.line_num}) is no CSV: {error}") from None
-        if len(cells) == len(columns):
+            line = lines_before + reader.line_num
+            raise unreadable(f"row {number} (line {line}) is no CSV: {_reason(error)}") from None
+        if not any(cells):
+            # Spreadsheets write such behind the last one: nothing is asked there.
+            yield None
+        elif len(cells) == len(columns):
             yield dict(zip(columns, cells, strict=True))
-        elif cells:
+        else:
             yield Refusal(
                 number, "", "cells", f"The row has {len(cells)} cells; expected {len(columns)}."
             )
-        else:
-            # A blank line is no row.
-            number -= 1
+
+
+def _reason(error: csv.Error) -> str:
+    """Why, without advice for programmers."""
+    text = str(error)
+    return _LONE_RETURN if text.startswith("new-line character") else text
 
 
 def _request(number: int, row: Row) -> bytes:

@@ -134,8 +134,8 @@ def convert(
                 if read.unit == "row" and filled.prompt is not None
                 else {"to": to, "model": model, "provider": provider}
             )
-            for line in _converted(session, tally, read, change):
-                tally.write(write, line)
+            for number, line in _converted(session, tally, read, change):
+                tally.write(write, number, line)
         tally.judge()
     session.display.settle()
     tally.sum_up(name)
@@ -156,16 +156,22 @@ def _size(file: BinaryIO) -> int | None:
 
 
 def _refuse_unused(read: Content, template: dict[str, Any]) -> None:
+    from polybatch._convert import EMPTY
+
     given = [name for name, value in template.items() if value]
     if given and read.unit != "row":
         option = f"--{given[0].replace('_', '-')}"
+        if read.kind.startswith(EMPTY):
+            raise UnusableInput(
+                f"the file is empty; {option} is for a table whose first row names its columns."
+            )
         raise UnusableInput(f"{option} is for tables; this is {read.kind}: leave it out.")
 
 
 def _converted(
     session: Session, tally: _Tally, read: Content, change: dict[str, Any]
-) -> Iterator[bytes]:
-    """The lines, by the service where it has something to translate."""
+) -> Iterator[tuple[int, bytes]]:
+    """The lines and their numbers, by the service where it has something to translate."""
     if not any(change.values()):
         yield from _as_they_are(tally, read)
         return
@@ -173,7 +179,7 @@ def _converted(
         yield from _by_service(session, tally, first, lines, count, change)
 
 
-def _as_they_are(tally: _Tally, read: Content) -> Iterator[bytes]:
+def _as_they_are(tally: _Tally, read: Content) -> Iterator[tuple[int, bytes]]:
     from polybatch._convert import Refusal, refused_as_written
 
     for record in read.records:
@@ -183,7 +189,7 @@ def _as_they_are(tally: _Tally, read: Content) -> Iterator[bytes]:
             # Rows have just been made into JSON.
             refusal = None if read.unit == "row" else refused_as_written(record)
             if refusal is None:
-                yield record.line
+                yield record.number, record.line
             else:
                 tally.refuse(refusal)
 
@@ -212,7 +218,7 @@ def _groups(records: Iterable[Record | Any], tally: _Tally) -> Iterator[tuple[in
 
 def _by_service(
     session: Session, tally: _Tally, first: int, lines: bytes, count: int, change: dict[str, Any]
-) -> Iterator[bytes]:
+) -> Iterator[tuple[int, bytes]]:
     from polybatch import InvalidRequest
     from polybatch._convert import Refusal
 
@@ -225,9 +231,17 @@ def _by_service(
             raise
         tally.refuse(Refusal(first, "", "line_too_long", f"It has {len(lines):,} bytes."))
         return
+    refused = set()
     for problem in converted.problems:
-        tally.report(problem)
-    yield from converted.lines.splitlines()
+        if not tally.report(problem):
+            refused.add(problem.line)
+    numbers = (
+        number
+        for number, line in enumerate(lines.split(b"\n"), first)
+        if line.strip() and number not in refused
+    )
+    for line in filter(None, converted.lines.split(b"\n")):
+        yield next(numbers, 0), line
 
 
 class _Tally:
@@ -252,13 +266,13 @@ class _Tally:
         """Whether lines are missing that were not to be left out."""
         return bool(self._refused) and not self._skip
 
-    def write(self, write: Any, line: bytes) -> None:
+    def write(self, write: Any, number: int, line: bytes) -> None:
         from polybatch._convert import Refusal
 
         try:
             write(line)
         except Refusal as refusal:
-            refusal.number = self._written + 1
+            refusal.number = number
             self.refuse(refusal)
         else:
             self._written += 1
@@ -267,13 +281,16 @@ class _Tally:
         self._refused += 1
         self._tell(refusal.number, "", refusal)
 
-    def report(self, problem: LineProblem) -> None:
-        if self.lenient and problem.lenient:
+    def report(self, problem: LineProblem) -> bool:
+        """Returns whether its line is there all the same, without what was left out."""
+        kept = self.lenient and problem.lenient
+        if kept:
             self._left_out += 1
         else:
             self._refused += 1
             self._forgivable += problem.lenient
         self._tell(problem.line, problem.custom_id, problem)
+        return kept
 
     def judge(self) -> None:
         """Raises _Unconverted where the file is not to be written."""

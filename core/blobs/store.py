@@ -29,6 +29,25 @@ _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 _KEY = re.compile(r"(?!\.\.?(?:/|$))[\w.=-]+(?:/(?!\.\.?(?:/|$))[\w.=-]+)*", re.ASCII)
 
 
+def check_blobs_url(url: str) -> Path | None:
+    """The folder of a local store, None for object storage; neither is opened.
+
+    Raises ValueError.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        path = Path(unquote(parts.path))
+        if parts.netloc not in ("", "localhost") or not path.is_absolute():
+            raise ValueError(f"blob store URL {url!r}: expected file:///absolute/path")
+        return path
+    if parts.scheme in _REMOTE_SCHEMES and parts.netloc:
+        return None
+    raise ValueError(
+        f"blob store URL {url!r}: expected file:///absolute/path, s3://bucket/prefix, "
+        "gs://bucket/prefix or az://account/container/prefix"
+    )
+
+
 class BlobStore:
     """Blobs by key. Keys are parts of [A-Za-z0-9_.=-] joined by "/".
 
@@ -49,19 +68,11 @@ class BlobStore:
         GOOGLE_..., AZURE_...), see core/blobs/remote.py. Raises ValueError for any other URL.
         reserve: bytes that are left free on the disk of a local folder.
         """
-        parts = urlsplit(url)
-        if parts.scheme == "file":
-            path = Path(unquote(parts.path))
-            if parts.netloc not in ("", "localhost") or not path.is_absolute():
-                raise ValueError(f"blob store URL {url!r}: expected file:///absolute/path")
+        path = check_blobs_url(url)
+        if path is not None:
             folder = Folder(path, reserve=reserve)
             return cls(LocalStore(prefix=path), folder)
-        if parts.scheme in _REMOTE_SCHEMES and parts.netloc:
-            return cls(open_remote(url), None)
-        raise ValueError(
-            f"blob store URL {url!r}: expected file:///absolute/path, s3://bucket/prefix, "
-            "gs://bucket/prefix or az://account/container/prefix"
-        )
+        return cls(open_remote(url), None)
 
     async def put(
         self,

@@ -7,10 +7,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
@@ -34,6 +34,20 @@ _SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",
 }
 _EXPECTED = "expected postgresql://user:password@host:5432/database or sqlite:////absolute/path"
+
+
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+def check_database_url(url: str) -> Path | None:
+    """The file of an SQLite database, None for PostgreSQL; neither is opened.
+
+    Raises BadDatabaseUrl.
+    """
+    if _kind(url) == "sqlite":
+        return Path(_sqlite_url(url).database or "")
+    _dsn(url)
+    return None
 
 
 def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
@@ -108,9 +122,17 @@ def _dsn(url: str) -> str:
     """The URL as libpq takes it; asyncpg reads its parameters, such as sslmode, itself."""
     dsn = "postgresql://" + url.partition("://")[2]
     try:
-        urlsplit(dsn)
+        parts = urlsplit(dsn)
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            # Asked for what it raises: asyncpg would, too, but in a traceback.
+            _ = urlsplit(f"//{host}").port
     except ValueError as error:
         raise BadDatabaseUrl(f"the database URL cannot be read: {_EXPECTED}") from error
+    for mode in parse_qs(parts.query).get("sslmode", ()):
+        if mode not in _SSL_MODES:
+            raise BadDatabaseUrl(
+                f"the database URL's sslmode is {mode!r}: expected one of {', '.join(_SSL_MODES)}"
+            )
     return dsn
 
 
@@ -129,18 +151,25 @@ def _without_nul(parameters: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _sqlite_engine(url: str, *, busy_seconds: int, **options: Any) -> AsyncEngine:
-    try:
-        parsed = make_url(url).set(drivername="sqlite+aiosqlite")
-    except ArgumentError as error:
-        raise BadDatabaseUrl(f"the database URL cannot be read: {_EXPECTED}") from error
-    if parsed.database and parsed.database != ":memory:":
-        _keep_private(Path(parsed.database))
+    parsed = _sqlite_url(url)
+    _keep_private(Path(parsed.database or ""))
     return create_async_engine(
         parsed,
         hide_parameters=True,
         connect_args={"timeout": busy_seconds, "async_creator_fn": sqlite_driver.connect},
         **options,
     )
+
+
+def _sqlite_url(url: str) -> URL:
+    try:
+        parsed = make_url(url).set(drivername="sqlite+aiosqlite")
+    except ArgumentError as error:
+        raise BadDatabaseUrl(f"the database URL cannot be read: {_EXPECTED}") from error
+    if parsed.host or parsed.database in (None, "", ":memory:"):
+        # In memory each connection would have a ledger of its own.
+        raise BadDatabaseUrl(f"the database URL names no file: {_EXPECTED}")
+    return parsed
 
 
 def _keep_private(path: Path) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.blobs import check_blobs_url
 from core.bus import EmbeddedNats, ServerBinaryMissing
+from core.ledger import BadDatabaseUrl, check_database_url
 from core.pipeline import find_prices, find_providers
 from core.providers import KnownProviders
 from core.serving import Identity, StartupError
@@ -90,9 +92,10 @@ class Plan:
 def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> Plan:
     """Choose addresses and lay out the children: what the others need comes first.
 
-    Raises StartupError when a port is taken, an address cannot be read, or the providers,
-    their prices or TLS are set up badly.
+    Raises StartupError when a port is taken, an address cannot be read, or the database, the
+    blob store, the providers, their prices or TLS are set up badly.
     """
+    _check_stores(settings)
     known = find_providers(access, settings)
     find_prices(settings)
     tls = probe_tls(settings)
@@ -168,6 +171,18 @@ def make_plan(settings: Settings, access: ProviderAccess, options: Options) -> P
         without_key=[name for name in known.missing_keys if name not in providers],
         known=known,
     )
+
+
+def _check_stores(settings: Settings) -> None:
+    """Raises StartupError for a URL of which each service would complain at each of its starts."""
+    try:
+        check_database_url(settings.effective_database_url)
+    except BadDatabaseUrl as error:
+        raise StartupError(f"POLYBATCH_DATABASE_URL: {error}") from error
+    try:
+        check_blobs_url(settings.effective_blobs_url)
+    except ValueError as error:
+        raise StartupError(f"POLYBATCH_BLOBS_URL: {error}") from error
 
 
 def _replicas(service: str, options: Options) -> list[str]:

@@ -164,12 +164,27 @@ async def test_sqlite_needs_no_driver_either(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["mysql://u:secret@host/db", "postgresql+psycopg2://u:secret@h/db", "secret", "sqlite:secret"],
+    [
+        "mysql://u:secret@host/db",
+        "postgresql+psycopg2://u:secret@h/db",
+        "secret",
+        "sqlite:secret",
+        "postgresql://u:secret@h:port/db",
+        "postgresql://u:secret@h1:5432,h2:x/db",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite://secret/db",
+    ],
 )
 async def test_another_url_is_refused_with_what_was_expected(url: str) -> None:
     with pytest.raises(BadDatabaseUrl, match="expected postgresql://") as caught:
         await Ledger.open(url)
     assert "secret" not in str(caught.value)
+
+
+async def test_an_sslmode_that_there_is_not_is_refused() -> None:
+    with pytest.raises(BadDatabaseUrl, match="sslmode is 'on': expected one of disable"):
+        await Ledger.open("postgresql://u:secret@h1:5432,[::1]:5433/db?sslmode=on")
 
 
 async def test_a_login_that_is_refused_says_so(postgres_server: PostgresServer) -> None:

@@ -212,6 +212,22 @@ def test_a_bad_prices_file_is_said_at_once(tmp_path: Path) -> None:
         plan(tmp_path, prices_file=file)
 
 
+@pytest.mark.parametrize(
+    ("setting", "url", "said"),
+    [
+        ("database_url", "mysql://u:secret@h/db", "POLYBATCH_DATABASE_URL: .* is 'mysql'"),
+        ("database_url", "postgresql://u:secret@h:x/db", "POLYBATCH_DATABASE_URL: .* be read"),
+        ("blobs_url", "ftp://h/x", "POLYBATCH_BLOBS_URL: .* expected file:///"),
+    ],
+)
+def test_a_store_that_no_service_can_use_is_said_at_once(
+    tmp_path: Path, setting: str, url: str, said: str
+) -> None:
+    with pytest.raises(StartupError, match=said) as caught:
+        plan(tmp_path, **{setting: url})
+    assert "secret" not in str(caught.value)
+
+
 def test_without_a_key_it_says_so_and_offers_the_sandbox(tmp_path: Path) -> None:
     block = report.ready_block(plan(tmp_path))
     for words in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "make up SANDBOX=1"):

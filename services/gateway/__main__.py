@@ -15,6 +15,7 @@ from core.ledger import (
     LedgerUnavailable,
     Scope,
     TargetNotEmpty,
+    check_database_url,
     copy_ledger,
 )
 from core.pipeline import open_ledger
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _administer(asked: argparse.Namespace, settings: Settings) -> int:
+    if asked.command == "copy-ledger" or asked.action != "create":
+        _require_ledger(settings)
     if asked.command == "copy-ledger":
         # A copy forgets what is sent after it, and its services would send, and pay, again.
         with data_folder_lock(
@@ -73,6 +76,20 @@ async def _administer(asked: argparse.Namespace, settings: Settings) -> int:
                 return await list_keys(ledger)
     finally:
         await ledger.close()
+
+
+def _require_ledger(settings: Settings) -> None:
+    """Raises StartupError where opening the ledger would make an empty one, in a wrong folder."""
+    try:
+        file = check_database_url(settings.effective_database_url)
+    except BadDatabaseUrl as error:
+        raise StartupError(f"POLYBATCH_DATABASE_URL: {error}") from error
+    if file is None or file.exists():
+        return
+    setting = "POLYBATCH_DATABASE_URL"
+    if not settings.database_url:
+        setting = f"POLYBATCH_DATA_DIR (its folder; now {settings.data_dir})"
+    raise StartupError(f"there is no ledger at {file.absolute()}: set {setting} to where it is")
 
 
 def _limits(asked: argparse.Namespace) -> KeyLimits:

@@ -229,6 +229,27 @@ def test_keys_from_the_command_line(
     assert "revoked" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("keys", "list"), ("keys", "revoke", "key_1"), ("copy-ledger", "--to", "sqlite:////no")],
+)
+def test_in_a_wrong_folder_no_ledger_is_made(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:
+    folder = tmp_path / "wrong"
+    assert run(monkeypatch, folder, *words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: there is no ledger at {folder / 'ledger.sqlite3'}: ")
+    assert "POLYBATCH_DATA_DIR" in said
+    monkeypatch.setenv("POLYBATCH_DATABASE_URL", f"sqlite:///{folder / 'other'}")
+    assert command.main(words) == 1
+    assert "set POLYBATCH_DATABASE_URL to where it is" in capsys.readouterr().err
+    assert not folder.exists()
+
+
 _CREATE = ("keys", "create", "--account", "team")
 
 

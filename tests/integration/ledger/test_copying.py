@@ -76,6 +76,8 @@ def test_what_runs_is_not_copied(
 ) -> None:
     monkeypatch.setenv("POLYBATCH_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("POLYBATCH_DATABASE_URL", raising=False)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ledger.sqlite3").touch()
     target = tmp_path / "target.sqlite3"
     command = ["copy-ledger", "--to", f"sqlite:///{target}"]
     with data_folder_lock(tmp_path / "data"):
@@ -91,6 +93,7 @@ def test_a_target_that_is_no_database_is_named(
 ) -> None:
     monkeypatch.setenv("POLYBATCH_DATA_DIR", str(tmp_path))
     monkeypatch.delenv("POLYBATCH_DATABASE_URL", raising=False)
+    (tmp_path / "ledger.sqlite3").touch()
     assert main(["copy-ledger", "--to", "mysql://user:secret@host/name"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: the database URL's scheme is 'mysql': expected postgresql://")

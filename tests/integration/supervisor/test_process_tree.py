@@ -68,6 +68,23 @@ async def test_ctrl_c_stops_everything_in_order_and_exits_0(reports: Reports) ->
     assert reports.said[2:] == ["two stopping", "two gone", "one stopping", "one gone"]
 
 
+async def test_ctrl_c_while_it_is_imported_ends_it_without_a_traceback() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-X", "importtime", "-m", "services.supervisor"),
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        # One of many, each of which is told of when it is there.
+        while b"sqlalchemy.exc" not in await process.stderr.readline():
+            pass
+        os.killpg(process.pid, signal.SIGINT)
+        told = await process.stderr.read()
+        assert await process.wait() == -signal.SIGINT
+    assert b"Traceback" not in told
+
+
 @pytest.mark.long
 async def test_sigterm_stops_it_like_ctrl_c(reports: Reports) -> None:
     async with supervising(reports, "one") as process:

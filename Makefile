@@ -186,6 +186,14 @@ bench: $(VENV)/.dev ## Measure, and print each figure beside its limit
 	@$(BIN)/python -m benchmarks
 
 env: .env ## Write .env for docker compose, with random passwords (SANDBOX=1: made-up answers, no keys)
+ifneq ($(wildcard .env),)
+ifneq ($(SANDBOX),)
+	@grep -q '^COMPOSE_PROFILES=sandbox' .env || { \
+	  echo ".env is there already, without the sandbox: give it the lines for that of .env.example."; \
+	  echo "A new one would have other passwords than the database was started with."; exit 1; }
+endif
+	@echo ".env is there already, and stays as it is."
+endif
 
 .env:
 	@umask 077; while IFS= read -r line; do \

@@ -180,6 +180,17 @@ def test_make_env_writes_passwords_once_for_its_owner_only(tmp_path: Path) -> No
     assert values["COMPOSE_PROFILES"] == "sandbox"
     assert values["ANTHROPIC_BASE_URL"] == "http://sandbox:8400"
     assert "PUBLISH_ADDRESS" not in values
-    subprocess.run(["make", "env"], cwd=tmp_path, check=True, capture_output=True)
+    for words in ("env",), ("env", "SANDBOX=1"):
+        told = subprocess.run(["make", *words], cwd=tmp_path, check=True, capture_output=True)
+        assert told.stdout == b".env is there already, and stays as it is.\n"
     assert (tmp_path / ".env").read_text() == written
     assert os.listdir(tmp_path).count(".env.unfinished") == 0
+
+
+def test_make_env_makes_no_sandbox_of_a_file_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=x\n")
+    told = subprocess.run(["make", "env", "SANDBOX=1"], cwd=tmp_path, capture_output=True)
+    assert told.returncode == 2
+    assert told.stdout.startswith(b".env is there already, without the sandbox: ")
+    assert (tmp_path / ".env").read_text() == "POSTGRES_PASSWORD=x\n"

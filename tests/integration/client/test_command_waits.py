@@ -139,6 +139,27 @@ def test_ctrl_c_while_it_waits(
     assert "\npolybatch: stopped" in errors
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_told_to_end_leaves_no_half_written_file(
+    command: Command, collector: FakePolybatch, number: signal.Signals
+) -> None:
+    collector.publish(snapshot(BATCH, 1, "COMPLETED", succeeded=100))
+    collector.results[BATCH] = LINES.encode()
+    collector.faults["DownloadResults"] += [
+        Fault(after_bytes=10, reason="AWAY", message="gone")
+    ] * 1000
+    before = {each.name for each in command.folder.iterdir()}
+    with command.start("watch", BATCH, "-o", "out.jsonl") as process:
+        told = Told(process)
+        told.wait_for("(gone); up to 120 s, Ctrl-C stops")
+        assert {each.name for each in command.folder.iterdir()} != before
+        process.send_signal(number)
+        errors = told.finish()
+    assert process.returncode == -number
+    assert "polybatch: stopped" in errors
+    assert {each.name for each in command.folder.iterdir()} == before
+
+
 def test_ctrl_c_while_validate_waits(command: Command, fake: FakePolybatch) -> None:
     """What it tidies up on its way out does not wait as well."""
     fake.faults["DownloadFile"] += [Fault(reason="STORAGE_AWAY", message="no storage")] * 1000

@@ -7,12 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
 import click
 
 from polybatch.cli import grammar
+from polybatch.cli.ending import ended_in_order
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.invocation import called_as
 from polybatch.cli.output import printable, terminal
@@ -127,6 +129,12 @@ def completion(*, shell: str) -> ExitCode:
 
 def main(argv: Sequence[str] | None) -> int:
     """What `polybatch.cli.main` does once gRPC may be imported."""
+    # Signals are the affair of a program that calls this.
+    with ended_in_order() if argv is None else nullcontext():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows it escaped, where Python would raise.
         if isinstance(stream, io.TextIOWrapper):

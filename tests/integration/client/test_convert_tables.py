@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from arro3.core import Array, DataType, Table
+from arro3.core import Array, DataType, Field, Table, struct_array
 from arro3.io import write_parquet
 from polybatch.cli import ExitCode, main
 
@@ -96,6 +96,32 @@ def test_a_field_without_a_column_is_told_by_its_line(
     assert code == ExitCode.OK, told
     assert "line 6: error: key: The first line has no such field. (unknown_column)" in told
     assert "2 lines converted, 3 refused" in told
+
+
+def test_cells_of_every_type_are_written_as_a_person_would(convert: Converting) -> None:
+    day = Array([18_000, None, 0], DataType.int32()).cast(DataType.date32())
+    nested = DataType.struct([Field("day", DataType.date32()), Field("n", DataType.int64())])
+    columns = {
+        "day": day,
+        "at": Array([86_400, None, 0], DataType.int64()).cast(DataType.timestamp("s")),
+        "price": Array([7, None, 0], DataType.int64()).cast(DataType.decimal128(10, 2)),
+        "raw": Array(["né".encode(), None, b"\xff"], DataType.binary()),
+        "n": Array([3, None, 0], DataType.int64()),
+        "yes": Array([True, None, False], DataType.bool()),
+        "struct": struct_array([day, Array([5, None, 0], DataType.int64())], fields=nested.fields),
+    }
+    file = io.BytesIO()
+    write_parquet(Table.from_arrays(list(columns.values()), names=list(columns)), file)
+    Path("t.parquet").write_bytes(file.getvalue())
+    prompt = "|".join(f"{{{name}}}" for name in columns)
+    options = ("--model", "m", "--prompt", prompt, "-o", "out.jsonl")
+    code, told = convert("t.parquet", *options, "--skip-invalid")
+    assert code == ExitCode.OK, told
+    first, second = asked()
+    shown = '2019-04-14|1970-01-02 00:00:00|7.00|né|3|true|{"day": "2019-04-14", "n": 5}'
+    assert first == ("row-2", shown)
+    assert second == ("row-3", '||||||{"day": null, "n": null}')
+    assert "row 4: error: A cell holds bytes that are not UTF-8. (not_text)" in told
 
 
 def test_damaged_parquet_is_told_in_one_line(command: Command) -> None:

@@ -63,6 +63,8 @@ class Template:
                 yield Record(number, self._line(number, row))
             except Refusal as refusal:
                 yield refusal
+            except UnicodeDecodeError:
+                yield Refusal(number, "", "not_text", "A cell holds bytes that are not UTF-8.")
 
     def _check(self, columns: Sequence[str]) -> None:
         if not columns:
@@ -225,4 +227,9 @@ def _text(cell: Any) -> str:
         return ""
     if isinstance(cell, str):
         return cell
-    return json.dumps(cell, ensure_ascii=False, default=str)
+    if isinstance(cell, bytes):
+        return cell.decode()
+    if isinstance(cell, bool | int | float | dict | list):
+        return json.dumps(cell, ensure_ascii=False, default=_text)
+    # Dates, times and decimals of Parquet.
+    return str(cell)

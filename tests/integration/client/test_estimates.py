@@ -221,3 +221,19 @@ def _take_terminal() -> None:
 )  # fmt: skip
 def test_amounts_are_rounded_up(usd: str, text: str) -> None:
     assert about_usd(Decimal(usd)) == text
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("openai/gpt-99", "openai/gpt-99"),
+        ("gpt-99", "openai/gpt-99"),
+        ("maker/gpt-99", "openai/maker/gpt-99"),
+    ],
+)
+def test_a_model_without_a_price_is_named_as_files_name_it(
+    command: Command, fake: FakePolybatch, model: str, shown: str
+) -> None:
+    fake.estimate = estimate((model, "0", "0"), unpriced="no price yet")
+    done = command.run("submit", "good.jsonl", "--no-watch")
+    assert f"cost: not known, as {shown} has no price\n" in done.stderr

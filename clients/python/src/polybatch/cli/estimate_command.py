@@ -27,7 +27,7 @@ from polybatch.cli.session import (
 from polybatch.errors import InvalidRequest, PolybatchError
 
 if TYPE_CHECKING:
-    from polybatch import BatchEstimate, CostRange
+    from polybatch import BatchEstimate, CostRange, ModelEstimate
 
 _COLUMNS = {
     **{"MODEL": 36, "RUN": 9, "LINES": -9, "PROMPT": -13, "OUTPUT": -13},
@@ -108,7 +108,7 @@ def in_one_line(found: BatchEstimate) -> str:
     if total.expected is None:
         first, *others = found.unpriced_models
         more = f" and {len(others)} more" if others else ""
-        return f"cost: not known, as {first.provider}/{first.model}{more} has no price"
+        return f"cost: not known, as {_called(first)}{more} has no price"
     parts = [f"cost: about {about_usd(total.expected)} USD"]
     if total.at_most is None:
         parts.append(f"not limited by {counted(found.unlimited_line_count, 'line')}")
@@ -117,6 +117,12 @@ def in_one_line(found: BatchEstimate) -> str:
     if total.real_time_expected not in (None, total.expected):
         parts.append(f"in real time about {about_usd(total.real_time_expected)}")
     return ", ".join(parts)
+
+
+def _called(each: ModelEstimate) -> str:
+    """What a model is called, as files name it: mostly with its provider before it already."""
+    named = each.model.startswith(f"{each.provider}/")
+    return each.model if named else f"{each.provider}/{each.model}"
 
 
 def rescue_in_one_line(found: BatchEstimate) -> str:
@@ -214,7 +220,7 @@ def _show(session: Session, found: BatchEstimate, *, rescue: bool) -> None:
         return
     with Listing(_COLUMNS, "RUN", "PROMPT", "OUTPUT", "REAL TIME") as listing:
         for each in found.models:
-            name = each.model if "/" in each.model else f"{each.provider}/{each.model}"
+            name = _called(each)
             run = _RUN.get(each.processing, str(each.processing))
             limited = not each.unlimited_line_count
             listing.add(name, run, *_cells(each.line_count, each.range, limited=limited))

@@ -72,8 +72,9 @@ def test_a_carriage_return_in_a_cell_is_named(convert: Converting) -> None:
     assert "row 2 (line 2) is no CSV: a carriage return stands in a cell without quotes" in told
 
 
-def test_an_empty_file_is_called_so(convert: Converting) -> None:
-    Path("t.csv").write_bytes(b"\xef\xbb\xbf")
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\r\n \n"])
+def test_an_empty_file_is_called_so(convert: Converting, content: bytes) -> None:
+    Path("t.csv").write_bytes(content)
     code, told = convert("t.csv", *PROMPT, "-o", "out.jsonl")
     assert (code, "the file is empty; --prompt is for a table" in told) == (2, True), told
     code, told = convert("t.csv", "-o", "out.jsonl")

@@ -97,7 +97,7 @@ def _content(
         head, chunks = _peek(_recoded(chunks, encoding))
     head, chunks = _peek(_unmarked(chunks))
     text = head.lstrip()
-    if not head:
+    if not text and len(head) < _HEAD_BYTES:
         return Content(_named(EMPTY, how), "line", iter(()))
     if not text.startswith((b"{", b"[")) and text:
         lines = _text_lines(_with_line_feeds(head, chunks))

@@ -19,6 +19,9 @@ from core.ledger.schema import is_newest, upgrade
 from core.ledger.tables import Batch, File, Shard
 
 _BEGIN = sa.text("BEGIN IMMEDIATE")
+_CHECK = sa.text("SELECT 1")
+# On while a server is a standby, too.
+_READ_ONLY = sa.text("SELECT current_setting('transaction_read_only')")
 _BATCH_OF = select(Batch).where(
     Batch.id == select(Shard.batch_id).where(Shard.id == sa.bindparam("shard_id")).scalar_subquery()
 )
@@ -134,9 +137,13 @@ class Database:
         return (await session.exec(query, params={"shard_id": shard_id})).first()
 
     async def check(self) -> None:
-        """Raise when the database does not answer."""
+        """Raise when the database does not answer, or takes no writes."""
         async with self.read() as session:
-            await session.exec(sa.text("SELECT 1"))  # type: ignore[call-overload]
+            answer = await session.exec(_CHECK if self.is_sqlite else _READ_ONLY)  # type: ignore[call-overload]
+            if answer.scalar_one() == "on":
+                # The next connection may lead to the server that took over.
+                await session.invalidate()
+                raise LedgerUnavailable("the database takes no writes: it may be a standby")
 
     async def close(self) -> None:
         """Close every connection."""

@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from core.ledger import sqlite_driver
-from core.ledger.errors import BadDatabaseUrl
+from core.ledger.errors import READ_ONLY, BadDatabaseUrl
 
 SQLITE_BUSY_SECONDS = 30
 """For how long who wants to write waits for others, in this process and in others each."""
@@ -83,6 +83,7 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         pool_pre_ping=True,
     )
     sa.event.listen(engine.sync_engine, "before_cursor_execute", _replace_nul, retval=True)
+    sa.event.listen(engine.sync_engine, "handle_error", _leave_read_only_server)
     return engine
 
 
@@ -141,6 +142,13 @@ def _replace_nul(
 ) -> tuple[str, Any]:
     """PostgreSQL's text holds everything but NUL, which callers and providers may send."""
     return statement, [*map(_without_nul, parameters)] if many else _without_nul(parameters)
+
+
+def _leave_read_only_server(context: ExceptionContext) -> None:
+    """After a failover the old primary may answer as a standby: its connections stay good for
+    reading, so nothing else would ever end them."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def _without_nul(parameters: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -20,6 +20,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 # out of resources, lock not granted in time, shutdown, I/O error.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _DISK_FULL = "53100"
+READ_ONLY = "25006"
+"""The server, or the connection, takes no writes."""
 _TRANSIENT = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
 
 

@@ -82,6 +82,30 @@ async def test_an_outage_in_a_transaction_leaves_no_trace(postgres_server: Postg
     await ledger.close()
 
 
+async def test_it_leaves_a_server_that_takes_no_writes(postgres_server: PostgresServer) -> None:
+    """As after a failover: connections to what is a standby now go on answering queries."""
+    url = postgres_server.create_database()
+    name = url.rpartition("/")[2]
+    ledger = await Ledger.open(url)
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+
+    async def meet_a_standby() -> None:
+        postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        postgres_server.execute(cut)
+        # Without a write, so that the pool holds connections that are good for reading.
+        await asyncio.gather(*(ledger.accounts.authenticate("none") for _ in range(5)))
+        postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+
+    await meet_a_standby()
+    with pytest.raises(LedgerUnavailable, match="read-only"):
+        await ledger.accounts.create_key("alpha")
+    await asyncio.gather(*(ledger.accounts.create_key(f"beta-{each}") for each in range(5)))
+    await meet_a_standby()
+    with pytest.raises(LedgerUnavailable, match="takes no writes"):
+        await ledger.check()
+    await ledger.close()
+
+
 async def test_a_full_server_is_an_outage(postgres_server: PostgresServer) -> None:
     url = postgres_server.create_database()
     name = url.rpartition("/")[2]

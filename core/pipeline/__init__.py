@@ -24,7 +24,7 @@ from core.pipeline.reckoning import Basis, LineEstimate, Reckoner
 from core.pipeline.remote_files import RemoteFileCleanup
 from core.pipeline.run_log import Event, Record, RunLog, RunTaken, read_run
 from core.pipeline.runtime import Runtime, open_ledger, open_runtime
-from core.pipeline.settling import Settler
+from core.pipeline.settling import Settler, count_from_zero
 from core.pipeline.shared_reads import SharedReads
 from core.pipeline.storage_errors import outages, storage_error
 from core.pipeline.sweep import Sweep, Watched

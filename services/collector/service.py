@@ -28,6 +28,7 @@ from core.pipeline import (
     Settler,
     Sweep,
     Watched,
+    count_from_zero,
     find_prices,
     find_providers,
     open_runtime,
@@ -72,6 +73,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         sharing(runtime, known.holds),
     ):
         providers = known.open()
+        count_from_zero(known.usable)
         log.debug("providers_configured", providers=sorted(providers))
         table = PriceTable(find_prices(settings), settings.effective_prices_file.name)
         of_files = FilePrices(table, known, Adapters(known), runtime.ledger)

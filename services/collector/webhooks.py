@@ -48,6 +48,9 @@ class WebhookDeliverer:
         self._lease = timedelta(seconds=timeout + _LEASE_BEYOND_TIMEOUT)
         self._calls: dict[asyncio.Task[None], str] = {}
         """With the endpoint of each."""
+        for outcome in _OUTCOMES.values():
+            # The alert that nothing was delivered compares with a count that has to be there.
+            WEBHOOK_SECONDS.labels(outcome)
 
     async def run(self, stop: asyncio.Event, *, grace: float) -> None:
         """Deliver what is due until `stop` is set; then give calls `grace` seconds to end."""

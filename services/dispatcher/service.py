@@ -22,6 +22,7 @@ from core.pipeline import (
     Readiness,
     Sweep,
     Watched,
+    count_from_zero,
     find_prices,
     find_providers,
     open_runtime,
@@ -60,6 +61,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
         sharing(runtime, known.holds),
     ):
         providers, direct, calls = known.open(), known.open_direct(), known.open_calls()
+        count_from_zero(known.usable)
         log.info("providers_configured", providers=sorted(providers), direct=sorted(direct))
         scheduler = FairScheduler(runtime)
         planner = Planner(runtime, {**providers, **direct})

@@ -105,6 +105,19 @@ def test_every_metric_of_ours_is_on_the_dashboard(exported: Exported) -> None:
     assert not {name for name in ours if name not in shown}
 
 
+def test_what_alerts_count_is_shown_from_zero(shared_suite: Suite) -> None:
+    """A count that comes into being with its first value has not grown, as Prometheus sees it."""
+    with urllib.request.urlopen(shared_suite.ready["metrics"]["collector"], timeout=30) as answer:
+        text = answer.read().decode()
+    for series in (
+        'polybatch_unpriced_lines_total{provider="gemini"}',
+        'polybatch_lines_settled_total{outcome="failed",provider="gemini"}',
+        'polybatch_webhook_seconds_count{outcome="delivered"}',
+        'polybatch_webhook_seconds_count{outcome="failed"}',
+    ):
+        assert f"\n{series} " in text
+
+
 def test_every_alert_says_what_it_means_and_what_to_do() -> None:
     headings = re.findall(r"^#+ (.+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 -]", "", text.lower()).replace(" ", "-") for text in headings}

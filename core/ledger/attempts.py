@@ -133,13 +133,15 @@ class Attempts(ShardTransitions):
         """
         moment = now()
         async with self._database.write(Failpoint.SHARD_DISPATCHED) as session:
+            # By the shared clock: another replica will tell by it how long ago this was.
+            dispatched_at = moment - await self._database.clock_ahead(session)
             moved = await self._move(
                 session,
                 shard,
                 (ShardState.SUBMITTING,),
                 unsent=True,
                 let_go=True,
-                dispatched_at=moment,
+                dispatched_at=dispatched_at,
                 due_at=moment + lease,
                 uploaded_id=remote_file_id,
                 **_noted(orphans),
@@ -207,13 +209,17 @@ class Attempts(ShardTransitions):
 
         `quiet`: no call of the attempt is under way any more.
         """
+        quiet_since = shard.no_inflight_since
+        if quiet and quiet_since is None:
+            async with self._database.read() as session:
+                quiet_since = now() - await self._database.clock_ahead(session)
         return await self._transition(
             Failpoint.SHARD_OUTCOME_UNKNOWN,
             shard,
             (ShardState.SUBMITTING,),
             waiting_reason=reason,
             due_at=until,
-            no_inflight_since=shard.no_inflight_since or (now() if quiet else None),
+            no_inflight_since=quiet_since,
         )
 
     async def has_quota(self, shard: Shard, tokens: int, ceiling: int | None) -> OverQuota | None:

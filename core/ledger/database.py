@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,12 +17,13 @@ from core.failpoints import Failpoint, writing
 from core.ledger.engine import SQLITE_BUSY_SECONDS, make_engine
 from core.ledger.errors import LedgerUnavailable, translated
 from core.ledger.schema import is_newest, upgrade
-from core.ledger.tables import Batch, File, Shard
+from core.ledger.tables import Batch, File, Shard, now
 
 _BEGIN = sa.text("BEGIN IMMEDIATE")
 _CHECK = sa.text("SELECT 1")
 # On while a server is a standby, too.
 _READ_ONLY = sa.text("SELECT current_setting('transaction_read_only')")
+_CLOCK = sa.text("SELECT clock_timestamp()")
 _BATCH_OF = select(Batch).where(
     Batch.id == select(Shard.batch_id).where(Shard.id == sa.bindparam("shard_id")).scalar_subquery()
 )
@@ -144,6 +146,14 @@ class Database:
                 # The next connection may lead to the server that took over.
                 await session.invalidate()
                 raise LedgerUnavailable("the database takes no writes: it may be a standby")
+
+    async def clock_ahead(self, session: AsyncSession) -> timedelta:
+        """How far the clock of this process is ahead of the one that all replicas share."""
+        if self.is_sqlite:
+            return timedelta()
+        asked_at = now()
+        shared = (await session.exec(_CLOCK)).scalar_one()  # type: ignore[call-overload]
+        return asked_at + (now() - asked_at) / 2 - shared
 
     async def close(self) -> None:
         """Close every connection."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from core.ledger.accounts import Accounts
 from core.ledger.answer_lengths import AnswerLengths
 from core.ledger.backfill import Backfills
@@ -79,6 +81,14 @@ class Ledger:
     async def check(self) -> None:
         """Raise LedgerUnavailable when the database does not answer."""
         await self._database.check()
+
+    async def clock_ahead(self) -> timedelta:
+        """How far the clock of this process is ahead of the one that all replicas share.
+
+        For moments that another replica wrote, where a difference could cost money.
+        """
+        async with self._database.read() as session:
+            return await self._database.clock_ahead(session)
 
     async def close(self) -> None:
         """Close every connection."""

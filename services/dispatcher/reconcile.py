@@ -102,8 +102,10 @@ class Reconciler:
         # Whoever let it go has had so long to send it and to hear of it.
         timeout = timedelta(seconds=self._settings.provider_timeout)
         quiet = shard.no_inflight_since or shard.dispatched_at + timeout
+        # Both are of the shared clock, and the adapter asks the one of this machine.
+        ahead = await self._ledger.clock_ahead()
         try:
-            outcome = await provider.find(intent, known, quiet_since=quiet)
+            outcome = await provider.find(intent, known, quiet_since=quiet + ahead)
         except (ProviderUnavailable, ProviderRejected) as error:
             return Unsure(f"{shard.provider}: {error}")
         same_key = shard.credential in ("", self._credentials.get(shard.provider))
@@ -118,7 +120,7 @@ class Reconciler:
             isinstance(outcome, Unsure)
             and not shard.given_up
             and patience is not None
-            and now() > shard.dispatched_at + patience
+            and now() - ahead > shard.dispatched_at + patience
         ):
             log.warning(
                 "unsure_shard_sent_again",

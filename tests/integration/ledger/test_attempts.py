@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+import pytest
 
 from core.ledger import Batch, Ledger, ShardState, Stale, now
 from tests.support.ledger.rows import LEASE, intend, make_batch, reread
@@ -74,3 +76,30 @@ async def test_one_collector_fetches_a_shard(ledger: Ledger) -> None:
     assert held.due_at > now()
     assert await ledger.shards.renew_lease(held, timedelta())
     assert await ledger.shards.claim_fetch(await reread(ledger, shard), LEASE)
+
+
+async def test_what_left_when_is_told_by_the_clock_that_all_share(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica whose clock is behind; one that is right tells by it what may be under way."""
+    ledger = await Ledger.open(postgres_url)
+    _, (shard, _) = await make_batch(ledger)
+    behind = timedelta(minutes=20)
+
+    def slow() -> datetime:
+        return now() - behind
+
+    for module in ("attempts", "database"):
+        monkeypatch.setattr(f"core.ledger.{module}.now", slow)
+    began = now() - timedelta(seconds=1)
+    assert -behind - timedelta(seconds=1) < await ledger.clock_ahead() < -behind / 2
+    attempt = await intend(ledger, shard)
+    assert await ledger.shards.mark_dispatched(attempt, LEASE)
+    await ledger.shards.mark_outcome_unknown(attempt, "no answer", now(), quiet=True)
+    row = await reread(ledger, shard)
+    assert row.dispatched_at is not None
+    assert row.no_inflight_since is not None
+    end = now() + timedelta(seconds=1)
+    assert began < row.dispatched_at < end
+    assert began < row.no_inflight_since < end
+    await ledger.close()

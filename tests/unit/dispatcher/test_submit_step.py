@@ -295,6 +295,23 @@ async def test_what_was_let_go_is_looked_for(stand: Stand) -> None:
     assert stand.provider.quiet_since == dead.dispatched_at + timedelta(seconds=60)
 
 
+async def test_a_clock_that_is_ahead_ends_no_doubt_too_early(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is on its way from another replica would be absent at once, and sent twice."""
+    sent = await stand.died(let_go=True)
+    ahead = timedelta(minutes=20)
+
+    async def clock_ahead() -> timedelta:
+        return ahead
+
+    monkeypatch.setattr(stand.ledger, "clock_ahead", clock_ahead)
+    stand.provider.found = Unsure("not listed yet")
+    await stand.handle()
+    assert sent.dispatched_at is not None
+    assert stand.provider.quiet_since == sent.dispatched_at + timedelta(seconds=60) + ahead
+
+
 async def test_a_lease_that_goes_on_is_respected(stand: Stand) -> None:
     shard = await stand.died(let_go=False)
     assert await stand.shards.renew_lease(shard, timedelta(seconds=20))

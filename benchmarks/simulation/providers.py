@@ -318,6 +318,7 @@ class SimulatedTransport:
 
     def __init__(self, _headers: Mapping[str, str], *, provider: str, **_options: Any) -> None:
         self._server = self.servers[provider]
+        self.ahead = 0.0
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -73,6 +73,10 @@ class MemoryLedger:
 
     # Rows.
 
+    async def clock_ahead(self) -> timedelta:
+        """There is one clock."""
+        return timedelta()
+
     async def get(self, shard_id: str) -> Shard | None:
         row = self.rows.get(shard_id)
         return row.copy() if row is not None else None

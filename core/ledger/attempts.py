@@ -86,6 +86,8 @@ class Attempts(ShardTransitions):
                 # With what was noted of a probe: it does not go.
                 await session.rollback()
                 return lacking
+            # By the shared clock, as when it is let go: it is looked for from then on.
+            intended_at = moment - await self._database.clock_ahead(session)
             moved = await self._move(
                 session,
                 shard,
@@ -96,7 +98,7 @@ class Attempts(ShardTransitions):
                 token=token,
                 attempts=shard.attempts + 1,
                 remote_model=remote_model,
-                intended_at=moment,
+                intended_at=intended_at,
                 no_inflight_since=None,
                 dispatched_at=None,
                 credential=credential,

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -152,7 +152,7 @@ class Database:
         if self.is_sqlite:
             return timedelta()
         asked_at = now()
-        shared = (await session.exec(_CLOCK)).scalar_one()  # type: ignore[call-overload]
+        shared: datetime = (await session.exec(_CLOCK)).scalar_one()  # type: ignore[call-overload]
         return asked_at + (now() - asked_at) / 2 - shared
 
     async def close(self) -> None:

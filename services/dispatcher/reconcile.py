@@ -10,6 +10,7 @@ POLYBATCH_UNSURE_SUBMISSION says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -96,14 +97,15 @@ class Reconciler:
         if provider is None:
             # It may be there, and paid for.
             return Unsure(f"{shard.provider}: this installation has no access to it")
+        # Moments in the ledger are of the shared clock, and the adapter asks this machine's.
+        ahead = await self._ledger.clock_ahead()
         intent = intent_of(shard)
         since = intent.intended_at - timedelta(days=1)
+        intent = replace(intent, intended_at=intent.intended_at + ahead)
         known = await self._ledger.shards.remote_ids(shard.provider, since)
         # Whoever let it go has had so long to send it and to hear of it.
         timeout = timedelta(seconds=self._settings.provider_timeout)
         quiet = shard.no_inflight_since or shard.dispatched_at + timeout
-        # Both are of the shared clock, and the adapter asks the one of this machine.
-        ahead = await self._ledger.clock_ahead()
         try:
             outcome = await provider.find(intent, known, quiet_since=quiet + ahead)
         except (ProviderUnavailable, ProviderRejected) as error:

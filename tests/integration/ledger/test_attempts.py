@@ -97,9 +97,11 @@ async def test_what_left_when_is_told_by_the_clock_that_all_share(
     assert await ledger.shards.mark_dispatched(attempt, LEASE)
     await ledger.shards.mark_outcome_unknown(attempt, "no answer", now(), quiet=True)
     row = await reread(ledger, shard)
+    assert row.intended_at is not None
     assert row.dispatched_at is not None
     assert row.no_inflight_since is not None
     end = now() + timedelta(seconds=1)
+    assert began < row.intended_at < end
     assert began < row.dispatched_at < end
     assert began < row.no_inflight_since < end
     await ledger.close()

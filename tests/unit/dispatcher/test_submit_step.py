@@ -79,6 +79,7 @@ class Scripted:
         self.orphans = False
         self.discarded: list[str] = []
         self.quiet_since: datetime | None = None
+        self.looked_for: Intent | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._likeness, name)
@@ -107,6 +108,7 @@ class Scripted:
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
     ) -> FindOutcome:
         self.quiet_since = quiet_since
+        self.looked_for = intent
         if isinstance(self.found, Exception):
             raise self.found
         return self.found
@@ -309,7 +311,10 @@ async def test_a_clock_that_is_ahead_ends_no_doubt_too_early(
     stand.provider.found = Unsure("not listed yet")
     await stand.handle()
     assert sent.dispatched_at is not None
+    assert sent.intended_at is not None
     assert stand.provider.quiet_since == sent.dispatched_at + timedelta(seconds=60) + ahead
+    assert stand.provider.looked_for is not None
+    assert stand.provider.looked_for.intended_at == sent.intended_at + ahead
 
 
 async def test_a_lease_that_goes_on_is_respected(stand: Stand) -> None:

@@ -29,10 +29,15 @@ def _repositories(ledger: object) -> dict[str, object]:
 
 def _pairs() -> Iterator[tuple[str, inspect.Signature, inspect.Signature]]:
     # Nothing is asked of a database.
-    real = _repositories(Ledger(cast("Database", None)))
+    ledger = Ledger(cast("Database", None))
+    real = _repositories(ledger)
     memory = MemoryLedger()
     stand_ins = {name: each for name, each in _repositories(memory).items() if name in real}
     unmatched = set(_methods(memory)) - _OWN
+    own = _methods(ledger)
+    for name in unmatched & set(own):
+        unmatched.discard(name)
+        yield name, _methods(memory)[name], own[name]
     for place, stand_in in stand_ins.items():
         wanted = _methods(real[place])
         for name, signature in _methods(stand_in).items():

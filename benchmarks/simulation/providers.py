@@ -314,7 +314,6 @@ class SimulatedTransport:
     """In the place of core.providers.http.transport.Transport."""
 
     servers: Mapping[str, Server] = {}
-    ahead = 0.0
 
     def __init__(self, _headers: Mapping[str, str], *, provider: str, **_options: Any) -> None:
         self._server = self.servers[provider]

@@ -24,7 +24,8 @@ from services.gateway.estimates import BatchEstimates
 from services.gateway.framing import parse_chunk, parse_spec
 from services.gateway.retrying import Retrier
 from services.gateway.stream import MessageStream
-from services.gateway.upload import Spec, Uploads
+from services.gateway.upload import Uploads
+from services.gateway.upload_spec import Spec
 
 log = structlog.get_logger()
 

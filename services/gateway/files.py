@@ -24,7 +24,8 @@ from services.gateway.framing import parse_chunk, parse_expires, parse_part, par
 from services.gateway.parts import Parts
 from services.gateway.shielding import uninterrupted
 from services.gateway.stream import MessageStream
-from services.gateway.upload import Spec, Uploads, parse_expiry
+from services.gateway.upload import Uploads
+from services.gateway.upload_spec import Spec, parse_expiry
 
 log = structlog.get_logger()
 

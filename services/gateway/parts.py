@@ -25,8 +25,9 @@ from core.settings import Settings
 from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.minimum_throughput import MinimumThroughput
 from services.gateway.shielding import uninterrupted
-from services.gateway.upload import FileTooLarge, NextChunk, check_upload_id
+from services.gateway.upload import FileTooLarge, NextChunk
 from services.gateway.upload_reservation import UploadReservation
+from services.gateway.upload_spec import check_upload_id
 
 log = structlog.get_logger()
 

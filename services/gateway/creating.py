@@ -95,17 +95,20 @@ class BatchMaker:
             earlier = await self._ledger.batches.find_request(account_id, batch_args.request_id)
             if earlier is not None:
                 return await self._made_before(earlier, file_id, batch_args)
-        file = await self._ledger.files.get(account_id, file_id)
-        if file is None:
-            raise file_not_found(file_id)
-        made = await self.record(file, batch_args, digest)
-        if isinstance(made, RequestIdReused):
-            # Another call with it was quicker.
-            earlier = await self._ledger.batches.get(made.batch_id)
-            assert earlier is not None, "its request id would be free"
-            return await self._made_before(earlier, file_id, batch_args)
-        assert isinstance(made, Batch), "it is no retry"
-        return made
+        while True:
+            file = await self._ledger.files.get(account_id, file_id)
+            if file is None:
+                raise file_not_found(file_id)
+            made = await self.record(file, batch_args, digest)
+            if isinstance(made, RequestIdReused):
+                # Another call with it was quicker.
+                earlier = await self._ledger.batches.get(made.batch_id, account_id)
+                if earlier is None:
+                    # Deleted since, and with it the request id is free again.
+                    continue
+                return await self._made_before(earlier, file_id, batch_args)
+            assert isinstance(made, Batch), "it is no retry"
+            return made
 
     async def record(
         self, file: File, batch_args: BatchArgs, digest: str, retry: NewRetry | None = None

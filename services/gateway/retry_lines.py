@@ -125,6 +125,9 @@ class RetryLines:
                 if file is None:
                     raise BlobMissing("the input of a retry is gone", key=retry.id)
                 index = await StoredFile.open(self._blobs, f"{file.prefix}/index")
+                if index.size != file.line_count * INDEX.size:
+                    # Half deleted: the retry has ended, and went, since the family was read.
+                    raise BlobMissing("the input of a retry is gone", key=file.prefix)
                 streams.append(_indexed(index))
             elif retry.results_prefix:
                 results = await ResultFile.open(self._blobs, retry.results_prefix)

@@ -164,9 +164,9 @@ class Retrier:
             if not kept:
                 await uninterrupted(self._discard(reservation, parent.account_id, upload_id))
         if isinstance(made, RequestIdReused):
-            earlier = await self._ledger.batches.get(made.batch_id)
-            assert earlier is not None, "batches are not deleted"
-            return _made_before(earlier, digest)
+            earlier = await self._ledger.batches.get(made.batch_id, parent.account_id)
+            # Deleted since, and with it the request id is free again: once more.
+            return _made_before(earlier, digest) if earlier is not None else None
         if not isinstance(made, Batch):
             log.info("retry_chosen_anew", batch_id=parent.id)
             return None

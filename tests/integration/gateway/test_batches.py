@@ -15,6 +15,8 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.bus import Ack, Bus, Delivery, Step
 from core.ledger import Batch, BatchState, Shard, now
+from tests.support.collector.ending import end
+from tests.support.gateway.racing import freed_at_once
 from tests.support.gateway.running import CHAT, Caller, Gateway, line, lines, refused
 from tests.support.ledger.rows import reread, shard_row
 
@@ -150,6 +152,17 @@ async def test_a_request_id_with_the_same_file_read_otherwise(gateway: Gateway) 
     assert (failure.reason, failure.metadata["differs"]) == ("REQUEST_ID_REUSED", "defaults")
     assert failure.metadata["batch_id"] == first.id
     assert "with another default provider or model" in failure.message
+
+
+async def test_a_request_id_that_is_free_again_as_it_is_found_taken(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = (await gateway.upload(lines(2))).file
+    earlier = await gateway.create(file.id, request_id="r", name="earlier")
+    await end(gateway.ledger, gateway.blobs, earlier.id, {})
+    freed_at_once(gateway, earlier.id, monkeypatch)
+    made = await gateway.create(file.id, request_id="r", name="later")
+    assert (made.id != earlier.id, made.name) == (True, "later")
 
 
 async def test_request_ids_of_two_accounts_do_not_meet(gateway: Gateway) -> None:

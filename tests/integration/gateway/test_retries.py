@@ -19,6 +19,7 @@ from services.collector.results import ResultService
 from services.gateway.creating import BatchMaker
 from services.gateway.retry_lines import RetryLines
 from tests.support.collector.ending import assemble, end, plan, settle
+from tests.support.gateway.racing import freed_at_once
 from tests.support.gateway.running import Failure, Gateway, line, lines, refused
 from tests.support.principals import speaking_as
 from tests.unit.collector.test_late import at_provider
@@ -318,3 +319,42 @@ async def test_a_caller_who_leaves_as_the_retry_is_made_leaves_it_its_lines(
     [child] = (await gateway.get_batch(parent.id)).child_batch_ids
     made = await gateway.get_batch(child)
     assert await gateway.download(made.input_file_id) == line("id-3") + b"\n"
+
+
+async def test_a_retry_that_goes_while_lines_are_chosen(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sibling that ran as the family was read, half of the input is deleted when it is."""
+    parent = await ended(gateway, {2: "x", 3: "y"})
+    sibling = await retry(gateway, parent.id, codes=["x"])
+    [row] = await gateway.ledger.batches.get_many([sibling.id])
+    file = await gateway.ledger.files.get_input(row)
+    assert file is not None
+    left_out, families = RetryLines._left_out, []
+
+    async def swept(self: RetryLines, *args: Any) -> Any:
+        families.append([batch.ended for batch in args[1]])
+        if len(families) == 1:
+            await end(gateway.ledger, gateway.blobs, sibling.id, {})
+            await gateway.ledger.removal.delete(row.account_id, sibling.id)
+            await gateway.blobs.delete_prefix(
+                f"{file.prefix}/index", point=Failpoint.BATCH_BLOBS_DELETE
+            )
+        return await left_out(self, *args)
+
+    monkeypatch.setattr(RetryLines, "_left_out", swept)
+    child = await retry(gateway, parent.id)
+    assert families == [[True, False], [True, True]], "chosen anew, of the family as it is now"
+    assert await numbers(gateway, child.id) == [2, 3]
+
+
+async def test_a_request_id_that_is_free_again_as_it_is_found_taken(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await ended(gateway, {2: "x", 3: "y"})
+    earlier = await retry(gateway, parent.id, codes=["x"], request_id="r")
+    await end(gateway.ledger, gateway.blobs, earlier.id, {})
+    freed_at_once(gateway, earlier.id, monkeypatch)
+    child = await retry(gateway, parent.id, codes=["y"], request_id="r")
+    assert child.id != earlier.id
+    assert await numbers(gateway, child.id) == [3]

@@ -69,9 +69,14 @@ class FileTotals:
     async def _read(self, file: File) -> list[LineSum]:
         sums = await _read(file, self._blobs)
         await self._blobs.put(_key(file), encode_totals(sums), point=Failpoint.FILE_TOTALS)
-        if await self._ledger.files.get(file.account_id, file.id) is None:
-            # Deleted while it was read: nobody would delete these any more.
-            await self._blobs.delete([_key(file)], point=Failpoint.FILE_TOTALS)
+        kept = False
+        try:
+            kept = await self._ledger.files.get(file.account_id, file.id) is not None
+        finally:
+            if not kept:
+                # Deleted while it was read, or nobody can tell: no one would delete these any more.
+                await self._blobs.delete([_key(file)], point=Failpoint.FILE_TOTALS)
+        if not kept:
             raise BlobMissing("the file was deleted", key=_key(file))
         return sums
 

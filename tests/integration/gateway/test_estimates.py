@@ -12,6 +12,8 @@ from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2
 
 from core.failpoints import Failpoint
+from core.ledger import Files, LedgerUnavailable
+from services.gateway import file_totals
 from tests.support.gateway.running import Gateway, StartGateway, line, lines, refused
 from tests.support.ledger.rows import reread
 from tests.support.media import data_url, png
@@ -167,3 +169,31 @@ async def test_a_limit_beyond_all_models_is_none(gateway: Gateway, asked: dict[s
     assert usd(found.total.expected) > 0
     batch = await gateway.create(file.id)
     assert usd(batch.cost.expected) == usd(found.total.expected)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_file_that_is_deleted_as_it_is_read_keeps_no_totals(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """`known`: else the ledger is away just then."""
+    file = (await gateway.upload(lines(3))).file
+    account = (await gateway.ledger.accounts.list_keys())[0][0].account_id
+    row = await gateway.ledger.files.get(account, file.id)
+    assert row is not None
+    await gateway.blobs.delete([f"{row.prefix}/totals"], point=Failpoint.FILE_TOTALS)
+    read = file_totals._read
+
+    async def away(*_asked: object) -> None:
+        raise LedgerUnavailable("away")
+
+    async def deleted(*args: Any) -> Any:
+        sums = await read(*args)
+        await gateway.delete(file.id)
+        if not known:
+            monkeypatch.setattr(Files, "get", away)
+        return sums
+
+    monkeypatch.setattr(file_totals, "_read", deleted)
+    failure = await refused(estimated(gateway, file.id))
+    assert failure.reason == ("FILE_NOT_FOUND" if known else "LEDGER_UNAVAILABLE")
+    assert await gateway.blobs.list(row.prefix) == []

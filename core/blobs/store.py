@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _REMOTE_SCHEMES = ("s3", "gs", "az")
 _DELETE_GROUP = 1000
+_COPIES_AT_ONCE = 32
+"""A result file of a hundred gigabytes has thousands of segments, and each takes a connection."""
 _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 # A subset that needs no escaping in any store and cannot leave the folder.
 _KEY = re.compile(r"(?!\.\.?(?:/|$))[\w.=-]+(?:/(?!\.\.?(?:/|$))[\w.=-]+)*", re.ASCII)
@@ -166,7 +168,9 @@ class BlobStore:
             if self._folder is not None:
                 await asyncio.to_thread(self._folder.link, pairs)
                 return
-            await asyncio.gather(*(obstore.copy_async(self._store, *pair) for pair in pairs))
+            for first in range(0, len(pairs), _COPIES_AT_ONCE):
+                some = pairs[first : first + _COPIES_AT_ONCE]
+                await asyncio.gather(*(obstore.copy_async(self._store, *pair) for pair in some))
 
     async def delete_prefix(self, prefix: str, *, point: Failpoint) -> None:
         """Delete all blobs under the folder `prefix`; none there is no error."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
+import obstore
 import pytest
 
 from core.blobs import (
@@ -138,3 +140,23 @@ def test_variables_that_make_no_sense(s3_url: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_CONDITIONAL_PUT", "sometimes")
     with pytest.raises(ValueError, match="sometimes"):
         BlobStore.open(s3_url)
+
+
+async def test_copies_are_made_a_few_at_once(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = BlobStore.open(s3_url)
+    for first in range(0, 80, 20):
+        puts = (store.put(f"a/{n:03}", b"x", point=POINT) for n in range(first, first + 20))
+        await asyncio.gather(*puts)
+    copy, running, most = obstore.copy_async, 0, 0
+
+    async def counted(*args: Any) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await copy(*args)
+        running -= 1
+
+    monkeypatch.setattr(obstore, "copy_async", counted)
+    await store.copy_prefix("a", "b", point=POINT)
+    assert [key for key, _ in await store.list("b")] == [f"b/{n:03}" for n in range(80)]
+    assert 1 < most <= 32

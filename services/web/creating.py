@@ -21,6 +21,8 @@ from services.web.upstream import Engine
 _UNKNOWN = frozenset({"UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"})
 # A restart of the gateway is waited out here, where the call has a name.
 _PATIENCE = 30.0
+# Of the 128 that a request id may have, without what is put before it.
+_MOST_KEY_BYTES = 123
 
 
 async def create_batch(
@@ -28,9 +30,16 @@ async def create_batch(
 ) -> batches_pb2.Batch:
     """The batch, made now or by an earlier call with the same Idempotency-Key.
 
-    `asked`: its request id is filled in. Raises PolybatchError, HttpError (503).
+    `asked`: its request id is filled in. Raises PolybatchError, HttpError (400, 503).
     """
     key = request.headers.get("idempotency-key", "")
+    if len(key.encode()) > _MOST_KEY_BYTES:
+        raise HttpError(
+            400,
+            f"The Idempotency-Key has to have at most {_MOST_KEY_BYTES} bytes.",
+            "invalid_value",
+            "Idempotency-Key",
+        )
     # The engine's calls are repeated: without a name each of them would make a batch.
     asked.request_id = f"http:{key}" if key else f"call:{secrets.token_urlsafe(18)}"
     try:

@@ -5,6 +5,9 @@ Fields come in any order; those behind the file are known only at the end.
 
 from __future__ import annotations
 
+import re
+from urllib.parse import unquote_to_bytes
+
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -12,6 +15,7 @@ from services.web.errors import HttpError
 
 _MAX_FIELD_BYTES = 16 * 1024
 _MAX_PARTS = 50
+_EXTENDED_FILENAME = re.compile(rb";\s*filename\*=utf-8'[^']*'([^;\s]+)", re.ASCII | re.IGNORECASE)
 # Before the first boundary and behind the last there is nothing of use.
 _MAX_OUTSIDE_BYTES = 64 * 1024
 
@@ -101,9 +105,9 @@ class Form:
             self._name = options.get(b"name", b"").decode(errors="replace")
             if self._name == self._file_field:
                 self._in_file = True
-                filename = options.get(b"filename", b"").decode(errors="replace")
                 if self.filename is not None:
                     raise FormParserError(f"the field '{self._name}' comes twice")
+                filename = _filename(bytes(self._value), options)
                 self.filename = filename.rpartition("/")[2].rpartition("\\")[2]
         self._header.clear()
         self._value.clear()
@@ -127,6 +131,17 @@ class Form:
 
     def _finish(self) -> None:
         self._ended = True
+
+
+def _filename(header: bytes, options: dict[bytes, bytes]) -> str:
+    """Of a part, by its Content-Disposition; empty where it has none."""
+    plain = options.get(b"filename")
+    if plain is not None:
+        # Browsers and httpx write a quote so, and a percent sign as it is.
+        return plain.replace(b"%22", b'"').decode(errors="replace")
+    # Forms are not to have this one; clients that know only e-mail's rules send nothing else.
+    extended = _EXTENDED_FILENAME.search(header)
+    return unquote_to_bytes(extended[1]).decode(errors="replace") if extended else ""
 
 
 def _malformed(why: str) -> HttpError:

@@ -89,17 +89,20 @@ def lines(number: int) -> str:
 def short(value: float | Decimal) -> str:
     """Three digits at most: "1.2M"."""
     value = float(value)
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            scaled = value / size
-            return f"{scaled:.{0 if scaled >= 100 else 1}f}".removesuffix(".0") + unit
-    return f"{value:.0f}"
+    if round(value) < 1000:
+        return f"{value:.0f}"
+    for unit in "kMB":
+        value /= 1000
+        # What is rounded up to a thousand is one of the next unit.
+        if round(value) < 1000 or unit == "B":
+            return f"{value:.{0 if value >= 100 else 1}f}".removesuffix(".0") + unit
+    raise AssertionError
 
 
 def size(value: float) -> str:
     """Of bytes: "1.4 MB"."""
     for unit in _SIZES:
-        if value < 1000 or unit == _SIZES[-1]:
+        if round(value) < 1000 or unit == _SIZES[-1]:
             return (
                 f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
             )

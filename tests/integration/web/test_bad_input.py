@@ -115,6 +115,34 @@ async def test_fields_come_in_any_order(web: Web) -> None:
         assert answer.json()["bytes"] == len(lines(2))
 
 
+@pytest.mark.parametrize(
+    ("said", "filename"),
+    [
+        ("filename*=UTF-8''na%C3%AFve%20%25.jsonl", "naïve %.jsonl"),
+        ("filename*=utf-8'en'a%2Fb.jsonl; x=y", "b.jsonl"),
+        ("filename=\"a.jsonl\"; filename*=UTF-8''b.jsonl", "a.jsonl"),
+        ('filename="the %22best%22 100%.jsonl"', 'the "best" 100%.jsonl'),
+    ],
+)
+async def test_the_ways_to_say_a_filename(web: Web, said: str, filename: str) -> None:
+    head = f'--B\r\nContent-Disposition: form-data; name="file"; {said}\r\n\r\n'
+    body = form(PURPOSE, head.encode() + lines(2) + b"\r\n")
+    answer = await web.client.post("/v1/files", content=body, headers={"content-type": FORM})
+    assert answer.json()["filename"] == filename
+
+
+async def test_an_idempotency_key_that_is_too_long(web: Web) -> None:
+    headers = {"content-type": FORM}
+    file = await web.client.post("/v1/files", content=form(PURPOSE, FILE), headers=headers)
+    batch = BATCH | {"input_file_id": file.json()["id"]}
+    for key, status in (("k" * 123, 200), ("k" * 124, 400)):
+        answer = await web.client.post("/v1/batches", json=batch, headers={"idempotency-key": key})
+        assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["message"].startswith("The Idempotency-Key has to have at most 123 bytes")
+    assert error["param"] == "Idempotency-Key"
+
+
 async def test_who_has_no_key(web: Web) -> None:
     for path in ("/v1/batches", "/anthropic/v1/messages/batches"):
         for key in (None, "wrong", "wröng", "x" * 4000):

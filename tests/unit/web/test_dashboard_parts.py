@@ -28,13 +28,24 @@ def test_amounts_show_the_digits_that_count_and_keep_the_exact_one() -> None:
     assert {text: usd(Decimal(text)) for text in shown} == shown
     assert usd(Decimal("0.000000002")) == "$0.000000002"
     assert exact(Decimal("1.230000000")) == "1.23 USD"
-    assert [short(each) for each in (999, 1_234, Decimal(27_200), 5e9)] == [
+    numbers = (999, 999.6, 1_234, Decimal(27_200), 99_960, 999_499, 999_999, 5e9, 2e12)
+    assert [short(each) for each in numbers] == [
         "999",
+        "1k",
         "1.2k",
         "27.2k",
+        "100k",
+        "999k",
+        "1M",
         "5B",
+        "2000B",
     ]
-    assert [size(each) for each in (999, 3_000, 2_500_000_000)] == ["999 bytes", "3.0 KB", "2.5 GB"]
+    assert [size(each) for each in (999, 3_000, 999_999, 2_500_000_000)] == [
+        "999 bytes",
+        "3.0 KB",
+        "1.0 MB",
+        "2.5 GB",
+    ]
     assert [span(each) for each in (59, 3_600, 86_400, 90_000, 604_800)] == [
         "59 s",
         "1 h",

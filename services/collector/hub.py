@@ -12,17 +12,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import structlog
-from polybatch.v1 import batches_pb2, status_pb2
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Bus
-from core.ledger import TERMINAL, Batch, Ledger, LedgerUnavailable
+from core.ledger import TERMINAL, Batch, Ledger, LedgerUnavailable, now
 from core.metrics import WATCHERS
 from core.pipeline.messages import STATES, shown_batches
+from services.collector.watchers import AccountWatcher, Snapshot, Topic, WatchedAccount
 
 log = structlog.get_logger()
 
@@ -33,110 +33,8 @@ _PAGE = 200
 # Between two looks at changes, times what the one before took: a few ms where nothing else is done.
 _REST = 4.0
 _LONGEST_REST = 0.2
-_TERMINAL = frozenset(STATES[state] for state in TERMINAL)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A batch as it was at one revision, ready to be sent.
-
-    Serialized once, however many watchers get it: a fifth of what an update costs.
-    """
-
-    id: str
-    revision: int
-    ended: bool
-    message: bytes
-    """A WatchBatchResponse; a WatchBatchesResponse is the same on the wire."""
-
-    @classmethod
-    def of(cls, batch: batches_pb2.Batch) -> Snapshot:
-        """Serialize a batch."""
-        response = status_pb2.WatchBatchResponse(batch=batch)
-        return cls(batch.id, batch.revision, batch.state in _TERMINAL, response.SerializeToString())
-
-
-@dataclass(slots=True, eq=False)
-class Topic:
-    """One watched batch."""
-
-    batch_id: str
-    account_id: str
-    snapshot: Snapshot
-    watchers: int = 0
-    stirred: bool = False
-    """Whether its watchers were woken lately; see Hub."""
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def put(self, snapshot: Snapshot) -> None:
-        """Take a snapshot, unless it is no newer."""
-        if snapshot.revision > self.snapshot.revision:
-            self.snapshot = snapshot
-            self.wake()
-
-    def wake(self) -> None:
-        """Let the watchers look up, whether or not anything has changed."""
-        self.stirred = True
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    async def newer_than(self, revision: int) -> Snapshot | None:
-        """Wait for a snapshot newer than a revision; None when woken without one."""
-        if self.snapshot.revision <= revision:
-            await self._changed.wait()
-        return self.snapshot if self.snapshot.revision > revision else None
-
-
-@dataclass(slots=True, eq=False)
-class AccountWatcher:
-    """One watcher of all batches of an account: the newest snapshot of each that changed."""
-
-    account_id: str
-    pending: dict[str, Snapshot] = field(default_factory=dict)
-    living: dict[str, int] = field(default_factory=dict)
-    """The revision that it was told last, of each batch that had not ended then."""
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def lacks(self, batch_id: str, revision: int) -> bool:
-        """Whether a revision of a batch is news to it."""
-        pending = self.pending.get(batch_id)
-        known = self.living.get(batch_id, 0) if pending is None else pending.revision
-        return known < revision
-
-    def put(self, snapshot: Snapshot) -> None:
-        """Take a snapshot, unless it is no newer."""
-        if self.lacks(snapshot.id, snapshot.revision):
-            self.pending[snapshot.id] = snapshot
-            self._changed.set()
-
-    def showed(self, snapshot: Snapshot) -> None:
-        """Note what its reader was told."""
-        pending = self.pending.get(snapshot.id)
-        if pending is not None and pending.revision <= snapshot.revision:
-            del self.pending[snapshot.id]
-        if snapshot.ended:
-            self.living.pop(snapshot.id, None)
-        else:
-            self.living[snapshot.id] = snapshot.revision
-
-    def forget(self, batch_id: str) -> None:
-        """Expect nothing more of a batch: it was deleted."""
-        self.living.pop(batch_id, None)
-
-    def wake(self) -> None:
-        """Let the watcher look up, though nothing has changed."""
-        self._changed.set()
-
-    async def take(self, patience: float) -> list[Snapshot]:
-        """Wait for changes and take them; empty after `patience` seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._changed.wait()
-        self._changed.clear()
-        taken = list(self.pending.values())
-        for snapshot in taken:
-            self.showed(snapshot)
-        return taken
+_MADE_LATE = timedelta(minutes=1)
+"""A batch is in the ledger so long after the time that it was made at, and clocks differ."""
 
 
 class Hub:
@@ -162,7 +60,7 @@ class Hub:
         self._heartbeat = heartbeat
         self._rest = rest
         self._topics: dict[str, Topic] = {}
-        self._accounts: dict[str, set[AccountWatcher]] = {}
+        self._accounts: dict[str, WatchedAccount] = {}
         self._dirty: set[str] = set()
         self._work = asyncio.Event()
         self.closing = False
@@ -185,8 +83,8 @@ class Hub:
             self.closing = True
             for topic in self._topics.values():
                 topic.wake()
-            for watchers in self._accounts.values():
-                for watcher in watchers:
+            for account in self._accounts.values():
+                for watcher in account.watchers:
                     watcher.wake()
             for task in tasks:
                 task.cancel()
@@ -216,16 +114,19 @@ class Hub:
     @asynccontextmanager
     async def watch_account(self, account_id: str) -> AsyncIterator[AccountWatcher]:
         """Watch all batches of an account for the length of the block."""
-        watcher = AccountWatcher(account_id)
-        self._accounts.setdefault(account_id, set()).add(watcher)
+        account = self._accounts.get(account_id)
+        if account is None:
+            moment = now()
+            account = self._accounts[account_id] = WatchedAccount(moment, moment)
+        watcher = AccountWatcher(account)
+        account.watchers.add(watcher)
         WATCHERS.labels("account").inc()
         try:
             yield watcher
         finally:
             WATCHERS.labels("account").dec()
-            watchers = self._accounts[account_id]
-            watchers.discard(watcher)
-            if not watchers:
+            account.watchers.discard(watcher)
+            if not account.watchers:
                 del self._accounts[account_id]
 
     @property
@@ -265,25 +166,28 @@ class Hub:
             await asyncio.sleep(self._recheck)
             self._dirty.update(self._topics)
             try:
-                for account_id, watchers in list(self._accounts.items()):
-                    self._dirty |= await self._missed(account_id, watchers)
+                for account_id, account in list(self._accounts.items()):
+                    missed = await self._missed(account_id, account)
+                    # Not in one statement: that would bring back the set as it was before.
+                    self._dirty |= missed
             except LedgerUnavailable as error:
                 log.warning("watch_recheck_failed", cause=str(error))
             except Exception:
                 log.exception("watch_recheck_failed")
             self._work.set()
 
-    async def _missed(self, account_id: str, watchers: set[AccountWatcher]) -> set[str]:
+    async def _missed(self, account_id: str, account: WatchedAccount) -> set[str]:
         """Batches of an account that its watchers know to be older, or not at all."""
-        found = await self._ledger.batches.page(account_id, FIRST_BATCHES, None, LIVING)
-        news = {
-            batch.id
-            for batch in found
-            if any(watcher.lacks(batch.id, batch.revision) for watcher in watchers)
-        }
-        # What is no longer among them has ended, or there are more than one page shows.
-        known = {batch_id for watcher in watchers for batch_id in watcher.living}
-        return news | known.difference(batch.id for batch in found)
+        moment = now()
+        since = max(account.began, account.looked - _MADE_LATE)
+        page = self._ledger.batches.page
+        living = await page(account_id, FIRST_BATCHES, None, LIVING)
+        made = await page(account_id, FIRST_BATCHES, (since, ""), oldest_first=True)
+        if len(made) == FIRST_BATCHES:
+            # There are more: the next recheck goes on behind them.
+            moment = min(moment, made[-1].created_at + _MADE_LATE)
+        account.looked = moment
+        return account.missed(living, made, since)
 
     async def _wake_the_silent(self) -> None:
         # In place of a timer for each watcher, which would be a sixth of an update's cost.
@@ -303,21 +207,36 @@ class Hub:
             batches = await self._ledger.batches.get_many(ids[start : start + _PAGE])
             for batch in batches:
                 if batch.deleted_at is not None:
-                    for watcher in self._accounts.get(batch.account_id, ()):
-                        watcher.forget(batch.id)
+                    self._forget(batch)
             wanted = [batch for batch in batches if self._wanted(batch)]
             shown = map(Snapshot.of, await shown_batches(self._ledger, wanted))
             for snapshot, batch in zip(shown, wanted, strict=True):
                 topic = self._topics.get(batch.id)
                 if topic is not None:
                     topic.put(snapshot)
-                for watcher in self._accounts.get(batch.account_id, ()):
-                    watcher.put(snapshot)
+                account = self._accounts.get(batch.account_id)
+                if account is not None:
+                    account.put(snapshot)
+                    account.told(batch)
+
+    def _forget(self, deleted: Batch) -> None:
+        topic = self._topics.get(deleted.id)
+        if topic is not None:
+            topic.end()
+        account = self._accounts.get(deleted.account_id)
+        if account is not None:
+            account.forget(deleted.id)
 
     def _wanted(self, batch: Batch) -> bool:
         if batch.deleted_at is not None:
             return False
         topic = self._topics.get(batch.id)
-        newer = topic is not None and topic.snapshot.revision < batch.revision
-        watchers = self._accounts.get(batch.account_id, ())
-        return newer or any(watcher.lacks(batch.id, batch.revision) for watcher in watchers)
+        if topic is not None and topic.snapshot.revision < batch.revision:
+            return True
+        account = self._accounts.get(batch.account_id)
+        if account is None:
+            return False
+        if account.lacks(batch.id, batch.revision):
+            return True
+        account.told(batch)
+        return False

@@ -14,7 +14,8 @@ from core.ledger import Batch, Ledger
 from core.pipeline import SharedReads, outages
 from core.pipeline.messages import shown_batches
 from core.serving import ApiError, current_principal
-from services.collector.hub import FIRST_BATCHES, LIVING, Hub, Snapshot
+from services.collector.hub import FIRST_BATCHES, LIVING, Hub
+from services.collector.watchers import Snapshot
 
 _SIGN_OF_LIFE = b""
 
@@ -37,17 +38,20 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
         with outages():
             batch = await self._batches.get((request.batch_id, current_principal().account_id))
         if batch is None:
-            raise ApiError.not_found(
-                "BATCH_NOT_FOUND", f"There is no batch {request.batch_id!r} in this account."
-            )
+            raise _not_found(request.batch_id)
         seen = request.last_revision
-        if batch.ended and seen >= batch.revision:
+        if seen > batch.revision:
+            # Seen before the ledger was restored from a back-up: it counts from there again.
+            seen = 0
+        if batch.ended and seen == batch.revision:
             return
         async with self._hub.watch(batch) as topic:
             while True:
                 self._check_open()
                 snapshot = await topic.newer_than(seen)
                 if snapshot is None:
+                    if topic.gone:
+                        raise _not_found(request.batch_id)
                     yield _SIGN_OF_LIFE
                     continue
                 yield snapshot.message
@@ -84,3 +88,7 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
     def _check_open(self) -> None:
         if self._hub.closing:
             raise ApiError.stopping()
+
+
+def _not_found(batch_id: str) -> ApiError:
+    return ApiError.not_found("BATCH_NOT_FOUND", f"There is no batch {batch_id!r} in this account.")

@@ -10,11 +10,12 @@ import pytest
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core.bus import Bus
-from core.ledger import Batch, BatchState, Ledger, LedgerUnavailable, Shard
+from core.ledger import Batch, BatchState, File, Ledger, LedgerUnavailable, Shard
 from core.pipeline import EventPublisher
-from services.collector.hub import Hub, Snapshot, Topic
+from services.collector.hub import Hub
+from services.collector.watchers import AccountWatcher, Snapshot, Topic
 from tests.support.gateway.nats import Nats
-from tests.support.ledger.rows import shard_row
+from tests.support.ledger.rows import batch_row, create, shard_row
 
 PATIENCE = 10.0
 
@@ -122,6 +123,110 @@ async def test_an_account_watcher_too_sees_what_lost_events_told_of(
         assert shown.revision == ended.revision
         assert await watcher.take(0.5) == []
         assert await other.take(0) == []
+    stop.set()
+    await running
+
+
+async def test_a_batch_that_is_made_and_ends_between_two_rechecks_is_told_once(
+    ledger: Ledger, bus: Bus, batch: Batch, file: File
+) -> None:
+    before = await create(ledger, batch_row(file, total=3, queued=3))
+    await ledger.batches.fail(before.id, "bad_file", "It had ended before anybody watched.")
+    hub, stop, running = await run_hub(ledger, bus, recheck=0.1)
+    async with hub.watch_account("acct_1") as watcher:
+        [shown] = await watcher.take(PATIENCE)
+        assert shown.id == batch.id
+        made = await create(ledger, batch_row(file, total=3, queued=3))
+        assert isinstance(await ledger.batches.fail(made.id, "bad_file", "So it is."), Batch)
+        [shown] = await watcher.take(PATIENCE)
+        while not shown.ended:
+            [shown] = await watcher.take(PATIENCE)
+        assert shown.id == made.id
+        assert await watcher.take(0.5) == []
+    stop.set()
+    await running
+
+
+async def test_a_recheck_asks_the_watchers_of_nothing_that_all_were_told(
+    ledger: Ledger, bus: Bus, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With thousands of them, and a thousand batches, it would hold up all else."""
+    hub = Hub(ledger, bus, recheck=3600, heartbeat=3600)
+    async with AsyncExitStack() as watches:
+        watchers = [
+            await watches.enter_async_context(hub.watch_account("acct_1")) for _ in range(50)
+        ]
+        for watcher in watchers:
+            watcher.showed(Snapshot(batch.id, batch.revision, False, b""))
+        [account] = hub._accounts.values()
+        await hub.refresh(await hub._missed("acct_1", account))
+        asked: list[str] = []
+        lacks = AccountWatcher.lacks
+
+        def counted(self: AccountWatcher, batch_id: str, revision: int) -> bool:
+            asked.append(batch_id)
+            return lacks(self, batch_id, revision)
+
+        monkeypatch.setattr(AccountWatcher, "lacks", counted)
+        assert await hub._missed("acct_1", account) == set()
+        assert asked == []
+        planned = await ledger.batches.plan(batch.id, [shard_of(batch)])
+        assert isinstance(planned, Batch)
+        await hub.refresh(await hub._missed("acct_1", account))
+        for watcher in watchers:
+            [shown] = await watcher.take(0)
+            assert shown.revision == planned.revision
+
+
+async def test_a_batch_that_is_deleted_ends_its_watch(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    """Whatever was missed of its end."""
+    ended = await ledger.batches.fail(batch.id, "bad_file", "It cannot be planned.")
+    assert isinstance(ended, Batch)
+    hub, stop, running = await run_hub(ledger, bus, recheck=0.1)
+    async with hub.watch(batch) as topic:
+        assert await newer(topic, 0)
+        await ledger.removal.delete("acct_1", batch.id)
+        async with asyncio.timeout(PATIENCE):
+            while not topic.gone:
+                assert await topic.newer_than(ended.revision) is None
+        assert await newer(topic, ended.revision) is None
+        assert await newer(topic, 0), "who has not seen the end is shown it"
+    stop.set()
+    await running
+
+
+async def test_a_recheck_forgets_nothing_that_changes_meanwhile(
+    ledger: Ledger, bus: Bus, batch: Batch
+) -> None:
+    looks: asyncio.Queue[set[str]] = asyncio.Queue()
+    rechecks, on, rested = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Slow(Hub):
+        async def refresh(self, batch_ids: Iterable[str]) -> None:
+            looks.put_nowait(set(batch_ids))
+
+        async def _missed(self, *_account: object) -> set[str]:
+            rechecks.set()
+            await on.wait()
+            return {"missed"}
+
+    async def rest(_seconds: float) -> None:
+        await rested.wait()
+
+    hub, stop = Slow(ledger, bus, recheck=0.1, heartbeat=3600, rest=rest), asyncio.Event()
+    running = asyncio.create_task(hub.run(stop))
+    async with hub.watch_account("acct_1"), asyncio.timeout(PATIENCE):
+        await rechecks.wait()
+        hub._touch("first")
+        assert await looks.get() == {"first"}
+        hub._touch("second")
+        on.set()
+        rested.set()
+        seen: set[str] = set()
+        while not {"second", "missed"} <= seen:
+            seen |= await looks.get()
     stop.set()
     await running
 

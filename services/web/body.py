@@ -1,7 +1,8 @@
 """The body of a request, as it comes: never whole, never endless, never too slow.
 
 In: what the client sends. Out: its pieces, or JSON of a bounded size. What can go wrong: the
-client leaves (ClientGone), says nothing or trickles (408), sends more than is taken (413).
+client leaves (ClientGone), says nothing or trickles (408), sends more than is taken (413), or sends
+it compressed (415).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Body:
         self._came = 0
         self._ended = False
         self._length = _content_length(scope)
+        self._encoding = _content_encoding(scope)
 
     @property
     def length(self) -> int | None:
@@ -91,7 +93,16 @@ class Body:
         self._waited, self._came = 0.0, 0
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The bytes as they come. Raises ClientGone, HttpError."""
+        """The bytes as they come. Raises ClientGone, HttpError (also 415)."""
+        if self._encoding:
+            # Unread as what it says it is, it would be refused for something else.
+            raise HttpError(
+                415,
+                f"The body came with Content-Encoding: {self._encoding[:50]}, which is not taken "
+                "here: send it uncompressed, without that header.",
+                "unsupported_content_encoding",
+                headers={"accept-encoding": "identity"},
+            )
         while not self._ended:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -184,6 +195,15 @@ def _content_length(scope: Scope) -> int | None:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return None
+
+
+def _content_encoding(scope: Scope) -> str:
+    """How the body is encoded; empty where it is not."""
+    for name, value in scope["headers"]:
+        if name == b"content-encoding":
+            found: str = value.decode("ascii", "replace").strip().lower()
+            return "" if found == "identity" else found
+    return ""
 
 
 def json_bytes(content: Any) -> bytes:

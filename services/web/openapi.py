@@ -29,6 +29,7 @@ _WORDS = {
     408: "The upload said nothing for too long, or trickled.",
     409: "Not in this state.",
     413: "Larger than it may be.",
+    415: "Compressed.",
     429: "A limit of the account, or its credits.",
     500: "Our fault.",
     503: "A service is away.",

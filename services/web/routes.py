@@ -28,7 +28,7 @@ ROUTES: tuple[Operation, ...] = (
         "upload a file (multipart, `purpose=batch`); it goes through while it comes",
         "File",
         body=_FILE,
-        refusals=(408, 409, 413),
+        refusals=(408, 409, 413, 415),
     ),
     Operation(
         "GET",
@@ -65,7 +65,7 @@ ROUTES: tuple[Operation, ...] = (
         "begin an upload in parts",
         "Upload",
         body=uploads.CreateUpload,
-        refusals=(409, 413),
+        refusals=(409, 413, 415),
     ),
     Operation(
         "POST",
@@ -74,7 +74,7 @@ ROUTES: tuple[Operation, ...] = (
         "add a part (multipart, `data`, to 64 MiB), in any order",
         "UploadPart",
         body=_PART,
-        refusals=(404, 408, 409, 413),
+        refusals=(404, 408, 409, 413, 415),
     ),
     Operation(
         "POST",
@@ -83,7 +83,7 @@ ROUTES: tuple[Operation, ...] = (
         "make the file of its parts, in this order",
         "Upload",
         body=uploads.CompleteUpload,
-        refusals=(404, 409, 413),
+        refusals=(404, 409, 413, 415),
     ),
     Operation(
         "POST",
@@ -100,7 +100,7 @@ ROUTES: tuple[Operation, ...] = (
         "make a batch",
         "Batch",
         body=batches.CreateBatch,
-        refusals=(403, 404, 409, 413),
+        refusals=(403, 404, 409, 413, 415),
     ),
     Operation(
         "GET",
@@ -144,7 +144,7 @@ ROUTES: tuple[Operation, ...] = (
         "make a [webhook](webhooks.md) endpoint; its secret is in this answer and nowhere else",
         "WebhookEndpointWithSecret",
         body=webhooks.CreateEndpoint,
-        refusals=(403, 409, 413),
+        refusals=(403, 409, 413, 415),
     ),
     Operation(
         "GET",
@@ -166,7 +166,7 @@ ROUTES: tuple[Operation, ...] = (
         "WebhookEndpoint",
         body=webhooks.UpdateEndpoint,
         optional_body=True,
-        refusals=(403, 404, 409, 413),
+        refusals=(403, 404, 409, 413, 415),
     ),
     Operation(
         "DELETE",
@@ -184,7 +184,7 @@ ROUTES: tuple[Operation, ...] = (
         "WebhookEndpointWithSecret",
         body=webhooks.RotateSecret,
         optional_body=True,
-        refusals=(403, 404, 413),
+        refusals=(403, 404, 413, 415),
     ),
     Operation(
         "POST",
@@ -193,7 +193,7 @@ ROUTES: tuple[Operation, ...] = (
         "deliver a sample event, and say what it answered",
         "WebhookEndpointTest",
         body=webhooks.TestEndpoint,
-        refusals=(403, 404, 409, 413),
+        refusals=(403, 404, 409, 413, 415),
     ),
     Operation(
         "GET",
@@ -209,7 +209,7 @@ ROUTES: tuple[Operation, ...] = (
         "make a batch of `requests`, which go through while they come",
         "MessageBatch",
         body=StreamedBody(MESSAGE_REQUESTS),
-        refusals=(402, 403, 408, 409, 413),
+        refusals=(402, 403, 408, 409, 413, 415),
     ),
     Operation(
         "GET",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -141,6 +142,23 @@ async def test_an_idempotency_key_that_is_too_long(web: Web) -> None:
     error = answer.json()["error"]
     assert error["message"].startswith("The Idempotency-Key has to have at most 123 bytes")
     assert error["param"] == "Idempotency-Key"
+
+
+async def test_a_body_that_is_compressed(web: Web) -> None:
+    whole = form(PURPOSE, FILE)
+    for path, kind, body in (
+        ("/v1/files", FORM, whole),
+        ("/v1/batches", "application/json", json.dumps(BATCH).encode()),
+        ("/anthropic/v1/messages/batches", "application/json", b'{"requests": []}'),
+    ):
+        headers = {"content-type": kind, "content-encoding": "gzip"}
+        answer = await web.client.post(path, content=gzip.compress(body), headers=headers)
+        assert answer.status_code == 415
+        assert "Content-Encoding: gzip" in answer.json()["error"]["message"]
+    assert await web.left() == []
+    headers = {"content-type": FORM, "content-encoding": "identity"}
+    answer = await web.client.post("/v1/files", content=whole, headers=headers)
+    assert answer.status_code == 200
 
 
 async def test_who_has_no_key(web: Web) -> None:

@@ -97,14 +97,14 @@ class Files:
             session.add(upload)
         return upload
 
-    async def end_upload(self, upload: Upload, size: int | None) -> None:
+    async def end_upload(self, upload: Upload, size: int | None) -> bool:
         """Note that a stream has ended before its upload was finished, at so many bytes
         (None: at as many as it held).
 
-        Nothing is done if another stream has taken the upload up since.
+        False, and nothing is done, if another stream has taken the upload up since.
         """
         async with self._database.write(Failpoint.UPLOAD_END) as session:
-            await session.exec(
+            ended = await session.exec(
                 update(Upload)
                 .where(
                     col(Upload.account_id) == upload.account_id,
@@ -113,6 +113,7 @@ class Files:
                 )
                 .values(open_until=None, bytes=col(Upload.bytes) if size is None else size)
             )
+            return bool(ended.rowcount)
 
     async def finish_upload(self, file: File, begun: Upload | None = None) -> File:
         """Record a checked file. When another stream was faster, its file is returned.

@@ -26,7 +26,7 @@ from services.gateway.discard import discard_upload, upload_prefix
 from services.gateway.minimum_throughput import MinimumThroughput
 from services.gateway.shielding import uninterrupted
 from services.gateway.upload import FileTooLarge, NextChunk
-from services.gateway.upload_reservation import UploadReservation
+from services.gateway.upload_reservation import UploadReservation, conflict
 from services.gateway.upload_spec import check_upload_id
 
 log = structlog.get_logger()
@@ -74,9 +74,14 @@ class Parts:
             prefix = upload_prefix(account_id, own_id)
             await self._blobs.delete_prefix(prefix, point=Failpoint.UPLOAD_DELETE)
             size = await self._store(f"{prefix}/data", reservation, next_chunk)
-            await reservation.end(size)
+            if (await StoredFile.open(self._blobs, f"{prefix}/data")).size != size:
+                # Deleted under this stream by another of the same id.
+                raise conflict()
+            await reservation.settle(size)
         except BaseException:
-            await uninterrupted(discard_upload(self._ledger, self._blobs, account_id, own_id))
+            if (held := reservation.held) is not None:
+                discarding = discard_upload(self._ledger, self._blobs, account_id, own_id, held)
+                await uninterrupted(discarding)
             raise
 
     async def _store(

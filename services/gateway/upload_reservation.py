@@ -119,6 +119,17 @@ class UploadReservation:
         except LedgerUnavailable as error:
             log.info("upload_end_not_recorded", cause=type(error).__name__)
 
+    async def settle(self, size: int) -> None:
+        """Give the place back, with all of these bytes kept, which somebody is told.
+
+        Raises UPLOAD_CONFLICT where another stream has taken it since, and LedgerUnavailable: then
+        it is held still.
+        """
+        assert self._upload is not None, "begun"
+        if not await self._ledger.files.end_upload(self._upload, size):
+            raise conflict()
+        self._upload = None
+
     async def _reserve(self, size: int) -> File | None:
         # Cancelled after the ledger took it and before we knew, the place would stay taken.
         return await uninterrupted(self._held(size))

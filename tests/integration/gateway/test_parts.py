@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -9,6 +10,8 @@ import grpc
 import pytest
 from polybatch.v1 import files_pb2
 
+from core.blobs.store import Draft
+from core.ledger import Files, LedgerUnavailable
 from tests.support.gateway.running import (
     FINISH,
     SEGMENT,
@@ -30,13 +33,15 @@ async def begin(caller: Caller, upload_id: str = UPLOAD) -> files_pb2.UploadStat
     )
 
 
-def part_stream(caller: Caller, name: str, content: bytes, *, whole: bool = True) -> Any:
+def part_messages(name: str, content: bytes) -> list[files_pb2.UploadFileRequest]:
     spec = files_pb2.UploadSpec(upload_id=name, part_of=UPLOAD)
-    messages = [files_pb2.UploadFileRequest(spec=spec)]
-    messages += [files_pb2.UploadFileRequest(chunk=each) for each in cut(content, 50_000)]
-    return caller.files.UploadFile(
-        iter([*messages, *([FINISH] if whole else [])]), metadata=caller.metadata
-    )
+    chunks = [files_pb2.UploadFileRequest(chunk=each) for each in cut(content, 50_000)]
+    return [files_pb2.UploadFileRequest(spec=spec), *chunks]
+
+
+def part_stream(caller: Caller, name: str, content: bytes, *, whole: bool = True) -> Any:
+    messages = [*part_messages(name, content), *([FINISH] if whole else [])]
+    return caller.files.UploadFile(iter(messages), metadata=caller.metadata)
 
 
 def put_together(caller: Caller, names: list[str], **spec: Any) -> Any:
@@ -98,6 +103,59 @@ async def test_a_part_is_whole_or_not_there(gateway: Gateway) -> None:
     await part_stream(gateway, "part-no-1", content[:SEGMENT])
     answer = await put_together(gateway, ["part-no-1"])
     assert answer.file.bytes == SEGMENT
+
+
+async def test_a_part_that_is_sent_again_outlives_the_stream_that_broke(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway learns of the break late, when the part is here already."""
+    content = lines(40, size=9_000)
+    discard_upload, discarded = Files.discard_upload, asyncio.Event()
+    commit, committed = Draft.commit, asyncio.Event()
+
+    async def committing(self: Draft, *args: Any, **how: Any) -> None:
+        await commit(self, *args, **how)
+        committed.set()
+
+    async def noted(self: Files, *args: Any) -> bool:
+        found = await discard_upload(self, *args)
+        discarded.set()
+        return found
+
+    await begin(gateway)
+    first = gateway.files.UploadFile(metadata=gateway.metadata)
+    monkeypatch.setattr(Draft, "commit", committing)
+    for message in part_messages("part-no-1", content)[:3]:
+        await first.write(message)
+    async with asyncio.timeout(10):
+        await committed.wait()
+    await part_stream(gateway, "part-no-1", content)
+    monkeypatch.setattr(Files, "discard_upload", noted)
+    first.cancel()
+    async with asyncio.timeout(10):
+        await discarded.wait()
+    answer = await put_together(gateway, ["part-no-1"])
+    assert await gateway.download(answer.file.id) == content
+
+
+async def test_an_end_that_the_ledger_does_not_take_is_no_part(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be said to be here, and not be found when all are put together."""
+    content = lines(2)
+    await begin(gateway)
+    end_upload = Files.end_upload
+
+    async def away(*_asked: object) -> bool:
+        raise LedgerUnavailable("away")
+
+    monkeypatch.setattr(Files, "end_upload", away)
+    failure = await refused(part_stream(gateway, "part-no-1", content))
+    assert failure.code == grpc.StatusCode.UNAVAILABLE
+    monkeypatch.setattr(Files, "end_upload", end_upload)
+    await part_stream(gateway, "part-no-1", content)
+    answer = await put_together(gateway, ["part-no-1"])
+    assert await gateway.download(answer.file.id) == content
 
 
 async def test_what_is_not_as_expected_makes_no_file(gateway: Gateway) -> None:

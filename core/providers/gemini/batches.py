@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from core.batchfile.result_lines import RESULT_MISSING
 from core.providers.contract import Outcome, Refused, RemoteBatch, RemoteState
 from core.providers.gemini.wire import STATES, TRANSIENT, Operation, read_status
 from core.providers.parsing import count_of, moment_of
@@ -12,6 +13,9 @@ from core.providers.uploads import says_no_file
 log = structlog.get_logger()
 
 _FILE_CODES = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION"})
+_BROKE_OFF = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL"})
+"""Of a batch that failed: codes that may come in the middle of it. The others that pass say that
+there was no room for it."""
 
 
 def batch_of(operation: Operation) -> RemoteBatch:
@@ -45,5 +49,15 @@ def _refusal(operation: Operation) -> Refused:
     name, _, message = read_status(operation.error)
     code = name if operation.error else "failed"
     lost = name in _FILE_CODES and says_no_file(message)
+    if operation.error and name in _BROKE_OFF and not count_of(operation.stats.requestCount):
+        # No document says whether requests that ran before it are billed. Without counts nobody
+        # knows that none has: what is sent again may be paid for twice, what is told is lost to
+        # nobody, as its user may retry it.
+        return Refused(
+            RESULT_MISSING,
+            f"The provider's batch failed with {code}, and does not tell what it has run: "
+            f"{message} It may have been run and paid for, so it is not retried automatically.",
+            transient=False,
+        )
     transient = lost or (name in TRANSIENT and bool(operation.error))
     return Refused(code, f"{code}: {message}", transient, input_lost=lost)

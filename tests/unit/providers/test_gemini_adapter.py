@@ -357,7 +357,7 @@ async def test_odd_counts(stats: Any, fake: FakeProvider, gemini: GeminiProvider
     [
         ({"code": 3, "message": "bad line"}, "INVALID_ARGUMENT", False),
         ({"code": 8, "message": "quota"}, "RESOURCE_EXHAUSTED", True),
-        ({"code": 13, "message": "oops"}, "INTERNAL", True),
+        ({"code": 14, "message": "later"}, "UNAVAILABLE", True),
         (None, "failed", False),
     ],
 )
@@ -369,6 +369,28 @@ async def test_failed_batches(
     assert batch.state is RemoteState.FAILED
     assert batch.refusal is not None
     assert (batch.refusal.code, batch.refusal.transient) == (code, transient)
+
+
+@pytest.mark.parametrize("code", [2, 4, 10, 13])
+async def test_a_batch_that_broke_off_without_counts_is_never_sent_again(
+    code: int, fake: FakeProvider, gemini: GeminiProvider
+) -> None:
+    error = {"code": code, "message": "oops."}
+    none_ran = {"requestCount": "2", "pendingRequestCount": "2"}
+    fake.on(
+        "GET",
+        f"{BATCHES}/b1",
+        JSONResponse(operation(state="FAILED", batchStats=None) | {"error": error}),
+        JSONResponse(operation(state="FAILED", batchStats=none_ran) | {"error": error}),
+    )
+    untold = (await gemini.poll("batches/b1")).refusal
+    assert untold is not None
+    assert (untold.code, untold.transient) == ("result_missing", False)
+    assert "oops." in untold.message
+    assert "may have been run and paid for" in untold.message
+    told = (await gemini.poll("batches/b1")).refusal
+    assert told is not None
+    assert told.transient, "its counts say that nothing of it has run"
 
 
 async def test_a_failed_batch_may_have_results(fake: FakeProvider, gemini: GeminiProvider) -> None:

@@ -60,6 +60,10 @@ class RemoteFile(msgspec.Struct):
     status: str | None = None
 
 
+_MOST_DIGITS = 10
+"""Of the number of a line."""
+
+
 class Counts(msgspec.Struct):
     """Of a batch's requests."""
 
@@ -188,7 +192,14 @@ def _next(page: _FilePage | _JobPage) -> dict[str, str] | None:
 
 
 def _batch_error(found: Any) -> BatchError:
-    try:
-        return msgspec.convert(found, BatchError)
-    except msgspec.ValidationError:
+    if not isinstance(found, dict):
         return BatchError(message=found if isinstance(found, str) else None)
+    texts = {name: found.get(name) for name in ("code", "message", "param")}
+    line = found.get("line")
+    if isinstance(line, str) and line.isdecimal() and len(line) < _MOST_DIGITS:
+        line = int(line)
+    # One member in an odd form must not cost the code, which decides whether all is sent again.
+    return BatchError(
+        **{name: text for name, text in texts.items() if isinstance(text, str)},
+        line=line if type(line) is int else None,
+    )

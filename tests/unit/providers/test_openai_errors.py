@@ -135,3 +135,14 @@ def test_errors_in_the_forms_of_others(
     refused = refusal(failed(**fields))
     assert refused.code == code
     assert message is None or refused.message == message
+
+
+@pytest.mark.parametrize("odd", [{"line": [3]}, {"line": 3.5}, {"param": 7}, {"message": ["x"]}])
+def test_an_odd_member_of_an_error_costs_nothing_but_itself(odd: dict[str, Any]) -> None:
+    refused = refusal(failed({"data": [entry("token_limit_exceeded") | odd]}))
+    assert (refused.code, refused.transient) == ("token_limit_exceeded", True)
+
+
+def test_the_number_of_a_line_may_be_a_text() -> None:
+    refused = refusal(failed({"data": [entry("invalid_url") | {"line": "3"}]}))
+    assert refused.bad_lines == (BadLine(3, "invalid_url", "", "about invalid_url"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -141,22 +142,30 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
     A date is of the provider's clock, and is taken from its own Date, where it gives one: ours
     may be off by more than the wait. `now`: ours.
     """
+    sent = http_date(headers.get("date", ""))
     for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            float(value)
-        except ValueError:
-            until = http_date(value)
-            if until is None:
-                continue
-            sent = http_date(headers.get("date", ""))
-            value, scale = str(until - (now if sent is None else sent)), 1.0
-        seconds = _seconds(value, scale)
-        if seconds is not None:
-            return seconds
+        waits = [
+            _wait(value, scale, now if sent is None else sent)
+            for value in _REPEATED.split(headers.get(name, ""))
+        ]
+        told = [seconds for seconds in waits if seconds is not None]
+        if told:
+            return max(told)
     return None
+
+
+_REPEATED = re.compile(r"(?<=[\d.T]),\s*")
+"""Between the values of a header that came twice, of the server and of the gateway before it; not
+within a date, whose comma stands behind the name of a day."""
+
+
+def _wait(value: str, scale: float, now: float) -> float | None:
+    try:
+        float(value)
+    except ValueError:
+        until = http_date(value)
+        return None if until is None else _seconds(str(until - now))
+    return _seconds(value, scale)
 
 
 def http_date(value: str) -> float | None:

@@ -39,6 +39,12 @@ def is_transient(status: int, code: str = "") -> bool:
     return status in PASSING_STATUSES or status >= 500 or code in PASSING_CODES
 
 
+def is_redirect(status: int) -> bool:
+    """Whether the answer points elsewhere: no provider's, but of what is in front of it (a proxy's
+    page to sign in, an address that has moved), which may go again."""
+    return 300 <= status < 400
+
+
 _ACCESS_STATUSES = frozenset({401, 403})
 # Google answers 400 for a key that it does not know. [google.rpc.ErrorInfo of the Gemini API]
 _ACCESS_CODES = frozenset({"API_KEY_INVALID", "invalid_api_key", "authentication_error"})

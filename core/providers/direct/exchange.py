@@ -17,8 +17,9 @@ from core.providers.contract import OutcomeUnknown
 from core.providers.direct.contract import Answered, CallOutcome, Throttled
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.client import ProviderHttp
+from core.providers.http.replies import told
 from core.providers.http.transport import Reply
-from core.providers.provider_errors import ErrorAnswer, is_access, read_error
+from core.providers.provider_errors import ErrorAnswer, is_access, is_redirect, read_error
 from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
 
 # Not run, and not the line's fault: a key that is refused or has no money left, a limit,
@@ -67,10 +68,11 @@ def _throttled(
 ) -> Throttled | None:
     """What an error says if it is that the call was not run, and not the line's fault."""
     code = error.code
-    if status not in _NOT_NOW and code not in _NO_MONEY and not is_access(0, code):
+    elsewhere = is_redirect(status) and not error.documented
+    if not (status in _NOT_NOW or elsewhere or code in _NO_MONEY or is_access(0, code)):
         return None
-    text = error.message or f"status {status}"
-    reason = http.say(where, f"{status}: {text}" if status else text, reply)
+    text = error.message or (told(reply) if elsewhere else f"status {status}")
+    reason = http.say(where, f"{status}: {text}" if error.message and status else text, reply)
     refused = is_access(status, code) and code not in _NO_MONEY
     return Throttled(
         reason, reply.retry_after, key_refused=(code or "refused_key") if refused else ""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from core.providers.contract import OutcomeUnknown, ProviderRejected, ProviderUnavailable, Refused
 from core.providers.http.transport import Reply
-from core.providers.provider_errors import is_access, is_transient
+from core.providers.provider_errors import is_access, is_redirect, is_transient
 
 MAX_MESSAGE_CHARS = 1000
 _TIME_OUTS = frozenset({"timeout_error", "request_timeout"})
@@ -21,10 +21,13 @@ class Answers:
     def of_create(self, where: str, reply: Reply) -> Refused | OutcomeUnknown:
         """What became of a create: Unknown wherever the provider may have acted."""
         error = reply.error
-        text = self.say(where, error.message or f"status {reply.status}", reply)
+        text = self.say(where, told(reply), reply)
         # 499 is Google's: the call was cancelled, at whatever point.
         timed_out = reply.status in (408, 499, 504) or error.code in _TIME_OUTS
-        if timed_out or (reply.status >= 500 and not error.documented):
+        # Whoever sends us elsewhere may have passed the call on first, as a page does that answers
+        # a form.
+        strange = reply.status >= 500 or is_redirect(reply.status)
+        if timed_out or (strange and not error.documented):
             return OutcomeUnknown(text)
         transient = is_transient(reply.status, error.code)
         return Refused(
@@ -38,9 +41,10 @@ class Answers:
     def rejection(self, where: str, reply: Reply) -> ProviderUnavailable | ProviderRejected:
         """Why a repeatable call failed, as what is to be raised."""
         error = reply.error
-        text = self.say(where, error.message or f"status {reply.status}", reply)
+        text = self.say(where, told(reply), reply)
+        passes = is_transient(reply.status) or is_redirect(reply.status)
         # A conflict over a cancel (it has ended already) does not pass by trying again.
-        if is_transient(reply.status) and reply.status != 409:
+        if passes and reply.status != 409:
             return ProviderUnavailable(text, reply.retry_after)
         return ProviderRejected(error.code or f"http_{reply.status}", text, reply.status)
 
@@ -67,3 +71,15 @@ class Answers:
     def hide(self, text: str) -> str:
         """A text without the key."""
         return text.replace(self._secret, "***") if self._secret else text
+
+
+def told(reply: Reply) -> str:
+    """What an answer that is no success says, or its status where it says nothing."""
+    if reply.error.message:
+        return reply.error.message
+    if is_redirect(reply.status):
+        return (
+            f"status {reply.status}: redirects are not followed, as they could carry the key "
+            "elsewhere; is this the provider's address, and no proxy's page in front of it?"
+        )
+    return f"status {reply.status}"

@@ -176,6 +176,8 @@ async def test_not_now_in_a_body(
         (error(401, "bad key", "invalid_request_error", "invalid_api_key"), None),
         (error(402, "no credit", "billing"), None),
         (error(403, "no credit", "billing", "insufficient_quota"), None),
+        (Response("<html>", 302, headers={"location": "https://proxy.example/login"}), None),
+        (Response(status_code=308, headers={"location": "https://elsewhere.example"}), None),
     ],
 )
 async def test_not_now(

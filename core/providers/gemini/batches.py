@@ -41,7 +41,8 @@ def batch_of(operation: Operation) -> RemoteBatch:
         refusal=_refusal(operation) if state is RemoteState.FAILED else None,
         ended_as=ended_as,
         ended_at=moment_of(operation.metadata.endTime),
-        unanswered=Outcome.EXPIRED if ended_as == "expired" else None,
+        # Its results are gone, those of requests that were run and counted too.
+        unanswered=Outcome.EXPIRED if ended_as == "expired" and not succeeded else None,
     )
 
 

@@ -414,6 +414,15 @@ async def test_what_ran_before_a_failure_is_never_sent_again(
     assert (batch.result_sources, batch.refusal, batch.unanswered) == ((), None, None)
 
 
+async def test_what_ran_before_a_batch_expired_is_never_sent_again(
+    fake: FakeProvider, gemini: GeminiProvider
+) -> None:
+    stats = {"requestCount": "2", "successfulRequestCount": "1", "pendingRequestCount": "1"}
+    fake.on("GET", f"{BATCHES}/b1", JSONResponse(operation(state="EXPIRED", batchStats=stats)))
+    batch = await gemini.poll("batches/b1")
+    assert (batch.ended_as, batch.finished, batch.unanswered) == ("expired", 1, None)
+
+
 def ended(*, hours: float = 0, **changes: Any) -> RemoteBatch:
     values: dict[str, Any] = {
         "remote_id": "batches/b1",

@@ -17,7 +17,7 @@ from core.providers.contract import OutcomeUnknown
 from core.providers.direct.contract import Answered, CallOutcome, Throttled
 from core.providers.http.call_metrics import Broken, HeldBack, NotSent
 from core.providers.http.client import ProviderHttp
-from core.providers.http.replies import told
+from core.providers.http.replies import told, was_given_up
 from core.providers.http.transport import Reply
 from core.providers.provider_errors import ErrorAnswer, is_access, is_redirect, read_error
 from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogates
@@ -26,8 +26,6 @@ from core.providers.result_lines import UnreadableLine, is_utf8, whole_surrogate
 # an overload (529 is Anthropic's, and that of gateways before it).
 _NOT_NOW = frozenset({401, 402, 429, 503, 529})
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
-# Whoever answers so does not know whether the call was run.
-_TIMED_OUT = frozenset({408, 504})
 
 Read: TypeAlias = Callable[[str, Reply], Answered | OutcomeUnknown]
 """Makes a result of an answer to a call that was run, or refused for good. Takes a name for the
@@ -57,7 +55,7 @@ async def call_once(
     throttled = _throttled(http, where, reply, reply.error, reply.status)
     if throttled is not None:
         return throttled
-    if reply.status in _TIMED_OUT or (reply.status >= 500 and not reply.error.documented):
+    if was_given_up(reply) or (reply.status >= 500 and not reply.error.documented):
         text = reply.error.message or f"status {reply.status}"
         return OutcomeUnknown(http.say(where, text, reply))
     return read(where, reply)

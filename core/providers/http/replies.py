@@ -9,6 +9,8 @@ from core.providers.http.transport import Reply
 from core.providers.provider_errors import is_access, is_redirect, is_transient
 
 MAX_MESSAGE_CHARS = 1000
+# 499 is Google's: the call was cancelled, at whatever point.
+_GIVEN_UP = frozenset({408, 499, 504})
 _TIME_OUTS = frozenset({"timeout_error", "request_timeout"})
 
 
@@ -22,12 +24,10 @@ class Answers:
         """What became of a create: Unknown wherever the provider may have acted."""
         error = reply.error
         text = self.say(where, told(reply), reply)
-        # 499 is Google's: the call was cancelled, at whatever point.
-        timed_out = reply.status in (408, 499, 504) or error.code in _TIME_OUTS
         # Whoever sends us elsewhere may have passed the call on first, as a page does that answers
         # a form.
         strange = reply.status >= 500 or is_redirect(reply.status)
-        if timed_out or (strange and not error.documented):
+        if was_given_up(reply) or (strange and not error.documented):
             return OutcomeUnknown(text)
         transient = is_transient(reply.status, error.code)
         return Refused(
@@ -83,3 +83,9 @@ def told(reply: Reply) -> str:
             "elsewhere; is this the provider's address, and no proxy's page in front of it?"
         )
     return f"status {reply.status}"
+
+
+def was_given_up(reply: Reply) -> bool:
+    """Whether it says that the call took too long or was cancelled: whoever answers so does not
+    know whether it was run."""
+    return reply.status in _GIVEN_UP or reply.error.code in _TIME_OUTS

@@ -200,6 +200,8 @@ async def test_not_now(
         Response("", 500),
         error(504, "late", "server_error"),
         error(408, "late", "timeout"),
+        error(499, "The operation was cancelled.", "CANCELLED"),
+        error(500, "late", "timeout_error"),
         Response("<html>hello</html>"),
         Response(b'{"id":"\xff"}'),
     ],

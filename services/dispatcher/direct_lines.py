@@ -14,6 +14,7 @@ lease is lost (no further call begins); lines cannot be read (those under way en
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -268,7 +269,15 @@ class LineRun:
         self._uncalled.discard(line.position)
         began = asyncio.get_running_loop().time()
         call_id = f"{self._shard.id}-{line.position}"
-        outcome = await self._provider.call(call_id, self._url, line.body)
+        try:
+            outcome = await self._provider.call(call_id, self._url, line.body)
+        except Exception as error:  # noqa: BLE001
+            # A plug-in's. Let out, it would break off all other calls, whose answers are paid for.
+            # Only where: what it says may quote the request or its answer.
+            kind, at = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{at.filename}:{at.lineno}"
+            log.error("call_failed", shard_id=self._shard.id, error=kind, where=where)
+            outcome = OutcomeUnknown(f"{self._provider.name}: its adapter failed with {kind}.")
         self._conclude(line.position, outcome, began)
 
     def _ended(self, position: int, call: asyncio.Task[None]) -> None:

@@ -269,6 +269,28 @@ async def test_each_line_is_run_once(stand: Stand, call_limits: CallLimits) -> N
         assert tail == {"response": {"status_code": 200}, "error": None, "attempts": 1}
 
 
+async def test_an_adapter_that_fails_costs_no_other_line_its_answer(stand: Stand) -> None:
+    def script(number: int, _attempt: int) -> CallOutcome:
+        if number == 5:
+            raise ValueError("no number in the answer")
+        return OK
+
+    provider = Scripted(paid(), script)
+    run, _ = await stand.run(provider)
+    async with working(run) as work:
+        await work
+    await run.flush()
+    results = await stand.results()
+    assert {n for n, (event, _) in results.items() if event is Event.SUCCEEDED} == (
+        set(range(60)) - {5}
+    )
+    event, answer = results[5]
+    assert (event, answer["error"]["code"]) == (Event.FAILED, "result_missing")
+    assert "local: its adapter failed with ValueError." in answer["error"]["message"]
+    assert "no number" not in answer["error"]["message"], "it may quote what was answered"
+    assert provider.calls[5] == 1
+
+
 async def test_what_each_answer_becomes(stand: Stand) -> None:
     scripts: dict[int, list[CallOutcome]] = {
         1: [BAD],

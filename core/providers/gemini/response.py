@@ -26,13 +26,11 @@ Raw = msgspec.Raw
 _UNREADABLE = "The provider's response is in a form that nobody knows."
 
 
-class _LineMetadata(msgspec.Struct):
-    key: str = ""
-
-
 class _Line(msgspec.Struct):
-    key: str = ""
-    metadata: _LineMetadata | None = None
+    """What stands beside a response in an odd form must not cost it: it was paid for."""
+
+    key: Any = None
+    metadata: Any = None
     response: Raw = NULL
     error: Any = None
     status: Any = None
@@ -57,13 +55,20 @@ def read_line(line: bytes, created: int, model: str) -> ResultLine:
         parsed = _line.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableLine from None
-    key = parsed.key or (parsed.metadata.key if parsed.metadata else "")
-    if not key:
-        raise UnreadableLine
+    key = _key_of(parsed)
     custom_id = key.removesuffix(BASE64)
     if parsed.response == NULL:
         return _errored(custom_id, parsed.error or parsed.status)
     return _answered(custom_id, parsed, created, model, base64=key != custom_id)
+
+
+def _key_of(line: _Line) -> str:
+    if isinstance(line.key, str) and line.key:
+        return line.key
+    match line.metadata:
+        case {"key": str(key)} if key:
+            return key
+    raise UnreadableLine
 
 
 def _answered(custom_id: str, line: _Line, created: int, model: str, *, base64: bool) -> ResultLine:

@@ -331,6 +331,14 @@ def test_keys_may_stand_in_the_metadata() -> None:
     assert read({"metadata": {"key": "s-t-1"}, "response": response()}).custom_id == "s-t-1"
 
 
+@pytest.mark.parametrize("odd", [{"metadata": "x"}, {"metadata": {"key": 1}}, {"metadata": []}])
+def test_what_stands_beside_a_response_does_not_cost_it(odd: dict[str, Any]) -> None:
+    line = read({"key": "s-t-1", "response": response()} | odd)
+    assert (line.custom_id, line.outcome) == ("s-t-1", Outcome.SUCCEEDED)
+    named = {"key": None, "metadata": {"key": "s-t-1"}, "response": response()}
+    assert read(named).custom_id == "s-t-1"
+
+
 @pytest.mark.parametrize(
     "line", [b"", b"[]", b"{}", b'{"response":{}}', b'{"key":1}', b'{"key":"\xff"}']
 )

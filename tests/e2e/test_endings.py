@@ -122,13 +122,17 @@ def test_a_refused_key_is_explained(suite: Suite, tmp_path: Path) -> None:
     wait_for(lambda: suite.supervisor.poll() is None, "the suite to be alive")
 
 
-def test_the_enqueued_token_limit_only_slows_a_batch_down(suite: Suite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["openai/gpt-4.1-mini", "gemini/gemini-3.1-flash"])
+def test_the_enqueued_token_limit_only_slows_a_batch_down(
+    model: str, suite: Suite, tmp_path: Path
+) -> None:
     """Learned from a refusal, then obeyed: the shards are cut and go one after another."""
     suite.reset_sandbox(enqueued_token_limit=4000, batch_seconds=0.3)
     # A model of its own: what is learned of it holds for a day.
     lines = [chat(2 * n, "word " * 100) for n in range(100)]
     for line in lines:
-        line["body"]["model"] = "openai/gpt-4.1-mini"
+        line["body"]["model"] = model
+        line["provider"] = model.partition("/")[0]
     with suite.client() as client:
         batch = client.submit(write(tmp_path / "tokens.jsonl", lines))
         reasons: set[str] = set()

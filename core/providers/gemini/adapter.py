@@ -14,7 +14,8 @@ Facts, as of 2026-11:
 - States BATCH_STATE_* (JOB_STATE_* in the guide). After 48 hours it expires and "will not
   have any results"; half of the price; cancel stops new requests; a delete removes it.
 - At most 100 batches at a time, and enqueued tokens by model and tier; over that 429
-  RESOURCE_EXHAUSTED, at creation. [rate limits page]
+  RESOURCE_EXHAUSTED, at creation. [rate limits page] Neither its message nor its details name
+  the limit, or a time to come again. [langchain4j #3942, js-genai #1264]
 - The REST reference has all of this under v1beta; google-genai 3 has moved to v1.
 - Errors: google.rpc.Status, with RetryInfo among its details; no Retry-After promised.
 - Unknown files are answered 403, like those of others. [SDK issues]
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -94,6 +96,7 @@ INPUT_LIFETIME = timedelta(hours=48)
 MEDIA_TYPE = "jsonl"
 """As in the guide and its notebook."""
 _LOOK_SECONDS = 1.0
+_TOKEN_LIMIT = "token_limit_exceeded"
 _ABSENT = frozenset({403, 404, 410})
 """Of a batch that failed, those that may be about its input."""
 
@@ -170,7 +173,7 @@ class GeminiProvider:
             path, _encoder.encode({"batch": batch}), deadline=deadline, gate=partial(gate, upload)
         )
         if isinstance(outcome, Refused):
-            return judged(outcome, source, upload)
+            return judged(_about_tokens(outcome), source, upload)
         if isinstance(outcome, OutcomeUnknown):
             return outcome
         try:
@@ -293,6 +296,17 @@ class GeminiProvider:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
+
+
+def _about_tokens(refusal: Refused) -> Refused:
+    """A refused create, as one for the enqueued tokens where it may be.
+
+    It does not say so. Taken for nothing but a rate it is sent again as it is, and where it is
+    larger than the limit by itself, that goes on until its window has closed.
+    """
+    if refusal.code == "RESOURCE_EXHAUSTED" and refusal.retry_after is None:
+        return replace(refusal, code=_TOKEN_LIMIT)
+    return refusal
 
 
 def read_result(line: bytes, created: int, model: str) -> ResultLine:

@@ -167,6 +167,11 @@ RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37.
             Refused("RESOURCE_EXHAUSTED", f"POST {CREATE}: no", True, 37.5),
         ),
         (
+            # Of a rate it would say when: it is more than may be enqueued.
+            problem(429, "RESOURCE_EXHAUSTED"),
+            Refused("token_limit_exceeded", f"POST {CREATE}: no", True),
+        ),
+        (
             problem(400, "INVALID_ARGUMENT"),
             Refused("INVALID_ARGUMENT", f"POST {CREATE}: no", False),
         ),

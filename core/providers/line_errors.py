@@ -14,6 +14,8 @@ UNREADABLE_ANSWER = "unreadable_answer"
 """The provider answered in a form that nobody knows."""
 NO_ANSWER = "no_answer"
 """The provider gave neither an answer nor an error."""
+RESULT_MISSING = "result_missing"
+"""Whether the provider has run the line is not known: it may have been paid for."""
 PROVIDER_ERROR = "provider_error"
 """The provider gave an error without a code."""
 

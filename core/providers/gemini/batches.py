@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
-from core.batchfile.result_lines import RESULT_MISSING
 from core.providers.contract import Outcome, Refused, RemoteBatch, RemoteState
 from core.providers.gemini.wire import STATES, TRANSIENT, Operation, read_status
+from core.providers.line_errors import RESULT_MISSING
 from core.providers.parsing import count_of, moment_of
 from core.providers.uploads import says_no_file
 

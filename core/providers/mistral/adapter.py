@@ -53,9 +53,9 @@ class _Job(msgspec.Struct):
     input_files: list[str] | None = None
     output_file: str | None = None
     error_file: str | None = None
-    total_requests: int | None = 0
-    succeeded_requests: int | None = 0
-    failed_requests: int | None = 0
+    total_requests: Any = 0
+    succeeded_requests: Any = 0
+    failed_requests: Any = 0
     errors: Any = None
     metadata: Any = None
 

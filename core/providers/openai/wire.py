@@ -61,15 +61,23 @@ class RemoteFile(msgspec.Struct):
 
 
 _MOST_DIGITS = 10
-"""Of the number of a line."""
+"""Of a number that is given as a text."""
 
 
 class Counts(msgspec.Struct):
-    """Of a batch's requests."""
+    """Of a batch's requests; one in an odd form must not keep the batch from being read.
 
-    total: int | None = 0
-    completed: int | None = 0
-    failed: int | None = 0
+    64-bit numbers are texts in some servers' JSON; of a failed batch they say what is paid for.
+    """
+
+    total: Any = 0
+    completed: Any = 0
+    failed: Any = 0
+
+    def __post_init__(self) -> None:
+        self.total = _number(self.total)
+        self.completed = _number(self.completed)
+        self.failed = _number(self.failed)
 
 
 @prepared
@@ -191,13 +199,17 @@ def _next(page: _FilePage | _JobPage) -> dict[str, str] | None:
     return {"after": page.data[-1].id} if page.has_more and page.data else None
 
 
+def _number(given: Any) -> Any:
+    if isinstance(given, str) and given.isdecimal() and len(given) <= _MOST_DIGITS:
+        return int(given)
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
 def _batch_error(found: Any) -> BatchError:
     if not isinstance(found, dict):
         return BatchError(message=found if isinstance(found, str) else None)
     texts = {name: found.get(name) for name in ("code", "message", "param")}
-    line = found.get("line")
-    if isinstance(line, str) and line.isdecimal() and len(line) < _MOST_DIGITS:
-        line = int(line)
+    line = _number(found.get("line"))
     # One member in an odd form must not cost the code, which decides whether all is sent again.
     return BatchError(
         **{name: text for name, text in texts.items() if isinstance(text, str)},

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.providers.contract import BadLine
+from core.providers.contract import BadLine, RemoteState
+from core.providers.openai.batches import batch_of
 from core.providers.openai.errors import BLAMES, Blame, refusal
 from core.providers.openai.wire import RemoteJob
 
@@ -146,3 +147,17 @@ def test_an_odd_member_of_an_error_costs_nothing_but_itself(odd: dict[str, Any])
 def test_the_number_of_a_line_may_be_a_text() -> None:
     refused = refusal(failed({"data": [entry("invalid_url") | {"line": "3"}]}))
     assert refused.bad_lines == (BadLine(3, "invalid_url", "", "about invalid_url"),)
+
+
+def test_counts_in_an_odd_form_do_not_keep_a_batch_from_being_read() -> None:
+    counts = {"total": "3", "completed": 2.0, "failed": [1]}
+    raw = {"id": "b", "status": "completed", "request_counts": counts, "output_file_id": "f"}
+    batch = batch_of(msgspec.convert(raw, RemoteJob))
+    assert (batch.state, batch.total, batch.finished) == (RemoteState.ENDED, 3, 2)
+    assert batch.result_sources == ("f",)
+
+
+def test_what_a_failed_batch_completed_may_be_told_as_a_text() -> None:
+    raw = {"id": "b", "status": "failed", "request_counts": {"total": "3", "completed": "2"}}
+    batch = batch_of(msgspec.convert(raw, RemoteJob))
+    assert (batch.state, batch.ended_as) == (RemoteState.ENDED, "failed")

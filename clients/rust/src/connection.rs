@@ -11,12 +11,14 @@ use tonic::transport::Endpoint;
 use crate::address::{Address, addresses, data_folder, not_an_address, speaks_tls};
 use crate::attempts::{Core, RetryObserver};
 use crate::client::Client;
+use crate::connector::Connector;
 use crate::error::{CallError, Error};
 use crate::replicas::{Authorization, Replicas, Server, Service};
 use crate::tls::{self, TlsFiles};
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(120);
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+const SHORTEST_CONNECT: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
 /// The least that keeps a fast connection over some distance busy.
@@ -126,10 +128,18 @@ impl Builder {
         let files = self.files.or_from(environment);
         let config = secure.then(|| files.config()).transpose()?;
         let key = authorization(self.api_key, environment)?;
+        let wait = match self.wait {
+            Some(wait) => wait,
+            None => wait_setting(environment)?,
+        };
+        let connect_within = wait.clamp(SHORTEST_CONNECT, LONGEST_CONNECT);
         let connect = |server, addresses: Vec<Address>| -> Result<Replicas, Error> {
             let service = |address: Address| -> Result<(String, Service), Error> {
                 let scheme = if config.is_some() { "https" } else { "http" };
-                let mut endpoint = endpoint(server, scheme, &address.host_and_port)?;
+                let named = format!("{scheme}://{}", address.host_and_port);
+                let mut endpoint = Endpoint::from_shared(named)
+                    .map(|endpoint| adjusted(endpoint, connect_within))
+                    .map_err(|_| not_an_address(server, &address.host_and_port))?;
                 if let Some(config) = &config {
                     endpoint = endpoint.tls_config(config.clone()).map_err(|error| {
                         Error::Configuration {
@@ -139,7 +149,8 @@ impl Builder {
                         }
                     })?;
                 }
-                let service = InterceptedService::new(endpoint.connect_lazy(), key.clone());
+                let channel = endpoint.connect_with_connector_lazy(Connector::new(connect_within));
+                let service = InterceptedService::new(channel, key.clone());
                 Ok((address.host_and_port, service))
             };
             let services = addresses.into_iter().map(service);
@@ -149,26 +160,20 @@ impl Builder {
         Ok(Client::new(Core {
             gateway: connect(Server::Gateway, gateway)?,
             collector: connect(Server::Collector, collector)?,
-            wait: match self.wait {
-                Some(wait) => wait,
-                None => wait_setting(environment)?,
-            },
+            wait,
             on_retry: self.on_retry.unwrap_or_else(|| Arc::new(|_, _| {})),
         }))
     }
 }
 
-fn endpoint(server: Server, scheme: &str, host_and_port: &str) -> Result<Endpoint, Error> {
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{host_and_port}"))
-        .map_err(|_| not_an_address(server, host_and_port))?
-        .connect_timeout(CONNECT_WITHIN)
-        .tcp_nodelay(true)
+fn adjusted(endpoint: Endpoint, connect_within: Duration) -> Endpoint {
+    endpoint
+        .connect_timeout(connect_within)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .http2_max_header_list_size(HEADERS_BYTES);
-    Ok(endpoint)
+        .http2_max_header_list_size(HEADERS_BYTES)
 }
 
 fn detail(error: &dyn std::error::Error) -> String {

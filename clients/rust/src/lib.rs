@@ -11,6 +11,7 @@ mod attempts;
 mod backoff;
 mod client;
 mod connection;
+mod connector;
 mod download;
 mod error;
 mod lines;

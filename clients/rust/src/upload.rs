@@ -119,13 +119,7 @@ where
     loop {
         let offset = u64::try_from(status.committed_size).unwrap_or_default();
         if offset > size || (status.complete && offset != size) {
-            return Err(Error::Data {
-                reason: "UPLOAD_CHANGED",
-                message: format!(
-                    "the service has {offset} bytes of an upload of {size}: it has changed \
-                     meanwhile; submit it again"
-                ),
-            });
+            return Err(changed(&format!("the service has {offset} bytes of {size}")));
         }
         content.seek(SeekFrom::Start(offset)).await.map_err(unreadable())?;
         let upload = UploadSpec {
@@ -137,7 +131,7 @@ where
             ..Default::default()
         };
         let spec = Spec { upload: Some(upload), batch: Some(options.batch.clone()) };
-        let error = match send(core, &mut content, spec).await {
+        let error = match send(core, &mut content, spec, size).await {
             Err(Error::Call(error)) => *error,
             done => return done,
         };
@@ -179,8 +173,13 @@ where
     Ok(hex(id.as_ref()))
 }
 
-/// One stream, from where the content stands.
-async fn send<R>(core: &Core, content: &mut R, spec: Spec) -> Result<Batch, Error>
+fn changed(how: &str) -> Error {
+    let message = format!("the requests were changed meanwhile: {how}; submit them again");
+    Error::Data { reason: "UPLOAD_CHANGED", message }
+}
+
+/// One stream, from where the content stands; `size`: of all of it.
+async fn send<R>(core: &Core, content: &mut R, spec: Spec, size: u64) -> Result<Batch, Error>
 where
     R: AsyncRead + Unpin,
 {
@@ -193,7 +192,7 @@ where
     tokio::select! {
         // An error may come at any time, also before everything is sent.
         reply = &mut call => Ok(reply.map_err(Box::new)?),
-        fed = feed(content, spec, sender) => {
+        fed = feed(content, spec, size, sender) => {
             fed?;
             Ok(call.await.map_err(Box::new)?)
         }
@@ -204,11 +203,14 @@ where
 async fn feed<R>(
     content: &mut R,
     spec: Spec,
+    size: u64,
     sender: mpsc::Sender<SubmitBatchRequest>,
 ) -> Result<(), Error>
 where
     R: AsyncRead + Unpin,
 {
+    let offset = spec.upload.as_ref().map_or(0, |upload| upload.write_offset);
+    let mut sent = u64::try_from(offset).unwrap_or_default();
     let mut next = Payload::Spec(spec);
     loop {
         let last = matches!(next, Payload::Finish(_));
@@ -219,6 +221,11 @@ where
         let mut chunk = Vec::with_capacity(CHUNK_BYTES as usize);
         let mut reader = (&mut *content).take(CHUNK_BYTES);
         reader.read_to_end(&mut chunk).await.map_err(unreadable())?;
+        sent += chunk.len() as u64;
+        // Of a part that is finished a batch would be made.
+        if sent > size || (chunk.is_empty() && sent < size) {
+            return Err(changed(&format!("of {size} bytes, {sent} could be read")));
+        }
         next = if chunk.is_empty() {
             // Without it the service takes the stream for broken off.
             Payload::Finish(true)
@@ -243,4 +250,30 @@ async fn upload_status(core: &Core, upload_id: &str) -> Result<UploadStatus, Err
 
 fn unreadable() -> impl FnOnce(std::io::Error) -> Error {
     Error::io("the requests cannot be read")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_another_size_now_is_never_finished() {
+        let whole = vec![b'x'; 3 * CHUNK_BYTES as usize / 2];
+        for (size, finishes) in [(0, true), (-1, false), (1, false)] {
+            let size = whole.len().checked_add_signed(size).unwrap() as u64;
+            let (sender, mut receiver) = mpsc::channel(8);
+            let fed = feed(&mut Cursor::new(&whole), Spec::default(), size, sender).await;
+            assert_eq!(fed.is_ok(), finishes);
+            if let Err(error) = fed {
+                assert_eq!(error.reason(), "UPLOAD_CHANGED");
+            }
+            let mut finished = false;
+            while let Some(message) = receiver.recv().await {
+                finished |= matches!(message.payload, Some(Payload::Finish(_)));
+            }
+            assert_eq!(finished, finishes);
+        }
+    }
 }

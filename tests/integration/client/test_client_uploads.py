@@ -318,13 +318,17 @@ async def test_changed_file_is_not_continued(
     assert caught.value.reason == "SOURCE_CHANGED"
 
 
-async def test_truncated_file_is_noticed(api: Api, fake: FakePolybatch, input_file: Path) -> None:
+@pytest.mark.parametrize("method", ["upload", "submit"])
+async def test_truncated_file_is_noticed(
+    api: Api, fake: FakePolybatch, input_file: Path, method: str
+) -> None:
     def progress(sent: int, total: int | None) -> None:
         os.truncate(input_file, 2_000_000)
 
     with pytest.raises(DataError) as caught:
-        await api.call("upload", input_file, progress=progress)
+        await api.call(method, input_file, progress=progress)
     assert caught.value.reason == "UPLOAD_INCOMPLETE"
+    assert not fake.batches
 
 
 async def test_refusal_is_not_repeated(api: Api, fake: FakePolybatch, input_file: Path) -> None:

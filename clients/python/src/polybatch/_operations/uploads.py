@@ -297,6 +297,13 @@ class _Upload:
             if self._source.unconfirmed >= ask_at:
                 self._source.confirm(await self._ask_committed())
                 ask_at = self._source.unconfirmed + TAIL_CHECK_BYTES
+        if self._source.total not in (None, sent):
+            # Of a part that is finished a batch would be made.
+            raise DataError(
+                f"of {self._source.total} bytes, {sent} could be read.",
+                reason="UPLOAD_INCOMPLETE",
+                next_step="was the file changed meanwhile? Upload it again.",
+            )
         await write(FINISH)
 
     def _report(self, sent: int) -> None:

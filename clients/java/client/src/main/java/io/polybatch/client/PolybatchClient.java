@@ -65,6 +65,7 @@ public final class PolybatchClient implements AutoCloseable {
    * @throws IOException the requests cannot be read
    */
   public Batch submit(RequestSource requests, SubmitBatchRequest.Spec spec) throws IOException {
+    RequestSource fixed = requests instanceof FileSource file ? file.asItIs() : requests;
     SubmitBatchRequest.Spec.Builder full = spec.toBuilder();
     var upload = full.getUploadBuilder();
     if (upload.getFilename().isEmpty()) {
@@ -77,11 +78,11 @@ public final class PolybatchClient implements AutoCloseable {
         again
             ? Digests.of(
                 requestId,
-                Digests.of(requests),
+                Digests.of(fixed),
                 upload.getDefaultProvider(),
                 upload.getDefaultModel())
             : Upload.newId());
-    return new Upload(caller, requests, full.build()).run(again);
+    return new Upload(caller, fixed, full.build()).run(again);
   }
 
   /** The batch as it is now. */

@@ -2,7 +2,6 @@ package io.polybatch.client;
 
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
@@ -21,16 +20,6 @@ public interface RequestSource {
 
   /** A file. */
   static RequestSource of(Path file) {
-    return new RequestSource() {
-      @Override
-      public InputStream open() throws IOException {
-        return Files.newInputStream(file);
-      }
-
-      @Override
-      public String name() {
-        return file.getFileName().toString();
-      }
-    };
+    return new FileSource(file);
   }
 }

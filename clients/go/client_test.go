@@ -127,6 +127,30 @@ func TestAWatchGoesOnAfterTheRevisionSeenLast(t *testing.T) {
 	}
 }
 
+func TestAWatchEndsInAStateOfALaterVersion(t *testing.T) {
+	t.Parallel()
+	f, client := (&fake{state: 99}).with(t)
+	for _, after := range []int64{0, 2} {
+		var seen []int64
+		for batch, err := range client.Watch(t.Context(), batchID, after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen = append(seen, batch.GetRevision())
+		}
+		if len(seen) != int(2-after) {
+			t.Errorf("after %d: got %v", after, seen)
+		}
+	}
+	// Each once more than the first OK, which may be that of a service that is stopping.
+	if asked := len(f.requests()); asked != 4 {
+		t.Errorf("watched %d times", asked)
+	}
+	if batch, err := client.Wait(t.Context(), batchID); err != nil || batch.GetState() != 99 {
+		t.Errorf("got %v, %v", batch, err)
+	}
+}
+
 func TestAContextThatIsDoneEndsTheWaiting(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

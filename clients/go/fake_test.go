@@ -33,7 +33,8 @@ type fake struct {
 
 	address    string
 	chunkBytes int
-	digest     string // instead of the right one
+	digest     string                 // instead of the right one
+	state      polybatchv1.BatchState // of the batch at its end, instead of completed
 	// What it says is committed of an upload, one after the other; then nothing more is.
 	committed []int64
 
@@ -177,6 +178,14 @@ func ended(revision int64) *polybatch.Batch {
 	return &polybatch.Batch{Id: batchID, Revision: revision, State: polybatchv1.BatchState_BATCH_STATE_COMPLETED}
 }
 
+func (f *fake) ended(revision int64) *polybatch.Batch {
+	batch := ended(revision)
+	if f.state != 0 {
+		batch.State = f.state
+	}
+	return batch
+}
+
 // CreateBatch makes a batch; the answer is lost where a breakage says so.
 func (f *fake) CreateBatch(_ context.Context, request *polybatchv1.CreateBatchRequest) (*polybatch.Batch, error) {
 	if here := f.note(request); here.err != nil {
@@ -186,7 +195,7 @@ func (f *fake) CreateBatch(_ context.Context, request *polybatchv1.CreateBatchRe
 }
 
 func (f *fake) GetBatch(context.Context, *polybatchv1.GetBatchRequest) (*polybatch.Batch, error) {
-	return ended(2), nil
+	return f.ended(2), nil
 }
 
 func (f *fake) WatchBatch(request *polybatchv1.WatchBatchRequest, stream grpc.ServerStreamingServer[polybatchv1.WatchBatchResponse]) error {
@@ -196,7 +205,7 @@ func (f *fake) WatchBatch(request *polybatchv1.WatchBatchRequest, stream grpc.Se
 		if sent == here.after {
 			return here.err
 		}
-		batch := ended(revision)
+		batch := f.ended(revision)
 		if revision == 1 {
 			batch.State = polybatchv1.BatchState_BATCH_STATE_IN_PROGRESS
 		}

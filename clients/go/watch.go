@@ -9,7 +9,7 @@ import (
 )
 
 // Watch yields snapshots of a batch with rising revisions, all later than `after`, the last one
-// when it has ended. `after` is 0, or the revision seen last by whoever goes on with a watch. An
+// when it has ended, be it in a state that is not known here. `after` is 0, or the revision seen last by whoever goes on with a watch. An
 // error is the last that is yielded.
 func (c *Client) Watch(ctx context.Context, batchID string, after int64) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
@@ -18,6 +18,9 @@ func (c *Client) Watch(ctx context.Context, batchID string, after int64) iter.Se
 			over, err := w.attempt(ctx)
 			if over {
 				return
+			}
+			if err == nil {
+				continue
 			}
 			if err = w.attempts.pause(ctx, err); err != nil {
 				yield(nil, err)
@@ -39,15 +42,21 @@ func (c *Client) Wait(ctx context.Context, batchID string) (*Batch, error) {
 	return last, nil
 }
 
+// The first one may be that of a service that is stopping.
+const endsOfUnknownState = 2
+
 type watch struct {
 	client   *Client
 	batchID  string
 	seen     int64 // revision
+	unknown  bool  // whether its state is of a later version than this client
+	ends     int   // streams that ended with OK since a revision was seen
 	attempts *tries
 	yield    func(*Batch, error) bool
 }
 
-// attempt watches over one stream, and returns whether nothing more is to come.
+// attempt watches over one stream, and returns whether nothing more is to come; with neither that
+// nor an error, it is to be watched on at once.
 func (w *watch) attempt(ctx context.Context) (over bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -69,16 +78,20 @@ func (w *watch) attempt(ctx context.Context) (over bool, err error) {
 			return true, nil
 		}
 	}
-	if w.seen > before {
-		return false, w.client.collector.endedEarly("watch")
+	if w.seen == before {
+		// The last revision may be the one that the caller has seen before.
+		batch, err := w.client.Get(ctx, w.batchID)
+		if err != nil {
+			return false, err
+		}
+		if w.show(batch) || Ended(batch) {
+			return true, nil
+		}
+		w.unknown = unknown(batch)
 	}
-	// The last revision may be the one that the caller has seen before.
-	batch, err := w.client.Get(ctx, w.batchID)
-	if err != nil {
-		return false, err
-	}
-	if w.show(batch) || Ended(batch) {
-		return true, nil
+	if w.unknown {
+		w.ends++
+		return w.ends == endsOfUnknownState, nil
 	}
 	return false, w.client.collector.endedEarly("watch")
 }
@@ -89,6 +102,12 @@ func (w *watch) show(batch *Batch) bool {
 	if batch == nil || batch.GetRevision() <= w.seen {
 		return false
 	}
-	w.seen = batch.GetRevision()
+	w.seen, w.unknown, w.ends = batch.GetRevision(), unknown(batch), 0
 	return !w.yield(batch, nil) || Ended(batch)
+}
+
+// unknown is whether only the service can tell if the batch has ended.
+func unknown(batch *Batch) bool {
+	_, known := pb.BatchState_name[int32(batch.GetState())]
+	return !known || batch.GetState() == pb.BatchState_BATCH_STATE_UNSPECIFIED
 }

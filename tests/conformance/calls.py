@@ -121,6 +121,18 @@ class Reader:
             call.batch_id = message.id
         return True
 
+    def in_state(self, raw: bytes, number: int) -> bytes:
+        """A message to the client, with another state of the batch where that is completed."""
+        message = self._reply(raw)
+        watched = self._call.method in WATCH and message.HasField("batch")
+        batch = message.batch if watched else message
+        if (
+            isinstance(batch, batches_pb2.Batch)
+            and batch.state == batches_pb2.BATCH_STATE_COMPLETED
+        ):
+            batch.state = number
+        return bytes(message.SerializeToString())
+
     def end(self, code: grpc.StatusCode, trailers: Any) -> None:
         """The status that the service gave."""
         call, reason = self._call, _reason(trailers)

@@ -60,6 +60,8 @@ class Proxy:
 
     def __init__(self, signals: Signals) -> None:
         self.calls: list[Call] = []
+        self.completed_state: int | None = None
+        """The number that clients are told instead of that of a completed batch."""
         self._signals = signals
         self._ports: dict[str, Port] = {}
         self._faults: list[tuple[Collection[str], deque[Fault | None]]] = []
@@ -308,6 +310,8 @@ class _Noted(_Relayed):
         if fault is not None and fault.after_work:
             self._broken = fault
             return True
+        if self._proxy.completed_state is not None:
+            reply = self._reader.in_state(reply, self._proxy.completed_state)
         await self._context.write(reply)
         self._proxy.notify()
         if fault is not None and call.streams_down:

@@ -50,6 +50,7 @@ SCENARIOS = (
     Scenario(scenarios.server_draining),
     Scenario(scenarios.told_to_wait),
     Scenario(scenarios.key_revoked, reading.key_revoked),
+    Scenario(scenarios.unknown_end),
     Scenario(scenarios.bad_lines, reading.bad_lines),
     Scenario(scenarios.cancelled, reading.cancelled),
     Scenario(scenarios.interrupted),

@@ -177,6 +177,17 @@ async def key_revoked(cell: Cell) -> None:
         await cell.judge.cancel_batch((await cell.made()).id)
 
 
+async def unknown_end(cell: Cell) -> None:
+    """In a state of a later version than the client, which is no break and no state to wait in."""
+    await cell.open()
+    cell.proxy.completed_state = 99
+    program = await cell.submit(cell.write(mixed()))
+    await cell.finished(program, 4)
+    ends = [call for call in cell.proxy.of(WATCH) if call.status == "OK"]
+    check(len(ends) == 2, f"{len(ends)} watches ended with OK, not 2")
+    check(not ends[1].revisions, f"the second one showed the revisions {ends[1].revisions}")
+
+
 BAD = {2: "", 4: "body.n", 5: "body.messages"}
 """Lines that are bad, and in which field; empty: as a whole."""
 

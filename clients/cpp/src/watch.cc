@@ -10,6 +10,14 @@ namespace polybatch::internal {
 
 namespace {
 
+// The first one may be that of a service that is stopping.
+constexpr int kEndsOfUnknownState = 2;
+
+// Whether only the service can tell if the batch has ended.
+bool unknown(v1::BatchState state) {
+  return !v1::BatchState_IsValid(state) || state == v1::BATCH_STATE_UNSPECIFIED;
+}
+
 class Watch : public Stream<v1::Batch>::Source {
  public:
   Watch(std::shared_ptr<Core> core, std::string batch_id, std::stop_token stop)
@@ -29,10 +37,15 @@ class Watch : public Stream<v1::Batch>::Source {
           batch = std::move(*reply.mutable_batch());
           request_.set_last_revision(batch.revision());
           ended_ = ended(batch);
+          unknown_ = unknown(batch.state());
+          ends_ = 0;
           if (ended_) replies_.reset();
           return true;
         }
-        throw ended_early("the watch", replies_->place());
+        if (!unknown_) throw ended_early("the watch", replies_->place());
+        replies_.reset();
+        ended_ = ++ends_ == kEndsOfUnknownState;
+        if (ended_) return false;
       } catch (const Error& error) {
         replies_.reset();
         attempts_.pause(error);
@@ -55,6 +68,10 @@ class Watch : public Stream<v1::Batch>::Source {
   v1::WatchBatchRequest request_;
   std::optional<Replies<v1::WatchBatchResponse>> replies_;
   bool ended_ = false;
+  // Of the last snapshot: its state is of a later version than this client.
+  bool unknown_ = false;
+  // Streams that ended with OK since then.
+  int ends_ = 0;
 };
 
 }  // namespace

@@ -139,12 +139,11 @@ impl Client {
     /// [`Error::Call`] where the watch cannot go on.
     pub async fn wait(&self, batch_id: &str) -> Result<Batch, Error> {
         let mut watch = Watch::new(self.core.clone(), batch_id.to_owned());
-        loop {
-            match watch.next().await? {
-                Some(batch) if has_ended(&batch) => return Ok(batch),
-                _ => {}
-            }
+        let mut last = Batch::default();
+        while let Some(batch) = watch.next().await? {
+            last = batch;
         }
+        Ok(last)
     }
 
     /// The result lines of an ended batch, in input order. Only after the last one is it known

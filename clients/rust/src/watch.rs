@@ -7,12 +7,19 @@ use crate::client::has_ended;
 use crate::error::{CallError, Error};
 use crate::replicas::Server;
 use crate::v1::status_service_client::StatusServiceClient;
-use crate::v1::{Batch, WatchBatchRequest, WatchBatchResponse};
+use crate::v1::{Batch, BatchState, WatchBatchRequest, WatchBatchResponse};
+
+/// The first one may be that of a server that is stopping.
+const ENDS_OF_AN_UNKNOWN_STATE: u32 = 2;
 
 pub(crate) struct Watch {
     core: Arc<Core>,
     batch_id: String,
     revision: i64,
+    /// Of the last snapshot.
+    state: Option<BatchState>,
+    /// Streams that ended with OK since then.
+    ends: u32,
     ended: bool,
     attempts: Attempts,
     replies: Option<Replies<WatchBatchResponse>>,
@@ -21,10 +28,19 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(core: Arc<Core>, batch_id: String) -> Self {
         let attempts = Attempts::new(core.wait);
-        Self { core, batch_id, revision: 0, ended: false, attempts, replies: None }
+        Self {
+            core,
+            batch_id,
+            revision: 0,
+            state: None,
+            ends: 0,
+            ended: false,
+            attempts,
+            replies: None,
+        }
     }
 
-    /// The next snapshot; None after that of an ended batch.
+    /// The next snapshot; None after the last one.
     pub(crate) async fn next(&mut self) -> Result<Option<Batch>, Error> {
         if self.ended {
             return Ok(None);
@@ -32,12 +48,24 @@ impl Watch {
         loop {
             match self.receive().await {
                 // A sign of life holds no batch; an old revision is a replica's lag.
-                Ok(WatchBatchResponse { batch: Some(batch) }) if batch.revision > self.revision => {
+                Ok(Some(WatchBatchResponse { batch: Some(batch) }))
+                    if batch.revision > self.revision =>
+                {
                     self.revision = batch.revision;
+                    self.state = Some(batch.state());
+                    self.ends = 0;
                     self.ended = has_ended(&batch);
                     return Ok(Some(batch));
                 }
-                Ok(_) => {}
+                Ok(Some(_)) => {}
+                // A state of a later version: whether it is one of the end only the service knows.
+                Ok(None) => {
+                    self.ends += 1;
+                    self.ended = self.ends == ENDS_OF_AN_UNKNOWN_STATE;
+                    if self.ended {
+                        return Ok(None);
+                    }
+                }
                 Err(error) => {
                     self.replies = None;
                     self.attempts.pause(&self.core, error).await?;
@@ -46,7 +74,8 @@ impl Watch {
         }
     }
 
-    async fn receive(&mut self) -> Result<WatchBatchResponse, CallError> {
+    /// None where the stream has ended and the batch may have, in a state that is not known.
+    async fn receive(&mut self) -> Result<Option<WatchBatchResponse>, CallError> {
         let replies = match &mut self.replies {
             Some(replies) => replies,
             None => {
@@ -62,8 +91,13 @@ impl Watch {
             }
         };
         let reply = replies.next().await?;
-        let reply = reply.ok_or_else(|| replies.ended_early("the watch"))?;
-        self.attempts.progress();
+        if reply.is_some() {
+            self.attempts.progress();
+        } else if self.state == Some(BatchState::Unspecified) {
+            self.replies = None;
+        } else {
+            return Err(replies.ended_early("the watch"));
+        }
         Ok(reply)
     }
 }

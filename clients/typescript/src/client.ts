@@ -33,6 +33,16 @@ const ENDED: ReadonlySet<BatchState> = new Set([
   BatchState.CANCELLED,
 ]);
 
+/** In this version: of another one only the service knows whether it is of the end. */
+const KNOWN: ReadonlySet<BatchState> = new Set(
+  Object.values(BatchState).filter(
+    (state) => state !== BatchState.UNSPECIFIED && state !== BatchState.UNRECOGNIZED,
+  ),
+);
+
+/** The first one may be that of a service that is stopping. */
+const ENDS_OF_UNKNOWN_STATE = 2;
+
 /** Whether nothing more happens to a batch, apart from late answers. */
 export function hasEnded(batch: Batch): boolean {
   return ENDED.has(batch.state);
@@ -74,7 +84,10 @@ export class Client implements AsyncDisposable {
     return this.call(BatchServiceService.cancelBatch, { batchId }, options);
   }
 
-  /** Yields snapshots of a batch with rising revisions, the last one when it has ended. */
+  /**
+   * Yields snapshots of a batch with rising revisions, the last one when it has ended, be it in a
+   * state that is not known here.
+   */
   async *watch(
     batchId: string,
     options: WatchOptions = {},
@@ -82,6 +95,9 @@ export class Client implements AsyncDisposable {
     const signal = this.#signal(options);
     const attempts = this.#caller.attempts(signal);
     let revision = options.lastRevision ?? 0;
+    let last: Batch | undefined;
+    // Streams that ended with OK since then.
+    let ends = 0;
     for (;;) {
       const request = { batchId, lastRevision: revision };
       const method = StatusServiceService.watchBatch;
@@ -92,14 +108,24 @@ export class Client implements AsyncDisposable {
           // A sign of life holds no batch; an old revision is a replica's lag.
           if (!batch || batch.revision <= revision) continue;
           revision = batch.revision;
+          last = batch;
+          ends = 0;
           yield batch;
           if (hasEnded(batch)) return;
         }
         // OK without anything new: the end was seen before, or the collector is going down.
-        const batch = revision === before ? await this.get(batchId, { signal }) : undefined;
-        if (batch === undefined || !hasEnded(batch)) throw endedEarly("the watch");
-        if (batch.revision > revision) yield batch;
-        return;
+        if (revision === before) {
+          last = await this.get(batchId, { signal });
+          if (last.revision > revision) {
+            revision = last.revision;
+            ends = 0;
+            yield last;
+          }
+          if (hasEnded(last)) return;
+        }
+        if (last === undefined || KNOWN.has(last.state)) throw endedEarly("the watch");
+        ends += 1;
+        if (ends === ENDS_OF_UNKNOWN_STATE) return;
       } catch (error) {
         await attempts.pause(error);
       }
@@ -108,8 +134,10 @@ export class Client implements AsyncDisposable {
 
   /** Returns the batch once it has ended. */
   async wait(batchId: string, options: CallOptions = {}): Promise<Batch> {
-    for await (const batch of this.watch(batchId, options)) if (hasEnded(batch)) return batch;
-    throw new Error("a watch ends with a batch that has ended");
+    let last: Batch | undefined;
+    for await (const batch of this.watch(batchId, options)) last = batch;
+    if (last === undefined) throw new Error("a watch shows a batch at least once");
+    return last;
   }
 
   /** Yields the lines of the results, in the order of the input. */

@@ -8,8 +8,11 @@ from collections.abc import AsyncGenerator, Callable
 from polybatch._operations.calls import Caller
 from polybatch._transport import methods
 from polybatch.errors import NotFound, PolybatchError, WaitTimeout
-from polybatch.models import Batch
+from polybatch.models import Batch, BatchState
 from polybatch.v1 import batches_pb2, status_pb2
+
+# The first one may be that of a service that is stopping.
+_ENDS_OF_UNKNOWN_STATE = 2
 
 BatchProgress = Callable[[Batch], None]
 """Called with each snapshot of a batch that is waited for."""
@@ -26,11 +29,13 @@ class Watches:
     ) -> AsyncGenerator[Batch, None]:
         """Yields snapshots with rising revisions, the last one of an ended batch.
 
-        WaitTimeout after `within` seconds.
+        In a state that is not known here a batch has ended once two streams in a row have
+        ended well and nothing new came. WaitTimeout after `within` seconds.
         """
         deadline = None if within is None else time.monotonic() + within
         attempts = self._caller.attempts(methods.WATCH_BATCH.server, deadline)
         revision = last_revision
+        ends = 0
         while True:
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
@@ -43,7 +48,7 @@ class Watches:
                     # A sign of life holds no batch; an old revision is a replica's lag.
                     if not reply.HasField("batch") or reply.batch.revision <= revision:
                         continue
-                    revision = reply.batch.revision
+                    revision, ends = reply.batch.revision, 0
                     batch = Batch.from_proto(reply.batch)
                     yield batch
                     if batch.ended:
@@ -52,10 +57,15 @@ class Watches:
                 # the collector is going down.
                 batch = await self._get(batch_id, deadline)
                 if batch.revision > revision:
-                    revision = batch.revision
+                    revision, ends = batch.revision, 0
                     yield batch
                 if batch.ended:
                     return
+                if batch.state is BatchState.UNSPECIFIED:
+                    ends += 1
+                    if ends == _ENDS_OF_UNKNOWN_STATE:
+                        return
+                    continue
                 raise stream.ended_early("the watch")
             except PolybatchError as error:
                 # Also one that the question above has waited for as long as it may.

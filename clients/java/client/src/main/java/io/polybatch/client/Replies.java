@@ -5,14 +5,23 @@ import io.grpc.MethodDescriptor;
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
 import io.grpc.stub.ClientCalls;
-import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
 /** The replies of a streaming call, which is begun again where it broke. One thread's. */
 final class Replies<Q, R> implements AutoCloseable {
+  /** What an OK means. */
+  enum Ended {
+    /** All has come. */
+    WHOLE,
+    /** A break like any other. */
+    EARLY,
+    /** The next stream is to tell, at once. */
+    UNCLEAR
+  }
+
   private final MethodDescriptor<Q, R> method;
   private final Supplier<Q> request;
-  private final BooleanSupplier complete;
+  private final Supplier<Ended> afterOk;
   private final String what;
   private final Caller.Attempts attempts;
   private BlockingClientCall<Q, R> call;
@@ -20,7 +29,7 @@ final class Replies<Q, R> implements AutoCloseable {
 
   /**
    * @param request asked at each beginning: what is still to come
-   * @param complete whether all has come; an OK before that counts as a break too
+   * @param afterOk asked when a stream has ended with OK
    * @param what it is, for messages
    */
   Replies(
@@ -28,12 +37,12 @@ final class Replies<Q, R> implements AutoCloseable {
       Server server,
       MethodDescriptor<Q, R> method,
       Supplier<Q> request,
-      BooleanSupplier complete,
+      Supplier<Ended> afterOk,
       String what) {
     this.attempts = caller.attempts(server);
     this.method = method;
     this.request = request;
-    this.complete = complete;
+    this.afterOk = afterOk;
     this.what = what;
   }
 
@@ -51,8 +60,9 @@ final class Replies<Q, R> implements AutoCloseable {
           return reply;
         }
         cancel();
-        ended = complete.getAsBoolean();
-        if (!ended) {
+        Ended how = afterOk.get();
+        ended = how == Ended.WHOLE;
+        if (how == Ended.EARLY) {
           attempts.pause(attempts.endedEarly(what));
         }
       } catch (StatusException failed) {

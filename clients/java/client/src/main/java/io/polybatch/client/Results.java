@@ -38,7 +38,10 @@ final class Results implements AutoCloseable {
                     // Of two revisions nothing can be put together.
                     .setResultsRevision(received > 0 ? header.getResultsRevision() : 0)
                     .build(),
-            () -> header != null && received == header.getTotalBytes(),
+            () ->
+                header != null && received == header.getTotalBytes()
+                    ? Replies.Ended.WHOLE
+                    : Replies.Ended.EARLY,
             "download");
   }
 

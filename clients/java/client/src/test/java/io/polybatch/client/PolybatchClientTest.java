@@ -48,6 +48,8 @@ class PolybatchClientTest {
   private final List<DownloadResultsRequest> downloads = new ArrayList<>();
   private final CountDownLatch watched = new CountDownLatch(1);
   private final CompletableFuture<Void> cancelled = new CompletableFuture<>();
+  private final List<Long> watchedAfter = new ArrayList<>();
+  private boolean endsInAnUnknownState;
   private int breakAfter = Integer.MAX_VALUE;
   private Server server;
   private PolybatchClient client;
@@ -119,6 +121,14 @@ class PolybatchClientTest {
     cancelled.get(20, TimeUnit.SECONDS);
   }
 
+  @Test
+  void aWatchEndsInAStateOfALaterVersion() {
+    endsInAnUnknownState = true;
+    assertEquals(1, client.awaitEnd("batch_a").getRevision());
+    // Once more than the first OK, which may be that of a service that is stopping.
+    assertEquals(List.of(0L, 1L), watchedAfter);
+  }
+
   /** Byte by byte; the first stream breaks where it is told to. */
   private synchronized void download(
       DownloadResultsRequest request, StreamObserver<DownloadResultsResponse> replies) {
@@ -144,6 +154,15 @@ class PolybatchClientTest {
   private void watch(WatchBatchRequest request, StreamObserver<WatchBatchResponse> replies) {
     ((ServerCallStreamObserver<WatchBatchResponse>) replies)
         .setOnCancelHandler(() -> cancelled.complete(null));
+    watchedAfter.add(request.getLastRevision());
+    if (endsInAnUnknownState) {
+      if (request.getLastRevision() == 0) {
+        var batch = Batch.newBuilder().setRevision(1).setStateValue(99);
+        replies.onNext(WatchBatchResponse.newBuilder().setBatch(batch).build());
+      }
+      replies.onCompleted();
+      return;
+    }
     replies.onNext(
         WatchBatchResponse.newBuilder()
             .setBatch(

@@ -24,6 +24,8 @@ const CHANNEL_OPTIONS: ClientOptions = {
   "grpc.max_reconnect_backoff_ms": 5_000,
   // Repeating is done here, where an upload knows its offset and a watch its revision.
   "grpc.enable_retries": 0,
+  // A connection is told of to the replica that it is of.
+  "grpc.use_local_subchannel_pool": 1,
   // A name may stand for several machines: all of them, by turns.
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 };
@@ -36,6 +38,8 @@ export interface Replica {
   failures: number;
   /** Until when it is left alone as long as another one can be asked; ms. */
   restsUntil: number;
+  /** Whether nothing was said on its last connection. */
+  silent: boolean;
 }
 
 export class Replicas {
@@ -43,14 +47,19 @@ export class Replicas {
   // Not the first one: many programs make one call each.
   #next: number;
 
-  constructor(server: ServerName, addresses: readonly string[], channel: ChannelCredentials) {
-    this.#replicas = addresses.map((address) => ({
-      server,
-      address,
-      client: new Client(address, channel, CHANNEL_OPTIONS),
-      failures: 0,
-      restsUntil: 0,
-    }));
+  constructor(server: ServerName, addresses: readonly string[], channel: Credentials) {
+    this.#replicas = addresses.map((address) => {
+      const told = (silent: boolean) => void (replica.silent = silent);
+      const replica: Replica = {
+        server,
+        address,
+        client: new Client(address, channel(told), CHANNEL_OPTIONS),
+        failures: 0,
+        restsUntil: 0,
+        silent: false,
+      };
+      return replica;
+    });
     this.#next = Math.floor(Math.random() * addresses.length);
   }
 
@@ -86,16 +95,16 @@ export function note(replica: Replica, away: boolean): void {
  * all. grpc-js would wait for it for ever, and so would a stream, which has no deadline.
  */
 export async function connected(
-  { client }: Replica,
+  replica: Replica,
   seconds: number,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const channel = client.getChannel();
-  const { IDLE, CONNECTING } = connectivityState;
+  const channel = replica.client.getChannel();
+  const { IDLE, CONNECTING, READY } = connectivityState;
   const until = Date.now() + seconds * 1000;
   for (;;) {
     const state = channel.getConnectivityState(true);
-    if (state !== IDLE && state !== CONNECTING) return true;
+    if (state !== IDLE && state !== CONNECTING) return state === READY || !replica.silent;
     if (Date.now() >= until) return false;
     await new Promise<void>((resolve) => {
       // Not gRPC's own timer: it would keep a program alive that has aborted.
@@ -112,10 +121,45 @@ export async function connected(
   }
 }
 
-export function channelCredentials(tls: Connection["tls"]): ChannelCredentials {
-  if (tls === undefined) return credentials.createInsecure();
+/** What makes the credentials of a channel, which is told whether nothing was said on it. */
+export type Credentials = (told: (silent: boolean) => void) => ChannelCredentials;
+
+/** `answerWithin`: seconds that the other side of a connection has for its first bytes. */
+export function channelCredentials(tls: Connection["tls"], answerWithin: number): Credentials {
+  if (tls === undefined)
+    return (told) => impatient(credentials.createInsecure(), answerWithin, told);
   checkFiles(tls);
-  return credentials.createSsl(tls.ca, tls.clientKey, tls.clientCert);
+  return (told) => {
+    const { ca, clientKey, clientCert } = tls;
+    return impatient(credentials.createSsl(ca, clientKey, clientCert), answerWithin, told);
+  };
+}
+
+// grpc-js would keep a connection on which nothing is ever said, and all attempts would wait for it.
+function impatient(
+  given: ChannelCredentials,
+  seconds: number,
+  told: (silent: boolean) => void,
+): ChannelCredentials {
+  const create = given._createSecureConnector.bind(given);
+  given._createSecureConnector = (...of) => {
+    const connector = create(...of);
+    const connect = connector.connect.bind(connector);
+    connector.connect = (socket) => {
+      told(false);
+      const timer = setTimeout(() => {
+        if (socket.bytesRead > 0) return;
+        told(true);
+        socket.destroy();
+      }, seconds * 1000);
+      // Only a call is to keep a program alive.
+      timer.unref();
+      socket.once("close", () => clearTimeout(timer));
+      return connect(socket);
+    };
+    return connector;
+  };
+  return given;
 }
 
 // Else gRPC reports files that it cannot use as a server that cannot be reached.

@@ -67,13 +67,16 @@ function blobSource(blob: Blob): Source {
 }
 
 async function fileSource(file: string): Promise<Source> {
-  const before = identity(await stat(file));
+  const found = await stat(file);
+  const before = identity(found);
   async function* read(start: number) {
     const handle = await open(file);
     try {
       // Parts of two files would be put together.
       if (identity(await handle.stat()) !== before) throw changed(file);
-      yield* readFrom(handle, start);
+      // Of a part that is finished a batch would be made.
+      const end = yield* readFrom(handle, start);
+      if (end !== found.size) throw changed(file);
     } finally {
       await handle.close();
     }
@@ -85,11 +88,12 @@ function identity(found: Awaited<ReturnType<FileHandle["stat"]>>): string {
   return [found.dev, found.ino, found.size, found.mtimeMs].join(" ");
 }
 
+/** To the end, whose position is returned. */
 async function* readFrom(file: FileHandle, start: number) {
   for (let position = start; ; ) {
     // A new buffer each time: the one before is still on its way.
     const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, null, position);
-    if (bytesRead === 0) return;
+    if (bytesRead === 0) return position;
     yield buffer.subarray(0, bytesRead);
     position += bytesRead;
   }

@@ -33,7 +33,7 @@ export class Transport {
 
   constructor(connection: Connection) {
     this.#connectWithin = Math.min(Math.max(connection.wait, 1), LONGEST_CONNECT);
-    const channel = channelCredentials(connection.tls);
+    const channel = channelCredentials(connection.tls, this.#connectWithin);
     this.#servers = {
       gateway: new Replicas("gateway", connection.gateway, channel),
       collector: new Replicas("collector", connection.collector, channel),
@@ -164,6 +164,7 @@ export class Transport {
     const server = serverOf(method);
     const replica = this.#servers[server].turn();
     if (await connected(replica, this.#connectWithin, signal)) return replica;
+    signal.throwIfAborted();
     note(replica, true);
     const within = `no answer within ${this.#connectWithin} s`;
     throw new PolybatchError(

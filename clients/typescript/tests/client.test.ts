@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer, type AddressInfo, type Socket } from "node:net";
+import { mkdtempSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { connect as connectTo, createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
@@ -10,6 +10,7 @@ import { Client } from "../src/client.js";
 import {
   Batch,
   BatchServiceService,
+  BatchState,
   CreateBatchRequest,
   type SubmitBatchRequest,
 } from "../src/generated/polybatch/v1/batches.js";
@@ -116,6 +117,66 @@ test("what takes connections and says nothing is given up", async () => {
   await assert.rejects(watching, { message: "enough" });
   for (const socket of sockets) socket.destroy();
   silent.close();
+});
+
+test("a connection on which nothing is said is followed by another one", async () => {
+  const address = await serve({ getBatch: (_, reply) => reply(null, Batch.create({ id: "batch_1" })) });
+  const [host, port] = address.split(":");
+  const sockets: Socket[] = [];
+  const proxy = createServer((socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    if (sockets.length === 1) return void socket.resume();
+    const onward = connectTo(Number(port), host).on("error", () => {});
+    socket.on("close", () => onward.destroy());
+    socket.pipe(onward).pipe(socket);
+  }).listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  const client = new Client({
+    gateway: `127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    apiKey: "pb-key",
+    wait: 3,
+  });
+  assert.equal((await client.get("batch_1")).id, "batch_1");
+  assert.ok(sockets[0]?.closed, "the first connection is still open");
+  await client.close();
+  for (const socket of sockets) socket.destroy();
+  proxy.close();
+});
+
+test("a file that is changed during its upload becomes no batch", async () => {
+  const file = path.join(mkdtempSync(path.join(tmpdir(), "polybatch-")), "requests.jsonl");
+  writeFileSync(file, `${JSON.stringify({ custom_id: "x".repeat(3 * 1024 * 1024) })}\n`);
+  let finished = false;
+  const submitBatch: Handlers[string] = (call, reply) => {
+    call.on("data", ({ payload }: SubmitBatchRequest) => {
+      if (payload?.$case === "spec") truncateSync(file, 1_500_000);
+      if (payload?.$case !== "finish") return;
+      finished = true;
+      reply(null, Batch.create({ id: "batch_1" }));
+    });
+  };
+  await using client = connect(await serve({ submitBatch }));
+  await assert.rejects(client.submit(file), { reason: "FILE_CHANGED" });
+  assert.equal(finished, false);
+});
+
+test("a watch ends in a state of a later version, after the second OK", async () => {
+  const asked: number[] = [];
+  // As it is on the wire: what is written as UNRECOGNIZED is no number of any version.
+  const batch = { ...Batch.create({ id: "batch_1", revision: 3 }), state: BatchState.UNRECOGNIZED };
+  const watchBatch: Handlers[string] = (call) => {
+    asked.push(call.request.lastRevision);
+    if (call.request.lastRevision < 3) call.write({ batch } satisfies WatchBatchResponse);
+    call.end();
+  };
+  const getBatch: Handlers[string] = (_, reply) => reply(null, batch);
+  await using client = connect(await serve({ watchBatch, getBatch }));
+  assert.equal((await client.wait("batch_1")).revision, 3);
+  assert.deepEqual(asked, [0, 3]);
+  for await (const { revision } of client.watch("batch_1", { lastRevision: 3 }))
+    assert.fail(`revision ${revision} was seen before`);
+  assert.deepEqual(asked, [0, 3, 3, 3]);
 });
 
 test("a replica that is away is left alone while another one answers", async () => {

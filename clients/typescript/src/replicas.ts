@@ -141,7 +141,9 @@ function impatient(
   seconds: number,
   told: (silent: boolean) => void,
 ): ChannelCredentials {
-  const create = given._createSecureConnector.bind(given);
+  // Typed but undocumented (grpc-js 1.14): without it a silent connection is kept, as it was.
+  const create = (given as Partial<ChannelCredentials>)._createSecureConnector?.bind(given);
+  if (create === undefined) return given;
   given._createSecureConnector = (...of) => {
     const connector = create(...of);
     const connect = connector.connect.bind(connector);

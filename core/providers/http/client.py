@@ -49,15 +49,10 @@ LONGEST_DOWNLOAD = 6 * 3600.0
 """A download that takes longer is broken off: each wait for bytes is bounded by the timeout,
 but a body that trickles, or never ends, would hold its place for ever."""
 
-_CREATE_SHARE = 0.1
-"""Of the timeout, which a create shares with what came before it: where less is left its answer
-would be lost to no purpose, while what was uploaded can be used again."""
-
 _JSON = {"content-type": "application/json"}
 _KINDS = {"GET": "read", "POST": "cancel", "DELETE": "delete"}
 _HELD_BACK = "rate_limit_exceeded"
 _UNREACHABLE = "unreachable"
-_TOO_SLOW = "upload_too_slow"
 
 
 class ProviderHttp:
@@ -242,9 +237,6 @@ class ProviderHttp:
             waited_for = await self._pacing.wait(where)
         except ProviderUnavailable as error:
             return Refused(self._held_back, str(error), True, error.retry_after)
-        if deadline - _now() < _CREATE_SHARE * self.timeout:
-            text = "not sent, as the upload before it left too little time for its answer"
-            return Refused(_TOO_SLOW, self.say(where, text), transient=True)
         await gate()
         if self._pacing.became_longer(waited_for):
             # Another call was told so meanwhile. Nothing may wait behind the gate.

@@ -17,7 +17,6 @@ from core.providers.contract import (
     ProviderRejected,
     ProviderUnavailable,
     Refused,
-    always_open,
 )
 from core.providers.http.call_metrics import HeldBack
 from core.providers.http.client import ProviderHttp
@@ -161,17 +160,6 @@ async def test_a_create_that_is_sent_elsewhere_may_have_been_passed_on(
     assert isinstance(outcome, OutcomeUnknown)
     assert f"POST /things: status {status}: redirects are not followed" in outcome.message
     assert len(fake.calls) == 1
-
-
-async def test_a_create_waits_for_the_next_attempt_where_its_upload_took_most_of_the_time(
-    fake: FakeProvider, http: ProviderHttp
-) -> None:
-    begun = http.deadline() - http.timeout
-    late = begun + 0.05 * http.timeout
-    outcome = await http.create("/things", b"{}", deadline=late, gate=always_open)
-    assert isinstance(outcome, Refused)
-    assert (outcome.code, outcome.transient) == ("upload_too_slow", True)
-    assert fake.calls == []
 
 
 @pytest.mark.parametrize("teller", KINDS)

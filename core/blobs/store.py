@@ -26,6 +26,10 @@ _REMOTE_SCHEMES = ("s3", "gs", "az")
 _DELETE_GROUP = 1000
 _COPIES_AT_ONCE = 32
 """A result file of a hundred gigabytes has thousands of segments, and each takes a connection."""
+_CREATE_PAUSES = tuple(0.01 * 2**tried for tried in range(8))
+"""Seconds before a create is tried again. S3 refuses it with 409 ConditionalRequestConflict, which
+obstore takes for a blob that is there, while another write or a delete of it is under way: "you
+should retry the upload" (PutObject, If-None-Match)."""
 _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 # A subset that needs no escaping in any store and cannot leave the folder.
 _KEY = re.compile(r"(?!\.\.?(?:/|$))[\w.=-]+(?:/(?!\.\.?(?:/|$))[\w.=-]+)*", re.ASCII)
@@ -102,16 +106,23 @@ class BlobStore:
 
     async def _put_remote(self, key: str, data: bytes | memoryview, *, create_only: bool) -> None:
         mode: obstore.PutMode = "create" if create_only else "overwrite"
-        try:
-            # A multipart upload would ignore the mode.
-            await obstore.put_async(self._store, key, data, mode=mode, use_multipart=False)
-        except AlreadyExistsError:
-            # obstore repeats a put whose answer was lost, and then meets its own blob.
-            if await self.get(key) != data:
-                raise
-        except FileNotFoundError as error:
-            # It is the bucket that is missing.
-            raise BlobUnavailable(f"blob {key}: {_reason(error)}", key=key) from error
+        for pause in (0.0, *_CREATE_PAUSES):
+            await asyncio.sleep(pause)
+            try:
+                # A multipart upload would ignore the mode.
+                await obstore.put_async(self._store, key, data, mode=mode, use_multipart=False)
+            except AlreadyExistsError:
+                with suppress(BlobMissing):
+                    # obstore repeats a put whose answer was lost, and then meets its own blob.
+                    if await self.get(key) != data:
+                        raise
+                    return
+            except FileNotFoundError as error:
+                # It is the bucket that is missing.
+                raise BlobUnavailable(f"blob {key}: {_reason(error)}", key=key) from error
+            else:
+                return
+        raise BlobUnavailable(f"blob {key}: others write or delete it all the time", key=key)
 
     def draft(self, key: str, *, point: Failpoint) -> Draft:
         """Begin a blob that is written bit by bit. `point` names its commit."""

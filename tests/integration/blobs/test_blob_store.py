@@ -6,8 +6,11 @@ import asyncio
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import AlreadyExistsError
 
 from core.blobs import BlobExists, BlobMissing, BlobStore, BlobUnavailable
 from core.failpoints import Failpoint
@@ -46,6 +49,29 @@ async def test_one_of_many_creators_wins(store: BlobStore) -> None:
     assert outcomes.count(None) == 1
     assert await store.get("a/b") == b"%d" % outcomes.index(None)
     assert all(o is None or isinstance(o, BlobExists) for o in outcomes)
+
+
+@pytest.mark.parametrize("refusals", [1, 100])
+async def test_a_create_that_meets_another_under_way(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    store, put = BlobStore.open(f"{s3_url}/some/prefix"), obstore.put_async
+    refused = iter(range(refusals))
+
+    async def conflicting(*what: Any, **how: Any) -> Any:
+        for _ in refused:
+            raise AlreadyExistsError("409 ConditionalRequestConflict")
+        return await put(*what, **how)
+
+    monkeypatch.setattr(obstore, "put_async", conflicting)
+    writing = store.put("a/b", b"one", create_only=True, point=Failpoint.UPLOAD_DATA)
+    if refusals == 1:
+        await writing
+        assert await store.get("a/b") == b"one"
+    else:
+        with pytest.raises(BlobUnavailable):
+            await writing
+        assert not await store.exists("a/b")
 
 
 async def test_missing_blobs(store: BlobStore) -> None:

@@ -37,14 +37,10 @@ _MOST_ANSWERS = 100_000
 _NO_ANSWER = frozenset({EMBEDDINGS, MODERATIONS})
 # types/completion_create_params.py: "defaults to 16".
 _COMPLETION_DEFAULT = 16
+_CACHE_CONTROL, _PROMPT_CACHE = b'"cache_control"', b'"prompt_cache_'
 # The lifetime of a cache stands in each of them (openai 3.54 types/responses/
-# response_create_params.py: ttl "12h").
-_CACHES = (
-    b'"cache_control"',
-    b'"prompt_cache_retention"',
-    b'"prompt_cache_options"',
-    b'"prompt_cache_breakpoint"',
-)
+# response_create_params.py: ttl "12h"), unlike in prompt_cache_key.
+_LASTING = (b"retention", b"options", b"breakpoint")
 _REFERENCE = b'"item_reference"'
 _COMPACTS = b'"compact'
 # types/chat/chat_completion_assistant_message_param.py: earlier audio of the model, by its id.
@@ -164,7 +160,10 @@ def asked_by(url: str, found: Asking, body: bytes | Raw) -> Asked:
     ) and _adds_to_the_prompt(found):
         flags |= OPEN
     view = bytes(body)
-    if any(name in view for name in _CACHES):
+    # Each look goes through all of the line: one for what most lines have not.
+    if _CACHE_CONTROL in view or (
+        _PROMPT_CACHE in view and any(b'%b%b"' % (_PROMPT_CACHE, name) in view for name in _LASTING)
+    ):
         flags |= CACHES
     if url == RESPONSES and _REFERENCE in view:
         flags |= OPEN

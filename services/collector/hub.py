@@ -173,6 +173,7 @@ class Hub:
             except LedgerUnavailable as error:
                 log.warning("watch_recheck_failed", cause=str(error))
             except Exception:
+                # As above: what is watched is to be looked at again the next time.
                 log.exception("watch_recheck_failed")
             self._work.set()
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from polybatch import AsyncClient, Client, PolybatchError, RetryPolicy
+from polybatch.cli import main
 
-from tests.support.client.command import GOOD, Command
+from tests.support.client.command import GOOD, Command, Converting
 from tests.support.client.fake_service import API_KEY, FakePolybatch
 
 RetryObserver = Callable[[PolybatchError, float], None]
@@ -178,3 +179,17 @@ def served(fake: FakePolybatch, monkeypatch: pytest.MonkeyPatch) -> FakePolybatc
     monkeypatch.setenv("POLYBATCH_COLLECTOR", fake.address)
     monkeypatch.setenv("POLYBATCH_API_KEY", API_KEY)
     return fake
+
+
+@pytest.fixture
+def convert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Converting:
+    """Runs `polybatch convert` in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def convert(*arguments: str) -> tuple[int, str]:
+        code = main(["convert", *arguments])
+        return code, capfd.readouterr().err
+
+    return convert

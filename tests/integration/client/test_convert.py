@@ -9,7 +9,7 @@ import lzma
 import sys
 import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from polybatch._convert.records import Record
 from polybatch._operations.compression import zstd_module
 from polybatch.cli import ExitCode, main
 
+from tests.support.client.command import Converting
 from tests.support.client.fake_service import FakePolybatch
 from tests.support.client.fault import Fault
 
@@ -80,30 +81,14 @@ CONTAINERS = {
 }
 
 
-@pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Runs the command in a folder of its own; gives the exit code and what stderr says."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        code = main(["convert", *arguments])
-        return code, capfd.readouterr().err
-
-    return run
-
-
 def rows(path: str | Path) -> list[Any]:
     return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_every_container_is_read_without_a_service(
-    run: Callable[..., tuple[int, str]], name: str
-) -> None:
+def test_every_container_is_read_without_a_service(convert: Converting, name: str) -> None:
     Path("in").write_bytes(CONTAINERS[name])
-    code, told = run("in", "-o", "out.jsonl")
+    code, told = convert("in", "-o", "out.jsonl")
     assert code == ExitCode.OK, told
     assert rows("out.jsonl") == REQUESTS
     assert "3 " in told
@@ -112,12 +97,10 @@ def test_every_container_is_read_without_a_service(
 @pytest.mark.parametrize(
     "ending", ["jsonl", "jsonl.gz", "jsonl.zst", "json", "csv", "tsv.xz", "json.bz2"]
 )
-def test_every_container_is_written_and_read_back(
-    run: Callable[..., tuple[int, str]], ending: str
-) -> None:
+def test_every_container_is_written_and_read_back(convert: Converting, ending: str) -> None:
     Path("in.jsonl").write_bytes(LINES)
-    assert run("in.jsonl", "-o", f"out.{ending}")[0] == ExitCode.OK
-    assert run(f"out.{ending}", "-o", "back.jsonl")[0] == ExitCode.OK
+    assert convert("in.jsonl", "-o", f"out.{ending}")[0] == ExitCode.OK
+    assert convert(f"out.{ending}", "-o", "back.jsonl")[0] == ExitCode.OK
     assert rows("back.jsonl") == REQUESTS
     assert sorted(each.name for each in Path().iterdir()) == [
         "back.jsonl",
@@ -126,12 +109,12 @@ def test_every_container_is_written_and_read_back(
     ]
 
 
-def test_json_is_not_written_anew(run: Callable[..., tuple[int, str]]) -> None:
+def test_json_is_not_written_anew(convert: Converting) -> None:
     Path("in.json").write_bytes(
         b'[\n  {"a":  1.00,\n   "b": [1e400,\n "x\\n\\"]}", {}]}\n'
         b',\r\n{"a": 12345678901234567890}\n]\n'
     )
-    assert run("in.json", "-o", "out.jsonl")[0] == ExitCode.OK
+    assert convert("in.json", "-o", "out.jsonl")[0] == ExitCode.OK
     assert Path("out.jsonl").read_bytes() == (
         b'{"a":  1.00,"b": [1e400,"x\\n\\"]}", {}]}\n{"a": 12345678901234567890}\n'
     )
@@ -154,10 +137,12 @@ def test_values_do_not_depend_on_the_chunks() -> None:
     assert all(shown(size) == whole for size in (1, 2, 7, 100))
 
 
-def test_a_table_of_prompts_becomes_lines(run: Callable[..., tuple[int, str]]) -> None:
+def test_a_table_of_prompts_becomes_lines(convert: Converting) -> None:
     Path("t.csv").write_text('name;my text\nAnn;"Hello;\n""you"""\nBob;{x}\n', encoding="cp1252")
     options = ["--prompt", "{{Sum}}: {my text}", "--system", "To {name}", "--model", "m"]
-    code, _ = run("t.csv", *options, "--provider", "openai", "--max-tokens", "9", "-o", "o.jsonl")
+    code, _ = convert(
+        "t.csv", *options, "--provider", "openai", "--max-tokens", "9", "-o", "o.jsonl"
+    )
     assert code == ExitCode.OK
     first, second = rows("o.jsonl")
     assert first == {"custom_id": "row-2", "provider": "openai"} | CHAT | {
@@ -171,10 +156,10 @@ def test_a_table_of_prompts_becomes_lines(run: Callable[..., tuple[int, str]]) -
         }
     }
     assert second["body"]["messages"][1]["content"] == "{Sum}: {x}"
-    code, _ = run("t.csv", "--prompt", "{name}", "--model", "e", "--embeddings", "--id-column")
+    code, _ = convert("t.csv", "--prompt", "{name}", "--model", "e", "--embeddings", "--id-column")
     assert code == ExitCode.BAD_INPUT
     options = ["--prompt", "{name}", "--model", "e", "--embeddings", "--id-column", "name"]
-    assert run("t.csv", *options, "-o", "e.jsonl")[0] == ExitCode.OK
+    assert convert("t.csv", *options, "-o", "e.jsonl")[0] == ExitCode.OK
     assert rows("e.jsonl")[0] == {
         "custom_id": "Ann",
         "method": "POST",
@@ -183,9 +168,9 @@ def test_a_table_of_prompts_becomes_lines(run: Callable[..., tuple[int, str]]) -
     }
 
 
-def test_parquet_of_prompts_becomes_lines(run: Callable[..., tuple[int, str]]) -> None:
+def test_parquet_of_prompts_becomes_lines(convert: Converting) -> None:
     Path("t").write_bytes(gzip.compress(parquet(custom_id=["x", "y"], text=["1", "2"])))
-    assert run("t", "--prompt", "{text}?", "--model", "m", "-o", "o.jsonl")[0] == ExitCode.OK
+    assert convert("t", "--prompt", "{text}?", "--model", "m", "-o", "o.jsonl")[0] == ExitCode.OK
     assert [
         (each["custom_id"], each["body"]["messages"][0]["content"]) for each in rows("o.jsonl")
     ] == [
@@ -220,32 +205,30 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
-def test_what_cannot_be_read_writes_nothing_and_says_why(
-    run: Callable[..., tuple[int, str]], name: str
-) -> None:
+def test_what_cannot_be_read_writes_nothing_and_says_why(convert: Converting, name: str) -> None:
     content, options, expected = UNUSABLE[name]
     Path("in").write_bytes(content)
-    code, told = run("in", *options, "-o", "out.jsonl")
+    code, told = convert("in", *options, "-o", "out.jsonl")
     assert code == ExitCode.BAD_INPUT, told
     assert expected in told
     assert [each.name for each in Path().iterdir()] == ["in"]
 
 
 def test_what_would_be_lost_is_refused_by_line_and_field(
-    run: Callable[..., tuple[int, str]], served: FakePolybatch, capfd: pytest.CaptureFixture[str]
+    convert: Converting, served: FakePolybatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lossy = request(2) | {"body": request(2)["body"] | {"n": 2}}
     bad = [request(1), lossy, {"custom_id": "odd"}, request(4)]
     Path("in.json").write_text(json.dumps(bad))
     to_claude = ["in.json", "--to", "anthropic", "--model", "claude-sonnet-4-5", "-o", "out.jsonl"]
-    code, told = run(*to_claude)
+    code, told = convert(*to_claude)
     assert code == ExitCode.BAD_INPUT
     assert "item 2: error: id-2: body.n: There is no equivalent. (unsupported_parameter)" in told
     assert "item 3: error: odd" in told
     assert "2 refused; nothing was written" in told
     assert "--lenient takes 1 of them" in told
     assert not Path("out.jsonl").exists()
-    code, told = run(*to_claude, "--lenient", "--skip-invalid")
+    code, told = convert(*to_claude, "--lenient", "--skip-invalid")
     assert code == ExitCode.OK
     assert "item 2: left out: id-2: body.n" in told
     assert [each["custom_id"] for each in rows("out.jsonl")] == ["id-1", "id-2", "id-4"]
@@ -256,11 +239,9 @@ def test_what_would_be_lost_is_refused_by_line_and_field(
     assert (summary["refused"], summary["written"]) == (2, 0)
 
 
-def test_what_all_lines_have_is_told_once(
-    run: Callable[..., tuple[int, str]], served: FakePolybatch
-) -> None:
+def test_what_all_lines_have_is_told_once(convert: Converting, served: FakePolybatch) -> None:
     Path("in.jsonl").write_text("\n".join(json.dumps(request(n)) for n in range(1_500)))
-    code, told = run("in.jsonl", "--to", "anthropic", "-o", "out.jsonl")
+    code, told = convert("in.jsonl", "--to", "anthropic", "-o", "out.jsonl")
     assert code == ExitCode.BAD_INPUT
     assert told.count("no model of anthropic") == 2
     assert "line 1: error: id-0: body.model" in told
@@ -269,7 +250,7 @@ def test_what_all_lines_have_is_told_once(
 
 @pytest.mark.long
 def test_lines_go_there_and_back_in_groups_over_a_break(
-    run: Callable[..., tuple[int, str]], served: FakePolybatch
+    convert: Converting, served: FakePolybatch
 ) -> None:
     many = [request(number) | {"provider": "anthropic"} for number in range(2_500)]
     for each in many:
@@ -277,10 +258,10 @@ def test_lines_go_there_and_back_in_groups_over_a_break(
     many[1]["body"]["messages"][0]["content"] = "x" * 1_500_000
     Path("in.jsonl").write_text("\n".join(map(json.dumps, many)))
     served.faults["ConvertLines"].append(Fault())
-    assert run("in.jsonl", "--to", "anthropic", "-o", "c.jsonl.gz")[0] == ExitCode.OK
+    assert convert("in.jsonl", "--to", "anthropic", "-o", "c.jsonl.gz")[0] == ExitCode.OK
     firsts = [spec.first_line for name, spec in served.calls if name == "ConvertLines"]
     assert firsts == [1, 1, 2, 3, 1003, 2003]
-    code, told = run("c.jsonl.gz", "--to", "openai", "-o", "back.jsonl")
+    code, told = convert("c.jsonl.gz", "--to", "openai", "-o", "back.jsonl")
     assert code == ExitCode.OK, told
     for each in many:
         each["body"]["max_completion_tokens"] = each["body"].pop("max_tokens")
@@ -288,11 +269,11 @@ def test_lines_go_there_and_back_in_groups_over_a_break(
 
 
 def test_a_line_that_is_too_long_for_the_service_is_refused_alone(
-    run: Callable[..., tuple[int, str]], served: FakePolybatch
+    convert: Converting, served: FakePolybatch
 ) -> None:
     long = request(2, "x" * 2_100_000)
     Path("in.jsonl").write_text("\n".join(map(json.dumps, [request(1), long, request(3)])))
-    code, told = run("in.jsonl", "--model", "gpt-4.1", "--skip-invalid", "-o", "out.jsonl")
+    code, told = convert("in.jsonl", "--model", "gpt-4.1", "--skip-invalid", "-o", "out.jsonl")
     assert code == ExitCode.OK
     assert "line 2: error: It has 2,1" in told
     assert [each["custom_id"] for each in rows("out.jsonl")] == ["id-1", "id-3"]

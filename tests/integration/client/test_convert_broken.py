@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from polybatch._convert.json_values import values
 from polybatch._convert.records import Record
-from polybatch.cli import ExitCode, main
+from polybatch.cli import ExitCode
 
-Converting = Callable[..., tuple[int, str]]
+from tests.support.client.command import Converting
 
 LINES = [json.dumps({"custom_id": f"id-{n}", "body": {"n": n}}).encode() for n in range(3)]
-
-
-@pytest.fixture
-def convert(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Converting:
-    """Runs the command in a folder of its own; gives the exit code and what stderr says."""
-    monkeypatch.chdir(tmp_path)
-
-    def convert(*arguments: str) -> tuple[int, str]:
-        code = main(["convert", *arguments])
-        return code, capfd.readouterr().err
-
-    return convert
 
 
 BROKEN = {

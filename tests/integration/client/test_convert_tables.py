@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from arro3.core import Array, DataType, Field, Table, struct_array
 from arro3.io import write_parquet
-from polybatch.cli import ExitCode, main
+from polybatch.cli import ExitCode
 
-from tests.support.client.command import Command
+from tests.support.client.command import Command, Converting
 from tests.support.client.fake_service import FakePolybatch
 
-Converting = Callable[..., tuple[int, str]]
-
 PROMPT = ("--model", "m", "--prompt", "{text}")
-
-
-@pytest.fixture
-def convert(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Converting:
-    """Runs the command in a folder of its own; gives the exit code and what stderr says."""
-    monkeypatch.chdir(tmp_path)
-
-    def convert(*arguments: str) -> tuple[int, str]:
-        code = main(["convert", *arguments])
-        return code, capfd.readouterr().err
-
-    return convert
 
 
 def asked(path: str = "out.jsonl") -> list[tuple[str, str]]:

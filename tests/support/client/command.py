@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.support.forked.python import python
+
+Converting = Callable[..., tuple[int, str]]
+"""Words behind `polybatch convert` to the exit code and what stderr says."""
 
 GOOD = b'{"custom_id": "a"}\n' * 100
 

@@ -8,7 +8,7 @@ from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
 from core.ledger.engine import check_database_url
-from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable
+from core.ledger.errors import BadDatabaseUrl, LedgerFull, LedgerUnavailable, UnknownSchema
 from core.ledger.families import (
     MOST_GENERATIONS,
     Families,

@@ -21,7 +21,7 @@ async def copy_ledger(source: str, target: str) -> dict[str, int]:
     """Copy every row in one transaction; returns the number of rows by table.
 
     source, target: database URLs; both are brought to the newest schema first. No
-    service may be running on either. Raises TargetNotEmpty, LedgerUnavailable.
+    service may be running on either. Raises TargetNotEmpty, UnknownSchema, LedgerUnavailable.
     """
     for url in (source, target):
         await (await Ledger.open(url)).close()

@@ -52,7 +52,10 @@ class Database:
         return cls(url, make_engine(url, pool_size=pool_size))
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest revision; safe to run from many processes."""
+        """Bring the schema to the newest revision; safe to run from many processes.
+
+        Raises UnknownSchema.
+        """
         with translated(), writing(Failpoint.MIGRATE):
             if not await is_newest(self._url):
                 await asyncio.to_thread(upgrade, self._url)

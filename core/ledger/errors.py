@@ -1,6 +1,7 @@
 """What can go wrong with the database, apart from mistakes of this program.
 
 BadDatabaseUrl       the URL names no database that the ledger can use
+UnknownSchema        another version of polybatch has made the database's schema
 LedgerUnavailable    the database did not do it, or its answer was lost
 └── LedgerFull       its disk is full
 """
@@ -27,6 +28,12 @@ _TRANSIENT = ("08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX")
 
 class BadDatabaseUrl(ValueError):
     """The database's URL cannot be used. The message never holds the URL's password."""
+
+
+class UnknownSchema(Exception):
+    """There is no way from the database's schema to the one of this version. Nothing was
+    changed. The message says what to do.
+    """
 
 
 class LedgerUnavailable(Exception):

@@ -71,8 +71,8 @@ class Ledger:
     async def open(cls, url: str, *, pool_size: int = 10) -> Ledger:
         """Connect to a database and bring the schema up to date.
 
-        `pool_size`: connections to PostgreSQL at the most. Raises BadDatabaseUrl and
-        LedgerUnavailable.
+        `pool_size`: connections to PostgreSQL at the most. Raises BadDatabaseUrl,
+        UnknownSchema and LedgerUnavailable.
         """
         database = Database.connect(url, pool_size=pool_size)
         await database.migrate()

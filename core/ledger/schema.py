@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from core.ledger.engine import make_migration_engine
+from core.ledger.errors import UnknownSchema
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADING = threading.Lock()
@@ -15,13 +16,34 @@ _UPGRADING = threading.Lock()
 
 async def is_newest(url: str) -> bool:
     """Whether a database has the newest schema. Raises SQLAlchemy's errors."""
-    newest = max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    newest = max(_known())
     engine = make_migration_engine(url)
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(_revision) == newest
     finally:
         await engine.dispose()
+
+
+def refuse_unknown(connection: sa.Connection) -> None:
+    """Raise UnknownSchema where no migration leads from a database's schema to the newest one."""
+    found, known = _revision(connection), _known()
+    if found is None or found in known:
+        return
+    remedy = "it is older: start a version between the two first, which brings it further"
+    if found > max(known):
+        remedy = (
+            "a newer version was started on it. Start that one again, or restore the back-up "
+            "from before the upgrade"
+        )
+    raise UnknownSchema(
+        f"the database has schema {found}, and this version of polybatch knows "
+        f"{min(known)} to {max(known)}: {remedy}"
+    )
+
+
+def _known() -> set[str]:
+    return {path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")}
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -32,7 +54,7 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def upgrade(url: str) -> None:
-    """Bring a database to the newest schema (blocking)."""
+    """Bring a database to the newest schema (blocking). Raises UnknownSchema."""
     _alembic("upgrade", url, "head")
 
 

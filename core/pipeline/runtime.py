@@ -11,7 +11,7 @@ import structlog
 
 from core.blobs import BlobStore
 from core.bus import Bus, BusUnavailable
-from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable
+from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable, UnknownSchema
 from core.pipeline.publishing import EventPublisher
 from core.serving import StartupError
 from core.settings import Settings
@@ -58,6 +58,8 @@ async def open_ledger(settings: Settings, *, patience: float = _PATIENCE) -> Led
             )
         except BadDatabaseUrl as error:
             raise StartupError(f"POLYBATCH_DATABASE_URL: {error}") from error
+        except UnknownSchema as error:
+            raise StartupError(str(error)) from error
         except LedgerUnavailable as error:
             if loop.time() >= end:
                 raise StartupError(

@@ -15,6 +15,7 @@ from core.ledger import (
     LedgerUnavailable,
     Scope,
     TargetNotEmpty,
+    UnknownSchema,
     check_database_url,
     copy_ledger,
 )
@@ -33,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.command is not None:
         try:
             return asyncio.run(_administer(asked, settings))
-        except (StartupError, BadDatabaseUrl, LedgerUnavailable, TargetNotEmpty) as error:
+        except (
+            *(StartupError, BadDatabaseUrl, UnknownSchema),
+            *(LedgerUnavailable, TargetNotEmpty),
+        ) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
 

@@ -8,6 +8,7 @@ from sqlmodel import SQLModel
 
 import core.ledger.tables  # noqa: F401  (fills SQLModel.metadata)
 from core.ledger.engine import make_migration_engine
+from core.ledger.schema import refuse_unknown
 from core.ledger.tables.columns import name_conditions
 
 _ADVISORY_LOCK = 7_307_118_207
@@ -19,6 +20,8 @@ def _run(connection: sa.Connection) -> None:
     else:
         name_conditions(SQLModel.metadata)
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+    # Under the lock: a newer version may have been first.
+    refuse_unknown(connection)
     context.configure(
         connection=connection,
         target_metadata=SQLModel.metadata,

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
-from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable, Scope
+from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable, Scope, UnknownSchema
 from core.ledger.engine import make_migration_engine
 from core.ledger.schema import downgrade
 from tests.support.forked.python import python
@@ -140,6 +140,27 @@ async def test_a_ledger_from_before_prices_opens(database_url: str) -> None:
         assert await ledger.batches.prices(new.id) == '{"form": 1}'
     finally:
         await ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("revision", "remedy"),
+    [("9999", "a newer version was started on it"), ("0006", "it is older: start a version")],
+)
+async def test_a_schema_of_another_version_is_left_alone_and_named(
+    ledger: Ledger, database_url: str, revision: str, remedy: str
+) -> None:
+    await ledger.accounts.create_key("alpha")
+    engine = make_migration_engine(database_url)
+    async with engine.connect() as connection:
+        await connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+        await connection.commit()
+    with pytest.raises(UnknownSchema, match=f"has schema {revision}, .* knows 0007 to .*{remedy}"):
+        await Ledger.open(database_url)
+    async with engine.connect() as connection:
+        found = await connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    await engine.dispose()
+    assert found == revision
+    assert len(await ledger.accounts.list_keys()) == 1
 
 
 async def test_text_with_nul_is_no_error(ledger: Ledger) -> None:

@@ -27,6 +27,7 @@ from core.serving import data_folder_lock, run
 from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor.fork_server import POSTGRESQL, SHARED, TLS, Call, fork_server
 from services.supervisor.forked import ForkServer
+from services.supervisor.ledger import bring_up_to_date
 from services.supervisor.output import Output
 from services.supervisor.plan import Options, Plan, make_plan
 from services.supervisor.report import (
@@ -117,6 +118,9 @@ async def supervise(
     )
     with data_folder_lock(settings.data_dir.absolute()):
         plan = make_plan(settings, access, options)
+        await bring_up_to_date(settings.effective_database_url, stop)
+        if stop.is_set():
+            return
         ready = asyncio.Event()
 
         def on_ready(pids: Mapping[str, int]) -> None:

@@ -113,7 +113,7 @@ func (e *Error) explain() {
 	variable := "POLYBATCH_" + strings.ToUpper(e.Server)
 	switch e.Code {
 	case codes.Unimplemented:
-		e.Message = fmt.Sprintf("%s does not know this call; check %s", at, variable)
+		e.Message = fmt.Sprintf("%s does not know this call; it may be older than this client, or check %s", at, variable)
 		return
 	case codes.Unavailable:
 	default:

@@ -105,7 +105,8 @@ std::string at(const Place& place) { return place.server + " at " + place.addres
 // Of a status that comes from gRPC, whose message names no server.
 std::string explain(const std::string& message, ErrorDetails& details, const Place& place) {
   if (details.code == grpc::StatusCode::UNIMPLEMENTED)
-    return at(place) + "it does not know this call; check the addresses of gateway and collector";
+    return at(place) + "it does not know this call; it may be older than this client, or check the "
+                       "addresses of gateway and collector";
   if (details.code != grpc::StatusCode::UNAVAILABLE) return at(place) + message;
   // What all addresses of a name came to is that of the last one.
   const std::string last = "last error: ";

@@ -128,7 +128,10 @@ impl CallError {
             (_, Code::Unavailable) => {
                 format!("; check that it runs there, or set {}", server.variable())
             }
-            (_, Code::Unimplemented) => "; check the addresses of gateway and collector".to_owned(),
+            (_, Code::Unimplemented) => {
+                "; it may be older than this client, or check the addresses of gateway and collector"
+                    .to_owned()
+            }
             _ => String::new(),
         };
         self.message = format!("{server} at {address}: {}{remedy}", self.message);

@@ -182,6 +182,14 @@ def test_status_without_details_names_the_server() -> None:
     assert unknown.code == "DATA_LOSS"
 
 
+def test_a_call_that_the_service_does_not_know_may_be_newer_than_it() -> None:
+    error = translate(call(grpc.StatusCode.UNIMPLEMENTED, ""), "gateway", "localhost:1")
+    assert str(error) == (
+        "gateway at localhost:1 does not know this call (UNIMPLEMENTED); it may be older than this "
+        "client: upgrade it, or check the addresses of gateway and collector."
+    )
+
+
 def test_details_of_another_status_are_left_aside() -> None:
     # A proxy on the way may have replaced the status, but not the details.
     status = b"\x08\x05\x12\x05other"

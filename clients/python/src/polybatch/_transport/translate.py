@@ -186,7 +186,8 @@ _TLS_CAUSE = re.compile(r"OPENSSL_internal:([A-Z_]+)")
 def _of_grpc(code: grpc.StatusCode, message: str, server: str) -> tuple[str, str, str]:
     """Reason, cause and next step of a status that comes from gRPC, which names no server."""
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return "", "does not know this call", "check the addresses of gateway and collector."
+        step = "upgrade it, or check the addresses of gateway and collector."
+        return "", "does not know this call", f"it may be older than this client: {step}"
     if code is not grpc.StatusCode.UNAVAILABLE:
         return "", message, ""
     if message.endswith(_UNHEALTHY):

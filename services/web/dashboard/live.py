@@ -30,6 +30,8 @@ from services.web.responses import streamed
 # How long a browser waits before it connects again, in milliseconds.
 _HELLO = b"retry: 2000\n\n"
 _ALIVE = Event(b": alive\n\n")
+# Of all batches: the list knows by it that the watch has begun.
+_ALL_ALIVE = Event(b"event: alive\ndata: alive\n\n")
 _ALL = "all"
 _MOST_NAMES = 1000
 # In the place of a session's own token; nobody can write it into a batch.
@@ -110,7 +112,7 @@ async def _all(visit: Visit) -> AsyncGenerator[Event, None]:
     try:
         while (reply := await stream.read()) is not None:
             if not reply.HasField("batch"):
-                yield _ALIVE
+                yield _ALL_ALIVE
                 continue
             batch = reply.batch
             text = await visit.site.feeds.drawn("row", batch, partial(draw, batch))

@@ -1,10 +1,11 @@
 // Server-sent events: parts that the server has drawn anew take the place of those on the page.
+import { catchUp, newer, row } from "./list.js";
 import { localTimes } from "./times.js";
 
 const LONGEST_WAIT = 30_000;
 
 export function follow(place) {
-  let source, timer, wait = 2000;
+  let source, timer, wait = 2000, behind = false, busy = false;
 
   function connect() {
     const address = new URL(place.dataset.events, location.href);
@@ -12,13 +13,31 @@ export function follow(place) {
     // What the page shows by now need not be sent again.
     if (address.searchParams.has("seen")) address.searchParams.set("seen", shown.dataset.revision);
     source = new EventSource(address);
-    source.onopen = () => { wait = 2000; };
+    source.onopen = () => { wait = 2000; behind = !address.searchParams.has("seen"); };
     source.addEventListener("batch", (event) => patch(place, event.data));
-    source.addEventListener("row", (event) => row(place, event.data));
+    source.addEventListener("row", (event) => {
+      if (place.tBodies) row(place, event.data);
+      // The page before the first batch has no table yet.
+      else behind = true;
+      begun();
+    });
+    source.addEventListener("alive", begun);
     source.addEventListener("end", () => source.close());
     source.addEventListener("signed-out", () => { source.close(); location.reload(); });
     // A connection that broke is made again by the browser; one that was refused is not.
     source.onerror = () => { if (source.readyState === EventSource.CLOSED) again(); };
+  }
+
+  // A watch of all batches begins with those that run: what ended before it is on a new page only.
+  async function begun() {
+    if (!behind || busy) return;
+    [behind, busy] = [false, true];
+    try {
+      place = await catchUp(place);
+    } catch {
+      setTimeout(() => { behind = true; }, LONGEST_WAIT);
+    }
+    busy = false;
   }
 
   async function again() {
@@ -36,10 +55,6 @@ export function follow(place) {
   // Pages that are left hold no connection.
   addEventListener("pagehide", stop);
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
-}
-
-function newer(fresh, shown) {
-  return Number(fresh.dataset.revision) > Number(shown.dataset.revision);
 }
 
 function patch(place, html) {
@@ -70,22 +85,4 @@ function replace(old, part) {
 
 function leadsTo(control) {
   return control.getAttribute("href") ?? control.form?.getAttribute("action") ?? "";
-}
-
-function row(table, html) {
-  const holder = document.createElement("template");
-  holder.innerHTML = html;
-  const fresh = holder.content.querySelector("tr");
-  localTimes(holder.content);
-  const shown = document.getElementById(fresh.id);
-  if (!shown) {
-    if ("known" in table.dataset) return;
-    // Ids rise with time: an older batch than those of this page belongs on a later one.
-    const first = table.tBodies[0].rows[0];
-    if (fresh.id > first.id) table.tBodies[0].prepend(fresh);
-  } else if (newer(fresh, shown)) {
-    const focused = shown.contains(document.activeElement);
-    shown.replaceWith(fresh);
-    if (focused) fresh.querySelector("a").focus();
-  }
 }

@@ -1,0 +1,54 @@
+"""The list of batches follows what happens, also what it was not told of."""
+
+from __future__ import annotations
+
+from tests.browser.conftest import MakeVisitor
+from tests.support.browser.files import ticket
+from tests.support.browser.relay import relay_to
+from tests.support.e2e.suite import Suite
+
+
+def test_the_first_batch_takes_the_place_of_what_to_do(
+    visit: MakeVisitor, suite: Suite, key: str
+) -> None:
+    from playwright.sync_api import expect
+
+    visitor = visit()
+    visitor.sign_in(key)
+    expect(visitor.page.get_by_role("heading", name="The first batch")).to_be_visible()
+    with suite.client(key) as client:
+        client.submit([ticket(0)], name="from a terminal")
+    expect(visitor.page.get_by_role("row").nth(1)).to_contain_text("from a terminal")
+
+
+def test_what_happened_while_it_was_cut_off_is_seen_behind_it(
+    visit: MakeVisitor, suite: Suite, key: str
+) -> None:
+    from playwright.sync_api import expect
+
+    suite.reset_sandbox(batch_seconds=3600)
+    port = int(suite.ready["web"].rpartition(":")[2])
+    with relay_to(port) as relay, suite.client(key) as client:
+        cancelled = client.submit([ticket(0)], name="cancelled meanwhile")
+        runs = client.submit([ticket(0)], name="runs on")
+        visitor = visit(relay.base)
+        page = visitor.page
+        visitor.sign_in(key)
+        filtered = visitor.new_page()
+        filtered.goto(f"{relay.base}/?state=in_progress")
+        for each in (page, filtered):
+            expect(each.locator(f"#row-{cancelled.id}")).to_contain_text("In progress")
+        relay.cut()
+        client.cancel_batch(cancelled.id)
+        client.wait(cancelled.id, timeout=60)
+        suite.reset_sandbox()
+        made = client.submit([ticket(1)], name="made meanwhile")
+        client.wait(made.id, timeout=60)
+        relay.mend()
+        expect(page.locator(f"#row-{cancelled.id}")).to_contain_text("Cancelled", timeout=40_000)
+        names = page.locator("tbody th a")
+        expect(names).to_have_text(["made meanwhile", "runs on", "cancelled meanwhile"])
+        # It is in that state no longer.
+        expect(filtered.locator("tbody th a")).to_have_text(["runs on"], timeout=40_000)
+        client.cancel_batch(runs.id)
+        expect(page.locator(f"#row-{runs.id}")).to_contain_text("Cancel")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.conftest import MakeVisitor
-from tests.support.browser.files import REFUSED, bad_file, good_file
+from tests.support.browser.files import REFUSED, bad_file, good_file, ticket
 from tests.support.browser.other_site import OtherSite
 from tests.support.e2e.suite import Suite
 
@@ -88,3 +88,26 @@ def test_no_page_has_a_barrier_or_is_too_wide(
             found.append(f"{name} is {wider} pixels too wide")
         found += visitor.barriers("light")
     assert not found, "\n".join(found)
+
+
+def test_long_metadata_leaves_room_for_its_value(
+    visit: MakeVisitor, suite: Suite, key: str
+) -> None:
+    from tests.support.browser.visitor import DESK, PHONE
+
+    visitor = visit()
+    visitor.sign_in(key)
+    with suite.client(key) as client:
+        batch = client.submit([ticket(0)], metadata={"k" * 64: "v" * 512})
+    for size in (DESK, PHONE):
+        visitor.page.set_viewport_size(size)
+        visitor.go(f"/batches/{batch.id}")
+        visitor.expect_state("Completed")
+        assert visitor.overflow() == 0
+        value, whole = (
+            visitor.page.locator(each).bounding_box()
+            for each in (".details dd:last-child", ".details")
+        )
+        assert value is not None
+        assert whole is not None
+        assert value["width"] >= whole["width"] / 2

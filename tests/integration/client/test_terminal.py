@@ -312,6 +312,7 @@ def listed(
 @pytest.mark.parametrize(
     ("columns", "names"),
     [
+        (40, "ID STATE"),
         (60, "ID STATE DONE FAILED AGE"),
         (80, "ID STATE DONE LINES FAILED USD AGE NAME"),
         (120, "ID STATE DONE LINES FAILED CANCELLED USD AGE CREATED NAME"),
@@ -326,10 +327,21 @@ def test_list_is_a_line_a_batch(
     header, *rows = listed(fake, columns, tmp_path, "list")
     assert header.split() == names.split()
     expected = zip(reversed(ids), ("expired", "completed", "in_progress"), strict=True)
-    assert [tuple(row.split()[:4]) for row in rows] == [
-        (batch, state, "100", "%") for batch, state in expected
-    ]
-    assert [row.split()[5 if "LINES" in names else 4] for row in rows] == ["2"] * 3
+    assert [tuple(row.split()[:2]) for row in rows] == list(expected)
+    if "DONE" in names:
+        assert [row.split()[2:4] for row in rows] == [["100", "%"]] * 3
+        assert [row.split()[5 if "LINES" in names else 4] for row in rows] == ["2"] * 3
+
+
+def test_an_id_is_whole_on_a_terminal_for_which_nothing_else_is_narrow_enough(
+    fake: FakePolybatch, tmp_path: Path
+) -> None:
+    fake.publish(snapshot(BATCH, 1, "COMPLETED"))
+    lines = listed(fake, 34, tmp_path, "list")
+    assert BATCH in [line.split()[0] for line in lines]
+    # What has no room beside it wraps, and nothing of it is cut off.
+    at = lines[0].index("STATE")
+    assert "".join(line[at:] for line in lines[1:]) == "completed"
 
 
 def test_a_long_list_comes_in_pieces(fake: FakePolybatch, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def list_batches(
         states=[polybatch.BatchState(state) for state in states], filter=" AND ".join(conditions)
     )
     batch = None
-    spare = ("CREATED", "CANCELLED", "USD", "LINES", "NAME", "AGE", "FAILED")
+    spare = ("CREATED", "CANCELLED", "USD", "LINES", "NAME", "AGE", "FAILED", "DONE")
     with Listing(columns, *spare) as listing:
         for batch in islice(found, limit):
             if session.json:

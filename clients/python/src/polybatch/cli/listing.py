@@ -97,13 +97,21 @@ class Listing:
         }
         # Ids at the beginning stay whole, to be copied.
         whole = {name for name, width in self._columns.items() if needed[name] <= abs(width)}
-        whole.add(next(iter(texts)))
+        first = next(iter(texts))
+        whole.add(first)
         shown = list(texts)
-        for name in self._spare:
+
+        def fits() -> bool:
             least = (needed[n] if n in whole else min(needed[n], _LEAST) for n in shown)
-            if sum(least) + _GAP * (len(shown) - 1) <= console.width:
+            return sum(least) + _GAP * (len(shown) - 1) <= console.width
+
+        for name in self._spare:
+            if fits():
                 break
             shown.remove(name)
+        if not fits():
+            # What is not wrapped would be cut.
+            whole = {first}
         table = Table(
             box=None,
             show_header=self._header,

@@ -13,7 +13,7 @@ from polybatch.cli import batch_commands, watch_command
 from polybatch.cli.describe import describe_counts, describe_end, describe_pace, describe_waiting
 from polybatch.cli.ids import _pick
 from polybatch.cli.invocation import called_as
-from polybatch.cli.output import age, duration
+from polybatch.cli.output import age, duration, printable
 from polybatch.cli.problems import _MOST_GROUPS, ProblemGroups
 from polybatch.cli.session import Session, UnusableInput, tried_output
 from polybatch.errors import NotFound
@@ -38,6 +38,26 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
     now = datetime.now(UTC)
     assert age(now - timedelta(seconds=seconds), now) == " ".join(text.split()[:2])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u6771\u4eac\u3000\u591c\u9593",  # the space of Japanese
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian, with its non-joiner
+        "\U0001f469\u200d\U0001f4bb",  # two emoji that are joined to one
+        "12\u202f000\u00a0lignes",
+    ],
+)
+def test_texts_of_all_scripts_stay_as_they_are(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    "letter", ["\x1b", "\n", "\x7f", "\x9b", "\u202e", "\u2066", "\u2028", "\ue000"]
+)
+def test_what_a_terminal_would_obey_is_not_shown(letter: str) -> None:
+    assert printable(f"a\u3000{letter}b") == "a\u3000?b"
 
 
 def test_counts_say_where_lines_are() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import ROUND_UP, Decimal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _UNITS_OF_A_DURATION = 2
 _MARK = f"decimal-{os.urandom(8).hex()}:"
 """Before a decimal in the place of a text; no text has it by chance."""
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _DECIMAL = re.compile(rf'"{_MARK}([^"]+)"')
 
 
@@ -80,7 +82,13 @@ def printable(text: str) -> str:
 
     Ids, models and messages come from files and providers; a terminal would obey them.
     """
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    # Spaces other than the common one, and what joins letters and emoji, are part of many scripts.
+    harmless = letter in _JOINERS or unicodedata.category(letter) == "Zs"
+    return letter if letter.isprintable() or harmless else "?"
 
 
 def row(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -131,7 +131,7 @@ def story(browser: Browser, suite: Suite, site: OtherSite, folder: Path) -> None
     away = {"kind": "status", "status": 503, "provider": "gemini", "path": "/batches/"}
     suite.reset_sandbox(faults=[away])
     running = camera.make("translations-nightly.jsonl", good_file(900, {}))
-    expect(page.locator("[data-name=percent]")).to_have_text("66.7%", timeout=30_000)
+    expect(page.locator("[data-name=percent]")).to_have_text("66.6%", timeout=30_000)
     expect(page.get_by_text("answer 503")).to_be_visible(timeout=30_000)
     camera.picture("batch-running")
     suite.sandbox("/sandbox/config", {"batch_seconds": 3600})

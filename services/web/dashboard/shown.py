@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -201,7 +202,9 @@ class BatchView:
         self.paused = batch.HasField("paused_at") and self.state in GOING
         if self.paused:
             self.word, self.tone = "Paused", "still"
-        self.percent = 100.0 if self.state == "completed" else batch.progress_percent
+        # Rounded down, as the command has it: what is not complete is never "100%".
+        tenths = math.floor(10 * batch.progress_percent)
+        self.percent = 100.0 if self.state == "completed" else tenths / 10
         counts = batch.request_counts
         self.total = counts.total
         self.succeeded = counts.succeeded

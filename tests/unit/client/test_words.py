@@ -13,7 +13,7 @@ from polybatch.cli import batch_commands, watch_command
 from polybatch.cli.describe import describe_counts, describe_end, describe_pace, describe_waiting
 from polybatch.cli.ids import _pick
 from polybatch.cli.invocation import called_as
-from polybatch.cli.output import age, duration, printable
+from polybatch.cli.output import age, duration, percent, printable
 from polybatch.cli.problems import _MOST_GROUPS, ProblemGroups
 from polybatch.cli.session import Session, UnusableInput, tried_output
 from polybatch.errors import NotFound
@@ -58,6 +58,17 @@ def test_texts_of_all_scripts_stay_as_they_are(text: str) -> None:
 )
 def test_what_a_terminal_would_obey_is_not_shown(letter: str) -> None:
     assert printable(f"a\u3000{letter}b") == "a\u3000?b"
+
+
+def test_a_hundred_percent_is_all() -> None:
+    assert [percent(each) for each in (0.0, 0.99, 29.0, 99.5, 99.999, 100.0)] == [
+        "0 %",
+        "0 %",
+        "29 %",
+        "99 %",
+        "99 %",
+        "100 %",
+    ]
 
 
 def test_counts_say_where_lines_are() -> None:

@@ -97,6 +97,14 @@ def test_a_pause_is_told_once_and_other_reasons_beside_it() -> None:
         assert view.shard_waits(batches_pb2.ShardStatus(waiting_reason=reason)) == of_shard
 
 
+def test_a_hundred_percent_is_all() -> None:
+    expected = {0.04: 0, 66.6667: 66.6, 99.96: 99.9, 99.9999: 99.9, 100: 100}
+    for progress, shown in expected.items():
+        view = BatchView(batches_pb2.Batch(state=RUNNING, progress_percent=progress))
+        assert view.percent == shown
+    assert BatchView(batches_pb2.Batch(state=COMPLETED, progress_percent=99.9)).percent == 100
+
+
 def test_an_end_is_told_as_far_as_anybody_knows() -> None:
     batch = batches_pb2.Batch(state=RUNNING, created_at=at(0), progress_percent=50)
     assert BatchView(batch).ends is None

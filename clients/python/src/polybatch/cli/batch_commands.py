@@ -24,7 +24,7 @@ from polybatch.cli.describe import (
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.ids import whole_batch_id
 from polybatch.cli.listing import FileNames, Listing
-from polybatch.cli.output import about_usd, age, counted, moment, row, usd
+from polybatch.cli.output import about_usd, age, counted, moment, percent, row, usd
 from polybatch.cli.session import (
     Session,
 )
@@ -123,7 +123,7 @@ def list_batches(
             listing.add(
                 batch.id,
                 describe_state(batch) if listing.plain else str(batch.state),
-                f"{batch.progress_percent:.0f} %",
+                percent(batch.progress_percent),
                 f"{counts.total:,}",
                 f"{counts.failed:,}",
                 f"{counts.cancelled + counts.expired:,}",
@@ -160,7 +160,7 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("batch", batch.id),
         ("name", batch.name),
         ("state", describe_state(batch)),
-        ("progress", f"{batch.progress_percent:.0f} %, {describe_counts(batch)}"),
+        ("progress", f"{percent(batch.progress_percent)}, {describe_counts(batch)}"),
         ("time", describe_pace(batch)),
         ("estimate", describe_end(batch)),
         ("input file", batch.input_file_id),

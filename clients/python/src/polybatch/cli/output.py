@@ -138,6 +138,11 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
+def percent(value: float) -> str:
+    """Returns whole percents, rounded down: what is not complete is never "100 %"."""
+    return f"{int(value)} %"
+
+
 def usd(amount: Decimal) -> str:
     """Returns an amount of USD, exactly, and with cents."""
     cents = Decimal("0.01")

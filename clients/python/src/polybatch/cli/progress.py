@@ -16,7 +16,7 @@ from polybatch.cli.describe import (
     describe_state,
     describe_waiting,
 )
-from polybatch.cli.output import printable, size, terminal
+from polybatch.cli.output import percent, printable, size, terminal
 
 if TYPE_CHECKING:
     from polybatch import Batch
@@ -93,7 +93,7 @@ class PlainDisplay:
         waiting = "".join(f"; {line}" for line in describe_waiting(batch))
         pace = "".join(f", {part}" for part in (describe_pace(batch), describe_end(batch)) if part)
         self._offer(
-            f"{batch.id}: {describe_state(batch)}, {batch.progress_percent:.0f} %, "
+            f"{batch.id}: {describe_state(batch)}, {percent(batch.progress_percent)}, "
             f"{describe_counts(batch)}{pace}{waiting}"
         )
         if batch.ended:

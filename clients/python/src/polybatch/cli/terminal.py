@@ -35,7 +35,7 @@ from polybatch.cli.describe import (
     describe_waiting,
 )
 from polybatch.cli.listing import state_style
-from polybatch.cli.output import columns, printable, size
+from polybatch.cli.output import columns, percent, printable, size
 
 if TYPE_CHECKING:
     from polybatch import Batch
@@ -119,7 +119,7 @@ class TerminalDisplay:
                 max(counts.finished / total, batch.progress_percent / 100),
                 counts.failed / total,
                 (counts.cancelled + counts.expired) / total,
-                f"{batch.progress_percent:3.0f} %  {describe_counts(batch)}",
+                f"{percent(batch.progress_percent):>5}  {describe_counts(batch)}",
             ),
             *(self._line(f"  {line}") for line in (describe_end(batch),) if line),
             *(self._line(f"  {line}") for line in describe_waiting(batch)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +112,20 @@ def test_long_metadata_leaves_room_for_its_value(
         assert value is not None
         assert whole is not None
         assert value["width"] >= whole["width"] / 2
+
+
+def test_a_day_of_another_year_has_its_year(visit: MakeVisitor, suite: Suite, key: str) -> None:
+    from playwright.sync_api import expect
+
+    with suite.client(key) as client:
+        batch = client.submit([ticket(0)])
+        created = client.wait(batch.id, timeout=60).created_at
+    assert created is not None
+    for days, has_year in ((0, False), (400, True)):
+        visitor = visit(timezone_id="UTC")
+        visitor.page.clock.set_fixed_time(created + timedelta(days=days))
+        visitor.sign_in(key)
+        visitor.go(f"/batches/{batch.id}")
+        steps = expect(visitor.page.locator(".steps"))
+        steps.to_contain_text("Completed")
+        (steps.to_contain_text if has_year else steps.not_to_contain_text)(f"{created:%Y}")

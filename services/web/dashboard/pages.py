@@ -88,6 +88,7 @@ class Site:
             "exact": shown.exact,
             "advice": shown.advice,
             "codes": shown.codes,
+            "dated": shown.dated,
             "count": shown.count,
             "lines": shown.lines,
             "short": shown.short,

@@ -127,6 +127,12 @@ def span(seconds: float) -> str:
     return f"{left} s"
 
 
+def dated(when: datetime, clock: str = "%H:%M", now: datetime | None = None) -> str:
+    """In UTC: "7 Nov 12:30"; with its year where that is another than today's."""
+    year = "" if when.year == (now or datetime.now(UTC)).year else " %Y"
+    return when.strftime(f"%-d %b{year} {clock}")
+
+
 def codes(text: str) -> Markup:
     """With what stands in `such marks` as code; all else is escaped."""
     parts = text.split("`")

@@ -11,7 +11,7 @@ from polybatch.v1 import batches_pb2, results_pb2
 
 from services.web.dashboard.finding import filter_of
 from services.web.dashboard.lately import _bounded, added, durations
-from services.web.dashboard.shown import BatchView, advice, codes, lines, span, tick
+from services.web.dashboard.shown import BatchView, advice, codes, dated, lines, span, tick
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 RUNNING = batches_pb2.BATCH_STATE_IN_PROGRESS
@@ -194,6 +194,11 @@ def test_marks_become_code_and_nothing_else_does() -> None:
     assert codes("Set `max_tokens` to <b>") == "Set <code>max_tokens</code> to &lt;b&gt;"
     assert codes("`<i>`") == "<code>&lt;i&gt;</code>"
     assert codes("odd ` <i>") == "odd ` &lt;i&gt;"
+
+
+def test_a_day_of_another_year_has_its_year() -> None:
+    assert dated(NOON, now=NOON + timedelta(days=61)) == "1 Nov 2026 12:00"
+    assert dated(NOON, "%H:%M:%S", NOON + timedelta(days=60)) == "1 Nov 12:00:00"
 
 
 def test_short_times_and_ticks_keep_what_they_say() -> None:

@@ -1,15 +1,19 @@
 // Times are drawn in UTC by the server, and shown in the reader's own zone here.
 const parts = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
-const minutes = new Intl.DateTimeFormat(undefined, parts);
-const seconds = new Intl.DateTimeFormat(undefined, { ...parts, second: "2-digit" });
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: parts.hour, minute: parts.minute });
+const format = (parts) => new Intl.DateTimeFormat(undefined, parts);
+const minutes = { near: format(parts), far: format({ ...parts, year: "numeric" }) };
+const precise = { ...parts, second: "2-digit" };
+const seconds = { near: format(precise), far: format({ ...precise, year: "numeric" }) };
+const clock = format({ hour: parts.hour, minute: parts.minute });
 
 export function localTimes(root) {
-  const today = new Date().toDateString();
+  const now = new Date();
   for (const time of root.querySelectorAll("time[datetime]")) {
     const moment = new Date(time.dateTime);
-    const short = "clock" in time.dataset && moment.toDateString() === today;
-    time.textContent = (short ? clock : "second" in time.dataset ? seconds : minutes).format(moment);
+    const short = "clock" in time.dataset && moment.toDateString() === now.toDateString();
+    const { near, far } = "second" in time.dataset ? seconds : minutes;
+    // A day of another year has its year.
+    const day = moment.getFullYear() === now.getFullYear() ? near : far;
+    time.textContent = (short ? clock : day).format(moment);
   }
 }

@@ -52,3 +52,31 @@ def test_what_happened_while_it_was_cut_off_is_seen_behind_it(
         expect(filtered.locator("tbody th a")).to_have_text(["runs on"], timeout=40_000)
         client.cancel_batch(runs.id)
         expect(page.locator(f"#row-{runs.id}")).to_contain_text("Cancel")
+
+
+def test_a_batch_that_is_told_of_behind_a_newer_one_has_its_place(
+    visit: MakeVisitor, suite: Suite, key: str
+) -> None:
+    from playwright.sync_api import expect
+
+    with suite.client(key) as client:
+        made = [client.submit([ticket(0)], name=name).id for name in ("old", "middle", "new")]
+        for each in made:
+            client.wait(each, timeout=60)
+    visitor = visit()
+    visitor.sign_in(key)
+    names = visitor.page.locator("tbody th a")
+    expect(names).to_have_text(["new", "middle", "old"])
+    for at, left in ((1, ["new", "middle", "old"]), (2, ["new", "middle"])):
+        visitor.page.evaluate(
+            """async (at) => {
+              const { row } = await import(new URL("list.js", document.scripts[0].src));
+              const table = document.querySelector("table.list");
+              const late = table.tBodies[0].rows[at];
+              late.remove();
+              row(table, late.outerHTML);
+            }""",
+            at,
+        )
+        # Older than all that this page shows: it belongs on a later one.
+        expect(names).to_have_text(left)

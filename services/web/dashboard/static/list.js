@@ -14,8 +14,8 @@ export function row(table, html) {
   if (!shown) {
     if ("known" in table.dataset) return;
     // Ids rise with time: an older batch than those of this page belongs on a later one.
-    const first = table.tBodies[0].rows[0];
-    if (fresh.id > first.id) table.tBodies[0].prepend(fresh);
+    // One of the same moment may be told of first.
+    [...table.tBodies[0].rows].find((each) => each.id < fresh.id)?.before(fresh);
   } else if (newer(fresh, shown)) {
     keepingFocus(() => shown.replaceWith(fresh));
   }

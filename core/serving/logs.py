@@ -6,11 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
 
+from core.serving.log_stream import LogStream
 from core.serving.redaction import Redactor, secrets_of
 from core.tracing import trace_id
 
@@ -23,7 +24,7 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
 
     level: "debug", "info", "warning" or "error". format: "json", or "console" for people: local
     times, no name of the service. Raises ValueError for others. Secrets do not pass: see
-    core.serving.redaction.
+    core.serving.redaction. What cannot be written is left out: see core.serving.log_stream.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
@@ -61,13 +62,21 @@ def configure_logging(service: str, *, level: str = "info", format: str = "json"
     )
     redact = Redactor(secrets_of(os.environ))
     render.append(lambda _, __, line: redact(str(line)))
+
+    def interrupted(lines: int) -> str:
+        event: Any = {"event": "log_interrupted", "lines": lines}
+        for process in (*shared, *render):
+            event = process(None, "warning", event)
+        return f"{event}\n"
+
+    stream = LogStream(sys.stderr, interrupted)
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", stream)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import IO, TypeAlias
 
+from core.serving.log_stream import LogStream
+
 Target: TypeAlias = "int | IO[bytes]"
 
 _STDERR = 2
@@ -25,6 +27,7 @@ class Output:
         self._log_dir = log_dir
         self._name_width = name_width
         self._relayed = log_dir is None and named
+        self._stderr = LogStream(sys.stderr.buffer, _interrupted)
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
 
@@ -39,17 +42,24 @@ class Output:
         return f"see {self._log_dir / f'{name}.log'}" if self._log_dir else "see its log above"
 
     async def relay(self, name: str, stream: asyncio.StreamReader) -> None:
-        """Copy lines to stderr with the child's name in front, until the child has ended."""
+        """Copy lines to stderr with the child's name in front, until the child has ended.
+
+        They are taken from the child even where stderr takes none: it would have to wait.
+        """
         prefix = f"{name:<{self._name_width}} | ".encode()
         rest = b""
         while chunk := await stream.read(_CHUNK_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _CHUNK_BYTES:
                 lines, rest = [*lines, rest], b""
-            _write(prefix, lines)
-        _write(prefix, [rest] if rest else [])
+            self._write(prefix, lines)
+        self._write(prefix, [rest] if rest else [])
+
+    def _write(self, prefix: bytes, lines: list[bytes]) -> None:
+        if lines:
+            text = b"".join(prefix + line + b"\n" for line in lines)
+            self._stderr.write(text, len(lines))
 
 
-def _write(prefix: bytes, lines: list[bytes]) -> None:
-    sys.stderr.buffer.write(b"".join(prefix + line + b"\n" for line in lines))
-    sys.stderr.buffer.flush()
+def _interrupted(lines: int) -> bytes:
+    return b"%d log lines are missing here: they could not be written\n" % lines

@@ -2,8 +2,9 @@
 
 In: the id of a batch whose shards are all settled. Out: the result file and its manifest; the
 batch ended. What can go wrong: the lines answered are not the lines asked (a fault of ours: it is
-raised, nothing is handed out, the item comes back); another collector is at it as well (each
-writes under a prefix of its own, and the transition decides whose counts).
+raised, nothing is handed out, the item comes back); the store is away or full (what was written is
+deleted, the item comes back); another collector is at it as well (each writes under a prefix of its
+own, and the transition decides whose counts).
 
 Where one shard holds all lines, each a success, its results are those of the batch: they are
 copied as they lie.
@@ -42,6 +43,7 @@ from services.collector.earlier_costs import EarlierCosts
 from services.collector.late_results import LateMerger, ResultsInconsistent, clean_up
 from services.collector.lending import LentAnswers
 from services.collector.sources import ResultSources, merged
+from services.collector.unfinished import deleted_unless_written
 
 log = structlog.get_logger()
 
@@ -123,17 +125,26 @@ class Assembler:
         # A prefix of its own for each attempt: two assemblers never write into each other.
         prefix = f"batches/{batch.id}/results/{token}"
         cause, not_sent, lent = CommonCause(), NotSent(batch), LentAnswers(batch)
-        if _holds_all(batch, shards):
-            written = await self._copy(batch, file, shards[0], prefix)
-        else:
-            written = await self._merge(batch, file, shards, prefix, (cause, not_sent, lent))
-        failed = written.failed - written.cancelled - written.expired
-        await lent.store(self._blobs)
-        batch.results_revision = 1
-        manifest = manifest_message(batch, file, shards, written)
-        await self._blobs.put(
-            f"{prefix}/manifest", manifest.SerializeToString(), point=Failpoint.BATCH_MANIFEST
+        writer = ResultWriter(
+            self._blobs,
+            prefix,
+            point=Failpoint.BATCH_RESULTS,
+            segment_bytes=self._segment_bytes,
         )
+        async with deleted_unless_written(
+            self._blobs, prefix, writer, point=Failpoint.BATCH_RESULTS_DELETE
+        ):
+            if _holds_all(batch, shards):
+                written = await self._copy(batch, file, shards[0], prefix)
+            else:
+                written = await self._merge(
+                    batch, file, shards, prefix, writer, (cause, not_sent, lent)
+                )
+            await lent.store(self._blobs)
+            batch.results_revision = 1
+            manifest = manifest_message(batch, file, shards, written).SerializeToString()
+            await self._blobs.put(f"{prefix}/manifest", manifest, point=Failpoint.BATCH_MANIFEST)
+        failed = written.failed - written.cancelled - written.expired
         ended = await self._ledger.batches.end(
             batch.id,
             final_state(batch, written.failed),
@@ -172,18 +183,13 @@ class Assembler:
         file: File,
         shards: Sequence[Shard],
         prefix: str,
+        writer: ResultWriter,
         watching: Sequence[CommonCause | NotSent | LentAnswers],
     ) -> ResultTotals:
         """Merge what all shards have by line number; check that they answer the lines of the input.
 
         Raises ResultsInconsistent.
         """
-        writer = ResultWriter(
-            self._blobs,
-            prefix,
-            point=Failpoint.BATCH_RESULTS,
-            segment_bytes=self._segment_bytes,
-        )
         settled = SettledWriter(self._blobs, prefix, point=Failpoint.BATCH_RESULTS)
         sources = ResultSources(self._blobs, batch, file).of_batch(shards)
         earlier = await EarlierCosts.of(self._blobs, shards)

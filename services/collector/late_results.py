@@ -45,6 +45,7 @@ from core.pipeline import Runtime, renewing_lease
 from core.pipeline.messages import manifest_message
 from services.collector.common_cause import CommonCause
 from services.collector.sources import ResultSources, Source
+from services.collector.unfinished import deleted_unless_written
 
 log = structlog.get_logger()
 
@@ -108,18 +109,18 @@ class LateMerger:
             self._blobs, prefix, point=Failpoint.LATE_RESULTS, segment_bytes=self._segment_bytes
         )
         cause = CommonCause()
-        await self._write(batch, file, come, writer, cause)
-        written = await writer.close()
-        settled = SettledWriter(self._blobs, prefix, point=Failpoint.LATE_RESULTS)
-        await settled.copy(self._blobs, batch.results_prefix)
-        await settled.close()
-        merged = await self._expected(batch, come, written)
-        manifest = manifest_message(
-            merged, file, [*_with(await self._ledger.shards.of_batch(batch.id), come)], written
-        )
-        await self._blobs.put(
-            f"{prefix}/manifest", manifest.SerializeToString(), point=Failpoint.LATE_MANIFEST
-        )
+        async with deleted_unless_written(
+            self._blobs, prefix, writer, point=Failpoint.BATCH_RESULTS_DELETE
+        ):
+            await self._write(batch, file, come, writer, cause)
+            written = await writer.close()
+            settled = SettledWriter(self._blobs, prefix, point=Failpoint.LATE_RESULTS)
+            await settled.copy(self._blobs, batch.results_prefix)
+            await settled.close()
+            merged = await self._expected(batch, come, written)
+            shards = [*_with(await self._ledger.shards.of_batch(batch.id), come)]
+            manifest = manifest_message(merged, file, shards, written).SerializeToString()
+            await self._blobs.put(f"{prefix}/manifest", manifest, point=Failpoint.LATE_MANIFEST)
         changed = await self._ledger.late.merge(batch, token, come, prefix, cause.found)
         if not isinstance(changed, Batch):
             await self._blobs.delete_prefix(prefix, point=Failpoint.BATCH_RESULTS_DELETE)

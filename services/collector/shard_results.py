@@ -9,7 +9,6 @@ settled it meanwhile (what is written is deleted).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import structlog
 
@@ -27,7 +26,7 @@ from core.batchfile import (
     valid_custom_id,
 )
 from core.batchfile.result_lines import RESULT_MISSING
-from core.blobs import BlobError, StoredFile
+from core.blobs import StoredFile
 from core.failpoints import Failpoint
 from core.ledger import (
     STOP_ERRORS,
@@ -52,6 +51,7 @@ from core.providers import Outcome, Registry
 from services.collector.dropped_fields import DroppedAnew, DroppedFields
 from services.collector.earlier_costs import EarlierCostsWriter
 from services.collector.sorter import Sorter
+from services.collector.unfinished import deleted_unless_written
 
 log = structlog.get_logger()
 
@@ -88,16 +88,20 @@ class ShardResults:
         was settled elsewhere in the meantime.
         """
         prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
-        try:
+        writer = ResultWriter(
+            self._blobs,
+            prefix,
+            point=Failpoint.SHARD_RESULTS,
+            segment_bytes=self._settings.segment_bytes,
+            digest=False,
+        )
+        # The batch may have ended without us, its blobs gone already.
+        async with deleted_unless_written(
+            self._blobs, prefix, writer, point=Failpoint.SHARD_RESULTS_DELETE
+        ):
             totals, retry = await self._write_lines(
-                shard, batch, file, sorter, prefix, rescued=rescued
+                shard, batch, file, sorter, prefix, writer, rescued=rescued
             )
-        except BlobError:
-            # Nobody will ask for them: the next attempt has a prefix of its own, and the
-            # batch may have ended without us, its blobs gone already.
-            with suppress(BlobError):
-                await self._blobs.delete_prefix(prefix, point=Failpoint.SHARD_RESULTS_DELETE)
-            raise
         spend = sorter.spend()
         if not totals.failed and not retry:
             await self._budgets.observe(shard, sum(each.input_tokens for each in spend))
@@ -138,17 +142,11 @@ class ShardResults:
         file: File,
         sorter: Sorter,
         prefix: str,
+        writer: ResultWriter,
         *,
         rescued: bool,
     ) -> tuple[ResultTotals, bytes]:
         """Write the result lines in input order; returns the line list of those to send again."""
-        writer = ResultWriter(
-            self._blobs,
-            prefix,
-            point=Failpoint.SHARD_RESULTS,
-            segment_bytes=self._settings.segment_bytes,
-            digest=False,
-        )
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
         models = [group["model"] for group in file.groups]
         made = LineMaker(batch.id, models).line

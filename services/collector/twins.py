@@ -21,6 +21,7 @@ from core.pipeline import BorrowedAnswers, Runtime, Settler, renewing_lease
 from core.pipeline.timing import EARLY
 from services.collector.late_results import ResultsInconsistent
 from services.collector.sources import ResultSources
+from services.collector.unfinished import deleted_unless_written
 
 
 class TwinAnswers:
@@ -70,15 +71,18 @@ class TwinAnswers:
             self._blobs, prefix, point=Failpoint.SHARD_RESULTS, segment_bytes=segment_bytes
         )
         spool, reserve = self._settings.spool_dir, self._settings.work_reserve
-        with BorrowedAnswers(lines, spool, reserve=reserve) as answers:
-            for source in ResultSources(self._blobs, batch, file).of_shards(others):
-                await _borrow(source.groups, pairs, answers)
-            try:
-                written, saved = await answers.write(shard, batch, file, self._blobs, writer)
-            except KeyError as missing:
-                raise ResultsInconsistent(
-                    f"{batch.id}: the line that line {missing} is equal to has no result"
-                ) from missing
+        async with deleted_unless_written(
+            self._blobs, prefix, writer, point=Failpoint.SHARD_RESULTS_DELETE
+        ):
+            with BorrowedAnswers(lines, spool, reserve=reserve) as answers:
+                for source in ResultSources(self._blobs, batch, file).of_shards(others):
+                    await _borrow(source.groups, pairs, answers)
+                try:
+                    written, saved = await answers.write(shard, batch, file, self._blobs, writer)
+                except KeyError as missing:
+                    raise ResultsInconsistent(
+                        f"{batch.id}: the line that line {missing} is equal to has no result"
+                    ) from missing
         settled = await self._settler.settle(
             shard,
             Settlement(

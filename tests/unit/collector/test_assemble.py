@@ -14,7 +14,7 @@ from polybatch.v1.events_pb2 import WorkItem
 from sqlalchemy import update
 
 from core.batchfile import INDEX, LineOutcome, ResultFile, ResultWriter, answer_line, error_json
-from core.blobs import BlobStore, SegmentWriter
+from core.blobs import BlobStore, BlobUnavailable, SegmentWriter
 from core.bus import Ack, Bus, Delivery
 from core.failpoints import Failpoint
 from core.ledger import Batch, BatchState, File, Ledger, Settlement, Shard, now
@@ -25,6 +25,7 @@ from services.collector.assemble import Assembler, ResultsInconsistent
 from services.collector.common_cause import CommonCause
 from tests.support.ledger.rows import batch_row, create, reread, shard_row
 from tests.support.publishers import NoEvents
+from tests.support.stores.small_disk import no_room_for_manifest
 
 DELIVERY = Delivery(1, now())
 LINES = [
@@ -132,6 +133,30 @@ async def test_what_dead_assemblers_left_is_deleted(
     await blobs.put(first.lines_key, b"a list", point=Failpoint.PLAN_LINES)
     assert await assembler.handle(item, Delivery(2, now())) == Ack()
     assert await blobs.list(f"batches/{batch.id}") == kept
+
+
+@pytest.mark.parametrize("shares", [[[1, 2, 3]], [[1, 3], [2]]])
+async def test_what_found_no_room_leaves_nothing(
+    ledger: Ledger,
+    blobs: BlobStore,
+    batch: Batch,
+    file: File,
+    assembler: Assembler,
+    shares: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = await store_input(blobs, file)
+    for shard, share in zip(
+        await add_shards(ledger, blobs, batch, records, shares), shares, strict=True
+    ):
+        await settle_with(ledger, blobs, shard, share)
+    with monkeypatch.context() as patch:
+        patch.setattr("core.blobs.folder.require_headroom", no_room_for_manifest)
+        with pytest.raises(BlobUnavailable):
+            await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY)
+    assert await blobs.list(f"batches/{batch.id}/results") == []
+    assert await assembler.handle(WorkItem(batch_id=batch.id), DELIVERY) == Ack()
+    assert (await reread(ledger, batch)).succeeded == 3
 
 
 @pytest.mark.parametrize("answered", [[1], [1, 2, 3], [2, 3]])

@@ -13,7 +13,7 @@ from polybatch.v1 import results_pb2
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.batchfile import ResultFile, ResultWriter
-from core.blobs import BlobStore
+from core.blobs import BlobStore, BlobUnavailable
 from core.bus import Ack, Bus, Delivery, Snooze, Step
 from core.failpoints import Failpoint
 from core.ledger import (
@@ -35,6 +35,7 @@ from services.collector.assemble import Assembler
 from services.collector.late_results import ResultsInconsistent, clean_up
 from tests.support.ledger.rows import intend, reread
 from tests.support.publishers import NoEvents
+from tests.support.stores.small_disk import no_room_for_manifest
 from tests.unit.collector.test_assemble import add_shards, settle_with, store_input
 
 DELIVERY = Delivery(1, now())
@@ -218,6 +219,20 @@ async def test_late_answers_take_the_place_of_what_stood_there(stand: Stand) -> 
     assert [shard.succeeded for shard in manifest.shards] == [1, 1, 1]
     assert await stand.assemble() == Ack()
     assert (await stand.batch()).revision == merged.revision
+
+
+async def test_a_merge_that_found_no_room_leaves_nothing(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await stand.assemble() == Ack()
+    for shard, line in zip(stand.late, (1, 3), strict=True):
+        await stand.come(shard, [line])
+    kept = await stand.blobs.list(f"batches/{stand.batch_id}/results")
+    monkeypatch.setattr("core.blobs.folder.require_headroom", no_room_for_manifest)
+    with pytest.raises(BlobUnavailable):
+        await stand.assemble()
+    assert await stand.blobs.list(f"batches/{stand.batch_id}/results") == kept
+    assert (await stand.batch()).results_revision == 1
 
 
 async def test_answers_that_come_before_the_batch_has_ended_are_merged_after_it(

@@ -3,7 +3,7 @@
 from core.serving.api_error import ApiError
 from core.serving.auth import Authenticate
 from core.serving.concurrency import ConcurrencyLimits
-from core.serving.data_folder import data_folder_lock
+from core.serving.data_folder import data_folder_lock, usable_data_folder
 from core.serving.logs import configure_logging
 from core.serving.memory import tune_memory
 from core.serving.principal import Principal, current_principal, require_scope

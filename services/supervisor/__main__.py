@@ -23,7 +23,7 @@ import structlog
 from core.ledger import Ledger, LedgerUnavailable, ProviderKey, now
 from core.providers.http.transport import trusted
 from core.providers.registry import plug_in_names
-from core.serving import data_folder_lock, run
+from core.serving import data_folder_lock, run, usable_data_folder
 from core.settings import ProviderAccess, Settings, read_settings
 from services.supervisor.fork_server import POSTGRESQL, SHARED, TLS, Call, fork_server
 from services.supervisor.forked import ForkServer
@@ -34,10 +34,9 @@ from services.supervisor.report import (
     keys_are_told,
     ready_block,
     removed_around,
-    write_addresses,
-    write_ready_file,
 )
 from services.supervisor.supervisor import Supervisor
+from services.supervisor.written import Written
 
 log = structlog.get_logger()
 
@@ -117,18 +116,17 @@ async def supervise(
         },
     )
     with data_folder_lock(settings.data_dir.absolute()):
-        plan = make_plan(settings, access, options)
+        with usable_data_folder(settings.data_dir.absolute()):
+            plan = make_plan(settings, access, options)
         await bring_up_to_date(settings.effective_database_url, stop)
         if stop.is_set():
             return
         ready = asyncio.Event()
+        written = Written(plan, ready_file)
 
         def on_ready(pids: Mapping[str, int]) -> None:
-            if ready_file is not None:
-                write_ready_file(ready_file, plan, pids)
-            if not ready.is_set():
-                write_addresses(plan)
-                ready.set()
+            written.tell(pids)
+            ready.set()
 
         names = [child.name for stage in plan.stages for child in stage]
         output = Output(arguments.log_dir, name_width=max(map(len, names)), named=for_people)
@@ -139,6 +137,7 @@ async def supervise(
                     plan.stages, output=output, on_ready=on_ready, fork_server=fork_server
                 ).run(stop)
         finally:
+            written.close()
             announcing.cancel()
             await asyncio.wait([announcing])
         if not announcing.cancelled():

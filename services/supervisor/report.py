@@ -159,5 +159,8 @@ def write_addresses(plan: Plan) -> None:
 
 def _write(path: Path, content: object) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

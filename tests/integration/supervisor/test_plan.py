@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -22,7 +25,9 @@ from services.supervisor import report
 from services.supervisor.plan import Options, Plan, make_plan
 from services.supervisor.ports import free_ports, split
 from services.supervisor.spec import ChildSpec
+from services.supervisor.written import Written
 from tests.support.forked.python import python
+from tests.support.stores.files import files_below
 
 
 @pytest.fixture(autouse=True)
@@ -352,6 +357,20 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path, below: str) 
         pass
 
 
+def test_a_data_folder_without_room_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_of: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with (
+        pytest.raises(StartupError, match=r"No space left on device; make room on its disk, or"),
+        data_folder_lock(tmp_path / "data"),
+    ):
+        pass
+
+
 def test_the_lock_is_free_again_afterwards(tmp_path: Path) -> None:
     for _ in range(2):
         with data_folder_lock(tmp_path / "data"):
@@ -369,6 +388,39 @@ def test_the_ready_file_holds_addresses_and_pids(tmp_path: Path) -> None:
     assert content["operator_key_file"] == str(tmp_path / "data" / "operator-key")
     assert content["pids"]["gateway"] == 17
     assert [entry.name for entry in tmp_path.glob("ready*")] == ["ready.json"]
+
+
+async def test_the_suite_does_without_these_files_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, path = plan(tmp_path), tmp_path / "ready.json"
+    made.data_dir.mkdir(exist_ok=True)
+    refused, there = asyncio.Event(), asyncio.Event()
+    write_text = Path.write_text
+
+    def full(self: Path, _text: str) -> int:
+        write_text(self, "{")
+        refused.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("services.supervisor.written._PAUSE", 0.01)
+    monkeypatch.setattr(Path, "write_text", full)
+    written = Written(made, path)
+    written.tell({"gateway": 17})
+    refused.clear()
+    await asyncio.wait_for(refused.wait(), 20)
+    assert not [each for each in files_below(tmp_path) if ".json" in each.name]
+
+    def roomy(of: Plan) -> None:
+        report.write_addresses(of)
+        there.set()
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr("services.supervisor.written.write_addresses", roomy)
+    await asyncio.wait_for(there.wait(), 20)
+    assert json.loads(path.read_text())["pids"]["gateway"] == 17
+    assert json.loads(made.addresses_file.read_text())["gateway"] == made.gateway
+    written.close()
 
 
 def test_no_ready_file_before_and_after(tmp_path: Path) -> None:

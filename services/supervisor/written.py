@@ -1,0 +1,67 @@
+"""The files that tell others where the suite is, kept right while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from services.supervisor.plan import Plan
+from services.supervisor.report import write_addresses, write_ready_file
+
+log = structlog.get_logger()
+
+_PAUSE = 1.0
+
+
+class Written:
+    """Writes them whenever everything is healthy; again and again while their disk has no room.
+
+    The suite goes on without: who makes room needs it, to delete files and batches.
+    """
+
+    def __init__(self, plan: Plan, ready_file: Path | None) -> None:
+        self._plan = plan
+        self._ready_file = ready_file
+        self._pids: Mapping[str, int] = {}
+        self._again: asyncio.TimerHandle | None = None
+
+    def tell(self, pids: Mapping[str, int]) -> None:
+        """Write the addresses for clients, and the ready file with these process ids."""
+        self._pids = pids
+        self.close()
+        try:
+            self._write()
+        except OSError as error:
+            log.warning(
+                "addresses_not_written",
+                cause=str(error),
+                next_step=f"make room for {self._plan.addresses_file}; it is tried again",
+            )
+            self._later()
+
+    def close(self) -> None:
+        """Try no more."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    def _write(self) -> None:
+        if self._ready_file is not None:
+            write_ready_file(self._ready_file, self._plan, self._pids)
+        write_addresses(self._plan)
+
+    def _later(self) -> None:
+        self._again = asyncio.get_running_loop().call_later(_PAUSE, self._retry)
+
+    def _retry(self) -> None:
+        try:
+            self._write()
+        except OSError as error:
+            log.debug("addresses_not_written", cause=str(error))
+            self._later()
+        else:
+            self._again = None
+            log.info("addresses_written")

@@ -99,9 +99,9 @@ class Child:
             ends += 1
             if self._healthy_pid is None and ends == _START_ATTEMPTS:
                 where = self.spec.log_hint or self._output.hint(self.spec.name)
+                what = "could not be started" if code is None else f"ended with exit code {code}"
                 raise StartupError(
-                    f"{self.spec.name} ended with exit code {code} before it was ready, "
-                    f"{ends} times: {where}"
+                    f"{self.spec.name} {what} before it was ready, {ends} times: {where}"
                 )
             delay = restart_delay(ends)
             log.warning("child_ended", child=self.spec.name, exit_code=code, restart_in=delay)
@@ -111,9 +111,15 @@ class Child:
             except TimeoutError:
                 continue
 
-    async def _run_once(self) -> int:
+    async def _run_once(self) -> int | None:
+        """Its exit code; None where the machine has no process, memory or descriptor for it."""
         self._ready_at = None
-        process = self._process = await self._launch()
+        try:
+            process = self._process = await self._launch()
+        except OSError as error:
+            # The other children have all they need: it is tried again as after an end.
+            log.warning("child_not_started", child=self.spec.name, cause=str(error))
+            return None
         if self._stop_wanted.is_set():
             self._terminate()
         log.debug("child_started", child=self.spec.name, pid=process.pid)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,27 @@ async def test_a_child_that_dies_is_started_again(reports: Reports) -> None:
     assert after["two"] == before["two"]
     os.kill(after["one"], signal.SIGKILL)
     assert (await running.ready())["one"] not in (before["one"], after["one"])
+    await running.end()
+
+
+async def test_a_machine_without_another_process_costs_no_other_child(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Running([[reports.spec("one"), reports.spec("two")]])
+    before = await running.ready()
+    start, refusals = asyncio.create_subprocess_exec, iter([errno.EAGAIN, errno.EMFILE])
+
+    async def crowded(*of: Any, **options: Any) -> Any:
+        number = next(refusals, None)
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+        return await start(*of, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", crowded)
+    os.kill(before["one"], signal.SIGKILL)
+    after = await running.ready()
+    assert after["two"] == before["two"]
+    assert after["one"] == reports.pids["one"] != before["one"]
     await running.end()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import signal
 import sys
 
@@ -160,6 +161,19 @@ def test_failures(command: Command) -> None:
     assert rows[0].split() == ["1", "request-0", "-", "batch_expired"]
     done = command.run("failures", BATCH, "--json", "--limit", "2")
     assert [json.loads(line)["line"] for line in done.stdout.splitlines()] == [1, 2]
+
+
+@pytest.mark.usefixtures("ended")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_results_that_find_no_room_are_said_to_stay(command: Command) -> None:
+    """Nobody is to run the batch again for it."""
+    for words in (("results",), ("watch",)):
+        done = command.run(*words, BATCH, "-o", "/dev/full")
+        assert done.returncode == ExitCode.ERROR
+        *_, advice, last = done.stderr.splitlines()
+        again = f"{SELF} results {BATCH} -o /dev/full"
+        assert advice == f"the results stay there; fetch them again: {again}"
+        assert last == "polybatch: /dev/full: No space left on device."
 
 
 @pytest.mark.usefixtures("ended")

@@ -36,7 +36,7 @@ def download_some(
     stopped = "stopped: what came is there." if some.follow else "stopped."
     with (
         interruptible(stopped, f"once it has ended: {again}"),
-        advising(session, f"the results stay there; once it has ended: {again}"),
+        advising(session, f"the results stay there; once it has ended: {again}", output),
         _opened(output, in_place=some.follow) as file,
     ):
         for lines in session.client.result_chunks(

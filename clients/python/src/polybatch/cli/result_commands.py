@@ -193,7 +193,8 @@ def fetch(session: Session, batch: polybatch.Batch, output: str) -> None:
 def _download(session: Session, batch_id: str, output: str, which: polybatch.ResultFilter) -> None:
     words = ("results", batch_id) if output == "-" else ("results", batch_id, "-o", output)
     again = f"fetch them again: {session.command(*words)}"
-    with interruptible("stopped.", again), advising(session, f"the results stay there; {again}"):
+    stay = f"the results stay there; {again}"
+    with interruptible("stopped.", again), advising(session, stay, output):
         if output == "-":
             for chunk in session.client.result_chunks(batch_id, filter=which):
                 sys.stdout.buffer.write(chunk)

@@ -183,12 +183,22 @@ def interruptible(message: str, *advice: str) -> Iterator[None]:
 
 
 @contextmanager
-def advising(session: Session, advice: str) -> Iterator[None]:
-    """Adds a line of advice where a service was waited for in vain in the block."""
+def advising(session: Session, advice: str, output: str | None = None) -> Iterator[None]:
+    """Adds a line of advice where a service was waited for in vain in the block.
+
+    `output`: what is written in it, named where that cannot be done, as on a full disk.
+    """
     try:
         yield
     except Unavailable:
         session.note(advice)
+        raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if output is not None:
+            error.filename = error.filename or ("stdout" if output == "-" else output)
+            session.note(advice)
         raise
 
 

@@ -72,6 +72,6 @@ class EmbeddedNats:
                 "logfile_max_num": 2,
             }
         config = self.store_dir / "nats-server.conf"
-        # JSON is valid in the server's configuration format and quotes any path safely.
-        config.write_text(json.dumps(options, indent=2))
+        # JSON is valid in the server's configuration format, but for its escapes of letters.
+        config.write_bytes(os.fsencode(json.dumps(options, indent=2, ensure_ascii=False)))
         return [str(binary), "--config", str(config)]

@@ -267,3 +267,12 @@ async def test_connecting_waits_for_a_server_that_starts_late(server: Nats) -> N
 def test_the_embedded_server_listens_on_loopback_only(tmp_path: Path) -> None:
     command = EmbeddedNats(tmp_path, 4333).command()
     assert '"host": "127.0.0.1"' in Path(command[-1]).read_text()
+
+
+async def test_the_data_folder_of_the_embedded_server_may_have_any_name(tmp_path: Path) -> None:
+    server = Nats(tmp_path / "Dätä ☃ 'x' $z %20")
+    await server.start()
+    bus = await Bus.connect(server.url, name="anywhere")
+    assert bus.ready
+    await bus.close()
+    await server.kill()

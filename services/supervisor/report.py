@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -65,7 +66,9 @@ def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] | None = None) -> s
         if notice:
             lines += ["", notice]
     lines += ["", "Send a first file, from another terminal in this folder:"]
-    lines += [f"  export {name}={value}" for name, value in _client_settings(plan).items()]
+    lines += [
+        f"  export {name}={shlex.quote(value)}" for name, value in _client_settings(plan).items()
+    ]
     if plan.gateway.startswith("grpcs://"):
         lines += [
             "  export POLYBATCH_TLS_CA=...   # the certificate's authority, unless a public one"

@@ -253,6 +253,11 @@ def test_the_block_names_what_a_first_user_needs(tmp_path: Path) -> None:
         assert words in block
 
 
+def test_the_commands_of_the_block_can_be_pasted(tmp_path: Path) -> None:
+    made = plan(tmp_path / "my data")
+    assert f"export POLYBATCH_DATA_DIR='{made.data_dir}'" in report.ready_block(made)
+
+
 def test_a_taken_port_is_named_with_its_setting(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

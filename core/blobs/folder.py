@@ -137,6 +137,9 @@ class Folder:
             return os.open(path, flags, 0o600)
 
     def _make_folders(self, folder: Path) -> None:
+        if not self.root.is_dir():
+            # Made anew it would hide that its disk is gone, and be hidden when that is back.
+            raise OSError(f"the blob folder {self.root} is missing")
         # Path.mkdir(parents=True) would give the parents the umask's permissions.
         chain = [p for p in (folder, *folder.parents) if p.is_relative_to(self.root)]
         for path in reversed(chain):

@@ -39,6 +39,23 @@ async def test_what_would_take_the_reserve_is_refused_and_leaves_nothing(tmp_pat
     await BlobStore.open(url, reserve=1).put("a/new", b"x", point=POINT)
 
 
+async def test_a_folder_that_has_gone_is_not_made_anew(tmp_path: Path) -> None:
+    """Its disk may be back in a moment: nothing is to lie below it by then."""
+    folder, away = tmp_path / "blobs", tmp_path / "away"
+    store = BlobStore.open(folder.as_uri())
+    await store.put("a/there", b"x", point=POINT)
+    os.rename(folder, away)
+    with pytest.raises(BlobUnavailable, match="is missing"):
+        await store.put("a/new", b"x", point=POINT)
+    with pytest.raises(BlobUnavailable, match="is missing"):
+        await store.draft("a/new", point=POINT).append([b"x"])
+    with pytest.raises(BlobUnavailable):
+        await store.check()
+    os.rename(away, folder)
+    await store.put("b/new", b"x", point=POINT)
+    assert await store.get("a/there") == b"x"
+
+
 def test_the_room_that_is_asked_for_counts(tmp_path: Path) -> None:
     require_headroom(tmp_path, 1, 1)
     require_headroom(tmp_path, 2 * free(tmp_path), 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -17,11 +16,11 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from core.ledger import sqlite_driver
 from core.ledger.errors import READ_ONLY, BadDatabaseUrl
+from core.ledger.postgres_connecting import connector
 
 SQLITE_BUSY_SECONDS = 30
 """For how long who wants to write waits for others, in this process and in others each."""
 _SQLITE_MIGRATION_SECONDS = 60
-_CONNECT_TIMEOUT = 10.0
 # A little longer than the server's own limit, for a server that answers no more.
 _ANSWER_TIMEOUT = 40.0
 _POOL_TIMEOUT = 30.0
@@ -63,16 +62,12 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         )
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
-    import asyncpg  # type: ignore[import-untyped]
-
     engine = create_async_engine(
         "postgresql+asyncpg://",
         # The values of statements are users' own; errors quote them otherwise.
         hide_parameters=True,
-        async_creator=functools.partial(
-            asyncpg.connect,
+        async_creator=connector(
             _dsn(url),
-            timeout=_CONNECT_TIMEOUT,
             command_timeout=_ANSWER_TIMEOUT,
             server_settings={"application_name": "polybatch", **_SERVER_SETTINGS},
         ),
@@ -93,16 +88,11 @@ def make_migration_engine(url: str) -> AsyncEngine:
         engine = _sqlite_engine(url, busy_seconds=_SQLITE_MIGRATION_SECONDS, poolclass=NullPool)
         sa.event.listen(engine.sync_engine, "connect", _switch_to_wal)
         return engine
-    import asyncpg
-
     return create_async_engine(
         "postgresql+asyncpg://",
         hide_parameters=True,
-        async_creator=functools.partial(
-            asyncpg.connect,
-            _dsn(url),
-            timeout=_CONNECT_TIMEOUT,
-            server_settings={"application_name": "polybatch migrations"},
+        async_creator=connector(
+            _dsn(url), server_settings={"application_name": "polybatch migrations"}
         ),
         poolclass=NullPool,
     )

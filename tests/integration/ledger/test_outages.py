@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -192,3 +194,58 @@ async def test_no_transition_is_done_twice_when_its_answer_was_lost(
     ended = await ledger.batches.get(batch_id)
     assert (ended.state, ended.succeeded, ended.failed) == (BatchState.CANCELLED, 9, 1)
     await ledger.close()
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Where nobody answers, as at a machine that is gone: nothing is refused, either."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        # Its queue is full, so that it does not see who comes next.
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+async def test_a_server_that_is_gone_without_a_word_keeps_nobody_from_the_next(
+    postgres_server: PostgresServer, silent_port: int
+) -> None:
+    url = postgres_server.create_database()
+    own = f":{postgres_server.port}"
+    ledger = await Ledger.open(url.replace(own, f":{silent_port},127.0.0.1{own}"))
+    await ledger.check()
+    await ledger.close()
+
+
+async def test_of_several_servers_the_one_that_takes_writes_is_found(
+    own_server: PostgresServer, postgres_server: PostgresServer
+) -> None:
+    url = own_server.create_database()
+    name = url.rpartition("/")[2]
+    if name not in postgres_server.execute("SELECT datname FROM pg_database").split():
+        postgres_server.execute(f"CREATE DATABASE {name}")
+    own, other = f":{own_server.port}", f":{postgres_server.port}"
+    read_only = f"ALTER DATABASE {name} SET default_transaction_read_only"
+    own_server.execute(f"{read_only} = on")
+    try:
+        ledger = await Ledger.open(url.replace(own, f"{own},127.0.0.1{other}"))
+        await ledger.accounts.create_key("alpha")
+        await ledger.close()
+    finally:
+        own_server.execute(f"{read_only} = off")
+
+
+@pytest.mark.parametrize("asked", ["", "?target_session_attrs=read-write"])
+async def test_standbys_alone_are_an_outage(postgres_server: PostgresServer, asked: str) -> None:
+    """As amid a failover, before any of them is promoted."""
+    url = postgres_server.create_database()
+    name = url.rpartition("/")[2]
+    postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    own = f":{postgres_server.port}"
+    both = url if asked else url.replace(own, f"{own},127.0.0.1{own}")
+    with pytest.raises(LedgerUnavailable, match="may be a standby"):
+        await Ledger.open(both + asked)

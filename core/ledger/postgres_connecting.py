@@ -1,0 +1,70 @@
+"""How a connection to PostgreSQL is made: to the server of the URL that takes writes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+_CONNECT_TIMEOUT = 10.0
+_HOST_TIMEOUT = 3.0
+"""Of each where there are several: one that is silent must leave time for the others, also where
+all together may take no longer than a look at whether the service is ready."""
+_TARGET = "target_session_attrs"
+
+Connect: TypeAlias = Callable[[], Awaitable[Any]]
+
+
+def connector(dsn: str, *, server_settings: Mapping[str, str], **options: Any) -> Connect:
+    """What connects to the servers of a URL, by turns until one takes the connection.
+
+    asyncpg does so too, but within one time limit for all of them, so that a machine that is
+    gone without a word keeps it from those behind it; and it is content with a standby. The
+    server that was found last is asked first. `options`: asyncpg's.
+
+    Raises OSError, or asyncpg's errors.
+    """
+    import asyncpg  # type: ignore[import-untyped]
+
+    # What says nothing of the other servers.
+    next_please = (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError)
+    servers = _servers(dsn)
+    if len(servers) > 1 and _TARGET not in parse_qs(urlsplit(dsn).query):
+        options[_TARGET] = "read-write"
+    timeout = _HOST_TIMEOUT if len(servers) > 1 else _CONNECT_TIMEOUT
+
+    async def connect_to(server: str) -> Any:
+        try:
+            return await asyncpg.connect(
+                server, timeout=timeout, server_settings=dict(server_settings), **options
+            )
+        except asyncpg.TargetServerAttributeNotMatched:
+            raise ConnectionError(
+                f"no server that was reached is as {_TARGET} asks: it may be a standby"
+            ) from None
+
+    async def connect() -> Any:
+        failed: Exception | None = None
+        for server in tuple(servers):
+            # Whatever comes of it, an end of the patience too: the next one begins elsewhere.
+            servers.remove(server)
+            servers.append(server)
+            try:
+                connection = await connect_to(server)
+            except next_please as error:
+                failed = error
+            else:
+                servers.remove(server)
+                servers.insert(0, server)
+                return connection
+        assert failed is not None
+        raise failed
+
+    return connect
+
+
+def _servers(dsn: str) -> list[str]:
+    """A URL for each server that one names."""
+    parts = urlsplit(dsn)
+    login, found, hosts = parts.netloc.rpartition("@")
+    return [parts._replace(netloc=f"{login}{found}{host}").geturl() for host in hosts.split(",")]

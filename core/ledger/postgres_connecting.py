@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +13,9 @@ _HOST_TIMEOUT = 3.0
 """Of each where there are several: one that is silent must leave time for the others, also where
 all together may take no longer than a look at whether the service is ready."""
 _TARGET = "target_session_attrs"
+_SILENCE_SECONDS = 10
+"""Of the server's machine, not of the server: after it a connection is given up."""
+_PROBE_SECONDS = 3
 
 Connect: TypeAlias = Callable[[], Awaitable[Any]]
 
@@ -35,13 +40,15 @@ def connector(dsn: str, *, server_settings: Mapping[str, str], **options: Any) -
 
     async def connect_to(server: str) -> Any:
         try:
-            return await asyncpg.connect(
+            connection = await asyncpg.connect(
                 server, timeout=timeout, server_settings=dict(server_settings), **options
             )
         except asyncpg.TargetServerAttributeNotMatched:
             raise ConnectionError(
                 f"no server that was reached is as {_TARGET} asks: it may be a standby"
             ) from None
+        _give_up_in_silence(connection)
+        return connection
 
     async def connect() -> Any:
         failed: Exception | None = None
@@ -68,3 +75,18 @@ def _servers(dsn: str) -> list[str]:
     parts = urlsplit(dsn)
     login, found, hosts = parts.netloc.rpartition("@")
     return [parts._replace(netloc=f"{login}{found}{host}").geturl() for host in hosts.split(",")]
+
+
+def _give_up_in_silence(connection: Any) -> None:
+    """End a connection soon whose machine is gone, or behind a network that is: nothing tells of
+    that, and only after the longest statement would it be known that no answer comes."""
+    if sys.platform != "linux":
+        return
+    # asyncpg has no other way to it.
+    own: socket.socket = connection._transport.get_extra_info("socket")
+    if own.family == socket.AF_UNIX:
+        return
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_SECONDS)
+    own.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_SECONDS)
+    own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _SILENCE_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -25,6 +26,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from core.ledger.postgres_connecting import connector
 from tests.support.ledger.rows import batch_row, create, file_row, shard_row, try_intend
 from tests.support.stores.lossy import LossyProxy
 from tests.support.stores.postgres import PostgresServer, running_postgres
@@ -249,3 +251,14 @@ async def test_standbys_alone_are_an_outage(postgres_server: PostgresServer, ask
     both = url if asked else url.replace(own, f"{own},127.0.0.1{own}")
     with pytest.raises(LedgerUnavailable, match="may be a standby"):
         await Ledger.open(both + asked)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="set on Linux alone")
+async def test_a_machine_that_is_gone_is_not_waited_for(postgres_url: str) -> None:
+    """Its connections end by themselves, long before a statement may take no longer."""
+    connection = await connector(postgres_url, server_settings={})()
+    own = connection._transport.get_extra_info("socket")
+    assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+    assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 10
+    await connection.close()

@@ -14,7 +14,7 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint, writing
-from core.ledger.engine import SQLITE_BUSY_SECONDS, make_engine
+from core.ledger.engine import APPLICATION, SQLITE_BUSY_SECONDS, make_engine
 from core.ledger.errors import LedgerUnavailable, translated
 from core.ledger.schema import is_newest, upgrade
 from core.ledger.tables import Batch, File, Shard, now
@@ -24,6 +24,15 @@ _CHECK = sa.text("SELECT 1")
 # On while a server is a standby, too.
 _READ_ONLY = sa.text("SELECT current_setting('transaction_read_only')")
 _CLOCK = sa.text("SELECT clock_timestamp()")
+# The driver lets the server wait amid a statement, whose limits do not hold then: those of idle
+# transactions are for what is between two statements, and what waits for its client goes on.
+_END_HUNG = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user"
+    f" AND application_name = '{APPLICATION}' AND state = 'active' AND wait_event = 'ClientRead'"
+    " AND state_change < clock_timestamp() - CAST(:silent AS interval)"
+)
+_LONGEST_SILENCE = timedelta(seconds=60)
 _BATCH_OF = select(Batch).where(
     Batch.id == select(Shard.batch_id).where(Shard.id == sa.bindparam("shard_id")).scalar_subquery()
 )
@@ -149,6 +158,15 @@ class Database:
                 # The next connection may lead to the server that took over.
                 await session.invalidate()
                 raise LedgerUnavailable("the database takes no writes: it may be a standby")
+
+    async def end_hung(self, silent: timedelta = _LONGEST_SILENCE) -> int:
+        """End what processes of ours hold that stand still, or whose machine is gone, amid a
+        statement; returns how many connections. PostgreSQL itself ends those between two."""
+        if self.is_sqlite:
+            return 0
+        async with self.read() as session:
+            ended = await session.exec(_END_HUNG, params={"silent": silent})  # type: ignore[call-overload]
+            return len(ended.all())
 
     async def clock_ahead(self, session: AsyncSession) -> timedelta:
         """How far the clock of this process is ahead of the one that all replicas share."""

@@ -20,6 +20,8 @@ from core.ledger.postgres_connecting import connector
 
 SQLITE_BUSY_SECONDS = 30
 """For how long who wants to write waits for others, in this process and in others each."""
+APPLICATION = "polybatch"
+"""What PostgreSQL shows our connections as, those of migrations apart."""
 _SQLITE_MIGRATION_SECONDS = 60
 # A little longer than the server's own limit, for a server that answers no more.
 _ANSWER_TIMEOUT = 40.0
@@ -69,7 +71,7 @@ def make_engine(url: str, *, pool_size: int) -> AsyncEngine:
         async_creator=connector(
             _dsn(url),
             command_timeout=_ANSWER_TIMEOUT,
-            server_settings={"application_name": "polybatch", **_SERVER_SETTINGS},
+            server_settings={"application_name": APPLICATION, **_SERVER_SETTINGS},
         ),
         # No more than these: all replicas share the server's max_connections.
         pool_size=pool_size,
@@ -92,7 +94,7 @@ def make_migration_engine(url: str) -> AsyncEngine:
         "postgresql+asyncpg://",
         hide_parameters=True,
         async_creator=connector(
-            _dsn(url), server_settings={"application_name": "polybatch migrations"}
+            _dsn(url), server_settings={"application_name": f"{APPLICATION} migrations"}
         ),
         poolclass=NullPool,
     )

@@ -82,6 +82,11 @@ class Ledger:
         """Raise LedgerUnavailable when the database does not answer."""
         await self._database.check()
 
+    async def end_hung(self) -> int:
+        """End connections of processes that stand still amid a statement, and so keep what they
+        have locked from all others; returns how many."""
+        return await self._database.end_hung()
+
     async def clock_ahead(self) -> timedelta:
         """How far the clock of this process is ahead of the one that all replicas share.
 

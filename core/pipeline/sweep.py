@@ -64,6 +64,8 @@ class Sweep:
 
     async def _once_or_log(self) -> None:
         try:
+            if hung := await self._ledger.end_hung():
+                log.warning("hung_connections_ended", connections=hung)
             await self.once()
         except LedgerUnavailable as error:
             # The database may come back; the next round looks again.

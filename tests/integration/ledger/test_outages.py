@@ -262,3 +262,21 @@ async def test_a_machine_that_is_gone_is_not_waited_for(postgres_url: str) -> No
     assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 10
     await connection.close()
+
+
+async def test_who_stands_still_amid_a_statement_keeps_nobody_waiting(postgres_url: str) -> None:
+    """The server waits for him without a limit of its own, and what he has locked stays so."""
+    ledger = await Ledger.open(postgres_url)
+    database = ledger.accounts._database
+    silent = await database._engine.connect()
+    driver = (await silent.get_raw_connection()).driver_connection
+    assert driver is not None
+    await driver.execute("BEGIN; LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
+    # Answered, and the statement is not over.
+    await driver.prepare("SELECT 1")
+    assert await database.end_hung() == 0
+    assert await database.end_hung(timedelta()) == 1
+    await ledger.accounts.create_key("alpha")
+    await silent.invalidate()
+    await silent.close()
+    await ledger.close()

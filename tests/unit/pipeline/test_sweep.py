@@ -88,3 +88,26 @@ async def test_replicas_that_sweep_at_once_wake_each_row_once(ledgers: list[Ledg
     counts: list[Any] = await asyncio.gather(*(sweep.once() for sweep in sweeps))
     assert sorted(woken.items) == sorted(expected)
     assert sum(counts) == len(expected)
+
+
+async def test_a_round_begins_with_what_others_have_locked() -> None:
+    """Who stands still amid a statement would have each round wait for what he has locked."""
+    stop = asyncio.Event()
+    asked: list[str] = []
+
+    async def end_hung() -> int:
+        asked.append("end_hung")
+        stop.set()
+        return 1
+
+    async def overdue(*_: object) -> list[object]:
+        asked.append("overdue")
+        return []
+
+    ledger = SimpleNamespace(end_hung=end_hung, shards=SimpleNamespace(overdue=overdue))
+    runtime = SimpleNamespace(
+        ledger=ledger, publisher=Woken(), settings=Settings(sweep_interval=INTERVAL)
+    )
+    sweep = Sweep(cast(Runtime, runtime), shards=[Watched((ShardState.QUEUED,), Step.SUBMIT)])
+    await sweep.run(stop)
+    assert asked == ["end_hung", "overdue"]

@@ -8,7 +8,8 @@ way are in memory; one that is to be run again is read again.
 In: a shard, its log, and a provider. Out: a final result in the log for every line. What can go
 wrong: the provider throttles (the line waits), answers with a transient error (the line is run
 again, so often), or gives no clear answer (reported, or run again where that costs nothing); the
-lease is lost (no further call begins); lines cannot be read (those under way end first).
+lease is lost (no further call begins); lines cannot be read, or the ledger cannot be asked whose
+the shard is (those under way end first).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import structlog
 from core.batchfile import answer_tail, error_json
 from core.batchfile.result_lines import RESULT_MISSING
 from core.blobs import BlobError, BlobStore, BlobUnavailable, StoredFile
-from core.ledger import Batch, File, Shard, ShardPurpose
+from core.ledger import Batch, File, LedgerUnavailable, Shard, ShardPurpose
 from core.pipeline import Event, RunLog
 from core.prices.usage import NO_USAGE, Usage
 from core.providers import (
@@ -104,8 +105,8 @@ class LineRun:
         """Why no line of a batch that fails fast needs a call any more."""
         self._halted = False
         self._group_at = 0.0
-        self.unread: BlobError | None = None
-        """Why lines could not be read, which ended the run early."""
+        self.unread: BlobError | LedgerUnavailable | None = None
+        """Why lines could not be read, or no further one begun, which ended the run early."""
         self.trouble = ""
         """Why results cannot be kept just now, human-readable."""
 
@@ -123,12 +124,18 @@ class LineRun:
         """Run until every line has its result, or after `halt` until no call is under way.
 
         `confirm`: asked before calls that may cost money; raises RunTaken if the shard is
-        somebody else's. Raises RunTaken, and what else `confirm` raises.
+        somebody else's, LedgerUnavailable if that is not known. Raises RunTaken.
         """
         self._confirm = confirm
+        try:
+            records = await self._blobs.get(self._shard.lines_key)
+            data = await StoredFile.open(self._blobs, f"{self._file.prefix}/data")
+        except BlobError as error:
+            self.unread = error
+            return
         self._queue = LineQueue(
-            await self._blobs.get(self._shard.lines_key),
-            await StoredFile.open(self._blobs, f"{self._file.prefix}/data"),
+            records,
+            data,
             self._file,
             url=self._url,
             provider=self._provider,
@@ -179,7 +186,7 @@ class LineRun:
     async def _feed(self, calls: asyncio.TaskGroup) -> None:
         try:
             await self._begin_all(calls)
-        except BlobError as error:
+        except (BlobError, LedgerUnavailable) as error:
             # The calls under way may have been paid for: they end first.
             self.unread = error
 

@@ -86,7 +86,7 @@ class LeaseKeeper:
         """Make sure that the shard is still ours: the last thing before calls begin.
 
         Whoever stood still for long may find that another one has run the lines, and that
-        even the log that would have said so is gone. Raises RunTaken, DBAPIError.
+        even the log that would have said so is gone. Raises RunTaken, LedgerUnavailable.
         """
         if self._sure.age >= self._lease.total_seconds() * _SURE_FOR:
             await self._renew()

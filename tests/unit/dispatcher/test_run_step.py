@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from polybatch.v1.events_pb2 import WorkItem
 
-from core.blobs import BlobStore
+from core.blobs import BlobStore, BlobUnavailable
 from core.bus import Ack, Bus, Delivery, Snooze, Step
 from core.failpoints import Failpoint
 from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, now
@@ -415,3 +415,60 @@ async def test_a_halt_ends_a_run_and_its_calls_come_home(runtime: Runtime, stand
             assert await handling == Ack()
     assert (await shard_now(runtime)).state == ShardState.FETCHING
     assert provider.calls.total() == begun == len(await stand.results())
+
+
+async def test_calls_under_way_come_home_while_the_ledger_is_away(
+    runtime: Runtime, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, asked, go_on = True, asyncio.Event(), asyncio.Event()
+    confirm = LeaseKeeper.confirm
+
+    async def confirm_or_fail(hold: LeaseKeeper) -> None:
+        if away and provider.calls:
+            asked.set()
+            raise LedgerUnavailable("OSError: gone")
+        await confirm(hold)
+
+    async def gate(number: int) -> None:
+        # One is answered, so that there is room for another one beside those under way.
+        if number:
+            await go_on.wait()
+
+    monkeypatch.setattr(LeaseKeeper, "confirm", confirm_or_fail)
+    provider = Scripted(paid(4), gate=gate)
+    runner = await start(runtime, provider)
+    handling = asyncio.create_task(runner.handle(ITEM, DELIVERY))
+    async with asyncio.timeout(PATIENCE):
+        await asked.wait()
+        assert provider.calls.total() > 1
+        go_on.set()
+        with pytest.raises(LedgerUnavailable):
+            await handling
+    away = False
+    async with asyncio.timeout(PATIENCE):
+        assert await runner.handle(ITEM, DELIVERY) == Ack()
+    assert await stand.events() == {Event.SUCCEEDED: 60}
+    assert provider.calls == Counter(range(60)), "each line once"
+
+
+async def test_a_run_whose_input_cannot_be_read_waits_for_the_storage(
+    runtime: Runtime, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = Scripted(paid(4))
+    runner = await start(runtime, provider)
+    get = stand.blobs.get
+
+    async def get_or_fail(key: str) -> bytes:
+        if key == stand.shard.lines_key:
+            raise BlobUnavailable("blob: gone", key=key)
+        return await get(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stand.blobs, "get", get_or_fail)
+        async with asyncio.timeout(PATIENCE):
+            # Alone, as whoever waits for storage knows it.
+            with pytest.raises(BlobUnavailable):
+                await runner.handle(ITEM, DELIVERY)
+    assert (await shard_now(runtime)).due_at <= now(), "free at once"
+    assert await runner.handle(ITEM, DELIVERY) == Ack()
+    assert await stand.events() == {Event.SUCCEEDED: 60}

@@ -80,7 +80,25 @@ class ShardOutcomes:
             await self._publisher.enqueue(Step.POLL, shard.batch_id, shard.id)
             if batch.stop:
                 await self._publisher.enqueue(Step.STOP, shard.batch_id)
+        else:
+            await self._tell_if_unknown(shard, remote_id)
         return Ack()
+
+    async def _tell_if_unknown(self, shard: Shard, remote_id: str) -> None:
+        """Name a batch that runs, and is paid for, for nobody: no other trace of it is left.
+
+        Somebody else may have noted it before. But a ledger that came from a back-up, or from a
+        standby that had not heard of the attempt yet, sends the shard once more.
+        """
+        fresh = await self._ledger.shards.get(shard.id)
+        if fresh is None or (fresh.token != shard.token and fresh.remote_id != remote_id):
+            log.error(
+                "batch_not_in_ledger",
+                batch_id=shard.batch_id,
+                shard_id=shard.id,
+                provider=shard.provider,
+                remote_id=remote_id,
+            )
 
     async def hold(self, shard: Shard) -> Ack | Snooze:
         """Stay queued, or as a run that nobody runs, until a pause is over: it is woken then."""

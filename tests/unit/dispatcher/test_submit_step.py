@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze
@@ -279,6 +280,32 @@ async def test_a_stalled_dispatcher_sends_nothing_that_was_taken_back(stand: Sta
     assert await stand.handle() == Ack()
     assert len(stand.provider.created) == 1
     assert (await stand.shard()).token == stand.provider.created[0]
+
+
+async def test_a_batch_that_the_ledger_has_forgotten_is_named(stand: Stand) -> None:
+    """As after a failover to a standby that had not heard of the attempt yet."""
+    before = await stand.shard()
+
+    async def fail_over() -> None:
+        await stand.set(state=before.state, token=before.token, dispatched_at=None)
+
+    stand.provider.after_gate = fail_over
+    with capture_logs() as logs:
+        assert await stand.handle() == Ack()
+    (told,) = [entry for entry in logs if entry["event"] == "batch_not_in_ledger"]
+    assert (told["provider"], told["remote_id"]) == ("openai", "remote_1")
+
+
+async def test_a_batch_that_somebody_else_has_noted_is_not_named(stand: Stand) -> None:
+    async def note() -> None:
+        assert isinstance(
+            await stand.shards.submitted(await stand.shard(), "remote_1", "", now()), Batch
+        )
+
+    stand.provider.after_gate = note
+    with capture_logs() as logs:
+        assert await stand.handle() == Ack()
+    assert "batch_not_in_ledger" not in [entry["event"] for entry in logs]
 
 
 async def test_what_was_let_go_is_looked_for(stand: Stand) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
+from core.ledger.errors import BadDatabaseUrl
+
 _CONNECT_TIMEOUT = 10.0
 _HOST_TIMEOUT = 3.0
 """Of each where there are several: one that is silent must leave time for the others, also where
@@ -27,7 +29,7 @@ def connector(dsn: str, *, server_settings: Mapping[str, str], **options: Any) -
     gone without a word keeps it from those behind it; and it is content with a standby. The
     server that was found last is asked first. `options`: asyncpg's.
 
-    Raises OSError, or asyncpg's errors.
+    Raises BadDatabaseUrl, OSError, or asyncpg's errors.
     """
     import asyncpg  # type: ignore[import-untyped]
 
@@ -46,6 +48,11 @@ def connector(dsn: str, *, server_settings: Mapping[str, str], **options: Any) -
         except asyncpg.TargetServerAttributeNotMatched:
             raise ConnectionError(
                 f"no server that was reached is as {_TARGET} asks: it may be a standby"
+            ) from None
+        except asyncpg.UndefinedObjectError as error:
+            # asyncpg hands the server each parameter of the URL that it does not know itself.
+            raise BadDatabaseUrl(
+                f"the database URL has a parameter that cannot be used here: {error}"
             ) from None
         _give_up_in_silence(connection)
         return connection

@@ -208,6 +208,16 @@ async def test_an_sslmode_that_there_is_not_is_refused() -> None:
         await Ledger.open("postgresql://u:secret@h1:5432,[::1]:5433/db?sslmode=on")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("parameter", ["connect_timeout=5", "channel_binding=prefer"])
+async def test_a_parameter_that_only_libpq_knows_is_named(
+    postgres_url: str, parameter: str
+) -> None:
+    """Providers of databases write such into the URLs that they show."""
+    with pytest.raises(BadDatabaseUrl, match=parameter.partition("=")[0]):
+        await Ledger.open(f"{postgres_url}?{parameter}")
+
+
 async def test_a_login_that_is_refused_says_so(postgres_server: PostgresServer) -> None:
     url = postgres_server.create_database()
     with pytest.raises(LedgerUnavailable, match='role "nobody" does not exist'):

@@ -59,7 +59,8 @@ func New(config Config) (*Client, error) {
 	}, nil
 }
 
-// Close ends the calls that are open, and the connections.
+// Close ends the calls that are open, and the connections. Those calls, and all that come after,
+// fail with the reason CLIENT_CLOSED.
 func (c *Client) Close() {
 	c.gateway.close()
 	c.collector.close()

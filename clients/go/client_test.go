@@ -172,6 +172,31 @@ func TestAContextThatIsDoneEndsTheWaiting(t *testing.T) {
 	}
 }
 
+func TestAClosedClientSaysSoAndTriesNothingAgain(t *testing.T) {
+	t.Parallel()
+	f, client := (&fake{breaks: []breakage{{after: 1}}}).with(t)
+	closed := func(err error) {
+		t.Helper()
+		var failed *polybatch.Error
+		if !errors.As(err, &failed) || failed.Reason != "CLIENT_CLOSED" {
+			t.Errorf("got %v", err)
+		}
+	}
+	var last error
+	for _, err := range client.Watch(t.Context(), batchID, 0) {
+		client.Close()
+		last = err
+	}
+	closed(last)
+	_, err := client.Get(t.Context(), batchID)
+	closed(err)
+	_, err = client.Submit(t.Context(), strings.NewReader("{}\n"), polybatch.SubmitOptions{})
+	closed(err)
+	if asked := f.requests(); len(asked) != 1 {
+		t.Errorf("asked for %v", asked)
+	}
+}
+
 func TestASubmissionHasTheUploadIDOfTheOtherClients(t *testing.T) {
 	t.Parallel()
 	f, client := (&fake{}).with(t)

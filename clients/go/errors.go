@@ -18,8 +18,8 @@ import (
 type Error struct {
 	Code codes.Code
 	// Reason is polybatch's own word, such as INVALID_LINES; the comments of the protos name all.
-	// Of this package itself are DIGEST_MISMATCH, HEADER_MISSING, RESULT_UNREADABLE and
-	// UPLOAD_CHANGED. Empty where the status comes from gRPC, not from the service.
+	// Of this package itself are CLIENT_CLOSED, DIGEST_MISMATCH, HEADER_MISSING, RESULT_UNREADABLE
+	// and UPLOAD_CHANGED. Empty where the status comes from gRPC, not from the service.
 	Reason string
 	// Message is for people.
 	Message string

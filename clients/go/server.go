@@ -37,6 +37,7 @@ type server struct {
 	addresses []string
 	conns     []*grpc.ClientConn
 	at        atomic.Uint32 // index of the address that calls go to
+	closed    atomic.Bool
 	limit     time.Duration
 	onRetry   func(*Error, time.Duration)
 }
@@ -90,6 +91,7 @@ func target(address string) string {
 }
 
 func (s *server) close() {
+	s.closed.Store(true)
 	for _, conn := range s.conns {
 		// It only says that it was closed before.
 		_ = conn.Close()
@@ -155,6 +157,10 @@ func (s *server) failed(ctx context.Context, at uint32, err error) error {
 		return ctx.Err()
 	}
 	failed := failedCall(err, s.name, s.addresses[at])
+	if s.closed.Load() && failed.Reason == "" {
+		// gRPC says CANCELLED, which would be tried again where a server says it.
+		return failure(codes.Canceled, "CLIENT_CLOSED", "the client was closed")
+	}
 	switch failed.Code {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown:
 		s.at.CompareAndSwap(at, (at+1)%uint32(len(s.conns)))

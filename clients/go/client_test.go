@@ -243,6 +243,42 @@ func TestAnUploadThatGetsOnIsNotGivenUp(t *testing.T) {
 	}
 }
 
+// growing is a file that somebody else writes on while it is read.
+type growing struct {
+	*os.File
+	more string
+}
+
+func (g *growing) Read(into []byte) (int, error) {
+	count, err := g.File.Read(into)
+	if err == nil {
+		_, err = g.WriteAt([]byte(g.more), int64(count))
+	}
+	return count, err
+}
+
+func TestNoBatchIsMadeOfAFileThatGrows(t *testing.T) {
+	t.Parallel()
+	file, err := os.Create(filepath.Join(t.TempDir(), "requests.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	line := `{"custom_id": "a"}` + "\n"
+	if _, err := file.WriteString(line); err != nil {
+		t.Fatal(err)
+	}
+	f, client := (&fake{}).with(t)
+	_, err = client.Submit(t.Context(), &growing{file, line}, polybatch.SubmitOptions{})
+	var failed *polybatch.Error
+	if !errors.As(err, &failed) || failed.Reason != "UPLOAD_CHANGED" {
+		t.Errorf("got %v", err)
+	}
+	if f.made() {
+		t.Error("a batch was made of its first part")
+	}
+}
+
 func TestOtherServicesAreCalledOverTheSameConnections(t *testing.T) {
 	t.Parallel()
 	_, client := (&fake{}).with(t)

@@ -174,6 +174,13 @@ func (f *fake) put(results []byte) {
 	f.results[batchID] = results
 }
 
+// made is whether a batch was made of an upload.
+func (f *fake) made() bool {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return f.results[batchID] != nil
+}
+
 func ended(revision int64) *polybatch.Batch {
 	return &polybatch.Batch{Id: batchID, Revision: revision, State: polybatchv1.BatchState_BATCH_STATE_COMPLETED}
 }

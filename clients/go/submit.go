@@ -183,6 +183,16 @@ func (u *upload) send(ctx context.Context) (*Batch, error) {
 		err = stream.Send(&pb.SubmitBatchRequest{Payload: &pb.SubmitBatchRequest_Chunk{Chunk: chunk}})
 	}
 	if err == nil {
+		// Of a part that is finished a batch would be made.
+		end, err := u.requests.Seek(0, io.SeekEnd)
+		if err != nil {
+			return nil, fmt.Errorf("reading the requests: %w", err)
+		}
+		if end != u.size {
+			return nil, changed("they have %d bytes now instead of %d", end, u.size)
+		}
+	}
+	if err == nil {
 		// Without it the service takes the stream for broken off.
 		err = stream.Send(&pb.SubmitBatchRequest{Payload: &pb.SubmitBatchRequest_Finish{Finish: true}})
 	}

@@ -95,7 +95,7 @@ class AsyncClient(BaseClient):
         return AsyncWebhooks(self._webhooks)
 
     async def close(self) -> None:
-        """Closes the connections; calls still open end."""
+        """Closes the connections. Calls still open end, and later ones fail: CLIENT_CLOSED."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

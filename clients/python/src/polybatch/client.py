@@ -97,7 +97,7 @@ class Client(BaseClient):
         return Webhooks(self._webhooks)
 
     def close(self) -> None:
-        """Closes the connections; calls still open end."""
+        """Closes the connections. Calls still open end, and later ones fail: CLIENT_CLOSED."""
         run(self._transport.close())
 
     def __enter__(self) -> Self:

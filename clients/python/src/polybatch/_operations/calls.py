@@ -125,7 +125,7 @@ class Attempts:
                 # The service is there, if not well.
                 self._caller.reached.add(self._server)
             error.never_reached = self._server not in self._caller.reached
-        elif own_word:
+        elif own_word and not error.given_up:
             # Whatever it says, such as that it knows nothing of an upload: it answers.
             self.arriving()
         wait = None if error.given_up else self._backoff.wait_before_retry(error)

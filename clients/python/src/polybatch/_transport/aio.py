@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from polybatch._transport.contract import ReplyStream, UploadStream
 from polybatch._transport.driving import run
 from polybatch._transport.metadata import call_metadata
 from polybatch._transport.methods import Method, Server
-from polybatch._transport.replicas import Replicas, Turn
+from polybatch._transport.replicas import Replicas, Turn, client_closed
 from polybatch.connection import Connection
 from polybatch.errors import PolybatchError
 
@@ -31,6 +31,7 @@ class AioTransport:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._servers: dict[Server, Replicas[grpc.aio.Channel]] = {}
+        self._closed = False
 
     def with_key(self, api_key: str) -> AioTransport:
         """The same channels for calls with another key: only one of the two is to be closed."""
@@ -43,7 +44,8 @@ class AioTransport:
         turn = self._turn(method)
         call = turn.channel.unary_unary(method.path, method.serialize, method.parse)
         try:
-            reply = await call(request, timeout=seconds, metadata=self._metadata())
+            with _noticing_close(turn):
+                reply = await call(request, timeout=seconds, metadata=self._metadata())
         except grpc.aio.AioRpcError as error:
             raise turn.failed(error) from None
         turn.answered()
@@ -80,14 +82,17 @@ class AioTransport:
 
     async def close(self) -> None:
         """See Transport."""
-        servers = list(self._servers.values())
-        self._servers.clear()
-        for replicas in servers:
+        self._closed = True
+        for replicas in self._servers.values():
+            replicas.closed = True
+        for replicas in self._servers.values():
             for channel in replicas.channels():
                 await channel.close()
 
     def _turn(self, method: Method) -> Turn[grpc.aio.Channel]:
         server = method.server
+        if self._closed:
+            raise client_closed()
         if server not in self._servers:
             addresses = self._connection.addresses(server.value)
             self._servers[server] = Replicas(server.value, addresses, self._connect)
@@ -99,6 +104,18 @@ class AioTransport:
         if credentials is None:
             return grpc.aio.insecure_channel(address, options)
         return grpc.aio.secure_channel(address, credentials, options)
+
+
+@contextmanager
+def _noticing_close(turn: Turn[grpc.aio.Channel]) -> Iterator[None]:
+    """gRPC cancels what is open on a channel that is closed; the task that waits for it is not."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if turn.closed and not (task is not None and task.cancelling()):
+            raise client_closed() from None
+        raise
 
 
 class _AioUpload:
@@ -118,7 +135,8 @@ class _AioUpload:
 
     async def write(self, message: bytes) -> bool:
         try:
-            await self._call.write(message)
+            with _noticing_close(self._turn):
+                await self._call.write(message)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The call has ended, well or not: `finish` tells which.
             return False
@@ -126,8 +144,9 @@ class _AioUpload:
 
     async def finish(self) -> Any:
         try:
-            await self._call.done_writing()
-            reply = await self._call
+            with _noticing_close(self._turn):
+                await self._call.done_writing()
+                reply = await self._call
         except grpc.aio.AioRpcError as error:
             raise self._turn.failed(await self._servers_own(error)) from None
         self._turn.answered()
@@ -175,7 +194,8 @@ class _AioReplies:
 
     async def read(self) -> Any | None:
         try:
-            reply = await self._call.read()
+            with _noticing_close(self._turn):
+                reply = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise self._turn.failed(error) from None
         self._turn.answered()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -13,7 +14,7 @@ import grpc
 from polybatch._transport.contract import ReplyStream, UploadStream
 from polybatch._transport.metadata import call_metadata
 from polybatch._transport.methods import Method, Server
-from polybatch._transport.replicas import Replicas, Turn
+from polybatch._transport.replicas import Replicas, Turn, client_closed
 from polybatch.connection import Connection
 from polybatch.errors import PolybatchError
 
@@ -42,7 +43,8 @@ class BlockingTransport:
         turn = self._servers[method.server].turn()
         call = turn.channel.unary_unary(method.path, method.serialize, method.parse)
         try:
-            reply = call(request, timeout=seconds, metadata=self._metadata())
+            with _noticing_close(turn):
+                reply = call(request, timeout=seconds, metadata=self._metadata())
         except grpc.RpcError as error:
             raise turn.failed(_status(error)) from None
         turn.answered()
@@ -53,19 +55,23 @@ class BlockingTransport:
         turn = self._servers[method.server].turn()
         call: Any = turn.channel.stream_unary(method.path, None, method.parse)
         metadata = self._metadata()
-        return _BlockingUpload(lambda messages: call.future(messages, metadata=metadata), turn)
+        with _noticing_close(turn):
+            return _BlockingUpload(lambda messages: call.future(messages, metadata=metadata), turn)
 
     def replies(self, method: Method, request: Any, seconds: float | None = None) -> ReplyStream:
         """See Transport."""
         turn = self._servers[method.server].turn()
         call = turn.channel.unary_stream(method.path, method.serialize, method.parse)
-        return _BlockingReplies(call(request, timeout=seconds, metadata=self._metadata()), turn)
+        with _noticing_close(turn):
+            replies = call(request, timeout=seconds, metadata=self._metadata())
+        return _BlockingReplies(replies, turn)
 
     def exchange(self, method: Method, requests: Sequence[bytes], seconds: float) -> ReplyStream:
         """See Transport."""
         turn = self._servers[method.server].turn()
         call: Any = turn.channel.stream_stream(method.path, None, method.parse)
-        replies = call(iter(requests), timeout=seconds, metadata=self._metadata())
+        with _noticing_close(turn):
+            replies = call(iter(requests), timeout=seconds, metadata=self._metadata())
         return _BlockingReplies(replies, turn)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
@@ -82,6 +88,7 @@ class BlockingTransport:
     async def close(self) -> None:
         """See Transport."""
         for replicas in self._servers.values():
+            replicas.closed = True
             for channel in replicas.channels():
                 channel.close()
 
@@ -90,6 +97,17 @@ class BlockingTransport:
         if self._credentials is None:
             return grpc.insecure_channel(address, options)
         return grpc.secure_channel(address, self._credentials, options)
+
+
+@contextmanager
+def _noticing_close(turn: Turn[grpc.Channel]) -> Iterator[None]:
+    """A channel that another thread closes just before a call has only a ValueError for it."""
+    try:
+        yield
+    except ValueError:
+        if turn.closed:
+            raise client_closed() from None
+        raise
 
 
 def _status(error: Any) -> FailedCall:

@@ -29,6 +29,18 @@ class _Replica(Generic[C]):
     rests_until: float = 0.0
 
 
+def client_closed() -> PolybatchError:
+    """The error of a call of a client that is closed, or was closed meanwhile."""
+    error = PolybatchError(
+        "the client is closed",
+        reason="CLIENT_CLOSED",
+        code="CANCELLED",
+        next_step="make a new one, and close it after its last call.",
+    )
+    error.given_up = True
+    return error
+
+
 class Replicas(Generic[C]):
     """Gives calls to the replicas by turns; may be shared by threads.
 
@@ -49,6 +61,8 @@ class Replicas(Generic[C]):
         """`server`: "gateway" or "collector". `first`: index of the one that takes the first
         call; a random one if not given, as many clients make one call each."""
         self.server = server
+        self.closed = False
+        """Whether the client has closed its channels: a call fails of that, whatever gRPC says."""
         self._replicas = [_Replica(address, connect(address)) for address in addresses]
         self._clock = clock
         self._next = random.randrange(len(addresses)) if first is None else first
@@ -57,8 +71,10 @@ class Replicas(Generic[C]):
     def turn(self) -> Turn[C]:
         """The replica for one call: the next one that does not rest.
 
-        Where all rest, the one that has to rest least.
+        Where all rest, the one that has to rest least. Raises PolybatchError once closed.
         """
+        if self.closed:
+            raise client_closed()
         with self._lock:
             count = len(self._replicas)
             order = [(self._next + step) % count for step in range(count)]
@@ -93,12 +109,19 @@ class Turn(Generic[C]):
         self.channel = replica.channel
         self.address = replica.address
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed meanwhile."""
+        return self._replicas.closed
+
     def answered(self) -> None:
         """The replica is there."""
         self._replicas.note(self._replica, away=False)
 
     def failed(self, call: FailedCall) -> PolybatchError:
         """The call ended with an error; returns the exception for it."""
+        if self.closed:
+            return client_closed()
         # Most programs see no call fail.
         from polybatch._transport.translate import translate
 

@@ -27,7 +27,8 @@ final class Backoff {
   // Another stream of the same upload was there, and took back what it had committed.
   private static final String CONTESTED = "WRITE_OFFSET_MISMATCH";
   // Of transient codes, yet only what somebody does ends them.
-  private static final Set<String> LASTING = Set.of("STORED_BYTES_LIMIT", Failures.TLS_FAILED);
+  private static final Set<String> LASTING =
+      Set.of("STORED_BYTES_LIMIT", "WEBHOOKS_LIMIT", Failures.TLS_FAILED);
   // The replica is being stopped, in order: there is another one, or soon will be.
   private static final String AT_ONCE = "SERVER_STOPPING";
 

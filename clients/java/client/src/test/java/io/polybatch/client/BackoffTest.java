@@ -63,6 +63,10 @@ class BackoffTest {
         backoff.beforeRetry(exhausted("STORED_BYTES_LIMIT", 7)),
         "only deleting files ends that");
     assertEquals(
+        Optional.empty(),
+        backoff.beforeRetry(exhausted("WEBHOOKS_LIMIT", 7)),
+        "only deleting an endpoint ends that");
+    assertEquals(
         Optional.empty(), backoff.beforeRetry(exhausted("REQUEST_RATE_LIMIT", 31)), "too long");
     assertTrue(backoff.timedOut());
   }

@@ -24,11 +24,13 @@ final class ResultLines extends Ahead<ResultLine> {
         chunk = chunk.substring(end + 1);
       } else {
         append(chunk);
-        chunk = results.next();
-        if (chunk != null) {
+        // Whoever asks again after an exception of what follows must not get it twice.
+        chunk = ByteString.EMPTY;
+        ByteString following = results.next();
+        if (following != null) {
+          chunk = following;
           continue;
         }
-        chunk = ByteString.EMPTY;
       }
       String line = begun.toString(StandardCharsets.UTF_8);
       begun.reset();

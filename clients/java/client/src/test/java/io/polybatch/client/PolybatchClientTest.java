@@ -15,6 +15,7 @@ import io.grpc.stub.ServerCalls;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -52,6 +53,7 @@ class PolybatchClientTest {
   private boolean endsInAnUnknownState;
   private int breakAfter = Integer.MAX_VALUE;
   private Server server;
+  private ClientOptions.Builder options;
   private PolybatchClient client;
 
   @BeforeEach
@@ -72,9 +74,8 @@ class PolybatchClientTest {
             .build()
             .start();
     String address = "127.0.0.1:" + server.getPort();
-    client =
-        PolybatchClient.create(
-            ClientOptions.builder().gateway(address).collector(address).apiKey("pb").build());
+    options = ClientOptions.builder().gateway(address).collector(address).apiKey("pb");
+    client = PolybatchClient.create(options.build());
   }
 
   @AfterEach
@@ -94,6 +95,17 @@ class PolybatchClientTest {
         List.of(0L, (long) breakAfter),
         downloads.stream().map(DownloadResultsRequest::getOffset).limit(2).toList());
     assertEquals(7, downloads.get(1).getResultsRevision());
+  }
+
+  @Test
+  void whoeverGoesOnAfterAnErrorMissesNothingAndGetsNothingTwice() {
+    breakAfter = RESULTS.toString(StandardCharsets.UTF_8).indexOf('ü') + 1;
+    try (var impatient = PolybatchClient.create(options.giveUpAfter(Duration.ZERO).build());
+        var lines = impatient.results("batch_a")) {
+      assertThrows(PolybatchException.class, lines::hasNext);
+      assertEquals(
+          List.of("grün", "b", "no newline"), lines.stream().map(ResultLine::customId).toList());
+    }
   }
 
   @Test

@@ -68,3 +68,8 @@ test("a reply that is missing is a broken call, not an unknown one", () => {
   const found = fromCall(ended(status.UNIMPLEMENTED, "No message received"), "gateway", "a:1");
   assert.equal(found.code, "UNAVAILABLE");
 });
+
+test("a call that is not known there says which addresses to check", () => {
+  const found = fromCall(ended(status.UNIMPLEMENTED, "Method not found!"), "gateway", "b:2");
+  assert.equal(found.message, "gateway at b:2: Method not found!; check the addresses of gateway and collector");
+});

@@ -49,6 +49,8 @@ final class Failures {
         String cause = broken ? rootMessage(status.getCause()) : message;
         message =
             "%s%s; does it run there? If not, set %s".formatted(where, cause, server.variable());
+      } else if (status.getCode() == Status.Code.UNIMPLEMENTED) {
+        message = where + message + "; check the addresses of gateway and collector";
       } else {
         message = where + message;
       }

@@ -72,6 +72,15 @@ class FailuresTest {
   }
 
   @Test
+  void aServiceThatDoesNotKnowTheCall() {
+    var error = of(io.grpc.Status.UNIMPLEMENTED.withDescription("Method not found!").asException());
+    assertEquals("UNIMPLEMENTED", error.reason());
+    assertEquals(
+        "gateway at host:1: Method not found!; check the addresses of gateway and collector",
+        error.getMessage());
+  }
+
+  @Test
   void aServiceThatIsNotThere() {
     var cause =
         new ConnectException("finishConnect(..) failed with error(-111): Connection refused");

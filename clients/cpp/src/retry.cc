@@ -55,7 +55,9 @@ std::optional<milliseconds> Backoff::wait_before_retry(const Error& error) {
 
 bool Backoff::passes(const Error& error) {
   // Of codes that pass, yet only what somebody does ends them.
-  if (error.reason() == "STORED_BYTES_LIMIT" || error.reason() == "TLS_FAILED") return false;
+  if (error.reason() == "STORED_BYTES_LIMIT" || error.reason() == "WEBHOOKS_LIMIT" ||
+      error.reason() == "TLS_FAILED")
+    return false;
   // Another stream of the same upload was there, and took back what it had committed.
   if (error.reason() == "WRITE_OFFSET_MISMATCH") return ++unclear_failures_ <= kUnclearLimit;
   switch (error.code()) {

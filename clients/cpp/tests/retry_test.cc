@@ -74,6 +74,7 @@ TEST_F(BackoffTest, WhatDoesNotPassIsNotTriedAgain) {
         failed(StatusCode::FAILED_PRECONDITION, "BATCH_ENDED"),
         failed(StatusCode::RESOURCE_EXHAUSTED, "TOO_MANY_LINES"),
         failed(StatusCode::RESOURCE_EXHAUSTED, "STORED_BYTES_LIMIT", 1s),
+        failed(StatusCode::RESOURCE_EXHAUSTED, "WEBHOOKS_LIMIT", 1s),
         failed(StatusCode::UNAVAILABLE, "TLS_FAILED"),
         failed(StatusCode::DATA_LOSS, "DIGEST_MISMATCH"), failed(StatusCode::UNIMPLEMENTED)})
     EXPECT_EQ(waits(error, 1), (Waits{std::nullopt})) << error.reason();

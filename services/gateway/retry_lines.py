@@ -75,8 +75,9 @@ class RetryLines:
     ) -> AsyncGenerator[Taken, None]:
         """Yield groups of lines.
 
-        `family`: the batch, its retries and theirs; `awaited`: shards that a provider may still
-        answer of those of them that have ended.
+        `family`: the batch and all that retry lines of the same file, but for those that it retries
+        lines of itself; `awaited`: shards of the family that a provider may still answer, of those
+        batches that have ended.
 
         Raises BlobMissing where results or input go meanwhile.
         """

@@ -129,14 +129,16 @@ class Retrier:
             raise ApiError.failed_precondition(
                 "TOO_MANY_RETRIES", f"it is a retry of a retry, {len(ancestors)} times over"
             )
-        family = await self._ledger.families.members(parent.id)
+        # All of it, from the first batch on: a retry of a sibling may have the same lines.
+        first, *_ = ancestors
+        family = await self._ledger.families.members(first.id)
         awaited = [
             shard
             for each in family
             if each.ended and each.awaited
             for shard in await self._ledger.late.waiting(each.id)
         ]
-        if _marks(await self._ledger.families.members(parent.id)) != _marks(family):
+        if _marks(await self._ledger.families.members(first.id)) != _marks(family):
             # Late answers were merged meanwhile: what was awaited is to be seen with its results.
             return None
         source = await self._ledger.files.get_input(parent)
@@ -147,17 +149,19 @@ class Retrier:
         await reservation.begin()
         kept = False
         try:
-            chosen = self._lines.chosen(parent, source, family, awaited, wanted)
+            above = {each.id for each in ancestors} - {parent.id}
+            others = [each for each in family if each.id not in above]
+            chosen = self._lines.chosen(parent, source, others, awaited, wanted)
             file = await self._copy(source, chosen, reservation, upload_id)
             if file is None:
                 raise _nothing_left(parent, wanted)
-            retry = NewRetry(file, [each.id for each in ancestors], ancestors[0].retries)
+            retry = NewRetry(file, [each.id for each in ancestors], first.retries)
             made = await self._maker.record(file, batch_args, digest, retry)
             kept = isinstance(made, Batch) and made.input_file_id == file.id
         except BlobMissing as error:
             if await self._ledger.files.get_input(parent) is None:
                 raise _input_gone(parent) from error
-            if _marks(await self._ledger.families.members(parent.id)) == _marks(family):
+            if _marks(await self._ledger.families.members(first.id)) == _marks(family):
                 raise
             return None
         finally:

@@ -148,6 +148,21 @@ async def test_lines_that_another_retry_may_answer_are_left_to_it(gateway: Gatew
     assert await numbers(gateway, third.id) == [1, 4], "line 2 is still at a provider"
 
 
+async def test_lines_of_a_retry_that_its_parent_was_retried_for_again(gateway: Gateway) -> None:
+    """They are with another retry of the family, though not with one of the retry itself."""
+    parent = await ended(gateway, {2: "x", 3: "x", 4: "x"})
+    first = await retry(gateway, parent.id)
+    await end(gateway.ledger, gateway.blobs, first.id, {2: "x", 3: "x", 4: "x"})
+    second = await retry(gateway, parent.id)
+    failure = await refused(retry(gateway, first.id))
+    assert failure.reason == "NOTHING_TO_RETRY", "the second one runs them"
+    await end(gateway.ledger, gateway.blobs, second.id, {3: "x", 4: "x"})
+    third = await retry(gateway, second.id)
+    assert await numbers(gateway, third.id) == [3, 4]
+    failure = await refused(retry(gateway, first.id))
+    assert failure.reason == "NOTHING_TO_RETRY", "others have answered them"
+
+
 async def test_what_is_awaited_or_was_bad_from_the_start_is_not_retried(gateway: Gateway) -> None:
     content = line("a") + b"\nno json\n" + line("b") + b"\n" + line("c") + b"\n"
     parent = await gateway.submit(content, skip_invalid_lines=True)

@@ -31,6 +31,7 @@ from core.ledger import (
     LedgerUnavailable,
     NewRetry,
     RequestIdReused,
+    ResultsGone,
 )
 from core.pipeline import EventPublisher
 from core.pipeline.messages import money
@@ -232,6 +233,12 @@ def _refuse_unfit(parent: Batch) -> None:
         raise ApiError.failed_precondition(
             "BATCH_NOT_ENDED",
             f"the batch is {BatchState(parent.state).value}: watch it to its end first",
+        )
+    if parent.results_gone == ResultsGone.ALL:
+        raise ApiError.failed_precondition(
+            "RESULTS_DELETED",
+            "the results are deleted, so which lines failed is not known any more: make a batch of "
+            "the lines that you still need",
         )
     if not parent.results_prefix:
         raise ApiError.failed_precondition(

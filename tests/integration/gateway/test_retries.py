@@ -249,6 +249,15 @@ async def test_an_input_that_was_deleted(gateway: Gateway) -> None:
     assert await numbers(gateway, (await retry(gateway, child.id)).id) == [2], "a copy of its own"
 
 
+async def test_results_of_a_parent_that_were_deleted(gateway: Gateway) -> None:
+    """It ran, so nobody is told to run all of its file."""
+    parent = await ended(gateway, {2: "x"})
+    [row] = await gateway.ledger.batches.get_many([parent.id])
+    await gateway.ledger.removal.delete_results(row.account_id, parent.id, ResultsGone.ALL)
+    failure = await refused(retry(gateway, parent.id))
+    assert failure.reason == "RESULTS_DELETED"
+
+
 async def test_a_caller_that_goes_away_finds_the_batch_later(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

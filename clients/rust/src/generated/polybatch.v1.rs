@@ -2742,6 +2742,8 @@ pub mod batch_service_client {
         ///                       NOTHING_TO_RETRY: no line is left of those that were asked for.
         ///                       NO_RESULTS: the parent failed before any line ran: make a batch of
         ///                       its file instead.
+        ///                       RESULTS_DELETED: those of the parent: which of its lines failed is not
+        ///                       known any more.
         ///                       INPUT_GONE: the input of the parent has been deleted.
         ///                       TOO_MANY_RETRIES: it is a retry of a retry a hundred times over.
         /// Else the codes of CreateBatch.

@@ -164,8 +164,11 @@ class Fetcher:
             rescued = self._is_rescued(shard, batch)
             if rescued:
                 _answer_unnamed(remote, shard, sorter)
+            completed = remote.ended_as == "completed"
             async with self._writing:
-                settled = await self._results.write(shard, batch, file, sorter, rescued=rescued)
+                settled = await self._results.write(
+                    shard, batch, file, sorter, rescued=rescued, completed=completed
+                )
         if settled:
             await self._remote_files.discard(shard)
         return Ack()

@@ -80,12 +80,19 @@ class ShardResults:
         self._budgets = TokenBudgets(runtime)
 
     async def write(
-        self, shard: Shard, batch: Batch, file: File, sorter: Sorter, *, rescued: bool = False
+        self,
+        shard: Shard,
+        batch: Batch,
+        file: File,
+        sorter: Sorter,
+        *,
+        rescued: bool = False,
+        completed: bool = False,
     ) -> bool:
         """Write the result lines in input order and settle the shard.
 
-        `rescued`: lines that the provider has not run are to be called one by one. False when it
-        was settled elsewhere in the meantime.
+        `rescued`: lines that the provider has not run are to be called one by one; `completed`: it
+        has run its batch to the end. False when the shard was settled elsewhere in the meantime.
         """
         prefix = f"batches/{batch.id}/shards/{shard.id}/results/{new_token()}"
         writer = ResultWriter(
@@ -100,7 +107,7 @@ class ShardResults:
             self._blobs, prefix, writer, point=Failpoint.SHARD_RESULTS_DELETE
         ):
             totals, retry = await self._write_lines(
-                shard, batch, file, sorter, prefix, writer, rescued=rescued
+                shard, batch, file, sorter, prefix, writer, rescued=rescued, completed=completed
             )
         spend = sorter.spend()
         if not totals.failed and not retry:
@@ -145,6 +152,7 @@ class ShardResults:
         writer: ResultWriter,
         *,
         rescued: bool,
+        completed: bool,
     ) -> tuple[ResultTotals, bytes]:
         """Write the result lines in input order; returns the line list of those to send again."""
         data = await StoredFile.open(self._blobs, f"{file.prefix}/data")
@@ -180,7 +188,9 @@ class ShardResults:
                                 await earlier.add(line, cost)
                             continue
                         if not whole:
-                            fate, piece = self._failed_tail(shard, outcome, piece, batch)
+                            fate, piece = self._failed_tail(
+                                shard, outcome, piece, batch, completed=completed
+                            )
                     if not whole:
                         dropped = None
                         if lenient:
@@ -201,7 +211,13 @@ class ShardResults:
         return DroppedFields(self._blobs, shard.dropped_prefix(shard.file_token or shard.token))
 
     def _failed_tail(
-        self, shard: Shard, outcome: Outcome | None, piece: bytes, batch: Batch
+        self,
+        shard: Shard,
+        outcome: Outcome | None,
+        piece: bytes,
+        batch: Batch,
+        *,
+        completed: bool,
     ) -> tuple[LineOutcome, bytes]:
         attempts = shard.round + 1
         stop = Stop(batch.stop)
@@ -209,7 +225,8 @@ class ShardResults:
             if batch.halt_code and shard.ran_here:
                 error = error_json(batch.halt_code, not_sent(batch.halt_message))
                 return LineOutcome.FAILED, answer_tail(None, error, shard.round)
-            if not stop:
+            if not stop or completed:
+                # A provider that has run all of its batch has run this line as well.
                 return LineOutcome.FAILED, answer_tail(None, _MISSING, attempts)
             code, never_run = STOP_ERRORS[stop]
             if shard.ran_here:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -253,6 +254,24 @@ async def test_missing_lines_are_asked_for_again(stand: Stand) -> None:
     assert await stand.fetch() == Ack()
     assert stand.home.polls == 1, "what the poll said is kept"
     assert (await stand.shard()).succeeded == 3
+
+
+async def test_a_line_that_a_completed_batch_lacks_may_have_been_run_though_ours_was_stopped(
+    stand: Stand,
+) -> None:
+    """Nobody is told that it never ran, and runs it again for that."""
+    ended = replace(ENDED, ended_as="completed", unanswered=None)
+    assert await stand.ledger.shards.found_results(await stand.shard(), dump_result(ended))
+    async with stand.ledger._database.write(Failpoint.SHARD_REFETCH) as session:
+        await session.exec(update(Shard).values(refetches=3))
+    await stand.ledger.batches.cancel((await stand.shard()).batch_id)
+    stand.home.lines = {"out": (1,), "err": (2,)}
+    assert await stand.fetch() == Ack()
+    shard = await stand.shard()
+    assert (shard.succeeded, shard.failed, shard.cancelled) == (2, 1, 0)
+    assert [each["error"]["code"] for each in await stand.answers() if each["error"]] == [
+        "result_missing"
+    ]
 
 
 async def test_lines_that_a_stopped_run_never_called_were_cancelled(stand: Stand) -> None:

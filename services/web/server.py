@@ -121,6 +121,8 @@ class HttpServer:
         config.load()
         self._tls = tls
         self._context = None if tls is None else _context(tls)
+        if self._context is not None:
+            self._context.sni_callback = self._take_newest
         config.ssl = self._context
         self._listen = listen
         self._address = (host.strip("[]"), int(port))
@@ -177,10 +179,14 @@ class HttpServer:
         await asyncio.gather(*self._server.server_state.tasks, return_exceptions=True)
         log.info("server_stopped", server="web")
 
+    def _take_newest(self, connection: ssl.SSLObject, _name: str | None, _first: object) -> None:
+        """Called at the beginning of each handshake, whether or not it names the server."""
+        assert self._context is not None
+        connection.context = self._context
+
     async def _renew(self) -> None:
         """Serve what files are replaced by to the next connection, as the gRPC servers do."""
         assert self._tls is not None
-        assert self._context is not None
         seen = _stamps(self._tls)
         while True:
             await asyncio.sleep(_RENEWAL_SECONDS)
@@ -188,8 +194,8 @@ class HttpServer:
             if stamps == seen:
                 continue
             try:
-                Identity.read(self._tls)
-                _load(self._context, self._tls)
+                # A new one: authorities can be added to a context, and never taken away.
+                self._context = _context(self._tls)
             except (TlsError, OSError) as error:
                 log.warning("tls_renewal_waits", cause=str(error))
                 continue
@@ -201,16 +207,13 @@ def _context(tls: TlsFiles) -> ssl.SSLContext:
     Identity.read(tls)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load(context, tls)
-    if tls.client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def _load(context: ssl.SSLContext, tls: TlsFiles) -> None:
     context.load_cert_chain(tls.cert, tls.key)
     if tls.client_ca is not None:
         context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        # Who resumes a session shows no certificate. Of TLS 1.2's sessions Python has no say.
+        context.num_tickets = 0
+    return context
 
 
 def _stamps(tls: TlsFiles) -> list[tuple[int, int]]:

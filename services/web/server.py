@@ -23,6 +23,9 @@ from core.serving.tls import Identity, TlsError, TlsFiles
 log = structlog.get_logger()
 
 _MAX_HEAD_BYTES = 64 * 1024
+"""Of a head, and of what else comes without a byte of a body: trailers, extensions of chunks."""
+_MAX_PIPELINED = 100
+"""Requests that wait for the answers to those before them on their connection."""
 _HEAD_SECONDS = 20.0
 _KEEP_ALIVE_SECONDS = 75
 _RENEWAL_SECONDS = 10.0
@@ -34,10 +37,12 @@ _HEAD_TOO_LARGE = (
 
 
 class _Protocol(HttpToolsProtocol):
-    """Closes the connection of who sends a head without an end: uvicorn waits for it for ever."""
+    """Closes the connection of who sends what never ends and is of no use: uvicorn would wait for
+    the end of a head for ever, and keep all trailers, and all requests that are sent ahead."""
 
     _timer: TimerHandle | None = None
-    _head_bytes = 0
+    _unread = 0
+    """Bytes since the last that were of use."""
     _in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -49,23 +54,29 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            if self._timer is None:
-                self._await_head()
-            self._head_bytes += len(data)
+        if self._in_head and self._timer is None:
+            self._await_head()
+        self._unread += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > _MAX_HEAD_BYTES:
-            self.transport.write(_HEAD_TOO_LARGE)
+        if self._unread > _MAX_HEAD_BYTES:
+            if self._in_head:
+                self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+        elif len(self.pipeline) > _MAX_PIPELINED:
             self.transport.close()
 
     def on_headers_complete(self) -> None:
         self._head_came()
-        self._in_head = False
+        self._in_head, self._unread = False, 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._unread = True, 0
 
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)

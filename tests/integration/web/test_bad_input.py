@@ -380,19 +380,6 @@ async def test_a_client_that_falls_silent_is_told_and_let_go(start_web: StartWeb
     await until_left(web, something=False)
 
 
-async def test_a_head_without_an_end(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.web.server._HEAD_SECONDS", 0.2)
-    for sent in (b"", b"GET /v1/files HTTP/1.1\r\nhost: x\r\n"):
-        reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
-        writer.write(sent)
-        assert await asyncio.wait_for(reader.read(), 10) == b""
-        writer.close()
-    reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
-    writer.write(b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20_000)
-    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 431")
-    writer.close()
-
-
 async def test_a_gateway_that_is_away_is_not_named(web: Web) -> None:
     await web.gateway.stop()
     answer = await web.client.get("/v1/batches")

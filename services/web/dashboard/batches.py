@@ -124,20 +124,27 @@ async def manifest(visit: Visit) -> Response:
 
 async def show_line(visit: Visit) -> Response:
     """GET /batches/{batch_id}/lines/{line}: its request and its answer."""
+    number = _line_number(visit.request.path_params["line"])
+    if number is None:
+        raise HttpError.not_found("line", visit.request.path_params["line"])
     batch = await get_batch(visit.engine, batch_id_of(visit))
     [view] = await with_names(visit.engine, [batch])
-    number = visit.request.path_params["line"]
     found = await find_line(visit.engine, batch, number, view.has_results)
     return visit.page("line.html", batch=view, number=number, line=found)
 
 
 async def go_to_line(visit: Visit) -> Response:
     """GET /batches/{batch_id}/lines?line=7."""
-    asked = visit.request.query_params.get("line", "").strip()
+    number = _line_number(visit.request.query_params.get("line", "").strip())
     batch_id = batch_id_of(visit)
-    if not (asked.isascii() and asked.isdigit() and 0 < len(asked) < 10 and int(asked)):
+    if number is None:
         raise HttpError(400, "The number of a line of the file is expected, from 1 on.")
-    return redirect(f"/batches/{batch_id}/lines/{int(asked)}")
+    return redirect(f"/batches/{batch_id}/lines/{number}")
+
+
+def _line_number(text: str) -> int | None:
+    """None for what is none: Python itself refuses to read numbers of thousands of digits."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 and int(text) else None
 
 
 async def get_batch(engine: Engine, batch_id: str) -> batches_pb2.Batch:

@@ -68,7 +68,7 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/batches/{batch_id}/results/{which}.jsonl", batches.download),
     ("GET", "/batches/{batch_id}/manifest.json", batches.manifest),
     ("GET", "/batches/{batch_id}/lines", batches.go_to_line),
-    ("GET", "/batches/{batch_id}/lines/{line:int}", batches.show_line),
+    ("GET", "/batches/{batch_id}/lines/{line}", batches.show_line),
     ("GET", "/usage", account.usage),
     ("GET", "/keys", account.keys),
     ("GET", "/keys/{key_id}/revoke", account.confirm_revoke),

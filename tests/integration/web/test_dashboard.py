@@ -284,6 +284,8 @@ async def test_what_is_not_there_is_told_on_a_page(signed_in: Browser) -> None:
 LOST = (
     ("GET", "/nope", 404),
     ("GET", "/batches/batch_1/lines/abc", 404),
+    ("GET", f"/batches/batch_{'0' * 20}/lines/{'9' * 5000}", 404),
+    ("GET", f"/batches/batch_{'0' * 20}/lines/0", 404),
     ("GET", "/batches/batch_1/pause", 405),
     ("POST", "/nope", 404),
 )

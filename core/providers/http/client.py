@@ -261,7 +261,9 @@ class ProviderHttp:
             return Refused(_UNREACHABLE, self.say(where, str(error)), transient=True)
         except Broken as error:
             return OutcomeUnknown(self.say(where, str(error)))
-        return without_nul(reply.body) if reply.ok else self._answers.of_create(where, reply)
+        if not reply.ok:
+            return self._answers.of_create(where, reply)
+        return without_nul(self._answers.hidden_body(reply.body))
 
     async def exchange(self, path: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         """POST JSON once; gives the reply whatever its status, without the key should it be
@@ -313,10 +315,11 @@ class ProviderHttp:
                     if isinstance(body, Reply):
                         raise self._answers.rejection(where, body)
                     end = _now() + LONGEST_DOWNLOAD
-                    async for chunk in body:
-                        yield chunk
-                        if _now() > end:
-                            raise Broken(f"it did not end within {LONGEST_DOWNLOAD:.0f} s")
+                    async with aclosing(self._answers.hidden_chunks(body)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                            if _now() > end:
+                                raise Broken(f"it did not end within {LONGEST_DOWNLOAD:.0f} s")
         except Broken as error:
             raise ProviderUnavailable(self.say(where, str(error))) from None
 
@@ -340,7 +343,7 @@ class ProviderHttp:
 
     def _decode(self, where: str, reply: Reply, read: Callable[[bytes], T]) -> T:
         try:
-            return read(without_nul(reply.body))
+            return read(without_nul(self._answers.hidden_body(reply.body)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             text = self.say(where, "the answer is not in the documented form", reply)
             raise ProviderUnavailable(text) from None

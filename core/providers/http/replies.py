@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import replace
 
 from core.providers.contract import OutcomeUnknown, ProviderRejected, ProviderUnavailable, Refused
@@ -11,6 +12,10 @@ from core.providers.provider_errors import is_access, is_redirect, is_transient
 MAX_MESSAGE_CHARS = 1000
 # 499 is Google's: the call was cancelled, at whatever point.
 _GIVEN_UP = frozenset({408, 499, 504})
+# A shorter key is a word, as servers of one's own take it ("ollama", "lm-studio"): a model may say
+# it, and an answer is to come as it was given. Vendors' keys have 32 characters or more.
+_SHORTEST_IN_ANSWERS = 16
+_SHORTEST_IN_ERRORS = 8
 _TIME_OUTS = frozenset({"timeout_error", "request_timeout"})
 
 
@@ -59,14 +64,41 @@ class Answers:
 
     def hidden(self, reply: Reply) -> Reply:
         """The reply without the key."""
-        if not self._secret:
+        if len(self._secret) < (_SHORTEST_IN_ANSWERS if reply.ok else _SHORTEST_IN_ERRORS):
             return reply
-        secret = self._secret.encode()
         return replace(
             reply,
-            body=reply.body.replace(secret, b"***") if secret in reply.body else reply.body,
+            body=self._without_key(reply.body),
             headers={name: self.hide(value) for name, value in reply.headers.items()},
         )
+
+    def hidden_body(self, body: bytes) -> bytes:
+        """That of a success, without the key."""
+        if len(self._secret) < _SHORTEST_IN_ANSWERS:
+            return body
+        return self._without_key(body)
+
+    async def hidden_chunks(self, chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+        """The same of a body that comes in pieces, which may cut the key."""
+        if len(self._secret) < _SHORTEST_IN_ANSWERS:
+            async for chunk in chunks:
+                yield chunk
+            return
+        secret, held = self._secret.encode(), b""
+        async for chunk in chunks:
+            whole = self._without_key(held + chunk if held else chunk)
+            begun = next(
+                (size for size in range(len(secret) - 1, 0, -1) if whole.endswith(secret[:size])), 0
+            )
+            held = whole[len(whole) - begun :]
+            if passed := whole[: len(whole) - begun]:
+                yield passed
+        if held:
+            yield held
+
+    def _without_key(self, body: bytes) -> bytes:
+        secret = self._secret.encode()
+        return body.replace(secret, b"***") if secret in body else body
 
     def hide(self, text: str) -> str:
         """A text without the key."""

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds until a call counts as hanging; most take milliseconds."""
+OPERATORS = "the operator's"
+"""Stands for that key."""
 
 
 @dataclass
@@ -120,24 +122,27 @@ class SuiteThread:
         """The operator's key, which may call everything."""
         return self.settings.operator_key_file.read_text().strip()
 
-    @property
-    def metadata(self) -> list[tuple[str, str]]:
-        """With this key."""
-        return [("authorization", f"Bearer {self.secret}")]
+    def call(
+        self, method: str, *messages: bytes, at_most: int = 10_000, key: str | None = OPERATORS
+    ) -> Ended:
+        """Call any method with any bytes; of a stream of answers, take `at_most`.
 
-    def call(self, method: str, *messages: bytes, at_most: int = 10_000) -> Ended:
-        """Call any method with any bytes; of a stream of answers, take `at_most`."""
+        `key`: None for none.
+        """
         service, name = method.strip("/").split("/")
-        channel = self.gateway if service in _AT_GATEWAY else self.collector
+        channel = self.collector if service in _AT_COLLECTOR else self.gateway
+        brought = self.secret if key == OPERATORS else key
+        metadata = [("authorization", f"Bearer {brought}")] if brought is not None else []
         kinds = (name in _TAKES_STREAM, name in _GIVES_STREAM)
         multi = {
             (False, False): channel.unary_unary,
             (True, False): channel.stream_unary,
             (False, True): channel.unary_stream,
+            (True, True): channel.stream_stream,
         }[kinds](method)
         request: Any = iter(messages) if kinds[0] else messages[0]
         try:
-            call = multi(request, metadata=self.metadata, timeout=PATIENCE)
+            call = multi(request, metadata=metadata, timeout=PATIENCE)
             if not kinds[1]:
                 return Ended(grpc.StatusCode.OK, responses=[call])
             found = []
@@ -151,17 +156,12 @@ class SuiteThread:
             return ended(error)
 
 
-_AT_GATEWAY = (
-    "polybatch.v1.FileService",
-    "polybatch.v1.BatchService",
-    "polybatch.v1.PriceService",
-    "polybatch.v1.KeyService",
-    "polybatch.v1.AccountService",
-    "polybatch.v1.UsageService",
-    "polybatch.v1.WebhookService",
+_AT_COLLECTOR = ("polybatch.v1.ResultService", "polybatch.v1.StatusService")
+_TAKES_STREAM = ("UploadFile", "SubmitBatch", "ConvertLines")
+_GIVES_STREAM = (
+    *("DownloadFile", "DownloadResults", "WatchBatch", "WatchBatches"),
+    "ConvertLines",
 )
-_TAKES_STREAM = ("UploadFile", "SubmitBatch")
-_GIVES_STREAM = ("DownloadFile", "DownloadResults", "WatchBatch", "WatchBatches")
 
 
 def ended(error: Any) -> Ended:

@@ -9,39 +9,19 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from polybatch.v1 import (
-    accounts_pb2,
-    batches_pb2,
-    files_pb2,
-    prices_pb2,
-    results_pb2,
-    status_pb2,
-    usage_pb2,
-    webhooks_pb2,
-)
+from polybatch.v1 import batches_pb2, files_pb2, results_pb2, webhooks_pb2
 
 from tests.fuzz.budget import examples
+from tests.fuzz.every_rpc import METHODS as EVERY
+from tests.fuzz.every_rpc import path_of
 from tests.fuzz.suite_thread import SuiteThread, account_of, ended_batch
 from tests.fuzz.wire_values import documented_codes, messages
 from tests.support.gateway.running import line
 
 CODES = documented_codes()
-METHODS: list[MethodDescriptor] = [
-    method
-    for module in (
-        *(files_pb2, batches_pb2, prices_pb2, results_pb2, status_pb2),
-        *(accounts_pb2, usage_pb2, webhooks_pb2),
-    )
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-    if method.name not in ("UploadFile", "SubmitBatch")
-]
+METHODS = [method for method in EVERY if not method.client_streaming]
 # A watch that is let in does not end by itself.
 FIRST_ONLY = 1
-
-
-def path_of(method: MethodDescriptor) -> str:
-    return f"/{method.containing_service.full_name}/{method.name}"
 
 
 def uploaded(suite: SuiteThread, upload_id: str) -> str:

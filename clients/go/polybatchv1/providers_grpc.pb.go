@@ -41,8 +41,11 @@ type ProviderServiceClient interface {
 	//	NOT_FOUND         PROVIDER_NOT_FOUND: this installation knows no such provider.
 	//	PERMISSION_DENIED SCOPE_MISSING: use the operator's key.
 	PauseProvider(ctx context.Context, in *PauseProviderRequest, opts ...grpc.CallOption) (*Provider, error)
-	// Lets a paused provider go on; one that is not paused is no error. Scope and codes as of
-	// PauseProvider.
+	// Lets a paused provider go on; one that is not paused is no error. Takes a key of the scope
+	// "operator".
+	//
+	//	NOT_FOUND         PROVIDER_NOT_FOUND: this installation knows no such provider.
+	//	PERMISSION_DENIED SCOPE_MISSING: use the operator's key.
 	ResumeProvider(ctx context.Context, in *ResumeProviderRequest, opts ...grpc.CallOption) (*Provider, error)
 }
 
@@ -99,8 +102,11 @@ type ProviderServiceServer interface {
 	//	NOT_FOUND         PROVIDER_NOT_FOUND: this installation knows no such provider.
 	//	PERMISSION_DENIED SCOPE_MISSING: use the operator's key.
 	PauseProvider(context.Context, *PauseProviderRequest) (*Provider, error)
-	// Lets a paused provider go on; one that is not paused is no error. Scope and codes as of
-	// PauseProvider.
+	// Lets a paused provider go on; one that is not paused is no error. Takes a key of the scope
+	// "operator".
+	//
+	//	NOT_FOUND         PROVIDER_NOT_FOUND: this installation knows no such provider.
+	//	PERMISSION_DENIED SCOPE_MISSING: use the operator's key.
 	ResumeProvider(context.Context, *ResumeProviderRequest) (*Provider, error)
 	mustEmbedUnimplementedProviderServiceServer()
 }

@@ -3316,8 +3316,11 @@ pub mod provider_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Lets a paused provider go on; one that is not paused is no error. Scope and codes as of
-        /// PauseProvider.
+        /// Lets a paused provider go on; one that is not paused is no error. Takes a key of the scope
+        /// "operator".
+        ///
+        ///   NOT_FOUND         PROVIDER_NOT_FOUND: this installation knows no such provider.
+        ///   PERMISSION_DENIED SCOPE_MISSING: use the operator's key.
         pub async fn resume_provider(
             &mut self,
             request: impl tonic::IntoRequest<super::ResumeProviderRequest>,

@@ -76,8 +76,11 @@ class ProviderServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeProvider(self, request, context):
-        """Lets a paused provider go on; one that is not paused is no error. Scope and codes as of
-        PauseProvider.
+        """Lets a paused provider go on; one that is not paused is no error. Takes a key of the scope
+        "operator".
+
+        NOT_FOUND         PROVIDER_NOT_FOUND: this installation knows no such provider.
+        PERMISSION_DENIED SCOPE_MISSING: use the operator's key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import httpcore2
 
@@ -23,6 +23,15 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
 _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 """RFC 8215: where they are is up to the network."""
+
+_SPECIAL = (
+    # Of IANA's registries too, and not in those of each Python that runs this. Some clouds have
+    # their metadata in the first, and services for this machine alone at the last.
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("3fff::/20"),
+    IPv4Network("168.63.129.16/32"),
+)
 
 
 class AddressNotAllowed(Exception):
@@ -46,6 +55,8 @@ def is_public(address: Address) -> bool:
             return is_public(embedded)
         if address.is_site_local or address in _LOCAL_NAT64:
             return False
+    if any(address in network for network in _SPECIAL):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 

@@ -63,6 +63,11 @@ async def post(sender: Sender, url: str) -> Answer:
         ("fe80::1%eth0", False),
         ("fec0::1", False),
         ("ff02::1", False),
+        # A cloud's metadata, documentation, a cloud's services for its machines.
+        ("192.0.0.192", False),
+        ("::ffff:192.0.0.192", False),
+        ("3fff::1", False),
+        ("168.63.129.16", False),
     ],
 )
 def test_what_is_public(address: str, public: bool) -> None:

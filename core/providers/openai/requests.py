@@ -64,6 +64,10 @@ _NO_TIER = Note(
 _ASKS_NOTHING = {"logprobs": b"false", "logit_bias": b"{}"}
 
 
+_MOST_UNKNOWN = 20
+"""Fields of one line that are named for being none."""
+
+
 def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
     """What is to be said of a request: what its model refuses, and fields that are none."""
     try:
@@ -73,10 +77,14 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
         return ()
     known = FIELDS.get(url)
     notes: list[Note] = []
+    unknown = 0
     if known is not None:
         for key, raw in fields.items():
             if key not in known:
-                notes.append(_unknown(url, key))
+                unknown += 1
+                # What is meant takes a millisecond each to find, and a line may have a million.
+                if unknown <= _MOST_UNKNOWN:
+                    notes.append(_unknown(url, key))
             elif not _is_one_of(known[key], raw):
                 expected = " or ".join(known[key])
                 text = f"{key} is {_json_type(raw)}; expected {expected}."
@@ -85,6 +93,9 @@ def check_request(url: str, name: str, body: bytes | Raw) -> Sequence[Note]:
                 notes.append(_NO_TIER)
             elif (limits := RANGES[url].get(key)) and not _is_within(limits, raw):
                 notes.append(_out_of_range(key, limits))
+    if unknown > _MOST_UNKNOWN:
+        text = f"{url} has not {unknown - _MOST_UNKNOWN:,} more of the fields, and may refuse them."
+        notes.append(Note("body", "unknown_field", text))
     model = find_model("openai", name)
     if url == CHAT_COMPLETIONS:
         notes += _refused_in_chat(model, fields)
@@ -217,7 +228,7 @@ def _unknown(url: str, key: str) -> Note:
 
     quoted = key if len(key) <= 80 else key[:80] + "…"
     text = f'{url} has no field "{quoted}", and may refuse it'
-    near = get_close_matches(key, FIELDS[url], n=1)
+    near = get_close_matches(key, FIELDS[url], n=1) if quoted == key else []
     return Note(
         f"body.{quoted}", "unknown_field", f"{text}; is {near[0]} meant?" if near else f"{text}."
     )

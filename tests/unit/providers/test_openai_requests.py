@@ -246,3 +246,12 @@ def test_a_misspelled_field_is_told_with_the_one_that_is_meant() -> None:
 
 def test_what_is_no_request_is_left_to_others() -> None:
     assert check_request(CHAT, "o3", b"[]") == ()
+
+
+def test_of_fields_that_are_none_the_first_are_named() -> None:
+    body = {"model": "gpt-4.1", "messages": [], **{f"max_token{n}": 1 for n in range(20_000)}}
+    notes = check_request(CHAT, "gpt-4.1", json.dumps(body).encode())
+    named = [note for note in notes if note.reason == "unknown_field"]
+    assert len(named) == 21
+    assert named[0].message.endswith("is max_tokens meant?")
+    assert (named[-1].field, "19,980 more" in named[-1].message) == ("body", True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 HOUR = 3600.0
 DAY = 24 * HOUR
 LINE_BYTES = 1_200
-TOKENS_OF_LINE = 300
 """Of its prompt."""
 
 _FEWEST = 40.0

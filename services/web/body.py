@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -204,8 +204,3 @@ def _content_encoding(scope: Scope) -> str:
             found: str = value.decode("ascii", "replace").strip().lower()
             return "" if found == "identity" else found
     return ""
-
-
-def json_bytes(content: Any) -> bytes:
-    """Content as JSON."""
-    return msgspec.json.encode(content)

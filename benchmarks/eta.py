@@ -141,8 +141,8 @@ async def measure(_options: Options) -> list[Figure]:
         name = f"ETA, {world.name}: ends within"
         share = 100 * wide
         figures += [
-            Figure(f"{name} the 90 % range", share, "%", 100 * LOW, True, "the issue"),
-            Figure(f"{name} the 90 % range, at most", share, "%", 100 * HIGH, False, "the issue"),
+            Figure(f"{name} the 90 % range", share, "%", 100 * LOW, True, "the promise"),
+            Figure(f"{name} the 90 % range, at most", share, "%", 100 * HIGH, False, "the promise"),
             Figure(f"{name} the 50 % range", 100 * narrow, "%"),
         ]
     return figures

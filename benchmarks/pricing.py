@@ -25,7 +25,7 @@ from core.providers.openai.rows import read_row
 from services.collector.tally import Tally
 
 LINES = 1_000_000
-_LIMIT = "the issue's promise"
+_LIMIT = "the promise"
 _KINDS = 1_000
 """Different lines that are priced again and again."""
 _TEXT = "The collector prices what the provider has counted. " * 20

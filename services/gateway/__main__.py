@@ -25,6 +25,9 @@ from core.settings import Settings, read_settings
 from services.gateway.keys import create_key, list_keys, nanos_of_dollars, revoke_key
 from services.gateway.service import serve
 
+_FAILURES = (StartupError, BadDatabaseUrl, UnknownSchema, LedgerUnavailable, TargetNotEmpty)
+"""What is told in a line."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service until SIGTERM or SIGINT, or one command; returns the exit code."""
@@ -34,10 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.command is not None:
         try:
             return asyncio.run(_administer(asked, settings))
-        except (
-            *(StartupError, BadDatabaseUrl, UnknownSchema),
-            *(LedgerUnavailable, TargetNotEmpty),
-        ) as error:
+        except _FAILURES as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
 

@@ -24,10 +24,10 @@ METHODS = [method for method in EVERY if method.name not in ("UploadFile", "Subm
 FIRST_ONLY = 1
 
 
-def uploaded(suite: SuiteThread, upload_id: str) -> str:
-    """The id of a file with good lines and a bad one."""
+def uploaded(suite: SuiteThread, upload_id: str, good: int = 4, bad: bytes = b"bad\n") -> str:
+    """The id of a file with good lines, and a bad one."""
     kind = files_pb2.UploadFileRequest
-    content = b"".join(line(f"id-{number}") + b"\n" for number in range(4)) + b"bad\n"
+    content = b"".join(line(f"id-{number}") + b"\n" for number in range(good)) + bad
     found = suite.call(
         "/polybatch.v1.FileService/UploadFile",
         kind(spec=files_pb2.UploadSpec(upload_id=upload_id)).SerializeToString(),
@@ -41,12 +41,15 @@ def uploaded(suite: SuiteThread, upload_id: str) -> str:
 def known(suite: SuiteThread) -> list[str]:
     """Ids that exist, and page tokens that were given."""
     file_id = uploaded(suite, "known-upload")
+    # As many lines as the batches of them: they may be retried.
+    ran = {count: uploaded(suite, f"known-upload-{count}", count, b"") for count in (3, 9)}
     answer = b'{"custom_id":"a","response":{"status_code":400,"body":{"error":{"code":7}}}}\n'
 
     async def prepare() -> list[str]:
         account = await account_of(suite.settings, suite.secret)
         ids = [
-            await ended_batch(suite.settings, account, file_id, answer * count) for count in (3, 9)
+            await ended_batch(suite.settings, account, each, answer * count)
+            for count, each in ran.items()
         ]
         return [*ids, file_id, "known-upload"]
 

@@ -124,11 +124,9 @@ async def manifest(visit: Visit) -> Response:
 
 async def show_line(visit: Visit) -> Response:
     """GET /batches/{batch_id}/lines/{line}: its request and its answer."""
-    number = _line_number(visit.request.path_params["line"])
-    if number is None:
-        raise HttpError.not_found("line", visit.request.path_params["line"])
     batch = await get_batch(visit.engine, batch_id_of(visit))
     [view] = await with_names(visit.engine, [batch])
+    number = visit.request.path_params["line"]
     found = await find_line(visit.engine, batch, number, view.has_results)
     return visit.page("line.html", batch=view, number=number, line=found)
 

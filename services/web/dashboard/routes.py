@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -42,6 +43,21 @@ _KINDS = {
 _APIS = ("/v1", ANTHROPIC_PREFIX)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+
+class _LineNumber(Convertor[int]):
+    """Of a file: from 1 on. Python itself refuses to read numbers of thousands of digits."""
+
+    regex = "[1-9][0-9]{0,8}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("line", _LineNumber())
+
 PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/", batches.show_list),
     ("GET", "/events", live.all_batches),
@@ -68,7 +84,7 @@ PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/batches/{batch_id}/results/{which}.jsonl", batches.download),
     ("GET", "/batches/{batch_id}/manifest.json", batches.manifest),
     ("GET", "/batches/{batch_id}/lines", batches.go_to_line),
-    ("GET", "/batches/{batch_id}/lines/{line}", batches.show_line),
+    ("GET", "/batches/{batch_id}/lines/{line:line}", batches.show_line),
     ("GET", "/usage", account.usage),
     ("GET", "/keys", account.keys),
     ("GET", "/keys/{key_id}/revoke", account.confirm_revoke),

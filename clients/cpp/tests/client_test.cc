@@ -59,6 +59,12 @@ class Collector : public v1::StatusService::Service, public v1::ResultService::S
     v1::WatchBatchResponse reply;
     reply.mutable_batch()->set_id(request->batch_id());
     reply.mutable_batch()->set_revision(1);
+    if (ends_in_unknown_state) {
+      watched_after.push_back(request->last_revision());
+      reply.mutable_batch()->set_state(static_cast<v1::BatchState>(99));
+      if (request->last_revision() == 0) stream->Write(reply);
+      return Status::OK;
+    }
     // Signs of life follow, as fast as they are read.
     for (; stream->Write(reply) && !context->IsCancelled(); std::this_thread::yield())
       reply.clear_batch();
@@ -85,6 +91,8 @@ class Collector : public v1::StatusService::Service, public v1::ResultService::S
   std::string content = "{\"id\": \"first\"}\n{\"id\": \"the second\"}\n\n{\"id\": \"last\"}";
   std::string digest;
   std::vector<v1::DownloadResultsRequest> requests;
+  bool ends_in_unknown_state = false;
+  std::vector<std::int64_t> watched_after;
 };
 
 class ClientTest : public testing::Test {
@@ -132,6 +140,13 @@ TEST_F(ClientTest, AStreamIsSentFromWhereItStandsAndGoneOnWithWhereItBroke) {
   EXPECT_EQ(gateway_.specs[1].upload().write_offset(), 1024 * 1024);
   EXPECT_EQ(gateway_.specs[1].upload().filename(), "mine.jsonl");
   EXPECT_EQ(sent.back(), 1'500'000);
+}
+
+TEST_F(ClientTest, AWatchEndsInAStateOfALaterVersion) {
+  collector_.ends_in_unknown_state = true;
+  EXPECT_EQ(Client(options_).wait("batch_1").revision(), 1);
+  // Once more than the first OK, which may be that of a service that is stopping.
+  EXPECT_EQ(collector_.watched_after, (std::vector<std::int64_t>{0, 1}));
 }
 
 TEST_F(ClientTest, WhatCannotSeekIsRefusedBeforeAnyCall) {

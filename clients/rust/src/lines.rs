@@ -72,7 +72,7 @@ fn or_default<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Strin
 impl ResultLine {
     /// Whether it succeeded.
     pub fn is_ok(&self) -> bool {
-        let answered = |response: &LineResponse| response.status_code == 200;
+        let answered = |response: &LineResponse| (200..300).contains(&response.status_code);
         self.error.is_none() && self.response.as_ref().is_some_and(answered)
     }
 
@@ -184,6 +184,8 @@ mod tests {
         assert!(line.is_ok());
         let body: serde_json::Value = line.body().unwrap().unwrap();
         assert!(body["choices"].is_array());
+        let other_status = answered.replace("200", "201");
+        assert!(ResultLine::parse(Bytes::from(other_status)).unwrap().is_ok());
         let failed = r#"{"id": "x", "custom_id": null, "response": null,
             "error": {"code": "not_json", "message": null}, "attempts": 0, "cost": null}"#;
         let line = ResultLine::parse(Bytes::from(failed)).unwrap();

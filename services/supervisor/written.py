@@ -17,7 +17,7 @@ _PAUSE = 1.0
 
 
 class Written:
-    """Writes them whenever everything is healthy; again and again while their disk has no room.
+    """Writes them whenever everything is healthy; again and again while that cannot be.
 
     The suite goes on without: who makes room needs it, to delete files and batches.
     """
@@ -38,7 +38,8 @@ class Written:
             log.warning(
                 "addresses_not_written",
                 cause=str(error),
-                next_step=f"make room for {self._plan.addresses_file}; it is tried again",
+                next_step=f"make room for {' and '.join(map(str, self._paths()))}, in folders that "
+                "this user may write; it is tried again",
             )
             self._later()
 
@@ -49,9 +50,15 @@ class Written:
             self._again = None
 
     def _write(self) -> None:
-        if self._ready_file is not None:
-            write_ready_file(self._ready_file, self._plan, self._pids)
-        write_addresses(self._plan)
+        try:
+            write_addresses(self._plan)
+        finally:
+            # They may lie on two disks, and clients need only the first.
+            if self._ready_file is not None:
+                write_ready_file(self._ready_file, self._plan, self._pids)
+
+    def _paths(self) -> list[Path]:
+        return [each for each in (self._plan.addresses_file, self._ready_file) if each is not None]
 
     def _later(self) -> None:
         self._again = asyncio.get_running_loop().call_later(_PAUSE, self._retry)

@@ -428,6 +428,22 @@ async def test_the_suite_does_without_these_files_until_there_is_room(
     written.close()
 
 
+async def test_clients_find_the_suite_though_its_ready_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, told = plan(tmp_path), []
+    made.data_dir.mkdir(exist_ok=True)
+    monkeypatch.setattr(
+        "services.supervisor.written.log.warning", lambda _, **fields: told.append(fields)
+    )
+    path = tmp_path / "none" / "ready.json"
+    written = Written(made, path)
+    written.tell({"gateway": 17})
+    written.close()
+    assert json.loads(made.addresses_file.read_text())["gateway"] == made.gateway
+    assert str(path) in told[0]["next_step"]
+
+
 def test_no_ready_file_before_and_after(tmp_path: Path) -> None:
     path = tmp_path / "ready.json"
     path.write_text("stale")

@@ -10,7 +10,13 @@ import asyncio
 
 import structlog
 
-from core.ledger import Ledger, LedgerUnavailable, UnknownSchema, check_database_url
+from core.ledger import (
+    BadDatabaseUrl,
+    Ledger,
+    LedgerUnavailable,
+    UnknownSchema,
+    check_database_url,
+)
 from core.serving import StartupError
 
 log = structlog.get_logger()
@@ -47,6 +53,8 @@ async def bring_up_to_date(url: str, stop: asyncio.Event) -> None:
 async def _migrate(url: str) -> None:
     try:
         ledger = await Ledger.open(url, pool_size=1)
+    except BadDatabaseUrl as error:
+        raise StartupError(f"POLYBATCH_DATABASE_URL: {error}") from error
     except UnknownSchema as error:
         raise StartupError(str(error)) from error
     except LedgerUnavailable as error:

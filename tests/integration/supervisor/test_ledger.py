@@ -53,6 +53,12 @@ async def test_a_database_that_is_away_is_left_to_the_services() -> None:
     await bring_up_to_date("postgresql://nobody@127.0.0.1:1/none", asyncio.Event())
 
 
+async def test_a_parameter_that_the_database_does_not_know_is_refused(postgres_url: str) -> None:
+    unknown = f"{postgres_url}{'&' if '?' in postgres_url else '?'}keepalive=10"
+    with pytest.raises(StartupError, match=r'POLYBATCH_DATABASE_URL: .*"keepalive"'):
+        await bring_up_to_date(unknown, asyncio.Event())
+
+
 @pytest.mark.usefixtures("url")
 async def test_no_service_is_started_on_a_ledger_that_it_cannot_use(tmp_path: Path) -> None:
     set_revision(tmp_path, "9999")

@@ -73,7 +73,8 @@ export function fromCall(error: ServiceError, server: ServerName, address: strin
     });
   if (code === "UNIMPLEMENTED" && cause === "No message received")
     return failed("UNAVAILABLE", " before the stream ended");
-  if (code === "UNIMPLEMENTED") return failed(code, "; check the addresses of gateway and collector");
+  if (code === "UNIMPLEMENTED")
+    return failed(code, "; it may be older than this client, or check the addresses of gateway and collector");
   if (code !== "UNAVAILABLE") return failed(code, "");
   if (TLS_CAUSE.test(cause))
     return failed(code, "; check the certificate, POLYBATCH_TLS_CA and the address", TLS_FAILED);

@@ -71,5 +71,5 @@ test("a reply that is missing is a broken call, not an unknown one", () => {
 
 test("a call that is not known there says which addresses to check", () => {
   const found = fromCall(ended(status.UNIMPLEMENTED, "Method not found!"), "gateway", "b:2");
-  assert.equal(found.message, "gateway at b:2: Method not found!; check the addresses of gateway and collector");
+  assert.equal(found.message, "gateway at b:2: Method not found!; it may be older than this client, or check the addresses of gateway and collector");
 });

@@ -50,7 +50,11 @@ final class Failures {
         message =
             "%s%s; does it run there? If not, set %s".formatted(where, cause, server.variable());
       } else if (status.getCode() == Status.Code.UNIMPLEMENTED) {
-        message = where + message + "; check the addresses of gateway and collector";
+        message =
+            where
+                + message
+                + "; it may be older than this client, or check the addresses of gateway and"
+                + " collector";
       } else {
         message = where + message;
       }

@@ -76,7 +76,8 @@ class FailuresTest {
     var error = of(io.grpc.Status.UNIMPLEMENTED.withDescription("Method not found!").asException());
     assertEquals("UNIMPLEMENTED", error.reason());
     assertEquals(
-        "gateway at host:1: Method not found!; check the addresses of gateway and collector",
+        "gateway at host:1: Method not found!; it may be older than this client, or check the"
+            + " addresses of gateway and collector",
         error.getMessage());
   }
 

@@ -63,7 +63,7 @@ export function fromCall(error: ServiceError, server: ServerName, address: strin
   const code = (Code[error.code] ?? "UNKNOWN") as StatusName;
   if (details.reason) return new PolybatchError(error.details, { code, ...details, cause: error });
   // From gRPC itself, or a proxy: it names no server.
-  const cause = (error.details || error.message).replace(AROUND_CAUSE, "");
+  const cause = (error.details || error.message).replace(AROUND_CAUSE, "").trim();
   const failed = (code: StatusName, advice: string, reason?: string) =>
     new PolybatchError(`${server} at ${address}: ${cause}${advice}`, {
       ...details,
@@ -76,8 +76,10 @@ export function fromCall(error: ServiceError, server: ServerName, address: strin
   if (code === "UNIMPLEMENTED")
     return failed(code, "; it may be older than this client, or check the addresses of gateway and collector");
   if (code !== "UNAVAILABLE") return failed(code, "");
-  if (TLS_CAUSE.test(cause))
-    return failed(code, "; check the certificate, POLYBATCH_TLS_CA and the address", TLS_FAILED);
+  if (TLS_CAUSE.test(cause)) {
+    const advice = "; check the certificate, POLYBATCH_TLS_CA and the address, or use grpc:// where no TLS is spoken";
+    return failed(code, advice, TLS_FAILED);
+  }
   if (CLOSED_AT_ONCE.test(cause))
     return failed(code, "; is TLS on at one end only, or a client certificate missing?");
   return failed(code, `; does it run there? If not, set POLYBATCH_${server.toUpperCase()}`);

@@ -62,6 +62,8 @@ test("gRPC's own words name the server, and a certificate as a cause that lasts"
   const untrusted = of("No connection established. Last error: Error: self-signed certificate. Resolution note: ");
   assert.match(untrusted.message, /^collector at b:2: self-signed certificate; check the certificate/);
   assert.deepEqual([untrusted.code, untrusted.reason], ["UNAVAILABLE", "TLS_FAILED"]);
+  const plain = of("Last error: Error: 80EC:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:a.c:350:\n");
+  assert.match(plain.message, /wrong version number:a\.c:350:; check .*, or use grpc:\/\/ where no TLS is spoken$/);
 });
 
 test("a reply that is missing is a broken call, not an unknown one", () => {

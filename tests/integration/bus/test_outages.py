@@ -276,3 +276,11 @@ async def test_the_data_folder_of_the_embedded_server_may_have_any_name(tmp_path
     assert bus.ready
     await bus.close()
     await server.kill()
+
+
+async def test_a_server_that_is_gone_without_a_word_is_soon_known_to_be_away(
+    server_bus: Bus,
+) -> None:
+    """Nothing ends such a connection, so until a ping is missed the bus says that it is ready."""
+    options = server_bus._connection.nc.options
+    assert options["ping_interval"] * (options["max_outstanding_pings"] + 1) <= 10

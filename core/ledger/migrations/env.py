@@ -12,6 +12,7 @@ from core.ledger.schema import refuse_unknown
 from core.ledger.tables.columns import name_conditions
 
 _ADVISORY_LOCK = 7_307_118_207
+_TIME_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
 
 def _run(connection: sa.Connection) -> None:
@@ -19,6 +20,9 @@ def _run(connection: sa.Connection) -> None:
         connection.execute(sa.text("BEGIN IMMEDIATE"))
     else:
         name_conditions(SQLModel.metadata)
+        # The role or the database may have some, which are meant for what is short.
+        for limit in _TIME_LIMITS:
+            connection.execute(sa.text(f"SET LOCAL {limit} = 0"))
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
     # Under the lock: a newer version may have been first.
     refuse_unknown(connection)

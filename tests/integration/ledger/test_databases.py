@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 
 from core.ledger import BadDatabaseUrl, Ledger, LedgerUnavailable, Scope, UnknownSchema
 from core.ledger.engine import make_migration_engine
-from core.ledger.schema import downgrade
+from core.ledger.schema import downgrade, upgrade
 from tests.support.forked.python import python
 from tests.support.ledger.rows import make_file, new_batch, reread
 from tests.support.stores.postgres import PostgresServer
@@ -161,6 +161,24 @@ async def test_a_schema_of_another_version_is_left_alone_and_named(
     await engine.dispose()
     assert found == revision
     assert len(await ledger.accounts.list_keys()) == 1
+
+
+def test_migrations_may_take_long_whatever_limits_the_database_has(
+    postgres_server: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    name = postgres_url.rpartition("/")[2]
+    for limit in limits:
+        postgres_server.execute(f"ALTER DATABASE {name} SET {limit} = '30s'")
+    found = {}
+
+    def look(connection: sa.Connection) -> None:
+        for limit in limits:
+            found[limit] = connection.scalar(sa.text(f"SHOW {limit}"))
+
+    monkeypatch.setattr("core.ledger.schema.refuse_unknown", look)
+    upgrade(postgres_url)
+    assert found == dict.fromkeys(limits, "0")
 
 
 async def test_text_with_nul_is_no_error(ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -29,7 +30,7 @@ from core.ledger import (
 from core.ledger.postgres_connecting import connector
 from tests.support.ledger.rows import batch_row, create, file_row, shard_row, try_intend
 from tests.support.stores.lossy import LossyProxy
-from tests.support.stores.postgres import PostgresServer, running_postgres
+from tests.support.stores.postgres import USER, PostgresServer, running_postgres
 
 pytestmark = pytest.mark.long
 
@@ -226,19 +227,15 @@ async def test_a_server_that_is_gone_without_a_word_keeps_nobody_from_the_next(
 async def test_of_several_servers_the_one_that_takes_writes_is_found(
     own_server: PostgresServer, postgres_server: PostgresServer
 ) -> None:
-    url = own_server.create_database()
-    name = url.rpartition("/")[2]
-    if name not in postgres_server.execute("SELECT datname FROM pg_database").split():
-        postgres_server.execute(f"CREATE DATABASE {name}")
-    own, other = f":{own_server.port}", f":{postgres_server.port}"
-    read_only = f"ALTER DATABASE {name} SET default_transaction_read_only"
-    own_server.execute(f"{read_only} = on")
-    try:
-        ledger = await Ledger.open(url.replace(own, f"{own},127.0.0.1{other}"))
-        await ledger.accounts.create_key("alpha")
-        await ledger.close()
-    finally:
-        own_server.execute(f"{read_only} = off")
+    # Of this test's own: the servers number theirs alike.
+    name = f"failover_{secrets.token_hex(4)}"
+    for server in (own_server, postgres_server):
+        server.execute(f"CREATE DATABASE {name}")
+    own_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    both = f"127.0.0.1:{own_server.port},127.0.0.1:{postgres_server.port}"
+    ledger = await Ledger.open(f"postgresql://{USER}@{both}/{name}")
+    await ledger.accounts.create_key("alpha")
+    await ledger.close()
 
 
 @pytest.mark.parametrize("asked", ["", "?target_session_attrs=read-write"])

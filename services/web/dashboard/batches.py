@@ -133,16 +133,11 @@ async def show_line(visit: Visit) -> Response:
 
 async def go_to_line(visit: Visit) -> Response:
     """GET /batches/{batch_id}/lines?line=7."""
-    number = _line_number(visit.request.query_params.get("line", "").strip())
+    asked = visit.request.query_params.get("line", "").strip()
     batch_id = batch_id_of(visit)
-    if number is None:
+    if not (asked.isascii() and asked.isdigit() and 0 < len(asked) < 10 and int(asked)):
         raise HttpError(400, "The number of a line of the file is expected, from 1 on.")
-    return redirect(f"/batches/{batch_id}/lines/{number}")
-
-
-def _line_number(text: str) -> int | None:
-    """None for what is none: Python itself refuses to read numbers of thousands of digits."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 and int(text) else None
+    return redirect(f"/batches/{batch_id}/lines/{int(asked)}")
 
 
 async def get_batch(engine: Engine, batch_id: str) -> batches_pb2.Batch:

@@ -27,6 +27,7 @@ from core.ledger import (
     new_id,
     now,
 )
+from core.ledger.database import Database
 from core.ledger.postgres_connecting import connector
 from tests.support.ledger.rows import batch_row, create, file_row, shard_row, try_intend
 from tests.support.stores.lossy import LossyProxy
@@ -277,3 +278,15 @@ async def test_who_stands_still_amid_a_statement_keeps_nobody_waiting(postgres_u
     await silent.invalidate()
     await silent.close()
     await ledger.close()
+
+
+async def test_nobody_has_to_be_allowed_to_end_connections(postgres_server: PostgresServer) -> None:
+    """Where an administrator has taken that away, the sweep goes on without."""
+    url = postgres_server.create_database()
+    name, role = url.rpartition("/")[2], f"plain_{secrets.token_hex(4)}"
+    postgres_server.execute(f"CREATE ROLE {role} LOGIN")
+    revoked = "REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC"
+    postgres_server.execute(revoked, database=name)
+    database = Database.connect(url.replace(f"{USER}@", f"{role}@"), pool_size=1)
+    assert await database.end_hung() == 0
+    await database._engine.dispose()

@@ -118,7 +118,7 @@ async def supervise(
     with data_folder_lock(settings.data_dir.absolute()):
         with usable_data_folder(settings.data_dir.absolute()):
             plan = make_plan(settings, access, options)
-        await bring_up_to_date(settings.effective_database_url, stop)
+        await bring_up_to_date(stop, fork_server)
         if stop.is_set():
             return
         ready = asyncio.Event()

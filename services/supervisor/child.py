@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
 from core.backoff import backoff
 from core.serving import StartupError
-from services.supervisor import launch
-from services.supervisor.forked import ForkServer, ForkServerGone, Process
+from services.supervisor.forked import ForkServer, Process
 from services.supervisor.output import Output
 from services.supervisor.spec import ChildSpec
+from services.supervisor.starting import start_process
 
 log = structlog.get_logger()
 
@@ -36,7 +32,7 @@ def restart_delay(ends: int) -> float:
 class Child:
     """Keeps a process of a spec running. `on_ready` is called each time it is healthy.
 
-    fork_server: what starts Python modules, as long as it lives; None: each by itself.
+    fork_server: see start_process.
     """
 
     def __init__(
@@ -139,29 +135,8 @@ class Child:
     async def _launch(self) -> Process:
         target = self._output.open(self.spec.name)
         try:
-            if self._fork_server is not None and self.spec.command[:2] == (sys.executable, "-m"):
-                module, *arguments = self.spec.command[2:]
-                descriptor = target if isinstance(target, int) else target.fileno()
-                try:
-                    return await self._fork_server.start(
-                        module, arguments, self.spec.environment, descriptor
-                    )
-                except ForkServerGone:
-                    # It cannot be made again beside the threads of this process.
-                    self._fork_server = None
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-S",
-                str(Path(launch.__file__)),
-                str(os.getpid()),
-                *self.spec.command,
-                stdin=subprocess.DEVNULL,
-                stdout=target,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **self.spec.environment},
-                # Ctrl-C is for the supervisor alone, which stops its children in order.
-                start_new_session=True,
+            return await start_process(
+                self.spec.command, self.spec.environment, target, self._fork_server
             )
         finally:
             if not isinstance(target, int):

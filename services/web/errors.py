@@ -8,6 +8,7 @@ PolybatchError what gateway or collector refused (polybatch.errors), made an Htt
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,10 @@ from polybatch.errors import InvalidLines, PolybatchError
 from starlette.responses import Response
 
 ANTHROPIC_PREFIX = "/anthropic"
+OPENAI_PREFIX = "/v1"
+
+_ENGINE_FILE = re.compile(r"\bfile_(?=[0-9a-z]{20}\b)", re.ASCII)
+_ENGINE_BATCH = re.compile(r"\bbatch_(?=[0-9a-z]{20}\b)", re.ASCII)
 
 _STATUSES = {
     "INVALID_ARGUMENT": 400,
@@ -116,8 +121,8 @@ class ClientGone(Exception):
     """The client has left before it was answered."""
 
 
-def from_engine(error: PolybatchError) -> HttpError:
-    """What gateway or collector said, as HTTP says it."""
+def from_engine(error: PolybatchError, path: str = "") -> HttpError:
+    """What gateway or collector said, as HTTP says it. `path`: of the request."""
     status = _BY_REASON.get(error.reason, _STATUSES.get(error.code, 500))
     code = _CODES.get(error.reason, error.reason.lower() or None)
     passes = error.code in _PASSING or (
@@ -125,7 +130,7 @@ def from_engine(error: PolybatchError) -> HttpError:
     )
     return HttpError(
         status,
-        _message(error),
+        _with_shown_ids(_message(error), path),
         code,
         _param(error),
         retry=passes,
@@ -147,6 +152,13 @@ def _message(error: PolybatchError) -> str:
     first = message.partition(" ")[0]
     # What begins with a name or an id keeps it: spelled otherwise it is another one.
     return f"{message}." if not first.isalpha() else f"{message[:1].upper()}{message[1:]}."
+
+
+def _with_shown_ids(message: str, path: str) -> str:
+    """Who asked for `file-ID` or `msgbatch_ID` knows no `file_ID` and no `batch_ID`."""
+    if path.startswith(ANTHROPIC_PREFIX):
+        return _ENGINE_BATCH.sub("msgbatch_", message)
+    return _ENGINE_FILE.sub("file-", message) if path.startswith(OPENAI_PREFIX) else message
 
 
 def _param(error: PolybatchError) -> str | None:

@@ -80,7 +80,7 @@ class Exchange:
         except HttpError as raised:
             error = raised
         except PolybatchError as raised:
-            error = from_engine(raised)
+            error = from_engine(raised, scope["path"])
         except HTTPException as raised:
             error = _of_router(scope, raised)
         except (asyncio.CancelledError, SlowReader):

@@ -260,6 +260,7 @@ async def test_errors_in_anthropics_form(start_web: StartWeb) -> None:
         found = answer.json()
         assert (found["type"], found["error"]["type"]) == ("error", kind or "invalid_request_error")
         assert found["request_id"] == answer.headers["request-id"]
+        assert f"'batch_{NOBODY}'" not in found["error"]["message"]
     assert await web.left() == []
 
 

@@ -7,6 +7,8 @@ from polybatch.errors import PolybatchError
 
 from services.web.errors import from_engine
 
+ID = "0mx3y735gcfigr3chd49"
+
 
 @pytest.mark.parametrize(
     ("message", "shown"),
@@ -22,3 +24,18 @@ from services.web.errors import from_engine
 def test_names_and_ids_are_spelled_as_they_are(message: str, shown: str) -> None:
     error = PolybatchError(message, code="INVALID_ARGUMENT", reason="INVALID_FIELD")
     assert from_engine(error).message == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "shown"),
+    [
+        (f"/v1/files/file-{ID}", f"there is no file 'file_{ID}'", f"There is no file 'file-{ID}'."),
+        (f"/v1/batches/batch_{ID}", f"there is no batch 'batch_{ID}'", f"batch 'batch_{ID}'."),
+        (f"/anthropic/v1/messages/batches/msgbatch_{ID}", f"no batch_{ID}", f"No msgbatch_{ID}."),
+        ("/v1/files/x", "file_name: at most 255 bytes", "file_name: at most 255 bytes."),
+        (f"/batches/batch_{ID}", f"the file file_{ID} is gone", f"The file file_{ID} is gone."),
+    ],
+)
+def test_ids_are_those_of_the_api_that_was_asked(path: str, message: str, shown: str) -> None:
+    error = PolybatchError(message, code="NOT_FOUND", reason="FILE_NOT_FOUND")
+    assert from_engine(error, path).message.endswith(shown)

@@ -40,6 +40,8 @@ class Source(Struct, gc=False):
 
 class Block(Part, gc=False):
     source: Source | None = None
+    id: str = ""
+    tool_use_id: str = ""
 
     def __post_init__(self) -> None:
         source = self.source
@@ -126,7 +128,7 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: list[Annotated[str, Meta(pattern=r"\S")]] | None = None
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     output_config: OutputConfig | None = None
@@ -188,8 +190,36 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
                 "invalid_request_error",
                 "temperature, top_p and top_k are not supported with this model.",
             )
-        wrong = self._wrong_tools() or self._wrong_schemas()
+        wrong = self._wrong_calls() or self._wrong_tools() or self._wrong_schemas()
         return ("invalid_request_error", wrong) if wrong else None
+
+    def _wrong_calls(self) -> str:
+        """Turns are what counts: messages of one role that follow each other are one."""
+        calls: set[str] = set()
+        speaker = ""
+        for number, message in enumerate(self.messages):
+            blocks = () if isinstance(message.content, str) else message.content
+            if message.role == "assistant":
+                if calls and speaker == "user":
+                    break
+                calls.update(block.id for block in blocks if block.type == "tool_use")
+            for block in blocks:
+                if block.type != "tool_result":
+                    continue
+                if message.role != "user" or block.tool_use_id not in calls:
+                    return (
+                        f"messages.{number}.content: unexpected `tool_use_id` found in "
+                        f"`tool_result` blocks: {block.tool_use_id}. Each `tool_result` block "
+                        "must have a corresponding `tool_use` block in the previous message."
+                    )
+                calls.remove(block.tool_use_id)
+            speaker = message.role
+        if calls:
+            return (
+                "messages: `tool_use` ids were found without `tool_result` blocks immediately "
+                f"after: {', '.join(sorted(calls))}."
+            )
+        return ""
 
     def _wrong_tools(self) -> str:
         chosen = self.tool_choice.name if self.tool_choice else ""

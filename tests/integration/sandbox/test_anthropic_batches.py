@@ -27,6 +27,16 @@ from tests.support.sandbox.driving import (
 
 MODEL = "claude-sonnet-4-5-20250929"
 HEADERS = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
+ASKED = {"role": "user", "content": "How warm is it?"}
+SAID = {"role": "assistant", "content": "Wait."}
+CALLED = {
+    "role": "assistant",
+    "content": [{"type": "tool_use", "id": "t1", "name": "weather", "input": {}}],
+}
+RESULT = {
+    "role": "user",
+    "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "cold"}],
+}
 
 
 def test_whole_batch(sandbox: Sandbox, anthropic_client: anthropic.Anthropic) -> None:
@@ -197,6 +207,20 @@ UNIONS = many(17, type=["string", "null"])
         ({"model": "gpt-4.1"}, "not_found_error", "model"),
         ({"model": "claude-opus-4-7", "temperature": 0.5}, "invalid_request_error", "temperature"),
         ({"model": "claude-opus-5", "top_k": 5}, "invalid_request_error", "top_k"),
+        ({"stop_sequences": ["END", " \n"]}, "invalid_request_error", "stop_sequences"),
+        ({"messages": [ASKED, CALLED]}, "invalid_request_error", "immediately after: t1"),
+        ({"messages": [ASKED, CALLED, ASKED]}, "invalid_request_error", "immediately after: t1"),
+        (
+            {"messages": [ASKED, CALLED, ASKED, SAID, RESULT]},
+            "invalid_request_error",
+            "immediately after: t1",
+        ),
+        ({"messages": [RESULT]}, "invalid_request_error", "messages.0.content: unexpected"),
+        (
+            {"messages": [ASKED, CALLED, RESULT, RESULT]},
+            "invalid_request_error",
+            "messages.3.content: unexpected",
+        ),
     ],
 )
 def test_bad_params_cost_only_their_line(
@@ -219,6 +243,17 @@ def test_bad_params_cost_only_their_line(
     assert where in result.error.error.message
     assert result.error.request_id
     assert sandbox.bill()["lines_billed"] == 1
+
+
+def test_messages_of_one_role_are_one_turn(
+    sandbox: Sandbox, anthropic_client: anthropic.Anthropic
+) -> None:
+    messages = [ASKED, SAID, CALLED, SAID, RESULT, ASKED]
+    batch = anthropic_client.messages.batches.create(
+        requests=[message_request("a", messages=messages)]
+    )
+    (line,) = results(anthropic_client, until_ended(anthropic_client, batch).id)
+    assert line.result.type == "succeeded"
 
 
 def test_a_number_out_of_range_costs_only_its_line(

@@ -23,7 +23,8 @@ _SERVICES = ("collector", "dispatcher", "gateway")
 _STOP_MARGIN = 10.0
 _WEB = "web"
 _METRICS = "_metrics"
-_PLACEHOLDER_KEY = "sandbox"
+_PLACEHOLDER_KEY = "sandbox-key"
+"""No word that the sandbox says: what a provider says of a refusal is shown without the key."""
 _SANDBOX_POLLS = "0.1"
 """What looks at the sandbox wait for at the least: they cost nothing, and people wait."""
 _STOOD_IN = ("openai", "anthropic", "gemini")

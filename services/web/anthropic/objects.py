@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -88,7 +88,8 @@ def message_batch(batch: batches_pb2.Batch, base_url: str) -> dict[str, Any]:
         ),
         None,
     )
-    results = ended and batch.state != batches_pb2.BATCH_STATE_FAILED
+    deleted = bool(batch.deleted_results)
+    results = ended and batch.state != batches_pb2.BATCH_STATE_FAILED and not deleted
     return {
         "id": shown,
         "type": "message_batch",
@@ -108,9 +109,17 @@ def message_batch(batch: batches_pb2.Batch, base_url: str) -> dict[str, Any]:
         "cancel_initiated_at": (
             _time(batch.cancelling_at) if batch.HasField("cancelling_at") else None
         ),
-        "archived_at": None,
+        "archived_at": _archived_at(batch) or ended_at if deleted else None,
         "results_url": f"{base_url}/v1/messages/batches/{shown}/results" if results else None,
     }
+
+
+def _archived_at(batch: batches_pb2.Batch) -> str | None:
+    """When its time was over; None where results were deleted before: nobody keeps when."""
+    if not batch.HasField("results_expire_at"):
+        return None
+    kept_until = batch.results_expire_at.ToDatetime(tzinfo=UTC)
+    return _time(batch.results_expire_at) if kept_until <= datetime.now(UTC) else None
 
 
 async def result_lines(

@@ -30,6 +30,8 @@ from services.sandbox.unique import UniqueIds
 
 MAX_LINES = 50_000
 MAX_EMBEDDING_INPUTS = 50_000
+MISTRALS_MAX_LINES = 100_000
+"""docs.mistral.ai, known limitations."""
 BODIES: dict[str, type[Body]] = {
     "/v1/chat/completions": Chat,
     "/v1/embeddings": Embedding,
@@ -89,14 +91,14 @@ async def check(
     """Read a batch's file through and plan its run. Raises Refused, with one refusal
     or (with `every_error`) all of them.
 
-    `any_model`: models need not be OpenAI's.
+    `any_model`: models need not be OpenAI's, and the limits are Mistral's.
     """
     writer = PlanWriter(path, records)
     scan = _Scan(endpoint, writer, every_error, any_model)
     try:
         for offset, block in read_blocks(path):
             scan.block(offset, block)
-            if scan.count > MAX_LINES:
+            if scan.count > scan.most_lines:
                 break
             await asyncio.sleep(0)
         scan.end(path)
@@ -111,6 +113,7 @@ class _Scan:
         self, endpoint: str, writer: PlanWriter, every_error: bool, any_model: bool
     ) -> None:
         self._any_model = any_model
+        self.most_lines = MISTRALS_MAX_LINES if any_model else MAX_LINES
         self._endpoint = endpoint
         self._body_of = msgspec.json.Decoder(BODIES[endpoint]).decode
         self._writer = writer
@@ -169,14 +172,14 @@ class _Scan:
         """Whole-file checks. Raises Refused for whatever was wrong."""
         if not self._number:
             self._refuse("empty_file", "The batch input file is empty.", None, line=None)
-        if self._number > MAX_LINES:
+        if self._number > self.most_lines:
             self._refuse(
                 "too_many_tasks",
-                f"The batch has more than {MAX_LINES} requests.",
+                f"The batch has more than {self.most_lines} requests.",
                 None,
                 line=None,
             )
-        if self._inputs > MAX_EMBEDDING_INPUTS:
+        if self._inputs > MAX_EMBEDDING_INPUTS and not self._any_model:
             self._refuse(
                 "too_many_tasks",
                 f"The batch has {self._inputs} embedding inputs; at most "

@@ -76,6 +76,20 @@ def test_a_job_runs_its_lines_with_its_own_model(http: httpx2.Client) -> None:
     assert {found[name]["body"]["model"] for name in "ac"} == {MODEL}
 
 
+def test_a_job_may_have_more_lines_than_a_batch_of_openai(http: httpx2.Client) -> None:
+    many = [line(f"{number}") for number in range(50_001)]
+    job = ended(http, create(http, upload(http, *many)).json()["id"])
+    assert (job["status"], job["total_requests"]) == ("SUCCESS", 50_001)
+
+
+@pytest.mark.long
+def test_more_than_100000_lines_fail_the_job(http: httpx2.Client) -> None:
+    many = [line(f"{number}") for number in range(100_001)]
+    job = ended(http, create(http, upload(http, *many)).json()["id"])
+    assert job["status"] == "FAILED"
+    assert "100000" in job["errors"][0]["message"]
+
+
 def test_jobs_are_listed_by_pages_the_newest_first(http: httpx2.Client) -> None:
     file_id = upload(http, line("a"))
     made = [create(http, file_id).json()["id"] for _ in range(3)]

@@ -237,3 +237,12 @@ def test_a_model_without_a_price_is_named_as_files_name_it(
     fake.estimate = estimate((model, "0", "0"), unpriced="no price yet")
     done = command.run("submit", "good.jsonl", "--no-watch")
     assert f"cost: not known, as {shown} has no price\n" in done.stderr
+
+
+def test_several_models_without_a_price(command: Command, fake: FakePolybatch) -> None:
+    models = [(f"openai/gpt-9{digit}", "0", "0") for digit in "789"]
+    fake.estimate = estimate(*models, unpriced="no price yet")
+    for model in fake.estimate.models:
+        model.unpriced = "no price yet"
+    done = command.run("submit", "good.jsonl", "--no-watch")
+    assert "cost: not known, as openai/gpt-97 and 2 more have no price\n" in done.stderr

@@ -107,8 +107,8 @@ def in_one_line(found: BatchEstimate) -> str:
     total = found.total
     if total.expected is None:
         first, *others = found.unpriced_models
-        more = f" and {len(others)} more" if others else ""
-        return f"cost: not known, as {_called(first)}{more} has no price"
+        which = f"and {len(others)} more have" if others else "has"
+        return f"cost: not known, as {_called(first)} {which} no price"
     parts = [f"cost: about {about_usd(total.expected)} USD"]
     if total.at_most is None:
         parts.append(f"not limited by {counted(found.unlimited_line_count, 'line')}")

@@ -39,7 +39,7 @@ class Failpoint(StrEnum):
     BATCH_RESUME = "ledger.batch.resume"
     BATCH_CLOSE_WINDOW = "ledger.batch.close_window"
     BATCH_RESCUE = "ledger.batch.rescue"
-    SHARD_TURN = "ledger.shard.turn"
+    SHARD_SWITCH = "ledger.shard.switch"
     BATCH_SETTLE_QUEUED = "ledger.batch.settle_queued"
     BATCH_FINALIZE = "ledger.batch.finalize"
     BATCH_END = "ledger.batch.end"

@@ -1,9 +1,9 @@
 """Rescues: before the completion window of a batch closes, what is not answered is called line by
 line.
 
-    QUEUED --turned--> QUEUED for rescue --started--> RUNNING --> FETCHING --> SETTLED
+    QUEUED --switched--> QUEUED for rescue --started--> RUNNING --> FETCHING --> SETTLED
 
-What a provider may still answer is not turned: its lines come into a shard of their own once the
+What a provider may still answer is not switched: its lines come into a shard of their own once the
 provider has reported that it never ran them (services/collector/shard_results.py).
 """
 
@@ -42,18 +42,18 @@ class Rescues(ShardTransitions):
                 session, batch, rescue_started_at=moment, waiting_reason=reason, due_at=moment
             )
 
-    async def turn(self, batch_id: str, providers: Collection[str]) -> tuple[Batch, list[str]]:
+    async def switch(self, batch_id: str, providers: Collection[str]) -> tuple[Batch, list[str]]:
         """Have the queued shards for these providers called line by line.
 
         Returns the batch and the ids of those that were not yet to be. Whoever was about to send
-        one as a batch finds it turned.
+        one as a batch finds it switched.
         """
-        async with self._database.write(Failpoint.SHARD_TURN) as session:
+        async with self._database.write(Failpoint.SHARD_SWITCH) as session:
             batch = await self._database.lock_batch(session, batch_id)
             assert batch is not None, "whoever rescues it has read it"
             if batch.rescue_started_at is None or not may_rescue(batch):
                 return batch, []
-            turned = await session.exec(
+            switched = await session.exec(
                 update(Shard)
                 .where(
                     col(Shard.batch_id) == batch_id,
@@ -76,7 +76,7 @@ class Rescues(ShardTransitions):
                 .returning(col(Shard.id))
                 .execution_options(synchronize_session=False)
             )
-            found = list(turned.scalars())
+            found = list(switched.scalars())
             return (await advance(session, batch) if found else batch), found
 
     async def paused_providers(self) -> frozenset[str]:

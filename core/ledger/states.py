@@ -21,11 +21,11 @@ A shard (lines for one provider)::
                      (the dispatcher makes the calls itself: providers without batches; and,
                      at the others, shards of a batch that is rescued)
 
-A batch with a rescue: so long before its window closes, its queued shards are turned into ones
+A batch with a rescue: so long before its window closes, its queued shards are switched to ones
 that are called line by line; those that are SUBMITTED are cancelled at their provider, and once
 that has ended them, lines that it reports as never run go on in such a shard::
 
-    QUEUED --turned--> QUEUED (purpose RESCUE) --started--> RUNNING
+    QUEUED --switched--> QUEUED (purpose RESCUE) --started--> RUNNING
     SUBMITTED --cancelled, ended--> FETCHING --> SETTLED + QUEUED (purpose RESCUE)
 
 A batch that stops does not wait for its providers longer than POLYBATCH_STOP_GRACE: a shard

@@ -1,7 +1,7 @@
 """Of the stop step: so long before a batch's window closes, have what is not answered called line
 by line.
 
-In: a batch whose rescue is due. Out: its queued shards turned into ones that are run line by line;
+In: a batch whose rescue is due. Out: its queued shards switched to ones that are run line by line;
 providers asked to cancel, and looked at until they have ended: what they report as never run comes
 in a shard of that kind by itself (shard_results.py). What can go wrong: a cancel is refused, is
 lost, or takes longer than the window lasts: then its lines are not rescued, as their provider may
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 _AGE_SHARE = 0.3
 _PAUSE_MIN = 0.3
 _PAUSE_MAX = 15.0
-# Until the sweep has a look whether what is turned has been forgotten.
+# Until the sweep has a look whether what is switched has been forgotten.
 _DONE_PAUSE = 600.0
 _PARALLEL_CANCELS = 8
 
@@ -74,15 +74,15 @@ class Rescuer:
             await self._ledger.batches.defer(batch.id, now() + timedelta(seconds=pause))
             return pause
         able = known - await self._ledger.rescues.paused_providers()
-        changed, turned = await self._ledger.rescues.turn(batch.id, able)
-        if turned:
+        changed, switched = await self._ledger.rescues.switch(batch.id, able)
+        if switched:
             await self._publisher.changed(changed, BatchEvent.SHARD_PROGRESSED)
-            for shard_id in turned:
+            for shard_id in switched:
                 await self._publisher.enqueue(Step.SUBMIT, batch.id, shard_id)
         left = [
             shard
             for shard in shards
-            if shard.provider in known and shard.purpose in _SENT and shard.id not in turned
+            if shard.provider in known and shard.purpose in _SENT and shard.id not in switched
         ]
         if may_rescue(changed):
             await self._cancel([shard for shard in left if shard.provider in able])

@@ -344,7 +344,7 @@ SCENES = {
         slow={"batch_seconds": NEVER},
     ),
     "a rescue before the window closes": Scene(
-        (Failpoint.BATCH_RESCUE, Failpoint.SHARD_TURN),
+        (Failpoint.BATCH_RESCUE, Failpoint.SHARD_SWITCH),
         [
             ask(
                 "slow",

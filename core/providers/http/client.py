@@ -4,7 +4,7 @@ Five kinds of exchange, each with its own rule:
 
 - repeatable calls (reads, cancels, deletes) and uploads: tried again a few times with
   back-off, then ProviderUnavailable; a clear no is ProviderRejected;
-- creates: sent once, and the answer is the reply's body, Refused or Unknown;
+- creates: sent once, and the answer is the reply's body, Refused or OutcomeUnknown;
 - downloads: streamed; tried again where they fail before their first byte, and
   ProviderUnavailable when they break later;
 - plain exchanges: sent once, and the reply is the caller's to judge, as is the pace.
@@ -227,7 +227,7 @@ class ProviderHttp:
     ) -> bytes | Refused | OutcomeUnknown:
         """POST JSON once, from memory or streamed from a file. Gives the 2xx reply's body.
 
-        Unknown wherever the provider may have acted: time-outs, broken connections, a 5xx
+        OutcomeUnknown wherever the provider may have acted: time-outs, broken connections, a 5xx
         without the provider's own error body. `deadline`: in the event loop's time. `gate`
         is asked last; what it raises comes out, and nothing was sent.
         """

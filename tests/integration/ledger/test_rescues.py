@@ -1,4 +1,4 @@
-"""Rescues begin once, and nothing that is turned is sent as a batch."""
+"""Rescues begin once, and nothing that is switched is sent as a batch."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ async def test_it_begins_once(ledger: Ledger) -> None:
 
 async def test_what_is_queued_is_turned_and_never_sent(ledger: Ledger) -> None:
     batch, (sent, queued) = await rescuable(ledger)
-    _, none = await ledger.rescues.turn(batch.id, OPENAI)
+    _, none = await ledger.rescues.switch(batch.id, OPENAI)
     assert none == [], "it has not begun"
     at_provider = await intend(ledger, sent)
     await ledger.rescues.begin(batch.id, "")
     waiting = await ledger.shards.wait_for_quota(queued, "waits", now() + timedelta(hours=1))
     assert isinstance(waiting, Batch)
-    found = await asyncio.gather(*(ledger.rescues.turn(batch.id, OPENAI) for _ in range(3)))
-    assert [shard for _, turned in found for shard in turned] == [queued.id]
-    turned = await reread(ledger, queued)
-    assert (turned.purpose, turned.state) == (ShardPurpose.RESCUE, ShardState.QUEUED)
-    assert (turned.waits_for_quota, turned.waiting_reason) == (False, "")
-    assert turned.due_at <= now()
+    found = await asyncio.gather(*(ledger.rescues.switch(batch.id, OPENAI) for _ in range(3)))
+    assert [shard for _, switched in found for shard in switched] == [queued.id]
+    switched = await reread(ledger, queued)
+    assert (switched.purpose, switched.state) == (ShardPurpose.RESCUE, ShardState.QUEUED)
+    assert (switched.waits_for_quota, switched.waiting_reason) == (False, "")
+    assert switched.due_at <= now()
     assert (await reread(ledger, at_provider)).purpose == ShardPurpose.NONE
     refused = await ledger.shards.intend(
         queued.id,
@@ -71,16 +71,16 @@ async def test_what_is_queued_is_turned_and_never_sent(ledger: Ledger) -> None:
     assert isinstance(refused, Stale)
     assert not isinstance(refused, OverQuota)
     # It waits for its turn among those that are called, not for what may be enqueued.
-    waits = await ledger.shards.wait_for_quota(turned, "its turn", now())
+    waits = await ledger.shards.wait_for_quota(switched, "its turn", now())
     assert isinstance(waits, Batch)
     first = await ledger.runs.next_waiting("openai", 16, 2, ShardPurpose.RESCUE)
     assert first is not None
     assert first.id == queued.id
-    # What was refused comes back to the queue, and is turned at the next look.
+    # What was refused comes back to the queue, and is switched at the next look.
     await ledger.shards.revert_to_queued(at_provider)
-    _, later = await ledger.rescues.turn(batch.id, OPENAI)
+    _, later = await ledger.rescues.switch(batch.id, OPENAI)
     assert later == [sent.id]
-    _, others = await ledger.rescues.turn(batch.id, frozenset({"anthropic"}))
+    _, others = await ledger.rescues.switch(batch.id, frozenset({"anthropic"}))
     assert others == []
 
 
@@ -96,8 +96,8 @@ async def test_not_after_its_end(ledger: Ledger, end: str) -> None:
         stopped.expires_at = now() - timedelta(seconds=1)
         assert not may_rescue(stopped)
         return
-    _, turned = await ledger.rescues.turn(batch.id, OPENAI)
-    assert turned == []
+    _, switched = await ledger.rescues.switch(batch.id, OPENAI)
+    assert switched == []
 
 
 async def test_a_batch_without_a_rescue_has_none(ledger: Ledger) -> None:

@@ -95,7 +95,7 @@ NOT_RUN: Mapping[str, str] = {
     "docs/providers.md: vllm serve Qwen/Qwen3-8B --port 8000 --a": "needs vLLM and a GPU",
     "docs/providers.md: ollama pull llama3.2": "needs Ollama, and downloads a model",
     'docs/providers.md: @pytest.mark.parametrize("case", CASES,': "part of a plug-in's own test",
-    "docs/providers.md: plugin = ProviderPlugin(": "part of a plug-in",
+    "docs/providers.md: from core.providers import ProviderPlugi": "part of a plug-in",
     "clients/python/README.md: pipx install 'polybatch[cli]'   # the co": "needs a package index",
     "docs/versions.md: make dist                     # dist/: s": (
         "takes minutes; tests/integration/client/test_installed.py builds and installs the packages"

@@ -26,7 +26,7 @@ class Answers:
         self._secret = secret
 
     def of_create(self, where: str, reply: Reply) -> Refused | OutcomeUnknown:
-        """What became of a create: Unknown wherever the provider may have acted."""
+        """What became of a create: OutcomeUnknown wherever the provider may have acted."""
         error = reply.error
         text = self.say(where, told(reply), reply)
         # Whoever sends us elsewhere may have passed the call on first, as a page does that answers
@@ -101,8 +101,10 @@ class Answers:
         return body.replace(secret, b"***") if secret in body else body
 
     def hide(self, text: str) -> str:
-        """A text without the key."""
-        return text.replace(self._secret, "***") if self._secret else text
+        """A text of ours, such as that of an error, without the key."""
+        if len(self._secret) < _SHORTEST_IN_ERRORS:
+            return text
+        return text.replace(self._secret, "***")
 
 
 def told(reply: Reply) -> str:

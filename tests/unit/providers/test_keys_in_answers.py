@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 from starlette.responses import JSONResponse, Response
 
+from core.providers.contract import ProviderRejected
 from core.providers.http.client import ProviderHttp
 from core.providers.http.replies import Answers
 from core.providers.http.transport import Reply
@@ -67,5 +69,17 @@ async def test_what_a_model_says_is_not_taken_for_a_key_that_is_a_word(
         assert answered.body == said
         assert await downloaded(http) == said
         assert await http.call("GET", "/things/1", _any) == msgspec.json.decode(said)
+    finally:
+        await http.close()
+
+
+@pytest.mark.parametrize("key", ["sandbox", "ollama", "1", "id"])
+async def test_an_error_keeps_words_that_are_like_a_short_key(fake: FakeProvider, key: str) -> None:
+    said = "The sandbox at ollama:1 gave the id 11 to nobody"
+    fake.on("GET", "/things/1", JSONResponse({"error": {"message": said}}, status_code=401))
+    http = ProviderHttp(fake.url, {}, secret=key, timeout=5)
+    try:
+        with pytest.raises(ProviderRejected, match=re.escape(f"GET /things/1: {said}")):
+            await http.call("GET", "/things/1", _any)
     finally:
         await http.close()

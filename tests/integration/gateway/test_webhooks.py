@@ -278,10 +278,14 @@ async def test_both_clients_and_the_command(
     monkeypatch.setenv("POLYBATCH_COLLECTOR", address)
     monkeypatch.setenv("POLYBATCH_API_KEY", key)
 
+    notes = ""
+
     async def command(*words: str) -> str:
+        nonlocal notes
         code = await asyncio.to_thread(main, ["webhooks", *words, "--wait", "0"])
         printed = capsys.readouterr()
         assert not code, printed.err
+        notes = printed.err
         # The gateway is in this process, and logs there too.
         lines = printed.out.splitlines(keepends=True)
         return "".join(line for line in lines if not re.match(r"\d{4}-[-\d]+ [:\d]+ \[", line))
@@ -299,6 +303,8 @@ async def test_both_clients_and_the_command(
     (delivery,) = await gateway.ledger.webhook_deliveries.page(batch.account_id, 1)
     assert (await command("test", "last")).endswith(" waiting\n")
     assert (await command("resend", delivery.id)) == f"{delivery.id} waiting\n"
+    (advice,) = re.findall("see what comes of it: polybatch webhooks (.*)", notes)
+    assert delivery.id in await command(*advice.split())
     assert await command("resend", delivery.id[-8:]) == f"{delivery.id} waiting\n"
     assert "disabled by" in await command("update", created["id"][8:], "--disable")
     assert await command("delete", created["id"]) == f"{created['id']} deleted\n"

@@ -269,7 +269,7 @@ def _tell_delivery(session: Session, delivery: WebhookDelivery) -> None:
         session.emit(delivery)
         return
     session.say(f"{delivery.id} {delivery.state}")
-    again = session.command("webhooks", "deliveries", "--limit", "1")
+    again = session.command("webhooks", "deliveries", "--webhook", delivery.endpoint_id)
     session.note(f"see what comes of it: {again}")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from polybatch.models import BatchPriority
+
 Schema = Mapping[str, Any]
 
 _WHOLE: Schema = {"type": "integer"}
@@ -83,6 +85,7 @@ _BATCH_EXTRAS = _object(
     key_id=_null_or(_TEXT),
     webhook_url=_null_or(_TEXT),
     name=_null_or(_TEXT),
+    priority=_one_of(*BatchPriority),
     parent_batch_id=_null_or(_TEXT),
     child_batch_ids=_list(_TEXT),
     paused_at=_null_or(_WHOLE),

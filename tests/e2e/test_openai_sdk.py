@@ -208,9 +208,13 @@ def test_lists_of_results_go_on_past_what_is_deleted(suite: Suite) -> None:
 def test_cancel(suite: Suite, client: OpenAI) -> None:
     suite.sandbox("/sandbox/config", {"batch_seconds": 600})
     file = client.files.create(file=io.BytesIO(jsonl([chat(1)])), purpose="batch")
-    batch = client.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    batch: Any = client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        extra_body={"priority": "low"},
     )
+    assert batch.polybatch["priority"] == "low"
     with pytest.raises(openai.ConflictError) as in_use:
         client.files.delete(file.id)
     assert in_use.value.code == "file_in_use"

@@ -15,6 +15,7 @@ import msgspec
 from google.protobuf.duration_pb2 import Duration
 from polybatch._transport import methods
 from polybatch.errors import InvalidRequest
+from polybatch.models import BatchPriority
 from polybatch.models.money import to_money
 from polybatch.v1 import batches_pb2, files_pb2
 from starlette.requests import Request
@@ -81,6 +82,7 @@ class CreateBatch(msgspec.Struct, forbid_unknown_fields=True):
     key_id: str = ""
     webhook_url: str = ""
     name: str = ""
+    priority: Annotated[str, described(enum=list(BatchPriority))] = BatchPriority.NORMAL
     canary_lines: Count = 0
     canary_max_failure_rate: float | None = None
     max_failure_rate: float | None = None
@@ -108,6 +110,7 @@ async def create(request: Request, engine: Engine) -> Response:
             key_id=asked.key_id,
             webhook_url=asked.webhook_url,
             name=asked.name,
+            priority=_priority(asked.priority),
             canary_lines=asked.canary_lines,
             canary_max_failure_rate=asked.canary_max_failure_rate,
             max_failure_rate=asked.max_failure_rate,
@@ -154,6 +157,7 @@ async def _checked_file(asked: CreateBatch, engine: Engine) -> str:
     if asked.endpoint not in _ENDPOINTS:
         raise _invalid("endpoint", f"one of {', '.join(sorted(_ENDPOINTS))}", asked.endpoint)
     _window(asked.completion_window)
+    _priority(asked.priority)
     file = parse_file(asked.input_file_id)
     if not isinstance(file, InputFile):
         raise _invalid("input_file_id", "the id of an uploaded file", asked.input_file_id)
@@ -175,6 +179,13 @@ def _money(amount: Decimal | None) -> Any:
         return to_money(amount, "max_cost")
     except InvalidRequest as error:
         raise HttpError(400, error.message, "invalid_value", "max_cost") from error
+
+
+def _priority(word: str) -> Any:
+    try:
+        return BatchPriority(word).to_proto()
+    except ValueError:
+        raise _invalid("priority", f"one of {', '.join(BatchPriority)}", word) from None
 
 
 def _window(text: str) -> Duration:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from polybatch.models import ResultFilter
+from polybatch.models import BatchPriority, ResultFilter
 from polybatch.models.money import from_money
 from polybatch.v1 import batches_pb2, files_pb2, providers_pb2
 
@@ -202,6 +202,7 @@ def _extras(batch: batches_pb2.Batch) -> dict[str, Any]:
         "key_id": batch.key_id or None,
         "webhook_url": batch.webhook_url or None,
         "name": batch.name or None,
+        "priority": BatchPriority.from_proto(batch.priority),
         "parent_batch_id": batch.parent_batch_id or None,
         "child_batch_ids": list(batch.child_batch_ids),
         "paused_at": batch.paused_at.seconds if batch.HasField("paused_at") else None,

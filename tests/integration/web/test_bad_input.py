@@ -47,6 +47,7 @@ WRONG_BATCHES = [
     ({"endpoint": CHAT, "completion_window": "24h"}, "input_file_id", None),
     ({**BATCH, "endpoint": "/v1/nothing"}, "endpoint", "invalid_value"),
     ({**BATCH, "completion_window": "for ever"}, "completion_window", "invalid_value"),
+    ({**BATCH, "priority": "urgent"}, "priority", "invalid_value"),
     ({**BATCH, "completion_window": "8d"}, "completion_window", "invalid_value"),
     ({**BATCH, "metadata": {"a": 1}}, "metadata", "invalid_type"),
     (

@@ -21,6 +21,7 @@ from typing import BinaryIO, cast
 
 from polybatch._convert.records import Refusal
 from polybatch._operations.compression import zstd_module
+from polybatch._operations.unfinished import create
 
 Write = Callable[[bytes], None]
 """Takes one line of JSON without its newline. Refusal (number 0) where it has no place."""
@@ -69,7 +70,7 @@ def _whole_or_not_at_all(path: Path) -> Iterator[BinaryIO]:
         return
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with unfinished.open("xb") as file:
+        with create(unfinished, path) as file:
             yield file
         unfinished.replace(path)
     finally:

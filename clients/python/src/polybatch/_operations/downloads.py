@@ -17,6 +17,7 @@ from typing import Any
 from polybatch import models
 from polybatch._operations.calls import Caller
 from polybatch._operations.sources import Progress
+from polybatch._operations.unfinished import create, naming
 from polybatch._transport import methods
 from polybatch._transport.methods import Method
 from polybatch.errors import Conflict, DataError, PolybatchError
@@ -157,8 +158,9 @@ class Downloads:
                     received += len(chunk)
                     if progress is not None:
                         progress(received, total())
-                await blocking(file.flush)
-                await blocking(lambda: os.fsync(file.fileno()))
+                with naming(path):
+                    await blocking(file.flush)
+                    await blocking(lambda: os.fsync(file.fileno()))
             expected = expected_digest()
             if expected is not None and digest.hexdigest() != expected:
                 raise DataError(
@@ -176,7 +178,7 @@ def _create(unfinished: Path, path: Path) -> BufferedWriter:
     # A rename would put a file in the place of a device or a pipe.
     if path.exists() and not path.is_file():
         raise FileExistsError(errno.EEXIST, "exists and is not a regular file", str(path))
-    return unfinished.open("xb")
+    return create(unfinished, path)
 
 
 class ResultStream:

@@ -229,6 +229,30 @@ def test_what_is_sent_first_and_when_it_is_enough(command: Command, fake: FakePo
         assert (done.returncode, wrong[0] in done.stderr) == (ExitCode.BAD_INPUT, True)
 
 
+def test_why_lines_fail_can_be_asked_before_the_end(command: Command, fake: FakePolybatch) -> None:
+    why = f"{SELF} failures {BATCH} --by-cause --partial"
+    fake.publish(snapshot(BATCH, 1, succeeded=1, failed=2))
+    assert f"why lines failed: {why}" in command.run("get", BATCH).stdout
+    process = command.start("watch", BATCH)
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"lines fail; why, so far: {why}\n"
+    fake.publish(snapshot(BATCH, 2, succeeded=1, failed=3))
+    fake.publish(snapshot(BATCH, 3, "COMPLETED", succeeded=1, failed=99))
+    _, told = process.communicate(timeout=20)
+    assert "so far" not in told
+    assert f"why lines failed: {SELF} failures {BATCH}\n" in told
+    assert "--partial" not in command.run("get", BATCH).stdout
+
+
+def test_a_list_says_what_is_paused(command: Command, fake: FakePolybatch) -> None:
+    for number, state in enumerate(("VALIDATING", "IN_PROGRESS", "COMPLETED")):
+        paused = snapshot(f"batch_{number:020}", 1, state)
+        paused.paused_at.FromSeconds(1_800_000_000)
+        fake.publish(paused)
+    _, *rows = command.run("list").stdout.splitlines()
+    assert ["paused" in row for row in rows] == [False, True, True]
+
+
 @pytest.mark.usefixtures("ended")
 def test_pauses(command: Command) -> None:
     done = command.run("pause", BATCH)
@@ -260,6 +284,16 @@ def test_files(command: Command) -> None:
     assert (command.folder / "copy.jsonl").read_bytes() == GOOD
     assert command.run("files", "delete", file["id"]).returncode == 0
     assert command.run("files", "delete", file["id"]).returncode == ExitCode.ERROR
+
+
+@pytest.mark.parametrize("words", ["files download last", "convert good.jsonl"])
+def test_a_file_that_finds_no_room_is_named(command: Command, words: str) -> None:
+    command.run("submit", "good.jsonl", "--no-watch")
+    # Not one byte can be written, which a file system without room says alike.
+    done = command.shell(f"ulimit -f 0; exec {SELF} {words} -o copy.jsonl")
+    assert done.returncode == ExitCode.ERROR
+    assert done.stderr.splitlines()[-1] == "polybatch: copy.jsonl: File too large."
+    assert [each.name for each in command.folder.glob("*copy*")] == []
 
 
 @pytest.mark.usefixtures("ended")

@@ -7,8 +7,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -233,6 +234,83 @@ def test_ctrl_c_shows_nothing_of_grpc(fake: FakePolybatch, screen: Screen, tmp_p
     screen.finish()
     assert screen.lines()[0].startswith("polybatch: stopped watching"), screen.raw
     assert "Traceback" not in screen.raw
+
+
+@contextmanager
+def shell(fake: FakePolybatch, screen: Screen, folder: Path) -> Iterator[Callable[[str], None]]:
+    """A shell with jobs; yields what types a line."""
+
+    def type_in(text: str) -> None:
+        os.write(screen.master, text.encode())
+
+    environment = {
+        "POLYBATCH_GATEWAY": fake.address,
+        "POLYBATCH_COLLECTOR": fake.address,
+        "POLYBATCH_API_KEY": API_KEY,
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "TERM": "xterm-256color",
+        "PYTHONIOENCODING": "utf-8",
+        "POLYBATCH": f"{sys.executable} -m polybatch",
+        "PS1": "$ ",
+    }
+    # The terminal becomes that of the shell's session.
+    leader = "import fcntl, os, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    leader += "os.execv('/bin/sh', ['sh', '-i'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", leader],
+        cwd=folder,
+        env=environment,
+        stdin=screen.slave,
+        stdout=screen.slave,
+        stderr=screen.slave,
+    ) as process:
+        try:
+            screen.wait_for("$ ")
+            yield type_in
+            type_in("exit\n")
+            process.wait(20)
+        finally:
+            # With it, the terminal hangs up, and its jobs end.
+            process.kill()
+
+
+def test_what_others_write_while_it_is_suspended_is_left_alone(
+    fake: FakePolybatch, screen: Screen, tmp_path: Path
+) -> None:
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    with shell(fake, screen, tmp_path) as type_in:
+        type_in(f"$POLYBATCH watch {BATCH}\n")
+        screen.wait_for("30 of 100 lines")
+        assert fake.watching.wait(20)
+        type_in("\x1a")
+        screen.wait_for("Stopped")
+        type_in("echo be''tween; fg\n")
+        screen.wait_for("between\r\n")
+        # By itself, and then with news.
+        screen.wait_for_match(r"(?s)between\r\n.*30 of 100 lines")
+        fake.publish(snapshot(BATCH, 2, "COMPLETED", succeeded=100))
+        screen.wait_for("the results: ")
+    screen.finish()
+    after = screen.raw.partition("between\r\n")[2]
+    assert "\x1b[2A" not in after.partition("30 of 100 lines")[0]
+    assert after.count("\x1b[2A") >= 1
+    assert after.count("Completed (completed)") == 1
+
+
+def test_nothing_is_drawn_over_from_the_background(
+    fake: FakePolybatch, screen: Screen, tmp_path: Path
+) -> None:
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    with shell(fake, screen, tmp_path) as type_in:
+        type_in(f"$POLYBATCH watch {BATCH} &\n")
+        assert fake.watching.wait(20)
+        fake.publish(snapshot(BATCH, 2, "COMPLETED", succeeded=100))
+        screen.wait_for("the results: ")
+    screen.finish()
+    assert not re.search(r"\x1b\[\d+A", screen.raw)
+    assert screen.raw.count("100 of 100 lines") == 1
+    assert "30 of 100 lines" not in screen.raw
 
 
 def test_absence_is_told_below_the_bar(fake: FakePolybatch, screen: Screen, tmp_path: Path) -> None:

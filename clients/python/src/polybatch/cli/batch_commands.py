@@ -20,6 +20,7 @@ from polybatch.cli.describe import (
     describe_retention,
     describe_state,
     describe_waiting,
+    why_lines_failed,
 )
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.ids import whole_batch_id
@@ -122,7 +123,7 @@ def list_batches(
             counts = batch.request_counts
             listing.add(
                 batch.id,
-                describe_state(batch) if listing.plain else str(batch.state),
+                f"{batch.display_state} ({_word(batch)})" if listing.plain else _word(batch),
                 percent(batch.progress_percent),
                 f"{counts.total:,}",
                 f"{counts.failed:,}",
@@ -138,6 +139,12 @@ def list_batches(
         advice = f"no batches yet: {session.command('submit')} FILE makes one"
         session.note(f"no batch is {' or '.join(states)}" if states else advice)
     return ExitCode.OK
+
+
+def _word(batch: polybatch.Batch) -> str:
+    # Nothing else in a row would say why the batch does not go on.
+    going = (polybatch.BatchState.VALIDATING, polybatch.BatchState.IN_PROGRESS)
+    return "paused" if batch.paused_at and batch.state in going else str(batch.state)
 
 
 def _quoted(text: str) -> str:
@@ -185,6 +192,8 @@ def get(session: Session, *, batch_id: str) -> ExitCode:
         ("results", describe_retention(batch)),
     ]
     facts += [("", line) for line in (*describe_late(batch), *describe_waiting(batch))]
+    if batch.request_counts.failed and not batch.ended:
+        facts.append(("", f"why lines failed: {session.command(*why_lines_failed(batch))}"))
     for shard in batch.shards:
         cells = (
             shard.state,

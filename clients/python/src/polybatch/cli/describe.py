@@ -168,6 +168,11 @@ def describe_waiting(batch: Batch) -> list[str]:
     return lines
 
 
+def why_lines_failed(batch: Batch) -> tuple[str, ...]:
+    """Returns the words of the command that tells it."""
+    return ("failures", batch.id, *(() if batch.ended else ("--by-cause", "--partial")))
+
+
 def _describe_error(error: BatchError) -> str:
     # Batches made by an earlier release may have the code in the message as well.
     message = error.message.removeprefix(f"{error.code}: ").strip()

@@ -7,14 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
 import click
 
 from polybatch.cli import grammar
-from polybatch.cli.ending import ended_in_order
+from polybatch.cli.ending import ended_in_order, suspended_in_order
 from polybatch.cli.exit_codes import ExitCode
 from polybatch.cli.invocation import called_as
 from polybatch.cli.output import printable, terminal
@@ -130,11 +129,15 @@ def completion(*, shell: str) -> ExitCode:
 def main(argv: Sequence[str] | None) -> int:
     """What `polybatch.cli.main` does once gRPC may be imported."""
     # Signals are the affair of a program that calls this.
-    with ended_in_order() if argv is None else nullcontext():
-        return _main(argv)
+    name = called_as() if argv is None else _NAME
+    session = Session(name)
+    if argv is not None:
+        return _main(session, argv)
+    with ended_in_order(), suspended_in_order(session.suspend):
+        return _main(session, sys.argv[1:])
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(session: Session, argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows it escaped, where Python would raise.
         if isinstance(stream, io.TextIOWrapper):
@@ -144,9 +147,7 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    name = called_as() if argv is None else _NAME
-    session = Session(name)
+    arguments, name = list(argv), session.name
     # Not click's own main: it has other ideas of Ctrl-C, closed pipes and exit codes.
     try:
         if asked := os.environ.get(_COMPLETION):

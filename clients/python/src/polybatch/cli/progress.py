@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from polybatch.cli.describe import (
@@ -50,6 +51,10 @@ class Display(Protocol):
 
     def settle(self) -> None:
         """What is shown now stays; the next progress begins below it."""
+        ...
+
+    def suspend(self, stop: Callable[[], None]) -> None:
+        """Calls `stop`, which returns when the process goes on; others have written meanwhile."""
         ...
 
     def close(self) -> None:
@@ -121,6 +126,10 @@ class PlainDisplay:
                 self._print(self._pending)
                 self._pending = ""
             self._last_print = float("-inf")
+
+    def suspend(self, stop: Callable[[], None]) -> None:
+        """See Display."""
+        stop()
 
     def close(self) -> None:
         """See Display."""

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +86,13 @@ class Session:
         # thread fails when the channel is closed, and says so on the screen. The process ends now.
         if self._client is not None and not isinstance(raised, KeyboardInterrupt | Interrupted):
             self._client.close()
+
+    def suspend(self, stop: Callable[[], None]) -> None:
+        """Ctrl-Z: `stop` returns once the command is to go on."""
+        if "display" in self.__dict__:
+            self.display.suspend(stop)
+        else:
+            stop()
 
     @property
     def json(self) -> bool:

@@ -7,8 +7,10 @@ which leaves old lines behind, and it hides the cursor, for good if the command 
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
@@ -66,6 +68,8 @@ class TerminalDisplay:
         """Set to end that thread."""
         self._batch: Batch | None = None
         self._pace = ""
+        self._held_back = False
+        """What is to be shown is not on the screen: it was the shell's meanwhile."""
 
     def upload(self, name: str, sent: int, total: int | None) -> None:
         """See Display."""
@@ -104,7 +108,7 @@ class TerminalDisplay:
                 if over.is_set() or self._batch is None:
                     return
                 before, lines = self._pace, self._describe(self._batch)
-                if self._pace != before:
+                if self._pace != before or self._held_back:
                     self._lines = lines
                     self._draw()
 
@@ -154,8 +158,18 @@ class TerminalDisplay:
             if self._trouble:
                 self._trouble = ""
                 self._draw()
+            if self._held_back and self._lines:
+                self._write()
             self._drawn, self._lines, self._transfer = [], [], None
             self._batch = None
+
+    def suspend(self, stop: Callable[[], None]) -> None:
+        """See Display."""
+        # The lock, lest the other thread draws in between.
+        with self._lock:
+            # Drawn anew at the next tick. Not here: this may have come amid a write.
+            self._drawn, self._held_back = [], True
+            stop()
 
     def close(self) -> None:
         """See Display."""
@@ -172,6 +186,21 @@ class TerminalDisplay:
         self._draw()
 
     def _draw(self) -> None:
+        if self._in_background():
+            # Where the cursor is, and what is above it, is the affair of who has the terminal.
+            self._drawn, self._held_back = [], True
+        else:
+            self._write()
+
+    def _in_background(self) -> bool:
+        try:
+            return os.tcgetpgrp(self._stream.fileno()) != os.getpgrp()
+        except (OSError, AttributeError):
+            # It is not the terminal that the process was started from, or nobody shares it.
+            return False
+
+    def _write(self) -> None:
+        self._held_back = False
         width = columns(self._stream)
         self._console.width = width - 1
         trouble = [Text(printable(self._trouble), "yellow")] if self._trouble else []

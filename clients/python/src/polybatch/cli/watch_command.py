@@ -11,6 +11,7 @@ from polybatch.cli.describe import (
     describe_cost,
     describe_late,
     describe_retention,
+    why_lines_failed,
 )
 from polybatch.cli.exit_codes import ExitCode, outcome
 from polybatch.cli.ids import whole_batch_id
@@ -57,7 +58,13 @@ def watch_to_end(
         advising(session, f"{batch_id} goes on; watch it again: {again}"),
     ):
         last: Batch | None = None
+        told = False
         for last in session.client.watch(batch_id):
+            if last.request_counts.failed and not (last.ended or told):
+                # Whoever learns of it now need not pay for the rest of the lines.
+                told = True
+                why = session.command(*why_lines_failed(last))
+                session.note(f"lines fail; why, so far: {why}")
             session.display.batch(last)
             if every_snapshot:
                 session.emit(last)
@@ -77,7 +84,7 @@ def explain_outcome(session: Session, batch: Batch, output: str | None) -> None:
     counts = batch.request_counts
     if counts.unsuccessful:
         what = "why lines failed" if counts.failed else "the lines without an answer"
-        session.note(f"{what}: {session.command('failures', batch.id)}")
+        session.note(f"{what}: {session.command(*why_lines_failed(batch))}")
     if output is None and counts.finished:
         again = session.command("results", batch.id, "-o", "results.jsonl")
         session.note(f"the results: {again}")

@@ -125,6 +125,10 @@ impl CallError {
                 "; check the certificate and POLYBATCH_TLS_CA, or use grpc:// where no TLS is spoken"
                     .to_owned()
             }
+            (_, Code::Unavailable) if self.message.starts_with(NO_HTTP2) => format!(
+                "; no gRPC is spoken there, or it is TLS: set {} to the gRPC port, or use grpcs://",
+                server.variable()
+            ),
             (_, Code::Unavailable) => {
                 format!("; check that it runs there, or set {}", server.variable())
             }
@@ -138,6 +142,10 @@ impl CallError {
         self
     }
 }
+
+/// How the words begin for what is no HTTP/2, such as an answer of the HTTP API or the alert of a
+/// TLS server.
+const NO_HTTP2: &str = "connection error detected: ";
 
 /// Reason of what the TLS library refuses: unlike a connection that breaks, it does not pass by
 /// itself.
@@ -241,6 +249,13 @@ mod tests {
         let told = error.at(Server::Collector, "there:2").to_string();
         assert!(told.starts_with("collector at there:2: bad gateway"), "{told}");
         assert!(told.ends_with("set POLYBATCH_COLLECTOR"), "{told}");
+    }
+
+    #[test]
+    fn what_speaks_no_grpc_is_told_from_what_is_not_there() {
+        let error = CallError::new(Code::Unavailable, format!("{NO_HTTP2}frame with invalid size"));
+        let told = error.at(Server::Gateway, "there:2").to_string();
+        assert!(told.contains("size; no gRPC is spoken there"), "{told}");
     }
 
     #[test]

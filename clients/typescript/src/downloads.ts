@@ -104,9 +104,20 @@ async function saveOnce(
       );
     await rename(unfinished, target);
     return manifest;
+  } catch (error) {
+    // Node names the file where it is opened, and not where there is no room to write it.
+    if (isUnnamed(error)) {
+      error.path = target;
+      error.message += ` '${target}'`;
+    }
+    throw error;
   } finally {
     await rm(unfinished, { force: true });
   }
+}
+
+function isUnnamed(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error && !("path" in error);
 }
 
 // A rename would put a file in the place of a device or a pipe.

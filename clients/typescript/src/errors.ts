@@ -56,6 +56,8 @@ const TLS_CAUSE = /certificate|altnames|SSL routines|EPROTO/i;
 const AROUND_CAUSE = /^.*Last error: (?:Error(?: \[\w+\])?: )?|\. Resolution note:.*$/gs;
 // grpc-js's words for a connection that was closed at once, without an error.
 const CLOSED_AT_ONCE = /^Failed to connect \(.*\)$/;
+// And for what is no HTTP/2, such as an answer of the HTTP API or the alert of a TLS server.
+const NO_HTTP2 = /^Protocol error/;
 
 /** The error of a call that gRPC reports as failed. */
 export function fromCall(error: ServiceError, server: ServerName, address: string): PolybatchError {
@@ -82,7 +84,10 @@ export function fromCall(error: ServiceError, server: ServerName, address: strin
   }
   if (CLOSED_AT_ONCE.test(cause))
     return failed(code, "; is TLS on at one end only, or a client certificate missing?");
-  return failed(code, `; does it run there? If not, set POLYBATCH_${server.toUpperCase()}`);
+  const variable = `POLYBATCH_${server.toUpperCase()}`;
+  if (NO_HTTP2.test(cause))
+    return failed(code, `; no gRPC is spoken there, or it is TLS: set ${variable} to the gRPC port, or use grpcs://`);
+  return failed(code, `; does it run there? If not, set ${variable}`);
 }
 
 /** The error of a stream that ended with OK before its time: it is broken like any other. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { connect as connectTo, createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -258,4 +259,27 @@ test("results that are not what the manifest names replace nothing and leave not
   await assert.rejects(client.download("batch_1", target), { reason: "DIGEST_MISMATCH" });
   await assert.rejects(client.download("batch_1", folder), { reason: "NOT_A_FILE" });
   assert.deepEqual([readdirSync(folder), readFileSync(target, "utf8")], [["results.jsonl"], "before"]);
+});
+
+test("a results file that finds no room is named", async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "polybatch-"));
+  const target = path.join(folder, "results.jsonl");
+  const downloadResults: Handlers[string] = (call) => {
+    const header = ResultsHeader.create({ totalBytes: 3, manifest: Manifest.create() });
+    call.write({ payload: { $case: "header", value: header } });
+    call.write({ payload: { $case: "chunk", value: Buffer.from("{}\n") } });
+    call.end();
+  };
+  const file = await open(path.join(folder, "other"), "w");
+  await file.close();
+  // As Node.js reports it.
+  const full = Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC", syscall: "write" });
+  t.mock.method(Object.getPrototypeOf(file), "appendFile", () => Promise.reject(full));
+  await using client = connect(await serve({ downloadResults }));
+  await assert.rejects(client.download("batch_1", target), {
+    code: "ENOSPC",
+    path: target,
+    message: `ENOSPC: no space left on device, write '${target}'`,
+  });
+  assert.deepEqual(readdirSync(folder), ["other"]);
 });

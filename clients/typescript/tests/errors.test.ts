@@ -59,6 +59,8 @@ test("gRPC's own words name the server, and a certificate as a cause that lasts"
   const of = (details: string) => fromCall(ended(status.UNAVAILABLE, details), "collector", "b:2");
   const refused = of("round_robin: No connection established. Last error: Error: connect ECONNREFUSED b:2");
   assert.match(refused.message, /^collector at b:2: connect ECONNREFUSED b:2; does it run there\?/);
+  const noHttp2 = of("No connection established. Last error: Error: Protocol error (2026-12-01T00:00:00.000Z)");
+  assert.match(noHttp2.message, /Protocol error .*; no gRPC is spoken there, .* set POLYBATCH_COLLECTOR to the gRPC port/);
   const untrusted = of("No connection established. Last error: Error: self-signed certificate. Resolution note: ");
   assert.match(untrusted.message, /^collector at b:2: self-signed certificate; check the certificate/);
   assert.deepEqual([untrusted.code, untrusted.reason], ["UNAVAILABLE", "TLS_FAILED"]);

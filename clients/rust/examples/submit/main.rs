@@ -4,13 +4,14 @@
 mod arguments;
 mod terminal;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command, check_files};
 use futures_util::TryStreamExt as _;
 use polybatch::v1::{Batch, BatchState};
 use polybatch::{Client, Error, SubmitOptions};
-use terminal::{Progress, print_id, say};
+use terminal::{Progress, print, say};
 use tonic::Code;
 
 const ERROR: u8 = 1;
@@ -24,12 +25,13 @@ async fn main() -> ExitCode {
     let arguments = match arguments::parse() {
         Ok(Command::Run(arguments)) => arguments,
         Ok(Command::Help) => {
-            println!("{}", arguments::USAGE);
+            // A reader that goes away early, such as `head`, has read enough.
+            _ = print(arguments::USAGE);
             return ExitCode::SUCCESS;
         }
         Err(error) => {
             say(&format!("submit: {error}"));
-            eprintln!("\n{}", arguments::USAGE);
+            _ = write!(io::stderr(), "\n{}\n", arguments::USAGE);
             return BAD_INPUT.into();
         }
     };
@@ -71,7 +73,7 @@ async fn run(arguments: &Arguments, how_to_go_on: &mut String) -> Result<u8, Fai
                 .skip_invalid_lines(arguments.skip_invalid)
                 .lenient_translation(arguments.lenient);
             let batch = client.submit_file(requests, &options).await?;
-            print_id(&batch.id)?;
+            print(&batch.id)?;
             batch.id
         }
     };

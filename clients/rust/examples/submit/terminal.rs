@@ -9,7 +9,8 @@ use polybatch::v1::Batch;
 pub fn say(text: &str) {
     let shown: String =
         text.chars().map(|char| if is_control(char) { '?' } else { char }).collect();
-    eprintln!("{shown}");
+    // `eprintln` would end the program where nobody reads any more; the batch is still to be watched.
+    _ = writeln!(io::stderr(), "{shown}");
 }
 
 /// Control characters, and those that change the direction of text or cannot be seen.
@@ -19,10 +20,10 @@ fn is_control(char: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// The one thing on stdout.
-pub fn print_id(batch_id: &str) -> io::Result<()> {
+/// What goes to stdout: the batch's id, or the usage that was asked for.
+pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout();
-    writeln!(stdout, "{batch_id}")?;
+    writeln!(stdout, "{text}")?;
     stdout.flush()
 }
 

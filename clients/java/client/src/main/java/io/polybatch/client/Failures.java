@@ -49,6 +49,11 @@ final class Failures {
         String cause = broken ? rootMessage(status.getCause()) : message;
         message =
             "%s%s; does it run there? If not, set %s".formatted(where, cause, server.variable());
+      } else if (message.equals("http2 exception") && status.getCause() != null) {
+        // Such as an answer of the HTTP API, or the alert of a TLS server.
+        message =
+            "%s%s; no gRPC is spoken there, or it is TLS: set %s to the gRPC port, or use grpcs://"
+                .formatted(where, rootMessage(status.getCause()), server.variable());
       } else if (status.getCode() == Status.Code.UNIMPLEMENTED) {
         message =
             where

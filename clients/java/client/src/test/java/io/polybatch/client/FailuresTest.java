@@ -13,6 +13,7 @@ import io.grpc.Status.Code;
 import io.grpc.StatusException;
 import io.grpc.protobuf.StatusProto;
 import io.polybatch.client.PolybatchException.FieldViolation;
+import java.io.IOException;
 import java.net.ConnectException;
 import java.security.cert.CertificateException;
 import java.time.Duration;
@@ -90,6 +91,16 @@ class FailuresTest {
     assertEquals(
         "gateway at host:1: Connection refused; does it run there? If not, set POLYBATCH_GATEWAY",
         error.getMessage());
+  }
+
+  @Test
+  void whatSpeaksNoGrpcIsToldFromWhatIsNotThere() {
+    var cause = new IOException("First received frame was not SETTINGS.");
+    var failed = io.grpc.Status.INTERNAL.withDescription("http2 exception").withCause(cause);
+    assertEquals(
+        "gateway at host:1: First received frame was not SETTINGS.; no gRPC is spoken there, or it"
+            + " is TLS: set POLYBATCH_GATEWAY to the gRPC port, or use grpcs://",
+        of(failed.asException()).getMessage());
   }
 
   @Test

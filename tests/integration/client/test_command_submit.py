@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 
+import grpc
 import pytest
 from polybatch.cli import ExitCode
 from polybatch.v1 import batches_pb2
@@ -122,6 +123,39 @@ def test_submit_of_bad_lines(command: Command, fake: FakePolybatch) -> None:
     assert list(fake.files) == [error["file_id"]]
     kept = command.run("submit", "bad.jsonl", "--keep-file").stderr
     assert f"files delete {max(fake.files)} deletes it" in kept
+
+
+REFUSALS = {
+    "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
+    "KEY_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "INSUFFICIENT_CREDITS": grpc.StatusCode.FAILED_PRECONDITION,
+    "BATCHES_LIMIT": grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_file_is_deleted_whatever_its_batch_is_refused_for(
+    command: Command, fake: FakePolybatch, reason: str
+) -> None:
+    refusal = Fault(REFUSALS[reason], "it may not be", reason)
+    fake.faults["CreateBatch"] += [refusal, refusal]
+    done = command.run("submit", "good.jsonl")
+    assert (done.returncode != 0, reason in done.stderr) == (True, True)
+    assert not fake.files
+    assert "the file is kept" not in done.stderr
+    done = command.run("submit", "good.jsonl", "--keep-file")
+    assert f"the file is kept as {max(fake.files)}" in done.stderr
+
+
+def test_a_file_stays_where_a_batch_may_have_been_made_of_it(
+    command: Command, fake: FakePolybatch
+) -> None:
+    refusal = Fault(grpc.StatusCode.ALREADY_EXISTS, "made before", "REQUEST_ID_REUSED")
+    fake.faults["CreateBatch"].append(refusal)
+    command.run("submit", "good.jsonl", "--request-id", "mine")
+    fake.faults["CreateBatch"].append(Fault())
+    command.run("submit", "good.jsonl", "--wait", "0")
+    assert len(fake.files) == 2
 
 
 def test_advice_names_the_file_and_its_defaults_as_given(command: Command) -> None:

@@ -145,7 +145,13 @@ class Uploads:
             raise
         if on_estimate is not None:
             file = await self._upload(name, source, naming, upload_id, progress)
-            made = await self._create(file, batch, on_estimate)
+            try:
+                made = await self._create(file, batch, on_estimate)
+            except PolybatchError as error:
+                # Of an upload that was continued, an earlier batch may be.
+                if upload_id is None:
+                    error.metadata = {"file_id": file.id, **error.metadata}
+                raise
             if upload_id is None and made.input_file_id != file.id:
                 await self._delete(file.id)
             return models.Batch.from_proto(made)

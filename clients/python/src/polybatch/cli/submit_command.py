@@ -28,6 +28,7 @@ from polybatch.errors import (
     Conflict,
     InvalidLines,
     InvalidRequest,
+    LimitExceeded,
     NotFound,
     PermissionDenied,
     PolybatchError,
@@ -233,7 +234,7 @@ def _refusing(session: Session, name: str, *, keep_file: bool, lenient: bool) ->
     """Where a batch is refused in the block: reads why, and deletes the file."""
     try:
         yield
-    except (InvalidRequest, Conflict, PermissionDenied) as error:
+    except (InvalidRequest, Conflict, PermissionDenied, NotFound, LimitExceeded) as error:
         file_id = error.metadata.get("file_id", "")
         if not file_id:
             raise

@@ -80,3 +80,34 @@ def test_a_batch_that_is_told_of_behind_a_newer_one_has_its_place(
         )
         # Older than all that this page shows: it belongs on a later one.
         expect(names).to_have_text(left)
+
+
+def test_a_list_that_stays_open_does_not_grow_for_ever(
+    visit: MakeVisitor, suite: Suite, key: str
+) -> None:
+    from playwright.sync_api import expect
+
+    with suite.client(key) as client:
+        visitor = visit()
+        client.wait(client.submit([ticket(0)], name="first").id, timeout=60)
+        # The page looks once at what was made before it began to listen.
+        with visitor.page.expect_response(lambda answer: answer.request.resource_type == "fetch"):
+            visitor.sign_in(key)
+        client.wait(client.submit([ticket(0)], name="second").id, timeout=60)
+        names = visitor.page.locator("tbody th a")
+        expect(names).to_have_text(["second", "first"])
+        expect(visitor.page.get_by_role("row").nth(1)).to_contain_text("Completed")
+        # As if so many had been made since.
+        visitor.page.evaluate(
+            """() => {
+              const body = document.querySelector("table.list").tBodies[0];
+              for (let made = 0; made < 198; made += 1) {
+                const row = body.rows[0].cloneNode(true);
+                row.id = `row-batch_0${made}`;
+                body.append(row);
+              }
+            }"""
+        )
+        expect(names).to_have_count(200)
+        client.wait(client.submit([ticket(1)], name="third").id, timeout=60)
+        expect(names).to_have_text(["third", "second", "first"])

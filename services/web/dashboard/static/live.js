@@ -3,6 +3,7 @@ import { catchUp, newer, row } from "./list.js";
 import { localTimes } from "./times.js";
 
 const LONGEST_WAIT = 30_000;
+const MOST_ROWS = 200;
 
 export function follow(place) {
   let source, timer, wait = 2000, behind = false, busy = false;
@@ -17,8 +18,8 @@ export function follow(place) {
     source.addEventListener("batch", (event) => patch(place, event.data));
     source.addEventListener("row", (event) => {
       if (place.tBodies) row(place, event.data);
-      // The page before the first batch has no table yet.
-      else behind = true;
+      // The page before the first batch has no table yet. Left open, one would grow with each batch.
+      if (!place.tBodies || place.tBodies[0].rows.length > MOST_ROWS) behind = true;
       begun();
     });
     source.addEventListener("alive", begun);
@@ -35,7 +36,8 @@ export function follow(place) {
     try {
       place = await catchUp(place);
     } catch {
-      setTimeout(() => { behind = true; }, LONGEST_WAIT);
+      await new Promise((over) => { setTimeout(over, LONGEST_WAIT); });
+      behind = true;
     }
     busy = false;
   }

@@ -129,3 +129,39 @@ def test_a_day_of_another_year_has_its_year(visit: MakeVisitor, suite: Suite, ke
         steps = expect(visitor.page.locator(".steps"))
         steps.to_contain_text("Completed")
         (steps.to_contain_text if has_year else steps.not_to_contain_text)(f"{created:%Y}")
+
+
+def test_a_phone_shows_the_newest_days_and_counts_one_line(
+    visit: MakeVisitor, suite: Suite, key: str
+) -> None:
+    from tests.support.browser.visitor import PHONE
+
+    with suite.client(key) as client:
+        client.wait(client.submit([ticket(0)]).id, timeout=60)
+    visitor = visit(viewport=PHONE)
+    visitor.sign_in(key)
+    unit = "each => getComputedStyle(each, '::after').content"
+    assert visitor.page.locator("[data-name=lines]").evaluate(unit) == '" line"'
+    visitor.go("/usage")
+    chart = visitor.page.locator(".drawn").first
+    left, right = chart.evaluate(
+        "c => [c.scrollLeft, c.scrollWidth - c.scrollLeft - c.clientWidth]"
+    )
+    assert left > 0
+    assert right < 1
+
+
+def test_a_batch_that_runs_says_how_to_ask_why_lines_failed(
+    visit: MakeVisitor, suite: Suite, key: str
+) -> None:
+    from playwright.sync_api import expect
+
+    suite.reset_sandbox(batch_seconds=3600)
+    with suite.client(key) as client:
+        made = client.submit([ticket(0), {"custom_id": "bad"}], skip_invalid_lines=True)
+        visitor = visit()
+        visitor.sign_in(key)
+        visitor.go(f"/batches/{made.id}")
+        why = f"polybatch failures {made.id} --by-cause --partial"
+        expect(visitor.page.get_by_text(why)).to_be_visible()
+        client.cancel_batch(made.id)

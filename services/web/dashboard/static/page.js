@@ -20,6 +20,8 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   if (!navigator.clipboard) button.hidden = true;
 }
 
+// The newest days are at the right, out of sight where a chart is wider than the screen.
+for (const chart of document.querySelectorAll(".drawn")) chart.scrollLeft = chart.scrollWidth;
 for (const place of document.querySelectorAll("[data-events]")) follow(place);
 for (const each of document.querySelectorAll("[data-saves]")) saving(each);
 const form = document.getElementById("upload");

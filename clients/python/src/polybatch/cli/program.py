@@ -165,7 +165,7 @@ def _main(session: Session, argv: Sequence[str]) -> int:
         return ExitCode.BAD_INPUT
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else name
-        message = f"{error.format_message()} See: {command} --help"
+        message = f"{error.format_message().rstrip('.')}. See: {command} --help"
         _complain("BAD_INPUT", message, session.json)
         return ExitCode.BAD_INPUT
     except Interrupted as stop:

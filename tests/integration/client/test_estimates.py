@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
-import termios
+import sys
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -180,15 +179,14 @@ def test_submit_asks_at_a_terminal(
     fake.on_submit = lambda batch: fake.batches[batch.id].append(
         snapshot(batch.id, 2, "COMPLETED", succeeded=100)
     )
+    submit = python("-m", "polybatch", "submit", "good.jsonl", "--confirm-above", "0.01")
     with subprocess.Popen(
-        python("-m", "polybatch", "submit", "good.jsonl", "--confirm-above", "0.01"),
+        [sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, *submit],
         cwd=command.folder,
         env=command.environment | {"TERM": "xterm-256color"},
         stdin=screen.slave,
         stdout=subprocess.PIPE,
         stderr=screen.slave,
-        start_new_session=True,
-        preexec_fn=_take_terminal,
     ) as process:
         screen.wait_for("Run it? [y/N] ")
         assert not fake.batches
@@ -210,8 +208,13 @@ def test_submit_asks_at_a_terminal(
         assert any("no batch was made" in line for line in lines)
 
 
-def _take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+# In a program of its own: a fork of this process, where gRPC has threads, may hang.
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from core.providers.outcomes import OutcomeUnknown as OutcomeUnknown
 from core.providers.outcomes import Refused as Refused
 from core.providers.outcomes import SubmitOutcome as SubmitOutcome
 from core.providers.outcomes import Unsure as Unsure
+from core.providers.outcomes import accepted as accepted
 from core.providers.outcomes import always_open as always_open
 from core.providers.provider_errors import is_access
 

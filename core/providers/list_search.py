@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from core.providers.contract import Absent, Listed, RemoteBatch, Unsure
+from core.providers.contract import Absent, Intent, Listed, RemoteBatch, Unsure
 
 T = TypeVar("T")
 
+CLOCK_MARGIN = timedelta(minutes=5)
+"""How far before the time that we know of a batch a list is read: clocks differ."""
 MOST_PAGES = 100
 # The batches of others, and ours that have ended, lie between. A page is one call, and each
 # batch that it shows saves one: many that are missing are worth many pages without any.
@@ -57,12 +59,20 @@ async def look_up(
     return Listed(found, sought.pages)
 
 
-def not_listed(asked_at: datetime, surely: datetime) -> Absent | Unsure:
+def not_listed(
+    intent: Intent,
+    asked_at: datetime,
+    quiet_since: datetime | None,
+    *,
+    timeout: float,
+    settle: timedelta,
+) -> Absent | Unsure:
     """What it means that a list had no batch of an intent when it was asked for.
 
-    `surely`: from when on it would show one that was created.
+    `timeout`: seconds that a create may take; `settle`: how long after it absence is doubted.
     """
-    wait = (surely - asked_at).total_seconds()
+    quiet = quiet_since or intent.intended_at + timedelta(seconds=timeout)
+    wait = (quiet + settle - asked_at).total_seconds()
     if wait > 0:
         return Unsure("No batch of this intent yet; it may still show.", retry_after=wait)
     return Absent()

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from core.providers.attempts import NO_UPLOAD, Upload
 from core.providers.error_line_numbers import without_positions
 
@@ -70,6 +72,22 @@ class OutcomeUnknown:
 
 
 SubmitOutcome = Accepted | Refused | OutcomeUnknown
+
+
+def accepted(
+    path: str, answer: bytes, read_id: Callable[[bytes], str], remote_file_id: str = ""
+) -> Accepted | OutcomeUnknown:
+    """The batch that an accepted create has made; unknown where the answer names none.
+
+    `answer`: the body of the reply to a POST to `path`.
+    """
+    try:
+        remote_id = read_id(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        remote_id = ""
+    if remote_id:
+        return Accepted(remote_id, remote_file_id)
+    return OutcomeUnknown(f"POST {path}: accepted, but the answer names no batch")
 
 
 class NotOurs(Exception):

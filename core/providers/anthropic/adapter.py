@@ -23,7 +23,6 @@ from core.providers.anthropic.translation import read_line, translate_request
 from core.providers.catalogue import find_model
 from core.providers.contract import (
     NO_UPLOAD,
-    Accepted,
     EncodedLine,
     FindOutcome,
     Found,
@@ -43,13 +42,14 @@ from core.providers.contract import (
     SubmitOutcome,
     Unsure,
     Upload,
+    accepted,
     always_open,
     parse_custom_id,
 )
 from core.providers.http import repeated
 from core.providers.http.client import ProviderHttp
 from core.providers.http.cursors import Cursors
-from core.providers.list_search import look_up, not_listed
+from core.providers.list_search import CLOCK_MARGIN, look_up, not_listed
 from core.providers.result_lines import UnreadableLine, download_results, read_results
 from core.providers.translation import dropped_fields
 from core.providers.translation.responses import marked, restored, through_chat, with_responses
@@ -84,17 +84,12 @@ class AnthropicProvider:
         *,
         settle: timedelta,
         betas: Collection[str] = (),
-        clock_margin: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ.
-
-        `betas`: those that the client's headers ask for.
-        """
+        """`settle`: how long absence is doubted; `betas`: what the client's headers ask for."""
         self._http = http
         self._betas = frozenset(betas)
         self._settle = settle
-        self._margin = clock_margin
         self._now = now
 
     def remote_model(self, model: str) -> str:
@@ -134,13 +129,7 @@ class AnthropicProvider:
         )
         if isinstance(outcome, (Refused, OutcomeUnknown)):
             return outcome
-        try:
-            remote_id = read_batch(outcome).id
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            remote_id = ""
-        if remote_id:
-            return Accepted(remote_id)
-        return OutcomeUnknown(f"POST {BATCHES}: accepted, but the answer names no batch")
+        return accepted(BATCHES, outcome, lambda body: read_batch(body).id)
 
     async def find(
         self, intent: Intent, known: frozenset[str], *, quiet_since: datetime | None = None
@@ -152,7 +141,7 @@ class AnthropicProvider:
         """
         asked_at = self._now()
         open_ones: list[str] = []
-        async for batch in self._batches(intent.intended_at - self._margin):
+        async for batch in self._batches(intent.intended_at - CLOCK_MARGIN):
             if batch.id in known or batch.request_counts.total != intent.line_count:
                 continue
             ended = STATES.get(batch.processing_status) is RemoteState.ENDED
@@ -163,8 +152,9 @@ class AnthropicProvider:
                 open_ones.append(batch.id)
         if open_ones:
             return Unsure(f"{', '.join(open_ones[:5])} may be it: its results have to say.")
-        quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
-        return not_listed(asked_at, quiet + self._settle)
+        return not_listed(
+            intent, asked_at, quiet_since, timeout=self._http.timeout, settle=self._settle
+        )
 
     async def _batches(self, oldest: datetime) -> AsyncGenerator[Batch, None]:
         """The batches from `oldest` on by our clock, newest first (documented)."""
@@ -221,7 +211,7 @@ class AnthropicProvider:
 
     async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
         """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
-        pages = self._pages(oldest - self._margin)
+        pages = self._pages(oldest - CLOCK_MARGIN)
         return await look_up(pages, remote_ids, self._batch_of, id_of=lambda batch: batch.id)
 
     def _batch_of(self, batch: Batch) -> RemoteBatch:

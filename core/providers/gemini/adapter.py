@@ -39,7 +39,6 @@ import msgspec
 from core.endpoints import CHAT_COMPLETIONS, EMBEDDINGS, GENERATE_CONTENT, RESPONSES
 from core.providers.catalogue import find_model
 from core.providers.contract import (
-    Accepted,
     EncodedLine,
     FindOutcome,
     Found,
@@ -55,6 +54,7 @@ from core.providers.contract import (
     ResultLine,
     SubmitOutcome,
     Upload,
+    accepted,
     always_open,
     upload_prefix,
 )
@@ -76,7 +76,7 @@ from core.providers.http import repeated
 from core.providers.http.client import ProviderHttp
 from core.providers.http.cursors import Cursors, past
 from core.providers.http.upload_tries import UploadTries
-from core.providers.list_search import look_up, not_listed
+from core.providers.list_search import CLOCK_MARGIN, look_up, not_listed
 from core.providers.result_lines import download_results
 from core.providers.translation import dropped_fields
 from core.providers.translation.responses import marked, restored, through_chat, with_responses
@@ -117,13 +117,11 @@ class GeminiProvider:
         http: ProviderHttp,
         *,
         settle: timedelta,
-        clock_margin: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ."""
+        """`settle`: how long absence is doubted."""
         self._http = http
         self._settle = settle
-        self._margin = clock_margin
         self._now = now
 
     def remote_model(self, model: str) -> str:
@@ -176,13 +174,7 @@ class GeminiProvider:
             return judged(_about_tokens(outcome), source, upload)
         if isinstance(outcome, OutcomeUnknown):
             return outcome
-        try:
-            remote_id = read_operation(outcome).name
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            remote_id = ""
-        if remote_id:
-            return Accepted(remote_id, file_name)
-        return OutcomeUnknown(f"POST {path}: accepted, but the answer names no batch")
+        return accepted(path, outcome, lambda body: read_operation(body).name, file_name)
 
     async def send_input(self, spool: Path, name: str, tries: UploadTries) -> RemoteFile:
         """Upload a spool. Raises ProviderUnavailable, ProviderRejected."""
@@ -214,11 +206,12 @@ class GeminiProvider:
         """Ask whether the batch of an intent exists, by its display name."""
         asked_at = self._now()
         wanted = intent.batch_name
-        async for operation in self._batches(intent.intended_at - self._margin):
+        async for operation in self._batches(intent.intended_at - CLOCK_MARGIN):
             if operation.metadata.displayName == wanted:
                 return Found(operation.name, operation.input_file)
-        quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
-        return not_listed(asked_at, quiet + self._settle)
+        return not_listed(
+            intent, asked_at, quiet_since, timeout=self._http.timeout, settle=self._settle
+        )
 
     async def _batches(self, oldest: datetime) -> AsyncGenerator[Operation, None]:
         """All batches created from `oldest` on, and perhaps older ones."""
@@ -259,7 +252,7 @@ class GeminiProvider:
 
     async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
         """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
-        pages = self._pages(oldest - self._margin)
+        pages = self._pages(oldest - CLOCK_MARGIN)
         return await look_up(pages, remote_ids, batch_of, id_of=lambda operation: operation.name)
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:

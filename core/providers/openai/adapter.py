@@ -21,7 +21,6 @@ import msgspec
 from core.endpoints import CHAT_COMPLETIONS, RESPONSES
 from core.providers.catalogue import find_model
 from core.providers.contract import (
-    Accepted,
     EncodedLine,
     FindOutcome,
     Found,
@@ -37,13 +36,14 @@ from core.providers.contract import (
     ResultLine,
     SubmitOutcome,
     Upload,
+    accepted,
     always_open,
     upload_prefix,
 )
 from core.providers.http import repeated
 from core.providers.http.client import ProviderHttp
 from core.providers.http.upload_tries import UploadTries
-from core.providers.list_search import look_up, not_listed
+from core.providers.list_search import CLOCK_MARGIN, look_up, not_listed
 from core.providers.openai.batches import batch_of
 from core.providers.openai.bodies import FALSE, TIER, asks_for_tier, refuse_streaming
 from core.providers.openai.dialect import INPUT_FILE_SECONDS, LIMITS, OPENAI, Dialect
@@ -83,10 +83,9 @@ class OpenAIProvider:
         dialect: Dialect = OPENAI,
         jobs: Jobs = JOBS,
         settle: timedelta,
-        clock_margin: timedelta = timedelta(minutes=5),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`settle`: how long absence is doubted; `clock_margin`: for clocks that differ."""
+        """`settle`: how long absence is doubted."""
         self.name = dialect.slug
         self.limits = dialect.limits
         self.keeps_results = dialect.keeps_results
@@ -96,7 +95,6 @@ class OpenAIProvider:
         self._jobs = jobs
         self._lists = Lists(http, jobs)
         self._settle = settle
-        self._margin = clock_margin
         self._now = now
 
     def remote_model(self, model: str) -> str:
@@ -175,13 +173,12 @@ class OpenAIProvider:
             return judged(outcome, source, upload)
         if isinstance(outcome, OutcomeUnknown):
             return outcome
-        try:
-            remote_id = self._jobs.read_created(outcome).id
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            remote_id = ""
-        if remote_id:
-            return Accepted(remote_id, upload.remote_file_id)
-        return OutcomeUnknown(f"POST {self._jobs.path}: accepted, but the answer names no batch")
+        return accepted(
+            self._jobs.path,
+            outcome,
+            lambda body: self._jobs.read_created(body).id,
+            upload.remote_file_id,
+        )
 
     async def send_input(self, spool: Path, name: str, tries: UploadTries) -> RemoteFile:
         """Upload a spool. Raises ProviderUnavailable, ProviderRejected."""
@@ -233,7 +230,7 @@ class OpenAIProvider:
         were refused after its check: such a batch never ran, and is not what is looked for.
         """
         asked_at = self._now()
-        oldest = intent.intended_at - self._margin
+        oldest = intent.intended_at - CLOCK_MARGIN
         uploads: set[str] = set()
         if not self._dialect.keeps_metadata:
             uploads = {file.id async for file in self._uploads(intent, oldest)}
@@ -245,8 +242,9 @@ class OpenAIProvider:
             )
             if ours == (intent.shard_id, intent.token) or by_input:
                 return Found(job.id, job.input_file_id or "")
-        quiet = quiet_since or intent.intended_at + timedelta(seconds=self._http.timeout)
-        return not_listed(asked_at, quiet + self._settle)
+        return not_listed(
+            intent, asked_at, quiet_since, timeout=self._http.timeout, settle=self._settle
+        )
 
     async def _uploads(self, intent: Intent, oldest: datetime) -> AsyncGenerator[RemoteFile, None]:
         """The uploads of a submission: more than one if an answer was lost."""
@@ -270,7 +268,7 @@ class OpenAIProvider:
 
     async def poll_many(self, remote_ids: Collection[str], oldest: datetime) -> Listed:
         """Ask for many batches at once. Raises ProviderUnavailable, ProviderRejected."""
-        pages = self._lists.pages_of_jobs(oldest - self._margin)
+        pages = self._lists.pages_of_jobs(oldest - CLOCK_MARGIN)
         return await look_up(pages, remote_ids, batch_of, id_of=lambda job: job.id)
 
     async def results(self, batch: RemoteBatch) -> AsyncGenerator[Sequence[ResultLine], None]:
@@ -293,7 +291,7 @@ class OpenAIProvider:
 
     async def discard_all(self, shard_id: str, since: datetime) -> int:
         """Delete every upload of a shard, found by their names; returns how many."""
-        listed = self._lists.files(self._purpose, since - self._margin)
+        listed = self._lists.files(self._purpose, since - CLOCK_MARGIN)
         files = ((file.id, file.filename or "") async for file in listed)
         return await discard_named(files, upload_prefix(shard_id), self.discard)
 

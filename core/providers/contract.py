@@ -136,8 +136,6 @@ class ResultLine:
     custom_id: str
     """Ours, as Intent.custom_id made it; or anything, if the provider is confused."""
     outcome: Outcome
-    provider_line_id: str
-    """The provider's id of the line ("batch_req_..."); empty if it has none."""
     response: bytes | None
     """JSON: {"status_code": int, "request_id": str, "body": {...}}; None if never run."""
     error: bytes | None

@@ -67,7 +67,6 @@ def refused_line(
     return ResultLine(
         custom_id,
         Outcome.RETRYABLE if transient else Outcome.FAILED,
-        "",
         encoded_response(body, status, request_id),
         line_error(code, message),
     )

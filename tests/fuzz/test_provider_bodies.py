@@ -179,7 +179,7 @@ async def lines_of(pieces: Iterable[bytes]) -> tuple[list[str], int]:
             yield piece
 
     def read(line: bytes) -> ResultLine:
-        return ResultLine(line[:5].decode(), Outcome.SUCCEEDED, "", line, None)
+        return ResultLine(line[:5].decode(), Outcome.SUCCEEDED, line, None)
 
     found: list[str] = []
 

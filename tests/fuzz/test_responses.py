@@ -88,7 +88,7 @@ def test_any_request_is_translated_or_refused_by_its_field(body: bytes, lenient:
 @settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 def test_any_answer_is_a_response_or_stays(body: bytes) -> None:
     response = b'{"status_code":200,"body":%b}' % body
-    line = restored(ResultLine(marked("s-t-1"), Outcome.SUCCEEDED, "", response, None))
+    line = restored(ResultLine(marked("s-t-1"), Outcome.SUCCEEDED, response, None))
     assert line.custom_id == "s-t-1"
     assert line.response is not None
     if line.response != response:

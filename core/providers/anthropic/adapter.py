@@ -271,4 +271,4 @@ def _read_ours(line: bytes) -> ResultLine:
         custom_id = _ours.decode(line).custom_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableLine from None
-    return restored(ResultLine(custom_id.removesuffix(SUFFIX), Outcome.FAILED, "", None, None))
+    return restored(ResultLine(custom_id.removesuffix(SUFFIX), Outcome.FAILED, None, None))

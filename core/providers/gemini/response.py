@@ -78,14 +78,14 @@ def _answered(custom_id: str, line: _Line, created: int, model: str, *, base64: 
         if response.embedding != NULL:
             body, usage = answer_embedding(raw, model, base64=base64)
             answer = encoded_response(body)
-            return ResultLine(custom_id, Outcome.SUCCEEDED, "", answer, None, usage)
+            return ResultLine(custom_id, Outcome.SUCCEEDED, answer, None, usage)
         completion, usage = translate_response(response, raw, created, model)
     except NoAnswer as error:
         return _kept(custom_id, line, error.code, error.message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _kept(custom_id, line, UNREADABLE_ANSWER, _UNREADABLE)
     answer = encoded_response(completion)
-    return ResultLine(custom_id, Outcome.SUCCEEDED, completion.id, answer, None, usage)
+    return ResultLine(custom_id, Outcome.SUCCEEDED, answer, None, usage)
 
 
 def _kept(custom_id: str, line: _Line, code: str, message: str) -> ResultLine:
@@ -104,16 +104,16 @@ def _kept(custom_id: str, line: _Line, code: str, message: str) -> ResultLine:
         code, _, message = read_status(error)
         outcome = Outcome.RETRYABLE if code in TRANSIENT else Outcome.FAILED
     answer = encoded_response(line.response)
-    return ResultLine(custom_id, outcome, "", answer, line_error(code, message), usage)
+    return ResultLine(custom_id, outcome, answer, line_error(code, message), usage)
 
 
 def _errored(custom_id: str, error: Any) -> ResultLine:
     if not error:
         message = "The provider gave neither a response nor an error for this line."
         failure = line_error(NO_ANSWER, message)
-        return ResultLine(custom_id, Outcome.RETRYABLE, "", None, failure)
+        return ResultLine(custom_id, Outcome.RETRYABLE, None, failure)
     name, status, message = read_status(error)
     if name == "CANCELLED":
         failure = line_error("batch_cancelled", message)
-        return ResultLine(custom_id, Outcome.CANCELLED, "", None, failure)
+        return ResultLine(custom_id, Outcome.CANCELLED, None, failure)
     return refused_line(custom_id, name, message, status, transient=name in TRANSIENT)

@@ -25,7 +25,6 @@ NULL = msgspec.Raw(b"null")
 
 class _Row(msgspec.Struct, gc=False):
     custom_id: str
-    id: Any = None
     response: msgspec.Raw = NULL
     error: Any = None
 
@@ -64,7 +63,7 @@ def read_row(line: bytes) -> ResultLine:
         status, body = response.status_code, response.body
         if type(status) is int and 200 <= status < 300 and type(body) is Body and is_plain(body):
             usage, raw = tokens_of(body), bytes(row.response)
-            return ResultLine(row.custom_id, Outcome.SUCCEEDED, _id(row), raw, None, usage)
+            return ResultLine(row.custom_id, Outcome.SUCCEEDED, raw, None, usage)
         return _examined(row, response)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableLine from None
@@ -94,7 +93,7 @@ def _examined(row: _Row, response: _Response) -> ResultLine:
         outcome = Outcome.RETRYABLE if fault.transient else Outcome.FAILED
         error = line_error(fault.code, fault.message)
     shown = status or (200 if fault is None else 0)
-    return ResultLine(row.custom_id, outcome, _id(row), _shown(row, response, shown), error, usage)
+    return ResultLine(row.custom_id, outcome, _shown(row, response, shown), error, usage)
 
 
 def _refused(row: _Row, response: _Response, status: int) -> ResultLine:
@@ -110,7 +109,6 @@ def _refused(row: _Row, response: _Response, status: int) -> ResultLine:
     return ResultLine(
         row.custom_id,
         Outcome.RETRYABLE if transient else Outcome.FAILED,
-        _id(row),
         _shown(row, response, status),
         told_error(found, status),
         tokens_of(body),
@@ -138,11 +136,7 @@ def _row_error(row: _Row) -> _RowError:
 def _without_response(row: _Row) -> ResultLine:
     own = _row_error(row)
     error = line_error(own.code, own.message)
-    return ResultLine(row.custom_id, own.outcome, _id(row), None, error)
-
-
-def _id(row: _Row) -> str:
-    return row.id if type(row.id) is str else ""
+    return ResultLine(row.custom_id, own.outcome, None, error)
 
 
 def _status(given: Any) -> int:

@@ -85,7 +85,7 @@ class Home:
         response = b'{"status_code":200,"request_id":"","body":{}}'
         custom_id = self.intent.custom_id(line)
         outcome = self.failing.get(line, Outcome.SUCCEEDED)
-        return ResultLine(custom_id, outcome, "", response, None, Usage(input=line))
+        return ResultLine(custom_id, outcome, response, None, Usage(input=line))
 
     async def discard(self, remote_file_id: str) -> None:
         self.discarded.append(remote_file_id)

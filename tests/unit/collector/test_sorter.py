@@ -27,7 +27,6 @@ def result(
     return ResultLine(
         custom_id=custom_id,
         outcome=outcome,
-        provider_line_id="",
         response=b'{"t":"%s"}' % text.encode(),
         error=None,
         usage=Usage(input=tokens),
@@ -100,7 +99,7 @@ def test_a_failed_line_has_an_error_whatever_its_adapter_gives(
     odd = [None, b'{"status_code":"odd","body":null}', refused]
     with sorter_of([1, 2, 3], tmp_path) as sorter:
         for line, response in enumerate(odd, start=1):
-            sorter.take([ResultLine(f"{PREFIX}{line}", outcome, "", response, None)], PREFIX)
+            sorter.take([ResultLine(f"{PREFIX}{line}", outcome, response, None)], PREFIX)
         errors = [json.loads(b"{" + tail)["error"] for _, tail, *_ in sorter.pieces(0, 3)]
     assert all(error["code"] and error["message"] for error in errors)
     assert errors[2] == {"code": "bad_thing", "message": "m"}

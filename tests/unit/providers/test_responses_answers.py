@@ -232,15 +232,15 @@ def test_any_answer_is_a_response_or_stays_as_it_came(body: dict[str, Any]) -> N
 def test_what_is_no_answer_stays(body: bytes) -> None:
     assert from_chat(body, "x") is None
     response = b'{"status_code":200,"request_id":"r","body":%b}' % body
-    line = ResultLine(marked("s-t-1"), Outcome.SUCCEEDED, "", response, None)
+    line = ResultLine(marked("s-t-1"), Outcome.SUCCEEDED, response, None)
     assert restored(line).response == response
 
 
 def test_errors_and_other_lines_stay() -> None:
     response = json.dumps({"status_code": 200, "body": chat(content="x")}).encode()
-    failed = ResultLine(marked("s-t-1"), Outcome.FAILED, "", response, None)
+    failed = ResultLine(marked("s-t-1"), Outcome.FAILED, response, None)
     assert (restored(failed).response, failed.custom_id) == (response, "s-t-1")
-    other = ResultLine("s-t-1", Outcome.SUCCEEDED, "", response, None)
+    other = ResultLine("s-t-1", Outcome.SUCCEEDED, response, None)
     assert restored(other).response == response
 
 

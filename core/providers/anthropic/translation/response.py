@@ -101,7 +101,7 @@ def read_line(line: bytes, created: int) -> ResultLine:
         return _examined(line, created)
     completion, usage = translate_plain(message, finish, created)
     response = encoded_response(completion)
-    return ResultLine(plain.custom_id, Outcome.SUCCEEDED, "", response, None, usage)
+    return ResultLine(plain.custom_id, Outcome.SUCCEEDED, response, None, usage)
 
 
 def _examined(line: bytes, created: int) -> ResultLine:
@@ -144,7 +144,7 @@ def _succeeded(custom_id: str, raw: Raw, created: int) -> ResultLine:
         return _kept(custom_id, raw, EMPTY_ANSWER, text)
     completion, usage = translate_message(message, raw, others, finish or "stop", created)
     response = encoded_response(completion)
-    return ResultLine(custom_id, Outcome.SUCCEEDED, "", response, None, usage)
+    return ResultLine(custom_id, Outcome.SUCCEEDED, response, None, usage)
 
 
 def _no_message(custom_id: str, raw: Raw) -> ResultLine:
@@ -170,7 +170,7 @@ def _kept(custom_id: str, raw: Raw, code: str, text: str) -> ResultLine:
         # JSON that no decoder here takes, such as a number out of range.
         pass
     failure = line_error(code, text)
-    return ResultLine(custom_id, Outcome.FAILED, "", encoded_response(raw), failure, usage)
+    return ResultLine(custom_id, Outcome.FAILED, encoded_response(raw), failure, usage)
 
 
 def _errored(custom_id: str, envelope: Any) -> ResultLine:
@@ -193,4 +193,4 @@ def _errored(custom_id: str, envelope: Any) -> ResultLine:
 
 
 def _not_run(custom_id: str, outcome: Outcome, code: str, message: str) -> ResultLine:
-    return ResultLine(custom_id, outcome, "", None, line_error(code, message))
+    return ResultLine(custom_id, outcome, None, line_error(code, message))

@@ -79,8 +79,6 @@ class ResultTotals(msgspec.Struct, frozen=True):
     """Of these, lines that a cancel kept from being answered."""
     expired: int
     """The same of a completion window, the batch's or the provider's."""
-    succeeded_bytes: int
-    failed_bytes: int
 
     @property
     def lines(self) -> int:
@@ -117,7 +115,6 @@ class ResultWriter:
         self._flushed = 0
         self._last_line = 0
         self._lines = [0] * len(LineOutcome)
-        self._bytes = [0] * len(LineOutcome)
 
     async def append(self, line: int, raw: bytes, *, succeeded: bool) -> None:
         """Add one line: JSON without newlines. As `extend`."""
@@ -130,7 +127,7 @@ class ResultWriter:
         """
         last, offset = self._last_line, self._offset
         pack, records, keep = RESULT.pack, self._records, self._buffer.append
-        counts, sizes = self._lines, self._bytes
+        counts = self._lines
         for line, outcome, raw in lines:
             if line <= last:
                 raise ValueError(f"result of line {line} after that of line {last}")
@@ -139,7 +136,6 @@ class ResultWriter:
             records += pack(offset, length, line, outcome)
             offset += length
             counts[outcome] += 1
-            sizes[outcome] += length
             keep(raw)
         self._last_line, self._offset = last, offset
         if offset - self._flushed >= _BUFFER_BYTES:
@@ -157,8 +153,6 @@ class ResultWriter:
             failed=sum(self._lines) - self._lines[_SUCCEEDED],
             cancelled=self._lines[LineOutcome.CANCELLED],
             expired=self._lines[LineOutcome.EXPIRED],
-            succeeded_bytes=self._bytes[_SUCCEEDED],
-            failed_bytes=sum(self._bytes) - self._bytes[_SUCCEEDED],
         )
 
     async def abandon(self) -> None:

@@ -229,8 +229,6 @@ class Assembler:
             failed=0,
             cancelled=0,
             expired=0,
-            succeeded_bytes=results.size,
-            failed_bytes=0,
         )
 
     @asynccontextmanager

@@ -43,12 +43,10 @@ async def written(store: BlobStore, lines: Lines, *, segment_bytes: int = 1000) 
     assert totals.lines == len(lines)
     results = await ResultFile.open(store, "r")
     assert (results.size, results.line_count) == (len(whole), len(lines))
-    for outcome, count, size in (
-        (True, totals.succeeded, totals.succeeded_bytes),
-        (False, totals.failed, totals.failed_bytes),
-    ):
-        assert count == sum(succeeded == outcome for _, _, succeeded in lines)
-        assert await results.totals(succeeded=outcome) == (size, count)
+    for outcome, count in ((True, totals.succeeded), (False, totals.failed)):
+        sizes = [len(raw) + 1 for _, raw, succeeded in lines if succeeded == outcome]
+        assert count == len(sizes)
+        assert await results.totals(succeeded=outcome) == (sum(sizes), count)
     return results
 
 

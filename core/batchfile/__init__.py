@@ -40,13 +40,11 @@ from core.batchfile.problems_so_far import Found, problems_so_far
 from core.batchfile.result_lines import (
     LineMaker,
     add_cost,
-    answer_head,
     answer_line,
     answer_tail,
     cost_of,
     error_json,
     reused_tail,
-    with_cost,
 )
 from core.batchfile.results import (
     RESULT,

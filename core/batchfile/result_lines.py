@@ -4,7 +4,7 @@
      "error": {"code", "message"} | null, "attempts", "cost"}
 
 The form is that of OpenAI's batch output file, whatever the provider. Of a line that failed
-`error` is never null, also beside a response. Four keys are ours:
+`error` is never null, also beside a response. Five keys are ours:
 `model`, the one that was asked for (lines that failed the check at upload lack it);
 `attempts`, how often the line was sent to its provider; `cost`, what that cost in USD, exact to
 the nano-dollar, 0 where nothing was run and null where tokens were used that have no price; and,
@@ -49,24 +49,8 @@ def answer_line(
     the input line, which makes the id stable however often the line was run. `model`
     as named in the file; empty where it cannot be told.
     """
-    head = answer_head(batch_id, line, custom_id, model)
-    return with_cost(head, answer_tail(response, error, attempts), 0)
-
-
-def answer_head(
-    batch_id: str, line: int, custom_id: str, model: str = "", dropped: bytes | None = None
-) -> bytes:
-    """The part of a result line that does not come from the provider.
-
-    `model` as named in the file; `dropped`: JSON, a list of paths.
-    """
-    return b'{"id":"%s-%d","custom_id":%s,%s%s' % (
-        batch_id.encode(),
-        line,
-        _encode(custom_id),
-        _model_member(model) if model else b"",
-        b'"dropped":%s,' % dropped if dropped else b"",
-    )
+    tail = answer_tail(response, error, attempts)
+    return LineMaker(batch_id, [model]).line(line, custom_id, 0, tail, 0)[:-1]
 
 
 @lru_cache(maxsize=4096)
@@ -83,16 +67,11 @@ def answer_tail(response: bytes | None, error: bytes | None, attempts: int) -> b
     )
 
 
-def with_cost(head: bytes, tail: bytes, nanos: int | None) -> bytes:
-    """A whole result line, without newline. `nanos`: nano-dollars; None: unpriced."""
-    return b'%b%b,"cost":%b}' % (head, tail[:-1], _usd(nanos))
-
-
 class LineMaker:
     """Makes whole result lines, for who writes many of a batch: what they share is made once."""
 
     def __init__(self, batch_id: str, models: Sequence[str]) -> None:
-        """`models`: as named in the file, by group."""
+        """`models`: as named in the file, by group; empty where one cannot be told."""
         self._start = b'{"id":"%b-' % batch_id.encode()
         self._models = [_model_member(model) if model else b"" for model in models]
 
@@ -105,7 +84,10 @@ class LineMaker:
         nanos: int | None,
         dropped: bytes | None = None,
     ) -> bytes:
-        """One with its newline, of the parts that `answer_head` and `with_cost` take."""
+        """One with its newline, of the tail that `answer_tail` or `reused_tail` made.
+
+        `nanos`: nano-dollars; None: unpriced. `dropped`: JSON, a list of paths.
+        """
         return b'%b%d","custom_id":%b,%b%b%b,"cost":%b}\n' % (
             self._start,
             number,
@@ -128,7 +110,7 @@ _decode_lent = msgspec.json.Decoder(_Lent).decode
 
 
 def reused_tail(line: bytes) -> bytes:
-    """What follows the head of a result line that takes the answer of another one, for `with_cost`.
+    """The tail of a result line that takes the answer of another one, for `LineMaker`.
 
     Raises msgspec.DecodeError for what is no result line.
     """

@@ -15,14 +15,13 @@ from pathlib import Path
 from types import TracebackType
 
 from core.batchfile import (
+    LineMaker,
     ResultTotals,
     ResultWriter,
-    answer_head,
     cost_of,
     decode_request,
     read_listed,
     reused_tail,
-    with_cost,
 )
 from core.blobs import BlobStore, StoredFile, require_headroom, write_whole
 from core.ledger import Batch, File, Shard
@@ -80,7 +79,7 @@ class BorrowedAnswers:
         Raises KeyError for a line that no answer was added for, and as read_listed.
         """
         self._flush()
-        models = [group["model"] for group in file.groups]
+        made = LineMaker(batch.id, [group["model"] for group in file.groups]).line
         saved = 0
         data = await StoredFile.open(blobs, f"{file.prefix}/data")
         listed = read_listed(data, blobs, shard.lines_key, shard.line_count)
@@ -92,13 +91,9 @@ class BorrowedAnswers:
                     outcome = self._outcomes[position]
                     if outcome == _NONE:
                         raise KeyError(line)
-                    head = answer_head(
-                        batch.id, line, decode_request(raw).custom_id, models[number]
-                    )
                     saved += self._saved[position]
-                    entries.append(
-                        (line, outcome, with_cost(head, self._tail(position), 0) + b"\n")
-                    )
+                    custom_id, tail = decode_request(raw).custom_id, self._tail(position)
+                    entries.append((line, outcome, made(line, custom_id, number, tail, 0)))
                 await writer.extend(entries)
         return await writer.close(), saved
 

@@ -9,14 +9,13 @@ from polybatch.v1.events_pb2 import WorkItem
 
 from core.batchfile import (
     INDEX,
+    LineMaker,
     LineOutcome,
     ResultWriter,
-    answer_head,
     answer_tail,
     error_json,
     iter_index,
     stream_records,
-    with_cost,
 )
 from core.blobs import BlobStore, StoredFile
 from core.bus import Bus, Delivery
@@ -69,6 +68,7 @@ async def settle(
     records = await blobs.get_range(shard.lines_key, 0, count * INDEX.size)
     prefix = f"batches/{shard.batch_id}/shards/{shard.id}/results/t"
     writer = ResultWriter(blobs, prefix, point=Failpoint.SHARD_RESULTS, segment_bytes=1 << 20)
+    made = LineMaker(shard.batch_id, ["openai/m"]).line
     succeeded = 0
     for _, _, line, _, _ in iter_index(records):
         code = outcomes.get(line, OK)
@@ -77,10 +77,9 @@ async def settle(
             None if code else b'{"status_code":200,"body":{"of":"%s"}}' % (shard.batch_id.encode())
         )
         error = error_json(code, "no such luck") if code else None
-        head = answer_head(shard.batch_id, line, f"id-{line}", "openai/m")
-        raw = with_cost(head, answer_tail(response, error, 1), nanos)
+        raw = made(line, f"id-{line}", 0, answer_tail(response, error, 1), nanos)
         outcome = LineOutcome.of_code(code) if code else LineOutcome.SUCCEEDED
-        await writer.extend([(line, outcome, raw + b"\n")])
+        await writer.extend([(line, outcome, raw)])
     totals = await writer.close()
     settlement = Settlement(
         totals.succeeded,

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from core.batchfile import Digests, Pairs, context_of, request_digest
-from core.batchfile.result_lines import reused_tail, with_cost
+from core.batchfile.result_lines import LineMaker, reused_tail
 
 CONTEXT = context_of("openai", "gpt-4.1", lenient=False)
 URL = "/v1/chat/completions"
@@ -77,8 +77,8 @@ def test_a_line_that_takes_an_answer() -> None:
         b'{"id":"batch_a-7","custom_id":"x","model":"m","dropped":["body.seed"],'
         b'"response":{"status_code":200,"body":{"cost":1}},"error":null,"attempts":2,"cost":0.5}\n'
     )
-    head = b'{"id":"batch_b-1","custom_id":"y","model":"m",'
-    assert json.loads(with_cost(head, reused_tail(lent), 0)) == {
+    made = LineMaker("batch_b", ["m"]).line(1, "y", 0, reused_tail(lent), 0)
+    assert json.loads(made) == {
         "id": "batch_b-1",
         "custom_id": "y",
         "model": "m",

@@ -19,11 +19,9 @@ from core.batchfile import (
     ResultLine,
     ResultWriter,
     add_cost,
-    answer_head,
     answer_line,
     answer_tail,
     cost_of,
-    with_cost,
 )
 from core.blobs import BlobStore
 from core.failpoints import Failpoint
@@ -136,7 +134,7 @@ def read(line: bytes) -> Any:
 @given(first=nanos, second=nanos)
 def test_a_cost_is_an_exact_decimal_number(first: int | None, second: int | None) -> None:
     tail = answer_tail(b'{"body":{"usage":{"tokens":1,"cost":0.5}}}', None, 1)
-    line = with_cost(answer_head("b", 1, "c"), tail, first)
+    line = LineMaker("b", ["m"]).line(1, "c", 0, tail, first).rstrip()
     told = read(line)
     assert (None if told is None else told * 10**9) == first
     assert b"e" not in line[line.rindex(b":") :].lower().replace(b"null", b"")
@@ -146,12 +144,24 @@ def test_a_cost_is_an_exact_decimal_number(first: int | None, second: int | None
 
 
 @given(nanos, st.text(), st.sampled_from(["", "openai/m"]), st.sampled_from([None, b'["body.n"]']))
-def test_lines_of_a_batch_are_made_as_single_ones(
+def test_a_line_has_what_it_was_made_of(
     cost: int | None, custom_id: str, model: str, dropped: bytes | None
 ) -> None:
     tail = answer_tail(b"{}", None, 2)
-    made = LineMaker("b", ["other", model]).line(7, custom_id, 1, tail, cost, dropped)
-    assert made == with_cost(answer_head("b", 7, custom_id, model, dropped), tail, cost) + b"\n"
+    line = LineMaker("b", ["other", model]).line(7, custom_id, 1, tail, cost, dropped)
+    assert line.count(b"\n") == 1
+    assert cost_of(line) == cost
+    members = json.loads(line)
+    del members["cost"]
+    assert members == {
+        "id": "b-7",
+        "custom_id": custom_id,
+        **({"model": model} if model else {}),
+        **({"dropped": ["body.n"]} if dropped else {}),
+        "response": {},
+        "error": None,
+        "attempts": 2,
+    }
 
 
 def test_costs_of_lines_that_were_not_run_and_of_before_costs_were_kept() -> None:

@@ -10,7 +10,7 @@ import pytest
 from polybatch.v1.events_pb2 import WorkItem
 from polybatch.v1.results_pb2 import Manifest
 
-from core.batchfile import ResultFile, ResultWriter, answer_head, answer_tail, with_cost
+from core.batchfile import LineMaker, ResultFile, ResultWriter, answer_tail
 from core.bus import Ack, Delivery
 from core.failpoints import Failpoint
 from core.ledger import Batch, ModelSpend, Settlement, Shard, now
@@ -124,6 +124,6 @@ async def write_answer(stand: Stand, prefix: str) -> None:
     writer = ResultWriter(
         stand.runtime.blobs, prefix, point=Failpoint.SHARD_RESULTS, segment_bytes=1 << 20
     )
-    line = with_cost(answer_head("batch_1", 2, "two"), answer_tail(b"{}", None, 2), 100)
-    await writer.append(2, line, succeeded=True)
+    line = LineMaker("batch_1", [""]).line(2, "two", 0, answer_tail(b"{}", None, 2), 100)
+    await writer.append(2, line.rstrip(), succeeded=True)
     await writer.close()

@@ -12,14 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core.providers.contract import LineRejected
-from core.providers.translation.chat_fields import image_url
+from core.providers.translation.chat_fields import file_data, image_url
 from core.providers.translation.fields import data_url, known_only, string, text_of
 from core.providers.translation.report import IGNORED, Report, wrong_type
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
 AUDIO_TYPES = {"wav": "audio/wav", "mp3": "audio/mp3"}
-PDF_IN_BASE64 = "JVBERi"
-"""How a PDF ("%PDF-") begins in base64."""
 
 Part = dict[str, Any]
 
@@ -49,8 +47,7 @@ def _image(path: str, image: Any, report: Report) -> Part:
     url = image_url(path, image, report)
     if url.startswith("https://"):
         return _linked(f"{path}.url", url)
-    media_type, data = data_url(f"{path}.url", url)
-    media_type = "image/jpeg" if media_type == "image/jpg" else media_type
+    media_type, data = data_url(f"{path}.url", url, "an https URL or a base64 data URL")
     if media_type not in IMAGE_TYPES:
         raise LineRejected(
             f"{path}.url",
@@ -74,21 +71,9 @@ def _audio(path: str, audio: Any, report: Report) -> Part:
 
 
 def _document(path: str, file: Any, report: Report) -> Part:
-    if not isinstance(file, dict):
-        raise wrong_type(path, "an object with file_data")
-    if file.get("file_id") is not None:
-        raise LineRejected(
-            f"{path}.file_id",
-            "unsupported_file_id",
-            "A file id of one provider means nothing to another: send file_data.",
-        )
-    known_only(path, file, {"file_data", "filename"}, report)
+    media_type, data = file_data(path, file, report)
     if file.get("filename"):
         report.note(f"{path}.filename", IGNORED, "Gemini has no name for a file.")
-    text = string(f"{path}.file_data", file.get("file_data"))
-    if text.startswith(PDF_IN_BASE64):
-        return _inline("application/pdf", text)
-    media_type, data = data_url(f"{path}.file_data", text)
     if media_type != "application/pdf" and not media_type.startswith("text/"):
         raise LineRejected(
             f"{path}.file_data", "unsupported_media_type", "Files have to be PDF or text."

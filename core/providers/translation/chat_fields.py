@@ -1,4 +1,4 @@
-"""What every translation reads alike of a chat completion request: body, tools, calls, images."""
+"""What every translation reads alike of a chat completion request: body, tools, calls, media."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import msgspec
 from msgspec import Raw
 
 from core.providers.contract import LineRejected
-from core.providers.translation.fields import NULL, known_only, lose_untranslated, string
+from core.providers.translation.fields import NULL, data_url, known_only, lose_untranslated, string
 from core.providers.translation.report import IGNORED, Report, decode, wrong_type
 
 Fields = dict[str, Raw]
 
 _FUNCTION = Raw(b'"function"')
+_PDF_IN_BASE64 = "JVBERi"
+"""How a PDF ("%PDF-") begins in base64."""
 
 _fields = msgspec.json.Decoder(Fields)
 _tools: msgspec.json.Decoder[list[Fields]] = msgspec.json.Decoder(list[Fields])
@@ -111,3 +113,21 @@ def image_url(path: str, image: Any, report: Report) -> str:
     if image.get("detail") not in (None, "auto"):
         report.note(f"{path}.detail", IGNORED, "The model has no level of detail.")
     return string(f"{path}.url", image.get("url"))
+
+
+def file_data(path: str, file: Any, report: Report) -> tuple[str, str]:
+    """The media type and the base64 of a file part. Raises LineRejected."""
+    if not isinstance(file, dict):
+        raise wrong_type(path, "an object with file_data")
+    if file.get("file_id") is not None:
+        raise LineRejected(
+            f"{path}.file_id",
+            "unsupported_file_id",
+            "A file id of one provider means nothing to another: send file_data.",
+        )
+    known_only(path, file, {"file_data", "filename"}, report)
+    path += ".file_data"
+    text = string(path, file.get("file_data"))
+    if text.startswith(_PDF_IN_BASE64):
+        return "application/pdf", text
+    return data_url(path, text, "a base64 data URL, or the base64 of a PDF")

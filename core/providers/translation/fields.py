@@ -66,11 +66,10 @@ def lose_untranslated(
     report.lose(path)
 
 
-def data_url(path: str, url: str) -> tuple[str, str]:
-    """The media type and the base64 of a data URL. Raises LineRejected."""
+def data_url(path: str, url: str, wanted: str) -> tuple[str, str]:
+    """The media type and the base64 of a data URL. Raises LineRejected: it has to be `wanted`."""
     head, comma, data = url.partition(",")
     if not (head.startswith("data:") and head.endswith(";base64") and comma and data):
-        raise LineRejected(
-            path, "unsupported_url", f"{path} has to be an https URL or a base64 data URL."
-        )
-    return head.removeprefix("data:").partition(";")[0].lower(), data
+        raise LineRejected(path, "unsupported_url", f"{path} has to be {wanted}.")
+    media_type = head.removeprefix("data:").partition(";")[0].lower()
+    return "image/jpeg" if media_type == "image/jpg" else media_type, data

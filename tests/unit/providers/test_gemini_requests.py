@@ -570,3 +570,10 @@ def test_thousands_of_requests() -> None:
             seen["lenient" if lenient else "strict"] += 1
     assert seen["strict"] > 200
     assert seen["lenient"] > 500
+
+
+def test_a_link_in_place_of_the_data_of_a_file_is_told_what_it_has_to_be() -> None:
+    linked = {"type": "file", "file": {"file_data": "https://x.test/a.pdf"}}
+    with pytest.raises(LineRejected, match=r"file_data has to be a base64 data URL") as refused:
+        translate(request(user([linked])))
+    assert refused.value.reason == "unsupported_url"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.providers.contract import LineRejected
 from tests.support.providers.chat_requests import (
     PDF,
     PNG,
@@ -368,3 +369,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("options", "field", "reason"), REFUSED)
 def test_what_is_wrong_is_refused_always(options: dict[str, Any], field: str, reason: str) -> None:
     assert_refused(request() | options, field, reason)
+
+
+def test_a_link_in_place_of_the_data_of_a_file_is_told_what_it_has_to_be() -> None:
+    linked = {"type": "file", "file": {"file_data": "https://x.test/a.pdf"}}
+    with pytest.raises(LineRejected, match=r"file_data has to be a base64 data URL") as refused:
+        translate(request(user([linked])))
+    assert refused.value.reason == "unsupported_url"

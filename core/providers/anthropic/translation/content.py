@@ -10,13 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from core.providers.contract import LineRejected
-from core.providers.translation.chat_fields import image_url
+from core.providers.translation.chat_fields import file_data, image_url
 from core.providers.translation.fields import data_url, known_only, string, text_of
-from core.providers.translation.report import Report, wrong_type
+from core.providers.translation.report import Report
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-PDF_IN_BASE64 = "JVBERi"
-"""How a PDF ("%PDF-") begins in base64."""
 
 Block = dict[str, Any]
 
@@ -43,8 +41,7 @@ def _image(path: str, image: Any, report: Report) -> Block:
     url = image_url(path, image, report)
     if url.startswith("https://"):
         return {"type": "image", "source": {"type": "url", "url": url}}
-    media_type, data = data_url(f"{path}.url", url)
-    media_type = "image/jpeg" if media_type == "image/jpg" else media_type
+    media_type, data = data_url(f"{path}.url", url, "an https URL or a base64 data URL")
     if media_type not in IMAGE_TYPES:
         raise LineRejected(
             f"{path}.url", "unsupported_media_type", "Images have to be JPEG, PNG, GIF or WebP."
@@ -56,20 +53,7 @@ def _image(path: str, image: Any, report: Report) -> Block:
 
 
 def _document(path: str, file: Any, report: Report) -> Block:
-    if not isinstance(file, dict):
-        raise wrong_type(path, "an object with file_data")
-    if file.get("file_id") is not None:
-        raise LineRejected(
-            f"{path}.file_id",
-            "unsupported_file_id",
-            "A file id of one provider means nothing to another: send file_data.",
-        )
-    known_only(path, file, {"file_data", "filename"}, report)
-    text = string(f"{path}.file_data", file.get("file_data"))
-    if text.startswith(PDF_IN_BASE64):
-        media_type, data = "application/pdf", text
-    else:
-        media_type, data = data_url(f"{path}.file_data", text)
+    media_type, data = file_data(path, file, report)
     if media_type != "application/pdf":
         raise LineRejected(f"{path}.file_data", "unsupported_media_type", "Files have to be PDF.")
     block: Block = {

@@ -136,10 +136,16 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "`provider`, as `polybatch providers` spells it, or leave it out.",
     ),
     (
-        "unsupported_endpoint endpoint_not_supported invalid_url url_mismatch unsupported_url "
+        "unsupported_endpoint endpoint_not_supported invalid_url url_mismatch "
         "invalid_method unsupported_method UNIMPLEMENTED http_405 405",
         "Use `POST` and one of the endpoints that the message names, the same in all lines of a "
         "file.",
+    ),
+    (
+        # Of the line's own url, and of one of an image or a file in it.
+        "unsupported_url",
+        "Give what the message names: for the line's `url` one of the endpoints, for an image or "
+        "a file its data, or an address that the provider takes.",
     ),
     (
         "mismatched_model model_mismatch",

@@ -109,6 +109,11 @@ def test_each_code_has_a_hint() -> None:
     assert all(text.strip() for text in HINTS.values())
 
 
+def test_a_url_that_is_no_endpoint_may_be_that_of_an_image() -> None:
+    assert "image" in hint("unsupported_url")
+    assert "endpoint" in hint("unsupported_url")
+
+
 def test_a_status_has_a_hint_and_an_unknown_code_too() -> None:
     assert hint("http_418") == HINTS["invalid_request_error"]
     assert hint("599") == HINTS["server_error"]

@@ -7,15 +7,15 @@ Work, on JetStream, private to the dispatcher and the collector:
                                        stop
     consumer  <step>             durable pull consumer, shared by all replicas of a service
     payload   polybatch.v1.WorkItem (protobuf): batch_id, shard_id
-    header    Nats-Msg-Id: <step>/<batch id>/<shard id>/<attempt>
+    header    Nats-Msg-Id: <step>/<batch id>/<shard id>/<uuid>
     header    traceparent: of the batch's trace, if it is traced (W3C)
 
 A work item only wakes somebody up: the ledger says what is to be done. It may come
 twice, late or never, so a handler looks at the ledger first, and a sweep publishes again
-what has waited too long. An item stays in the stream until a handler returns Done;
-Again(delay) brings it back after a delay. There is no limit on deliveries. Dedupe ids
-outlive the acknowledgement by two minutes, so an attempt that is to run has a name of
-its own (or none, and a fresh one is made).
+what has waited too long. An item stays in the stream until a handler returns Ack;
+Snooze(delay) brings it back after a delay. There is no limit on deliveries. The server
+remembers a message id for two minutes, also past the acknowledgement: so each item has one
+of its own, and one that is sent again because its confirmation was lost counts once.
 
 Events, on core NATS, a public contract for internal services:
 

@@ -80,19 +80,17 @@ class Bus:
         batch_id: str,
         shard_id: str = "",
         *,
-        attempt: str = "",
         traceparent: str = "",
     ) -> None:
         """Put a work item into the queue; returns once the server has stored it.
 
-        Two items of the same step, ids and attempt within two minutes count as one, even
-        if the first has been dealt with; without an attempt every item is a new one.
+        Each call puts in one item, however often it has to be sent until that is confirmed.
         `traceparent`: span context that the batch was made in, for its trace.
 
         Raises BusUnavailable when the server has not confirmed within publish_timeout
         seconds, or has been away for as long; it may have stored the item all the same.
         """
-        message_id = f"{step}/{batch_id}/{shard_id}/{attempt or uuid.uuid4().hex}"
+        message_id = f"{step}/{batch_id}/{shard_id}/{uuid.uuid4().hex}"
         payload = WorkItem(batch_id=batch_id, shard_id=shard_id).SerializeToString()
         try:
             await self._connection.reach()

@@ -6,8 +6,12 @@ import asyncio
 import sys
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from nats.js.api import PubAck
 from polybatch.v1.events_pb2 import WorkItem
 from structlog.testing import capture_logs
 
@@ -21,7 +25,7 @@ async def test_an_item_reaches_the_handler_with_its_ids(bus: Bus) -> None:
     taken = NotedItems()
     await bus.consume(Step.SUBMIT, taken, concurrency=1)
     before = datetime.now(UTC)
-    await bus.publish_work(Step.SUBMIT, "batch_1", "shard_1", attempt="a1")
+    await bus.publish_work(Step.SUBMIT, "batch_1", "shard_1")
     item, delivery = await taken.next()
     assert (item.batch_id, item.shard_id) == ("batch_1", "shard_1")
     assert delivery.count == 1
@@ -181,16 +185,31 @@ def test_failures_come_back_ever_more_slowly_up_to_a_cap() -> None:
     assert 45 <= bus_consumer.failure_delay(1_000_000) <= 75
 
 
-async def test_one_attempt_counts_once_and_a_new_one_again(bus: Bus) -> None:
+async def test_an_item_whose_confirmation_was_lost_counts_once(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published anew it is another item, also with the same ids."""
     taken = NotedItems()
     await bus.consume(Step.SUBMIT, taken, concurrency=1)
-    for attempt in ("a1", "a1", "a2", "", ""):
-        await bus.publish_work(Step.SUBMIT, "batch_1", "shard_1", attempt=attempt)
-    await bus.publish_work(Step.SUBMIT, "last")
+    publish, sent = JetStreamContext.publish, Counter[str]()
+
+    async def lose_the_first(
+        context: JetStreamContext, subject: str, payload: bytes, **options: Any
+    ) -> PubAck:
+        confirmed = await publish(context, subject, payload, **options)
+        sent[options["headers"]["Nats-Msg-Id"]] += 1
+        if sent.total() == 1:
+            raise NatsTimeoutError
+        return confirmed
+
+    monkeypatch.setattr(JetStreamContext, "publish", lose_the_first)
+    for batch_id in ("batch_1", "batch_1", "last"):
+        await bus.publish_work(Step.SUBMIT, batch_id, "shard_1")
+    assert sorted(sent.values()) == [1, 1, 2]
     batch_ids = []
     while "last" not in batch_ids:
         batch_ids.append((await taken.next())[0].batch_id)
-    assert batch_ids == ["batch_1"] * 4 + ["last"]
+    assert batch_ids == ["batch_1", "batch_1", "last"]
 
 
 async def test_stop_waits_for_running_handlers(bus: Bus) -> None:

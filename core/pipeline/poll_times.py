@@ -77,6 +77,6 @@ def single_gap(batches: int, settings: Settings) -> float:
     return max(min(batches * call_gap(settings), LONGEST), settings.poll_min_interval)
 
 
-def pages_of(batches: int, page: int = 100) -> int:
-    """How many pages of a list so many batches fill if nothing is between them."""
-    return math.ceil(batches / page)
+def pages_of(batches: int) -> int:
+    """How many pages of 100 so many batches fill if nothing is between them."""
+    return math.ceil(batches / 100)

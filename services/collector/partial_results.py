@@ -34,6 +34,7 @@ from services.collector.sources import ResultSources, merged
 
 _READS_AT_ONCE = 16
 _MOST_KNOWN = 100_000
+_CHUNK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +238,10 @@ def span_of(request: results_pb2.DownloadResultsRequest, succeeded: bool | None)
     )
 
 
-async def chunks_of(
-    groups: AsyncGenerator[Sequence[Entry], None], chunk_bytes: int = 256 * 1024
-) -> AsyncGenerator[bytes, None]:
-    """Yield the lines as bytes, in chunks of `chunk_bytes` at most."""
+async def chunks_of(groups: AsyncGenerator[Sequence[Entry], None]) -> AsyncGenerator[bytes, None]:
+    """Yield the lines as bytes, in chunks of 256 KiB at most."""
     async with aclosing(groups):
         async for group in groups:
             joined = b"".join([raw for _, _, raw in group])
-            for start in range(0, len(joined), chunk_bytes):
-                yield joined[start : start + chunk_bytes]
+            for start in range(0, len(joined), _CHUNK_BYTES):
+                yield joined[start : start + _CHUNK_BYTES]

@@ -99,12 +99,12 @@ class Checked:
             self.wrong(field, "a scope of polybatch.v1.KeyScope")
         return _SCOPES.get(scope, Scope.BATCH)
 
-    def funding(self, field: str, funding: Any, *, otherwise: Funding | None = None) -> Funding:
+    def funding(self, funding: Any, *, otherwise: Funding | None = None) -> Funding:
         """How an account pays; `otherwise` where it is not given."""
         if funding == accounts_pb2.FUNDING_UNSPECIFIED and otherwise is not None:
             return otherwise
         if funding not in _FUNDINGS:
-            self.wrong(field, "FUNDING_METERED or FUNDING_PREPAID")
+            self.wrong("funding", "FUNDING_METERED or FUNDING_PREPAID")
         return _FUNDINGS.get(funding, Funding.METERED)
 
     def amount(self, field: str, holder: Message) -> int:

@@ -39,7 +39,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         _operators_only()
         checked = Checked()
         name = checked.account_name("name", request.name)
-        funding = checked.funding("funding", request.funding, otherwise=Funding.METERED)
+        funding = checked.funding(request.funding, otherwise=Funding.METERED)
         budget = checked.budget("budget", request)
         checked.done()
         with outages():
@@ -76,7 +76,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
         checked.mask(request.update_mask, _CHANGEABLE)
         changes: dict[str, Any] = {}
         if "funding" in request.update_mask:
-            changes["funding"] = checked.funding("funding", request.funding)
+            changes["funding"] = checked.funding(request.funding)
         if "budget" in request.update_mask:
             changes |= checked.budget("budget", request)
         if "results_retention" in request.update_mask:

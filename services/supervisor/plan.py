@@ -277,7 +277,7 @@ def _sandbox(listen: str, data_dir: Path, environment: dict[str, str]) -> tuple[
             "--data-dir",
             str(data_dir / "sandbox"),
         ),
-        probe=probes.http_ok(host, port, "/healthz"),
+        probe=probes.http_ok(host, port),
         environment=dict(environment),
         stop_grace=10.0,
     )
@@ -301,7 +301,7 @@ def _web(
     return ChildSpec(
         name=_WEB,
         command=(sys.executable, "-m", "services.web"),
-        probe=probes.http_ok(ports.local(host), port, "/healthz", tls),
+        probe=probes.http_ok(ports.local(host), port, tls),
         environment={
             **environment,
             "POLYBATCH_GATEWAY": reached("gateway"),

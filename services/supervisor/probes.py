@@ -44,8 +44,8 @@ def grpc_serving(address: str, tls: ProbeTls | None = None) -> Probe:
     return probe
 
 
-def http_ok(host: str, port: int, path: str, tls: ProbeTls | None = None) -> Probe:
-    """An HTTP server that answers GET with 200. tls: None: in the clear."""
+def http_ok(host: str, port: int, tls: ProbeTls | None = None) -> Probe:
+    """An HTTP server that answers GET /healthz with 200. tls: None: in the clear."""
 
     def ask() -> bool:
         try:
@@ -53,7 +53,7 @@ def http_ok(host: str, port: int, path: str, tls: ProbeTls | None = None) -> Pro
         except (OSError, TlsError):
             return False
         try:
-            connection.request("GET", path)
+            connection.request("GET", "/healthz")
             return connection.getresponse().status == http.HTTPStatus.OK
         except (OSError, http.client.HTTPException):
             return False

@@ -182,7 +182,7 @@ class Cluster:
     def _sandbox(self, name: str, port: int) -> tuple[str, Server]:
         command = [sys.executable, "-m", "services.sandbox", "--listen", f"127.0.0.1:{port}"]
         command += ["--data-dir", str(self.folder / name)]
-        probe = probes.http_ok("127.0.0.1", port, "/healthz")
+        probe = probes.http_ok("127.0.0.1", port)
         return f"http://127.0.0.1:{port}", Server(command, probe, self.logs / f"{name}.log")
 
     def _add(self, service: str, name: str, port: int) -> None:

@@ -103,9 +103,9 @@ def patches(
     return covered(lower)
 
 
-def _patched(factor: float, most: int = 1536) -> ImageRule:
-    """OpenAI's smaller models: patches of 32 pixels, at most so many; no level of detail."""
-    return lambda size, _detail: math.ceil(round(patches(size, 32, most, whole=True) * factor, 6))
+def _patched(factor: float) -> ImageRule:
+    """OpenAI's smaller models: patches of 32 pixels, at most 1536; no level of detail."""
+    return lambda size, _detail: math.ceil(round(patches(size, 32, 1536, whole=True) * factor, 6))
 
 
 def _detailed(auto: str, original: float) -> ImageRule:

@@ -95,7 +95,7 @@ class Files:
             each.strip() for each in request.headers.get("x-goog-upload-command", "").split(",")
         }
         if commands == {"query"}:
-            return _upload_answer("active", session.received)
+            return _upload_answer(session.received)
         if not commands or not commands <= {"upload", "finalize"}:
             raise GeminiError("INVALID_ARGUMENT", "Unknown X-Goog-Upload-Command.")
         if "upload" in commands:
@@ -108,7 +108,7 @@ class Files:
                 async for chunk in request.stream():
                     session.received += file.write(chunk)
         if "finalize" not in commands:
-            return _upload_answer("active", session.received)
+            return _upload_answer(session.received)
         del self._sessions[session_id]
         now = time()
         file_id = new_id("files/")
@@ -254,8 +254,9 @@ def _shape(file: File, request: Request) -> dict[str, Any]:
     return shape
 
 
-def _upload_answer(status: str, received: int) -> Response:
+def _upload_answer(received: int) -> Response:
+    """Of an upload that goes on."""
     answer = Response(status_code=200)
-    answer.headers["x-goog-upload-status"] = status
+    answer.headers["x-goog-upload-status"] = "active"
     answer.headers["x-goog-upload-size-received"] = str(received)
     return answer

@@ -79,14 +79,14 @@ def web() -> Iterator[HTTPServer]:
 
 
 async def test_http_waits_for_200(web: HTTPServer) -> None:
-    probing = started(probes.http_ok("127.0.0.1", web.server_port, "/healthz"))
+    probing = started(probes.http_ok("127.0.0.1", web.server_port))
     assert await still_waits(probing)
     web.healthy = True  # type: ignore[attr-defined]
     await asyncio.wait_for(probing, 5)
 
 
 async def test_http_waits_for_somebody_to_listen() -> None:
-    probing = started(probes.http_ok("127.0.0.1", free_ports(1)[0], "/healthz"))
+    probing = started(probes.http_ok("127.0.0.1", free_ports(1)[0]))
     assert await still_waits(probing)
     probing.cancel()
     await asyncio.gather(probing, return_exceptions=True)

@@ -313,7 +313,7 @@ async def _payers(session: AsyncSession, batch: Batch, *, lock: bool = False) ->
 
 
 async def _short(session: AsyncSession, batch: Batch, expected_nanos: int) -> int:
-    """What a batch holds too little for one more shard."""
+    """How much more a batch has to hold for one more shard; 0 or less: nothing."""
     under_way = await session.exec(_EXPECTED, params={"batch_id": batch.id})
     return int(under_way.one()) + expected_nanos - batch.reserved_nanos
 

@@ -1,7 +1,8 @@
-"""ResultService: the result file of a batch that has ended.
+"""ResultService: what became of the lines of a batch, once it has ended or so far.
 
-In: a batch's id, a filter, an offset. Out: its lines as they are stored. What can go wrong: it
-has not ended, or late answers have changed the results under a download (RESULTS_CHANGED).
+In: a batch's id, a filter, where to go on. Out: its lines as they are stored, or why lines failed.
+What can go wrong: it has not ended and not a part was asked for; its results were deleted; late
+answers have changed them under a download (RESULTS_CHANGED).
 """
 
 from __future__ import annotations

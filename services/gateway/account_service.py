@@ -9,12 +9,11 @@ import structlog
 from polybatch.v1 import accounts_pb2, accounts_pb2_grpc
 
 from core.ledger import Account, Accounts, Funding, GrantReused, Ledger, Scope
-from core.pipeline import outages
+from core.pipeline import WaitingForFunds, outages
 from core.serving import ApiError, require_scope
 from core.serving.paging import cut_page, page_size, page_token, parse_page_token
 from services.gateway.account_fields import Checked, account_not_found, found_account
 from services.gateway.account_messages import account_message, posting_message
-from services.gateway.funds import Funds
 
 log = structlog.get_logger()
 
@@ -28,10 +27,10 @@ _MAX_NOTE = 512
 class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
     """Answers as the comments in accounts.proto say."""
 
-    def __init__(self, ledger: Ledger, funds: Funds) -> None:
+    def __init__(self, ledger: Ledger, waiting: WaitingForFunds) -> None:
         self._ledger = ledger
         self._accounts: Accounts = ledger.accounts
-        self._funds = funds
+        self._waiting = waiting
 
     async def CreateAccount(
         self, request: accounts_pb2.CreateAccountRequest, _context: Context
@@ -88,7 +87,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
             if changed is None:
                 raise account_not_found(request.account)
             log.info("account_changed", account_id=account.id, fields=sorted(changes))
-            await self._funds.raised(account.id)
+            await self._waiting.account(account.id)
             return await self._shown(changed)
 
     async def GrantCredits(
@@ -124,7 +123,7 @@ class AccountServicer(accounts_pb2_grpc.AccountServiceServicer):
                 by_key_id=caller,
             )
             # Whether it is the first call or a repetition: the first one may have died before this.
-            await self._funds.raised(account.id)
+            await self._waiting.account(account.id)
             return accounts_pb2.GrantCreditsResponse(
                 account=await self._shown(after), posting=posting_message(posting)
             )

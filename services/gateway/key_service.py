@@ -10,13 +10,12 @@ import structlog
 from polybatch.v1 import accounts_pb2, accounts_pb2_grpc
 
 from core.ledger import Accounts, ApiKey, KeyLimits, Ledger, Scope
-from core.pipeline import outages
+from core.pipeline import WaitingForFunds, outages
 from core.serving import current_principal, require_scope
 from core.serving.paging import page_size, page_token, parse_page_token
 from services.gateway.account_fields import ALL_ACCOUNTS, Checked, named_account
 from services.gateway.account_messages import account_message, key_message
 from services.gateway.billing import key_not_found
-from services.gateway.funds import Funds
 
 log = structlog.get_logger()
 
@@ -29,11 +28,13 @@ _KEYS = "managing keys"
 class KeyServicer(accounts_pb2_grpc.KeyServiceServicer):
     """Answers as the comments in accounts.proto say."""
 
-    def __init__(self, ledger: Ledger, providers: Collection[str], funds: Funds) -> None:
+    def __init__(
+        self, ledger: Ledger, providers: Collection[str], waiting: WaitingForFunds
+    ) -> None:
         """`providers`: the names of those that a key may be limited to."""
         self._accounts: Accounts = ledger.accounts
         self._providers = providers
-        self._funds = funds
+        self._waiting = waiting
 
     async def CreateKey(
         self, request: accounts_pb2.CreateKeyRequest, _context: Context
@@ -112,7 +113,7 @@ class KeyServicer(accounts_pb2_grpc.KeyServiceServicer):
             key = await self._manageable(asked.id)
             await self._accounts.update_key(key.id, **changes)
             if "budget_nanos" in changes:
-                await self._funds.raised(key.account_id)
+                await self._waiting.account(key.account_id)
             log.info(
                 "key_changed",
                 key_id=key.id,

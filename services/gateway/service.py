@@ -30,6 +30,7 @@ from polybatch.v1 import (
 from core.pipeline import (
     Readiness,
     Runtime,
+    WaitingForFunds,
     find_prices,
     find_providers,
     open_runtime,
@@ -53,7 +54,6 @@ from services.gateway.estimates import BatchEstimates
 from services.gateway.estimating import Estimator
 from services.gateway.files import FileServicer
 from services.gateway.funding import Funding
-from services.gateway.funds import Funds
 from services.gateway.key_service import KeyServicer
 from services.gateway.keys import ensure_first_key, ensure_operator_key
 from services.gateway.parts import Parts
@@ -131,9 +131,9 @@ class Gateway:
             limit=settings.account_webhooks,
         )
         self._conversion = ConversionServicer(settings)
-        funds = Funds(ledger, runtime.publisher)
-        self._keys = KeyServicer(ledger, providers.rules.keys(), funds)
-        self._accounts = AccountServicer(ledger, funds)
+        waiting = WaitingForFunds(ledger, runtime.publisher)
+        self._keys = KeyServicer(ledger, providers.rules.keys(), waiting)
+        self._accounts = AccountServicer(ledger, waiting)
         self._usage = UsageServicer(ledger)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:

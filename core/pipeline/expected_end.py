@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import cycle, islice
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1 import batches_pb2
 
 from core.completion import Pending, estimate
@@ -51,12 +50,10 @@ async def expected_end(
     if ends is None:
         return None
 
-    def at(seconds: float) -> Timestamp:
-        stamp = Timestamp()
+    def at(seconds: float) -> datetime:
         end = moment + timedelta(seconds=min(seconds, 10 * batch.window_seconds)) + _ASSEMBLING
         # What has not come home by then has expired.
-        stamp.FromDatetime(min(end, batch.expires_at))
-        return stamp
+        return min(end, batch.expires_at)
 
     return batches_pb2.CompletionEstimate(
         likely_from=at(ends.likely_from),

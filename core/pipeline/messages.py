@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money  # type: ignore[import-untyped]
 from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 
@@ -71,14 +69,6 @@ SHOWN_SHARDS = 20
 SHOWN_MODELS = 100
 
 
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
-
-
 def _duration(seconds: float | None) -> Duration | None:
     if seconds is None:
         return None
@@ -109,8 +99,8 @@ def file_message(file: File) -> files_pb2.File:
         problem_count=file.problem_count,
         lenient_line_count=file.lenient_line_count,
         endpoint=file.endpoint,
-        created_at=_timestamp(file.created_at),
-        expires_at=_timestamp(file.expires_at),
+        created_at=file.created_at,
+        expires_at=file.expires_at,
         models=[
             files_pb2.ModelCount(
                 provider=group["provider"], model=group["model"], line_count=group["lines"]
@@ -174,29 +164,29 @@ def batch_message(
         fail_fast=batch.fail_fast,
         late_line_count=batch.late,
         awaited_line_count=batch.awaited if state in TERMINAL else 0,
-        awaited_until=_timestamp(batch.awaited_until) if state in TERMINAL else None,
+        awaited_until=batch.awaited_until if state in TERMINAL else None,
         results_revision=batch.results_revision,
         waiting_reason=batch.waiting_reason or _kept_back(batch),
         usage=_usage(batch),
-        created_at=_timestamp(batch.created_at),
-        in_progress_at=_timestamp(batch.in_progress_at),
-        finalizing_at=_timestamp(batch.finalizing_at),
-        completed_at=_timestamp(batch.completed_at),
-        failed_at=_timestamp(batch.failed_at),
-        expired_at=_timestamp(batch.expired_at),
-        cancelling_at=_timestamp(batch.cancelling_at),
-        cancelled_at=_timestamp(batch.cancelled_at),
-        expires_at=_timestamp(batch.expires_at),
+        created_at=batch.created_at,
+        in_progress_at=batch.in_progress_at,
+        finalizing_at=batch.finalizing_at,
+        completed_at=batch.completed_at,
+        failed_at=batch.failed_at,
+        expired_at=batch.expired_at,
+        cancelling_at=batch.cancelling_at,
+        cancelled_at=batch.cancelled_at,
+        expires_at=batch.expires_at,
         shards=[_shard_message(shard) for shard in shards],
         shard_count=batch.shard_count,
         key_id=batch.key_id,
         webhook_url=batch.webhook_url,
         reuse_answers=_duration(batch.reuse_seconds),
         reused_line_count=batch.reused,
-        paused_at=None if batch.ended else _timestamp(batch.paused_at),
+        paused_at=None if batch.ended else batch.paused_at,
         paused_by="" if batch.ended else batch.paused_by,
         name=batch.name,
-        results_expire_at=_timestamp(batch.results_expire_at),
+        results_expire_at=batch.results_expire_at,
         deleted_results=[
             kind for gone, kind in _RESULTS_KINDS.items() if gone in ResultsGone(batch.results_gone)
         ],
@@ -346,8 +336,8 @@ def _shard_message(shard: Shard) -> batches_pb2.ShardStatus:
         provider_batch_id=shard.remote_id,
         waiting_reason=shard.waiting_reason,
         cost=money(shard.cost_nanos) if shard.state == ShardState.SETTLED else None,
-        submitted_at=_timestamp(shard.submitted_at),
-        settled_at=_timestamp(shard.settled_at),
+        submitted_at=shard.submitted_at,
+        settled_at=shard.settled_at,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import structlog
-from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1.events_pb2 import BatchEvent
 
 from core import tracing
@@ -26,15 +25,13 @@ class EventPublisher:
 
     async def changed(self, batch: Batch, kind: Kind, shard: Shard | None = None) -> None:
         """Publish that a batch changed."""
-        moment = Timestamp()
-        moment.FromDatetime(now())
         event = BatchEvent(
             batch_id=batch.id,
             account_id=batch.account_id,
             revision=batch.revision,
             kind=kind,
             state=STATES[BatchState(batch.state)],
-            time=moment,
+            time=now(),
             cost=money(batch.cost_nanos),
             unpriced_line_count=batch.unpriced_lines,
         )

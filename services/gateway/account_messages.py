@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1 import accounts_pb2
 
 from core.ledger import Account, ApiKey, BudgetPeriod, Funding, Posting, Scope
@@ -40,8 +38,8 @@ def key_message(key: ApiKey, account_name: str, spent: Spent) -> accounts_pb2.Ke
         budget=_budget(key, spent),
         allowed_providers=key.allowed_providers or (),
         allowed_models=key.allowed_models or (),
-        created_at=_timestamp(key.created_at),
-        revoked_at=_timestamp(key.revoked_at) if key.revoked_at else None,
+        created_at=key.created_at,
+        revoked_at=key.revoked_at,
     )
 
 
@@ -52,7 +50,7 @@ def account_message(account: Account, spent: Spent | None) -> accounts_pb2.Accou
         name=account.name,
         funding=_FUNDINGS[Funding(account.funding)],
         budget=_budget(account, spent),
-        created_at=_timestamp(account.created_at),
+        created_at=account.created_at,
     )
     if account.retention_seconds is not None:
         shown.results_retention.FromNanoseconds(round(account.retention_seconds * 1e9))
@@ -74,7 +72,7 @@ def posting_message(posting: Posting) -> accounts_pb2.Posting:
         balance=money(posting.balance_nanos),
         reserved=money(posting.reserved_nanos),
         note=posting.note,
-        created_at=_timestamp(posting.created_at),
+        created_at=posting.created_at,
     )
 
 
@@ -87,9 +85,3 @@ def _budget(owner: ApiKey | Account, spent: Spent | None) -> accounts_pb2.Budget
         budget.spent.CopyFrom(money(spent.get((owner.id, period), 0)))
         budget.reserved.CopyFrom(money(owner.reserved_nanos))
     return budget
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

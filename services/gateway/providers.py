@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 import structlog
-from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1 import providers_pb2, providers_pb2_grpc
 
 from core.ledger import Ledger, ProviderKey, WaitingLines
@@ -114,8 +112,8 @@ class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
                     )
                     for each in waiting[name][:_SHOWN_QUEUES]
                 ],
-                held_until=_timestamp(holds[name]) if name in holds else None,
-                paused_at=_timestamp(pauses[name].paused_at) if name in pauses else None,
+                held_until=holds.get(name),
+                paused_at=pauses[name].paused_at if name in pauses else None,
                 paused_by=pauses[name].paused_by if name in pauses else "",
             )
             for name in names
@@ -145,7 +143,7 @@ def _key(name: str, known: KnownProviders, tried: ProviderKey | None) -> dict[st
         else providers_pb2.KEY_STATE_REFUSED,
         "key_variable": variable,
         "key_error": tried.code,
-        "key_checked_at": _timestamp(tried.checked_at),
+        "key_checked_at": tried.checked_at,
     }
 
 
@@ -162,9 +160,3 @@ def _limits(adapter: Adapter, tokens: dict[str, int]) -> providers_pb2.ProviderL
             for model, limit in sorted(tokens.items())
         ],
     )
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment.astimezone(UTC))
-    return stamp

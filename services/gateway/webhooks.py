@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import grpc
 import structlog
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1 import webhooks_pb2, webhooks_pb2_grpc
 
 from core.ledger import (
@@ -304,9 +303,9 @@ def _shown(endpoint: WebhookEndpoint) -> webhooks_pb2.WebhookEndpoint:
         disabled=endpoint.disabled_at is not None,
         disabled_reason=endpoint.disabled_reason,
         secret_hint=secret_hint(endpoint.secret),
-        previous_secret_expires_at=_timestamp(until) if until and until > now() else None,
-        created_at=_timestamp(endpoint.created_at),
-        updated_at=_timestamp(endpoint.updated_at),
+        previous_secret_expires_at=until if until and until > now() else None,
+        created_at=endpoint.created_at,
+        updated_at=endpoint.updated_at,
     )
 
 
@@ -324,9 +323,9 @@ def _shown_delivery(
         state=_STATES[DeliveryState(delivery.state)],
         attempt_count=delivery.attempts,
         attempts=map(_shown_attempt, attempts or ()),
-        created_at=_timestamp(delivery.created_at),
-        next_attempt_at=_timestamp(delivery.due_at) if waiting else None,
-        ended_at=_timestamp(delivery.ended_at) if delivery.ended_at else None,
+        created_at=delivery.created_at,
+        next_attempt_at=delivery.due_at if waiting else None,
+        ended_at=delivery.ended_at,
     )
 
 
@@ -337,14 +336,8 @@ def _shown_attempt(attempt: WebhookAttempt) -> webhooks_pb2.WebhookAttempt:
         duration.FromTimedelta(timedelta(seconds=attempt.seconds))
     return webhooks_pb2.WebhookAttempt(
         number=attempt.number,
-        started_at=_timestamp(attempt.started_at),
+        started_at=attempt.started_at,
         duration=duration,
         status=attempt.status,
         error=attempt.error,
     )
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

@@ -53,7 +53,6 @@ class Batch(msgspec.Struct):
 class _Page(msgspec.Struct):
     data: list[Batch]
     has_more: bool = False
-    last_id: str | None = None
 
 
 read_batch = msgspec.json.Decoder(Batch).decode

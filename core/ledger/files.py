@@ -248,11 +248,7 @@ class Files:
         deleted the blobs; if it dies before, the sweep of stale uploads does both.
         """
         async with self._database.write(Failpoint.FILE_DELETE) as session:
-            seen = await session.get(File, file_id)
-            if seen is None or seen.account_id != account_id:
-                return None
-            await self._lock(session, account_id, seen.upload_id)
-            file = await self._database.lock_file(session, file_id)
+            file = await self._locked(session, account_id, file_id)
             if file is None:
                 return None
             found = await session.exec(
@@ -261,9 +257,7 @@ class Files:
             reader = found.first()
             if reader is not None:
                 return FileInUse(reader.id, reader.awaited_until if reader.ended else None)
-            await session.delete(file)
-            await session.merge(_discarded_now(file.account_id, file.upload_id))
-            return file
+            return await _deleted(session, file)
 
     async def expired(self, limit: int) -> list[File]:
         """Files that were to be kept until now, which no batch needs, oldest first."""
@@ -283,11 +277,7 @@ class Files:
         Goes on as `delete`. None: it is needed, or gone already.
         """
         async with self._database.write(Failpoint.FILE_DELETE) as session:
-            seen = await session.get(File, file_id)
-            if seen is None or seen.account_id != account_id:
-                return None
-            await self._lock(session, account_id, seen.upload_id)
-            file = await self._database.lock_file(session, file_id)
+            file = await self._locked(session, account_id, file_id)
             if file is None:
                 return None
             kept = sa.and_(
@@ -303,9 +293,15 @@ class Files:
             )
             if keeping.first() is not None:
                 return None
-            await session.delete(file)
-            await session.merge(_discarded_now(file.account_id, file.upload_id))
-            return file
+            return await _deleted(session, file)
+
+    async def _locked(self, session: AsyncSession, account_id: str, file_id: str) -> File | None:
+        """A file of an account, with its upload locked before it; None: it is gone."""
+        seen = await session.get(File, file_id)
+        if seen is None or seen.account_id != account_id:
+            return None
+        await self._lock(session, account_id, seen.upload_id)
+        return await self._database.lock_file(session, file_id)
 
     async def _lock(self, session: AsyncSession, account_id: str, upload_id: str) -> None:
         """Whatever becomes of one upload happens one after another."""
@@ -319,6 +315,12 @@ def _key(account_id: str, upload_id: str) -> dict[str, str]:
 def _reads() -> Any:
     """That a batch has not ended, or waits for late answers: its input is read."""
     return sa.or_(col(Batch.state).not_in(TERMINAL), col(Batch.awaited) > 0)
+
+
+async def _deleted(session: AsyncSession, file: File) -> File:
+    await session.delete(file)
+    await session.merge(_discarded_now(file.account_id, file.upload_id))
+    return file
 
 
 async def _count_open(session: AsyncSession, account_id: str, moment: datetime) -> int:

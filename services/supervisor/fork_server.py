@@ -91,7 +91,8 @@ def fork_server(modules: Sequence[str] = SHARED) -> Forked | Call | None:
     gc.enable()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()
-    # Until the fork server ignores them: it would die of one that comes at once.
+    # The fork server never takes one. Who signals all processes of the suite means them to stop
+    # in order, which the supervisor sees to: this one ends last.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     pid = os.fork()
     if pid:
@@ -124,10 +125,6 @@ class _Server:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        # Who signals all processes of the suite means them to stop in order, which the
-        # supervisor sees to: this one ends last.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _HANDLED}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         self._selector.register(self._control, selectors.EVENT_READ)
         while True:
             for key, _ in self._selector.select():
@@ -142,8 +139,8 @@ class _Server:
                     if message["pid"] in self._children.values():
                         os.kill(message["pid"], message["signal"])
                 elif self._forked(message, descriptors[0]):
-                    for number, handler in handlers.items():
-                        signal.signal(number, handler)
+                    # One that came since the fork has waited: it is not lost.
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
                     return Call(message["module"], message["arguments"])
 
     def _forked(self, message: dict[str, Any], output: int) -> bool:

@@ -25,6 +25,17 @@ from services.supervisor.fork_server import Call, fork_server
 from services.supervisor.forked import ForkServer, ForkServerGone
 
 MODULE = "tests.support.supervisor.forked_program"
+held, let_go = os.pipe()
+if sys.argv[1] == "early":
+    import services.supervisor.fork_server as forks
+    program, die_with = os.getpid(), forks.die_with
+
+    def tied_when_let_go(parent):
+        if parent != program:
+            os.read(held, 1)
+        die_with(parent)
+
+    forks.die_with = tied_when_let_go
 forked = fork_server(["grpc_health.v1._async"])
 if isinstance(forked, Call):
     sys.exit(forked.run())
@@ -53,6 +64,16 @@ async def signals(server):
         process, said = await start(server, end, "stay")
         getattr(process, end)()
         tell(code=await process.wait())
+
+async def early(server):
+    first = await server.start(MODULE, ["stay"], {"MARK": ""}, subprocess.PIPE)
+    first.terminate()
+    # Once this one is started, the first has been signalled.
+    second = await server.start(MODULE, ["0"], {"MARK": ""}, subprocess.PIPE)
+    os.write(let_go, b"..")
+    tell(said=(await first.stdout.readline()).decode())
+    first.kill()
+    tell(code=await first.wait(), other=await second.wait())
 
 async def hold(server):
     _, said = await start(server, "held", "stay")
@@ -121,6 +142,10 @@ async def test_each_is_a_process_of_its_own_however_often() -> None:
 
 async def test_a_signal_ends_a_service_but_not_the_fork_server() -> None:
     assert [each["code"] for each in await told("signals")] == [-signal.SIGTERM, -signal.SIGKILL]
+
+
+async def test_a_signal_that_comes_before_a_service_has_begun_ends_it() -> None:
+    assert await told("early") == [{"said": ""}, {"code": -signal.SIGTERM, "other": 0}]
 
 
 async def test_nothing_outlives_a_supervisor_that_is_killed() -> None:

@@ -15,8 +15,13 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from core.failpoints import Failpoint, writing
-from core.ledger.engine import APPLICATION, SQLITE_BUSY_SECONDS, make_engine
-from core.ledger.errors import LedgerUnavailable, translated
+from core.ledger.engine import (
+    APPLICATION,
+    SQLITE_BUSY_SECONDS,
+    check_database_url,
+    make_engine,
+)
+from core.ledger.errors import LedgerUnavailable, UnknownSchema, damaged, translated
 from core.ledger.schema import is_newest, upgrade
 from core.ledger.tables import Batch, File, Shard, now
 
@@ -68,8 +73,16 @@ class Database:
         Raises UnknownSchema.
         """
         with translated(), writing(Failpoint.MIGRATE):
-            if not await is_newest(self._url):
-                await asyncio.to_thread(upgrade, self._url)
+            try:
+                if not await is_newest(self._url):
+                    await asyncio.to_thread(upgrade, self._url)
+            except DBAPIError as error:
+                if not damaged(error):
+                    raise
+                raise UnknownSchema(
+                    f"{check_database_url(self._url)} is damaged, or no ledger: {error.orig}. "
+                    "Restore the back-up in a new folder (docs/operations.md)"
+                ) from error
 
     @asynccontextmanager
     async def write(self, point: Failpoint) -> AsyncIterator[AsyncSession]:

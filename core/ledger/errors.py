@@ -1,7 +1,7 @@
 """What can go wrong with the database, apart from mistakes of this program.
 
 BadDatabaseUrl       the URL names no database that the ledger can use
-UnknownSchema        another version of polybatch has made the database's schema
+UnknownSchema        another version of polybatch has made the database's schema, or nobody can read it
 LedgerUnavailable    the database did not do it, or its answer was lost
 └── LedgerFull       its disk is full
 """
@@ -31,8 +31,8 @@ class BadDatabaseUrl(ValueError):
 
 
 class UnknownSchema(Exception):
-    """There is no way from the database's schema to the one of this version. Nothing was
-    changed. The message says what to do.
+    """There is no way from the database's schema to the one of this version, or it cannot be
+    read. Nothing was changed. The message says what to do.
     """
 
 
@@ -47,6 +47,13 @@ class LedgerUnavailable(Exception):
 
 class LedgerFull(LedgerUnavailable):
     """The disk or quota of the database is full."""
+
+
+def damaged(error: DBAPIError) -> bool:
+    """Whether it is a file that SQLite cannot read: no database, or no longer one."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    # What is beyond the first byte says only more of it.
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 @contextmanager

@@ -77,10 +77,27 @@ async def test_a_migration_ends_where_the_suite_is_stopped(
     assert not await is_newest(url)
 
 
+async def test_what_a_migration_dies_of_is_said(url: str) -> None:
+    await asyncio.to_thread(downgrade, url, "0013")
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        database.execute(
+            "CREATE TRIGGER kept BEFORE UPDATE ON alembic_version "
+            "BEGIN SELECT RAISE(ABORT, 'it stays'); END"
+        )
+    with pytest.raises(StartupError, match=r"exit code \d+: (?s:.)*it stays"):
+        await bring_up_to_date(asyncio.Event())
+
+
 @pytest.mark.usefixtures("url")
-async def test_what_a_migration_dies_of_is_said(tmp_path: Path) -> None:
-    (tmp_path / "data" / "ledger.sqlite3").write_bytes(b"no database" * 1000)
-    with pytest.raises(StartupError, match=r"exit code \d+: (?s:.)*file is not a database"):
+@pytest.mark.parametrize("damage", ["no database", "cut off"])
+async def test_a_ledger_that_cannot_be_read_is_named_in_one_line(
+    tmp_path: Path, damage: str
+) -> None:
+    file = tmp_path / "data" / "ledger.sqlite3"
+    file.write_bytes(
+        b"no database" * 1000 if damage == "no database" else file.read_bytes()[:20_000]
+    )
+    with pytest.raises(StartupError, match=rf"^{file} is damaged, or no ledger: [^\n]*$"):
         await bring_up_to_date(asyncio.Event())
 
 

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
 from nats.js.api import Header
 from nats.js.errors import NoStreamResponseError
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
@@ -118,10 +119,14 @@ class Bus:
             await self._connection.ensure_stream_or_log()
             return False
         except NatsError as error:
-            log.info("work_publish_retried", message_id=message_id, cause=repr(error))
-            await self._connection.look_at_silence()
+            log.info("work_publish_retried", message_id=message_id, cause=str(error))
+            if isinstance(error, NatsTimeout):
+                await self._connection.look_at_silence()
+            else:
+                # Such as a limit that its operator has set: nothing is broken.
+                self._connection.answered()
             return False
-        self._connection.stored()
+        self._connection.answered()
         return True
 
     async def publish_event(self, event: BatchEvent) -> bool:

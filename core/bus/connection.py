@@ -75,7 +75,7 @@ class Connection:
         self._lost_at: float | None = None
         """When the last connection was lost; None: it was not."""
         self._reached = asyncio.Event()
-        self._unstored_since: float | None = None
+        self._unanswered_since: float | None = None
         self._last_error: Exception | None = None
         self.incarnation: datetime | None = None
         """When the stream was created: changes when the server's store was lost."""
@@ -173,15 +173,15 @@ class Connection:
             log.info("work_stream_not_ready", cause=repr(error))
 
     async def look_at_silence(self) -> None:
-        """Begin a new stream where the server answers but has stored nothing for long.
+        """Begin a new stream where the server is there but has answered no publish for long.
 
         After a full disk nats-server (2.15) goes on with a stream that takes no message,
         without an answer, until it is restarted. What is lost with it the sweep finds.
         """
         moment = asyncio.get_running_loop().time()
-        if self._unstored_since is None:
-            self._unstored_since = moment
-        if moment - self._unstored_since < _SILENT_STORE_LIMIT:
+        if self._unanswered_since is None:
+            self._unanswered_since = moment
+        if moment - self._unanswered_since < _SILENT_STORE_LIMIT:
             return
         try:
             info = await self.js.stream_info(STREAM)
@@ -196,11 +196,11 @@ class Connection:
         except (NatsError, APIError) as error:
             log.info("work_stream_not_replaced", cause=repr(error))
         else:
-            self._unstored_since = None
+            self._unanswered_since = None
 
-    def stored(self) -> None:
-        """The server has stored something."""
-        self._unstored_since = None
+    def answered(self) -> None:
+        """The server has stored something, or said why not."""
+        self._unanswered_since = None
 
     async def close(self) -> None:
         """Disconnect. Can be called twice."""
@@ -242,7 +242,7 @@ class Connection:
 
     def _mark(self, *, up: bool) -> None:
         if not up:
-            self._unstored_since = None
+            self._unanswered_since = None
         (self._up if up else self._down).set()
         (self._down if up else self._up).clear()
         BUS_CONNECTED.set(up)

@@ -146,6 +146,8 @@ class Consumer:
         self._binding = asyncio.Lock()
         self._slots: list[asyncio.Task[None]] = []
         self._parked: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()
+        """Why pulls have failed since one was served: each slot meets it, four times a second."""
         self._stopping = False
 
     async def start(self) -> None:
@@ -212,7 +214,7 @@ class Consumer:
             try:
                 await self._turn()
             except NatsError as error:
-                log.info("work_pull_failed", step=self._step, cause=repr(error))
+                self._tell(str(error) or repr(error))
                 await asyncio.sleep(_RETRY_PAUSE)
             except Exception:
                 log.exception("work_slot_failed", step=self._step)
@@ -226,12 +228,20 @@ class Consumer:
         if msg is None:
             await self._rebind(session)
         elif (status := _status(msg)) is None:
+            self._told.clear()
             await self._process(msg, session)
-        elif status not in ("404", "408"):
+        elif status in ("404", "408"):
+            self._told.clear()
+        else:
             # 409: deleted, 503: not there; both after the store was lost.
-            log.info("work_pull_refused", step=self._step, status=status)
+            self._tell(f"status {status}")
             await asyncio.sleep(_RETRY_PAUSE)
             await self._rebind(session)
+
+    def _tell(self, cause: str) -> None:
+        if cause not in self._told:
+            self._told.add(cause)
+            log.info("work_pull_failed", step=self._step, cause=cause)
 
     async def _park_until_up(self) -> None:
         slot = asyncio.current_task()

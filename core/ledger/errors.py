@@ -1,7 +1,8 @@
 """What can go wrong with the database, apart from mistakes of this program.
 
 BadDatabaseUrl       the URL names no database that the ledger can use
-UnknownSchema        another version of polybatch has made the database's schema, or nobody can read it
+UnknownSchema        another version of polybatch has made the database's schema, or its file
+                     cannot be read
 LedgerUnavailable    the database did not do it, or its answer was lost
 └── LedgerFull       its disk is full
 """

@@ -10,7 +10,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from nats.errors import Error as NatsError
+from nats.js.api import DiscardPolicy
 from polybatch.v1.events_pb2 import BatchEvent
+from structlog.testing import capture_logs
 
 from core.bus import Ack, Bus, BusUnavailable, EmbeddedNats, Snooze, Step
 from tests.integration.bus.conftest import Cluster, Nats, free_port, items_left
@@ -220,6 +223,49 @@ async def test_a_stream_that_stores_nothing_more_is_made_again(
             await until_taken(taken, "after")
         await bus.close()
         await nats.kill()
+
+
+async def test_a_stream_that_is_full_by_its_operators_limit_is_kept(
+    server: Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.bus.connection._SILENT_STORE_LIMIT", 0.0)
+    bus = await Bus.connect(server.url, name="test", publish_timeout=1.0)
+    await bus.publish_work(Step.PLAN, "first")
+    js = bus._connection.js
+    found = (await js.stream_info("POLYBATCH_WORK")).config
+    await js.update_stream(found.evolve(max_msgs=1, discard=DiscardPolicy.NEW))
+    assert not await stored(bus, "one too many")
+    taken = NotedItems()
+    await bus.consume(Step.PLAN, taken, concurrency=1)
+    assert (await taken.next())[0].batch_id == "first"
+    async with asyncio.timeout(30):
+        while not await stored(bus, "next"):
+            pass
+    assert (await js.stream_info("POLYBATCH_WORK")).config.max_msgs == 1
+    await bus.close()
+
+
+async def test_pulls_that_fail_for_one_cause_are_told_of_once(
+    nats: Nats, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = NotedItems()
+    consumer = await bus.consume(Step.PLAN, taken, concurrency=4)
+    tried = asyncio.Semaphore(0)
+
+    async def refused() -> None:
+        tried.release()
+        raise NatsError("no room for the consumer")
+
+    with capture_logs() as logs, monkeypatch.context() as broken:
+        broken.setattr(consumer, "_bind", refused)
+        await bus._connection.js.delete_stream("POLYBATCH_WORK")
+        for _ in range(12):
+            await asyncio.wait_for(tried.acquire(), 30)
+    causes = [each["cause"] for each in logs if each["event"] == "work_pull_failed"]
+    assert "no room for the consumer" in causes[0:3]
+    assert len(causes) == len(set(causes))
+    await bus.publish_work(Step.PLAN, "batch_1")
+    assert (await taken.next())[0].batch_id == "batch_1"
 
 
 async def test_consumers_stop_while_the_server_is_away(nats: Nats, bus: Bus) -> None:

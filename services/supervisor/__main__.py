@@ -34,6 +34,7 @@ from services.supervisor.report import (
     keys_are_told,
     ready_block,
     removed_around,
+    warn_of_a_full_disk,
 )
 from services.supervisor.supervisor import Supervisor
 from services.supervisor.written import Written
@@ -118,6 +119,7 @@ async def supervise(
     with data_folder_lock(settings.data_dir.absolute()):
         with usable_data_folder(settings.data_dir.absolute()):
             plan = make_plan(settings, access, options)
+            warn_of_a_full_disk(settings)
         await bring_up_to_date(stop, fork_server)
         if stop.is_set():
             return

@@ -10,9 +10,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from core.bus import public_url
 from core.ledger import ProviderKey
+from core.settings import Settings
 from services.supervisor.plan import Plan
+
+log = structlog.get_logger()
 
 _DEFAULT_DATA_DIR = ".polybatch"
 
@@ -79,6 +84,25 @@ def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] | None = None) -> s
         "Ctrl-C stops everything.",
     ]
     return "\n".join(lines)
+
+
+def warn_of_a_full_disk(settings: Settings) -> None:
+    """Say it where what follows would fail for it, each in its own words or not at first."""
+    folder = settings.data_dir.absolute()
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    # Some file systems count no files, and say 0 of 0.
+    no_files = bool(found.f_files) and not found.f_favail
+    if free < settings.disk_reserve or no_files:
+        log.warning(
+            "disk_full",
+            folder=str(folder),
+            free_bytes=free,
+            free_files=found.f_favail,
+            next_step=f"make room: below {settings.disk_reserve:,} bytes "
+            "(POLYBATCH_DISK_RESERVE) uploads are refused, below half of that batches wait, "
+            "and with nothing left the services do not start",
+        )
 
 
 def _real(plan: Plan) -> list[str]:

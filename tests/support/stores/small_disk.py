@@ -15,10 +15,11 @@ MIB = 1024 * 1024
 
 
 @contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of so many bytes in the memory, mounted at the folder."""
+def small_disk(folder: Path, size: int, files: int = 0) -> Iterator[Path]:
+    """A file system of so many bytes in the memory, mounted at the folder. files: 0: any number."""
     folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)]
+    options = f"size={size},mode=700" + (f",nr_inodes={files}" if files else "")
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:

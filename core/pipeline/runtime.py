@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -17,6 +18,8 @@ from core.serving import StartupError
 from core.settings import Settings
 
 log = structlog.get_logger()
+
+_Opened = TypeVar("_Opened")
 
 # For each of the two; then the process ends, and whoever started it starts it again.
 _PATIENCE = 30.0
@@ -96,11 +99,29 @@ async def open_bus(settings: Settings, name: str) -> Bus:
             await asyncio.sleep(_RETRY_PAUSE)
 
 
+async def _unless_stopped(
+    opening: Coroutine[object, object, _Opened], stop: asyncio.Event
+) -> _Opened:
+    """Raises StartupError where `stop` is set before it is open."""
+    opened = asyncio.create_task(opening)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({opened, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if opened.done():
+            return opened.result()
+        raise StartupError("stopped before the database and NATS had answered")
+    finally:
+        stopping.cancel()
+        opened.cancel()
+        await asyncio.gather(opened, return_exceptions=True)
+
+
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, name: str, *, disk_reserve: int = 0
+    settings: Settings, name: str, stop: asyncio.Event, *, disk_reserve: int = 0
 ) -> AsyncIterator[Runtime]:
-    """Connect to everything and close it at the end of the block. Raises StartupError.
+    """Connect to everything and close it at the end of the block. Raises StartupError, also
+    where `stop` is set before all is open.
 
     `disk_reserve`: bytes that this service leaves free on a local disk.
     """
@@ -110,9 +131,9 @@ async def open_runtime(
             "or name the nats:// URL of a server with JetStream"
         )
     async with AsyncExitStack() as stack:
-        ledger = await open_ledger(settings)
+        ledger = await _unless_stopped(open_ledger(settings), stop)
         stack.push_async_callback(ledger.close)
         blobs = open_blobs(settings, reserve=disk_reserve)
-        bus = await open_bus(settings, name)
+        bus = await _unless_stopped(open_bus(settings, name), stop)
         stack.push_async_callback(bus.close)
         yield Runtime(settings, ledger, blobs, bus, EventPublisher(bus, ledger))

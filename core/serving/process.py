@@ -35,7 +35,8 @@ def run(
 
     main gets an event that SIGTERM and SIGINT set: it stops gracefully then. A second
     signal ends the process at once. Exit code 1: main raised. A StartupError is logged
-    as its message (as plain text where people read the log), anything else with its traceback.
+    as its message (as plain text where people read the log), anything else with its
+    traceback. One that comes once it was told to stop is no failure.
     """
     # What C code dies of would leave nothing in the log; files and lines are all it writes.
     faulthandler.enable()
@@ -70,4 +71,9 @@ async def _serve(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
 
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, on_signal, each)
-    await main(stop)
+    try:
+        await main(stop)
+    except StartupError as error:
+        if not stop.is_set():
+            raise
+        log.info("not_started", cause=str(error))

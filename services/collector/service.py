@@ -68,7 +68,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     known = find_providers(access, settings)
     async with (
-        open_runtime(settings, "collector", disk_reserve=settings.work_reserve) as runtime,
+        open_runtime(settings, "collector", stop, disk_reserve=settings.work_reserve) as runtime,
         telemetry(runtime, "collector", settings.collector_metrics_listen, ledger=True),
         sharing(runtime, known.holds),
     ):

@@ -56,7 +56,7 @@ async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event)
     """Run until `stop` is set; then finish what is under way, or hand it back."""
     known = find_providers(access, settings)
     async with (
-        open_runtime(settings, "dispatcher", disk_reserve=settings.work_reserve) as runtime,
+        open_runtime(settings, "dispatcher", stop, disk_reserve=settings.work_reserve) as runtime,
         telemetry(runtime, "dispatcher", settings.dispatcher_metrics_listen),
         sharing(runtime, known.holds),
     ):

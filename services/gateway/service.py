@@ -184,7 +184,7 @@ class Gateway:
 async def serve(settings: Settings, access: ProviderAccess, stop: asyncio.Event) -> None:
     """Run until `stop` is set; then let running calls end, uploads so that they can resume."""
     async with (
-        open_runtime(settings, "gateway", disk_reserve=settings.disk_reserve) as runtime,
+        open_runtime(settings, "gateway", stop, disk_reserve=settings.disk_reserve) as runtime,
         telemetry(runtime, "gateway", settings.gateway_metrics_listen),
     ):
         await ensure_first_key(runtime.ledger.accounts, settings.api_key_file)

@@ -109,3 +109,36 @@ async def test_the_process_starts_serves_and_stops(make_settings: MakeSettings) 
     assert secret not in text
     assert "Hi" not in text
     assert "metrics_listening" not in text, "POLYBATCH_GATEWAY_METRICS_LISTEN is off"
+
+
+@pytest.mark.parametrize(
+    ("away", "said"),
+    [
+        ({"POLYBATCH_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "ledger_not_ready"),
+        ({"POLYBATCH_NATS_URL": "nats://127.0.0.1:1"}, "bus_not_ready"),
+    ],
+)
+async def test_a_stop_is_heeded_while_it_waits_for_what_it_stands_on(
+    make_settings: MakeSettings, away: dict[str, str], said: str
+) -> None:
+    settings = make_settings()
+    process = await asyncio.create_subprocess_exec(
+        *python("-m", "services.gateway"),
+        cwd=Path(__file__).parents[3],
+        env={
+            **{name: value for name, value in os.environ.items() if "POLYBATCH_" not in name},
+            "POLYBATCH_DATA_DIR": str(settings.data_dir),
+            "POLYBATCH_NATS_URL": settings.nats_url,
+            **away,
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while said.encode() not in await process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        text = (await process.stderr.read()).decode()
+        assert await process.wait() == 0
+    assert "not_started" in text
+    assert "Traceback" not in text

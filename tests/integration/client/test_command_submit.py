@@ -137,13 +137,14 @@ REFUSALS = {
 def test_a_file_is_deleted_whatever_its_batch_is_refused_for(
     command: Command, fake: FakePolybatch, reason: str
 ) -> None:
-    refusal = Fault(REFUSALS[reason], "it may not be", reason)
+    after = 30.0 if reason == "BATCHES_LIMIT" else None
+    refusal = Fault(REFUSALS[reason], "it may not be", reason, retry_after=after)
     fake.faults["CreateBatch"] += [refusal, refusal]
-    done = command.run("submit", "good.jsonl")
+    done = command.run("submit", "good.jsonl", "--wait", "0")
     assert (done.returncode != 0, reason in done.stderr) == (True, True)
     assert not fake.files
     assert "the file is kept" not in done.stderr
-    done = command.run("submit", "good.jsonl", "--keep-file")
+    done = command.run("submit", "good.jsonl", "--wait", "0", "--keep-file")
     assert f"the file is kept as {max(fake.files)}" in done.stderr
 
 
@@ -156,6 +157,12 @@ def test_a_file_stays_where_a_batch_may_have_been_made_of_it(
     fake.faults["CreateBatch"].append(Fault())
     command.run("submit", "good.jsonl", "--wait", "0")
     assert len(fake.files) == 2
+    # Asked again, it is refused before anybody has looked whether the batch is there.
+    busy = Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", "REQUEST_RATE_LIMIT", retry_after=60)
+    fake.faults["CreateBatch"] += [Fault(after_work=True), busy]
+    done = command.run("submit", "good.jsonl", "--wait", "30")
+    assert len(fake.batches) == 1
+    assert f"the file is kept as {max(fake.files)}" in done.stderr
 
 
 def test_advice_names_the_file_and_its_defaults_as_given(command: Command) -> None:

@@ -244,7 +244,9 @@ def _refusing(session: Session, name: str, *, keep_file: bool, lenient: bool) ->
             with suppress(PolybatchError):
                 # Else the first ones, which came with the error, have to do.
                 reasons = told_errors(session, name, file_id, line_count, lenient=lenient)
-        if keep_file:
+        # Other limits are of calls, whatever they ask: one before may have made the batch.
+        unsure = isinstance(error, LimitExceeded) and error.reason != "BATCHES_LIMIT"
+        if keep_file or unsure:
             raise RefusedFile(error, reasons, file_id) from error
         try:
             with suppress(NotFound):

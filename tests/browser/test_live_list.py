@@ -109,5 +109,8 @@ def test_a_list_that_stays_open_does_not_grow_for_ever(
             }"""
         )
         expect(names).to_have_count(200)
+        names.last.focus()
         client.wait(client.submit([ticket(1)], name="third").id, timeout=60)
         expect(names).to_have_text(["third", "second", "first"])
+        # Its row is gone; from the top of the page the keyboard would start anew.
+        expect(visitor.page.locator("#main")).to_be_focused()

@@ -58,5 +58,7 @@ function anew(page) {
 function keepingFocus(change) {
   const held = document.activeElement.closest("tr")?.id;
   change();
-  if (held) document.getElementById(held)?.querySelector("a").focus();
+  if (!held) return;
+  // A row may have had to go.
+  (document.getElementById(held)?.querySelector("a") ?? document.getElementById("main")).focus();
 }

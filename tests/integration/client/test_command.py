@@ -246,8 +246,8 @@ def test_why_lines_fail_can_be_asked_before_the_end(command: Command, fake: Fake
 
 def test_a_list_by_name_that_is_empty_says_which_names_are_meant(command: Command) -> None:
     told = command.run("list", "--name", "good.jsonl").stderr
-    assert "is like that; what is listed by the name of its file has none of its own" in told
-    assert "of its file" not in command.run("list", "--model", "gpt-4.1").stderr
+    assert "no batch is like that; --name does not look at the names of files" in told
+    assert "--name" not in command.run("list", "--model", "gpt-4.1").stderr
 
 
 def test_a_list_says_what_is_paused(command: Command, fake: FakePolybatch) -> None:

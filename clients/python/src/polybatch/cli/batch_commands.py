@@ -134,8 +134,8 @@ def list_batches(
                 batch.name or names.of(batch.input_file_id),
             )
     if batch is None and conditions:
-        unnamed = "; what is listed by the name of its file has none of its own" if name else ""
-        session.note(f"no batch is like that{unnamed}")
+        searched = "; --name does not look at the names of files" if name else ""
+        session.note(f"no batch is like that{searched}")
     elif batch is None:
         advice = f"no batches yet: {session.command('submit')} FILE makes one"
         session.note(f"no batch is {' or '.join(states)}" if states else advice)

@@ -128,10 +128,10 @@ def completion(*, shell: str) -> ExitCode:
 
 def main(argv: Sequence[str] | None) -> int:
     """What `polybatch.cli.main` does once gRPC may be imported."""
-    # Signals are the affair of a program that calls this.
     name = called_as() if argv is None else _NAME
     session = Session(name)
     if argv is not None:
+        # Signals are the affair of the program that calls this.
         return _main(session, argv)
     with ended_in_order(), suspended_in_order(session.suspend):
         return _main(session, sys.argv[1:])

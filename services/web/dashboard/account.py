@@ -13,8 +13,8 @@ from polybatch.v1 import accounts_pb2, providers_pb2, usage_pb2
 from starlette.responses import Response
 
 from services.web.dashboard.charts import Bars, stacked_bars
-from services.web.dashboard.lately import lately
 from services.web.dashboard.pages import Visit, redirect
+from services.web.dashboard.recent_batches import read_recent
 from services.web.dashboard.shown import amount
 from services.web.errors import HttpError
 
@@ -53,7 +53,7 @@ async def usage(visit: Visit) -> Response:
             by_day, group, first, days, order, lambda row: Decimal(row.usage.total_tokens)
         ),
         own=own,
-        lately=await lately(visit.engine, first),
+        recent=await read_recent(visit.engine, first),
     )
 
 

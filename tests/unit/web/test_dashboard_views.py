@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from polybatch.v1 import batches_pb2, results_pb2
 
 from services.web.dashboard.finding import filter_of
-from services.web.dashboard.lately import _bounded, added, durations
+from services.web.dashboard.recent_batches import _bounded, added, durations
 from services.web.dashboard.shown import BatchView, advice, codes, dated, lines, span, tick
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

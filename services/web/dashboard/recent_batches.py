@@ -1,4 +1,4 @@
-"""How long models took lately, and what lines failed of: over the newest batches that have ended.
+"""How long models took, and what lines failed of: over the newest batches that have ended.
 
 What is read is bounded, not the span of days: an account may have a million batches in it.
 """
@@ -45,7 +45,7 @@ class Took:
 
 
 @dataclass(frozen=True)
-class Lately:
+class RecentBatches:
     """`batches`: how many were looked at; `failed`: how many of them for their causes."""
 
     took: Sequence[Took]
@@ -57,7 +57,7 @@ class Lately:
     failed: int
 
 
-async def lately(engine: Engine, first: date) -> Lately:
+async def read_recent(engine: Engine, first: date) -> RecentBatches:
     """Of batches that were made on a day or later."""
     ended = [number for number, (name, _, _) in STATES.items() if name in ENDED]
     listed, _ = await list_batches(engine, BATCHES, None, oldest_first=False, states=ended)
@@ -79,7 +79,7 @@ async def lately(engine: Engine, first: date) -> Lately:
                 return results_pb2.ListFailureCausesResponse()
 
     answers = await asyncio.gather(*(asked(each) for each in with_failures))
-    return Lately(
+    return RecentBatches(
         took=shown,
         models=len(took),
         longest=max((each.most for each in shown), default=0.0),

@@ -64,7 +64,7 @@ async def measure(options: Options) -> list[Figure]:
 async def backbone_of(suite: Suite, database_url: str = "") -> AsyncIterator[Runtime]:
     """The suite's ledger and bus, for this process; its blobs are not for use."""
     settings = Settings(data_dir=suite.data_dir, nats_url=suite.nats, database_url=database_url)
-    async with open_runtime(settings, "benchmark") as runtime:
+    async with open_runtime(settings, "benchmark", asyncio.Event()) as runtime:
         yield runtime
 
 

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 
 import uvloop
@@ -206,8 +206,8 @@ async def main() -> None:
         address = addresses[number % len(addresses)]
         host, _, port = address.rpartition(":")
         mine = watchers[number::_CONNECTIONS]
-        connection = Connection(address, order["api_key"], mine)
-        await asyncio.get_running_loop().create_connection(lambda c=connection: c, host, port)
+        made = partial(Connection, address, order["api_key"], mine)
+        _, connection = await asyncio.get_running_loop().create_connection(made, host, port)
         connections.append(connection)
     async with asyncio.TaskGroup() as tasks:
         for connection in connections:

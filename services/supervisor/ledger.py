@@ -51,7 +51,7 @@ async def bring_up_to_date(stop: asyncio.Event, fork_server: ForkServer | None =
             log.info("opening_the_ledger", hint="a new version may have to change all its rows")
     finally:
         stopping.cancel()
-        if not ending.done():
+        if not ending.done() and process.returncode is None:
             process.terminate()
         said = (await ending).decode(errors="replace").strip()
         code = await process.wait()

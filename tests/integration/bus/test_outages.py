@@ -226,17 +226,18 @@ async def test_a_stream_that_stores_nothing_more_is_made_again(
 
 
 async def test_a_stream_that_is_full_by_its_operators_limit_is_kept(
-    server: Nats, monkeypatch: pytest.MonkeyPatch
+    server: Nats, server_bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await server_bus.publish_work(Step.PLAN, "first")
     monkeypatch.setattr("core.bus.connection._SILENT_STORE_LIMIT", 0.0)
+    # It gives up before an answer that is late for load is taken for none.
     bus = await Bus.connect(server.url, name="test", publish_timeout=1.0)
-    await bus.publish_work(Step.PLAN, "first")
-    js = bus._connection.js
+    js = server_bus._connection.js
     found = (await js.stream_info("POLYBATCH_WORK")).config
     await js.update_stream(found.evolve(max_msgs=1, discard=DiscardPolicy.NEW))
     assert not await stored(bus, "one too many")
     taken = NotedItems()
-    await bus.consume(Step.PLAN, taken, concurrency=1)
+    await server_bus.consume(Step.PLAN, taken, concurrency=1)
     assert (await taken.next())[0].batch_id == "first"
     async with asyncio.timeout(30):
         while not await stored(bus, "next"):
@@ -262,7 +263,7 @@ async def test_pulls_that_fail_for_one_cause_are_told_of_once(
         for _ in range(12):
             await asyncio.wait_for(tried.acquire(), 30)
     causes = [each["cause"] for each in logs if each["event"] == "work_pull_failed"]
-    assert "no room for the consumer" in causes[0:3]
+    assert "no room for the consumer" in causes
     assert len(causes) == len(set(causes))
     await bus.publish_work(Step.PLAN, "batch_1")
     assert (await taken.next())[0].batch_id == "batch_1"

@@ -135,8 +135,8 @@ async def test_a_stop_is_heeded_while_it_waits_for_what_it_stands_on(
     )
     assert process.stderr is not None
     async with asyncio.timeout(60):
-        while said.encode() not in await process.stderr.readline():
-            pass
+        while said.encode() not in (line := await process.stderr.readline()):
+            assert line, "it ended"
         process.send_signal(signal.SIGTERM)
         text = (await process.stderr.read()).decode()
         assert await process.wait() == 0

@@ -59,10 +59,10 @@ class ProviderHttp:
     """One provider's HTTP client. Safe for concurrent use by many tasks.
 
     `base_url` without a trailing slash; `headers` carry the key, which is also named as
-    `secret` so that no text that leaves this class contains it; `timeout` in seconds for
-    one whole exchange (a download: for each wait for bytes); `provider`: its slug, for the
-    metrics; `connections`: how many are opened at most, and kept; `hold`: until when the
-    provider wants no call with this key (Opening.hold).
+    `secret` so that no text that leaves this class contains it, unless it is as short as a
+    word (see Answers); `timeout` in seconds for one whole exchange (a download: for each wait
+    for bytes); `provider`: its slug, for the metrics; `connections`: how many are opened at
+    most, and kept; `hold`: until when the provider wants no call with this key (Opening.hold).
     """
 
     def __init__(

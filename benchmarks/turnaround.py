@@ -18,13 +18,13 @@ from benchmarks.inputs import write_input
 from benchmarks.options import Options
 from benchmarks.program import answer_line, program
 from benchmarks.suite import running_suite
+from services.supervisor.plan import PLACEHOLDER_KEY
 
 LINE_BYTES = 400
 TIMES = 3.0
 _HEADERS = {
-    # The key that the supervisor gives to services without one.
-    "authorization": "Bearer sandbox",
-    "x-api-key": "sandbox",
+    "authorization": f"Bearer {PLACEHOLDER_KEY}",
+    "x-api-key": PLACEHOLDER_KEY,
     "anthropic-version": "2023-06-01",
 }
 

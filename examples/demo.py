@@ -107,8 +107,8 @@ def suite(data_dir: Path) -> Iterator[dict[str, str]]:
         "POLYBATCH_DATA_DIR": str(data_dir),
         "POLYBATCH_SANDBOX_BATCH_SECONDS": BATCH_SECONDS,
         # Real keys stay out of this, should there be any.
-        "OPENAI_API_KEY": "sandbox",
-        "ANTHROPIC_API_KEY": "sandbox",
+        "OPENAI_API_KEY": "sandbox-key",
+        "ANTHROPIC_API_KEY": "sandbox-key",
     }
     command = [sys.executable, "-m", "services.supervisor", "--sandbox", "--ports", "auto"]
     command += ["--ready-file", str(ready_file), "--log-dir", str(log_dir)]

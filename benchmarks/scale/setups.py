@@ -118,8 +118,8 @@ class Stands:
             "POLYBATCH_POLL_MIN_INTERVAL": "0.1",
             "OPENAI_BASE_URL": f"{self.sandbox}/v1",
             "ANTHROPIC_BASE_URL": self.sandbox,
-            "OPENAI_API_KEY": "sandbox",
-            "ANTHROPIC_API_KEY": "sandbox",
+            "OPENAI_API_KEY": "sandbox-key",
+            "ANTHROPIC_API_KEY": "sandbox-key",
             **settings,
         }
         async with running_suite(folder, *replicas.arguments, **environment) as suite:

@@ -23,7 +23,7 @@ _SERVICES = ("collector", "dispatcher", "gateway")
 _STOP_MARGIN = 10.0
 _WEB = "web"
 _METRICS = "_metrics"
-_PLACEHOLDER_KEY = "sandbox-key"
+PLACEHOLDER_KEY = "sandbox-key"
 """No word that the sandbox says: what a provider says of a refusal is shown without the key."""
 _SANDBOX_POLLS = "0.1"
 """What looks at the sandbox wait for at the least: they cost nothing, and people wait."""
@@ -330,7 +330,7 @@ def _sandbox_access(url: str, access: ProviderAccess) -> dict[str, str]:
     }
     for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
         if not access.secret(variable):
-            environment[variable] = _PLACEHOLDER_KEY
+            environment[variable] = PLACEHOLDER_KEY
     return environment
 
 

@@ -107,7 +107,8 @@ async def test_a_database_that_is_away_is_left_to_the_services(
     monkeypatch.setenv("POLYBATCH_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     with capture_logs() as logs:
         await bring_up_to_date(asyncio.Event())
-    assert [each["event"] for each in logs] == ["ledger_not_ready"]
+    # On a busy machine it may have been told before that the ledger is being opened.
+    assert [each["event"] for each in logs][-1] == "ledger_not_ready"
 
 
 async def test_a_parameter_that_the_database_does_not_know_is_refused(

@@ -262,7 +262,8 @@ class Attempts(ShardTransitions):
         orphans: bool = False,
         input_lost: bool = False,
     ) -> Batch | Stale:
-        """Back to QUEUED: surely nothing was created, or all of it was refused for now.
+        """Back to QUEUED, from the state in which it was read: surely nothing was created, or all
+        of it was refused for now.
 
         What was uploaded is kept for the next attempt. `over_limit`: it was refused for the
         provider's enqueued-token limit. `remote_file_id`, `orphans`: of what was uploaded, if
@@ -275,7 +276,9 @@ class Attempts(ShardTransitions):
         return await self._transition(
             Failpoint.SHARD_REQUEUE,
             shard,
-            (ShardState.QUEUED, ShardState.SUBMITTING, ShardState.SUBMITTED),
+            # Of two that ask what became of one attempt, one may have adopted its batch by now,
+            # and the other then finds none that is not known.
+            (ShardState(shard.state),),
             awaited=True,
             state=ShardState.QUEUED,
             attempts=min(shard.attempts, _COUNTED_ATTEMPTS),

@@ -100,7 +100,7 @@ class LateAnswers(ShardTransitions):
             return await advance(session, batch) if moved else Stale(shard.id)
 
     async def never_sent(self, shard: Shard) -> Batch | Stale:
-        """Settle a given-up shard of which the provider surely has nothing."""
+        """Settle a given-up shard, as it was read, of which the provider surely has nothing."""
         async with self._locked(Failpoint.SHARD_NEVER_SENT, shard.id) as (session, batch, fresh):
             if fresh is None or not fresh.given_up:
                 return Stale(shard.id)
@@ -108,7 +108,7 @@ class LateAnswers(ShardTransitions):
             moved = await self._move(
                 session,
                 shard,
-                (ShardState.SUBMITTING, ShardState.SUBMITTED),
+                (ShardState(shard.state),),
                 state=ShardState.SETTLED,
                 settled_at=now(),
                 settled_revision=batch.revision + 1,

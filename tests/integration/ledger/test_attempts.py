@@ -50,6 +50,20 @@ async def test_each_attempt_is_let_go_anew(ledger: Ledger) -> None:
     assert await ledger.shards.mark_dispatched(second, LEASE)
 
 
+async def test_what_another_has_adopted_is_not_sent_again(ledger: Ledger) -> None:
+    """Two ask what became of one attempt; what the first adopts, the second knows already."""
+    _, (shard, _) = await make_batch(ledger)
+    attempt = await intend(ledger, shard)
+    assert await ledger.shards.mark_dispatched(attempt, LEASE)
+    first, second = await reread(ledger, shard), await reread(ledger, shard)
+    assert isinstance(await ledger.shards.submitted(first, "batch_x", "", now()), Batch)
+    assert isinstance(await ledger.shards.requeue(second, "absent", now()), Stale)
+    after = await reread(ledger, shard)
+    assert (after.state, after.remote_id) == (ShardState.SUBMITTED, "batch_x")
+    # Refused after it was accepted, it is, by whoever has read that.
+    assert isinstance(await ledger.shards.requeue(after, "refused", now()), Batch)
+
+
 async def test_only_who_ended_its_calls_says_that_it_is_quiet(ledger: Ledger) -> None:
     _, (shard, _) = await make_batch(ledger)
     attempt = await intend(ledger, shard)

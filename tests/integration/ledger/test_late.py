@@ -7,7 +7,15 @@ from datetime import timedelta
 import pytest
 
 from core.ledger import Batch, Ledger, ModelSpend, Settlement, Shard, ShardState, Stale, now
-from tests.support.ledger.rows import create, intend, make_file, new_batch, new_shard, reread
+from tests.support.ledger.rows import (
+    create,
+    intend,
+    make_batch,
+    make_file,
+    new_batch,
+    new_shard,
+    reread,
+)
 
 LEASE = timedelta(minutes=1)
 
@@ -49,6 +57,18 @@ async def test_nobody_sends_it_again(ledger: Ledger, given_up: tuple[Shard, Shar
     retried = Settlement(0, 0, retried=10, results_prefix="p")
     assert isinstance(await ledger.shards.settle(before, retried, [successor]), Stale)
     assert len(await ledger.shards.of_batch(before.batch_id)) == 1
+
+
+async def test_what_another_has_adopted_since_is_awaited(ledger: Ledger) -> None:
+    _, (shard, _) = await make_batch(ledger)
+    assert await ledger.shards.mark_dispatched(await intend(ledger, shard), LEASE)
+    await ledger.batches.cancel(shard.batch_id)
+    unsure = await reread(ledger, shard)
+    assert isinstance(await ledger.late.give_up(unsure, "batch_cancelled", "perhaps", now()), Batch)
+    first, second = await reread(ledger, shard), await reread(ledger, shard)
+    assert isinstance(await ledger.shards.submitted(first, "batch_x", "", now()), Batch)
+    assert isinstance(await ledger.late.never_sent(second), Stale)
+    assert (await reread(ledger, shard)).state == ShardState.SUBMITTED
 
 
 async def test_its_answers_count_once_they_are_merged(

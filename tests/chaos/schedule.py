@@ -56,7 +56,8 @@ FAULTS: Sequence[Fault] = (
     {"kind": "reset_after", "method": "POST", "path": "chat/completions$", "count": 2},
     {"kind": "status", "status": 503, "method": "POST", "path": "chat/completions$", "count": 3},
     {"kind": "line", "outcome": "overloaded", "probability": 0.02},
-    {"kind": "fail_batch", "code": "token_limit_exceeded", "count": 1},
+    {"kind": "fail_batch", "code": "token_limit_exceeded", "provider": "openai", "count": 1},
+    {"kind": "fail_batch", "code": "resource_exhausted", "provider": "gemini", "count": 1},
     {"kind": "status", "status": 429, "retry_after": 0.4, "every": 2, "seconds": 3},
     # Away for longer than a batch that is being stopped is waited for, with the cancel or
     # just after it.

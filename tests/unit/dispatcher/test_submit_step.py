@@ -324,6 +324,34 @@ async def test_what_was_let_go_is_looked_for(stand: Stand) -> None:
     assert stand.provider.quiet_since == dead.dispatched_at + timedelta(seconds=60)
 
 
+async def test_what_another_look_adopts_meanwhile_is_not_sent_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep has woken the shard once more while a look is slow; the provider has its batch."""
+    await stand.died(let_go=True)
+    slow = True
+
+    async def find(intent: Intent, known: frozenset[str], **_: Any) -> FindOutcome:
+        # What is known is left out, as by the adapters.
+        return Absent() if "remote_9" in known else Found("remote_9")
+
+    async def remote_ids(provider: str, since: datetime) -> frozenset[str]:
+        nonlocal slow
+        if slow:
+            slow = False
+            assert await stand.handle() == Ack()
+            assert (await stand.shard()).state == ShardState.SUBMITTED
+        return await asked(provider, since)
+
+    asked = stand.shards.remote_ids
+    monkeypatch.setattr(stand.provider, "find", find)
+    monkeypatch.setattr(stand.shards, "remote_ids", remote_ids)
+    assert await stand.handle() == Ack()
+    shard = await stand.shard()
+    assert (shard.state, shard.remote_id) == (ShardState.SUBMITTED, "remote_9")
+    assert not stand.provider.created
+
+
 async def test_a_clock_that_is_ahead_ends_no_doubt_too_early(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,8 +80,12 @@ async def run(processes: list[Ledger], key: ApiKey, file: File, rng: random.Rand
         if fresh.state == ShardState.QUEUED:
             # The batch was cancelled meanwhile, where its other shard was given up.
             return
-        if fresh.state == ShardState.SUBMITTING and rng.random() < 0.3:
-            assert await dispatcher.shards.mark_dispatched(fresh, LEASE)
+        # It is held where the batch was cancelled meanwhile, with its other shard.
+        if (
+            fresh.state == ShardState.SUBMITTING
+            and rng.random() < 0.3
+            and await dispatcher.shards.mark_dispatched(fresh, LEASE) is True
+        ):
             await gateway.batches.cancel(batch.id)
             given_up = await collector.late.give_up(fresh, "batch_cancelled", "m", now())
             assert isinstance(given_up, Batch)

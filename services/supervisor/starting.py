@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from services.supervisor.output import Target
 
 
 async def start_process(
-    command: Sequence[str],
+    command: tuple[str, ...],
     environment: Mapping[str, str],
     output: Target,
     fork_server: ForkServer | None,

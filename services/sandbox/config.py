@@ -130,6 +130,13 @@ class Options(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
             "model; 0: off"
         ),
     ] = 0
+    creates_per_hour: Annotated[
+        Count,
+        Meta(
+            description="OpenAI: batches made with a key within an hour beyond which a create is "
+            "refused with 429; 0: no limit"
+        ),
+    ] = 2000
     validation_errors: Annotated[
         Literal["first", "all"],
         Meta(description="OpenAI: a failed batch names its first bad line, or every one"),

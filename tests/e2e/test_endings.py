@@ -152,7 +152,7 @@ def test_a_refusal_cuts_no_later_batch(suite: Suite, tmp_path: Path) -> None:
     def written(name: str, first: int, count: int) -> Path:
         lines = [chat(2 * n, "word " * 60) for n in range(first, first + count)]
         for line in lines:
-            line["body"]["model"] = "openai/gpt-4.1-nano"
+            line["body"]["model"] = "openai/gpt-4o-mini"
         return write(tmp_path / name, lines)
 
     with suite.client() as client:
@@ -162,6 +162,26 @@ def test_a_refusal_cuts_no_later_batch(suite: Suite, tmp_path: Path) -> None:
         ended = [client.wait(batch_id, timeout=110) for batch_id in later]
     assert all(batch.request_counts.succeeded == 10 for batch in ended)
     assert sum(batch.shard_count for batch in ended) <= 8, "one each, or two where one waited"
+
+
+def test_what_is_over_the_creates_of_an_hour_waits(suite: Suite, tmp_path: Path) -> None:
+    """OpenAI makes so many batches an hour, and does not say when the next may come."""
+    suite.reset_sandbox(creates_per_hour=1)
+    models = ("gpt-4.1", "gpt-4.1-mini", "gpt-4o-mini")
+    lines = [chat(2 * n, model=f"openai/{models[n % 3]}") for n in range(12)]
+    with suite.client() as client:
+        batch = client.submit(write(tmp_path / "hour.jsonl", lines))
+
+        def held() -> bool:
+            reasons = [shard.waiting_reason for shard in client.get_batch(batch.id).shards]
+            return sum("rate_limit_exceeded" in reason for reason in reasons) == 2
+
+        wait_for(held, "two of three shards to be refused")
+        suite.sandbox("/sandbox/config", {"creates_per_hour": 0})
+        ended = client.wait(batch.id, timeout=60)
+        assert all(line.ok for line in check_answers(client.results(batch.id), range(0, 24, 2)))
+    assert (ended.state, ended.request_counts.succeeded) == (BatchState.COMPLETED, 12)
+    check_bill(suite, 12)
 
 
 @pytest.mark.long

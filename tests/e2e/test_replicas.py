@@ -84,7 +84,7 @@ def test_replicas_that_start_at_once_make_one_key_of_each_kind(fleet: Fleet) -> 
 
 def of_four_shards(number: int) -> dict[str, Any]:
     """A line of Anthropic, or of one of three models of OpenAI, whose batches have one each."""
-    models = ("gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano")
+    models = ("gpt-4.1", "gpt-4.1-mini", "gpt-4o-mini")
     return chat(number) if number % 2 else chat(number, model=f"openai/{models[number // 2 % 3]}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from time import time
 from typing import Any
@@ -20,6 +21,7 @@ from services.sandbox.plan import Plan
 from services.sandbox.sandbox import Sandbox
 from services.sandbox.store import Workspace, new_id
 
+_HOUR = 3600.0
 _STATUS = {
     Phase.WAITING: "validating",
     Phase.RUNNING: "in_progress",
@@ -39,8 +41,11 @@ class Batches:
         self._sandbox = sandbox
 
     async def create(self, request: Request, workspace: Workspace) -> Response:
+        content = await request.body()
+        # From here on nothing is waited for, so that no two creates take the last place.
+        self._check_rate(workspace)
         try:
-            wanted = msgspec.json.decode(await request.body())
+            wanted = msgspec.json.decode(content)
         except msgspec.DecodeError as error:
             raise OpenAIError(400, "We could not parse the JSON body of your request.") from error
         if not isinstance(wanted, dict):
@@ -60,6 +65,20 @@ class Batches:
         else:
             self._enlist(batch, workspace, self._sandbox.store.link(source.path))
         return json_response(self._shape(batch))
+
+    def _check_rate(self, workspace: Workspace) -> None:
+        """Refuse a create that is one too many within an hour. It is not said when to come again:
+        no document promises that."""
+        most = self._sandbox.options.creates_per_hour
+        begun = time() - _HOUR
+        latest = takewhile(lambda b: b.created_at > begun, reversed(workspace.batches.values()))
+        if most and sum(not batch.model for batch in latest) >= most:
+            raise OpenAIError(
+                429,
+                f"Rate limit reached for batch creations: Limit {most} / hour.",
+                kind="requests",
+                code="rate_limit_exceeded",
+            )
 
     def _enlist(self, batch: Batch, workspace: Workspace, lines: Path | None) -> None:
         """Take a new batch on, and begin to check its lines, which are dropped with it."""

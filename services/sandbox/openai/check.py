@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import msgspec
 
 from services.sandbox.batch import Refusal
 from services.sandbox.openai.lines import Body, Chat, Embedding, Line
+from services.sandbox.openai.models import serves
 from services.sandbox.openai.responses import Responses
 from services.sandbox.openai.texts_and_images import (
     Completions,
@@ -53,17 +53,6 @@ ENDPOINTS = frozenset(
     }
 )
 """The endpoints that the API has for batches."""
-_CHAT_MODELS = ("gpt-*", "chatgpt-*", "o[1-9]*", "ft:*")
-_IMAGE_MODELS = ("gpt-image-*", "chatgpt-image-*")
-_MODELS: dict[type[Body], tuple[str, ...]] = {
-    Embedding: ("text-embedding-*",),
-    Completions: ("gpt-3.5-turbo-instruct*", "davinci-002", "babbage-002", "ft:*"),
-    Moderations: ("omni-moderation-*", "text-moderation-*"),
-    ImageGenerations: _IMAGE_MODELS,
-    ImageEdits: _IMAGE_MODELS,
-}
-"""Those of the endpoints that do not chat."""
-_NOT_IN_BATCHES = ("*-realtime*", "*-audio-*", "*-tts*", "*-transcribe*")
 _NEEDED: dict[type[Body], tuple[str, ...]] = {
     Embedding: ("model", "input"),
     Responses: ("model", "input"),
@@ -210,13 +199,7 @@ class _Scan:
         self._model = model
         if self._any_model:
             return True
-        kind = BODIES[self._endpoint]
-        globs = _MODELS.get(kind, _CHAT_MODELS)
-        if kind not in _MODELS and any(fnmatchcase(model, glob) for glob in _IMAGE_MODELS):
-            globs = ()
-        if not any(fnmatchcase(model, glob) for glob in globs) or any(
-            fnmatchcase(model, glob) for glob in _NOT_IN_BATCHES
-        ):
+        if not serves(model, BODIES[self._endpoint]):
             self._refuse(
                 "model_not_found",
                 f"The provided model '{model}' is not supported by the Batch API.",

@@ -85,11 +85,36 @@ def test_a_bad_line_fails_the_batch(
     assert openai_client.files.retrieve(batch.input_file_id).id == batch.input_file_id
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4.1", "claude-sonnet-4-5", "gpt-realtime-2"])
-def test_an_unknown_model_is_not_found(openai_client: openai.OpenAI, model: str) -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        "openai/gpt-4.1",
+        "claude-sonnet-4-5",
+        "gpt-realtime-2",
+        "gpt-41",
+        "gpt-7-mega",
+        # Shut down on 2026-10-23.
+        "gpt-4.1-nano",
+        "gpt-4.1-nano-2025-04-14",
+        "o4-mini",
+        "o3-mini",
+        "o1",
+        "gpt-4-turbo",
+        "gpt-4",
+        "gpt-3.5-turbo",
+        "gpt-4o-2024-05-13",
+    ],
+)
+def test_an_unknown_or_retired_model_is_not_found(openai_client: openai.OpenAI, model: str) -> None:
     batch = until(openai_client, create(openai_client, [chat_line("a", model=model)]))
     (error,) = errors(batch)
     assert (error.code, error.param, error.line) == ("model_not_found", "body.model", 1)
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1-mini", "o3", "gpt-6.2-astra", "gpt-4o-2024-08-06"])
+def test_a_model_that_is_served_is_found(openai_client: openai.OpenAI, model: str) -> None:
+    batch = until(openai_client, create(openai_client, [chat_line("a", model=model)]))
+    assert batch.status == "completed"
 
 
 def too_many_lines() -> tuple[Any, str]:
@@ -201,3 +226,20 @@ def test_last_line_may_lack_its_newline_and_lines_may_end_in_crlf(
     batch = until(openai_client, create(openai_client, content))
     assert batch.request_counts is not None
     assert batch.request_counts.completed == 3
+
+
+def test_creates_are_limited_by_the_hour(sandbox: Sandbox, openai_client: openai.OpenAI) -> None:
+    assert sandbox.set()["creates_per_hour"] == 2000
+    sandbox.set(creates_per_hour=2)
+    for _ in range(2):
+        create(openai_client, lines())
+    with pytest.raises(openai.RateLimitError) as refused:
+        create(openai_client, lines())
+    assert (refused.value.code, refused.value.response.headers.get("retry-after")) == (
+        "rate_limit_exceeded",
+        None,
+    )
+    with sandbox.openai("another") as other:
+        create(other, lines())
+    sandbox.set(creates_per_hour=3)
+    create(openai_client, lines())

@@ -89,7 +89,9 @@ async def bring(
             error.code,
             error.message,
             transient,
-            access=error.access,
+            # Google answers 403 for a file that is gone. If it is the key all the same, the
+            # upload that follows is refused for it.
+            access=error.access and not lost,
             upload=there(),
             input_lost=lost,
         )
@@ -102,8 +104,15 @@ def judged(refusal: Refused, source: Path | Upload, upload: Upload) -> Refused:
     providers say so alike: it is uploaded anew before the shard is given up.
     """
     kept = isinstance(source, Upload)
-    lost = kept and not refusal.transient and not refusal.access
-    return replace(refusal, transient=refusal.transient or lost, upload=upload, input_lost=lost)
+    about_key = refusal.access and not says_no_file(refusal.message)
+    lost = kept and not refusal.transient and not about_key
+    return replace(
+        refusal,
+        transient=refusal.transient or lost,
+        access=refusal.access and not lost,
+        upload=upload,
+        input_lost=lost,
+    )
 
 
 def says_no_file(message: str) -> bool:

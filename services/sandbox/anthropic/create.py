@@ -17,7 +17,8 @@ from services.sandbox.store import BLOCK_BYTES
 from services.sandbox.unique import UniqueIds
 
 MAX_REQUESTS = 100_000
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256_000_000
+"""The smaller reading of "256 MB", so that whoever goes by the larger one sees it here."""
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 

@@ -83,6 +83,17 @@ def test_a_job_may_have_more_lines_than_a_batch_of_openai(http: httpx2.Client) -
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(("size", "status"), [(300_000_000, 200), (512_000_001, 400)])
+def test_a_file_may_be_larger_than_one_of_openai(
+    http: httpx2.Client, size: int, status: int
+) -> None:
+    content = (json.dumps(line("a")) + "\n").encode().ljust(size)
+    files = {"file": ("lines.jsonl", content)}
+    answer = http.post("/v1/files", data={"purpose": "batch"}, files=files)
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.long
 def test_more_than_100000_lines_fail_the_job(http: httpx2.Client) -> None:
     many = [line(f"{number}") for number in range(100_001)]
     job = ended(http, create(http, upload(http, *many)).json()["id"])

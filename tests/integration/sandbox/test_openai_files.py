@@ -89,7 +89,7 @@ def test_upload_may_look_at_the_first_line(
 
 @pytest.mark.long
 def test_a_batch_file_over_200_mb_is_refused(openai_client: openai.OpenAI) -> None:
-    content = bytes(200 * 1024 * 1024 + 1)
+    content = bytes(200_000_001)
     with pytest.raises(openai.BadRequestError, match="too large"):
         openai_client.files.create(file=("a.jsonl", content), purpose="batch")
 

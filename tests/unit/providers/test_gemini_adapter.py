@@ -229,7 +229,22 @@ async def test_a_kept_file_that_has_expired(uploads: FakeProvider, gemini: Gemin
     uploads.on("GET", f"{FILES}/in", problem(403, "PERMISSION_DENIED"))
     refused = await gemini.submit(intent(), Upload("files/in"))
     assert isinstance(refused, Refused)
-    assert (refused.transient, refused.input_lost) == (True, True)
+    assert (refused.transient, refused.input_lost, refused.access) == (True, True, False)
+
+
+async def test_a_create_that_names_a_file_that_is_gone(
+    uploads: FakeProvider, gemini: GeminiProvider
+) -> None:
+    """It is refused as a key without the right would be: only the words tell them apart."""
+    told = "You do not have permission to access the File in or it may not exist."
+    uploads.on("POST", CREATE, problem(403, "PERMISSION_DENIED", told))
+    refused = await gemini.submit(intent(), Upload("files/in", usable=True))
+    assert isinstance(refused, Refused)
+    assert (refused.transient, refused.input_lost, refused.access) == (True, True, False)
+    uploads.on("POST", CREATE, problem(403, "PERMISSION_DENIED", "The caller has no permission."))
+    refused = await gemini.submit(intent(), Upload("files/in", usable=True))
+    assert isinstance(refused, Refused)
+    assert (refused.input_lost, refused.access) == (False, True)
 
 
 async def test_a_batch_that_failed_for_its_file(fake: FakeProvider, gemini: GeminiProvider) -> None:

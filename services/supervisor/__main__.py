@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Nothing is there to be stopped while all this is imported, which takes seconds: Ctrl-C
-    # ends the process at once, and not in a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
 import argparse
 import asyncio
 import os

@@ -26,10 +26,12 @@ def no_provider_notice(plan: Plan) -> str:
     """Plain words about missing provider keys; empty if there is one."""
     if plan.providers:
         return ""
+    *others, last = [plan.known.key_variables[name] for name in plan.without_key]
+    variables = f"{', '.join(others)} or {last}" if others else last
     return (
         "No provider key is set, so every batch will be refused.\n"
-        "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY and start again,\n"
-        "or try everything out without keys and without cost, on made-up answers:\n"
+        f"Next: stop this with Ctrl-C, set {variables},\n"
+        "and start again; or try it all out without keys and without cost, on made-up answers:\n"
         "  make up SANDBOX=1"
     )
 
@@ -70,20 +72,18 @@ def ready_block(plan: Plan, tried: Mapping[str, ProviderKey] | None = None) -> s
     for notice in (no_provider_notice(plan), refused_keys_notice(plan, tried or {})):
         if notice:
             lines += ["", notice]
-    lines += ["", "Send a first file, from another terminal in this folder:"]
-    lines += [
-        f"  export {name}={shlex.quote(value)}" for name, value in _client_settings(plan).items()
-    ]
+    if plan.providers:
+        lines += ["", *_first_file(plan)]
+    return "\n".join([*lines, "", "Ctrl-C stops everything."])
+
+
+def _first_file(plan: Plan) -> Iterator[str]:
+    yield "Send a first file, from another terminal in this folder:"
+    for name, value in _client_settings(plan).items():
+        yield f"  export {name}={shlex.quote(value)}"
     if plan.gateway.startswith("grpcs://"):
-        lines += [
-            "  export POLYBATCH_TLS_CA=...   # the certificate's authority, unless a public one"
-        ]
-    lines += [
-        f"  {_command_line()} submit examples/chat-mixed.jsonl -o results.jsonl",
-        "",
-        "Ctrl-C stops everything.",
-    ]
-    return "\n".join(lines)
+        yield "  export POLYBATCH_TLS_CA=...   # the certificate's authority, unless a public one"
+    yield f"  {_command_line()} submit examples/chat-mixed.jsonl -o results.jsonl"
 
 
 def warn_of_a_full_disk(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,10 +241,11 @@ def test_without_a_key_it_says_so_and_offers_the_sandbox(tmp_path: Path) -> None
     block = report.ready_block(plan(tmp_path))
     for words in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "make up SANDBOX=1"):
         assert words in block
+    assert "submit" not in block, "nothing could come of it"
 
 
 def test_the_block_names_what_a_first_user_needs(tmp_path: Path) -> None:
-    made = plan(tmp_path)
+    made = plan(tmp_path, options=Options(sandbox=True, auto_ports=True))
     block = report.ready_block(made)
     for words in (
         made.gateway,
@@ -257,7 +259,7 @@ def test_the_block_names_what_a_first_user_needs(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_block_can_be_pasted(tmp_path: Path) -> None:
-    made = plan(tmp_path / "my data")
+    made = plan(tmp_path / "my data", options=Options(sandbox=True, auto_ports=True))
     assert f"export POLYBATCH_DATA_DIR='{made.data_dir}'" in report.ready_block(made)
 
 
@@ -469,6 +471,7 @@ def test_tls_is_checked_before_anything_starts(tmp_path: Path) -> None:
     assert made.gateway.startswith("grpcs://polybatch.test:")
     assert made.web is not None
     assert made.web.startswith("https://polybatch.test:")
+    made = replace(made, providers=["openai"])
     assert "POLYBATCH_TLS_CA" in report.ready_block(made)
     with pytest.raises(StartupError, match="POLYBATCH_TLS_CLIENT_CERT is not set"):
         plan(tmp_path, tls_cert=cert, tls_key=key, tls_client_ca=cert)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from polybatch._operations.uploads import FINISH, framed
+from polybatch._operations.upload_stream import FINISH, framed
 from polybatch._transport import methods
 from polybatch.v1 import files_pb2
 

@@ -28,9 +28,7 @@ _MODELS: dict[type[Body], tuple[str, ...]] = {
 }
 """Those of the endpoints that do not chat."""
 _NOT_IN_BATCHES = ("*-realtime*", "*-audio-*", "*-tts*", "*-transcribe*")
-_RETIRED = re.compile(
-    r"(gpt-4\.1-nano|o4-mini|o3-mini|o1)(-\d{4}-\d\d-\d\d)?|gpt-4o-2024-05-13"
-)
+_RETIRED = re.compile(r"(gpt-4\.1-nano|o4-mini|o3-mini|o1)(-\d{4}-\d\d-\d\d)?|gpt-4o-2024-05-13")
 """Shut down on 2026-10-23, of the families above."""
 
 

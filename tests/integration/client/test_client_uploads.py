@@ -30,7 +30,7 @@ from polybatch import (
 )
 from polybatch._operations import sources
 from polybatch._operations.pieces import CHUNK_BYTES
-from polybatch._operations.uploads import FINISH, framed
+from polybatch._operations.upload_stream import FINISH, framed
 from polybatch.v1 import batches_pb2, files_pb2
 
 from tests.integration.client.conftest import QUICK, Api
@@ -277,7 +277,7 @@ async def test_upload_id_continues_what_another_client_began(
 async def test_memory_of_a_pipe_is_released_as_it_is_committed(
     api: Api, fake: FakePolybatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("polybatch._operations.uploads.TAIL_CHECK_BYTES", 2 * CHUNK_BYTES)
+    monkeypatch.setattr("polybatch._operations.upload_stream.TAIL_CHECK_BYTES", 2 * CHUNK_BYTES)
     monkeypatch.setattr(sources, "TAIL_LIMIT_BYTES", 8 * CHUNK_BYTES)
     content = CONTENT * 5
     fake.faults["UploadFile"].append(Fault(after_bytes=15_000_000))
@@ -528,6 +528,46 @@ async def test_what_is_read_once_leaves_no_copy(api: Api, fake: FakePolybatch) -
     again = await api.call("submit", iter([LINE]), request_id="daily")
     assert again.id == first.id
     assert list(fake.files) == [first.input_file_id]
+
+
+REFUSALS = {
+    "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
+    "KEY_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "INSUFFICIENT_CREDITS": grpc.StatusCode.FAILED_PRECONDITION,
+    "MODEL_NOT_ALLOWED": grpc.StatusCode.PERMISSION_DENIED,
+    "BATCHES_LIMIT": grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+IN_USE = Fault(grpc.StatusCode.FAILED_PRECONDITION, "a batch reads it", "FILE_IN_USE")
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+async def test_a_refused_batch_leaves_no_file(api: Api, fake: FakePolybatch, reason: str) -> None:
+    refusal = Fault(REFUSALS[reason], "no", reason, {"file_id": "it", "a": "b"}, after_upload=True)
+    fake.faults["SubmitBatch"].append(refusal)
+    with pytest.raises(PolybatchError) as caught:
+        await api.call("submit", LINE)
+    assert (caught.value.reason, caught.value.metadata) == (reason, {"a": "b"})
+    assert (fake.uploads != {}, fake.files) == (True, {})
+    fake.faults["SubmitBatch"].append(refusal)
+    fake.faults["DeleteFile"].append(IN_USE)
+    with pytest.raises(PolybatchError) as caught:
+        await api.call("submit", LINE)
+    assert caught.value.reason == reason
+    assert caught.value.metadata == {"file_id": max(fake.files), "a": "b"}
+
+
+async def test_a_file_stays_of_which_there_may_be_a_batch(api: Api, fake: FakePolybatch) -> None:
+    refusal = Fault(grpc.StatusCode.PERMISSION_DENIED, "not any more", "SCOPE_MISSING")
+    fake.faults["SubmitBatch"] += [Fault(after_work=True), refusal]
+    with pytest.raises(PolybatchError):
+        await api.call("submit", LINE)
+    assert len(fake.batches) == len(fake.files) == 1
+    fake.faults["SubmitBatch"].append(refusal)
+    with pytest.raises(PolybatchError):
+        await api.call("submit", LINE, upload_id=next(iter(fake.uploads)))
+    assert fake.count("DeleteFile") == 0
 
 
 async def test_create_batch_is_repeated_with_its_request_id(api: Api, fake: FakePolybatch) -> None:

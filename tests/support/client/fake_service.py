@@ -177,7 +177,11 @@ class FakePolybatch:
             ).abort(context)
         fault = self.faults[name].popleft() if self.faults[name] else None
         if fault and not (
-            fault.after_bytes or fault.after_messages or fault.after_work or fault.end_with_ok
+            fault.after_bytes
+            or fault.after_messages
+            or fault.after_upload
+            or fault.after_work
+            or fault.end_with_ok
         ):
             await fault.abort(context)
         return fault

@@ -141,6 +141,8 @@ class Batches(batches_pb2_grpc.BatchServiceServicer):
         spec = (await anext(requests)).spec
         fault = await self._fake.enter("SubmitBatch", spec, context)
         upload = await self._fake.receive(requests, spec.upload, fault, context)
+        if fault and fault.after_upload:
+            await fault.abort(context)
         if upload.batch_id:
             return self._fake.batches[upload.batch_id][-1]
         if spec.batch.request_id in self._fake.made:

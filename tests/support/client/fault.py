@@ -31,6 +31,8 @@ class Fault:
     """End the stream early instead of failing."""
     hold: bool = False
     """Stop in a download and send no more, until the server is stopped."""
+    after_upload: bool = False
+    """Of a batch that is made with its upload: refuse it once its file is there."""
     after_work: bool = False
     """Do what was asked, then fail: the reply is lost."""
 

@@ -170,8 +170,9 @@ class AsyncClient(BaseClient):
     ) -> Batch:
         """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
 
-        Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set. `lenient`
-        takes the lines that are bad only for what their provider lacks. The same
+        Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set, and keeps the file
+        for its validation report; of a batch that is refused for anything else, the file is
+        deleted. `lenient` takes the lines that are bad only for what their provider lacks. The same
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account

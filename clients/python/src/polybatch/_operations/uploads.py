@@ -12,34 +12,14 @@ from typing import Any
 
 from polybatch import models
 from polybatch._operations.calls import Caller
-from polybatch._operations.pieces import CHUNK_BYTES
-from polybatch._operations.sources import (
-    TAIL_CHECK_BYTES,
-    Progress,
-    Source,
-    UploadInput,
-    open_source,
-)
+from polybatch._operations.sources import Progress, Source, UploadInput, open_source
+from polybatch._operations.upload_stream import UploadStream, refuses_batch, status_of
 from polybatch._transport import methods
-from polybatch._transport.methods import Method
-from polybatch.errors import DataError, NotFound, PolybatchError
+from polybatch.errors import DataError, InvalidLines, NotFound, PolybatchError
 from polybatch.v1 import batches_pb2, files_pb2
-
-# Field 2 (chunk) of UploadFileRequest and of SubmitBatchRequest, length-delimited.
-# Written by hand: the generated code would copy every chunk twice more.
-_CHUNK_TAG = b"\x12"
-# Field 3 (finish) of both: true.
-FINISH = b"\x18\x01"
-
-# Both transports hold less than this back while there is no connection.
-_SURELY_ARRIVING = 8 * CHUNK_BYTES
 
 EstimateObserver = Callable[["models.BatchEstimate"], None]
 """Called with what a batch will cost before it is made; what it raises keeps it from being made."""
-
-# Nothing of the stream was taken, so there is nothing to ask; a call more would only be
-# refused as well.
-_REFUSED_UNREAD = frozenset({"REQUEST_RATE_LIMIT", "OPEN_UPLOADS_LIMIT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +84,7 @@ class Uploads:
             return serialized
 
         try:
-            reply = await _Upload(
+            reply = await UploadStream(
                 self._caller, methods.UPLOAD_FILE, source, own_id, spec, progress
             ).run(resume=upload_id is not None)
         finally:
@@ -167,10 +147,14 @@ class Uploads:
             serialized: bytes = message.SerializeToString()
             return serialized
 
+        stream = UploadStream(self._caller, methods.SUBMIT_BATCH, source, own_id, spec, progress)
         try:
-            reply = await _Upload(
-                self._caller, methods.SUBMIT_BATCH, source, own_id, spec, progress
-            ).run(resume=upload_id is not None)
+            reply = await stream.run(resume=upload_id is not None)
+        except PolybatchError as error:
+            # Of an upload that was continued, an earlier batch may be.
+            if upload_id is None and not stream.doubted and refuses_batch(error):
+                await self._delete_refused(own_id, error)
+            raise
         finally:
             source.close()
         if upload_id is None and request_id is not None:
@@ -194,9 +178,27 @@ class Uploads:
     async def _delete_copy(self, upload_id: str, read_by_batch: str) -> None:
         """Deletes what was uploaded for a batch that was there already, with the same content."""
         with suppress(NotFound):
-            file_id = (await _status(self._caller, upload_id)).file_id
+            file_id = (await status_of(self._caller, upload_id)).file_id
             if file_id and file_id != read_by_batch:
                 await self._delete(file_id)
+
+    async def _delete_refused(self, upload_id: str, refusal: PolybatchError) -> None:
+        """Deletes what was uploaded for a batch that was refused, and names it where it cannot."""
+        if isinstance(refusal, InvalidLines):
+            # It names the file, whose validation report is there to be read.
+            return
+        metadata = {name: text for name, text in refusal.metadata.items() if name != "file_id"}
+        try:
+            if file_id := (await status_of(self._caller, upload_id)).file_id:
+                metadata["file_id"] = file_id
+                await self._delete(file_id)
+                del metadata["file_id"]
+        except NotFound:
+            # Refused before anything of it was kept.
+            pass
+        except PolybatchError as error:
+            refusal.add_note(f"What was uploaded for it could not be deleted: {error}")
+        refusal.metadata = metadata
 
     async def _delete(self, file_id: str) -> None:
         # Not found: somebody, or a first attempt whose reply was lost, has deleted it.
@@ -206,7 +208,7 @@ class Uploads:
 
     async def status(self, upload_id: str) -> models.UploadStatus:
         """Returns how far an upload has come. NotFound where nothing is committed."""
-        return models.UploadStatus.from_proto(await _status(self._caller, upload_id))
+        return models.UploadStatus.from_proto(await status_of(self._caller, upload_id))
 
     def _open(self, content: UploadInput) -> tuple[str, Source]:
         source, name = open_source(content, self._caller.transport.blocking)
@@ -216,130 +218,3 @@ class Uploads:
 def new_upload_id() -> str:
     """Returns a random upload id of the form that the service asks for."""
     return secrets.token_urlsafe(18)
-
-
-class _Upload:
-    def __init__(
-        self,
-        caller: Caller,
-        method: Method,
-        source: Source,
-        upload_id: str,
-        spec: Callable[[int], bytes],
-        progress: Progress | None,
-    ) -> None:
-        self._caller = caller
-        self._method = method
-        self._source = source
-        self._upload_id = upload_id
-        self._spec = spec
-        self._progress = progress
-        self._attempts = caller.attempts(method.server)
-        self._committed = 0
-        self._complete = False
-
-    async def run(self, *, resume: bool) -> Any:
-        """Sends everything, however many streams it takes, and returns the reply."""
-        attempts = self._attempts
-        if resume:
-            await self._go_to(await self._ask_committed())
-        while True:
-            before = self._committed
-
-            async def more_is_committed(before: int = before) -> bool:
-                return await self._ask_committed() > before
-
-            try:
-                reply = await self._send(before)
-            except PolybatchError as error:
-                misplaced = error.reason == "WRITE_OFFSET_MISMATCH"
-                if not misplaced:
-                    await attempts.pause(error, got_through=more_is_committed)
-                if error.reason in _REFUSED_UNREAD:
-                    await self._go_to(before)
-                    continue
-                committed = await self._ask_committed()
-                if committed > before:
-                    attempts.progress()
-                elif misplaced and committed == before:
-                    await attempts.pause(error)
-                await self._go_to(committed)
-            else:
-                attempts.progress()
-                return reply
-
-    async def _go_to(self, committed: int) -> None:
-        self._source.rewind(committed)
-        if self._complete and await self._source.read():
-            raise DataError(
-                f"the service took the upload for complete after {committed} bytes; more follow.",
-                reason="UPLOAD_TRUNCATED",
-                next_step="upload it again; cancel what was made of the part.",
-            )
-
-    async def _send(self, offset: int) -> Any:
-        stream = self._caller.transport.upload(self._method)
-        try:
-            if await stream.write(self._spec(offset)):
-                await self._send_chunks(stream.write, offset)
-            reply = await stream.finish()
-        finally:
-            stream.cancel()
-        if self._progress is not None and self._source.total is not None:
-            self._progress(self._source.total, self._source.total)
-        return reply
-
-    async def _send_chunks(self, write: Callable[[bytes], Any], offset: int) -> None:
-        sent = offset
-        ask_at = TAIL_CHECK_BYTES
-        self._report(sent)
-        while chunk := await self._source.read():
-            if not await write(framed(chunk)):
-                return
-            sent += len(chunk)
-            self._report(sent)
-            if sent - offset > _SURELY_ARRIVING:
-                self._attempts.arriving()
-            if self._source.unconfirmed >= ask_at:
-                self._source.confirm(await self._ask_committed())
-                ask_at = self._source.unconfirmed + TAIL_CHECK_BYTES
-        if self._source.total not in (None, sent):
-            # Of a part that is finished a batch would be made.
-            raise DataError(
-                f"of {self._source.total} bytes, {sent} could be read.",
-                reason="UPLOAD_INCOMPLETE",
-                next_step="was the file changed meanwhile? Upload it again.",
-            )
-        await write(FINISH)
-
-    def _report(self, sent: int) -> None:
-        # What a stream has taken may not have left this machine: whole is what was confirmed.
-        if self._progress is not None and sent != self._source.total:
-            self._progress(sent, self._source.total)
-
-    async def _ask_committed(self) -> int:
-        """Returns the committed size; 0 where the service knows nothing of the upload."""
-        try:
-            status = await _status(self._caller, self._upload_id)
-        except NotFound:
-            self._committed, self._complete = 0, False
-        else:
-            self._committed, self._complete = status.committed_size, status.complete
-        return self._committed
-
-
-async def _status(caller: Caller, upload_id: str) -> Any:
-    return await caller.unary(
-        methods.GET_UPLOAD_STATUS, files_pb2.GetUploadStatusRequest(upload_id=upload_id)
-    )
-
-
-def framed(*pieces: bytes) -> bytes:
-    """The message of a stream that holds a chunk, of one or more pieces."""
-    length = sum(map(len, pieces))
-    varint = bytearray()
-    while length > 0x7F:
-        varint.append(length & 0x7F | 0x80)
-        length >>= 7
-    varint.append(length)
-    return b"".join((_CHUNK_TAG, varint, *pieces))

@@ -444,7 +444,9 @@ def test_long_and_hostile_cells_wrap(fake: FakePolybatch, tmp_path: Path) -> Non
     assert "".join(row[6 : header.index("HTTP")].strip() for row in rows) == name
 
 
-def test_causes_say_what_to_do(fake: FakePolybatch, tmp_path: Path) -> None:
+@pytest.fixture
+def causes(fake: FakePolybatch) -> FakePolybatch:
+    """The service, with a batch that has failed for a cause, twice."""
     fake.publish(snapshot(BATCH, 1, "COMPLETED", failed=1))
     cause = results_pb2.FailureCause(
         id="1f0c9a77e2d4",
@@ -458,13 +460,47 @@ def test_causes_say_what_to_do(fake: FakePolybatch, tmp_path: Path) -> None:
         hint="Set it to what the message expects.",
     )
     fake.failure_causes[BATCH] = results_pb2.ListFailureCausesResponse(
-        causes=[cause], failure_count=2000, other_line_count=800
+        causes=[cause, cause], failure_count=3200, other_line_count=800
     )
-    lines = listed(fake, 120, tmp_path, "failures", BATCH, "--by-cause", NO_COLOR="1")
+    return fake
+
+
+def test_causes_say_what_to_do(causes: FakePolybatch, tmp_path: Path) -> None:
+    lines = listed(causes, 120, tmp_path, "failures", BATCH, "--by-cause", NO_COLOR="1")
     words = " ".join(" ".join(lines).split())
     assert "1f0c9a77e2d4 1,200 60.0% invalid_value openai: body.n: at most ..." in words
     assert "1, 2, 3, 5, 8, ..." in words
     assert "800 lines with other causes" in words
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        (40, ["Set it to what the message", "expects."]),
+        (60, ["Set it to what the message expects."]),
+    ],
+)
+def test_causes_stand_by_themselves_where_a_table_would_squeeze_them(
+    causes: FakePolybatch, screen: Screen, tmp_path: Path, columns: int, hint: list[str]
+) -> None:
+    screen.resize(columns)
+    with running(causes, screen, tmp_path, "failures", BATCH, "--by-cause", listed=True):
+        pass
+    screen.finish()
+    shown = [line.rstrip() for line in screen.lines()]
+    until = next(at for at, line in enumerate(shown) if "other causes" in line)
+    cause = [
+        "CAUSE        1f0c9a77e2d4",
+        "LINES        1,200",
+        "SHARE        60.0%",
+        "CODE         invalid_value",
+        "MESSAGE      openai: body.n: at most ...",
+        "FIRST LINES  1, 2, 3, 5, 8, ...",
+        f"WHAT TO DO   {hint[0]}",
+        *(" " * 13 + more for more in hint[1:]),
+    ]
+    assert shown[:until] == cause * 2
+    assert screen.raw.count("\r\n\r\n") == 2, "an empty line after each"
 
 
 def test_facts_wrap_beside_their_names(fake: FakePolybatch, tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ class Listing:
     """Human-readable rows, in columns of a name and a width, as `output.row` takes it.
 
     On a terminal text that is wider, or that has the width 0, wraps there; `spare` are the
-    columns that a narrow one goes without, the first one first.
+    columns that a narrow one goes without, the first one first. Where text would still be squeezed
+    to a few letters a line, each row is shown by itself, its cells below each other.
     """
 
     def __init__(self, columns: Mapping[str, int], *spare: str) -> None:
@@ -110,6 +111,9 @@ class Listing:
                 break
             shown.remove(name)
         if not fits():
+            if self._header and not all(self._columns[name] for name in shown):
+                self._show_each(console)
+                return
             # What is not wrapped would be cut.
             whole = {first}
         table = Table(
@@ -136,4 +140,20 @@ class Listing:
                 styles[0] = "bold"
             table.add_row(*map(Text, cells, styles))
         console.print(table)
+        self._rows = []
+
+    def _show_each(self, console: Console) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        for cells in self._rows:
+            table = Table(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0))
+            table.add_column(no_wrap=True)
+            table.add_column(overflow="fold")
+            for name, cell in zip(self._columns, cells, strict=True):
+                if cell:
+                    style = state_style(cell) if name == "STATE" else ""
+                    table.add_row(Text(name, "bold"), Text(cell, style))
+            console.print(table)
+            console.print()
         self._rows = []

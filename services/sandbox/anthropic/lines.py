@@ -21,7 +21,12 @@ NO_SAMPLING_VERSION = "2026-10-21"
 """From this API version on, sampling settings are refused for every model."""
 _NO_SAMPLING_FROM = (4, 7)
 """From this version of a model on, they are refused under any API version."""
-_MODEL = re.compile(r"claude-[a-z0-9-]+")
+_MODEL = re.compile(
+    r"claude-(?:opus|sonnet|haiku|fable|mythos)-(?!4-0$|4-20250514$)\d{1,2}(?:-\d{1,2})?(?:-\d{8})?"
+)
+"""Those that are served as of 2026-11, and what their families will still bring: version 4.0 and
+those before, whose names have the family behind, are shut down. [anthropic 2.12, DEPRECATED_MODELS]
+"""
 _MODEL_VERSION = re.compile(r"-(\d{1,2})(?:-(\d{1,2}))?(?:-\d{8})?(?:-[a-z]+)?$")
 
 

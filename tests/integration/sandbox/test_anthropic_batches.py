@@ -205,6 +205,13 @@ UNIONS = many(17, type=["string", "null"])
         ({"stream": True}, "invalid_request_error", "stream"),
         ({"model": "claude-4.5-sonnet"}, "not_found_error", "model"),
         ({"model": "gpt-4.1"}, "not_found_error", "model"),
+        ({"model": "claude-sonet-4-5"}, "not_found_error", "model"),
+        ({"model": "claude-sonnet"}, "not_found_error", "model"),
+        # Shut down by 2026-06-30.
+        ({"model": "claude-3-5-haiku-20241022"}, "not_found_error", "model"),
+        ({"model": "claude-opus-4-0"}, "not_found_error", "model"),
+        ({"model": "claude-sonnet-4-20250514"}, "not_found_error", "model"),
+        ({"model": "claude-mythos-preview"}, "not_found_error", "model"),
         ({"model": "claude-opus-4-7", "temperature": 0.5}, "invalid_request_error", "temperature"),
         ({"model": "claude-opus-5", "top_k": 5}, "invalid_request_error", "top_k"),
         ({"stop_sequences": ["END", " \n"]}, "invalid_request_error", "stop_sequences"),

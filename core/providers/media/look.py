@@ -208,7 +208,7 @@ class _Looking:
             self._add_image(None, part.detail)
             return
         self.media.unseen = True
-        linked = part.kind == "file" and part.field.endswith(".file_data")
+        linked = part.kind == "file" and part.field.endswith((".file_data", ".file.file_url"))
         if linked and self._url == CHAT_COMPLETIONS and not self.limits.links_in_chat:
             text = (
                 "file_data holds no data; expected the file in base64 behind "

@@ -144,8 +144,10 @@ def _of_part(path: str, part: _Part, depth: int) -> Iterator[Part]:
         file = _object(part.file)
         if isinstance(file.get("file_data"), str):
             yield _maybe_url(f"{path}.file.file_data", "file", file["file_data"], part.file)
-        elif file.get("file_id"):
-            yield Part(f"{path}.file.file_id", "file", None)
+        else:
+            for name in ("file_url", "file_id"):
+                if file.get(name):
+                    yield Part(f"{path}.file.{name}", "file", None)
     elif part.source is not UNSET:
         kind: Kind = "image" if _text(part.type) == "image" else "file"
         yield from _source(f"{path}.source", kind, part.source, depth)

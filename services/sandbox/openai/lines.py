@@ -43,8 +43,12 @@ class ImageUrl(Struct, gc=False):
         return data if head.startswith("data:") else None
 
 
-class InputFile(Struct, gc=False):
+class InputFile(Struct, gc=False, forbid_unknown_fields=True):
+    """A remote address is none of its members: such a part is refused."""
+
     file_data: str = ""
+    file_id: str | None = None
+    filename: str | None = None
 
     def __post_init__(self) -> None:
         data = self.file_data.partition(";base64,")[2]

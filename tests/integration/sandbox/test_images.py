@@ -55,6 +55,7 @@ PNG = media.encoded(media.png(64, 64))
         (gpt(image("data:image/png;base64,no base64!")), "base64"),
         (gpt(image(media.data_url(b"BM", "image/bmp"))), "unsupported image"),
         (gpt(file(b"a,b")), "PDF"),
+        (gpt({"type": "file", "file": {"file_url": "https://example.com/a.pdf"}}), "file_url"),
         (gemini("image/png", "QUJD"), "Unable to process input image"),
         (gemini("image/gif", media.encoded(media.gif(9, 9))), "Unable to process input image"),
     ],

@@ -257,6 +257,7 @@ def test_what_is_only_named_counts_as_a_stated_default() -> None:
 
 
 LINKED = {"type": "file", "file": {"file_data": "https://example.com/a.pdf", "filename": "a.pdf"}}
+BY_ADDRESS = {"type": "file", "file": {"file_url": "https://example.com/a.pdf"}}
 CLAUDE = ("anthropic", "claude-opus-4-5")
 GEMINI = ("gemini", "gemini-2.5-flash")
 REFUSED: list[tuple[list[Any], tuple[str, str], str]] = [
@@ -275,6 +276,7 @@ REFUSED: list[tuple[list[Any], tuple[str, str], str]] = [
     ([file(b"PK\x03\x04 a table", "text/csv")], ("openai", "gpt-4o"), "unsupported_media_type"),
     ([image(b"")], ("local", "llama"), "invalid_base64"),
     ([LINKED], ("openai", "gpt-4o"), "unsupported_url"),
+    ([BY_ADDRESS], ("openai", "gpt-4o"), "unsupported_url"),
 ]
 
 
@@ -298,6 +300,7 @@ def test_what_a_provider_is_documented_to_refuse_is_told(
         ([image(media.heic(9, 9), "image/heic")], GEMINI),
         ([image(b"any bytes")], ("local", "llama")),
         ([LINKED], ("local", "llama")),
+        ([BY_ADDRESS], ("local", "llama")),
         ([{"type": "file", "file": {"file_id": "file-1"}}], ("openai", "gpt-4o")),
     ],
 )

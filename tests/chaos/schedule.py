@@ -24,8 +24,16 @@ SERVICES = ("gateway", "dispatcher", "collector")
 _CALL_SECONDS = 3.0
 Fault = Mapping[str, Any]
 
-QUICK_KNOBS = {"batch_seconds": 0.2, "call_seconds": 0.05, "unknown_result_lines": 1}
+# So many batches an hour have no user but these.
+_UNBOUNDED = {"creates_per_hour": 0}
+QUICK_KNOBS = {
+    **_UNBOUNDED,
+    "batch_seconds": 0.2,
+    "call_seconds": 0.05,
+    "unknown_result_lines": 1,
+}
 SLOW_KNOBS = {
+    **_UNBOUNDED,
     "batch_seconds": 8,
     "call_seconds": 0.8,
     "enqueued_token_limit": 1000,

@@ -6,17 +6,17 @@ costs more than most of what is tested.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from core.ledger import Ledger, Shard, ShardState
-from core.settings import Settings
-from tests.support.e2e.direct_server import PROVIDERS, Server, free_port
+from core.ledger import Batch, BatchState, Ledger, Shard, ShardState
+from tests.support.e2e.direct_server import PROVIDERS, Server
+from tests.support.e2e.ledger import in_ledger
 from tests.support.e2e.stories import PROVIDERS as SANDBOXED
 from tests.support.e2e.suite import INSTANT, Suite, running_suite, wait_for
 from tests.support.ledger.money import rows
+from tests.support.stores.process import free_port
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,36 +65,37 @@ def server(shared_server: Server) -> Server:
 def suite(shared_suite: Suite) -> Suite:
     """The shared suite with a sandbox that has forgotten everything, and nobody asks it for more.
 
-    What an earlier test has left at a provider ends first: asked for in vain from then on, it
-    would make further batches be looked at by lists, and take faults that are meant for others.
+    What an earlier test has left ends first, at a provider or on its way there: sent or asked for
+    in vain from then on, it would be billed to others, make further batches be looked at by lists,
+    and take faults that are meant for others.
     """
     shared_suite.sandbox("/sandbox/config", INSTANT)
-    wait_for(lambda: not at_sandbox(shared_suite), "what earlier tests left to end")
+    wait_for(lambda: not for_sandbox(shared_suite), "what earlier tests left to end")
     shared_suite.reset_sandbox()
     return shared_suite
 
 
-def at_sandbox(suite: Suite) -> list[str]:
-    """Its batches whose results are waited for."""
+def for_sandbox(suite: Suite) -> list[str]:
+    """Its batches that are still to be planned, and shards that go to the sandbox, or are there."""
     bill = suite.sandbox("/sandbox/bill")
-    if not bill["lines_running"] and not bill["answers_never_fetched"]:
-        return []
+    states = {ShardState.QUEUED, ShardState.SUBMITTING}
+    if bill["lines_running"] or bill["answers_never_fetched"]:
+        states |= {ShardState.SUBMITTED, ShardState.FETCHING}
 
-    async def read() -> list[str]:
-        settings = Settings(
-            data_dir=suite.data_dir,
-            database_url=suite.environment.get("POLYBATCH_DATABASE_URL", ""),
-        )
-        ledger = await Ledger.open(settings.effective_database_url)
-        try:
-            return [
-                shard.remote_id
+    async def read(ledger: Ledger) -> list[str]:
+        batches = {batch.id: batch for batch in await rows(ledger, Batch)}
+        paused = {batch.id for batch in batches.values() if batch.paused_at is not None}
+        return [
+            *(batch.id for batch in batches.values() if batch.state == BatchState.VALIDATING),
+            *(
+                shard.id
                 for shard in await rows(ledger, Shard)
-                if shard.state == ShardState.SUBMITTED
+                if shard.state in states
                 and shard.given_up_at is None
                 and shard.provider in SANDBOXED
-            ]
-        finally:
-            await ledger.close()
+                and shard.batch_id not in paused
+                and not shard.waits_for_funds
+            ),
+        ]
 
-    return asyncio.run(read())
+    return in_ledger(suite, read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -106,11 +105,6 @@ class Server:
             return httpx2.get(self.url + "/healthz", timeout=1).is_success
         except httpx2.TransportError:
             return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def ask(number: int, provider: str = "local", text: str | None = None) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from polybatch import Batch, BatchState, Client, PolybatchError
 
 from tests.support.e2e.inputs import check_answers, write
+from tests.support.e2e.ledger import close_window
 from tests.support.e2e.stories import ask, outcome
 from tests.support.e2e.suite import Suite, running_suite, wait_for
 
@@ -40,12 +39,12 @@ def suite(impatient: Suite) -> Suite:
     return impatient
 
 
-def submit_to_run(suite: Suite, client: Client, path: Path, **options: Any) -> Batch:
+def submit_to_run(suite: Suite, client: Client, path: Path) -> Batch:
     """A batch whose lines are all at their providers, which are away from then on.
 
     Not from the first cancel on: one of an earlier test may come after the sandbox's reset.
     """
-    batch = client.submit(write(path, (ask(n, PROVIDERS) for n in range(COUNT))), **options)
+    batch = client.submit(write(path, (ask(n, PROVIDERS) for n in range(COUNT))))
     for snapshot in client.watch(batch.id, timeout=60):
         if snapshot.request_counts.submitted == COUNT:
             suite.sandbox("/sandbox/config", {"faults": AWAY})
@@ -72,11 +71,12 @@ def wait_for_late(client: Client, batch: Batch, count: int) -> Batch:
 def test_paid_answers_come_home_after_the_end(suite: Suite, tmp_path: Path, stop: str) -> None:
     """The providers are away until the grace is over, and run all of it."""
     suite.reset_sandbox(batch_seconds=NEVER)
-    window = timedelta(seconds=15) if stop == "window" else None
     with suite.client() as client:
-        batch = submit_to_run(suite, client, tmp_path / "lines.jsonl", completion_window=window)
+        batch = submit_to_run(suite, client, tmp_path / "lines.jsonl")
         if stop == "cancel":
             client.cancel_batch(batch.id)
+        else:
+            close_window(suite, batch.id)
         ended = client.wait(batch.id, timeout=60)
         assert ended.state == (BatchState.CANCELLED if stop == "cancel" else BatchState.EXPIRED)
         counts = ended.request_counts

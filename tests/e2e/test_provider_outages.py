@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from polybatch import Batch, BatchState
 
+from tests.support.e2e.ledger import close_window
 from tests.support.e2e.stories import PROVIDERS, RESULTS, Story, ask, check_bill, strike, tell
 from tests.support.e2e.suite import Suite, running_suite, wait_for
 
@@ -57,6 +58,11 @@ class Told:
 
     def _look(self, snapshot: Batch) -> None:
         self._latest = snapshot
+
+    @property
+    def batch_id(self) -> str:
+        assert self._latest is not None, "nothing of it was seen yet"
+        return self._latest.id
 
     @property
     def states(self) -> set[str]:
@@ -110,11 +116,10 @@ def test_an_outage_costs_time_and_nothing_else(
     suite: Suite, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     fetched, running = begin(pool, suite, tmp_path)
-    given_up = Told(
-        pool, suite, tmp_path / "given-up.jsonl", 2 * COUNT, completion_window=timedelta(seconds=6)
-    )
+    given_up = Told(pool, suite, tmp_path / "given-up.jsonl", 2 * COUNT)
     given_up.wait_for_states("submitted")
     suite.sandbox("/sandbox/config", {"faults": OUTAGE})
+    close_window(suite, given_up.batch_id)
     unsent = Told(pool, suite, tmp_path / "unsent.jsonl", 3 * COUNT)
     expired = Told(
         pool, suite, tmp_path / "expired.jsonl", 4 * COUNT, completion_window=timedelta(seconds=2)

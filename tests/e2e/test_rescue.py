@@ -11,6 +11,7 @@ from polybatch import Batch
 
 from tests.support.e2e.direct_server import Server
 from tests.support.e2e.inputs import chat
+from tests.support.e2e.ledger import close_window
 from tests.support.e2e.stories import ask, check_bill, check_costs, tell
 from tests.support.e2e.suite import Suite, wait_for
 
@@ -18,28 +19,34 @@ from tests.support.e2e.suite import Suite, wait_for
 pytestmark = pytest.mark.long
 
 COUNT = 60
+RESCUE_BEFORE = timedelta(hours=1)
 
 
 def test_what_was_not_run_is_called_at_its_price(suite: Suite, tmp_path: Path) -> None:
     """Three providers have run some of their lines when they are cancelled."""
-    suite.reset_sandbox(batch_seconds=12, cancel_seconds=0.5)
+    suite.reset_sandbox(batch_seconds=60, cancel_seconds=0.5)
+    stalled = False
 
     def running() -> list[int]:
         providers = suite.sandbox("/sandbox/bill")["providers"]
         return [each["lines_running"] for each in providers.values() if each["batches_created"]]
 
     def stall_half_way(snapshot: Batch) -> None:
-        if snapshot.request_counts.submitted == COUNT:
-            wait_for(lambda: all(running()), "some lines of each to run")
-            suite.sandbox("/sandbox/config", {"batch_seconds": 3600})
+        nonlocal stalled
+        counts = snapshot.request_counts
+        if stalled or counts.submitted + counts.processed < COUNT:
+            return
+        stalled = True
+        wait_for(lambda: all(running()), "some lines of each to run")
+        suite.sandbox("/sandbox/config", {"batch_seconds": 3600})
+        close_window(suite, snapshot.id, after=RESCUE_BEFORE)
 
     story = tell(
         suite,
         tmp_path / "lines.jsonl",
         map(ask, range(COUNT)),
         on_snapshot=stall_half_way,
-        completion_window=timedelta(seconds=60),
-        rescue_before=timedelta(seconds=50),
+        rescue_before=RESCUE_BEFORE,
     )
     assert story.ended.state == "completed"
     assert story.outcomes == {"ok": COUNT}

@@ -10,7 +10,7 @@ import pytest
 from polybatch import BatchState
 
 from tests.support.e2e.inputs import chat, check_answers, write
-from tests.support.e2e.stories import check_bill
+from tests.support.e2e.stories import check_bill, see_retries
 from tests.support.e2e.suite import Suite, wait_for
 
 # They wait for windows, limits and retries.
@@ -69,10 +69,14 @@ def test_the_window_closes(suite: Suite, tmp_path: Path) -> None:
 def test_lines_that_fail_for_a_transient_reason_are_sent_again(
     suite: Suite, tmp_path: Path
 ) -> None:
+    suite.reset_sandbox(batch_seconds=3600)
     lines = [chat(n, "[[sandbox:flaky=2]]" if n < 4 else None) for n in range(20)]
+    look, snapshots = see_retries(suite, 20), []
     with suite.client() as client:
         batch = client.submit(write(tmp_path / "flaky.jsonl", lines))
-        snapshots = list(client.watch(batch.id, timeout=60))
+        for snapshot in client.watch(batch.id, timeout=60):
+            snapshots.append(snapshot)
+            look(snapshot)
         assert snapshots[-1].state == BatchState.COMPLETED
         assert any(snapshot.request_counts.retrying for snapshot in snapshots)
         results = list(check_answers(client.results(batch.id), range(20)))

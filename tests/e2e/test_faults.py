@@ -24,6 +24,7 @@ from tests.support.e2e.stories import (
     check_bill,
     check_costs,
     outcome,
+    see_retries,
     strike,
     tell,
     tell_all,
@@ -195,7 +196,6 @@ def test_cancels_that_go_wrong(suite: Suite, tmp_path: Path) -> None:
             return
         asked = True
         # Some lines of each have been run, and then none any more.
-        suite.sandbox("/sandbox/config", {"batch_seconds": 4})
         wait_for(lambda: len(running()) == len(PROVIDERS), "lines to be run everywhere")
         suite.sandbox(
             "/sandbox/config",
@@ -237,13 +237,14 @@ def test_results_that_are_confused(suite: Suite, tmp_path: Path) -> None:
 
 def test_lines_that_fail_each_in_its_own_way(suite: Suite, tmp_path: Path) -> None:
     """And too many are counted as done, which nobody is to believe."""
-    suite.reset_sandbox(counts_skew=7)
+    suite.reset_sandbox(counts_skew=7, batch_seconds=3600)
     marks = ["error=invalid", "error=rate_limit", "error=server", "error=overloaded"]
     marks += ["error=timeout", "flaky=1", "flaky=3"]
     count = 3 * len(marks)
     lines = [ask(n, text=f"[[sandbox:{marks[n // 3]}]]") for n in range(count)]
     lines += [ask(n) for n in range(count, count + 6)]
-    story = tell(suite, tmp_path / "partial.jsonl", lines)
+    look = see_retries(suite, len(lines))
+    story = tell(suite, tmp_path / "partial.jsonl", lines, on_snapshot=look)
     assert story.ended.state == BatchState.COMPLETED
     assert any(snapshot.request_counts.retrying for snapshot in story.snapshots)
     for number, line in enumerate(story.lines):

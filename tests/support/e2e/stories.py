@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,8 @@ from core.ledger import Ledger, Posting
 from core.prices.rates import Price, Processing
 from core.prices.snapshot import read_snapshot
 from core.prices.usage import Usage
-from core.settings import Settings
 from tests.support.e2e.inputs import chat, check_answers, write
+from tests.support.e2e.ledger import in_ledger
 from tests.support.e2e.suite import Suite, wait_for
 from tests.support.ledger.money import check_books, rows
 from tests.support.sandbox.waste import assert_nothing_wasted
@@ -51,6 +50,9 @@ RESULTS = {
     "anthropic": "/results$",
     "gemini": "^/download/v1beta/files/",
 }
+
+BUSY = {"kind": "status", "status": 429, "retry_after": 0.2, "calls": ["create"]}
+"""A fault: no batch is created, and each is tried again."""
 
 
 def ask(
@@ -102,6 +104,23 @@ class Story:
         assert self.outcomes == {"ok": count}
         assert self.attempts == {1}
         assert self.failures == []
+
+
+def see_retries(suite: Suite, count: int) -> Callable[[Batch], None]:
+    """Has lines sent again only once a snapshot has shown that they are to be.
+
+    To be called with each, while the sandbox's batches take for ever to begin with; `count`: all
+    lines of the batch.
+    """
+
+    def look(snapshot: Batch) -> None:
+        counts = snapshot.request_counts
+        if counts.submitted + counts.processed == count:
+            suite.sandbox("/sandbox/config", {"faults": [BUSY], "batch_seconds": 0})
+        elif counts.retrying:
+            suite.sandbox("/sandbox/config", {"faults": []})
+
+    return look
 
 
 def outcome(line: ResultLine) -> str:
@@ -196,16 +215,12 @@ def check_costs(suite: Suite, batch_id: str, lines: Iterable[Decimal | None]) ->
     `lines`: the costs of all lines of the one batch since the sandbox was reset.
     """
 
-    async def read() -> tuple[str | None, Sequence[Posting]]:
-        ledger = await Ledger.open(Settings(data_dir=suite.data_dir).effective_database_url)
-        try:
-            await check_books(ledger)
-            of_batch = [row for row in await rows(ledger, Posting) if row.batch_id == batch_id]
-            return await ledger.batches.prices(batch_id), of_batch
-        finally:
-            await ledger.close()
+    async def read(ledger: Ledger) -> tuple[str | None, Sequence[Posting]]:
+        await check_books(ledger)
+        of_batch = [row for row in await rows(ledger, Posting) if row.batch_id == batch_id]
+        return await ledger.batches.prices(batch_id), of_batch
 
-    stored, postings = asyncio.run(read())
+    stored, postings = in_ledger(suite, read)
     assert stored is not None
     prices = read_snapshot(stored)
     billed = 0

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -69,6 +69,17 @@ def suite(own_suite: Suite) -> Iterator[Suite]:
     yield own_suite
     serving(own_suite, True)
     assert own_suite.ready["pids"] == before, "no service has died of it"
+
+
+@contextmanager
+def standing_still(suite: Suite, name: str) -> Iterator[None]:
+    """One of the suite's processes does nothing for the length of the block."""
+    pid = suite.ready["pids"][name]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def serving(suite: Suite, expected: bool) -> None:
@@ -150,7 +161,9 @@ def test_an_answer_that_comes_while_the_database_is_away_is_not_lost(
         wait_for(
             lambda: suite.sandbox("/sandbox/bill")["batches_created"] == 2, "both to be created"
         )
-        postgres.stop()
+        # However long the database takes to stop: no answer comes before.
+        with standing_still(suite, "sandbox"):
+            postgres.stop()
         wait_for(
             lambda: suite.logged("dispatcher", "submission_not_recorded") >= unrecorded + 2,
             "both answers to come",

@@ -45,6 +45,7 @@ NEVER = 3600
 """Seconds that a provider's batch takes while its scene lasts."""
 GRACE = "300"
 """Nobody gives a provider's batch up before it was asked to stop, however slow the machine."""
+AWAY = [{"kind": "status", "status": 503}]
 RELEASED = {"batch_seconds": 0, "call_seconds": 0, "faults": []}
 SIDE = dict(zip(Failpoint, cycle(("before", "after")), strict=False))
 
@@ -103,32 +104,53 @@ class Scene:
     """Of both sandboxes."""
     meddle: Meddle | None = None
     """Done once the batch is made; for scenes of one batch."""
+    after: Callable[[Cluster], None] | None = None
+    """Done once its owner has done all with it, for scenes of one batch."""
     echo: float = 0.0
     uploads: bool = False
     early: int = 0
     """Calls that may come before a Retry-After is over: it died with who was told of it."""
 
 
-def cancel(cluster: Cluster, client: Client, batch: Batch) -> None:
-    """Its owner stops it when all of it is at the provider."""
+def at_its_provider(client: Client, batch: Batch) -> None:
     wait_for(
         lambda: client.get_batch(batch.id).request_counts.submitted == 2,
         "the lines to be submitted",
     )
+
+
+def cancel(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """Its owner stops it when all of it is at the provider."""
+    at_its_provider(client, batch)
     # It has ended where the gateway dies behind its commit and is slow to come back.
     with suppress(Conflict):
         client.cancel_batch(batch.id)
 
 
-def cancel_and_let_run(cluster: Cluster, client: Client, batch: Batch) -> None:
+def cancel_out_of_reach(cluster: Cluster, client: Client, batch: Batch) -> None:
     """Its owner stops it, and the provider, out of reach by then, runs it after its end."""
-    cancel(cluster, client, batch)
+    at_its_provider(client, batch)
+    tell(cluster.slow, "/sandbox/config", {"faults": AWAY})
+    # As in `cancel`.
+    with suppress(Conflict):
+        client.cancel_batch(batch.id)
     client.wait(batch.id, timeout=jobs.PATIENCE)
     tell(cluster.slow, "/sandbox/config", {"batch_seconds": 0})
 
 
+def come_back(cluster: Cluster) -> None:
+    """The slow provider is within reach again."""
+    tell(cluster.slow, "/sandbox/config", {"faults": []})
+
+
+def cancel_and_let_run(cluster: Cluster, client: Client, batch: Batch) -> None:
+    """The same, and it is back after the batch's end."""
+    cancel_out_of_reach(cluster, client, batch)
+    come_back(cluster)
+
+
 def cancel_unclear(cluster: Cluster, client: Client, batch: Batch) -> None:
-    """Its owner stops it while nobody knows whether it was created."""
+    """Its owner stops it while nobody knows whether it was created, and can ask after its end."""
 
     def unclear() -> bool:
         shards = client.get_batch(batch.id).shards
@@ -136,6 +158,8 @@ def cancel_unclear(cluster: Cluster, client: Client, batch: Batch) -> None:
 
     wait_for(unclear, "a create without an answer")
     client.cancel_batch(batch.id)
+    client.wait(batch.id, timeout=jobs.PATIENCE)
+    come_back(cluster)
 
 
 def stop_the_dispatcher(cluster: Cluster, client: Client, batch: Batch) -> None:
@@ -451,22 +475,21 @@ AFTER_THE_END = {
         ),
         [ask("slow", "slow", ends=STOPPED)],
         slow={"batch_seconds": NEVER},
-        faults=[{"kind": "status", "status": 503, "since": "cancel", "seconds": 8}],
         meddle=cancel_and_let_run,
     ),
     "answers that come for a batch that is deleted": Scene(
         (Failpoint.BATCH_DROP_LATE,),
         [deleted_at_once],
         slow={"batch_seconds": NEVER},
-        faults=[{"kind": "status", "status": 503, "since": "cancel", "seconds": 8}],
-        meddle=cancel_and_let_run,
+        meddle=cancel_out_of_reach,
+        after=come_back,
     ),
     "a create that turns out never to have happened": Scene(
         (Failpoint.SHARD_NEVER_SENT,),
         [ask("slow", "slow", ends=STOPPED)],
         faults=[
             {"kind": "reset_before", "method": "POST", "path": CREATES},
-            {"kind": "status", "status": 503, "calls": ["list"], "since": "create", "seconds": 8},
+            {"kind": "status", "status": 503, "calls": ["list"]},
         ],
         meddle=cancel_unclear,
     ),
@@ -524,7 +547,13 @@ class Stage:
             if scene.meddle is not None:
                 meddle = scene.meddle
                 made[0].meddle = lambda client, batch: meddle(cluster, client, batch)
-            running = [pool.submit(job.run, client, folder) for job in made]
+
+            def run(job: Job) -> None:
+                job.run(client, folder)
+                if scene.after is not None:
+                    scene.after(cluster)
+
+            running = [pool.submit(run, job) for job in made]
             if scene.uploads:
                 enough = partial(self.seen, (Failpoint.UPLOAD_END,))
                 running.append(pool.submit(jobs.uploads, client, f"{name}-uploads", enough))

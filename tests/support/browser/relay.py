@@ -9,6 +9,8 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from tests.support.stores.process import free_port
+
 _PIECE = 64 * 1024
 # What asks for pages and states; only what brings more is held.
 _SMALL = 256 * 1024
@@ -18,7 +20,8 @@ class Relay:
     """Passes bytes on, on a port of its own; `source`: the address that it calls from."""
 
     def __init__(self, port: int, source: str) -> None:
-        self.port = 0
+        # The same one after a cut: nobody else may take it meanwhile.
+        self.port = free_port()
         self._source = source
         self._target = port
         self._loop = asyncio.new_event_loop()
@@ -66,7 +69,6 @@ class Relay:
         listener = socket.create_server(("127.0.0.1", self.port))
         # Else the kernel takes tens of megabytes in before anything is held.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PIECE)
-        self.port = listener.getsockname()[1]
         self._server = await asyncio.start_server(self._pass, sock=listener)
 
     async def _end(self) -> None:

@@ -18,6 +18,10 @@ DESK, PHONE = {"width": 1200, "height": 780}, {"width": 390, "height": 844}
 # Of a connection that is cut, or a status that is looked at on purpose.
 _EXPECTED = re.compile(r"net::ERR_|status of (4\d\d|5\d\d)")
 _AXE = Axe()
+PATIENCE = 20_000
+"""Milliseconds that a page is waited for, however busy the machine; Playwright's own for what is
+expected are five seconds."""
+expect.set_options(timeout=PATIENCE)
 
 
 def chromium() -> str | None:
@@ -50,7 +54,7 @@ class Visitor:
     def new_page(self) -> Page:
         """A tab of the same profile."""
         page = self.context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
         page.on("dialog", self._ran)
         page.on("console", lambda line: self._noted(line.type, line.text))

@@ -58,7 +58,8 @@ def trickle(settings: Settings) -> tuple[Ended, int]:
 async def test_an_upload_that_trickles_is_ended_and_can_be_resumed(
     make_hostile_settings: Any,
 ) -> None:
-    settings = make_hostile_settings(upload_idle_timeout=0.5, upload_min_rate=1000.0)
+    # Long enough for no pause of a busy machine to look like silence.
+    settings = make_hostile_settings(upload_idle_timeout=2, upload_min_rate=1000.0)
     async with running_gateway(settings, ["openai"]) as gateway:
         found, sent = await asyncio.to_thread(trickle, settings)
         assert (found.code, found.reason) == (grpc.StatusCode.ABORTED, "UPLOAD_TOO_SLOW")

@@ -192,9 +192,9 @@ async def test_a_finished_upload_is_returned_at_once(gateway: Gateway) -> None:
 
 
 async def test_an_idle_stream_is_ended_and_can_be_resumed(start_gateway: StartGateway) -> None:
-    gateway = await start_gateway(upload_idle_timeout=0.2)
+    gateway, impatient = await start_gateway(), await start_gateway(upload_idle_timeout=1)
     content = lines(50)
-    call = gateway.stream()
+    call = impatient.stream()
     await call.write(spec(upload_id="upload-1"))
     await call.write(chunk(content[:1000]))
     failure = await refused(call)

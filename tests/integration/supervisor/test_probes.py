@@ -15,7 +15,7 @@ from core.bus import EmbeddedNats
 from core.serving import GrpcServer, TlsFiles
 from core.serving.tls_settings import ProbeTls
 from services.supervisor import probes
-from services.supervisor.ports import free_ports
+from tests.support.stores.process import free_port
 
 
 def started(probe: probes.Probe) -> asyncio.Task[None]:
@@ -28,7 +28,7 @@ async def still_waits(task: asyncio.Task[None]) -> bool:
 
 
 async def test_grpc_waits_for_the_server_and_for_its_readiness() -> None:
-    port = free_ports(1)[0]
+    port = free_port()
     probing = started(probes.grpc_serving(f"127.0.0.1:{port}"))
     assert await still_waits(probing)
     server = GrpcServer(
@@ -37,12 +37,12 @@ async def test_grpc_waits_for_the_server_and_for_its_readiness() -> None:
     await server.start()
     assert await still_waits(probing)
     await server.set_ready(True)
-    await asyncio.wait_for(probing, 5)
+    await asyncio.wait_for(probing, 20)
     await server.stop(0)
 
 
 async def test_grpc_outlives_a_server_that_goes_before_it_is_ready() -> None:
-    port = free_ports(1)[0]
+    port = free_port()
     probing = started(probes.grpc_serving(f"127.0.0.1:{port}"))
     for ready in (False, True):
         server = GrpcServer(
@@ -51,7 +51,7 @@ async def test_grpc_outlives_a_server_that_goes_before_it_is_ready() -> None:
         await server.start()
         await server.set_ready(ready)
         if ready:
-            await asyncio.wait_for(probing, 5)
+            await asyncio.wait_for(probing, 20)
         else:
             assert await still_waits(probing)
         await server.stop(0)
@@ -82,23 +82,23 @@ async def test_http_waits_for_200(web: HTTPServer) -> None:
     probing = started(probes.http_ok("127.0.0.1", web.server_port))
     assert await still_waits(probing)
     web.healthy = True  # type: ignore[attr-defined]
-    await asyncio.wait_for(probing, 5)
+    await asyncio.wait_for(probing, 20)
 
 
 async def test_http_waits_for_somebody_to_listen() -> None:
-    probing = started(probes.http_ok("127.0.0.1", free_ports(1)[0]))
+    probing = started(probes.http_ok("127.0.0.1", free_port()))
     assert await still_waits(probing)
     probing.cancel()
     await asyncio.gather(probing, return_exceptions=True)
 
 
 async def test_nats_waits_for_the_greeting(tmp_path: object) -> None:
-    port = free_ports(1)[0]
+    port = free_port()
     probing = started(probes.nats_greets("127.0.0.1", port))
     assert await still_waits(probing)
     command = EmbeddedNats(tmp_path, port).command(log_to_file=True)  # type: ignore[arg-type]
     process = await asyncio.create_subprocess_exec(*command)
-    await asyncio.wait_for(probing, 10)
+    await asyncio.wait_for(probing, 20)
     process.terminate()
     await process.wait()
 

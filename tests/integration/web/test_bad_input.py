@@ -372,7 +372,8 @@ async def test_an_upload_that_breaks_off_leaves_nothing(web: Web) -> None:
 
 
 async def test_a_client_that_falls_silent_is_told_and_let_go(start_web: StartWeb) -> None:
-    web = await start_web(upload_idle_timeout=0.5)
+    # Long enough to be seen begun before it is let go.
+    web = await start_web(upload_idle_timeout=2)
     reader, writer = await begun_upload(web)
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
     assert head.startswith(b"HTTP/1.1 408")

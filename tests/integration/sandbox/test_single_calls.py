@@ -95,7 +95,8 @@ def test_keys(sandbox: Sandbox) -> None:
 
 
 def test_too_many_at_once(sandbox: Sandbox) -> None:
-    sandbox.set(call_seconds=0.3, calls_at_once=2, call_retry_seconds=1.5)
+    # Both that are taken last until the others have come, on a busy machine too.
+    sandbox.set(call_seconds=2, calls_at_once=2, call_retry_seconds=1.5)
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda n: call(sandbox, f"{n}"), range(6)))
     refused = [answer for answer in answers if answer.status_code == 429]
@@ -111,14 +112,15 @@ def test_too_many_at_once(sandbox: Sandbox) -> None:
 
 def test_too_many_a_second(sandbox: Sandbox) -> None:
     sandbox.set(calls_per_second=3)
-    answers = [call(sandbox, f"{n}") for n in range(5)]
-    statuses = [answer.status_code for answer in answers]
-    assert statuses[0] == 200
-    assert 429 in statuses
-    left = [int(a.headers["x-ratelimit-remaining-requests"]) for a in answers if a.is_success]
-    assert left == sorted(left, reverse=True)
-    assert answers[0].headers["x-ratelimit-limit-requests"] == "3"
-    assert answers[0].headers["x-ratelimit-reset-requests"].endswith("ms")
+    first = call(sandbox, "first").headers
+    assert first["x-ratelimit-limit-requests"] == "3"
+    assert first["x-ratelimit-remaining-requests"] == "2"
+    assert first["x-ratelimit-reset-requests"].endswith("ms")
+    # One may be saved up, and none comes for a quarter of an hour.
+    sandbox.set(calls_per_second=0.001)
+    answers = [call(sandbox, f"{n}") for n in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 429, 429]
+    assert answers[0].headers["x-ratelimit-remaining-requests"] == "0"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,8 @@ def test_a_line_fault_strikes_calls_too(sandbox: Sandbox) -> None:
 
 
 def test_a_call_that_nobody_waits_for_is_billed(sandbox: Sandbox) -> None:
-    sandbox.set(call_seconds=0.3)
+    # Far longer than its caller waits: one that is held up itself would find an answer.
+    sandbox.set(call_seconds=2)
     with pytest.raises(httpx2.ReadTimeout):
         sandbox.http.post(CHAT, json=body(), timeout=0.1)
     sandbox.set(call_seconds=0)

@@ -279,7 +279,7 @@ def test_what_cannot_be_fetched_is_not_missed(
     sandbox: Sandbox, openai_client: openai.OpenAI
 ) -> None:
     """A cancelled batch may drop the answers of what has been run and is billed."""
-    sandbox.set(batch_seconds=1, cancel_keeps_results=False)
+    sandbox.set(batch_seconds=60, cancel_keeps_results=False)
     batch = create(openai_client, [chat_line(f"{i}") for i in range(1000)])
     deadline = monotonic() + PATIENCE
     while not sandbox.bill()["lines_running"]:

@@ -279,7 +279,16 @@ async def test_client_pings_faster_than_that_are_refused(serve: Serve) -> None:
     assert await ping_for(running, every_ms=500, seconds=10) == "Too many pings"
 
 
-async def test_calls_are_taken_until_the_delay_of_the_drain_is_over(serve: Serve) -> None:
+async def test_calls_are_taken_until_the_delay_of_the_drain_is_over(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delay, over, sleep = 600.0, asyncio.Event(), asyncio.sleep
+
+    async def until_over(seconds: float) -> None:
+        await (over.wait() if seconds == delay else sleep(seconds))
+
+    monkeypatch.setattr(asyncio, "sleep", until_over)
+
     async def get(request: Any, context: Any) -> Any:
         return files_pb2.File(id="file_1")
 
@@ -288,13 +297,14 @@ async def test_calls_are_taken_until_the_delay_of_the_drain_is_over(serve: Serve
         health_pb2.HealthCheckRequest(service="")
     )
     assert (await watch.read()).status == SERVING
-    stopping = asyncio.create_task(running.server.stop(grace=600, drain_delay=2))
-    async with asyncio.timeout(10):
+    stopping = asyncio.create_task(running.server.stop(grace=600, drain_delay=delay))
+    async with asyncio.timeout(20):
         assert (await watch.read()).status == NOT_SERVING
         found = await running.files.GetFile(files_pb2.GetFileRequest(), metadata=running.auth)
         assert found.id == "file_1"
         assert not running.server.draining.is_set()
         watch.cancel()
+        over.set()
         await stopping
 
 

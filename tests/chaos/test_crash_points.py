@@ -582,9 +582,11 @@ def opened(folder: Path, grace: str, points: Iterable[Failpoint] = ()) -> Iterat
     echo.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "PATIENCE", 300.0)
-        yield Stage(cluster, echo)
-    echo.stop()
-    cluster.stop()
+        try:
+            yield Stage(cluster, echo)
+        finally:
+            echo.stop()
+            cluster.stop()
     assert not cluster.faults
 
 

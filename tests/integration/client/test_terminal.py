@@ -119,6 +119,31 @@ def test_upload_and_batch_of_a_submit(fake: FakePolybatch, screen: Screen, tmp_p
     assert "100 %  100 of 100 lines" in lines[3]
 
 
+def test_why_a_batch_ended_as_it_did_is_told_in_full(
+    fake: FakePolybatch, screen: Screen, tmp_path: Path
+) -> None:
+    """While it runs a reason is cut to its line; what stays on the screen is not."""
+    message = "5 lines were not sent: the max cost could have been passed; retry runs them later"
+    ended = snapshot(BATCH, 2, "COMPLETED", succeeded=95, failed=5)
+    ended.errors.add(code="cost_limit", message=message)
+    fake.publish(snapshot(BATCH, 1, succeeded=30))
+    fake.publish(ended)
+    with running(fake, screen, tmp_path, "watch", BATCH):
+        pass
+    screen.finish()
+    told = " ".join(" ".join(screen.lines()).split())
+    assert f"cost_limit: {message}" in told
+
+
+def test_a_command_in_an_error_stays_in_one_piece(fake: FakePolybatch, tmp_path: Path) -> None:
+    screen = Screen(35)  # which ends within it
+    with running(fake, screen, tmp_path, "list", "--wait", "0", "--gateway", "127.0.0.1:9"):
+        pass
+    screen.finish()
+    lines = screen.lines()
+    assert sum("`make up`" in line for line in lines) == 1, lines
+
+
 @pytest.mark.parametrize("columns", [24, 50, 200])
 def test_lines_fit_the_terminal(fake: FakePolybatch, tmp_path: Path, columns: int) -> None:
     screen = Screen(columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -25,6 +26,9 @@ _NAME = "polybatch"
 # The package of the protos: services of any version that serve it will do.
 _API = "polybatch.v1"
 _COMPLETION = "_POLYBATCH_COMPLETE"
+_COMMAND = re.compile(r"`[^`]*`")
+# For private use, so that no text has it once it is printable.
+_GLUE = "\ue000"
 
 _TEACHING = f"""\
 Examples:
@@ -266,4 +270,8 @@ def _print(marked: tuple[str, str], rest: str) -> None:
     from rich.text import Text
 
     console.width -= len("^C")  # which the terminal may have put before it
-    console.print(Text.assemble((start, style), rest))
+    # A command stays in one piece where lines are broken: it is there to be pasted.
+    glued = _COMMAND.sub(lambda command: command[0].replace(" ", _GLUE), rest)
+    with console.capture() as drawn:
+        console.print(Text.assemble((start, style), glued))
+    print(drawn.get().replace(_GLUE, " "), end="", file=sys.stderr)

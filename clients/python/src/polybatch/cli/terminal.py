@@ -126,7 +126,7 @@ class TerminalDisplay:
                 f"{percent(batch.progress_percent):>5}  {describe_counts(batch)}",
             ),
             *(self._line(f"  {line}") for line in (describe_end(batch),) if line),
-            *(self._line(f"  {line}") for line in describe_waiting(batch)),
+            *(self._reason(f"  {line}", batch) for line in describe_waiting(batch)),
         ]
 
     def trouble(self, text: str) -> None:
@@ -180,6 +180,11 @@ class TerminalDisplay:
         overflow: OverflowMethod = "crop" if self._console.options.ascii_only else "ellipsis"
         clean = [printable(p) if isinstance(p, str) else (printable(p[0]), p[1]) for p in parts]
         return Text.assemble(*clean, no_wrap=True, overflow=overflow)
+
+    def _reason(self, text: str, batch: Batch) -> Text:
+        """Whole once the batch has ended, as it stays then; many that wait would fill the screen
+        before."""
+        return Text(printable(text)) if batch.ended else self._line(text)
 
     def _show(self, *lines: RenderableType) -> None:
         self._lines, self._trouble = list(lines), ""

@@ -227,12 +227,14 @@ def span_of(request: results_pb2.DownloadResultsRequest, succeeded: bool | None)
         if not 0 <= getattr(request, name) <= AT_END
     ]
     if request.merged and request.partial:
-        wrong.append(("merged", "not with partial: leave out one"))
+        wrong.append(("merged", "none together with partial: leave out one"))
     if request.offset:
         wrong.append(("offset", "0: go on behind a line, with after_line"))
     if wrong:
         field, expected = wrong[0]
-        raise ApiError.invalid_argument("INVALID_FIELD", f"{field}: {expected}", violations=wrong)
+        raise ApiError.invalid_argument(
+            "INVALID_FIELD", f"{field}: expected {expected}", violations=wrong
+        )
     return Span(
         request.settled_after, request.settled_until or AT_END, request.after_line, succeeded
     )

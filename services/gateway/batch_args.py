@@ -192,7 +192,9 @@ def is_retention(seconds: float) -> bool:
 def invalid_fields(violations: list[tuple[str, str]]) -> ApiError:
     """Arguments that no state of the system makes right: (field, what was expected)."""
     field, expected = violations[0]
-    return ApiError.invalid_argument("INVALID_FIELD", f"{field}: {expected}", violations=violations)
+    return ApiError.invalid_argument(
+        "INVALID_FIELD", f"{field}: expected {expected}", violations=violations
+    )
 
 
 def _positive(amount: Money) -> int:
@@ -212,7 +214,7 @@ def _wrong_steering(request: batches_pb2.CreateBatchRequest) -> list[tuple[str, 
             ("canary_lines", f"from 0 (none) to {_MOST_CANARY_LINES:,} of each model")
         )
     if request.HasField("canary_max_failure_rate") and not request.canary_lines:
-        violations.append(("canary_max_failure_rate", "only beside canary_lines"))
+        violations.append(("canary_max_failure_rate", "none without canary_lines"))
     for field in ("canary_max_failure_rate", "max_failure_rate"):
         # Not a number is in no range.
         if request.HasField(field) and not 0 <= getattr(request, field) <= 1:

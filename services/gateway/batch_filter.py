@@ -27,7 +27,6 @@ from core.ledger.batch_search import (
     NameContains,
 )
 from core.serving import ApiError
-from services.gateway.batch_args import invalid_fields
 
 _MOST_CHARS = 4096
 _MOST_COMPARISONS = 20
@@ -59,16 +58,16 @@ class _Token(NamedTuple):
 
 
 class _Wrong(Exception):
-    """What was expected at a place of the filter."""
+    """What is wrong at a place of the filter, and what was expected there."""
 
 
 def parse_filter(text: str) -> Sequence[Condition]:
     """The conditions that a batch has to meet, all of them. Raises INVALID_FIELD."""
     try:
         if "\0" in text:
-            raise _Wrong("no U+0000")
+            raise _Wrong("expected no U+0000")
         if len(text) > _MOST_CHARS:
-            raise _Wrong(f"at most {_MOST_CHARS} characters")
+            raise _Wrong(f"expected at most {_MOST_CHARS} characters")
         return _conditions(text)
     except _Wrong as error:
         raise _invalid(str(error)) from None
@@ -81,7 +80,7 @@ def _conditions(text: str) -> list[Condition]:
         if found:
             tokens.joined()
         if len(found) == _MOST_COMPARISONS:
-            raise _Wrong(f"at most {_MOST_COMPARISONS} comparisons")
+            raise _Wrong(f"expected at most {_MOST_COMPARISONS} comparisons")
         found.append(_comparison(tokens))
     return found
 
@@ -220,5 +219,8 @@ def _at(token: _Token) -> str:
     return f"at character {token.at}, not {token.text[:40]!r}"
 
 
-def _invalid(expected: str) -> ApiError:
-    return invalid_fields([("filter", expected)])
+def _invalid(wrong: str) -> ApiError:
+    # It says itself what was expected, and where.
+    return ApiError.invalid_argument(
+        "INVALID_FIELD", f"filter: {wrong}", violations=[("filter", wrong)]
+    )

@@ -53,7 +53,7 @@ async def test_what_is_left_out_has_its_default(gateway: Gateway) -> None:
     [
         ({"canary_lines": -1}, "from 0"),
         ({"canary_lines": 10_001}, "10,000"),
-        ({"canary_max_failure_rate": 0.1}, "only beside canary_lines"),
+        ({"canary_max_failure_rate": 0.1}, "none without canary_lines"),
         ({"canary_lines": 1, "canary_max_failure_rate": 1.1}, "from 0 to 1"),
         ({"max_failure_rate": float("nan")}, "from 0 to 1"),
         ({"max_failure_rate": -0.1}, "from 0 to 1"),

@@ -84,6 +84,7 @@ async def test_what_is_wrong_with_a_url_is_said_of_its_field(gateway: Gateway) -
         ((field, description),) = failure.violations
         assert field == "url"
         assert expected in description
+        assert failure.message.startswith(f"url: expected {description}")
         failure = await refused(gateway.submit(lines(1), webhook_url=url))
         assert [field for field, _ in failure.violations] == ["webhook_url"]
     for fields, field in (

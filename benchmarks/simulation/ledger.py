@@ -1,7 +1,7 @@
 """The ledger in memory: the transitions that the submit and the poll step make, without SQL.
 
 What is decided in SQL in the product is decided here by the same pure functions where there are
-(core.ledger.probing, core.ledger.budgets.room_for, core.ledger.turns.longest_unserved); only the
+(core.ledger.probing, core.ledger.quotas.room_for, core.ledger.turns.longest_unserved); only the
 orders of its queries are written again. One process, one loop: nothing is locked.
 """
 
@@ -14,11 +14,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from core.ledger import Batch, File, InFlight, ProviderLoad, Shard, ShardState, Stale, now, probing
-from core.ledger.budgets import Budget, OverQuota, budget_of, end_probe, room_for
 from core.ledger.durations import Expected
 from core.ledger.enqueued import ENQUEUED, is_accepted
+from core.ledger.quotas import OverQuota, Quota, end_probe, quota_of, room_for
 from core.ledger.shards import Settlement
-from core.ledger.tables import TokenBudget
+from core.ledger.tables import TokenQuota
 from core.ledger.turns import QueuedShard, longest_unserved, with_least
 
 _NEW_SHARE = 0.2
@@ -63,10 +63,10 @@ class MemoryLedger:
         self._queued: dict[str, Row] = {}
         self._enqueued: dict[tuple[str, str], dict[str, Row]] = defaultdict(dict)
         """By provider and its model."""
-        self._budgets: dict[tuple[str, str], TokenBudget] = {}
+        self._quotas: dict[tuple[str, str], TokenQuota] = {}
         self._durations: dict[tuple[str, str], Expected] = {}
         # Money, pauses, keys and left-over files do not come up: they find nothing to do.
-        self.shards = self.turns = self.list_polls = self.budgets = self.durations = self
+        self.shards = self.turns = self.list_polls = self.quotas = self.durations = self
         self.batches, self.files = _Batches(self), _Files(self)
         self.pauses, self.stop_loss, self.funds = _Pauses(), _StopLoss(), _Funds()
         self.remote_files, self.lending, self.keys = _RemoteFiles(), _Lending(), _TriedKeys()
@@ -148,7 +148,7 @@ class MemoryLedger:
         self, shard: Shard, tokens: int, ceiling: int | None, *, goes: bool = False
     ) -> OverQuota | None:
         moment, key = now(), (shard.provider, shard.remote_model)
-        row = self._budget(key)
+        row = self._quota(key)
         limit = probing.limit_of(row, ceiling)
         if limit is None:
             return None
@@ -162,10 +162,10 @@ class MemoryLedger:
     def _taken(self, key: tuple[str, str]) -> int:
         return sum(row.tokens for row in self._enqueued[key].values())
 
-    def _budget(self, key: tuple[str, str]) -> TokenBudget:
-        row = self._budgets.get(key)
+    def _quota(self, key: tuple[str, str]) -> TokenQuota:
+        row = self._quotas.get(key)
         if row is None:
-            row = self._budgets[key] = TokenBudget(provider=key[0], model=key[1])
+            row = self._quotas[key] = TokenQuota(provider=key[0], model=key[1])
         if row.probe_shard:
             end_probe(row, cast(Shard, self.rows.get(row.probe_shard)), now())
         return row
@@ -339,20 +339,20 @@ class MemoryLedger:
             **changes,
         )
 
-    # Budgets and durations.
+    # Quotas and durations.
 
     async def of(self, provider: str, model: str, *ceiling: int | None) -> Any:
-        """As Budgets with a ceiling, as Durations without one."""
+        """As Quotas with a ceiling, as Durations without one."""
         if not ceiling:
             return self._durations.get((provider, model))
-        if (provider, model) not in self._budgets:
-            return Budget(ceiling[0], ceiling[0])
-        return budget_of(self._budget((provider, model)), ceiling[0], now())
+        if (provider, model) not in self._quotas:
+            return Quota(ceiling[0], ceiling[0])
+        return quota_of(self._quota((provider, model)), ceiling[0], now())
 
     async def refused(self, shard: Shard, stated: int | None) -> tuple[int | None, bool]:
-        self.transactions["budget_refused"] += 1
+        self.transactions["quota_refused"] += 1
         moment, key = now(), (shard.provider, shard.remote_model)
-        row = self._budgets.setdefault(key, TokenBudget(provider=key[0], model=key[1]))
+        row = self._quotas.setdefault(key, TokenQuota(provider=key[0], model=key[1]))
         if row.probe_shard and row.probe_shard != shard.id:
             end_probe(row, cast(Shard, self.rows.get(row.probe_shard)), moment)
         was_probe = row.probe_shard == shard.id

@@ -3,7 +3,6 @@
 from core.ledger.accounts import Accounts, month_of
 from core.ledger.answer_lengths import AnswerLength, AnswerLengths
 from core.ledger.batches import Batches, FileGone, RequestIdReused
-from core.ledger.budgets import FIRST_BYTES_PER_TOKEN, Budget, Budgets, Learned, OverQuota
 from core.ledger.copying import TargetNotEmpty, copy_ledger
 from core.ledger.credits import GrantReused
 from core.ledger.durations import Durations, Expected
@@ -28,6 +27,7 @@ from core.ledger.list_polls import InFlight, ListPolls, ProviderLoad
 from core.ledger.pauses import HeldShard, Kept, NotHeld, Pauses, paused_reason, waits_for_canary
 from core.ledger.probing import FLOOR as TOKEN_FLOOR
 from core.ledger.progress import TWINS_WAIT
+from core.ledger.quotas import FIRST_BYTES_PER_TOKEN, Learned, OverQuota, Quota, Quotas
 from core.ledger.remote_files import LeftFile
 from core.ledger.removal import NoResults, Removal, is_past
 from core.ledger.rescues import may_rescue
@@ -66,7 +66,7 @@ from core.ledger.tables import (
     ProviderPause,
     Shard,
     Spending,
-    TokenBudget,
+    TokenQuota,
     Upload,
     UsageRow,
     WebhookAttempt,

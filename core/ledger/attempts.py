@@ -1,4 +1,13 @@
-"""Attempts to submit a shard: intended, dispatched, and what came of them."""
+"""Attempts to submit a shard: intended, dispatched, and what came of them.
+
+    intend --> mark_dispatched --> submitted
+      |              |-----------> requeue (refused for now, or surely absent)
+      |              |-----------> mark_outcome_unknown (in doubt: stays SUBMITTING)
+      |--> revert_to_queued (never dispatched)
+
+Each is for the token of one attempt, and says Stale (or False) where that is over: "From QUEUED to
+SUBMITTED" in docs/architecture.md has who calls which, and what a crash between two of them leaves.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from core.failpoints import Failpoint
-from core.ledger.budgets import OverQuota, check_room
 from core.ledger.funds import NoFunds, cover
 from core.ledger.pauses import waits_for_canary
 from core.ledger.progress import advance
+from core.ledger.quotas import OverQuota, check_quota
 from core.ledger.states import ShardPurpose, ShardState, Stale, Stop
 from core.ledger.stop_loss import Figures, OverMaxCost, check_max_cost
 from core.ledger.tables import Batch, Shard, now
@@ -78,7 +87,7 @@ class Attempts(ShardTransitions):
             if over is not None:
                 return over
             if limited:
-                full = await check_room(session, self._database, shard, tokens, ceiling, goes=True)
+                full = await check_quota(session, self._database, shard, tokens, ceiling, goes=True)
                 if full is not None:
                     return full
             lacking = await cover(session, batch, shard, expected_nanos, token)
@@ -227,7 +236,7 @@ class Attempts(ShardTransitions):
     async def has_quota(self, shard: Shard, tokens: int, ceiling: int | None) -> OverQuota | None:
         """Whether a queued shard could go now; `intend` decides."""
         async with self._database.write(Failpoint.SHARD_QUOTA) as session:
-            return await check_room(session, self._database, shard, tokens, ceiling)
+            return await check_quota(session, self._database, shard, tokens, ceiling)
 
     async def wait_for_quota(
         self, shard: Shard, reason: str, until: datetime, figures: Figures = _UNKNOWN

@@ -51,7 +51,7 @@ class Database:
     transaction never fails half-way for a lock that another process holds. On PostgreSQL
     each takes the locks that it needs, always in this order, so that none waits for
     another one in a circle: a name (lock_name), a file, a batch, a name within the batch's
-    transition (a provider's runs, a budget), shards, a learned duration.
+    transition (a provider's runs, a quota), shards, a learned duration.
 
     Every method raises LedgerUnavailable when the database does not do it.
     """

@@ -1,9 +1,14 @@
 """What batches may spend: they hold a part of their account's credits, and of the budgets of their
 account and key, from their making to their end.
 
-A batch holds enough for the shards that are under way; what a shard costs is taken out of what its
-batch holds (core.ledger.credits.charge), and what is left at the end is released. An account that
-is metered, without a budget of its own or of the key, holds nothing, and its row is not locked.
+    reserve (a batch is made) --> cover (a shard goes) --> charge (it settles) --> release (the end)
+
+Each is a part of the transaction that moves the batch or the shard, so there is nothing between
+them to be made good after a crash: "A shard's money" in docs/architecture.md. A batch holds enough
+for the shards that are under way; what a shard costs is taken out of what its batch holds
+(core.ledger.credits.charge), and what is left at the end is released. A shard that is put back
+releases nothing: the batch goes on holding it, for the next attempt. An account that is metered,
+without a budget of its own or of the key, holds nothing, and its row is not locked.
 
 The account's row is locked before the key's, both after all other rows.
 """

@@ -8,7 +8,6 @@ from core.ledger.accounts import Accounts
 from core.ledger.answer_lengths import AnswerLengths
 from core.ledger.backfill import Backfills
 from core.ledger.batches import Batches
-from core.ledger.budgets import Budgets
 from core.ledger.credits import Credits
 from core.ledger.database import Database
 from core.ledger.durations import Durations
@@ -21,6 +20,7 @@ from core.ledger.list_polls import ListPolls
 from core.ledger.pauses import Pauses
 from core.ledger.provider_holds import Holds
 from core.ledger.provider_keys import TriedKeys
+from core.ledger.quotas import Quotas
 from core.ledger.remote_files import RemoteFiles
 from core.ledger.removal import Removal
 from core.ledger.rescues import Rescues
@@ -54,7 +54,7 @@ class Ledger:
         self.turns = Turns(database)
         self.late = LateAnswers(database)
         self.lending = Lending(database)
-        self.budgets = Budgets(database)
+        self.quotas = Quotas(database)
         self.remote_files = RemoteFiles(database)
         self.removal = Removal(database)
         self.holds = Holds(database)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from core.ledger.tables import TokenBudget
+from core.ledger.tables import TokenQuota
 
 FLOOR = 20_000
 """Tokens. Below any limit that providers give: a limit below it is learned only where a
@@ -64,14 +64,14 @@ def believed(stated: int | None) -> int | None:
     return stated if stated is not None and stated >= BELIEVED else None
 
 
-def limit_of(row: TokenBudget, ceiling: int | None) -> int | None:
+def limit_of(row: TokenQuota, ceiling: int | None) -> int | None:
     """The limit that holds. `ceiling`: the operator's word; None: no limit is known."""
     if row.limit_tokens is None or ceiling is None:
         return ceiling if row.limit_tokens is None else row.limit_tokens
     return min(row.limit_tokens, ceiling)
 
 
-def reach_of(row: TokenBudget, ceiling: int | None, moment: datetime) -> int | None:
+def reach_of(row: TokenQuota, ceiling: int | None, moment: datetime) -> int | None:
     """Up to which total a shard may go now: more than the limit where a probe is due."""
     limit = row.limit_tokens
     if limit is None or row.probe_shard or (row.probe_at is not None and moment < row.probe_at):
@@ -87,12 +87,12 @@ def piece_of(limit: int) -> int:
     return min(limit, max(limit // _SHARD_SHARE, SMALLEST_SHARD))
 
 
-def probe(row: TokenBudget, shard_id: str, total: int) -> None:
+def probe(row: TokenQuota, shard_id: str, total: int) -> None:
     """A shard goes above the limit, to see whether that is still so."""
     row.probe_shard, row.probe_tokens = shard_id, total
 
 
-def passed(row: TokenBudget, moment: datetime) -> None:
+def passed(row: TokenQuota, moment: datetime) -> None:
     """The provider has taken the probe: the limit is no less than its total."""
     limit = row.limit_tokens
     if limit is not None:
@@ -101,12 +101,12 @@ def passed(row: TokenBudget, moment: datetime) -> None:
     _end_probe(row, moment, timedelta())
 
 
-def void(row: TokenBudget, moment: datetime) -> None:
+def void(row: TokenQuota, moment: datetime) -> None:
     """The probe has come to nothing, for another reason than the limit."""
     _end_probe(row, moment, FIRST_PAUSE)
 
 
-def refused(row: TokenBudget, refusal: Refusal, moment: datetime) -> None:
+def refused(row: TokenQuota, refusal: Refusal, moment: datetime) -> None:
     """Take in a refusal."""
     was_probe = row.probe_shard == refusal.shard_id
     stated = believed(refusal.stated)
@@ -142,6 +142,6 @@ def _halved(known: int | None, refusal: Refusal) -> int:
     return max(refusal.total // 2, refusal.accepted, 1)
 
 
-def _end_probe(row: TokenBudget, moment: datetime, pause: timedelta) -> None:
+def _end_probe(row: TokenQuota, moment: datetime, pause: timedelta) -> None:
     row.probe_shard, row.probe_tokens = "", 0
     row.probe_pause, row.probe_at = pause.total_seconds(), moment + pause

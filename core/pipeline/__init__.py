@@ -29,5 +29,5 @@ from core.pipeline.shared_reads import SharedReads
 from core.pipeline.storage_errors import outages, storage_error
 from core.pipeline.sweep import Sweep, Watched
 from core.pipeline.telemetry import telemetry
-from core.pipeline.token_budgets import CODE as TOKEN_LIMIT
-from core.pipeline.token_budgets import Allowance, TokenBudgets, refused_for_itself, surely_over
+from core.pipeline.token_quotas import CODE as TOKEN_LIMIT
+from core.pipeline.token_quotas import Allowance, TokenQuotas, refused_for_itself, surely_over

@@ -91,7 +91,7 @@ class Reckoner:
         `assumed_output`: tokens of an answer of which nothing is known.
         """
         given = list(models)
-        learned = await ledger.budgets.learned({(slug, remote) for slug, _, remote in given})
+        learned = await ledger.quotas.learned({(slug, remote) for slug, _, remote in given})
         since = (now() - _LOOKED_AT).date()
         named = [(slug, model) for slug, model, _ in given]
         lengths = await ledger.answer_lengths.of(account_id, named, since)

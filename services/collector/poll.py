@@ -23,7 +23,7 @@ from core.pipeline import (
     RemoteFileCleanup,
     Runtime,
     Settler,
-    TokenBudgets,
+    TokenQuotas,
     next_late_look,
     next_look,
 )
@@ -71,7 +71,7 @@ class Poller:
         self._settler = settler
         self._bad_lines = bad_lines
         self._late = late
-        self._budgets = TokenBudgets(runtime)
+        self._quotas = TokenQuotas(runtime)
         self._remote_files = RemoteFileCleanup(runtime, providers)
         self._now = clock
         self._list_poller = ListPoller(runtime, providers, credentials, self, clock)
@@ -153,7 +153,7 @@ class Poller:
                 if isinstance(batch, Batch):
                     await self._publisher.changed(batch, BatchEvent.SHARD_PROGRESSED, shard)
                     await self._publisher.enqueue(Step.FETCH, shard.batch_id, shard.id)
-                    await self._budgets.enqueue_next(shard.provider, shard.remote_model)
+                    await self._quotas.enqueue_next(shard.provider, shard.remote_model)
                 return None
             case RemoteState.FAILED:
                 refusal = remote.refusal or Refused(
@@ -186,8 +186,8 @@ class Poller:
                 await self._publisher.changed(settled, BatchEvent.SHARD_SETTLED, shard)
                 await self._publisher.enqueue(Step.ASSEMBLE, shard.batch_id)
             return
-        over_limit = await self._budgets.learn(shard, refusal)
-        pause = self._budgets.pause(shard, refusal)
+        over_limit = await self._quotas.learn(shard, refusal)
+        pause = self._quotas.pause(shard, refusal)
         log.info("shard_refused_for_now", **ids, code=refusal.code, pause=pause)
         batch = await self._ledger.shards.requeue(
             shard,
@@ -196,7 +196,7 @@ class Poller:
             over_limit=over_limit,
             input_lost=refusal.input_lost,
         )
-        await self._budgets.enqueue_next(shard.provider, shard.remote_model)
+        await self._quotas.enqueue_next(shard.provider, shard.remote_model)
         if isinstance(batch, Batch):
             await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
             step = Step.STOP if batch.stop else Step.SUBMIT

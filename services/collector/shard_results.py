@@ -44,7 +44,7 @@ from core.ledger import (
 from core.pipeline import (
     Runtime,
     Settler,
-    TokenBudgets,
+    TokenQuotas,
 )
 from core.pipeline.timing import after
 from core.providers import Outcome, Registry
@@ -77,7 +77,7 @@ class ShardResults:
         self._settings = runtime.settings
         self._settler = settler
         self._providers = providers
-        self._budgets = TokenBudgets(runtime)
+        self._quotas = TokenQuotas(runtime)
 
     async def write(
         self,
@@ -111,7 +111,7 @@ class ShardResults:
             )
         spend = sorter.spend()
         if not totals.failed and not retry:
-            await self._budgets.observe(shard, sum(each.input_tokens for each in spend))
+            await self._quotas.observe(shard, sum(each.input_tokens for each in spend))
         settled = await self._settler.settle(
             shard,
             Settlement(

@@ -189,7 +189,7 @@ async def _oversized(
 ) -> dict[int, _Oversized]:
     """The lines that are surely over the limit, by line number."""
     # Most files hold none that is long enough: only the others are read.
-    tokens = allowance.budget.tokens
+    tokens = allowance.quota.tokens
     long = []
     for record in INDEX.iter_unpack(records):
         base64, media = weights.get(record[2], (0, 0))

@@ -37,7 +37,7 @@ from core.pipeline import (
     RemoteFileCleanup,
     Runtime,
     Settler,
-    TokenBudgets,
+    TokenQuotas,
     WaitingForFunds,
     first_look,
 )
@@ -65,7 +65,7 @@ class ShardOutcomes:
         self._settings = runtime.settings
         self._keys = keys
         self._settler = Settler(runtime)
-        self.budgets = TokenBudgets(runtime)
+        self.quotas = TokenQuotas(runtime)
         self.waiting_for_funds = WaitingForFunds(runtime.ledger, runtime.publisher)
         self.remote_files = RemoteFileCleanup(runtime, providers)
 
@@ -139,7 +139,7 @@ class ShardOutcomes:
         if isinstance(batch, Batch):
             await self._publisher.changed(batch, BatchEvent.SHARD_WAITING, shard)
         if full.first is not None:
-            await self.budgets.enqueue_next(shard.provider, shard.remote_model)
+            await self.quotas.enqueue_next(shard.provider, shard.remote_model)
         if full.look_at is not None and not isinstance(batch, Stale):
             return Snooze(max((full.look_at - now()).total_seconds(), 0.0))
         return Ack()
@@ -212,7 +212,7 @@ class ShardOutcomes:
         records = await self._blobs.get(shard.lines_key)
         weights = await weights_of(shard, records, file, self._blobs)
         if allowance is not None and allowance.piece_bytes is not None:
-            media_bytes = allowance.budget.media_factor * allowance.budget.bytes_per_token
+            media_bytes = allowance.quota.media_factor * allowance.quota.bytes_per_token
             fitting = lines_within(records, allowance.piece_bytes, weights, media_bytes)
         successors = await cut(shard, records, fitting, weights, self._blobs)
         log.info("shard_split", batch_id=shard.batch_id, shard_id=shard.id, fitting=fitting)

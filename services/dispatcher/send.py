@@ -150,8 +150,8 @@ class Sender:
                     shard, batch, refused.code, refused.message
                 )
             case Refused(transient=True) as refused:
-                over_limit = await self._outcomes.budgets.learn(shard, refused)
-                pause = self._outcomes.budgets.pause(shard, refused)
+                over_limit = await self._outcomes.quotas.learn(shard, refused)
+                pause = self._outcomes.quotas.pause(shard, refused)
                 log.info("shard_refused_for_now", **ids, code=refused.code, pause=pause)
                 reason = f"{refused.code}: {refused.message}"
                 return await self._outcomes.requeue(

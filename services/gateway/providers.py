@@ -86,7 +86,7 @@ class ProviderServicer(providers_pb2_grpc.ProviderServiceServicer):
         known = self._known
         waiting: dict[str, list[WaitingLines]] = defaultdict(list)
         keys = await self._ledger.keys.of(known.credentials)
-        learned = await self._ledger.budgets.limits()
+        learned = await self._ledger.quotas.limits()
         pauses = await self._ledger.pauses.providers()
         holds = {
             row.provider: row.until

@@ -265,7 +265,7 @@ SCENES = {
     ),
     "no room under the enqueued-token limit": Scene(
         (
-            Failpoint.BUDGET_REFUSED,
+            Failpoint.QUOTA_REFUSED,
             Failpoint.SPLIT_LINES,
             Failpoint.SHARD_QUOTA,
             Failpoint.SHARD_WAIT,
@@ -432,7 +432,7 @@ SCENES = {
             Failpoint.SHARD_RESULTS_FOUND,
             Failpoint.SHARD_SETTLE,
             Failpoint.INPUT_TAKE,
-            Failpoint.BUDGET_OBSERVE,
+            Failpoint.QUOTA_OBSERVE,
             Failpoint.PLAN_LINES,
             Failpoint.RETRY_LINES,
             Failpoint.SHARD_REJECTS,

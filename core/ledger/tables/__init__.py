@@ -11,7 +11,7 @@ from core.ledger.tables.providers import (
     ProviderHold,
     ProviderKey,
     ProviderPause,
-    TokenBudget,
+    TokenQuota,
 )
 from core.ledger.tables.shards import CANARY, PAUSED, Shard
 from core.ledger.tables.webhooks import (

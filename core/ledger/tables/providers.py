@@ -10,9 +10,10 @@ from sqlmodel import Field
 from core.ledger.tables.columns import Table, big, moment
 
 
-class TokenBudget(Table, table=True):
+class TokenQuota(Table, table=True):
     """What is known of a provider's enqueued-token limit for one model (see probing.py)."""
 
+    # From before a budget was money alone.
     __tablename__ = "token_budgets"
     provider: str = Field(primary_key=True)
     model: str = Field(primary_key=True)

@@ -20,7 +20,7 @@ from core.providers.gemini.messages import translate_messages
 from core.providers.gemini.models import Abilities, abilities
 from core.providers.gemini.schemas import described, translate_schema
 from core.providers.gemini.tools import translate_tool_choice, translate_tools
-from core.providers.translation import budgets
+from core.providers.translation import thinking_budgets
 from core.providers.translation.chat_fields import read_chat
 from core.providers.translation.common_request import PlainRequest, is_plain
 from core.providers.translation.fields import known_only
@@ -271,10 +271,10 @@ def _add_budget(
     config: dict[str, Any], path: str, budget: int, able: Abilities, report: Report
 ) -> None:
     if "maxOutputTokens" in config:
-        budget = budgets.within(budget, _positive.decode(config["maxOutputTokens"]))
+        budget = thinking_budgets.within(budget, _positive.decode(config["maxOutputTokens"]))
     if budget < able.least_budget:
-        limit = budgets.limit_for(able.least_budget)
-        report.lose(path, budgets.refusal(limit), "unsupported_value")
+        limit = thinking_budgets.limit_for(able.least_budget)
+        report.lose(path, thinking_budgets.refusal(limit), "unsupported_value")
     else:
         config["thinkingConfig"] = {"thinkingBudget": budget}
 

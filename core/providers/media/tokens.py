@@ -16,7 +16,7 @@ Sources, as of November 2026:
   second of audio; a page is an image.
 
 What is not known (another model, a link, an unreadable header) counts as the default that stands
-beside each rule; what ran corrects all of it (core.ledger.budgets).
+beside each rule; what ran corrects all of it (core.ledger.quotas).
 """
 
 from __future__ import annotations

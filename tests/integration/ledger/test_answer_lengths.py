@@ -57,9 +57,9 @@ async def test_the_accounts_own_lines_count_if_there_are_enough(used: Ledger) ->
 
 
 async def test_what_was_learned_of_many_models_is_read_at_once(ledger: Ledger) -> None:
-    await ledger.budgets.observe("openai", "gpt-4.1", 40_000, 10_000)
-    await ledger.budgets.observe("mistral", "gpt-4.1", 40_000, 10_000)
-    found = await ledger.budgets.learned({("openai", "gpt-4.1"), ("openai", "gpt-5")})
-    budget = await ledger.budgets.of("openai", "gpt-4.1")
-    assert found == {("openai", "gpt-4.1"): Learned(budget.bytes_per_token, 1.0)}
-    assert found["openai", "gpt-4.1"].tokens(3_000) == budget.tokens(3_000)
+    await ledger.quotas.observe("openai", "gpt-4.1", 40_000, 10_000)
+    await ledger.quotas.observe("mistral", "gpt-4.1", 40_000, 10_000)
+    found = await ledger.quotas.learned({("openai", "gpt-4.1"), ("openai", "gpt-5")})
+    quota = await ledger.quotas.of("openai", "gpt-4.1")
+    assert found == {("openai", "gpt-4.1"): Learned(quota.bytes_per_token, 1.0)}
+    assert found["openai", "gpt-4.1"].tokens(3_000) == quota.tokens(3_000)

@@ -126,13 +126,13 @@ async def test_no_more_shards_run_at_a_provider_than_may(two: list[Ledger]) -> N
     assert sum(isinstance(outcome, AtCapacity) for outcome in outcomes) == 3
 
 
-async def test_a_new_models_budget_is_learned(two: list[Ledger]) -> None:
+async def test_a_new_models_quota_is_learned(two: list[Ledger]) -> None:
     shard = await planned(two[0], "upload-1")
     await asyncio.gather(
-        *(ledger.budgets.refused(shard, 50_000) for ledger in two * TIMES),
-        *(ledger.budgets.observe("local", "llama", 4_000, 1_000) for ledger in two * TIMES),
+        *(ledger.quotas.refused(shard, 50_000) for ledger in two * TIMES),
+        *(ledger.quotas.observe("local", "llama", 4_000, 1_000) for ledger in two * TIMES),
     )
-    assert (await two[1].budgets.of("local", "llama")).limit == 50_000
+    assert (await two[1].quotas.of("local", "llama")).limit == 50_000
 
 
 async def test_an_upload_is_deleted_or_becomes_a_file(two: list[Ledger]) -> None:

@@ -117,7 +117,7 @@ async def test_those_of_a_paused_batch_do_not_keep_others_waiting(ledger: Ledger
     for shard in (first, third):
         await ledger.shards.wait_for_quota(shard, "waits", shard.due_at)
     await ledger.pauses.pause_batch(batch.id, "key_a")
-    due = await ledger.budgets.next_waiting("openai", first.remote_model)
+    due = await ledger.quotas.next_waiting("openai", first.remote_model)
     assert due is not None
     assert due.batch_id == other.id
     turn = await ledger.runs.next_waiting("openai", 16, 2)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.ledger import TOKEN_FLOOR, TokenBudget, probing
+from core.ledger import TOKEN_FLOOR, TokenQuota, probing
 
 START = datetime(2026, 11, 28, tzinfo=UTC)
 TICK = timedelta(seconds=1)
@@ -40,7 +40,7 @@ class World:
     others: int = 0
     """Tokens that somebody else in the organisation has enqueued."""
     ceiling: int | None = None
-    row: TokenBudget = field(default_factory=lambda: TokenBudget(provider="p", model="m"))
+    row: TokenQuota = field(default_factory=lambda: TokenQuota(provider="p", model="m"))
     now: datetime = START
     waiting: list[Job] = field(default_factory=list)
     enqueued: list[Job] = field(default_factory=list)
@@ -59,7 +59,7 @@ class World:
         return sum(job.tokens for job in self.enqueued)
 
     def dispatch(self) -> None:
-        """What check_room and the submit step do, for the shard whose turn it is."""
+        """What check_quota and the submit step do, for the shard whose turn it is."""
         while self.waiting:
             job = next((each for each in self.waiting if each.ready_at <= self.now), None)
             if job is None:

@@ -68,7 +68,7 @@ async def drain(ledger: Ledger, sent: Shard, most: int) -> list[str]:
     accounts = []
     while len(accounts) < most:
         await ledger.shards.settle(await reread(ledger, sent), Settlement(1, 0))
-        waiting = await ledger.budgets.next_waiting("openai", MODEL)
+        waiting = await ledger.quotas.next_waiting("openai", MODEL)
         if waiting is None:
             break
         outcome = await send(ledger, waiting)
@@ -110,7 +110,7 @@ async def test_within_an_account_the_higher_priority_goes_first(ledger: Ledger) 
     sent, order = first, []
     for _ in range(4):
         await ledger.shards.settle(await reread(ledger, sent), Settlement(1, 0))
-        waiting = await ledger.budgets.next_waiting("openai", MODEL)
+        waiting = await ledger.quotas.next_waiting("openai", MODEL)
         assert waiting is not None
         outcome = await send(ledger, waiting)
         assert isinstance(outcome, Shard)

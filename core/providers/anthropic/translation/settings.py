@@ -9,7 +9,7 @@ import msgspec
 from core.providers.anthropic.translation.circumstances import Circumstances
 from core.providers.anthropic.translation.schemas import translate_schema
 from core.providers.catalogue import Model
-from core.providers.translation import budgets
+from core.providers.translation import thinking_budgets
 from core.providers.translation.fields import known_only
 from core.providers.translation.report import Report, decode
 
@@ -22,7 +22,7 @@ BUDGETS = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 
 """thinking.budget_tokens by reasoning_effort; 1,024 is the least that Anthropic takes."""
 
 _LEAST_BUDGET = 1024
-_LEAST_LIMIT = budgets.limit_for(_LEAST_BUDGET)
+_LEAST_LIMIT = thinking_budgets.limit_for(_LEAST_BUDGET)
 _LEAST_TOP_P = 0.95
 """Of a request with thinking."""
 
@@ -103,9 +103,9 @@ def add_effort(
 def _add_budget(
     params: dict[str, Any], path: str, budget: int, talk: Circumstances, report: Report
 ) -> None:
-    budget = budgets.within(budget, params["max_tokens"])
+    budget = thinking_budgets.within(budget, params["max_tokens"])
     if budget < _LEAST_BUDGET:
-        report.lose(path, budgets.refusal(_LEAST_LIMIT), "unsupported_value")
+        report.lose(path, thinking_budgets.refusal(_LEAST_LIMIT), "unsupported_value")
     elif talk.prefilled:
         report.lose(path, "The model cannot think before the rest of an assistant's message.")
     elif talk.answers_tools:

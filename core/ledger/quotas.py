@@ -1,4 +1,4 @@
-"""Budgets: how many prompt tokens a provider lets be enqueued for a model at a time.
+"""Quotas: how many prompt tokens a provider lets be enqueued for a model at a time.
 
 OpenAI refuses a batch that would go over the limit of its model and organisation. The
 limit is a setting where the operator knows it, and is learned from refusals and probes
@@ -27,7 +27,7 @@ from core.ledger.enqueued import (
     is_accepted,
 )
 from core.ledger.states import ShardState
-from core.ledger.tables import Shard, TokenBudget, now
+from core.ledger.tables import Shard, TokenQuota, now
 
 FIRST_BYTES_PER_TOKEN = 3.0
 """Before anything is known of a model: English has about four, and JSON around it."""
@@ -64,7 +64,7 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class Quota:
     """What is known of one model at one provider."""
 
     limit: int | None
@@ -103,23 +103,23 @@ class OverQuota:
     """When a probe may go: set for the shard that is next."""
 
 
-class Budgets:
-    """Budgets by provider and the provider's model id."""
+class Quotas:
+    """Quotas by provider and the provider's model id."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, provider: str, model: str, ceiling: int | None = None) -> Budget:
+    async def of(self, provider: str, model: str, ceiling: int | None = None) -> Quota:
         """What is known now. `ceiling`: the operator's limit, above which nothing goes."""
         moment = now()
         async with self._database.read() as session:
-            row = await session.get(TokenBudget, (provider, model))
+            row = await session.get(TokenQuota, (provider, model))
             if row is None:
-                return Budget(ceiling, ceiling)
+                return Quota(ceiling, ceiling)
             # Only in what is handed out: it is kept when a shard goes.
             await _end_probe(session, row, moment)
             session.expunge(row)
-        return budget_of(row, ceiling, moment)
+        return quota_of(row, ceiling, moment)
 
     async def learned(self, models: Collection[tuple[str, str]]) -> dict[tuple[str, str], Learned]:
         """By provider and the provider's model id, of models that anything was learned of."""
@@ -128,9 +128,7 @@ class Budgets:
         async with self._database.read() as session:
             for start in range(0, len(names), _MODELS_AT_ONCE):
                 some = names[start : start + _MODELS_AT_ONCE]
-                rows = await session.exec(
-                    select(TokenBudget).where(col(TokenBudget.model).in_(some))
-                )
+                rows = await session.exec(select(TokenQuota).where(col(TokenQuota.model).in_(some)))
                 for row in rows:
                     learned = Learned(row.bytes_per_token, row.media_factor)
                     if (row.provider, row.model) in models and learned != Learned():
@@ -141,7 +139,7 @@ class Budgets:
         """Limits that were learned, by provider and the provider's model id."""
         async with self._database.read() as session:
             found = await session.exec(
-                select(TokenBudget).where(col(TokenBudget.limit_tokens).is_not(None))
+                select(TokenQuota).where(col(TokenQuota.limit_tokens).is_not(None))
             )
             return {(row.provider, row.model): row.limit_tokens or 0 for row in found}
 
@@ -156,10 +154,10 @@ class Budgets:
         written.
         """
         async with self._database.read() as session:
-            known = await session.get(TokenBudget, (provider, model))
+            known = await session.get(TokenQuota, (provider, model))
         if known is not None and not _differ(known, _learn(known, size, tokens, media)):
             return
-        async with self._database.write(Failpoint.BUDGET_OBSERVE) as session:
+        async with self._database.write(Failpoint.QUOTA_OBSERVE) as session:
             row = await _locked(session, self._database, provider, model)
             learned = _learn(row, size, tokens, media)
             row.bytes_per_token = learned.bytes_per_token
@@ -173,7 +171,7 @@ class Budgets:
         a probe that is refused is none the worse for it.
         """
         moment = now()
-        async with self._database.write(Failpoint.BUDGET_REFUSED) as session:
+        async with self._database.write(Failpoint.QUOTA_REFUSED) as session:
             row = await _locked(session, self._database, shard.provider, shard.remote_model)
             if row.probe_shard != shard.id:
                 await _end_probe(session, row, moment)
@@ -203,7 +201,7 @@ class Budgets:
             return await session.get(Shard, first) if first is not None else None
 
 
-async def check_room(
+async def check_quota(
     session: AsyncSession,
     database: Database,
     shard: Shard,
@@ -214,7 +212,7 @@ async def check_room(
 ) -> OverQuota | None:
     """Whether a queued shard may go now: it fits or is a probe, and nobody fairer waits.
 
-    Holds the budget's lock until the transaction ends, so that two shards never take the
+    Holds the quota's lock until the transaction ends, so that two shards never take the
     same room, nor probe at the same time. With nothing enqueued any shard may try.
     `goes`: what goes above the limit is noted as the probe.
     """
@@ -235,9 +233,9 @@ async def check_room(
     return None
 
 
-def budget_of(row: TokenBudget, ceiling: int | None, moment: datetime) -> Budget:
+def quota_of(row: TokenQuota, ceiling: int | None, moment: datetime) -> Quota:
     """What is known of a model whose probe has been looked at."""
-    return Budget(
+    return Quota(
         limit=probing.limit_of(row, ceiling),
         reach=probing.reach_of(row, ceiling, moment),
         bytes_per_token=row.bytes_per_token,
@@ -249,7 +247,7 @@ def budget_of(row: TokenBudget, ceiling: int | None, moment: datetime) -> Budget
 
 
 def room_for(
-    row: TokenBudget,
+    row: TokenQuota,
     shard_id: str,
     taken: int,
     tokens: int,
@@ -270,7 +268,7 @@ def room_for(
     return None if turn else OverQuota(taken, first)
 
 
-def _look_at(row: TokenBudget, ceiling: int | None, moment: datetime) -> datetime | None:
+def _look_at(row: TokenQuota, ceiling: int | None, moment: datetime) -> datetime | None:
     """When the shard that is next may go as a probe, if that can be."""
     if row.limit_tokens is None or (ceiling is not None and row.limit_tokens >= ceiling):
         return None
@@ -278,14 +276,14 @@ def _look_at(row: TokenBudget, ceiling: int | None, moment: datetime) -> datetim
     return soon if row.probe_shard or row.probe_at is None else max(row.probe_at, soon)
 
 
-async def _end_probe(session: AsyncSession, row: TokenBudget, moment: datetime) -> None:
-    """Look how the probe has ended, if it has. A refusal has been told (`Budgets.refused`)."""
+async def _end_probe(session: AsyncSession, row: TokenQuota, moment: datetime) -> None:
+    """Look how the probe has ended, if it has. A refusal has been told (`Quotas.refused`)."""
     if not row.probe_shard:
         return
     end_probe(row, await session.get(Shard, row.probe_shard, populate_existing=True), moment)
 
 
-def end_probe(row: TokenBudget, shard: Shard | None, moment: datetime) -> None:
+def end_probe(row: TokenQuota, shard: Shard | None, moment: datetime) -> None:
     """Conclude from the shard that was the probe how that has ended, if it has."""
     state = ShardState.SETTLED if shard is None else shard.state
     if shard is not None and (shard.ended_at is not None or is_accepted(shard, moment)):
@@ -304,8 +302,8 @@ def _bounded(learned: float, bounds: tuple[float, float]) -> float:
     return min(max(learned, low), high)
 
 
-def _learn(row: TokenBudget, size: int, tokens: int, media: int) -> Learned:
-    """What is known once a shard has run; arguments as of `Budgets.observe`."""
+def _learn(row: TokenQuota, size: int, tokens: int, media: int) -> Learned:
+    """What is known once a shard has run; arguments as of `Quotas.observe`."""
     text, shown = size / row.bytes_per_token, media * row.media_factor
     share = shown / (text + shown) if shown else 0.0
     seen = _bounded(_CAUTION * size / max(tokens - shown, 1.0), _BYTES_PER_TOKEN)
@@ -319,7 +317,7 @@ def _learn(row: TokenBudget, size: int, tokens: int, media: int) -> Learned:
     )
 
 
-def _differ(row: TokenBudget, learned: Learned) -> bool:
+def _differ(row: TokenQuota, learned: Learned) -> bool:
     return not (
         isclose(row.bytes_per_token, learned.bytes_per_token, rel_tol=_SAME)
         and isclose(row.media_factor, learned.media_factor, rel_tol=_SAME)
@@ -328,11 +326,12 @@ def _differ(row: TokenBudget, learned: Learned) -> bool:
 
 async def _locked(
     session: AsyncSession, database: Database, provider: str, model: str
-) -> TokenBudget:
+) -> TokenQuota:
+    # The lock's name is older than this module's: replicas of both versions have to meet in it.
     await database.lock_name(session, "budget", provider, model)
-    row = await session.get(TokenBudget, (provider, model))
+    row = await session.get(TokenQuota, (provider, model))
     if row is None:
-        row = TokenBudget(provider=provider, model=model)
+        row = TokenQuota(provider=provider, model=model)
         session.add(row)
         await session.flush()
     return row

@@ -16,9 +16,9 @@ from core.ledger import (
     OverQuota,
     Shard,
     Stale,
-    TokenBudget,
-    budgets,
+    TokenQuota,
     now,
+    quotas,
 )
 from core.ledger.database import Database
 from core.settings import Settings
@@ -66,7 +66,7 @@ async def test_no_more_goes_than_there_is_room_for(ledger: Ledger) -> None:
     first = outcomes[0]
     assert isinstance(first, Shard)
     await ledger.shards.requeue(first, "refused", now() + timedelta(minutes=1))
-    waiting = await ledger.budgets.next_waiting("openai", MODEL)
+    waiting = await ledger.quotas.next_waiting("openai", MODEL)
     assert waiting.id == shards[2].id
 
 
@@ -104,10 +104,10 @@ async def test_a_stopping_batch_holds_nobody_up(ledger: Ledger) -> None:
 
 
 async def test_tokens_are_estimated_from_what_ran(ledger: Ledger) -> None:
-    before = await ledger.budgets.of("openai", MODEL)
+    before = await ledger.quotas.of("openai", MODEL)
     for _ in range(20):
-        await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
-    after = await ledger.budgets.of("openai", MODEL)
+        await ledger.quotas.observe("openai", MODEL, 50_000, 10_000)
+    after = await ledger.quotas.of("openai", MODEL)
     assert before.tokens(6000) == 2000
     assert after.tokens(6000) == pytest.approx(1333, abs=10), "5 bytes a token, with caution"
 
@@ -116,17 +116,17 @@ async def test_a_shard_that_shows_nothing_new_writes_nothing(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(40):
-        await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
-    learned = await ledger.budgets.of("openai", MODEL)
+        await ledger.quotas.observe("openai", MODEL, 50_000, 10_000)
+    learned = await ledger.quotas.of("openai", MODEL)
 
     def written(*_: object) -> None:
         raise AssertionError("written")
 
     monkeypatch.setattr(Database, "write", written)
-    await ledger.budgets.observe("openai", MODEL, 50_000, 10_000)
-    assert await ledger.budgets.of("openai", MODEL) == learned
+    await ledger.quotas.observe("openai", MODEL, 50_000, 10_000)
+    assert await ledger.quotas.of("openai", MODEL) == learned
     with pytest.raises(AssertionError, match="written"):
-        await ledger.budgets.observe("openai", MODEL, 50_000, 12_000)
+        await ledger.quotas.observe("openai", MODEL, 50_000, 12_000)
 
 
 async def test_text_and_media_are_learned_apart(ledger: Ledger) -> None:
@@ -134,8 +134,8 @@ async def test_text_and_media_are_learned_apart(ledger: Ledger) -> None:
     for number in range(60):
         media = (0, 10_000, 1000)[number % 3]
         size = (40_000, 400, 40_000)[number % 3]
-        await ledger.budgets.observe("local", MODEL, size, size // 4 + 2 * media, media)
-    learned = await ledger.budgets.of("local", MODEL)
+        await ledger.quotas.observe("local", MODEL, size, size // 4 + 2 * media, media)
+    learned = await ledger.quotas.of("local", MODEL)
     assert learned.tokens(40_000) == pytest.approx(10_000, rel=0.25)
     assert learned.tokens(0, 10_000) == pytest.approx(20_000, rel=0.25)
     assert learned.tokens(40_000, 1000) >= 12_000, "rather too many than too few"
@@ -147,12 +147,12 @@ async def go(ledger: Ledger, shard: Shard, tokens: int) -> Shard:
 
 
 async def limit(ledger: Ledger) -> int | None:
-    return (await ledger.budgets.of("openai", MODEL)).limit
+    return (await ledger.quotas.of("openai", MODEL)).limit
 
 
 async def refuse(ledger: Ledger, shard: Shard, stated: int | None) -> bool:
     """As a provider that refuses after the create; True when it should have fitted."""
-    now_held, within = await ledger.budgets.refused(shard, stated)
+    now_held, within = await ledger.quotas.refused(shard, stated)
     assert now_held == await limit(ledger)
     await ledger.shards.requeue(shard, "token_limit_exceeded", now(), over_limit=within)
     return within
@@ -160,14 +160,14 @@ async def refuse(ledger: Ledger, shard: Shard, stated: int | None) -> bool:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Moves the time that budgets go by."""
+    """Moves the time that quotas go by."""
     ahead = timedelta()
 
     def move(span: timedelta) -> None:
         nonlocal ahead
         ahead += span
 
-    monkeypatch.setattr(budgets, "now", lambda: now() + ahead)
+    monkeypatch.setattr(quotas, "now", lambda: now() + ahead)
     return move
 
 
@@ -257,9 +257,9 @@ async def test_a_probe_that_fails_for_another_reason_says_nothing(
 
 async def test_the_operators_limit_caps_what_is_learned(ledger: Ledger) -> None:
     _, [shard] = await add(ledger, "acct_a", 1)
-    assert (await ledger.budgets.of("openai", MODEL, 50_000)).limit == 50_000
+    assert (await ledger.quotas.of("openai", MODEL, 50_000)).limit == 50_000
     await refuse(ledger, await go(ledger, shard, 180_000), 90_000)
-    held = await ledger.budgets.of("openai", MODEL, 50_000)
+    held = await ledger.quotas.of("openai", MODEL, 50_000)
     assert (held.limit, held.reach, held.stated) == (50_000, 50_000, 90_000)
 
 
@@ -293,7 +293,7 @@ async def test_tokens_that_were_given_up_are_not_taken_for_the_limit(ledger: Led
     assert isinstance(await ledger.late.give_up(given_up, "batch_cancelled", "", until), Batch)
     _, [new] = await add(ledger, "acct_b", 1)
     refused = await intend(ledger, new, "new", tokens=100_000)
-    limit, _ = await ledger.budgets.refused(refused, None)
+    limit, _ = await ledger.quotas.refused(refused, None)
     assert limit == 50_000, "half of what was refused alone"
 
 
@@ -303,8 +303,8 @@ async def test_a_shard_without_funds_is_no_probe(ledger: Ledger) -> None:
     _, rich = await add(ledger, "acct_rich", 2)
     _, [poor] = await add(ledger, key.account_id, 1, reserve_nanos=0)
     learned = now() - timedelta(minutes=2)
-    budget = TokenBudget(provider="openai", model=MODEL, limit_tokens=100_000, learned_at=learned)
-    await add_rows(ledger, budget)
+    quota = TokenQuota(provider="openai", model=MODEL, limit_tokens=100_000, learned_at=learned)
+    await add_rows(ledger, quota)
     going = {"limited": True, "expected_nanos": 10**9}
     assert isinstance(await try_intend(ledger, rich[0], "a", tokens=90_000, **going), Shard)
     lacking = await try_intend(ledger, poor, "b", tokens=20_000, **going)

@@ -9,7 +9,7 @@ import structlog
 
 from core.backoff import backoff
 from core.bus import Step
-from core.ledger import TOKEN_FLOOR, Budget, OverQuota, Shard, now
+from core.ledger import TOKEN_FLOOR, OverQuota, Quota, Shard, now
 from core.pipeline.runtime import Runtime
 from core.providers import Refused
 
@@ -28,7 +28,7 @@ _STATED_HOLDS = timedelta(minutes=5)
 class Allowance:
     """What a shard may ask for."""
 
-    budget: Budget
+    quota: Quota
     ceiling: int | None
     """The limit that the operator has set."""
     tokens: int
@@ -39,17 +39,17 @@ class Allowance:
     @property
     def limit(self) -> int | None:
         """Tokens that may be enqueued for its model; None: no limit is known."""
-        return self.budget.limit
+        return self.quota.limit
 
     @property
     def asked(self) -> int:
         """Tokens of the part that may be sent now."""
         if self.piece_bytes is None:
             return self.tokens
-        return min(self.tokens, self.budget.tokens(self.piece_bytes))
+        return min(self.tokens, self.quota.tokens(self.piece_bytes))
 
 
-class TokenBudgets:
+class TokenQuotas:
     """The limit as the dispatcher and the collector see it."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -60,10 +60,10 @@ class TokenBudgets:
     async def allowance(self, shard: Shard) -> Allowance:
         """What holds for a queued shard now."""
         ceiling = self._settings.enqueued_token_limit(shard.provider, shard.remote_model)
-        budget = await self._ledger.budgets.of(shard.provider, shard.remote_model, ceiling)
-        tokens = budget.tokens(shard.text_bytes, shard.media_tokens)
-        too_large = budget.reach is not None and tokens > budget.reach and shard.line_count > 1
-        return Allowance(budget, ceiling, tokens, budget.piece_bytes if too_large else None)
+        quota = await self._ledger.quotas.of(shard.provider, shard.remote_model, ceiling)
+        tokens = quota.tokens(shard.text_bytes, shard.media_tokens)
+        too_large = quota.reach is not None and tokens > quota.reach and shard.line_count > 1
+        return Allowance(quota, ceiling, tokens, quota.piece_bytes if too_large else None)
 
     async def full(self, shard: Shard, allowance: Allowance) -> OverQuota | None:
         """Why the shard, or a piece of it, cannot go now; None if it can try."""
@@ -75,7 +75,7 @@ class TokenBudgets:
         """Take in a refusal. True when it was for the limit, and the shard should have fitted."""
         if refusal.code != CODE:
             return False
-        limit, within = await self._ledger.budgets.refused(shard, refusal.enqueued_token_limit)
+        limit, within = await self._ledger.quotas.refused(shard, refusal.enqueued_token_limit)
         log.info(
             "token_limit_learned",
             provider=shard.provider,
@@ -102,7 +102,7 @@ class TokenBudgets:
     async def observe(self, shard: Shard, input_tokens: int) -> None:
         """Take in what a shard that ran really had."""
         if input_tokens > 0 and shard.sent_lines:
-            await self._ledger.budgets.observe(
+            await self._ledger.quotas.observe(
                 shard.provider,
                 shard.remote_model,
                 shard.text_bytes,
@@ -112,7 +112,7 @@ class TokenBudgets:
 
     async def enqueue_next(self, provider: str, model: str) -> None:
         """Quota may have appeared: enqueue the shard whose turn it is."""
-        waiting = await self._ledger.budgets.next_waiting(provider, model)
+        waiting = await self._ledger.quotas.next_waiting(provider, model)
         if waiting is not None:
             await self._publisher.enqueue(Step.SUBMIT, waiting.batch_id, waiting.id)
 
@@ -122,12 +122,12 @@ def surely_over(size: int, allowance: Allowance) -> int | None:
 
     Only a limit that somebody has set or just named counts: what is guessed may be wrong.
     """
-    budget = allowance.budget
+    quota = allowance.quota
     named = [] if allowance.ceiling is None else [allowance.ceiling]
-    fresh = budget.learned_at is not None and now() - budget.learned_at < _STATED_HOLDS
+    fresh = quota.learned_at is not None and now() - quota.learned_at < _STATED_HOLDS
     # A limit that is hardly one may be a mistake: then the line is sent, to see.
-    if budget.stated is not None and fresh and budget.stated >= TOKEN_FLOOR:
-        named.append(budget.stated)
+    if quota.stated is not None and fresh and quota.stated >= TOKEN_FLOOR:
+        named.append(quota.stated)
     return next((limit for limit in sorted(named) if size > limit * _BYTES_PER_TOKEN_AT_MOST), None)
 
 
@@ -136,8 +136,8 @@ def refused_for_itself(shard: Shard, tokens: int, allowance: Allowance) -> int |
 
     `tokens`: of the line, estimated.
     """
-    budget = allowance.budget
-    if shard.line_count != 1 or not shard.attempts or budget.refused_alone != shard.id:
+    quota = allowance.quota
+    if shard.line_count != 1 or not shard.attempts or quota.refused_alone != shard.id:
         return None
-    limit = budget.stated if budget.stated is not None else allowance.ceiling
+    limit = quota.stated if quota.stated is not None else allowance.ceiling
     return limit if limit is not None and tokens > limit else None

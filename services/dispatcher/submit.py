@@ -1,18 +1,19 @@
 """The submit step: bring a shard to its provider, and never twice.
 
-    durable intent --> upload --> dispatch --> create --> accepted | refused | unknown
+    may it go? --> translate --> intend --> upload, dispatch, create --> accepted, refused, unknown
+    admission.py   request_file.py          send.py                                    reconcile.py
 
 The intent (attempt token, time, count, digest, credential) is committed before the first
 byte leaves, and the create is marked as dispatched in the ledger before it is sent. An
 attempt that was never dispatched is reverted to queued as soon as its lease is over. A
 create is never repeated by itself: what is unknown is looked up at the provider by the
 token, and sent again only when it is sure that nothing was created. Decision 13 has the
-reasons.
+reasons; "From QUEUED to SUBMITTED" in docs/architecture.md, what a crash leaves and who may
+put a shard back.
 
 In: the id of a shard that waits, or whose attempt has no known end (reconcile.py). Out: an
-attempt that is committed and handed to send.py, or a shard that waits for a key or for quota,
-is cut, or ends without being sent (outcomes.py). What can go wrong: no disk, no database: the
-item comes back.
+attempt that is committed and handed to send.py, or a shard that waits, is cut, or ends without
+being sent. What can go wrong: no disk, no database: the item comes back.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ from core.ledger import (
     ShardState,
     Stale,
     new_token,
-    not_sent,
     now,
 )
 from core.pipeline import (
@@ -58,8 +58,8 @@ from core.providers import (
     Registry,
     Upload,
 )
-from services.dispatcher.cost_limit import CostLimit, Cut, Parted, Waits
-from services.dispatcher.cutting import part_oversized
+from services.dispatcher.admission import Admission
+from services.dispatcher.cost_limit import CostLimit
 from services.dispatcher.fair_scheduler import FairScheduler
 from services.dispatcher.outcomes import ShardOutcomes
 from services.dispatcher.reconcile import Reconciler
@@ -99,15 +99,14 @@ class Submitter:
         self._providers = providers
         self._direct = direct
         self._calls = calls
-        self._holds = holds
         self._credentials = credentials
         self._lease = self._settings.submit_lease_span
         self._scheduler = scheduler
-        self._keys = keys
-        self._cost_limit = cost_limit
-        self._pauses = pauses
         self._late = LateShards(runtime, providers)
         self._outcomes = ShardOutcomes(runtime, providers, keys)
+        self._admission = Admission(
+            runtime, direct, scheduler, keys, cost_limit, pauses, holds, self._outcomes
+        )
         self._sender = Sender(runtime, keys, self._outcomes)
         self._reconciler = Reconciler(runtime, credentials, self._outcomes)
         # One shard is translated at a time, while others are sent: it is CPU-bound, so
@@ -156,12 +155,12 @@ class Submitter:
 
     async def _start(self, shard: Shard, provider: DirectProvider) -> Ack | Snooze:
         """Let a shard run here, or wait for its turn or for room."""
-        batch, file = await self._input(shard)
+        batch, file = await self._admission.input(shard)
         if batch is None or file is None:
             return await self._outcomes.give_up(shard, *_GONE)
-        if (kept_back := await self._kept(shard, batch)) is not None:
+        if (kept_back := await self._admission.kept_back(shard, batch)) is not None:
             return kept_back
-        figures = await self._reckon(shard, batch, file, provider)
+        figures = await self._admission.figures(shard, batch, file, provider)
         if not isinstance(figures, Figures):
             return figures
         lacking = await self._scheduler.start(shard, provider, figures)
@@ -170,97 +169,44 @@ class Submitter:
         if isinstance(lacking, NoFunds):
             return await self._outcomes.wait_for_funds(shard, **figures._asdict())
         if isinstance(lacking, Held):
-            return await self._hold(shard)
+            return await self._admission.hold(shard)
         return Ack()
-
-    async def _kept(self, shard: Shard, batch: Batch) -> Ack | Snooze | None:
-        """What became of a shard that may not be sent, now or ever; None: it may be.
-
-        Before it is read and translated. The ledger decides.
-        """
-        if batch.halt_code and not batch.stop:
-            return await self._outcomes.settle(
-                shard,
-                Settlement.filled(
-                    shard.line_count, batch.halt_code, not_sent(batch.halt_message), withheld=True
-                ),
-            )
-        return await self._hold(shard) if await self._pauses.keep(batch, shard) else None
-
-    async def _hold(self, shard: Shard) -> Ack | Snooze:
-        held = await self._outcomes.hold(shard)
-        # It may have been its turn: the next one takes it.
-        called = shard.provider in self._direct or shard.purpose == ShardPurpose.RESCUE
-        if shard.waits_for_quota and called:
-            await self._scheduler.enqueue_next(shard)
-        elif shard.waits_for_quota:
-            await self._outcomes.budgets.enqueue_next(shard.provider, shard.remote_model)
-        if shard.waits_for_funds:
-            await self._outcomes.waiting_for_funds.next(shard.account_id)
-        return held
 
     def _is_rescued(self, shard: Shard, batch: Batch) -> bool:
         calls = self._calls.get(shard.provider) if batch.rescue_started_at else None
         return calls is not None and batch.endpoint in calls.limits.endpoints
 
-    async def _input(self, shard: Shard) -> tuple[Batch | None, File | None]:
-        batch = await self._ledger.batches.get(shard.batch_id)
-        return batch, await self._ledger.files.get_input(batch) if batch else None
-
-    async def _reckon(
-        self, shard: Shard, batch: Batch, file: File, provider: Provider | DirectProvider
-    ) -> Figures | Ack | Snooze:
-        """What a shard will cost, if it may go; else what became of it."""
-        found = await self._cost_limit.look(shard, batch, file, provider.remote_model)
-        match found:
-            case Waits(figures, room):
-                return await self._outcomes.wait_for_room(shard, figures, room)
-            case Cut():
-                return await self._outcomes.cut_to_cost(shard, file, found)
-            case Parted(settlement, left):
-                return await self._outcomes.settle(shard, settlement, left)
-        return found
-
     async def _send(self, shard: Shard, provider: Provider) -> Ack | Snooze:
-        batch, file = await self._input(shard)
+        """Let a shard go to its provider, if nothing keeps it back."""
+        batch, file = await self._admission.input(shard)
         if batch is None or file is None:
             return await self._outcomes.give_up(shard, *_GONE)
-        if (kept_back := await self._kept(shard, batch)) is not None:
+        if (kept_back := await self._admission.kept_back(shard, batch)) is not None:
             return kept_back
         if shard.purpose == ShardPurpose.RESCUE or self._is_rescued(shard, batch):
             # The collector has its lines called one by one, or expire.
             return Ack()
-        refused = await self._keys.refusal(provider, fresh=batch.fail_fast)
-        if refused is not None:
-            return await self._outcomes.wait_for_key(shard, batch, *refused)
-        hold = self._holds.get(shard.provider)
-        # What waits for quota has its turn in another order, and one at a time.
-        if hold is not None and hold.long and not shard.waits_for_quota:
-            return await self._outcomes.wait_for_provider(shard, hold)
-        allowance = await self._outcomes.budgets.allowance(shard)
-        if not shard.waits_for_quota:
-            parted = await part_oversized(
-                shard,
-                allowance,
-                batch=batch,
-                file=file,
-                blobs=self._blobs,
-                segment_bytes=self._settings.segment_bytes,
-            )
-            if parted is not None:
-                return await self._outcomes.settle(shard, *parted)
-        full = await self._outcomes.budgets.full(shard, allowance)
-        if full is not None:
-            return await self._outcomes.wait_for_quota(shard, allowance, full)
-        if allowance.piece_bytes is not None:
-            # Not before a piece can go: by then the limit may be another one.
-            return await self._outcomes.cut(shard, file, allowance=allowance)
-        figures = await self._reckon(shard, batch, file, provider)
+        allowance = await self._admission.allowance(shard, batch, file, provider)
+        if not isinstance(allowance, Allowance):
+            return allowance
+        figures = await self._admission.figures(shard, batch, file, provider)
         if not isinstance(figures, Figures):
             return figures
-        kept = kept_upload(shard, provider, self._credentials.get(shard.provider, ""))
-        if kept is not None:
-            return await self._send_again(shard, provider, kept, allowance, figures)
+        uploaded = kept_upload(shard, provider, self._credentials.get(shard.provider, ""))
+        if uploaded is not None:
+            return await self._send_again(shard, provider, uploaded, allowance, figures)
+        return await self._send_anew(shard, batch, file, provider, allowance, figures)
+
+    async def _send_anew(
+        self,
+        shard: Shard,
+        batch: Batch,
+        file: File,
+        provider: Provider,
+        allowance: Allowance,
+        figures: Figures,
+    ) -> Ack | Snooze:
+        """Translate its lines into a file of requests, and send that."""
         token = new_token()
         with spool_file(self._settings.spool_dir, f"{shard.id}-{token}") as path:
             async with self._translating.turn(shard.account_id, shard.priority):
@@ -346,12 +292,12 @@ class Submitter:
         if isinstance(intended, NoFunds):
             return await self._outcomes.wait_for_funds(shard, **figures._asdict())
         if isinstance(intended, Held):
-            return await self._hold(shard)
+            return await self._admission.hold(shard)
         if isinstance(intended, Stale):
             return Ack()
         if shard.waits_for_funds:
             await self._outcomes.waiting_for_funds.next(shard.account_id)
         if allowance.limit is not None:
             # There may be room for one more.
-            await self._outcomes.budgets.enqueue_next(shard.provider, shard.remote_model)
+            await self._outcomes.quotas.enqueue_next(shard.provider, shard.remote_model)
         return await self._sender.send(intended, provider, source)

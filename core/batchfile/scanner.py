@@ -1,16 +1,30 @@
-"""Checks a file of requests while it streams in, and makes its line index."""
+"""Checks a file of requests while it streams in, and makes its line index.
+
+    chunks --LineSplitter--> lines --> an index record each, by the first of these ways that will do
+
+    1. `_scan`      its shape is known (shapes.py): one decoding, a look at its messages, counted
+    2. `_check`     its model is known (groups.py): its provider's check is asked, its media are
+                    weighed, and its shape is learned where that pays
+    3. `_diagnose`  all else: blank, bad, or the first of its model (diagnosis.py). Only here
+                    a model becomes a group; the first valid line decides what kind all have to be
+
+Nearly all lines of most files go the first way; what is found does not depend on the way. The
+decoder (fast_path.py) gives the whole body of a line of the common kind, which the first way needs,
+and little more than the model of any other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from core.batchfile.asking import asked_by, asked_of, asked_plainly
 from core.batchfile.diagnosis import BYTE_ORDER_MARK, doubled_warnings, examine, line_too_long
+from core.batchfile.doubled_keys import is_sampled, next_sampled
 from core.batchfile.duplicates import SeenIds
 from core.batchfile.fast_path import PlainDecoder
 from core.batchfile.groups import Groups
@@ -28,20 +42,12 @@ from core.batchfile.splitting import LineSplitter, OversizedLine
 from core.batchfile.totals import Totals
 from core.batchfile.verdict import Verdict, path_in
 from core.endpoints import CHAT_COMPLETIONS
-from core.json_depth import MAX_DEPTH, deeper_than
+from core.json_depth import MAX_DEPTH, deeper_than, with_stack_margin
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MAX_LINE_NUMBER = 0xFFFF_FFFF
-_STACK_MARGIN = 100
 _LINES_AT_ONCE = 4096
-# Doubled keys are looked for in so many lines from the start, in one of so many after that,
-# and in every line that is examined: the fast decoder does not see them, looking takes as
-# long as all the rest, and a file that has them mostly has them everywhere.
-_LOOKED_AT_FIRST = 1000
-_LOOKED_AT_ONE_OF = 64
 _CR = 13
-
-T = TypeVar("T")
 
 
 class TooManyLines(Exception):
@@ -88,7 +94,7 @@ class LineScanner:
         self._totals = Totals()
         self._media = MediaScan(rules.media, self._totals)
         self._shapes = Shapes(self._groups, self._totals)
-        self._look_at = 0
+        self._sample_at = 0
         self._sum_up_at = _LINES_AT_ONCE
 
     def feed(self, chunk: bytes) -> Iterator[Scanned]:
@@ -112,7 +118,7 @@ class LineScanner:
         while scanned == _LINES_AT_ONCE:
             before = self._line
             some = islice(lines, _LINES_AT_ONCE)
-            yield _deeper(_STACK_MARGIN, partial(self._scan, some))
+            yield with_stack_margin(partial(self._scan, some))
             scanned = self._line - before
 
     def finish(self) -> tuple[Scanned, Summary]:
@@ -123,7 +129,7 @@ class LineScanner:
         held = [*self._feed(self._recognizer.finish())]
         last = self._splitter.finish()
         lines = [] if last is None else [last]
-        held.append(_deeper(_STACK_MARGIN, partial(self._scan, lines)))
+        held.append(with_stack_margin(partial(self._scan, lines)))
         problems = [problem for each in held for problem in each.problems]
         if self._recognizer.problem is not None:
             problems = [self._recognizer.problem]
@@ -154,7 +160,7 @@ class LineScanner:
         see_id, see_line, pack = self._seen.take_hash, self._seen.take_line, INDEX.pack
         shape_of, options_of = self._shapes.find, self._plain.options_of
         longest = self._max_line_bytes
-        line, offset, look_at = self._line, self._offset, self._look_at
+        line, offset, sample_at = self._line, self._offset, self._sample_at
         piece: Any
         for piece in lines:
             line += 1
@@ -183,16 +189,16 @@ class LineScanner:
             except _UNREADABLE:
                 pass
             if shape is None or not shape.fits(body.messages):
-                index += self._scan_other(raw, line, start, found, key, problems)
+                index += self._check(raw, line, start, found, key, problems)
                 decode, whole = self._plain.decode, self._plain.decodes_whole
                 options_of = self._plain.options_of
                 continue
             see_id(hash(found.custom_id))
             see_line(line)
-            if line >= look_at:
-                if _is_looked_at(line) and not shape.has_no_key_twice(raw, body.messages):
-                    shape.looked_at = self._has_no_key_twice(raw, line, found.custom_id)
-                look_at = self._look_from(line)
+            if line >= sample_at:
+                if is_sampled(line) and not shape.has_no_key_twice(raw, body.messages):
+                    shape.options_seen = self._has_no_key_twice(raw, line, found.custom_id)
+                sample_at = self._sample_from(line)
             if shape.warnings:
                 self._tell(line, found.custom_id, shape.warnings, problems)
             shape.count(size)
@@ -200,13 +206,13 @@ class LineScanner:
             # The next line is to take the memory of this one, which the processor has at hand.
             piece = raw = found = body = None
         self._seen.deal()
-        self._line, self._offset, self._look_at = line, offset, look_at
+        self._line, self._offset, self._sample_at = line, offset, sample_at
         self._records += len(index) // INDEX.size
         if self._records > self._max_lines:
             raise TooManyLines(self._max_lines)
         return Scanned(bytes(index), problems, self._media.take_records())
 
-    def _scan_other(
+    def _check(
         self,
         raw: bytes,
         line: int,
@@ -215,7 +221,7 @@ class LineScanner:
         key: Key | None,
         problems: list[Problem],
     ) -> bytes:
-        """Scan a line of which no shape is known. Returns its index record.
+        """The second way: a line of which no shape is known. Returns its index record.
 
         `found`: None for one that could not be decoded.
         """
@@ -237,10 +243,10 @@ class LineScanner:
         except _UNREADABLE:
             group = None
         if group is None or found is None:
-            return self._examine(raw, line, start, problems)
+            return self._diagnose(raw, line, start, problems)
         custom_id = found.custom_id
         self._seen.add(line, custom_id)
-        if _is_looked_at(line):
+        if is_sampled(line):
             self._has_no_key_twice(raw, line, custom_id)
         findings: tuple[Finding, ...] = ()
         flags = 0
@@ -272,8 +278,8 @@ class LineScanner:
                 self._shapes.learn(key, found, group, fits, findings, asked)
         return INDEX.pack(start, size, line, group, 0)
 
-    def _look_from(self, line: int) -> int:
-        """The next line that is to be looked at more closely.
+    def _sample_from(self, line: int) -> int:
+        """The next line in which doubled keys are looked for.
 
         Sums are brought up to date then: what comes out depends on the lines alone, and not on
         how they were cut into chunks.
@@ -281,9 +287,7 @@ class LineScanner:
         if line >= self._sum_up_at:
             self._shapes.sum_up()
             self._sum_up_at = line + _LINES_AT_ONCE
-        if line < _LOOKED_AT_FIRST:
-            return line + 1
-        return (line // _LOOKED_AT_ONE_OF + 1) * _LOOKED_AT_ONE_OF
+        return next_sampled(line)
 
     def _trimmed(self, piece: bytes | OversizedLine) -> bytes | OversizedLine:
         if isinstance(piece, OversizedLine):
@@ -291,8 +295,8 @@ class LineScanner:
         raw = piece[:-1] if piece.endswith(b"\r") else piece
         return OversizedLine(len(raw), ends_in_cr=False) if len(raw) > self._max_line_bytes else raw
 
-    def _examine(self, raw: bytes, line: int, start: int, problems: list[Problem]) -> bytes:
-        """The slow path. Returns the line's index record; nothing for a blank line."""
+    def _diagnose(self, raw: bytes, line: int, start: int, problems: list[Problem]) -> bytes:
+        """The third way. Returns the line's index record; nothing for a blank line."""
         if line == 1 and raw.startswith(BOM):
             raw = raw[len(BOM) :]
             start += len(BOM)
@@ -371,17 +375,3 @@ class LineScanner:
             self._endpoint, self._kind = verdict.url, verdict.kind
             self._plain.begin(verdict.kind, verdict.url)
         return group
-
-
-def _is_looked_at(line: int) -> bool:
-    return line <= _LOOKED_AT_FIRST or line % _LOOKED_AT_ONE_OF == 0
-
-
-def _deeper(levels: int, call: Callable[[], T]) -> T:
-    """Make a call further down the stack.
-
-    JSON that is nested deeper than what Python 3.11's recursion limit leaves cannot be
-    decoded. What passes the check down here can be decoded wherever it is read later,
-    so no line is accepted that would stop a service for ever.
-    """
-    return call() if levels == 0 else _deeper(levels - 1, call)

@@ -49,7 +49,7 @@ class Shape:
         "count",
         "fits",
         "group",
-        "looked_at",
+        "options_seen",
         "warnings",
     )
 
@@ -62,15 +62,15 @@ class Shape:
         asked: Asked,
         quotes: int,
         *,
-        looked_at: bool,
+        options_seen: bool,
     ) -> None:
         """`quotes`: the fewest quotation marks that a line can have beside its messages."""
         self.group = group
         self.fits = fits
         """Of the messages: whether all this holds for their line."""
         self.warnings = warnings
-        self.looked_at = looked_at
-        """Whether the options surely have no key twice."""
+        self.options_seen = options_seen
+        """Whether these were looked through, and have no key twice."""
         self._totals = totals
         self._asked = asked
         self._quotes = quotes
@@ -84,7 +84,7 @@ class Shape:
         Far cheaper than to look at the keys. Marks within texts only make it unsure.
         """
         fewest = self._quotes + _QUOTES_OF_A_MESSAGE * len(messages)
-        return self.looked_at and raw.count(b'"') == fewest
+        return self.options_seen and raw.count(b'"') == fewest
 
     def sum_up(self, groups: Groups) -> None:
         """Add what was counted to the sums of the file."""
@@ -144,7 +144,7 @@ class Shapes:
         self._learned += 1
         quotes = _fewest_quotes(line) + _fewest_quotes(line.body)
         self._known[key] = Shape(
-            group, fits, warnings, self._totals, asked, quotes, looked_at=options is None
+            group, fits, warnings, self._totals, asked, quotes, options_seen=options is None
         )
 
     def sum_up(self) -> None:

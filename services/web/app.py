@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from polybatch._transport.methods import Server
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
 from core.settings import Settings
+from services.web.client_parts import Server
 from services.web.dashboard.pages import Site
 from services.web.dashboard.routes import dashboard_routes, with_lost_pages
 from services.web.middleware import Exchange

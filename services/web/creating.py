@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import secrets
 
-from polybatch._transport import methods
 from polybatch.errors import PolybatchError
 from polybatch.v1 import batches_pb2
 from starlette.requests import Request
 
+from services.web.client_parts import methods
 from services.web.errors import HttpError, from_engine
 from services.web.upstream import Engine
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from polybatch._transport import methods
-from polybatch._transport.methods import Method
 from polybatch.errors import NotFound
 from polybatch.v1 import batches_pb2, files_pb2
 
 from core.serving.paging import page_token
+from services.web.client_parts import Method, methods
 from services.web.ids import milliseconds_of
 from services.web.upstream import Engine
 

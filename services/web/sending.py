@@ -6,10 +6,9 @@ import asyncio
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from polybatch._operations.upload_stream import FINISH, framed
-from polybatch._transport import methods
 from polybatch.v1 import files_pb2
 
+from services.web.client_parts import FINISH, framed, methods
 from services.web.upstream import Engine
 
 # A message costs about as much as its bytes from here on; each upload holds three times as much.

@@ -10,11 +10,6 @@ from typing import Any
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
-from polybatch._operations.calls import Caller
-from polybatch._operations.conversions import Conversions
-from polybatch._operations.downloads import Downloads, ResultStream
-from polybatch._transport import AioTransport, methods
-from polybatch._transport.methods import Method, Server
 from polybatch.connection import Connection
 from polybatch.errors import PolybatchError
 from polybatch.models import ResultFilter
@@ -25,6 +20,16 @@ from starlette.requests import Request
 from core.serving.server import is_local
 from core.serving.tls_settings import ProbeTls, probe_tls
 from core.settings import Settings
+from services.web.client_parts import (
+    AioTransport,
+    Caller,
+    Conversions,
+    Downloads,
+    Method,
+    ResultStream,
+    Server,
+    methods,
+)
 from services.web.errors import HttpError
 
 log = structlog.get_logger()

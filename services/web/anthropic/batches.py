@@ -11,7 +11,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from polybatch._transport import methods
 from polybatch.errors import InvalidLines, PolybatchError
 from polybatch.models import ResultFilter
 from polybatch.v1 import batches_pb2, files_pb2
@@ -24,6 +23,7 @@ from services.web.anthropic.conversion import converted, named, names_other_mode
 from services.web.anthropic.objects import has_ended, message_batch, result_lines
 from services.web.anthropic.splitter import RequestSplitter
 from services.web.body import body_of
+from services.web.client_parts import methods
 from services.web.creating import create_batch
 from services.web.errors import ANTHROPIC_PREFIX, HttpError
 from services.web.ids import parse_message_batch, shown_message_batch

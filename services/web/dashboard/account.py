@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 from google.type.date_pb2 import Date  # type: ignore[import-untyped]
-from polybatch._transport import account_methods, methods
 from polybatch.errors import PermissionDenied
 from polybatch.v1 import accounts_pb2, providers_pb2, usage_pb2
 from starlette.responses import Response
 
+from services.web.client_parts import account_methods, methods
 from services.web.dashboard.charts import Bars, stacked_bars
 from services.web.dashboard.pages import Visit, redirect
 from services.web.dashboard.recent_batches import read_recent

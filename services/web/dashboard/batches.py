@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 import msgspec
 from google.protobuf.json_format import MessageToDict
-from polybatch._transport import methods
 from polybatch.errors import NotFound
 from polybatch.models import ResultFilter
 from polybatch.v1 import batches_pb2, files_pb2, results_pb2
 from starlette.responses import Response
 
+from services.web.client_parts import methods
 from services.web.dashboard.failures import failures
 from services.web.dashboard.finding import filter_of
 from services.web.dashboard.lines import find_line

@@ -12,13 +12,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from polybatch._transport import account_methods, methods
 from polybatch.errors import InvalidRequest, NotFound, PermissionDenied
 from polybatch.models import LineProblem
 from polybatch.v1 import accounts_pb2, batches_pb2, files_pb2
 from starlette.responses import Response
 
 from services.web.body import body_of
+from services.web.client_parts import account_methods, methods
 from services.web.dashboard import options
 from services.web.dashboard.pages import FOLDER, HEADERS, Visit, redirect
 from services.web.errors import HttpError

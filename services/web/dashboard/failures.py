@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from polybatch._transport import methods
 from polybatch.v1 import results_pb2
 
+from services.web.client_parts import methods
 from services.web.dashboard.pages import Visit
 from services.web.dashboard.shown import BatchView
 from services.web.upstream import Engine

@@ -11,11 +11,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
-from polybatch._transport import methods
 from polybatch.errors import NotFound
 from polybatch.models import ResultFilter
 from polybatch.v1 import batches_pb2
 
+from services.web.client_parts import methods
 from services.web.errors import HttpError
 from services.web.upstream import Engine
 

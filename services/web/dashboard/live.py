@@ -14,12 +14,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from polybatch._transport import methods
 from polybatch.errors import PolybatchError
 from polybatch.v1 import batches_pb2, status_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.web.client_parts import methods
 from services.web.dashboard.batches import batch_id_of, file_name, get_batch
 from services.web.dashboard.failures import failures
 from services.web.dashboard.feeds import Event, Source

@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 import jinja2
-from polybatch._transport import AioTransport
 from polybatch.errors import PolybatchError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from core.settings import Settings
 from services.web.body import body_of
+from services.web.client_parts import AioTransport
 from services.web.dashboard import shown
 from services.web.dashboard.feeds import Feeds
 from services.web.dashboard.session import Session, Sessions, Tries, check_same_site

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
-from polybatch._transport import methods
 from polybatch.errors import NotFound, PolybatchError
 from polybatch.v1 import files_pb2
 from starlette.responses import Response
 
 from services.web.body import body_of
+from services.web.client_parts import methods
 from services.web.dashboard.pages import HEADERS, Visit
 from services.web.errors import HttpError
 from services.web.openai.files import check_filename

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from polybatch._transport import account_methods
 from polybatch.errors import PolybatchError, Unauthenticated
 from polybatch.v1 import accounts_pb2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from services.web.client_parts import account_methods
 from services.web.dashboard.pages import HEADERS, Site, Visit, read_form, redirect
 from services.web.dashboard.session import check_same_site
 from services.web.errors import HttpError, from_engine

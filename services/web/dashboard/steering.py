@@ -9,10 +9,10 @@ from __future__ import annotations
 import secrets
 
 from google.protobuf.duration_pb2 import Duration
-from polybatch._transport import methods
 from polybatch.v1 import batches_pb2
 from starlette.responses import Response
 
+from services.web.client_parts import methods
 from services.web.dashboard.batches import batch_id_of, get_batch, with_names
 from services.web.dashboard.failures import causes_of
 from services.web.dashboard.options import WINDOWS, max_cost_of, window_of

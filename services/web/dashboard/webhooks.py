@@ -7,10 +7,10 @@ is gone.
 
 from __future__ import annotations
 
-from polybatch._transport import methods
 from polybatch.v1 import webhooks_pb2
 from starlette.responses import Response
 
+from services.web.client_parts import methods
 from services.web.dashboard.pages import HEADERS, Visit, redirect
 from services.web.errors import HttpError
 

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
-from polybatch._transport import methods
 from polybatch.errors import InvalidRequest
 from polybatch.models import BatchPriority
 from polybatch.models.money import to_money
@@ -23,6 +22,7 @@ from starlette.responses import Response
 
 from core.endpoints import GENERATE_CONTENT, MESSAGES, OPENAI
 from services.web.body import read_json
+from services.web.client_parts import methods
 from services.web.creating import create_batch
 from services.web.errors import HttpError
 from services.web.ids import InputFile, parse_batch, parse_file

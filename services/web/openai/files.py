@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any
 
-from polybatch._transport import methods
 from polybatch.errors import NotFound
 from polybatch.models import ResultFilter
 from polybatch.v1 import batches_pb2, files_pb2
@@ -21,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.web.body import body_of
+from services.web.client_parts import methods
 from services.web.errors import HttpError
 from services.web.ids import InputFile, ResultsFile, parse_file, shown_file
 from services.web.listing import list_batches, list_files

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from polybatch._transport import methods
 from polybatch.v1 import providers_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.web.client_parts import methods
 from services.web.errors import HttpError
 from services.web.openai.objects import model_objects
 from services.web.responses import json_response

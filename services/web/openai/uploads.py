@@ -16,13 +16,13 @@ import time
 from typing import Annotated, Any
 
 import msgspec
-from polybatch._transport import methods
 from polybatch.errors import PolybatchError
 from polybatch.v1 import files_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.web.body import body_of, read_json
+from services.web.client_parts import methods
 from services.web.errors import HttpError
 from services.web.multipart import Form
 from services.web.openai.batches import ExpiresAfter

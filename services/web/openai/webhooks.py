@@ -12,12 +12,12 @@ import re
 from typing import Annotated, Any
 
 import msgspec
-from polybatch._transport import methods
 from polybatch.v1 import webhooks_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.web.body import body_of, read_json
+from services.web.client_parts import methods
 from services.web.errors import HttpError
 from services.web.openai.objects import page
 from services.web.operations import Text, WholeNumber, described

@@ -105,7 +105,7 @@ def test_a_batch_is_counted_wherever_it_comes_by(suite: Suite, tmp_path: Path) -
 
 def test_nothing_in_the_metrics_was_chosen_by_a_caller(suite: Suite, tmp_path: Path) -> None:
     line = chat(2, "a secret question")
-    line["body"]["model"] = "openai/gpt-of-a-caller"
+    line["body"]["model"] = "openai/gpt-6-of-a-caller"
     path = write(tmp_path / "in.jsonl", [line])
     with suite.client() as client:
         batch = client.submit(path)

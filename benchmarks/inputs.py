@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-MODELS = {"openai": "openai/gpt-4.1", "anthropic": "anthropic/claude-4.5-sonnet"}
+MODELS = {"openai": "openai/gpt-4.1", "anthropic": "anthropic/claude-4.6-sonnet"}
 URL = "/v1/chat/completions"
 _TEXT = (
     "Summarise the customer's complaint in two sentences, name the product that it is about, "

@@ -35,7 +35,7 @@ from services.collector.poll import Poller
 LIMIT = 1000.0
 _HOURS = (0, 1, 11, 23)
 """Of the day, those that are measured: looks become rarer in the first ones."""
-_MODELS = {"openai": "gpt-4.1", "anthropic": "claude-sonnet-4-5-20250929"}
+_MODELS = {"openai": "gpt-4.1", "anthropic": "claude-sonnet-4-6"}
 _FAR = timedelta(days=365)
 _PATHS = re.compile(r"/openai/batches|/anthropic/v1/messages/batches")
 

@@ -126,7 +126,7 @@ PROBES = (
     Probe("a value out of range (3)", {3: line(3, temperature=7)}),
     Probe("a line without messages (3)", {3: line(3).replace('"messages"', '"message"')}),
     Probe("another model of the same provider (3)", {3: line(3, model="gpt-4.1-mini")}),
-    Probe("a model of another provider (3)", {3: line(3, model="claude-4.5-sonnet")}),
+    Probe("a model of another provider (3)", {3: line(3, model="claude-4.6-sonnet")}),
     Probe("a line of 17 MiB (3)", {3: line(3, "x" * (17 << 20))}),
     Probe("50,001 lines", lines=50_001),
     Probe("215 MB", lines=500, line_bytes=430_000),

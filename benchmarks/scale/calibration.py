@@ -32,7 +32,7 @@ COSTS = Path("build/scale-costs.json")
 TOLERANCE = 0.2
 # Those of OpenAI's that the sandbox knows; each is a shard of its own.
 _OPENAI = ("gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini", "gpt-5", "gpt-5-mini", "gpt-5.1")
-_ANTHROPIC = "claude-4.5-sonnet"
+_ANTHROPIC = "claude-4.6-sonnet"
 
 
 @dataclass(frozen=True, slots=True)

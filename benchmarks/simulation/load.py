@@ -23,8 +23,8 @@ _PEAK = 0.8
 _MODELS = (
     (0.45, ("openai/gpt-4.1-mini",)),
     (0.65, ("openai/gpt-4.1",)),
-    (0.90, ("anthropic/claude-4.5-sonnet",)),
-    (1.00, ("openai/gpt-4.1-mini", "anthropic/claude-4.5-sonnet")),
+    (0.90, ("anthropic/claude-4.6-sonnet",)),
+    (1.00, ("openai/gpt-4.1-mini", "anthropic/claude-4.6-sonnet")),
 )
 
 

@@ -22,7 +22,7 @@ _MOST_RETRIES = 6
 
 MODELS = {
     "openai": "openai/gpt-4.1",
-    "anthropic": "anthropic/claude-4.5-sonnet",
+    "anthropic": "anthropic/claude-4.6-sonnet",
     "gemini": "gemini/gemini-3.8-flash",
     "slow": "slow/gpt-4.1",
     "ghost": "ghost/gpt-4.1",

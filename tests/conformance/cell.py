@@ -163,7 +163,7 @@ class Cell:
 
 def chat(provider: str, number: int, text: str = "") -> dict[str, Any]:
     """A chat request."""
-    models = {"anthropic": "claude-4.5-sonnet"}
+    models = {"anthropic": "claude-4.6-sonnet"}
     return {
         "custom_id": f"line-{number}",
         "provider": provider,

@@ -46,7 +46,7 @@ def request(custom_id: str, text: str = "Hi", **params: Any) -> Any:
     return {
         "custom_id": custom_id,
         "params": {
-            "model": "claude-sonnet-4-5",
+            "model": "claude-sonnet-4-6",
             "max_tokens": 50,
             "messages": [{"role": "user", "content": text}],
             **params,

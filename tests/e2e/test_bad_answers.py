@@ -17,7 +17,7 @@ MODELS = {
     "mistral": "mistral/mistral-small-latest",
     "local": "local/llama3.2:3b",
     "paid": "paid/llama3.2:3b",
-    "anthropic": "anthropic/claude-4.5-sonnet",
+    "anthropic": "anthropic/claude-4.6-sonnet",
     "gemini": "gemini/gemini-3.8-flash",
 }
 ALL = tuple(MODELS)

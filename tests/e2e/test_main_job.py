@@ -185,7 +185,7 @@ def test_a_lenient_batch_tells_what_it_left_out(suite: Suite, tmp_path: Path) ->
     ]
     assert [b"dropped" in line.raw for line in found] == [False, True, False, False, True, False]
     assert [line.ok for line in found] == [True] * 5 + [False]
-    gpt, claude = "openai/gpt-4.1", "anthropic/claude-4.5-sonnet"
+    gpt, claude = "openai/gpt-4.1", "anthropic/claude-4.6-sonnet"
     assert [line.model for line in found] == [gpt, claude, gpt, claude, claude, ""]
 
 

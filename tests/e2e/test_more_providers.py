@@ -16,7 +16,7 @@ from tests.support.e2e.suite import Suite
 
 MODELS = {
     "openai": "openai/gpt-4.1",
-    "anthropic": "anthropic/claude-4.5-sonnet",
+    "anthropic": "anthropic/claude-4.6-sonnet",
     "gemini": "gemini/gemini-3.8-flash",
     "acme": "acme/gpt-4.1-mini",
     "mistral": "mistral/mistral-small-latest",

@@ -106,7 +106,7 @@ def submit(client: Client, folder: Path) -> Batch:
     mark = secrets.token_hex(4)
     with path.open("w") as out:
         for number in range(LINES):
-            model = ("openai/gpt-4.1", "anthropic/claude-4.5-sonnet")[number % 2]
+            model = ("openai/gpt-4.1", "anthropic/claude-4.6-sonnet")[number % 2]
             body = {"model": model, "messages": [{"role": "user", "content": f"{mark} {number}"}]}
             line = {"custom_id": f"c-{number}", "method": "POST", "url": "/v1/chat/completions"}
             out.write(json.dumps(line | {"body": body | {"max_tokens": 50}}) + "\n")

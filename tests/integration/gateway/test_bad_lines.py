@@ -13,7 +13,7 @@ from tests.support.gateway.running import CHAT, Gateway, StartGateway, line, lin
 from tests.support.ledger.rows import reread
 
 CLAUDE = {
-    "model": "anthropic/claude-4.5-sonnet",
+    "model": "anthropic/claude-4.6-sonnet",
     "messages": [{"role": "user", "content": "Hi"}],
     "max_tokens": 10,
 }

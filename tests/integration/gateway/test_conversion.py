@@ -31,7 +31,7 @@ async def convert(
 
 
 async def test_lines_are_converted_and_the_others_named(gateway: Gateway) -> None:
-    claude = {"model": "anthropic/claude-4.5-sonnet", "max_tokens": 5}
+    claude = {"model": "anthropic/claude-4.6-sonnet", "max_tokens": 5}
     hi = [{"role": "user", "content": "Hi"}]
     long = [{"role": "user", "content": "x" * 3_000_000}]
     content = b"\r\n".join(

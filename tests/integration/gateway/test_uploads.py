@@ -29,7 +29,7 @@ async def test_a_file_is_checked_kept_and_given_back(gateway: Gateway) -> None:
         "claude",
         provider="anthropic",
         body={
-            "model": "anthropic/claude-4.5-sonnet",
+            "model": "anthropic/claude-4.6-sonnet",
             "messages": [{"role": "user", "content": "Hi"}],
             "max_tokens": 10,
         },
@@ -41,7 +41,7 @@ async def test_a_file_is_checked_kept_and_given_back(gateway: Gateway) -> None:
     assert (file.line_count, file.invalid_line_count, file.problem_count) == (1001, 0, 0)
     assert [(each.provider, each.model, each.line_count) for each in file.models] == [
         ("openai", "openai/gpt-4.1", 1000),
-        ("anthropic", "anthropic/claude-4.5-sonnet", 1),
+        ("anthropic", "anthropic/claude-4.6-sonnet", 1),
     ]
     assert not response.problems
     assert await gateway.get_file(file.id) == file

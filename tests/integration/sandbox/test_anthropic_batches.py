@@ -25,7 +25,7 @@ from tests.support.sandbox.driving import (
     until_ended,
 )
 
-MODEL = "claude-sonnet-4-5-20250929"
+MODEL = "claude-sonnet-4-6"
 HEADERS = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
 ASKED = {"role": "user", "content": "How warm is it?"}
 SAID = {"role": "assistant", "content": "Wait."}

@@ -51,7 +51,7 @@ def test_the_bill_of_both_providers(
     models = bill["providers"]["anthropic"]["models"]
     assert {model: sums["lines_billed"] for model, sums in models.items()} == {
         "claude-opus-4-1": 1,
-        "claude-sonnet-4-5-20250929": 3,
+        "claude-sonnet-4-6": 3,
     }
     assert sum(sums["input_tokens"] for sums in models.values()) == sum(
         u.input_tokens for u in usage

@@ -9,7 +9,7 @@ from typing import Any
 
 from polybatch import ResultLine
 
-MODELS = (("openai", "openai/gpt-4.1"), ("anthropic", "anthropic/claude-4.5-sonnet"))
+MODELS = (("openai", "openai/gpt-4.1"), ("anthropic", "anthropic/claude-4.6-sonnet"))
 
 
 def chat(number: int, text: str | None = None, **extra: Any) -> dict[str, Any]:

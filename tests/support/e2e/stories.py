@@ -24,7 +24,7 @@ from tests.support.sandbox.waste import assert_nothing_wasted
 
 MODELS = {
     "openai": "openai/gpt-4.1",
-    "anthropic": "anthropic/claude-4.5-sonnet",
+    "anthropic": "anthropic/claude-4.6-sonnet",
     "gemini": "gemini/gemini-3.8-flash",
 }
 PROVIDERS = tuple(MODELS)

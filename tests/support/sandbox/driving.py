@@ -89,7 +89,7 @@ def message_request(custom_id: str, content: Any = "Hi", **params: Any) -> Any:
     return {
         "custom_id": custom_id,
         "params": {
-            "model": "claude-sonnet-4-5-20250929",
+            "model": "claude-sonnet-4-6",
             "max_tokens": 1000,
             "messages": [{"role": "user", "content": content}],
             **params,

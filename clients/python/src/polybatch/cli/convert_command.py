@@ -35,7 +35,7 @@ _EXAMPLE = """\
 Examples:
   polybatch convert requests.jsonl.zst -o requests.jsonl
   polybatch convert table.csv --model gpt-4.1-mini --prompt 'Summarise: {text}' -o lines.jsonl
-  polybatch convert batch.jsonl --to anthropic --model claude-sonnet-4-5 -o claude.jsonl
+  polybatch convert batch.jsonl --to anthropic --model claude-sonnet-4-6 -o claude.jsonl
 """
 
 

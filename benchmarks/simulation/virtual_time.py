@@ -32,16 +32,15 @@ class Deadlock(RuntimeError):
 
 
 class _Jumping(selectors.SelectSelector):
-    """Where the loop would wait, its clock is put forward."""
+    """Where the loop would wait, it is asked how it goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: Callable[[float | None], None]) -> None:
         super().__init__()
-        self.moment = 0.0
+        self._idle = idle
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise Deadlock
-        self.moment += max(timeout, 0.0)
+        if timeout is None or timeout > 0:
+            self._idle(timeout)
         return []
 
 
@@ -49,11 +48,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """Time is that of its timers, in seconds from 0; threads are called in place."""
 
     def __init__(self) -> None:
-        self._jumping = _Jumping()
-        super().__init__(self._jumping)
+        self.moment = 0.0
+        super().__init__(_Jumping(self.idle))
 
     def time(self) -> float:
-        return self._jumping.moment
+        return self.moment
+
+    def idle(self, timeout: float | None) -> None:
+        """Everything waits, for so many seconds until the next timer; None: there is none.
+        The clock is put forward."""
+        if timeout is None:
+            raise Deadlock
+        self.moment += timeout
 
     def run_in_executor(  # type: ignore[override]
         self, _executor: Executor | None, func: Callable[..., T], *args: Any
@@ -67,9 +73,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 @contextmanager
-def simulated_day(seed: int) -> Iterator[VirtualLoop]:
+def simulated_day(seed: int, loop: VirtualLoop | None = None) -> Iterator[VirtualLoop]:
     """A loop under which the product's clocks, chances and tokens are made up as well."""
-    chance, loop = random.Random(seed), VirtualLoop()
+    chance, loop = random.Random(seed), loop or VirtualLoop()
 
     class Now(datetime):
         @classmethod

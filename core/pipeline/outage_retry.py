@@ -8,9 +8,9 @@ import structlog
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
 from core.backoff import backoff
-from core.blobs import BlobUnavailable, is_full
+from core.blobs import BlobMissing, BlobUnavailable, is_full
 from core.bus import Ack, Delivery, Handler, Snooze
-from core.ledger import Batch, LedgerUnavailable, now
+from core.ledger import Batch, LedgerUnavailable, ShardState, now
 from core.pipeline.runtime import Runtime
 
 log = structlog.get_logger()
@@ -36,6 +36,12 @@ def outage_retry(runtime: Runtime, handler: Handler) -> Handler:
             return await handler(item, delivery)
         except LedgerUnavailable as error:
             return _again(item, delivery, _LEDGER_PAUSE_MAX, error)
+        except BlobMissing:
+            if not await _settled(runtime, item):
+                raise
+            # Somebody else has ended it meanwhile, and its batch, and what it was to read is gone.
+            log.info("work_done_elsewhere", batch_id=item.batch_id, shard_id=item.shard_id)
+            return Ack()
         except (BlobUnavailable, OSError) as error:
             full = is_full(error)
             if not full and not isinstance(error, BlobUnavailable):
@@ -62,6 +68,12 @@ def _again(item: WorkItem, delivery: Delivery, longest: float, error: Exception)
         cause=str(error),
     )
     return Snooze(pause)
+
+
+async def _settled(runtime: Runtime, item: WorkItem) -> bool:
+    """Whether a shard has its end; of a batch as a whole its own step asks."""
+    shard = await runtime.ledger.shards.get(item.shard_id) if item.shard_id else None
+    return shard is not None and shard.state == ShardState.SETTLED
 
 
 async def _show(runtime: Runtime, item: WorkItem, reason: str, pause: float) -> None:

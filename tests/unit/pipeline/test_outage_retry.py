@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 
-from core.blobs import BlobUnavailable
+from core.blobs import BlobMissing, BlobUnavailable
 from core.bus import Ack, Delivery, Snooze
 from core.ledger import Batch, Ledger, LedgerUnavailable, Shard, ShardState, now
 from core.pipeline import Runtime, outage_retry
@@ -119,3 +119,21 @@ async def test_what_is_no_outage_passes_through(runtime: Runtime, batch: Batch) 
     for error in (ValueError("a mistake"), OSError(errno.EACCES, "not allowed")):
         with pytest.raises(type(error)):
             await handled(runtime, error, batch.id)
+
+
+async def test_what_was_deleted_because_its_work_is_done_is_no_failure(
+    runtime: Runtime, ledger: Ledger, batch: Batch
+) -> None:
+    """Its batch is cancelled, ends and is cleaned up, while a dispatcher is about to read it."""
+    shard = await planned(ledger, batch)
+    item = WorkItem(batch_id=batch.id, shard_id=shard.id)
+
+    async def read(_item: WorkItem, _delivery: Delivery) -> Ack | Snooze:
+        raise BlobMissing("no blob lines", key="lines")
+
+    handle = outage_retry(runtime, read)
+    with pytest.raises(BlobMissing):
+        await handle(item, Delivery(1, now()))
+    assert isinstance(await ledger.batches.cancel(batch.id), Batch)
+    assert isinstance(await ledger.batches.settle_queued(batch.id), Batch)
+    assert await handle(item, Delivery(1, now())) == Ack()

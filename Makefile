@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages clients-test differential screenshots chaos soak outage bench bench-scale bench-peers simulate key lint dist release format generate verify docs lock clean
+.PHONY: help setup up demo env test test-long test-replicas test-fast audit fuzz s3-server compose-test node-packages clients-test differential screenshots chaos interleavings soak outage bench bench-scale bench-peers simulate key lint dist release format generate verify docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -178,6 +178,9 @@ outage: $(VENV)/.dev ## Take the providers away for OUTAGE=300 seconds under a r
 
 chaos: $(VENV)/.dev $(if $(REPLICAS),$(BIN)/versitygw) ## Kill the services at random named points, hundreds of times (SCHEDULES=200 SEED=1, FIRST=17 or ONLY=17; REPLICAS=1: past one machine)
 	@$(BIN)/python -m tests.chaos $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST)) $(if $(ONLY),--only $(ONLY)) $(if $(REPLICAS),--replicas)
+
+interleavings: $(VENV)/.dev ## Play the steps of a batch in orders that seeds choose, until a promise is broken (RUNS=1000 SEED=1)
+	@$(BIN)/python -m tests.interleavings $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
 
 soak: $(VENV)/.dev ## Run batches of all sizes with faults all along; memory and open files stay flat (MINUTES=10)
 	@$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

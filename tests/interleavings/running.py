@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from tests.interleavings.invariants import broken
 from tests.interleavings.scheduler import Schedule, Scheduler
 from tests.interleavings.world import Ground, World
 
+_NUMBERS = re.compile(r"\d+")
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -26,6 +29,11 @@ class Run:
     choices: Sequence[int]
     labels: Sequence[str]
     failures: Sequence[str]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What failed, without the ids in it."""
+        return frozenset(_NUMBERS.sub("", failure)[:40] for failure in self.failures)
 
     def __str__(self) -> str:
         steps = "\n".join(f"{number:4} {label}" for number, label in enumerate(self.labels))
@@ -40,6 +48,13 @@ class Runner:
         with in_place():
             self._ground = Ground(folder)
             asyncio.run(self._ground.prepare())
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with in_place():
+            asyncio.run(self._ground.close())
 
     def run(self, seed: int, given: Sequence[int] | None = None) -> Run:
         """One run, of a seed or of given choices."""

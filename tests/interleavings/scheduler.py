@@ -16,8 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.simulation.virtual_time import Deadlock, VirtualLoop
+from benchmarks.simulation.virtual_time import VirtualLoop
 
+_SCENES = (
+    *("", "answer to create = lost", "call create = hangs", "takes a create late"),
+    *("call create = shows late", "fails a line for now", "refuses it for now", "is cancelled"),
+)
+"""What happens in a run as soon as it can: most of what follows it would be met seldom."""
 _WORKERS = ("dispatcher", "collector")
 _NUMBERS = re.compile(r"\d+")
 _ODDITY, _MOST_ODDITY = 0.08, 0.4
@@ -70,7 +75,7 @@ class Schedule:
     given: Sequence[int] | None = None
     steps: int = 250
     """After so many choices nothing odd happens any more."""
-    faults: int = 8
+    faults: int = 10
     made: list[int] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
 
@@ -82,10 +87,12 @@ class Schedule:
         self._faults = chance.randint(0, self.faults)
         self.steps = chance.randint(self.steps // 5, self.steps)
         self._last = "nobody "
+        self._scene = chance.choice(_SCENES)
         self._likings: dict[str, float] = {}
 
     def choose(self, options: Sequence[Option]) -> Option:
-        """The first of the options is the boring one."""
+        """The first of the options is the boring one, and faults are the last of them: where a
+        schedule is given, there may be more of these than when it was drawn."""
         number = len(self.made)
         if self.given is not None:
             picked = self.given[number] if number < len(self.given) else 0
@@ -95,7 +102,8 @@ class Schedule:
         else:
             picked = self._drawn(options)
         chosen = options[picked]
-        self.made.append(picked)
+        if not self.calm:
+            self.made.append(picked)
         self.labels.append(chosen.label)
         if not chosen.fault and chosen.label.startswith(_WORKERS):
             self._last = chosen.label.partition(" ")[0] + " "
@@ -117,6 +125,10 @@ class Schedule:
 
     def _drawn(self, options: Sequence[Option]) -> int:
         chance = self._chance
+        for number, option in enumerate(options):
+            if self._scene and option.label.endswith(self._scene):
+                self._scene = ""
+                return number
         odd = [number for number, option in enumerate(options) if option.fault]
         weights = [options[number].weight * self._liking(options[number]) for number in odd]
         if sum(weights) and chance.random() < min(sum(weights) * _ODDITY, _MOST_ODDITY):
@@ -151,7 +163,7 @@ class Scheduler(VirtualLoop):
         self.over = False
         self.further: Callable[[], Sequence[Option]] = lambda: ()
         """What else could happen now."""
-        self.next_due: Callable[[], float | None] = lambda: None
+        self.next_due: Callable[[], float] = lambda: self.moment
         """When something is due that is no timer of the loop's."""
 
     async def gate(
@@ -183,16 +195,13 @@ class Scheduler(VirtualLoop):
         if self.over:
             return
         options = [*self._open_gates(), *self.further()]
-        if (target := self._next_moment(timeout)) is not None:
-            options.append(Option("clock", lambda: self._forward(target)))
-        if not options:
-            raise Deadlock
-        self.schedule.choose(options).act()
+        target = self._next_moment(timeout)
+        options.append(Option("clock", lambda: self._forward(target)))
+        self.schedule.choose(sorted(options, key=lambda option: option.fault)).act()
 
     def _open_gates(self) -> list[Option]:
         options: list[Option] = []
         faulty = self.schedule.faulty
-        odd: list[Option] = []
         for gate in self.gates:
             if gate.process.dead or gate.process.stalled:
                 continue
@@ -202,15 +211,14 @@ class Scheduler(VirtualLoop):
                 if not number:
                     options.append(Option(label, act, 3.0))
                 elif faulty:
-                    odd.append(Option(label, act, gate.oddity, fault=True))
-        # Whoever is let on first in an ordinary run.
-        return options + odd
+                    options.append(Option(label, act, gate.oddity, fault=True))
+        return options
 
-    def _next_moment(self, timeout: float | None) -> float | None:
+    def _next_moment(self, timeout: float | None) -> float:
         timer = None if timeout is None else self.moment + timeout
         deadlines = [gate.deadline for gate in self.gates if not gate.process.dead]
         moments = [each for each in (timer, self.next_due(), *deadlines) if each is not None]
-        return max(min(moments), self.moment) if moments else None
+        return max(min(moments), self.moment)
 
     def _forward(self, moment: float) -> None:
         self.moment = moment

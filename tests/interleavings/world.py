@@ -8,6 +8,7 @@ schedule's.
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,7 @@ from core.pipeline import (
     Backfill,
     BatchPrices,
     EventPublisher,
+    HeldShards,
     LateShards,
     PauseWatch,
     ProviderKeys,
@@ -63,11 +65,15 @@ _REPOSITORIES = [
     name for name, part in vars(Ledger(cast("Database", None))).items() if name[0] != "_" and part
 ]
 _ACK_WAIT = 30.0
-_WINDOW = timedelta(hours=1)
+_WINDOWS = (60.0, 300.0, 3600.0)
+_GRACES = (5.0, 90.0)
 _DELETING = ("call discard", "answer to discard", "remote_files.put_back")
+_OPEN_SHARD = "(lower(state) != 'settled' OR (given_up_at IS NOT NULL AND NOT late_merged))"
+_ENDED = "lower(state) IN ('completed', 'failed', 'expired', 'cancelled')"
 _OVERDUE = (
-    "SELECT EXISTS (SELECT * FROM shards WHERE due_at < :before OR inputs_due_at <= :now)"
-    " OR EXISTS (SELECT * FROM batches WHERE due_at < :before)"
+    f"SELECT EXISTS (SELECT * FROM shards WHERE {_OPEN_SHARD} AND due_at < :before)"
+    " OR EXISTS (SELECT * FROM shards WHERE inputs_due_at <= :now)"
+    f" OR EXISTS (SELECT * FROM batches WHERE NOT {_ENDED} AND due_at < :before)"
 )
 _SWEEP_SECONDS = 15.0
 _LONGEST_SWEEP_PAUSE = 600.0
@@ -94,7 +100,6 @@ class Ground:
             data_dir=folder,
             provider_timeout=TIMEOUT,
             reconcile_settle=SETTLE.total_seconds(),
-            stop_grace=90.0,
             retry_limit=2,
         )
         self.file_prices = file_prices(Ledger(self.database), self.known)
@@ -109,6 +114,11 @@ class Ground:
         self.batch_row, self.file_row = batch.model_dump(), file.model_dump()
         self.beside = sqlite3.connect(self.path, isolation_level=None)
         self.beside.backup(self._empty)
+
+    async def close(self) -> None:
+        await self.database.close()
+        self.beside.close()
+        self._empty.close()
 
     def renew(self) -> None:
         """As it was at the beginning."""
@@ -227,6 +237,8 @@ class World:
         self.ledger.durations._clock = loop.time
         self.truth = Truth(loop, uploads=bool(loop.schedule.seed % 3))
         self.blobs_gated = loop.schedule.seed % 4 == 0
+        kind = random.Random(f"world {loop.schedule.seed}")
+        self.window, self.grace = kind.choice(_WINDOWS), kind.choice(_GRACES)
         self.messages: list[Message] = []
         self.members: list[Member] = []
         self.tasks: set[asyncio.Task[None]] = set()
@@ -234,7 +246,10 @@ class World:
         self.finished = asyncio.Event()
         self.batch_id = ""
         self._user = Process("user")
-        self._wishes = {"cancel": self._cancel}
+        self._user_ledger: Any = Gated(self.ledger, loop, self._user, "ledger", _REPOSITORIES)
+        bus = cast("Any", Bus(self, self._user))
+        self._user_publisher = EventPublisher(bus, self._user_ledger)
+        self._wishes = {"cancel": self._cancel, "a pause": self._pause}
         self._sweep_at: dict[str, float] = {}
         self._sweep_pause = _SWEEP_SECONDS
         self.left_files = False
@@ -245,20 +260,21 @@ class World:
 
     async def run(self) -> None:
         """From the making of the batch until all is quiet."""
-        ledger = self.ledger
-        moment = now()
-        self.batch_id = await self._make(moment)
+        self.batch_id = await self._make(now())
         for kind in ("dispatcher", "dispatcher", "collector", "collector"):
             self._start(kind)
         self.messages.append(Message(Step.PLAN, WorkItem(batch_id=self.batch_id), self.loop.time()))
         await self.finished.wait()
-        assert ledger
 
     async def _make(self, moment: Any) -> str:
-        times = {"created_at": moment, "due_at": moment, "expires_at": moment + _WINDOW}
+        times = {
+            "created_at": moment,
+            "due_at": moment,
+            "expires_at": moment + timedelta(seconds=self.window),
+        }
         file = File(**(self.ground.file_row | {"created_at": moment}))
         batch = Batch(**(self.ground.batch_row | times))
-        batch.window_seconds = _WINDOW.total_seconds()
+        batch.window_seconds = self.window
         batch.prices = snapshot(price(model="gpt-4.1"))
         await add_rows(self.ledger, Account(id=batch.account_id, name="a", created_at=moment))
         await self.ledger.files.finish_upload(file)
@@ -277,6 +293,9 @@ class World:
         options = self._deliveries()
         options += self.truth.options()
         options += self._sweeps()
+        if "to go on" in self._wishes:
+            wish = self._wishing("to go on", self._resume)
+            options.append(Option("user wants to go on", wish, 0.2))
         for each in (member.process for member in self.members if member.process.stalled):
             options.append(Option(f"{each.name} goes on", self._stalling(each, False), 0.5))
         if self.loop.schedule.faulty:
@@ -377,9 +396,11 @@ class World:
                 found.append(Option(f"{process.name} dies", death, 0.1, fault=True))
         for message in self.messages:
             again = self._repeating(message)
-            found.append(Option(f"bus repeats {message.label}", again, 0.06, fault=True))
+            found.append(Option(f"bus repeats {message.label}", again, 0.15, fault=True))
         for name, wish in self._wishes.items():
-            found.append(Option(f"user wants {name}", self._wishing(name, wish), 0.08, fault=True))
+            if name != "to go on":
+                act = self._wishing(name, wish)
+                found.append(Option(f"user wants {name}", act, 0.08, fault=True))
         return found
 
     def _stalling(self, process: Process, stalled: bool) -> Callable[[], None]:
@@ -423,20 +444,29 @@ class World:
         return begin
 
     async def _cancel(self) -> None:
-        """As the gateway does."""
-        await self.loop.gate(self._user, "cancel")
-        cancelled = await self.ledger.batches.cancel(self.batch_id)
+        """As the gateway does, and so the next two."""
+        cancelled = await self._user_ledger.batches.cancel(self.batch_id)
         if not isinstance(cancelled, Stale):
-            await Bus(self, self._user).publish_work(Step.STOP, self.batch_id)
+            await self._user_publisher.enqueue(Step.STOP, self.batch_id)
+
+    async def _pause(self) -> None:
+        await self._user_ledger.pauses.pause_batch(self.batch_id, "key_1")
+        self._wishes["to go on"] = self._resume
+
+    async def _resume(self) -> None:
+        resumed = await self._user_ledger.pauses.resume_batch(self.batch_id)
+        if isinstance(resumed, Batch):
+            held = HeldShards(self._user_ledger, self._user_publisher)
+            await held.of_batch(self.batch_id)
 
     # When it ends.
 
-    def _next_due(self) -> float | None:
+    def _next_due(self) -> float:
         moment = self.loop.time()
         dues = [each.due for each in self.messages if each.holder is None]
         dues += [each.until for each in self.truth.flying]
         dues += [self._sweep_at.get(each.process.name, _SWEEP_SECONDS) for each in self.members]
-        return min((due for due in dues if due > moment), default=None)
+        return min(due for due in [*dues, moment + _SWEEP_SECONDS] if due > moment)
 
     def _at_rest(self) -> bool:
         """Whether the run is over: there is nothing left to do, or nobody does it."""
@@ -458,13 +488,10 @@ class World:
     def _done(self) -> bool:
         """What the ledger says, read beside the loop."""
         ledger = self.ground.beside
-        open_shards = ledger.execute(
-            "SELECT count(*) FROM shards WHERE lower(state) != 'settled'"
-            " OR (given_up_at IS NOT NULL AND NOT late_merged)"
-        ).fetchone()[0]
-        ended = ledger.execute(
-            "SELECT lower(state) IN ('completed', 'failed', 'expired', 'cancelled') FROM batches"
-        ).fetchone()[0]
+        open_shards = ledger.execute(f"SELECT count(*) FROM shards WHERE {_OPEN_SHARD}").fetchone()[
+            0
+        ]
+        ended = ledger.execute(f"SELECT {_ENDED} FROM batches").fetchone()[0]
         return bool(ended) and not open_shards and (self.left_files or not self.truth.files)
 
     def state(self) -> str:

@@ -83,8 +83,10 @@ class Flying:
 class Truth:
     """The provider's own side, whoever calls it."""
 
-    def __init__(self, loop: Scheduler, *, uploads: bool) -> None:
-        """`uploads`: it takes files, and keeps a token; else it is known by time and count."""
+    def __init__(self, loop: Scheduler, *, uploads: bool, pace: tuple[float, float]) -> None:
+        """`uploads`: it takes files, and keeps a token; else it is known by time and count.
+        `pace`: how readily it gets on, and for how many seconds it leaves a batch alone."""
+        self.pace, self.rest = pace
         self.loop = loop
         self.uploads = uploads
         self.batches: dict[str, Made] = {}
@@ -142,16 +144,22 @@ class Truth:
         found: list[Option] = []
         faulty = self.loop.schedule.faulty
         for made in self.batches.values():
-            if not made.open:
+            if not made.open or self._ready_at(made) > now():
                 continue
             label = f"provider {made.id}"
             left = len(made.custom_ids) - len(made.ran)
             if made.status == "in_progress" or not left:
-                found.append(Option(f"{label} completes", _do(self.end, made, "completed"), 0.3))
+                found.append(
+                    Option(f"{label} completes", _do(self.end, made, "completed"), self.pace)
+                )
             else:
-                found.append(Option(f"{label} is cancelled", _do(self.end, made, "cancelled"), 0.3))
+                found.append(
+                    Option(f"{label} is cancelled", _do(self.end, made, "cancelled"), self.pace)
+                )
             if left > 1:
-                found.append(Option(f"{label} runs", _do(self.run, made, Outcome.SUCCEEDED), 0.3))
+                found.append(
+                    Option(f"{label} runs", _do(self.run, made, Outcome.SUCCEEDED), self.pace)
+                )
             if not faulty:
                 continue
             odd: list[tuple[str, Callable[[], None]]] = []
@@ -174,6 +182,15 @@ class Truth:
                     Option("provider takes a create late", self._landing(each), 2.0, fault=True)
                 )
         return found
+
+    def _ready_at(self, made: Made) -> datetime:
+        return made.created_at + timedelta(seconds=self.rest)
+
+    def dues(self) -> list[float]:
+        """Seconds from now until it goes on by itself."""
+        waits = [self._ready_at(made) - now() for made in self.batches.values() if made.open]
+        waits += [timedelta(seconds=each.until - self.loop.time()) for each in self.flying]
+        return [wait.total_seconds() for wait in waits]
 
     def _landing(self, flying: Flying) -> Callable[[], None]:
         def land() -> None:

@@ -18,11 +18,23 @@ from typing import Any
 
 from benchmarks.simulation.virtual_time import VirtualLoop
 
-_SCENES = (
-    *("", "answer to create = lost", "call create = hangs", "takes a create late"),
-    *("call create = shows late", "fails a line for now", "refuses it for now", "is cancelled"),
+_SCENES: Sequence[Sequence[str]] = (
+    (),
+    ("answer to create = lost",),
+    ("answer to create = lost", "bus repeats submit"),
+    ("answer to create = lost", "user wants cancel"),
+    ("call create = hangs",),
+    ("call create = hangs", "takes a create late"),
+    ("takes a create late", "bus repeats submit"),
+    ("call create = shows late",),
+    ("call create", "dies", "takes a create late"),
+    ("fails a line for now",),
+    ("refuses it for now",),
+    ("answer to create", "user wants cancel"),
+    ("call results", "stands still"),
 )
-"""What happens in a run as soon as it can: most of what follows it would be met seldom."""
+"""What happens in a run as soon as it can, one after the other: most of what follows it would be
+met seldom."""
 _WORKERS = ("dispatcher", "collector")
 _NUMBERS = re.compile(r"\d+")
 _ODDITY, _MOST_ODDITY = 0.08, 0.4
@@ -87,7 +99,7 @@ class Schedule:
         self._faults = chance.randint(0, self.faults)
         self.steps = chance.randint(self.steps // 5, self.steps)
         self._last = "nobody "
-        self._scene = chance.choice(_SCENES)
+        self._scene = [*chance.choice(_SCENES)]
         self._likings: dict[str, float] = {}
 
     def choose(self, options: Sequence[Option]) -> Option:
@@ -126,8 +138,8 @@ class Schedule:
     def _drawn(self, options: Sequence[Option]) -> int:
         chance = self._chance
         for number, option in enumerate(options):
-            if self._scene and option.label.endswith(self._scene):
-                self._scene = ""
+            if self._scene and self._scene[0] in option.label:
+                del self._scene[0]
                 return number
         odd = [number for number, option in enumerate(options) if option.fault]
         weights = [options[number].weight * self._liking(options[number]) for number in odd]

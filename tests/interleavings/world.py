@@ -22,7 +22,7 @@ from polybatch.v1.events_pb2 import BatchEvent, WorkItem
 from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze, Step
 from core.bus.consumer import failure_delay
-from core.ledger import Account, Batch, File, Ledger, ShardState, Stale, now
+from core.ledger import Account, Batch, CanaryState, File, Funding, Ledger, ShardState, Stale, now
 from core.ledger.database import Database
 from core.pipeline import (
     Backfill,
@@ -67,6 +67,11 @@ _REPOSITORIES = [
 _ACK_WAIT = 30.0
 _WINDOWS = (60.0, 300.0, 3600.0)
 _GRACES = (5.0, 90.0)
+_PACES = ((0.3, 0.0), (0.3, 0.0), (0.05, 0.0), (0.1, 40.0), (0.1, 300.0))
+_GRANT, _RESERVE = 10**9, 10**5
+_MAX_COST = 150_000
+"""Room for one line at a time: until it is answered, it may cost two thirds of that."""
+_CANARIES = 0.2
 _DELETING = ("call discard", "answer to discard", "remote_files.put_back")
 _OPEN_SHARD = "(lower(state) != 'settled' OR (given_up_at IS NOT NULL AND NOT late_merged))"
 _ENDED = "lower(state) IN ('completed', 'failed', 'expired', 'cancelled')"
@@ -172,7 +177,9 @@ class Member:
         if world.blobs_gated:
             blobs = cast("BlobStore", Gated(blobs, loop, process, "blobs"))
         bus = cast("Any", Bus(world, process))
-        settings = ground.settings.model_copy(update={"data_dir": ground.folder / process.name})
+        settings = ground.settings.model_copy(
+            update={"data_dir": ground.folder / process.name, "stop_grace": world.grace}
+        )
         self.runtime = Runtime(settings, ledger, blobs, bus, EventPublisher(bus, ledger))
         of_files = ground.file_prices
         self._prices = BatchPrices(ledger, of_files, Backfill(ledger, of_files))
@@ -235,10 +242,13 @@ class World:
         self.loop = loop
         self.ledger = Ledger(Database(ground.url, ground.database._engine))
         self.ledger.durations._clock = loop.time
-        self.truth = Truth(loop, uploads=bool(loop.schedule.seed % 3))
         self.blobs_gated = loop.schedule.seed % 4 == 0
         kind = random.Random(f"world {loop.schedule.seed}")
+        self.truth = Truth(loop, uploads=kind.random() < 0.6, pace=kind.choice(_PACES))
         self.window, self.grace = kind.choice(_WINDOWS), kind.choice(_GRACES)
+        self.funding = kind.choice((Funding.METERED, Funding.PREPAID))
+        self.max_cost = kind.choice((None, None, None, _MAX_COST))
+        self.canary = kind.random() < _CANARIES
         self.messages: list[Message] = []
         self.members: list[Member] = []
         self.tasks: set[asyncio.Task[None]] = set()
@@ -276,9 +286,16 @@ class World:
         batch = Batch(**(self.ground.batch_row | times))
         batch.window_seconds = self.window
         batch.prices = snapshot(price(model="gpt-4.1"))
-        await add_rows(self.ledger, Account(id=batch.account_id, name="a", created_at=moment))
+        batch.max_cost_nanos = self.max_cost
+        if self.canary:
+            batch.canary_lines, batch.canary_max_failure_rate = 1, 0.5
+            batch.canary_state = CanaryState.RUNNING
+        account = Account(id=batch.account_id, name="a", created_at=moment, funding=self.funding)
+        await add_rows(self.ledger, account)
+        await self.ledger.credits.grant(account.id, _GRANT, request_id="first")
         await self.ledger.files.finish_upload(file)
-        return (await create(self.ledger, batch)).id
+        reserve = _RESERVE if self.funding is Funding.PREPAID else None
+        return (await create(self.ledger, batch, reserve_nanos=reserve)).id
 
     def _start(self, kind: str) -> None:
         self._started += 1
@@ -464,7 +481,7 @@ class World:
     def _next_due(self) -> float:
         moment = self.loop.time()
         dues = [each.due for each in self.messages if each.holder is None]
-        dues += [each.until for each in self.truth.flying]
+        dues += [moment + wait for wait in self.truth.dues()]
         dues += [self._sweep_at.get(each.process.name, _SWEEP_SECONDS) for each in self.members]
         return min(due for due in [*dues, moment + _SWEEP_SECONDS] if due > moment)
 

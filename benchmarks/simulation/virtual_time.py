@@ -75,15 +75,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 @contextmanager
 def simulated_day(seed: int, loop: VirtualLoop | None = None) -> Iterator[VirtualLoop]:
     """A loop under which the product's clocks, chances and tokens are made up as well."""
-    chance, loop = random.Random(seed), loop or VirtualLoop()
+    chance, clock = random.Random(seed), loop or VirtualLoop()
 
     class Now(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return (MIDNIGHT + timedelta(seconds=loop.time())).astimezone(tz)
+            return (MIDNIGHT + timedelta(seconds=clock.time())).astimezone(tz)
 
     with ExitStack() as stack:
-        stack.callback(loop.close)
+        stack.callback(clock.close)
         # What is printed is the day as a whole.
         before = structlog.get_config()
         stack.callback(lambda: structlog.configure(**before))
@@ -97,4 +97,4 @@ def simulated_day(seed: int, loop: VirtualLoop | None = None) -> Iterator[Virtua
         state = random.getstate()
         stack.callback(random.setstate, state)
         random.seed(seed)
-        yield loop
+        yield clock

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from core.batchfile import ResultFile
 from core.providers import Outcome
-from tests.interleavings.world import LINES, World
+from tests.interleavings.ground import LINES
+from tests.interleavings.world import World
 from tests.support.ledger.money import check_books
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import structlog
 
 from benchmarks.simulation.virtual_time import simulated_day
+from tests.interleavings.ground import Ground
 from tests.interleavings.in_place import in_place
 from tests.interleavings.invariants import broken
 from tests.interleavings.scheduler import Schedule, Scheduler
-from tests.interleavings.world import Ground, World
+from tests.interleavings.world import World
 
 _NUMBERS = re.compile(r"\d+")
 

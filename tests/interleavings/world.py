@@ -9,61 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
-import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, cast
 
-from polybatch.v1.events_pb2 import BatchEvent, WorkItem
+from polybatch.v1.events_pb2 import WorkItem
 
-from core.blobs import BlobStore
 from core.bus import Ack, Delivery, Snooze, Step
 from core.bus.consumer import failure_delay
-from core.ledger import Account, Batch, CanaryState, File, Funding, Ledger, ShardState, Stale, now
+from core.ledger import Account, Batch, CanaryState, File, Funding, Ledger, Stale, now
 from core.ledger.database import Database
 from core.pipeline import (
-    Backfill,
-    BatchPrices,
     EventPublisher,
     HeldShards,
-    LateShards,
-    PauseWatch,
-    ProviderKeys,
-    RemoteFileCleanup,
-    Runtime,
-    Settler,
-    Sweep,
-    Watched,
     outage_retry,
 )
-from core.providers import Provider, known_providers
-from core.settings import ProviderAccess, Settings
-from services.collector.assemble import Assembler
-from services.collector.bad_lines import BadLineIsolation
-from services.collector.fetch import Fetcher
-from services.collector.poll import Poller
-from services.collector.service import step_of_waiting_batch
-from services.collector.stop import Stopper
-from services.dispatcher.cost_limit import CostLimit
-from services.dispatcher.fair_scheduler import FairScheduler
-from services.dispatcher.plan import Planner
-from services.dispatcher.service import step_of_new_batch
-from services.dispatcher.submit import Submitter
-from tests.interleavings.provider import SETTLE, TIMEOUT, Script, Truth
+from tests.interleavings.ground import Ground
+from tests.interleavings.members import REPOSITORIES, Bus, Member, Message
 from tests.interleavings.scheduler import Gated, Option, Process, Scheduler
-from tests.support.input_files import chat, store
+from tests.interleavings.truth import Truth
 from tests.support.ledger.rows import add_rows, create
-from tests.support.prices import file_prices, price, snapshot
+from tests.support.prices import price, snapshot
 
-LINES = 3
-PROVIDER, MODEL = "openai", "openai/gpt-4.1"
-_CREDENTIALS = {PROVIDER: "key"}
-_REPOSITORIES = [
-    name for name, part in vars(Ledger(cast("Database", None))).items() if name[0] != "_" and part
-]
 _ACK_WAIT = 30.0
 _WINDOWS = (60.0, 300.0, 3600.0)
 _GRACES = (5.0, 90.0)
@@ -85,153 +52,6 @@ _LONGEST_SWEEP_PAUSE = 600.0
 _PATIENCE = 6 * 3600.0
 """Seconds after the last odd thing: longer than a completion window, and than what is left of it
 for late answers."""
-
-Handler = Callable[[WorkItem, Delivery], Awaitable[Ack | Snooze]]
-
-
-class Ground:
-    """What all runs of one process stand on: a ledger's file, its first contents, and blobs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / "ledger.sqlite3"
-        self.url = f"sqlite+aiosqlite:///{self.path}"
-        self.blobs = BlobStore.open((folder / "blobs").as_uri())
-        self.database = Database.connect(self.url, pool_size=1)
-        access: dict[str, Any] = {f"{PROVIDER}_api_key": "k"}
-        self.known = known_providers(ProviderAccess.model_validate(access), Settings())
-        self.likeness = self.known.open()[PROVIDER]
-        self.settings = Settings(
-            data_dir=folder,
-            provider_timeout=TIMEOUT,
-            reconcile_settle=SETTLE.total_seconds(),
-            retry_limit=2,
-        )
-        self.file_prices = file_prices(Ledger(self.database), self.known)
-        self._empty = sqlite3.connect(folder / "empty.sqlite3")
-        self.batch_row: dict[str, Any] = {}
-        self.file_row: dict[str, Any] = {}
-
-    async def prepare(self) -> None:
-        """Once, on any loop."""
-        await self.database.migrate()
-        batch, file = await store(self.blobs, [chat(n, MODEL) for n in range(LINES)])
-        self.batch_row, self.file_row = batch.model_dump(), file.model_dump()
-        self.beside = sqlite3.connect(self.path, isolation_level=None)
-        self.beside.backup(self._empty)
-
-    async def close(self) -> None:
-        await self.database.close()
-        self.beside.close()
-        self._empty.close()
-
-    def renew(self) -> None:
-        """As it was at the beginning."""
-        self._empty.backup(self.beside)
-        shutil.rmtree(self.folder / "blobs" / "batches", ignore_errors=True)
-
-
-@dataclass(slots=True, eq=False)
-class Message:
-    """A work item on the bus."""
-
-    step: Step
-    item: WorkItem
-    due: float
-    count: int = 0
-    holder: Process | None = None
-    """Whoever handles it just now."""
-
-    @property
-    def label(self) -> str:
-        return f"{self.step.value} {self.item.shard_id or self.item.batch_id}"
-
-
-class Bus:
-    """The work queue, as one process sees it."""
-
-    def __init__(self, world: World, process: Process) -> None:
-        self._world = world
-        self._process = process
-
-    async def publish_work(self, step: Step, batch_id: str, shard_id: str = "", **_: Any) -> None:
-        lost = await self._world.loop.gate(
-            self._process, f"enqueue {step.value}", "", "lost", oddity=0.1
-        )
-        if not lost:
-            item = WorkItem(batch_id=batch_id, shard_id=shard_id)
-            self._world.messages.append(Message(step, item, self._world.loop.time()))
-
-    async def publish_event(self, _event: BatchEvent) -> bool:
-        return True
-
-
-class Member:
-    """A dispatcher or a collector."""
-
-    def __init__(self, world: World, process: Process) -> None:
-        self.process = process
-        loop, ground = world.loop, world.ground
-        ledger = cast("Ledger", Gated(world.ledger, loop, process, "ledger", _REPOSITORIES))
-        blobs = ground.blobs
-        if world.blobs_gated:
-            blobs = cast("BlobStore", Gated(blobs, loop, process, "blobs"))
-        bus = cast("Any", Bus(world, process))
-        settings = ground.settings.model_copy(
-            update={"data_dir": ground.folder / process.name, "stop_grace": world.grace}
-        )
-        self.runtime = Runtime(settings, ledger, blobs, bus, EventPublisher(bus, ledger))
-        of_files = ground.file_prices
-        self._prices = BatchPrices(ledger, of_files, Backfill(ledger, of_files))
-        provider = cast("Provider", Script(world.truth, ground.likeness, process))
-        self.providers = {PROVIDER: provider}
-        if process.kind == "dispatcher":
-            self.steps, self.sweep = self._dispatcher(loop)
-        else:
-            self.steps, self.sweep = self._collector()
-
-    def _dispatcher(self, loop: Scheduler) -> tuple[Mapping[Step, Handler], Sweep]:
-        runtime = self.runtime
-        submitter = Submitter(
-            runtime,
-            self.providers,
-            {},
-            FairScheduler(runtime),
-            _CREDENTIALS,
-            ProviderKeys({}, recheck=15.0, ledger=runtime.ledger, credentials=_CREDENTIALS),
-            CostLimit(
-                runtime.ledger,
-                runtime.blobs,
-                self._prices,
-                assumed_output=runtime.settings.assumed_output_tokens,
-                segment_bytes=runtime.settings.segment_bytes,
-            ),
-            PauseWatch(runtime.ledger, clock=loop.time),
-        )
-        queued = Watched((ShardState.QUEUED, ShardState.SUBMITTING), Step.SUBMIT)
-        sweep = Sweep(runtime, shards=[queued], batches=step_of_new_batch)
-        planner = Planner(runtime, self.providers)
-        return {Step.PLAN: planner.handle, Step.SUBMIT: submitter.handle}, sweep
-
-    def _collector(self) -> tuple[Mapping[Step, Handler], Sweep]:
-        runtime, providers = self.runtime, self.providers
-        settler, late = Settler(runtime), LateShards(runtime, providers)
-        bad_lines = BadLineIsolation(runtime, settler)
-        poller = Poller(runtime, providers, settler, bad_lines, late, _CREDENTIALS)
-        fetcher = Fetcher(runtime, providers, settler, late, self._prices)
-        clearing = RemoteFileCleanup(runtime, providers).clearing
-        watched = [
-            Watched((ShardState.SUBMITTED,), Step.POLL),
-            Watched((ShardState.FETCHING,), Step.FETCH),
-        ]
-        sweep = Sweep(runtime, shards=watched, batches=step_of_waiting_batch, late=True)
-        steps = {
-            Step.POLL: poller.handle,
-            Step.FETCH: fetcher.handle,
-            Step.STOP: clearing(Stopper(runtime, poller, late).handle),
-            Step.ASSEMBLE: clearing(Assembler(runtime).handle),
-        }
-        return steps, sweep
 
 
 class World:
@@ -256,7 +76,7 @@ class World:
         self.finished = asyncio.Event()
         self.batch_id = ""
         self._user = Process("user")
-        self._user_ledger: Any = Gated(self.ledger, loop, self._user, "ledger", _REPOSITORIES)
+        self._user_ledger: Any = Gated(self.ledger, loop, self._user, "ledger", REPOSITORIES)
         bus = cast("Any", Bus(self, self._user))
         self._user_publisher = EventPublisher(bus, self._user_ledger)
         self._wishes = {"cancel": self._cancel, "a pause": self._pause}

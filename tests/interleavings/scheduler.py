@@ -35,6 +35,7 @@ _SCENES: Sequence[Sequence[str]] = (
 )
 """What happens in a run as soon as it can, one after the other: most of what follows it would be
 met seldom."""
+_IN_DOUBT = ("answer to create = lost", "bus repeats submit")
 _WORKERS = ("dispatcher", "collector")
 _NUMBERS = re.compile(r"\d+")
 _ODDITY, _MOST_ODDITY = 0.08, 0.4
@@ -99,7 +100,7 @@ class Schedule:
         self._faults = chance.randint(0, self.faults)
         self.steps = chance.randint(self.steps // 5, self.steps)
         self._last = "nobody "
-        self._scene = [*chance.choice(_SCENES)]
+        self._scene = [*(_IN_DOUBT if self.in_doubt else chance.choice(_SCENES))]
         self._likings: dict[str, float] = {}
 
     def choose(self, options: Sequence[Option]) -> Option:
@@ -122,6 +123,12 @@ class Schedule:
         if chosen.fault:
             self._faults -= 1
         return chosen
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether this is one of the runs in which several ask what became of a create, at a
+        provider that can tell only once its batch has ended."""
+        return self.seed % 4 == 0
 
     @property
     def calm(self) -> bool:

@@ -34,7 +34,8 @@ from tests.support.prices import price, snapshot
 _ACK_WAIT = 30.0
 _WINDOWS = (60.0, 300.0, 3600.0)
 _GRACES = (5.0, 90.0)
-_PACES = ((0.3, 0.0), (0.3, 0.0), (0.05, 0.0), (0.1, 40.0), (0.1, 300.0))
+_SLOW = (0.1, 40.0)
+_PACES = ((0.3, 0.0), (0.3, 0.0), (0.05, 0.0), _SLOW, (0.1, 300.0))
 _GRANT, _RESERVE = 10**9, 10**5
 _MAX_COST = 150_000
 """Room for one line at a time: until it is answered, it may cost two thirds of that."""
@@ -62,9 +63,12 @@ class World:
         self.loop = loop
         self.ledger = Ledger(Database(ground.url, ground.database._engine))
         self.ledger.durations._clock = loop.time
-        self.blobs_gated = loop.schedule.seed % 4 == 0
+        self.blobs_gated = loop.schedule.seed % 4 == 1
         kind = random.Random(f"world {loop.schedule.seed}")
-        self.truth = Truth(loop, uploads=kind.random() < 0.6, pace=kind.choice(_PACES))
+        if loop.schedule.in_doubt:
+            self.truth = Truth(loop, uploads=False, pace=_SLOW)
+        else:
+            self.truth = Truth(loop, uploads=kind.random() < 0.7, pace=kind.choice(_PACES))
         self.window, self.grace = kind.choice(_WINDOWS), kind.choice(_GRACES)
         self.funding = kind.choice((Funding.METERED, Funding.PREPAID))
         self.max_cost = kind.choice((None, None, None, _MAX_COST))

@@ -140,7 +140,9 @@ def _examine_field(raw: Raw | UnsetType, field: Field, path: str, verdict: Verdi
         place = _PLACE.search(str(error))
         bad = path + (place["path"] if place else "")
         what = "does not fit" if place else f"is {json_type(raw)}"
-        expected = f"expected {path} to be {field.expected}"
+        expected = (
+            f"expected {path} to be {field.expected}" if place else f"expected {field.expected}"
+        )
         if "of length >= 1" in str(error):
             verdict.error(bad, "empty_field", f"{bad} is empty; {expected}")
         elif ">= 1" in str(error):

@@ -245,6 +245,13 @@ def test_a_warning_of_many_lines_is_told_once(rules: Rules, chat: MakeLine) -> N
     assert summary.warnings == [warning]
 
 
+def test_a_message_names_its_field_once(rules: Rules, chat: MakeLine) -> None:
+    """Twice where a part of it is wrong, of which the whole says what was expected."""
+    bad = [chat("a", body={"messages": "Hi"}), chat("b", body={"messages": ["Hi"]})]
+    (whole, part), _, _ = scan(rules, b"\n".join(bad))
+    assert (whole.message.count("body.messages"), part.message.count("body.messages")) == (1, 2)
+
+
 def test_messages_hold_no_contents(rules: Rules, chat: MakeLine) -> None:
     secret = "swordfish"
     lines = [

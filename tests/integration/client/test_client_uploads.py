@@ -556,6 +556,11 @@ async def test_a_refused_batch_leaves_no_file(api: Api, fake: FakePolybatch, rea
         await api.call("submit", LINE)
     assert caught.value.reason == reason
     assert caught.value.metadata == {"file_id": max(fake.files), "a": "b"}
+    fake.faults["SubmitBatch"].append(refusal)
+    fake.faults["GetUploadStatus"].append(Fault(grpc.StatusCode.UNAUTHENTICATED, "revoked"))
+    with pytest.raises(PolybatchError) as caught:
+        await api.call("submit", LINE)
+    assert caught.value.metadata == {"file_id": "it", "a": "b"}, "as the service named it"
 
 
 async def test_a_file_stays_of_which_there_may_be_a_batch(api: Api, fake: FakePolybatch) -> None:

@@ -175,8 +175,10 @@ class Client(BaseClient):
         """Uploads a file and makes a batch of it in one call; see `upload`, `create_batch`.
 
         Raises InvalidLines if a line is bad and `skip_invalid_lines` is not set, and keeps the file
-        for its validation report; of a batch that is refused for anything else, the file is
-        deleted. `lenient` takes the lines that are bad only for what their provider lacks. The same
+        for its validation report. If the batch is refused for anything else, the file is deleted,
+        unless an `upload_id`, a `request_id` or `on_estimate` came with it: then the same call
+        can go on with it, or the error names it (`metadata["file_id"]`).
+        `lenient` takes the lines that are bad only for what their provider lacks. The same
         `request_id` with the same content continues the same upload and returns the same
         batch, in another process even; with other content it raises Conflict. `max_cost`: USD, as
         Decimal or "1.50"; what would go past it is not sent. `key_id`: another key of the account

@@ -187,15 +187,15 @@ class Uploads:
         if isinstance(refusal, InvalidLines):
             # It names the file, whose validation report is there to be read.
             return
-        metadata = {name: text for name, text in refusal.metadata.items() if name != "file_id"}
+        metadata = dict(refusal.metadata)
         try:
             if file_id := (await status_of(self._caller, upload_id)).file_id:
                 metadata["file_id"] = file_id
                 await self._delete(file_id)
-                del metadata["file_id"]
+            metadata.pop("file_id", None)
         except NotFound:
             # Refused before anything of it was kept.
-            pass
+            metadata.pop("file_id", None)
         except PolybatchError as error:
             refusal.add_note(f"What was uploaded for it could not be deleted: {error}")
         refusal.metadata = metadata

@@ -21,7 +21,7 @@ NO_SAMPLING_VERSION = "2026-10-21"
 """From this API version on, sampling settings are refused for every model."""
 _NO_SAMPLING_FROM = (4, 7)
 """From this version of a model on, they are refused under any API version."""
-_MODEL = re.compile(
+SERVED = re.compile(
     r"claude-(?:opus|sonnet|haiku|fable|mythos)-(?!4-0$|4-20250514$)\d{1,2}(?:-\d{1,2})?(?:-\d{8})?"
 )
 """Those that are served as of 2026-11, and what their families will still bring: version 4.0 and
@@ -184,7 +184,7 @@ class Params(Struct, gc=False, forbid_unknown_fields=True):
                 "invalid_request_error",
                 "`max_tokens` must be greater than `thinking.budget_tokens`.",
             )
-        if not _MODEL.fullmatch(self.model):
+        if not SERVED.fullmatch(self.model):
             return "not_found_error", f"model: {self.model}"
         if (
             (self.temperature is not None and self.temperature != 1.0)

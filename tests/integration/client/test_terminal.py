@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from polybatch import Batch
 from polybatch.cli.terminal import TerminalDisplay
@@ -22,6 +23,7 @@ from rich.console import Console
 
 from tests.support.client.batches import snapshot
 from tests.support.client.fake_service import API_KEY, FakePolybatch
+from tests.support.client.fault import Fault
 from tests.support.client.screen import CONTROL, Screen
 from tests.support.forked.python import python
 
@@ -142,6 +144,20 @@ def test_a_command_in_an_error_stays_in_one_piece(fake: FakePolybatch, tmp_path:
     screen.finish()
     lines = screen.lines()
     assert sum("`make up`" in line for line in lines) == 1, lines
+
+
+def test_what_is_longer_than_a_line_is_broken_between_its_words(
+    fake: FakePolybatch, tmp_path: Path
+) -> None:
+    message = "expected `polybatch webhooks create --for-batches --name alerts`"
+    fault = Fault(grpc.StatusCode.INVALID_ARGUMENT, message, "INVALID_FIELD")
+    fake.faults["ListBatches"].append(fault)
+    screen = Screen(35)
+    with running(fake, screen, tmp_path, "list"):
+        pass
+    screen.finish()
+    words = " ".join(screen.lines()).split()
+    assert words[1:-1] == message.split(), screen.lines()
 
 
 @pytest.mark.parametrize("columns", [24, 50, 200])

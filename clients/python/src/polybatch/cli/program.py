@@ -267,11 +267,19 @@ def _print(marked: tuple[str, str], rest: str) -> None:
     if console is None:
         print(f"{start}{rest}", file=sys.stderr)
         return
+    from rich.cells import cell_len
     from rich.text import Text
 
     console.width -= len("^C")  # which the terminal may have put before it
-    # A command stays in one piece where lines are broken: it is there to be pasted.
-    glued = _COMMAND.sub(lambda command: command[0].replace(" ", _GLUE), rest)
+    # A command stays in one piece where lines are broken: it is there to be pasted. One that no
+    # line holds is broken between its words, as all else is.
+    most = console.width
+
+    def glue(command: re.Match[str]) -> str:
+        words = command[0]
+        return words if cell_len(words) > most else words.replace(" ", _GLUE)
+
+    glued = _COMMAND.sub(glue, rest)
     with console.capture() as drawn:
         console.print(Text.assemble((start, style), glued))
     print(drawn.get().replace(_GLUE, " "), end="", file=sys.stderr)

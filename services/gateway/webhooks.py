@@ -254,7 +254,7 @@ class WebhookServicer(webhooks_pb2_grpc.WebhookServiceServicer):
 def _wrong_fields(event_types: Iterable[str], description: str) -> list[tuple[str, str]]:
     violations = []
     if set(event_types) - set(EVENT_TYPES):
-        violations.append(("event_types", f"of {', '.join(EVENT_TYPES)}; none for all of them"))
+        violations.append(("event_types", f"any of {', '.join(EVENT_TYPES)}; none for all of them"))
     if len(description) > _MAX_DESCRIPTION:
         violations.append(("description", f"at most {_MAX_DESCRIPTION} characters"))
     return violations

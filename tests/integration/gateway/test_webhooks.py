@@ -87,13 +87,14 @@ async def test_what_is_wrong_with_a_url_is_said_of_its_field(gateway: Gateway) -
         assert failure.message.startswith(f"url: expected {description}")
         failure = await refused(gateway.submit(lines(1), webhook_url=url))
         assert [field for field, _ in failure.violations] == ["webhook_url"]
-    for fields, field in (
-        ({"event_types": ["batch.done"]}, "event_types"),
-        ({"description": "x" * 513}, "description"),
-        ({"for_batch_urls": True}, "url"),
+    for fields, field, expected in (
+        ({"event_types": ["batch.done"]}, "event_types", "any of batch."),
+        ({"description": "x" * 513}, "description", "at most"),
+        ({"for_batch_urls": True}, "url", "none together with for_batch_urls"),
     ):
         failure = await refused(service.create(**fields))
         assert [each for each, _ in failure.violations] == [field]
+        assert failure.message.startswith(f"{field}: expected {expected}")
     assert await service.list() == []
 
 

@@ -345,7 +345,7 @@ def crowded(name: str) -> Job:
     ends = frozenset({BatchState.EXPIRED, BatchState.COMPLETED})
     job = Job(name, options={"completion_window": timedelta(seconds=6)}, ends=ends)
     for _ in range(6):
-        job.ask("slow", "word " * 300, _STOPPED, model=f"slow/gpt-{name}")
+        job.ask("slow", "word " * 300, _STOPPED, model=f"slow/gpt-4.1-{name}")
     return job
 
 
@@ -355,7 +355,7 @@ def many(name: str) -> Job:
     for number in range(6):
         # The slow provider names lines for which it refuses a batch.
         may = OK | {CULPRIT}
-        job.ask("slow", may=may, model=f"slow/gpt-{name}-{number}")
+        job.ask("slow", may=may, model=f"slow/gpt-4.1-{name}-{number}")
     return job
 
 

@@ -88,7 +88,7 @@ def more_than_fits(name: str) -> Job:
     """More prompt tokens than the slow provider takes at a time, under a limit of its own."""
     job = Job(name)
     for _ in range(6):
-        job.ask("slow", "word " * 300, model=f"slow/gpt-{name}")
+        job.ask("slow", "word " * 300, model=f"slow/gpt-4.1-{name}")
     return job
 
 

@@ -189,12 +189,11 @@ class Uploads:
             return
         metadata = dict(refusal.metadata)
         try:
-            if file_id := (await status_of(self._caller, upload_id)).file_id:
-                metadata["file_id"] = file_id
-                await self._delete(file_id)
-            metadata.pop("file_id", None)
-        except NotFound:
-            # Refused before anything of it was kept.
+            # Not found: refused before anything of it was kept.
+            with suppress(NotFound):
+                if file_id := (await status_of(self._caller, upload_id)).file_id:
+                    metadata["file_id"] = file_id
+                    await self._delete(file_id)
             metadata.pop("file_id", None)
         except PolybatchError as error:
             refusal.add_note(f"What was uploaded for it could not be deleted: {error}")

@@ -238,15 +238,15 @@ def _refusing(session: Session, name: str, *, keep_file: bool, lenient: bool) ->
         file_id = error.metadata.get("file_id", "")
         if not file_id:
             raise
+        from polybatch._operations.upload_stream import refuses_batch
+
         reasons: list[str] = []
         if isinstance(error, InvalidLines) and not session.json:
             line_count = int(error.metadata.get("line_count", "0"))
             with suppress(PolybatchError):
                 # Else the first ones, which came with the error, have to do.
                 reasons = told_errors(session, name, file_id, line_count, lenient=lenient)
-        # Other limits are of calls, whatever they ask: one before may have made the batch.
-        unsure = isinstance(error, LimitExceeded) and error.reason != "BATCHES_LIMIT"
-        if keep_file or unsure:
+        if keep_file or not refuses_batch(error):
             raise RefusedFile(error, reasons, file_id) from error
         try:
             with suppress(NotFound):
